@@ -1,0 +1,81 @@
+// One pass over the tokens. The select draws of a chunk are made first, four tokens per Philox counter, in a loop
+// that vectorises; only masked tokens (15 %) pay for a second counter that decides the replacement. Positions are
+// written at the start of their own row and packed once the row counts are known.
+#include "sslfast/token_mask.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "isa.h"
+
+namespace sslfast::cpu {
+namespace {
+
+constexpr int64_t kChunk = 1024;  // tokens; 4 KiB of draws stay in L1
+
+SSLFAST_ISA_CLONES void select_words(uint64_t seed, uint64_t row, int64_t first, int64_t counters, uint32_t* words) {
+  for (int64_t i = 0; i < counters; ++i) {
+    const Words w = philox(seed, Stream::kTokenSelect, row, static_cast<uint32_t>(first / 4 + i));
+    for (int k = 0; k < 4; ++k) words[4 * i + k] = w.word[k];
+  }
+}
+
+template <typename Id>
+Id replacement(const TokenMask<Id>& p, uint64_t seed, uint64_t row, int64_t token, Id id) {
+  const Words w = philox(seed, Stream::kTokenReplace, row, static_cast<uint32_t>(token));
+  if (w.word[0] < p.replace_threshold) return p.mask_token_id;
+  if (w.word[0] < p.random_threshold) return static_cast<Id>(uniform_below(w.word[1], p.vocab_size));
+  return id;
+}
+
+template <typename Id>
+int64_t mask_row(const TokenMask<Id>& p, uint64_t seed, int64_t r) {
+  const uint64_t row = static_cast<uint64_t>(p.row_offset + r);
+  const Id* ids = p.ids + r * p.ids_row_stride;
+  const bool* special = p.special ? p.special + r * p.special_row_stride : nullptr;
+  Id* out = p.masked_ids + r * p.length;
+  Id* labels = p.labels + r * p.length;
+  int64_t* masked = p.masked + r * p.length;
+  int64_t count = 0;
+  uint32_t words[kChunk];
+  int32_t hits[kChunk];
+  for (int64_t first = 0; first < p.length; first += kChunk) {
+    const int64_t n = std::min(kChunk, p.length - first);
+    select_words(seed, row, first, (n + 3) / 4, words);
+    for (int64_t i = 0; i < n; ++i) out[first + i] = ids[(first + i) * p.ids_stride];
+    std::fill_n(labels + first, n, p.ignore_index);
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; ++i) {  // branch free: which tokens are masked cannot be predicted
+      hits[found] = static_cast<int32_t>(i);
+      found += words[i] < p.select_threshold;
+    }
+    for (int64_t h = 0; h < found; ++h) {
+      const int64_t t = first + hits[h];
+      if (special && special[t * p.special_stride]) continue;
+      labels[t] = out[t];
+      out[t] = replacement(p, seed, row, t, out[t]);
+      masked[count++] = r * p.length + t;
+    }
+  }
+  return count;
+}
+
+template <typename Id>
+void run(const TokenMask<Id>& p, int threads) {
+  const uint64_t seed = p.seed.get();
+#pragma omp parallel for num_threads(threads) if (threads > 1 && p.rows > 1)
+  for (int64_t r = 0; r < p.rows; ++r) p.counts[r] = mask_row(p, seed, r);
+  int64_t total = 0;
+  for (int64_t r = 0; r < p.rows; ++r) {
+    std::memmove(p.masked + total, p.masked + r * p.length, sizeof(int64_t) * p.counts[r]);
+    total += p.counts[r];
+  }
+  std::fill(p.masked + total, p.masked + p.rows * p.length, int64_t{-1});
+}
+
+}  // namespace
+
+void token_mask(const TokenMask<int32_t>& p, int threads) { run(p, threads); }
+void token_mask(const TokenMask<int64_t>& p, int threads) { run(p, threads); }
+
+}  // namespace sslfast::cpu

@@ -1,0 +1,60 @@
+// Philox4x32-10, the one source of random bits in sslfast (Salmon et al., "Parallel random numbers: as easy as
+// 1, 2, 3", SC 2011). Counter based: a draw is a pure function of (seed, stream, row, element), so it does not
+// depend on batch size, thread count, device or on what was drawn before. CPU, CUDA and the NumPy face compile
+// this header; kernels/philox.py is the same function in Triton.
+#pragma once
+
+#include <cstdint>
+
+#ifdef __CUDACC__
+#define SSLFAST_HD __host__ __device__ __forceinline__
+#else
+#define SSLFAST_HD inline __attribute__((always_inline))
+#endif
+
+namespace sslfast {
+
+// One number per independent use of random bits. sslfast/random.py repeats this list; tests compare the two.
+enum class Stream : uint32_t {
+  kWords = 0,         // sslfast.random.philox_words
+  kTokenSelect = 1,   // token_mask: is this token masked?
+  kTokenReplace = 2,  // token_mask: by what?
+  kPatchOrder = 3,    // patch_mask: sort keys of a row
+  kImageAugment = 4,  // image_augment: parameters of one view
+};
+
+struct Words {
+  uint32_t word[4];
+};
+
+// Counter = (element, row low, row high, stream), key = (seed low, seed high).
+SSLFAST_HD Words philox(uint64_t seed, uint32_t stream, uint64_t row, uint32_t element) {
+  uint32_t c0 = element, c1 = static_cast<uint32_t>(row), c2 = static_cast<uint32_t>(row >> 32), c3 = stream;
+  uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t product0 = static_cast<uint64_t>(0xD2511F53u) * c0;
+    const uint64_t product1 = static_cast<uint64_t>(0xCD9E8D57u) * c2;
+    c0 = static_cast<uint32_t>(product1 >> 32) ^ c1 ^ k0;
+    c1 = static_cast<uint32_t>(product1);
+    c2 = static_cast<uint32_t>(product0 >> 32) ^ c3 ^ k1;
+    c3 = static_cast<uint32_t>(product0);
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return {{c0, c1, c2, c3}};
+}
+
+SSLFAST_HD Words philox(uint64_t seed, Stream stream, uint64_t row, uint32_t element) {
+  return philox(seed, static_cast<uint32_t>(stream), row, element);
+}
+
+// The event "word < threshold" has probability p when threshold = probability_threshold(p): an integer compare,
+// so every backend decides alike, and p = 1 (threshold 2^32) is always true.
+inline uint64_t probability_threshold(double p) { return static_cast<uint64_t>(p * 4294967296.0 + 0.5); }
+
+// Uniform integer in [0, n), n <= 2^32, by multiply and shift: each value's probability is within 2^-32 of 1/n.
+SSLFAST_HD uint32_t uniform_below(uint32_t word, uint64_t n) {
+  return static_cast<uint32_t>((static_cast<uint64_t>(word) * n) >> 32);
+}
+
+}  // namespace sslfast

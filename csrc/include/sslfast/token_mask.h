@@ -1,0 +1,42 @@
+#pragma once
+
+#include "sslfast/launch.h"
+
+namespace sslfast {
+
+// BERT token masking of ids (rows, length); strides in elements, outputs contiguous, special may be null.
+// Reads 8 and writes 24 bytes per int64 token. counts (rows) is scratch: the number masked in each row.
+template <typename Id>
+struct TokenMask {
+  const Id* ids;
+  int64_t rows, length;
+  int64_t ids_row_stride, ids_stride;
+  const bool* special;
+  int64_t special_row_stride, special_stride;
+  Seed seed;
+  int64_t row_offset;
+  uint64_t select_threshold;   // masked: select word below this
+  uint64_t replace_threshold;  // masked and replace word below this: mask_token_id
+  uint64_t random_threshold;   // else below this: a random id; else the id stays
+  Id mask_token_id;
+  uint64_t vocab_size;
+  Id ignore_index;
+  Id* masked_ids;   // (rows, length)
+  Id* labels;       // (rows, length): the id where masked, else ignore_index
+  int64_t* masked;  // (rows * length): flat positions of masked tokens, ascending, then -1
+  int64_t* counts;  // (rows)
+};
+
+namespace cpu {
+void token_mask(const TokenMask<int32_t>& p, int threads);
+void token_mask(const TokenMask<int64_t>& p, int threads);
+}  // namespace cpu
+
+#ifdef SSLFAST_WITH_CUDA
+namespace cuda {
+cudaError_t token_mask(const TokenMask<int32_t>& p, cudaStream_t stream);
+cudaError_t token_mask(const TokenMask<int64_t>& p, cudaStream_t stream);
+}  // namespace cuda
+#endif
+
+}  // namespace sslfast

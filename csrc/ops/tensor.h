@@ -1,0 +1,94 @@
+// The one place that touches torch's stable ABI idioms: checks, allocation, seeds and the hand-over to a backend.
+// Every csrc/ops/<stem>.cpp is compiled twice, into _ops.so for the CPU key and, with SSLFAST_WITH_CUDA, into
+// _ops_cuda.so for the CUDA key; SSLFAST_KEY and sslfast::backend are what differs.
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+
+#include "sslfast/launch.h"
+
+#ifdef SSLFAST_WITH_CUDA
+#define SSLFAST_KEY CUDA
+namespace sslfast::cuda {}
+#else
+#define SSLFAST_KEY CPU
+namespace sslfast::cpu {}
+#endif
+
+namespace sslfast {
+
+#ifdef SSLFAST_WITH_CUDA
+namespace backend = cuda;
+#else
+namespace backend = cpu;
+#endif
+
+namespace ops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// Back stop only: the Python functions have checked and said it better.
+inline void check(bool condition, const char* message) {
+  if (!condition) throw std::runtime_error(message);
+}
+
+inline bool here(const Tensor& t) {
+#ifdef SSLFAST_WITH_CUDA
+  return t.is_cuda();
+#else
+  return t.is_cpu();
+#endif
+}
+
+// A contiguous uninitialised tensor on the device of `like`.
+inline Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype, const Tensor& like) {
+  int64_t strides[8];
+  check(sizes.size() <= 8, "sslfast: at most 8 dimensions");
+  int64_t stride = 1;
+  for (int64_t d = static_cast<int64_t>(sizes.size()) - 1; d >= 0; --d) {
+    strides[d] = stride;
+    stride *= sizes.begin()[d];
+  }
+  int32_t device_type;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  AtenTensorHandle handle;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides,
+                                                  static_cast<int32_t>(dtype), device_type, like.get_device_index(),
+                                                  &handle));
+  return Tensor(handle);
+}
+
+inline Seed read_seed(const Tensor& seed) {
+  check(seed.scalar_type() == ScalarType::Long && seed.numel() == 1, "sslfast: seed must be one int64");
+  const auto* pointer = seed.const_data_ptr<int64_t>();
+  if (seed.is_cpu()) return {nullptr, static_cast<uint64_t>(*pointer)};
+  check(here(seed), "sslfast: seed must be on the CPU or on the device of the data");
+  return {pointer, 0};
+}
+
+// Runs backend::<op>(params, threads or stream) on the device of `like`.
+template <typename Launcher, typename Params>
+void launch(Launcher launcher, const Params& params, [[maybe_unused]] const Tensor& like) {
+#ifdef SSLFAST_WITH_CUDA
+  const torch::stable::accelerator::DeviceGuard guard(like.get_device_index());
+  void* stream;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(like.get_device_index(), &stream));
+  const cudaError_t error = launcher(params, static_cast<cudaStream_t>(stream));
+  if (error != cudaSuccess) throw std::runtime_error(std::string("sslfast: CUDA: ") + cudaGetErrorString(error));
+#else
+  launcher(params, static_cast<int>(torch::stable::get_num_threads()));
+#endif
+}
+
+}  // namespace ops
+}  // namespace sslfast

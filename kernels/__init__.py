@@ -1,0 +1,1 @@
+"""Triton kernels: for each operator the jit functions and the launcher that the CUDA key calls."""

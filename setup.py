@@ -1,0 +1,36 @@
+"""Drives CMake, which builds _ops.so, _host and, where nvcc is present, _ops_cuda.so into the package."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+
+
+class CMakeBuild(build_ext):
+    def run(self) -> None:
+        build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
+        configure = ["cmake", "-S", str(ROOT), "-B", str(build), f"-DPython_EXECUTABLE={sys.executable}"]
+        subprocess.run(configure, check=True)
+        subprocess.run(["cmake", "--build", str(build), "--parallel"], check=True)
+        editable = self.inplace or self.editable_mode
+        package = ROOT / "sslfast" if editable else Path(self.build_lib) / "sslfast"
+        package.mkdir(parents=True, exist_ok=True)
+        for library in build.glob("_*.so"):
+            shutil.copy2(library, package)
+
+    def get_outputs(self) -> list[str]:
+        return []
+
+
+setup(
+    packages=[*find_packages(include=["sslfast", "sslfast.*"]), "sslfast.kernels"],
+    package_dir={"sslfast.kernels": "kernels"},
+    package_data={"sslfast": ["py.typed"]},
+    ext_modules=[Extension("sslfast._ops", sources=[])],  # tells setuptools that the wheel is not pure Python
+    cmdclass={"build_ext": CMakeBuild},
+)

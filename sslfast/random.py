@@ -1,0 +1,99 @@
+"""Seeds and streams of random bits.
+
+Every random operator draws from Philox4x32-10, a counter-based generator: a draw is a function of (seed, stream, row,
+element) and of nothing else. The same seed therefore gives the same masks and augmentation parameters on the CPU, over
+NumPy arrays and on the GPU, whatever the number of threads, and ``row_offset`` makes the shards of a batch equal to
+the whole batch.
+
+Reference: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from sslfast import _check, ops
+
+__all__ = ["STREAMS", "Generator", "philox_words", "seed_tensor"]
+
+Generator: TypeAlias = "torch.Generator | int | Tensor | None"
+
+# One number per independent use of random bits; csrc/include/sslfast/philox.h holds the same list.
+STREAMS = {"words": 0, "token_select": 1, "token_replace": 2, "patch_order": 3, "image_augment": 4}
+
+_INT64 = (-(2**63), 2**63 - 1)
+
+
+def seed_tensor(generator: Generator = None, *, function: str = "seed_tensor") -> Tensor:
+    """The 64-bit seed that a ``generator=`` argument stands for, as an int64 tensor of one element.
+
+    Args:
+        generator: ``None`` draws a seed from torch's global CPU generator (one draw), a ``torch.Generator`` draws one
+            from it, an int is the seed itself, and an int64 tensor of one element is used as it is: on a GPU it is
+            read by the kernel when it runs, so a captured CUDA graph sees the value of the moment.
+        function: the name that errors begin with.
+
+    Returns:
+        An int64 tensor of one element, on the generator's or tensor's device, else on the CPU.
+
+    Raises:
+        TypeError: if ``generator`` is none of these, or a tensor that is not int64.
+        ValueError: if an int does not fit in 64 signed bits, or a tensor has not exactly one element.
+    """
+    if generator is None:
+        return torch.empty((), dtype=torch.int64).random_()
+    if isinstance(generator, Tensor):
+        if generator.dtype != torch.int64:
+            raise TypeError(f"{function}: a seed tensor must be int64, got {generator.dtype}")
+        if generator.numel() != 1:
+            raise ValueError(f"{function}: a seed tensor must have one element, got shape {tuple(generator.shape)}")
+        return generator
+    if isinstance(generator, torch.Generator):
+        return torch.empty((), dtype=torch.int64, device=generator.device).random_(generator=generator)
+    if isinstance(generator, bool) or not hasattr(generator, "__index__"):
+        expected = "None, an int, a torch.Generator or an int64 tensor"
+        raise TypeError(f"{function}: generator must be {expected}, got {type(generator).__name__}")
+    return torch.tensor(_check.integer(function, "generator", generator, *_INT64), dtype=torch.int64)
+
+
+def philox_words(
+    seed: int | Tensor,
+    rows: int,
+    elements: int,
+    *,
+    stream: int = 0,
+    row_offset: int = 0,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Raw Philox4x32-10 output: the bits from which all of sslfast's random operators draw.
+
+    Word ``w`` at ``[r, e]`` is output word ``w`` for counter (e, row low, row high, stream) with
+    ``row = row_offset + r``, and key (seed low, seed high).
+
+    Args:
+        seed: 64-bit seed, an int or an int64 tensor of one element.
+        rows: number of rows, at least 0.
+        elements: counters per row, at least 0.
+        stream: 32-bit stream number. Default: 0, which no operator uses (``STREAMS`` lists theirs).
+        row_offset: global index of row 0. Default: 0.
+        device: where the result is made. Default: the CPU.
+
+    Returns:
+        int64 tensor of shape (rows, elements, 4) with values in [0, 2^32).
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if an argument is out of range.
+
+    Reference: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+    """
+    rows = _check.integer("philox_words", "rows", rows, 0)
+    elements = _check.integer("philox_words", "elements", elements, 0, 2**32)
+    stream = _check.integer("philox_words", "stream", stream, 0, 2**32 - 1)
+    row_offset = _check.integer("philox_words", "row_offset", row_offset, 0)
+    like = torch.empty((), device=device)
+    words = ops.philox_words(like, seed_tensor(seed, function="philox_words"), stream, rows, elements, row_offset)
+    return words.to(torch.int64) & 0xFFFFFFFF
