@@ -10,7 +10,7 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-__all__ = ["augment", "host", "losses", "masking", "random", "reference"]
+__all__ = ["augment", "distributed", "host", "losses", "masking", "random", "reference"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -1,0 +1,37 @@
+"""Block sizes and warp counts, one table per kernel; nothing is tuned at run time.
+
+The choices compile without register spills for sm_80, sm_90 and sm_100 (tests/test_codegen.py).
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+
+def input_precision(rows: Tensor) -> str:
+    """tl.dot's precision for float32 operands: tf32 only where torch's own switch allows it."""
+    return "tf32" if rows.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
+
+
+def similarity_forward(size: int, dim: int, element_size: int) -> dict[str, int]:
+    """BLOCK x BLOCK logits a tile, GROUP x GROUP tiles a program.
+
+    GROUP keeps the number of partial sums of a row, one per group of columns, at 128 or fewer: 1 KiB a row.
+    """
+    block = 64
+    group = triton.next_power_of_2(triton.cdiv(size, 128 * block))
+    block_d, stages = (64, 3) if element_size == 2 else (32, 2)
+    block_d = min(block_d, max(16, triton.next_power_of_2(dim)))
+    return {"BLOCK": block, "BLOCK_D": block_d, "GROUP": group, "num_warps": 8, "num_stages": stages}
+
+
+def similarity_backward(dim: int, element_size: int) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the gradient in registers."""
+    if element_size == 2:
+        config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 128, "num_warps": 8, "num_stages": 2}
+    else:
+        config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 64, "num_warps": 4, "num_stages": 2}
+    widest = max(16, triton.next_power_of_2(dim))
+    return config | {name: min(config[name], widest) for name in ("BLOCK_D", "BLOCK_OUT")}

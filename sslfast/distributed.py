@@ -1,0 +1,54 @@
+"""Batches spread over the ranks of torch.distributed."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["gather_rows", "world_size"]
+
+
+def world_size() -> int:
+    """Number of ranks of the default process group; 1 where there is none."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows of all ranks, in order of rank, for a loss that every rank computes on the whole batch.
+
+    The gradient of the result is taken to be the same on every rank, because each computes the same loss: a rank
+    keeps the rows that are its own, times the world size, and nothing is sent. DistributedDataParallel's averaging
+    then gives the gradient that one process would have on the whole batch.
+
+    Args:
+        rows: (N_rank, ...), N_rank may differ between ranks; the other dimensions and the dtype may not.
+
+    Returns:
+        Tensor (sum of N_rank, ...); ``rows`` itself without a process group.
+    """
+    if world_size() == 1:
+        return rows
+    gathered: Tensor = _GatherRows.apply(rows)
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows):  # type: ignore[no-untyped-def]
+        world = world_size()
+        count = torch.tensor([len(rows)], device=rows.device)
+        counts = [torch.empty_like(count) for _ in range(world)]
+        dist.all_gather(counts, count)
+        sizes = [int(c) for c in counts]
+        # all_gather wants equal shapes: short shards travel padded.
+        padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        shards = [torch.empty_like(padded) for _ in range(world)]
+        dist.all_gather(shards, padded)
+        ctx.own = slice(sum(sizes[: dist.get_rank()]), sum(sizes[: dist.get_rank() + 1]))
+        return torch.cat([shard[:size] for shard, size in zip(shards, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return grad[ctx.own] * world_size()

@@ -1,0 +1,29 @@
+"""Softmax over the similarities of rows with themselves, by definition."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def similarity_softmax(rows: Tensor, positives: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp over the negatives, and the logit of the positive, of every row.
+
+    With S = scale * rows @ rows.T and p = positives, the negatives of row i are all j but i and p(i).
+
+    Args:
+        rows: (M, D), any floating dtype.
+        positives: (M,) int64, another row for every row.
+        scale: factor of the similarities, 1 / temperature.
+
+    Returns:
+        ``(lse, positive_logits)``, both (M,): lse_i = log sum_{j != i, p(i)} exp S_ij (-inf where there is none) and
+        S_{i, p(i)}. Softmax cross-entropy with the positive as target is ``softplus(lse - positive_logits)``.
+    """
+    logits = scale * rows @ rows.T
+    index = torch.arange(len(rows), device=rows.device)
+    excluded = torch.zeros_like(logits, dtype=torch.bool)
+    excluded[index, index] = True
+    excluded[index, positives] = True
+    lse = torch.logsumexp(logits.masked_fill(excluded, float("-inf")), dim=1)
+    return lse, logits[index, positives]

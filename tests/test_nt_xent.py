@@ -1,0 +1,197 @@
+"""NTXentLoss and nt_xent_loss against the definition, lightly's formula and analytic values."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracle import assert_no_worse
+from torch import Tensor
+
+from sslfast.losses import NTXentLoss, nt_xent_loss
+from sslfast.reference.nt_xent import nt_xent_loss as reference
+
+
+def with_grads(function, z0: Tensor, z1: Tensor, temperature: float) -> list[Tensor]:
+    z0, z1 = (z.detach().clone().requires_grad_() for z in (z0, z1))
+    loss = function(z0, z1, temperature)
+    return [loss.detach(), *torch.autograd.grad(loss, (z0, z1))]
+
+
+# N, D, temperature: one pair; odd sizes; one tile of 256 rows exactly; more than one; low and negative temperature.
+@pytest.mark.parametrize(
+    ("n", "d", "temperature"),
+    [(1, 4, 0.5), (5, 1, 0.5), (7, 33, 0.1), (128, 16, 0.2), (300, 20, 0.07), (40, 16, 0.01), (9, 8, -0.5)],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_against_the_reference(n: int, d: int, temperature: float, dtype: torch.dtype, device: torch.device) -> None:
+    if device.type == "cuda" and dtype == torch.float64:
+        pytest.skip("float64 is refused on a GPU; test_errors has it")
+    z0, z1 = torch.randn(2, n, d, dtype=dtype)
+    ours = with_grads(nt_xent_loss, z0.to(device), z1.to(device), temperature)
+    same = with_grads(reference, z0, z1, temperature)
+    truth = with_grads(reference, z0.double(), z1.double(), temperature)
+    eps = torch.finfo(dtype).eps
+    for k, r, g in zip(ours, same, truth, strict=True):
+        assert_no_worse(k, r, g, 8 * eps * max(1.0, g.abs().max().item()) / min(1.0, abs(temperature)))
+
+
+def lightly_formula(out0: Tensor, out1: Tensor, temperature: float) -> Tensor:
+    """The loss as lightly composes it: four blocks of similarities, the own entry cut out of two of them."""
+    out0, out1 = F.normalize(out0, dim=1), F.normalize(out1, dim=1)
+    keep = ~torch.eye(len(out0), dtype=torch.bool)
+    blocks = [[a @ b.T / temperature for b in (out0, out1)] for a in (out0, out1)]
+    own0 = blocks[0][0][keep].view(len(out0), -1)
+    own1 = blocks[1][1][keep].view(len(out0), -1)
+    logits = torch.cat([torch.cat([blocks[0][1], own0], 1), torch.cat([blocks[1][0], own1], 1)])
+    return F.cross_entropy(logits, torch.arange(len(out0)).repeat(2))
+
+
+def test_has_lightlys_value_and_gradients() -> None:
+    z0, z1 = torch.randn(2, 24, 12, dtype=torch.float64)
+    for temperature in (0.5, 0.07):
+        ours = with_grads(nt_xent_loss, z0, z1, temperature)
+        for k, g in zip(ours, with_grads(lightly_formula, z0, z1, temperature), strict=True):
+            torch.testing.assert_close(k, g, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_inputs_are_no_worse_than_eager(dtype: torch.dtype, device: torch.device) -> None:
+    z0, z1 = torch.randn(2, 50, 32).to(dtype)
+    loss, *grads = with_grads(nt_xent_loss, z0.to(device), z1.to(device), 0.1)
+    same, *same_grads = with_grads(reference, z0, z1, 0.1)
+    truth, *true_grads = with_grads(reference, z0.double(), z1.double(), 0.1)
+    assert loss.dtype == torch.float32
+    assert_no_worse(loss, same.float(), truth, 1e-6)
+    for k, r, g in zip(grads, same_grads, true_grads, strict=True):
+        assert_no_worse(k, r, g, torch.finfo(dtype).eps * g.abs())  # the gradient itself is rounded to the dtype
+
+
+def test_gradcheck() -> None:
+    z0, z1 = torch.randn(2, 6, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda a, b: nt_xent_loss(a, b, 0.3), (z0, z1))
+
+
+def test_analytic_values() -> None:
+    one = torch.ones(4, 3)
+    torch.testing.assert_close(nt_xent_loss(one, one), torch.tensor(math.log(7)))  # 7 equal logits
+    assert nt_xent_loss(torch.randn(1, 3), torch.randn(1, 3)) == 0  # no negatives
+    eye = torch.eye(8)
+    expected = math.log1p(14 * math.exp(-1 / 0.1))  # one logit of 10 against 14 of 0
+    torch.testing.assert_close(nt_xent_loss(eye, eye, 0.1), torch.tensor(expected))
+
+
+def test_small_losses_keep_their_precision() -> None:
+    z = torch.eye(8, dtype=torch.float64) + 0.01 * torch.randn(8, 8, dtype=torch.float64)
+    truth = with_grads(reference, z, z, 0.02)
+    assert truth[0] < 1e-15
+    ours = with_grads(nt_xent_loss, z.float(), z.float(), 0.02)
+    torch.testing.assert_close(ours[0].double(), softplus_truth(z, 0.02), rtol=1e-4, atol=0)
+    assert ours[1].abs().max() > 0  # the gradient of a one-hot subtracted after rounding would be zero or noise
+
+
+def softplus_truth(z: Tensor, temperature: float) -> Tensor:
+    unit = F.normalize(torch.cat([z, z]), dim=1)
+    logits = unit @ unit.T / temperature
+    index = torch.arange(len(unit))
+    positive = logits[index, index.roll(len(z))]
+    logits[index, index] = logits[index, index.roll(len(z))] = -math.inf
+    return torch.log1p(torch.exp(torch.logsumexp(logits, 1) - positive)).mean()
+
+
+def test_zero_rows_have_the_gradient_of_normalize() -> None:
+    z0, z1 = torch.randn(2, 5, 4, dtype=torch.float64)
+    z0[2] = 0
+    ours, truth = with_grads(nt_xent_loss, z0, z1, 0.5), with_grads(reference, z0, z1, 0.5)
+    for k, g in zip(ours, truth, strict=True):
+        torch.testing.assert_close(k, g)
+
+
+def test_nan_and_inf_reach_the_loss() -> None:
+    for bad in (math.nan, math.inf):
+        z0, z1 = torch.randn(2, 6, 4)
+        z1[3, 2] = bad
+        loss, grad0, grad1 = with_grads(nt_xent_loss, z0, z1, 0.5)
+        assert loss.isnan()
+        assert grad0.isnan().any()
+        assert grad1.isnan().any()
+
+
+def test_strides_mixed_dtypes_and_pruned_gradients() -> None:
+    z0, z1 = torch.randn(12, 2 * 6, dtype=torch.float64)[:, ::2], torch.randn(6, 12, dtype=torch.float64).T
+    truth = reference(z0, z1, 0.2)
+    torch.testing.assert_close(nt_xent_loss(z0, z1, 0.2), truth)
+    torch.testing.assert_close(nt_xent_loss(z0.float(), z1, 0.2), truth, rtol=1e-6, atol=0)
+    z1 = z1.clone().requires_grad_()
+    nt_xent_loss(z0.float(), z1, 0.2).backward()
+    assert z1.grad is not None
+    assert z1.grad.dtype == torch.float64
+
+
+def test_autocast_and_checkpointing_leave_the_loss_alone() -> None:
+    z0, z1 = torch.randn(2, 10, 8)
+    plain = with_grads(nt_xent_loss, z0, z1, 0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = with_grads(nt_xent_loss, z0, z1, 0.1)
+    checkpointed = with_grads(
+        lambda a, b, t: torch.utils.checkpoint.checkpoint(nt_xent_loss, a, b, t, use_reentrant=False), z0, z1, 0.1
+    )
+    for a, b, c in zip(plain, under, checkpointed, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
+
+
+def test_second_derivative_is_refused() -> None:
+    z0, z1 = torch.randn(2, 4, 3, requires_grad=True)
+    (grad,) = torch.autograd.grad(nt_xent_loss(z0, z1), z0, create_graph=True)
+    with pytest.raises(RuntimeError, match="^nt_xent_loss: second derivatives are not supported$"):
+        (grad.square().sum() + z0.sum()).backward()  # with another path to z0, as in a gradient penalty
+
+
+def test_compiles_in_one_graph() -> None:
+    compiled = torch.compile(nt_xent_loss, fullgraph=True, backend="aot_eager")
+    z0, z1 = torch.randn(2, 10, 8)
+    for k, g in zip(with_grads(compiled, z0, z1, 0.1), with_grads(nt_xent_loss, z0, z1, 0.1), strict=True):
+        torch.testing.assert_close(k, g)
+
+
+def test_module() -> None:
+    z0, z1 = torch.randn(2, 10, 8)
+    assert torch.equal(NTXentLoss()(z0, z1), nt_xent_loss(z0, z1, 0.5))
+    assert torch.equal(NTXentLoss(0.1)(z0, z1), nt_xent_loss(z0, z1, 0.1))
+    assert "temperature=0.1" in repr(NTXentLoss(0.1))
+
+
+GOOD = torch.ones(4, 3)
+BAD = [
+    ([GOOD, GOOD], {"temperature": 0.0}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0.0"),
+    ([GOOD, GOOD], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),
+    ([GOOD, GOOD], {"temperature": "hot"}, TypeError, "temperature must be a number, got str"),
+    ([GOOD.long(), GOOD], {}, TypeError, "z0 must be a floating-point tensor, got torch.int64"),
+    ([GOOD, [1.0]], {}, TypeError, "z1 must be a floating-point tensor, got list"),
+    ([GOOD[0], GOOD], {}, ValueError, "z0 must have shape (N, D) with N, D >= 1, got (3,)"),
+    ([GOOD[:0], GOOD], {}, ValueError, "z0 must have shape (N, D) with N, D >= 1, got (0, 3)"),
+    ([GOOD, GOOD[:2]], {}, ValueError, "z1 must have shape (4, 3), like z0, got (2, 3)"),
+    ([GOOD, GOOD.to("meta")], {}, ValueError, "z1 must be on cpu, like z0, got meta"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "error", "text"), BAD, ids=[b[3] for b in BAD])
+def test_errors(args, kwargs, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"nt_xent_loss: {text}") + "$"):
+        nt_xent_loss(*args, **kwargs)
+
+
+def test_module_errors_name_the_module() -> None:
+    with pytest.raises(ValueError, match=r"^NTXentLoss: temperature must be at least 1e-8 in absolute value, got 0$"):
+        NTXentLoss(temperature=0)
+
+
+@pytest.mark.gpu
+def test_float64_is_refused_on_a_gpu() -> None:
+    z = torch.randn(4, 3, dtype=torch.float64, device="cuda")
+    with pytest.raises(TypeError, match="float64 is supported on the CPU"):
+        nt_xent_loss(z, z)

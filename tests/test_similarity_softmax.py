@@ -1,0 +1,142 @@
+"""similarity_softmax: C++ on the CPU and Triton (interpreted, or native with -m gpu) against the definition."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracle import assert_no_worse
+from torch import Tensor
+
+from sslfast import ops
+from sslfast.reference.similarity_softmax import similarity_softmax
+
+INF = float("inf")
+
+# M, D, scale, norm of the rows, and what max_norm says of it.
+CASES = [
+    pytest.param(2, 1, 2.0, 1.0, 1.0, id="one negative each, D = 1"),
+    pytest.param(3, 5, -4.0, 1.0, 1.0, id="negative scale"),
+    pytest.param(70, 24, 10.0, 1.0, 1.0, id="one tile and a bit"),
+    pytest.param(70, 24, 10.0, 1.0, INF, id="the same without a bound"),
+    pytest.param(150, 33, 200.0, 1.0, INF, id="temperature 0.005: exp underflows beside the maximum"),
+    pytest.param(130, 130, 3.0, 4.0, INF, id="rows not normalised, D above a block"),
+]
+CPU_CASES = [
+    pytest.param(1300, 40, 5.0, 1.0, 1.0, id="several tiles in rows and columns"),
+    pytest.param(1300, 8, -300.0, 1.0, INF, id="several tiles, rows far below the tile's maximum"),
+]
+
+
+def problem(size: int, dim: int, norm: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows in float64, any other row as positive (not mutual), and gradients for both outputs."""
+    rows = norm * F.normalize(torch.randn(size, dim, dtype=torch.float64), dim=1)
+    positives = torch.randint(0, size - 1, (size,))
+    positives += positives >= torch.arange(size)
+    grads = torch.randn(2, size, dtype=torch.float64)
+    if size == 2:
+        grads[0] = 0  # no negatives: the log-sum-exp is a constant -inf
+    return rows, positives, grads[0], grads[1]
+
+
+def by_definition(rows: Tensor, positives: Tensor, scale: float, grad_lse: Tensor, grad_positive: Tensor):
+    rows = rows.clone().requires_grad_()
+    lse, positive_logits = similarity_softmax(rows, positives, scale)
+    finite = torch.where(lse.isfinite(), lse, 0)
+    (finite * grad_lse + positive_logits * grad_positive).sum().backward()
+    return lse.detach(), positive_logits.detach(), rows.grad
+
+
+def check(forward, backward, case, dtype: torch.dtype, device: torch.device) -> None:
+    size, dim, scale, norm, max_norm = case
+    rows, positives, grad_lse, grad_positive = problem(size, dim, norm)
+    rows = rows.to(dtype).double()  # the truth is about the rounded rows
+    truth = by_definition(rows, positives, scale, grad_lse, grad_positive)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    same = by_definition(rows.to(wide), positives, scale, grad_lse.to(wide), grad_positive.to(wide))
+    x, p = rows.to(dtype).to(device), positives.to(device)
+    lse, positive_logits = forward(x, p, scale, max_norm)
+    grad = backward(x, p, lse, grad_lse.to(wide).to(device), grad_positive.to(wide).to(device), scale, max_norm)
+    eps = torch.finfo(wide).eps
+    reach = abs(scale) * norm**2  # the largest logit; rounding it is what makes exp(logit) differ
+    assert_no_worse(lse, same[0], truth[0], 8 * eps * max(reach, 10))
+    assert_no_worse(positive_logits, same[1], truth[1], 4 * eps * reach)
+    rounding = max(eps * 16 * max(reach, 1), torch.finfo(dtype).eps)  # half types round the weights for the product
+    scaled = truth[2].abs().amax() * rounding
+    assert_no_worse(grad, same[2], truth[2], scaled)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", [tuple(p.values) for p in CASES + CPU_CASES], ids=[p.id for p in CASES + CPU_CASES])
+def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
+    check(ops.similarity_softmax_forward, ops.similarity_softmax_backward, case, dtype, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
+def test_triton_against_the_definition(case, group: int, dtype: torch.dtype, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+    from sslfast.kernels.similarity_softmax import backward, forward
+
+    # A group of tiles a program is otherwise used from 8,193 rows on.
+    table = _launch.similarity_forward
+    monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: table(*shape) | {"GROUP": group})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
+        check(forward, backward, case, dtype, triton_device)
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    rows, positives, grad_lse, grad_positive = (
+        t.float() if t.is_floating_point() else t for t in problem(900, 16, 1.0)
+    )
+    threads = torch.get_num_threads()
+    results = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        # The products are torch's; a tile's epilogue is ours. With D = 1 the product has one term, in any order.
+        lse, logits = ops.similarity_softmax_forward(rows[:, :1].contiguous(), positives, 3.0, INF)
+        results.append(torch.cat([lse, logits]))
+    torch.set_num_threads(threads)
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), INF])
+def test_nan_and_inf_reach_the_rows_they_should(bad: float) -> None:
+    rows = F.normalize(torch.randn(20, 4), dim=1)
+    rows[3, 1] = bad
+    positives = torch.arange(20).roll(10)
+    expected, _ = similarity_softmax(rows, positives, 2.0)
+    assert not expected.isfinite().all()
+    for max_norm in (1.0, INF):
+        lse, _ = ops.similarity_softmax_forward(rows, positives, 2.0, max_norm)
+        assert torch.equal(lse.isfinite(), expected.isfinite())
+
+
+def test_analytic_values() -> None:
+    # All rows equal: every logit is the scale.
+    rows = torch.ones(6, 1)
+    positives = torch.arange(6).roll(3)
+    lse, logits = ops.similarity_softmax_forward(rows, positives, 2.5, 1.0)
+    torch.testing.assert_close(lse, torch.full((6,), 2.5 + math.log(4)))
+    torch.testing.assert_close(logits, torch.full((6,), 2.5))
+
+
+def test_positives_out_of_range_are_refused() -> None:
+    rows = torch.randn(4, 2)
+    for positives in ([1, 0, 3, 4], [1, 0, 3, -1], [1, 0, 3, 3]):
+        with pytest.raises(RuntimeError, match="positives must index another row"):
+            ops.similarity_softmax_forward(rows, torch.tensor(positives), 1.0, INF)
+
+
+def test_opcheck() -> None:
+    rows, positives, grad_lse, grad_positive = problem(9, 3, 1.0)
+    check_op = functools.partial(torch.library.opcheck, raise_exception=True)
+    check_op(ops.similarity_softmax_forward, (rows, positives, 2.0, 1.0))
+    lse, _ = ops.similarity_softmax_forward(rows, positives, 2.0, 1.0)
+    check_op(ops.similarity_softmax_backward, (rows, positives, lse, grad_lse, grad_positive, 2.0, 1.0))
