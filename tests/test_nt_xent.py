@@ -147,7 +147,7 @@ def test_autocast_and_checkpointing_leave_the_loss_alone() -> None:
 def test_second_derivative_is_refused() -> None:
     z0, z1 = torch.randn(2, 4, 3, requires_grad=True)
     (grad,) = torch.autograd.grad(nt_xent_loss(z0, z1), z0, create_graph=True)
-    with pytest.raises(RuntimeError, match="^nt_xent_loss: second derivatives are not supported$"):
+    with pytest.raises(RuntimeError, match=r"^nt_xent_loss: second derivatives are not supported$"):
         (grad.square().sum() + z0.sum()).backward()  # with another path to z0, as in a gradient penalty
 
 

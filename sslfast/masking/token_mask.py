@@ -63,7 +63,7 @@ def mask_tokens(
     special = special_tokens_mask
     if special is not None:
         if not isinstance(special, Tensor) or special.is_floating_point() or special.is_complex():
-            got = special.dtype if isinstance(special, Tensor) else type(special).__name__
+            got: object = special.dtype if isinstance(special, Tensor) else type(special).__name__
             raise TypeError(f"{name}: special_tokens_mask must be a bool or integer tensor, got {got}")
         if special.shape != ids.shape:
             expected = f"must have shape {tuple(ids.shape)}, like ids"
@@ -77,8 +77,8 @@ def mask_tokens(
     mask_replace_prob = _check.probability(name, "mask_replace_prob", mask_replace_prob)
     random_replace_prob = _check.probability(name, "random_replace_prob", random_replace_prob)
     if mask_replace_prob + random_replace_prob > 1:
-        got = f"{mask_replace_prob} + {random_replace_prob}"
-        raise ValueError(f"{name}: mask_replace_prob + random_replace_prob must be at most 1, got {got}")
+        shares = f"{mask_replace_prob} + {random_replace_prob}"
+        raise ValueError(f"{name}: mask_replace_prob + random_replace_prob must be at most 1, got {shares}")
     row_offset = _check.integer(name, "row_offset", row_offset, 0)
     masked_ids, labels, masked = ops.token_mask(
         ids if ids.dim() == 2 else ids[None],

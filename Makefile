@@ -1,0 +1,65 @@
+# demo   pretrain, evaluate and report on embedded real data (needs nothing installed beforehand)
+# test   every test that runs without a GPU
+# lint   ruff, mypy, clang-format, and the README's benchmark table against the results
+# bench  the CPU benchmarks beside their peers; fails where a ratio is under its threshold
+# gpu    on a machine with a CUDA torch, nvcc and no network: build, GPU tests, sanitizer, GPU benchmarks
+#
+# PYTHON  the interpreter to start from. If it can import torch, that torch is used; otherwise TORCH is installed.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+SOURCES := $(shell find csrc -type f) CMakeLists.txt setup.py pyproject.toml
+CXX_FILES := $(shell find csrc -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh')
+
+.PHONY: demo test lint bench gpu clean
+
+demo: $(VENV)/installed
+	$(VENV)/bin/sslfast demo --out runs/demo
+
+test: $(VENV)/installed
+	$(RUN) -m pytest
+
+lint: $(VENV)/lint
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/clang-format --dry-run --Werror $(CXX_FILES)
+	$(RUN) -m benchmarks.table --check
+
+bench: $(VENV)/bench
+	$(RUN) -m benchmarks
+
+gpu: $(VENV)/gpu
+	PYTHON=$(RUN) bash benchmarks/gpu.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info sslfast/*.so
+
+# Next to a torch that is already there, the environment takes that interpreter's packages, torch and pip included.
+$(RUN):
+	if $(PYTHON) -c "import torch" 2>/dev/null; then \
+	  $(PYTHON) -m venv --without-pip $(VENV) && \
+	  $(PYTHON) -c "import sys; print(*[p for p in sys.path if p.endswith('-packages')], sep='\n')" \
+	    > "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/outer.pth"; \
+	else \
+	  $(PYTHON) -m venv $(VENV) && $(RUN) -m pip install -q --upgrade pip && $(RUN) -m pip install -q "$(TORCH)"; \
+	fi
+
+$(VENV)/installed: $(RUN) $(SOURCES)
+	$(RUN) -m pip install -q "setuptools>=70" wheel "cmake>=3.22"
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(RUN) -m pip install -q --no-build-isolation -e ".[pretrain,test]"
+	touch $@
+
+$(VENV)/lint: $(VENV)/installed
+	$(RUN) -m pip install -q --no-build-isolation -e ".[lint]"
+	touch $@
+
+$(VENV)/bench: $(VENV)/installed benchmarks/requirements.txt benchmarks/requirements-no-deps.txt
+	$(RUN) -m pip install -q -r benchmarks/requirements.txt
+	$(RUN) -m pip install -q --no-deps -r benchmarks/requirements-no-deps.txt
+	touch $@
+
+$(VENV)/gpu: $(RUN) $(SOURCES)
+	$(RUN) -m pip install -q --no-index --no-deps --no-build-isolation -e .
+	touch $@

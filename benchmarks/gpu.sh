@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# What `make gpu` runs once sslfast is built on a machine with a CUDA torch: the GPU tests natively, the memory checker
+# over the CUDA C++ kernels, and the GPU benchmarks, which write benchmarks/results/<gpu>.csv. Needs no network.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python3}
+
+"$PYTHON" -m sslfast.doctor
+"$PYTHON" -m pytest -m gpu
+if command -v compute-sanitizer >/dev/null; then
+  compute-sanitizer --error-exitcode 1 "$PYTHON" -m pytest -m gpu -k "token_mask or patch_mask or image_augment"
+else
+  echo "compute-sanitizer is not on the PATH: memory check left out"
+fi
+"$PYTHON" -m benchmarks --device cuda
