@@ -49,6 +49,7 @@ $(RUN):
 $(VENV)/installed: $(RUN) $(SOURCES)
 	$(RUN) -m pip install -q "setuptools>=70" wheel "cmake>=3.22"
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(RUN) -m pip install -q --no-build-isolation -e ".[pretrain,test]"
+	$(RUN) -m pip install -q --no-deps --upgrade --target build/peers torchvision==0.28.0
 	touch $@
 
 $(VENV)/lint: $(VENV)/installed
@@ -57,7 +58,7 @@ $(VENV)/lint: $(VENV)/installed
 
 $(VENV)/bench: $(VENV)/installed benchmarks/requirements.txt benchmarks/requirements-no-deps.txt
 	$(RUN) -m pip install -q -r benchmarks/requirements.txt
-	$(RUN) -m pip install -q --no-deps -r benchmarks/requirements-no-deps.txt
+	$(RUN) -m pip install -q --no-deps --upgrade --target build/peers -r benchmarks/requirements-no-deps.txt
 	touch $@
 
 $(VENV)/gpu: $(RUN) $(SOURCES)

@@ -1,5 +1,6 @@
 """Drives CMake, which builds _ops.so, _host and, where nvcc is present, _ops_cuda.so into the package."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,12 @@ class CMakeBuild(build_ext):
         build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         configure = ["cmake", "-S", str(ROOT), "-B", str(build), f"-DPython_EXECUTABLE={sys.executable}"]
         subprocess.run(configure, check=True)
-        subprocess.run(["cmake", "--build", str(build), "--parallel"], check=True)
+        subprocess.run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count())], check=True)
         editable = self.inplace or self.editable_mode
         package = ROOT / "sslfast" if editable else Path(self.build_lib) / "sslfast"
         package.mkdir(parents=True, exist_ok=True)
         for library in build.glob("_*.so"):
+            (package / library.name).unlink(missing_ok=True)  # a process that has it mapped keeps the old file
             shutil.copy2(library, package)
 
     def get_outputs(self) -> list[str]:

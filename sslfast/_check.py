@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+_INT64_MAX = 2**63 - 1
+
 
 def probability(function: str, name: str, value: float) -> float:
     """Returns ``value`` as a float in [0, 1].
@@ -27,22 +29,41 @@ def real(function: str, name: str, value: float) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__}")
-    if not math.isfinite(value):
+    if not -math.inf < value < math.inf:  # not isfinite: a float that torch.compile made symbolic has none
         raise ValueError(f"{function}: {name} must be finite, got {value}")
     return float(value)
 
 
-def integer(function: str, name: str, value: int, low: int, high: int | None = None) -> int:
-    """Returns ``value`` as an int of at least ``low`` and, where given, at most ``high``.
+def integer(function: str, name: str, value: int, low: int, high: int = _INT64_MAX) -> int:
+    """Returns ``value`` as an int of at least ``low`` and at most ``high``, by default what an operator can take.
 
     Raises:
         TypeError: if it is not an integer.
         ValueError: if it is out of range.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not (isinstance(value, int) or hasattr(value, "__index__")):
         raise TypeError(f"{function}: {name} must be an int, got {type(value).__name__}")
-    number = value.__index__()
-    if number < low or (high is not None and number > high):
-        expected = f"at least {low}" if high is None else f"in [{low}, {high}]"
+    number = value if isinstance(value, int) else value.__index__()  # a symbolic size is an int to torch.compile alone
+    if number < low or number > high:
+        expected = f"at least {low}" if number < low and high == _INT64_MAX else f"in [{low}, {high}]"
         raise ValueError(f"{function}: {name} must be {expected}, got {number}")
     return number
+
+
+def kept_patches(function: str, num_patches: int, mask_ratio: float) -> int:
+    """Returns how many of ``num_patches`` stay: ``num_patches * (1 - mask_ratio)``, rounded down.
+
+    Rounded as exact arithmetic would: of 10 patches at ratio 0.9 one stays, though ``int(10 * (1 - 0.9))`` is 0.
+
+    Raises:
+        TypeError: if an argument is not a number.
+        ValueError: if ``num_patches`` < 1, ``mask_ratio`` is outside [0, 1), or no patch would stay.
+    """
+    num_patches = integer(function, "num_patches", num_patches, 1, 2**32 - 1)
+    ratio = real(function, "mask_ratio", mask_ratio)
+    if not 0.0 <= ratio < 1.0:
+        raise ValueError(f"{function}: mask_ratio must be in [0, 1), got {mask_ratio}")
+    keep = int(num_patches * (1.0 - ratio) + 1e-12 * num_patches)  # above the rounding of 1 - ratio and the product
+    if keep < 1:
+        raise ValueError(f"{function}: mask_ratio must keep at least 1 of {num_patches} patches, got {mask_ratio}")
+    return keep

@@ -11,7 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["philox_words", "token_mask"]
+__all__ = [
+    "image_augment",
+    "image_augment_params",
+    "patch_gather",
+    "patch_mask",
+    "patch_scatter",
+    "philox_words",
+    "token_mask",
+]
 
 
 def _load(name: str) -> None:
@@ -57,3 +65,82 @@ def _(ids: Tensor, special: Tensor | None, seed: Tensor, *args: object) -> tuple
     rows, length = ids.shape
     masked = ids.new_empty((rows * length,), dtype=torch.int64)
     return ids.new_empty((rows, length)), ids.new_empty((rows, length)), masked
+
+
+# ---- patch_mask, patch_gather, patch_scatter: C++ on the CPU, CUDA on the GPU
+
+patch_mask = torch.ops.sslfast.patch_mask.default
+patch_gather = torch.ops.sslfast.patch_gather.default
+patch_scatter = torch.ops.sslfast.patch_scatter.default
+
+
+@torch.library.register_fake("sslfast::patch_mask")
+def _(like: Tensor, seed: Tensor, rows: int, patches: int, keep: int, row_offset: int) -> tuple[Tensor, Tensor, Tensor]:
+    ids_keep = like.new_empty((rows, keep), dtype=torch.int64)
+    ids_restore = like.new_empty((rows, patches), dtype=torch.int64)
+    return ids_keep, ids_restore, like.new_empty((rows, patches), dtype=torch.bool)
+
+
+@torch.library.register_fake("sslfast::patch_gather")
+def _(x: Tensor, ids_keep: Tensor) -> Tensor:
+    return x.new_empty((*ids_keep.shape, x.shape[2]))
+
+
+@torch.library.register_fake("sslfast::patch_scatter")
+def _(grad: Tensor, ids_restore: Tensor) -> Tensor:
+    return grad.new_empty((*ids_restore.shape, grad.shape[2]))
+
+
+# ---- similarity_softmax: C++ on the CPU, Triton on the GPU
+
+similarity_softmax_forward = torch.ops.sslfast.similarity_softmax_forward.default
+similarity_softmax_backward = torch.ops.sslfast.similarity_softmax_backward.default
+
+
+def _accumulator(rows: Tensor) -> torch.dtype:
+    return torch.float64 if rows.dtype == torch.float64 else torch.float32
+
+
+@torch.library.register_fake("sslfast::similarity_softmax_forward")
+def _(rows: Tensor, positives: Tensor, scale: float, max_norm: float) -> tuple[Tensor, Tensor]:
+    vector = rows.new_empty((rows.shape[0],), dtype=_accumulator(rows))
+    return vector, torch.empty_like(vector)
+
+
+@torch.library.register_fake("sslfast::similarity_softmax_backward")
+def _(rows: Tensor, *args: object) -> Tensor:
+    return rows.new_empty(rows.shape, dtype=_accumulator(rows))
+
+
+def _similarity_softmax_forward_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.similarity_softmax import forward
+
+    return forward(*args)
+
+
+def _similarity_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.similarity_softmax import backward
+
+    return backward(*args)
+
+
+_triton.impl("similarity_softmax_forward", _similarity_softmax_forward_triton)
+_triton.impl("similarity_softmax_backward", _similarity_softmax_backward_triton)
+
+
+# ---- image_augment_params, image_augment: C++ on the CPU, CUDA on the GPU
+
+image_augment_params = torch.ops.sslfast.image_augment_params.default
+image_augment = torch.ops.sslfast.image_augment.default
+
+
+@torch.library.register_fake("sslfast::image_augment_params")
+def _(like: Tensor, seed: Tensor, rows: int, views: int, *args: object) -> Tensor:
+    return like.new_empty((rows, views, 12), dtype=torch.float32)
+
+
+@torch.library.register_fake("sslfast::image_augment")
+def _(
+    images: Tensor, params: Tensor, out_height: int, out_width: int, mean: object, std: object, dtype: torch.dtype
+) -> Tensor:
+    return images.new_empty((params.shape[1], *images.shape[:2], out_height, out_width), dtype=dtype)

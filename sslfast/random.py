@@ -32,8 +32,9 @@ def seed_tensor(generator: Generator = None, *, function: str = "seed_tensor") -
 
     Args:
         generator: ``None`` draws a seed from torch's global CPU generator (one draw), a ``torch.Generator`` draws one
-            from it, an int is the seed itself, and an int64 tensor of one element is used as it is: on a GPU it is
-            read by the kernel when it runs, so a captured CUDA graph sees the value of the moment.
+            from it (torch.compile cannot trace that), an int is the seed itself, and an int64 tensor of one element is
+            used as it is: on a GPU it is read by the kernel when it runs, so a captured CUDA graph sees the value of
+            the moment.
         function: the name that errors begin with.
 
     Returns:
@@ -44,7 +45,7 @@ def seed_tensor(generator: Generator = None, *, function: str = "seed_tensor") -
         ValueError: if an int does not fit in 64 signed bits, or a tensor has not exactly one element.
     """
     if generator is None:
-        return torch.empty((), dtype=torch.int64).random_()
+        return torch.randint(_INT64[1], (), device="cpu")  # not random_(): torch.compile knows randint
     if isinstance(generator, Tensor):
         if generator.dtype != torch.int64:
             raise TypeError(f"{function}: a seed tensor must be int64, got {generator.dtype}")
@@ -52,11 +53,12 @@ def seed_tensor(generator: Generator = None, *, function: str = "seed_tensor") -
             raise ValueError(f"{function}: a seed tensor must have one element, got shape {tuple(generator.shape)}")
         return generator
     if isinstance(generator, torch.Generator):
-        return torch.empty((), dtype=torch.int64, device=generator.device).random_(generator=generator)
+        return torch.randint(_INT64[1], (), generator=generator, device=generator.device)
     if isinstance(generator, bool) or not hasattr(generator, "__index__"):
         expected = "None, an int, a torch.Generator or an int64 tensor"
         raise TypeError(f"{function}: generator must be {expected}, got {type(generator).__name__}")
-    return torch.tensor(_check.integer(function, "generator", generator, *_INT64), dtype=torch.int64)
+    seed = _check.integer(function, "generator", generator, *_INT64)
+    return torch.tensor(seed, dtype=torch.int64, device="cpu")
 
 
 def philox_words(

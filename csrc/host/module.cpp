@@ -2,8 +2,10 @@
 // sslfast/host.py is the public face and checks the arguments; here the GIL is released and the kernel called.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "../cpu/isa.h"
+#include "sslfast/patch_mask.h"
 #include "sslfast/philox_words.h"
 #include "sslfast/token_mask.h"
 
@@ -60,9 +62,24 @@ static py::tuple token_mask(py::array_t<Id> ids, std::optional<py::array_t<bool>
   return py::make_tuple(masked_ids, labels, masked);
 }
 
+static py::tuple patch_mask(uint64_t seed, int64_t rows, int64_t patches, int64_t keep, int64_t row_offset,
+                            int threads) {
+  Array<int64_t> ids_keep({rows, keep}), ids_restore({rows, patches});
+  Array<bool> mask({rows, patches});
+  const PatchMask params{
+      {nullptr, seed},    rows, patches, keep, row_offset, ids_keep.mutable_data(), ids_restore.mutable_data(),
+      mask.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    cpu::patch_mask(params, threads);
+  }
+  return py::make_tuple(ids_keep, ids_restore, mask);
+}
+
 PYBIND11_MODULE(_host, m) {
   m.doc() = "sslfast's CPU kernels over NumPy arrays; see sslfast.host";
   m.def("instruction_set", &cpu::instruction_set);
+  m.def("patch_mask", &patch_mask);
   m.def("philox_words", &philox_words);
   m.def("token_mask", &token_mask<int32_t>, py::arg().noconvert(), py::arg(), py::arg(), py::arg(), py::arg(),
         py::arg(), py::arg(), py::arg(), py::arg(), py::arg());

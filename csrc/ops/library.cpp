@@ -4,6 +4,22 @@
 STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def("philox_words(Tensor like, Tensor seed, int stream, int rows, int elements, int row_offset) -> Tensor");
   m.def(
+      "similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm) -> (Tensor, Tensor)");
+  m.def(
+      "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor grad_positive, "
+      "float scale, float max_norm) -> Tensor");
+  m.def(
       "token_mask(Tensor ids, Tensor? special, Tensor seed, int mask_token_id, int vocab_size, float mlm_probability, "
       "float mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "patch_mask(Tensor like, Tensor seed, int rows, int patches, int keep, int row_offset) -> (Tensor, Tensor, "
+      "Tensor)");
+  m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
+  m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
+  m.def(
+      "image_augment_params(Tensor like, Tensor seed, int rows, int views, int height, int width, float[] scale, "
+      "float[] ratio, float hflip_prob, float jitter_prob, float[] jitter, float gray_prob, int row_offset) -> Tensor");
+  m.def(
+      "image_augment(Tensor images, Tensor params, int out_height, int out_width, float[] mean, float[] std, "
+      "ScalarType dtype) -> Tensor");
 }

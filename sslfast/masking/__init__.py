@@ -1,5 +1,6 @@
 """Masking rules: token and patch masks from counter-based draws, equal on every device."""
 
+from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
 from sslfast.masking.token_mask import mask_tokens
 
-__all__ = ["mask_tokens"]
+__all__ = ["PatchMask", "mask_patches", "mask_tokens", "random_patch_mask"]

@@ -24,7 +24,7 @@ def mask_tokens(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``sslfast.masking.mask_tokens`` with an int seed."""
     rows, length = ids.shape
-    select = philox_rows(seed, TOKEN_SELECT, rows, -(-length // 4), row_offset).reshape(rows, -1)[:, :length]
+    select = philox_rows(seed, TOKEN_SELECT, rows, -(-length // 4), row_offset).flatten(1)[:, :length]
     kind, word, *_ = philox_rows(seed, TOKEN_REPLACE, rows, length, row_offset).unbind(-1)
 
     def threshold(p: float) -> int:
