@@ -1,0 +1,116 @@
+"""Ahead-of-time compilation of the Triton kernels, run by test_codegen.py as a program of its own: Triton's
+interpreter, which the other tests need, replaces what would be compiled here.
+
+CASES is the table: one line per kernel and set of types, compiled for every target.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sslfast.kernels import _launch
+
+TARGETS = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}  # compute capability, shared memory of one block in bytes
+
+
+class Case(NamedTuple):
+    kernel: str  # module of sslfast.kernels, dot, name
+    signature: str  # types of the arguments that are not constexpr, in order
+    options: dict[str, Any]  # constexprs, num_warps and num_stages, as the launcher passes them
+    tensor_cores: bool = False  # whether a product must run on them
+
+    @property
+    def id(self) -> str:
+        values = [str(value) for value in self.options.values()]
+        return "-".join([self.kernel.split(".")[1], self.signature.split()[0].strip("*"), *values])
+
+
+def _forward(dtype: str, size: int, dim: int, bounded: bool) -> Case:
+    options = _launch.similarity_forward(size, dim, 4 if dtype == "fp32" else 2)
+    options |= {"BOUNDED": bounded, "PRECISION": "ieee"}
+    signature = f"*{dtype} *i64 *fp32 *fp32 i32 i32 fp32"
+    return Case("similarity_softmax.similarity_forward_kernel", signature, options, dtype != "fp32")
+
+
+def _finish(dtype: str, dim: int, bounded: bool) -> Case:
+    block_d = _launch.similarity_forward(4096, dim, 4 if dtype == "fp32" else 2)["BLOCK_D"]
+    signature = f"*{dtype} *i64 *fp32 *fp32 *fp32 *fp32 i32 i32 i32 fp32"
+    options = {"BLOCK": 64, "BLOCK_D": block_d, "BOUNDED": bounded}
+    return Case("similarity_softmax.similarity_finish_kernel", signature, options)
+
+
+def _backward(dtype: str, dim: int) -> Case:
+    options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2) | {"PRECISION": "ieee"}
+    signature = f"*{dtype} *i64 *fp32 *fp32 *fp32 *fp32 i32 i32 fp32"
+    return Case("similarity_softmax.similarity_backward_kernel", signature, options, dtype != "fp32")
+
+
+CASES = [
+    Case("philox.philox_words_kernel", "*i32 *i64 i64 i64 i64", {"BLOCK": 256}),
+    _forward("bf16", 4096, 128, True),
+    _forward("bf16", 32768, 128, False),
+    _forward("fp32", 4096, 128, True),
+    _finish("bf16", 128, False),
+    _backward("bf16", 128),
+    _backward("fp32", 512),
+]
+
+
+def compile_case(case: Case, capability: int, folder: Path) -> dict[str, Any]:
+    """Registers, bytes of stack (which is where spills go) and of shared memory, and tensor-core instructions."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    module, name = case.kernel.split(".")
+    kernel = getattr(importlib.import_module(f"sslfast.kernels.{module}"), name)
+    launch = {key: value for key, value in case.options.items() if key in ("num_warps", "num_stages")}
+    constexprs = {key: value for key, value in case.options.items() if key not in launch}
+    plain = [argument for argument in kernel.arg_names if argument not in constexprs]
+    types = dict(zip(plain, case.signature.split(), strict=True))
+    signature = {argument: types.get(argument, "constexpr") for argument in kernel.arg_names}
+    # As at a launch with aligned tensors and sizes that are multiples of 16.
+    aligned = [i for i, argument in enumerate(kernel.arg_names) if types.get(argument, "").startswith(("*", "i"))]
+    attributes = {(i,): [["tt.divisibility", 16]] for i in aligned}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=launch)
+    cubin = folder / "kernel.cubin"
+    cubin.write_bytes(compiled.asm["cubin"])
+    usage = _tool("cuobjdump", "--dump-resource-usage", cubin)
+    sass = _tool("cuobjdump", "--dump-sass", cubin)
+    return {
+        "registers": int(re.search(r"REG:(\d+)", usage)[1]),
+        "stack": int(re.search(r"STACK:(\d+)", usage)[1]) + int(re.search(r"LOCAL:(\d+)", usage)[1]),
+        "shared": compiled.metadata.shared,
+        "tensor_cores": len(re.findall(r"\b(?:HMMA|HGMMA|UTC\w*MMA)\b", sass)),
+    }
+
+
+def _tool(name: str, *arguments: Any) -> str:
+    import triton
+
+    program = Path(triton.__file__).parent / "backends/nvidia/bin" / name
+    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=True).stdout
+
+
+def main() -> None:
+    """Prints one JSON line per case and target."""
+    with tempfile.TemporaryDirectory() as folder:
+        for case in CASES:
+            for capability in TARGETS:
+                try:
+                    found = compile_case(case, capability, Path(folder))
+                except Exception as error:  # reported as this case's failure
+                    found = {"error": f"{type(error).__name__}: {error}"}
+                print(json.dumps([case.id, capability, found]), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""The law of the house, proven from the sources: who may import whom, where files lie, how long they are."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STANDARD = sys.stdlib_module_names
+
+# ---- Python: DESIGN section 2. Module or package -> what of sslfast, and which other libraries, it may import.
+
+KERNEL_CALLERS = {"_autograd", "_check", "distributed", "ops", "random"}
+ALLOWED: dict[str, tuple[set[str], set[str]]] = {
+    "sslfast.__init__": (set(), set()),
+    "sslfast._check": (set(), set()),
+    "sslfast._autograd": (set(), {"torch"}),
+    "sslfast.ops": ({"kernels"}, {"torch"}),
+    "sslfast.random": ({"_check", "ops"}, {"torch"}),
+    "sslfast.distributed": ({"_check"}, {"torch"}),
+    "sslfast.host": ({"_check", "_host"}, {"numpy"}),
+    "sslfast.doctor": ({"__version__"}, set()),  # all else by name, so that it works where they do not
+    "sslfast.losses": (KERNEL_CALLERS, {"torch"}),
+    "sslfast.masking": (KERNEL_CALLERS, {"torch"}),
+    "sslfast.augment": (KERNEL_CALLERS, {"torch"}),
+    "sslfast.reference": (set(), {"torch"}),
+    "sslfast.kernels": (set(), {"torch", "triton"}),
+    "sslfast.integrations": ({"losses", "masking", "augment"}, {"torch"}),
+    "sslfast.pretrain": (
+        {"__version__", "augment", "distributed", "doctor", "host", "losses", "masking", "random"},
+        {
+            "lightning",
+            "matplotlib",
+            "numpy",
+            "PIL",
+            "rich",
+            "sklearn",
+            "torch",
+            "torchmetrics",
+            "transformers",
+            "typer",
+        },
+    ),
+}
+PEERS = {
+    "lightly",
+    "open_clip",
+    "pytorch_metric_learning",
+    "sentence_transformers",
+    "stable_pretraining",
+    "transformers",
+}
+
+
+class Import(NamedTuple):
+    name: str  # dotted
+    lazy: bool  # inside a function
+
+
+def module_name(path: Path) -> str:
+    """kernels/ is the package sslfast.kernels."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("sslfast", *parts) if parts[0] == "kernels" else parts)
+
+
+def layer(module: str) -> str:
+    """The entry of ALLOWED that governs a module."""
+    return module if module in ALLOWED else ".".join(module.split(".")[:2])
+
+
+def imports(tree: ast.AST, lazy: bool = False) -> Iterator[Import]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            if node.module == "sslfast":
+                yield from (Import(f"sslfast.{alias.name}", lazy) for alias in node.names)
+            else:
+                yield Import(node.module or "", lazy)
+        else:
+            yield from imports(node, lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+
+
+def violations(module: str, source: str) -> list[str]:
+    inside, outside = ALLOWED[layer(module)]
+    package = layer(module)
+    found = []
+    for name, lazy in imports(ast.parse(source)):
+        top, *rest = name.split(".")
+        if top == "sslfast":
+            part = rest[0] if rest else "__version__"
+            if part not in inside and f"sslfast.{part}" != package:
+                found.append(f"{module} imports {name}")
+            elif part == "kernels" and package == "sslfast.ops" and not lazy:
+                found.append(f"{module} imports {name} before it is needed")
+        elif top not in STANDARD | outside and not (package == "sslfast.integrations" and lazy and top in PEERS):
+            found.append(f"{module} imports {name}")
+    return found
+
+
+PYTHON = sorted([*ROOT.glob("sslfast/**/*.py"), *ROOT.glob("kernels/**/*.py")])
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
+def test_python_imports(path):
+    assert layer(module_name(path)) in ALLOWED, f"{path.name} belongs to no layer of DESIGN section 2"
+    assert violations(module_name(path), path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("sslfast.masking.x", "from sslfast.reference import token_mask"),
+        ("sslfast.masking.x", "from sslfast import reference"),
+        ("sslfast.losses.x", "def f():\n    from sslfast.masking import mask_tokens"),
+        ("sslfast.losses.x", "import numpy"),
+        ("sslfast.ops", "from sslfast.kernels import philox"),
+        ("sslfast.kernels.x", "from sslfast import ops"),
+        ("sslfast.host", "import torch"),
+        ("sslfast.reference.x", "from sslfast import ops"),
+        ("sslfast.integrations.x", "import lightly"),
+        ("sslfast.pretrain.x", "from sslfast import ops"),
+    ],
+)
+def test_python_imports_can_fail(module, source):
+    assert len(violations(module, source)) == 1
+
+
+# ---- C++: what each folder may include
+
+STD = r"[a-z_]+"  # <vector>, <cstdint>: no dot, no slash
+CUDA = r"cuda_runtime_api\.h|cuda_(bf16|fp16)\.h|cub/.*\.cuh"
+SYSTEM = r"omp\.h|immintrin\.h|sys/mman\.h"
+TORCH = r"torch/(csrc/stable|headeronly|csrc/inductor/aoti_torch)/.*\.h"
+INCLUDES = {
+    "csrc/include/sslfast": rf"sslfast/.*|{STD}|{CUDA}",
+    "csrc/shared": rf"sslfast/.*|[a-z_]+\.h|{STD}|{CUDA}",
+    "csrc/cpu": rf"sslfast/.*|(\.\./)?shared/.*|[a-z_]+\.h|{STD}|{SYSTEM}",
+    "csrc/cuda": rf"sslfast/.*|(\.\./)?shared/.*|[a-z_]+\.(h|cuh)|{STD}|{CUDA}",
+    "csrc/ops": rf"sslfast/.*|[a-z_]+\.h|{STD}|{TORCH}",
+    "csrc/host": rf"sslfast/.*|\.\./cpu/.*\.h|{STD}|pybind11/.*",
+}
+CPP = sorted(p for p in ROOT.glob("csrc/**/*") if p.suffix in (".h", ".cuh", ".cpp", ".cu"))
+
+
+def forbidden_includes(folder: str, source: str) -> list[str]:
+    found = re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', source, re.M)
+    return [name for name in found if not re.fullmatch(INCLUDES[folder], name)]
+
+
+@pytest.mark.parametrize("path", CPP, ids=lambda p: str(p.relative_to(ROOT)))
+def test_cpp_includes(path):
+    folder = str(path.relative_to(ROOT).parent)
+    assert folder in INCLUDES, f"{path.name} is in no layer of DESIGN section 2"
+    assert forbidden_includes(folder, path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "source"),
+    [
+        ("csrc/cpu", "#include <torch/csrc/stable/tensor.h>"),
+        ("csrc/cuda", "#include <ATen/cuda/CUDAContext.h>"),
+        ("csrc/ops", "#include <ATen/ATen.h>"),
+        ("csrc/ops", "  #include <torch/all.h>"),
+        ("csrc/shared", '#include "../cpu/isa.h"'),
+        ("csrc/host", "#include <torch/extension.h>"),
+    ],
+)
+def test_cpp_includes_can_fail(folder, source):
+    assert len(forbidden_includes(folder, source)) == 1
+
+
+# ---- files
+
+SOURCES = [
+    path
+    for folder in ("sslfast", "kernels", "csrc", "tests", "benchmarks")
+    for path in sorted(ROOT.glob(f"{folder}/**/*"))
+    if path.suffix in (".py", ".h", ".cuh", ".cpp", ".cu")
+]
+
+
+def test_files_are_not_too_long():
+    lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in SOURCES}
+    assert {name: n for name, n in lengths.items() if n > 500} == {}
+
+
+def test_no_drawers():
+    drawers = {"utils", "util", "common", "base", "helpers", "helper", "misc"}
+    assert [str(p.relative_to(ROOT)) for p in SOURCES if p.stem in drawers] == []
+
+
+def test_no_environment_variables_in_the_product():
+    for path in PYTHON:
+        names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert not names & {"environ", "getenv", "putenv"}, path
+        assert not re.search(r"from os import .*(environ|getenv)", path.read_text()), path
+    for path in CPP:
+        assert "getenv" not in path.read_text(), path
+
+
+def stems(name: str) -> list[str]:
+    found = re.search(rf"set\({name} ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text())
+    assert found, f"CMakeLists.txt has no list {name}"
+    return found[1].split()
+
+
+CUDA_STEMS, CPU_STEMS = stems("STEMS"), stems("CPU_ONLY_STEMS")
+TEST_OF = {"philox_words": "philox"}  # the operator shows what the header draws
+
+
+@pytest.mark.parametrize("stem", [*CUDA_STEMS, *CPU_STEMS])
+def test_a_stem_runs_through_every_layer(stem):
+    short = TEST_OF.get(stem, stem)
+    gpu = f"csrc/cuda/{stem}.cu" if stem in CUDA_STEMS else f"kernels/{short}.py"
+    layers = [f"csrc/include/sslfast/{stem}.h", f"csrc/cpu/{stem}.cpp", f"csrc/ops/{stem}.cpp", gpu]
+    layers += [f"sslfast/reference/{short}.py", f"tests/test_{short}.py"]
+    if stem not in TEST_OF:
+        layers.append(f"benchmarks/bench_{stem}.py")
+    assert [name for name in layers if not (ROOT / name).exists()] == []
+
+
+# ---- what an import costs
+
+FRESH = """
+import sys, time
+blocked = {blocked!r}
+for name in blocked:
+    sys.modules[name] = None  # importing it raises from here on
+import torch
+before, start = set(sys.modules), time.process_time()
+import sslfast
+cost = time.process_time() - start
+assert not any(name.startswith("torch.") for name in set(sys.modules) - before), "sslfast alone must stay light"
+from sslfast import augment, host, losses, masking, random, reference
+import sslfast.doctor
+heavy = {{"triton", "lightning", "pytorch_lightning", "transformers", "sklearn", "matplotlib", "torchvision"}}
+loaded = {{name.split(".")[0] for name, module in sys.modules.items() if module is not None}} & heavy
+assert not loaded, loaded
+if torch.version.cuda is None:
+    maps = open("/proc/self/maps").read() if sys.platform == "linux" else ""
+    assert "_ops_cuda" not in maps and "libcuda" not in maps
+ids, *_ = masking.mask_tokens(torch.arange(8), mask_token_id=0, vocab_size=9, generator=1)
+masking.mask_patches(torch.ones(1, 4, 2, requires_grad=True))[0].sum().backward()
+assert cost < 0.2, cost
+"""
+
+
+@pytest.mark.parametrize("blocked", [[], ["triton", "lightning"]])
+def test_import_is_light_and_needs_no_triton(blocked, tmp_path):
+    program = FRESH.format(blocked=blocked)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,103 @@
+"""The encoders and the three methods: shapes, what a loss looks at, keyed draws."""
+
+import pytest
+import torch
+
+pytest.importorskip("lightning")
+
+from sslfast.pretrain.config import resolve
+from sslfast.pretrain.data import ImageData
+from sslfast.pretrain.encoders import SmallResNet, patchify, unpatchify
+from sslfast.pretrain.loop import build
+from sslfast.pretrain.mae import _patch_statistics
+from sslfast.pretrain.simclr import erase_patches
+
+
+def tiny_data(channels=1, size=8, count=40):
+    images = torch.randint(0, 256, (count, channels, size, size), generator=torch.Generator().manual_seed(0))
+    images = images.to(torch.uint8)
+    return ImageData("digits", images[:30], images[30:], None, None, ())
+
+
+def method(name, channels=1, size=8, **settings):
+    config = resolve({"method": name, "data": "digits", "width": 8, "image_size": size, **settings})
+    return build(config, tiny_data(channels, size), steps_per_epoch=1)
+
+
+# Sides: 8 keeps its resolution, 28 is no multiple of the stride, 64 has a fourth stage, 128 the large stem.
+@pytest.mark.parametrize(("size", "cells"), [(8, 2), (28, 4), (64, 4), (128, 4)])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_resnet_feature_map_and_features(size, cells, norm):
+    network = SmallResNet(3, size, width=8, norm=norm, pool_grid=2)
+    images = torch.randn(2, 3, size, size)
+    assert network.feature_map(images).shape == (2, network.map_channels, cells, cells)
+    assert network(images).shape == (2, network.dim)
+    assert network.dim == 4 * network.map_channels
+
+
+def test_patches_go_back_to_the_image():
+    images = torch.randn(2, 3, 12, 12)
+    assert patchify(images, 4).shape == (2, 9, 48)
+    assert torch.equal(unpatchify(patchify(images, 4), 4, 12), images)
+    assert torch.equal(patchify(images, 4)[0, 5].view(3, 4, 4), images[0, :, 4:8, 8:12])
+
+
+@pytest.mark.parametrize("name", ["simclr", "masked-pixels", "mae"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_loss_depends_on_the_seed_alone_and_reaches_every_weight(name, channels):
+    module = method(name, channels)
+    images = tiny_data(channels).train[:8]
+    loss = module.loss(images, seed=3)
+    loss.backward()
+    without = [n for n, p in module.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert without == []
+    torch.rand(5)
+    assert torch.equal(module.loss(images, seed=3), loss)
+    assert not torch.equal(module.loss(images, seed=4), loss)
+
+
+def test_masked_pixels_loss_counts_hidden_pixels_alone():
+    module = method("masked-pixels", size=28, patch_size=4)
+    images = tiny_data(size=28).train[:4]
+    pixels, predicted, mask = module.predict(images, seed=1)
+    expected = (predicted - pixels)[mask.expand_as(pixels)].square().mean()
+    assert torch.allclose(module.loss(images, seed=1), expected, rtol=1e-5)
+    share = mask.float().mean().item()
+    assert share == pytest.approx(1 - int(49 * 0.5) / 49)
+    hidden, filled = module.reconstruct(images, seed=1)
+    kept = ~mask.expand_as(pixels)
+    assert torch.equal(hidden[kept], pixels[kept])
+    assert hidden[~kept].abs().max() == 0
+    assert torch.equal(filled[kept], pixels[kept])
+    assert torch.equal(filled[~kept], predicted[~kept])
+
+
+def test_masked_pixels_network_does_not_see_what_is_hidden():
+    module = method("masked-pixels").eval()
+    images = tiny_data().train[:4]
+    _, before, mask = module.predict(images, seed=1)
+    changed = images.where(~mask, 255 - images)
+    _, after, _ = module.predict(changed, seed=1)
+    assert torch.equal(before, after)
+
+
+def test_mae_network_does_not_see_masked_patches_and_its_target_is_normalised():
+    module = method("mae").eval()
+    images = tiny_data().train[:4]
+    patches, before, mask = module.predict(images, seed=1)
+    inverted = patchify(255 - images.float(), 2).where(mask.unsqueeze(-1), patchify(images.float(), 2))
+    changed = unpatchify(inverted, 2, 8).round().to(torch.uint8)
+    _, after, mask_again = module.predict(changed, seed=1)
+    assert torch.equal(mask, mask_again)
+    assert torch.allclose(before, after, atol=1e-6)
+    mean, std = _patch_statistics(patches)
+    expected = (before - (patches - mean) / std)[mask].square().mean()
+    assert torch.allclose(module.loss(images, seed=1), expected, rtol=1e-5)
+
+
+def test_erasing_blanks_the_share_of_patches():
+    config = resolve({"method": "simclr", "data": "digits", "erase_ratio": 0.25})
+    views = erase_patches(torch.ones(5, 1, 8, 8), config, seed=2)
+    assert (views == 0).flatten(1).sum(1).tolist() == [16] * 5
+    untouched = resolve({"method": "simclr", "data": "digits", "erase_ratio": 0.0})
+    assert erase_patches(views, untouched, seed=2) is views
