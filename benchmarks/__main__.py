@@ -1,0 +1,133 @@
+"""``python -m benchmarks [stem ...]``: measures, prints the table, writes results/<machine>.csv, holds the thresholds.
+
+Every case is first measured with one thread, in CPU time of the process, which other work on the machine disturbs
+little. Where the machine is quiet a second pass follows with all cores, in wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from benchmarks import harness, machine, memory, report, thresholds
+
+STEMS = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
+QUICK = harness.Plan(budget=0.5, least_rounds=3, most_rounds=10, least_sample=0.002)
+
+
+@dataclass(frozen=True)
+class Pass:
+    threads: int
+    clock: str
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[0].replace("`", ""))
+    parser.add_argument(
+        "stems", nargs="*", metavar="stem", help=f"benchmarks to run: {', '.join(STEMS)} (default: all)"
+    )
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--quick", action="store_true", help="small sizes, no torch.compile, nothing saved; under 60 s")
+    parser.add_argument("--threads", type=int, help="one pass with this many threads (default: one, then all)")
+    parser.add_argument("--clock", choices=["cpu", "wall"], help="default: cpu with one thread, wall with more")
+    parser.add_argument("--no-save", action="store_true", help="leave results/ as it is")
+    options = parser.parse_args()
+    unknown = sorted(set(options.stems) - set(STEMS))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(STEMS)}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: this torch finds no CUDA device")
+    if options.threads is not None and options.threads < 1:
+        parser.error(f"--threads must be at least 1, got {options.threads}")
+    return options
+
+
+def passes(options: argparse.Namespace) -> list[Pass]:
+    if options.threads:
+        return [Pass(options.threads, options.clock or ("cpu" if options.threads == 1 else "wall"))]
+    cores = torch.multiprocessing.cpu_count()
+    both = options.device == "cpu" and not options.quick and cores > 1
+    return [Pass(1, options.clock or "cpu"), *([Pass(cores, "wall")] if both else [])]
+
+
+def main() -> int:
+    options = arguments()
+    device = torch.device(options.device)
+    modules: dict[str, ModuleType] = {
+        stem: importlib.import_module(f"benchmarks.bench_{stem}") for stem in options.stems or STEMS
+    }
+    cases = [
+        (stem, case)
+        for stem, module in modules.items()
+        for case in module.cases()
+        if options.device in case.devices and (case.quick or not options.quick)
+    ]
+    if device.type == "cpu" and not options.quick:
+        machine.touch_memory()
+    extra = {} if options.quick else _memory(cases, device)
+    rows: list[tuple[str, harness.Row]] = []
+    for each in passes(options):
+        if each.threads > 1 and not options.threads and not machine.quiet():
+            print(f"The machine is not quiet: no pass with {each.threads} threads.", file=sys.stderr)
+            continue
+        for stem, case in cases:
+            if each.threads > 1 and case.one_thread_only:
+                continue
+            print(f"{case.name}, threads: {each.threads}", file=sys.stderr)
+            figures = extra.get(case.name, {})
+            measured = harness.measure(
+                case,
+                device,
+                threads=each.threads,
+                clock=each.clock,
+                plan=QUICK if options.quick else None,
+                skip={provider: text for provider, text in figures.items() if isinstance(text, str)},
+                providers=lambda name: not (options.quick and "compile" in name),
+            )
+            for row in measured:
+                row.extra_mib = figures[row.provider] if isinstance(figures.get(row.provider), float) else row.extra_mib
+            rows += [(stem, row) for row in measured]
+    measured = [row for _, row in rows]
+    report.print_table(measured, [case for _, case in cases])
+    if options.quick:
+        return _quick_verdict(measured)
+    if not options.no_save:
+        print(f"\nwrote {report.save(rows, device)}")
+    verdicts = thresholds.judge(measured)
+    print("\nthresholds")
+    for verdict in verdicts:
+        print(f"  {verdict.state:10}{verdict.text}")
+    return int(any(verdict.failed for verdict in verdicts))
+
+
+def _memory(cases: list[tuple[str, harness.Case]], device: torch.device) -> dict[str, dict[str, float | str]]:
+    """Peak extra memory by case and provider, in MiB; the reason as text where a provider failed."""
+    cores = torch.multiprocessing.cpu_count()
+    figures: dict[str, dict[str, float | str]] = {}
+    for stem, case in cases:
+        for provider in case.providers if case.memory else ():
+            print(f"{case.name}, memory of {provider}", file=sys.stderr)
+            try:
+                figure = memory.extra_mib(stem, case, provider, device, cores)
+            except (MemoryError, RuntimeError) as error:
+                figure = str(error)
+            figures.setdefault(case.name, {})[provider] = figure
+    return figures
+
+
+def _quick_verdict(rows: list[harness.Row]) -> int:
+    """The smoke test: sslfast ran everywhere and nobody's result differs from its."""
+    bad = [row for row in rows if row.status == "wrong" or (row.status == "failed" and row.provider == harness.OURS)]
+    for row in bad:
+        print(f"{row.status}: {' '.join(report.case_key(row))} {row.provider}: {row.note}")
+    return int(bool(bad))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

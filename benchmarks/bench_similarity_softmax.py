@@ -1,0 +1,113 @@
+"""NT-Xent, forward and backward, beside lightly's loss and one matrix product with torch's cross entropy.
+
+Floor, N pairs of D numbers: 16 N^2 D FLOPs where S is not kept (half of the symmetric S forward and again backward,
+and the full product of its gradient with the embeddings); 12 N^2 D where half of it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import peers
+from benchmarks.harness import Call, Case, compiled
+
+TEMPERATURE = 0.5
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Largest difference in the loss, and in the gradient relative to its largest element.
+TOLERANCES = {torch.float32: (1e-5, 1e-4), torch.bfloat16: (2e-2, 5e-2)}
+
+
+def make_inputs(device: torch.device, *, pairs: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    first = torch.randn(pairs, width)
+    second = first + 0.5 * torch.randn(pairs, width)
+    return tuple(z.to(device, dtype).requires_grad_() for z in (first, second))
+
+
+def one_product(z0: Tensor, z1: Tensor) -> Tensor:
+    """Normalise, one product, the diagonal excluded, cross entropy with the other view as the target."""
+    pairs = z0.shape[0]
+    z = torch.nn.functional.normalize(torch.cat([z0, z1]), dim=1)
+    similarity = z @ z.T / TEMPERATURE
+    itself = torch.eye(2 * pairs, dtype=torch.bool, device=z.device)
+    targets = torch.arange(2 * pairs, device=z.device).roll(pairs)
+    return torch.nn.functional.cross_entropy(similarity.masked_fill(itself, float("-inf")), targets)
+
+
+def ours() -> Callable[[Tensor, Tensor], Tensor]:
+    from sslfast.losses import NTXentLoss
+
+    return NTXentLoss(TEMPERATURE)
+
+
+def lightly() -> Callable[[Tensor, Tensor], Tensor]:
+    return peers.load("lightly.loss").NTXentLoss(TEMPERATURE)
+
+
+def call(find: Callable[[], Callable[[Tensor, Tensor], Tensor]], inputs: tuple[Tensor, Tensor]) -> Call:
+    """The timed call: the loss and the gradients of both views."""
+    loss_function = find()
+
+    def forward_and_backward() -> tuple[Tensor, ...]:
+        loss = loss_function(*inputs)
+        return loss.detach(), *torch.autograd.grad(loss, inputs)
+
+    return forward_and_backward
+
+
+def call_in_fp32(inputs: tuple[Tensor, Tensor]) -> Call:
+    """sslfast on float32 copies: what bf16 inputs gain."""
+    return call(ours, tuple(z.detach().float().requires_grad_() for z in inputs))
+
+
+def check(inputs: tuple[Tensor, Tensor], theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
+    """The same loss and the same gradients."""
+    loss_tolerance, gradient_tolerance = TOLERANCES[inputs[0].dtype]
+    difference = abs(float(theirs[0]) - float(ours[0]))
+    assert difference <= loss_tolerance * abs(float(ours[0])), f"loss {float(theirs[0]):.6g}, ours {float(ours[0]):.6g}"
+    for name, their, our in zip(("z0", "z1"), theirs[1:], ours[1:], strict=True):
+        relative = float((their - our).float().abs().max() / our.float().abs().max())
+        assert relative <= gradient_tolerance, f"gradient of {name} differs by {relative:.1e} of its largest element"
+
+
+PROVIDERS = {
+    "sslfast": partial(call, ours),
+    "eager torch": partial(call, lambda: one_product),
+    "torch.compile": partial(call, lambda: compiled(one_product)),
+    "lightly NTXentLoss": partial(call, lightly),
+}
+
+
+def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
+    return Case(
+        op="nt_xent",
+        size=f"{pairs}x{width}",
+        dtype=dtype,
+        mode="forward+backward",
+        make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype]),
+        providers=PROVIDERS if dtype == "fp32" else PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32},
+        check=check,
+        work=16 * pairs**2 * width,
+        unit="FLOP",
+        formula="16 N^2 D",
+        **options,
+    )
+
+
+def cases() -> list[Case]:
+    return [
+        case(256, 128, quick=True),
+        case(1024, 128, memory=True),
+        case(4096, 128, memory=True),
+        case(4096, 512, memory=True),
+        case(4096, 512, "bf16"),
+        case(32768, 128, "bf16", devices=("cuda",), memory=True),
+    ]
+
+
+def test_case(case: Case, guard: Any) -> None:
+    guard(case)

@@ -1,0 +1,274 @@
+"""Measures the providers of one operator side by side: the engine of every benchmark here.
+
+pytest-benchmark times one callable after the other, and a machine whose speed drifts between two of them makes their
+ratio drift too. What these benchmarks guard is the ratio, so the providers are interleaved here: every round times
+each of them once, in rotating order, and a ratio is the median of the ratios within a round. pytest-benchmark runs on
+top (conftest.py): it collects the cases and keeps sslfast's own times, with the ratios as ``extra_info``.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from benchmarks import machine
+
+OURS = "sslfast"
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator at one size and type, and who can do it.
+
+    Attributes:
+        op: what is measured; with ``size``, ``dtype`` and ``mode`` it names the case.
+        size: the shape, in words of the operator.
+        dtype: type of the inputs.
+        make_inputs: builds the inputs on a device; called after ``torch.manual_seed(0)``.
+        providers: name to a function that takes the inputs and returns the call to time. ``sslfast`` comes first. It
+            imports its peer itself: what it raises becomes a failure row.
+        check: ``check(inputs, theirs, ours)`` raises AssertionError where a peer's result is not ours.
+        work: least bytes or FLOPs of one call, the floor that ``formula`` states.
+        unit: ``"B"`` or ``"FLOP"``.
+        formula: how ``work`` is counted.
+        mode: ``"forward"`` or ``"forward+backward"``.
+        memory: measure the peak extra memory too.
+        quick: part of ``--quick``.
+        one_thread_only: left out of the pass with all threads.
+        devices: where the case exists.
+    """
+
+    op: str
+    size: str
+    dtype: str
+    make_inputs: Callable[[torch.device], Any]
+    providers: Mapping[str, Callable[[Any], Call]]
+    check: Callable[[Any, Any, Any], None]
+    work: float
+    unit: str
+    formula: str
+    mode: str = "forward"
+    memory: bool = False
+    quick: bool = False
+    one_thread_only: bool = False
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+    @property
+    def name(self) -> str:
+        return "/".join((self.op, self.size, self.dtype, self.mode)).replace(" ", "-")
+
+
+@dataclass
+class Row:
+    """One provider of one case, measured with one number of threads. Times in milliseconds per call.
+
+    ``status`` is ``ok``; ``failed``, with the reason; ``wrong`` where the result is not ours; or ``disturbed`` where
+    others used the machine during a measurement of wall time.
+    """
+
+    op: str
+    size: str
+    dtype: str
+    mode: str
+    provider: str
+    device: str
+    threads: int
+    clock: str
+    status: str = "ok"
+    rounds: int = 0
+    median_ms: float = math.nan
+    p20_ms: float = math.nan
+    p80_ms: float = math.nan
+    rate: float = math.nan
+    rate_unit: str = ""
+    share_of_peak: float = math.nan
+    extra_mib: float = math.nan
+    ratio: float = math.nan
+    note: str = ""
+
+
+@dataclass
+class Plan:
+    """How long to measure: a budget in seconds per case, and the bounds on the number of rounds."""
+
+    budget: float = 2.0
+    least_rounds: int = 3
+    most_rounds: int = 30
+    least_sample: float = 0.01
+
+
+@dataclass
+class _Run:
+    row: Row
+    call: Call
+    calls: int = 1
+    samples: list[float] = field(default_factory=list)
+
+
+class Timer:
+    """Seconds per call by a clock: ``cpu``, the process's CPU time; ``wall``; or CUDA's ``events``, with L2 cold."""
+
+    def __init__(self, device: torch.device, clock: str) -> None:
+        self._now = time.process_time if clock == "cpu" else time.perf_counter
+        self._flush = None
+        if clock == "events":
+            cache = torch.cuda.get_device_properties(device).L2_cache_size
+            self._flush = torch.empty(2 * cache, dtype=torch.int8, device=device)
+
+    def __call__(self, call: Call, calls: int) -> float:
+        if self._flush is not None:
+            return self._events(call, calls)
+        start = self._now()
+        for _ in range(calls):
+            call()
+        return (self._now() - start) / calls
+
+    def _events(self, call: Call, calls: int) -> float:
+        pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(calls)]
+        for start, end in pairs:
+            self._flush.zero_()
+            start.record()
+            call()
+            end.record()
+        torch.cuda.synchronize()
+        return statistics.fmean(start.elapsed_time(end) for start, end in pairs) / 1e3
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``torch.compile`` for fixed shapes and the present number of threads, which its C++ code has built in."""
+    import torch._inductor.config
+
+    torch._inductor.config.cpp.threads = torch.get_num_threads()
+    return torch.compile(function, dynamic=False)
+
+
+def one_line(error: BaseException) -> str:
+    """The type and the first line of an exception."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
+
+
+def measure(
+    case: Case,
+    device: torch.device,
+    *,
+    threads: int = 1,
+    clock: str = "cpu",
+    plan: Plan | None = None,
+    skip: Mapping[str, str] | None = None,
+    providers: Callable[[str], bool] = lambda name: True,
+) -> list[Row]:
+    """Times every provider of a case in interleaved rounds and compares their results with ours.
+
+    Args:
+        case: what to measure.
+        device: where.
+        threads: CPU threads that torch and the peers may use.
+        clock: ``"cpu"``, the process's CPU time, or ``"wall"``. A GPU is always timed with its own events.
+        plan: how long to measure.
+        skip: providers that are known to fail, with the reason.
+        providers: which providers take part; sslfast always does.
+
+    Returns:
+        One row per provider, in the case's order; those that failed say why.
+    """
+    plan = plan or Plan()
+    clock = clock if device.type == "cpu" else "events"
+    torch.set_num_threads(threads)
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+    machine.return_freed_memory()
+    torch.manual_seed(0)
+    inputs = case.make_inputs(device)
+    timer = Timer(device, clock)
+    rows, runs = [], []
+    expected = result = None
+    for name, make in case.providers.items():
+        if name != OURS and not providers(name):
+            continue
+        row = Row(case.op, case.size, case.dtype, case.mode, name, device.type, threads, clock)
+        row.rate_unit = "GB/s" if case.unit == "B" else "GFLOP/s"
+        rows.append(row)
+        if skip and name in skip:
+            row.status, row.note = "failed", skip[name]
+            continue
+        try:
+            call = make(inputs)
+            result = call()
+        except Exception as error:
+            row.status, row.note = "failed", one_line(error)
+            continue
+        if name == OURS:
+            expected = result
+        elif expected is not None:
+            try:
+                case.check(inputs, result, expected)
+            except AssertionError as error:
+                row.status, row.note = "wrong", str(error)
+        runs.append(_Run(row, call))
+    del expected, result
+    gc.collect()
+    load = machine.ForeignLoad()
+    gc.disable()
+    try:
+        _sample(runs, timer, plan)
+    finally:
+        gc.enable()
+    _evaluate(case, device, runs)
+    busy = load.cores()
+    if clock == "wall" and busy > machine.QUIET_CORES:
+        for run in runs:
+            if run.row.status == "ok":
+                run.row.status, run.row.note = "disturbed", f"others used {busy:.1f} cores"
+    return rows
+
+
+def _sample(runs: list[_Run], timer: Timer, plan: Plan) -> None:
+    """Fills every run's samples, interleaved. The first round finds how many calls make a sample long enough."""
+    spent = 0.0
+    for run in runs:
+        seconds = timer(run.call, 1)
+        while seconds * run.calls < plan.least_sample:
+            run.calls = min(2 * run.calls + 1, math.ceil(1.2 * plan.least_sample / max(seconds, 1e-7)))
+            seconds = timer(run.call, run.calls)
+        run.samples.append(seconds)
+        spent += seconds * run.calls
+    rounds = min(max(round(plan.budget / max(spent, 1e-9)), plan.least_rounds), plan.most_rounds)
+    order = deque(runs)
+    for _ in range(rounds - 1):
+        for run in order:
+            run.samples.append(timer(run.call, run.calls))
+        order.rotate(-1)
+
+
+def _evaluate(case: Case, device: torch.device, runs: list[_Run]) -> None:
+    """Turns samples into the figures of the rows."""
+    ours = next((run.samples for run in runs if run.row.provider == OURS), None)
+    for run in runs:
+        row = run.row
+        ordered = sorted(run.samples)
+        row.rounds = len(ordered)
+        row.median_ms = statistics.median(ordered) * 1e3
+        row.p20_ms, row.p80_ms = (_quantile(ordered, q) * 1e3 for q in (0.2, 0.8))
+        row.rate = case.work / row.median_ms * 1e-6
+        row.share_of_peak = row.rate / machine.peak_rate(case.unit, case.dtype, device.type, row.threads)
+        if ours is not None:
+            row.ratio = statistics.median(theirs / mine for theirs, mine in zip(run.samples, ours, strict=True))
+
+
+def _quantile(ordered: list[float], q: float) -> float:
+    """The q-quantile of sorted values, with linear interpolation."""
+    place = q * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])

@@ -1,0 +1,83 @@
+"""Imports the peers beside any torch, a CPU torch too.
+
+lightly, timm and torchvision are installed into ``build/peers`` with ``--no-deps`` (requirements-no-deps.txt): their
+declared dependencies would put a CUDA torch in the place of a CPU one, and a torchvision whose library does not load
+breaks every package that imports it, torchmetrics and Lightning among them. So the directory is on the path of the
+benchmarks alone, and last: what the environment itself has comes first.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from benchmarks import machine
+
+PEERS = machine.ROOT / "build" / "peers"
+
+# First word of a provider's name -> the distribution that it is.
+_DISTRIBUTIONS = {
+    "albumentations": "albumentations",
+    "augrs": "augrs-py",
+    "kornia": "kornia",
+    "lightly": "lightly",
+    "Pillow": "pillow",
+    "sslfast": "sslfast",
+    "timm": "timm",
+    "torchvision": "torchvision",
+    "transformers": "transformers",
+}
+
+
+def load(module: str) -> ModuleType:
+    """Imports a module of a peer; raises ImportError where the peer is not installed."""
+    _prepare()
+    return importlib.import_module(module)
+
+
+def version(provider: str) -> str:
+    """The version of a provider's distribution; torch's own where a provider is plain torch."""
+    _prepare()
+    return machine.version(_DISTRIBUTIONS.get(provider.split()[0], "torch"))
+
+
+@functools.cache
+def _prepare() -> None:
+    if PEERS.is_dir():
+        sys.path.append(str(PEERS))
+    _declare_torchvision_operators()
+    # albumentations asks the network for a newer release when it is imported.
+    silent = ModuleType("albumentations.check_version")
+    silent.check_for_updates = lambda: None
+    sys.modules["albumentations.check_version"] = silent
+
+
+# A torch.library.Library takes its operators along when it is collected.
+_torchvision_operators: list[torch.library.Library] = []
+
+
+def _declare_torchvision_operators() -> None:
+    """Declares the two operators that torchvision's import needs, where its compiled library cannot be loaded.
+
+    The wheel on PyPI links CUDA. Without it torchvision's transforms, all that is measured here, still work: they are
+    Python over torch.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.submodule_search_locations:
+        return
+    for library in Path(spec.submodule_search_locations[0]).glob("_C*.so"):
+        try:
+            torch.ops.load_library(library)
+            return
+        except OSError:
+            continue
+    operators = torch.library.Library("torchvision", "DEF")
+    for operator in ("nms", "qnms"):
+        operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _torchvision_operators.append(operators)

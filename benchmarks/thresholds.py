@@ -1,0 +1,62 @@
+"""Holds measured ratios against thresholds.toml."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomllib
+
+from benchmarks import machine
+from benchmarks.harness import OURS, Row
+
+FILE = Path(__file__).with_name("thresholds.toml")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one threshold: ``held``, ``failed``, or ``unchecked`` where the peer gave no figure."""
+
+    state: str
+    text: str
+
+    @property
+    def failed(self) -> bool:
+        return self.state == "failed"
+
+
+def judge(rows: Iterable[Row]) -> list[Verdict]:
+    """Applies every threshold to its case, for those cases that were measured with one thread."""
+    found = {(row.device, row.op, row.size, row.dtype, row.mode, row.provider): row for row in rows if row.threads == 1}
+    verdicts = []
+    for entry in tomllib.loads(FILE.read_text())["threshold"]:
+        case = (entry.get("device", "cpu"), entry["op"], entry["size"], entry["dtype"], entry["mode"])
+        ours, theirs = found.get((*case, OURS)), found.get((*case, entry["provider"]))
+        if ours is None or theirs is None or not machine.has(entry.get("cpu_flag")):
+            continue
+        subject = " ".join((*case[1:], "against", entry["provider"]))
+        verdicts.append(_speed(subject, entry["ratio"], ours, theirs))
+        if "memory" in entry:
+            verdicts.append(_memory(subject, entry["memory"], ours, theirs))
+    return verdicts
+
+
+def _speed(subject: str, least: float, ours: Row, theirs: Row) -> Verdict:
+    if ours.status == "failed":
+        return Verdict("failed", f"{subject}: sslfast {ours.note}")
+    if theirs.status == "failed":
+        return Verdict("unchecked", f"{subject}: {theirs.note}")
+    if theirs.status == "wrong":
+        return Verdict("failed", f"{subject}: the results differ, {theirs.note}")
+    state = "held" if theirs.ratio >= least else "failed"
+    return Verdict(state, f"{subject}: {theirs.ratio:.2f}x, at least {least:g}x")
+
+
+def _memory(subject: str, most: float, ours: Row, theirs: Row) -> Verdict:
+    share = ours.extra_mib / theirs.extra_mib if theirs.extra_mib > 0 else math.nan
+    if math.isnan(share):
+        return Verdict("unchecked", f"{subject}: no figure for the peak extra memory")
+    state = "held" if share <= most else "failed"
+    return Verdict(state, f"{subject}: {share:.0%} of its peak extra memory, at most {most:.0%}")
