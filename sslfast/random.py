@@ -27,7 +27,9 @@ STREAMS = {"words": 0, "token_select": 1, "token_replace": 2, "patch_order": 3, 
 _INT64 = (-(2**63), 2**63 - 1)
 
 
-def seed_tensor(generator: Generator = None, *, function: str = "seed_tensor") -> Tensor:
+def seed_tensor(
+    generator: Generator = None, *, function: str = "seed_tensor", device: torch.device | None = None
+) -> Tensor:
     """The 64-bit seed that a ``generator=`` argument stands for, as an int64 tensor of one element.
 
     Args:
@@ -36,14 +38,21 @@ def seed_tensor(generator: Generator = None, *, function: str = "seed_tensor") -
             used as it is: on a GPU it is read by the kernel when it runs, so a captured CUDA graph sees the value of
             the moment.
         function: the name that errors begin with.
+        device: where the draws are made. Default: None, anywhere.
 
     Returns:
         An int64 tensor of one element, on the generator's or tensor's device, else on the CPU.
 
     Raises:
         TypeError: if ``generator`` is none of these, or a tensor that is not int64.
-        ValueError: if an int does not fit in 64 signed bits, or a tensor has not exactly one element.
+        ValueError: if an int does not fit in 64 signed bits, a tensor has not exactly one element, or a
+            generator or tensor is neither on the CPU nor on ``device``.
     """
+    if isinstance(generator, (Tensor, torch.Generator)):
+        at = generator.device
+        if device is not None and at.type != "cpu" and at != device:
+            expected = "the CPU" if device.type == "cpu" else f"the CPU or on {device}"
+            raise ValueError(f"{function}: generator must be on {expected}, got {at}")
     if generator is None:
         return torch.randint(_INT64[1], (), device="cpu")  # not random_(): torch.compile knows randint
     if isinstance(generator, Tensor):
@@ -97,5 +106,7 @@ def philox_words(
     stream = _check.integer("philox_words", "stream", stream, 0, 2**32 - 1)
     row_offset = _check.integer("philox_words", "row_offset", row_offset, 0)
     like = torch.empty((), device=device)
-    words = ops.philox_words(like, seed_tensor(seed, function="philox_words"), stream, rows, elements, row_offset)
+    words = ops.philox_words(
+        like, seed_tensor(seed, function="philox_words", device=like.device), stream, rows, elements, row_offset
+    )
     return words.to(torch.int64) & 0xFFFFFFFF

@@ -196,11 +196,12 @@ def test_int_and_tensor_are_the_seed():
         (2**63, ValueError, f"f: generator must be in [{-(2**63)}, {2**63 - 1}], got {2**63}"),
         (torch.tensor(1.0), TypeError, "f: a seed tensor must be int64, got torch.float32"),
         (torch.tensor([1, 2]), ValueError, "f: a seed tensor must have one element, got shape (2,)"),
+        (torch.empty(1, dtype=torch.int64, device="meta"), ValueError, "f: generator must be on the CPU, got meta"),
     ],
 )
 def test_bad_seeds(generator, error, message):
     with pytest.raises(error) as raised:
-        seed_tensor(generator, function="f")
+        seed_tensor(generator, function="f", device=torch.device("cpu"))
     assert str(raised.value) == message
 
 

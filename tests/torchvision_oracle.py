@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import ModuleType
 
 import pytest
+
 from benchmarks import peers
 
 

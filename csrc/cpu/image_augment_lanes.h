@@ -80,47 +80,69 @@ SSLFAST_INLINE void resample_window(const Planes& rows, const Table& table, cons
   }
 }
 
-// One block of a row: kLanes pixels from x on, or the last `count`. Adds the gray values of a held row to gray_sum.
-template <int kLanes, int kChannels, bool kWhole, typename Out>
-SSLFAST_INLINE void paint_block(const Row<Out>& row, const augment::View& v, const ImageAugment<Out>& p, int64_t x,
-                                int64_t count, typename Lanes<kLanes>::Floats& gray_sum) {
+// kBlocks times kLanes pixels of a row from x on, or, as one block, the last `count`. Blocks side by side keep the
+// processor busy, because one pixel's operations wait for each other. Adds the gray values of a held row to gray_sum.
+template <int kLanes, int kChannels, int kBlocks, bool kWhole, typename Out>
+SSLFAST_INLINE void paint_blocks(const Row<Out>& row, const augment::View& v, const ImageAugment<Out>& p, int64_t x,
+                                 int64_t count, typename Lanes<kLanes>::Floats& gray_sum) {
   using L = Lanes<kLanes>;
   using Floats = typename L::Floats;
-  Floats channel[3];
-  for (int c = 0; c < kChannels; ++c) channel[c] = L::template load<kWhole>(row.top.plane[c] + x, count);
+  augment::Pixel<Floats> pixels[kBlocks];
+  for (int i = 0; i < kBlocks; ++i) {
+    Floats channel[3];
+    for (int c = 0; c < kChannels; ++c) channel[c] = L::template load<kWhole>(row.top.plane[c] + x + i * kLanes, count);
+    for (int c = kChannels; c < 3; ++c) channel[c] = channel[0];
+    pixels[i] = {channel[0], channel[1], channel[2]};
+  }
   if (row.blend) {
-    for (int c = 0; c < kChannels; ++c) {
-      const Floats bottom = L::template load<kWhole>(row.bottom.plane[c] + x, count);
-      channel[c] = channel[c] * row.top_weight + bottom * row.bottom_weight;
+    for (int i = 0; i < kBlocks; ++i) {
+      Floats* channel[3] = {&pixels[i].r, &pixels[i].g, &pixels[i].b};
+      for (int c = 0; c < kChannels; ++c) {
+        const Floats bottom = L::template load<kWhole>(row.bottom.plane[c] + x + i * kLanes, count);
+        *channel[c] = *channel[c] * row.top_weight + bottom * row.bottom_weight;
+      }
     }
   }
-  for (int c = kChannels; c < 3; ++c) channel[c] = channel[0];
-  augment::Pixel<Floats> pixel{channel[0], channel[1], channel[2]};
-  if (row.contrast) pixel = augment::contrast(pixel, v.contrast_factor, row.contrast_rest);
-  pixel = augment::jitter<kChannels>(pixel, row.list, v);
+  if (row.contrast) {
+    for (auto& pixel : pixels) pixel = augment::contrast(pixel, v.contrast_factor, row.contrast_rest);
+  }
+  for (uint32_t list = row.list; list; list >>= 4) {
+    for (auto& pixel : pixels) pixel = augment::jitter<kChannels>(pixel, list & 15u, v);
+  }
   if (row.hold) {
-    Floats gray = kChannels == 3 ? augment::gray(pixel) : pixel.r;
-    const Floats held[3] = {pixel.r, pixel.g, pixel.b};
-    for (int c = 0; c < kChannels; ++c) L::template store<kWhole>(row.held.plane[c] + x, held[c], count);
-    if (!kWhole) {
-      for (int64_t i = count; i < kLanes; ++i) gray[i] = 0.0f;
+    for (int i = 0; i < kBlocks; ++i) {
+      const Floats held[3] = {pixels[i].r, pixels[i].g, pixels[i].b};
+      for (int c = 0; c < kChannels; ++c) L::template store<kWhole>(row.held.plane[c] + x + i * kLanes, held[c], count);
+      Floats gray = kChannels == 3 ? augment::gray(pixels[i]) : pixels[i].r;
+      if (!kWhole) {
+        for (int64_t k = count; k < kLanes; ++k) gray[k] = 0.0f;
+      }
+      gray_sum += gray;
     }
-    gray_sum += gray;
     return;
   }
-  if (kChannels == 3 && v.gray) pixel.r = pixel.g = pixel.b = augment::gray(pixel);
-  const Floats done[3] = {pixel.r, pixel.g, pixel.b};
-  for (int c = 0; c < kChannels; ++c) {
-    L::template store<kWhole>(row.out[c] + x, done[c] * p.gain[c] + p.offset[c], count);
+  if (kChannels == 3 && v.gray) {
+    for (auto& pixel : pixels) pixel.r = pixel.g = pixel.b = augment::gray(pixel);
+  }
+  for (int i = 0; i < kBlocks; ++i) {
+    const Floats done[3] = {pixels[i].r, pixels[i].g, pixels[i].b};
+    for (int c = 0; c < kChannels; ++c) {
+      L::template store<kWhole>(row.out[c] + x + i * kLanes, done[c] * p.gain[c] + p.offset[c], count);
+    }
   }
 }
 
 template <int kLanes, int kChannels, typename Out>
 SSLFAST_INLINE double paint_lanes(const Row<Out>& row, const augment::View& v, const ImageAugment<Out>& p) {
-  const int64_t n = p.out_width, whole = n / kLanes * kLanes;
+  constexpr int kBlocks = 2;
+  const int64_t n = p.out_width, whole = n / (kBlocks * kLanes) * (kBlocks * kLanes);
   typename Lanes<kLanes>::Floats gray_sum{};
-  for (int64_t x = 0; x < whole; x += kLanes) paint_block<kLanes, kChannels, true>(row, v, p, x, kLanes, gray_sum);
-  if (whole < n) paint_block<kLanes, kChannels, false>(row, v, p, whole, n - whole, gray_sum);
+  for (int64_t x = 0; x < whole; x += kBlocks * kLanes) {
+    paint_blocks<kLanes, kChannels, kBlocks, true>(row, v, p, x, kLanes, gray_sum);
+  }
+  for (int64_t x = whole; x < n; x += kLanes) {
+    paint_blocks<kLanes, kChannels, 1, false>(row, v, p, x, n - x < kLanes ? n - x : kLanes, gray_sum);
+  }
   double total = 0;
   if (row.hold) {
     for (int i = 0; i < kLanes; ++i) total += gray_sum[i];

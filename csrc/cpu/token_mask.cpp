@@ -11,7 +11,8 @@
 namespace sslfast::cpu {
 namespace {
 
-constexpr int64_t kChunk = 1024;  // tokens; 4 KiB of draws stay in L1
+constexpr int64_t kChunk = 1024;             // tokens; 4 KiB of draws stay in L1
+constexpr int64_t kTokensPerThread = 8192;  // about 30 us; waking a thread costs a few
 
 SSLFAST_ISA_CLONES void select_words(uint64_t seed, uint64_t row, int64_t first, int64_t counters, uint32_t* words) {
   for (int64_t i = 0; i < counters; ++i) {
@@ -63,7 +64,8 @@ int64_t mask_row(const TokenMask<Id>& p, uint64_t seed, int64_t r) {
 template <typename Id>
 void run(const TokenMask<Id>& p, int threads) {
   const uint64_t seed = p.seed.get();
-#pragma omp parallel for num_threads(threads) if (threads > 1 && p.rows > 1)
+  threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.length / kTokensPerThread, 1, threads));
+#pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t r = 0; r < p.rows; ++r) p.counts[r] = mask_row(p, seed, r);
   int64_t total = 0;
   for (int64_t r = 0; r < p.rows; ++r) {

@@ -91,14 +91,14 @@ __global__ void __launch_bounds__(kThreads) make_views(ImageAugment<Out> p, int3
     const Taps column = taps_of(across, v.flip ? width - 1 - x : x, 1.0f);
     for (int32_t y = line; y < strip; y += lines) {
       Pixel<float> pixel = resample<kChannels>(crop, p, across, down, column, rows[y]);
-      pixel = jitter<kChannels>(pixel, v.before, v);
+      for (uint32_t list = v.before; list; list >>= 4) pixel = jitter<kChannels>(pixel, list & 15u, v);
       if (kMean) {
         gray_sum += kChannels == 3 ? gray(pixel) : pixel.r;
         continue;
       }
       if (v.contrast) {
         pixel = contrast(pixel, v.contrast_factor, (1.0f - v.contrast_factor) * mean);
-        pixel = jitter<kChannels>(pixel, v.after, v);
+        for (uint32_t list = v.after; list; list >>= 4) pixel = jitter<kChannels>(pixel, list & 15u, v);
       }
       if (kChannels == 3 && v.gray) pixel.r = pixel.g = pixel.b = gray(pixel);
       Out* at = out + int64_t{y} * width + x;

@@ -3,8 +3,7 @@
 
 STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def("philox_words(Tensor like, Tensor seed, int stream, int rows, int elements, int row_offset) -> Tensor");
-  m.def(
-      "similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm) -> (Tensor, Tensor)");
+  m.def("similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm) -> (Tensor, Tensor)");
   m.def(
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor grad_positive, "
       "float scale, float max_norm) -> Tensor");

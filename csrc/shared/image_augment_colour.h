@@ -82,20 +82,12 @@ SSLFAST_HD Pixel<F> hue(const Pixel<F>& p, float turn) {
           low + chroma * saturate(2.0f - absolute(h - 4.0f))};
 }
 
-// The operations of a list in turn; contrast is not among them.
+// The operation `op` of a list of jitter operations; contrast is not among them.
 template <int kChannels, typename F>
-SSLFAST_HD Pixel<F> jitter(Pixel<F> p, uint32_t list, const View& v) {
-  for (; list; list >>= 4) {
-    const uint32_t op = list & 15u;
-    if (kChannels == 1 || op == kOpBrightness) {
-      p = brightness(p, v.brightness_factor);
-    } else if (op == kOpSaturation) {
-      p = saturation(p, v.saturation_factor, v.saturation_rest);
-    } else {
-      p = hue(p, v.hue_turn);
-    }
-  }
-  return p;
+SSLFAST_HD Pixel<F> jitter(const Pixel<F>& p, uint32_t op, const View& v) {
+  if (kChannels == 1 || op == kOpBrightness) return brightness(p, v.brightness_factor);
+  if (op == kOpSaturation) return saturation(p, v.saturation_factor, v.saturation_rest);
+  return hue(p, v.hue_turn);
 }
 
 // Round to nearest, ties to even; a view holds no NaN.

@@ -56,7 +56,7 @@ def random_patch_mask(
 
     Raises:
         TypeError: a number or the generator has the wrong type.
-        ValueError: a size or the ratio is out of range, or the ratio leaves no patch.
+        ValueError: a size or the ratio is out of range, the ratio leaves no patch, or the generator is on another GPU.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, section 3.
     """
@@ -65,7 +65,7 @@ def random_patch_mask(
     keep = _check.kept_patches(name, num_patches, mask_ratio)
     row_offset = _check.integer(name, "row_offset", row_offset, 0)
     like = torch.empty((), device=device)
-    seed = seed_tensor(generator, function=name)
+    seed = seed_tensor(generator, function=name, device=like.device)
     return PatchMask(*ops.patch_mask(like, seed, batch_size, num_patches, keep, row_offset))
 
 
@@ -90,7 +90,8 @@ def mask_patches(
 
     Raises:
         TypeError: ``x`` is not a tensor, its elements are larger than 8 bytes, or a number has the wrong type.
-        ValueError: ``x`` has no shape (N, L, D) with L >= 1, the ratio is out of range or leaves no patch.
+        ValueError: ``x`` has no shape (N, L, D) with L >= 1, the ratio is out of range or leaves no patch, or the
+            generator is on another GPU.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022; facebookresearch/mae,
     ``MaskedAutoencoderViT.random_masking``.
@@ -104,7 +105,7 @@ def mask_patches(
         raise ValueError(f"{name}: x must have shape (N, L, D) with L >= 1, got {tuple(x.shape)}")
     keep = _check.kept_patches(name, x.shape[1], mask_ratio)
     row_offset = _check.integer(name, "row_offset", row_offset, 0)
-    seed = seed_tensor(generator, function=name)
+    seed = seed_tensor(generator, function=name, device=x.device)
     ids_keep, ids_restore, mask = ops.patch_mask(x.detach(), seed, x.shape[0], x.shape[1], keep, row_offset)
     return _Gather.apply(x, ids_keep, ids_restore), mask, ids_restore
 

@@ -49,7 +49,8 @@ def mask_tokens(
     Raises:
         TypeError: ``ids`` or ``special_tokens_mask`` is not a tensor of the dtypes above, or a number has the wrong
             type.
-        ValueError: a shape, device, probability or id is out of range, or the two replacement shares exceed 1.
+        ValueError: a shape, device, probability or id is out of range, the two replacement shares exceed 1, or the
+            generator is on another GPU.
 
     Reference: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019, section 3.1.
     """
@@ -83,7 +84,7 @@ def mask_tokens(
     masked_ids, labels, masked = ops.token_mask(
         ids if ids.dim() == 2 else ids[None],
         special,
-        seed_tensor(generator, function=name),
+        seed_tensor(generator, function=name, device=ids.device),
         mask_token_id,
         vocab_size,
         mlm_probability,
