@@ -24,19 +24,10 @@ def name(device: torch.device) -> str:
     """File name of this machine's results: the CPU's model and core count, or the GPU's name."""
     if device.type == "cuda":
         return _slug(torch.cuda.get_device_name(device))
-    model = re.search(r"model name\s*:\s*(.+)", _cpuinfo())
+    cpuinfo = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     cores = torch.multiprocessing.cpu_count()
     return _slug(f"{model.group(1) if model else platform.machine()} {cores} core{'s' if cores > 1 else ''}")
-
-
-def has(flag: str | None) -> bool:
-    """Whether the CPU has an instruction set, by the name that Linux gives it; True for None."""
-    return flag is None or flag in _cpuinfo().split()
-
-
-def _cpuinfo() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text() if path.exists() else ""
 
 
 def _slug(text: str) -> str:

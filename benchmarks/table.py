@@ -77,7 +77,7 @@ def _ratio(passes: list[Line]) -> str:
         if line["status"] == "failed" or math.isnan(value):
             return f"failed ({line['note']})" if line["note"] else "-"
         wrong = " (wrong result)" if line["status"] == "wrong" else ""
-        texts.append(f"{value:.2g}x{wrong}" if value < 9.95 else f"{value:.0f}x{wrong}")
+        texts.append(f"{value:.1f}x{wrong}" if value < 9.95 else f"{value:.0f}x{wrong}")
     return texts[0] if len(texts) == 1 else f"{texts[0]} ({texts[-1]})"
 
 
