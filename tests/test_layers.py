@@ -43,6 +43,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "rich",
             "sklearn",
             "torch",
+            "threadpoolctl",
             "torchmetrics",
             "transformers",
             "typer",
