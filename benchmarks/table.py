@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from itertools import groupby
 from pathlib import Path
 
 from benchmarks import machine, report
@@ -19,7 +18,7 @@ README = machine.ROOT / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 # bench_dispatch guards sslfast's own overhead; it compares with nobody.
 _INTERNAL = ("dispatch",)
-_HEAD = ("operator", "size", "sslfast", "eager torch", "torch.compile", "peers", "peak extra memory")
+_HEAD = ("operator", "size", "sslfast", "eager torch", "torch.compile", "peers", "peak extra memory, MiB")
 Line = dict[str, str]
 
 
@@ -41,8 +40,10 @@ def _one_machine(path: Path) -> str:
         f" measured {max(line['date'] for line in lines)} at {', '.join(commits)}."
     )
     rows = [f"| {' | '.join(_HEAD)} |", f"|{' --- |' * len(_HEAD)}"]
-    for _, block in groupby(lines, key=lambda line: [line[name] for name in ("op", "size", "dtype", "mode")]):
-        rows.append(f"| {' | '.join(_row(list(block)))} |")
+    cases: dict[tuple[str, ...], list[Line]] = {}
+    for line in lines:
+        cases.setdefault(tuple(line[name] for name in ("op", "size", "dtype", "mode")), []).append(line)
+    rows += [f"| {' | '.join(_row(case))} |" for case in cases.values()]
     return "\n".join([intro, "", *rows])
 
 
@@ -76,9 +77,9 @@ def _ratio(passes: list[Line]) -> str:
         value = float(line["ratio"])
         if line["status"] == "failed" or math.isnan(value):
             return f"failed ({line['note']})" if line["note"] else "-"
-        wrong = " (wrong result)" if line["status"] == "wrong" else ""
-        texts.append(f"{value:.1f}x{wrong}" if value < 9.95 else f"{value:.0f}x{wrong}")
-    return texts[0] if len(texts) == 1 else f"{texts[0]} ({texts[-1]})"
+        texts.append(f"{value:.1f}x" if value < 9.95 else f"{value:.0f}x")
+    ratio = texts[0] if len(texts) == 1 else f"{texts[0]} ({texts[-1]})"
+    return f"{ratio}, wrong result" if any(line["status"] == "wrong" for line in passes) else ratio
 
 
 def _time(passes: list[Line]) -> str:
@@ -91,7 +92,7 @@ def _time(passes: list[Line]) -> str:
 
 def _mib(line: Line) -> str:
     value = float(line["extra_mib"])
-    return "" if math.isnan(value) else f"{value:.0f} MiB"
+    return "" if math.isnan(value) else f"{value:.0f}"
 
 
 def _peer(provider: str) -> str:
