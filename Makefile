@@ -2,9 +2,11 @@
 # test   every test that runs without a GPU
 # lint   ruff, mypy, clang-format, and the README's benchmark table against the results
 # bench  the CPU benchmarks beside their peers; fails where a ratio is under its threshold
-# gpu    on a machine with a CUDA torch, nvcc and no network: build, GPU tests, sanitizer, GPU benchmarks
+# gpu    on a machine with a CUDA torch, nvcc and no network: build, GPU tests, sanitizer, GPU benchmarks; PYTHON has to
+#        have triton, numpy, scipy, pytest, pytest-benchmark, setuptools and cmake beside torch
 #
-# PYTHON  the interpreter to start from. If it can import torch, that torch is used; otherwise TORCH is installed.
+# PYTHON  the interpreter to start from, 3.11 or newer. If it can import torch, that torch is used; otherwise TORCH is
+#         installed, as its CPU build where the package index has that one.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
@@ -37,19 +39,23 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info sslfast/*.so
 
 # Next to a torch that is already there, the environment takes that interpreter's packages, torch and pip included.
+# What fails half-way is removed, so that the next call starts anew.
 $(RUN):
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "sslfast: needs Python 3.11 or newer"; exit 1; }
 	if $(PYTHON) -c "import torch" 2>/dev/null; then \
 	  $(PYTHON) -m venv --without-pip $(VENV) && \
 	  $(PYTHON) -c "import sys; print(*[p for p in sys.path if p.endswith('-packages')], sep='\n')" \
 	    > "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/outer.pth"; \
 	else \
-	  $(PYTHON) -m venv $(VENV) && $(RUN) -m pip install -q --upgrade pip && $(RUN) -m pip install -q "$(TORCH)"; \
-	fi
+	  $(PYTHON) -m venv $(VENV) && $(RUN) -m pip install -q --upgrade pip && \
+	  { $(RUN) -m pip install -q "$(TORCH)+cpu" 2>/dev/null || $(RUN) -m pip install -q "$(TORCH)"; }; \
+	fi || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/installed: $(RUN) $(SOURCES)
 	$(RUN) -m pip install -q "setuptools>=70" wheel "cmake>=3.22"
-	PATH="$(abspath $(VENV)/bin):$$PATH" $(RUN) -m pip install -q --no-build-isolation -e ".[pretrain,test]"
+	$(RUN) -m pip install -q --no-build-isolation -e ".[pretrain,test]"
 	$(RUN) -m pip install -q --no-deps --upgrade --target build/peers torchvision==0.28.0
+	@test -e sslfast/_ops_cuda.so || echo "sslfast: no nvcc found, built for the CPU only"
 	touch $@
 
 $(VENV)/lint: $(VENV)/installed

@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parent
 class CMakeBuild(build_ext):
     def run(self) -> None:
         build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
-        configure = ["cmake", "-S", str(ROOT), "-B", str(build), f"-DPython_EXECUTABLE={sys.executable}"]
+        cmake = shutil.which("cmake", path=str(Path(sys.executable).parent)) or "cmake"  # pip's, or the system's
+        configure = [cmake, "-S", str(ROOT), "-B", str(build), f"-DPython_EXECUTABLE={sys.executable}"]
         subprocess.run(configure, check=True)
-        subprocess.run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count())], check=True)
+        subprocess.run([cmake, "--build", str(build), "--parallel", str(os.cpu_count())], check=True)
         editable = self.inplace or self.editable_mode
         package = ROOT / "sslfast" if editable else Path(self.build_lib) / "sslfast"
         package.mkdir(parents=True, exist_ok=True)

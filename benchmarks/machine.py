@@ -38,7 +38,7 @@ def _slug(text: str) -> str:
 def facts() -> dict[str, str]:
     """What every row of the results carries: date, commit, and versions."""
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import tomllib
 
 from benchmarks.harness import OURS, Row
 
@@ -26,16 +25,22 @@ class Verdict:
         return self.state == "failed"
 
 
-def judge(rows: Iterable[Row]) -> list[Verdict]:
-    """Applies every threshold to its case, for those cases that were measured with one thread."""
+def judge(rows: Sequence[Row], *, complete: bool) -> list[Verdict]:
+    """Applies every threshold to its case, for those cases that were measured with one thread.
+
+    After a complete run a threshold without a case has failed: a case renamed would otherwise lose its guard.
+    """
+    devices = {row.device for row in rows}
     found = {(row.device, row.op, row.size, row.dtype, row.mode, row.provider): row for row in rows if row.threads == 1}
     verdicts = []
     for entry in tomllib.loads(FILE.read_text())["threshold"]:
         case = (entry.get("device", "cpu"), entry["op"], entry["size"], entry["dtype"], entry["mode"])
         ours, theirs = found.get((*case, OURS)), found.get((*case, entry["provider"]))
-        if ours is None or theirs is None:
-            continue
         subject = " ".join((*case[1:], "against", entry["provider"]))
+        if ours is None or theirs is None:
+            if complete and case[0] in devices:
+                verdicts.append(Verdict("failed", f"{subject}: no such case"))
+            continue
         verdicts.append(_speed(subject, entry["ratio"], ours, theirs))
         if "memory" in entry:
             verdicts.append(_memory(subject, entry["memory"], ours, theirs))

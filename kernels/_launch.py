@@ -5,14 +5,21 @@ The choices compile without register spills for sm_80, sm_90 and sm_100 (tests/t
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import triton
 from torch import Tensor
 
 
+def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Triton launches on the current device, which need not be the tensor's."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
 def input_precision(rows: Tensor) -> str:
     """tl.dot's precision for float32 operands: tf32 only where torch's own switch allows it."""
-    return "tf32" if rows.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    return "tf32" if rows.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
 def similarity_forward(size: int, dim: int, element_size: int) -> dict[str, int]:

@@ -8,6 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sslfast.kernels import _launch
+
 BLOCK = 256
 
 
@@ -21,8 +23,9 @@ def philox(seed, stream, row, element):
 
 @triton.jit
 def philox_words_kernel(out_ptr, seed_ptr, stream, row_offset, elements, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    element = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    blocks = tl.cdiv(elements, BLOCK)
+    row = tl.program_id(0).to(tl.int64) // blocks  # one grid dimension: the others end at 65,535
+    element = tl.program_id(0).to(tl.int64) % blocks * BLOCK + tl.arange(0, BLOCK)
     zero = tl.zeros((BLOCK,), tl.int64)
     word0, word1, word2, word3 = philox(tl.load(seed_ptr), zero + stream, zero + row + row_offset, element)
     out = out_ptr + (row * elements + element) * 4
@@ -37,6 +40,7 @@ def philox_words(like: Tensor, seed: Tensor, stream: int, rows: int, elements: i
     out = like.new_empty((rows, elements, 4), dtype=torch.int32)
     if out.numel():
         seed = seed.to(like.device, non_blocking=True)
-        grid = (rows, triton.cdiv(elements, BLOCK))
-        philox_words_kernel[grid](out, seed, stream, row_offset, elements, BLOCK=BLOCK)
+        grid = (rows * triton.cdiv(elements, BLOCK),)
+        with _launch.on_device_of(out):
+            philox_words_kernel[grid](out, seed, stream, row_offset, elements, BLOCK=BLOCK)
     return out

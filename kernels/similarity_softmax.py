@@ -10,8 +10,9 @@ partial sums, at most 128 slots or 1 KiB, and each is written by one program alo
 run. The maximum is a true running one, except where |S| <= 40 is known (unit rows at a temperature of 0.025 or
 more): there exp is safe without it, and one exp serves both sides.
 
-Backward, 1 launch, 2 M^2 D multiply-adds: a program keeps BLOCK_M rows of dX in registers and walks over all columns,
-so each S_ij is made twice; halving that too would need float atomics on dX. The gradient weight has the positive
+Backward, 1 launch, 2 M^2 D multiply-adds for D up to BLOCK_OUT: a program keeps BLOCK_M rows and BLOCK_OUT columns of
+dX in registers and walks over all rows of X, so each S_ij is made twice, and as often again for every further slice of
+BLOCK_OUT columns. Halving that would need float atomics on dX. The gradient weight has the positive
 subtracted in float32 before it is rounded for the second product.
 """
 
@@ -121,7 +122,7 @@ def similarity_forward_kernel(
                 tile_sum = tl.sum(tl.where(row_negative, e, 0.0), 1)
                 col_sum += tl.sum(tl.where(col_negative, e, 0.0), 0)
                 if j > 0:
-                    tl.debug_barrier()  # the slot was written in the last round, perhaps by another thread
+                    tl.debug_barrier()  # another thread of this program may have written the slot last round
                     tile_sum += tl.load(sum_ptr + slot, in_rows, 0.0)
             else:
                 tile_shift, tile_sum = _shifted_sum(logits, row_negative, 1)
@@ -247,24 +248,25 @@ def forward(rows: Tensor, positives: Tensor, scale: float, max_norm: float) -> t
     shifts = sums if bounded else torch.empty_like(sums)
     lse, positive_logits = torch.empty_like(sums[0]), torch.empty_like(sums[0])
     precision = _launch.input_precision(rows)
-    similarity_forward_kernel[(slots * (slots + 1) // 2,)](
-        rows, positives, shifts, sums, size, dim, scale, **config, BOUNDED=bounded, PRECISION=precision
-    )
-    similarity_finish_kernel[(triton.cdiv(size, 64),)](
-        rows,
-        positives,
-        shifts,
-        sums,
-        lse,
-        positive_logits,
-        size,
-        dim,
-        slots,
-        scale,
-        BLOCK=64,
-        BLOCK_D=config["BLOCK_D"],
-        BOUNDED=bounded,
-    )
+    with _launch.on_device_of(rows):
+        similarity_forward_kernel[(slots * (slots + 1) // 2,)](
+            rows, positives, shifts, sums, size, dim, scale, **config, BOUNDED=bounded, PRECISION=precision
+        )
+        similarity_finish_kernel[(triton.cdiv(size, 64),)](
+            rows,
+            positives,
+            shifts,
+            sums,
+            lse,
+            positive_logits,
+            size,
+            dim,
+            slots,
+            scale,
+            BLOCK=64,
+            BLOCK_D=config["BLOCK_D"],
+            BOUNDED=bounded,
+        )
     return lse, positive_logits
 
 
@@ -286,19 +288,21 @@ def backward(
         # Weights of about grad / M would be below float16's range: bring their peak to 256 and take it out again.
         peak = torch.maximum(grad_lse.abs().amax(), grad_positive.abs().amax()).clamp_min(1e-30) / 256
         grad_lse, grad_positive = grad_lse / peak, grad_positive / peak
-    similarity_backward_kernel[(triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"]))](
-        rows,
-        positives,
-        lse,
-        grad_lse.contiguous(),
-        grad_positive.contiguous(),
-        grad,
-        size,
-        dim,
-        scale,
-        **config,
-        PRECISION=_launch.input_precision(rows),
-    )
+    grid = (triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"]))
+    with _launch.on_device_of(rows):
+        similarity_backward_kernel[grid](
+            rows,
+            positives,
+            lse,
+            grad_lse.contiguous(),
+            grad_positive.contiguous(),
+            grad,
+            size,
+            dim,
+            scale,
+            **config,
+            PRECISION=_launch.input_precision(rows),
+        )
     return grad if peak is None else grad * peak
 
 

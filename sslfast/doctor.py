@@ -109,7 +109,7 @@ def _why_no_cuda(torch: ModuleType | None) -> str:
 
 def _why_no_triton(torch: ModuleType | None) -> str:
     if _version("triton") == "not installed":
-        return "triton is not installed: pip install 'sslfast[gpu]'"
+        return "triton is not installed: pip install triton"
     if torch is None or not torch.cuda.is_available():
         return "not used: no GPU"
     return ""

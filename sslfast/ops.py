@@ -18,6 +18,8 @@ __all__ = [
     "patch_mask",
     "patch_scatter",
     "philox_words",
+    "similarity_softmax_backward",
+    "similarity_softmax_forward",
     "token_mask",
 ]
 

@@ -90,7 +90,7 @@ def philox_words(
         elements: counters per row, at least 0.
         stream: 32-bit stream number. Default: 0, which no operator uses (``STREAMS`` lists theirs).
         row_offset: global index of row 0. Default: 0.
-        device: where the result is made. Default: the CPU.
+        device: where the result is made. Default: torch's default device.
 
     Returns:
         int64 tensor of shape (rows, elements, 4) with values in [0, 2^32).

@@ -59,6 +59,7 @@ CASES = [
     _forward("fp32", 4096, 128, True),
     _finish("bf16", 128, False),
     _backward("bf16", 128),
+    _backward("fp16", 512),
     _backward("fp32", 512),
 ]
 

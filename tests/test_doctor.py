@@ -76,7 +76,7 @@ def test_reasons(monkeypatch, tmp_path):
     assert doctor._why_no_cuda(Torch) == "built, not loaded: this torch is built without CUDA"
     assert doctor._why_no_triton(Torch) == "not used: no GPU"
     monkeypatch.setattr(doctor, "_version", lambda name: "not installed")
-    assert doctor._why_no_triton(Torch) == "triton is not installed: pip install 'sslfast[gpu]'"
+    assert doctor._why_no_triton(Torch) == "triton is not installed: pip install triton"
     assert doctor._gpu(Torch) == [("CUDA", "this torch is built without CUDA")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from image_augment_cases import RGB, row
@@ -12,6 +13,7 @@ import sslfast
 from sslfast.augment import SimCLRAugment, apply_params, sample_params
 
 IMAGES = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+ELSEWHERE = torch.empty(1, dtype=torch.int64, device="meta")  # a seed where nothing can read it
 
 
 @pytest.mark.parametrize(
@@ -139,6 +141,16 @@ IMAGES = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
         ),
         (lambda: sample_params(-1, (8, 8)), ValueError, "sample_params: rows must be at least 0, got -1"),
         (lambda: sample_params(1, (8, 0)), ValueError, "sample_params: image_size must be in [1, 16777216], got 0"),
+        (
+            lambda: sample_params(1, (8, 8), generator=ELSEWHERE, device="cpu"),
+            ValueError,
+            "sample_params: generator must be on the CPU, got meta",
+        ),
+        (
+            lambda: SimCLRAugment(8)(IMAGES, generator=ELSEWHERE),
+            ValueError,
+            "SimCLRAugment: generator must be on the CPU, got meta",
+        ),
         (lambda: sample_params(1, (8, 8), views=0), ValueError, "sample_params: views must be in [1, 67108864], got 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -152,3 +164,17 @@ def test_bad_input(make: object, error: type[Exception], text: str) -> None:
 def test_repr_and_public_names() -> None:
     assert repr(SimCLRAugment(32)) == "SimCLRAugment(size=(32, 32), views=2, dtype=torch.float32)"
     assert sslfast.augment.SimCLRAugment is SimCLRAugment
+
+
+def test_constructors_generator() -> None:
+    images = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    augment = [SimCLRAugment(8), SimCLRAugment(8, generator=3), SimCLRAugment(8, generator=np.int64(3))]
+    assert torch.equal(torch.rand(1), expected), "constructing draws nothing from the global generator"
+    first, second = ([views[0] for views in (a(images), a(images))] for a in augment[1:])
+    assert not torch.equal(first[0], first[1]), "an int seeds a stream: calls differ"
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True)), "any integer is an int"
+    fixed = SimCLRAugment(8, generator=torch.tensor(3))
+    assert torch.equal(fixed(images)[0], fixed(images)[0]), "a tensor is the seed itself, at every call"

@@ -135,6 +135,8 @@ def test_one_dimension(device):
     for k, a, g in zip(ours, arrays, expected, strict=True):
         assert torch.equal(k.cpu(), g.flatten())
         assert np.array_equal(a, g.flatten().numpy())
+    empty = mask_tokens(ids[:0].to(device), special_tokens_mask=special[:0].to(device), generator=2, **arguments)
+    assert [tuple(t.shape) for t in empty] == [(0,), (0,), (0,)]
 
 
 def test_masked_are_the_positions_of_the_labels(device):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (shutil.which("cmake") and shutil.which("g++")), reason="needs cmake and g++"),
+    pytest.mark.skipif(not shutil.which("g++"), reason="needs g++"),
 ]
 
 
@@ -31,15 +31,18 @@ def run(*command: object, **options: object) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built as on a machine without nvcc, which takes half the time; the CUDA library is built by the installation."""
+    """Built from a source distribution, which so proves complete, and as on a machine without nvcc, which takes half
+    the time; the CUDA library is built by the installation."""
     folder = tmp_path_factory.mktemp("wheel")
     ignore = shutil.ignore_patterns(
         ".*", "build", "dist", "runs", "results", "lightning_logs", "*.so", "*.egg-info", "__pycache__"
     )
     shutil.copytree(ROOT, folder / "source", ignore=ignore)
     environment = os.environ | {"CUDACXX": str(folder / "no-nvcc-here")}
+    run(sys.executable, "setup.py", "-q", "sdist", "--dist-dir", folder, cwd=folder / "source")
+    (source,) = folder.glob("*.tar.gz")
     pip = (sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index", "--verbose")
-    log = run(*pip, "--wheel-dir", folder, ".", cwd=folder / "source", env=environment)
+    log = run(*pip, "--wheel-dir", folder, source, cwd=folder, env=environment)
     assert "sslfast: no nvcc, building for the CPU only" in log
     (built,) = folder.glob("*.whl")
     return built

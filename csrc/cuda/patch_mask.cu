@@ -50,12 +50,12 @@ __global__ void __launch_bounds__(kThreads) sort_rows(PatchMask p) {
 constexpr int kRankThreads = 256;
 constexpr int kTile = 4096;  // keys in shared memory at a time
 
-// Block (x, y) ranks patches y * kRankThreads ... of row x.
-__global__ void __launch_bounds__(kRankThreads) rank_rows(PatchMask p) {
+// Of the `blocks` blocks of a row, each ranks kRankThreads patches.
+__global__ void __launch_bounds__(kRankThreads) rank_rows(PatchMask p, unsigned blocks) {
   __shared__ uint32_t keys[kTile];
-  const int64_t r = blockIdx.x;
+  const int64_t r = blockIdx.x / blocks;
   const uint64_t seed = p.seed.get();
-  const int64_t mine = static_cast<int64_t>(blockIdx.y) * kRankThreads + threadIdx.x;
+  const int64_t mine = static_cast<int64_t>(blockIdx.x % blocks) * kRankThreads + threadIdx.x;
   const Words my_words = draw(p, seed, r, mine / 4);
   uint32_t my_key = 0;
   for (int k = 0; k < 4; ++k) my_key = mine % 4 == k ? my_words.word[k] : my_key;  // an index would go through memory
@@ -118,7 +118,9 @@ template <typename Copy>
 cudaError_t for_unit(bool wide, int64_t element_size, int64_t copies, Copy copy) {
   if (copies == 0) return cudaSuccess;
   const dim3 block(kWarp, 8);
-  const dim3 grid(static_cast<unsigned>((copies + block.y - 1) / block.y));
+  const int64_t blocks = (copies + block.y - 1) / block.y;
+  if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
+  const dim3 grid(static_cast<unsigned>(blocks));
   if (wide) {
     copy(uint4{}, grid, block);
   } else if (element_size == 1) {
@@ -137,6 +139,8 @@ cudaError_t for_unit(bool wide, int64_t element_size, int64_t copies, Copy copy)
 
 cudaError_t patch_mask(const PatchMask& p, cudaStream_t stream) {
   if (p.rows == 0) return cudaSuccess;
+  const int64_t rank_blocks = (p.patches + kRankThreads - 1) / kRankThreads;
+  if (p.rows > INT32_MAX / rank_blocks) return cudaErrorInvalidConfiguration;
   const unsigned rows = static_cast<unsigned>(p.rows);
   if (p.patches <= 64 * 4) {
     sort_rows<64, 4><<<rows, 64, 0, stream>>>(p);
@@ -145,8 +149,8 @@ cudaError_t patch_mask(const PatchMask& p, cudaStream_t stream) {
   } else if (p.patches <= 512 * 8) {
     sort_rows<512, 8><<<rows, 512, 0, stream>>>(p);
   } else {
-    const dim3 grid(rows, static_cast<unsigned>((p.patches + kRankThreads - 1) / kRankThreads));
-    rank_rows<<<grid, kRankThreads, 0, stream>>>(p);
+    const unsigned blocks = static_cast<unsigned>(rank_blocks);
+    rank_rows<<<rows * blocks, kRankThreads, 0, stream>>>(p, blocks);
   }
   return cudaGetLastError();
 }

@@ -62,9 +62,14 @@ inline Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype, cons
   int32_t device_type;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   AtenTensorHandle handle;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides,
-                                                  static_cast<int32_t>(dtype), device_type, like.get_device_index(),
-                                                  &handle));
+  const AOTITorchError error =
+      aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides, static_cast<int32_t>(dtype),
+                               device_type, like.get_device_index(), &handle);
+  if (error != AOTI_TORCH_SUCCESS) {
+    // Tools that look for a batch size that fits know torch's words by heart.
+    throw std::runtime_error(std::string(like.is_cuda() ? "CUDA out of memory." : "out of memory:") +
+                             " sslfast tried to allocate " + std::to_string(stride) + " elements");
+  }
   return Tensor(handle);
 }
 

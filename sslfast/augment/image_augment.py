@@ -77,7 +77,7 @@ def sample_params(
         gray_prob: probability of grayscale. Default: 0.2.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
-        device: where the result is made. Default: the CPU.
+        device: where the result is made. Default: torch's default device.
 
     Returns:
         float32 tensor of shape (N, V, 12) whose columns are named by ``PARAMS``. The factors are drawn for every
@@ -85,7 +85,7 @@ def sample_params(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a number is out of range, or a (low, high) is the wrong way round.
+        ValueError: a number is out of range, a (low, high) is the wrong way round, or the generator is on another GPU.
 
     Reference: torchvision.transforms.v2 ``RandomResizedCrop``, ``ColorJitter``; Chen et al., "A Simple Framework for
     Contrastive Learning of Visual Representations", ICML 2020, appendix A.
@@ -107,10 +107,9 @@ def sample_params(
     views = _check.integer(name, "views", views, 1, 2**26)
     height, width = check_size(name, "image_size", image_size)
     row_offset = _check.integer(name, "row_offset", row_offset, 0)
-    seed = seed_tensor(generator, function=name)
-    return ops.image_augment_params(
-        torch.empty((), device=device), seed, rows, views, height, width, *rules, row_offset
-    )
+    like = torch.empty((), device=device)
+    seed = seed_tensor(generator, function=name, device=like.device)
+    return ops.image_augment_params(like, seed, rows, views, height, width, *rules, row_offset)
 
 
 def apply_params(

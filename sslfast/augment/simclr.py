@@ -96,11 +96,10 @@ class SimCLRAugment(nn.Module):
             check_normalisation(name, mean, std, len(given))
         check_dtype(name, dtype)
         self.mean, self.std, self.dtype = mean, std, dtype
-        if isinstance(generator, int) and not isinstance(generator, bool):
-            seed = _check.integer(name, "generator", generator, -(2**63), 2**63 - 1)
-            generator = torch.Generator().manual_seed(seed)
-        elif not isinstance(generator, torch.Generator):
-            seed_tensor(generator, function=name)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            seed = seed_tensor(generator, function=name)
+            if not isinstance(generator, Tensor):
+                generator = torch.Generator().manual_seed(int(seed))
         self.generator = generator
 
     def forward(self, images: Tensor, *, generator: Generator = None, row_offset: int = 0) -> list[Tensor]:
@@ -116,7 +115,8 @@ class SimCLRAugment(nn.Module):
 
         Raises:
             TypeError: ``images`` is not a uint8 tensor, or ``generator`` or ``row_offset`` has the wrong type.
-            ValueError: a shape or ``row_offset`` is out of range, or ``mean`` or ``std`` does not fit the channels.
+            ValueError: a shape or ``row_offset`` is out of range, ``mean`` or ``std`` does not fit the channels, or
+                the generator is on another GPU.
         """
         params = self.sample_params(images, generator=generator, row_offset=row_offset)
         return self._views(images, params)
@@ -128,7 +128,7 @@ class SimCLRAugment(nn.Module):
         """
         name = type(self).__name__
         check_images(name, images)
-        seed = seed_tensor(self.generator if generator is None else generator, function=name)
+        seed = seed_tensor(self.generator if generator is None else generator, function=name, device=images.device)
         offset = _check.integer(name, "row_offset", row_offset, 0)
         rows, _, height, width = images.shape
         return ops.image_augment_params(images, seed, rows, self.views, height, width, *self._rules, offset)

@@ -88,9 +88,10 @@ def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_dis
         raise ValueError(f"{name}: z1 must be on {z0.device}, like z0, got {z1.device}")
     if z0.is_cuda and torch.float64 in (z0.dtype, z1.dtype):
         raise TypeError(f"{name}: float64 is supported on the CPU, got float64 on {z0.device}")
+    scale = 1.0 / _temperature(name, temperature)
     if gather_distributed:
         z0, z1 = gather_rows(z0), gather_rows(z1)
-    loss: Tensor = _NTXent.apply(z0, z1, 1.0 / _temperature(name, temperature))
+    loss: Tensor = _NTXent.apply(z0, z1, scale)
     return loss
 
 

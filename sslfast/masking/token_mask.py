@@ -71,7 +71,7 @@ def mask_tokens(
             raise ValueError(f"{name}: special_tokens_mask {expected}, got {tuple(special.shape)}")
         if special.device != ids.device:
             raise ValueError(f"{name}: special_tokens_mask must be on {ids.device}, like ids, got {special.device}")
-        special = special.bool().view(-1, special.shape[-1]) if special.dim() == 1 else special.bool()
+        special = special.bool() if special.dim() == 2 else special.bool()[None]
     vocab_size = _check.integer(name, "vocab_size", vocab_size, 1, 2**31 if ids.dtype == torch.int32 else 2**32)
     mask_token_id = _check.integer(name, "mask_token_id", mask_token_id, 0, vocab_size - 1)
     mlm_probability = _check.probability(name, "mlm_probability", mlm_probability)
