@@ -1,0 +1,69 @@
+"""CUDA graphs: a captured call draws anew from a seed that lives on the device, and losses replay on new inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sslfast.augment import SimCLRAugment
+from sslfast.losses import nt_xent_loss
+from sslfast.masking import mask_patches, mask_tokens, random_patch_mask
+
+pytestmark = pytest.mark.gpu
+
+
+def captured(call: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
+    """The graph of a call, and its results, which every replay overwrites."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        call()  # compiles what is compiled at first use
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = call()
+    return graph, results
+
+
+def tokens(seed: Any, device: str) -> tuple[Tensor, ...]:
+    ids = torch.arange(8 * 300, device=device).view(8, 300) % 1000
+    return mask_tokens(ids, mask_token_id=1, vocab_size=1000, generator=seed)
+
+
+def patches(seed: Any, device: str) -> tuple[Tensor, ...]:
+    x = torch.arange(4 * 196 * 8, device=device, dtype=torch.float32).view(4, 196, 8)
+    return (*mask_patches(x, generator=seed), *random_patch_mask(3, 50, generator=seed, device=device))
+
+
+def views(seed: Any, device: str) -> tuple[Tensor, ...]:
+    images = (torch.arange(2 * 3 * 40 * 40, device=device) % 251).to(torch.uint8).view(2, 3, 40, 40)
+    return tuple(SimCLRAugment(32)(images, generator=seed))
+
+
+@pytest.mark.parametrize("call", [tokens, patches, views])
+def test_replays_draw_from_the_seed_on_the_device(call: Callable[[Any, str], tuple[Tensor, ...]]) -> None:
+    seed = torch.tensor([1], device="cuda")
+    graph, results = captured(lambda: call(seed, "cuda"))
+    for value in (1, 2):
+        seed.fill_(value)
+        graph.replay()
+        for ours, expected in zip(results, call(value, "cpu"), strict=True):
+            exact = not ours.is_floating_point() or call is not views
+            torch.testing.assert_close(ours.cpu(), expected, rtol=0, atol=0 if exact else 1e-5)
+
+
+def test_loss_and_gradients_replay_on_new_inputs() -> None:
+    z = torch.randn(2, 64, 32, device="cuda")
+    z0, z1 = z[0].clone().requires_grad_(), z[1].clone().requires_grad_()
+    graph, results = captured(lambda: (loss := nt_xent_loss(z0, z1, 0.1), *torch.autograd.grad(loss, (z0, z1))))
+    with torch.no_grad():
+        z0.normal_()
+    graph.replay()
+    expected = nt_xent_loss(z0, z1, 0.1)
+    torch.testing.assert_close(results[0], expected)
+    for ours, grad in zip(results[1:], torch.autograd.grad(expected, (z0, z1)), strict=True):
+        torch.testing.assert_close(ours, grad)
