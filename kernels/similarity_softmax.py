@@ -122,14 +122,18 @@ def similarity_forward_kernel(
                 tile_sum = tl.sum(tl.where(row_negative, e, 0.0), 1)
                 col_sum += tl.sum(tl.where(col_negative, e, 0.0), 0)
                 if j > 0:
-                    tl.debug_barrier()  # another thread of this program may have written the slot last round
+                    # Between rounds a slot may change hands among this program's threads: wait for last round's
+                    # stores, and for all loads before this round's.
+                    tl.debug_barrier()
                     tile_sum += tl.load(sum_ptr + slot, in_rows, 0.0)
+                    tl.debug_barrier()
             else:
                 tile_shift, tile_sum = _shifted_sum(logits, row_negative, 1)
                 if j > 0:
                     tl.debug_barrier()
                     old_shift = tl.load(shift_ptr + slot, in_rows, float("-inf"))
                     old_sum = tl.load(sum_ptr + slot, in_rows, 0.0)
+                    tl.debug_barrier()
                     tile_shift, tile_sum = _merge(old_shift, old_sum, tile_shift, tile_sum)
                 tl.store(shift_ptr + slot, tile_shift, in_rows)
                 other_shift, other_sum = _shifted_sum(logits, col_negative, 0)
