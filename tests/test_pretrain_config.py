@@ -25,7 +25,7 @@ def test_all_mistakes_are_listed_in_one_line_with_suggestions():
     assert "\n" not in message
     for part in (
         "--method must be one of simclr, masked-pixels, mae, got 'simcrl' (did you mean 'simclr'?)",
-        "got 'digts' (did you mean 'digits'?)",
+        "folder not found: 'digts' (did you mean 'digits'?)",
         "got 'adamv' (did you mean 'adam'?)",
         "--lr must be positive, got -1.0",
         "--mask-ratio must be between 0 and 1, both excluded, got 1.5",
@@ -49,12 +49,33 @@ def test_all_mistakes_are_listed_in_one_line_with_suggestions():
         ({"val_fraction": 0.9}, "--val-fraction must be above 0 and at most 0.5, got 0.9"),
         ({"norm": "group", "width": 6}, "--width must be a multiple of 4"),
         ({"temperature": 0.0}, "--temperature must be positive, got 0.0"),
+        ({"method": "mae", "width": 33}, "--width must be even with --method mae, got 33"),
+        ({"method": "simclr", "erase_ratio": 0.95}, "--erase-ratio 0.95 keeps 0 of 16 patches"),
+        ({"method": "simclr", "erase_ratio": 0.5, "patch_size": 3}, "--patch-size must divide --image-size 8, got 3"),
+        ({"val_every": 41}, "--val-every must be at most --epochs 40, got 41"),
+        ({"threads": 100000}, "the CPUs of this machine, got 100000"),
     ],
 )
 def test_a_bad_value_is_named(given, part):
     with pytest.raises(UserError, match=r"^pretrain: ") as caught:
         resolve({"method": "masked-pixels", "data": "digits", **given})
     assert part in str(caught.value)
+
+
+def test_a_short_run_still_validates_and_unused_settings_are_not_judged():
+    assert resolve({"method": "mae", "data": "digits", "epochs": 2}).val_every == 2
+    assert resolve({"method": "mae", "data": "digits"}).val_every == 5
+    assert resolve({"method": "masked-pixels", "data": "digits", "erase_ratio": 0.99, "width": 33}).width == 33
+    assert resolve({"method": "simclr", "data": "digits", "erase_ratio": 0.9375}).erase_ratio == 0.9375  # keeps one
+
+
+def test_the_path_of_a_folder_is_kept_absolute(tmp_path, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    saved = resolve({"method": "simclr", "data": "pictures"}).to_dict()
+    assert saved["data"] == str(tmp_path / "pictures")
+    assert changed_settings(saved, {"data": "pictures"}) == []
+    assert changed_settings(saved, {"data": "."}) == [f"--data was {tmp_path / 'pictures'}, now {tmp_path}"]
 
 
 def test_missing_settings_are_named():

@@ -1,6 +1,7 @@
 """The loaders: digits, idx files, image folders with all their faults, and the keyed order of the batches."""
 
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,17 @@ def test_digits_keep_their_grey_levels_and_split():
     source = torch.from_numpy((original().data * 255 / 16).round()).to(torch.uint8).sort(dim=0).values
     assert torch.equal(joined, source)
     assert digits.fingerprint() == load_digits().fingerprint()
+
+
+def test_fingerprint_covers_images_and_labels_of_both_parts():
+    digits = load_digits()
+    found = {digits.fingerprint()}
+    for part in ("train", "test", "train_labels", "test_labels"):
+        changed = getattr(digits, part).clone()
+        changed.view(-1)[5] += 1
+        found |= {replace(digits, **{part: changed}).fingerprint()}
+    found |= {replace(digits, train_labels=None).fingerprint(), replace(digits, train=digits.train.mT).fingerprint()}
+    assert len(found) == 7
 
 
 def test_idx_files_are_read_as_written(tmp_path):
@@ -120,6 +132,8 @@ def test_unreadable_image_is_named_or_skipped_and_counted(tmp_path):
 
 
 def test_folder_without_images_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"folder not found: .*absent"):
+        load_folder(tmp_path / "absent", 16)
     with pytest.raises(UserError, match="no image"):
         load_folder(tmp_path, 16)
     write_images(tmp_path, count=3)

@@ -1,19 +1,27 @@
 """The probes against known answers, the verdict on collapse, and the comparison and report of a real run."""
 
 import base64
+import copy
+import io
 import json
 import re
+import shutil
+from concurrent.futures import Future
 
 import pytest
 import torch
 
 pytest.importorskip("lightning")
+from rich.console import Console
 from test_pretrain_data import write_images
 
+from sslfast.pretrain import demo, load_encoder, main, report
 from sslfast.pretrain import finetune as finetune_module
-from sslfast.pretrain import load_encoder, main
+from sslfast.pretrain.config import PretrainConfig
 from sslfast.pretrain.data import load_digits
 from sslfast.pretrain.evaluate import LINEAR, PRETRAINED, RANDOM, RAW, ROWS, best_rows, random_encoder, summarise
+from sslfast.pretrain.figures import read_metrics
+from sslfast.pretrain.page import page, summary_table
 from sslfast.pretrain.probe import (
     ALL,
     draw_labels,
@@ -129,7 +137,7 @@ def evaluated(trained):
     patch = pytest.MonkeyPatch()
     patch.setitem(finetune_module.finetune.__kwdefaults__, "steps", 5)
     try:
-        assert main(["evaluate", str(trained), "--labels", "1,10", "--seeds", "2"]) == 0
+        assert main(["evaluate", str(trained), "--labels", "10,1,10", "--seeds", "2"]) == 0  # sorted, once each
     finally:
         patch.undo()
     return json.loads((trained / "evaluation.json").read_text())
@@ -151,6 +159,7 @@ def test_loaded_encoder_takes_raw_images_and_is_the_trained_one(trained):
 
 
 def test_evaluation_has_every_row_and_pretraining_beats_random_weights(evaluated):
+    assert evaluated["labels_per_class"] == [1, 10]
     found = {(row["protocol"], row["features"], row["labels"]) for row in evaluated["summary"]}
     assert found == {(*row, labels) for row in ROWS for labels in (1, 10)}
     assert len(evaluated["results"]) == len(ROWS) * 2 * 2
@@ -174,7 +183,7 @@ def test_report_is_self_contained_and_its_pictures_lie_beside_it(evaluated, trai
     for part in (
         "SimCLR on digits", "What pretraining was worth", "The features", "What the method saw", "Training",
         "same encoder, random weights", "from scratch, same augmentation", "No collapse", "Settings, data and",
-        "class=\"number best\"", "simclr &amp; co",
+        "class=\"number best\"", "simclr &amp; co", "chosen with these test images in view",
     ):  # fmt: skip
         assert part in text, part
     embedded = [base64.b64decode(code) for code in re.findall(r"data:image/png;base64,([^\"]+)", text)]
@@ -185,20 +194,76 @@ def test_report_is_self_contained_and_its_pictures_lie_beside_it(evaluated, trai
     assert not re.search(r"(src|href)=\"(?!data:|#)", text)
 
 
-def test_folder_of_images_from_pretraining_to_report(tmp_path, capsys):
+def test_report_names_all_data_of_its_runs_and_compares_only_what_is_comparable(evaluated, trained):
+    run = json.loads((trained / "config.json").read_text())
+    text = page([run, run], "", [])
+    assert text.count("1,197 training and 600 test images, 8\u00d78 pixels, grey.") == 1
+    assert "<h1>Self-supervised pretraining on digits</h1>" in text
+    assert "In short" in summary_table([run, run], [evaluated, evaluated])
+    other = copy.deepcopy(run)
+    other["data"].update(name="fashion-mnist", train_images=60_000, test_images=10_000, fingerprint="another")
+    text = page([run, other], "", [])
+    assert "<h1>Self-supervised pretraining on digits and fashion-mnist</h1>" in text
+    assert "digits: 1,197 training and 600 test" in text
+    assert "fashion-mnist: 60,000 training and 10,000 test" in text
+    assert summary_table([run, other], [evaluated, evaluated]) == ""
+    assert summary_table([run, run], [evaluated, {**evaluated, "labels_per_class": [1]}]) == ""
+
+
+@pytest.mark.filterwarnings("error")
+def test_training_section_copes_without_validation_and_without_rows(trained):
+    class NoPictures:
+        def add(self, name, figure, caption):
+            return name
+
+    config = PretrainConfig(**json.loads((trained / "config.json").read_text())["settings"])
+    metrics = read_metrics(trained / "metrics.csv")
+    assert "Lowest held-out loss" in report._training(config, metrics, NoPictures())[0]
+    metrics["val_loss"][:] = float("nan")
+    text = report._training(config, metrics, NoPictures())[0]
+    assert "No validation; the encoder is the one of the last epoch." in text
+    assert "nan" not in text
+    empty = {name: column[:0] for name, column in metrics.items()}
+    assert "metrics.csv holds no complete epoch" in report._training(config, empty, NoPictures())[0]
+
+
+def test_demo_says_which_runs_it_reused(trained):
+    finished = Future()
+    finished.set_result(demo._pretrain("simclr", 0, trained))
+    text = io.StringIO()
+    demo._report_each({finished: trained}, 0.0, Console(file=text, width=1000))
+    assert f"] reused {trained}" in text.getvalue()
+
+
+def test_folder_of_images_from_pretraining_to_report(tmp_path, capsys, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
     for labelled in (True, False):
         images, out = tmp_path / f"images{labelled}", tmp_path / f"run{labelled}"
         write_images(images, count=40, labelled=labelled)
         (images / "cat").mkdir(exist_ok=True)
         (images / "cat" / "broken.png").write_bytes(b"no")
         options = ["--epochs", "2", "--batch-size", "8", "--width", "8", "--image-size", "16", "--skip-unreadable"]
-        options += ["--device", "cpu"]
-        assert main(["pretrain", "--method", "masked-pixels", "--data", str(images), "--out", str(out), *options]) == 0
+        options += ["--device", "cpu", "--data", images.name, "--out", str(out)]
+        monkeypatch.chdir(tmp_path)
+        assert main(["pretrain", "--method", "masked-pixels", *options]) == 0
         assert "skipped 1 unreadable images: cat/broken.png" in capsys.readouterr().out
-        assert main(["evaluate", str(out), "--labels", "1", "--seeds", "1"]) == 0
+        monkeypatch.chdir(tmp_path / "elsewhere")  # the path given was relative
+        assert main(["evaluate", str(out), "--labels", "all,1,1", "--seeds", "1"]) == 0
         assert ("no class labels" in capsys.readouterr().out) == (not labelled)
+        assert json.loads((out / "evaluation.json").read_text())["labels_per_class"] == [1, ALL]
         assert main(["report", str(out)]) == 0
         text = (out / "report.html").read_text()
         assert "1 images could not be decoded" in text
         assert ("What pretraining was worth" in text) == labelled
+        assert "chosen with these test images in view" not in text
         assert (out / "reconstruction.png").is_file()
+    capsys.readouterr()
+    # A file more, and images of the pretraining would be among the test images.
+    (images / "0.png").write_bytes((images / "00.png").read_bytes())
+    for command in ("evaluate", "report"):
+        assert main([command, str(out)]) == 2
+        line = f"sslfast: {command}: the images of {images} have changed since {out} was started"
+        assert capsys.readouterr().err.startswith(line)
+    shutil.rmtree(images)
+    assert main(["report", str(out)]) == 2
+    assert f"folder not found: {images}" in capsys.readouterr().err

@@ -56,6 +56,12 @@ def test_loss_depends_on_the_seed_alone_and_reaches_every_weight(name, channels)
     assert not torch.equal(module.loss(images, seed=4), loss)
 
 
+# The attention heads of encoder and decoder divide their dimensions, 2 * width and max(32, width).
+@pytest.mark.parametrize("width", [2, 30, 32, 34, 50])
+def test_mae_takes_every_even_width(width):
+    assert torch.isfinite(method("mae", width=width).loss(tiny_data().train[:4], seed=1))
+
+
 def test_masked_pixels_loss_counts_hidden_pixels_alone():
     module = method("masked-pixels", size=28, patch_size=4)
     images = tiny_data(size=28).train[:4]

@@ -1,6 +1,7 @@
 """A run that is really interrupted and resumed ends with the weights of the run that was not, bit for bit."""
 
 import csv
+import json
 import signal
 import subprocess
 import sys
@@ -15,8 +16,22 @@ from sslfast.pretrain import main
 from sslfast.pretrain.checkpoints import read_checkpoint
 from sslfast.pretrain.files import write_atomically
 from sslfast.pretrain.masked_pixels import MaskedPixels
+from sslfast.pretrain.progress import COLUMNS, complete_rows
 
 PROGRAM = [sys.executable, "-c", "import sys; from sslfast.pretrain import main; sys.exit(main())"]
+# The same, but it kills itself at the start of a step.
+KILLED = """
+import os, signal, sys
+from sslfast.pretrain import main
+from sslfast.pretrain.masked_pixels import MaskedPixels
+loss = MaskedPixels.loss
+def dies(self, images, seed):
+    if self.training and self.global_step == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss(self, images, seed)
+MaskedPixels.loss = dies
+sys.exit(main())
+"""
 # Dropout draws from torch's own generator, so it is on: its draws must be repeated as well.
 SMALL = [
     "--data", "digits", "--width", "8", "--batch-size", "128", "--epochs", "12", "--dropout", "0.2", "--device", "cpu",
@@ -80,6 +95,28 @@ def test_interrupted_run_continues_exactly(tmp_path, method, kill, capsys):
     assert_same_bits(cut, whole)
 
 
+def test_kills_in_resumed_epochs_lose_no_row_of_the_log(tmp_path):
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    resume = ["pretrain", "--out", str(cut), "--resume"]
+    for step, arguments in ((19, pretrain(cut, "masked-pixels", "--epochs", "3")), (21, resume)):
+        done = subprocess.run([sys.executable, "-c", KILLED.format(step=step), *arguments], timeout=60)
+        assert done.returncode == -signal.SIGKILL
+        steps = [int(row["step"]) for row in complete_rows(cut / "metrics.csv")]
+        assert steps == [*range(8), 7, *range(8, 16), 15]  # two epochs, each with a row of its own
+        with open(cut / "metrics.csv", "a") as file:
+            file.write("2,1")  # torn from "2,16,...", and not step 1
+    assert main(resume) == 0
+    assert main(pretrain(whole, "masked-pixels", "--epochs", "3")) == 0
+    assert columns(cut) == columns(whole)
+
+
+def test_torn_rows_are_left_out(tmp_path):
+    path, row = tmp_path / "metrics.csv", "0,3,2.5,0.001,0.02,,,\r\n"
+    for torn in ("0,4", "0,4\r\n", "0,4,2.5,0.001,0.02,,800,0.0", "0,0,4,2.5,0.001,0.02,,800,0.01\r\n"):
+        path.write_text(",".join(COLUMNS) + "\r\n" + row + torn, newline="")
+        assert [kept["step"] for kept in complete_rows(path)] == ["3"], torn
+
+
 def test_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     assert main(pretrain(tmp_path / "a", "masked-pixels", "--epochs", "1")) == 0
     before = (tmp_path / "a" / "encoder.pt").read_bytes()
@@ -118,6 +155,43 @@ def test_nan_loss_stops_with_one_line_and_keeps_the_last_good_checkpoint(tmp_pat
     checkpoint = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert checkpoint["global_step"] == 16
     assert all(torch.isfinite(value).all() for value in checkpoint["state_dict"].values())
+
+
+def test_nan_in_the_first_epoch_is_mended_in_the_same_folder(tmp_path, capsys, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def breaks_at_step_3(self, images, seed):
+        return loss(self, images, seed) * (float("nan") if self.training and self.global_step == 3 else 1.0)
+
+    loss, out = MaskedPixels.loss, tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskedPixels, "loss", breaks_at_step_3)
+        assert main(pretrain(out, "masked-pixels", "--epochs", "1")) == 2
+    message = capsys.readouterr().err
+    assert "became nan in epoch 0, step 3; no checkpoint was written yet; a lower --lr" in message
+    assert message.endswith("(the same --out starts anew)\n")
+    again = pretrain(out, "masked-pixels", "--epochs", "1", "--lr", "1e-4")
+    assert main(again) == 0
+    assert f"{out} holds no complete epoch: starting anew" in capsys.readouterr().out
+    assert json.loads((out / "config.json").read_text())["settings"]["lr"] == 1e-4
+    assert [row[1] for row in columns(out)] == [*map(str, range(8)), "7"]
+    board = EventAccumulator(str(out / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("train_loss")] == list(range(8))
+    assert main(again) == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+
+def test_nan_validation_loss_stops_before_its_checkpoint(tmp_path, capsys, monkeypatch):
+    loss = MaskedPixels.loss
+
+    def breaks_in_epoch_1(self, images, seed):
+        return loss(self, images, seed) * (1.0 if self.training or self.current_epoch == 0 else float("nan"))
+
+    monkeypatch.setattr(MaskedPixels, "loss", breaks_in_epoch_1)
+    assert main(pretrain(tmp_path / "run", "masked-pixels", "--patience", "1")) == 2
+    message = capsys.readouterr().err
+    assert "the validation loss became nan in epoch 1, step 16; the last good checkpoint, after epoch 0" in message
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 8
 
 
 def test_resume_refuses_changed_settings_and_changed_data(tmp_path, capsys, monkeypatch):

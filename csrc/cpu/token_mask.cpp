@@ -11,7 +11,7 @@
 namespace sslfast::cpu {
 namespace {
 
-constexpr int64_t kChunk = 1024;             // tokens; 4 KiB of draws stay in L1
+constexpr int64_t kChunk = 1024;            // tokens; 4 KiB of draws stay in L1
 constexpr int64_t kTokensPerThread = 8192;  // about 30 us; waking a thread costs a few
 
 SSLFAST_ISA_CLONES void select_words(uint64_t seed, uint64_t row, int64_t first, int64_t counters, uint32_t* words) {

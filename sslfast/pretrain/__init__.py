@@ -1,7 +1,7 @@
 """The toolkit: pretrain an encoder on unlabelled images, evaluate it, write a report.
 
-Only this package may import lightning, typer and the other packages of the extra ``sslfast[pretrain]``; they are
-imported when a command runs, so that ``sslfast doctor`` works without them.
+Only this package may import lightning, typer and the other packages of the extra ``pretrain``; they are imported when
+a command runs, so that ``sslfast doctor`` and ``sslfast --version`` work without them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,15 @@ def main(argv: list[str] | None = None) -> int:
         from sslfast import doctor
 
         return doctor.main()
+    if argv == ["--version"]:
+        from sslfast import __version__
+
+        print(f"sslfast {__version__}")
+        return 0
     missing = [name for name in _REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
-        print(f"sslfast: {', '.join(missing)} not installed; run: pip install 'sslfast[pretrain]'", file=sys.stderr)
+        command = "pip install --no-build-isolation '.[pretrain]'"
+        print(f"sslfast: {', '.join(missing)} not installed; in the repository run: {command}", file=sys.stderr)
         return 2
     from sslfast.pretrain.cli import run
 

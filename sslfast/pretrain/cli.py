@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from sslfast import __version__
 from sslfast.pretrain.config import UserError
+from sslfast.pretrain.files import holds_checkpoint
 
 app = typer.Typer(
     add_completion=False,
@@ -28,6 +30,21 @@ _MODEL = "Encoder"
 
 def _option(help_text: str, panel: str) -> Any:
     return typer.Option(help=help_text, rich_help_panel=panel, show_default=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"sslfast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -65,7 +82,9 @@ def pretrain(
     erase_ratio: Annotated[float | None, _option("simclr: share of patches blanked in a view.", _METHOD)] = None,
     mask_ratio: Annotated[float | None, _option("masked-pixels, mae: share of hidden patches.", _METHOD)] = None,
     patch_size: Annotated[int | None, _option("Side of a patch in pixels.", _METHOD)] = None,
-    width: Annotated[int | None, _option("Channels of the first ResNet stage; half the ViT dimension.", _MODEL)] = None,
+    width: Annotated[
+        int | None, _option("Channels of the first ResNet stage; half the ViT dimension (even).", _MODEL)
+    ] = None,
     norm: Annotated[str | None, _option("ResNet: batch or group normalisation (default batch).", _MODEL)] = None,
     pool_grid: Annotated[int | None, _option("ResNet: cells per side that features are pooled to.", _MODEL)] = None,
     image_size: Annotated[
@@ -78,13 +97,16 @@ def pretrain(
         for key, value in locals().items()
         if key not in ("out", "resume") and value is not None and value is not False
     }
-    _import_lightning()
-    from sslfast.pretrain.loop import pretrain as run_pretraining
-
     try:
+        _import_lightning()
+        from sslfast.pretrain.loop import pretrain as run_pretraining
+
         run_pretraining(given, out, resume=resume, console=Console())
     except KeyboardInterrupt:
-        _print_line(f"interrupted; sslfast pretrain --out {out} --resume continues after the last complete epoch")
+        if holds_checkpoint(out):
+            _print_line(f"interrupted; sslfast pretrain --out {out} --resume continues after the last complete epoch")
+        else:
+            _print_line("interrupted before the first epoch was complete; the same command starts anew")
         raise typer.Exit(130) from None
     print(f"encoder: {out / 'encoder.pt'}   next: sslfast evaluate {out}")
 
@@ -129,13 +151,13 @@ def demo(
     """Pretrain SimCLR and masked pixels on digits, evaluate both, write the report (about 2 minutes on 2 cores)."""
     if seeds < 1:
         raise UserError(f"demo: --seeds must be at least 1, got {seeds}")
-    _import_lightning()
-    from sslfast.pretrain.demo import run_demo
-
     try:
+        _import_lightning()
+        from sslfast.pretrain.demo import run_demo
+
         path = run_demo(out, seeds=seeds, console=Console())
     except KeyboardInterrupt:
-        _print_line(f"interrupted; sslfast demo --out {out} continues after the last complete epoch")
+        _print_line(f"interrupted; sslfast demo --out {out} keeps every complete epoch and does the rest")
         raise typer.Exit(130) from None
     print(f"report: {path}")
 

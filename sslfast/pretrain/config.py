@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,7 +29,7 @@ class PretrainConfig:
 
     Attributes:
         method: One of ``METHODS``.
-        data: ``digits``, ``fashion-mnist`` or a folder of images.
+        data: ``digits``, ``fashion-mnist`` or the absolute path of a folder of images.
         seed: Every random draw is keyed by it.
         epochs: Passes over the training images.
         batch_size: Images per step (SimCLR sees two views of each).
@@ -47,7 +48,7 @@ class PretrainConfig:
         erase_ratio: SimCLR: share of the patches of each view that is blanked; 0 = none.
         mask_ratio: masked-pixels and mae: share of the patches that is hidden.
         patch_size: Side of a patch in pixels.
-        width: ResNet: channels of the first stage; ViT: half the token dimension.
+        width: ResNet: channels of the first stage; ViT: half the token dimension (even).
         norm: ResNet: ``batch`` or ``group`` normalisation.
         pool_grid: ResNet: the last feature map is averaged to this many cells per side.
         image_size: Side to which the images are resized.
@@ -142,6 +143,14 @@ def option_name(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
+def _with_absolute_data(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the path of a folder made absolute: a run is also read from another working directory."""
+    data = given.get("data")
+    if data and data not in BUILTIN_DATA and Path(data).is_dir():
+        return {**given, "data": str(Path(data).resolve())}
+    return dict(given)
+
+
 def resolve(given: Mapping[str, Any]) -> PretrainConfig:
     """Fills the defaults of the method and data set into the settings the user gave, and checks them all.
 
@@ -157,6 +166,7 @@ def resolve(given: Mapping[str, Any]) -> PretrainConfig:
     missing = [option_name(name) for name in ("method", "data") if not given.get(name)]
     if missing:
         raise UserError(f"pretrain: missing {' and '.join(missing)}")
+    given = _with_absolute_data(given)
     method, data = given["method"], given["data"]
     values = {
         **_METHOD_DEFAULTS.get(method, {}),
@@ -167,6 +177,8 @@ def resolve(given: Mapping[str, Any]) -> PretrainConfig:
     if "epochs" in given and "warmup_epochs" not in given and isinstance(given["epochs"], int):
         default = values.get("warmup_epochs", PretrainConfig.warmup_epochs)
         values["warmup_epochs"] = min(default, max(0, given["epochs"]) // 5)
+    if "epochs" in given and "val_every" not in given:  # and validates at least once
+        values["val_every"] = min(values.get("val_every", PretrainConfig.val_every), max(1, given["epochs"]))
     config = PretrainConfig(**{**values, **given})
     mistakes = _mistakes(config)
     if mistakes:
@@ -191,14 +203,19 @@ def _mistakes(config: PretrainConfig) -> list[str]:
 
     choice("method", METHODS)
     if config.data not in BUILTIN_DATA and not Path(config.data).is_dir():
+        fault = "not a folder" if Path(config.data).exists() else "folder not found"
         hint = suggest(config.data, BUILTIN_DATA)
-        found.append(f"--data must be digits, fashion-mnist or a folder of images, got '{config.data}'{hint}")
+        found.append(f"--data must be digits, fashion-mnist or a folder of images; {fault}: '{config.data}'{hint}")
     choice("optimizer", OPTIMIZERS)
     choice("norm", NORMS)
     choice("device", DEVICES)
     choice("precision", PRECISIONS)
     for field in ("epochs", "val_every", "width", "patch_size", "pool_grid", "image_size", "threads", "log_every"):
         bound(field, "at least 1", getattr(config, field) >= 1)
+    cpus = os.cpu_count() or 1
+    bound("threads", f"at most {cpus}, the CPUs of this machine", config.threads <= cpus)
+    if config.epochs >= 1:
+        bound("val_every", f"at most --epochs {config.epochs}", config.val_every <= config.epochs)
     for field in ("lr", "temperature", "crop_scale"):
         bound(field, "positive", math.isfinite(getattr(config, field)) and getattr(config, field) > 0)
     for field in ("weight_decay", "jitter"):
@@ -217,15 +234,22 @@ def _mistakes(config: PretrainConfig) -> list[str]:
     )
     if config.norm == "group" and config.width % 4:
         found.append(f"--width must be a multiple of 4 with --norm group, got {config.width}")
-    patched = config.method in ("masked-pixels", "mae") or config.erase_ratio > 0
-    if patched and config.patch_size >= 1 and config.image_size % config.patch_size:
+    if config.method == "mae" and config.width % 2:
+        # The encoder's 2 * width is shared by 4 attention heads, the decoder's width by 2.
+        found.append(f"--width must be even with --method mae, got {config.width}")
+    # simclr hides patches too where it erases some; the other methods do not look at --erase-ratio.
+    hidden = "erase_ratio" if config.method == "simclr" else "mask_ratio"
+    ratio = getattr(config, hidden)
+    if config.patch_size < 1 or (config.method == "simclr" and ratio == 0):
+        return found
+    if config.image_size % config.patch_size:
         found.append(f"--patch-size must divide --image-size {config.image_size}, got {config.patch_size}")
-    elif patched and config.patch_size >= 1:
+    elif 0 < ratio < 1:
         patches = (config.image_size // config.patch_size) ** 2
-        kept = int(patches * (1 - config.mask_ratio))
-        if config.method != "simclr" and 0 < config.mask_ratio < 1 and not 0 < kept < patches:
+        kept = int(patches * (1 - ratio) + 1e-12 * patches)  # rounded as sslfast.masking does
+        if not 0 < kept < patches:
             found.append(
-                f"--mask-ratio {config.mask_ratio} keeps {kept} of {patches} patches; some must be kept, some hidden"
+                f"{option_name(hidden)} {ratio} keeps {kept} of {patches} patches; some must be kept, some hidden"
             )
     return found
 
@@ -235,6 +259,6 @@ def changed_settings(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list
     known = {field.name for field in fields(PretrainConfig)}
     return [
         f"{option_name(name)} was {saved.get(name)}, now {value}"
-        for name, value in given.items()
+        for name, value in _with_absolute_data(given).items()
         if name in known and saved.get(name) != value
     ]

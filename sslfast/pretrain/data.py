@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,9 +50,12 @@ class ImageData:
     skipped: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
-        """A short hash of the training images; a resumed run must find the same one."""
-        digest = hashlib.blake2b(str(tuple(self.train.shape)).encode(), digest_size=8)
-        digest.update(self.train.numpy().tobytes())
+        """A short hash of all images and labels; whoever comes back to a run must find the same one."""
+        digest = hashlib.blake2b(digest_size=8)
+        for part in (self.train, self.test, self.train_labels, self.test_labels):
+            digest.update(b"none" if part is None else str(tuple(part.shape)).encode())
+            if part is not None:
+                digest.update(part.numpy().tobytes())
         return digest.hexdigest()
 
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -74,6 +78,34 @@ def load_data(config: PretrainConfig) -> ImageData:
     return load_folder(
         Path(config.data), config.image_size, skip_unreadable=config.skip_unreadable, threads=config.threads
     )
+
+
+def load_run_data(run_dir: Path, run: dict[str, Any], command: str) -> ImageData:
+    """Loads the images of a run that was started before, and makes sure that they are the same.
+
+    The split into training and test images is drawn from the list of files: with a file more, images of the
+    pretraining would be among the test images.
+
+    Args:
+        run_dir: The run folder, for the message.
+        run: Its config.json.
+        command: Who asks, for the message.
+
+    Raises:
+        UserError: As ``load_data``; or the images, their split or their labels are not those of the run.
+    """
+    data = load_data(PretrainConfig(**run["settings"]))
+    check_fingerprint(data, run_dir, run, command)
+    return data
+
+
+def check_fingerprint(data: ImageData, run_dir: Path, run: dict[str, Any], command: str) -> None:
+    """Raises a UserError where ``data`` is not what the run was started on."""
+    if run["data"]["fingerprint"] != data.fingerprint():
+        raise UserError(
+            f"{command}: the images of {data.name} have changed since {run_dir} was started (or their labels, or the"
+            " split into training and test images)"
+        )
 
 
 def load_digits() -> ImageData:
@@ -134,11 +166,13 @@ def load_folder(folder: Path, image_size: int, *, skip_unreadable: bool = False,
     the sorted file names, is kept for testing. All images are held in memory: 3 * image_size**2 bytes each.
 
     Raises:
-        UserError: No image in the folder, fewer than five, or one that cannot be decoded (unless skipped).
+        UserError: No such folder, no image in it, fewer than five, or one that cannot be decoded (unless skipped).
     """
+    if not folder.is_dir():
+        raise UserError(f"--data: folder not found: {folder}")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
-        raise UserError(f"pretrain: no image ({', '.join(IMAGE_SUFFIXES)}) in the folder {folder}")
+        raise UserError(f"--data: no image ({', '.join(IMAGE_SUFFIXES)}) in the folder {folder}")
     images, kept, skipped = [], [], []
     with ThreadPoolExecutor(threads) as pool:
         for path, (image, fault) in zip(files, pool.map(lambda path: _decode(path, image_size), files), strict=True):
@@ -149,9 +183,9 @@ def load_folder(folder: Path, image_size: int, *, skip_unreadable: bool = False,
                 skipped.append(str(path.relative_to(folder)))
             else:
                 pool.shutdown(cancel_futures=True)
-                raise UserError(f"pretrain: cannot read {path} ({fault}); --skip-unreadable leaves such files out")
+                raise UserError(f"--data: cannot read {path} ({fault}); --skip-unreadable leaves such files out")
     if len(images) < 5:
-        raise UserError(f"pretrain: {len(images)} readable images in {folder}, at least 5 are needed")
+        raise UserError(f"--data: {len(images)} readable images in {folder}, at least 5 are needed")
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     labelled = all(len(path.parts) > 1 for path in kept)
     classes = tuple(sorted({path.parts[0] for path in kept})) if labelled else ()

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sslfast.pretrain.evaluate import evaluate
-from sslfast.pretrain.files import CONFIG, EVALUATION
+from sslfast.pretrain.files import CONFIG, ENCODER, EVALUATION
 from sslfast.pretrain.loop import pretrain
 from sslfast.pretrain.report import write_report
 
@@ -49,10 +49,10 @@ def run_demo(out: Path, *, seeds: int, console: Console) -> Path:
                 for method in METHODS
                 for seed, folder in enumerate(folders[method])
             }
-            _report_each(runs, "pretrained", started, console)
+            _report_each(runs, started, console)
             evaluations = {pool.submit(_evaluate, folders[method], seeds): folders[method][0] for method in METHODS}
             console.print("evaluating with 1, 5 and 10 labels per class", highlight=False)
-            _report_each(evaluations, "evaluated", started, console)
+            _report_each(evaluations, started, console)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -61,9 +61,10 @@ def run_demo(out: Path, *, seeds: int, console: Console) -> Path:
     return report
 
 
-def _report_each(futures: dict[Future[str], Path], done: str, started: float, console: Console) -> None:
+def _report_each(futures: dict[Future[tuple[str, str]], Path], started: float, console: Console) -> None:
+    """Prints what was done to each folder, and the text that belongs to it."""
     for future in as_completed(futures):
-        text = future.result()
+        done, text = future.result()
         console.print(
             f"[{time.perf_counter() - started:4.0f} s] {done} {futures[future]}", highlight=False, markup=False
         )
@@ -71,15 +72,16 @@ def _report_each(futures: dict[Future[str], Path], done: str, started: float, co
             console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _pretrain(method: str, seed: int, folder: Path) -> str:
+def _pretrain(method: str, seed: int, folder: Path) -> tuple[str, str]:
+    done = "reused" if (folder / ENCODER).is_file() else "pretrained"
     given = {"method": method, "data": "digits", "seed": seed, "device": "cpu"}
     pretrain(given, folder, resume=(folder / CONFIG).is_file(), console=Console(quiet=True))
-    return ""
+    return done, ""
 
 
-def _evaluate(folders: list[Path], seeds: int) -> str:
+def _evaluate(folders: list[Path], seeds: int) -> tuple[str, str]:
     """The comparison table of one method as text."""
     (folders[0] / EVALUATION).unlink(missing_ok=True)
     text = io.StringIO()
     evaluate(folders, labels=LABELS, seeds=seeds, console=Console(file=text, width=100))
-    return text.getvalue()
+    return "evaluated", text.getvalue()

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sslfast.pretrain.config import PretrainConfig, UserError, keyed_seed
-from sslfast.pretrain.data import ImageData, load_data
+from sslfast.pretrain.data import ImageData, check_fingerprint, load_data
 from sslfast.pretrain.encoders import ImageEncoder, load_encoder
 from sslfast.pretrain.files import EVALUATION, read_run, write_json
 from sslfast.pretrain.finetune import finetune
@@ -38,7 +38,7 @@ def evaluate(run_dirs: Sequence[Path], *, labels: Sequence[int], seeds: int, con
 
     Args:
         run_dirs: Folders of finished runs.
-        labels: Labels per class; ``probe.ALL`` = every label.
+        labels: Labels per class, in any order; ``probe.ALL`` = every label.
         seeds: How many seeds the mean and standard deviation are taken over.
         console: Where the table is shown.
 
@@ -46,12 +46,16 @@ def evaluate(run_dirs: Sequence[Path], *, labels: Sequence[int], seeds: int, con
         The content of evaluation.json.
 
     Raises:
-        UserError: An unfinished run, or runs that differ in more than their seed.
+        UserError: An unfinished run, runs that differ in more than their seed, or images that are not theirs.
     """
-    config = _one_configuration(run_dirs)
+    runs = [read_run(run_dir) for run_dir in run_dirs]
+    config = _one_configuration(run_dirs, runs)
+    encoders = [load_encoder(run_dir) for run_dir in run_dirs]
     torch.set_num_threads(config.threads)
     data = load_data(config)
-    encoders = [load_encoder(run_dir) for run_dir in run_dirs]
+    for run_dir, run in zip(run_dirs, runs, strict=True):
+        check_fingerprint(data, run_dir, run, "evaluate")
+    labels = sorted(set(labels), key=lambda per_class: (per_class == ALL, per_class))
     representation = {
         PRETRAINED: judge_collapse(encoders[0].embed(data.test)),
         RANDOM: judge_collapse(random_encoder(encoders[0], 0).embed(data.test)),
@@ -64,7 +68,7 @@ def evaluate(run_dirs: Sequence[Path], *, labels: Sequence[int], seeds: int, con
             results += _one_seed(encoders[seed % len(encoders)], config, data, labels, seed)
     content = {
         "runs": [run_dir.name for run_dir in run_dirs],
-        "labels_per_class": list(labels),
+        "labels_per_class": labels,
         "seeds": seeds,
         "classes": list(data.classes),
         "test_images": len(data.test),
@@ -78,8 +82,8 @@ def evaluate(run_dirs: Sequence[Path], *, labels: Sequence[int], seeds: int, con
     return content
 
 
-def _one_configuration(run_dirs: Sequence[Path]) -> PretrainConfig:
-    settings = [read_run(run_dir)["settings"] for run_dir in run_dirs]
+def _one_configuration(run_dirs: Sequence[Path], runs: Sequence[dict[str, Any]]) -> PretrainConfig:
+    settings = [run["settings"] for run in runs]
     for run_dir, other in zip(run_dirs, settings, strict=True):
         different = [name for name, value in other.items() if name != "seed" and settings[0].get(name) != value]
         if different:

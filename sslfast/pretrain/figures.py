@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from sslfast.pretrain.evaluate import FINETUNE, KNN, LINEAR, PRETRAINED, RANDOM, RAW, label_count
+from sslfast.pretrain.progress import COLUMNS, complete_rows
 
 INK, MUTED, BLUE, ORANGE, GRID = "#1f2430", "#8a93a3", "#2f6fde", "#e07b28", "#e6e9ef"
 _DPI = 160
@@ -38,10 +38,8 @@ def _tidy(axes: Axes, title: str) -> None:
 
 def read_metrics(path: Path) -> dict[str, np.ndarray]:
     """The columns of metrics.csv; empty cells are NaN."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = rows[0].keys() if rows else ()
-    return {name: np.array([float(row[name]) if row[name] else np.nan for row in rows]) for name in names}
+    rows = complete_rows(path)
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in COLUMNS}
 
 
 def curves(metrics: dict[str, np.ndarray]) -> Figure:
@@ -55,7 +53,8 @@ def curves(metrics: dict[str, np.ndarray]) -> Figure:
         return steps[known], metrics[name][known]
 
     loss.plot(*points("train_loss"), color=BLUE, linewidth=0.8, alpha=0.55, label="training, each step")
-    loss.plot(*points("val_loss"), color=ORANGE, linewidth=1.6, marker="o", markersize=2.5, label="held out")
+    if len(points("val_loss")[0]):
+        loss.plot(*points("val_loss"), color=ORANGE, linewidth=1.6, marker="o", markersize=2.5, label="held out")
     loss.legend(fontsize=7.5, frameon=False)
     rate.plot(*points("lr"), color=BLUE, linewidth=1.4)
     rate.set_ylim(bottom=0)

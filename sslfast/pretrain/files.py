@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
-from sslfast.pretrain.config import UserError
+from sslfast.pretrain.config import PretrainConfig, UserError, suggest
 
 CONFIG = "config.json"
 METRICS = "metrics.csv"
@@ -17,6 +18,13 @@ EVALUATION = "evaluation.json"
 REPORT = "report.html"
 LAST = Path("checkpoints", "last.ckpt")
 BEST = Path("checkpoints", "best.ckpt")
+
+# What the commands read from config.json; settings that are left out have their defaults.
+_CONTENT = {
+    "settings": ("method", "data"),
+    "data": ("name", "train_images", "test_images", "image_shape", "classes", "skipped", "fingerprint"),
+    "environment": ("started", "sslfast", "torch", "gpu"),
+}
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -42,16 +50,45 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def holds_checkpoint(run_dir: Path) -> bool:
+    """Whether there is anything to continue: an epoch of the run was completed."""
+    return any((run_dir / name).is_file() for name in (LAST, BEST, ENCODER))
+
+
 def read_run(run_dir: Path) -> dict[str, Any]:
     """The content of a run's config.json.
 
     Raises:
-        UserError: The folder holds no run, or its config.json is damaged.
+        UserError: The folder holds no run, or its config.json is damaged or of another version.
     """
     path = run_dir / CONFIG
     if not path.is_file():
         raise UserError(f"{run_dir} holds no run (no {CONFIG})")
+    run = read_json(path)
+    if not isinstance(run, dict) or not all(isinstance(run.get(part, {}), dict) for part in _CONTENT):
+        raise UserError(f"{path} is damaged (not the settings of a run)")
+    lacking = [f"{part}.{key}" for part, keys in _CONTENT.items() for key in keys if key not in run.get(part, {})]
+    if lacking:
+        raise UserError(f"{path} is damaged (it lacks {', '.join(lacking[:3])}{', ...' * (len(lacking) > 3)})")
+    kinds = {field.name: str(field.type) for field in fields(PretrainConfig)}
+    for name, value in run["settings"].items():
+        if name not in kinds:
+            raise UserError(
+                f"{path} has an unknown setting '{name}'{suggest(name, kinds)}; another version of sslfast may know it"
+            )
+        # JSON has one kind of number: 1 is a float too.
+        if type(value).__name__ not in (kinds[name], "int" if kinds[name] == "float" else kinds[name]):
+            raise UserError(f"{path} is damaged (setting '{name}' must be {kinds[name]}, got {value!r})")
+    return run
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: It is not JSON.
+    """
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of the decoder or of the encoding
         raise UserError(f"{path} is damaged ({error})") from error

@@ -23,9 +23,9 @@ from rich.console import Console
 import sslfast
 from sslfast.pretrain.checkpoints import AtomicCheckpointIO, LastAndBest, read_checkpoint
 from sslfast.pretrain.config import PretrainConfig, UserError, changed_settings, keyed_seed, resolve
-from sslfast.pretrain.data import ImageData, load_data, loaders
+from sslfast.pretrain.data import ImageData, load_data, load_run_data, loaders
 from sslfast.pretrain.encoders import ImageEncoder, encoder_settings, save_encoder
-from sslfast.pretrain.files import BEST, CONFIG, ENCODER, LAST, METRICS, read_run, write_json
+from sslfast.pretrain.files import BEST, CONFIG, ENCODER, LAST, METRICS, holds_checkpoint, read_run, write_json
 from sslfast.pretrain.mae import MAE
 from sslfast.pretrain.masked_pixels import MaskedPixels
 from sslfast.pretrain.pretraining import Pretraining
@@ -45,16 +45,18 @@ def pretrain(given: Mapping[str, Any], run_dir: Path, *, resume: bool = False, c
         console: Where progress is shown.
 
     Raises:
-        UserError: A wrong setting, unusable data, a folder that already holds a run, nothing to resume, changed
-            settings on resuming, or a loss that is not finite.
+        UserError: A wrong setting, unusable data, no GPU where one is asked for, a folder that already holds a run
+            with a checkpoint, nothing to resume, changed settings on resuming, or a loss that is not finite.
         KeyboardInterrupt: Ctrl-C; the last complete epoch is kept.
     """
-    config, saved = _configuration(given, run_dir, resume)
+    config, saved = _configuration(given, run_dir, resume, console)
     if saved is not None and (run_dir / ENCODER).is_file():
         console.print(f"{run_dir} is already complete; nothing left to do", highlight=False, soft_wrap=True)
         return
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("pretrain: --device cuda, but torch finds no GPU; sslfast doctor says more")
     torch.set_num_threads(config.threads)
-    data = load_data(config)
+    data = load_data(config) if saved is None else load_run_data(run_dir, saved, "pretrain --resume")
     if data.skipped:
         console.print(
             f"skipped {len(data.skipped)} unreadable images: {', '.join(data.skipped[:3])}",
@@ -62,11 +64,9 @@ def pretrain(given: Mapping[str, Any], run_dir: Path, *, resume: bool = False, c
             soft_wrap=True,
         )
     train_batches, val_batches = loaders(config, data)
+    module = build(config, data, len(train_batches))
     if saved is None:
         write_json(run_dir / CONFIG, {"settings": config.to_dict(), **provenance(config, data)})
-    elif saved["data"]["fingerprint"] != data.fingerprint():
-        raise UserError(f"pretrain --resume: the images of {data.name} have changed since {run_dir} was started")
-    module = build(config, data, len(train_batches))
     checkpoint = run_dir / LAST if (run_dir / LAST).is_file() else None
     _fit(module, run_dir, checkpoint, train_batches, val_batches, console)
     finished = load_method(run_dir, data)
@@ -118,15 +118,18 @@ def provenance(config: PretrainConfig, data: ImageData) -> dict[str, Any]:
 
 
 def _configuration(
-    given: Mapping[str, Any], run_dir: Path, resume: bool
+    given: Mapping[str, Any], run_dir: Path, resume: bool, console: Console
 ) -> tuple[PretrainConfig, dict[str, Any] | None]:
     """The settings of the run, and the content of config.json where it is continued."""
     if run_dir.exists() and not run_dir.is_dir():
         raise UserError(f"pretrain: --out {run_dir} is a file, not a folder")
     if not resume:
-        if (run_dir / CONFIG).exists():
+        if holds_checkpoint(run_dir):
             raise UserError(f"pretrain: {run_dir} already holds a run; --resume continues it, or choose another --out")
-        return resolve(given), None
+        config = resolve(given)
+        if (run_dir / CONFIG).exists():  # nothing is lost, and the settings may be what stopped it
+            console.print(f"{run_dir} holds no complete epoch: starting anew", highlight=False, soft_wrap=True)
+        return config, None
     if not (run_dir / CONFIG).is_file():
         raise UserError(f"pretrain --resume: nothing to resume in {run_dir} (no {CONFIG})")
     saved = read_run(run_dir)
@@ -160,10 +163,15 @@ def _fit(
         callbacks.append(EarlyStopping("val_loss", patience=config.patience, check_on_train_epoch_end=False))
     callbacks.append(LastAndBest(run_dir, config.val_every))
     board = TensorBoardLogger(
-        run_dir, name="", version="tensorboard", default_hp_metric=False, purge_step=first_step or None
+        run_dir,
+        name="",
+        version="tensorboard",
+        default_hp_metric=False,
+        purge_step=first_step,  # what an interrupted run logged from here on, 0 included, is logged again
     )
     trainer = Trainer(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device],
+        # Not Lightning's "auto", which may pick a device that sslfast has no operators for.
+        accelerator="gpu" if config.device != "cpu" and torch.cuda.is_available() else "cpu",
         devices=1,
         precision="bf16-mixed" if config.precision == "bf16-mixed" else "32-true",
         max_epochs=config.epochs,

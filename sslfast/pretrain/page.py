@@ -46,11 +46,13 @@ details { margin:14px 0; } summary { cursor:pointer; color:var(--blue); font-siz
 
 def page(runs: Sequence[dict[str, Any]], summary: str, sections: Sequence[str]) -> str:
     """The whole document."""
-    data, environment = runs[0]["data"], runs[0]["environment"]
-    shape = "\u00d7".join(map(str, data["image_shape"][1:]))
-    channels = "grey" if data["image_shape"][0] == 1 else "colour"
-    machine = f"torch {environment['torch']}, sslfast {environment['sslfast']}, {environment['gpu'] or 'CPU'}"
-    name = Path(data["name"]).name
+    # Runs may differ in their data and machines: each is named once.
+    name = " and ".join(dict.fromkeys(Path(run["data"]["name"]).name for run in runs))
+    images = " ".join(
+        dict.fromkeys(_images(run["data"], len({run["data"]["name"] for run in runs}) > 1) for run in runs)
+    )
+    machines = "; ".join(dict.fromkeys(_machine(run["environment"]) for run in runs))
+    started = min(run["environment"]["started"] for run in runs)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -61,13 +63,31 @@ def page(runs: Sequence[dict[str, Any]], summary: str, sections: Sequence[str]) 
 </head>
 <body><main>
 <h1>Self-supervised pretraining on {escape(name)}</h1>
-<p class="lead">{data["train_images"]:,} training and {data["test_images"]:,} test images, {shape} pixels,
-{channels}. No label was used in pretraining. {escape(machine)}. {escape(environment["started"])}.</p>
+<p class="lead">{escape(images)} No label was used in pretraining. {escape(machines)}. {escape(started)}.</p>
 {summary}
 {"".join(sections)}
 </main></body>
 </html>
 """
+
+
+def _images(data: dict[str, Any], named: bool) -> str:
+    """``digits: 1,197 training and 600 test images, 8x8 pixels, grey.``; the name where there is more than one."""
+    shape = "\u00d7".join(map(str, data["image_shape"][1:]))
+    channels = "grey" if data["image_shape"][0] == 1 else "colour"
+    counts = f"{data['train_images']:,} training and {data['test_images']:,} test images"
+    return f"{Path(data['name']).name}: " * named + f"{counts}, {shape} pixels, {channels}."
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    return f"torch {environment['torch']}, sslfast {environment['sslfast']}, {environment['gpu'] or 'CPU'}"
+
+
+def chosen_in_view(run: dict[str, Any]) -> str:
+    """A caution that belongs beside the numbers of a run; empty where there is none to give."""
+    if run["data"]["name"] != "digits":
+        return ""
+    return " The default settings for the digits were chosen with these test images in view."
 
 
 def _row(cells: Sequence[tuple[str, str]], kind: str = "") -> str:
@@ -125,7 +145,10 @@ def details_table(evaluation: dict[str, Any]) -> str:
 
 
 def summary_table(runs: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> str:
-    """The linear probe of every run in one table, above the sections."""
+    """The linear probe of every run in one table, above the sections; empty where the columns are not comparable."""
+    kinds = {(tuple(evaluation["labels_per_class"]), evaluation["seeds"]) for evaluation in evaluations}
+    if len(kinds) > 1 or len({run["data"]["fingerprint"] for run in runs}) > 1:
+        return ""
     counts = evaluations[0]["labels_per_class"]
     lines = [_head(["Linear probe on", ""], [label_count(count) for count in counts])]
 
@@ -145,7 +168,8 @@ def summary_table(runs: Sequence[dict[str, Any]], evaluations: Sequence[dict[str
         lines.append(line(evaluation, PRETRAINED, "the encoder", f"pretrained by {method}", "ours"))
     seeds = evaluations[0]["seeds"]
     return (
-        f"<h3>In short</h3><p>Test accuracy in %, mean ± standard deviation of {seeds} seeds.</p>"
+        f"<h3>In short</h3><p>Test accuracy in %, mean ± standard deviation of {seeds} seeds."
+        f"{chosen_in_view(runs[0])}</p>"
         f"<table>{''.join(lines)}</table>"
     )
 

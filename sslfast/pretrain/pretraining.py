@@ -54,16 +54,19 @@ class Pretraining(LightningModule):
         loss = self.loss(batch, seed)
         last = batch_idx == self.steps_per_epoch - 1
         if (not loss.is_cuda or last or self.global_step % _CUDA_GUARD_EVERY == 0) and not torch.isfinite(loss):
-            raise NonFiniteLossError(
-                f"pretrain: the loss became {loss.item()} in epoch {self.current_epoch}, step {self.global_step};"
-                f" {self._last_good()}; a lower --lr or a longer --warmup-epochs may help"
-            )
+            raise self._not_finite("loss", loss.item())
         return loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Logs the loss of held-out images under the same draws each time, so that the curve is comparable."""
         loss = self.loss(batch, keyed_seed(self.config.seed, "validation", batch_idx))
         self.log("val_loss", loss, batch_size=len(batch), on_epoch=True, logger=False)
+
+    def on_validation_epoch_end(self) -> None:
+        """Stops before a checkpoint of such weights is written, and before early stopping takes NaN for no gain."""
+        loss = float(self.trainer.callback_metrics["val_loss"])
+        if not math.isfinite(loss):
+            raise self._not_finite("validation loss", loss)
 
     def configure_optimizers(self) -> Any:
         """The optimiser with the schedule stepped after every batch; no penalty on biases and normalisation."""
@@ -84,10 +87,17 @@ class Pretraining(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_with_warmup(step, warmup, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _last_good(self) -> str:
+    def _not_finite(self, name: str, value: float) -> NonFiniteLossError:
+        """The error, with what is left of the run and what may help."""
+        advice = "a lower --lr or a longer --warmup-epochs may help"
         if self.current_epoch == 0:
-            return "no checkpoint was written yet"
-        return f"the last good checkpoint, after epoch {self.current_epoch - 1}, is kept in checkpoints/last.ckpt"
+            outcome = f"no checkpoint was written yet; {advice} (the same --out starts anew)"
+        else:
+            good = f"the last good checkpoint, after epoch {self.current_epoch - 1}, is kept in checkpoints/last.ckpt"
+            outcome = f"{good}; {advice} (in another --out)"
+        return NonFiniteLossError(
+            f"pretrain: the {name} became {value} in epoch {self.current_epoch}, step {self.global_step}; {outcome}"
+        )
 
 
 def pixel_mask(mask: Tensor, patch_size: int, image_size: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,23 @@ from lightning.pytorch.loggers.logger import Logger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sslfast.pretrain.files import write_atomically
+
 COLUMNS = ("epoch", "step", "train_loss", "lr", "update_ratio", "val_loss", "samples_per_s", "data_wait")
+
+
+def complete_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv; one that a kill has torn is left out."""
+    with open(path, newline="") as file:
+        # A torn line does not end; "24,1" of "24,190,..." would otherwise pass for step 1.
+        rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
+    return [row for row in rows if None not in row and None not in row.values() and row["step"].isdigit()]
 
 
 class MetricsCsv(Logger):
     """Appends one row per call to metrics.csv; cells without a value stay empty.
+
+    The rows that are kept are written again at once and atomically: a kill finds them in the old file or in the new.
 
     Args:
         path: The file. Rows at or after ``first_step`` are dropped, as a resumed run writes them again.
@@ -26,14 +39,14 @@ class MetricsCsv(Logger):
 
     def __init__(self, path: Path, first_step: int) -> None:
         super().__init__()
-        kept = []
-        if first_step and path.is_file():
-            with open(path, newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"] or first_step) < first_step]
-        self._file = open(path, "w", newline="")  # noqa: SIM115 - open for as long as the run lasts
+        rows = complete_rows(path) if first_step and path.is_file() else []
+        kept = io.StringIO()
+        writer = csv.DictWriter(kept, COLUMNS, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(row for row in rows if int(row["step"]) < first_step)
+        write_atomically(path, lambda file: file.write(kept.getvalue().encode()))
+        self._file = open(path, "a", newline="")  # noqa: SIM115 - open for as long as the run lasts
         self._writer = csv.DictWriter(self._file, COLUMNS, restval="", extrasaction="ignore")
-        self._writer.writeheader()
-        self._writer.writerows(kept)
 
     @property
     def name(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -17,11 +16,19 @@ from torch import Tensor
 
 from sslfast.pretrain import figures
 from sslfast.pretrain.config import PretrainConfig, keyed_seed
-from sslfast.pretrain.data import ImageData, load_data
+from sslfast.pretrain.data import ImageData, load_run_data
 from sslfast.pretrain.evaluate import label_count, random_encoder
-from sslfast.pretrain.files import EVALUATION, METRICS, REPORT, read_run, write_atomically
+from sslfast.pretrain.files import EVALUATION, METRICS, REPORT, read_json, read_run, write_atomically
 from sslfast.pretrain.loop import load_method
-from sslfast.pretrain.page import METHOD_NAMES, comparison_table, details_table, page, settings_table, summary_table
+from sslfast.pretrain.page import (
+    METHOD_NAMES,
+    chosen_in_view,
+    comparison_table,
+    details_table,
+    page,
+    settings_table,
+    summary_table,
+)
 from sslfast.pretrain.probe import judge_collapse
 from sslfast.pretrain.simclr import SimCLR
 from sslfast.pretrain.verdict import verdict_lines
@@ -40,7 +47,7 @@ def write_report(run_dirs: Sequence[Path], folder: Path) -> Path:
         The path of report.html.
 
     Raises:
-        UserError: A folder without a run, or a run without a complete epoch.
+        UserError: A folder without a run, a run without a complete epoch, or images that are not those of the run.
     """
     runs = [read_run(run_dir) for run_dir in run_dirs]
     torch.set_num_threads(max(run["settings"]["threads"] for run in runs))
@@ -77,13 +84,13 @@ class _Pictures:
 
 def _read_evaluation(run_dir: Path) -> dict[str, Any] | None:
     path = run_dir / EVALUATION
-    return json.loads(path.read_text()) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def _section(run_dir: Path, run: dict[str, Any], evaluation: dict[str, Any] | None, pictures: _Pictures) -> str:
     """Everything about one run."""
     config = PretrainConfig(**run["settings"])
-    data = load_data(config)
+    data = load_run_data(run_dir, run, "report")
     module = load_method(run_dir, data)
     metrics = figures.read_metrics(run_dir / METRICS)
     parts = [f'<section id="{escape(run_dir.name)}"><h2>{escape(title(config))}</h2>', verdict_lines(run, evaluation)]
@@ -92,7 +99,7 @@ def _section(run_dir: Path, run: dict[str, Any], evaluation: dict[str, Any] | No
             "<h3>What pretraining was worth</h3>",
             f"<p>Test accuracy in %, mean ± standard deviation of {evaluation['seeds']} seeds"
             f" ({evaluation['test_images']:,} test images the encoder never saw; best of each column in bold). "
-            f"{_what_a_seed_varies(evaluation)}</p>",
+            f"{_what_a_seed_varies(evaluation)}{chosen_in_view(run)}</p>",
             comparison_table(evaluation),
             pictures.add("labels", figures.label_efficiency(evaluation), "Accuracy against the number of labels."),
             details_table(evaluation),
@@ -175,10 +182,15 @@ def _seen(module: Any, data: ImageData, pictures: _Pictures) -> list[str]:
 
 def _training(config: PretrainConfig, metrics: dict[str, np.ndarray], pictures: _Pictures) -> list[str]:
     """Throughput in a sentence, and the curves."""
+    if np.isnan(metrics["samples_per_s"]).all():
+        return [f"<p class=note>{METRICS} holds no complete epoch.</p>"]
     rate, wait = metrics["samples_per_s"], metrics["data_wait"]
     epochs = int(np.nanmax(metrics["epoch"])) + 1
     steps_per_epoch = (np.nanmax(metrics["step"]) + 1) / epochs
     seconds = float(np.nansum(steps_per_epoch * config.batch_size / rate[~np.isnan(rate)]))
+    lowest = "No validation; the encoder is the one of the last epoch."
+    if not np.isnan(metrics["val_loss"]).all():
+        lowest = f"Lowest held-out loss {np.nanmin(metrics['val_loss']):.4f}; the encoder is the one of that epoch."
     note = ""
     if config.method == "simclr":
         note = " The held-out loss lies lower than the training loss because its smaller batch has fewer negatives."
@@ -186,8 +198,7 @@ def _training(config: PretrainConfig, metrics: dict[str, np.ndarray], pictures: 
     return [
         f"<p>{epochs} epochs{stopped}, {int(epochs * steps_per_epoch):,} steps of {config.batch_size} images in"
         f" {seconds:.0f} s of training; {np.nanmedian(rate):,.0f} images per second (median),"
-        f" {np.nanmedian(wait):.1%} of the time waiting for data. Lowest held-out loss"
-        f" {np.nanmin(metrics['val_loss']):.4f}; the encoder is the one of that epoch.</p>",
+        f" {np.nanmedian(wait):.1%} of the time waiting for data. {lowest}</p>",
         pictures.add(
             "curves",
             figures.curves(metrics),

@@ -30,7 +30,10 @@ def find(evaluation: dict[str, Any], protocol: str, features: str, labels: int) 
 
 
 def verdict_sentences(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
-    """(``better`` | ``worse`` | ``level``, sentence) against each baseline, for the fewest and the most labels."""
+    """(``better`` | ``worse`` | ``level``, sentence) against each baseline, for the fewest and the most labels.
+
+    ``evaluate`` sorts the columns: the fewest labels stand first and the most last.
+    """
     counts = evaluation["labels_per_class"]
     sentences = []
     for labels in dict.fromkeys((counts[0], counts[-1])):
