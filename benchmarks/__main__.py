@@ -80,6 +80,8 @@ def main() -> int:
             if each.threads > 1 and case.one_thread_only:
                 continue
             print(f"{case.name}, threads: {each.threads}", file=sys.stderr)
+            if case.memory and device.type == "cpu" and not options.quick:
+                machine.touch_memory()  # large results want pages that the machine has, see there
             figures = extra.get(case.name, {})
             measured = harness.measure(
                 case,

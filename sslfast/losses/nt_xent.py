@@ -128,12 +128,12 @@ class _NTXent(torch.autograd.Function):
         z0, z1, rows, inverse_norm, positives, lse, margin = ctx.saved_tensors
         with torch.no_grad():
             share = torch.sigmoid(margin) * (grad / len(margin))
-            grad_unit = ops.similarity_softmax_backward(rows, positives, lse, share, -share, ctx.scale, 1.0)
-            # d(z / max(|z|, eps)): without the projection where eps is the larger.
-            along = (grad_unit * rows).sum(dim=1, keepdim=True) * (inverse_norm < 1 / _EPS)
-            grads = ((grad_unit - rows * along) * inverse_norm).chunk(2)
+            grad_z = ops.similarity_softmax_backward(rows, positives, lse, share, -share, ctx.scale, 1.0)
+            # d(z / max(|z|, eps)), in place: without the projection where eps is the larger.
+            along = (grad_z * rows).sum(dim=1, keepdim=True) * (inverse_norm < 1 / _EPS)
+            grads = grad_z.addcmul_(rows, along, value=-1).mul_(inverse_norm).chunk(2)
         grad_z0, grad_z1 = (
-            first_order_only("nt_xent_loss", grad_z.to(z.dtype), z0, z1, grad) if needed else None
-            for grad_z, z, needed in zip(grads, (z0, z1), ctx.needs_input_grad, strict=False)
+            first_order_only("nt_xent_loss", part.to(z.dtype), z0, z1, grad) if needed else None
+            for part, z, needed in zip(grads, (z0, z1), ctx.needs_input_grad, strict=False)
         )
         return grad_z0, grad_z1, None
