@@ -1,6 +1,6 @@
 """What every test shares: devices, seeds, and Triton's interpreter where there is no GPU.
 
-``from oracle import assert_no_worse`` is the comparison with the reference (DESIGN section 4).
+``from oracle import assert_no_worse`` is the comparison with the reference.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The oracle of DESIGN section 4: our error may not exceed that of plain torch in the same dtype."""
+"""The oracle: our error may not exceed that of plain torch in the same dtype."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 STANDARD = sys.stdlib_module_names
 
-# ---- Python: DESIGN section 2. Module or package -> what of sslfast, and which other libraries, it may import.
+# ---- Python. Module or package -> what of sslfast, and which other libraries, it may import.
 
 KERNEL_CALLERS = {"_autograd", "_check", "distributed", "ops", "random"}
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
@@ -112,7 +112,7 @@ PYTHON = sorted([*ROOT.glob("sslfast/**/*.py"), *ROOT.glob("kernels/**/*.py")])
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
 def test_python_imports(path):
-    assert layer(module_name(path)) in ALLOWED, f"{path.name} belongs to no layer of DESIGN section 2"
+    assert layer(module_name(path)) in ALLOWED, f"{path.name} belongs to no layer"
     assert violations(module_name(path), path.read_text()) == []
 
 
@@ -160,7 +160,7 @@ def forbidden_includes(folder: str, source: str) -> list[str]:
 @pytest.mark.parametrize("path", CPP, ids=lambda p: str(p.relative_to(ROOT)))
 def test_cpp_includes(path):
     folder = str(path.relative_to(ROOT).parent)
-    assert folder in INCLUDES, f"{path.name} is in no layer of DESIGN section 2"
+    assert folder in INCLUDES, f"{path.name} is in no layer"
     assert forbidden_includes(folder, path.read_text()) == []
 
 
