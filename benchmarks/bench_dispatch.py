@@ -1,6 +1,6 @@
 """What a call costs before any work is done: each public function at a size that needs none.
 
-DESIGN's budget for the five hops (module, function, autograd.Function, dispatcher, C++) is about 10 us above the
+The budget for the five hops (module, function, autograd.Function, dispatcher, C++) is about 10 us above the
 operator itself. As a ratio, which holds on any machine: the operator alone and then ten additions of 16 numbers in
 torch, each about 1 us of dispatch, must take longer than the public function.
 """

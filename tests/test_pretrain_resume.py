@@ -42,9 +42,20 @@ def pretrain(out, method, *options):
     return ["pretrain", "--method", method, "--out", str(out), *SMALL, *options]
 
 
+def _heed_sigint():
+    """What a shell starts in the background ignores SIGINT, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupt(arguments, run_dir, kill):
     """Starts a run in a process of its own and sends it a signal as soon as an epoch is complete."""
-    process = subprocess.Popen(PROGRAM + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        PROGRAM + arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_sigint,
+    )
     last = run_dir / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 60
     while not last.exists():
