@@ -54,7 +54,7 @@ $(RUN):
 $(VENV)/installed: $(RUN) $(SOURCES)
 	$(RUN) -m pip install -q "setuptools>=70" wheel "cmake>=3.22"
 	$(RUN) -m pip install -q --no-build-isolation -e ".[pretrain,test]"
-	$(RUN) -m pip install -q --no-deps --upgrade --target build/peers torchvision==0.28.0
+	$(RUN) -m pip install -q --no-deps --upgrade --target build/peers torchvision==0.28.0 lightly==1.6.0 lightly-utils==0.0.2
 	@test -e sslfast/_ops_cuda.so || echo "sslfast: no nvcc found, built for the CPU only"
 	touch $@
 

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
 
 "$PYTHON" -m sslfast.doctor
+"$PYTHON" -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else 'sslfast: this torch finds no CUDA device')"
 "$PYTHON" -m pytest -m gpu
 if command -v compute-sanitizer >/dev/null; then
   compute-sanitizer --error-exitcode 1 "$PYTHON" -m pytest -m gpu -k "token_mask or patch_mask or image_augment"

@@ -34,6 +34,15 @@ def similarity_forward(size: int, dim: int, element_size: int) -> dict[str, int]
     return {"BLOCK": block, "BLOCK_D": block_d, "GROUP": group, "num_warps": 8, "num_stages": stages}
 
 
+def similarity_in_registers(size: int, dim: int, element_size: int) -> bool:
+    """Whether the gradient is one launch with twice the tiles instead of strips.
+
+    Up to 16,384 rows of 128 numbers the tensor cores are through before the strips' launches, about 50, would be. In
+    float32 the arithmetic takes some ten times as long, and a strip is 2,048 rows.
+    """
+    return dim <= 128 and size <= (16384 if element_size == 2 else 2048)
+
+
 def similarity_backward(dim: int, element_size: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the gradient in registers."""
     if element_size == 2:
@@ -42,3 +51,37 @@ def similarity_backward(dim: int, element_size: int) -> dict[str, int]:
         config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 64, "num_warps": 4, "num_stages": 2}
     widest = max(16, triton.next_power_of_2(dim))
     return config | {name: min(config[name], widest) for name in ("BLOCK_D", "BLOCK_OUT")}
+
+
+def similarity_strip(element_size: int) -> tuple[int, int]:
+    """Rows and columns of a tile of weights, 32 MiB: multiples of similarity_weights' blocks."""
+    return 2048, 16384 // element_size
+
+
+def similarity_weights(dim: int, element_size: int) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N weights a program."""
+    if element_size == 2:
+        config = {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3}
+    else:
+        config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 32, "num_warps": 8, "num_stages": 2}
+    return config | {"BLOCK_D": min(config["BLOCK_D"], max(16, triton.next_power_of_2(dim)))}
+
+
+def queue_softmax(dim: int, element_size: int) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the mean in registers."""
+    if element_size == 2:
+        config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 256, "num_warps": 8, "num_stages": 2}
+    else:
+        config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 64, "num_warps": 4, "num_stages": 2}
+    widest = max(16, triton.next_power_of_2(dim))
+    return config | {name: min(config[name], widest) for name in ("BLOCK_D", "BLOCK_OUT")}
+
+
+def queue_run(programs: int, length: int, block: int) -> int:
+    """Rows of the queue that one program walks over, a multiple of ``block``.
+
+    As many runs as bring the launch to 512 programs, which is about two for each multiprocessor of the largest chips,
+    but none shorter than 8 blocks. The partial means are then at most 512 blocks beside N x D.
+    """
+    runs = max(1, 512 // programs)
+    return max(8 * block, triton.cdiv(triton.cdiv(length, runs), block) * block)

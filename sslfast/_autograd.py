@@ -5,6 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_EPS = 1e-12  # of F.normalize
+
+
+def unit_rows(z: Tensor) -> tuple[Tensor, Tensor]:
+    """``F.normalize(z, dim=1)`` in the dtype of accumulation, and the factors (N, 1) that do it.
+
+    Args:
+        z: (N, D), floating point.
+
+    Returns:
+        ``(unit, inverse_norm)``, float64 for float64 and float32 otherwise.
+    """
+    wide = z if z.dtype == torch.float64 else z.float()
+    inverse_norm = torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_min(_EPS).reciprocal()
+    return wide * inverse_norm, inverse_norm
+
+
+def unit_rows_backward(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tensor:
+    """The gradient of z from that of ``unit``, in place of it.
+
+    Where a row's norm is below eps, normalize divides by the constant eps: no projection.
+    """
+    along = (grad * unit).sum(dim=1, keepdim=True) * (inverse_norm < 1 / _EPS)
+    return grad.addcmul_(unit.to(grad.dtype), along, value=-1).mul_(inverse_norm)
+
 
 def first_order_only(function: str, grad: Tensor, *inputs: Tensor) -> Tensor:
     """``grad``, made to raise if it is differentiated with respect to ``inputs``.

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["gather_rows", "world_size"]
+__all__ = ["gather_rows", "mean_over_ranks", "world_size"]
 
 
 def world_size() -> int:
@@ -31,6 +31,38 @@ def gather_rows(rows: Tensor) -> Tensor:
         return rows
     gathered: Tensor = _GatherRows.apply(rows)
     return gathered
+
+
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """The mean of the values of all ranks, the same on every rank, for a loss of which a rank computes its own part.
+
+    The gradient of a rank's values is that of the mean times the world size, so that DistributedDataParallel's
+    averaging gives what one process would have on the whole batch.
+
+    Args:
+        values: (N_rank,), N_rank may differ between ranks.
+
+    Returns:
+        Scalar tensor; ``values.mean()`` without a process group.
+    """
+    if world_size() == 1:
+        return values.mean()
+    mean: Tensor = _MeanOverRanks.apply(values)
+    return mean
+
+
+class _MeanOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values):  # type: ignore[no-untyped-def]
+        total = torch.stack([values.sum(), values.new_tensor(len(values))])
+        dist.all_reduce(total)
+        ctx.share = world_size() / total[1]
+        ctx.size = len(values)
+        return total[0] / total[1]
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return (grad * ctx.share).expand(ctx.size)
 
 
 class _GatherRows(torch.autograd.Function):

@@ -18,6 +18,7 @@ __all__ = [
     "patch_mask",
     "patch_scatter",
     "philox_words",
+    "queue_softmax",
     "similarity_softmax_backward",
     "similarity_softmax_forward",
     "token_mask",
@@ -121,13 +122,34 @@ def _similarity_softmax_forward_triton(*args):  # type: ignore[no-untyped-def]
 
 
 def _similarity_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
-    from sslfast.kernels.similarity_softmax import backward
+    from sslfast.kernels.similarity_softmax_backward import backward
 
     return backward(*args)
 
 
 _triton.impl("similarity_softmax_forward", _similarity_softmax_forward_triton)
 _triton.impl("similarity_softmax_backward", _similarity_softmax_backward_triton)
+
+
+# ---- queue_softmax: C++ on the CPU, Triton on the GPU
+
+queue_softmax = torch.ops.sslfast.queue_softmax.default
+
+
+@torch.library.register_fake("sslfast::queue_softmax")
+def _(rows: Tensor, queue: Tensor, scale: float, need_mean: bool) -> tuple[Tensor, Tensor]:
+    size, dim = rows.shape
+    lse = rows.new_empty((size,), dtype=_accumulator(rows))
+    return lse, lse.new_empty((size if need_mean else 0, dim))
+
+
+def _queue_softmax_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.queue_softmax import queue_softmax
+
+    return queue_softmax(*args)
+
+
+_triton.impl("queue_softmax", _queue_softmax_triton)
 
 
 # ---- image_augment_params, image_augment: C++ on the CPU, CUDA on the GPU

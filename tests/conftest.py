@@ -49,6 +49,11 @@ if TRITON and not CUDA:
     InterpreterBuilder.create_dot = exact_bf16_dot(InterpreterBuilder.create_dot)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not CUDA:
+        pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(20260101)
@@ -57,8 +62,6 @@ def seeded() -> None:
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     """Where the compiled operators run."""
-    if request.param == "cuda" and not CUDA:
-        pytest.skip("needs a CUDA device")
     return torch.device(request.param)
 
 
@@ -68,6 +71,4 @@ def triton_device(request: pytest.FixtureRequest) -> torch.device:
     pytest.importorskip("triton")
     if request.param == "cpu" and CUDA:
         pytest.skip("Triton runs natively here: select the tests marked gpu")
-    if request.param == "cuda" and not CUDA:
-        pytest.skip("needs a CUDA device")
     return torch.device(request.param)

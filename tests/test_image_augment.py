@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 from image_augment_cases import RGB, RULES, STRENGTH, noise, photos, row
+from peer_oracle import peer
 from torch import Tensor
-from torchvision_oracle import functional
 
 from sslfast import ops
 from sslfast.augment import PARAMS, SimCLRAugment, apply_params, sample_params
@@ -151,7 +151,7 @@ def test_empty_batch(device: torch.device) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_views_equal_torchvision(dtype: torch.dtype) -> None:
     """The whole chain; torchvision's float32 resize places its taps to about 1e-5 of a pixel, its float64 exactly."""
-    F = functional()
+    F = peer("torchvision.transforms.v2.functional")
     images = torch.cat([photos(20, 3, 70, 90), noise(4, 3, 70, 90)])
     params = sample_params(24, (70, 90), generator=3)
     (got,) = apply_params(images, params, (48, 56))
@@ -170,7 +170,7 @@ def test_views_equal_torchvision(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_operation_equals_torchvision(channels: int) -> None:
-    F = functional()
+    F = peer("torchvision.transforms.v2.functional")
     images = photos(3, channels, 40, 40)
     x = images.double() / 255
     keep = {"mean": (0.0,) * channels, "std": (1.0,) * channels}

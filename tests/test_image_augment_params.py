@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 import torch
 from image_augment_cases import FACTORS, RULES, STRENGTH, noise
+from peer_oracle import peer
 from torch import Tensor
-from torchvision_oracle import transforms
 
 from sslfast.augment import PARAMS, SimCLRAugment, sample_params
 from sslfast.reference import image_augment as reference
@@ -131,7 +131,7 @@ def test_crops_are_those_of_torchvision() -> None:
 
 
 def test_crops_of_small_images_against_torchvision() -> None:
-    crop = transforms().RandomResizedCrop(8)
+    crop = peer("torchvision.transforms.v2").RandomResizedCrop(8)
     image = torch.zeros(3, 24, 18)
     boxes = [crop.make_params([image]) for _ in range(3000)]
     p = drawn((24, 18))

@@ -1,7 +1,8 @@
-"""NTXentLoss and nt_xent_loss against the definition, lightly's formula and analytic values."""
+"""NTXentLoss and nt_xent_loss against the definition, lightly and analytic values."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from oracle import assert_no_worse
+from peer_oracle import peer
 from torch import Tensor
 
 from sslfast.losses import NTXentLoss, nt_xent_loss
@@ -39,23 +41,37 @@ def test_against_the_reference(n: int, d: int, temperature: float, dtype: torch.
         assert_no_worse(k, r, g, 8 * eps * max(1.0, g.abs().max().item()) / min(1.0, abs(temperature)))
 
 
-def lightly_formula(out0: Tensor, out1: Tensor, temperature: float) -> Tensor:
-    """The loss as lightly composes it: four blocks of similarities, the own entry cut out of two of them."""
-    out0, out1 = F.normalize(out0, dim=1), F.normalize(out1, dim=1)
-    keep = ~torch.eye(len(out0), dtype=torch.bool)
-    blocks = [[a @ b.T / temperature for b in (out0, out1)] for a in (out0, out1)]
-    own0 = blocks[0][0][keep].view(len(out0), -1)
-    own1 = blocks[1][1][keep].view(len(out0), -1)
-    logits = torch.cat([torch.cat([blocks[0][1], own0], 1), torch.cat([blocks[1][0], own1], 1)])
-    return F.cross_entropy(logits, torch.arange(len(out0)).repeat(2))
-
-
-def test_has_lightlys_value_and_gradients() -> None:
+@pytest.mark.parametrize("temperature", [0.5, 0.07, -0.3])
+def test_has_lightlys_value_and_gradients(temperature: float) -> None:
     z0, z1 = torch.randn(2, 24, 12, dtype=torch.float64)
-    for temperature in (0.5, 0.07):
-        ours = with_grads(nt_xent_loss, z0, z1, temperature)
-        for k, g in zip(ours, with_grads(lightly_formula, z0, z1, temperature), strict=True):
-            torch.testing.assert_close(k, g, rtol=1e-12, atol=1e-14)
+    theirs = peer("lightly.loss").NTXentLoss(temperature)
+    ours = with_grads(nt_xent_loss, z0, z1, temperature)
+    for k, g in zip(ours, with_grads(lambda a, b, _: theirs(a, b), z0, z1, temperature), strict=True):
+        torch.testing.assert_close(k, g, rtol=1e-12, atol=1e-14)
+
+
+def test_has_lightlys_signature() -> None:
+    ours, theirs = (inspect.signature(c).parameters for c in (NTXentLoss, peer("lightly.loss").NTXentLoss))
+    assert {n: p.default for n, p in ours.items()} == {n: p.default for n, p in theirs.items()}
+
+
+def test_goes_through_the_steps_of_lightly_with_a_memory_bank() -> None:
+    losses = []
+    for make in (NTXentLoss, peer("lightly.loss").NTXentLoss):
+        torch.manual_seed(1)
+        criterion = make(0.2, memory_bank_size=(12, 8))
+        found = []
+        for step in range(5):  # 4 rows each: the ring is full after 3
+            z0, z1 = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(step))
+            z0.requires_grad_()
+            z1.requires_grad_()
+            loss = criterion(z0, z1)
+            found += [loss.detach(), *torch.autograd.grad(loss, (z0, z1))]
+        z0, z1 = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(9))
+        found += [criterion(z0, z1), criterion(z0, z1), criterion.memory_bank.bank]  # evaluation changes nothing
+        losses.append(found)
+    for ours, theirs in zip(*losses, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -163,6 +179,7 @@ def test_module() -> None:
     assert torch.equal(NTXentLoss()(z0, z1), nt_xent_loss(z0, z1, 0.5))
     assert torch.equal(NTXentLoss(0.1)(z0, z1), nt_xent_loss(z0, z1, 0.1))
     assert "temperature=0.1" in repr(NTXentLoss(0.1))
+    assert NTXentLoss(memory_bank_size=(0, 128)).memory_bank is None
 
 
 GOOD = torch.ones(4, 3)
@@ -185,9 +202,23 @@ def test_errors(args, kwargs, error, text: str) -> None:
         nt_xent_loss(*args, **kwargs)
 
 
-def test_module_errors_name_the_module() -> None:
-    with pytest.raises(ValueError, match=r"^NTXentLoss: temperature must be at least 1e-8 in absolute value, got 0$"):
-        NTXentLoss(temperature=0)
+@pytest.mark.parametrize(
+    ("kwargs", "error", "text"),
+    [
+        ({"temperature": 0}, ValueError, "NTXentLoss: temperature must be at least 1e-8 in absolute value, got 0"),
+        (
+            {"memory_bank_size": 64},
+            ValueError,
+            "NTXentLoss: memory_bank_size must be 0 or a pair (num, dim), as (64, dim), got 64",
+        ),
+        ({"memory_bank_size": (64,)}, TypeError, "MemoryBank: size must be a pair (num, dim), got (64,)"),
+        ({"memory_bank_size": (64, 0)}, ValueError, "MemoryBank: dim must be at least 1, got 0"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_module_errors(kwargs, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(text) + "$"):
+        NTXentLoss(**kwargs)
 
 
 @pytest.mark.gpu

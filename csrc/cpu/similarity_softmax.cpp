@@ -7,8 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "isa.h"
-#include "vector_exp.h"
+#include "logit_rows.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -19,83 +18,6 @@ int64_t groups(int64_t rows) { return (rows + kGroup - 1) / kGroup; }
 
 template <typename T>
 constexpr T kInf = std::numeric_limits<T>::infinity();
-
-// ---- loops over one row: the only code that is compiled per instruction set
-// ------------------------------------------
-
-template <typename T>
-inline __attribute__((always_inline)) T row_max_body(const T* s, int64_t n) {
-  T best = -kInf<T>;
-#pragma omp simd reduction(max : best)
-  for (int64_t j = 0; j < n; ++j) best = s[j] > best ? s[j] : best;
-  return best;
-}
-
-// Returns sum_j exp(s_j - shift) and adds each term to column_sums.
-template <typename T>
-inline __attribute__((always_inline)) T row_exp_body(const T* s, int64_t n, T shift, T* column_sums) {
-  T total = 0;
-#pragma omp simd reduction(+ : total)
-  for (int64_t j = 0; j < n; ++j) {
-    const T e = vector_exp(s[j] - shift);
-    total += e;
-    column_sums[j] += e;
-  }
-  return total;
-}
-
-// s_j <- exp(s_j - center) * (row_weight + column_weights_j)
-template <typename T>
-inline __attribute__((always_inline)) void row_weights_body(T* s, int64_t n, T center, T row_weight,
-                                                            const T* column_weights) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) s[j] = vector_exp(s[j] - center) * (row_weight + column_weights[j]);
-}
-
-// s_j <- row_weight * exp(s_j - row_lse) + column_weights_j * exp(s_j - column_lse_j)
-template <typename T>
-inline __attribute__((always_inline)) void row_weights_apart_body(T* s, int64_t n, T row_lse, T row_weight,
-                                                                  const T* column_lse, const T* column_weights) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) {
-    s[j] = row_weight * vector_exp(s[j] - row_lse) + column_weights[j] * vector_exp(s[j] - column_lse[j]);
-  }
-}
-
-template <typename T>
-inline __attribute__((always_inline)) void add_body(T* to, const T* from, int64_t n) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) to[j] += from[j];
-}
-
-SSLFAST_ISA_CLONES float row_max(const float* s, int64_t n) { return row_max_body(s, n); }
-double row_max(const double* s, int64_t n) { return row_max_body(s, n); }
-
-SSLFAST_ISA_CLONES float row_exp(const float* s, int64_t n, float shift, float* column_sums) {
-  return row_exp_body(s, n, shift, column_sums);
-}
-double row_exp(const double* s, int64_t n, double shift, double* column_sums) {
-  return row_exp_body(s, n, shift, column_sums);
-}
-
-SSLFAST_ISA_CLONES void row_weights(float* s, int64_t n, float center, float weight, const float* columns) {
-  row_weights_body(s, n, center, weight, columns);
-}
-void row_weights(double* s, int64_t n, double center, double weight, const double* columns) {
-  row_weights_body(s, n, center, weight, columns);
-}
-
-SSLFAST_ISA_CLONES void row_weights_apart(float* s, int64_t n, float lse, float weight, const float* column_lse,
-                                          const float* columns) {
-  row_weights_apart_body(s, n, lse, weight, column_lse, columns);
-}
-void row_weights_apart(double* s, int64_t n, double lse, double weight, const double* column_lse,
-                       const double* columns) {
-  row_weights_apart_body(s, n, lse, weight, column_lse, columns);
-}
-
-SSLFAST_ISA_CLONES void add(float* to, const float* from, int64_t n) { add_body(to, from, n); }
-void add(double* to, const double* from, int64_t n) { add_body(to, from, n); }
 
 // ---- forward
 // ---------------------------------------------------------------------------------------------------------
@@ -192,7 +114,7 @@ void forward_tile(const SimilarityTile<T>& t, const SimilaritySums<T>& sums, int
     }
   }
   if (t.row0 == t.col0) return;
-  for (int64_t g = 1; g < count; ++g) add(column_sums, column_sums + g * t.cols, t.cols);
+  for (int64_t g = 1; g < count; ++g) row_add(column_sums, column_sums + g * t.cols, t.cols);
   for (int64_t j = 0; j < t.cols; ++j) {
     const int64_t column = t.col0 + j;
     if (sums.bounded) {

@@ -7,6 +7,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor grad_positive, "
       "float scale, float max_norm) -> Tensor");
+  m.def("queue_softmax(Tensor rows, Tensor queue, float scale, bool need_mean) -> (Tensor, Tensor)");
   m.def(
       "token_mask(Tensor ids, Tensor? special, Tensor seed, int mask_token_id, int vocab_size, float mlm_probability, "
       "float mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");

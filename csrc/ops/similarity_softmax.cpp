@@ -4,38 +4,17 @@
 // (1 multiply-add = 2 FLOPs gives 2 and 6). Memory: one tile and a few vectors beside inputs and outputs.
 #include "sslfast/similarity_softmax.h"
 
-#include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <tuple>
 
-#include "tensor.h"
+#include "matrix.h"
 
 namespace sslfast::ops {
 namespace {
 
 constexpr int64_t kRows = 256, kCols = 1024;  // a float tile is 1 MiB and stays in L2
-
-template <typename T>
-constexpr ScalarType kType = std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float;
-
-// A matrix over somebody else's memory.
-template <typename T>
-Tensor matrix(const T* data, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
-  const int64_t sizes[] = {rows, cols}, strides[] = {row_stride, col_stride};
-  AtenTensorHandle handle;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_create_tensor_from_blob(const_cast<T*>(data), 2, sizes, strides, 0,
-                                                            static_cast<int32_t>(kType<T>),
-                                                            aoti_torch_device_type_cpu(), 0, &handle));
-  return Tensor(handle);
-}
-
-// out = beta * out + alpha * a b
-void product(const Tensor& out, const Tensor& a, const Tensor& b, double beta, double alpha) {
-  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_addmm_out(out.get(), out.get(), a.get(), b.get(), beta, alpha));
-}
 
 // Calls visit(row0, rows, col0, cols) for every tile on and above the diagonal.
 template <typename Visit>
@@ -66,7 +45,7 @@ std::tuple<Tensor, Tensor> forward(const Tensor& rows, const Tensor& positives, 
   const T* x = rows.const_data_ptr<T>();
   T* logits = tile.mutable_data_ptr<T>();
   for_each_tile(m, [&](int64_t row0, int64_t r, int64_t col0, int64_t c) {
-    product(matrix(logits, r, c, c, 1), matrix(x + row0 * d, r, d, d, 1), matrix(x + col0 * d, d, c, 1, d), 0, scale);
+    product(matrix(logits, r, c, c, 1), slab(x, row0, r, d), slab_transposed(x, col0, c, d), 0, scale);
     cpu::similarity_forward_tile({logits, r, c, row0, col0, positives.const_data_ptr<int64_t>()}, sums, threads);
   });
   for (int64_t i = 0; i < m; ++i) sums.sum[i] = sums.shift[i] + std::log(sums.sum[i]);
@@ -89,12 +68,12 @@ Tensor backward(const Tensor& rows, const Tensor& positives, const Tensor& lse, 
   T* logits = tile.mutable_data_ptr<T>();
   std::fill_n(dx, m * d, T(0));
   for_each_tile(m, [&](int64_t row0, int64_t r, int64_t col0, int64_t c) {
-    const Tensor weights = matrix(logits, r, c, c, 1), x_rows = matrix(x + row0 * d, r, d, d, 1);
-    product(weights, x_rows, matrix(x + col0 * d, d, c, 1, d), 0, scale);
+    const Tensor weights = matrix(logits, r, c, c, 1), x_rows = slab(x, row0, r, d);
+    product(weights, x_rows, slab_transposed(x, col0, c, d), 0, scale);
     cpu::similarity_backward_tile({logits, r, c, row0, col0, positives.const_data_ptr<int64_t>()}, grads, threads);
-    product(matrix(dx + row0 * d, r, d, d, 1), weights, matrix(x + col0 * d, c, d, d, 1), 1, scale);
+    product(slab(dx, row0, r, d), weights, slab(x, col0, c, d), 1, scale);
     if (row0 != col0) {
-      product(matrix(dx + col0 * d, c, d, d, 1), matrix(logits, c, r, 1, c), x_rows, 1, scale);
+      product(slab(dx, col0, c, d), matrix(logits, c, r, 1, c), x_rows, 1, scale);
     }
   });
   return grad;

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslfast import _check, ops
-from sslfast._autograd import first_order_only
+from sslfast import ops
+from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
 from sslfast.distributed import gather_rows
-
-_EPS = 1e-12  # of F.normalize
+from sslfast.losses._pairs import check_pair, temperature_of
+from sslfast.losses.info_nce import info_nce_loss
+from sslfast.losses.memory_bank import MemoryBank
 
 
 class NTXentLoss(nn.Module):
     """NT-Xent as a module; see :func:`nt_xent_loss`.
 
+    With a memory bank the negatives of z0 are the bank's embeddings instead of the batch's, and the loss is one-sided,
+    MoCo's: see :func:`~sslfast.losses.info_nce_loss`. After each loss of a z0 that requires a gradient, the normalised
+    z1 goes into the bank; evaluation leaves it as it is.
+
     Args:
         temperature: divides the cosine similarities. Default: 0.5, lightly's.
-        gather_distributed: contrast with the samples of all ranks. Default: False.
+        memory_bank_size: ``(num, dim)`` of the memory bank, or 0 for none. Default: 0.
+        gather_distributed: contrast with the samples of all ranks; with a memory bank, the mean loss of all ranks, and
+            z1 of all ranks goes into the bank. Default: False.
+
+    Attributes:
+        memory_bank: the :class:`~sslfast.losses.MemoryBank`, or None. It starts with the entries that lightly's has
+            after the same ``torch.manual_seed``; unlike lightly's it keeps a batch whole when the ring is full, and is
+            saved in ``state_dict``.
 
     Raises:
-        TypeError: if ``temperature`` is not a number.
-        ValueError: if ``abs(temperature)`` is below 1e-8.
+        TypeError: if ``temperature`` is not a number, or ``memory_bank_size`` is neither 0 nor a pair of ints.
+        ValueError: if ``abs(temperature)`` is below 1e-8, or ``memory_bank_size`` is another int or below 1.
 
     Example:
         >>> criterion = NTXentLoss(temperature=0.1)
@@ -30,13 +44,32 @@ class NTXentLoss(nn.Module):
         >>> loss.backward()
     """
 
-    def __init__(self, temperature: float = 0.5, *, gather_distributed: bool = False) -> None:
+    def __init__(
+        self, temperature: float = 0.5, memory_bank_size: int | Sequence[int] = 0, gather_distributed: bool = False
+    ) -> None:
         super().__init__()
-        self.temperature = _temperature("NTXentLoss", temperature)
+        self.temperature = temperature_of("NTXentLoss", temperature)
         self.gather_distributed = gather_distributed
+        self.memory_bank = None
+        if isinstance(memory_bank_size, Sequence) and tuple(memory_bank_size[:1]) != (0,):
+            self.memory_bank = MemoryBank(memory_bank_size, gather_distributed)
+        elif not isinstance(memory_bank_size, Sequence) and memory_bank_size != 0:
+            expected = f"0 or a pair (num, dim), as ({memory_bank_size}, dim)"
+            raise ValueError(f"NTXentLoss: memory_bank_size must be {expected}, got {memory_bank_size}")
 
     def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
-        return nt_xent_loss(z0, z1, self.temperature, gather_distributed=self.gather_distributed)
+        if self.memory_bank is None:
+            return nt_xent_loss(z0, z1, self.temperature, gather_distributed=self.gather_distributed)
+        loss = info_nce_loss(
+            z0,
+            z1,
+            queue=self.memory_bank.bank,
+            temperature=self.temperature,
+            gather_distributed=self.gather_distributed,
+        )
+        if z0.requires_grad:
+            self.memory_bank.enqueue(F.normalize(z1.detach().float(), dim=1))
+        return loss
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
@@ -76,30 +109,12 @@ def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_dis
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
     """
     name = "nt_xent_loss"
-    for argument, z in (("z0", z0), ("z1", z1)):
-        if not isinstance(z, Tensor) or not z.is_floating_point():
-            got = z.dtype if isinstance(z, Tensor) else type(z).__name__
-            raise TypeError(f"{name}: {argument} must be a floating-point tensor, got {got}")
-    if z0.dim() != 2 or 0 in z0.shape:
-        raise ValueError(f"{name}: z0 must have shape (N, D) with N, D >= 1, got {tuple(z0.shape)}")
-    if z1.shape != z0.shape:
-        raise ValueError(f"{name}: z1 must have shape {tuple(z0.shape)}, like z0, got {tuple(z1.shape)}")
-    if z1.device != z0.device:
-        raise ValueError(f"{name}: z1 must be on {z0.device}, like z0, got {z1.device}")
-    if z0.is_cuda and torch.float64 in (z0.dtype, z1.dtype):
-        raise TypeError(f"{name}: float64 is supported on the CPU, got float64 on {z0.device}")
-    scale = 1.0 / _temperature(name, temperature)
+    check_pair(name, "z0", z0, "z1", z1)
+    scale = 1.0 / temperature_of(name, temperature)
     if gather_distributed:
         z0, z1 = gather_rows(z0), gather_rows(z1)
     loss: Tensor = _NTXent.apply(z0, z1, scale)
     return loss
-
-
-def _temperature(function: str, temperature: float) -> float:
-    number = _check.real(function, "temperature", temperature)
-    if abs(number) < 1e-8:
-        raise ValueError(f"{function}: temperature must be at least 1e-8 in absolute value, got {temperature}")
-    return number
 
 
 class _NTXent(torch.autograd.Function):
@@ -111,9 +126,7 @@ class _NTXent(torch.autograd.Function):
     @staticmethod
     def forward(ctx, z0, z1, scale):  # type: ignore[no-untyped-def]
         z = torch.cat([z0, z1])
-        wide = z.double() if z.dtype == torch.float64 else z.float()
-        inverse_norm = torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_min(_EPS).reciprocal()
-        unit = wide * inverse_norm
+        unit, inverse_norm = unit_rows(z)
         # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in float32.
         rows = unit.to(z.dtype) if z.is_cuda else unit
         positives = torch.arange(len(z), device=z.device).roll(len(z0))
@@ -129,9 +142,7 @@ class _NTXent(torch.autograd.Function):
         with torch.no_grad():
             share = torch.sigmoid(margin) * (grad / len(margin))
             grad_z = ops.similarity_softmax_backward(rows, positives, lse, share, -share, ctx.scale, 1.0)
-            # d(z / max(|z|, eps)), in place: without the projection where eps is the larger.
-            along = (grad_z * rows).sum(dim=1, keepdim=True) * (inverse_norm < 1 / _EPS)
-            grads = grad_z.addcmul_(rows, along, value=-1).mul_(inverse_norm).chunk(2)
+            grads = unit_rows_backward(grad_z, rows, inverse_norm).chunk(2)
         grad_z0, grad_z1 = (
             first_order_only("nt_xent_loss", part.to(z.dtype), z0, z1, grad) if needed else None
             for part, z, needed in zip(grads, (z0, z1), ctx.needs_input_grad, strict=False)

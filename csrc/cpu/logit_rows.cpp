@@ -1,0 +1,106 @@
+#include "logit_rows.h"
+
+#include <limits>
+
+#include "isa.h"
+#include "vector_exp.h"
+
+namespace sslfast::cpu {
+namespace {
+
+template <typename T>
+inline __attribute__((always_inline)) T max_body(const T* s, int64_t n) {
+  T best = -std::numeric_limits<T>::infinity();
+#pragma omp simd reduction(max : best)
+  for (int64_t j = 0; j < n; ++j) best = s[j] > best ? s[j] : best;
+  return best;
+}
+
+template <typename T>
+inline __attribute__((always_inline)) T exp_body(const T* s, int64_t n, T shift, T* column_sums) {
+  T total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t j = 0; j < n; ++j) {
+    const T e = vector_exp(s[j] - shift);
+    total += e;
+    column_sums[j] += e;
+  }
+  return total;
+}
+
+template <typename T>
+inline __attribute__((always_inline)) T exp_in_place_body(T* s, int64_t n, T shift) {
+  T total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t j = 0; j < n; ++j) {
+    s[j] = vector_exp(s[j] - shift);
+    total += s[j];
+  }
+  return total;
+}
+
+template <typename T>
+inline __attribute__((always_inline)) void weights_body(T* s, int64_t n, T center, T weight, const T* columns) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) s[j] = vector_exp(s[j] - center) * (weight + columns[j]);
+}
+
+template <typename T>
+inline __attribute__((always_inline)) void weights_apart_body(T* s, int64_t n, T lse, T weight, const T* column_lse,
+                                                              const T* columns) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) {
+    s[j] = weight * vector_exp(s[j] - lse) + columns[j] * vector_exp(s[j] - column_lse[j]);
+  }
+}
+
+template <typename T>
+inline __attribute__((always_inline)) void add_body(T* to, const T* from, int64_t n) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) to[j] += from[j];
+}
+
+template <typename T>
+inline __attribute__((always_inline)) void scale_body(T* s, int64_t n, T factor) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) s[j] *= factor;
+}
+
+}  // namespace
+
+SSLFAST_ISA_CLONES float row_max(const float* s, int64_t n) { return max_body(s, n); }
+double row_max(const double* s, int64_t n) { return max_body(s, n); }
+
+SSLFAST_ISA_CLONES float row_exp(const float* s, int64_t n, float shift, float* column_sums) {
+  return exp_body(s, n, shift, column_sums);
+}
+double row_exp(const double* s, int64_t n, double shift, double* column_sums) {
+  return exp_body(s, n, shift, column_sums);
+}
+
+SSLFAST_ISA_CLONES float row_exp_in_place(float* s, int64_t n, float shift) { return exp_in_place_body(s, n, shift); }
+double row_exp_in_place(double* s, int64_t n, double shift) { return exp_in_place_body(s, n, shift); }
+
+SSLFAST_ISA_CLONES void row_weights(float* s, int64_t n, float center, float weight, const float* columns) {
+  weights_body(s, n, center, weight, columns);
+}
+void row_weights(double* s, int64_t n, double center, double weight, const double* columns) {
+  weights_body(s, n, center, weight, columns);
+}
+
+SSLFAST_ISA_CLONES void row_weights_apart(float* s, int64_t n, float lse, float weight, const float* column_lse,
+                                          const float* columns) {
+  weights_apart_body(s, n, lse, weight, column_lse, columns);
+}
+void row_weights_apart(double* s, int64_t n, double lse, double weight, const double* column_lse,
+                       const double* columns) {
+  weights_apart_body(s, n, lse, weight, column_lse, columns);
+}
+
+SSLFAST_ISA_CLONES void row_add(float* to, const float* from, int64_t n) { add_body(to, from, n); }
+void row_add(double* to, const double* from, int64_t n) { add_body(to, from, n); }
+
+SSLFAST_ISA_CLONES void row_scale(float* s, int64_t n, float factor) { scale_body(s, n, factor); }
+void row_scale(double* s, int64_t n, double factor) { scale_body(s, n, factor); }
+
+}  // namespace sslfast::cpu

@@ -1,0 +1,37 @@
+// Loops over one row of logits: what the epilogues of all similarity tiles are made of. The float versions are compiled
+// per instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace sslfast::cpu {
+
+float row_max(const float* s, int64_t n);
+double row_max(const double* s, int64_t n);
+
+// Returns sum_j exp(s_j - shift) and adds each term to column_sums.
+float row_exp(const float* s, int64_t n, float shift, float* column_sums);
+double row_exp(const double* s, int64_t n, double shift, double* column_sums);
+
+// s_j <- exp(s_j - shift); returns their sum.
+float row_exp_in_place(float* s, int64_t n, float shift);
+double row_exp_in_place(double* s, int64_t n, double shift);
+
+// s_j <- exp(s_j - center) * (weight + columns_j)
+void row_weights(float* s, int64_t n, float center, float weight, const float* columns);
+void row_weights(double* s, int64_t n, double center, double weight, const double* columns);
+
+// s_j <- weight * exp(s_j - lse) + columns_j * exp(s_j - column_lse_j)
+void row_weights_apart(float* s, int64_t n, float lse, float weight, const float* column_lse, const float* columns);
+void row_weights_apart(double* s, int64_t n, double lse, double weight, const double* column_lse,
+                       const double* columns);
+
+// to_j <- to_j + from_j
+void row_add(float* to, const float* from, int64_t n);
+void row_add(double* to, const double* from, int64_t n);
+
+// s_j <- factor * s_j
+void row_scale(float* s, int64_t n, float factor);
+void row_scale(double* s, int64_t n, double factor);
+
+}  // namespace sslfast::cpu

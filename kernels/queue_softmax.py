@@ -1,0 +1,160 @@
+"""Softmax of rows over their similarities with a queue that takes no gradient, in Triton.
+
+For rows X (N, D) and a queue Q (K, D), S = scale * X Q^T: lse_i = log sum_k exp S_ik, and the mean of the queue under
+row i's softmax, mean_i = sum_k exp(S_ik - lse_i) Q_k, which is d lse_i / d X_i divided by scale. One pass, so there is
+nothing left to compute backwards. S is never stored.
+
+This is the forward pass of flash attention with Q for keys and for values: 2 N K D multiply-adds for D up to BLOCK_OUT
+(and N K D more for every further slice of BLOCK_OUT columns of the mean, which makes S again). The queue is cut into
+`splits` runs, so that few rows still fill the GPU; each run leaves its maximum, sum and mean, and a second launch adds
+them up in order: no atomics, the same bits in every run. The maximum is a true running one.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sslfast.kernels import _launch
+
+
+@triton.jit
+def queue_softmax_kernel(
+    x_ptr,
+    queue_ptr,
+    shift_ptr,
+    sum_ptr,
+    mean_ptr,
+    N,
+    K,
+    D,
+    run,
+    scale,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    NEED_MEAN: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """BLOCK_M rows against queue rows [split * run, (split + 1) * run), for BLOCK_OUT columns of the mean."""
+    row0 = tl.program_id(0).to(tl.int64) * BLOCK_M
+    split = tl.program_id(2).to(tl.int64)
+    row, col, lane = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    out = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+    in_rows = row < N - row0
+    # Offsets within a block fit in 32 bits, which halves the registers of addresses.
+    x_ptr += row0 * D
+    shift = tl.full((BLOCK_M,), float("-inf"), tl.float32)
+    total = tl.zeros((BLOCK_M,), tl.float32)
+    mean = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
+    end = tl.minimum((split + 1) * run, K)
+    for col0 in range(split * run, end, BLOCK_N):
+        block_ptr = queue_ptr + tl.cast(col0, tl.int64) * D
+        in_cols = col < end - col0
+        logits = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+        for start in range(0, D, BLOCK_D):
+            in_lanes = lane < D - start
+            x = tl.load(x_ptr + row[:, None] * D + lane[None, :] + start, in_rows[:, None] & in_lanes[None, :], 0.0)
+            q = tl.load(block_ptr + col[None, :] * D + lane[:, None] + start, in_cols[None, :] & in_lanes[:, None], 0.0)
+            logits = tl.dot(x, q, logits, input_precision=PRECISION)
+        logits = tl.where(in_cols[None, :], logits * scale, float("-inf"))
+        new_shift = tl.maximum(shift, tl.max(logits, 1))
+        factor = tl.exp(shift - new_shift)
+        weights = tl.exp(logits - new_shift[:, None])
+        total = total * factor + tl.sum(weights, 1)
+        shift = new_shift
+        if NEED_MEAN:
+            values = tl.load(block_ptr + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
+            mean = tl.dot(weights.to(values.dtype), values, mean * factor[:, None], input_precision=PRECISION)
+    at = split * N + row0 + row
+    if tl.program_id(1) == 0:
+        tl.store(shift_ptr + at, shift, in_rows)
+        tl.store(sum_ptr + at, total, in_rows)
+    if NEED_MEAN:
+        tl.store(mean_ptr + at[:, None] * D + out[None, :], mean, in_rows[:, None] & (out < D)[None, :])
+
+
+@triton.jit
+def queue_softmax_finish_kernel(
+    shift_ptr,
+    sum_ptr,
+    partial_ptr,
+    lse_ptr,
+    mean_ptr,
+    N,
+    D,
+    splits,
+    BLOCK_M: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    NEED_MEAN: tl.constexpr,
+):
+    """Adds up the runs of each row."""
+    row = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    out = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+    in_rows = row < N
+    mask = in_rows[:, None] & (out < D)[None, :]
+    shift = tl.full((BLOCK_M,), float("-inf"), tl.float32)
+    total = tl.zeros((BLOCK_M,), tl.float32)
+    mean = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
+    for split in range(splits):
+        at = tl.cast(split, tl.int64) * N + row
+        split_shift = tl.load(shift_ptr + at, in_rows, 0.0)
+        new_shift = tl.maximum(shift, split_shift, propagate_nan=tl.PropagateNan.ALL)
+        factor, split_factor = tl.exp(shift - new_shift), tl.exp(split_shift - new_shift)
+        total = total * factor + tl.load(sum_ptr + at, in_rows, 0.0) * split_factor
+        if NEED_MEAN:
+            partial = tl.load(partial_ptr + at[:, None] * D + out[None, :], mask, 0.0)
+            mean = mean * factor[:, None] + partial * split_factor[:, None]
+        shift = new_shift
+    if tl.program_id(1) == 0:
+        tl.store(lse_ptr + row, shift + tl.log(total), in_rows)
+    if NEED_MEAN:
+        tl.store(mean_ptr + row[:, None] * D + out[None, :], mean / total[:, None], mask)
+
+
+def queue_softmax(rows: Tensor, queue: Tensor, scale: float, need_mean: bool) -> tuple[Tensor, Tensor]:
+    if rows.dtype == torch.float64:
+        raise TypeError("queue_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
+    rows, queue = rows.contiguous(), queue.contiguous()
+    (size, dim), length = rows.shape, len(queue)
+    config = _launch.queue_softmax(dim, rows.element_size())
+    blocks = triton.cdiv(size, config["BLOCK_M"])
+    slices = triton.cdiv(dim, config["BLOCK_OUT"]) if need_mean else 1
+    run = _launch.queue_run(blocks * slices, length, config["BLOCK_N"])
+    splits = triton.cdiv(length, run)
+    shifts = rows.new_empty((splits, size), dtype=torch.float32)
+    sums, lse = torch.empty_like(shifts), torch.empty_like(shifts[0])
+    mean = rows.new_empty((size if need_mean else 0, dim), dtype=torch.float32)
+    means = rows.new_empty((splits, *mean.shape), dtype=torch.float32)
+    with _launch.on_device_of(rows):
+        queue_softmax_kernel[(blocks, slices, splits)](
+            rows,
+            queue,
+            shifts,
+            sums,
+            means,
+            size,
+            length,
+            dim,
+            run,
+            scale,
+            **config,
+            NEED_MEAN=need_mean,
+            PRECISION=_launch.input_precision(rows),
+        )
+        block, out = 16, config["BLOCK_OUT"]
+        queue_softmax_finish_kernel[(triton.cdiv(size, block), slices)](
+            shifts,
+            sums,
+            means,
+            lse,
+            mean,
+            size,
+            dim,
+            splits,
+            BLOCK_M=block,
+            BLOCK_OUT=out,
+            NEED_MEAN=need_mean,
+        )
+    return lse, mean

@@ -1,0 +1,78 @@
+"""A queue of the newest embeddings, for losses that contrast with more than the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sslfast import _check
+from sslfast.distributed import gather_rows
+
+
+class MemoryBank(nn.Module):
+    """MoCo's queue: the newest ``num`` embeddings of width ``dim``, in a ring.
+
+    Exactly the newest ones: a batch that reaches past the end of the ring goes on at its beginning, and of a batch
+    larger than the ring the last ``num`` rows stay. At first it holds random unit vectors, drawn as
+    ``F.normalize(torch.randn(num, dim), dim=1)``. It is part of ``state_dict``, so that a resumed run goes on with it.
+
+    Args:
+        size: ``(num, dim)``.
+        gather_distributed: let the embeddings of all ranks in, in order of rank. Default: False.
+
+    Attributes:
+        bank: (num, dim) float32, without a gradient.
+        bank_ptr: (1,) int64, where the next embedding goes.
+
+    Raises:
+        TypeError: if ``size`` is not a pair of ints.
+        ValueError: if one of them is below 1.
+
+    Example:
+        >>> bank = MemoryBank((65536, 128))
+        >>> loss = info_nce_loss(query, key, queue=bank.bank, temperature=0.07)
+        >>> bank.enqueue(F.normalize(key, dim=1))  # before or after loss.backward()
+
+    Reference: He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020.
+    """
+
+    bank: Tensor
+    bank_ptr: Tensor
+
+    def __init__(self, size: Sequence[int], gather_distributed: bool = False) -> None:
+        super().__init__()
+        if isinstance(size, (str, Tensor)) or not isinstance(size, Sequence) or len(size) != 2:
+            raise TypeError(f"MemoryBank: size must be a pair (num, dim), got {size!r}")
+        self.size = tuple(
+            _check.integer("MemoryBank", name, n, 1) for name, n in zip(("num", "dim"), size, strict=True)
+        )
+        self.gather_distributed = gather_distributed
+        self.register_buffer("bank", F.normalize(torch.randn(self.size), dim=-1))
+        self.register_buffer("bank_ptr", torch.zeros(1, dtype=torch.int64))
+
+    @torch.no_grad()
+    def enqueue(self, embeddings: Tensor) -> None:
+        """Puts a batch in the place of the oldest embeddings. Never waits for a GPU.
+
+        Args:
+            embeddings: (N, dim), any floating dtype; stored as they are, so normalise them before.
+
+        Raises:
+            ValueError: if the shape is another.
+        """
+        num, dim = self.size
+        if embeddings.dim() != 2 or embeddings.shape[1] != dim:
+            raise ValueError(f"MemoryBank: embeddings must have shape (N, {dim}), got {tuple(embeddings.shape)}")
+        if self.gather_distributed:
+            embeddings = gather_rows(embeddings)
+        count = len(embeddings)
+        newest = torch.arange(max(0, count - num), count, device=self.bank.device)
+        embeddings = embeddings.detach()[-num:].to(self.bank)
+        self.bank.index_copy_(0, (self.bank_ptr + newest) % num, embeddings)
+        self.bank_ptr.add_(count).remainder_(num)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, gather_distributed={self.gather_distributed}"
