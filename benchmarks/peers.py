@@ -1,9 +1,9 @@
 """Imports the peers beside any torch, a CPU torch too.
 
-lightly, timm and torchvision are installed into ``build/peers`` with ``--no-deps`` (requirements-no-deps.txt): their
-declared dependencies would put a CUDA torch in the place of a CPU one, and a torchvision whose library does not load
-breaks every package that imports it, torchmetrics and Lightning among them. So the directory is on the path of the
-benchmarks alone, and last: what the environment itself has comes first.
+lightly, open_clip, timm and torchvision are installed into ``build/peers`` with ``--no-deps``
+(requirements-no-deps.txt): their declared dependencies would put a CUDA torch in the place of a CPU one, and a
+torchvision whose library does not load breaks every package that imports it, torchmetrics and Lightning among them.
+So the directory is on the path of the benchmarks alone, and last: what the environment itself has comes first.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _DISTRIBUTIONS = {
     "augrs": "augrs-py",
     "kornia": "kornia",
     "lightly": "lightly",
+    "open_clip": "open_clip_torch",
     "Pillow": "pillow",
     "sslfast": "sslfast",
     "timm": "timm",
@@ -52,6 +53,12 @@ def _prepare() -> None:
     if PEERS.is_dir():
         sys.path.append(str(PEERS))
     _declare_torchvision_operators()
+    # open_clip's package imports its models and what they need; its losses need torch alone.
+    spec = importlib.util.find_spec("open_clip")
+    if spec is not None:
+        bare = ModuleType("open_clip")
+        bare.__path__ = list(spec.submodule_search_locations or ())
+        sys.modules["open_clip"] = bare
     # albumentations asks the network for a newer release when it is imported.
     silent = ModuleType("albumentations.check_version")
     silent.check_for_updates = lambda: None

@@ -37,8 +37,8 @@ def similarity_forward(size: int, dim: int, element_size: int) -> dict[str, int]
 def similarity_in_registers(size: int, dim: int, element_size: int) -> bool:
     """Whether the gradient is one launch with twice the tiles instead of strips.
 
-    Up to 16,384 rows of 128 numbers the tensor cores are through before the strips' launches, about 50, would be. In
-    float32 the arithmetic takes some ten times as long, and a strip is 2,048 rows.
+    By estimate: the strips of 16,384 rows are about 50 launches, which take the host longer than tensor cores take for
+    the doubled arithmetic at D = 128. In float32 that takes ten times as long, and 2,048 rows are one tile anyway.
     """
     return dim <= 128 and size <= (16384 if element_size == 2 else 2048)
 
@@ -53,17 +53,17 @@ def similarity_backward(dim: int, element_size: int) -> dict[str, int]:
     return config | {name: min(config[name], widest) for name in ("BLOCK_D", "BLOCK_OUT")}
 
 
-def similarity_strip(element_size: int) -> tuple[int, int]:
-    """Rows and columns of a tile of weights, 32 MiB: multiples of similarity_weights' blocks."""
+def weights_strip(element_size: int) -> tuple[int, int]:
+    """Rows and columns of a tile of weights, 32 MiB: multiples of ``weights``' blocks."""
     return 2048, 16384 // element_size
 
 
-def similarity_weights(dim: int, element_size: int) -> dict[str, int]:
+def weights(dim: int, element_size: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N weights a program."""
     if element_size == 2:
         config = {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3}
     else:
-        config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 32, "num_warps": 8, "num_stages": 2}
+        config = {"BLOCK_M": 128, "BLOCK_N": 64, "BLOCK_D": 32, "num_warps": 8, "num_stages": 2}
     return config | {"BLOCK_D": min(config["BLOCK_D"], max(16, triton.next_power_of_2(dim)))}
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "cross_softmax_backward",
+    "cross_softmax_forward",
     "image_augment",
     "image_augment_params",
     "patch_gather",
@@ -129,6 +131,47 @@ def _similarity_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
 
 _triton.impl("similarity_softmax_forward", _similarity_softmax_forward_triton)
 _triton.impl("similarity_softmax_backward", _similarity_softmax_backward_triton)
+
+
+# ---- cross_softmax: C++ on the CPU, Triton on the GPU
+
+cross_softmax_forward = torch.ops.sslfast.cross_softmax_forward.default
+cross_softmax_backward = torch.ops.sslfast.cross_softmax_backward.default
+
+
+@torch.library.register_fake("sslfast::cross_softmax_forward")
+def _(
+    rows: Tensor, columns: Tensor, positives: Tensor, scale: Tensor, max_similarity: float, two_way: bool, keep: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    row_lse = rows.new_empty((rows.shape[0],), dtype=_accumulator(rows))
+    col_lse = row_lse.new_empty((columns.shape[0] if two_way else 0,))
+    return row_lse, col_lse, torch.empty_like(row_lse), row_lse.new_empty((keep,))
+
+
+@torch.library.register_fake("sslfast::cross_softmax_backward")
+def _(rows: Tensor, columns: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+    *_, need_rows, need_columns = args
+    d_rows, d_columns = (
+        x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=_accumulator(rows))
+        for x, need in ((rows, need_rows), (columns, need_columns))
+    )
+    return d_rows, d_columns
+
+
+def _cross_softmax_forward_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.cross_softmax import forward
+
+    return forward(*args)
+
+
+def _cross_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.cross_softmax import backward
+
+    return backward(*args)
+
+
+_triton.impl("cross_softmax_forward", _cross_softmax_forward_triton)
+_triton.impl("cross_softmax_backward", _cross_softmax_backward_triton)
 
 
 # ---- queue_softmax: C++ on the CPU, Triton on the GPU

@@ -46,10 +46,56 @@ def _finish(dtype: str, dim: int, bounded: bool) -> Case:
     return Case("similarity_softmax.similarity_finish_kernel", signature, options)
 
 
-def _backward(dtype: str, dim: int) -> Case:
-    options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2) | {"PRECISION": "ieee"}
+def _backward(dtype: str, dim: int, bounded: bool) -> Case:
+    options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2)
+    options |= {"BOUNDED": bounded, "PRECISION": "ieee"}
     signature = f"*{dtype} *i64 *fp32 *fp32 *fp32 *fp32 i32 i32 fp32"
-    return Case("similarity_softmax.similarity_backward_kernel", signature, options, dtype != "fp32")
+    return Case("similarity_softmax_backward.similarity_backward_kernel", signature, options, dtype != "fp32")
+
+
+def _weights(dtype: str, dim: int, bounded: bool) -> Case:
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2)
+    options |= {"BOUNDED": bounded, "PRECISION": "ieee"}
+    signature = f"*{dtype} *i64 *fp32 *fp32 *fp32 *{dtype} i32 i32 i32 i32 i32 fp32"
+    return Case("similarity_softmax_backward.similarity_weights_kernel", signature, options, dtype != "fp32")
+
+
+def _positives(dtype: str, dim: int, bounded: bool) -> Case:
+    block_d = _launch.weights(dim, 4 if dtype == "fp32" else 2)["BLOCK_D"]
+    signature = f"*{dtype} *i64 *fp32 *fp32 *fp32 *fp32 i32 i32 fp32"
+    options = {"BLOCK": 64, "BLOCK_D": block_d, "BOUNDED": bounded}
+    return Case("similarity_softmax_backward.similarity_positives_kernel", signature, options)
+
+
+def _queue(dtype: str, dim: int, need_mean: bool) -> Case:
+    options = _launch.queue_softmax(dim, 4 if dtype == "fp32" else 2) | {"NEED_MEAN": need_mean, "PRECISION": "ieee"}
+    signature = f"*{dtype} *{dtype} *fp32 *fp32 *fp32 i32 i32 i32 i32 fp32"
+    return Case("queue_softmax.queue_softmax_kernel", signature, options, dtype != "fp32")
+
+
+def _queue_finish(dim: int) -> Case:
+    options = {"BLOCK_M": 16, "BLOCK_OUT": _launch.queue_softmax(dim, 2)["BLOCK_OUT"], "NEED_MEAN": True}
+    return Case("queue_softmax.queue_softmax_finish_kernel", "*fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 i32", options)
+
+
+def _cross_forward(dtype: str, size: int, dim: int, two_way: bool) -> Case:
+    options = _launch.similarity_forward(size, dim, 4 if dtype == "fp32" else 2)
+    options |= {"TWO_WAY": two_way, "PRECISION": "ieee"}
+    signature = f"*{dtype} *{dtype} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 i32"
+    return Case("cross_softmax.cross_forward_kernel", signature, options, dtype != "fp32")
+
+
+def _cross_finish(dtype: str, dim: int) -> Case:
+    block_d = _launch.similarity_forward(4096, dim, 4 if dtype == "fp32" else 2)["BLOCK_D"]
+    signature = f"*fp32 *fp32 *fp32 *{dtype} *{dtype} *i64 *fp32 *fp32 i32 i32 i32"
+    return Case("cross_softmax.cross_finish_kernel", signature, {"BLOCK": 64, "BLOCK_D": block_d, "POSITIVES": True})
+
+
+def _cross_weights(dtype: str, dim: int, two_way: bool) -> Case:
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2) | {"TWO_WAY": two_way, "PRECISION": "ieee"}
+    vectors = " ".join(["*fp32"] * 6)
+    signature = f"*{dtype} *{dtype} *i64 {vectors} *{dtype} i32 i32 i32 i32 i32 i32"
+    return Case("cross_softmax.cross_weights_kernel", signature, options, dtype != "fp32")
 
 
 CASES = [
@@ -58,9 +104,28 @@ CASES = [
     _forward("bf16", 32768, 128, False),
     _forward("fp32", 4096, 128, True),
     _finish("bf16", 128, False),
-    _backward("bf16", 128),
-    _backward("fp16", 512),
-    _backward("fp32", 512),
+    _backward("bf16", 128, True),
+    _backward("fp16", 128, False),
+    _backward("fp32", 128, True),
+    _backward("fp32", 128, False),
+    _weights("bf16", 128, True),
+    _weights("bf16", 512, False),
+    _weights("fp16", 512, True),
+    _weights("fp32", 512, True),
+    _weights("fp32", 512, False),
+    _positives("bf16", 512, False),
+    _queue("bf16", 128, True),
+    _queue("fp16", 512, True),
+    _queue("bf16", 128, False),
+    _queue("fp32", 128, True),
+    _queue_finish(512),
+    _cross_forward("bf16", 65536, 512, True),
+    _cross_forward("fp16", 4096, 512, False),
+    _cross_forward("fp32", 4096, 512, True),
+    _cross_finish("bf16", 512),
+    _cross_weights("bf16", 512, True),
+    _cross_weights("fp16", 128, False),
+    _cross_weights("fp32", 512, True),
 ]
 
 

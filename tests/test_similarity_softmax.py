@@ -25,6 +25,7 @@ CASES = [
     pytest.param(70, 24, 10.0, 1.0, INF, id="the same without a bound"),
     pytest.param(150, 33, 200.0, 1.0, INF, id="temperature 0.005: exp underflows beside the maximum"),
     pytest.param(130, 130, 3.0, 4.0, INF, id="rows not normalised, D above a block"),
+    pytest.param(300, 20, 5.0, 1.0, 1.0, id="several tiles in a strip of the Triton backward"),
 ]
 CPU_CASES = [
     pytest.param(1300, 40, 5.0, 1.0, 1.0, id="several tiles in rows and columns"),
@@ -53,14 +54,14 @@ def by_definition(rows: Tensor, positives: Tensor, scale: float, grad_lse: Tenso
 
 def check(forward, backward, case, dtype: torch.dtype, device: torch.device) -> None:
     size, dim, scale, norm, max_norm = case
-    rows, positives, grad_lse, grad_positive = problem(size, dim, norm)
+    rows, positives, grad_lse, grad_positive = (t.to(device) for t in problem(size, dim, norm))
     rows = rows.to(dtype).double()  # the truth is about the rounded rows
     truth = by_definition(rows, positives, scale, grad_lse, grad_positive)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     same = by_definition(rows.to(wide), positives, scale, grad_lse.to(wide), grad_positive.to(wide))
-    x, p = rows.to(dtype).to(device), positives.to(device)
-    lse, positive_logits = forward(x, p, scale, max_norm)
-    grad = backward(x, p, lse, grad_lse.to(wide).to(device), grad_positive.to(wide).to(device), scale, max_norm)
+    x = rows.to(dtype)
+    lse, positive_logits = forward(x, positives, scale, max_norm)
+    grad = backward(x, positives, lse, grad_lse.to(wide), grad_positive.to(wide), scale, max_norm)
     eps = torch.finfo(wide).eps
     reach = abs(scale) * norm**2  # the largest logit; rounding it is what makes exp(logit) differ
     assert_no_worse(lse, same[0], truth[0], 8 * eps * max(reach, 10))
@@ -77,18 +78,39 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize(("group", "in_registers"), [(1, True), (2, False)])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
-def test_triton_against_the_definition(case, group: int, dtype: torch.dtype, triton_device, monkeypatch) -> None:
+def test_triton_against_the_definition(case, group, in_registers, dtype, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch
-    from sslfast.kernels.similarity_softmax import backward, forward
+    from sslfast.kernels.similarity_softmax import forward
+    from sslfast.kernels.similarity_softmax_backward import backward
 
-    # A group of tiles a program is otherwise used from 8,193 rows on.
-    table = _launch.similarity_forward
-    monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: table(*shape) | {"GROUP": group})
+    # A group of tiles a program is otherwise used from 8,193 rows on, and a strip has 2,048 rows.
+    forward_table, weights_table = _launch.similarity_forward, _launch.weights
+    blocks = {"BLOCK_M": 32, "BLOCK_N": 64}
+    monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: forward_table(*shape) | {"GROUP": group})
+    monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
+    monkeypatch.setattr(_launch, "weights_strip", lambda *shape: (64, 128))
+    monkeypatch.setattr(_launch, "weights", lambda *shape: weights_table(*shape) | blocks)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(forward, backward, case, dtype, triton_device)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_triton_strips_of_their_own_size(dtype: torch.dtype) -> None:
+    from sslfast.kernels.similarity_softmax import forward
+    from sslfast.kernels.similarity_softmax_backward import backward
+
+    device = torch.device("cuda")
+    for max_norm in (1.0, INF):  # 6 strips, the first with two tiles right of the diagonal
+        check(forward, backward, (10500, 200, 5.0, 1.0, max_norm), dtype, device)
+    rows, positives, grad_lse, grad_positive = (t.to(device) for t in problem(5000, 200, 1.0))
+    x = rows.to(dtype)
+    lse, _ = forward(x, positives, 5.0, 1.0)
+    arguments = (x, positives, lse, grad_lse.float(), grad_positive.float(), 5.0, 1.0)
+    assert torch.equal(backward(*arguments), backward(*arguments))
 
 
 def test_threads_do_not_change_a_bit() -> None:

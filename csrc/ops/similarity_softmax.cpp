@@ -38,8 +38,7 @@ std::tuple<Tensor, Tensor> forward(const Tensor& rows, const Tensor& positives, 
   Tensor tile = empty({kRows * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::similarity_scratch(kRows, tile_cols)}, kType<T>, rows);
   SimilaritySums<T> sums{shifts.mutable_data_ptr<T>(), lse.mutable_data_ptr<T>(), positive_logits.mutable_data_ptr<T>(),
-                         scratch.mutable_data_ptr<T>(),
-                         std::fabs(scale) * max_norm * max_norm <= SimilaritySums<T>::kBound};
+                         scratch.mutable_data_ptr<T>(), std::fabs(scale) * max_norm * max_norm <= kLogitBound};
   std::fill_n(sums.shift, m, sums.bounded ? T(0) : -std::numeric_limits<T>::infinity());
   std::fill_n(sums.sum, m, T(0));
   const T* x = rows.const_data_ptr<T>();

@@ -38,6 +38,23 @@ def check_floating(function: str, name: str, z: Tensor) -> None:
         raise TypeError(f"{function}: {name} must be a floating-point tensor, got {got}")
 
 
+def check_scalar(function: str, name: str, value: float | Tensor, like: Tensor) -> float | Tensor:
+    """A finite number, or a floating-point tensor of one, which is not read: a GPU is not waited for.
+
+    Raises:
+        TypeError: if it is neither.
+        ValueError: if it is not finite, has more than one element or is not on the device of ``like``.
+    """
+    if not isinstance(value, Tensor):
+        return _check.real(function, name, value)
+    check_floating(function, name, value)
+    if value.numel() != 1:
+        raise ValueError(f"{function}: {name} must have one element, got shape {tuple(value.shape)}")
+    if value.device != like.device:
+        raise ValueError(f"{function}: {name} must be on {like.device}, like the features, got {value.device}")
+    return value
+
+
 def temperature_of(function: str, temperature: float) -> float:
     """``temperature`` as a float.
 

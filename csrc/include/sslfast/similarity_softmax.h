@@ -18,11 +18,13 @@ struct SimilarityTile {
   const int64_t* positives;  // (M)
 };
 
+// Up to this |S_ij| exp neither overflows nor underflows: every shift is zero and the pass for the maximum is saved.
+constexpr double kLogitBound = 40;
+
 // Running sums over the negatives: sum_j exp(S_ij) = exp(shift_i) * sum_i. bounded says that no |S_ij| exceeds
-// kBound, where exp neither overflows nor underflows: then every shift is zero and the pass for the maximum is saved.
+// kLogitBound.
 template <typename T>
 struct SimilaritySums {
-  static constexpr T kBound = 40;
   T* shift;            // (M)
   T* sum;              // (M)
   T* positive_logits;  // (M)

@@ -1,0 +1,59 @@
+// The epilogues of the tiles of rows with columns: the positives are taken out before the sums, and put back as their
+// gradient after the weights. The sums and the weights between are logit_tile's.
+#include "sslfast/cross_softmax.h"
+
+#include "logit_tile.h"
+
+namespace sslfast::cpu {
+namespace {
+
+// Calls visit(row, logit) for the positives within the tile.
+template <typename T, typename Visit>
+void for_each_positive(const CrossTile<T>& t, Visit visit) {
+  for (int64_t i = 0; i < t.rows; ++i) {
+    const int64_t j = t.positives[t.row0 + i] - t.col0;
+    if (j >= 0 && j < t.cols) visit(t.row0 + i, t.logits[i * t.cols + j]);
+  }
+}
+
+template <typename T>
+void forward_tile(const CrossTile<T>& t, const CrossSums<T>& sums, int threads) {
+  for_each_positive(t, [&](int64_t row, T& logit) {
+    sums.positive_logits[row] = logit;
+    logit = -kInf<T>;
+  });
+  const TileSums<T> row_sums{sums.row_shift + t.row0, sums.row_sum + t.row0};
+  const TileSums<T> col_sums{sums.col_shift + t.col0, sums.col_sum + t.col0};
+  add_tile(t.logits, t.rows, t.cols, row_sums, sums.col_sum != nullptr ? col_sums : TileSums<T>{}, sums.bounded,
+           sums.scratch, threads);
+}
+
+template <typename T>
+void backward_tile(const CrossTile<T>& t, const CrossGrads<T>& g, int threads) {
+  // A positive's logit may lie above the log-sum-exp of the negatives, where exp could overflow.
+  for_each_positive(t, [](int64_t, T& logit) { logit = -kInf<T>; });
+  const TileGrads<T> row_grads{g.row_lse + t.row0, g.grad_row + t.row0};
+  const TileGrads<T> col_grads{g.col_lse + t.col0, g.grad_col + t.col0};
+  weigh_tile(t.logits, t.rows, t.cols, row_grads, g.grad_col != nullptr ? col_grads : TileGrads<T>{}, g.scratch,
+             threads);
+  for_each_positive(t, [&](int64_t row, T& weight) { weight = g.grad_positive[row]; });
+}
+
+}  // namespace
+
+int64_t cross_scratch(int64_t rows, int64_t cols) { return logit_scratch(rows, cols); }
+
+void cross_forward_tile(const CrossTile<float>& t, const CrossSums<float>& sums, int threads) {
+  forward_tile(t, sums, threads);
+}
+void cross_forward_tile(const CrossTile<double>& t, const CrossSums<double>& sums, int threads) {
+  forward_tile(t, sums, threads);
+}
+void cross_backward_tile(const CrossTile<float>& t, const CrossGrads<float>& grads, int threads) {
+  backward_tile(t, grads, threads);
+}
+void cross_backward_tile(const CrossTile<double>& t, const CrossGrads<double>& grads, int threads) {
+  backward_tile(t, grads, threads);
+}
+
+}  // namespace sslfast::cpu

@@ -1,0 +1,140 @@
+#include "logit_tile.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "logit_rows.h"
+
+namespace sslfast::cpu {
+namespace {
+
+constexpr int64_t kGroup = 32;  // rows; a group's column sums (4 KiB) stay in L1
+
+int64_t groups(int64_t rows) { return (rows + kGroup - 1) / kGroup; }
+
+// Far below the tile's maximum exp flushes to zero. A sum that small is taken again with a shift of its own.
+template <typename T>
+constexpr T kTooSmall = T(1e-20);
+
+template <typename T>
+void merge_exactly(T& shift, T& sum, T tile_shift, T tile_sum, const T* s, int64_t n, int64_t stride) {
+  if (!(tile_sum < kTooSmall<T>)) return merge_sums(shift, sum, tile_shift, tile_sum);
+  T best = -kInf<T>, own = 0;
+  for (int64_t k = 0; k < n; ++k) best = std::max(best, s[k * stride]);
+  if (best == -kInf<T>) return;
+  for (int64_t k = 0; k < n; ++k) own += std::exp(s[k * stride] - best);
+  merge_sums(shift, sum, best, own);
+}
+
+// Where nothing was summed, all logits are -inf, and exp(-inf - 0) is the 0 that exp(-inf + inf) is not.
+template <typename T>
+T safe(T lse) {
+  return lse == -kInf<T> ? T(0) : lse;
+}
+
+template <typename T>
+void extremes(const T* lse, int64_t n, T& low, T& high) {
+  for (int64_t k = 0; k < n; ++k) {
+    if (lse[k] == -kInf<T>) continue;
+    low = std::min(low, lse[k]);
+    high = std::max(high, lse[k]);
+  }
+}
+
+}  // namespace
+
+int64_t logit_scratch(int64_t rows, int64_t cols) { return rows + std::max(groups(rows), int64_t{2}) * cols; }
+
+template <typename T>
+void merge_sums(T& shift, T& sum, T other_shift, T other_sum) {
+  if (other_shift == shift) {
+    sum += other_sum;
+  } else if (other_shift > shift) {
+    sum = sum * std::exp(shift - other_shift) + other_sum;
+    shift = other_shift;
+  } else {
+    sum += other_sum * std::exp(other_shift - shift);
+  }
+}
+
+template <typename T>
+void add_tile(T* logits, int64_t rows, int64_t cols, TileSums<T> row_sums, TileSums<T> col_sums, bool bounded,
+              T* scratch, int threads) {
+  const int64_t count = groups(rows);
+  const bool parallel = threads > 1 && count > 1;
+  T shift = 0;
+  if (!bounded) {
+    shift = -kInf<T>;
+#pragma omp parallel for num_threads(threads) if (parallel) reduction(max : shift)
+    for (int64_t i = 0; i < rows; ++i) shift = std::max(shift, row_max(logits + i * cols, cols));
+    if (shift == -kInf<T>) shift = 0;  // nothing to sum, or NaN, which the sums must show
+  }
+  T* totals = scratch;
+  T* col_totals = scratch + rows;  // (count, cols)
+#pragma omp parallel for num_threads(threads) if (parallel)
+  for (int64_t g = 0; g < count; ++g) {
+    T* group_totals = col_totals + g * cols;
+    std::fill_n(group_totals, cols, T(0));
+    for (int64_t i = g * kGroup; i < std::min(rows, (g + 1) * kGroup); ++i) {
+      totals[i] = row_exp(logits + i * cols, cols, shift, group_totals);
+    }
+  }
+  for (int64_t i = 0; i < rows && row_sums.sum != nullptr; ++i) {
+    if (bounded) {
+      row_sums.sum[i] += totals[i];
+    } else {
+      merge_exactly(row_sums.shift[i], row_sums.sum[i], shift, totals[i], logits + i * cols, cols, int64_t{1});
+    }
+  }
+  if (col_sums.sum == nullptr) return;
+  for (int64_t g = 1; g < count; ++g) row_add(col_totals, col_totals + g * cols, cols);
+  for (int64_t j = 0; j < cols; ++j) {
+    if (bounded) {
+      col_sums.sum[j] += col_totals[j];
+    } else {
+      merge_exactly(col_sums.shift[j], col_sums.sum[j], shift, col_totals[j], logits + j, rows, cols);
+    }
+  }
+}
+
+template <typename T>
+void weigh_tile(T* logits, int64_t rows, int64_t cols, TileGrads<T> row_grads, TileGrads<T> col_grads, T* scratch,
+                int threads) {
+  // With one center for the tile, both terms share one exp:
+  // a_i exp(s - n_i) + a_j exp(s - n_j) = exp(s - c) (a_i exp(c - n_i) + a_j exp(c - n_j)).
+  const bool by_row = row_grads.grad != nullptr, by_col = col_grads.grad != nullptr;
+  T low = kInf<T>, high = -kInf<T>;
+  if (by_row) extremes(row_grads.lse, rows, low, high);
+  if (by_col) extremes(col_grads.lse, cols, low, high);
+  const bool together = high - low < T(60) || !by_col;
+  const T center = low > high ? T(0) : low + (high - low) / 2;
+  T *weights = scratch, *col_lse = scratch + cols;  // (cols) each
+  std::fill_n(weights, cols, T(0));
+  for (int64_t j = 0; j < cols && by_col; ++j) {
+    const T a = col_grads.grad[j];
+    col_lse[j] = safe(col_grads.lse[j]);
+    weights[j] = together && a != 0 ? a * std::exp(center - col_lse[j]) : a;
+  }
+#pragma omp parallel for num_threads(threads) if (threads > 1 && rows > kGroup)
+  for (int64_t i = 0; i < rows; ++i) {
+    T* s = logits + i * cols;
+    const T a = by_row ? row_grads.grad[i] : T(0), lse = by_row ? safe(row_grads.lse[i]) : T(0);
+    if (!by_col) {
+      row_weights(s, cols, lse, a, weights);
+    } else if (together) {
+      row_weights(s, cols, center, a != 0 ? a * std::exp(center - lse) : a, weights);
+    } else {
+      row_weights_apart(s, cols, lse, a, col_lse, weights);
+    }
+  }
+}
+
+#define SSLFAST_INSTANTIATE(T)                                                           \
+  template void merge_sums(T&, T&, T, T);                                                \
+  template void add_tile(T*, int64_t, int64_t, TileSums<T>, TileSums<T>, bool, T*, int); \
+  template void weigh_tile(T*, int64_t, int64_t, TileGrads<T>, TileGrads<T>, T*, int)
+SSLFAST_INSTANTIATE(float);
+SSLFAST_INSTANTIATE(double);
+#undef SSLFAST_INSTANTIATE
+
+}  // namespace sslfast::cpu

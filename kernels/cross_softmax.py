@@ -1,0 +1,272 @@
+"""Softmax over the similarities of rows with columns, in Triton.
+
+For rows Q (N, D), columns K (M, D), S = scale * Q K^T and positives p: the log-sum-exps n_i of rows and m_j of columns
+over all entries but (i, p(i)), and S_{i, p(i)}; backwards, with incoming gradients a, b, c of the three,
+W_ij = a_i exp(S_ij - n_i) + b_j exp(S_ij - m_j) and W_{i, p(i)} = c_i, the products W K and W^T Q. Neither S nor W is
+ever stored whole; scale is read where it lies, so a learnable temperature waits for nothing.
+
+Forward, N M D multiply-adds: a program takes GROUP x GROUP tiles, and each tile serves its rows and its columns. Every
+row has one slot per group of columns for its partial sums, every column one per group of rows, at most 128 each, and
+each slot is written by one program alone: no atomics, the same bits in every run. The maximum is a true running one.
+
+Backward, 3 N M D multiply-adds (2 where one side needs no gradient): one tile of W after the other goes through a
+buffer of 32 MiB, which stays in the L2 cache of an H100, and torch's matrix product takes it back to rows and columns.
+Positives take their place in float32 arithmetic of their own: no difference of near numbers is rounded to half types.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sslfast.kernels import _launch
+from sslfast.kernels.logit_tile import add_product, logit_tile, merge_sums, pair_logits, shifted_sum
+
+
+@triton.jit
+def cross_forward_kernel(
+    q_ptr,
+    k_ptr,
+    positives_ptr,
+    scale_ptr,
+    row_shift_ptr,
+    row_sum_ptr,
+    col_shift_ptr,
+    col_sum_ptr,
+    N,
+    M,
+    D,
+    BLOCK: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    GROUP: tl.constexpr,
+    TWO_WAY: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    row_group, col_group = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+    scale = tl.load(scale_ptr)
+    local = tl.arange(0, BLOCK)
+    for j in range(GROUP):
+        col0 = (col_group * GROUP + j) * BLOCK
+        in_cols = local < M - col0
+        col_shift = tl.full((BLOCK,), float("-inf"), tl.float32)
+        col_sum = tl.zeros((BLOCK,), tl.float32)
+        for i in range(GROUP):
+            row0 = (row_group * GROUP + i) * BLOCK
+            in_rows = local < N - row0
+            positive = (tl.load(positives_ptr + row0 + local, in_rows, -1) - col0).to(tl.int32)
+            logits = logit_tile(q_ptr, k_ptr, row0, col0, N, M, D, scale, BLOCK, BLOCK, BLOCK_D, PRECISION)
+            negative = in_rows[:, None] & in_cols[None, :] & (local[None, :] != positive[:, None])
+            shift, total = shifted_sum(logits, negative, 1)
+            slot = col_group * N + row0 + local
+            if j > 0:
+                # Between rounds a slot may change hands among this program's threads: wait for last round's stores,
+                # and for all loads before this round's.
+                tl.debug_barrier()
+                old_shift = tl.load(row_shift_ptr + slot, in_rows, float("-inf"))
+                old_sum = tl.load(row_sum_ptr + slot, in_rows, 0.0)
+                tl.debug_barrier()
+                shift, total = merge_sums(old_shift, old_sum, shift, total)
+            tl.store(row_shift_ptr + slot, shift, in_rows)
+            tl.store(row_sum_ptr + slot, total, in_rows)
+            if TWO_WAY:
+                other_shift, other_sum = shifted_sum(logits, negative, 0)
+                col_shift, col_sum = merge_sums(col_shift, col_sum, other_shift, other_sum)
+        if TWO_WAY:
+            slot = row_group * M + col0 + local
+            tl.store(col_shift_ptr + slot, col_shift, in_cols)
+            tl.store(col_sum_ptr + slot, col_sum, in_cols)
+
+
+@triton.jit
+def cross_finish_kernel(
+    shift_ptr,
+    sum_ptr,
+    lse_ptr,
+    q_ptr,
+    k_ptr,
+    positives_ptr,
+    scale_ptr,
+    positive_logits_ptr,
+    size,
+    D,
+    slots,
+    BLOCK: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    POSITIVES: tl.constexpr,
+):
+    """Adds up the slots of each row, or of each column; and multiplies each row with its positive."""
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = row < size
+    shift = tl.full((BLOCK,), float("-inf"), tl.float32)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for slot in range(slots):
+        at = tl.cast(slot, tl.int64) * size + row
+        other_shift = tl.load(shift_ptr + at, inside, float("-inf"))
+        shift, total = merge_sums(shift, total, other_shift, tl.load(sum_ptr + at, inside, 0.0))
+    tl.store(lse_ptr + row, tl.log(total) + shift, inside)
+    if POSITIVES:
+        positive = tl.load(positives_ptr + row, inside, -1)
+        has = inside & (positive >= 0)
+        logit = pair_logits(q_ptr, k_ptr, row, positive, has, D, tl.load(scale_ptr), BLOCK, BLOCK_D)
+        tl.store(positive_logits_ptr + row, tl.where(has, logit, float("-inf")), inside)
+
+
+@triton.jit
+def cross_weights_kernel(
+    q_ptr,
+    k_ptr,
+    positives_ptr,
+    scale_ptr,
+    row_lse_ptr,
+    col_lse_ptr,
+    grad_row_ptr,
+    grad_col_ptr,
+    grad_positive_ptr,
+    weights_ptr,
+    row_start,
+    col_start,
+    stride,
+    N,
+    M,
+    D,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    TWO_WAY: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """W from (row_start, col_start) on, as far as the grid goes, into a buffer with rows of that stride."""
+    tile_row, tile_col = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N
+    row0, col0 = tl.cast(row_start, tl.int64) + tile_row, tl.cast(col_start, tl.int64) + tile_col
+    scale = tl.load(scale_ptr)
+    logits = logit_tile(q_ptr, k_ptr, row0, col0, N, M, D, scale, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION)
+    row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
+    in_rows, in_cols = row < N - row0, col < M - col0
+    row_lse = tl.load(row_lse_ptr + row0 + row, in_rows, 0.0)[:, None]
+    weights = tl.load(grad_row_ptr + row0 + row, in_rows, 0.0)[:, None] * tl.exp(logits - row_lse)
+    if TWO_WAY:
+        col_lse = tl.load(col_lse_ptr + col0 + col, in_cols, 0.0)[None, :]
+        weights += tl.load(grad_col_ptr + col0 + col, in_cols, 0.0)[None, :] * tl.exp(logits - col_lse)
+    weights_ptr += tile_row * stride + tile_col
+    mask = in_rows[:, None] & in_cols[None, :]
+    tl.store(weights_ptr + row[:, None] * stride + col[None, :], weights.to(weights_ptr.dtype.element_ty), mask)
+    # The positives take their places when every thread has stored: selected before that, they would take registers.
+    tl.debug_barrier()
+    at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
+    value = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0).to(weights_ptr.dtype.element_ty)
+    tl.store(weights_ptr + row * stride + at, value, (at >= 0) & (at < BLOCK_N))
+
+
+def forward(
+    rows: Tensor, columns: Tensor, positives: Tensor, scale: Tensor, max_similarity: float, two_way: bool, keep: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    del max_similarity  # the CPU's: here the maximum is nearly free
+    if rows.dtype == torch.float64:
+        raise TypeError("cross_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
+    rows, columns = rows.contiguous(), columns.contiguous()
+    (size, dim), length = rows.shape, len(columns)
+    config = _launch.similarity_forward(max(size, length), dim, rows.element_size())
+    height = config["BLOCK"] * config["GROUP"]
+    row_groups, col_groups = triton.cdiv(size, height), triton.cdiv(length, height)
+    row_shifts = rows.new_empty((col_groups, size), dtype=torch.float32)
+    col_shifts = rows.new_empty((row_groups, length if two_way else 0), dtype=torch.float32)
+    row_sums, col_sums = torch.empty_like(row_shifts), torch.empty_like(col_shifts)
+    row_lse, positive_logits = torch.empty_like(row_shifts[0]), torch.empty_like(row_shifts[0])
+    col_lse = torch.empty_like(col_shifts[0])
+    product = (rows, columns, positives, scale)
+    with _launch.on_device_of(rows):
+        cross_forward_kernel[row_groups, col_groups](
+            *product,
+            row_shifts,
+            row_sums,
+            col_shifts,
+            col_sums,
+            size,
+            length,
+            dim,
+            **config,
+            TWO_WAY=two_way,
+            PRECISION=_launch.input_precision(rows),
+        )
+        sides = [(row_shifts, row_sums, row_lse, size, col_groups), (col_shifts, col_sums, col_lse, length, row_groups)]
+        for side, (shifts, sums, lse, count, slots) in enumerate(sides[: 1 + two_way]):
+            cross_finish_kernel[(triton.cdiv(count, 64),)](
+                shifts,
+                sums,
+                lse,
+                *product,
+                positive_logits,
+                count,
+                dim,
+                slots,
+                BLOCK=64,
+                BLOCK_D=config["BLOCK_D"],
+                POSITIVES=side == 0,
+            )
+    return row_lse, col_lse, positive_logits, row_lse.new_empty((keep,))
+
+
+def backward(
+    rows: Tensor,
+    columns: Tensor,
+    positives: Tensor,
+    row_lse: Tensor,
+    col_lse: Tensor,
+    grad_row: Tensor,
+    grad_col: Tensor,
+    grad_positive: Tensor,
+    scale: Tensor,
+    kept: Tensor,
+    need_rows: bool,
+    need_columns: bool,
+) -> tuple[Tensor, Tensor]:
+    del kept  # the CPU's: here logits are made again
+    rows, columns = rows.contiguous(), columns.contiguous()
+    (size, dim), length = rows.shape, len(columns)
+    two_way = len(col_lse) > 0
+    grads = [grad_row, grad_col, grad_positive]
+    peak = None
+    if rows.dtype == torch.float16:
+        # Weights of about grad / N would be below float16's range: bring their peak to 256 and take it out again.
+        peak = torch.cat(grads).abs().amax().clamp_min(1e-30) / 256
+        grads = [g / peak for g in grads]
+    vectors = (row_lse, col_lse, *(g.contiguous() for g in grads))
+    height, width = _launch.weights_strip(rows.element_size())
+    config = _launch.weights(dim, rows.element_size())
+    d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
+    d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
+    # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
+    buffer = rows.new_empty((min(height, size), min(width, triton.cdiv(length, 16) * 16)))
+    with _launch.on_device_of(rows):
+        for row0 in range(0, size, height):
+            row1 = min(row0 + height, size)
+            for col0 in range(0, length, width):
+                col1 = min(col0 + width, length)
+                cross_weights_kernel[
+                    triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
+                ](
+                    rows,
+                    columns,
+                    positives,
+                    scale,
+                    *vectors,
+                    buffer,
+                    row0,
+                    col0,
+                    buffer.stride(0),
+                    size,
+                    length,
+                    dim,
+                    **config,
+                    TWO_WAY=two_way,
+                    PRECISION=_launch.input_precision(rows),
+                )
+                weights = buffer[: row1 - row0, : col1 - col0]
+                if need_rows:
+                    add_product(d_rows[row0:row1], weights, columns[col0:col1])
+                if need_columns:
+                    add_product(d_columns[col0:col1], weights.t(), rows[row0:row1])
+    if peak is not None:
+        d_rows.mul_(peak)
+        d_columns.mul_(peak)
+    return d_rows, d_columns

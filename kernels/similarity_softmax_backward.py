@@ -1,0 +1,258 @@
+"""Gradient of the softmax over the similarities of rows with themselves, in Triton.
+
+With n_i the log-sum-exp of row i's negatives and a_i its incoming gradient, dX = scale * W X, W_ij = V_ij + V_ji,
+V_ij = a_i exp(S_ij - n_i) and V_{i, p(i)} the gradient of the positive's logit; W_ii = 0. Where |S| <= 40 is known, one
+exp serves both sides: W_ij = exp(S_ij) (a_i exp(-n_i) + a_j exp(-n_j)). Neither S nor W is ever stored whole. Positives
+take their place in float32, before W is rounded to the dtype of X for the product with X.
+
+Two ways, each without atomics and with the same bits in every run:
+
+Strips, 1.5 M^2 D multiply-adds: W is symmetric like S, so a strip of rows takes the tiles on and right of the diagonal.
+similarity_weights_kernel writes one tile of W, M^2 D / 2 in all, and torch's matrix product takes it back to its rows
+and, transposed, to its columns. (A tile on the diagonal is made whole and serves its rows only: 1024 M D more with
+strips of 2,048 rows.) Every tile goes through the same buffer, 32 MiB at most, which stays in the L2 cache of an H100.
+From device memory each strip reads half of X on average, and reads and writes half of dX: 5 M^2 D / 2048 bytes with
+half types.
+
+In registers, 2 M^2 D multiply-adds, 1 launch: a program keeps BLOCK_M rows and BLOCK_OUT columns of dX and walks over
+all rows of X, so each S_ij is made twice, and as often again for every further slice of BLOCK_OUT columns. That is for
+small problems, where the launches of the strips take longer than the arithmetic.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sslfast.kernels import _launch
+from sslfast.kernels.logit_tile import add_product, logit_tile, pair_logits
+from sslfast.kernels.similarity_softmax import is_bounded, off_diagonal, supported_rows
+
+
+@triton.jit
+def _one_sided(logits, lse, grad, BOUNDED: tl.constexpr):
+    """V at negatives: a exp(S - n). Where BOUNDED, grad is a exp(-n)."""
+    return grad * tl.exp(logits if BOUNDED else logits - lse)
+
+
+@triton.jit
+def similarity_positives_kernel(
+    x_ptr,
+    positives_ptr,
+    lse_ptr,
+    grad_lse_ptr,
+    grad_positive_ptr,
+    weights_ptr,
+    M,
+    D,
+    scale,
+    BLOCK: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BOUNDED: tl.constexpr,
+):
+    """W_{i, p(i)} of every row."""
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = row < M
+    positive = tl.load(positives_ptr + row, inside, 0)
+    logit = pair_logits(x_ptr, x_ptr, row, positive, inside, D, scale, BLOCK, BLOCK_D)
+    back = _one_sided(logit, tl.load(lse_ptr + positive), tl.load(grad_lse_ptr + positive), BOUNDED)
+    mutual = tl.load(positives_ptr + positive) == row
+    back = tl.where(mutual, tl.load(grad_positive_ptr + positive), back)
+    tl.store(weights_ptr + row, tl.load(grad_positive_ptr + row, inside, 0.0) + back, inside)
+
+
+@triton.jit
+def similarity_weights_kernel(
+    x_ptr,
+    positives_ptr,
+    lse_ptr,
+    grad_lse_ptr,
+    positive_weights_ptr,
+    weights_ptr,
+    row_start,
+    col_start,
+    stride,
+    M,
+    D,
+    scale,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BOUNDED: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """W from (row_start, col_start) on, as far as the grid goes, into a buffer with rows of that stride."""
+    tile_row, tile_col = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N
+    row0, col0 = tl.cast(row_start, tl.int64) + tile_row, tl.cast(col_start, tl.int64) + tile_col
+    logits = logit_tile(x_ptr, x_ptr, row0, col0, M, M, D, scale, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION)
+    row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
+    in_rows, in_cols = row < M - row0, col < M - col0
+    row_grad = tl.load(grad_lse_ptr + row0 + row, in_rows, 0.0)[:, None]
+    col_grad = tl.load(grad_lse_ptr + col0 + col, in_cols, 0.0)[None, :]
+    if BOUNDED:
+        weights = tl.exp(logits) * (row_grad + col_grad)
+    else:
+        row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)[:, None]
+        col_lse = tl.load(lse_ptr + col0 + col, in_cols, 0.0)[None, :]
+        weights = _one_sided(logits, row_lse, row_grad, False) + _one_sided(logits, col_lse, col_grad, False)
+    weights_ptr += tile_row * stride + tile_col
+    mask = in_rows[:, None] & in_cols[None, :]
+    tl.store(weights_ptr + row[:, None] * stride + col[None, :], weights.to(weights_ptr.dtype.element_ty), mask)
+
+    # The positives of rows, those of columns and the diagonal take their places when every thread has stored: selected
+    # before that, they would take twice the registers.
+    tl.debug_barrier()
+    at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
+    value = tl.load(positive_weights_ptr + row0 + row, in_rows, 0.0).to(weights_ptr.dtype.element_ty)
+    tl.store(weights_ptr + row * stride + at, value, (at >= 0) & (at < BLOCK_N))
+    at = tl.load(positives_ptr + col0 + col, in_cols, -1) - row0
+    value = tl.load(positive_weights_ptr + col0 + col, in_cols, 0.0).to(weights_ptr.dtype.element_ty)
+    tl.store(weights_ptr + at * stride + col, value, (at >= 0) & (at < BLOCK_M))
+    at = row0 - col0 + row
+    zero = tl.zeros((BLOCK_M,), weights_ptr.dtype.element_ty)
+    tl.store(weights_ptr + row * stride + at, zero, in_rows & (at >= 0) & (at < BLOCK_N))
+
+
+@triton.jit
+def similarity_backward_kernel(
+    x_ptr,
+    positives_ptr,
+    lse_ptr,
+    grad_lse_ptr,
+    grad_positive_ptr,
+    grad_ptr,
+    M,
+    D,
+    scale,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BOUNDED: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    row0 = tl.program_id(0).to(tl.int64) * BLOCK_M
+    row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
+    out = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+    in_rows = row < M - row0
+    row_positive = tl.load(positives_ptr + row0 + row, in_rows, -1)
+    row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)
+    row_grad = tl.load(grad_lse_ptr + row0 + row, in_rows, 0.0)
+    row_grad_positive = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0)
+    grad = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
+    for start in range(0, M, BLOCK_N):
+        col0 = tl.cast(start, tl.int64)
+        in_cols = col < M - col0
+        col_positive = tl.load(positives_ptr + col0 + col, in_cols, -1)
+        col_lse = tl.load(lse_ptr + col0 + col, in_cols, 0.0)
+        col_grad = tl.load(grad_lse_ptr + col0 + col, in_cols, 0.0)
+        col_grad_positive = tl.load(grad_positive_ptr + col0 + col, in_cols, 0.0)
+        logits = logit_tile(x_ptr, x_ptr, row0, col0, M, M, D, scale, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION)
+        from_row = tl.where(
+            col[None, :] == (row_positive - col0).to(tl.int32)[:, None],
+            row_grad_positive[:, None],
+            _one_sided(logits, row_lse[:, None], row_grad[:, None], BOUNDED),
+        )
+        from_col = tl.where(
+            row[:, None] == (col_positive - row0).to(tl.int32)[None, :],
+            col_grad_positive[None, :],
+            _one_sided(logits, col_lse[None, :], col_grad[None, :], BOUNDED),
+        )
+        weight = tl.where(off_diagonal(row0, col0, M, BLOCK_M, BLOCK_N), from_row + from_col, 0.0)
+        x = tl.load(x_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
+        grad = tl.dot(weight.to(x.dtype), x, grad, input_precision=PRECISION)
+    mask = in_rows[:, None] & (out < D)[None, :]
+    tl.store(grad_ptr + row0 * D + row[:, None] * D + out[None, :], grad * scale, mask)
+
+
+def backward(
+    rows: Tensor,
+    positives: Tensor,
+    lse: Tensor,
+    grad_lse: Tensor,
+    grad_positive: Tensor,
+    scale: float,
+    max_norm: float,
+) -> Tensor:
+    rows = supported_rows(rows)
+    bounded = is_bounded(scale, max_norm)
+    peak = None
+    if rows.dtype == torch.float16:
+        # Weights of about grad / M would be below float16's range: bring their peak to 256 and take it out again.
+        peak = torch.maximum(grad_lse.abs().amax(), grad_positive.abs().amax()).clamp_min(1e-30) / 256
+        grad_lse, grad_positive = grad_lse / peak, grad_positive / peak
+    if bounded:
+        # Once for all tiles. Where a row has no negatives, n = -inf, a is lost, and no entry is left that needs it.
+        grad_lse = grad_lse / lse.exp()
+    vectors = (positives, lse, grad_lse.contiguous(), grad_positive.contiguous())
+    small = _launch.similarity_in_registers(*rows.shape, rows.element_size())
+    with _launch.on_device_of(rows):
+        grad = (_in_registers if small else _in_strips)(rows, vectors, scale, bounded)
+    return grad if peak is None else grad.mul_(peak)
+
+
+def _in_registers(rows: Tensor, vectors: tuple[Tensor, ...], scale: float, bounded: bool) -> Tensor:
+    size, dim = rows.shape
+    config = _launch.similarity_backward(dim, rows.element_size())
+    grad = torch.empty_like(rows, dtype=torch.float32)
+    similarity_backward_kernel[triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"])](
+        rows,
+        *vectors,
+        grad,
+        size,
+        dim,
+        scale,
+        **config,
+        BOUNDED=bounded,
+        PRECISION=_launch.input_precision(rows),
+    )
+    return grad
+
+
+def _in_strips(rows: Tensor, vectors: tuple[Tensor, ...], scale: float, bounded: bool) -> Tensor:
+    size, dim = rows.shape
+    height, width = _launch.weights_strip(rows.element_size())
+    config = _launch.weights(dim, rows.element_size())
+    precision = _launch.input_precision(rows)
+    *vectors_of_negatives, _ = vectors
+    positive_weights = torch.empty_like(vectors[-1])
+    similarity_positives_kernel[(triton.cdiv(size, 64),)](
+        rows, *vectors, positive_weights, size, dim, scale, BLOCK=64, BLOCK_D=config["BLOCK_D"], BOUNDED=bounded
+    )
+    grad = torch.zeros_like(rows, dtype=torch.float32)
+    # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
+    buffer = rows.new_empty((min(height, size), min(width, triton.cdiv(size, 16) * 16)))
+    for row0, row1, col0, col1 in _tiles(size, height, width):
+        similarity_weights_kernel[
+            triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
+        ](
+            rows,
+            *vectors_of_negatives,
+            positive_weights,
+            buffer,
+            row0,
+            col0,
+            buffer.stride(0),
+            size,
+            dim,
+            scale,
+            **config,
+            BOUNDED=bounded,
+            PRECISION=precision,
+        )
+        weights = buffer[: row1 - row0, : col1 - col0]
+        add_product(grad[row0:row1], weights, rows[col0:col1], scale)
+        if col0 > row0:
+            add_product(grad[col0:col1], weights.t(), rows[row0:row1], scale)
+    return grad
+
+
+def _tiles(size: int, height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
+    """(row0, row1, col0, col1) of every tile, those of csrc/ops/similarity_softmax.cpp."""
+    for row0 in range(0, size, height):
+        row1 = min(row0 + height, size)
+        yield row0, row1, row0, row1
+        for col0 in range(row1, size, width):
+            yield row0, row1, col0, min(col0 + width, size)

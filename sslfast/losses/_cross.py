@@ -1,0 +1,113 @@
+"""Rows against columns, the part that CLIP and InfoNCE share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sslfast import ops
+from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+
+
+def cross_softmax(
+    function: str,
+    rows: Tensor,
+    columns: Tensor,
+    scale: float | Tensor,
+    positives: Tensor,
+    *,
+    two_way: bool,
+    normalize: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-sum-exp over the negatives of every row and of every column, and the logit of every row's positive.
+
+    S = scale * rows @ columns.T is never stored where it would be large, and one pass serves rows and columns. The
+    gradients of all three results in rows, columns and scale are exact; what needs none costs nothing.
+    ``softplus(lse - positive)`` is a row's softmax cross-entropy, with its relative precision however small it is.
+
+    Args:
+        function: the name that errors begin with.
+        rows: (N, D), checked by the caller.
+        columns: (M, D), on the same device.
+        scale: factor of the similarities; a tensor of one number may require a gradient and is not waited for.
+        positives: (N,) int64, a column or -1, without repetition if ``two_way``.
+        two_way: whether the columns' log-sum-exps are wanted.
+        normalize: divide rows and columns by their norms first, as F.normalize does.
+
+    Returns:
+        ``(row_lse, col_lse, positive_logits)``, (N,), (M,) or (0,), and (N,); float32, or float64 if an input is.
+    """
+    if not isinstance(scale, Tensor):
+        scale = rows.new_tensor(scale, dtype=torch.float64 if rows.dtype == torch.float64 else torch.float32)
+    results: tuple[Tensor, Tensor, Tensor] = _CrossSoftmax.apply(
+        function, rows, columns, scale, positives, two_way, normalize
+    )
+    return results
+
+
+def _kept(rows: Tensor, columns: Tensor) -> int:
+    """How many logits to keep for the gradient; keeping all saves a quarter of the FLOPs.
+
+    2 MiB of them, or twice the memory of the inputs, which leaves it O(N D). None on a GPU: there to make them again is
+    as fast as to read them, below D of about 620.
+    """
+    if rows.is_cuda:
+        return 0
+    return min(len(rows) * len(columns), max(2**19, 2 * (rows.numel() + columns.numel())))
+
+
+class _CrossSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, function, rows, columns, scale, positives, two_way, normalize):  # type: ignore[no-untyped-def]
+        dtype = torch.promote_types(rows.dtype, columns.dtype)
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
+        product_dtype = dtype if rows.is_cuda else wide
+        factors = []
+        sides = []
+        for z in (rows, columns):
+            unit, factor = unit_rows(z) if normalize else (z, None)
+            sides.append(unit.to(product_dtype).contiguous())
+            factors.append(factor)
+        number = scale.detach().to(wide).reshape(1)
+        bound = 1.0 if normalize else float("inf")
+        keep = _kept(*sides) if any(ctx.needs_input_grad) else 0
+        row_lse, col_lse, positive_logits, kept = ops.cross_softmax_forward(
+            *sides, positives, number, bound, two_way, keep
+        )
+        ctx.save_for_backward(rows, columns, scale, *sides, *factors, positives, number, row_lse, col_lse, kept)
+        ctx.function = function
+        return row_lse, col_lse, positive_logits
+
+    @staticmethod
+    def backward(ctx, grad_row, grad_col, grad_positive):  # type: ignore[no-untyped-def]
+        inputs, sides, factors, (positives, number, row_lse, col_lse, kept) = _split(ctx.saved_tensors)
+        _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
+        with torch.no_grad():
+            grads = [g.contiguous() for g in (grad_row, grad_col, grad_positive)]
+            lse = (row_lse, col_lse)
+            products = ops.cross_softmax_backward(
+                *sides, positives, *lse, *grads, number, kept, need_rows or need_scale, need_columns
+            )
+            # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
+            grad_scale = (products[0] * sides[0]).sum() if need_scale else None
+            found: list[Tensor | None] = []
+            for product, side, factor, z, needed in zip(
+                products, sides, factors, inputs[:2], (need_rows, need_columns), strict=True
+            ):
+                if not needed:
+                    found.append(None)
+                    continue
+                grad = product.mul_(number)
+                grad = grad if factor is None else unit_rows_backward(grad, side, factor)
+                found.append(grad.to(z.dtype))
+            found.append(None if grad_scale is None else grad_scale.to(inputs[2].dtype).reshape(inputs[2].shape))
+        grad_rows, grad_columns, grad_scale = (
+            None if g is None else first_order_only(ctx.function, g, *inputs, grad_row, grad_col, grad_positive)
+            for g in found
+        )
+        return None, grad_rows, grad_columns, grad_scale, None, None, None
+
+
+def _split(saved):  # type: ignore[no-untyped-def]
+    return saved[:3], saved[3:5], saved[5:7], saved[7:]

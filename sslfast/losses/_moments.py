@@ -1,0 +1,73 @@
+"""Second moments over a batch without the D x D matrix where the batch is small."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sslfast.losses._inputs import without_autocast
+
+
+def second_moments(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The diagonal of ``m = a.mT @ b``, and the sum of the squares of its other entries.
+
+    Where D > 2 N, the squares come from N x N matrices: ``(m * m).sum() == (a @ a.mT * (b @ b.mT)).sum()``. That is
+    less work, and of features of like variance the diagonal that is subtracted is the smaller part: m has rank N at
+    most, so the sum of its squares is at least the square of its trace over N. The rounding is relative to that sum:
+    where one feature has nearly all the variance, the rest loses digits.
+
+    Args:
+        a: (..., N, D), float32 or float64.
+        b: of the same shape and dtype; ``a`` itself for a symmetric m, which saves a third of the work.
+
+    Returns:
+        ``(diagonal, rest)`` of shapes (..., D) and (...). Twice differentiable.
+    """
+    n, d = a.shape[-2:]
+    if d <= 2 * n:
+        m: Tensor = _Gram.apply(a, True) if b is a else _Product.apply(a, b)
+        own = torch.eye(d, dtype=torch.bool, device=m.device)
+        return m.diagonal(dim1=-2, dim2=-1), m.masked_fill(own, 0.0).square().sum(dim=(-2, -1))
+    rows_a: Tensor = _Gram.apply(a, False)
+    rows_b: Tensor = rows_a if b is a else _Gram.apply(b, False)
+    diagonal = (a * b).sum(dim=-2)
+    everything = (rows_a * rows_b).sum(dim=(-2, -1), dtype=torch.float64)
+    return diagonal, (everything - diagonal.double().square().sum(dim=-1)).to(a.dtype)
+
+
+class _Gram(torch.autograd.Function):
+    """``x.mT @ x`` if ``columns``, else ``x @ x.mT``, with one product in backward instead of two.
+
+    Its backward is of differentiable operations on what forward was given: second derivatives are right.
+    """
+
+    @staticmethod
+    def forward(ctx, x, columns):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x)
+        ctx.columns = columns
+        return x.mT @ x if columns else x @ x.mT
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        (x,) = ctx.saved_tensors
+        with without_autocast(x):  # backward may be called where autocast is on
+            symmetric = grad + grad.mT
+            return x @ symmetric if ctx.columns else symmetric @ x, None
+
+
+class _Product(torch.autograd.Function):
+    """``a.mT @ b`` whose backward autocast leaves alone."""
+
+    @staticmethod
+    def forward(ctx, a, b):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(a, b)
+        return a.mT @ b
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        a, b = ctx.saved_tensors
+        with without_autocast(a):
+            return (
+                b @ grad.mT if ctx.needs_input_grad[0] else None,
+                a @ grad if ctx.needs_input_grad[1] else None,
+            )

@@ -1,0 +1,84 @@
+"""The loss of Barlow Twins."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sslfast import _check
+from sslfast.distributed import gather_rows
+from sslfast.losses._inputs import check_two_rows, check_views, widened, without_autocast
+from sslfast.losses._moments import second_moments
+
+
+class BarlowTwinsLoss(nn.Module):
+    """The loss of Barlow Twins as a module; see :func:`barlow_twins_loss`.
+
+    Args:
+        lambda_param: weight of the redundancy reduction. Default: 0.005.
+        gather_distributed: correlate over the samples of all ranks. Default: False.
+
+    Raises:
+        TypeError: if ``lambda_param`` is not a number.
+        ValueError: if ``lambda_param`` is not finite.
+
+    Example:
+        >>> criterion = BarlowTwinsLoss()
+        >>> loss = criterion(model(view0), model(view1))
+        >>> loss.backward()
+    """
+
+    def __init__(self, lambda_param: float = 5e-3, gather_distributed: bool = False) -> None:
+        super().__init__()
+        self.lambda_param = _check.real("BarlowTwinsLoss", "lambda_param", lambda_param)
+        self.gather_distributed = gather_distributed
+
+    def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor:
+        return barlow_twins_loss(z_a, z_b, self.lambda_param, gather_distributed=self.gather_distributed)
+
+    def extra_repr(self) -> str:
+        return f"lambda_param={self.lambda_param}, gather_distributed={self.gather_distributed}"
+
+
+def barlow_twins_loss(
+    z_a: Tensor, z_b: Tensor, lambda_param: float = 5e-3, *, gather_distributed: bool = False
+) -> Tensor:
+    """Pulls the cross-correlation of two views, feature by feature over the batch, to the identity.
+
+    ``a, b = (F.batch_norm(z, None, None, training=True) for z in (z_a, z_b))``; ``c = a.T @ b / N``;
+    ``loss = ((c - I)**2 * torch.where(I == 1, 1, lambda_param)).sum()`` with ``I = torch.eye(D)``
+
+    with the value and the gradients of lightly's ``BarlowTwinsLoss``. Where D > 2 N the D x D correlations are not
+    made: N x N products give the same sum of squares in 8 N^2 D FLOPs instead of 6 N D^2. Accumulates in float32
+    (float64 inputs in float64). Twice differentiable.
+
+    Args:
+        z_a: projections of the first views, shape (N, D), floating point, any strides; need not be normalised.
+        z_b: projections of the second views, same shape and device.
+        lambda_param: weight of the redundancy reduction, the off-diagonal part. Default: 0.005.
+        gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
+            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
+            Features are normalised over the batch of all ranks, as the paper's code does with synchronised batch
+            norm. (lightly normalises each rank by itself.) Default: False.
+
+    Returns:
+        Scalar loss, float32, or float64 if an input is.
+
+    Raises:
+        TypeError: if z_a or z_b is not a floating-point tensor, or ``lambda_param`` is not a number.
+        ValueError: if z_a is not (N, D) with D >= 1 and N >= 2 (of all ranks together where gathered), z_b differs in
+            shape or device, or ``lambda_param`` is not finite.
+
+    Reference: Zbontar et al., "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", ICML 2021.
+    """
+    name = "barlow_twins_loss"
+    check_views(name, "z_a", z_a, "z_b", z_b)
+    lambda_param = _check.real(name, "lambda_param", lambda_param)
+    if gather_distributed:
+        z_a, z_b = gather_rows(z_a), gather_rows(z_b)
+    check_two_rows(name, "z_a", z_a)
+    with without_autocast(z_a):
+        a, b = (F.batch_norm(z, None, None, training=True) for z in widened(z_a, z_b))
+        diagonal, rest = second_moments(a, b)
+        invariance = (diagonal / len(a) - 1.0).square().sum()
+        return invariance + lambda_param / len(a) ** 2 * rest

@@ -1,0 +1,137 @@
+"""The contrastive loss of CLIP."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sslfast import _check
+from sslfast.distributed import gather_rows, world_size
+from sslfast.losses._cross import cross_softmax
+from sslfast.losses._pairs import check_pair, check_scalar
+
+
+class CLIPLoss(nn.Module):
+    """The loss of CLIP as a module, with open_clip's arguments; see :func:`clip_loss`.
+
+    Over several ranks the loss is that of the whole batch, the same on every rank, and the gradients are those of one
+    process under DistributedDataParallel's averaging, whatever ``local_loss`` and ``gather_with_grad`` say. (open_clip
+    has these gradients with ``gather_with_grad=True``, and a share of them otherwise.)
+
+    Args:
+        local_loss: taken for compatibility. Default: False.
+        gather_with_grad: taken for compatibility. Default: False.
+        cache_labels: taken for compatibility; there are no labels to cache. Default: False.
+        rank: taken for compatibility; torch.distributed knows. Default: 0.
+        world_size: contrast with the pairs of all ranks if above 1. Default: 1.
+        use_horovod: not supported. Default: False.
+
+    Raises:
+        ValueError: if ``use_horovod`` is true, or ``world_size`` is above 1 and not that of torch.distributed (at the
+            call).
+
+    Example:
+        >>> criterion = CLIPLoss()
+        >>> loss = criterion(image_features, text_features, logit_scale=model.logit_scale.exp())
+    """
+
+    def __init__(
+        self,
+        local_loss: bool = False,
+        gather_with_grad: bool = False,
+        cache_labels: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        use_horovod: bool = False,
+    ) -> None:
+        super().__init__()
+        if use_horovod:
+            raise ValueError("CLIPLoss: use_horovod is not supported, torch.distributed is")
+        self.local_loss = local_loss
+        self.gather_with_grad = gather_with_grad
+        self.cache_labels = cache_labels
+        self.rank = rank
+        self.world_size = world_size
+
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        logit_bias: float | Tensor | None = None,
+        output_dict: bool = False,
+    ) -> Tensor | dict[str, Tensor]:
+        if self.world_size > 1 and self.world_size != world_size():
+            expected = f"that of torch.distributed, {world_size()}"
+            raise ValueError(f"CLIPLoss: world_size must be {expected}, got {self.world_size}")
+        loss = clip_loss(image_features, text_features, logit_scale, logit_bias, gather_distributed=self.world_size > 1)
+        return {"contrastive_loss": loss} if output_dict else loss
+
+    def extra_repr(self) -> str:
+        return f"world_size={self.world_size}"
+
+
+def clip_loss(
+    image_features: Tensor,
+    text_features: Tensor,
+    logit_scale: float | Tensor,
+    logit_bias: float | Tensor | None = None,
+    *,
+    normalize: bool = False,
+    label_smoothing: float = 0.0,
+    gather_distributed: bool = False,
+) -> Tensor:
+    """Symmetric cross-entropy of picking the text of every image and the image of every text of a batch.
+
+    ``logits = logit_scale * image_features @ text_features.T``; ``labels = torch.arange(N)``;
+    ``loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2``
+
+    in O(N D) memory: the N x N logits are made in tiles, one pass for images and texts together, and made again for the
+    gradients, which costs 8 N^2 D FLOPs where the formula costs 12. Small losses keep their relative precision.
+
+    Args:
+        image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
+        text_features: (N, D), on the same device.
+        logit_scale: factor of the similarities, a number or a tensor of one, which gets its gradient.
+        logit_bias: added to all logits, which changes nothing here; accepted as open_clip's models pass it, and its
+            gradient is 0. Default: None.
+        normalize: divide the features by their norms first. Default: False.
+        label_smoothing: share of the target that is spread over all N texts or images, as in F.cross_entropy.
+            Default: 0.
+        gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
+            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
+            Every rank computes all of it. Default: False.
+
+    Returns:
+        Scalar loss, float32, or float64 if a feature is.
+
+    Raises:
+        TypeError: if the features are not floating-point tensors, or float64 on a GPU, or ``logit_scale`` is neither
+            a number nor a floating-point tensor.
+        ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device,
+            ``logit_scale`` has more than one element or is on another device, or ``label_smoothing`` is not in [0, 1].
+        RuntimeError: at a second derivative, which is not supported.
+
+    Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
+    """
+    name = "clip_loss"
+    check_pair(name, "image_features", image_features, "text_features", text_features)
+    logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features)
+    smoothing = _check.probability(name, "label_smoothing", label_smoothing)
+    if gather_distributed:
+        image_features, text_features = gather_rows(image_features), gather_rows(text_features)
+    positives = torch.arange(len(image_features), device=image_features.device)
+    row_lse, col_lse, positive = cross_softmax(
+        name, image_features, text_features, logit_scale, positives, two_way=True, normalize=normalize
+    )
+    loss = (F.softplus(row_lse - positive, threshold=50.0) + F.softplus(col_lse - positive, threshold=50.0)).mean() / 2
+    if smoothing > 0.0:
+        # Its share of the target moves from the positive to the mean over a row of logits, in both directions alike.
+        images, texts = (z.to(loss.dtype) for z in (image_features, text_features))
+        if normalize:
+            images, texts = F.normalize(images, dim=1), F.normalize(texts, dim=1)
+        loss = loss + smoothing * (positive.mean() - logit_scale * (images.mean(dim=0) @ texts.mean(dim=0)))
+    if isinstance(logit_bias, Tensor):
+        loss = loss + 0.0 * logit_bias.sum()
+    return loss

@@ -1,0 +1,250 @@
+"""SwAV: swapped prediction of cluster assignments, and the Sinkhorn-Knopp iteration that makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sslfast import _check
+from sslfast.distributed import mean_over_ranks, world_size
+from sslfast.losses._inputs import check_like, positive, widened, without_autocast
+from sslfast.losses._pairs import check_floating
+
+_LEAST_SHARE = 1e-30  # of the heaviest prototype: what is lighter still gets no sample
+
+
+class SwAVLoss(nn.Module):
+    """SwAV as a module; see :func:`swav_loss`.
+
+    Args:
+        temperature: divides the scores of the predictions. Default: 0.1.
+        sinkhorn_iterations: iterations of Sinkhorn-Knopp. Default: 3.
+        sinkhorn_epsilon: divides the scores of the assignments. Default: 0.05.
+        sinkhorn_gather_distributed: assign over the samples of all ranks. Default: False.
+
+    Raises:
+        TypeError: if ``temperature`` or ``sinkhorn_epsilon`` is not a number, or ``sinkhorn_iterations`` not an int.
+        ValueError: if ``temperature`` or ``sinkhorn_epsilon`` is not positive and finite, or ``sinkhorn_iterations``
+            is below 1.
+
+    Example:
+        >>> criterion = SwAVLoss()
+        >>> loss = criterion([scores0, scores1], [scores2, scores3])  # of 2 large and 2 small crops
+        >>> loss.backward()
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        sinkhorn_iterations: int = 3,
+        sinkhorn_epsilon: float = 0.05,
+        sinkhorn_gather_distributed: bool = False,
+    ) -> None:
+        super().__init__()
+        name = "SwAVLoss"
+        self.temperature = positive(name, "temperature", temperature)
+        self.sinkhorn_iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
+        self.sinkhorn_epsilon = positive(name, "sinkhorn_epsilon", sinkhorn_epsilon)
+        self.sinkhorn_gather_distributed = sinkhorn_gather_distributed
+
+    def forward(
+        self,
+        high_resolution_outputs: Sequence[Tensor],
+        low_resolution_outputs: Sequence[Tensor],
+        queue_outputs: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        return swav_loss(
+            high_resolution_outputs,
+            low_resolution_outputs,
+            queue_outputs,
+            temperature=self.temperature,
+            sinkhorn_iterations=self.sinkhorn_iterations,
+            sinkhorn_epsilon=self.sinkhorn_epsilon,
+            sinkhorn_gather_distributed=self.sinkhorn_gather_distributed,
+        )
+
+    def extra_repr(self) -> str:
+        sinkhorn = f"sinkhorn_iterations={self.sinkhorn_iterations}, sinkhorn_epsilon={self.sinkhorn_epsilon}"
+        gather = f"sinkhorn_gather_distributed={self.sinkhorn_gather_distributed}"
+        return f"temperature={self.temperature}, {sinkhorn}, {gather}"
+
+
+def swav_loss(
+    high_resolution_outputs: Sequence[Tensor],
+    low_resolution_outputs: Sequence[Tensor],
+    queue_outputs: Sequence[Tensor] | None = None,
+    *,
+    temperature: float = 0.1,
+    sinkhorn_iterations: int = 3,
+    sinkhorn_epsilon: float = 0.05,
+    sinkhorn_gather_distributed: bool = False,
+) -> Tensor:
+    """Every crop has to predict the assignments to prototypes that the large crops of the same images have.
+
+    With ``q_i = sinkhorn_knopp(torch.cat([high[i], queue[i]]))[:N]``, a constant, and ``z`` over the scores of all
+    crops: the mean over i of the mean over the crops v != i of ``F.cross_entropy(z_v / temperature, q_i)``.
+
+    Value and gradients are those of lightly's ``SwaVLoss``, as a scalar where that one has shape (1,). Cross entropy
+    is linear in its target, so a crop meets the sum of its targets in one cross entropy instead of each by itself.
+    Accumulates in float32 (float64 inputs in float64). Twice differentiable.
+
+    Args:
+        high_resolution_outputs: scores of the large crops, each (N, K): similarities of the samples with the
+            prototypes, floating point, any strides, on one device.
+        low_resolution_outputs: scores of the small crops, each (N, K); may be empty.
+        queue_outputs: scores of earlier samples, one tensor (Q, K) per large crop, which take part in its assignments
+            and not in the loss. Default: None.
+        temperature: divides the scores of the predictions. Default: 0.1.
+        sinkhorn_iterations: iterations of Sinkhorn-Knopp. Default: 3.
+        sinkhorn_epsilon: divides the scores of the assignments. Default: 0.05.
+        sinkhorn_gather_distributed: with torch.distributed initialised, assign over the samples of all ranks, and
+            return the mean loss of all of them, the same on every rank, with gradients that are right under
+            DistributedDataParallel's averaging; shards may differ in size. Only sums travel: K numbers an iteration.
+            (lightly returns the rank's own mean, whose mean over equal shards this is.) Default: False.
+
+    Returns:
+        Scalar loss, float32, or float64 if an input is.
+
+    Raises:
+        TypeError: if one of the three is not a sequence of floating-point tensors, ``temperature`` or
+            ``sinkhorn_epsilon`` is not a number, or ``sinkhorn_iterations`` not an int.
+        ValueError: if there is no large crop or fewer than two crops, the first is not (N, K) with N, K >= 1, another
+            crop differs in shape or device, the queue has not one tensor (Q, K) on that device per large crop,
+            ``temperature`` or ``sinkhorn_epsilon`` is not positive and finite, or ``sinkhorn_iterations`` is below 1.
+
+    Reference: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS
+    2020.
+    """
+    name = "swav_loss"
+    _check_crops(name, high_resolution_outputs, low_resolution_outputs)
+    first = high_resolution_outputs[0]
+    if queue_outputs is not None:
+        _check_queue(name, queue_outputs, len(high_resolution_outputs), first)
+    temperature = positive(name, "temperature", temperature)
+    iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
+    epsilon = positive(name, "sinkhorn_epsilon", sinkhorn_epsilon)
+    with without_autocast(first):
+        crops = widened(*high_resolution_outputs, *low_resolution_outputs)
+        codes = []
+        for i, outputs in enumerate(high_resolution_outputs):
+            parts = [outputs] if queue_outputs is None else [outputs, queue_outputs[i]]
+            scores = torch.cat([part.detach() for part in widened(*parts)])  # a copy, to be used up
+            assigned = _sinkhorn(scores, len(first), iterations, epsilon, sinkhorn_gather_distributed)
+            codes.append(assigned.to(crops[0].dtype))
+        losses = crops[0].new_zeros(len(first))
+        of_all = _total(codes)
+        for v, crop in enumerate(crops):
+            target = of_all if v >= len(codes) else _total(codes[:v] + codes[v + 1 :])
+            if target is not None:  # the only large crop has nothing to predict
+                losses = losses + F.cross_entropy(crop / temperature, target, reduction="none")
+        losses = losses / (len(codes) * (len(crops) - 1))
+        return mean_over_ranks(losses) if sinkhorn_gather_distributed else losses.mean()
+
+
+@torch.no_grad()
+def sinkhorn_knopp(
+    scores: Tensor, iterations: int = 3, epsilon: float = 0.05, gather_distributed: bool = False
+) -> Tensor:
+    """Soft assignments of samples to prototypes that give every prototype about the same mass.
+
+    ``Q = torch.exp((scores - scores.max()) / epsilon)``, then ``iterations`` times: ``Q /= Q.sum(0)``;
+    ``Q /= Q.sum(1, keepdim=True)``
+
+    equal to lightly's ``sinkhorn``, and finite where that one overflows or loses a sample: the maximum of each row
+    comes out of the exponential and goes into its weight. Iterations scale two vectors, not the matrix. Computes in
+    float32 (float64 input in float64).
+
+    Args:
+        scores: similarities of samples with prototypes, shape (N, K), floating point, any strides.
+        iterations: how often prototypes and samples are normalised, at least 1. Default: 3.
+        epsilon: temperature of the assignments, positive. Default: 0.05.
+        gather_distributed: with torch.distributed initialised, balance the prototypes over the samples of all ranks.
+            Only sums travel: K numbers an iteration. Default: False.
+
+    Returns:
+        Q, (N, K), float32, or float64 for float64 scores: rows sum to 1. Without a gradient. A prototype that no
+        sample can reach within the range of the dtype gets nothing.
+
+    Raises:
+        TypeError: if ``scores`` is not a floating-point tensor, ``iterations`` not an int or ``epsilon`` not a number.
+        ValueError: if ``scores`` is not (N, K) with N, K >= 1, ``iterations`` is below 1, or ``epsilon`` is not
+            positive and finite.
+
+    Reference: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS
+    2020; Cuturi, "Sinkhorn Distances", NeurIPS 2013.
+    """
+    name = "sinkhorn_knopp"
+    check_floating(name, "scores", scores)
+    if scores.dim() != 2 or 0 in scores.shape:
+        raise ValueError(f"{name}: scores must have shape (N, K) with N, K >= 1, got {tuple(scores.shape)}")
+    iterations = _check.integer(name, "iterations", iterations, 1)
+    epsilon = positive(name, "epsilon", epsilon)
+    with without_autocast(scores):
+        own = torch.cat(widened(scores))  # a copy, to be used up
+        return _sinkhorn(own, len(own), iterations, epsilon, gather_distributed)
+
+
+def _sinkhorn(scores: Tensor, count: int, iterations: int, epsilon: float, gather_distributed: bool) -> Tensor:
+    """The assignments of the first ``count`` samples; overwrites ``scores``, float32 or float64."""
+    gather = gather_distributed and world_size() > 1
+    top = scores.amax(dim=1)
+    kernel = scores.sub_(top.unsqueeze(1)).div_(epsilon).exp_()
+    highest = top.max()
+    if gather:
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+    weight = ((top - highest) / epsilon).exp()  # of a sample; Q is weight[:, None] * kernel * share
+    for _ in range(iterations):
+        mass = kernel.T.mv(weight)
+        if gather:
+            dist.all_reduce(mass)
+        share = (mass / mass.max()).clamp_min(_LEAST_SHARE).reciprocal()
+        weight = kernel.mv(share).reciprocal()
+    first = kernel if count == len(kernel) else kernel[:count].clone()  # a view would keep all of it in memory
+    return first.mul_(share).mul_(weight[:count].unsqueeze(1))
+
+
+def _total(codes: list[Tensor]) -> Tensor | None:
+    """The sum of the assignments, or None of none."""
+    return torch.stack(codes).sum(dim=0) if len(codes) > 1 else codes[0] if codes else None
+
+
+def _check_crops(function: str, high: Sequence[Tensor], low: Sequence[Tensor]) -> None:
+    _check_sequence(function, "high_resolution_outputs", high)
+    _check_sequence(function, "low_resolution_outputs", low)
+    if not high:
+        raise ValueError(f"{function}: high_resolution_outputs must hold at least 1 tensor, got 0")
+    if len(high) + len(low) < 2:
+        raise ValueError(f"{function}: there must be at least 2 crops, got 1")
+    first = "high_resolution_outputs[0]"
+    for argument, outputs in (("high_resolution_outputs", high), ("low_resolution_outputs", low)):
+        for i, output in enumerate(outputs):
+            check_floating(function, f"{argument}[{i}]", output)
+    if high[0].dim() != 2 or 0 in high[0].shape:
+        raise ValueError(f"{function}: {first} must have shape (N, K) with N, K >= 1, got {tuple(high[0].shape)}")
+    for argument, outputs in (("high_resolution_outputs", high), ("low_resolution_outputs", low)):
+        for i, output in enumerate(outputs):
+            check_like(function, first, high[0], f"{argument}[{i}]", output)
+
+
+def _check_queue(function: str, queue: Sequence[Tensor], high: int, first: Tensor) -> None:
+    _check_sequence(function, "queue_outputs", queue)
+    if len(queue) != high:
+        expected = f"one tensor per high-resolution crop, {high}"
+        raise ValueError(f"{function}: queue_outputs must hold {expected}, got {len(queue)}")
+    for i, output in enumerate(queue):
+        name = f"queue_outputs[{i}]"
+        check_floating(function, name, output)
+        if output.dim() != 2 or output.shape[1] != first.shape[1]:
+            got = f"got {tuple(output.shape)}"
+            raise ValueError(f"{function}: {name} must have shape (Q, {first.shape[1]}), {got}")
+        if output.device != first.device:
+            raise ValueError(f"{function}: {name} must be on {first.device}, like the crops, got {output.device}")
+
+
+def _check_sequence(function: str, name: str, outputs: Sequence[Tensor]) -> None:
+    if not isinstance(outputs, (list, tuple)):
+        raise TypeError(f"{function}: {name} must be a list or tuple of tensors, got {type(outputs).__name__}")

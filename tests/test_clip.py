@@ -1,0 +1,243 @@
+"""CLIPLoss and clip_loss against the definition, open_clip and analytic values."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from oracle import assert_no_worse
+from peer_oracle import peer
+from torch import Tensor
+
+from sslfast.losses import CLIPLoss, clip_loss
+from sslfast.reference.clip import clip_loss as reference
+
+
+def features(n: int, d: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    images = F.normalize(torch.randn(n, d, dtype=torch.float64), dim=1)
+    texts = F.normalize(images + 0.5 * torch.randn(n, d, dtype=torch.float64) / d**0.5, dim=1)
+    return images.to(dtype), texts.to(dtype)
+
+
+def with_grads(function, images: Tensor, texts: Tensor, scale: float, **options) -> list[Tensor]:
+    images, texts = (z.detach().clone().requires_grad_() for z in (images, texts))
+    dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
+    logit_scale = torch.tensor(scale, dtype=dtype, device=images.device, requires_grad=True)
+    loss = function(images, texts, logit_scale, **options)
+    return [loss.detach(), *torch.autograd.grad(loss, (images, texts, logit_scale))]
+
+
+# N, D, scale: one pair; odd sizes; several tiles, logits kept in part; late training; a negative scale.
+@pytest.mark.parametrize(
+    ("n", "d", "scale"), [(1, 3, 14.0), (7, 33, 14.0), (1100, 20, 50.0), (40, 64, 100.0), (9, 8, -3.0)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_against_the_reference(n: int, d: int, scale: float, dtype: torch.dtype, device: torch.device) -> None:
+    if device.type == "cuda" and dtype == torch.float64:
+        pytest.skip("float64 is refused on a GPU; test_errors_on_a_gpu has it")
+    images, texts = features(n, d, dtype)
+    ours = with_grads(clip_loss, images.to(device), texts.to(device), scale)
+    same = with_grads(reference, images, texts, scale)
+    truth = with_grads(reference, images.double(), texts.double(), scale)
+    eps = torch.finfo(dtype).eps
+    for k, r, g in zip(ours, same, truth, strict=True):
+        assert_no_worse(k, r, g, 16 * eps * max(1.0, g.abs().max().item()) * max(1.0, abs(scale)))
+
+
+def test_has_open_clips_numbers_and_signature() -> None:
+    theirs = peer("open_clip.loss").ClipLoss
+    images, texts = features(24, 12, torch.float64)
+    for ours, g in zip(
+        with_grads(CLIPLoss(), images, texts, 14.0), with_grads(theirs(), images, texts, 14.0), strict=True
+    ):
+        torch.testing.assert_close(ours, g, rtol=1e-11, atol=1e-14)
+    for name in ("__init__", "forward"):
+        a, b = (inspect.signature(getattr(c, name)).parameters for c in (CLIPLoss, theirs))
+        assert {n: p.default for n, p in a.items()} == {n: p.default for n, p in b.items()}
+    found, expected = (c()(images, texts, 14.0, -3.0, output_dict=True) for c in (CLIPLoss, theirs))
+    assert found.keys() == expected.keys()
+    torch.testing.assert_close(found["contrastive_loss"], expected["contrastive_loss"])
+
+
+@pytest.mark.parametrize(
+    "options", [{"normalize": True}, {"label_smoothing": 0.2}, {"normalize": True, "label_smoothing": 1.0}]
+)
+def test_options(options) -> None:
+    images, texts = (2 * z for z in features(10, 6, torch.float64))
+    for ours, g in zip(
+        with_grads(clip_loss, images, texts, 5.0, **options),
+        with_grads(reference, images, texts, 5.0, **options),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, g)
+
+
+def test_gradcheck() -> None:
+    images, texts = (z.requires_grad_() for z in features(6, 5, torch.float64))
+    scale = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(clip_loss, (images, texts, scale))
+    assert torch.autograd.gradcheck(
+        lambda *a: clip_loss(*a, normalize=True, label_smoothing=0.1), (images, texts, scale)
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_inputs_are_no_worse_than_eager(dtype: torch.dtype, device: torch.device) -> None:
+    images, texts = features(50, 32, dtype)
+    loss, *grads = with_grads(clip_loss, images.to(device), texts.to(device), 20.0)
+    same, *same_grads = with_grads(reference, images, texts, 20.0)
+    truth, *true_grads = with_grads(reference, images.double(), texts.double(), 20.0)
+    assert loss.dtype == torch.float32
+    assert_no_worse(loss, same.float(), truth, 1e-5)
+    for k, r, g in zip(grads, same_grads, true_grads, strict=True):
+        assert_no_worse(k, r, g, 4 * torch.finfo(dtype).eps * g.abs().max().item())
+
+
+def test_analytic_values() -> None:
+    one = F.normalize(torch.ones(4, 3))
+    torch.testing.assert_close(clip_loss(one, one, 10.0), torch.tensor(math.log(4)))
+    assert clip_loss(one[:1], one[:1], 10.0) == 0  # nothing to tell apart
+    eye = torch.eye(8)
+    torch.testing.assert_close(clip_loss(eye, eye, 40.0), torch.tensor(7 * math.exp(-40)))  # lost if added to 1
+
+
+def test_a_bias_changes_nothing_and_gets_its_gradient() -> None:
+    images, texts = features(5, 4)
+    bias = torch.tensor(-10.0, requires_grad=True)
+    loss = clip_loss(images, texts, 5.0, bias)
+    torch.testing.assert_close(loss, clip_loss(images, texts, 5.0))
+    loss.backward()
+    assert bias.grad == 0
+
+
+def test_strides_mixed_dtypes_and_pruned_gradients() -> None:
+    images, texts = features(6, 8, torch.float64)
+    wide = torch.empty(6, 16, dtype=torch.float64)
+    wide[:, ::2] = images
+    expected = reference(images, texts, 3.0)
+    torch.testing.assert_close(clip_loss(wide[:, ::2], texts, 3.0), expected)
+    texts = texts.float().requires_grad_()  # locked image tower
+    clip_loss(images.bfloat16(), texts, 3.0).backward()
+    assert texts.grad is not None
+
+
+def test_composes() -> None:
+    images, texts = features(10, 8)
+    plain = with_grads(clip_loss, images, texts, 10.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = with_grads(clip_loss, images, texts, 10.0)
+    compiled = torch.compile(clip_loss, fullgraph=True, backend="aot_eager")
+    for a, b, c in zip(plain, under, with_grads(compiled, images, texts, 10.0), strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, c)
+
+
+def test_backward_twice_and_second_derivatives() -> None:
+    images, texts = (z.requires_grad_() for z in features(6, 4))
+    loss = clip_loss(images, texts, 8.0)
+    first = torch.autograd.grad(loss, images, retain_graph=True)[0]
+    assert torch.equal(torch.autograd.grad(2 * loss, images, retain_graph=True)[0], 2 * first)
+    (grad,) = torch.autograd.grad(loss, images, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"^clip_loss: second derivatives are not supported$"):
+        grad.sum().backward()
+
+
+def test_nan_reaches_the_loss() -> None:
+    images, texts = features(6, 4)
+    images[2, 1] = math.nan
+    assert clip_loss(images, texts, 5.0).isnan()
+
+
+SHARDS = {1: [5], 2: [4, 4], 3: [3, 1, 5]}
+
+
+def batch(rows: int) -> tuple[Tensor, torch.nn.Linear, Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randn(2, rows, 6, generator=generator, dtype=torch.float64)
+    torch.manual_seed(1)
+    return x, torch.nn.Linear(6, 4, dtype=torch.float64), torch.nn.Parameter(torch.tensor(1.5, dtype=torch.float64))
+
+
+class Model(torch.nn.Module):
+    def __init__(self, linear: torch.nn.Linear, log_scale: Tensor) -> None:
+        super().__init__()
+        self.linear, self.log_scale = linear, log_scale
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return F.normalize(self.linear(x[0]), dim=1), F.normalize(self.linear(x[1]), dim=1), self.log_scale.exp()
+
+
+def rank_main(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    shards = SHARDS[world]
+    x, *parameters = batch(sum(shards))
+    model = Model(*parameters)
+    own = x[:, sum(shards[:rank]) : sum(shards[: rank + 1])]
+    parallel = torch.nn.parallel.DistributedDataParallel(model)
+    loss = CLIPLoss(rank=rank, world_size=world)(*parallel(own))
+    loss.backward()
+    torch.save((loss.detach(), [p.grad for p in model.parameters()]), f"{folder}/{rank}.pt")
+    dist.barrier()
+    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_over_ranks_it_is_that_of_one_process(world: int, tmp_path: Path) -> None:
+    mp.spawn(rank_main, args=(world, str(tmp_path)), nprocs=world)
+    x, *parameters = batch(sum(SHARDS[world]))
+    model = Model(*parameters)
+    loss = CLIPLoss()(*model(x))
+    loss.backward()
+    for rank in range(world):
+        rank_loss, grads = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(rank_loss, loss.detach(), rtol=1e-12, atol=0)
+        for found, parameter in zip(grads, model.parameters(), strict=True):
+            torch.testing.assert_close(found, parameter.grad, rtol=1e-10, atol=1e-14)
+
+
+GOOD = torch.ones(4, 3)
+BAD = [
+    ([GOOD, GOOD[:2], 1.0], {}, ValueError, "text_features must have shape (4, 3), like image_features, got (2, 3)"),
+    ([GOOD.long(), GOOD, 1.0], {}, TypeError, "image_features must be a floating-point tensor, got torch.int64"),
+    ([GOOD[:0], GOOD[:0], 1.0], {}, ValueError, "image_features must have shape (N, D) with N, D >= 1, got (0, 3)"),
+    ([GOOD, GOOD, "1"], {}, TypeError, "logit_scale must be a number, got str"),
+    ([GOOD, GOOD, math.inf], {}, ValueError, "logit_scale must be finite, got inf"),
+    ([GOOD, GOOD, torch.ones(2)], {}, ValueError, "logit_scale must have one element, got shape (2,)"),
+    ([GOOD, GOOD, torch.ones(1).long()], {}, TypeError, "logit_scale must be a floating-point tensor, got torch.int64"),
+    (
+        [GOOD, GOOD, torch.ones(1, device="meta")],
+        {},
+        ValueError,
+        "logit_scale must be on cpu, like the features, got meta",
+    ),
+    ([GOOD, GOOD, 1.0], {"label_smoothing": 2}, ValueError, "label_smoothing must be a probability in [0, 1], got 2"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "error", "text"), BAD, ids=[b[3] for b in BAD])
+def test_errors(args, kwargs, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"clip_loss: {text}") + "$"):
+        clip_loss(*args, **kwargs)
+
+
+def test_module_errors() -> None:
+    with pytest.raises(ValueError, match=r"^CLIPLoss: use_horovod is not supported, torch.distributed is$"):
+        CLIPLoss(use_horovod=True)
+    with pytest.raises(ValueError, match=r"^CLIPLoss: world_size must be that of torch.distributed, 1, got 2$"):
+        CLIPLoss(world_size=2)(GOOD, GOOD, 1.0)
+
+
+@pytest.mark.gpu
+def test_errors_on_a_gpu() -> None:
+    z = torch.randn(4, 3, dtype=torch.float64, device="cuda")
+    with pytest.raises(TypeError, match="float64 is supported on the CPU"):
+        clip_loss(z, z, 1.0)

@@ -1,0 +1,132 @@
+"""cross_softmax: C++ on the CPU and Triton (interpreted, or native with -m gpu) against the definition."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracle import assert_no_worse
+from torch import Tensor
+
+from sslfast import ops
+from sslfast.reference.cross_softmax import cross_softmax
+
+INF = float("inf")
+
+# N, M, D, scale, and what is said of the largest similarity.
+CASES = [
+    pytest.param(1, 1, 4, 2.0, 1.0, id="a positive and nothing else"),
+    pytest.param(5, 3, 1, -4.0, 1.0, id="negative scale, D = 1, rows without a positive"),
+    pytest.param(70, 150, 24, 10.0, 1.0, id="more columns than rows"),
+    pytest.param(150, 70, 33, 200.0, INF, id="more rows than columns, temperature 0.005"),
+    pytest.param(130, 130, 130, 20.0, INF, id="square, D above a block"),
+]
+CPU_CASES = [
+    pytest.param(600, 2100, 20, 14.0, 1.0, id="several tiles in rows and columns"),
+    pytest.param(600, 2100, 8, -300.0, INF, id="several tiles, sums far below the tile's maximum"),
+]
+
+
+def by_definition(rows: Tensor, columns: Tensor, positives: Tensor, scale: float, grads: list[Tensor]):
+    rows, columns = rows.clone().requires_grad_(), columns.clone().requires_grad_()
+    results = cross_softmax(rows, columns, positives, scale)
+    sum((torch.where(r.isfinite(), r, 0) * g).sum() for r, g in zip(results, grads, strict=True)).backward()
+    return [r.detach() for r in results], [rows.grad / scale, columns.grad / scale]
+
+
+def check(forward, backward, case, dtype: torch.dtype, device: torch.device) -> None:
+    size, length, dim, scale, max_similarity = case
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    rows, columns = (F.normalize(torch.randn(n, dim, dtype=torch.float64), dim=1).to(dtype) for n in (size, length))
+    positives = torch.randperm(max(size, length))[:size]  # any column at most once, and none for some rows
+    positives = torch.where(positives < length, positives, -1)
+    grads = [torch.randn(n, dtype=torch.float64) for n in (size, length, size)]
+    for g, result in zip(grads, cross_softmax(rows.double(), columns.double(), positives, scale), strict=True):
+        g[result == -INF] = 0  # nothing was summed: a constant
+    truth, true_grads = by_definition(rows.double(), columns.double(), positives, scale, grads)
+    same, same_grads = by_definition(rows.to(wide), columns.to(wide), positives, scale, [g.to(wide) for g in grads])
+
+    x, y, p = rows.to(device), columns.to(device), positives.to(device)
+    number = torch.tensor([scale], dtype=wide, device=device)
+    incoming = [g.to(wide).to(device) for g in grads]
+    eps = torch.finfo(wide).eps
+    tol = 8 * eps * max(abs(scale), 10)
+    for keep in (0, size * length // 2, size * length):
+        *found, kept = forward(x, y, p, number, max_similarity, True, keep)
+        for f, s, t in zip(found, same, truth, strict=True):
+            assert_no_worse(f, s, t, tol)
+        products = backward(x, y, p, *found[:2], *incoming, number, kept, True, True)
+        rounding = max(16 * eps * max(abs(scale), 1), torch.finfo(dtype).eps)  # half types round the weights
+        for f, s, t in zip(products, same_grads, true_grads, strict=True):
+            assert_no_worse(f, s, t, rounding * t.abs().amax().item())
+
+    # One way, and one gradient only.
+    row_lse, col_lse, _, kept = forward(x, y, p, number, max_similarity, False, size * length)
+    assert_no_worse(row_lse, same[0], truth[0], tol)
+    assert col_lse.shape == (0,)
+    one_way = [grads[0], torch.zeros(length, dtype=torch.float64), grads[2]]
+    _, true_grads = by_definition(rows.double(), columns.double(), positives, scale, one_way)
+    for needed in ((True, False), (False, True)):
+        args = (x, y, p, row_lse, col_lse, incoming[0], col_lse, incoming[2], number, kept, *needed)
+        for f, t, need in zip(backward(*args), true_grads, needed, strict=True):
+            assert f.shape == ((len(t) if need else 0), dim)
+            if need:
+                assert_no_worse(f, t.to(wide), t, rounding * t.abs().amax().item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", [tuple(p.values) for p in CASES + CPU_CASES], ids=[p.id for p in CASES + CPU_CASES])
+def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
+    check(ops.cross_softmax_forward, ops.cross_softmax_backward, case, dtype, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
+def test_triton_against_the_definition(case, group: int, dtype: torch.dtype, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+    from sslfast.kernels.cross_softmax import backward, forward
+
+    # A group of tiles a program is otherwise used from 8,193 rows on, more than one strip of weights from 2,049 on.
+    table, blocks = _launch.similarity_forward, _launch.weights
+    monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: table(*shape) | {"GROUP": group})
+    monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
+    monkeypatch.setattr(_launch, "weights", lambda *shape: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
+        check(forward, backward, case, dtype, triton_device)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), INF])
+def test_nan_and_inf_reach_the_sums_they_should(bad: float) -> None:
+    rows, columns, positives = torch.randn(20, 4), torch.randn(30, 4), torch.arange(20)
+    rows[3, 1] = bad
+    expected = cross_softmax(rows, columns, positives, 2.0)
+    for max_similarity in (1.0, INF):
+        found = ops.cross_softmax_forward(rows, columns, positives, torch.tensor([2.0]), max_similarity, True, 0)
+        for f, e in zip(found, expected, strict=False):
+            assert torch.equal(f.isfinite(), e.isfinite())
+
+
+def test_bad_positives_are_refused() -> None:
+    rows, columns = torch.randn(3, 2), torch.randn(4, 2)
+    for positives in ([0, 1, 4], [0, 1, -2]):
+        with pytest.raises(RuntimeError, match="positives must index a column or be -1"):
+            ops.cross_softmax_forward(rows, columns, torch.tensor(positives), torch.tensor([1.0]), INF, True, 0)
+
+
+def test_opcheck() -> None:
+    rows, columns, positives = torch.randn(9, 3), torch.randn(7, 3), torch.tensor([*range(7), -1, -1])
+    scale = torch.tensor([2.0])
+    check_op = functools.partial(torch.library.opcheck, raise_exception=True)
+    for two_way in (True, False):
+        for keep in (0, 63):
+            args = (rows, columns, positives, scale, INF, two_way, keep)
+            check_op(ops.cross_softmax_forward, args)
+            row_lse, col_lse, _, kept = ops.cross_softmax_forward(*args)
+            grads = (torch.randn(9), torch.randn(len(col_lse)), torch.zeros(9))
+            args = (rows, columns, positives, row_lse, col_lse, *grads, scale, kept, True, False)
+            check_op(ops.cross_softmax_backward, args)

@@ -1,0 +1,126 @@
+"""KoLeoLoss against the definition, lightly and analytic values."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import loss_oracle
+import pytest
+import torch
+from peer_oracle import peer
+
+from sslfast.losses.koleo import KoLeoLoss, koleo_loss
+from sslfast.reference.koleo import koleo_loss as reference
+
+
+# N, D: one pair; a line; one block of rows exactly; one row more; several blocks.
+@pytest.mark.parametrize(("n", "d"), [(2, 3), (5, 1), (50, 33), (128, 16), (129, 16), (300, 20)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_against_the_reference(n: int, d: int, dtype: torch.dtype, device: torch.device) -> None:
+    loss_oracle.assert_like_reference(koleo_loss, reference, [torch.randn(n, d, dtype=dtype)], device, factor=16)
+
+
+@pytest.mark.parametrize("p", [1.0, 2, 3.5])
+@pytest.mark.parametrize("eps", [1e-8, 0.1])
+@pytest.mark.parametrize("n", [10, 200])
+def test_has_lightlys_value_and_gradients(p: float, eps: float, n: int) -> None:
+    x = torch.randn(n, 7, dtype=torch.float64)
+    loss_oracle.assert_has_values_of(peer("lightly.loss").KoLeoLoss(p, eps), KoLeoLoss(p, eps), [x])
+
+
+def test_equal_rows_have_lightlys_neighbours() -> None:
+    # In a tie the first row is the neighbour: it shows in the gradients.
+    x = (
+        torch.eye(6, dtype=torch.float64)[torch.arange(300) % 6]
+        + torch.arange(300).div(3, rounding_mode="floor")[:, None]
+    )
+    loss_oracle.assert_has_values_of(peer("lightly.loss").KoLeoLoss(eps=1e-3), KoLeoLoss(eps=1e-3), [x])
+
+
+def test_has_lightlys_signature() -> None:
+    loss_oracle.assert_has_signature_of(peer("lightly.loss").KoLeoLoss, KoLeoLoss)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_inputs(dtype: torch.dtype, device: torch.device) -> None:
+    loss_oracle.assert_half_is_like_reference(koleo_loss, reference, [torch.randn(50, 32).to(dtype)], device)
+
+
+@pytest.mark.parametrize("p", [2.0, 3.0])
+def test_gradients_of_both_orders(p: float) -> None:
+    x = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: koleo_loss(x, p), x)
+    assert torch.autograd.gradgradcheck(lambda x: koleo_loss(x, p), x)
+
+
+def test_analytic_values() -> None:
+    torch.testing.assert_close(koleo_loss(3 * torch.eye(5)), torch.tensor(-math.log(math.sqrt(2))))
+    torch.testing.assert_close(koleo_loss(torch.tensor([[2.0, 0.0], [-1.0, 0.0]])), torch.tensor(-math.log(2)))
+    same = koleo_loss(torch.ones(3, 4, dtype=torch.float64))  # eps in 4 differences, and once more in the logarithm
+    torch.testing.assert_close(same, -torch.tensor(3e-8, dtype=torch.float64).log())
+    assert koleo_loss(torch.zeros(3, 4)).isfinite()
+
+
+def test_the_similarities_of_a_large_batch_are_not_kept() -> None:
+    x = torch.randn(1500, 4)
+    assert loss_oracle.largest_tensor(koleo_loss, x) <= 128 * 1500
+    assert loss_oracle.largest_tensor(reference, x) == 1500 * 1500
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("row", [0, 130, 199])
+def test_nan_and_inf_reach_the_loss(bad: float, row: int) -> None:
+    x = torch.randn(200, 4)
+    x[row, 2] = bad
+    loss, grad = loss_oracle.with_grads(koleo_loss, x)
+    assert loss.isnan()
+    assert grad[row].isnan().any()
+
+
+def test_strides_dtypes_autocast_checkpointing_and_compilation() -> None:
+    x = torch.randn(10, 8)
+    loss_oracle.assert_takes_strides_and_mixed_dtypes(koleo_loss, x)
+    loss_oracle.assert_steady(koleo_loss, x)
+    loss_oracle.assert_compiles(koleo_loss, x)
+    loss_oracle.assert_compiles(koleo_loss, torch.randn(200, 8))
+
+
+def test_module() -> None:
+    x = torch.randn(10, 8)
+    assert torch.equal(KoLeoLoss()(x), koleo_loss(x, 2, 1e-8))
+    assert torch.equal(KoLeoLoss(1, 0.1)(x), koleo_loss(x, 1, 0.1))
+    assert repr(KoLeoLoss()) == "KoLeoLoss(p=2.0, eps=1e-08)"
+
+
+GOOD = torch.ones(4, 3)
+BAD = [
+    ([GOOD.long()], {}, TypeError, "x must be a floating-point tensor, got torch.int64"),
+    ([[1.0]], {}, TypeError, "x must be a floating-point tensor, got list"),
+    ([GOOD[0]], {}, ValueError, "x must have shape (N, D) with N, D >= 1, got (3,)"),
+    ([GOOD[:, :0]], {}, ValueError, "x must have shape (N, D) with N, D >= 1, got (4, 0)"),
+    ([GOOD[:1]], {}, ValueError, "x must have at least 2 rows, got 1"),
+    ([GOOD], {"p": 0}, ValueError, "p must be positive, got 0"),
+    ([GOOD], {"p": math.inf}, ValueError, "p must be finite, got inf"),
+    ([GOOD], {"p": None}, TypeError, "p must be a number, got NoneType"),
+    ([GOOD], {"eps": -1.0}, ValueError, "eps must be at least 0, got -1.0"),
+    ([GOOD], {"eps": "1"}, TypeError, "eps must be a number, got str"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "error", "text"), BAD, ids=[b[3] for b in BAD])
+def test_errors(args: list, kwargs: dict, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"koleo_loss: {text}") + "$"):
+        koleo_loss(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "text"),
+    [
+        ({"p": -2}, ValueError, "p must be positive, got -2"),
+        ({"eps": None}, TypeError, "eps must be a number, got NoneType"),
+    ],
+)
+def test_module_errors_name_the_module(kwargs: dict, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"KoLeoLoss: {text}") + "$"):
+        KoLeoLoss(**kwargs)
