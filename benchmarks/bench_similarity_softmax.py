@@ -1,4 +1,5 @@
-"""NT-Xent, forward and backward, beside lightly's loss and one matrix product with torch's cross entropy.
+"""NT-Xent, forward and backward, beside lightly's loss and one matrix product with torch's cross entropy; SupCon beside
+pytorch-metric-learning's.
 
 Floor, N pairs of D numbers: 16 N^2 D FLOPs where S is not kept (half of the symmetric S forward and again backward,
 and the full product of its gradient with the embeddings); 12 N^2 D where half of it is kept.
@@ -74,6 +75,43 @@ def check(inputs: tuple[Tensor, Tensor], theirs: tuple[Tensor, ...], ours: tuple
         assert relative <= gradient_tolerance, f"gradient of {name} differs by {relative:.1e} of its largest element"
 
 
+def supcon_of(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The two views of a sample, and of its neighbour, share a label."""
+
+    def loss(z0: Tensor, z1: Tensor) -> Tensor:
+        labels = torch.arange(len(z0), device=z0.device).div(2, rounding_mode="floor")
+        return criterion(torch.cat([z0, z1]), labels.repeat(2))
+
+    return loss
+
+
+def our_supcon() -> Callable[[Tensor, Tensor], Tensor]:
+    from sslfast.losses import SupConLoss
+
+    return supcon_of(SupConLoss(TEMPERATURE))
+
+
+def their_supcon() -> Callable[[Tensor, Tensor], Tensor]:
+    return supcon_of(peers.load("pytorch_metric_learning.losses").SupConLoss(TEMPERATURE))
+
+
+def eager_supcon(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """The formula with one product and a mask; every row has a positive here."""
+    z = torch.nn.functional.normalize(embeddings, dim=1)
+    similarity = z @ z.T / TEMPERATURE
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    same = (labels[:, None] == labels) & ~itself
+    log_share = similarity - similarity.masked_fill(itself, float("-inf")).logsumexp(dim=1, keepdim=True)
+    return -((log_share * same).sum(dim=1) / same.sum(dim=1)).mean()
+
+
+SUPCON_PROVIDERS = {
+    "sslfast": partial(call, our_supcon),
+    "eager torch": partial(call, lambda: supcon_of(eager_supcon)),
+    "torch.compile": partial(call, lambda: compiled(supcon_of(eager_supcon))),
+    "pytorch-metric-learning SupConLoss": partial(call, their_supcon),
+}
+
 PROVIDERS = {
     "sslfast": partial(call, ours),
     "eager torch": partial(call, lambda: one_product),
@@ -82,14 +120,15 @@ PROVIDERS = {
 }
 
 
-def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
+def case(pairs: int, width: int, dtype: str = "fp32", op: str = "nt_xent", **options: Any) -> Case:
+    providers = SUPCON_PROVIDERS if op == "supcon" else PROVIDERS
     return Case(
-        op="nt_xent",
+        op=op,
         size=f"{pairs}x{width}",
         dtype=dtype,
         mode="forward+backward",
         make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype]),
-        providers=PROVIDERS if dtype == "fp32" else PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32},
+        providers=providers if dtype == "fp32" else providers | {"sslfast, fp32 inputs": call_in_fp32},
         check=check,
         work=16 * pairs**2 * width,
         unit="FLOP",
@@ -106,6 +145,8 @@ def cases() -> list[Case]:
         case(4096, 512, memory=True),
         case(4096, 512, "bf16"),
         case(32768, 128, "bf16", devices=("cuda",), memory=True),
+        case(256, 128, op="supcon", quick=True),
+        case(4096, 128, op="supcon", memory=True),
     ]
 
 

@@ -1,6 +1,6 @@
 """Imports the peers beside any torch, a CPU torch too.
 
-lightly, open_clip, timm and torchvision are installed into ``build/peers`` with ``--no-deps``
+lightly, open_clip, pytorch-metric-learning, timm and torchvision are installed into ``build/peers`` with ``--no-deps``
 (requirements-no-deps.txt): their declared dependencies would put a CUDA torch in the place of a CPU one, and a
 torchvision whose library does not load breaks every package that imports it, torchmetrics and Lightning among them.
 So the directory is on the path of the benchmarks alone, and last: what the environment itself has comes first.
@@ -29,6 +29,7 @@ _DISTRIBUTIONS = {
     "lightly": "lightly",
     "open_clip": "open_clip_torch",
     "Pillow": "pillow",
+    "pytorch-metric-learning": "pytorch-metric-learning",
     "sslfast": "sslfast",
     "timm": "timm",
     "torchvision": "torchvision",

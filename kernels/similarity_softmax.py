@@ -129,9 +129,10 @@ def similarity_finish_kernel(
         lse += shift
     tl.store(lse_ptr + row, lse, inside)
 
-    positive = tl.load(positives_ptr + row, inside, 0)
-    logit = pair_logits(x_ptr, x_ptr, row, positive, inside, D, scale, BLOCK, BLOCK_D)
-    tl.store(positive_logits_ptr + row, logit, inside)
+    positive = tl.load(positives_ptr + row, inside, -1)
+    has = inside & (positive >= 0)
+    logit = pair_logits(x_ptr, x_ptr, row, positive, has, D, scale, BLOCK, BLOCK_D)
+    tl.store(positive_logits_ptr + row, tl.where(has, logit, float("-inf")), inside)
 
 
 def forward(rows: Tensor, positives: Tensor, scale: float, max_norm: float) -> tuple[Tensor, Tensor]:

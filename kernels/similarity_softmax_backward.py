@@ -52,10 +52,10 @@ def similarity_positives_kernel(
     BLOCK_D: tl.constexpr,
     BOUNDED: tl.constexpr,
 ):
-    """W_{i, p(i)} of every row."""
+    """W_{i, p(i)} of every row that has a positive."""
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = row < M
-    positive = tl.load(positives_ptr + row, inside, 0)
+    positive = tl.maximum(tl.load(positives_ptr + row, inside, 0), 0)  # of rows without one nothing is used
     logit = pair_logits(x_ptr, x_ptr, row, positive, inside, D, scale, BLOCK, BLOCK_D)
     back = _one_sided(logit, tl.load(lse_ptr + positive), tl.load(grad_lse_ptr + positive), BOUNDED)
     mutual = tl.load(positives_ptr + positive) == row

@@ -1,7 +1,7 @@
 """Peers as oracles: the real library, or a skip with the reason.
 
-``make test`` puts torchvision, lightly and open_clip into ``build/peers``, from where benchmarks/peers.py imports them
-beside any torch.
+``make test`` puts torchvision, lightly, open_clip and pytorch-metric-learning into ``build/peers``, from where
+benchmarks/peers.py imports them beside any torch.
 """
 
 from __future__ import annotations

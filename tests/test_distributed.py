@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from sslfast.distributed import gather_rows, world_size
-from sslfast.losses import NTXentLoss
+from sslfast.losses import DCLLoss, DCLWLoss, NTXentLoss, SupConLoss
 
 SHARDS = {1: [5], 2: [4, 4], 3: [3, 1, 5]}  # uneven ones too
 DIM, OUT = 6, 4
@@ -27,39 +27,58 @@ def batch(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.nn.Linear]:
     return x0, x1, model
 
 
-def criterion(bank: bool, gather_distributed: bool) -> NTXentLoss:
+class SupConOfViews(SupConLoss):
+    """Two views a sample; samples i and i + 3 share a label."""
+
+    def forward(self, z0: torch.Tensor, z1: torch.Tensor, first: int = 0) -> torch.Tensor:
+        labels = torch.arange(first, first + len(z0)) % 3
+        return super().forward(torch.cat([z0, z1]), labels.repeat(2))
+
+
+CRITERIA = {
+    "nt_xent": lambda gather: NTXentLoss(0.3, gather_distributed=gather),
+    "memory bank": lambda gather: NTXentLoss(0.3, (20, OUT), gather),
+    "dcl": lambda gather: DCLLoss(0.3, gather_distributed=gather),
+    "dclw": lambda gather: DCLWLoss(0.3, gather_distributed=gather),
+    "supcon": lambda gather: SupConOfViews(0.3, gather),
+}
+
+
+def criterion(kind: str, gather_distributed: bool) -> torch.nn.Module:
     torch.manual_seed(3)  # the same bank on every rank
-    return NTXentLoss(0.3, (20, OUT) if bank else 0, gather_distributed).double()
+    return CRITERIA[kind](gather_distributed).double()
 
 
-def rank_main(rank: int, world: int, folder: str, bank: bool) -> None:
+def rank_main(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     shards = SHARDS[world]
-    x0, x1, model = batch(sum(shards))
     own = slice(sum(shards[:rank]), sum(shards[: rank + 1]))
-    parallel = torch.nn.parallel.DistributedDataParallel(model)
-    function = criterion(bank, gather_distributed=True)
-    loss = function(parallel(x0[own]), parallel(x1[own]))
-    loss.backward()
-    torch.save((loss.detach(), model.weight.grad, function.state_dict()), f"{folder}/{rank}.pt")
+    for kind in CRITERIA:
+        x0, x1, model = batch(sum(shards))
+        parallel = torch.nn.parallel.DistributedDataParallel(model)
+        function = criterion(kind, gather_distributed=True)
+        views = parallel(x0[own]), parallel(x1[own])
+        loss = function(*views, own.start) if kind == "supcon" else function(*views)
+        loss.backward()
+        torch.save((loss.detach(), model.weight.grad, function.state_dict()), f"{folder}/{kind} {rank}.pt")
     dist.barrier()
     os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
 
 
-@pytest.mark.parametrize("bank", [False, True], ids=["in batch", "memory bank"])
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_nt_xent_over_ranks_is_that_of_one_process(world: int, bank: bool, tmp_path: Path) -> None:
-    mp.spawn(rank_main, args=(world, str(tmp_path), bank), nprocs=world)
-    x0, x1, model = batch(sum(SHARDS[world]))
-    function = criterion(bank, gather_distributed=False)
-    loss = function(model(x0), model(x1))
-    loss.backward()
-    for rank in range(world):
-        rank_loss, rank_grad, state = torch.load(tmp_path / f"{rank}.pt")
-        torch.testing.assert_close(rank_loss, loss.detach(), rtol=1e-12, atol=0)
-        torch.testing.assert_close(rank_grad, model.weight.grad, rtol=1e-10, atol=1e-14)
-        torch.testing.assert_close(state, dict(function.state_dict()))
+def test_losses_over_ranks_are_those_of_one_process(world: int, tmp_path: Path) -> None:
+    mp.spawn(rank_main, args=(world, str(tmp_path)), nprocs=world)
+    for kind in CRITERIA:
+        x0, x1, model = batch(sum(SHARDS[world]))
+        function = criterion(kind, gather_distributed=False)
+        loss = function(model(x0), model(x1))
+        loss.backward()
+        for rank in range(world):
+            rank_loss, rank_grad, state = torch.load(tmp_path / f"{kind} {rank}.pt")
+            torch.testing.assert_close(rank_loss, loss.detach(), rtol=1e-12, atol=0, msg=kind)
+            torch.testing.assert_close(rank_grad, model.weight.grad, rtol=1e-10, atol=1e-14, msg=kind)
+            torch.testing.assert_close(state, dict(function.state_dict()), msg=kind)
 
 
 def test_without_a_process_group_nothing_happens() -> None:

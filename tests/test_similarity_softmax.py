@@ -38,6 +38,7 @@ def problem(size: int, dim: int, norm: float) -> tuple[Tensor, Tensor, Tensor, T
     rows = norm * F.normalize(torch.randn(size, dim, dtype=torch.float64), dim=1)
     positives = torch.randint(0, size - 1, (size,))
     positives += positives >= torch.arange(size)
+    positives[size // 2 :: 3] = -1  # rows without one
     grads = torch.randn(2, size, dtype=torch.float64)
     if size == 2:
         grads[0] = 0  # no negatives: the log-sum-exp is a constant -inf
@@ -47,8 +48,8 @@ def problem(size: int, dim: int, norm: float) -> tuple[Tensor, Tensor, Tensor, T
 def by_definition(rows: Tensor, positives: Tensor, scale: float, grad_lse: Tensor, grad_positive: Tensor):
     rows = rows.clone().requires_grad_()
     lse, positive_logits = similarity_softmax(rows, positives, scale)
-    finite = torch.where(lse.isfinite(), lse, 0)
-    (finite * grad_lse + positive_logits * grad_positive).sum().backward()
+    finite_lse, finite_logits = (torch.where(t.isfinite(), t, 0) for t in (lse, positive_logits))
+    (finite_lse * grad_lse + finite_logits * grad_positive).sum().backward()
     return lse.detach(), positive_logits.detach(), rows.grad
 
 
@@ -149,8 +150,8 @@ def test_analytic_values() -> None:
 
 def test_positives_out_of_range_are_refused() -> None:
     rows = torch.randn(4, 2)
-    for positives in ([1, 0, 3, 4], [1, 0, 3, -1], [1, 0, 3, 3]):
-        with pytest.raises(RuntimeError, match="positives must index another row"):
+    for positives in ([1, 0, 3, 4], [1, 0, 3, -2], [1, 0, 3, 3]):
+        with pytest.raises(RuntimeError, match="positives must index another row or be -1"):
             ops.similarity_softmax_forward(rows, torch.tensor(positives), 1.0, INF)
 
 

@@ -41,6 +41,7 @@ std::tuple<Tensor, Tensor> forward(const Tensor& rows, const Tensor& positives, 
                          scratch.mutable_data_ptr<T>(), std::fabs(scale) * max_norm * max_norm <= kLogitBound};
   std::fill_n(sums.shift, m, sums.bounded ? T(0) : -std::numeric_limits<T>::infinity());
   std::fill_n(sums.sum, m, T(0));
+  std::fill_n(sums.positive_logits, m, -std::numeric_limits<T>::infinity());
   const T* x = rows.const_data_ptr<T>();
   T* logits = tile.mutable_data_ptr<T>();
   for_each_tile(m, [&](int64_t row0, int64_t r, int64_t col0, int64_t c) {
@@ -88,8 +89,8 @@ void check_rows(const Tensor& rows, const Tensor& positives) {
         "similarity_softmax: positives must be int64 of shape (M,)");
   const auto* index = positives.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < rows.size(0); ++i) {
-    check(index[i] >= 0 && index[i] < rows.size(0) && index[i] != i,
-          "similarity_softmax: positives must index another row");
+    check(index[i] >= -1 && index[i] < rows.size(0) && index[i] != i,
+          "similarity_softmax: positives must index another row or be -1");
   }
 }
 

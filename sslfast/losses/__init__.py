@@ -6,33 +6,41 @@ The contrastive ones are exact in O(N D) memory: no N x N matrix of similarities
 from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss, hypersphere_loss, uniformity_loss
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss
 from sslfast.losses.clip import CLIPLoss, clip_loss
+from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
 from sslfast.losses.info_nce import info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.memory_bank import MemoryBank
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
 from sslfast.losses.nt_xent import NTXentLoss, nt_xent_loss
+from sslfast.losses.supcon import SupConLoss, supcon_loss
 from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp, swav_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 
 __all__ = [
     "BarlowTwinsLoss",
     "CLIPLoss",
+    "DCLLoss",
+    "DCLWLoss",
     "HypersphereLoss",
     "KoLeoLoss",
     "MemoryBank",
     "NTXentLoss",
     "NegativeCosineSimilarity",
+    "SupConLoss",
     "SwAVLoss",
     "VICRegLoss",
     "alignment_loss",
     "barlow_twins_loss",
     "clip_loss",
+    "dcl_loss",
     "hypersphere_loss",
     "info_nce_loss",
     "koleo_loss",
     "negative_cosine_similarity",
+    "negative_mises_fisher_weights",
     "nt_xent_loss",
     "sinkhorn_knopp",
+    "supcon_loss",
     "swav_loss",
     "uniformity_loss",
     "vicreg_loss",

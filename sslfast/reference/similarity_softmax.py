@@ -9,21 +9,23 @@ from torch import Tensor
 def similarity_softmax(rows: Tensor, positives: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Log-sum-exp over the negatives, and the logit of the positive, of every row.
 
-    With S = scale * rows @ rows.T and p = positives, the negatives of row i are all j but i and p(i).
+    With S = scale * rows @ rows.T and p = positives, the negatives of row i are all j but i and p(i), where it has one.
 
     Args:
         rows: (M, D), any floating dtype.
-        positives: (M,) int64, another row for every row.
+        positives: (M,) int64, another row for every row, or -1 for none.
         scale: factor of the similarities, 1 / temperature.
 
     Returns:
         ``(lse, positive_logits)``, both (M,): lse_i = log sum_{j != i, p(i)} exp S_ij (-inf where there is none) and
-        S_{i, p(i)}. Softmax cross-entropy with the positive as target is ``softplus(lse - positive_logits)``.
+        S_{i, p(i)}, -inf where there is none. Softmax cross-entropy with the positive as target is
+        ``softplus(lse - positive_logits)``.
     """
     logits = scale * rows @ rows.T
     index = torch.arange(len(rows), device=rows.device)
     excluded = torch.zeros_like(logits, dtype=torch.bool)
     excluded[index, index] = True
-    excluded[index, positives] = True
+    has = positives >= 0
+    excluded[index[has], positives[has]] = True
     lse = torch.logsumexp(logits.masked_fill(excluded, float("-inf")), dim=1)
-    return lse, logits[index, positives]
+    return lse, torch.where(has, logits[index, positives.clamp_min(0)], float("-inf"))

@@ -1,5 +1,5 @@
 // Softmax over the similarities of rows with themselves, tile by tile: logits S = scale * X X^T of X (M, D), never
-// stored as a whole. Row i has the positive p(i); its negatives are all j other than i and p(i). Because S is
+// stored as a whole. Row i may have a positive p(i); its negatives are all j other than i and p(i). Because S is
 // symmetric, only tiles on and above the diagonal are computed: a tile above it serves its rows and, transposed, its
 // columns; a tile on it, computed whole, serves its rows alone.
 #pragma once
@@ -15,7 +15,7 @@ struct SimilarityTile {
   T* logits;
   int64_t rows, cols;
   int64_t row0, col0;
-  const int64_t* positives;  // (M)
+  const int64_t* positives;  // (M), -1 where a row has none
 };
 
 // Up to this |S_ij| exp neither overflows nor underflows: every shift is zero and the pass for the maximum is saved.

@@ -1,0 +1,146 @@
+"""Decoupled contrastive learning: NT-Xent with the positive taken out of the denominator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sslfast import _check
+from sslfast.distributed import gather_rows
+from sslfast.losses._pairs import check_pair, temperature_of
+from sslfast.losses._self import self_softmax
+
+WeightFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+class DCLLoss(nn.Module):
+    """The decoupled contrastive loss as a module, with lightly's arguments; see :func:`dcl_loss`.
+
+    Args:
+        temperature: divides the cosine similarities. Default: 0.1.
+        weight_fn: weights of the positives, or None. Default: None.
+        gather_distributed: contrast with the samples of all ranks. Default: False.
+
+    Raises:
+        TypeError: if ``temperature`` is not a number.
+        ValueError: if ``abs(temperature)`` is below 1e-8.
+
+    Example:
+        >>> criterion = DCLLoss(temperature=0.1)
+        >>> loss = criterion(model(view0), model(view1))
+    """
+
+    def __init__(
+        self, temperature: float = 0.1, weight_fn: WeightFunction | None = None, gather_distributed: bool = False
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature_of(type(self).__name__, temperature)
+        self.weight_fn = weight_fn
+        self.gather_distributed = gather_distributed
+
+    def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
+        return dcl_loss(z0, z1, self.temperature, self.weight_fn, gather_distributed=self.gather_distributed)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
+
+
+class DCLWLoss(DCLLoss):
+    """:class:`DCLLoss` with the negative von Mises-Fisher weights of :func:`negative_mises_fisher_weights`.
+
+    Args:
+        temperature: divides the cosine similarities. Default: 0.1.
+        sigma: divides the similarities in the weights. Default: 0.5.
+        gather_distributed: contrast with the samples of all ranks. Default: False.
+
+    Raises:
+        TypeError: if ``temperature`` or ``sigma`` is not a number.
+        ValueError: if ``abs(temperature)`` is below 1e-8, or ``sigma`` is 0 or not finite.
+    """
+
+    def __init__(self, temperature: float = 0.1, sigma: float = 0.5, gather_distributed: bool = False) -> None:
+        self.sigma = _check.real("DCLWLoss", "sigma", sigma)
+        if self.sigma == 0.0:
+            raise ValueError(f"DCLWLoss: sigma must not be 0, got {sigma}")
+        super().__init__(temperature, self._weights, gather_distributed)
+
+    def _weights(self, z0: Tensor, z1: Tensor) -> Tensor:
+        return negative_mises_fisher_weights(z0, z1, self.sigma)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, sigma={self.sigma}"
+
+
+def negative_mises_fisher_weights(z0: Tensor, z1: Tensor, sigma: float = 0.5) -> Tensor:
+    """Weights that let pairs far apart count more: ``2 - N * softmax(<z0_i, z1_i> / sigma)``, without a gradient.
+
+    Args:
+        z0: (N, D), normalised.
+        z1: (N, D), normalised.
+        sigma: divides the similarities. Default: 0.5.
+
+    Returns:
+        Tensor (N,).
+    """
+    similarity = (z0.detach() * z1.detach()).sum(dim=1) / sigma
+    return 2.0 - len(z0) * torch.softmax(similarity, dim=0)
+
+
+def dcl_loss(
+    z0: Tensor,
+    z1: Tensor,
+    temperature: float = 0.1,
+    weight_fn: WeightFunction | None = None,
+    *,
+    gather_distributed: bool = False,
+) -> Tensor:
+    """Decoupled contrastive loss between two views of a batch.
+
+    With ``z = F.normalize(torch.cat([z0, z1]), dim=1)`` and S = z z^T / temperature, the mean over the 2N views i of
+
+    ``-w_i S_{i, p(i)} + log sum_{j != i, p(i)} exp S_ij``
+
+    where p(i) is the other view of the same sample: NT-Xent without the positive in its denominator, and with weights.
+    Value and gradients are those of lightly's ``DCLLoss``, in O(N D) memory.
+
+    Args:
+        z0: embeddings of the first views, (N, D) with N >= 2, floating point, any strides; need not be normalised.
+        z1: embeddings of the second views, same shape and device.
+        temperature: divides the similarities. Default: 0.1.
+        weight_fn: takes the normalised views of a side and of the other, (N, D) each, and returns weights (N,) of the
+            first side's positives; called for both sides. Default: None, weights of 1.
+        gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
+            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
+            Every rank computes all of it. Default: False.
+
+    Returns:
+        Scalar loss, float32, or float64 if an input is.
+
+    Raises:
+        TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, or ``temperature`` is not a
+            number.
+        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
+            1e-8, or fewer than 2 samples come together: there are no negatives.
+        RuntimeError: at a second derivative, which is not supported.
+
+    Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.
+    """
+    name = "dcl_loss"
+    check_pair(name, "z0", z0, "z1", z1)
+    scale = 1.0 / temperature_of(name, temperature)
+    if gather_distributed:
+        z0, z1 = gather_rows(z0), gather_rows(z1)
+    count = len(z0)
+    if count < 2:
+        raise ValueError(f"{name}: z0 must have at least 2 rows, got {count}")
+    z = torch.cat([z0, z1])
+    positives = torch.arange(2 * count, device=z.device).roll(count)
+    lse, positive_logits = self_softmax(name, z, scale, positives)
+    if weight_fn is not None:
+        sides = [F.normalize(side, dim=1) for side in (z0, z1)]
+        weights = torch.cat([weight_fn(sides[0], sides[1]), weight_fn(sides[1], sides[0])])
+        positive_logits = weights * positive_logits
+    return (lse - positive_logits).mean()

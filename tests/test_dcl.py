@@ -1,0 +1,102 @@
+"""DCLLoss, DCLWLoss and dcl_loss against the definition, lightly and analytic values."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from loss_oracle import assert_has_values_of, assert_like_reference, assert_steady
+from peer_oracle import peer
+from torch import Tensor
+
+from sslfast.losses import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
+from sslfast.reference.dcl import dcl_loss as reference
+
+
+# N, D, temperature: two samples; odd sizes; several tiles; low and negative temperature.
+@pytest.mark.parametrize(
+    ("n", "d", "temperature"), [(2, 4, 0.5), (7, 33, 0.1), (300, 20, 0.07), (40, 16, 0.01), (9, 8, -0.5)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_against_the_reference(n: int, d: int, temperature: float, dtype: torch.dtype, device: torch.device) -> None:
+    if device.type == "cuda" and dtype == torch.float64:
+        pytest.skip("float64 is refused on a GPU")
+    ours, theirs = (functools.partial(f, temperature=temperature) for f in (dcl_loss, reference))
+    inputs = torch.randn(2, n, d, dtype=dtype).unbind()
+    assert_like_reference(ours, theirs, inputs, device, factor=32 / min(1.0, abs(temperature)))
+
+
+def test_is_lightlys() -> None:
+    inputs = torch.randn(2, 12, 6, dtype=torch.float64).unbind()
+    theirs = peer("lightly.loss")
+    assert_has_values_of(theirs.DCLLoss(0.2), DCLLoss(0.2), inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # theirs makes a tensor of a tensor
+        assert_has_values_of(theirs.DCLWLoss(0.2, 0.7), DCLWLoss(0.2, 0.7), inputs)
+    for ours, cls in ((DCLLoss, theirs.DCLLoss), (DCLWLoss, theirs.DCLWLoss)):
+        names = [[*cls.__init__.__code__.co_varnames[: cls.__init__.__code__.co_argcount]] for cls in (ours, cls)]
+        assert names[0] == names[1]
+        assert ours.__init__.__defaults__ == cls.__init__.__defaults__
+
+
+def test_weights() -> None:
+    views = F.normalize(torch.randn(2, 9, 5), dim=2)
+    weights = negative_mises_fisher_weights(*views, sigma=0.3)
+    torch.testing.assert_close(weights.sum(), torch.tensor(9.0))
+    assert weights.argmin() == (views[0] * views[1]).sum(1).argmax()
+    both = torch.cat([weights, weights])
+    torch.testing.assert_close(DCLWLoss(0.2, 0.3)(*views), reference(*views, 0.2, both))
+
+
+def test_gradcheck_with_weights_that_have_a_gradient() -> None:
+    inputs = torch.randn(2, 5, 4, dtype=torch.float64).unbind()
+    function = functools.partial(dcl_loss, temperature=0.3, weight_fn=lambda a, b: (a * b).sum(1).exp())
+    assert torch.autograd.gradcheck(function, [z.requires_grad_() for z in inputs])
+
+
+def test_analytic_values() -> None:
+    one = torch.ones(4, 3)
+    torch.testing.assert_close(
+        dcl_loss(one, one, 0.5), torch.tensor(math.log(6))
+    )  # 6 negatives as near as the positive
+    eye = torch.eye(8)
+    torch.testing.assert_close(dcl_loss(eye, eye, 0.1), torch.tensor(math.log(14) - 10))
+
+
+def test_composes() -> None:
+    inputs = torch.randn(2, 10, 8).unbind()
+    assert_steady(dcl_loss, *inputs)
+    compiled = torch.compile(dcl_loss, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*inputs), dcl_loss(*inputs))
+    z0 = inputs[0].clone().requires_grad_()
+    (grad,) = torch.autograd.grad(dcl_loss(z0, inputs[1]), z0, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"^dcl_loss: second derivatives are not supported$"):
+        grad.sum().backward()
+    assert "sigma=0.5" in repr(DCLWLoss())
+
+
+GOOD = torch.ones(4, 3)
+BAD = [
+    ([GOOD, GOOD], {"temperature": 0.0}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0.0"),
+    ([GOOD.long(), GOOD], {}, TypeError, "z0 must be a floating-point tensor, got torch.int64"),
+    ([GOOD, GOOD[:2]], {}, ValueError, "z1 must have shape (4, 3), like z0, got (2, 3)"),
+    ([GOOD[:1], GOOD[:1]], {}, ValueError, "z0 must have at least 2 rows, got 1"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "error", "text"), BAD, ids=[b[3] for b in BAD])
+def test_errors(args: list[Tensor], kwargs, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"dcl_loss: {text}") + "$"):
+        dcl_loss(*args, **kwargs)
+
+
+def test_module_errors() -> None:
+    with pytest.raises(ValueError, match=r"^DCLWLoss: temperature must be at least 1e-8 in absolute value, got 0$"):
+        DCLWLoss(0)
+    with pytest.raises(ValueError, match=r"^DCLWLoss: sigma must not be 0, got 0.0$"):
+        DCLWLoss(sigma=0.0)

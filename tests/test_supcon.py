@@ -1,0 +1,111 @@
+"""SupConLoss and supcon_loss against the definition, pytorch-metric-learning, NT-Xent and analytic values."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+
+import pytest
+import torch
+from loss_oracle import assert_has_values_of, assert_like_reference, assert_steady
+from peer_oracle import peer
+
+from sslfast.losses import SupConLoss, nt_xent_loss, supcon_loss
+from sslfast.reference.supcon import supcon_loss as reference
+
+
+# N, D, labels, temperature: pairs and singles; one label; all alone; several tiles; low and negative temperature.
+@pytest.mark.parametrize(
+    ("n", "d", "labels", "temperature"),
+    [(10, 5, 4, 0.5), (20, 7, 1, 0.1), (1, 3, 1, 0.1), (600, 20, 70, 0.1), (40, 16, 6, 0.01), (9, 8, 3, -0.5)],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_against_the_reference(n, d, labels, temperature, dtype: torch.dtype, device: torch.device) -> None:
+    if device.type == "cuda" and dtype == torch.float64:
+        pytest.skip("float64 is refused on a GPU")
+    y = 7 * torch.randint(0, labels, (n,)) - 3  # any values
+
+    def ours(z: torch.Tensor) -> torch.Tensor:
+        return supcon_loss(z, y.to(z.device), temperature)
+
+    inputs = [torch.randn(n, d, dtype=dtype)]
+    factor = 32 / min(1.0, abs(temperature))
+    assert_like_reference(ours, lambda z: reference(z, y, temperature), inputs, device, factor=factor)
+
+
+def test_is_pytorch_metric_learnings() -> None:
+    theirs = peer("pytorch_metric_learning.losses").SupConLoss
+    y = torch.randint(0, 8, (30,))  # some alone
+    z = torch.randn(30, 6, dtype=torch.float64)
+    assert_has_values_of(lambda x: theirs(0.2)(x, y), lambda x: SupConLoss(0.2)(x, y), [z])
+
+
+def test_pairs_are_nt_xent() -> None:
+    z0, z1 = torch.randn(2, 9, 5, dtype=torch.float64)
+    labels = torch.arange(9).repeat(2)
+    torch.testing.assert_close(supcon_loss(torch.cat([z0, z1]), labels, 0.3), nt_xent_loss(z0, z1, 0.3))
+
+
+def test_rows_alone_are_negatives_only() -> None:
+    z = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    assert supcon_loss(z, torch.arange(5)) == 0
+    labels = torch.tensor([0, 0, 1, 2, 3])
+    loss = supcon_loss(z, labels)
+    (grad,) = torch.autograd.grad(loss, z)
+    assert (grad.abs().sum(1) > 0).all()  # those that are alone are pushed away all the same
+
+
+def test_analytic_values() -> None:
+    one = torch.ones(6, 3)
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    torch.testing.assert_close(supcon_loss(one, labels), torch.tensor(math.log(5)))
+    two = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    expected = math.log(math.exp(1 / 0.5) + 2) - 1 / 0.5
+    torch.testing.assert_close(supcon_loss(two, torch.tensor([0, 0, 1, 1]), 0.5), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int64])
+def test_labels_of_any_integer_type_and_order(dtype: torch.dtype) -> None:
+    z, labels = torch.randn(12, 4), torch.randint(0, 4, (12,))
+    order = torch.randperm(12)
+    torch.testing.assert_close(supcon_loss(z[order], labels[order].to(dtype)), supcon_loss(z, labels))
+
+
+def test_gradcheck() -> None:
+    labels = torch.tensor([0, 1, 0, 2, 1, 0])
+    z = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(functools.partial(supcon_loss, labels=labels, temperature=0.3), z)
+
+
+def test_composes() -> None:
+    z, labels = torch.randn(12, 8), torch.randint(0, 4, (12,))
+    function = functools.partial(supcon_loss, labels=labels)
+    assert_steady(function, z)
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(z), function(z))
+    z.requires_grad_()
+    (grad,) = torch.autograd.grad(function(z), z, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"^supcon_loss: second derivatives are not supported$"):
+        grad.sum().backward()
+    z.data[3, 1] = math.nan
+    assert function(z).isnan()
+    assert "temperature=0.2" in repr(SupConLoss(0.2))
+
+
+GOOD, LABELS = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
+BAD = [
+    ([GOOD.long(), LABELS], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
+    ([GOOD[:0], LABELS[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
+    ([GOOD, LABELS[:3]], {}, ValueError, "labels must have shape (4,), got (3,)"),
+    ([GOOD, LABELS.float()], {}, TypeError, "labels must be an integer tensor, got torch.float32"),
+    ([GOOD, [0, 1, 2, 3]], {}, TypeError, "labels must be an integer tensor, got list"),
+    ([GOOD, LABELS.to("meta")], {}, ValueError, "labels must be on cpu, like embeddings, got meta"),
+    ([GOOD, LABELS, 0.0], {}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0.0"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "error", "text"), BAD, ids=[b[3] for b in BAD])
+def test_errors(args, kwargs, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"supcon_loss: {text}") + "$"):
+        supcon_loss(*args, **kwargs)
