@@ -67,6 +67,15 @@ def weights(dim: int, element_size: int) -> dict[str, int]:
     return config | {"BLOCK_D": min(config["BLOCK_D"], max(16, triton.next_power_of_2(dim)))}
 
 
+def sigmoid_weights(dim: int, element_size: int) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N weights a program.
+
+    With half types, by estimate, the losses take as long as the product: half of ``weights``' tile, so that the
+    registers of two programs fit on a multiprocessor, which then does both at once.
+    """
+    return weights(dim, element_size) | ({"BLOCK_N": 64} if element_size == 2 else {"BLOCK_D": 16})
+
+
 def queue_softmax(dim: int, element_size: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the mean in registers."""
     if element_size == 2:

@@ -21,6 +21,7 @@ __all__ = [
     "patch_scatter",
     "philox_words",
     "queue_softmax",
+    "sigmoid_pairs",
     "similarity_softmax_backward",
     "similarity_softmax_forward",
     "token_mask",
@@ -193,6 +194,37 @@ def _queue_softmax_triton(*args):  # type: ignore[no-untyped-def]
 
 
 _triton.impl("queue_softmax", _queue_softmax_triton)
+
+
+# ---- sigmoid_pairs: C++ on the CPU, Triton on the GPU
+
+sigmoid_pairs = torch.ops.sslfast.sigmoid_pairs.default
+
+
+@torch.library.register_fake("sslfast::sigmoid_pairs")
+def _(
+    rows: Tensor,
+    columns: Tensor,
+    positives: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    need_rows: bool,
+    need_columns: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    d_rows, d_columns = (
+        x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=_accumulator(rows))
+        for x, need in ((rows, need_rows), (columns, need_columns))
+    )
+    return rows.new_empty((3,), dtype=torch.float64), d_rows, d_columns
+
+
+def _sigmoid_pairs_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.sigmoid_pairs import sigmoid_pairs
+
+    return sigmoid_pairs(*args)
+
+
+_triton.impl("sigmoid_pairs", _sigmoid_pairs_triton)
 
 
 # ---- image_augment_params, image_augment: C++ on the CPU, CUDA on the GPU

@@ -98,6 +98,19 @@ def _cross_weights(dtype: str, dim: int, two_way: bool) -> Case:
     return Case("cross_softmax.cross_weights_kernel", signature, options, dtype != "fp32")
 
 
+def _sigmoid_weights(dtype: str, dim: int, stored: bool) -> Case:
+    options = _launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2) | {"WEIGHTS": stored, "PRECISION": "ieee"}
+    signature = f"*{dtype} *{dtype} *i64 *fp32 *fp32 *{dtype} *fp32 i32 i32 i32 i32 i32 i32 fp32"
+    return Case("sigmoid_pairs.sigmoid_weights_kernel", signature, options, dtype != "fp32")
+
+
+def _sigmoid_positives(dtype: str, dim: int) -> Case:
+    block_d = _launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2)["BLOCK_D"]
+    signature = f"*{dtype} *{dtype} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32"
+    options = {"BLOCK": 64, "BLOCK_D": block_d, "NEED_ROWS": True, "NEED_COLUMNS": True}
+    return Case("sigmoid_pairs.sigmoid_positives_kernel", signature, options)
+
+
 CASES = [
     Case("philox.philox_words_kernel", "*i32 *i64 i64 i64 i64", {"BLOCK": 256}),
     _forward("bf16", 4096, 128, True),
@@ -126,6 +139,13 @@ CASES = [
     _cross_weights("bf16", 512, True),
     _cross_weights("fp16", 128, False),
     _cross_weights("fp32", 512, True),
+    _sigmoid_weights("bf16", 512, True),
+    _sigmoid_weights("bf16", 128, False),
+    _sigmoid_weights("fp16", 512, True),
+    _sigmoid_weights("fp32", 512, True),
+    _sigmoid_weights("fp32", 512, False),
+    _sigmoid_positives("bf16", 512),
+    _sigmoid_positives("fp32", 512),
 ]
 
 

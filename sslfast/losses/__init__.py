@@ -12,6 +12,7 @@ from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.memory_bank import MemoryBank
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
 from sslfast.losses.nt_xent import NTXentLoss, nt_xent_loss
+from sslfast.losses.siglip import SigLIPLoss, siglip_loss
 from sslfast.losses.supcon import SupConLoss, supcon_loss
 from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp, swav_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
@@ -26,6 +27,7 @@ __all__ = [
     "MemoryBank",
     "NTXentLoss",
     "NegativeCosineSimilarity",
+    "SigLIPLoss",
     "SupConLoss",
     "SwAVLoss",
     "VICRegLoss",
@@ -39,6 +41,7 @@ __all__ = [
     "negative_cosine_similarity",
     "negative_mises_fisher_weights",
     "nt_xent_loss",
+    "siglip_loss",
     "sinkhorn_knopp",
     "supcon_loss",
     "swav_loss",

@@ -1,0 +1,97 @@
+"""SigLIP's loss, forward and backward, beside open_clip's and one matrix product with torch's logsigmoid.
+
+Floor, N pairs of D numbers: 6 N^2 D FLOPs, the product and two products of its gradient with the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, normalize
+
+from benchmarks import peers
+from benchmarks.bench_similarity_softmax import DTYPES, check
+from benchmarks.harness import Call, Case, compiled
+
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def make_inputs(device: torch.device, *, pairs: int, width: int, dtype: torch.dtype) -> Inputs:
+    images = normalize(torch.randn(pairs, width), dim=1)
+    texts = normalize(images + 0.05 * torch.randn(pairs, width), dim=1)
+    scale, bias = (torch.tensor(value, device=device, requires_grad=True) for value in (10.0, -10.0))
+    return *(z.to(device, dtype).requires_grad_() for z in (images, texts)), scale, bias
+
+
+def one_product(images: Tensor, texts: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
+    """One product, and the labels of the paper's pseudocode."""
+    logits = logit_scale * images @ texts.T + logit_bias
+    labels = 2 * torch.eye(len(images), dtype=logits.dtype, device=logits.device) - 1
+    return -logsigmoid(labels * logits).sum() / len(images)
+
+
+def ours() -> Callable[..., Tensor]:
+    from sslfast.losses.siglip import SigLIPLoss
+
+    return SigLIPLoss()
+
+
+def open_clip() -> Callable[..., Tensor]:
+    return peers.load("open_clip.loss").SigLipLoss()
+
+
+def call(find: Callable[[], Callable[..., Tensor]], inputs: Inputs) -> Call:
+    """The timed call: the loss and the gradients of both features, of the scale and of the bias."""
+    loss_function = find()
+
+    def forward_and_backward() -> tuple[Tensor, ...]:
+        loss = loss_function(*inputs)
+        return loss.detach(), *torch.autograd.grad(loss, inputs)
+
+    return forward_and_backward
+
+
+PROVIDERS = {
+    "sslfast": partial(call, ours),
+    "eager torch": partial(call, lambda: one_product),
+    "torch.compile": partial(call, lambda: compiled(one_product)),
+    "open_clip SigLipLoss": partial(call, open_clip),
+}
+
+
+def check_features(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
+    """The same loss and the same gradients of the features."""
+    check(inputs[:2], theirs[:3], ours[:3])
+
+
+def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
+    return Case(
+        op="siglip",
+        size=f"{pairs}x{width}",
+        dtype=dtype,
+        mode="forward+backward",
+        make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype]),
+        providers=PROVIDERS,
+        check=check_features,
+        work=6 * pairs**2 * width,
+        unit="FLOP",
+        formula="6 N^2 D",
+        **options,
+    )
+
+
+def cases() -> list[Case]:
+    return [
+        case(256, 128, quick=True),
+        case(4096, 128),
+        case(4096, 512, memory=True),
+        case(65536, 512, "bf16", devices=("cuda",), memory=True),
+    ]
+
+
+def test_case(case: Case, guard: Any) -> None:
+    guard(case)

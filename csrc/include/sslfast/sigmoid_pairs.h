@@ -1,0 +1,31 @@
+// Sigmoid losses of the pairs of rows (N, D) with columns (M, D): the epilogue of a tile of their inner products S.
+// With Z = scale * S + bias, the pair (i, p(i)) costs log(1 + exp(-Z)), every other one log(1 + exp(Z)).
+#pragma once
+
+#include "sslfast/launch.h"
+
+namespace sslfast {
+
+// rows x cols inner products at (row0, col0) of S, contiguous; overwritten by the derivatives of the losses in Z.
+template <typename T>
+struct PairTile {
+  T* products;
+  int64_t rows, cols;  // cols is at most 2^31 - 1
+  int64_t row0, col0;
+  const int64_t* positives;  // (N), p(i), or -1 where a row has none
+  T scale, bias;
+  double* row_sums;  // scratch (3 * rows)
+};
+
+// Sums over the tiles seen so far.
+struct PairSums {
+  double loss, scale, bias;  // the losses, and the derivatives of their sum in scale and in bias
+};
+
+namespace cpu {
+
+void sigmoid_pairs_tile(const PairTile<float>& tile, PairSums& sums, int threads);
+void sigmoid_pairs_tile(const PairTile<double>& tile, PairSums& sums, int threads);
+
+}  // namespace cpu
+}  // namespace sslfast

@@ -1,0 +1,193 @@
+"""The sigmoid loss of SigLIP."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sslfast import ops
+from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast.distributed import gather_rows, world_size
+from sslfast.losses._pairs import check_pair, check_scalar
+
+_DIST_IMPLS = (None, "bidir", "shift", "reduce", "gather")
+
+
+class SigLIPLoss(nn.Module):
+    """The loss of SigLIP as a module, with open_clip's arguments; see :func:`siglip_loss`.
+
+    Over several ranks the loss is that of the whole batch, the same on every rank, where open_clip's is that of the
+    rank's own images; the gradients under DistributedDataParallel's averaging are the same.
+
+    Args:
+        cache_labels: taken for compatibility; there are no labels to cache. Default: False.
+        rank: taken for compatibility; torch.distributed knows. Default: 0.
+        world_size: contrast with the texts of all ranks if above 1. Default: 1.
+        dist_impl: None, ``"bidir"``, ``"shift"``, ``"reduce"`` or ``"gather"``; taken for compatibility, the texts are
+            always gathered. Default: None.
+
+    Raises:
+        ValueError: if ``dist_impl`` is another, or ``world_size`` is above 1 and not that of torch.distributed (at the
+            call).
+
+    Example:
+        >>> criterion = SigLIPLoss()
+        >>> loss = criterion(image_features, text_features, model.logit_scale.exp(), model.logit_bias)
+    """
+
+    def __init__(
+        self, cache_labels: bool = False, rank: int = 0, world_size: int = 1, dist_impl: str | None = None
+    ) -> None:
+        super().__init__()
+        if dist_impl not in _DIST_IMPLS:
+            raise ValueError(
+                f"SigLIPLoss: dist_impl must be None, 'bidir', 'shift', 'reduce' or 'gather', got {dist_impl!r}"
+            )
+        self.cache_labels = cache_labels
+        self.rank = rank
+        self.world_size = world_size
+        self.dist_impl = dist_impl
+
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        logit_bias: float | Tensor | None,
+        output_dict: bool = False,
+    ) -> Tensor | dict[str, Tensor]:
+        if self.world_size > 1 and self.world_size != world_size():
+            expected = f"that of torch.distributed, {world_size()}"
+            raise ValueError(f"SigLIPLoss: world_size must be {expected}, got {self.world_size}")
+        gather = self.world_size > 1
+        loss = siglip_loss(image_features, text_features, logit_scale, logit_bias, gather_distributed=gather)
+        return {"contrastive_loss": loss} if output_dict else loss
+
+    def extra_repr(self) -> str:
+        return f"world_size={self.world_size}"
+
+
+def siglip_loss(
+    image_features: Tensor,
+    text_features: Tensor,
+    logit_scale: float | Tensor,
+    logit_bias: float | Tensor | None = None,
+    *,
+    normalize: bool = False,
+    gather_distributed: bool = False,
+) -> Tensor:
+    """Logistic loss of telling the N pairs of a batch from the N^2 - N other combinations of an image and a text.
+
+    ``logits = logit_scale * image_features @ text_features.T + logit_bias``; ``labels = 2 * torch.eye(N) - 1``;
+    ``loss = -F.logsigmoid(labels * logits).sum() / N``
+
+    in O(N D) memory: the N x N logits are made in tiles, and the gradients in the same pass, from the same tiles:
+    6 N^2 D FLOPs, or 2 N^2 D where nothing requires a gradient. Small losses keep their relative precision.
+
+    Args:
+        image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
+        text_features: (N, D), on the same device.
+        logit_scale: factor of the similarities, a number or a tensor of one, which gets its gradient.
+        logit_bias: added to the logits, a number or a tensor of one, which gets its gradient. Default: None, for 0.
+        normalize: divide the features by their norms first. Default: False.
+        gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, divided by its
+            number of pairs and the same on every rank, with gradients that are right under DistributedDataParallel's
+            averaging; shards may differ in size. A rank takes its images against the texts of all ranks; the sums and
+            the texts' gradients are reduced in forward. The ranks have to agree on what requires a gradient.
+            Default: False.
+
+    Returns:
+        Scalar loss, float32, or float64 if a feature is.
+
+    Raises:
+        TypeError: if the features are not floating-point tensors, or float64 on a GPU, or ``logit_scale`` or
+            ``logit_bias`` is neither a number nor a floating-point tensor.
+        ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device, or
+            ``logit_scale`` or ``logit_bias`` is not finite, has more than one element or is on another device.
+        RuntimeError: at a second derivative, which is not supported.
+
+    Reference: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023.
+    """
+    name = "siglip_loss"
+    check_pair(name, "image_features", image_features, "text_features", text_features)
+    logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features)
+    logit_bias = check_scalar(name, "logit_bias", 0.0 if logit_bias is None else logit_bias, image_features)
+    wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
+    scale, bias = (
+        number if isinstance(number, Tensor) else image_features.new_full((1,), number, dtype=wide)
+        for number in (logit_scale, logit_bias)
+    )
+    gather = gather_distributed and world_size() > 1
+    loss: Tensor = _SigLIP.apply(
+        name, image_features, text_features, scale, bias, normalize, gather, torch.is_grad_enabled()
+    )
+    return loss
+
+
+class _SigLIP(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, function, rows, columns, scale, bias, normalize, gather, grad_enabled):  # type: ignore[no-untyped-def]
+        dtype = torch.promote_types(rows.dtype, columns.dtype)
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
+        product_dtype = dtype if rows.is_cuda else wide
+        factors = []
+        sides = []
+        for z in (rows, columns):
+            unit, factor = unit_rows(z) if normalize else (z, None)
+            sides.append(unit.to(product_dtype).contiguous())
+            factors.append(factor)
+        numbers = [number.detach().to(wide).reshape(1) for number in (scale, bias)]
+        needs = [grad_enabled and needed for needed in ctx.needs_input_grad[1:3]]
+        positives = torch.arange(len(rows), device=rows.device)
+        if gather:
+            texts, own = _gather(sides[1])
+            positives = positives + own.start
+        else:
+            texts = sides[1]
+        sums, *products = ops.sigmoid_pairs(sides[0], texts, positives, *numbers, *needs)
+        if gather:
+            dist.all_reduce(sums)
+            if needs[1]:
+                dist.all_reduce(products[1])
+                products[1] = products[1][own].clone()
+        if not normalize:
+            sides = [None, None]  # the backward pass needs unit vectors only
+        ctx.save_for_backward(rows, columns, scale, bias, *sides, *factors, *products, sums, numbers[0])
+        ctx.function = function
+        ctx.total = len(texts)
+        # A rank's features have their share of the whole batch's gradient, of which averaging takes the mean.
+        ctx.world = world_size() if gather else 1
+        return (sums[0] / ctx.total).to(wide)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        inputs, saved = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        sides, factors, products, (sums, number) = saved[:2], saved[2:4], saved[4:6], saved[6:]
+        with torch.no_grad():
+            share = grad / ctx.total
+            factor_of_products = share * number * ctx.world
+            found: list[Tensor | None] = []
+            for z, side, factor, product, needed in zip(
+                inputs[:2], sides, factors, products, ctx.needs_input_grad[1:3], strict=True
+            ):
+                if not needed:
+                    found.append(None)
+                    continue
+                result = product * factor_of_products
+                result = result if factor is None else unit_rows_backward(result, side, factor)
+                found.append(result.to(z.dtype))
+            for number, total, needed in zip(inputs[2:], sums[1:], ctx.needs_input_grad[3:5], strict=True):
+                found.append((share * total).to(number.dtype).reshape(number.shape) if needed else None)
+        grads = (None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found)
+        return None, *grads, None, None, None
+
+
+def _gather(rows: Tensor) -> tuple[Tensor, slice]:
+    """The rows of all ranks, and which of them are this rank's."""
+    count = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.empty_like(count) for _ in range(world_size())]
+    dist.all_gather(counts, count)
+    start = sum(int(c) for c in counts[: dist.get_rank()])
+    return gather_rows(rows.detach()), slice(start, start + len(rows))

@@ -1,0 +1,112 @@
+"""sigmoid_pairs: C++ on the CPU and Triton (interpreted, or native with -m gpu) against the definition."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracle import assert_no_worse
+
+from sslfast import ops
+from sslfast.reference.sigmoid_pairs import sigmoid_pairs
+
+# N, M, D, scale, bias
+CASES = [
+    pytest.param(1, 1, 4, 2.0, 0.0, id="one pair"),
+    pytest.param(5, 3, 1, -4.0, 1.0, id="negative scale, D = 1, rows without a positive"),
+    pytest.param(70, 150, 24, 10.0, -10.0, id="more columns than rows"),
+    pytest.param(150, 70, 33, 200.0, -10.0, id="more rows than columns, steep"),
+]
+CPU_CASES = [pytest.param(600, 2100, 20, 14.0, -12.0, id="several tiles in rows and columns")]
+
+
+def check(function, case, dtype: torch.dtype, device: torch.device) -> None:
+    size, length, dim, scale, bias = case
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    rows, columns = (F.normalize(torch.randn(n, dim, dtype=torch.float64), dim=1).to(dtype) for n in (size, length))
+    positives = torch.randperm(max(size, length))[:size]  # any column at most once, and none for some rows
+    positives = torch.where(positives < length, positives, -1)
+
+    def by_definition(to: torch.dtype) -> list[torch.Tensor]:
+        leaves = [rows.to(to), columns.to(to), torch.tensor(scale, dtype=to), torch.tensor(bias, dtype=to)]
+        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+        loss = sigmoid_pairs(leaves[0], leaves[1], positives, leaves[2], leaves[3])
+        d_rows, d_columns, d_scale, d_bias = torch.autograd.grad(loss, leaves)
+        return [loss.detach(), d_scale, d_bias, d_rows / scale, d_columns / scale]
+
+    truth, same = by_definition(torch.float64), by_definition(wide)
+    numbers = [torch.tensor([x], dtype=wide, device=device) for x in (scale, bias)]
+    inputs = (rows.to(device), columns.to(device), positives.to(device), *numbers)
+    eps = torch.finfo(wide).eps
+    rounding = max(16 * eps * max(abs(scale), 1), torch.finfo(dtype).eps)  # half types round the weights
+    for needs in ((True, True), (True, False), (False, True), (False, False)):
+        sums, *products = function(*inputs, *needs)
+        assert sums.dtype == torch.float64
+        reach = 16 * eps * max(abs(scale), 10) * truth[0].abs().item() + 1e-300
+        for found, s, t in zip(sums, same[:3], truth[:3], strict=True):
+            assert_no_worse(found, s.double(), t, reach)
+        for found, s, t, need in zip(products, same[3:], truth[3:], needs, strict=True):
+            assert found.shape == (len(t) if need else 0, dim)
+            if need:
+                assert_no_worse(found, s, t, rounding * t.abs().amax().item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", [tuple(p.values) for p in CASES + CPU_CASES], ids=[p.id for p in CASES + CPU_CASES])
+def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
+    check(ops.sigmoid_pairs, case, dtype, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
+def test_triton_against_the_definition(case, dtype: torch.dtype, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+    from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
+
+    # More than one strip of weights is otherwise used from 2,049 rows on.
+    blocks = _launch.sigmoid_weights
+    monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
+    monkeypatch.setattr(_launch, "sigmoid_weights", lambda *shape: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
+        check(launcher, case, dtype, triton_device)
+
+
+def test_tiny_losses_keep_their_precision() -> None:
+    rows = torch.eye(40)
+    numbers = torch.tensor([60.0]), torch.tensor([-30.0])
+    sums, *_ = ops.sigmoid_pairs(rows, rows, torch.arange(40), *numbers, False, False)
+    # every pair at 30, every other combination at -30
+    torch.testing.assert_close(sums[0].item(), 1600 * math.log1p(math.exp(-30)), rtol=2e-6, atol=0)
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    rows, columns = torch.randn(300, 1), torch.randn(1500, 1)  # D = 1: torch's product has one term, in any order
+    numbers = torch.tensor([3.0]), torch.tensor([-1.0])
+    threads = torch.get_num_threads()
+    results = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        results.append(ops.sigmoid_pairs(rows, columns, torch.arange(300), *numbers, False, False)[0])
+    torch.set_num_threads(threads)
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_nan_and_inf_reach_the_loss(bad: float) -> None:
+    rows = torch.randn(20, 4)
+    rows[3, 1] = bad
+    numbers = torch.tensor([1.0]), torch.tensor([0.0])
+    sums, *_ = ops.sigmoid_pairs(rows, torch.randn(20, 4), torch.arange(20), *numbers, True, True)
+    assert not sums[0].isfinite()
+
+
+def test_opcheck() -> None:
+    rows, columns, positives = torch.randn(9, 3), torch.randn(7, 3), torch.tensor([*range(7), -1, -1])
+    check_op = functools.partial(torch.library.opcheck, raise_exception=True)
+    for needs in ((True, True), (False, False)):
+        check_op(ops.sigmoid_pairs, (rows, columns, positives, torch.tensor([2.0]), torch.tensor([-1.0]), *needs))
