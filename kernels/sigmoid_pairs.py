@@ -2,8 +2,9 @@
 
 For rows Q (N, D), columns K (M, D), positives p, S = Q K^T and Z = scale * S + bias: the sum of log(1 + exp(Z_ij)) over
 all pairs but (i, p(i)), and of log(1 + exp(-Z_{i, p(i)})); with G its derivative in Z, the sums of G S and of G, and
-the products G K and G^T Q. One pass, N M D multiply-adds and as many again for each side that needs a gradient. Neither
-S nor G is ever stored whole; scale and bias are read where they lie, so learnable ones wait for nothing.
+the products scale * G K and scale * G^T Q; all of it times a share, 1 / N for the mean of rows. One pass, N M D
+multiply-adds and as many again for each side that needs a gradient. Neither S nor G is ever stored whole; scale and
+bias are read where they lie, so learnable ones wait for nothing.
 
 One tile of G after the other goes through a buffer of 32 MiB, which stays in the L2 cache of an H100, and torch's
 matrix product takes it back to rows and columns. Every program leaves its share of the three sums in a slot of its own,
@@ -142,9 +143,10 @@ def sigmoid_pairs(
     positives: Tensor,
     scale: Tensor,
     bias: Tensor,
+    share: float,
     need_rows: bool,
     need_columns: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("sigmoid_pairs: float64 runs on the CPU only, got float64 rows on a GPU")
     rows, columns = rows.contiguous(), columns.contiguous()
@@ -204,4 +206,10 @@ def sigmoid_pairs(
             NEED_ROWS=need_rows,
             NEED_COLUMNS=need_columns,
         )
-    return sums.sum(dim=0, dtype=torch.float64), d_rows, d_columns
+    # Only here, in float32, and not in the weights, which may be half types.
+    factor = scale * share
+    d_rows.mul_(factor)
+    d_columns.mul_(factor)
+    totals = (sums.sum(dim=0, dtype=torch.float64) * share).float()
+    loss, d_scale, d_bias = (total.clone() for total in totals.unbind())
+    return loss, d_rows, d_columns, d_scale, d_bias

@@ -208,14 +208,16 @@ def _(
     positives: Tensor,
     scale: Tensor,
     bias: Tensor,
+    share: float,
     need_rows: bool,
     need_columns: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     d_rows, d_columns = (
         x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=_accumulator(rows))
         for x, need in ((rows, need_rows), (columns, need_columns))
     )
-    return rows.new_empty((3,), dtype=torch.float64), d_rows, d_columns
+    loss, d_scale, d_bias = (d_rows.new_empty(()) for _ in range(3))
+    return loss, d_rows, d_columns, d_scale, d_bias
 
 
 def _sigmoid_pairs_triton(*args):  # type: ignore[no-untyped-def]

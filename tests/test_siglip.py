@@ -26,9 +26,9 @@ def reference(images: Tensor, texts: Tensor, scale: float | Tensor, bias: float 
     return sigmoid_pairs(images, texts, torch.arange(len(images)), scale, bias) / len(images)
 
 
-def features(n: int, d: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+def features(n: int, d: int, dtype: torch.dtype = torch.float32, noise: float = 0.5) -> tuple[Tensor, Tensor]:
     images = F.normalize(torch.randn(n, d, dtype=torch.float64), dim=1)
-    texts = F.normalize(images + 0.5 * torch.randn(n, d, dtype=torch.float64) / d**0.5, dim=1)
+    texts = F.normalize(images + noise * torch.randn(n, d, dtype=torch.float64) / d**0.5, dim=1)
     return images.to(dtype), texts.to(dtype)
 
 
@@ -40,10 +40,10 @@ def with_grads(function, images: Tensor, texts: Tensor, scale: float, bias: floa
     return [loss.detach(), *torch.autograd.grad(loss, leaves)]
 
 
-# N, D, scale, bias: one pair; as training begins; several tiles; late in training.
+# N, D, scale, bias: one pair; as training begins; several tiles; steep; late in training.
 @pytest.mark.parametrize(
     ("n", "d", "scale", "bias"),
-    [(1, 3, 10.0, -10.0), (7, 33, 10.0, -10.0), (1100, 20, 50.0, -5.0), (40, 64, 110.0, -40.0)],
+    [(1, 3, 10.0, -10.0), (7, 33, 10.0, -10.0), (1100, 20, 50.0, -5.0), (90, 16, 200.0, -10.0), (40, 64, 110.0, -40.0)],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_against_the_reference(n, d, scale, bias, dtype: torch.dtype, device: torch.device) -> None:
@@ -56,6 +56,32 @@ def test_against_the_reference(n, d, scale, bias, dtype: torch.dtype, device: to
     eps = torch.finfo(dtype).eps
     for k, r, g in zip(ours, same, truth, strict=True):
         assert_no_worse(k, r, g, 16 * eps * max(1.0, g.abs().max().item()) * scale)
+
+
+# As training begins; in its course; late, when a pair's gradient is as uncertain as its similarity times the scale.
+@pytest.mark.parametrize(
+    ("scale", "bias", "noise", "bound"), [(10.0, -10.0, 0.5, 2e-6), (30.0, -15.0, 0.5, 2e-6), (40.0, -27.0, 0.1, 1e-5)]
+)
+def test_precision_in_float32(scale: float, bias: float, noise: float, bound: float) -> None:
+    images, texts = features(700, 256, noise=noise)
+    loss, *grads = with_grads(siglip_loss, images, texts, scale, bias)
+    truth, *true_grads = with_grads(reference, images.double(), texts.double(), scale, bias)
+    assert noise > 0.1 or truth < 2e-5
+    torch.testing.assert_close(loss.double(), truth, rtol=2e-6, atol=0)
+    for k, g in zip(grads, true_grads, strict=True):
+        assert (k.double() - g).norm() <= bound * g.norm()
+
+
+def test_normalizes() -> None:
+    images, texts = torch.randn(2, 30, 12, dtype=torch.float64)
+    images[4] = 0
+
+    def by_hand(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        return reference(F.normalize(images, dim=1), F.normalize(texts, dim=1), scale, bias)
+
+    ours = with_grads(siglip_loss, images, texts, 12.0, -4.0, normalize=True)
+    for k, g in zip(ours, with_grads(by_hand, images, texts, 12.0, -4.0), strict=True):
+        torch.testing.assert_close(k, g)
 
 
 def test_has_open_clips_numbers_and_signature() -> None:
@@ -129,6 +155,9 @@ def test_backward_twice_and_second_derivatives() -> None:
     loss = siglip_loss(images, texts, 8.0, -3.0)
     first = torch.autograd.grad(loss, images, retain_graph=True)[0]
     torch.testing.assert_close(torch.autograd.grad(2 * loss, images, retain_graph=True)[0], 2 * first)
+    with torch.no_grad():
+        loss *= 0  # in place, as a training loop may scale it: the saved gradients lie elsewhere
+    torch.testing.assert_close(torch.autograd.grad(loss, images, retain_graph=True)[0], first)
     (grad,) = torch.autograd.grad(loss, images, create_graph=True)
     with pytest.raises(RuntimeError, match=r"^siglip_loss: second derivatives are not supported$"):
         grad.sum().backward()
@@ -184,6 +213,19 @@ BAD = [
     ([GOOD.long(), GOOD, 1.0], TypeError, "image_features must be a floating-point tensor, got torch.int64"),
     ([GOOD, GOOD, "1"], TypeError, "logit_scale must be a number, got str"),
     ([GOOD, GOOD, 1.0, math.nan], ValueError, "logit_bias must be finite, got nan"),
+    ([GOOD, GOOD, math.inf], ValueError, "logit_scale must be finite, got inf"),
+    (
+        [GOOD, GOOD, 1.0, torch.ones(1, dtype=torch.int64)],
+        TypeError,
+        "logit_bias must be a floating-point tensor, got torch.int64",
+    ),
+    (
+        [GOOD, GOOD, 1.0, torch.ones((), device="meta")],
+        ValueError,
+        "logit_bias must be on cpu, like the features, got meta",
+    ),
+    ([GOOD, GOOD.to("meta"), 1.0], ValueError, "text_features must be on cpu, like image_features, got meta"),
+    ([GOOD[:0], GOOD, 1.0], ValueError, "image_features must have shape (N, D) with N, D >= 1, got (0, 3)"),
     ([GOOD, GOOD, torch.ones(2)], ValueError, "logit_scale must have one element, got shape (2,)"),
 ]
 

@@ -26,6 +26,7 @@ CPU_CASES = [pytest.param(600, 2100, 20, 14.0, -12.0, id="several tiles in rows 
 
 def check(function, case, dtype: torch.dtype, device: torch.device) -> None:
     size, length, dim, scale, bias = case
+    share = 1 / size
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     rows, columns = (F.normalize(torch.randn(n, dim, dtype=torch.float64), dim=1).to(dtype) for n in (size, length))
     positives = torch.randperm(max(size, length))[:size]  # any column at most once, and none for some rows
@@ -34,25 +35,22 @@ def check(function, case, dtype: torch.dtype, device: torch.device) -> None:
     def by_definition(to: torch.dtype) -> list[torch.Tensor]:
         leaves = [rows.to(to), columns.to(to), torch.tensor(scale, dtype=to), torch.tensor(bias, dtype=to)]
         leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-        loss = sigmoid_pairs(leaves[0], leaves[1], positives, leaves[2], leaves[3])
-        d_rows, d_columns, d_scale, d_bias = torch.autograd.grad(loss, leaves)
-        return [loss.detach(), d_scale, d_bias, d_rows / scale, d_columns / scale]
+        loss = share * sigmoid_pairs(leaves[0], leaves[1], positives, leaves[2], leaves[3])
+        return [loss.detach(), *torch.autograd.grad(loss, leaves)]
 
     truth, same = by_definition(torch.float64), by_definition(wide)
     numbers = [torch.tensor([x], dtype=wide, device=device) for x in (scale, bias)]
     inputs = (rows.to(device), columns.to(device), positives.to(device), *numbers)
     eps = torch.finfo(wide).eps
     rounding = max(16 * eps * max(abs(scale), 1), torch.finfo(dtype).eps)  # half types round the weights
+    reach = 16 * eps * max(abs(scale), 10) * truth[0].abs().item() + 1e-300
     for needs in ((True, True), (True, False), (False, True), (False, False)):
-        sums, *products = function(*inputs, *needs)
-        assert sums.dtype == torch.float64
-        reach = 16 * eps * max(abs(scale), 10) * truth[0].abs().item() + 1e-300
-        for found, s, t in zip(sums, same[:3], truth[:3], strict=True):
-            assert_no_worse(found, s.double(), t, reach)
-        for found, s, t, need in zip(products, same[3:], truth[3:], needs, strict=True):
-            assert found.shape == (len(t) if need else 0, dim)
+        results = function(*inputs, share, *needs)
+        needed = (True, *needs, True, True)
+        for found, s, t, need in zip(results, same, truth, needed, strict=True):
+            assert found.shape == (t.shape if need else (0, dim))
             if need:
-                assert_no_worse(found, s, t, rounding * t.abs().amax().item())
+                assert_no_worse(found, s, t, rounding * t.abs().amax().item() if t.dim() else reach)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -79,9 +77,9 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, triton_device, 
 def test_tiny_losses_keep_their_precision() -> None:
     rows = torch.eye(40)
     numbers = torch.tensor([60.0]), torch.tensor([-30.0])
-    sums, *_ = ops.sigmoid_pairs(rows, rows, torch.arange(40), *numbers, False, False)
+    loss, *_ = ops.sigmoid_pairs(rows, rows, torch.arange(40), *numbers, 1.0, False, False)
     # every pair at 30, every other combination at -30
-    torch.testing.assert_close(sums[0].item(), 1600 * math.log1p(math.exp(-30)), rtol=2e-6, atol=0)
+    torch.testing.assert_close(loss.item(), 1600 * math.log1p(math.exp(-30)), rtol=2e-6, atol=0)
 
 
 def test_threads_do_not_change_a_bit() -> None:
@@ -91,7 +89,8 @@ def test_threads_do_not_change_a_bit() -> None:
     results = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        results.append(ops.sigmoid_pairs(rows, columns, torch.arange(300), *numbers, False, False)[0])
+        loss, _, _, *gradients = ops.sigmoid_pairs(rows, columns, torch.arange(300), *numbers, 1.0, False, False)
+        results.append(torch.stack([loss, *gradients]))
     torch.set_num_threads(threads)
     assert all(torch.equal(results[0], other) for other in results[1:])
 
@@ -101,12 +100,13 @@ def test_nan_and_inf_reach_the_loss(bad: float) -> None:
     rows = torch.randn(20, 4)
     rows[3, 1] = bad
     numbers = torch.tensor([1.0]), torch.tensor([0.0])
-    sums, *_ = ops.sigmoid_pairs(rows, torch.randn(20, 4), torch.arange(20), *numbers, True, True)
-    assert not sums[0].isfinite()
+    loss, *_ = ops.sigmoid_pairs(rows, torch.randn(20, 4), torch.arange(20), *numbers, 1.0, True, True)
+    assert not loss.isfinite()
 
 
 def test_opcheck() -> None:
     rows, columns, positives = torch.randn(9, 3), torch.randn(7, 3), torch.tensor([*range(7), -1, -1])
+    numbers = torch.tensor([2.0]), torch.tensor(-1.0)
     check_op = functools.partial(torch.library.opcheck, raise_exception=True)
-    for needs in ((True, True), (False, False)):
-        check_op(ops.sigmoid_pairs, (rows, columns, positives, torch.tensor([2.0]), torch.tensor([-1.0]), *needs))
+    for needs in ((True, True), (True, False), (False, False)):
+        check_op(ops.sigmoid_pairs, (rows, columns, positives, *numbers, 0.5, *needs))

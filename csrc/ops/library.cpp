@@ -15,8 +15,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "Tensor grad_row, Tensor grad_col, Tensor grad_positive, Tensor scale, Tensor kept, bool need_rows, "
       "bool need_columns) -> (Tensor, Tensor)");
   m.def(
-      "sigmoid_pairs(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor bias, bool need_rows, "
-      "bool need_columns) -> (Tensor, Tensor, Tensor)");
+      "sigmoid_pairs(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor bias, float share, "
+      "bool need_rows, bool need_columns) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("queue_softmax(Tensor rows, Tensor queue, float scale, bool need_mean) -> (Tensor, Tensor)");
   m.def(
       "token_mask(Tensor ids, Tensor? special, Tensor seed, int mask_token_id, int vocab_size, float mlm_probability, "

@@ -138,48 +138,48 @@ class _SigLIP(torch.autograd.Function):
             unit, factor = unit_rows(z) if normalize else (z, None)
             sides.append(unit.to(product_dtype).contiguous())
             factors.append(factor)
-        numbers = [number.detach().to(wide).reshape(1) for number in (scale, bias)]
+        numbers = [number.to(wide) for number in (scale, bias)]
         needs = [grad_enabled and needed for needed in ctx.needs_input_grad[1:3]]
         positives = torch.arange(len(rows), device=rows.device)
+        texts = sides[1]
         if gather:
-            texts, own = _gather(sides[1])
+            texts, own = _gather(texts)
             positives = positives + own.start
-        else:
-            texts = sides[1]
-        sums, *products = ops.sigmoid_pairs(sides[0], texts, positives, *numbers, *needs)
+        loss, *products, d_scale, d_bias = ops.sigmoid_pairs(
+            sides[0], texts, positives, *numbers, 1 / len(texts), *needs
+        )
         if gather:
+            sums = torch.stack([loss, d_scale, d_bias])
             dist.all_reduce(sums)
+            loss, d_scale, d_bias = (total.clone() for total in sums)
             if needs[1]:
                 dist.all_reduce(products[1])
                 products[1] = products[1][own].clone()
         if not normalize:
             sides = [None, None]  # the backward pass needs unit vectors only
-        ctx.save_for_backward(rows, columns, scale, bias, *sides, *factors, *products, sums, numbers[0])
+        ctx.save_for_backward(rows, columns, scale, bias, *sides, *factors, *products, d_scale, d_bias)
         ctx.function = function
-        ctx.total = len(texts)
-        # A rank's features have their share of the whole batch's gradient, of which averaging takes the mean.
+        # A rank has its features' part of the whole batch's gradient, and averaging divides the sum of the parts.
         ctx.world = world_size() if gather else 1
-        return (sums[0] / ctx.total).to(wide)
+        return loss
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        inputs, saved = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
-        sides, factors, products, (sums, number) = saved[:2], saved[2:4], saved[4:6], saved[6:]
+        saved = ctx.saved_tensors
+        inputs, sides, factors, products, numbers = saved[:4], saved[4:6], saved[6:8], saved[8:10], saved[10:]
+        needs = ctx.needs_input_grad[1:5]
         with torch.no_grad():
-            share = grad / ctx.total
-            factor_of_products = share * number * ctx.world
+            share = grad if ctx.world == 1 else grad * ctx.world
             found: list[Tensor | None] = []
-            for z, side, factor, product, needed in zip(
-                inputs[:2], sides, factors, products, ctx.needs_input_grad[1:3], strict=True
-            ):
+            for z, side, factor, product, needed in zip(inputs, sides, factors, products, needs, strict=False):
                 if not needed:
                     found.append(None)
                     continue
-                result = product * factor_of_products
+                result = product * share
                 result = result if factor is None else unit_rows_backward(result, side, factor)
                 found.append(result.to(z.dtype))
-            for number, total, needed in zip(inputs[2:], sums[1:], ctx.needs_input_grad[3:5], strict=True):
-                found.append((share * total).to(number.dtype).reshape(number.shape) if needed else None)
+            for number, total, needed in zip(inputs[2:], numbers, needs[2:], strict=True):
+                found.append((total * grad).to(number.dtype).reshape(number.shape) if needed else None)
         grads = (None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found)
         return None, *grads, None, None, None
 
