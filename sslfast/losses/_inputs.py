@@ -1,4 +1,4 @@
-"""What the losses in plain torch operations share: checks of their arguments, and the precision they compute in."""
+"""Checks of the arguments that losses share, and the precision that those in plain torch compute in."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
-from sslfast.losses._pairs import check_floating
+
+_INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
-def check_views(function: str, name0: str, z0: Tensor, name1: str, z1: Tensor) -> None:
-    """Two batches of embeddings of one shape (N, D), with N, D >= 1, and on one device.
+def check_floating(function: str, name: str, z: Tensor) -> None:
+    """A floating-point tensor.
 
     Raises:
-        TypeError: if one is not a floating-point tensor.
-        ValueError: if z0 has another shape, or z1 differs in shape or device.
+        TypeError: if it is not.
     """
-    check_floating(function, name1, z1)
-    check_rows(function, name0, z0)
-    check_like(function, name0, z0, name1, z1)
+    if not isinstance(z, Tensor) or not z.is_floating_point():
+        got = z.dtype if isinstance(z, Tensor) else type(z).__name__
+        raise TypeError(f"{function}: {name} must be a floating-point tensor, got {got}")
 
 
 def check_rows(function: str, name: str, z: Tensor) -> None:
@@ -41,8 +41,61 @@ def check_like(function: str, name0: str, z0: Tensor, name1: str, z1: Tensor) ->
     """
     if z1.shape != z0.shape:
         raise ValueError(f"{function}: {name1} must have shape {tuple(z0.shape)}, like {name0}, got {tuple(z1.shape)}")
+    check_device(function, name0, z0, name1, z1)
+
+
+def check_device(function: str, name0: str, z0: Tensor, name1: str, z1: Tensor) -> None:
+    """``z1`` is on the device of ``z0``.
+
+    Raises:
+        ValueError: if not.
+    """
     if z1.device != z0.device:
         raise ValueError(f"{function}: {name1} must be on {z0.device}, like {name0}, got {z1.device}")
+
+
+def check_views(function: str, name0: str, z0: Tensor, name1: str, z1: Tensor) -> None:
+    """Two batches of embeddings of one shape (N, D), with N, D >= 1, and on one device.
+
+    Raises:
+        TypeError: if one is not a floating-point tensor.
+        ValueError: if z0 has another shape, or z1 differs in shape or device.
+    """
+    check_floating(function, name1, z1)
+    check_rows(function, name0, z0)
+    check_like(function, name0, z0, name1, z1)
+
+
+def check_kernel_dtype(function: str, *tensors: Tensor) -> None:
+    """What the kernels of a device take: float64 is for the CPU.
+
+    Raises:
+        TypeError: if one is float64 on a GPU.
+    """
+    for z in tensors:
+        if z.is_cuda and z.dtype == torch.float64:
+            raise TypeError(f"{function}: float64 is supported on the CPU, got float64 on {z.device}")
+
+
+def check_pair(function: str, name0: str, z0: Tensor, name1: str, z1: Tensor) -> None:
+    """What :func:`check_views` and :func:`check_kernel_dtype` check."""
+    check_views(function, name0, z0, name1, z1)
+    check_kernel_dtype(function, z0, z1)
+
+
+def check_labels(function: str, name: str, labels: Tensor, rows_name: str, rows: Tensor) -> None:
+    """One integer for each row, on the rows' device.
+
+    Raises:
+        TypeError: if it is not an integer tensor.
+        ValueError: if its shape is not (N,), or it is on another device.
+    """
+    if not isinstance(labels, Tensor) or labels.dtype not in _INTEGERS:
+        got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(f"{function}: {name} must be an integer tensor, got {got}")
+    if labels.shape != rows.shape[:1]:
+        raise ValueError(f"{function}: {name} must have shape ({len(rows)},), got {tuple(labels.shape)}")
+    check_device(function, rows_name, rows, name, labels)
 
 
 def check_two_rows(function: str, name: str, z: Tensor) -> None:
@@ -53,6 +106,36 @@ def check_two_rows(function: str, name: str, z: Tensor) -> None:
     """
     if len(z) < 2:
         raise ValueError(f"{function}: {name} must have at least 2 rows, got {len(z)}")
+
+
+def check_scalar(function: str, name: str, value: float | Tensor, like: Tensor) -> float | Tensor:
+    """A finite number, or a floating-point tensor of one, which is not read: a GPU is not waited for.
+
+    Raises:
+        TypeError: if it is neither.
+        ValueError: if it is not finite, has more than one element or is not on the device of ``like``.
+    """
+    if not isinstance(value, Tensor):
+        return _check.real(function, name, value)
+    check_floating(function, name, value)
+    if value.numel() != 1:
+        raise ValueError(f"{function}: {name} must have one element, got shape {tuple(value.shape)}")
+    if value.device != like.device:
+        raise ValueError(f"{function}: {name} must be on {like.device}, like the features, got {value.device}")
+    return value
+
+
+def temperature_of(function: str, temperature: float) -> float:
+    """``temperature`` as a float.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not finite, or below 1e-8 in absolute value.
+    """
+    number = _check.real(function, "temperature", temperature)
+    if abs(number) < 1e-8:
+        raise ValueError(f"{function}: temperature must be at least 1e-8 in absolute value, got {temperature}")
+    return number
 
 
 def positive(function: str, name: str, value: float) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast.distributed import gather_rows, world_size
 from sslfast.losses._cross import cross_softmax
-from sslfast.losses._pairs import check_pair, check_scalar
+from sslfast.losses._inputs import check_pair, check_scalar
 
 
 class CLIPLoss(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
-from sslfast.losses._pairs import check_pair, temperature_of
+from sslfast.losses._inputs import check_pair, temperature_of
 from sslfast.losses._self import self_softmax
 
 WeightFunction = Callable[[Tensor, Tensor], Tensor]

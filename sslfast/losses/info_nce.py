@@ -9,7 +9,7 @@ from torch import Tensor
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
 from sslfast.distributed import mean_over_ranks
-from sslfast.losses._pairs import check_floating, check_pair, temperature_of
+from sslfast.losses._inputs import check_floating, check_pair, temperature_of
 
 
 def info_nce_loss(

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.losses._inputs import not_negative, widened, without_autocast
-from sslfast.losses._pairs import check_floating
+from sslfast.losses._inputs import check_floating, not_negative, widened, without_autocast
 
 
 class NegativeCosineSimilarity(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
 from sslfast.distributed import gather_rows
-from sslfast.losses._pairs import check_pair, temperature_of
+from sslfast.losses._inputs import check_pair, temperature_of
 from sslfast.losses.info_nce import info_nce_loss
 from sslfast.losses.memory_bank import MemoryBank
 

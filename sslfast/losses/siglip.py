@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
 from sslfast.distributed import gather_rows, world_size
-from sslfast.losses._pairs import check_pair, check_scalar
+from sslfast.losses._inputs import check_pair, check_scalar
 
 _DIST_IMPLS = (None, "bidir", "shift", "reduce", "gather")
 

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
 from sslfast.distributed import gather_rows
-from sslfast.losses._pairs import check_floating, temperature_of
-
-_INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
+from sslfast.losses._inputs import check_kernel_dtype, check_labels, check_rows, temperature_of
 
 
 class SupConLoss(nn.Module):
@@ -81,23 +79,9 @@ def supcon_loss(
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
     """
     name = "supcon_loss"
-    check_floating(name, "embeddings", embeddings)
-    if embeddings.dim() != 2 or 0 in embeddings.shape:
-        raise ValueError(f"{name}: embeddings must have shape (N, D) with N, D >= 1, got {tuple(embeddings.shape)}")
-    if embeddings.is_cuda and embeddings.dtype == torch.float64:
-        raise TypeError(f"{name}: float64 is supported on the CPU, got float64 on {embeddings.device}")
-    if (
-        not isinstance(labels, Tensor)
-        or labels.is_floating_point()
-        or labels.is_complex()
-        or labels.dtype == torch.bool
-    ):
-        got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise TypeError(f"{name}: labels must be an integer tensor, got {got}")
-    if labels.shape != embeddings.shape[:1]:
-        raise ValueError(f"{name}: labels must have shape ({len(embeddings)},), got {tuple(labels.shape)}")
-    if labels.device != embeddings.device:
-        raise ValueError(f"{name}: labels must be on {embeddings.device}, like embeddings, got {labels.device}")
+    check_rows(name, "embeddings", embeddings)
+    check_kernel_dtype(name, embeddings)
+    check_labels(name, "labels", labels, "embeddings", embeddings)
     scale = 1.0 / temperature_of(name, temperature)
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings), gather_rows(labels)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import mean_over_ranks, world_size
-from sslfast.losses._inputs import check_like, positive, widened, without_autocast
-from sslfast.losses._pairs import check_floating
+from sslfast.losses._inputs import check_floating, check_like, positive, widened, without_autocast
 
 _LEAST_SHARE = 1e-30  # of the heaviest prototype: what is lighter still gets no sample
 

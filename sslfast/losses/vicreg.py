@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_like, check_two_rows, not_negative, widened, without_autocast
+from sslfast.losses._inputs import check_floating, check_like, check_two_rows, not_negative, widened, without_autocast
 from sslfast.losses._moments import second_moments
-from sslfast.losses._pairs import check_floating
 
 
 class VICRegLoss(nn.Module):
