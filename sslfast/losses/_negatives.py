@@ -86,8 +86,10 @@ class Negatives:
 
     def add_queries(self) -> None:
         """The other queries."""
-        ids = None if self.ids is None else (self.ids[0], self.ids[0])
-        self._add(self._against(self.query, self.query, self.own, ids, self.limits), len(self.query) - 1)
+        # torch.compile wants no tensor twice among the arguments of an autograd function.
+        ids = None if self.ids is None else (self.ids[0], self.ids[0].view_as(self.ids[0]))
+        others = self.query.view_as(self.query)
+        self._add(self._against(self.query, others, self.own, ids, self.limits), len(others) - 1)
 
     def add_keys_of_keys(self) -> None:
         """The other keys, by their similarity with the positive key."""
@@ -124,9 +126,9 @@ class Negatives:
     def _similarities(self) -> Tensor:
         return (self._unit(self.query) * self._unit(self.keys).index_select(0, self.positives)).sum(dim=1)
 
-    @torch.no_grad()
     def _limits(self, margin: float) -> Tensor:
-        return self.scale * (self._similarities() + margin)
+        with torch.no_grad():
+            return self.scale * (self._similarities() + margin)
 
     def _against(
         self, rows: Tensor, columns: Tensor, positives: Tensor, ids: _Ids | None, limits: Tensor | None
