@@ -9,6 +9,7 @@ from sslfast.losses.clip import CLIPLoss, clip_loss
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
+from sslfast.losses.matryoshka import MatryoshkaLoss
 from sslfast.losses.memory_bank import MemoryBank
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
 from sslfast.losses.nt_xent import NTXentLoss, nt_xent_loss
@@ -25,6 +26,7 @@ __all__ = [
     "HypersphereLoss",
     "InfoNCELoss",
     "KoLeoLoss",
+    "MatryoshkaLoss",
     "MemoryBank",
     "NTXentLoss",
     "NegativeCosineSimilarity",
