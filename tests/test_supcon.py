@@ -65,6 +65,15 @@ def test_analytic_values() -> None:
     torch.testing.assert_close(supcon_loss(two, torch.tensor([0, 0, 1, 1]), 0.5), torch.tensor(expected))
 
 
+def test_small_losses_of_pairs_keep_their_precision() -> None:
+    eye = torch.eye(9, requires_grad=True)
+    labels = torch.tensor([*range(8), *range(8), 8])  # the last row is alone: a negative
+    loss = supcon_loss(eye[labels], labels, 0.025)
+    torch.testing.assert_close(loss, torch.tensor(15 * math.exp(-40)))  # lost in a log-sum-exp with the positive
+    (grad,) = torch.autograd.grad(loss, eye)
+    torch.testing.assert_close(grad[0, 1], torch.tensor(40 * 2 * 4 * math.exp(-40) / 16))
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int64])
 def test_labels_of_any_integer_type_and_order(dtype: torch.dtype) -> None:
     z, labels = torch.randn(12, 4), torch.randint(0, 4, (12,))
