@@ -110,8 +110,8 @@ def dcl_loss(
         z0: embeddings of the first views, (N, D) with N >= 2, floating point, any strides; need not be normalised.
         z1: embeddings of the second views, same shape and device.
         temperature: divides the similarities. Default: 0.1.
-        weight_fn: takes the normalised views of a side and of the other, (N, D) each, and returns weights (N,) of the
-            first side's positives; called for both sides. Default: None, weights of 1.
+        weight_fn: takes the normalised views of a side and of the other, (N, D) each in the loss's dtype, and returns
+            weights (N,) of the first side's positives; called for both sides. Default: None, weights of 1.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes all of it. Default: False.
@@ -140,7 +140,7 @@ def dcl_loss(
     positives = torch.arange(2 * count, device=z.device).roll(count)
     lse, positive_logits = self_softmax(name, z, scale, positives)
     if weight_fn is not None:
-        sides = [F.normalize(side, dim=1) for side in (z0, z1)]
+        sides = [F.normalize(side.to(lse.dtype), dim=1) for side in (z0, z1)]  # half types would round the weights
         weights = torch.cat([weight_fn(sides[0], sides[1]), weight_fn(sides[1], sides[0])])
         positive_logits = weights * positive_logits
     return (lse - positive_logits).mean()
