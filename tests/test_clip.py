@@ -156,6 +156,13 @@ def test_nan_reaches_the_loss() -> None:
     assert clip_loss(images, texts, 5.0).isnan()
 
 
+def test_an_infinite_pair_is_not_a_perfect_one() -> None:
+    images, texts = -torch.ones(6, 1), -torch.ones(6, 1)
+    images[2], texts[2] = math.inf, 1.0  # a positive logit of inf among negative ones of -inf
+    assert clip_loss(images, texts, 5.0).isnan()
+    assert clip_loss(images[2:3], texts[2:3], 5.0).isnan()
+
+
 SHARDS = {1: [5], 2: [4, 4], 3: [3, 1, 5]}
 
 
