@@ -15,11 +15,11 @@ def unit_rows(z: Tensor) -> tuple[Tensor, Tensor]:
         z: (N, D), floating point.
 
     Returns:
-        ``(unit, inverse_norm)``, float64 for float64 and float32 otherwise.
+        ``(unit, inverse_norm)``, float64 for float64 and float32 otherwise; ``unit`` is contiguous whatever z is.
     """
     wide = z if z.dtype == torch.float64 else z.float()
     inverse_norm = torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_min(_EPS).reciprocal()
-    return wide * inverse_norm, inverse_norm
+    return (wide * inverse_norm).contiguous(), inverse_norm
 
 
 def unit_rows_backward(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tensor:
