@@ -106,6 +106,13 @@ GOOD, LABELS = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 BAD = [
     ([GOOD.long(), LABELS], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
     ([GOOD[:0], LABELS[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
+    ([GOOD[0], LABELS], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (3,)"),
+    ([None, LABELS], {}, TypeError, "embeddings must be a floating-point tensor, got NoneType"),
+    ([GOOD, LABELS[None]], {}, ValueError, "labels must have shape (4,), got (1, 4)"),
+    ([GOOD, LABELS.bool()], {}, TypeError, "labels must be an integer tensor, got torch.bool"),
+    ([GOOD, LABELS, math.nan], {}, ValueError, "temperature must be finite, got nan"),
+    ([GOOD, LABELS, math.inf], {}, ValueError, "temperature must be finite, got inf"),
+    ([GOOD, LABELS, "1"], {}, TypeError, "temperature must be a number, got str"),
     ([GOOD, LABELS[:3]], {}, ValueError, "labels must have shape (4,), got (3,)"),
     ([GOOD, LABELS.float()], {}, TypeError, "labels must be an integer tensor, got torch.float32"),
     ([GOOD, [0, 1, 2, 3]], {}, TypeError, "labels must be an integer tensor, got list"),
