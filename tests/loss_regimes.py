@@ -226,3 +226,13 @@ def _second_view(case: LossCase, regime: Regime, z0: Tensor, noise: Tensor) -> T
         low, high = (low, middle) if loss(middle) > regime.loss else (middle, high)
     assert abs(loss(low) / regime.loss - 1) < 0.01, f"no second view has a loss of {regime.loss}, but {loss(low)}"
     return view(low)
+
+
+def rounding_of_weights(dtype: torch.dtype, temperature: float) -> float:
+    """The relative error of a gradient whose weights were rounded to ``dtype`` for a product, as the GPU's are.
+
+    Of bfloat16 2.5e-3, where the errors of many weights add up at random. At temperature 0.005 one pair decides: the
+    weights of its positive and of its worst negative are off by eps / 2 each, and the two rows may be near each other.
+    """
+    eps = 0.0 if dtype == torch.float32 else torch.finfo(dtype).eps
+    return (0.32 if temperature > 0.01 else 1.0) * eps
