@@ -130,7 +130,7 @@ def clip_loss(
     )
     by_image, by_text = (F.softplus(lse - positive, threshold=50.0) for lse in (row_lse, col_lse))
     # An infinite feature may make nothing infinite but its own pair's logit, which would then count as a perfect pair.
-    loss = (by_image + by_text + 0.0 * positive.detach()).mean() / 2
+    loss = torch.add(by_image + by_text, positive.detach(), alpha=0.0).mean() / 2
     if smoothing > 0.0:
         # Its share of the target moves from the positive to the mean over a row of logits, in both directions alike.
         images, texts = (z.to(loss.dtype) for z in (image_features, text_features))

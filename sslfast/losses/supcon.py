@@ -102,6 +102,7 @@ class _LabelSums:
         group = first.cumsum(0) - 1  # of each row in order
         self.group = torch.empty_like(group).scatter_(0, self.order, group)
         self.sizes = torch.zeros_like(group).scatter_add_(0, group, torch.ones_like(group))  # 0 after the last group
+        self.others = self.sizes[self.group] - 1  # how many other rows have the label of a row
 
     def __call__(self, values: Tensor) -> Tensor:
         """For every row, the sum of (N, D) values over the rows of its label."""
@@ -112,7 +113,7 @@ class _LabelSums:
         """For every row the only other row of its label, -1 if there is none or there are several."""
         index = torch.arange(len(self.group), device=self.group.device)
         both = torch.zeros_like(index).scatter_add_(0, self.group, index)[self.group]
-        return torch.where(self.sizes[self.group] == 2, both - index, -1)
+        return torch.where(self.others == 1, both - index, -1)
 
 
 class _SupCon(torch.autograd.Function):
@@ -134,7 +135,7 @@ class _SupCon(torch.autograd.Function):
         label_sums = _LabelSums(labels)
         partners = label_sums.partners()
         lse, positive_logits = ops.similarity_softmax_forward(side, partners, scale, 1.0)
-        positives = label_sums.sizes[label_sums.group] - 1
+        positives = label_sums.others
         has = positives > 0
         anchors = has.sum().clamp_min(1)
         others = label_sums(unit).sub_(unit)  # the sum of a row's positives
@@ -149,13 +150,11 @@ class _SupCon(torch.autograd.Function):
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         embeddings, side, factor, partners, lse, margin, others, positives, has, anchors = ctx.saved_tensors
         with torch.no_grad():
-            share = torch.where(has, grad / anchors, 0.0).to(lse.dtype)
-            single = partners >= 0
-            single_share = torch.where(single, torch.sigmoid(margin) * share, 0.0)
-            grad_lse = torch.where(single, single_share, share)
-            grad_unit = ops.similarity_softmax_backward(side, partners, lse, grad_lse, -single_share, ctx.scale, 1.0)
+            # Rows that have not a single positive have a margin of inf: their share is the whole.
+            share = torch.where(has, torch.sigmoid(margin) * (grad / anchors), 0.0)
+            grad_unit = ops.similarity_softmax_backward(side, partners, lse, share, -share, ctx.scale, 1.0)
             # Both halves of the derivative are w (C - z): the weight is the same for all rows of a label.
-            weight = torch.where(single, 0.0, (-2.0 * ctx.scale) * share / positives.clamp_min(1))
+            weight = torch.where(partners < 0, (-2.0 * ctx.scale) * share / positives.clamp_min(1), 0.0)
             grad_unit.addcmul_(others, weight.unsqueeze(1))
             grad_embeddings = unit_rows_backward(grad_unit, side, factor).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None
