@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from loss_oracle import assert_steady, with_grads
+from loss_oracle import assert_compiles, assert_steady, with_grads
 from loss_regimes import CASES, REGIMES, Inputs, LossCase, Regime, problem
 from oracle import assert_no_worse
 from torch import Tensor
@@ -171,6 +171,14 @@ def test_autocast_and_checkpointing_change_no_bit(name: str) -> None:
     case, inputs = prepared(name)
     count = len(inputs) - case.constants
     assert_steady(lambda *z: case.ours(*z, *inputs[count:], LATE.temperature), *inputs[:count])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_compiles_in_one_graph(name: str) -> None:
+    case, inputs = prepared(name)
+    count = len(inputs) - case.constants
+    torch.compiler.reset()  # one code object for all losses: dynamo would take them for recompilations of it
+    assert_compiles(lambda *z: case.ours(*z, *inputs[count:], LATE.temperature), *inputs[:count])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
