@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
@@ -57,6 +58,8 @@ def supcon_loss(
 
     Rows without another of their label have no positive: they are negatives of the others, and add no term of their
     own. Where no row has one, the loss is 0. (pytorch-metric-learning also leaves out terms that are exactly 0.)
+    Accumulates in float32 (float64 inputs in float64). Small losses, which take rows in pairs, keep their relative
+    precision.
 
     Args:
         embeddings: (N, D), floating point, any strides; need not be normalised.
@@ -99,11 +102,18 @@ class _LabelSums:
         group = first.cumsum(0) - 1  # of each row in order
         self.group = torch.empty_like(group).scatter_(0, self.order, group)
         self.sizes = torch.zeros_like(group).scatter_add_(0, group, torch.ones_like(group))  # 0 after the last group
+        self.others = self.sizes[self.group] - 1  # how many other rows have the label of a row
 
     def __call__(self, values: Tensor) -> Tensor:
         """For every row, the sum of (N, D) values over the rows of its label."""
         sums = torch.segment_reduce(values[self.order], "sum", lengths=self.sizes, axis=0, unsafe=True)
         return sums[self.group]
+
+    def partners(self) -> Tensor:
+        """For every row the only other row of its label, -1 if there is none or there are several."""
+        index = torch.arange(len(self.group), device=self.group.device)
+        both = torch.zeros_like(index).scatter_add_(0, self.group, index)[self.group]
+        return torch.where(self.others == 1, both - index, -1)
 
 
 class _SupCon(torch.autograd.Function):
@@ -111,6 +121,10 @@ class _SupCon(torch.autograd.Function):
 
     loss = sum_i w_i ((n_i - 1) lse_i - scale z_i (C_i - z_i)); the second term's derivative in z_k is
     -scale (w_k (C_k - z_k) + sum over k's label of w z, less w_k z_k), where w is the same within a label.
+
+    A row with a single positive is NT-Xent's: softplus(n_i - s_i), n the log-sum-exp over the negatives and s the
+    positive's logit, so that a loss near 0 and its gradient keep their precision. With more positives the loss is
+    their number's logarithm at least.
     """
 
     @staticmethod
@@ -118,28 +132,29 @@ class _SupCon(torch.autograd.Function):
         unit, factor = unit_rows(embeddings)
         # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in the dtype of accumulation.
         side = unit.to(embeddings.dtype) if embeddings.is_cuda else unit
-        nobody = torch.full_like(labels, -1, dtype=torch.int64)
-        lse, _ = ops.similarity_softmax_forward(side, nobody, scale, 1.0)
         label_sums = _LabelSums(labels)
-        positives = label_sums.sizes[label_sums.group] - 1
+        partners = label_sums.partners()
+        lse, positive_logits = ops.similarity_softmax_forward(side, partners, scale, 1.0)
+        positives = label_sums.others
         has = positives > 0
         anchors = has.sum().clamp_min(1)
         others = label_sums(unit).sub_(unit)  # the sum of a row's positives
         mean = scale * (unit * others).sum(dim=1) / positives.clamp_min(1)
-        ctx.save_for_backward(embeddings, side, factor, nobody, lse, others, positives, has, anchors)
+        margin = lse - positive_logits
+        ctx.save_for_backward(embeddings, side, factor, partners, lse, margin, others, positives, has, anchors)
         ctx.scale = scale
-        return torch.where(has, lse - mean, 0.0).sum() / anchors
+        terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), lse - mean)
+        return torch.where(has, terms, 0.0).sum() / anchors
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, side, factor, nobody, lse, others, positives, has, anchors = ctx.saved_tensors
+        embeddings, side, factor, partners, lse, margin, others, positives, has, anchors = ctx.saved_tensors
         with torch.no_grad():
-            share = torch.where(has, grad / anchors, 0.0).to(lse.dtype)
-            grad_unit = ops.similarity_softmax_backward(
-                side, nobody, lse, share, torch.zeros_like(share), ctx.scale, 1.0
-            )
+            # Rows that have not a single positive have a margin of inf: their share is the whole.
+            share = torch.where(has, torch.sigmoid(margin) * (grad / anchors), 0.0)
+            grad_unit = ops.similarity_softmax_backward(side, partners, lse, share, -share, ctx.scale, 1.0)
             # Both halves of the derivative are w (C - z): the weight is the same for all rows of a label.
-            weight = (-2.0 * ctx.scale) * share / positives.clamp_min(1)
+            weight = torch.where(partners < 0, (-2.0 * ctx.scale) * share / positives.clamp_min(1), 0.0)
             grad_unit.addcmul_(others, weight.unsqueeze(1))
             grad_embeddings = unit_rows_backward(grad_unit, side, factor).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None
