@@ -80,10 +80,14 @@ class GatheredBlocks:
 
     def post(self, columns: Tensor, *others: Tensor, held: Tensor | None = None) -> None:
         """Starts to gather (M_rank, ...) tensors; ``columns`` only if a former pass has not held them."""
-        places = [self._shards.place(rank) for rank in self._ranks]
-        sizes = [self._shards.sizes[rank] for rank in self._ranks]
-        rows = [torch.arange(place, place + size) for place, size in zip(places, sizes, strict=True)]
-        self._order = torch.cat(rows).to(columns.device)
+        # Where the gathered rows of each rank lie, in the order of their distance; made on the device, which is not
+        # waited for, and in two launches where the shards are of one size.
+        shards = self._shards
+        places = [(shards.place(rank), shards.sizes[rank]) for rank in self._ranks]
+        if len(set(shards.sizes)) == 1:
+            places = [(places[0][0], len(places) * len(columns))]
+        rows = [torch.arange(place, place + size, device=columns.device) for place, size in places]
+        self._order = torch.cat(rows).remainder_(shards.place(shards.world))
         self.columns = held
         travelling = others if held is not None else (columns, *others)
         self._pending = [all_gather_shards(t, self._shards) for t in travelling]
