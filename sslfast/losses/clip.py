@@ -110,7 +110,7 @@ def clip_loss(
             Default: 0.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            A rank takes its images against the texts of all ranks.
+            A rank takes its images against the texts of all ranks, which have to agree on what requires a gradient.
             True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
             compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
             alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
