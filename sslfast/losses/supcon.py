@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
-from sslfast.distributed import gather_rows
+from sslfast.distributed import exchange_shards, strategy_of, sum_over_ranks
+from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import check_kernel_dtype, check_labels, check_rows, temperature_of
+from sslfast.losses._self_ranks import self_softmax_over_ranks
 
 
 class SupConLoss(nn.Module):
@@ -19,20 +21,22 @@ class SupConLoss(nn.Module):
 
     Args:
         temperature: divides the cosine similarities. Default: 0.1.
-        gather_distributed: contrast with the samples of all ranks. Default: False.
+        gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
+            ``"ring"``, see :func:`supcon_loss`. Default: False.
 
     Raises:
         TypeError: if ``temperature`` is not a number.
-        ValueError: if ``abs(temperature)`` is below 1e-8.
+        ValueError: if ``abs(temperature)`` is below 1e-8, or ``gather_distributed`` is none of these.
 
     Example:
         >>> criterion = SupConLoss(temperature=0.1)
         >>> loss = criterion(torch.cat([model(view0), model(view1)]), labels.repeat(2))
     """
 
-    def __init__(self, temperature: float = 0.1, gather_distributed: bool = False) -> None:
+    def __init__(self, temperature: float = 0.1, gather_distributed: bool | str = False) -> None:
         super().__init__()
         self.temperature = temperature_of("SupConLoss", temperature)
+        strategy_of("SupConLoss", gather_distributed)
         self.gather_distributed = gather_distributed
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -43,7 +47,7 @@ class SupConLoss(nn.Module):
 
 
 def supcon_loss(
-    embeddings: Tensor, labels: Tensor, temperature: float = 0.1, *, gather_distributed: bool = False
+    embeddings: Tensor, labels: Tensor, temperature: float = 0.1, *, gather_distributed: bool | str = False
 ) -> Tensor:
     """Supervised contrastive loss: every row is to be near all rows of its label and far from all others.
 
@@ -67,7 +71,12 @@ def supcon_loss(
         temperature: divides the similarities. Default: 0.1.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes all of it. Default: False.
+            Every rank computes an equal share of half the similarities; the embeddings travel a second time, in the
+            dtype of accumulation and with their labels, for the sums per label.
+            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
+            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
+            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
+            group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` is.
@@ -75,8 +84,9 @@ def supcon_loss(
     Raises:
         TypeError: if ``embeddings`` is not a floating-point tensor, or is float64 on a GPU, ``labels`` is not an
             integer tensor, or ``temperature`` is not a number.
-        ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,) on the same device, or
-            ``abs(temperature)`` is below 1e-8.
+        ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,) on the same device,
+            ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or D is not the same on every
+            rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
@@ -86,8 +96,14 @@ def supcon_loss(
     check_kernel_dtype(name, embeddings)
     check_labels(name, "labels", labels, "embeddings", embeddings)
     scale = 1.0 / temperature_of(name, temperature)
-    if gather_distributed:
-        embeddings, labels = gather_rows(embeddings), gather_rows(labels)
+    strategy = strategy_of(name, gather_distributed)
+    if strategy != "local":
+        nobody = torch.full_like(labels, -1, dtype=torch.int64)
+        lse, _ = self_softmax_over_ranks(name, embeddings, scale, nobody, strategy)
+        mean, has = _MeanPositives.apply(embeddings, labels, scale, strategy)
+        terms = torch.where(has, lse - mean, 0.0)
+        total, anchors = sum_over_ranks(torch.stack([terms.sum(), has.sum().to(terms.dtype)]))
+        return total / anchors.clamp_min(1)
     loss: Tensor = _SupCon.apply(embeddings, labels, scale)
     return loss
 
@@ -158,3 +174,37 @@ class _SupCon(torch.autograd.Function):
             grad_unit.addcmul_(others, weight.unsqueeze(1))
             grad_embeddings = unit_rows_backward(grad_unit, side, factor).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None
+
+
+class _MeanPositives(torch.autograd.Function):
+    """Over all ranks, the mean logit of every row's positives, and whether it has any.
+
+    The gradient is taken to be the same for all rows of a label, as it is in the loss, so that the part that a row has
+    in the means of others is as large as that in its own, and nothing travels back.
+    """
+
+    @staticmethod
+    def forward(ctx, embeddings, labels, scale, strategy):  # type: ignore[no-untyped-def]
+        unit, factor = unit_rows(embeddings)
+        exchange = blocks_over_ranks(strategy, exchange_shards("supcon_loss", embeddings))
+        exchange.post(unit, labels.to(torch.int64))
+        own = _LabelSums(labels)
+        own_sizes = own.sizes[own.group]
+        others, positives = -unit, torch.full_like(own_sizes, -1)  # a row is not its own positive
+        for _, _, (block, block_labels) in exchange.blocks():
+            sums = _LabelSums(torch.cat([labels, block_labels]))
+            others += sums(torch.cat([torch.zeros_like(unit), block]))[: len(unit)]
+            positives += sums.sizes[sums.group[: len(unit)]] - own_sizes
+        has = positives > 0
+        share = scale / positives.clamp_min(1).to(unit.dtype)
+        ctx.save_for_backward(embeddings, unit, factor, others, share)
+        ctx.mark_non_differentiable(has)
+        return share * (unit * others).sum(dim=1), has
+
+    @staticmethod
+    def backward(ctx, grad, _):  # type: ignore[no-untyped-def]
+        embeddings, unit, factor, others, share = ctx.saved_tensors
+        with torch.no_grad():
+            grad_unit = others * (2.0 * share * grad).unsqueeze(1)
+            grad_embeddings = unit_rows_backward(grad_unit, unit, factor).to(embeddings.dtype)
+        return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None, None
