@@ -144,7 +144,10 @@ def cases() -> list[Case]:
         case(4096, 128, memory=True),
         case(4096, 512, memory=True),
         case(4096, 512, "bf16"),
+        case(4096, 128, "bf16", devices=("cuda",)),
+        case(4096, 768, "bf16", devices=("cuda",)),
         case(32768, 128, "bf16", devices=("cuda",), memory=True),
+        case(32768, 512, "bf16", devices=("cuda",)),
         case(256, 128, op="supcon", quick=True),
         case(4096, 128, op="supcon", memory=True),
     ]
