@@ -78,7 +78,7 @@ def sigmoid_weights(dim: int, element_size: int) -> dict[str, int]:
 
 def nt_xent_rows(dim: int) -> dict[str, int]:
     """BLOCK rows a program, BLOCK_D numbers of each at a time: 16 a thread."""
-    block_d = min(256, triton.next_power_of_2(dim))
+    block_d = min(256, max(32, triton.next_power_of_2(dim)))
     return {"BLOCK": 2048 // block_d, "BLOCK_D": block_d, "num_warps": 4}
 
 

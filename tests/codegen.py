@@ -164,6 +164,7 @@ CASES = [
     _nt_xent_backward("fp32", 128, False),
     _nt_xent_project("bf16", 768),
     _nt_xent_project("fp32", 128),
+    _nt_xent_project("fp32", 1),
     _queue("bf16", 128, True),
     _queue("fp16", 512, True),
     _queue("bf16", 128, False),

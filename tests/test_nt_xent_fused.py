@@ -205,19 +205,36 @@ def test_second_derivative_is_refused(triton_device) -> None:
         (grad.square().sum() + z0.sum()).backward()
 
 
-def test_compiles_in_one_graph() -> None:
-    assert_compiles(fused(0.1), *torch.randn(2, 10, 8))
+def test_compiles_in_one_graph(triton_device) -> None:
+    assert_compiles(fused(0.1), *torch.randn(2, 10, 8, device=triton_device))
 
 
-def test_opcheck() -> None:
+def test_opcheck(triton_device) -> None:
     check_op = functools.partial(torch.library.opcheck, raise_exception=True)
     for dtype in (torch.float32, torch.bfloat16):
-        z0, z1 = torch.randn(2, 6, 8)
+        z0, z1 = torch.randn(2, 6, 8, device=triton_device)
         z0 = z0.to(dtype)
         check_op(ops.nt_xent_forward, (z0, z1, 2.0))
         _, *saved = ops.nt_xent_forward(z0, z1, 2.0)
         for needs in ((True, True), (True, False), (False, True)):
-            check_op(ops.nt_xent_backward, (z0, z1, *saved, torch.tensor(2.0), 2.0, *needs))
+            check_op(ops.nt_xent_backward, (z0, z1, *saved, torch.tensor(2.0, device=triton_device), 2.0, *needs))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("n", "d"), [(4096, 128), (2500, 128), (9000, 200)])  # one kernel, also ragged; strips
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("temperature", [0.1, 0.01])
+def test_sizes_of_a_gpu(n, d, dtype, temperature) -> None:
+    z0 = torch.randn(n, d, device="cuda").to(dtype)
+    z1 = (z0 + torch.randn_like(z0)).to(dtype)
+    ours = with_grads(fused(temperature), z0, z1)
+    truth = with_grads(by_definition(temperature), z0.float().cpu(), z1.float().cpu())
+    rtol = max(1e-3, torch.finfo(dtype).eps * 0.1 / temperature)  # rounding unit rows moves the logits
+    torch.testing.assert_close(ours[0].cpu(), truth[0], rtol=rtol, atol=0)
+    for k, g in zip(ours[1:], truth[1:], strict=True):
+        assert (k.float().cpu() - g).norm() <= rtol * g.norm()
+    for first, again in zip(ours, with_grads(fused(temperature), z0, z1), strict=True):
+        assert torch.equal(first, again)
 
 
 # ---- launches
