@@ -151,7 +151,7 @@ def gpu_case(pairs: int, width: int, providers: Mapping[str, Callable[[Inputs], 
 def cases() -> list[Case]:
     return [
         case(256, 128, quick=True),
-        case(4096, 128),
+        case(4096, 128, devices=("cpu",)),
         case(4096, 512, memory=True),
         gpu_case(8192, 128, WITHOUT_COMPILE),
         gpu_case(8192, 512, GPU_PROVIDERS),

@@ -106,7 +106,7 @@ def gpu_case(pairs: int, width: int, providers: Mapping[str, Callable[[Inputs], 
 def cases() -> list[Case]:
     return [
         case(256, 128, quick=True),
-        case(4096, 128),
+        case(4096, 128, devices=("cpu",)),
         case(4096, 512, memory=True),
         gpu_case(8192, 768, GPU_PROVIDERS),
         gpu_case(32768, 768, WITHOUT_COMPILE),
