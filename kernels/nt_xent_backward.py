@@ -62,7 +62,6 @@ def nt_xent_backward_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
     BOUNDED: tl.constexpr,
-    PEAK: tl.constexpr,
     NEED_FIRST: tl.constexpr,
     NEED_SECOND: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -73,8 +72,8 @@ def nt_xent_backward_kernel(
     in_rows, in_dim = row < M - row0, lane < D
     x_row_at = x_ptr + tl.cast(row0, tl.int64) * D + row[:, None] * D + lane[None, :]
     x_row = tl.load(x_row_at, in_rows[:, None] & in_dim[None, :], 0.0)
-    # float16's range: the largest a becomes PEAK.
-    gain = PEAK / tl.maximum(tl.load(peak_ptr), 1e-30) if PEAK else 1.0
+    # The largest a becomes 256: small losses and their weights stay within the range of float16, and of float32.
+    gain = 256.0 / tl.maximum(tl.load(peak_ptr), 1e-30)
     row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)
     row_share = tl.load(share_ptr + row0 + row, in_rows, 0.0) * gain
     # Where the logits are bounded one exp serves both sides: exp(S) (a_i exp(-n_i) + a_j exp(-n_j)). A row without
@@ -198,7 +197,6 @@ def backward(
                 scale,
                 **config,
                 BOUNDED=is_bounded(scale, 1.0),
-                PEAK=256 if unit.dtype == torch.float16 else 0,
                 **needs,
                 PRECISION=_launch.input_precision(unit),
             )
