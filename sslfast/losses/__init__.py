@@ -15,6 +15,7 @@ from sslfast.losses.nt_xent import NTXentLoss, nt_xent_loss
 from sslfast.losses.siglip import SigLIPLoss, siglip_loss
 from sslfast.losses.supcon import SupConLoss, supcon_loss
 from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp, swav_loss
+from sslfast.losses.triplet import TripletLoss, triplet_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "SigLIPLoss",
     "SupConLoss",
     "SwAVLoss",
+    "TripletLoss",
     "VICRegLoss",
     "alignment_loss",
     "barlow_twins_loss",
@@ -45,6 +47,7 @@ __all__ = [
     "sinkhorn_knopp",
     "supcon_loss",
     "swav_loss",
+    "triplet_loss",
     "uniformity_loss",
     "vicreg_loss",
 ]

@@ -83,8 +83,8 @@ def check_pair(function: str, name0: str, z0: Tensor, name1: str, z1: Tensor) ->
     check_kernel_dtype(function, z0, z1)
 
 
-def check_labels(function: str, name: str, labels: Tensor, rows_name: str, rows: Tensor) -> None:
-    """One integer for each row, on the rows' device.
+def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str, rows: Tensor) -> Tensor:
+    """``labels``, one integer for each row, on the rows' device.
 
     Raises:
         TypeError: if it is not an integer tensor.
@@ -96,6 +96,44 @@ def check_labels(function: str, name: str, labels: Tensor, rows_name: str, rows:
     if labels.shape != rows.shape[:1]:
         raise ValueError(f"{function}: {name} must have shape ({len(rows)},), got {tuple(labels.shape)}")
     check_device(function, rows_name, rows, name, labels)
+    return labels
+
+
+def check_references(
+    function: str, embeddings: Tensor, ref_emb: Tensor | None, ref_labels: Tensor | None, *, labels_needed: bool = True
+) -> None:
+    """Other rows to compare with and their labels: both or neither, of the width and on the device of the embeddings.
+
+    Raises:
+        TypeError: if ``ref_emb`` is not a floating-point tensor, or ``ref_labels`` not an integer tensor.
+        ValueError: if one is given without the other (labels only where they are needed), or has another shape or
+            device.
+    """
+    if ref_emb is None:
+        if ref_labels is not None:
+            raise ValueError(f"{function}: ref_labels needs ref_emb")
+        return
+    check_rows(function, "ref_emb", ref_emb)
+    if ref_emb.shape[1] != embeddings.shape[1]:
+        expected = f"(M, {embeddings.shape[1]})"
+        raise ValueError(f"{function}: ref_emb must have shape {expected}, like embeddings, got {tuple(ref_emb.shape)}")
+    check_device(function, "embeddings", embeddings, "ref_emb", ref_emb)
+    if ref_labels is not None:
+        check_labels(function, "ref_labels", ref_labels, "ref_emb", ref_emb)
+    elif labels_needed:
+        raise ValueError(f"{function}: ref_emb needs ref_labels")
+
+
+def check_choice(function: str, name: str, value: str, choices: tuple[str, ...]) -> str:
+    """``value``, one of the choices.
+
+    Raises:
+        ValueError: if it is none of them.
+    """
+    if value not in choices:
+        expected = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
+        raise ValueError(f"{function}: {name} must be {expected}, got {value!r}")
+    return value
 
 
 def check_two_rows(function: str, name: str, z: Tensor) -> None:

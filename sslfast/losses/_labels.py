@@ -1,0 +1,53 @@
+"""Rows by their label: whose labels are whose, without an N x M mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class LabelGroups:
+    """For every row, the columns that have its label; a row is no column of its own where both are the same batch.
+
+    Args:
+        labels: (N,) integers, of the rows.
+        ref_labels: (M,) integers, of the columns; None where they are the rows.
+
+    Attributes:
+        counts: (N,) int64, how many columns have a row's label; with itself, where both are the same batch.
+    """
+
+    def __init__(self, labels: Tensor, ref_labels: Tensor | None) -> None:
+        self._itself = ref_labels is None
+        columns = (labels if ref_labels is None else ref_labels).long()
+        ordered, self._order = torch.sort(columns, stable=True)
+        self._first = torch.searchsorted(ordered, labels.long())
+        self._end = torch.searchsorted(ordered, labels.long(), right=True)
+        self.counts = self._end - self._first
+        changes = torch.ones_like(ordered)
+        changes[1:] = ordered[1:] != ordered[:-1]
+        self._group = changes.cumsum(0) - 1  # of each column in order
+        self._sizes = torch.zeros_like(ordered).scatter_add_(0, self._group, torch.ones_like(ordered))
+
+    def sums(self, values: Tensor) -> Tensor:
+        """For every row, the sum of (M, D) values over the columns of its label, in a fixed order; (N, D)."""
+        ordered = values[self._order]
+        sums = torch.segment_reduce(ordered, "sum", lengths=self._sizes, axis=0, unsafe=True)
+        found = sums[self._group[self._first.clamp_max(len(ordered) - 1)]]
+        return found if self._itself else found.masked_fill_((self.counts == 0).unsqueeze(1), 0.0)
+
+    def positives(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """The columns of the positives of some rows, (rows, W) int64, and which of these count.
+
+        W is the size of the largest group; on a GPU, where that would have to be waited for, or where no number may be
+        read because a graph is being made, it is M.
+        """
+        columns = len(self._order)
+        known = not (self.counts.is_cuda or torch.compiler.is_compiling())
+        width = max(1, int(self.counts[start:stop].max())) if known else columns
+        place = self._first[start:stop, None] + torch.arange(width, device=self._order.device)
+        index = self._order[place.clamp_max(columns - 1)]
+        valid = place < self._end[start:stop, None]
+        if self._itself:
+            valid &= index != torch.arange(start, stop, device=index.device).unsqueeze(1)
+        return index, valid
