@@ -58,12 +58,13 @@ def weights_strip(element_size: int) -> tuple[int, int]:
     return 2048, 16384 // element_size
 
 
-def weights(dim: int, element_size: int) -> dict[str, int]:
-    """BLOCK_M x BLOCK_N weights a program."""
+def weights(dim: int, element_size: int, excluded: bool = False) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N weights a program; what ids and limits take of the registers halves the tile."""
     if element_size == 2:
         config = {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3}
     else:
         config = {"BLOCK_M": 128, "BLOCK_N": 64, "BLOCK_D": 32, "num_warps": 8, "num_stages": 2}
+    config["BLOCK_N"] = 64 if excluded else config["BLOCK_N"]
     return config | {"BLOCK_D": min(config["BLOCK_D"], max(16, triton.next_power_of_2(dim)))}
 
 

@@ -2,8 +2,9 @@
 
 For rows Q (N, D), columns K (M, D), S = scale * Q K^T and positives p: the log-sum-exps n_i of rows and m_j of columns
 over all entries but (i, p(i)), and S_{i, p(i)}; backwards, with incoming gradients a, b, c of the three,
-W_ij = a_i exp(S_ij - n_i) + b_j exp(S_ij - m_j) and W_{i, p(i)} = c_i, the products W K and W^T Q. Neither S nor W is
-ever stored whole; scale is read where it lies, so a learnable temperature waits for nothing.
+W_ij = a_i exp(S_ij - n_i) + b_j exp(S_ij - m_j) and W_{i, p(i)} = c_i, the products W K and W^T Q. Entries whose row
+and column have the same id, or whose logit is above the limit of their row, are left out of the sums like positives.
+Neither S nor W is ever stored whole; scale is read where it lies, so a learnable temperature waits for nothing.
 
 Forward, N M D multiply-adds: a program takes GROUP x GROUP tiles, and each tile serves its rows and its columns. Every
 row has one slot per group of columns for its partial sums, every column one per group of rows, at most 128 each, and
@@ -20,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import add_product, logit_tile, merge_sums, pair_logits, shifted_sum
+from sslfast.kernels.logit_tile import add_product, among_negatives, logit_tile, merge_sums, pair_logits, shifted_sum
 
 
 @triton.jit
@@ -29,6 +30,9 @@ def cross_forward_kernel(
     k_ptr,
     positives_ptr,
     scale_ptr,
+    row_ids_ptr,
+    col_ids_ptr,
+    row_limits_ptr,
     row_shift_ptr,
     row_sum_ptr,
     col_shift_ptr,
@@ -56,6 +60,10 @@ def cross_forward_kernel(
             positive = (tl.load(positives_ptr + row0 + local, in_rows, -1) - col0).to(tl.int32)
             logits = logit_tile(q_ptr, k_ptr, row0, col0, N, M, D, scale, BLOCK, BLOCK, BLOCK_D, PRECISION)
             negative = in_rows[:, None] & in_cols[None, :] & (local[None, :] != positive[:, None])
+            if row_ids_ptr is not None or row_limits_ptr is not None:
+                negative = negative & among_negatives(
+                    logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, BLOCK, BLOCK
+                )
             shift, total = shifted_sum(logits, negative, 1)
             slot = col_group * N + row0 + local
             if j > 0:
@@ -88,6 +96,7 @@ def cross_finish_kernel(
     scale_ptr,
     positive_logits_ptr,
     size,
+    M,
     D,
     slots,
     BLOCK: tl.constexpr,
@@ -106,7 +115,7 @@ def cross_finish_kernel(
     tl.store(lse_ptr + row, tl.log(total) + shift, inside)
     if POSITIVES:
         positive = tl.load(positives_ptr + row, inside, -1)
-        has = inside & (positive >= 0)
+        has = inside & (positive >= 0) & (positive < M)
         logit = pair_logits(q_ptr, k_ptr, row, positive, has, D, tl.load(scale_ptr), BLOCK, BLOCK_D)
         tl.store(positive_logits_ptr + row, tl.where(has, logit, float("-inf")), inside)
 
@@ -117,6 +126,9 @@ def cross_weights_kernel(
     k_ptr,
     positives_ptr,
     scale_ptr,
+    row_ids_ptr,
+    col_ids_ptr,
+    row_limits_ptr,
     row_lse_ptr,
     col_lse_ptr,
     grad_row_ptr,
@@ -147,6 +159,9 @@ def cross_weights_kernel(
     if TWO_WAY:
         col_lse = tl.load(col_lse_ptr + col0 + col, in_cols, 0.0)[None, :]
         weights += tl.load(grad_col_ptr + col0 + col, in_cols, 0.0)[None, :] * tl.exp(logits - col_lse)
+    if row_ids_ptr is not None or row_limits_ptr is not None:
+        among = among_negatives(logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N)
+        weights = tl.where(among, weights, 0.0)
     weights_ptr += tile_row * stride + tile_col
     mask = in_rows[:, None] & in_cols[None, :]
     tl.store(weights_ptr + row[:, None] * stride + col[None, :], weights.to(weights_ptr.dtype.element_ty), mask)
@@ -158,7 +173,16 @@ def cross_weights_kernel(
 
 
 def forward(
-    rows: Tensor, columns: Tensor, positives: Tensor, scale: Tensor, max_similarity: float, two_way: bool, keep: int
+    rows: Tensor,
+    columns: Tensor,
+    positives: Tensor,
+    scale: Tensor,
+    row_ids: Tensor | None,
+    col_ids: Tensor | None,
+    row_limits: Tensor | None,
+    max_similarity: float,
+    two_way: bool,
+    keep: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     del max_similarity  # the CPU's: here the maximum is nearly free
     if rows.dtype == torch.float64:
@@ -177,6 +201,9 @@ def forward(
     with _launch.on_device_of(rows):
         cross_forward_kernel[row_groups, col_groups](
             *product,
+            row_ids,
+            col_ids,
+            row_limits,
             row_shifts,
             row_sums,
             col_shifts,
@@ -197,6 +224,7 @@ def forward(
                 *product,
                 positive_logits,
                 count,
+                length,
                 dim,
                 slots,
                 BLOCK=64,
@@ -216,6 +244,9 @@ def backward(
     grad_col: Tensor,
     grad_positive: Tensor,
     scale: Tensor,
+    row_ids: Tensor | None,
+    col_ids: Tensor | None,
+    row_limits: Tensor | None,
     kept: Tensor,
     need_rows: bool,
     need_columns: bool,
@@ -232,7 +263,8 @@ def backward(
         grads = [g / peak for g in grads]
     vectors = (row_lse, col_lse, *(g.contiguous() for g in grads))
     height, width = _launch.weights_strip(rows.element_size())
-    config = _launch.weights(dim, rows.element_size())
+    excluded = row_ids is not None or row_limits is not None
+    config = _launch.weights(dim, rows.element_size(), excluded)
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
@@ -249,6 +281,9 @@ def backward(
                     columns,
                     positives,
                     scale,
+                    row_ids,
+                    col_ids,
+                    row_limits,
                     *vectors,
                     buffer,
                     row0,

@@ -51,6 +51,26 @@ def pair_logits(q_ptr, k_ptr, row, other, inside, D, scale, BLOCK: tl.constexpr,
 
 
 @triton.jit
+def among_negatives(
+    logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, ROWS: tl.constexpr, COLS: tl.constexpr
+):
+    """Where a tile's rows and columns differ in their ids and its logits are not above the limit of their row.
+
+    Ids or limits may be None. A NaN is above no limit.
+    """
+    row, col = tl.arange(0, ROWS), tl.arange(0, COLS)
+    among = tl.full((ROWS, COLS), 1, tl.int1)
+    if row_ids_ptr is not None:
+        row_ids = tl.load(row_ids_ptr + row0 + row, row < N - row0, 0)
+        col_ids = tl.load(col_ids_ptr + col0 + col, col < M - col0, 0)
+        among = row_ids[:, None] != col_ids[None, :]
+    if row_limits_ptr is not None:
+        limits = tl.load(row_limits_ptr + row0 + row, row < N - row0, 0.0)
+        among = among & ((logits <= limits[:, None]) | (logits != logits))
+    return among
+
+
+@triton.jit
 def shifted_sum(logits, mask, AXIS: tl.constexpr):
     """Maximum over an axis and the sum of exponentials below it; (-inf, 0) where the mask is empty."""
     logits = tl.where(mask, logits, float("-inf"))

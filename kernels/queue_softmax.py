@@ -2,7 +2,8 @@
 
 For rows X (N, D) and a queue Q (K, D), S = scale * X Q^T: lse_i = log sum_k exp S_ik, and the mean of the queue under
 row i's softmax, mean_i = sum_k exp(S_ik - lse_i) Q_k, which is d lse_i / d X_i divided by scale. One pass, so there is
-nothing left to compute backwards. S is never stored.
+nothing left to compute backwards. S is never stored. A row's positive, entries whose row and column have the same id,
+and logits above the limit of their row can be left out of both.
 
 This is the forward pass of flash attention with Q for keys and for values: 2 N K D multiply-adds for D up to BLOCK_OUT
 (and N K D more for every further slice of BLOCK_OUT columns of the mean, which makes S again). The queue is cut into
@@ -16,12 +17,18 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
+from sslfast.kernels.logit_tile import among_negatives
 
 
 @triton.jit
 def queue_softmax_kernel(
     x_ptr,
     queue_ptr,
+    scale_ptr,
+    positives_ptr,
+    row_ids_ptr,
+    col_ids_ptr,
+    row_limits_ptr,
     shift_ptr,
     sum_ptr,
     mean_ptr,
@@ -29,7 +36,6 @@ def queue_softmax_kernel(
     K,
     D,
     run,
-    scale,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -43,6 +49,7 @@ def queue_softmax_kernel(
     row, col, lane = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
     out = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     in_rows = row < N - row0
+    scale = tl.load(scale_ptr)
     # Offsets within a block fit in 32 bits, which halves the registers of addresses.
     x_ptr += row0 * D
     shift = tl.full((BLOCK_M,), float("-inf"), tl.float32)
@@ -58,10 +65,20 @@ def queue_softmax_kernel(
             x = tl.load(x_ptr + row[:, None] * D + lane[None, :] + start, in_rows[:, None] & in_lanes[None, :], 0.0)
             q = tl.load(block_ptr + col[None, :] * D + lane[:, None] + start, in_cols[None, :] & in_lanes[:, None], 0.0)
             logits = tl.dot(x, q, logits, input_precision=PRECISION)
-        logits = tl.where(in_cols[None, :], logits * scale, float("-inf"))
+        logits = logits * scale
+        among = in_rows[:, None] & in_cols[None, :]
+        if positives_ptr is not None:
+            positive = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
+            among = among & (col[None, :] != positive[:, None])
+        if row_ids_ptr is not None or row_limits_ptr is not None:
+            among = among & among_negatives(
+                logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, end, BLOCK_M, BLOCK_N
+            )
+        logits = tl.where(among, logits, float("-inf"))
         new_shift = tl.maximum(shift, tl.max(logits, 1))
-        factor = tl.exp(shift - new_shift)
-        weights = tl.exp(logits - new_shift[:, None])
+        safe = tl.where(new_shift == float("-inf"), 0.0, new_shift)  # nothing to sum so far
+        factor = tl.exp(shift - safe)
+        weights = tl.exp(logits - safe[:, None])
         total = total * factor + tl.sum(weights, 1)
         shift = new_shift
         if NEED_MEAN:
@@ -101,7 +118,8 @@ def queue_softmax_finish_kernel(
         at = tl.cast(split, tl.int64) * N + row
         split_shift = tl.load(shift_ptr + at, in_rows, 0.0)
         new_shift = tl.maximum(shift, split_shift, propagate_nan=tl.PropagateNan.ALL)
-        factor, split_factor = tl.exp(shift - new_shift), tl.exp(split_shift - new_shift)
+        safe = tl.where(new_shift == float("-inf"), 0.0, new_shift)
+        factor, split_factor = tl.exp(shift - safe), tl.exp(split_shift - safe)
         total = total * factor + tl.load(sum_ptr + at, in_rows, 0.0) * split_factor
         if NEED_MEAN:
             partial = tl.load(partial_ptr + at[:, None] * D + out[None, :], mask, 0.0)
@@ -110,10 +128,20 @@ def queue_softmax_finish_kernel(
     if tl.program_id(1) == 0:
         tl.store(lse_ptr + row, shift + tl.log(total), in_rows)
     if NEED_MEAN:
-        tl.store(mean_ptr + row[:, None] * D + out[None, :], mean / total[:, None], mask)
+        mean = tl.where(total[:, None] == 0.0, 0.0, mean / total[:, None])
+        tl.store(mean_ptr + row[:, None] * D + out[None, :], mean, mask)
 
 
-def queue_softmax(rows: Tensor, queue: Tensor, scale: float, need_mean: bool) -> tuple[Tensor, Tensor]:
+def queue_softmax(
+    rows: Tensor,
+    queue: Tensor,
+    scale: Tensor,
+    positives: Tensor | None,
+    row_ids: Tensor | None,
+    col_ids: Tensor | None,
+    row_limits: Tensor | None,
+    need_mean: bool,
+) -> tuple[Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("queue_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
     rows, queue = rows.contiguous(), queue.contiguous()
@@ -131,6 +159,11 @@ def queue_softmax(rows: Tensor, queue: Tensor, scale: float, need_mean: bool) ->
         queue_softmax_kernel[(blocks, slices, splits)](
             rows,
             queue,
+            scale,
+            positives,
+            row_ids,
+            col_ids,
+            row_limits,
             shifts,
             sums,
             means,
@@ -138,7 +171,6 @@ def queue_softmax(rows: Tensor, queue: Tensor, scale: float, need_mean: bool) ->
             length,
             dim,
             run,
-            scale,
             **config,
             NEED_MEAN=need_mean,
             PRECISION=_launch.input_precision(rows),

@@ -142,7 +142,16 @@ cross_softmax_backward = torch.ops.sslfast.cross_softmax_backward.default
 
 @torch.library.register_fake("sslfast::cross_softmax_forward")
 def _(
-    rows: Tensor, columns: Tensor, positives: Tensor, scale: Tensor, max_similarity: float, two_way: bool, keep: int
+    rows: Tensor,
+    columns: Tensor,
+    positives: Tensor,
+    scale: Tensor,
+    row_ids: Tensor | None,
+    col_ids: Tensor | None,
+    row_limits: Tensor | None,
+    max_similarity: float,
+    two_way: bool,
+    keep: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     row_lse = rows.new_empty((rows.shape[0],), dtype=_accumulator(rows))
     col_lse = row_lse.new_empty((columns.shape[0] if two_way else 0,))
@@ -181,7 +190,8 @@ queue_softmax = torch.ops.sslfast.queue_softmax.default
 
 
 @torch.library.register_fake("sslfast::queue_softmax")
-def _(rows: Tensor, queue: Tensor, scale: float, need_mean: bool) -> tuple[Tensor, Tensor]:
+def _(rows: Tensor, queue: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+    need_mean = args[-1]
     size, dim = rows.shape
     lse = rows.new_empty((size,), dtype=_accumulator(rows))
     return lse, lse.new_empty((size if need_mean else 0, dim))

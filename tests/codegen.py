@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 
 from sslfast.kernels import _launch
 
+# What may be left out of the sums beside the positives: argument and type. The launchers pass None for the rest.
+IDS = {"row_ids_ptr": "*i64", "col_ids_ptr": "*i64"}
+IDS_AND_LIMITS = IDS | {"row_limits_ptr": "*fp32"}
 TARGETS = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}  # compute capability, shared memory of one block in bytes
 
 
@@ -67,9 +70,12 @@ def _positives(dtype: str, dim: int, bounded: bool) -> Case:
     return Case("similarity_softmax_backward.similarity_positives_kernel", signature, options)
 
 
-def _queue(dtype: str, dim: int, need_mean: bool) -> Case:
+def _queue(dtype: str, dim: int, need_mean: bool, excluded: dict[str, str] | None = None) -> Case:
     options = _launch.queue_softmax(dim, 4 if dtype == "fp32" else 2) | {"NEED_MEAN": need_mean, "PRECISION": "ieee"}
-    signature = f"*{dtype} *{dtype} *fp32 *fp32 *fp32 i32 i32 i32 i32 fp32"
+    all_of_them = {"positives_ptr": "*i64"} | IDS_AND_LIMITS
+    excluded = excluded or {}
+    options |= dict.fromkeys(all_of_them.keys() - excluded.keys())
+    signature = f"*{dtype} *{dtype} *fp32 {' '.join(excluded.values())} *fp32 *fp32 *fp32 i32 i32 i32 i32"
     return Case("queue_softmax.queue_softmax_kernel", signature, options, dtype != "fp32")
 
 
@@ -78,23 +84,29 @@ def _queue_finish(dim: int) -> Case:
     return Case("queue_softmax.queue_softmax_finish_kernel", "*fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 i32", options)
 
 
-def _cross_forward(dtype: str, size: int, dim: int, two_way: bool) -> Case:
+def _cross_forward(dtype: str, size: int, dim: int, two_way: bool, excluded: dict[str, str] | None = None) -> Case:
+    excluded = excluded or {}
     options = _launch.similarity_forward(size, dim, 4 if dtype == "fp32" else 2)
-    options |= {"TWO_WAY": two_way, "PRECISION": "ieee"}
-    signature = f"*{dtype} *{dtype} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 i32"
+    options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(IDS_AND_LIMITS.keys() - excluded.keys())
+    signature = f"*{dtype} *{dtype} *i64 *fp32 {' '.join(excluded.values())} *fp32 *fp32 *fp32 *fp32 i32 i32 i32"
     return Case("cross_softmax.cross_forward_kernel", signature, options, dtype != "fp32")
 
 
 def _cross_finish(dtype: str, dim: int) -> Case:
     block_d = _launch.similarity_forward(4096, dim, 4 if dtype == "fp32" else 2)["BLOCK_D"]
-    signature = f"*fp32 *fp32 *fp32 *{dtype} *{dtype} *i64 *fp32 *fp32 i32 i32 i32"
+    signature = f"*fp32 *fp32 *fp32 *{dtype} *{dtype} *i64 *fp32 *fp32 i32 i32 i32 i32"
     return Case("cross_softmax.cross_finish_kernel", signature, {"BLOCK": 64, "BLOCK_D": block_d, "POSITIVES": True})
 
 
-def _cross_weights(dtype: str, dim: int, two_way: bool) -> Case:
-    options = _launch.weights(dim, 4 if dtype == "fp32" else 2) | {"TWO_WAY": two_way, "PRECISION": "ieee"}
-    vectors = " ".join(["*fp32"] * 6)
-    signature = f"*{dtype} *{dtype} *i64 {vectors} *{dtype} i32 i32 i32 i32 i32 i32"
+def _cross_weights(dtype: str, dim: int, two_way: bool, excluded: dict[str, str] | None = None) -> Case:
+    excluded = excluded or {}
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, bool(excluded)) | {
+        "TWO_WAY": two_way,
+        "PRECISION": "ieee",
+    }
+    options |= dict.fromkeys(IDS_AND_LIMITS.keys() - excluded.keys())
+    vectors = " ".join([*excluded.values(), *["*fp32"] * 5])
+    signature = f"*{dtype} *{dtype} *i64 *fp32 {vectors} *{dtype} i32 i32 i32 i32 i32 i32"
     return Case("cross_softmax.cross_weights_kernel", signature, options, dtype != "fp32")
 
 
@@ -131,14 +143,21 @@ CASES = [
     _queue("fp16", 512, True),
     _queue("bf16", 128, False),
     _queue("fp32", 128, True),
+    _queue("bf16", 128, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS),
+    _queue("fp32", 128, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS),
     _queue_finish(512),
     _cross_forward("bf16", 65536, 512, True),
     _cross_forward("fp16", 4096, 512, False),
     _cross_forward("fp32", 4096, 512, True),
+    _cross_forward("bf16", 4096, 512, True, IDS),
+    _cross_forward("fp32", 4096, 512, False, IDS_AND_LIMITS),
     _cross_finish("bf16", 512),
     _cross_weights("bf16", 512, True),
     _cross_weights("fp16", 128, False),
     _cross_weights("fp32", 512, True),
+    _cross_weights("bf16", 512, True, IDS),
+    _cross_weights("fp32", 512, False, IDS_AND_LIMITS),
+    _cross_weights("fp16", 512, False, IDS_AND_LIMITS),
     _sigmoid_weights("bf16", 512, True),
     _sigmoid_weights("bf16", 128, False),
     _sigmoid_weights("fp16", 512, True),

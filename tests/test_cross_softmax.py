@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 
 import pytest
@@ -30,9 +31,9 @@ CPU_CASES = [
 ]
 
 
-def by_definition(rows: Tensor, columns: Tensor, positives: Tensor, scale: float, grads: list[Tensor]):
+def by_definition(rows: Tensor, columns: Tensor, positives: Tensor, scale: float, grads: list[Tensor], excluded=()):
     rows, columns = rows.clone().requires_grad_(), columns.clone().requires_grad_()
-    results = cross_softmax(rows, columns, positives, scale)
+    results = cross_softmax(rows, columns, positives, scale, *excluded)
     sum((torch.where(r.isfinite(), r, 0) * g).sum() for r, g in zip(results, grads, strict=True)).backward()
     return [r.detach() for r in results], [rows.grad / scale, columns.grad / scale]
 
@@ -55,22 +56,22 @@ def check(forward, backward, case, dtype: torch.dtype, device: torch.device) -> 
     eps = torch.finfo(wide).eps
     tol = 8 * eps * max(abs(scale), 10)
     for keep in (0, size * length // 2, size * length):
-        *found, kept = forward(x, y, p, number, max_similarity, True, keep)
+        *found, kept = forward(x, y, p, number, None, None, None, max_similarity, True, keep)
         for f, s, t in zip(found, same, truth, strict=True):
             assert_no_worse(f, s, t, tol)
-        products = backward(x, y, p, *found[:2], *incoming, number, kept, True, True)
+        products = backward(x, y, p, *found[:2], *incoming, number, None, None, None, kept, True, True)
         rounding = max(16 * eps * max(abs(scale), 1), torch.finfo(dtype).eps)  # half types round the weights
         for f, s, t in zip(products, same_grads, true_grads, strict=True):
             assert_no_worse(f, s, t, rounding * t.abs().amax().item())
 
     # One way, and one gradient only.
-    row_lse, col_lse, _, kept = forward(x, y, p, number, max_similarity, False, size * length)
+    row_lse, col_lse, _, kept = forward(x, y, p, number, None, None, None, max_similarity, False, size * length)
     assert_no_worse(row_lse, same[0], truth[0], tol)
     assert col_lse.shape == (0,)
     one_way = [grads[0], torch.zeros(length, dtype=torch.float64), grads[2]]
     _, true_grads = by_definition(rows.double(), columns.double(), positives, scale, one_way)
     for needed in ((True, False), (False, True)):
-        args = (x, y, p, row_lse, col_lse, incoming[0], col_lse, incoming[2], number, kept, *needed)
+        args = (x, y, p, row_lse, col_lse, incoming[0], col_lse, incoming[2], number, None, None, None, kept, *needed)
         for f, t, need in zip(backward(*args), true_grads, needed, strict=True):
             assert f.shape == ((len(t) if need else 0), dim)
             if need:
@@ -106,27 +107,111 @@ def test_nan_and_inf_reach_the_sums_they_should(bad: float) -> None:
     rows[3, 1] = bad
     expected = cross_softmax(rows, columns, positives, 2.0)
     for max_similarity in (1.0, INF):
-        found = ops.cross_softmax_forward(rows, columns, positives, torch.tensor([2.0]), max_similarity, True, 0)
+        found = ops.cross_softmax_forward(
+            rows, columns, positives, torch.tensor([2.0]), None, None, None, max_similarity, True, 0
+        )
         for f, e in zip(found, expected, strict=False):
             assert torch.equal(f.isfinite(), e.isfinite())
 
 
-def test_bad_positives_are_refused() -> None:
+# Ids of rows and of columns, limits: every second column of another id, some rows without negatives.
+def exclusions(rows: Tensor, columns: Tensor, positives: Tensor, scale: float) -> dict[str, list[Tensor | None]]:
+    row_ids, col_ids = torch.arange(len(rows)) % 3, torch.arange(len(columns)) % 2
+    logits = scale * rows.double() @ columns.double().T
+    limits = logits.quantile(0.7, dim=1) + 1e-4  # between two logits
+    limits[0] = -INF
+    return {"ids": [row_ids, col_ids, None], "limits": [None, None, limits], "both": [row_ids, col_ids, limits]}
+
+
+def check_exclusions(forward, backward, case, dtype: torch.dtype, device: torch.device) -> None:
+    size, length, dim, scale, max_similarity = case
+    rows, columns = (F.normalize(torch.randn(n, dim, dtype=torch.float64), dim=1).to(dtype) for n in (size, length))
+    positives = torch.randint(-1, length, (size,))
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    eps = torch.finfo(wide).eps
+    rounding = max(16 * eps * max(abs(scale), 1), torch.finfo(dtype).eps)
+    number = torch.tensor([scale], dtype=wide, device=device)
+    x, y, p = rows.to(device), columns.to(device), positives.to(device)
+    for excluded in exclusions(rows, columns, positives, scale).values():
+        grads = [torch.randn(size, dtype=torch.float64), torch.zeros(length, dtype=torch.float64)]
+        grads.append(torch.randn(size, dtype=torch.float64))
+        results = cross_softmax(rows.double(), columns.double(), positives, scale, *excluded)
+        grads[0][results[0] == -INF] = 0
+        grads[2][results[2] == -INF] = 0
+        truth, true_grads = by_definition(rows.double(), columns.double(), positives, scale, grads, excluded)
+        narrow = [t.to(wide) if t is not None and t.is_floating_point() else t for t in excluded]
+        same, _ = by_definition(rows.to(wide), columns.to(wide), positives, scale, [g.to(wide) for g in grads], narrow)
+        there = [None if t is None else t.to(device) for t in narrow]
+        incoming = [grads[0].to(wide).to(device), grads[2].to(wide).to(device)]
+        for keep in (0, size * length):
+            row_lse, col_lse, own, kept = forward(x, y, p, number, *there, max_similarity, False, keep)
+            assert_no_worse(row_lse, same[0], truth[0], 8 * eps * max(abs(scale), 10))
+            assert_no_worse(own, same[2], truth[2], 8 * eps * max(abs(scale), 10))
+            products = backward(
+                x, y, p, row_lse, col_lse, incoming[0], col_lse, incoming[1], number, *there, kept, True, True
+            )
+            for f, t in zip(products, true_grads, strict=True):
+                assert_no_worse(f, t.to(wide), t, rounding * t.abs().amax().item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "case", [tuple(p.values) for p in (CASES + CPU_CASES)[1:]], ids=[p.id for p in (CASES + CPU_CASES)[1:]]
+)
+def test_entries_left_out_cpu(case, dtype: torch.dtype) -> None:
+    check_exclusions(ops.cross_softmax_forward, ops.cross_softmax_backward, case, dtype, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("case", [tuple(p.values) for p in CASES[1:4]], ids=[p.id for p in CASES[1:4]])
+def test_entries_left_out_triton(case, dtype: torch.dtype, triton_device) -> None:
+    from sslfast.kernels.cross_softmax import backward, forward
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
+        check_exclusions(forward, backward, case, dtype, triton_device)
+
+
+def test_ids_count_both_ways() -> None:
+    rows, columns, positives = torch.randn(70, 5), torch.randn(90, 5), torch.arange(70)
+    ids = torch.arange(70) % 4, torch.arange(90) % 6
+    found = ops.cross_softmax_forward(rows, columns, positives, torch.tensor([2.0]), *ids, None, INF, True, 0)
+    for f, e in zip(found, cross_softmax(rows, columns, positives, 2.0, *ids), strict=False):
+        torch.testing.assert_close(f, e)
+
+
+BAD = [
+    ({"positives": torch.tensor([0, 1, 4])}, "positives must index a column or be -1"),
+    ({"positives": torch.tensor([0, 1, -2])}, "positives must index a column or be -1"),
+    ({"row_ids": torch.arange(3)}, "row_ids and col_ids must be int64 of shapes (N,) and (M,), or both None"),
+    ({"row_ids": torch.arange(3), "col_ids": torch.arange(3)}, "row_ids and col_ids must be int64 of shapes (N,) and"),
+    ({"row_limits": torch.ones(4)}, "row_limits must be (N,) of the dtype of the sums"),
+    ({"row_limits": torch.ones(3), "two_way": True}, "row_limits go with one way"),
+]
+
+
+@pytest.mark.parametrize(("options", "text"), BAD, ids=[b[1] for b in BAD])
+def test_what_the_operator_refuses(options, text: str) -> None:
+    given = {"positives": torch.arange(3), "row_ids": None, "col_ids": None, "row_limits": None, "two_way": False}
+    given |= options
+    excluded = (given["row_ids"], given["col_ids"], given["row_limits"])
     rows, columns = torch.randn(3, 2), torch.randn(4, 2)
-    for positives in ([0, 1, 4], [0, 1, -2]):
-        with pytest.raises(RuntimeError, match="positives must index a column or be -1"):
-            ops.cross_softmax_forward(rows, columns, torch.tensor(positives), torch.tensor([1.0]), INF, True, 0)
+    with pytest.raises(RuntimeError, match=re.escape(text)):
+        ops.cross_softmax_forward(
+            rows, columns, given["positives"], torch.tensor([1.0]), *excluded, INF, given["two_way"], 0
+        )
 
 
 def test_opcheck() -> None:
     rows, columns, positives = torch.randn(9, 3), torch.randn(7, 3), torch.tensor([*range(7), -1, -1])
     scale = torch.tensor([2.0])
     check_op = functools.partial(torch.library.opcheck, raise_exception=True)
-    for two_way in (True, False):
+    ids = (torch.arange(9), torch.arange(7))
+    for two_way, excluded in ((True, (None, None, None)), (True, (*ids, None)), (False, (*ids, torch.zeros(9)))):
         for keep in (0, 63):
-            args = (rows, columns, positives, scale, INF, two_way, keep)
+            args = (rows, columns, positives, scale, *excluded, INF, two_way, keep)
             check_op(ops.cross_softmax_forward, args)
             row_lse, col_lse, _, kept = ops.cross_softmax_forward(*args)
             grads = (torch.randn(9), torch.randn(len(col_lse)), torch.zeros(9))
-            args = (rows, columns, positives, row_lse, col_lse, *grads, scale, kept, True, False)
+            args = (rows, columns, positives, row_lse, col_lse, *grads, scale, *excluded, kept, True, False)
             check_op(ops.cross_softmax_backward, args)

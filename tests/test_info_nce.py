@@ -85,7 +85,7 @@ def test_only_what_is_needed_is_computed() -> None:
     query, key, queue = torch.randn(4, 3), torch.randn(4, 3, requires_grad=True), torch.randn(5, 3)
     loss = info_nce_loss(query, key, queue=queue)
     (grad,) = torch.autograd.grad(loss, key)
-    expected = torch.autograd.grad(reference(query, key, queue).mean(), key)[0]
+    expected = torch.autograd.grad(reference(query, key, queue=queue).mean(), key)[0]
     torch.testing.assert_close(grad, expected)
 
 
@@ -144,7 +144,7 @@ BAD = [
     ([GOOD, GOOD[:2]], {}, ValueError, "positive_key must have shape (4, 3), like query, got (2, 3)"),
     ([GOOD.int(), GOOD], {}, TypeError, "query must be a floating-point tensor, got torch.int32"),
     ([GOOD[0], GOOD], {}, ValueError, "query must have shape (N, D) with N, D >= 1, got (3,)"),
-    ([GOOD, GOOD], {"queue": None}, TypeError, "queue must be a floating-point tensor, got NoneType"),
+    ([GOOD, GOOD], {"queue": [1.0]}, TypeError, "queue must be a floating-point tensor, got list"),
     ([GOOD, GOOD], {"queue": QUEUE[:, :2]}, ValueError, "queue must have shape (K, 3) with K >= 1, got (5, 2)"),
     ([GOOD, GOOD], {"queue": QUEUE[:0]}, ValueError, "queue must have shape (K, 3) with K >= 1, got (0, 3)"),
     ([GOOD, GOOD], {"queue": QUEUE.to("meta")}, ValueError, "queue must be on cpu, like query, got meta"),
@@ -159,7 +159,7 @@ BAD = [
         [GOOD, GOOD],
         {"reduction": "sum", "gather_distributed": True},
         ValueError,
-        "gather_distributed goes with reduction='mean', got 'sum'",
+        "gather_distributed goes with reduction='mean' without weights, got 'sum'",
     ),
     ([GOOD, GOOD], {"temperature": 0}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0"),
 ]

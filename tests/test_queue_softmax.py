@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from oracle import assert_no_worse
+from torch import Tensor
 
 from sslfast import ops
 from sslfast.reference.queue_softmax import queue_softmax
@@ -31,14 +32,29 @@ def check(function, case, dtype: torch.dtype, device: torch.device) -> None:
     truth = queue_softmax(rows.double(), queue.double(), scale)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     same = queue_softmax(rows.to(wide), queue.to(wide), scale)
-    lse, mean = function(rows.to(device), queue.to(device), scale, True)
+    number = torch.tensor([scale], dtype=wide, device=device)
+    nothing_left_out = [None] * 4
+    lse, mean = function(rows.to(device), queue.to(device), number, *nothing_left_out, True)
     eps = torch.finfo(wide).eps
     assert_no_worse(lse, same[0], truth[0], 8 * eps * max(abs(scale), 10))
     rounding = max(eps * 16 * max(abs(scale), 1), torch.finfo(dtype).eps)  # half types round the weights
     assert_no_worse(mean, same[1], truth[1], rounding * truth[1].abs().amax())
-    alone, nothing = function(rows.to(device), queue.to(device), scale, False)
+    alone, nothing = function(rows.to(device), queue.to(device), number, *nothing_left_out, False)
     torch.testing.assert_close(alone, lse, rtol=4 * eps, atol=4 * eps)
     assert nothing.shape == (0, dim)
+
+    logits = scale * rows.double() @ queue.double().T
+    limits = logits.quantile(0.7, dim=1) + 1e-4  # between two logits
+    limits[0] = -math.inf  # nothing to sum
+    left_out = [torch.randint(-1, length, (size,)), torch.arange(size) % 3, torch.arange(length) % 2, limits]
+    for excluded in ([left_out[0], None, None, None], [None, *left_out[1:]], left_out):
+        truth = queue_softmax(rows.double(), queue.double(), scale, *excluded)
+        narrow = [t.to(wide) if t is not None and t.is_floating_point() else t for t in excluded]
+        same = queue_softmax(rows.to(wide), queue.to(wide), scale, *narrow)
+        there = [None if t is None else t.to(device) for t in narrow]
+        lse, mean = function(rows.to(device), queue.to(device), number, *there, True)
+        assert_no_worse(lse, same[0], truth[0], 8 * eps * max(abs(scale), 10))
+        assert_no_worse(mean, same[1], truth[1], rounding * max(truth[1].abs().amax(), 1e-3))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -69,17 +85,24 @@ def test_a_run_of_the_queue_is_never_empty() -> None:
             assert programs == 700 or math.ceil(length / run) * programs <= 512
 
 
+def softmax(rows: Tensor, queue: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    result: tuple[Tensor, Tensor] = ops.queue_softmax(
+        rows, queue, torch.tensor([scale], dtype=rows.dtype), None, None, None, None, True
+    )
+    return result
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_nan_and_inf_reach_the_rows_they_should(bad: float) -> None:
     rows, queue = torch.randn(20, 4), torch.randn(30, 4)
     rows[3, 1] = bad
-    lse, mean = ops.queue_softmax(rows, queue, 2.0, True)
+    lse, mean = softmax(rows, queue, 2.0)
     finite = torch.arange(20) != 3
     assert torch.equal(lse.isfinite(), finite)
     assert torch.equal(mean.isfinite().all(1), finite)
     rows[3, 1] = 0
     queue[7, 2] = math.nan
-    lse, mean = ops.queue_softmax(rows, queue, 2.0, True)
+    lse, mean = softmax(rows, queue, 2.0)
     assert lse.isnan().all()
     assert mean.isnan().any(1).all()
 
@@ -87,7 +110,7 @@ def test_nan_and_inf_reach_the_rows_they_should(bad: float) -> None:
 def test_analytic_values() -> None:
     # Two entries, one exactly opposite: weights sigmoid(+-2 scale).
     queue = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
-    lse, mean = ops.queue_softmax(queue[:1], queue, 1.5, True)
+    lse, mean = softmax(queue[:1], queue, 1.5)
     torch.testing.assert_close(lse, torch.tensor([math.log(math.exp(1.5) + math.exp(-1.5))]))
     torch.testing.assert_close(mean, torch.tensor([[math.tanh(1.5), 0.0]]))
 
@@ -98,7 +121,7 @@ def test_threads_do_not_change_a_bit() -> None:
     results = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        results.append(ops.queue_softmax(rows, queue, 3.0, False)[0])
+        results.append(softmax(rows, queue, 3.0)[0])
     torch.set_num_threads(threads)
     assert all(torch.equal(results[0], other) for other in results[1:])
 
@@ -106,7 +129,8 @@ def test_threads_do_not_change_a_bit() -> None:
 def test_opcheck() -> None:
     rows, queue = torch.randn(2, 9, 3)
     check_op = functools.partial(torch.library.opcheck, raise_exception=True)
-    for need_mean in (True, False):
-        check_op(ops.queue_softmax, (rows, queue, 2.0, need_mean))
+    ids = torch.arange(9)
+    for need_mean, excluded in ((True, (None, None, None, None)), (False, (ids, ids, ids, torch.zeros(9)))):
+        check_op(ops.queue_softmax, (rows, queue, torch.tensor([2.0]), *excluded, need_mean))
     with pytest.raises(RuntimeError, match="queue must have the dtype and the width of rows"):
-        ops.queue_softmax(rows, queue.double(), 2.0, True)
+        softmax(rows, queue.double(), 2.0)

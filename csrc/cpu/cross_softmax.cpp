@@ -11,17 +11,15 @@ namespace {
 template <typename T, typename Visit>
 void for_each_positive(const CrossTile<T>& t, Visit visit) {
   for (int64_t i = 0; i < t.rows; ++i) {
-    const int64_t j = t.positives[t.row0 + i] - t.col0;
+    const int64_t j = t.excluded.positives[t.row0 + i] - t.col0;
     if (j >= 0 && j < t.cols) visit(t.row0 + i, t.logits[i * t.cols + j]);
   }
 }
 
 template <typename T>
 void forward_tile(const CrossTile<T>& t, const CrossSums<T>& sums, int threads) {
-  for_each_positive(t, [&](int64_t row, T& logit) {
-    sums.positive_logits[row] = logit;
-    logit = -kInf<T>;
-  });
+  for_each_positive(t, [&](int64_t row, T logit) { sums.positive_logits[row] = logit; });
+  exclude(t.logits, t.rows, t.cols, t.row0, t.col0, t.excluded, threads);
   const TileSums<T> row_sums{sums.row_shift + t.row0, sums.row_sum + t.row0};
   const TileSums<T> col_sums{sums.col_shift + t.col0, sums.col_sum + t.col0};
   add_tile(t.logits, t.rows, t.cols, row_sums, sums.col_sum != nullptr ? col_sums : TileSums<T>{}, sums.bounded,
@@ -30,8 +28,8 @@ void forward_tile(const CrossTile<T>& t, const CrossSums<T>& sums, int threads) 
 
 template <typename T>
 void backward_tile(const CrossTile<T>& t, const CrossGrads<T>& g, int threads) {
-  // A positive's logit may lie above the log-sum-exp of the negatives, where exp could overflow.
-  for_each_positive(t, [](int64_t, T& logit) { logit = -kInf<T>; });
+  // What is left out may lie above the log-sum-exp of the rest, where exp could overflow.
+  exclude(t.logits, t.rows, t.cols, t.row0, t.col0, t.excluded, threads);
   const TileGrads<T> row_grads{g.row_lse + t.row0, g.grad_row + t.row0};
   const TileGrads<T> col_grads{g.col_lse + t.col0, g.grad_col + t.col0};
   weigh_tile(t.logits, t.rows, t.cols, row_grads, g.grad_col != nullptr ? col_grads : TileGrads<T>{}, g.scratch,

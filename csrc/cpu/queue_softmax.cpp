@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "logit_rows.h"
 
@@ -16,6 +17,11 @@ void tile(T* logits, int64_t rows, int64_t cols, const QueueSums<T>& sums, int t
   for (int64_t i = 0; i < rows; ++i) {
     T* s = logits + i * cols;
     const T shift = std::max(sums.shift[i], row_max(s, cols));
+    if (shift == -std::numeric_limits<T>::infinity() && sums.sum[i] == 0) {
+      // Nothing to sum so far. A NaN is no maximum, but shows in the sum.
+      sums.sum[i] = row_exp_in_place(s, cols, T(0));
+      continue;
+    }
     if (shift > sums.shift[i]) {
       const T factor = std::exp(sums.shift[i] - shift);
       sums.sum[i] *= factor;
@@ -29,7 +35,7 @@ void tile(T* logits, int64_t rows, int64_t cols, const QueueSums<T>& sums, int t
 template <typename T>
 void finish(int64_t rows, const QueueSums<T>& sums) {
   for (int64_t i = 0; i < rows; ++i) {
-    if (sums.means != nullptr) row_scale(sums.means + i * sums.d, sums.d, 1 / sums.sum[i]);
+    if (sums.means != nullptr && sums.sum[i] != 0) row_scale(sums.means + i * sums.d, sums.d, 1 / sums.sum[i]);
     sums.shift[i] += std::log(sums.sum[i]);
   }
 }

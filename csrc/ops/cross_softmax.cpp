@@ -10,7 +10,7 @@
 #include <limits>
 #include <tuple>
 
-#include "matrix.h"
+#include "exclusions.h"
 
 namespace sslfast::ops {
 namespace {
@@ -34,9 +34,9 @@ double number(const Tensor& scalar) {
 }
 
 template <typename T>
-std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& rows, const Tensor& columns, const Tensor& positives,
-                                                   const Tensor& scale, double max_similarity, bool two_way,
-                                                   int64_t keep) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& rows, const Tensor& columns,
+                                                   const Exclusions& exclusions, const Tensor& scale,
+                                                   double max_similarity, bool two_way, int64_t keep) {
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1), m_sums = two_way ? m : 0;
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const double s = number<T>(scale);
@@ -61,11 +61,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& rows, const Ten
   std::fill_n(sums.col_shift, m_sums, start);
   std::fill_n(sums.col_sum, m_sums, T(0));
   std::fill_n(sums.positive_logits, n, -std::numeric_limits<T>::infinity());
+  const Excluded<T> excluded = exclusions.pointers<T>();
   const T *q = rows.const_data_ptr<T>(), *k = columns.const_data_ptr<T>();
   for_each_tile(n, m, [&](int64_t row0, int64_t r, int64_t col0, int64_t c, int64_t place) {
     T* logits = place + r * c <= keep ? kept.mutable_data_ptr<T>() + place : tile.mutable_data_ptr<T>();
     product(matrix(logits, r, c, c, 1), slab(q, row0, r, d), slab_transposed(k, col0, c, d), 0, s);
-    cpu::cross_forward_tile({logits, r, c, row0, col0, positives.const_data_ptr<int64_t>()}, sums, threads);
+    cpu::cross_forward_tile({logits, r, c, row0, col0, excluded}, sums, threads);
   });
   for (int64_t i = 0; i < n; ++i) sums.row_sum[i] = sums.row_shift[i] + std::log(sums.row_sum[i]);
   for (int64_t j = 0; j < m_sums; ++j) sums.col_sum[j] = sums.col_shift[j] + std::log(sums.col_sum[j]);
@@ -73,7 +74,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& rows, const Ten
 }
 
 template <typename T>
-std::tuple<Tensor, Tensor> backward(const Tensor& rows, const Tensor& columns, const Tensor& positives,
+std::tuple<Tensor, Tensor> backward(const Tensor& rows, const Tensor& columns, const Exclusions& exclusions,
                                     const Tensor& row_lse, const Tensor& col_lse, const Tensor& grad_row,
                                     const Tensor& grad_col, const Tensor& grad_positive, const Tensor& scale,
                                     const Tensor& kept, bool need_rows, bool need_columns) {
@@ -91,6 +92,7 @@ std::tuple<Tensor, Tensor> backward(const Tensor& rows, const Tensor& columns, c
                             two_way ? grad_col.const_data_ptr<T>() : nullptr,
                             grad_positive.const_data_ptr<T>(),
                             scratch.mutable_data_ptr<T>()};
+  const Excluded<T> excluded = exclusions.pointers<T>();
   const T *q = rows.const_data_ptr<T>(), *k = columns.const_data_ptr<T>();
   T *dq = d_rows.mutable_data_ptr<T>(), *dk = d_cols.mutable_data_ptr<T>(), *logits = tile.mutable_data_ptr<T>();
   std::fill_n(dq, d_rows.numel(), T(0));
@@ -102,14 +104,14 @@ std::tuple<Tensor, Tensor> backward(const Tensor& rows, const Tensor& columns, c
     } else {
       product(weights, slab(q, row0, r, d), slab_transposed(k, col0, c, d), 0, number<T>(scale));
     }
-    cpu::cross_backward_tile({logits, r, c, row0, col0, positives.const_data_ptr<int64_t>()}, grads, threads);
+    cpu::cross_backward_tile({logits, r, c, row0, col0, excluded}, grads, threads);
     if (need_rows) product(slab(dq, row0, r, d), weights, slab(k, col0, c, d), 1, 1);
     if (need_columns) product(slab(dk, col0, c, d), matrix(logits, c, r, 1, c), slab(q, row0, r, d), 1, 1);
   });
   return {d_rows, d_cols};
 }
 
-void check_inputs(const Tensor& rows, const Tensor& columns, const Tensor& positives, const Tensor& scale) {
+void check_inputs(const Tensor& rows, const Tensor& columns, const Exclusions& exclusions, const Tensor& scale) {
   for (const Tensor* t : {&rows, &columns}) {
     check(t->is_cpu() && t->dim() == 2 && t->is_contiguous() && t->size(0) > 0,
           "cross_softmax: rows and columns must be matrices with a row at least, contiguous");
@@ -120,30 +122,34 @@ void check_inputs(const Tensor& rows, const Tensor& columns, const Tensor& posit
         "cross_softmax: columns must have the dtype and the width of rows");
   check(scale.is_cpu() && scale.numel() == 1 && scale.scalar_type() == rows.scalar_type(),
         "cross_softmax: scale must be one number of the dtype of rows");
-  check(positives.scalar_type() == ScalarType::Long && positives.dim() == 1 && positives.is_contiguous() &&
-            positives.size(0) == rows.size(0),
-        "cross_softmax: positives must be int64 of shape (N,)");
-  const auto* index = positives.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < rows.size(0); ++i) {
-    check(index[i] >= -1 && index[i] < columns.size(0), "cross_softmax: positives must index a column or be -1");
-  }
+  exclusions.check(rows.size(0), columns.size(0), rows.scalar_type());
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> cross_softmax_forward(const Tensor& rows, const Tensor& columns,
                                                                  const Tensor& positives, const Tensor& scale,
+                                                                 const std::optional<Tensor>& row_ids,
+                                                                 const std::optional<Tensor>& col_ids,
+                                                                 const std::optional<Tensor>& row_limits,
                                                                  double max_similarity, bool two_way, int64_t keep) {
-  check_inputs(rows, columns, positives, scale);
+  const std::optional<Tensor> own(positives);
+  const Exclusions exclusions{own, row_ids, col_ids, row_limits};
+  check_inputs(rows, columns, exclusions, scale);
+  check(!two_way || !row_limits, "cross_softmax: row_limits go with one way");
   check(keep >= 0 && keep <= rows.size(0) * columns.size(0), "cross_softmax: keep must be in [0, N M]");
-  return (rows.scalar_type() == ScalarType::Double ? forward<double> : forward<float>)(rows, columns, positives, scale,
+  return (rows.scalar_type() == ScalarType::Double ? forward<double> : forward<float>)(rows, columns, exclusions, scale,
                                                                                        max_similarity, two_way, keep);
 }
 
 std::tuple<Tensor, Tensor> cross_softmax_backward(const Tensor& rows, const Tensor& columns, const Tensor& positives,
                                                   const Tensor& row_lse, const Tensor& col_lse, const Tensor& grad_row,
                                                   const Tensor& grad_col, const Tensor& grad_positive,
-                                                  const Tensor& scale, const Tensor& kept, bool need_rows,
-                                                  bool need_columns) {
-  check_inputs(rows, columns, positives, scale);
+                                                  const Tensor& scale, const std::optional<Tensor>& row_ids,
+                                                  const std::optional<Tensor>& col_ids,
+                                                  const std::optional<Tensor>& row_limits, const Tensor& kept,
+                                                  bool need_rows, bool need_columns) {
+  const std::optional<Tensor> own(positives);
+  const Exclusions exclusions{own, row_ids, col_ids, row_limits};
+  check_inputs(rows, columns, exclusions, scale);
   const auto vector_of = [&](const Tensor& t, int64_t size) {
     check(t.scalar_type() == rows.scalar_type() && t.dim() == 1 && t.is_contiguous() && t.size(0) == size,
           "cross_softmax: log-sum-exps and gradients must be vectors of the rows' dtype, one number a row or column");
@@ -152,7 +158,7 @@ std::tuple<Tensor, Tensor> cross_softmax_backward(const Tensor& rows, const Tens
   check(col_lse.size(0) == 0 || col_lse.size(0) == columns.size(0), "cross_softmax: col_lse must be empty or (M,)");
   for (const Tensor* t : {&col_lse, &grad_col}) vector_of(*t, col_lse.size(0));
   vector_of(kept, kept.size(0));
-  return (rows.scalar_type() == ScalarType::Double ? backward<double> : backward<float>)(rows, columns, positives,
+  return (rows.scalar_type() == ScalarType::Double ? backward<double> : backward<float>)(rows, columns, exclusions,
                                                                                          row_lse, col_lse, grad_row,
                                                                                          grad_col, grad_positive, scale,
                                                                                          kept, need_rows, need_columns);

@@ -8,16 +8,19 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor grad_positive, "
       "float scale, float max_norm) -> Tensor");
   m.def(
-      "cross_softmax_forward(Tensor rows, Tensor columns, Tensor positives, Tensor scale, float max_similarity, "
-      "bool two_way, int keep) -> (Tensor, Tensor, Tensor, Tensor)");
+      "cross_softmax_forward(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, "
+      "Tensor? col_ids, Tensor? row_limits, float max_similarity, bool two_way, int keep) -> (Tensor, Tensor, Tensor, "
+      "Tensor)");
   m.def(
       "cross_softmax_backward(Tensor rows, Tensor columns, Tensor positives, Tensor row_lse, Tensor col_lse, "
-      "Tensor grad_row, Tensor grad_col, Tensor grad_positive, Tensor scale, Tensor kept, bool need_rows, "
-      "bool need_columns) -> (Tensor, Tensor)");
+      "Tensor grad_row, Tensor grad_col, Tensor grad_positive, Tensor scale, Tensor? row_ids, "
+      "Tensor? col_ids, Tensor? row_limits, Tensor kept, bool need_rows, bool need_columns) -> (Tensor, Tensor)");
   m.def(
       "sigmoid_pairs(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor bias, float share, "
       "bool need_rows, bool need_columns) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
-  m.def("queue_softmax(Tensor rows, Tensor queue, float scale, bool need_mean) -> (Tensor, Tensor)");
+  m.def(
+      "queue_softmax(Tensor rows, Tensor queue, Tensor scale, Tensor? positives, Tensor? row_ids, Tensor? col_ids, "
+      "Tensor? row_limits, bool need_mean) -> (Tensor, Tensor)");
   m.def(
       "token_mask(Tensor ids, Tensor? special, Tensor seed, int mask_token_id, int vocab_size, float mlm_probability, "
       "float mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");

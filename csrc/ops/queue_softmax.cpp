@@ -7,7 +7,7 @@
 #include <limits>
 #include <tuple>
 
-#include "matrix.h"
+#include "exclusions.h"
 
 namespace sslfast::ops {
 namespace {
@@ -15,12 +15,15 @@ namespace {
 constexpr int64_t kRows = 512, kCols = 512;  // a float tile is 1 MiB and stays in L2
 
 template <typename T>
-std::tuple<Tensor, Tensor> run(const Tensor& rows, const Tensor& queue, double scale, bool need_mean) {
+std::tuple<Tensor, Tensor> run(const Tensor& rows, const Tensor& queue, const Tensor& scale,
+                               const Exclusions& exclusions, bool need_mean) {
   const int64_t n = rows.size(0), d = rows.size(1), k = queue.size(0);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   Tensor lse = empty({n}, kType<T>, rows), mean = empty({need_mean ? n : 0, d}, kType<T>, rows);
   Tensor sum = empty({n}, kType<T>, rows);
   Tensor tile = empty({std::min(kRows, n) * std::min(kCols, k)}, kType<T>, rows);
+  const Excluded<T> excluded = exclusions.pointers<T>();
+  const auto factor = static_cast<double>(*scale.const_data_ptr<T>());
   const T *x = rows.const_data_ptr<T>(), *q = queue.const_data_ptr<T>();
   T* logits = tile.mutable_data_ptr<T>();
   T* means = need_mean ? mean.mutable_data_ptr<T>() : nullptr;
@@ -34,7 +37,8 @@ std::tuple<Tensor, Tensor> run(const Tensor& rows, const Tensor& queue, double s
     for (int64_t col0 = 0; col0 < k; col0 += kCols) {
       const int64_t c = std::min(kCols, k - col0);
       const Tensor weights = matrix(logits, r, c, c, 1);
-      product(weights, slab(x, row0, r, d), slab_transposed(q, col0, c, d), 0, scale);
+      product(weights, slab(x, row0, r, d), slab_transposed(q, col0, c, d), 0, factor);
+      cpu::exclude(logits, r, c, row0, col0, excluded, threads);
       cpu::queue_softmax_tile(logits, r, c, sums, threads);
       if (need_mean) product(slab(means, row0, r, d), weights, slab(q, col0, c, d), 1, 1);
     }
@@ -43,7 +47,11 @@ std::tuple<Tensor, Tensor> run(const Tensor& rows, const Tensor& queue, double s
   return {lse, mean};
 }
 
-std::tuple<Tensor, Tensor> queue_softmax(const Tensor& rows, const Tensor& queue, double scale, bool need_mean) {
+std::tuple<Tensor, Tensor> queue_softmax(const Tensor& rows, const Tensor& queue, const Tensor& scale,
+                                         const std::optional<Tensor>& positives, const std::optional<Tensor>& row_ids,
+                                         const std::optional<Tensor>& col_ids, const std::optional<Tensor>& row_limits,
+                                         bool need_mean) {
+  const Exclusions exclusions{positives, row_ids, col_ids, row_limits};
   for (const Tensor* t : {&rows, &queue}) {
     check(t->is_cpu() && t->dim() == 2 && t->is_contiguous() && t->size(0) > 0,
           "queue_softmax: rows and queue must be matrices with a row at least, contiguous");
@@ -52,7 +60,11 @@ std::tuple<Tensor, Tensor> queue_softmax(const Tensor& rows, const Tensor& queue
         "queue_softmax: rows must be float32 or float64");
   check(queue.scalar_type() == rows.scalar_type() && queue.size(1) == rows.size(1),
         "queue_softmax: queue must have the dtype and the width of rows");
-  return (rows.scalar_type() == ScalarType::Double ? run<double> : run<float>)(rows, queue, scale, need_mean);
+  check(scale.is_cpu() && scale.numel() == 1 && scale.scalar_type() == rows.scalar_type(),
+        "queue_softmax: scale must be one number of the dtype of rows");
+  exclusions.check(rows.size(0), queue.size(0), rows.scalar_type());
+  return (rows.scalar_type() == ScalarType::Double ? run<double> : run<float>)(rows, queue, scale, exclusions,
+                                                                               need_mean);
 }
 
 }  // namespace

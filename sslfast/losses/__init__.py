@@ -7,7 +7,7 @@ from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss,
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss
 from sslfast.losses.clip import CLIPLoss, clip_loss
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
-from sslfast.losses.info_nce import info_nce_loss
+from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.memory_bank import MemoryBank
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
@@ -24,6 +24,7 @@ __all__ = [
     "DCLLoss",
     "DCLWLoss",
     "HypersphereLoss",
+    "InfoNCELoss",
     "KoLeoLoss",
     "MemoryBank",
     "NTXentLoss",

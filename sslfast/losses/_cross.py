@@ -18,6 +18,10 @@ def cross_softmax(
     *,
     two_way: bool,
     normalize: bool,
+    row_ids: Tensor | None = None,
+    col_ids: Tensor | None = None,
+    row_limits: Tensor | None = None,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-sum-exp over the negatives of every row and of every column, and the logit of every row's positive.
 
@@ -33,6 +37,11 @@ def cross_softmax(
         positives: (N,) int64, a column or -1, without repetition if ``two_way``.
         two_way: whether the columns' log-sum-exps are wanted.
         normalize: divide rows and columns by their norms first, as F.normalize does.
+        row_ids: (N,) int64; entries whose row and column have the same id are no negatives. Default: None.
+        col_ids: (M,) int64, given if ``row_ids`` is.
+        row_limits: (N,) of the results' dtype, if not ``two_way``; logits above that of their row are no negatives.
+            Default: None.
+        dtype: what the products are made in where the device has them in half types. Default: None, the inputs'.
 
     Returns:
         ``(row_lse, col_lse, positive_logits)``, (N,), (M,) or (0,), and (N,); float32, or float64 if an input is.
@@ -40,7 +49,7 @@ def cross_softmax(
     if not isinstance(scale, Tensor):
         scale = rows.new_tensor(scale, dtype=torch.float64 if rows.dtype == torch.float64 else torch.float32)
     results: tuple[Tensor, Tensor, Tensor] = _CrossSoftmax.apply(
-        function, rows, columns, scale, positives, two_way, normalize
+        function, rows, columns, scale, positives, two_way, normalize, dtype, row_ids, col_ids, row_limits
     )
     return results
 
@@ -58,8 +67,10 @@ def _kept(rows: Tensor, columns: Tensor) -> int:
 
 class _CrossSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, rows, columns, scale, positives, two_way, normalize):  # type: ignore[no-untyped-def]
-        dtype = torch.promote_types(rows.dtype, columns.dtype)
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, function, rows, columns, scale, positives, two_way, normalize, dtype, *excluded
+    ):
+        dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
         product_dtype = dtype if rows.is_cuda else wide
@@ -73,21 +84,24 @@ class _CrossSoftmax(torch.autograd.Function):
         bound = 1.0 if normalize else float("inf")
         keep = _kept(*sides) if any(ctx.needs_input_grad) else 0
         row_lse, col_lse, positive_logits, kept = ops.cross_softmax_forward(
-            *sides, positives, number, bound, two_way, keep
+            *sides, positives, number, *excluded, bound, two_way, keep
         )
-        ctx.save_for_backward(rows, columns, scale, *sides, *factors, positives, number, row_lse, col_lse, kept)
+        ctx.save_for_backward(
+            rows, columns, scale, *sides, *factors, positives, number, row_lse, col_lse, kept, *excluded
+        )
         ctx.function = function
         return row_lse, col_lse, positive_logits
 
     @staticmethod
     def backward(ctx, grad_row, grad_col, grad_positive):  # type: ignore[no-untyped-def]
-        inputs, sides, factors, (positives, number, row_lse, col_lse, kept) = _split(ctx.saved_tensors)
+        inputs, sides, factors, rest = _split(ctx.saved_tensors)
+        positives, number, row_lse, col_lse, kept, *excluded = rest
         _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
         with torch.no_grad():
             grads = [g.contiguous() for g in (grad_row, grad_col, grad_positive)]
             lse = (row_lse, col_lse)
             products = ops.cross_softmax_backward(
-                *sides, positives, *lse, *grads, number, kept, need_rows or need_scale, need_columns
+                *sides, positives, *lse, *grads, number, *excluded, kept, need_rows or need_scale, need_columns
             )
             # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
             grad_scale = (products[0] * sides[0]).sum() if need_scale else None
@@ -106,7 +120,7 @@ class _CrossSoftmax(torch.autograd.Function):
             None if g is None else first_order_only(ctx.function, g, *inputs, grad_row, grad_col, grad_positive)
             for g in found
         )
-        return None, grad_rows, grad_columns, grad_scale, None, None, None
+        return None, grad_rows, grad_columns, grad_scale, *[None] * 7
 
 
 def _split(saved):  # type: ignore[no-untyped-def]

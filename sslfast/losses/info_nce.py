@@ -1,115 +1,314 @@
-"""InfoNCE against a queue, the loss of MoCo."""
+"""InfoNCE: queries that have to pick their positive key among negatives of any kind."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast import _check
 from sslfast.distributed import mean_over_ranks
-from sslfast.losses._inputs import check_floating, check_pair, temperature_of
+from sslfast.losses._debias import debiased
+from sslfast.losses._inputs import (
+    check_device,
+    check_floating,
+    check_kernel_dtype,
+    check_labels,
+    check_rows,
+    check_scalar,
+    temperature_of,
+)
+from sslfast.losses._negatives import Negatives
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+class InfoNCELoss(nn.Module):
+    """InfoNCE as a module; see :func:`info_nce_loss`, which has the same arguments.
+
+    Args:
+        temperature: divides the similarities; a tensor or parameter of one number gets its gradient. Default: 0.1.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
+        symmetric: average with the loss of the keys. Default: False.
+        query_negatives: whether the other queries are negatives. Default: False.
+        key_negatives: whether the other keys are negatives of the positive key, too. Default: False.
+        margin: leave out negatives more similar than the positive by this much. Default: None, none.
+        tau_plus: share of positives among the negatives. Default: 0.
+        normalize: divide all but the queue by their norms. Default: True.
+        gather_distributed: the loss over all ranks. Default: False.
+
+    Raises:
+        TypeError, ValueError: at the call, as :func:`info_nce_loss`.
+
+    Example:
+        >>> criterion = InfoNCELoss(temperature=0.05)
+        >>> loss = criterion(query_embeddings, document_embeddings)  # the other documents are the negatives
+        >>> loss = criterion(query_embeddings, document_embeddings, hard_negatives, in_batch=True)
+    """
+
+    def __init__(
+        self,
+        temperature: float | Tensor = 0.1,
+        reduction: str = "mean",
+        *,
+        symmetric: bool = False,
+        query_negatives: bool = False,
+        key_negatives: bool = False,
+        margin: float | None = None,
+        tau_plus: float = 0.0,
+        normalize: bool = True,
+        gather_distributed: bool = False,
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.reduction = reduction
+        self.symmetric = symmetric
+        self.query_negatives = query_negatives
+        self.key_negatives = key_negatives
+        self.margin = margin
+        self.tau_plus = tau_plus
+        self.normalize = normalize
+        self.gather_distributed = gather_distributed
+
+    def forward(
+        self,
+        query: Tensor,
+        positive_key: Tensor,
+        negative_keys: Tensor | None = None,
+        *,
+        queue: Tensor | None = None,
+        positives: Tensor | None = None,
+        in_batch: bool | None = None,
+        query_ids: Tensor | None = None,
+        key_ids: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        return info_nce_loss(
+            query,
+            positive_key,
+            negative_keys,
+            self.temperature,
+            self.reduction,
+            queue=queue,
+            positives=positives,
+            in_batch=in_batch,
+            query_negatives=self.query_negatives,
+            key_negatives=self.key_negatives,
+            query_ids=query_ids,
+            key_ids=key_ids,
+            margin=self.margin,
+            tau_plus=self.tau_plus,
+            symmetric=self.symmetric,
+            weights=weights,
+            normalize=self.normalize,
+            gather_distributed=self.gather_distributed,
+        )
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, reduction={self.reduction!r}, symmetric={self.symmetric}"
 
 
 def info_nce_loss(
     query: Tensor,
     positive_key: Tensor,
-    *,
-    queue: Tensor,
-    temperature: float = 0.1,
+    negative_keys: Tensor | None = None,
+    temperature: float | Tensor = 0.1,
     reduction: str = "mean",
+    *,
+    queue: Tensor | None = None,
+    positives: Tensor | None = None,
+    in_batch: bool | None = None,
+    query_negatives: bool = False,
+    key_negatives: bool = False,
+    query_ids: Tensor | None = None,
+    key_ids: Tensor | None = None,
+    margin: float | None = None,
+    tau_plus: float = 0.0,
+    symmetric: bool = False,
+    weights: Tensor | None = None,
+    normalize: bool = True,
     gather_distributed: bool = False,
 ) -> Tensor:
-    """InfoNCE of queries that have to pick their positive key among it and a queue of constant negatives.
+    """InfoNCE of queries that have to pick their positive key among it and negatives of any kind.
 
-    ``q, k = F.normalize(query, dim=1), F.normalize(positive_key, dim=1)``;
+    With ``q, k = F.normalize(query, dim=1), F.normalize(positive_key, dim=1)`` and the keys of the others as negatives
+
+    ``loss = F.cross_entropy(q @ k.T / temperature, torch.arange(N), reduction=reduction)``
+
+    and with a queue, MoCo's,
+
     ``logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], dim=1) / temperature``;
     ``loss = F.cross_entropy(logits, torch.zeros(N, dtype=torch.long), reduction=reduction)``
 
-    The N x K logits are never stored, and forward makes what backward needs: 4 N K D FLOPs altogether, where the
-    formula above takes as many and six passes over the logits. The queue is read in forward only, so it may be changed
-    before ``backward()``. Accumulates in float32 (float64 inputs in float64).
+    Further kinds of negatives join the same sum. N x M logits are never stored where that would be large. Keys that
+    take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
+    altogether; they may be changed before ``backward()``. Accumulates in float32 (float64 inputs in float64).
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
-        positive_key: (N, D), on the same device; need not be normalised. It gets a gradient if it requires one.
-        queue: (K, D) with K >= 1, the negatives of every query, taken as they are (MoCo's are unit vectors); no
-            gradient.
-        temperature: divides the similarities; a negative one turns them round. Default: 0.1.
+        positive_key: (N, D), on the same device, or (M, D) with ``positives``; gets a gradient if it requires one.
+        negative_keys: (K, D), negatives of every query, or (N, K, D), hard negatives of one query each; they get a
+            gradient if they require one. Default: None.
+        temperature: divides the similarities; a negative one turns them round. A tensor of one number gets its
+            gradient and is not waited for. Default: 0.1.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
+        queue: (K, D) with K >= 1, negatives of every query, taken as they are (MoCo's are unit vectors); no gradient.
+            Default: None.
+        positives: (N,) int64, the row of ``positive_key`` that is the query's; the other rows are negatives. Default:
+            None, the row with the query's own number.
+        in_batch: whether the other rows of ``positive_key`` are negatives. Default: None, if there is neither
+            ``negative_keys`` nor ``queue``.
+        query_negatives: whether the other queries are negatives. Default: False.
+        key_negatives: whether the other keys, by their similarity with the positive key, are negatives. Default: False.
+        query_ids: (N,) integers, with ``key_ids``: rows of the batch with the same id (the same document twice, say)
+            are no negatives of each other. Default: None.
+        key_ids: (M,) integers. Default: None.
+        margin: a negative whose similarity is above that of the positive by more than this is taken for a false one and
+            left out. Default: None, none is.
+        tau_plus: debiased InfoNCE: the probability that a negative is of the query's own class, whose part is taken out
+            of the sum over the negatives; it counts them before ids and margin. Default: 0.
+        symmetric: average with the loss of every key picking its query among all queries; ``positive_key`` has to be
+            (N, D) and ``positives`` a permutation. Default: False.
+        weights: (N,), weights of the queries; a mean is divided by their sum. Default: None, 1.
+        normalize: divide query and keys by their norms. Default: True.
         gather_distributed: with torch.distributed initialised and ``reduction="mean"``, the mean over the queries of
             all ranks, the same on every rank, with gradients that are right under DistributedDataParallel's
             averaging; shards may differ in size. Default: False.
 
     Returns:
-        Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is.
+        Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if an input is.
 
     Raises:
-        TypeError: if a tensor is not floating point, or ``query`` or ``positive_key`` is float64 on a GPU, or
-            ``temperature`` is not a number.
-        ValueError: if ``query`` is not (N, D) with N, D >= 1, ``positive_key`` differs in shape or device, ``queue`` is
-            not (K, D) with K >= 1, is on another device or requires a gradient, ``abs(temperature)`` is below 1e-8,
-            ``reduction`` is none of the three, or ``gather_distributed`` is asked for with another than ``"mean"``.
+        TypeError: if a tensor is not floating point (integer, for ``positives`` and ids), or float64 on a GPU, or a
+            number is none.
+        ValueError: if a shape, a device or a number is out of what is said above, ``queue`` or ``weights`` requires a
+            gradient, one of ``query_ids`` and ``key_ids`` is given alone, there are no negatives, ``positives``
+            index no key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or
+            ``symmetric`` or ``gather_distributed`` is asked for where it does not go.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018; He et al.,
-    "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020.
+    "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020; Chuang et al., "Debiased Contrastive
+    Learning", NeurIPS 2020; Zhang et al., "Qwen3 Embedding", 2025 (margin, hard negatives, query and key negatives).
     """
     name = "info_nce_loss"
-    check_pair(name, "query", query, "positive_key", positive_key)
-    check_floating(name, "queue", queue)
-    width = query.shape[1]
-    if queue.dim() != 2 or queue.shape[1] != width or len(queue) < 1:
-        raise ValueError(f"{name}: queue must have shape (K, {width}) with K >= 1, got {tuple(queue.shape)}")
-    if queue.device != query.device:
-        raise ValueError(f"{name}: queue must be on {query.device}, like query, got {queue.device}")
-    if queue.requires_grad:
-        raise ValueError(f"{name}: queue must not require a gradient: detach it")
-    if reduction not in ("mean", "sum", "none"):
+    if in_batch is None:
+        in_batch = negative_keys is None and queue is None
+    _check_pairs(name, query, positive_key, positives)
+    _check_others(name, query, negative_keys, queue, weights)
+    ids = _ids(name, query, positive_key, query_ids, key_ids)
+    margin = None if margin is None else _check.real(name, "margin", margin)
+    tau_plus = _check.real(name, "tau_plus", tau_plus)
+    if not 0.0 <= tau_plus < 1.0 or (tau_plus > 0.0 and not normalize):
+        expected = "in [0, 1)" if normalize else "0 without normalize"
+        raise ValueError(f"{name}: tau_plus must be {expected}, got {tau_plus}")
+    if not (in_batch or query_negatives or key_negatives or negative_keys is not None or queue is not None):
+        raise ValueError(f"{name}: in_batch must be True where there are no other negatives, got False")
+    if symmetric and not (in_batch and len(positive_key) == len(query)):
+        raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {len(positive_key)}")
+    if reduction not in _REDUCTIONS:
         raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-    if gather_distributed and reduction != "mean":
-        raise ValueError(f"{name}: gather_distributed goes with reduction='mean', got {reduction!r}")
-    scale = 1.0 / temperature_of(name, temperature)
-    losses: Tensor = _QueueInfoNCE.apply(query, positive_key, queue, scale)
+    if gather_distributed and (reduction != "mean" or weights is not None):
+        raise ValueError(f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}")
+
+    scale = _scale(name, query, temperature)
+    if positives is None:
+        positives = torch.arange(len(query), device=query.device)
+    negatives = Negatives(name, query, positive_key, positives.long(), scale, margin, ids, normalize)
+    if in_batch:
+        negatives.add_keys(two_way=symmetric)
+    if query_negatives:
+        negatives.add_queries()
+    if key_negatives:
+        negatives.add_keys_of_keys()
+    if negative_keys is not None:
+        negatives.add_others(negative_keys)
+    if queue is not None:
+        negatives.add_queue(queue)
+
+    positive = negatives.positive
+    losses = F.softplus(debiased(negatives.lse, positive, negatives.count, tau_plus, scale) - positive, threshold=50.0)
+    if symmetric:
+        of_keys = negatives.of_keys.index_select(0, positives)
+        of_keys = debiased(of_keys, positive, len(query) - 1, tau_plus, scale)
+        losses = (losses + F.softplus(of_keys - positive, threshold=50.0)) / 2
+    if weights is not None:
+        weights = weights.to(losses.dtype)
+        losses = losses * weights
     if gather_distributed:
         return mean_over_ranks(losses)
-    return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
+    if reduction == "none":
+        return losses
+    total = losses.sum()
+    return total if reduction == "sum" else total / (len(losses) if weights is None else weights.sum())
 
 
-class _QueueInfoNCE(torch.autograd.Function):
-    """loss_i = softplus(n_i - s_i) with n the log-sum-exp over the queue and s the positive's logit.
+def _scale(function: str, query: Tensor, temperature: float | Tensor) -> Tensor:
+    wide = torch.float64 if query.dtype == torch.float64 else torch.float32
+    if isinstance(temperature, Tensor):
+        check_scalar(function, "temperature", temperature, query)
+        return temperature.to(wide).reciprocal()
+    return torch.full((1,), 1.0 / temperature_of(function, temperature), dtype=wide, device=query.device)
 
-    With m_i the mean of the queue under the softmax of row i and a_i = sigmoid(n_i - s_i), d loss_i / d q_i is
-    scale a_i (m_i - k_i), and d loss_i / d k_i is -scale a_i q_i.
-    """
 
-    @staticmethod
-    def forward(ctx, query, positive_key, queue, scale):  # type: ignore[no-untyped-def]
-        unit_query, query_factor = unit_rows(query)
-        unit_key, key_factor = unit_rows(positive_key)
-        # On a GPU the tensor cores multiply in the query's dtype; the CPU multiplies in the dtype of accumulation.
-        dtype = query.dtype if query.is_cuda else unit_query.dtype
-        lse, mean = ops.queue_softmax(
-            unit_query.to(dtype), queue.detach().to(dtype).contiguous(), scale, ctx.needs_input_grad[0]
-        )
-        margin = lse - scale * (unit_query * unit_key).sum(dim=1)
-        ctx.save_for_backward(query, positive_key, unit_query, query_factor, unit_key, key_factor, mean, margin)
-        ctx.scale = scale
-        return F.softplus(margin, threshold=50.0)
+def _check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor | None) -> None:
+    check_rows(function, "query", query)
+    check_rows(function, "positive_key", keys)
+    width = query.shape[1]
+    if positives is None and keys.shape != query.shape:
+        expected = f"{tuple(query.shape)}, like query"
+        raise ValueError(f"{function}: positive_key must have shape {expected}, got {tuple(keys.shape)}")
+    if keys.shape[1] != width:
+        raise ValueError(f"{function}: positive_key must have shape (M, {width}), got {tuple(keys.shape)}")
+    check_device(function, "query", query, "positive_key", keys)
+    check_kernel_dtype(function, query, keys)
+    if positives is None:
+        return
+    check_labels(function, "positives", positives, "query", query)
+    if not positives.is_cpu or torch.compiler.is_compiling():
+        return
+    low, high = (int(end) for end in positives.aminmax())
+    if low < 0 or high >= len(keys):
+        got = low if low < 0 else high
+        raise ValueError(f"{function}: positives must be in [0, {len(keys) - 1}], rows of positive_key, got {got}")
 
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        query, positive_key, unit_query, query_factor, unit_key, key_factor, mean, margin = ctx.saved_tensors
-        grads: list[Tensor | None] = [None, None]
-        with torch.no_grad():
-            share = (ctx.scale * torch.sigmoid(margin) * grad).unsqueeze(1)
-            if ctx.needs_input_grad[0]:
-                grads[0] = unit_rows_backward((mean - unit_key).mul_(share), unit_query, query_factor)
-            if ctx.needs_input_grad[1]:
-                grads[1] = unit_rows_backward(-share * unit_query, unit_key, key_factor)
-        grad_query, grad_key = (
-            None if g is None else first_order_only("info_nce_loss", g.to(z.dtype), query, positive_key, grad)
-            for g, z in zip(grads, (query, positive_key), strict=True)
-        )
-        return grad_query, grad_key, None, None
+
+def _check_others(
+    function: str, query: Tensor, negative_keys: Tensor | None, queue: Tensor | None, weights: Tensor | None
+) -> None:
+    n, width = query.shape
+    if negative_keys is not None:
+        check_floating(function, "negative_keys", negative_keys)
+        shape = tuple(negative_keys.shape)
+        fits = len(shape) == 2 or (len(shape) == 3 and shape[0] == n)
+        if not fits or shape[-1] != width or 0 in shape:
+            expected = f"(K, {width}) or ({n}, K, {width}) with K >= 1"
+            raise ValueError(f"{function}: negative_keys must have shape {expected}, got {shape}")
+        check_device(function, "query", query, "negative_keys", negative_keys)
+        check_kernel_dtype(function, negative_keys)
+    if queue is not None:
+        check_floating(function, "queue", queue)
+        if queue.dim() != 2 or queue.shape[1] != width or len(queue) < 1:
+            raise ValueError(f"{function}: queue must have shape (K, {width}) with K >= 1, got {tuple(queue.shape)}")
+        check_device(function, "query", query, "queue", queue)
+    if weights is not None:
+        check_floating(function, "weights", weights)
+        if weights.shape != (n,):
+            raise ValueError(f"{function}: weights must have shape ({n},), got {tuple(weights.shape)}")
+        check_device(function, "query", query, "weights", weights)
+    for name, constant in (("queue", queue), ("weights", weights)):
+        if constant is not None and constant.requires_grad:
+            raise ValueError(f"{function}: {name} must not require a gradient: detach it")
+
+
+def _ids(
+    function: str, query: Tensor, keys: Tensor, query_ids: Tensor | None, key_ids: Tensor | None
+) -> tuple[Tensor, Tensor] | None:
+    if query_ids is None and key_ids is None:
+        return None
+    if query_ids is None or key_ids is None:
+        given, missing = ("key_ids", "query_ids") if query_ids is None else ("query_ids", "key_ids")
+        raise ValueError(f"{function}: {missing} must be given with {given}, got None")
+    check_labels(function, "query_ids", query_ids, "query", query)
+    check_labels(function, "key_ids", key_ids, "positive_key", keys)
+    return query_ids.long(), key_ids.long()

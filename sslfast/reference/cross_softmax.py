@@ -7,32 +7,56 @@ from torch import Tensor
 
 
 def cross_softmax(
-    rows: Tensor, columns: Tensor, positives: Tensor, scale: float | Tensor
+    rows: Tensor,
+    columns: Tensor,
+    positives: Tensor,
+    scale: float | Tensor,
+    row_ids: Tensor | None = None,
+    col_ids: Tensor | None = None,
+    row_limits: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-sum-exp over the negatives of every row and of every column, and the logit of every row's positive.
 
     With S = scale * rows @ columns.T and p = positives, the entries (i, p(i)) are positives of row i and of column
-    p(i); all others are negatives of both.
+    p(i); the others are negatives of both, but for those that :func:`negatives` leaves out.
 
     Args:
         rows: (N, D), any floating dtype.
         columns: (M, D).
         positives: (N,) int64, a column for every row, or -1 for none.
         scale: factor of the similarities, 1 / temperature.
+        row_ids: (N,) integers; entries whose row and column have the same id are no negatives.
+        col_ids: (M,) integers.
+        row_limits: (N,); logits above that of their row are no negatives.
 
     Returns:
         ``(row_lse, col_lse, positive_logits)``, (N,), (M,) and (N,); -inf where there is nothing to sum, or no
         positive.
     """
     logits = scale * rows @ columns.T
-    has = positives >= 0
-    index = torch.arange(len(rows), device=rows.device)[has]
-    excluded = torch.zeros_like(logits, dtype=torch.bool)
-    excluded[index, positives[has]] = True
-    negatives = logits.masked_fill(excluded, float("-inf"))
     own = logits.gather(1, positives.clamp_min(0).unsqueeze(1)).squeeze(1)
+    logits = negatives(logits, positives, row_ids, col_ids, row_limits)
     return (
-        torch.logsumexp(negatives, dim=1),
-        torch.logsumexp(negatives, dim=0),
-        torch.where(has, own, float("-inf")),
+        torch.logsumexp(logits, dim=1),
+        torch.logsumexp(logits, dim=0),
+        torch.where(positives >= 0, own, float("-inf")),
     )
+
+
+def negatives(
+    logits: Tensor,
+    positives: Tensor | None = None,
+    row_ids: Tensor | None = None,
+    col_ids: Tensor | None = None,
+    row_limits: Tensor | None = None,
+) -> Tensor:
+    """(N, M) logits with -inf at the positives, where ids are equal, and above the row's limit."""
+    excluded = torch.zeros_like(logits, dtype=torch.bool)
+    if positives is not None:
+        index = torch.arange(len(logits), device=logits.device)[positives >= 0]
+        excluded[index, positives[positives >= 0]] = True
+    if row_ids is not None and col_ids is not None:
+        excluded |= row_ids.unsqueeze(1) == col_ids
+    if row_limits is not None:
+        excluded |= logits > row_limits.unsqueeze(1)
+    return logits.masked_fill(excluded, float("-inf"))

@@ -1,25 +1,101 @@
-"""InfoNCE against a queue by definition (He et al., 2020, equation 1)."""
+"""InfoNCE by definition (van den Oord et al., 2018; He et al., 2020, equation 1)."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sslfast.reference.cross_softmax import negatives
 
-def info_nce_loss(query: Tensor, positive_key: Tensor, queue: Tensor, temperature: float = 0.1) -> Tensor:
-    """Per query, the cross-entropy of picking its positive key among it and the K entries of the queue.
+
+def info_nce_loss(
+    query: Tensor,
+    positive_key: Tensor,
+    negative_keys: Tensor | None = None,
+    temperature: float | Tensor = 0.1,
+    *,
+    queue: Tensor | None = None,
+    positives: Tensor | None = None,
+    in_batch: bool | None = None,
+    query_negatives: bool = False,
+    key_negatives: bool = False,
+    query_ids: Tensor | None = None,
+    key_ids: Tensor | None = None,
+    margin: float | None = None,
+    tau_plus: float = 0.0,
+    symmetric: bool = False,
+    normalize: bool = True,
+) -> Tensor:
+    """Per query, the cross-entropy of picking its positive key among it and its negatives.
 
     Args:
         query: (N, D).
-        positive_key: (N, D).
-        queue: (K, D), taken as it is; queries and keys are normalised.
+        positive_key: (N, D), or (M, D) with ``positives``.
+        negative_keys: (K, D), negatives of every query, or (N, K, D), of one query each.
         temperature: divides the similarities.
+        queue: (K, D), negatives of every query, taken as they are.
+        positives: (N,) int64, the key of every query; by default the one in its own row.
+        in_batch: whether the keys of the others are negatives; by default if there are no other negatives.
+        query_negatives: whether the other queries are negatives.
+        key_negatives: whether the other keys are negatives of the positive key, too.
+        query_ids: (N,) integers; a key or query of the same id is no negative.
+        key_ids: (M,) integers.
+        margin: a negative whose similarity is above that of the positive plus the margin is left out.
+        tau_plus: share of positives among the negatives, taken out of their sum (Chuang et al., 2020, equation 8).
+        symmetric: average with the loss of picking the query of every key among all queries.
+        normalize: divide all but the queue by their norms first.
 
     Returns:
         (N,) losses.
     """
-    query, positive_key = F.normalize(query, dim=1), F.normalize(positive_key, dim=1)
-    positives = (query * positive_key).sum(dim=1, keepdim=True)
-    logits = torch.cat([positives, query @ queue.T], dim=1) / temperature
-    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device), reduction="none")
+
+    def unit(z: Tensor) -> Tensor:
+        return F.normalize(z, dim=-1) if normalize else z
+
+    scale = 1 / temperature
+    n = len(query)
+    own = torch.arange(n, device=query.device)
+    at = own if positives is None else positives
+    query, keys = unit(query), unit(positive_key)
+    chosen = keys[at]
+    positive = scale * (query * chosen).sum(dim=1)
+    limits = None if margin is None else (scale * ((query * chosen).sum(dim=1) + margin)).detach()
+    chosen_ids = None if key_ids is None else key_ids[at]
+
+    groups = []
+    count = 0
+    if in_batch or (in_batch is None and negative_keys is None and queue is None):
+        groups.append(negatives(scale * query @ keys.T, at, query_ids, key_ids, limits))
+        count += len(keys) - 1
+    if query_negatives:
+        groups.append(negatives(scale * query @ query.T, own, query_ids, query_ids, limits))
+        count += n - 1
+    if key_negatives:
+        groups.append(negatives(scale * chosen @ keys.T, at, chosen_ids, key_ids, limits))
+        count += len(keys) - 1
+    if negative_keys is not None:
+        others = unit(negative_keys)
+        logits = query @ others.T if others.dim() == 2 else (others @ query.unsqueeze(2)).squeeze(2)
+        groups.append(negatives(scale * logits, row_limits=limits))
+        count += others.shape[-2]
+    if queue is not None:
+        groups.append(negatives(scale * query @ queue.to(query.dtype).T, row_limits=limits))
+        count += len(queue)
+    losses = _cross_entropy(torch.logsumexp(torch.cat(groups, dim=1), dim=1), positive, count, tau_plus, scale)
+    if not symmetric:
+        return losses
+    of_keys = negatives(scale * keys @ query.T, torch.argsort(at), key_ids, query_ids)
+    if limits is not None:
+        of_keys = negatives(scale * keys @ query.T, torch.argsort(at), key_ids, query_ids, limits[torch.argsort(at)])
+    of_keys = torch.logsumexp(of_keys, dim=1)[at]
+    return (losses + _cross_entropy(of_keys, positive, n - 1, tau_plus, scale)) / 2
+
+
+def _cross_entropy(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:
+    if tau_plus > 0:
+        debiased = (lse.exp() - tau_plus * count * positive.exp()) / (1 - tau_plus)
+        lse = debiased.clamp_min(count * math.exp(-float(scale))).log()
+    return torch.logaddexp(lse, positive) - positive

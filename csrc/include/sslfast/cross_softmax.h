@@ -1,8 +1,9 @@
 // Softmax over the similarities of rows (N, D) with columns (M, D), tile by tile: logits S = scale * Q K^T, never
 // stored as a whole. Row i may have a positive p(i), a column; the entry (i, p(i)) is left out of the sums of its row
-// and of its column, and its logit is given apart.
+// and of its column, and its logit is given apart. Further entries can be left out of all sums.
 #pragma once
 
+#include "sslfast/excluded.h"
 #include "sslfast/similarity_softmax.h"
 
 namespace sslfast {
@@ -13,7 +14,7 @@ struct CrossTile {
   T* logits;
   int64_t rows, cols;
   int64_t row0, col0;
-  const int64_t* positives;  // (N), -1 where a row has none
+  const Excluded<T>& excluded;  // with positives
 };
 
 // Running sums of rows and of columns, as in SimilaritySums; the columns' may be null.

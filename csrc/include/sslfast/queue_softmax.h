@@ -1,5 +1,6 @@
 // Softmax of rows (N, D) over their similarities with a queue (K, D) that takes no gradient: the epilogue of a tile of
-// logits S = scale * rows queue^T. Weights exp(S - shift) stay in the tile, for the product with the queue.
+// logits S = scale * rows queue^T, entries left out being -inf. Weights exp(S - shift) stay in the tile, for the
+// product with the queue.
 #pragma once
 
 #include "sslfast/launch.h"

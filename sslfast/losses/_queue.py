@@ -1,0 +1,87 @@
+"""Rows against columns that take no gradient: a queue, or the embeddings of a locked tower."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sslfast import ops
+from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+
+
+def queue_softmax(
+    function: str,
+    rows: Tensor,
+    queue: Tensor,
+    scale: Tensor,
+    *,
+    normalize: tuple[bool, bool],
+    positives: Tensor | None = None,
+    row_ids: Tensor | None = None,
+    col_ids: Tensor | None = None,
+    row_limits: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Log-sum-exp over the negatives of every row among the queue.
+
+    S = scale * rows @ queue.T is never stored, and read once: forward makes the mean of the queue under every row's
+    softmax, which is all that the gradients in rows and scale need. The queue may change before the backward pass.
+
+    Args:
+        function: the name that errors begin with.
+        rows: (N, D), checked by the caller.
+        queue: (K, D), on the same device; gets no gradient.
+        scale: tensor of one number, which may require a gradient and is not waited for.
+        normalize: whether rows, and whether the queue, are divided by their norms first.
+        positives: (N,) int64, an entry that is no negative of the row, or -1. Default: None, none.
+        row_ids: (N,) int64; entries of the same id are no negatives. Default: None.
+        col_ids: (K,) int64, given if ``row_ids`` is.
+        row_limits: (N,) of the result's dtype; logits above that of their row are no negatives. Default: None.
+        dtype: what the products are made in where the device has them in half types. Default: None, that of the rows.
+
+    Returns:
+        (N,), float32, or float64 if ``rows`` is; -inf where there is nothing to sum.
+    """
+    excluded = (positives, row_ids, col_ids, row_limits)
+    lse: Tensor = _QueueSoftmax.apply(
+        function, rows, queue, scale, normalize, dtype, torch.is_grad_enabled(), *excluded
+    )
+    return lse
+
+
+class _QueueSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, function, rows, queue, scale, normalize, dtype, grad_enabled, *excluded
+    ):
+        dtype = dtype or rows.dtype
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
+        product_dtype = dtype if rows.is_cuda else wide
+        unit, factor = unit_rows(rows) if normalize[0] else (rows, None)
+        columns = unit_rows(queue)[0] if normalize[1] else queue.detach()
+        number = scale.to(wide).reshape(1)
+        need_mean = grad_enabled and (ctx.needs_input_grad[1] or ctx.needs_input_grad[3])
+        lse, mean = ops.queue_softmax(
+            unit.to(product_dtype).contiguous(), columns.to(product_dtype).contiguous(), number, *excluded, need_mean
+        )
+        ctx.save_for_backward(rows, scale, unit, factor, number, mean)
+        ctx.function = function
+        return lse
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        rows, scale, unit, factor, number, mean = ctx.saved_tensors
+        grad_rows = grad_scale = None
+        with torch.no_grad():
+            if ctx.needs_input_grad[3]:
+                along = (mean * unit.to(mean.dtype)).sum(dim=1)
+                grad_scale = (along * grad).sum().to(scale.dtype).reshape(scale.shape)
+            if ctx.needs_input_grad[1]:
+                grad_rows = mean * (number * grad).unsqueeze(1)
+                grad_rows = grad_rows if factor is None else unit_rows_backward(grad_rows, unit, factor)
+                grad_rows = grad_rows.to(rows.dtype)
+        grad_rows, grad_scale = (
+            None if g is None else first_order_only(ctx.function, g, rows, scale, grad) for g in (grad_rows, grad_scale)
+        )
+        return None, grad_rows, None, grad_scale, *[None] * 7
