@@ -286,6 +286,7 @@ def test_module() -> None:
 
 Z, Y = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 ONE = torch.tensor([1])
+FOUR = ", ".join(["torch.int64 (1,)"] * 4)
 EXPECTED = "three int64 vectors of one length: anchors, positives, negatives"
 ANY = "with mining='batch_hard' or given triplets"
 BAD = [
@@ -332,7 +333,7 @@ BAD = [
         [Z, Y],
         {"indices_tuple": (ONE,) * 4},
         TypeError,
-        f"indices_tuple must be {EXPECTED}, got {', '.join(['torch.int64 (1,)'] * 4)}",
+        f"indices_tuple must be {EXPECTED}, got {FOUR}",
     ),
     (
         [Z, Y],
@@ -350,7 +351,13 @@ BAD = [
         [Z, Y],
         {"ref_emb": Z, "ref_labels": Y, "gather_distributed": True},
         ValueError,
-        "gather_distributed goes without indices_tuple and ref_emb",
+        "gather_distributed goes without ref_emb",
+    ),
+    (
+        [Z, Y],
+        {"indices_tuple": (ONE, ONE, ONE), "gather_distributed": True},
+        ValueError,
+        "gather_distributed goes without indices_tuple",
     ),
 ]
 

@@ -100,14 +100,22 @@ def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str
 
 
 def check_references(
-    function: str, embeddings: Tensor, ref_emb: Tensor | None, ref_labels: Tensor | None, *, labels_needed: bool = True
+    function: str,
+    embeddings: Tensor,
+    ref_emb: Tensor | None,
+    ref_labels: Tensor | None,
+    *,
+    labels_needed: bool = True,
+    gather_distributed: bool = False,
 ) -> None:
     """Other rows to compare with and their labels: both or neither, of the width and on the device of the embeddings.
 
+    They are one rank's own, so that they do not go with embeddings of all ranks.
+
     Raises:
         TypeError: if ``ref_emb`` is not a floating-point tensor, or ``ref_labels`` not an integer tensor.
-        ValueError: if one is given without the other (labels only where they are needed), or has another shape or
-            device.
+        ValueError: if one is given without the other (labels only where they are needed), has another shape or
+            device, or ``gather_distributed`` is set.
     """
     if ref_emb is None:
         if ref_labels is not None:
@@ -122,6 +130,19 @@ def check_references(
         check_labels(function, "ref_labels", ref_labels, "ref_emb", ref_emb)
     elif labels_needed:
         raise ValueError(f"{function}: ref_emb needs ref_labels")
+    if gather_distributed:
+        raise ValueError(f"{function}: gather_distributed goes without ref_emb")
+
+
+def check_no_miner(function: str, indices_tuple: object) -> None:
+    """No pairs or triplets of a miner, for a loss that takes all pairs.
+
+    Raises:
+        ValueError: if there are some.
+    """
+    if indices_tuple is not None:
+        advice = "mined triplets go into TripletLoss, other rows into ref_emb= and ref_labels="
+        raise ValueError(f"{function}: indices_tuple must be None, as all pairs are taken: {advice}")
 
 
 def check_choice(function: str, name: str, value: str, choices: tuple[str, ...]) -> str:

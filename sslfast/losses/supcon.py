@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_kernel_dtype, check_labels, check_rows, temperature_of
+from sslfast.losses._cross import cross_softmax
+from sslfast.losses._inputs import (
+    check_kernel_dtype,
+    check_labels,
+    check_no_miner,
+    check_references,
+    check_rows,
+    temperature_of,
+    widened,
+    without_autocast,
+)
+from sslfast.losses._labels import LabelGroups
 
 
 class SupConLoss(nn.Module):
     """The supervised contrastive loss as a module; see :func:`supcon_loss`.
 
-    Called as pytorch-metric-learning's ``SupConLoss`` is: ``criterion(embeddings, labels)``.
+    Called as pytorch-metric-learning's ``SupConLoss`` is: ``criterion(embeddings, labels)``, or with ``ref_emb=`` and
+    ``ref_labels=``, other rows to compare with.
 
     Args:
         temperature: divides the cosine similarities. Default: 0.1.
@@ -22,7 +35,7 @@ class SupConLoss(nn.Module):
 
     Raises:
         TypeError: if ``temperature`` is not a number.
-        ValueError: if ``abs(temperature)`` is below 1e-8.
+        ValueError: if ``abs(temperature)`` is below 1e-8; in a call, if a miner's ``indices_tuple`` is given.
 
     Example:
         >>> criterion = SupConLoss(temperature=0.1)
@@ -34,15 +47,36 @@ class SupConLoss(nn.Module):
         self.temperature = temperature_of("SupConLoss", temperature)
         self.gather_distributed = gather_distributed
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return supcon_loss(embeddings, labels, self.temperature, gather_distributed=self.gather_distributed)
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Tensor:
+        check_no_miner("SupConLoss", indices_tuple)
+        return supcon_loss(
+            embeddings,
+            labels,
+            self.temperature,
+            ref_emb=ref_emb,
+            ref_labels=ref_labels,
+            gather_distributed=self.gather_distributed,
+        )
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
 
 
 def supcon_loss(
-    embeddings: Tensor, labels: Tensor, temperature: float = 0.1, *, gather_distributed: bool = False
+    embeddings: Tensor,
+    labels: Tensor,
+    temperature: float = 0.1,
+    *,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+    gather_distributed: bool = False,
 ) -> Tensor:
     """Supervised contrastive loss: every row is to be near all rows of its label and far from all others.
 
@@ -55,6 +89,9 @@ def supcon_loss(
     embeddings per label, so that there is no N x N mask either. Labels that pair the two views of a sample make it
     NT-Xent, labels of more views its form with many positives.
 
+    With ``ref_emb`` the rows are compared with its rows instead: S_ij is of row i and reference j, P(i) are the
+    references of label i, and all references are in the sum.
+
     Rows without another of their label have no positive: they are negatives of the others, and add no term of their
     own. Where no row has one, the loss is 0. (pytorch-metric-learning also leaves out terms that are exactly 0.)
 
@@ -62,18 +99,22 @@ def supcon_loss(
         embeddings: (N, D), floating point, any strides; need not be normalised.
         labels: (N,) integers, any values.
         temperature: divides the similarities. Default: 0.1.
+        ref_emb: (M, D), on the same device, need not be normalised; nobody is taken for itself among them, so leave
+            out copies. Gets a gradient if it requires one. Default: None, the other embeddings.
+        ref_labels: (M,) integers, the labels of ``ref_emb``.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes all of it. Default: False.
 
     Returns:
-        Scalar loss, float32, or float64 if ``embeddings`` is.
+        Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
 
     Raises:
-        TypeError: if ``embeddings`` is not a floating-point tensor, or is float64 on a GPU, ``labels`` is not an
-            integer tensor, or ``temperature`` is not a number.
-        ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,) on the same device, or
-            ``abs(temperature)`` is below 1e-8.
+        TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
+            or ``ref_labels`` is not an integer tensor, or ``temperature`` is not a number.
+        ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
+            with M >= 1, ``ref_labels`` is not (M,), devices differ, one of ``ref_emb`` and ``ref_labels`` is given
+            without the other, ``gather_distributed`` is with ``ref_emb``, or ``abs(temperature)`` is below 1e-8.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
@@ -82,28 +123,30 @@ def supcon_loss(
     check_rows(name, "embeddings", embeddings)
     check_kernel_dtype(name, embeddings)
     check_labels(name, "labels", labels, "embeddings", embeddings)
+    check_references(name, embeddings, ref_emb, ref_labels, gather_distributed=gather_distributed)
     scale = 1.0 / temperature_of(name, temperature)
+    if ref_emb is not None and ref_labels is not None:
+        check_kernel_dtype(name, ref_emb)
+        return _against_references(name, embeddings, labels, scale, ref_emb, ref_labels)
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings), gather_rows(labels)
     loss: Tensor = _SupCon.apply(embeddings, labels, scale)
     return loss
 
 
-class _LabelSums:
-    """Sums of rows over their label, in a fixed order and without knowing how many labels there are."""
-
-    def __init__(self, labels: Tensor) -> None:
-        ordered, self.order = torch.sort(labels, stable=True)
-        first = torch.ones_like(ordered, dtype=torch.int64)
-        first[1:] = ordered[1:] != ordered[:-1]
-        group = first.cumsum(0) - 1  # of each row in order
-        self.group = torch.empty_like(group).scatter_(0, self.order, group)
-        self.sizes = torch.zeros_like(group).scatter_add_(0, group, torch.ones_like(group))  # 0 after the last group
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """For every row, the sum of (N, D) values over the rows of its label."""
-        sums = torch.segment_reduce(values[self.order], "sum", lengths=self.sizes, axis=0, unsafe=True)
-        return sums[self.group]
+def _against_references(
+    function: str, embeddings: Tensor, labels: Tensor, scale: float, ref_emb: Tensor, ref_labels: Tensor
+) -> Tensor:
+    dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
+    embeddings, ref_emb = widened(embeddings, ref_emb)  # both terms' gradients add up before they are rounded
+    nobody = torch.full_like(labels, -1, dtype=torch.int64)
+    lse, _, _ = cross_softmax(function, embeddings, ref_emb, scale, nobody, two_way=False, normalize=True, dtype=dtype)
+    groups = LabelGroups(labels, ref_labels)
+    has = groups.counts > 0
+    with without_autocast(embeddings):
+        unit, unit_ref = F.normalize(embeddings, dim=1), F.normalize(ref_emb, dim=1)
+        mean = scale * (unit * groups.sums(unit_ref)).sum(dim=1) / groups.counts.clamp_min(1)
+        return torch.where(has, lse - mean, 0.0).sum() / has.sum().clamp_min(1)
 
 
 class _SupCon(torch.autograd.Function):
@@ -120,11 +163,11 @@ class _SupCon(torch.autograd.Function):
         side = unit.to(embeddings.dtype) if embeddings.is_cuda else unit
         nobody = torch.full_like(labels, -1, dtype=torch.int64)
         lse, _ = ops.similarity_softmax_forward(side, nobody, scale, 1.0)
-        label_sums = _LabelSums(labels)
-        positives = label_sums.sizes[label_sums.group] - 1
+        groups = LabelGroups(labels, None)
+        positives = groups.counts - 1
         has = positives > 0
         anchors = has.sum().clamp_min(1)
-        others = label_sums(unit).sub_(unit)  # the sum of a row's positives
+        others = groups.sums(unit).sub_(unit)  # the sum of a row's positives
         mean = scale * (unit * others).sum(dim=1) / positives.clamp_min(1)
         ctx.save_for_backward(embeddings, side, factor, nobody, lse, others, positives, has, anchors)
         ctx.scale = scale

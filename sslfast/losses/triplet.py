@@ -182,9 +182,12 @@ def triplet_loss(
     check_choice(name, "reduction", reduction, _REDUCTIONS)
     if indices_tuple is not None:
         _check_triplets(name, indices_tuple, embeddings)
-    check_references(name, embeddings, ref_emb, ref_labels, labels_needed=indices_tuple is None)
-    if gather_distributed and (indices_tuple is not None or ref_emb is not None):
-        raise ValueError(f"{name}: gather_distributed goes without indices_tuple and ref_emb")
+    given = indices_tuple is not None
+    check_references(
+        name, embeddings, ref_emb, ref_labels, labels_needed=not given, gather_distributed=gather_distributed
+    )
+    if gather_distributed and given:
+        raise ValueError(f"{name}: gather_distributed goes without indices_tuple")
     options = (distance, normalize, reduction)
     terms = (margin, swap, smooth_loss)
     if indices_tuple is not None:
