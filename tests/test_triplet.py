@@ -239,12 +239,14 @@ def test_several_strips_are_one(mining: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("mining", MINING)
-def test_composes(mining: str) -> None:
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_composes(mining: str, distance: str) -> None:
+    torch.compiler.reset()  # one function here, many options
     y, ry = torch.randint(0, 6, (40,)), torch.randint(0, 6, (30,))
     z, r = torch.randn(40, 8), torch.randn(30, 8)
     for (function, _), inputs in (
-        (on(y, margin=0.4, mining=mining), [z]),
-        (on_references(y, ry, margin=0.4, mining=mining), [z, r]),
+        (on(y, margin=0.4, mining=mining, distance=distance), [z]),
+        (on_references(y, ry, margin=0.4, mining=mining, distance=distance), [z, r]),
     ):
         loss_oracle.assert_steady(function, *inputs)
         loss_oracle.assert_takes_strides_and_mixed_dtypes(function, *inputs)

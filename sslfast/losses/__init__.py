@@ -10,6 +10,7 @@ from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fishe
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.memory_bank import MemoryBank
+from sslfast.losses.multi_positive_nt_xent import MultiPositiveNTXentLoss, multi_positive_nt_xent_loss
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
 from sslfast.losses.nt_xent import NTXentLoss, nt_xent_loss
 from sslfast.losses.siglip import SigLIPLoss, siglip_loss
@@ -27,6 +28,7 @@ __all__ = [
     "InfoNCELoss",
     "KoLeoLoss",
     "MemoryBank",
+    "MultiPositiveNTXentLoss",
     "NTXentLoss",
     "NegativeCosineSimilarity",
     "SigLIPLoss",
@@ -41,6 +43,7 @@ __all__ = [
     "hypersphere_loss",
     "info_nce_loss",
     "koleo_loss",
+    "multi_positive_nt_xent_loss",
     "negative_cosine_similarity",
     "negative_mises_fisher_weights",
     "nt_xent_loss",

@@ -39,15 +39,32 @@ class LabelGroups:
     def positives(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """The columns of the positives of some rows, (rows, W) int64, and which of these count.
 
-        W is the size of the largest group; on a GPU, where that would have to be waited for, or where no number may be
-        read because a graph is being made, it is M.
+        W is the size of the largest group, or M where that cannot be read.
         """
         columns = len(self._order)
-        known = not (self.counts.is_cuda or torch.compiler.is_compiling())
-        width = max(1, int(self.counts[start:stop].max())) if known else columns
+        width = max(1, int(self.counts[start:stop].max())) if self._readable() else columns
         place = self._first[start:stop, None] + torch.arange(width, device=self._order.device)
         index = self._order[place.clamp_max(columns - 1)]
         valid = place < self._end[start:stop, None]
         if self._itself:
             valid &= index != torch.arange(start, stop, device=index.device).unsqueeze(1)
         return index, valid
+
+    def number(self) -> int | None:
+        """How many pairs have one label, a row with itself among them; None where that cannot be read."""
+        return int(self.counts.sum()) if self._readable() else None
+
+    def pairs(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Some of these pairs, less those of a row with itself: int64 rows and columns."""
+        ends = self.counts.cumsum(0)
+        at = torch.arange(start, stop, device=ends.device)
+        rows = torch.searchsorted(ends, at, right=True)
+        columns = self._order[self._end[rows] - ends[rows] + at]
+        if not self._itself:
+            return rows, columns
+        others = rows != columns
+        return rows[others], columns[others]
+
+    def _readable(self) -> bool:
+        """Whether a number may be read: a GPU would have to be waited for, and a graph has none yet."""
+        return not (self.counts.is_cuda or torch.compiler.is_compiling())

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
-from sslfast.losses._inputs import widened, without_autocast
+from sslfast.losses._inputs import widened
 from sslfast.losses._labels import LabelGroups
 
 _STRIP = 2**19  # distances that are held at once; more on a GPU
@@ -69,17 +69,16 @@ def hardest(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Per anchor the row of its farthest positive and of its nearest negative, and whether it has both."""
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    with without_autocast(embeddings):
-        points = _Points(embeddings, ref_emb, distance, normalize)
-        column_labels = labels if ref_labels is None else ref_labels
-        for start, stop in points.strips():
-            between = points.distances(start, stop, root=False)
-            same = labels[start:stop, None] == column_labels
-            nearest, negative = between.masked_fill(same, torch.inf).min(dim=1)
-            if ref_emb is None:
-                same.diagonal(start).fill_(False)
-            farthest, positive = between.masked_fill_(~same, -torch.inf).max(dim=1)
-            found.append((positive, negative, (farthest != -torch.inf) & (nearest != torch.inf)))
+    points = _Points(embeddings, ref_emb, distance, normalize)
+    column_labels = labels if ref_labels is None else ref_labels
+    for start, stop in points.strips():
+        between = points.distances(start, stop, root=False)
+        same = labels[start:stop, None] == column_labels
+        nearest, negative = between.masked_fill(same, torch.inf).min(dim=1)
+        if ref_emb is None:
+            same.diagonal(start).fill_(False)
+        farthest, positive = between.masked_fill_(~same, -torch.inf).max(dim=1)
+        found.append((positive, negative, (farthest != -torch.inf) & (nearest != torch.inf)))
     positives, negatives, both = (torch.cat(parts) for parts in zip(*found, strict=True))
     return positives, negatives, both
 

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_choice, check_device, check_labels, check_references, check_rows
+from sslfast.losses._inputs import (
+    check_choice,
+    check_device,
+    check_labels,
+    check_references,
+    check_rows,
+    without_autocast,
+)
 from sslfast.losses._triplets import given_triplets, hardest, triplets_in_strips
 
 _MINING = ("batch_all", "batch_hard", "semi_hard")
@@ -199,13 +206,14 @@ def triplet_loss(
         raise ValueError(f"{name}: {option} goes with mining='batch_hard' or given triplets, got mining={mining!r}")
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings), gather_rows(labels)
-    if mining != "batch_hard":
-        return triplets_in_strips(
-            name, embeddings, ref_emb, labels, ref_labels, margin, mining == "semi_hard", *options
-        )
-    positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, distance, normalize)
-    anchors = torch.arange(len(embeddings), device=embeddings.device)
-    return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), both, terms, *options)
+    with without_autocast(embeddings):
+        if mining != "batch_hard":
+            return triplets_in_strips(
+                name, embeddings, ref_emb, labels, ref_labels, margin, mining == "semi_hard", *options
+            )
+        positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, distance, normalize)
+        anchors = torch.arange(len(embeddings), device=embeddings.device)
+        return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), both, terms, *options)
 
 
 def _check_triplets(function: str, triplets: Sequence[Tensor], embeddings: Tensor) -> None:
