@@ -6,12 +6,14 @@ The contrastive ones are exact in O(N D) memory: no N x N matrix of similarities
 from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss, hypersphere_loss, uniformity_loss
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss
 from sslfast.losses.clip import CLIPLoss, clip_loss
+from sslfast.losses.cross_batch_memory import CrossBatchMemory
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.memory_bank import MemoryBank
 from sslfast.losses.multi_positive_nt_xent import MultiPositiveNTXentLoss, multi_positive_nt_xent_loss
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
+from sslfast.losses.nn_memory_bank import NNMemoryBank
 from sslfast.losses.nt_xent import NTXentLoss, nt_xent_loss
 from sslfast.losses.siglip import SigLIPLoss, siglip_loss
 from sslfast.losses.supcon import SupConLoss, supcon_loss
@@ -22,6 +24,7 @@ from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 __all__ = [
     "BarlowTwinsLoss",
     "CLIPLoss",
+    "CrossBatchMemory",
     "DCLLoss",
     "DCLWLoss",
     "HypersphereLoss",
@@ -29,6 +32,7 @@ __all__ = [
     "KoLeoLoss",
     "MemoryBank",
     "MultiPositiveNTXentLoss",
+    "NNMemoryBank",
     "NTXentLoss",
     "NegativeCosineSimilarity",
     "SigLIPLoss",

@@ -104,22 +104,25 @@ def check_references(
     embeddings: Tensor,
     ref_emb: Tensor | None,
     ref_labels: Tensor | None,
+    copies: Tensor | None = None,
     *,
     labels_needed: bool = True,
     gather_distributed: bool = False,
 ) -> None:
     """Other rows to compare with and their labels: both or neither, of the width and on the device of the embeddings.
 
-    They are one rank's own, so that they do not go with embeddings of all ranks.
+    They are one rank's own, so that they do not go with embeddings of all ranks. ``copies`` is one int64 for each row.
 
     Raises:
-        TypeError: if ``ref_emb`` is not a floating-point tensor, or ``ref_labels`` not an integer tensor.
+        TypeError: if ``ref_emb`` is not a floating-point tensor, ``ref_labels`` not an integer tensor, or ``copies``
+            not an int64 one.
         ValueError: if one is given without the other (labels only where they are needed), has another shape or
             device, or ``gather_distributed`` is set.
     """
     if ref_emb is None:
-        if ref_labels is not None:
-            raise ValueError(f"{function}: ref_labels needs ref_emb")
+        for name, given in (("ref_labels", ref_labels), ("copies", copies)):
+            if given is not None:
+                raise ValueError(f"{function}: {name} needs ref_emb")
         return
     check_rows(function, "ref_emb", ref_emb)
     if ref_emb.shape[1] != embeddings.shape[1]:
@@ -130,6 +133,10 @@ def check_references(
         check_labels(function, "ref_labels", ref_labels, "ref_emb", ref_emb)
     elif labels_needed:
         raise ValueError(f"{function}: ref_emb needs ref_labels")
+    if copies is not None:
+        check_labels(function, "copies", copies, "embeddings", embeddings)
+        if copies.dtype != torch.int64:
+            raise TypeError(f"{function}: copies must be an int64 tensor, got {copies.dtype}")
     if gather_distributed:
         raise ValueError(f"{function}: gather_distributed goes without ref_emb")
 

@@ -7,17 +7,20 @@ from torch import Tensor
 
 
 class LabelGroups:
-    """For every row, the columns that have its label; a row is no column of its own where both are the same batch.
+    """For every row, the columns that have its label; the column that is the row itself is no positive of it.
 
     Args:
         labels: (N,) integers, of the rows.
         ref_labels: (M,) integers, of the columns; None where they are the rows.
+        copies: (N,) int64, the column that is a copy of a row, or -1; None of none, and where columns are the rows.
 
     Attributes:
-        counts: (N,) int64, how many columns have a row's label; with itself, where both are the same batch.
+        counts: (N,) int64, how many columns have a row's label; with its own, where it has one.
+        own: (N,) int64, the column that is the row itself, or -1; None of none.
     """
 
-    def __init__(self, labels: Tensor, ref_labels: Tensor | None) -> None:
+    def __init__(self, labels: Tensor, ref_labels: Tensor | None, copies: Tensor | None = None) -> None:
+        self.own = torch.arange(len(labels), device=labels.device) if ref_labels is None else copies
         self._itself = ref_labels is None
         columns = (labels if ref_labels is None else ref_labels).long()
         ordered, self._order = torch.sort(columns, stable=True)
@@ -46,23 +49,31 @@ class LabelGroups:
         place = self._first[start:stop, None] + torch.arange(width, device=self._order.device)
         index = self._order[place.clamp_max(columns - 1)]
         valid = place < self._end[start:stop, None]
-        if self._itself:
-            valid &= index != torch.arange(start, stop, device=index.device).unsqueeze(1)
+        if self.own is not None:
+            valid &= index != self.own[start:stop, None]
         return index, valid
 
+    def without_own(self, same: Tensor, start: int) -> Tensor:
+        """Clears, in a strip (rows, M) of who has whose label, the places of the rows' own columns."""
+        if self.own is not None:
+            own = self.own[start : start + len(same), None]
+            place = own.clamp_min(0)
+            same.scatter_(1, place, same.gather(1, place) & (own < 0))
+        return same
+
     def number(self) -> int | None:
-        """How many pairs have one label, a row with itself among them; None where that cannot be read."""
+        """How many pairs have one label, with those of a row and its own column; None where that cannot be read."""
         return int(self.counts.sum()) if self._readable() else None
 
     def pairs(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Some of these pairs, less those of a row with itself: int64 rows and columns."""
+        """Some of these pairs, less those of a row with its own column: int64 rows and columns."""
         ends = self.counts.cumsum(0)
         at = torch.arange(start, stop, device=ends.device)
         rows = torch.searchsorted(ends, at, right=True)
         columns = self._order[self._end[rows] - ends[rows] + at]
-        if not self._itself:
+        if self.own is None:
             return rows, columns
-        others = rows != columns
+        others = self.own[rows] != columns
         return rows[others], columns[others]
 
     def _readable(self) -> bool:

@@ -24,6 +24,7 @@ def triplets_in_strips(
     ref_emb: Tensor | None,
     labels: Tensor,
     ref_labels: Tensor | None,
+    copies: Tensor | None,
     margin: float,
     semi_hard: bool,
     distance: str,
@@ -32,7 +33,7 @@ def triplets_in_strips(
 ) -> Tensor:
     """The loss of all triplets, or of the semi-hard ones; arguments as checked by :func:`triplet_loss`."""
     loss: Tensor = _AllTriplets.apply(
-        function, embeddings, ref_emb, labels, ref_labels, margin, semi_hard, distance, normalize, reduction
+        function, embeddings, ref_emb, labels, ref_labels, copies, margin, semi_hard, distance, normalize, reduction
     )
     return loss
 
@@ -64,20 +65,20 @@ def hardest(
     ref_emb: Tensor | None,
     labels: Tensor,
     ref_labels: Tensor | None,
+    copies: Tensor | None,
     distance: str,
     normalize: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Per anchor the row of its farthest positive and of its nearest negative, and whether it has both."""
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     points = _Points(embeddings, ref_emb, distance, normalize)
+    groups = LabelGroups(labels, ref_labels, copies)
     column_labels = labels if ref_labels is None else ref_labels
     for start, stop in points.strips():
         between = points.distances(start, stop, root=False)
         same = labels[start:stop, None] == column_labels
         nearest, negative = between.masked_fill(same, torch.inf).min(dim=1)
-        if ref_emb is None:
-            same.diagonal(start).fill_(False)
-        farthest, positive = between.masked_fill_(~same, -torch.inf).max(dim=1)
+        farthest, positive = between.masked_fill_(~groups.without_own(same, start), -torch.inf).max(dim=1)
         found.append((positive, negative, (farthest != -torch.inf) & (nearest != torch.inf)))
     positives, negatives, both = (torch.cat(parts) for parts in zip(*found, strict=True))
     return positives, negatives, both
@@ -138,11 +139,22 @@ class _AllTriplets(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, embeddings, ref_emb, labels, ref_labels, margin, semi_hard, distance, normalize, reduction
+        ctx,
+        function,
+        embeddings,
+        ref_emb,
+        labels,
+        ref_labels,
+        copies,
+        margin,
+        semi_hard,
+        distance,
+        normalize,
+        reduction,
     ):
         with torch.no_grad():
             points = _Points(embeddings, ref_emb, distance, normalize)
-            groups = LabelGroups(labels, ref_labels)
+            groups = LabelGroups(labels, ref_labels, copies)
             column_labels = labels if ref_labels is None else ref_labels
             needed = any(ctx.needs_input_grad[1:3])
             grads = points.zeros() if needed else []
@@ -170,7 +182,7 @@ class _AllTriplets(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return (None, *_scaled(ctx, grad), *[None] * 7)
+        return (None, *_scaled(ctx, grad), *[None] * 8)
 
 
 def _scaled(ctx, grad):  # type: ignore[no-untyped-def]

@@ -59,6 +59,8 @@ class MultiPositiveNTXentLoss(nn.Module):
         indices_tuple: None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        *,
+        copies: Tensor | None = None,
     ) -> Tensor:
         check_no_miner("MultiPositiveNTXentLoss", indices_tuple)
         return multi_positive_nt_xent_loss(
@@ -67,6 +69,7 @@ class MultiPositiveNTXentLoss(nn.Module):
             self.temperature,
             ref_emb=ref_emb,
             ref_labels=ref_labels,
+            copies=copies,
             gather_distributed=self.gather_distributed,
         )
 
@@ -81,6 +84,7 @@ def multi_positive_nt_xent_loss(
     *,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
+    copies: Tensor | None = None,
     gather_distributed: bool = False,
 ) -> Tensor:
     """Every row has to pick each of its positives, one at a time, among it and all rows of other labels.
@@ -105,9 +109,11 @@ def multi_positive_nt_xent_loss(
         embeddings: (N, D), floating point, any strides; need not be normalised.
         labels: (N,) integers, any values.
         temperature: divides the similarities; a negative one turns them round. Default: 0.07.
-        ref_emb: (M, D), on the same device, need not be normalised: positives and negatives are taken from them, nobody
-            for itself, so leave out copies. Gets a gradient if it requires one. Default: None, the other embeddings.
+        ref_emb: (M, D), on the same device, need not be normalised: positives and negatives are taken from them. Gets a
+            gradient if it requires one. Default: None, the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
+        copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
+            -1 where there is none. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes all of it. Default: False.
@@ -130,7 +136,7 @@ def multi_positive_nt_xent_loss(
     check_rows(name, "embeddings", embeddings)
     check_kernel_dtype(name, embeddings)
     check_labels(name, "labels", labels, "embeddings", embeddings)
-    check_references(name, embeddings, ref_emb, ref_labels, gather_distributed=gather_distributed)
+    check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
     scale = 1.0 / temperature_of(name, temperature)
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings), gather_rows(labels)
@@ -156,7 +162,7 @@ def multi_positive_nt_xent_loss(
             dtype=dtype,
         )
         others = (None, None) if ref_emb is None else (sides[1], col_ids)
-        loss: Tensor = _PositivePairs.apply(name, sides[0], others[0], negatives, row_ids, others[1], scale)
+        loss: Tensor = _PositivePairs.apply(name, sides[0], others[0], negatives, row_ids, others[1], copies, scale)
         return loss
 
 
@@ -168,14 +174,16 @@ class _PositivePairs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, function, embeddings, ref_emb, negatives, row_ids, col_ids, scale):  # type: ignore[no-untyped-def]
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, function, embeddings, ref_emb, negatives, row_ids, col_ids, copies, scale
+    ):
         inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
         sides = [unit_rows(z) for z in inputs]
         units = [unit for unit, _ in sides]
         needed = any(ctx.needs_input_grad[1:4])
         grads = [torch.zeros_like(unit) for unit in units] if needed else []
         grad_negatives = torch.zeros_like(negatives)
-        total, count = _pairs(units, negatives, row_ids, col_ids, scale, grads, grad_negatives)
+        total, count = _pairs(units, negatives, row_ids, col_ids, copies, scale, grads, grad_negatives)
         share = count.clamp_min(1).to(total.dtype).reciprocal()
         loss = (total * share).to(negatives.dtype) + torch.stack([(unit * 0.0).sum() for unit in units]).sum()
         grads = [
@@ -199,7 +207,7 @@ class _PositivePairs(torch.autograd.Function):
             with torch.no_grad():
                 scaled = product * grad
             found.append(first_order_only(ctx.function, scaled, *inputs, grad))
-        return None, *found, None, None, None
+        return None, *found, *[None] * 4
 
 
 def _pairs(
@@ -207,6 +215,7 @@ def _pairs(
     negatives: Tensor,
     row_ids: Tensor,
     col_ids: Tensor | None,
+    copies: Tensor | None,
     scale: float,
     grads: list[Tensor],
     grad_negatives: Tensor,
@@ -215,15 +224,14 @@ def _pairs(
     rows, columns = units[0], units[-1]
     total = torch.zeros((), dtype=torch.float64, device=rows.device)
     count = torch.zeros((), dtype=torch.int64, device=rows.device)
-    groups = LabelGroups(row_ids, col_ids)
+    groups = LabelGroups(row_ids, col_ids, copies)
     size = groups.number()
     if size is None or size * _DENSE > len(rows) * len(columns):
         step = max(1, (_STRIP_GPU if rows.is_cuda else _STRIP) // len(columns))
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             positive = row_ids[part, None] == (row_ids if col_ids is None else col_ids)
-            if col_ids is None:
-                positive.diagonal(start).fill_(False)
+            positive = groups.without_own(positive, start)
             margin = negatives[part, None].addmm(rows[part], columns.T, alpha=-scale)
             total += torch.where(positive, F.softplus(margin, threshold=50.0), 0.0).sum()
             count += positive.sum()

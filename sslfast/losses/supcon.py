@@ -54,6 +54,8 @@ class SupConLoss(nn.Module):
         indices_tuple: None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        *,
+        copies: Tensor | None = None,
     ) -> Tensor:
         check_no_miner("SupConLoss", indices_tuple)
         return supcon_loss(
@@ -62,6 +64,7 @@ class SupConLoss(nn.Module):
             self.temperature,
             ref_emb=ref_emb,
             ref_labels=ref_labels,
+            copies=copies,
             gather_distributed=self.gather_distributed,
         )
 
@@ -76,6 +79,7 @@ def supcon_loss(
     *,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
+    copies: Tensor | None = None,
     gather_distributed: bool = False,
 ) -> Tensor:
     """Supervised contrastive loss: every row is to be near all rows of its label and far from all others.
@@ -90,7 +94,7 @@ def supcon_loss(
     NT-Xent, labels of more views its form with many positives.
 
     With ``ref_emb`` the rows are compared with its rows instead: S_ij is of row i and reference j, P(i) are the
-    references of label i, and all references are in the sum.
+    references of label i, and all references are in the sum, but for a copy of the row.
 
     Rows without another of their label have no positive: they are negatives of the others, and add no term of their
     own. Where no row has one, the loss is 0. (pytorch-metric-learning also leaves out terms that are exactly 0.)
@@ -99,9 +103,11 @@ def supcon_loss(
         embeddings: (N, D), floating point, any strides; need not be normalised.
         labels: (N,) integers, any values.
         temperature: divides the similarities. Default: 0.1.
-        ref_emb: (M, D), on the same device, need not be normalised; nobody is taken for itself among them, so leave
-            out copies. Gets a gradient if it requires one. Default: None, the other embeddings.
+        ref_emb: (M, D), on the same device, need not be normalised. Gets a gradient if it requires one. Default: None,
+            the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
+        copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
+            -1 where there is none. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes all of it. Default: False.
@@ -123,11 +129,11 @@ def supcon_loss(
     check_rows(name, "embeddings", embeddings)
     check_kernel_dtype(name, embeddings)
     check_labels(name, "labels", labels, "embeddings", embeddings)
-    check_references(name, embeddings, ref_emb, ref_labels, gather_distributed=gather_distributed)
+    check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
     scale = 1.0 / temperature_of(name, temperature)
     if ref_emb is not None and ref_labels is not None:
         check_kernel_dtype(name, ref_emb)
-        return _against_references(name, embeddings, labels, scale, ref_emb, ref_labels)
+        return _against_references(name, embeddings, labels, scale, ref_emb, ref_labels, copies)
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings), gather_rows(labels)
     loss: Tensor = _SupCon.apply(embeddings, labels, scale)
@@ -135,17 +141,30 @@ def supcon_loss(
 
 
 def _against_references(
-    function: str, embeddings: Tensor, labels: Tensor, scale: float, ref_emb: Tensor, ref_labels: Tensor
+    function: str,
+    embeddings: Tensor,
+    labels: Tensor,
+    scale: float,
+    ref_emb: Tensor,
+    ref_labels: Tensor,
+    copies: Tensor | None,
 ) -> Tensor:
     dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
     embeddings, ref_emb = widened(embeddings, ref_emb)  # both terms' gradients add up before they are rounded
-    nobody = torch.full_like(labels, -1, dtype=torch.int64)
-    lse, _, _ = cross_softmax(function, embeddings, ref_emb, scale, nobody, two_way=False, normalize=True, dtype=dtype)
+    left_out = torch.full_like(labels, -1, dtype=torch.int64) if copies is None else copies
+    lse, _, _ = cross_softmax(
+        function, embeddings, ref_emb, scale, left_out, two_way=False, normalize=True, dtype=dtype
+    )
     groups = LabelGroups(labels, ref_labels)
-    has = groups.counts > 0
     with without_autocast(embeddings):
         unit, unit_ref = F.normalize(embeddings, dim=1), F.normalize(ref_emb, dim=1)
-        mean = scale * (unit * groups.sums(unit_ref)).sum(dim=1) / groups.counts.clamp_min(1)
+        sums, counts = groups.sums(unit_ref), groups.counts
+        if copies is not None:
+            copied = copies >= 0
+            sums = sums - torch.where(copied.unsqueeze(1), unit_ref[copies.clamp_min(0)], 0.0)
+            counts = counts - copied.long()
+        mean = scale * (unit * sums).sum(dim=1) / counts.clamp_min(1)
+        has = counts > 0
         return torch.where(has, lse - mean, 0.0).sum() / has.sum().clamp_min(1)
 
 

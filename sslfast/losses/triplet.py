@@ -82,6 +82,8 @@ class TripletLoss(nn.Module):
         indices_tuple: Sequence[Tensor] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        *,
+        copies: Tensor | None = None,
     ) -> Tensor:
         return triplet_loss(
             embeddings,
@@ -96,6 +98,7 @@ class TripletLoss(nn.Module):
             indices_tuple=indices_tuple,
             ref_emb=ref_emb,
             ref_labels=ref_labels,
+            copies=copies,
             gather_distributed=self.gather_distributed,
         )
 
@@ -119,6 +122,7 @@ def triplet_loss(
     indices_tuple: Sequence[Tensor] | None = None,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
+    copies: Tensor | None = None,
     gather_distributed: bool = False,
 ) -> Tensor:
     """Every anchor's negatives are to be farther away than its positives, by a margin.
@@ -157,9 +161,11 @@ def triplet_loss(
             Default: ``"mean_nonzero"``.
         indices_tuple: triplets in the place of mining: three int64 vectors (T,), rows of the anchors, and of the
             positives and the negatives in ``ref_emb``; what a miner of pytorch-metric-learning returns. Default: None.
-        ref_emb: (M, D) positives and negatives of the anchors, on the same device; nobody is taken for itself among
-            them, so leave out copies. Gets a gradient if it requires one. Default: None, the other embeddings.
+        ref_emb: (M, D) positives and negatives of the anchors, on the same device. Gets a gradient if it requires one.
+            Default: None, the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
+        copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
+            -1 where there is none. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes all of it. Default: False.
@@ -191,7 +197,7 @@ def triplet_loss(
         _check_triplets(name, indices_tuple, embeddings)
     given = indices_tuple is not None
     check_references(
-        name, embeddings, ref_emb, ref_labels, labels_needed=not given, gather_distributed=gather_distributed
+        name, embeddings, ref_emb, ref_labels, copies, labels_needed=not given, gather_distributed=gather_distributed
     )
     if gather_distributed and given:
         raise ValueError(f"{name}: gather_distributed goes without indices_tuple")
@@ -209,9 +215,9 @@ def triplet_loss(
     with without_autocast(embeddings):
         if mining != "batch_hard":
             return triplets_in_strips(
-                name, embeddings, ref_emb, labels, ref_labels, margin, mining == "semi_hard", *options
+                name, embeddings, ref_emb, labels, ref_labels, copies, margin, mining == "semi_hard", *options
             )
-        positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, distance, normalize)
+        positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, copies, distance, normalize)
         anchors = torch.arange(len(embeddings), device=embeddings.device)
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), both, terms, *options)
 
