@@ -31,6 +31,33 @@ def unit_rows_backward(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tens
     return grad.addcmul_(unit.to(grad.dtype), along, value=-1).mul_(inverse_norm)
 
 
+def normalized(function: str, z: Tensor) -> Tensor:
+    """:func:`unit_rows` with its gradient, which is rounded to the dtype of ``z`` once.
+
+    Args:
+        function: the name that the error about second derivatives begins with.
+        z: (N, D), floating point.
+    """
+    unit: Tensor = _Normalized.apply(function, z)
+    return unit
+
+
+class _Normalized(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, function, z):  # type: ignore[no-untyped-def]
+        unit, inverse_norm = unit_rows(z)
+        ctx.save_for_backward(z, unit, inverse_norm)
+        ctx.function = function
+        return unit
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        z, unit, inverse_norm = ctx.saved_tensors
+        with torch.no_grad():
+            grad_z = unit_rows_backward(grad.clone(), unit, inverse_norm).to(z.dtype)
+        return None, first_order_only(ctx.function, grad_z, z, grad)
+
+
 def first_order_only(function: str, grad: Tensor, *inputs: Tensor) -> Tensor:
     """``grad``, made to raise if it is differentiated with respect to ``inputs``.
 

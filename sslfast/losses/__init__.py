@@ -10,6 +10,7 @@ from sslfast.losses.cross_batch_memory import CrossBatchMemory
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
+from sslfast.losses.matryoshka import MatryoshkaLoss
 from sslfast.losses.memory_bank import MemoryBank
 from sslfast.losses.multi_positive_nt_xent import MultiPositiveNTXentLoss, multi_positive_nt_xent_loss
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
@@ -30,6 +31,7 @@ __all__ = [
     "HypersphereLoss",
     "InfoNCELoss",
     "KoLeoLoss",
+    "MatryoshkaLoss",
     "MemoryBank",
     "MultiPositiveNTXentLoss",
     "NNMemoryBank",

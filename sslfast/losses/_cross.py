@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ def cross_softmax(
     *,
     two_way: bool,
     normalize: bool,
+    max_similarity: float = math.inf,
     row_ids: Tensor | None = None,
     col_ids: Tensor | None = None,
     row_limits: Tensor | None = None,
@@ -37,6 +40,7 @@ def cross_softmax(
         positives: (N,) int64, a column or -1, without repetition if ``two_way``.
         two_way: whether the columns' log-sum-exps are wanted.
         normalize: divide rows and columns by their norms first, as F.normalize does.
+        max_similarity: what no similarity exceeds in absolute value, if known; 1 with ``normalize``. Default: infinity.
         row_ids: (N,) int64; entries whose row and column have the same id are no negatives. Default: None.
         col_ids: (M,) int64, given if ``row_ids`` is.
         row_limits: (N,) of the results' dtype, if not ``two_way``; logits above that of their row are no negatives.
@@ -49,7 +53,18 @@ def cross_softmax(
     if not isinstance(scale, Tensor):
         scale = rows.new_tensor(scale, dtype=torch.float64 if rows.dtype == torch.float64 else torch.float32)
     results: tuple[Tensor, Tensor, Tensor] = _CrossSoftmax.apply(
-        function, rows, columns, scale, positives, two_way, normalize, dtype, row_ids, col_ids, row_limits
+        function,
+        rows,
+        columns,
+        scale,
+        positives,
+        two_way,
+        normalize,
+        max_similarity,
+        dtype,
+        row_ids,
+        col_ids,
+        row_limits,
     )
     return results
 
@@ -68,7 +83,7 @@ def _kept(rows: Tensor, columns: Tensor) -> int:
 class _CrossSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, rows, columns, scale, positives, two_way, normalize, dtype, *excluded
+        ctx, function, rows, columns, scale, positives, two_way, normalize, max_similarity, dtype, *excluded
     ):
         dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
@@ -81,7 +96,7 @@ class _CrossSoftmax(torch.autograd.Function):
             sides.append(unit.to(product_dtype).contiguous())
             factors.append(factor)
         number = scale.detach().to(wide).reshape(1)
-        bound = 1.0 if normalize else float("inf")
+        bound = 1.0 if normalize else max_similarity
         keep = _kept(*sides) if any(ctx.needs_input_grad) else 0
         row_lse, col_lse, positive_logits, kept = ops.cross_softmax_forward(
             *sides, positives, number, *excluded, bound, two_way, keep
@@ -120,7 +135,7 @@ class _CrossSoftmax(torch.autograd.Function):
             None if g is None else first_order_only(ctx.function, g, *inputs, grad_row, grad_col, grad_positive)
             for g in found
         )
-        return None, grad_rows, grad_columns, grad_scale, *[None] * 7
+        return None, grad_rows, grad_columns, grad_scale, *[None] * 8
 
 
 def _split(saved):  # type: ignore[no-untyped-def]

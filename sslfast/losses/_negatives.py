@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from sslfast._autograd import normalized
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._inputs import widened
 from sslfast.losses._queue import queue_softmax
@@ -16,14 +18,14 @@ _Ids = tuple[Tensor, Tensor]
 class Negatives:
     """Collects log-sum-exps over groups of negatives of every query.
 
-    Whatever is made of query and keys is made of one copy in the dtype of accumulation: gradients in half types are
-    rounded once, when all are added up.
+    Query and keys are normalised once, in the dtype of accumulation, and whatever is made of them is made of that:
+    gradients in half types are rounded once, when all are added up.
 
     Args:
         function: the name that errors begin with.
         query: (N, D), checked by the caller, as all that follows.
         keys: (M, D).
-        positives: (N,) int64, a key for every query.
+        positives: (N,) int64, a key for every query, or None for the one of the same number.
         scale: factor of the similarities, a tensor of one number.
         margin: how far above the positive's similarity a negative counts as false, or None.
         ids: of queries (N,) and of keys (M,), int64, or None.
@@ -41,7 +43,7 @@ class Negatives:
         function: str,
         query: Tensor,
         keys: Tensor,
-        positives: Tensor,
+        positives: Tensor | None,
         scale: Tensor,
         margin: float | None,
         ids: _Ids | None,
@@ -49,10 +51,12 @@ class Negatives:
     ) -> None:
         self.function = function
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
-        self.query, self.keys = widened(query, keys)
+        self.query, self.keys = widened(*(normalized(function, z) if normalize else z for z in (query, keys)))
         self.scale = scale.to(self.query.dtype)
-        self.positives, self.ids, self.normalize = positives, ids, normalize
+        self.ids, self.normalize = ids, normalize
         self.own = torch.arange(len(query), device=query.device)
+        self.in_order = positives is None
+        self.positives = self.own if positives is None else positives
         self.limits = None if margin is None else self._limits(margin)
         self.count = 0
         self._groups: list[Tensor] = []
@@ -86,24 +90,28 @@ class Negatives:
 
     def add_queries(self) -> None:
         """The other queries."""
-        ids = None if self.ids is None else (self.ids[0], self.ids[0])
-        self._add(self._against(self.query, self.query, self.own, ids, self.limits), len(self.query) - 1)
+        # torch.compile wants no tensor twice among the arguments of an autograd function.
+        ids = None if self.ids is None else (self.ids[0], self.ids[0].view_as(self.ids[0]))
+        others = self.query.view_as(self.query)
+        self._add(self._against(self.query, others, self.own, ids, self.limits), len(others) - 1)
 
     def add_keys_of_keys(self) -> None:
         """The other keys, by their similarity with the positive key."""
         ids = None if self.ids is None else (self.ids[1].index_select(0, self.positives), self.ids[1])
-        chosen = self.keys.index_select(0, self.positives)
+        chosen = self._chosen()
+        chosen = chosen.view_as(chosen) if chosen is self.keys else chosen
         self._add(self._against(chosen, self.keys, self.positives, ids, self.limits), len(self.keys) - 1)
 
     def add_others(self, keys: Tensor) -> None:
         """Further keys: (K, D) for all queries or (N, K, D) for one each."""
         if keys.dim() == 2:
             nobody = torch.full_like(self.own, -1)
-            self._add(self._against(self.query, keys, nobody, None, self.limits), len(keys))
+            keys = normalized(self.function, keys) if self.normalize else keys
+            self._add(self._against(self.query, keys.to(self.query.dtype), nobody, None, self.limits), len(keys))
             return
         # Thin and bound by memory: no matrix product, and the norms are divided out of the logits.
-        query, others = self._unit(self.query), keys.to(self.query.dtype)
-        logits = self.scale * (others * query.unsqueeze(1)).sum(dim=2)
+        others = keys.to(self.query.dtype)
+        logits = self.scale * (others * self.query.unsqueeze(1)).sum(dim=2)
         if self.normalize:
             logits = logits / torch.linalg.vector_norm(others, dim=2).clamp_min(1e-12)
         if self.limits is not None:
@@ -112,28 +120,28 @@ class Negatives:
 
     def add_queue(self, queue: Tensor) -> None:
         """Constant negatives of all queries, taken as they are."""
-        self._add(self._queue(self.query, queue, None, None, self.limits, normalize_queue=False), len(queue))
+        self._add(self._queue(self.query, queue, None, None, self.limits), len(queue))
 
     def _add(self, lse: Tensor, count: int) -> None:
         self._groups.append(lse)
         self.count += count
 
-    def _unit(self, z: Tensor) -> Tensor:
-        return F.normalize(z, dim=1) if self.normalize else z
+    def _chosen(self) -> Tensor:
+        return self.keys if self.in_order else self.keys.index_select(0, self.positives)
 
     def _similarities(self) -> Tensor:
-        return (self._unit(self.query) * self._unit(self.keys).index_select(0, self.positives)).sum(dim=1)
+        return (self.query * self._chosen()).sum(dim=1)
 
-    @torch.no_grad()
     def _limits(self, margin: float) -> Tensor:
-        return self.scale * (self._similarities() + margin)
+        with torch.no_grad():
+            return self.scale * (self._similarities() + margin)
 
     def _against(
         self, rows: Tensor, columns: Tensor, positives: Tensor, ids: _Ids | None, limits: Tensor | None
     ) -> Tensor:
         """Log-sum-exps of rows over columns: in one reading where the columns take no gradient."""
         if not (columns.requires_grad and torch.is_grad_enabled()):
-            return self._queue(rows, columns, positives, ids, limits, normalize_queue=self.normalize)
+            return self._queue(rows, columns, positives, ids, limits)
         lse, _, positive = self._cross(rows, columns, positives, ids, limits, two_way=False)
         if rows is self.query and columns is self.keys:
             self._positive = positive
@@ -157,7 +165,8 @@ class Negatives:
             self.scale,
             positives,
             two_way=two_way,
-            normalize=self.normalize,
+            normalize=False,
+            max_similarity=1.0 if self.normalize else math.inf,
             row_ids=row_ids,
             col_ids=col_ids,
             row_limits=limits,
@@ -171,8 +180,6 @@ class Negatives:
         positives: Tensor | None,
         ids: _Ids | None,
         limits: Tensor | None,
-        *,
-        normalize_queue: bool,
     ) -> Tensor:
         row_ids, col_ids = ids or (None, None)
         return queue_softmax(
@@ -180,7 +187,6 @@ class Negatives:
             rows,
             queue,
             self.scale,
-            normalize=(self.normalize, normalize_queue),
             positives=positives,
             row_ids=row_ids,
             col_ids=col_ids,

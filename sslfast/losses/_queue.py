@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only
 
 
 def queue_softmax(
@@ -15,7 +15,6 @@ def queue_softmax(
     queue: Tensor,
     scale: Tensor,
     *,
-    normalize: tuple[bool, bool],
     positives: Tensor | None = None,
     row_ids: Tensor | None = None,
     col_ids: Tensor | None = None,
@@ -32,7 +31,6 @@ def queue_softmax(
         rows: (N, D), checked by the caller.
         queue: (K, D), on the same device; gets no gradient.
         scale: tensor of one number, which may require a gradient and is not waited for.
-        normalize: whether rows, and whether the queue, are divided by their norms first.
         positives: (N,) int64, an entry that is no negative of the row, or -1. Default: None, none.
         row_ids: (N,) int64; entries of the same id are no negatives. Default: None.
         col_ids: (K,) int64, given if ``row_ids`` is.
@@ -43,45 +41,43 @@ def queue_softmax(
         (N,), float32, or float64 if ``rows`` is; -inf where there is nothing to sum.
     """
     excluded = (positives, row_ids, col_ids, row_limits)
-    lse: Tensor = _QueueSoftmax.apply(
-        function, rows, queue, scale, normalize, dtype, torch.is_grad_enabled(), *excluded
-    )
+    lse: Tensor = _QueueSoftmax.apply(function, rows, queue, scale, dtype, torch.is_grad_enabled(), *excluded)
     return lse
 
 
 class _QueueSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, rows, queue, scale, normalize, dtype, grad_enabled, *excluded
+        ctx, function, rows, queue, scale, dtype, grad_enabled, *excluded
     ):
         dtype = dtype or rows.dtype
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
         product_dtype = dtype if rows.is_cuda else wide
-        unit, factor = unit_rows(rows) if normalize[0] else (rows, None)
-        columns = unit_rows(queue)[0] if normalize[1] else queue.detach()
         number = scale.to(wide).reshape(1)
         need_mean = grad_enabled and (ctx.needs_input_grad[1] or ctx.needs_input_grad[3])
         lse, mean = ops.queue_softmax(
-            unit.to(product_dtype).contiguous(), columns.to(product_dtype).contiguous(), number, *excluded, need_mean
+            rows.to(product_dtype).contiguous(),
+            queue.detach().to(product_dtype).contiguous(),
+            number,
+            *excluded,
+            need_mean,
         )
-        ctx.save_for_backward(rows, scale, unit, factor, number, mean)
+        ctx.save_for_backward(rows, scale, number, mean)
         ctx.function = function
         return lse
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        rows, scale, unit, factor, number, mean = ctx.saved_tensors
+        rows, scale, number, mean = ctx.saved_tensors
         grad_rows = grad_scale = None
         with torch.no_grad():
             if ctx.needs_input_grad[3]:
-                along = (mean * unit.to(mean.dtype)).sum(dim=1)
+                along = (mean * rows.to(mean.dtype)).sum(dim=1)
                 grad_scale = (along * grad).sum().to(scale.dtype).reshape(scale.shape)
             if ctx.needs_input_grad[1]:
-                grad_rows = mean * (number * grad).unsqueeze(1)
-                grad_rows = grad_rows if factor is None else unit_rows_backward(grad_rows, unit, factor)
-                grad_rows = grad_rows.to(rows.dtype)
+                grad_rows = (mean * (number * grad).unsqueeze(1)).to(rows.dtype)
         grad_rows, grad_scale = (
             None if g is None else first_order_only(ctx.function, g, rows, scale, grad) for g in (grad_rows, grad_scale)
         )
-        return None, grad_rows, None, grad_scale, *[None] * 7
+        return None, grad_rows, None, grad_scale, *[None] * 6

@@ -212,9 +212,8 @@ def info_nce_loss(
         raise ValueError(f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}")
 
     scale = _scale(name, query, temperature)
-    if positives is None:
-        positives = torch.arange(len(query), device=query.device)
-    negatives = Negatives(name, query, positive_key, positives.long(), scale, margin, ids, normalize)
+    at = None if positives is None else positives.long()
+    negatives = Negatives(name, query, positive_key, at, scale, margin, ids, normalize)
     if in_batch:
         negatives.add_keys(two_way=symmetric)
     if query_negatives:
@@ -229,7 +228,7 @@ def info_nce_loss(
     positive = negatives.positive
     losses = F.softplus(debiased(negatives.lse, positive, negatives.count, tau_plus, scale) - positive, threshold=50.0)
     if symmetric:
-        of_keys = negatives.of_keys.index_select(0, positives)
+        of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
         of_keys = debiased(of_keys, positive, len(query) - 1, tau_plus, scale)
         losses = (losses + F.softplus(of_keys - positive, threshold=50.0)) / 2
     if weights is not None:

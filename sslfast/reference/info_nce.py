@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -97,5 +95,6 @@ def info_nce_loss(
 def _cross_entropy(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:
     if tau_plus > 0:
         debiased = (lse.exp() - tau_plus * count * positive.exp()) / (1 - tau_plus)
-        lse = debiased.clamp_min(count * math.exp(-float(scale))).log()
+        least = count * torch.exp(-torch.as_tensor(scale, dtype=lse.dtype))
+        lse = torch.maximum(debiased, least).log()
     return torch.logaddexp(lse, positive) - positive

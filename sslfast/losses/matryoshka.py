@@ -1,0 +1,78 @@
+"""Matryoshka representation learning: one loss over several prefixes of the embeddings."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sslfast import _check
+from sslfast.losses._inputs import check_floating
+
+
+class MatryoshkaLoss(nn.Module):
+    """The weighted sum of a loss over the first ``d`` numbers of every embedding, for each ``d`` in ``dims``.
+
+    ``sum(w * loss(*(z[..., :d] for z in embeddings), *others) for d, w in zip(dims, weights))``
+
+    Embeddings are the positional arguments that are floating-point tensors of at least two dimensions; all other
+    arguments (labels, a logit scale, whatever is given by keyword) go on as they are. A loss that normalises divides
+    every prefix by its own norm; give :class:`~sslfast.losses.CLIPLoss` and its like features normalised by prefix, as
+    ``partial(clip_loss, normalize=True)`` does. Prefixes are views: nothing is copied but what the loss copies.
+
+    Args:
+        loss: a loss, function or module, that returns a tensor.
+        dims: lengths of the prefixes, such as ``(64, 128, 256, 512)``.
+        weights: a weight for each. Default: None, 1 each.
+
+    Raises:
+        TypeError: if ``loss`` is not callable, a length is not an int or a weight not a number; at the call, if the
+            first argument is not a floating-point tensor.
+        ValueError: if ``dims`` is empty, a length is below 1, or there are not as many weights as lengths; at the
+            call, if the embeddings are narrower than a prefix or differ in width.
+
+    Example:
+        >>> criterion = MatryoshkaLoss(NTXentLoss(0.1), dims=(32, 64, 128))
+        >>> loss = criterion(model(view0), model(view1))
+
+    Reference: Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022.
+    """
+
+    def __init__(
+        self, loss: Callable[..., Tensor], dims: Sequence[int], weights: Sequence[float] | None = None
+    ) -> None:
+        super().__init__()
+        name = "MatryoshkaLoss"
+        if not callable(loss):
+            raise TypeError(f"{name}: loss must be callable, got {type(loss).__name__}")
+        if len(dims) == 0:
+            raise ValueError(f"{name}: dims must have a length at least, got {dims}")
+        self.loss = loss
+        self.dims = tuple(_check.integer(name, "dims", d, 1) for d in dims)
+        given = [1.0] * len(self.dims) if weights is None else weights
+        self.weights = tuple(_check.real(name, "weights", w) for w in given)
+        if len(self.weights) != len(self.dims):
+            raise ValueError(f"{name}: weights must be {len(self.dims)}, one for each of dims, got {len(self.weights)}")
+
+    def forward(self, embeddings: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        name = "MatryoshkaLoss"
+        check_floating(name, "the first argument", embeddings)
+        width = embeddings.shape[-1]
+        if max(self.dims) > width:
+            raise ValueError(f"{name}: embeddings must be at least {max(self.dims)} wide, got {width}")
+        args = (embeddings, *args)
+        cut = [isinstance(z, Tensor) and z.is_floating_point() and z.dim() >= 2 for z in args]
+        for z in (z for z, is_embedding in zip(args, cut, strict=True) if is_embedding):
+            if z.shape[-1] != width:
+                raise ValueError(f"{name}: embeddings must have width {width}, like the first, got {z.shape[-1]}")
+        terms = (
+            weight * self.loss(*(z[..., :dim] if c else z for z, c in zip(args, cut, strict=True)), **kwargs)
+            for dim, weight in zip(self.dims, self.weights, strict=True)
+        )
+        return functools.reduce(torch.add, terms)
+
+    def extra_repr(self) -> str:
+        return f"dims={self.dims}, weights={self.weights}"

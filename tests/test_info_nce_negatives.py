@@ -1,0 +1,320 @@
+"""info_nce_loss with every kind of negatives, against the definition; InfoNCELoss."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from loss_oracle import assert_compiles, assert_steady, assert_takes_strides_and_mixed_dtypes, largest_tensor
+from oracle import assert_no_worse
+from torch import Tensor
+
+from sslfast.losses import InfoNCELoss, info_nce_loss
+from sslfast.reference.info_nce import info_nce_loss as reference
+
+N, M, D, K = 37, 50, 12, 5
+
+
+def tensors(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Inputs by name; ``keys`` are as many as queries, ``more`` are more."""
+    query = torch.randn(N, D, dtype=dtype)
+    return {
+        "query": query,
+        "keys": query + torch.randn(N, D, dtype=dtype),
+        "more": torch.randn(M, D, dtype=dtype),
+        "shared": torch.randn(K, D, dtype=dtype),
+        "hard": query.unsqueeze(1) + torch.randn(N, K, D, dtype=dtype),
+        "queue": F.normalize(torch.randn(3 * K, D, dtype=dtype), dim=1),
+        "positives": torch.randint(0, M, (N,)),
+        "shuffled": torch.randperm(N),
+        "query_ids": torch.arange(N) % 20,
+        "key_ids": torch.arange(N) % 20,
+    }
+
+
+# Each case: which tensor is positive_key, which is negative_keys, and options; a string names a tensor.
+CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
+    "the other keys": ("keys", None, {}),
+    "keys by index": ("more", None, {"positives": "positives"}),
+    "both ways": ("keys", None, {"symmetric": True}),
+    "both ways by index": ("keys", None, {"symmetric": True, "positives": "shuffled"}),
+    "given negatives": ("keys", "shared", {}),
+    "given negatives and the other keys": ("keys", "shared", {"in_batch": True}),
+    "hard negatives": ("keys", "hard", {}),
+    "hard negatives, not normalised": ("keys", "hard", {"in_batch": True, "normalize": False, "temperature": 5.0}),
+    "all kinds": ("keys", "hard", {"in_batch": True, "query_negatives": True, "key_negatives": True, "queue": "queue"}),
+    "queries only": ("keys", None, {"in_batch": False, "query_negatives": True}),
+    "keys of keys by index": ("more", None, {"in_batch": False, "key_negatives": True, "positives": "positives"}),
+    "a queue": ("keys", None, {"queue": "queue"}),
+    "ids": ("keys", None, {"query_ids": "query_ids", "key_ids": "key_ids", "query_negatives": True}),
+    "ids both ways": ("keys", None, {"query_ids": "query_ids", "key_ids": "key_ids", "symmetric": True}),
+    "a margin": ("keys", None, {"margin": 0.05}),
+    "a margin for all kinds": (
+        "keys",
+        "hard",
+        {"in_batch": True, "query_negatives": True, "key_negatives": True, "queue": "queue", "margin": -0.2},
+    ),
+    "a margin and ids both ways": (
+        "keys",
+        None,
+        {"margin": 0.0, "symmetric": True, "query_ids": "query_ids", "key_ids": "key_ids"},
+    ),
+    "debiased": ("keys", "hard", {"in_batch": True, "tau_plus": 0.1, "temperature": 0.5}),
+    "debiased both ways": ("keys", None, {"symmetric": True, "tau_plus": 0.02, "temperature": 0.5}),
+    "debiased down to the least": ("keys", None, {"tau_plus": 0.9, "temperature": 0.5}),
+}
+
+
+def call(function, given: dict[str, Tensor], case: str, **more: Any) -> tuple[Tensor, list[Tensor]]:
+    """The losses (N,), and what they have a gradient in."""
+    key, negatives, options = CASES[case]
+    options = {name: given[value] if isinstance(value, str) else value for name, value in options.items()}
+    wide = torch.float64 if given["query"].dtype == torch.float64 else torch.float32
+    temperature = torch.tensor(options.pop("temperature", 0.1), dtype=wide, device=given["query"].device)
+    leaves = [given["query"], given[key], *([] if negatives is None else [given[negatives]]), temperature]
+    leaves = [z.detach().requires_grad_() for z in leaves]
+    query, keys, *others, temperature = leaves
+    losses = function(query, keys, *(others or [None]), temperature, **options, **more)
+    return losses, leaves
+
+
+def with_grads(function, given: dict[str, Tensor], case: str, weights: Tensor, **more: Any) -> list[Tensor]:
+    losses, leaves = call(function, given, case, **more)
+    grads = torch.autograd.grad((losses * weights.to(losses)).sum(), leaves, materialize_grads=True)
+    return [losses.detach(), *grads]
+
+
+def ours(*args: Any, **options: Any) -> Tensor:
+    return info_nce_loss(*args, reduction="none", **options)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_against_the_reference(case: str, dtype: torch.dtype, device) -> None:
+    if device.type == "cuda" and dtype == torch.float64:
+        pytest.skip("float64 is refused on a GPU")
+    given = tensors(dtype)
+    weights = torch.rand(N)
+    found = with_grads(ours, {name: t.to(device) for name, t in given.items()}, case, weights.to(device))
+    same = with_grads(reference, given, case, weights)
+    doubled = {name: t.double() if t.is_floating_point() else t for name, t in given.items()}
+    truth = with_grads(reference, doubled, case, weights)
+    eps = torch.finfo(dtype).eps
+    for f, s, t in zip(found, same, truth, strict=True):
+        assert_no_worse(f, s, t, 200 * eps * max(1.0, t.abs().max().item()))  # similarities times 10 in their exponent
+
+
+@pytest.mark.parametrize("case", ["the other keys", "all kinds", "a margin for all kinds", "ids both ways"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_inputs_are_no_worse_than_eager(case: str, dtype: torch.dtype, device) -> None:
+    given = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors().items()}
+    weights = torch.ones(N)
+    found = with_grads(ours, {name: t.to(device) for name, t in given.items()}, case, weights.to(device))
+    truth = with_grads(
+        reference, {name: t.double() if t.is_floating_point() else t for name, t in given.items()}, case, weights
+    )
+    assert found[0].dtype == torch.float32
+    for f, t in zip(found, truth, strict=True):
+        error = torch.linalg.vector_norm(f.cpu().double() - t) / torch.linalg.vector_norm(t)
+        assert error <= 3 * torch.finfo(dtype).eps, (f.shape, error)
+
+
+def test_gradcheck() -> None:
+    given = {name: t[:6] if t.dim() and name != "queue" else t for name, t in tensors().items()}
+    given["shuffled"] = torch.randperm(6)
+    for case in ("both ways by index", "all kinds", "debiased"):
+        _, leaves = call(ours, given, case)
+        _, negatives, options = CASES[case]
+        options = {n: given[v] if isinstance(v, str) else v for n, v in options.items() if n != "temperature"}
+
+        def run(query, keys, *rest, options=options, negatives=negatives):
+            others = rest[0] if negatives else None
+            return ours(query, keys, others, rest[-1], **options)
+
+        leaves[-1] = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(run, leaves)
+
+
+def test_keys_that_take_no_gradient_are_read_once() -> None:
+    given = tensors()
+    for case in CASES:
+        expected, leaves = call(reference, given, case)
+        (expected_grad,) = torch.autograd.grad(expected.sum(), leaves[0], retain_graph=True)
+        (expected_scale,) = torch.autograd.grad(expected.sum(), leaves[-1])
+        key, negatives, options = CASES[case]
+        options = {n: given[v] if isinstance(v, str) else v for n, v in options.items()}
+        temperature = leaves[-1].detach().requires_grad_()
+        options.pop("temperature", None)
+        query = given["query"].clone().requires_grad_()
+        losses = ours(query, given[key], given[negatives] if negatives else None, temperature, **options)
+        torch.testing.assert_close(losses, expected)
+        grads = torch.autograd.grad(losses.sum(), (query, temperature))
+        torch.testing.assert_close(grads[0], expected_grad)
+        torch.testing.assert_close(grads[1], expected_scale)
+
+
+def test_is_torchs_cross_entropy() -> None:
+    given = tensors()
+    logits = F.normalize(given["query"]) @ F.normalize(given["keys"]).T / 0.1
+    for reduction in ("mean", "sum", "none"):
+        expected = F.cross_entropy(logits, torch.arange(N), reduction=reduction)
+        torch.testing.assert_close(info_nce_loss(given["query"], given["keys"], reduction=reduction), expected)
+    shared = torch.cat(
+        [logits.diagonal().unsqueeze(1), F.normalize(given["query"]) @ F.normalize(given["shared"]).T / 0.1], 1
+    )
+    expected = F.cross_entropy(shared, torch.zeros(N, dtype=torch.long))
+    torch.testing.assert_close(info_nce_loss(given["query"], given["keys"], given["shared"]), expected)
+
+
+def test_weights() -> None:
+    given, weights = tensors(), torch.rand(N, dtype=torch.float64)
+    losses = ours(given["query"], given["keys"])
+    weighted = {r: info_nce_loss(given["query"], given["keys"], reduction=r, weights=weights) for r in ("mean", "sum")}
+    torch.testing.assert_close(weighted["mean"], (losses * weights).sum() / weights.sum())
+    torch.testing.assert_close(weighted["sum"], (losses * weights).sum())
+    torch.testing.assert_close(ours(given["query"], given["keys"], weights=weights), losses * weights)
+
+
+def test_analytic_values() -> None:
+    eye = torch.eye(8)
+    torch.testing.assert_close(info_nce_loss(eye, eye, temperature=1 / 40), torch.tensor(7 * math.exp(-40)))
+    assert info_nce_loss(eye[:1], eye[:1]) == 0  # nothing to tell apart
+    same = torch.ones(8, 3)
+    torch.testing.assert_close(info_nce_loss(same, same), torch.tensor(math.log(8)))
+    twice = torch.arange(8) // 2  # each document twice: 6 negatives are left of 7
+    torch.testing.assert_close(info_nce_loss(same, same, query_ids=twice, key_ids=twice), torch.tensor(math.log(7)))
+    assert info_nce_loss(same, same, margin=-0.5) == 0  # all are above the positive less a half
+    # All similarities are 1: a share tau of the 7 is taken out, and the rest scaled up again.
+    torch.testing.assert_close(info_nce_loss(same, same, tau_plus=0.3), torch.tensor(math.log(8)))
+
+
+def test_what_has_no_negatives_left_has_no_gradient() -> None:
+    query, keys = torch.randn(2, 5, 4, requires_grad=True)
+    for options in ({"margin": -3.0}, {"query_ids": torch.zeros(5).long(), "key_ids": torch.zeros(5).long()}):
+        for detach in (False, True):
+            loss = info_nce_loss(query, keys.detach() if detach else keys, symmetric=not detach, **options)
+            assert loss == 0
+            grads = torch.autograd.grad(loss, (query, keys), allow_unused=True, materialize_grads=True)
+            assert all(torch.equal(g, torch.zeros_like(g)) for g in grads)
+
+
+def test_composes() -> None:
+    given = tensors(torch.float32)
+    query, keys, hard = (given[name] for name in ("query", "keys", "hard"))
+    for options in ({}, {"symmetric": True}, {"margin": 0.1, "query_negatives": True, "queue": given["queue"]}):
+
+        def loss(a: Tensor, b: Tensor, options=options) -> Tensor:
+            return info_nce_loss(a, b, in_batch=True, **options)
+
+        assert_steady(loss, query, keys)
+        assert_takes_strides_and_mixed_dtypes(loss, query, keys)
+        assert_compiles(loss, query, keys)
+    assert_steady(lambda a, b, c: info_nce_loss(a, b, c, in_batch=True), query, keys, hard)
+
+
+def test_second_derivatives_are_refused() -> None:
+    query, keys = torch.randn(2, 5, 4, requires_grad=True)
+    for other in (keys, keys.detach()):
+        (grad,) = torch.autograd.grad(info_nce_loss(query, other), query, create_graph=True)
+        with pytest.raises(RuntimeError, match=r"^info_nce_loss: second derivatives are not supported$"):
+            grad.sum().backward()
+
+
+def test_no_matrix_of_similarities() -> None:
+    query, keys = torch.randn(2, 3000, 8)
+    for options in ({}, {"symmetric": True, "margin": 0.1}, {"query_negatives": True, "key_negatives": True}):
+        assert largest_tensor(lambda a, b, o=options: info_nce_loss(a, b, **o), query, keys) <= 2**19
+
+
+def test_module_is_the_function() -> None:
+    given = tensors()
+    options = {"symmetric": True, "query_negatives": True, "key_negatives": True, "margin": 0.3, "tau_plus": 0.01}
+    criterion = InfoNCELoss(0.2, "sum", **options)
+    ids = {"query_ids": given["query_ids"], "key_ids": given["key_ids"]}
+    found = criterion(given["query"], given["keys"], given["hard"], in_batch=True, **ids)
+    expected = info_nce_loss(given["query"], given["keys"], given["hard"], 0.2, "sum", in_batch=True, **ids, **options)
+    assert torch.equal(found, expected)
+    assert "temperature=0.2" in repr(criterion)
+    a, b = inspect.signature(InfoNCELoss.forward).parameters, inspect.signature(InfoNCELoss).parameters
+    arguments = inspect.signature(info_nce_loss).parameters
+    for parameters in (a, b):
+        assert {n: p.default for n, p in parameters.items() if n != "self"}.items() <= {
+            n: p.default for n, p in arguments.items()
+        }.items()
+    assert (a.keys() | b.keys()) - {"self"} == arguments.keys()
+
+
+def test_a_learnable_temperature() -> None:
+    temperature = torch.nn.Parameter(torch.tensor(0.3))
+    criterion = InfoNCELoss(temperature)
+    assert dict(criterion.named_parameters()).keys() == {"temperature"}
+    criterion(torch.randn(4, 3), torch.randn(4, 3)).backward()
+    assert temperature.grad is not None
+
+
+GOOD, MORE, IDS = torch.ones(4, 3), torch.ones(6, 3), torch.arange(4)
+BAD = [
+    ([GOOD, MORE], {}, ValueError, "positive_key must have shape (4, 3), like query, got (6, 3)"),
+    ([GOOD, MORE[:, :2]], {"positives": IDS}, ValueError, "positive_key must have shape (M, 3), got (6, 2)"),
+    ([GOOD, MORE], {"positives": IDS[:3]}, ValueError, "positives must have shape (4,), got (3,)"),
+    ([GOOD, MORE], {"positives": IDS.float()}, TypeError, "positives must be an integer tensor, got torch.float32"),
+    ([GOOD, MORE], {"positives": IDS + 3}, ValueError, "positives must be in [0, 5], rows of positive_key, got 6"),
+    ([GOOD, MORE], {"positives": IDS - 1}, ValueError, "positives must be in [0, 5], rows of positive_key, got -1"),
+    (
+        [GOOD, GOOD, GOOD[0]],
+        {},
+        ValueError,
+        "negative_keys must have shape (K, 3) or (4, K, 3) with K >= 1, got (3,)",
+    ),
+    (
+        [GOOD, GOOD, torch.ones(3, 2, 3)],
+        {},
+        ValueError,
+        "negative_keys must have shape (K, 3) or (4, K, 3) with K >= 1, got (3, 2, 3)",
+    ),
+    ([GOOD, GOOD, IDS], {}, TypeError, "negative_keys must be a floating-point tensor, got torch.int64"),
+    ([GOOD, GOOD, MORE.to("meta")], {}, ValueError, "negative_keys must be on cpu, like query, got meta"),
+    ([GOOD, GOOD], {"weights": MORE[:, 0]}, ValueError, "weights must have shape (4,), got (6,)"),
+    (
+        [GOOD, GOOD],
+        {"weights": GOOD[:, 0].clone().requires_grad_()},
+        ValueError,
+        "weights must not require a gradient: detach it",
+    ),
+    ([GOOD, GOOD], {"query_ids": IDS}, ValueError, "key_ids must be given with query_ids, got None"),
+    ([GOOD, GOOD], {"key_ids": IDS}, ValueError, "query_ids must be given with key_ids, got None"),
+    ([GOOD, GOOD], {"query_ids": IDS, "key_ids": IDS[:2]}, ValueError, "key_ids must have shape (4,), got (2,)"),
+    ([GOOD, GOOD], {"margin": "0.1"}, TypeError, "margin must be a number, got str"),
+    ([GOOD, GOOD], {"tau_plus": 1.0}, ValueError, "tau_plus must be in [0, 1), got 1.0"),
+    (
+        [GOOD, GOOD],
+        {"tau_plus": 0.1, "normalize": False},
+        ValueError,
+        "tau_plus must be 0 without normalize, got 0.1",
+    ),
+    (
+        [GOOD, GOOD],
+        {"in_batch": False},
+        ValueError,
+        "in_batch must be True where there are no other negatives, got False",
+    ),
+    (
+        [GOOD, MORE],
+        {"positives": IDS, "symmetric": True},
+        ValueError,
+        "symmetric goes with in_batch and as many keys as queries, got 6",
+    ),
+    ([GOOD, GOOD], {"temperature": torch.ones(2)}, ValueError, "temperature must have one element, got shape (2,)"),
+    ([GOOD, GOOD], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "error", "text"), BAD, ids=[b[3] for b in BAD])
+def test_errors(args, kwargs, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"info_nce_loss: {text}") + "$"):
+        info_nce_loss(*args, **kwargs)

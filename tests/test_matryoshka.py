@@ -1,0 +1,77 @@
+"""MatryoshkaLoss: sums over prefixes, whatever the loss takes."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+import pytest
+import torch
+from loss_oracle import assert_compiles, with_grads
+
+from sslfast.losses import InfoNCELoss, MatryoshkaLoss, NTXentLoss, SupConLoss, clip_loss
+from sslfast.reference.clip import clip_loss as clip_reference
+from sslfast.reference.nt_xent import nt_xent_loss as reference
+
+
+def test_against_the_reference() -> None:
+    z0, z1 = torch.randn(2, 9, 12, dtype=torch.float64)
+    dims, weights = (3, 8, 12), (1.0, 0.5, 2.0)
+
+    def expected(a, b):
+        return sum(w * reference(a[:, :d], b[:, :d], 0.3) for d, w in zip(dims, weights, strict=True))
+
+    criterion = MatryoshkaLoss(NTXentLoss(0.3), dims, weights)
+    for f, g in zip(with_grads(criterion, z0, z1), with_grads(expected, z0, z1), strict=True):
+        torch.testing.assert_close(f, g)
+    assert_compiles(criterion, z0, z1)
+    assert "dims=(3, 8, 12)" in repr(criterion)
+
+
+def test_arguments_that_are_no_embeddings_go_on_as_they_are() -> None:
+    z0, z1 = torch.randn(2, 6, 8, dtype=torch.float64)
+    scale = torch.tensor(7.0, dtype=torch.float64, requires_grad=True)
+    criterion = MatryoshkaLoss(partial(clip_loss, normalize=True), (4, 8))
+    expected = sum(clip_reference(z0[:, :d], z1[:, :d], scale, normalize=True) for d in (4, 8))
+    torch.testing.assert_close(criterion(z0, z1, scale), expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(criterion(z0, z1, scale), scale), torch.autograd.grad(expected, scale)
+    )
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    supcon = SupConLoss(0.2)
+    torch.testing.assert_close(MatryoshkaLoss(supcon, [5])(z0, labels), supcon(z0[:, :5], labels))
+    hard = torch.randn(6, 3, 8, dtype=torch.float64)
+    info_nce = InfoNCELoss(0.2)
+    found = MatryoshkaLoss(info_nce, [4, 8])(z0, z1, hard, in_batch=True)
+    expected = sum(info_nce(z0[:, :d], z1[:, :d], hard[..., :d], in_batch=True) for d in (4, 8))
+    torch.testing.assert_close(found, expected)
+
+
+LOSS = NTXentLoss()
+MADE = [
+    ([None, [4]], TypeError, "loss must be callable, got NoneType"),
+    ([LOSS, []], ValueError, "dims must have a length at least, got []"),
+    ([LOSS, [0]], ValueError, "dims must be at least 1, got 0"),
+    ([LOSS, [1.5]], TypeError, "dims must be an int, got float"),
+    ([LOSS, [1, 2], [1.0]], ValueError, "weights must be 2, one for each of dims, got 1"),
+    ([LOSS, [1], ["x"]], TypeError, "weights must be a number, got str"),
+]
+Z = torch.ones(3, 8)
+CALLED = [
+    ([None, Z], TypeError, "the first argument must be a floating-point tensor, got NoneType"),
+    ([Z.long(), Z], TypeError, "the first argument must be a floating-point tensor, got torch.int64"),
+    ([Z, Z[:, :5]], ValueError, "embeddings must have width 8, like the first, got 5"),
+    ([Z[:, :3], Z[:, :3]], ValueError, "embeddings must be at least 4 wide, got 3"),
+]
+
+
+@pytest.mark.parametrize(("args", "error", "text"), MADE, ids=[b[2] for b in MADE])
+def test_errors(args, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"MatryoshkaLoss: {text}") + "$"):
+        MatryoshkaLoss(*args)
+
+
+@pytest.mark.parametrize(("args", "error", "text"), CALLED, ids=[b[2] for b in CALLED])
+def test_errors_at_the_call(args, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"MatryoshkaLoss: {text}") + "$"):
+        MatryoshkaLoss(LOSS, [2, 4])(*args)
