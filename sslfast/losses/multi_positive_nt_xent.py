@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only, normalized
 from sslfast.distributed import gather_rows
-from sslfast.losses._cross import cross_softmax
 from sslfast.losses._inputs import (
     check_kernel_dtype,
     check_labels,
@@ -20,6 +19,7 @@ from sslfast.losses._inputs import (
     without_autocast,
 )
 from sslfast.losses._labels import LabelGroups
+from sslfast.losses._references import reference_lse
 
 _PAIRS = 4096  # positive pairs whose embeddings are held at once
 _STRIP = 2**19  # logits that are held at once; more on a GPU
@@ -143,26 +143,17 @@ def multi_positive_nt_xent_loss(
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
     check_kernel_dtype(name, *inputs)
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
-    sides = widened(*inputs)  # both terms' gradients add up before they are rounded
-    row_ids = labels.long()
-    col_ids = row_ids if ref_labels is None else ref_labels.long()
-    nobody = torch.full_like(row_ids, -1)
     with without_autocast(embeddings):
+        # Both terms' gradients add up before they are rounded.
+        units = [normalized(name, z) for z in widened(*inputs)]
+        row_ids = labels.long()
+        col_ids = row_ids if ref_labels is None else ref_labels.long()
+        nobody = torch.full_like(row_ids, -1)
         # A graph takes no tensor twice into one function: the same embeddings and labels go in as a view.
-        negatives, _, _ = cross_softmax(
-            name,
-            sides[0],
-            sides[-1].view_as(sides[-1]),
-            scale,
-            nobody,
-            two_way=False,
-            normalize=True,
-            row_ids=row_ids,
-            col_ids=col_ids.view_as(col_ids),
-            dtype=dtype,
-        )
-        others = (None, None) if ref_emb is None else (sides[1], col_ids)
-        loss: Tensor = _PositivePairs.apply(name, sides[0], others[0], negatives, row_ids, others[1], copies, scale)
+        others = units[-1].view_as(units[-1])
+        negatives = reference_lse(name, units[0], others, scale, nobody, row_ids, col_ids.view_as(col_ids), dtype)
+        columns = (None, None) if ref_emb is None else (units[1], col_ids)
+        loss: Tensor = _PositivePairs.apply(name, units[0], columns[0], negatives, row_ids, columns[1], copies, scale)
         return loss
 
 
@@ -177,19 +168,14 @@ class _PositivePairs(torch.autograd.Function):
     def forward(  # type: ignore[no-untyped-def]
         ctx, function, embeddings, ref_emb, negatives, row_ids, col_ids, copies, scale
     ):
-        inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
-        sides = [unit_rows(z) for z in inputs]
-        units = [unit for unit, _ in sides]
+        units = [embeddings] if ref_emb is None else [embeddings, ref_emb]
         needed = any(ctx.needs_input_grad[1:4])
         grads = [torch.zeros_like(unit) for unit in units] if needed else []
         grad_negatives = torch.zeros_like(negatives)
         total, count = _pairs(units, negatives, row_ids, col_ids, copies, scale, grads, grad_negatives)
         share = count.clamp_min(1).to(total.dtype).reciprocal()
         loss = (total * share).to(negatives.dtype) + torch.stack([(unit * 0.0).sum() for unit in units]).sum()
-        grads = [
-            unit_rows_backward(grad.mul_(share), unit, factor)
-            for grad, (unit, factor) in zip(grads, sides, strict=False)
-        ]
+        grads = [grad.mul_(share) for grad in grads]
         ctx.save_for_backward(embeddings, ref_emb, negatives, grad_negatives.mul_(share), *grads)
         ctx.function = function
         return loss

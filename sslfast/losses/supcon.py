@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only, normalized, unit_rows, unit_rows_backward
 from sslfast.distributed import gather_rows
-from sslfast.losses._cross import cross_softmax
 from sslfast.losses._inputs import (
     check_kernel_dtype,
     check_labels,
@@ -21,6 +19,7 @@ from sslfast.losses._inputs import (
     without_autocast,
 )
 from sslfast.losses._labels import LabelGroups
+from sslfast.losses._references import reference_lse
 
 
 class SupConLoss(nn.Module):
@@ -150,14 +149,12 @@ def _against_references(
     copies: Tensor | None,
 ) -> Tensor:
     dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
-    embeddings, ref_emb = widened(embeddings, ref_emb)  # both terms' gradients add up before they are rounded
-    left_out = torch.full_like(labels, -1, dtype=torch.int64) if copies is None else copies
-    lse, _, _ = cross_softmax(
-        function, embeddings, ref_emb, scale, left_out, two_way=False, normalize=True, dtype=dtype
-    )
-    groups = LabelGroups(labels, ref_labels)
     with without_autocast(embeddings):
-        unit, unit_ref = F.normalize(embeddings, dim=1), F.normalize(ref_emb, dim=1)
+        # Both terms' gradients add up before they are rounded.
+        unit, unit_ref = (normalized(function, z) for z in widened(embeddings, ref_emb))
+        left_out = torch.full_like(labels, -1, dtype=torch.int64) if copies is None else copies
+        lse = reference_lse(function, unit, unit_ref, scale, left_out, None, None, dtype)
+        groups = LabelGroups(labels, ref_labels)
         sums, counts = groups.sums(unit_ref), groups.counts
         if copies is not None:
             copied = copies >= 0
