@@ -11,7 +11,15 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from sslfast.distributed import gather_rows, world_size
-from sslfast.losses import DCLLoss, DCLWLoss, NTXentLoss, SupConLoss
+from sslfast.losses import (
+    CrossBatchMemory,
+    DCLLoss,
+    DCLWLoss,
+    MultiPositiveNTXentLoss,
+    NTXentLoss,
+    SupConLoss,
+    TripletLoss,
+)
 
 SHARDS = {1: [5], 2: [4, 4], 3: [3, 1, 5]}  # uneven ones too
 DIM, OUT = 6, 4
@@ -27,12 +35,16 @@ def batch(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.nn.Linear]:
     return x0, x1, model
 
 
-class SupConOfViews(SupConLoss):
-    """Two views a sample; samples i and i + 3 share a label."""
+class OfViews(torch.nn.Module):
+    """A loss with labels, of two views a sample; samples i and i + 3 share a label."""
+
+    def __init__(self, loss: torch.nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
 
     def forward(self, z0: torch.Tensor, z1: torch.Tensor, first: int = 0) -> torch.Tensor:
         labels = torch.arange(first, first + len(z0)) % 3
-        return super().forward(torch.cat([z0, z1]), labels.repeat(2))
+        return self.loss(torch.stack([z0, z1], dim=1).flatten(0, 1), labels.repeat_interleave(2))
 
 
 CRITERIA = {
@@ -40,7 +52,11 @@ CRITERIA = {
     "memory bank": lambda gather: NTXentLoss(0.3, (20, OUT), gather),
     "dcl": lambda gather: DCLLoss(0.3, gather_distributed=gather),
     "dclw": lambda gather: DCLWLoss(0.3, gather_distributed=gather),
-    "supcon": lambda gather: SupConOfViews(0.3, gather),
+    "supcon": lambda gather: OfViews(SupConLoss(0.3, gather)),
+    "multi-positive": lambda gather: OfViews(MultiPositiveNTXentLoss(0.3, gather)),
+    "triplet": lambda gather: OfViews(TripletLoss(0.3, gather_distributed=gather)),
+    "hardest triplet": lambda gather: OfViews(TripletLoss(0.3, mining="batch_hard", gather_distributed=gather)),
+    "memory": lambda gather: OfViews(CrossBatchMemory(SupConLoss(0.3), OUT, 7, gather_distributed=gather)),
 }
 
 
@@ -59,7 +75,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
         parallel = torch.nn.parallel.DistributedDataParallel(model)
         function = criterion(kind, gather_distributed=True)
         views = parallel(x0[own]), parallel(x1[own])
-        loss = function(*views, own.start) if kind == "supcon" else function(*views)
+        loss = function(*views, own.start) if isinstance(function, OfViews) else function(*views)
         loss.backward()
         torch.save((loss.detach(), model.weight.grad, function.state_dict()), f"{folder}/{kind} {rank}.pt")
     dist.barrier()

@@ -23,20 +23,19 @@ class LabelGroups:
         self.own = torch.arange(len(labels), device=labels.device) if ref_labels is None else copies
         self._itself = ref_labels is None
         columns = (labels if ref_labels is None else ref_labels).long()
-        ordered, self._order = torch.sort(columns, stable=True)
-        self._first = torch.searchsorted(ordered, labels.long())
-        self._end = torch.searchsorted(ordered, labels.long(), right=True)
+        self._ordered, self._order = torch.sort(columns, stable=True)
+        self._first = torch.searchsorted(self._ordered, labels.long())
+        self._end = torch.searchsorted(self._ordered, labels.long(), right=True)
         self.counts = self._end - self._first
-        changes = torch.ones_like(ordered)
-        changes[1:] = ordered[1:] != ordered[:-1]
-        self._group = changes.cumsum(0) - 1  # of each column in order
-        self._sizes = torch.zeros_like(ordered).scatter_add_(0, self._group, torch.ones_like(ordered))
 
     def sums(self, values: Tensor) -> Tensor:
         """For every row, the sum of (M, D) values over the columns of its label, in a fixed order; (N, D)."""
-        ordered = values[self._order]
-        sums = torch.segment_reduce(ordered, "sum", lengths=self._sizes, axis=0, unsafe=True)
-        found = sums[self._group[self._first.clamp_max(len(ordered) - 1)]]
+        changes = torch.ones_like(self._ordered)
+        changes[1:] = self._ordered[1:] != self._ordered[:-1]
+        group = changes.cumsum(0) - 1  # of each column in order
+        sizes = torch.zeros_like(group).scatter_add_(0, group, torch.ones_like(group))  # 0 after the last group
+        sums = torch.segment_reduce(values[self._order], "sum", lengths=sizes, axis=0, unsafe=True)
+        found = sums[group[self._first.clamp_max(len(group) - 1)]]
         return found if self._itself else found.masked_fill_((self.counts == 0).unsqueeze(1), 0.0)
 
     def positives(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
@@ -70,10 +69,10 @@ class LabelGroups:
         ends = self.counts.cumsum(0)
         at = torch.arange(start, stop, device=ends.device)
         rows = torch.searchsorted(ends, at, right=True)
-        columns = self._order[self._end[rows] - ends[rows] + at]
+        columns = self._order.index_select(0, (self._end - ends).index_select(0, rows) + at)
         if self.own is None:
             return rows, columns
-        others = self.own[rows] != columns
+        others = self.own.index_select(0, rows) != columns
         return rows[others], columns[others]
 
     def _readable(self) -> bool:

@@ -174,7 +174,7 @@ class _PositivePairs(torch.autograd.Function):
         grad_negatives = torch.zeros_like(negatives)
         total, count = _pairs(units, negatives, row_ids, col_ids, copies, scale, grads, grad_negatives)
         share = count.clamp_min(1).to(total.dtype).reciprocal()
-        loss = (total * share).to(negatives.dtype) + torch.stack([(unit * 0.0).sum() for unit in units]).sum()
+        loss = (total * share).to(negatives.dtype) + 0.0 * sum(unit.sum() for unit in units)
         grads = [grad.mul_(share) for grad in grads]
         ctx.save_for_backward(embeddings, ref_emb, negatives, grad_negatives.mul_(share), *grads)
         ctx.function = function
@@ -229,8 +229,8 @@ def _pairs(
         return total, count
     for start in range(0, size, _PAIRS):
         anchors, others = groups.pairs(start, min(start + _PAIRS, size))
-        a, p = rows[anchors], columns[others]
-        margin = negatives[anchors] - scale * (a * p).sum(dim=1)
+        a, p = rows.index_select(0, anchors), columns.index_select(0, others)
+        margin = negatives.index_select(0, anchors) - scale * (a * p).sum(dim=1)
         total += F.softplus(margin, threshold=50.0).sum()
         count += len(anchors)
         if grads:
