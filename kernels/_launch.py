@@ -77,6 +77,12 @@ def sigmoid_weights(dim: int, element_size: int) -> dict[str, int]:
     return weights(dim, element_size) | ({"BLOCK_N": 64} if element_size == 2 else {"BLOCK_D": 16})
 
 
+def unit_rows(dim: int) -> dict[str, int]:
+    """Rows a program and numbers of each at a time: 2,048 numbers, 16 a thread."""
+    block_d = min(512, max(16, triton.next_power_of_2(dim)))
+    return {"ROWS": 2048 // block_d, "BLOCK_D": block_d, "num_warps": 4}
+
+
 def queue_softmax(dim: int, element_size: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the mean in registers."""
     if element_size == 2:

@@ -25,6 +25,8 @@ __all__ = [
     "similarity_softmax_backward",
     "similarity_softmax_forward",
     "token_mask",
+    "unit_rows",
+    "unit_rows_backward_",
 ]
 
 
@@ -95,6 +97,38 @@ def _(x: Tensor, ids_keep: Tensor) -> Tensor:
 @torch.library.register_fake("sslfast::patch_scatter")
 def _(grad: Tensor, ids_restore: Tensor) -> Tensor:
     return grad.new_empty((*ids_restore.shape, grad.shape[2]))
+
+
+# ---- unit_rows: C++ on the CPU, Triton on the GPU
+
+unit_rows = torch.ops.sslfast.unit_rows.default
+unit_rows_backward_ = torch.ops.sslfast.unit_rows_backward_.default
+
+
+@torch.library.register_fake("sslfast::unit_rows")
+def _(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return z.new_empty(z.shape, dtype=dtype), z.new_empty((z.shape[0], 1), dtype=_accumulator(z))
+
+
+@torch.library.register_fake("sslfast::unit_rows_backward_")
+def _(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> None:
+    return None
+
+
+def _unit_rows_triton(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    from sslfast.kernels.unit_rows import forward
+
+    return forward(z, dtype)
+
+
+def _unit_rows_backward_triton(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> None:
+    from sslfast.kernels.unit_rows import backward_
+
+    backward_(grad, unit, inverse_norm)
+
+
+_triton.impl("unit_rows", _unit_rows_triton)
+_triton.impl("unit_rows_backward_", _unit_rows_backward_triton)
 
 
 # ---- similarity_softmax: C++ on the CPU, Triton on the GPU

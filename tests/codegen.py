@@ -123,8 +123,21 @@ def _sigmoid_positives(dtype: str, dim: int) -> Case:
     return Case("sigmoid_pairs.sigmoid_positives_kernel", signature, options)
 
 
+def _unit_rows(dtype: str, out: str, dim: int) -> Case:
+    return Case("unit_rows.unit_rows_kernel", f"*{dtype} *{out} *fp32 i32 i32 i32", _launch.unit_rows(dim))
+
+
+def _unit_rows_backward(dtype: str, dim: int) -> Case:
+    signature = f"*fp32 *{dtype} *fp32 i32 i32"
+    return Case("unit_rows.unit_rows_backward_kernel", signature, _launch.unit_rows(dim))
+
+
 CASES = [
     Case("philox.philox_words_kernel", "*i32 *i64 i64 i64 i64", {"BLOCK": 256}),
+    _unit_rows("bf16", "bf16", 512),
+    _unit_rows("fp32", "fp32", 128),
+    _unit_rows_backward("bf16", 512),
+    _unit_rows_backward("fp32", 128),
     _forward("bf16", 4096, 128, True),
     _forward("bf16", 32768, 128, False),
     _forward("fp32", 4096, 128, True),

@@ -156,6 +156,13 @@ def test_nan_reaches_the_loss() -> None:
     assert clip_loss(images, texts, 5.0).isnan()
 
 
+def test_an_infinite_pair_is_not_a_perfect_one() -> None:
+    images, texts = -torch.ones(6, 1), -torch.ones(6, 1)
+    images[2], texts[2] = math.inf, 1.0  # a positive logit of inf among negative ones of -inf
+    assert clip_loss(images, texts, 5.0).isnan()
+    assert clip_loss(images[2:3], texts[2:3], 5.0).isnan()
+
+
 SHARDS = {1: [5], 2: [4, 4], 3: [3, 1, 5]}
 
 
@@ -209,6 +216,21 @@ BAD = [
     ([GOOD, GOOD[:2], 1.0], {}, ValueError, "text_features must have shape (4, 3), like image_features, got (2, 3)"),
     ([GOOD.long(), GOOD, 1.0], {}, TypeError, "image_features must be a floating-point tensor, got torch.int64"),
     ([GOOD[:0], GOOD[:0], 1.0], {}, ValueError, "image_features must have shape (N, D) with N, D >= 1, got (0, 3)"),
+    ([GOOD, None, 1.0], {}, TypeError, "text_features must be a floating-point tensor, got NoneType"),
+    ([GOOD[0], GOOD[0], 1.0], {}, ValueError, "image_features must have shape (N, D) with N, D >= 1, got (3,)"),
+    ([GOOD, GOOD.to("meta"), 1.0], {}, ValueError, "text_features must be on cpu, like image_features, got meta"),
+    ([GOOD, GOOD, None], {}, TypeError, "logit_scale must be a number, got NoneType"),
+    ([GOOD, GOOD, math.nan], {}, ValueError, "logit_scale must be finite, got nan"),
+    ([GOOD, GOOD, 1.0, math.nan], {}, ValueError, "logit_bias must be finite, got nan"),
+    ([GOOD, GOOD, 1.0, "1"], {}, TypeError, "logit_bias must be a number, got str"),
+    ([GOOD, GOOD, 1.0, torch.ones(2)], {}, ValueError, "logit_bias must have one element, got shape (2,)"),
+    (
+        [GOOD, GOOD, 1.0, torch.ones(1, device="meta")],
+        {},
+        ValueError,
+        "logit_bias must be on cpu, like the features, got meta",
+    ),
+    ([GOOD, GOOD, 1.0], {"label_smoothing": "a"}, TypeError, "label_smoothing must be a number, got str"),
     ([GOOD, GOOD, "1"], {}, TypeError, "logit_scale must be a number, got str"),
     ([GOOD, GOOD, math.inf], {}, ValueError, "logit_scale must be finite, got inf"),
     ([GOOD, GOOD, torch.ones(2)], {}, ValueError, "logit_scale must have one element, got shape (2,)"),

@@ -186,9 +186,17 @@ GOOD = torch.ones(4, 3)
 BAD = [
     ([GOOD, GOOD], {"temperature": 0.0}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0.0"),
     ([GOOD, GOOD], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),
+    ([GOOD, GOOD], {"temperature": math.inf}, ValueError, "temperature must be finite, got inf"),
     ([GOOD, GOOD], {"temperature": "hot"}, TypeError, "temperature must be a number, got str"),
     ([GOOD.long(), GOOD], {}, TypeError, "z0 must be a floating-point tensor, got torch.int64"),
     ([GOOD, [1.0]], {}, TypeError, "z1 must be a floating-point tensor, got list"),
+    (
+        [GOOD.to(torch.float8_e5m2), GOOD],
+        {},
+        TypeError,
+        "z0 must be float16, bfloat16, float32 or float64, got torch.float8_e5m2",
+    ),
+    ([GOOD[:, :0], GOOD], {}, ValueError, "z0 must have shape (N, D) with N, D >= 1, got (4, 0)"),
     ([GOOD[0], GOOD], {}, ValueError, "z0 must have shape (N, D) with N, D >= 1, got (3,)"),
     ([GOOD[:0], GOOD], {}, ValueError, "z0 must have shape (N, D) with N, D >= 1, got (0, 3)"),
     ([GOOD, GOOD[:2]], {}, ValueError, "z1 must have shape (4, 3), like z0, got (2, 3)"),

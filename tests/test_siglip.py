@@ -211,6 +211,11 @@ GOOD = torch.ones(4, 3)
 BAD = [
     ([GOOD, GOOD[:2], 1.0], ValueError, "text_features must have shape (4, 3), like image_features, got (2, 3)"),
     ([GOOD.long(), GOOD, 1.0], TypeError, "image_features must be a floating-point tensor, got torch.int64"),
+    ([GOOD, [1.0], 1.0], TypeError, "text_features must be a floating-point tensor, got list"),
+    ([GOOD[0], GOOD[0], 1.0], ValueError, "image_features must have shape (N, D) with N, D >= 1, got (3,)"),
+    ([GOOD, GOOD, None], TypeError, "logit_scale must be a number, got NoneType"),
+    ([GOOD, GOOD, math.nan], ValueError, "logit_scale must be finite, got nan"),
+    ([GOOD, GOOD, 1.0, torch.ones(2)], ValueError, "logit_bias must have one element, got shape (2,)"),
     ([GOOD, GOOD, "1"], TypeError, "logit_scale must be a number, got str"),
     ([GOOD, GOOD, 1.0, math.nan], ValueError, "logit_bias must be finite, got nan"),
     ([GOOD, GOOD, math.inf], ValueError, "logit_scale must be finite, got inf"),

@@ -3,6 +3,8 @@
 
 STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def("philox_words(Tensor like, Tensor seed, int stream, int rows, int elements, int row_offset) -> Tensor");
+  m.def("unit_rows(Tensor z, ScalarType dtype) -> (Tensor, Tensor)");
+  m.def("unit_rows_backward_(Tensor(a!) grad, Tensor unit, Tensor inverse_norm) -> ()");
   m.def("similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm) -> (Tensor, Tensor)");
   m.def(
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor grad_positive, "

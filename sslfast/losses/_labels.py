@@ -38,6 +38,15 @@ class LabelGroups:
         found = sums[group[self._first.clamp_max(len(group) - 1)]]
         return found if self._itself else found.masked_fill_((self.counts == 0).unsqueeze(1), 0.0)
 
+    def partners(self) -> Tensor:
+        """For every row its only positive, -1 if there is none or there are several; int64. Knows of no copies."""
+        last = len(self._order) - 1
+        first = self._order[self._first.clamp_max(last)]
+        if not self._itself:
+            return torch.where(self.counts == 1, first, -1)
+        both = first + self._order[(self._first + 1).clamp_max(last)]
+        return torch.where(self.counts == 2, both - torch.arange(len(both), device=both.device), -1)
+
     def positives(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """The columns of the positives of some rows, (rows, W) int64, and which of these count.
 

@@ -107,10 +107,11 @@ def clip_loss(
         Scalar loss, float32, or float64 if a feature is.
 
     Raises:
-        TypeError: if the features are not floating-point tensors, or float64 on a GPU, or ``logit_scale`` is neither
-            a number nor a floating-point tensor.
+        TypeError: if the features are not floating-point tensors, or float64 on a GPU, or ``logit_scale`` or
+            ``logit_bias`` is neither a number nor a floating-point tensor.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device,
-            ``logit_scale`` has more than one element or is on another device, or ``label_smoothing`` is not in [0, 1].
+            ``logit_scale`` or ``logit_bias`` is not finite, has more than one element or is on another device, or
+            ``label_smoothing`` is not in [0, 1].
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
@@ -118,6 +119,8 @@ def clip_loss(
     name = "clip_loss"
     check_pair(name, "image_features", image_features, "text_features", text_features)
     logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features)
+    if logit_bias is not None:
+        logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features)
     smoothing = _check.probability(name, "label_smoothing", label_smoothing)
     if gather_distributed:
         image_features, text_features = gather_rows(image_features), gather_rows(text_features)
@@ -125,7 +128,9 @@ def clip_loss(
     row_lse, col_lse, positive = cross_softmax(
         name, image_features, text_features, logit_scale, positives, two_way=True, normalize=normalize
     )
-    loss = (F.softplus(row_lse - positive, threshold=50.0) + F.softplus(col_lse - positive, threshold=50.0)).mean() / 2
+    by_image, by_text = (F.softplus(lse - positive, threshold=50.0) for lse in (row_lse, col_lse))
+    # An infinite feature may make nothing infinite but its own pair's logit, which would then count as a perfect pair.
+    loss = torch.add(by_image + by_text, positive.detach(), alpha=0.0).mean() / 2
     if smoothing > 0.0:
         # Its share of the target moves from the positive to the mean over a row of logits, in both directions alike.
         images, texts = (z.to(loss.dtype) for z in (image_features, text_features))

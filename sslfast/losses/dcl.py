@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_pair, temperature_of
+from sslfast.losses._inputs import check_pair, check_views, temperature_of, widened
 from sslfast.losses._self import self_softmax
 
 WeightFunction = Callable[[Tensor, Tensor], Tensor]
@@ -62,9 +62,7 @@ class DCLWLoss(DCLLoss):
     """
 
     def __init__(self, temperature: float = 0.1, sigma: float = 0.5, gather_distributed: bool = False) -> None:
-        self.sigma = _check.real("DCLWLoss", "sigma", sigma)
-        if self.sigma == 0.0:
-            raise ValueError(f"DCLWLoss: sigma must not be 0, got {sigma}")
+        self.sigma = _sigma("DCLWLoss", sigma)
         super().__init__(temperature, self._weights, gather_distributed)
 
     def _weights(self, z0: Tensor, z1: Tensor) -> Tensor:
@@ -72,6 +70,13 @@ class DCLWLoss(DCLLoss):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, sigma={self.sigma}"
+
+
+def _sigma(function: str, sigma: float) -> float:
+    number = _check.real(function, "sigma", sigma)
+    if number == 0.0:
+        raise ValueError(f"{function}: sigma must not be 0, got {sigma}")
+    return number
 
 
 def negative_mises_fisher_weights(z0: Tensor, z1: Tensor, sigma: float = 0.5) -> Tensor:
@@ -83,9 +88,16 @@ def negative_mises_fisher_weights(z0: Tensor, z1: Tensor, sigma: float = 0.5) ->
         sigma: divides the similarities. Default: 0.5.
 
     Returns:
-        Tensor (N,).
+        Tensor (N,), float32, or float64 if an input is.
+
+    Raises:
+        TypeError: if z0 or z1 is not a floating-point tensor, or ``sigma`` is not a number.
+        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, or ``sigma`` is 0 or not finite.
     """
-    similarity = (z0.detach() * z1.detach()).sum(dim=1) / sigma
+    name = "negative_mises_fisher_weights"
+    check_views(name, "z0", z0, "z1", z1)
+    sides = widened(z0.detach(), z1.detach())
+    similarity = (sides[0] * sides[1]).sum(dim=1) / _sigma(name, sigma)
     return 2.0 - len(z0) * torch.softmax(similarity, dim=0)
 
 
@@ -110,8 +122,8 @@ def dcl_loss(
         z0: embeddings of the first views, (N, D) with N >= 2, floating point, any strides; need not be normalised.
         z1: embeddings of the second views, same shape and device.
         temperature: divides the similarities. Default: 0.1.
-        weight_fn: takes the normalised views of a side and of the other, (N, D) each, and returns weights (N,) of the
-            first side's positives; called for both sides. Default: None, weights of 1.
+        weight_fn: takes the normalised views of a side and of the other, (N, D) each in the loss's dtype, and returns
+            weights (N,) of the first side's positives; called for both sides. Default: None, weights of 1.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes all of it. Default: False.
@@ -140,7 +152,7 @@ def dcl_loss(
     positives = torch.arange(2 * count, device=z.device).roll(count)
     lse, positive_logits = self_softmax(name, z, scale, positives)
     if weight_fn is not None:
-        sides = [F.normalize(side, dim=1) for side in (z0, z1)]
+        sides = [F.normalize(side.to(lse.dtype), dim=1) for side in (z0, z1)]  # half types would round the weights
         weights = torch.cat([weight_fn(sides[0], sides[1]), weight_fn(sides[1], sides[0])])
         positive_logits = weights * positive_logits
     return (lse - positive_logits).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
@@ -97,6 +98,8 @@ def supcon_loss(
 
     Rows without another of their label have no positive: they are negatives of the others, and add no term of their
     own. Where no row has one, the loss is 0. (pytorch-metric-learning also leaves out terms that are exactly 0.)
+    Accumulates in float32 (float64 inputs in float64). Small losses, which take rows in pairs, keep their relative
+    precision.
 
     Args:
         embeddings: (N, D), floating point, any strides; need not be normalised.
@@ -152,17 +155,19 @@ def _against_references(
     with without_autocast(embeddings):
         # Both terms' gradients add up before they are rounded.
         unit, unit_ref = (normalized(function, z) for z in widened(embeddings, ref_emb))
-        left_out = torch.full_like(labels, -1, dtype=torch.int64) if copies is None else copies
-        lse = reference_lse(function, unit, unit_ref, scale, left_out, None, None, dtype)
         groups = LabelGroups(labels, ref_labels)
+        # Where a row has one positive alone it is left out of the sum, and the term is a softplus; but not with copies.
+        partners = groups.partners() if copies is None else torch.full_like(copies, -1)
+        lse = reference_lse(function, unit, unit_ref, scale, partners if copies is None else copies, None, None, dtype)
         sums, counts = groups.sums(unit_ref), groups.counts
         if copies is not None:
             copied = copies >= 0
             sums = sums - torch.where(copied.unsqueeze(1), unit_ref[copies.clamp_min(0)], 0.0)
             counts = counts - copied.long()
-        mean = scale * (unit * sums).sum(dim=1) / counts.clamp_min(1)
+        margin = lse - scale * (unit * sums).sum(dim=1) / counts.clamp_min(1)
         has = counts > 0
-        return torch.where(has, lse - mean, 0.0).sum() / has.sum().clamp_min(1)
+        terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), margin)
+        return torch.where(has, terms, 0.0).sum() / has.sum().clamp_min(1)
 
 
 class _SupCon(torch.autograd.Function):
@@ -170,6 +175,10 @@ class _SupCon(torch.autograd.Function):
 
     loss = sum_i w_i ((n_i - 1) lse_i - scale z_i (C_i - z_i)); the second term's derivative in z_k is
     -scale (w_k (C_k - z_k) + sum over k's label of w z, less w_k z_k), where w is the same within a label.
+
+    A row with a single positive is NT-Xent's: softplus(n_i - s_i), n the log-sum-exp over the negatives and s the
+    positive's logit, so that a loss near 0 and its gradient keep their precision. With more positives the loss is
+    their number's logarithm at least.
     """
 
     @staticmethod
@@ -177,28 +186,29 @@ class _SupCon(torch.autograd.Function):
         unit, factor = unit_rows(embeddings)
         # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in the dtype of accumulation.
         side = unit.to(embeddings.dtype) if embeddings.is_cuda else unit
-        nobody = torch.full_like(labels, -1, dtype=torch.int64)
-        lse, _ = ops.similarity_softmax_forward(side, nobody, scale, 1.0)
         groups = LabelGroups(labels, None)
+        partners = groups.partners()
+        lse, positive_logits = ops.similarity_softmax_forward(side, partners, scale, 1.0)
         positives = groups.counts - 1
         has = positives > 0
         anchors = has.sum().clamp_min(1)
         others = groups.sums(unit).sub_(unit)  # the sum of a row's positives
         mean = scale * (unit * others).sum(dim=1) / positives.clamp_min(1)
-        ctx.save_for_backward(embeddings, side, factor, nobody, lse, others, positives, has, anchors)
+        margin = lse - positive_logits
+        ctx.save_for_backward(embeddings, side, factor, partners, lse, margin, others, positives, has, anchors)
         ctx.scale = scale
-        return torch.where(has, lse - mean, 0.0).sum() / anchors
+        terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), lse - mean)
+        return torch.where(has, terms, 0.0).sum() / anchors
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, side, factor, nobody, lse, others, positives, has, anchors = ctx.saved_tensors
+        embeddings, side, factor, partners, lse, margin, others, positives, has, anchors = ctx.saved_tensors
         with torch.no_grad():
-            share = torch.where(has, grad / anchors, 0.0).to(lse.dtype)
-            grad_unit = ops.similarity_softmax_backward(
-                side, nobody, lse, share, torch.zeros_like(share), ctx.scale, 1.0
-            )
+            # Rows that have not a single positive have a margin of inf: their share is the whole.
+            share = torch.where(has, torch.sigmoid(margin) * (grad / anchors), 0.0)
+            grad_unit = ops.similarity_softmax_backward(side, partners, lse, share, -share, ctx.scale, 1.0)
             # Both halves of the derivative are w (C - z): the weight is the same for all rows of a label.
-            weight = (-2.0 * ctx.scale) * share / positives.clamp_min(1)
+            weight = torch.where(partners < 0, (-2.0 * ctx.scale) * share / positives.clamp_min(1), 0.0)
             grad_unit.addcmul_(others, weight.unsqueeze(1))
             grad_embeddings = unit_rows_backward(grad_unit, side, factor).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None

@@ -12,6 +12,7 @@ from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import (
     check_choice,
     check_device,
+    check_kernel_dtype,
     check_labels,
     check_references,
     check_rows,
@@ -189,6 +190,7 @@ def triplet_loss(
     """
     name = "triplet_loss"
     check_rows(name, "embeddings", embeddings)
+    check_kernel_dtype(name, embeddings, *([] if ref_emb is None else [ref_emb]))
     margin = _check.real(name, "margin", margin)
     check_choice(name, "mining", mining, _MINING)
     check_choice(name, "distance", distance, _DISTANCES)
