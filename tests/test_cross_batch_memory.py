@@ -67,6 +67,21 @@ def test_gradients_with_copies(make, labels: int) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("make", OURS)
+def test_the_batch_may_be_its_own_reference(make) -> None:
+    z, y = batch(12)
+    criterion, copies = make(), torch.arange(12)
+
+    def loss(z: Tensor) -> Tensor:
+        return criterion(z, y, ref_emb=z, ref_labels=y, copies=copies)
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    expected = with_grads(lambda z: criterion(z, y), z)
+    for a, b, c in zip(with_grads(loss, z), with_grads(compiled, z), expected, strict=True):
+        torch.testing.assert_close(a, c)
+        torch.testing.assert_close(b, c)
+
+
 Z, Y = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 BAD_COPIES = [
     ({"copies": Y}, ValueError, "copies needs ref_emb"),

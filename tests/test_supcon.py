@@ -59,7 +59,14 @@ def on_references(y, ry, temperature):
 # N, M, D, labels, temperature: some without a positive; one anchor; several tiles; one label; none.
 @pytest.mark.parametrize(
     ("n", "m", "d", "labels", "temperature"),
-    [(10, 13, 5, 8, 0.5), (1, 2, 3, 1, 0.1), (300, 600, 20, 70, 0.1), (9, 8, 4, 1, -0.5), (9, 8, 4, 10**6, 0.1)],
+    [
+        (10, 13, 5, 8, 0.5),
+        (1, 1, 3, 1, 0.1),
+        (1, 2, 3, 1, 0.1),
+        (300, 600, 20, 70, 0.1),
+        (9, 8, 4, 1, -0.5),
+        (9, 8, 4, 10**6, 0.1),
+    ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_references_against_the_reference(n, m, d, labels, temperature, dtype, device: torch.device) -> None:

@@ -33,6 +33,11 @@ def on_references(labels: Tensor, ref_labels: Tensor, **options):
     return ours, lambda z, r: reference(z, labels, ref_emb=r, ref_labels=ref_labels, **options)
 
 
+def skip_float64_on(device: torch.device, dtype: torch.dtype) -> None:
+    if device.type == "cuda" and dtype == torch.float64:
+        pytest.skip("float64 is refused on a GPU")
+
+
 # N, D, labels: pairs and singles; two large groups, beyond what is compared one by one; one label; all alone; N = 1.
 SIZES = [(24, 5, 8), (150, 7, 2), (20, 6, 1), (20, 6, 1000), (1, 3, 1)]
 
@@ -42,6 +47,7 @@ SIZES = [(24, 5, 8), (150, 7, 2), (20, 6, 1), (20, 6, 1000), (1, 3, 1)]
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_against_the_reference(n, d, labels, mining, distance, dtype: torch.dtype, device: torch.device) -> None:
+    skip_float64_on(device, dtype)
     y = 7 * torch.randint(0, labels, (n,)) - 3  # any values
     z, r = torch.randn(n, d, dtype=dtype), torch.randn(31, d, dtype=dtype)
     ry = 7 * torch.randint(0, labels, (31,)) - 3
@@ -62,6 +68,7 @@ def test_against_the_reference(n, d, labels, mining, distance, dtype: torch.dtyp
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_swap_and_soft_margins(options: dict, distance: str, dtype: torch.dtype, device: torch.device) -> None:
+    skip_float64_on(device, dtype)
     y, ry = torch.randint(0, 5, (24,)), torch.randint(0, 5, (31,))
     z, r = torch.randn(24, 4, dtype=dtype), torch.randn(31, 4, dtype=dtype)
     options = options | {"margin": 0.7, "mining": "batch_hard", "distance": distance}
@@ -255,6 +262,21 @@ def test_composes(mining: str, distance: str) -> None:
     (grad,) = torch.autograd.grad(function(z, r), z, create_graph=True)
     with pytest.raises(RuntimeError, match=r"^triplet_loss: second derivatives are not supported$"):
         grad.sum().backward()
+
+
+@pytest.mark.parametrize("options", [{}, *BATCH_HARD_ONLY], ids=str)
+def test_given_triplets_compose(options: dict) -> None:
+    torch.compiler.reset()
+    z, r = torch.randn(9, 8), torch.randn(14, 8)
+    triplets = (torch.randint(0, 9, (50,)), torch.randint(0, 14, (50,)), torch.randint(0, 14, (50,)))
+
+    def function(z: Tensor, r: Tensor) -> Tensor:
+        return triplet_loss(z, None, 0.4, indices_tuple=triplets, ref_emb=r, **options)
+
+    loss_oracle.assert_steady(function, z, r)
+    loss_oracle.assert_takes_strides_and_mixed_dtypes(function, z, r)
+    loss_oracle.assert_compiles(function, z, r)
+    assert torch.autograd.gradcheck(function, [x.double().requires_grad_() for x in (z, r)])
 
 
 @pytest.mark.parametrize("mining", MINING)

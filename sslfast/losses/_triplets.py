@@ -13,7 +13,7 @@ from sslfast.losses._inputs import widened
 from sslfast.losses._labels import LabelGroups
 
 _STRIP = 2**19  # distances that are held at once; more on a GPU
-_STRIP_GPU = 2**24
+_STRIP_GPU = 2**23
 _TRIPLETS = 4096  # mined or given triplets whose embeddings are held at once
 _FEW = 64  # thresholds up to which comparing with each is faster than searching among them; an int8 counts them
 

@@ -23,7 +23,7 @@ from sslfast.losses._references import reference_lse
 
 _PAIRS = 4096  # positive pairs whose embeddings are held at once
 _STRIP = 2**19  # logits that are held at once; more on a GPU
-_STRIP_GPU = 2**24
+_STRIP_GPU = 2**23
 _DENSE = 8  # one in so many entries a positive pair: products of whole rows are faster than pairs one by one
 
 
@@ -152,7 +152,7 @@ def multi_positive_nt_xent_loss(
         # A graph takes no tensor twice into one function: the same embeddings and labels go in as a view.
         others = units[-1].view_as(units[-1])
         negatives = reference_lse(name, units[0], others, scale, nobody, row_ids, col_ids.view_as(col_ids), dtype)
-        columns = (None, None) if ref_emb is None else (units[1], col_ids)
+        columns = (None, None) if ref_emb is None else (units[1], col_ids.view_as(col_ids))
         loss: Tensor = _PositivePairs.apply(name, units[0], columns[0], negatives, row_ids, columns[1], copies, scale)
         return loss
 

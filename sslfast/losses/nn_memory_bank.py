@@ -10,7 +10,7 @@ from sslfast.losses.memory_bank import MemoryBank, check_width
 
 _COLUMNS = 2**13  # entries of the bank in a block
 _BLOCK = 2**19  # similarities that are held at once; more on a GPU
-_BLOCK_GPU = 2**24
+_BLOCK_GPU = 2**23
 
 
 class NNMemoryBank(MemoryBank):

@@ -203,6 +203,10 @@ def triplet_loss(
     )
     if gather_distributed and given:
         raise ValueError(f"{name}: gather_distributed goes without indices_tuple")
+    if ref_emb is embeddings:
+        ref_emb = ref_emb.view_as(ref_emb)  # a graph takes no tensor twice into one function
+    if ref_labels is not None and ref_labels is labels:
+        ref_labels = ref_labels.view_as(ref_labels)
     options = (distance, normalize, reduction)
     terms = (margin, swap, smooth_loss)
     if indices_tuple is not None:
