@@ -199,6 +199,11 @@ def test_half_precision_and_strides() -> None:
 
 M = CrossBatchMemory(SupConLoss(), 3, 5)
 BAD = [
+    (
+        lambda: CrossBatchMemory(SupConLoss(), 3, gather_distributed="ring"),
+        TypeError,
+        "gather_distributed must be a bool, got 'ring'",
+    ),
     (lambda: CrossBatchMemory(None, 3), TypeError, "loss must be callable, got NoneType"),
     (lambda: CrossBatchMemory(SupConLoss(), 0), ValueError, "embedding_size must be at least 1, got 0"),
     (lambda: CrossBatchMemory(SupConLoss(), 3, 1.5), TypeError, "memory_size must be an int, got float"),

@@ -180,6 +180,7 @@ def test_module() -> None:
 
 Z, Y = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 BAD = [
+    ([Z, Y], {"gather_distributed": "ring"}, TypeError, "gather_distributed must be a bool, got 'ring'"),
     ([Z.long(), Y], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
     ([Z[:0], Y[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
     ([Z, Y[:3]], {}, ValueError, "labels must have shape (4,), got (3,)"),

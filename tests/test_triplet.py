@@ -314,6 +314,7 @@ FOUR = ", ".join(["torch.int64 (1,)"] * 4)
 EXPECTED = "three int64 vectors of one length: anchors, positives, negatives"
 ANY = "with mining='batch_hard' or given triplets"
 BAD = [
+    ([Z, Y], {"gather_distributed": "ring"}, TypeError, "gather_distributed must be a bool, got 'ring'"),
     ([Z.long(), Y], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
     ([Z[:0], Y[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
     ([Z, None], {}, TypeError, "labels must be an integer tensor, got NoneType"),

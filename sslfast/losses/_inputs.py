@@ -144,6 +144,16 @@ def check_references(
         raise ValueError(f"{function}: gather_distributed goes without ref_emb")
 
 
+def check_gathering(function: str, gather_distributed: bool) -> None:
+    """A bool, for a loss that every rank computes whole, so that there is no strategy to choose.
+
+    Raises:
+        TypeError: if it is not.
+    """
+    if not isinstance(gather_distributed, bool):
+        raise TypeError(f"{function}: gather_distributed must be a bool, got {gather_distributed!r}")
+
+
 def check_no_miner(function: str, indices_tuple: object) -> None:
     """No pairs or triplets of a miner, for a loss that takes all pairs.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_device, check_labels
+from sslfast.losses._inputs import check_device, check_gathering, check_labels
 from sslfast.losses.memory_bank import check_width, write_ring
 
 
@@ -45,7 +45,7 @@ class CrossBatchMemory(nn.Module):
         stored: how many embeddings there are, at most ``memory_size``.
 
     Raises:
-        TypeError: if ``loss`` is not callable, or a size is not an int.
+        TypeError: if ``loss`` is not callable, a size is not an int, or ``gather_distributed`` not a bool.
         ValueError: if a size is below 1, or ``miner`` is not None.
 
     Example:
@@ -78,6 +78,7 @@ class CrossBatchMemory(nn.Module):
         self.loss = loss
         self.embedding_size = _check.integer(name, "embedding_size", embedding_size, 1)
         self.memory_size = _check.integer(name, "memory_size", memory_size, 1)
+        check_gathering(name, gather_distributed)
         self.gather_distributed = gather_distributed
         self.register_buffer("embedding_memory", torch.zeros(self.memory_size, self.embedding_size))
         self.register_buffer("label_memory", torch.zeros(self.memory_size, dtype=torch.int64))

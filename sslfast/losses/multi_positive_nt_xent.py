@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sslfast._autograd import first_order_only, normalized
 from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import (
+    check_gathering,
     check_kernel_dtype,
     check_labels,
     check_no_miner,
@@ -38,7 +39,7 @@ class MultiPositiveNTXentLoss(nn.Module):
         gather_distributed: contrast with the samples of all ranks. Default: False.
 
     Raises:
-        TypeError: if ``temperature`` is not a number.
+        TypeError: if ``temperature`` is not a number, or ``gather_distributed`` not a bool.
         ValueError: if ``abs(temperature)`` is below 1e-8; in a call, if a miner's ``indices_tuple`` is given.
 
     Example:
@@ -50,6 +51,7 @@ class MultiPositiveNTXentLoss(nn.Module):
     def __init__(self, temperature: float = 0.07, gather_distributed: bool = False) -> None:
         super().__init__()
         self.temperature = temperature_of("MultiPositiveNTXentLoss", temperature)
+        check_gathering("MultiPositiveNTXentLoss", gather_distributed)
         self.gather_distributed = gather_distributed
 
     def forward(
@@ -123,7 +125,8 @@ def multi_positive_nt_xent_loss(
 
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
-            or ``ref_labels`` is not an integer tensor, or ``temperature`` is not a number.
+            or ``ref_labels`` is not an integer tensor, ``temperature`` is not a number, or ``gather_distributed`` is
+            not a bool.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), devices differ, one of ``ref_emb`` and ``ref_labels`` is given
             without the other, ``gather_distributed`` is with ``ref_emb``, or ``abs(temperature)`` is below 1e-8.
@@ -137,6 +140,7 @@ def multi_positive_nt_xent_loss(
     check_kernel_dtype(name, embeddings)
     check_labels(name, "labels", labels, "embeddings", embeddings)
     check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
+    check_gathering(name, gather_distributed)
     scale = 1.0 / temperature_of(name, temperature)
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings), gather_rows(labels)

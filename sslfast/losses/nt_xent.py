@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
-from sslfast.distributed import gather_rows
+from sslfast.distributed import mean_over_ranks, strategy_of
 from sslfast.losses._inputs import check_pair, temperature_of
+from sslfast.losses._self_ranks import self_softmax_over_ranks
 from sslfast.losses.info_nce import info_nce_loss
 from sslfast.losses.memory_bank import MemoryBank
 
@@ -26,8 +27,9 @@ class NTXentLoss(nn.Module):
     Args:
         temperature: divides the cosine similarities. Default: 0.5, lightly's.
         memory_bank_size: ``(num, dim)`` of the memory bank, or 0 for none. Default: 0.
-        gather_distributed: contrast with the samples of all ranks; with a memory bank, the mean loss of all ranks, and
-            z1 of all ranks goes into the bank. Default: False.
+        gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
+            ``"ring"``, see :func:`nt_xent_loss`; with a memory bank, the mean loss of all ranks, and z1 of all ranks
+            goes into the bank. Default: False.
 
     Attributes:
         memory_bank: the :class:`~sslfast.losses.MemoryBank`, or None. It starts with the entries that lightly's has
@@ -36,7 +38,8 @@ class NTXentLoss(nn.Module):
 
     Raises:
         TypeError: if ``temperature`` is not a number, or ``memory_bank_size`` is neither 0 nor a pair of ints.
-        ValueError: if ``abs(temperature)`` is below 1e-8, or ``memory_bank_size`` is another int or below 1.
+        ValueError: if ``abs(temperature)`` is below 1e-8, ``memory_bank_size`` is another int or below 1, or
+            ``gather_distributed`` is none of these.
 
     Example:
         >>> criterion = NTXentLoss(temperature=0.1)
@@ -45,14 +48,19 @@ class NTXentLoss(nn.Module):
     """
 
     def __init__(
-        self, temperature: float = 0.5, memory_bank_size: int | Sequence[int] = 0, gather_distributed: bool = False
+        self,
+        temperature: float = 0.5,
+        memory_bank_size: int | Sequence[int] = 0,
+        gather_distributed: bool | str = False,
     ) -> None:
         super().__init__()
         self.temperature = temperature_of("NTXentLoss", temperature)
+        strategy_of("NTXentLoss", gather_distributed)
         self.gather_distributed = gather_distributed
+        whole = gather_distributed not in (False, "local")
         self.memory_bank = None
         if isinstance(memory_bank_size, Sequence) and tuple(memory_bank_size[:1]) != (0,):
-            self.memory_bank = MemoryBank(memory_bank_size, gather_distributed)
+            self.memory_bank = MemoryBank(memory_bank_size, whole)
         elif not isinstance(memory_bank_size, Sequence) and memory_bank_size != 0:
             expected = f"0 or a pair (num, dim), as ({memory_bank_size}, dim)"
             raise ValueError(f"NTXentLoss: memory_bank_size must be {expected}, got {memory_bank_size}")
@@ -65,7 +73,7 @@ class NTXentLoss(nn.Module):
             z1,
             queue=self.memory_bank.bank,
             temperature=self.temperature,
-            gather_distributed=self.gather_distributed,
+            gather_distributed=self.memory_bank.gather_distributed,
         )
         if z0.requires_grad:
             self.memory_bank.enqueue(F.normalize(z1.detach().float(), dim=1))
@@ -75,7 +83,7 @@ class NTXentLoss(nn.Module):
         return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
 
 
-def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_distributed: bool = False) -> Tensor:
+def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_distributed: bool | str = False) -> Tensor:
     """Normalised temperature-scaled cross-entropy between two views of a batch.
 
     Every one of the 2N views has to pick the other view of its sample among the 2N - 1 others, by cosine similarity:
@@ -93,8 +101,12 @@ def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_dis
         temperature: divides the similarities; a negative one turns them round, as in lightly. Default: 0.5.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes all of it. (lightly returns the rank's share, whose mean over ranks this is.)
-            Default: False.
+            Every rank computes an equal share of half the similarities. (lightly returns the rank's share of the loss,
+            whose mean over ranks this is.)
+            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
+            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
+            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
+            group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if an input is. With N = 1 there are no negatives and the loss is 0.
@@ -102,8 +114,8 @@ def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_dis
     Raises:
         TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, or ``temperature`` is not a
             number.
-        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, or ``abs(temperature)`` is
-            below 1e-8.
+        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is
+            below 1e-8, ``gather_distributed`` is none of these, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
@@ -111,8 +123,12 @@ def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_dis
     name = "nt_xent_loss"
     check_pair(name, "z0", z0, "z1", z1)
     scale = 1.0 / temperature_of(name, temperature)
-    if gather_distributed:
-        z0, z1 = gather_rows(z0), gather_rows(z1)
+    strategy = strategy_of(name, gather_distributed)
+    if strategy != "local":
+        z = torch.cat([z0, z1])
+        positives = torch.arange(len(z), device=z.device).roll(len(z0))
+        lse, positive_logits = self_softmax_over_ranks(name, z, scale, positives, strategy)
+        return mean_over_ranks(F.softplus(lse - positive_logits, threshold=50.0))
     loss: Tensor = _NTXent.apply(z0, z1, scale)
     return loss
 

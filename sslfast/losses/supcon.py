@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, normalized, unit_rows, unit_rows_backward
-from sslfast.distributed import gather_rows
+from sslfast.distributed import exchange_shards, strategy_of, sum_over_ranks
+from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import (
     check_kernel_dtype,
     check_labels,
@@ -21,6 +22,7 @@ from sslfast.losses._inputs import (
 )
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._references import reference_lse
+from sslfast.losses._self_ranks import self_softmax_over_ranks
 
 
 class SupConLoss(nn.Module):
@@ -31,20 +33,23 @@ class SupConLoss(nn.Module):
 
     Args:
         temperature: divides the cosine similarities. Default: 0.1.
-        gather_distributed: contrast with the samples of all ranks. Default: False.
+        gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
+            ``"ring"``, see :func:`supcon_loss`. Default: False.
 
     Raises:
         TypeError: if ``temperature`` is not a number.
-        ValueError: if ``abs(temperature)`` is below 1e-8; in a call, if a miner's ``indices_tuple`` is given.
+        ValueError: if ``abs(temperature)`` is below 1e-8, or ``gather_distributed`` is none of these; in a call, if a
+            miner's ``indices_tuple`` is given.
 
     Example:
         >>> criterion = SupConLoss(temperature=0.1)
         >>> loss = criterion(torch.cat([model(view0), model(view1)]), labels.repeat(2))
     """
 
-    def __init__(self, temperature: float = 0.1, gather_distributed: bool = False) -> None:
+    def __init__(self, temperature: float = 0.1, gather_distributed: bool | str = False) -> None:
         super().__init__()
         self.temperature = temperature_of("SupConLoss", temperature)
+        strategy_of("SupConLoss", gather_distributed)
         self.gather_distributed = gather_distributed
 
     def forward(
@@ -80,7 +85,7 @@ def supcon_loss(
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
     copies: Tensor | None = None,
-    gather_distributed: bool = False,
+    gather_distributed: bool | str = False,
 ) -> Tensor:
     """Supervised contrastive loss: every row is to be near all rows of its label and far from all others.
 
@@ -112,7 +117,12 @@ def supcon_loss(
             -1 where there is none. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes all of it. Default: False.
+            Every rank computes an equal share of half the similarities; the embeddings travel a second time, in the
+            dtype of accumulation and with their labels, for the sums per label.
+            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
+            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
+            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
+            group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
@@ -122,7 +132,8 @@ def supcon_loss(
             or ``ref_labels`` is not an integer tensor, or ``temperature`` is not a number.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), devices differ, one of ``ref_emb`` and ``ref_labels`` is given
-            without the other, ``gather_distributed`` is with ``ref_emb``, or ``abs(temperature)`` is below 1e-8.
+            without the other, ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or is more
+            than ``"local"`` with ``ref_emb``, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
@@ -131,13 +142,21 @@ def supcon_loss(
     check_rows(name, "embeddings", embeddings)
     check_kernel_dtype(name, embeddings)
     check_labels(name, "labels", labels, "embeddings", embeddings)
-    check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
+    check_references(
+        name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed not in (False, "local")
+    )
     scale = 1.0 / temperature_of(name, temperature)
     if ref_emb is not None and ref_labels is not None:
         check_kernel_dtype(name, ref_emb)
         return _against_references(name, embeddings, labels, scale, ref_emb, ref_labels, copies)
-    if gather_distributed:
-        embeddings, labels = gather_rows(embeddings), gather_rows(labels)
+    strategy = strategy_of(name, gather_distributed)
+    if strategy != "local":
+        nobody = torch.full_like(labels, -1, dtype=torch.int64)
+        lse, _ = self_softmax_over_ranks(name, embeddings, scale, nobody, strategy)
+        mean, has = _MeanPositives.apply(embeddings, labels, scale, strategy)
+        terms = torch.where(has, lse - mean, 0.0)
+        total, anchors = sum_over_ranks(torch.stack([terms.sum(), has.sum().to(terms.dtype)]))
+        return total / anchors.clamp_min(1)
     loss: Tensor = _SupCon.apply(embeddings, labels, scale)
     return loss
 
@@ -212,3 +231,35 @@ class _SupCon(torch.autograd.Function):
             grad_unit.addcmul_(others, weight.unsqueeze(1))
             grad_embeddings = unit_rows_backward(grad_unit, side, factor).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None
+
+
+class _MeanPositives(torch.autograd.Function):
+    """Over all ranks, the mean logit of every row's positives, and whether it has any.
+
+    The gradient is taken to be the same for all rows of a label, as it is in the loss, so that the part that a row has
+    in the means of others is as large as that in its own, and nothing travels back.
+    """
+
+    @staticmethod
+    def forward(ctx, embeddings, labels, scale, strategy):  # type: ignore[no-untyped-def]
+        unit, factor = unit_rows(embeddings)
+        exchange = blocks_over_ranks(strategy, exchange_shards("supcon_loss", embeddings))
+        exchange.post(unit, labels.to(torch.int64))
+        others, positives = -unit, torch.full_like(labels, -1, dtype=torch.int64)  # a row is not its own positive
+        for _, _, (block, block_labels) in exchange.blocks():
+            groups = LabelGroups(labels, block_labels)
+            others += groups.sums(block)
+            positives += groups.counts
+        has = positives > 0
+        share = scale / positives.clamp_min(1).to(unit.dtype)
+        ctx.save_for_backward(embeddings, unit, factor, others, share)
+        ctx.mark_non_differentiable(has)
+        return share * (unit * others).sum(dim=1), has
+
+    @staticmethod
+    def backward(ctx, grad, _):  # type: ignore[no-untyped-def]
+        embeddings, unit, factor, others, share = ctx.saved_tensors
+        with torch.no_grad():
+            grad_unit = others * (2.0 * share * grad).unsqueeze(1)
+            grad_embeddings = unit_rows_backward(grad_unit, unit, factor).to(embeddings.dtype)
+        return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None, None

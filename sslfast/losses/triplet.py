@@ -12,6 +12,7 @@ from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import (
     check_choice,
     check_device,
+    check_gathering,
     check_kernel_dtype,
     check_labels,
     check_references,
@@ -43,7 +44,7 @@ class TripletLoss(nn.Module):
         gather_distributed: take the samples of all ranks. Default: False.
 
     Raises:
-        TypeError: if ``margin`` is not a number.
+        TypeError: if ``margin`` is not a number, or ``gather_distributed`` not a bool.
         ValueError: if ``margin`` is not finite, an option is none of its values, or ``swap`` or ``smooth_loss`` is
             asked for with another mining than ``"batch_hard"`` and no triplets are given.
 
@@ -74,6 +75,7 @@ class TripletLoss(nn.Module):
         self.distance = check_choice(name, "distance", distance, _DISTANCES)
         self.normalize = normalize
         self.reduction = check_choice(name, "reduction", reduction, _REDUCTIONS)
+        check_gathering(name, gather_distributed)
         self.gather_distributed = gather_distributed
 
     def forward(
@@ -176,7 +178,8 @@ def triplet_loss(
 
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, ``labels`` or ``ref_labels`` not an
-            integer tensor, ``margin`` not a number, or ``indices_tuple`` not three int64 vectors of one length.
+            integer tensor, ``margin`` not a number, ``gather_distributed`` not a bool, or ``indices_tuple`` not three
+            int64 vectors of one length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), devices differ, one of ``ref_emb`` and ``ref_labels`` is given
             without the other, ``margin`` is not finite, an option is none of its values, ``swap`` or ``smooth_loss``
@@ -191,6 +194,7 @@ def triplet_loss(
     name = "triplet_loss"
     check_rows(name, "embeddings", embeddings)
     check_kernel_dtype(name, embeddings, *([] if ref_emb is None else [ref_emb]))
+    check_gathering(name, gather_distributed)
     margin = _check.real(name, "margin", margin)
     check_choice(name, "mining", mining, _MINING)
     check_choice(name, "distance", distance, _DISTANCES)
