@@ -16,6 +16,8 @@ __all__ = [
     "cross_softmax_forward",
     "image_augment",
     "image_augment_params",
+    "nt_xent_backward",
+    "nt_xent_forward",
     "patch_gather",
     "patch_mask",
     "patch_scatter",
@@ -166,6 +168,46 @@ def _similarity_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
 
 _triton.impl("similarity_softmax_forward", _similarity_softmax_forward_triton)
 _triton.impl("similarity_softmax_backward", _similarity_softmax_backward_triton)
+
+
+# ---- nt_xent: Triton on the GPU; losses/nt_xent.py composes it of similarity_softmax elsewhere
+
+nt_xent_forward = torch.ops.sslfast.nt_xent_forward.default
+nt_xent_backward = torch.ops.sslfast.nt_xent_backward.default
+
+
+@torch.library.register_fake("sslfast::nt_xent_forward")
+def _(z0: Tensor, z1: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    size = 2 * z0.shape[0]
+    unit = z0.new_empty((size, z0.shape[1]), dtype=torch.promote_types(z0.dtype, z1.dtype))
+    inverse_norm, lse, share = (z0.new_empty((size,), dtype=torch.float32) for _ in range(3))
+    loss, peak = (z0.new_empty((), dtype=torch.float32) for _ in range(2))
+    return loss, unit, inverse_norm, lse, share, peak
+
+
+@torch.library.register_fake("sslfast::nt_xent_backward")
+def _(z0: Tensor, z1: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+    *_, need_z0, need_z1 = args
+    grad_z0, grad_z1 = (
+        z.new_empty((z.shape[0] if need else 0, z.shape[1])) for z, need in ((z0, need_z0), (z1, need_z1))
+    )
+    return grad_z0, grad_z1
+
+
+def _nt_xent_forward_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.nt_xent import forward
+
+    return forward(*args)
+
+
+def _nt_xent_backward_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.nt_xent_backward import backward
+
+    return backward(*args)
+
+
+_triton.impl("nt_xent_forward", _nt_xent_forward_triton)
+_triton.impl("nt_xent_backward", _nt_xent_backward_triton)
 
 
 # ---- cross_softmax: C++ on the CPU, Triton on the GPU

@@ -9,6 +9,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor grad_positive, "
       "float scale, float max_norm) -> Tensor");
+  m.def("nt_xent_forward(Tensor z0, Tensor z1, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "nt_xent_backward(Tensor z0, Tensor z1, Tensor unit, Tensor inverse_norm, Tensor lse, Tensor share, Tensor peak, "
+      "Tensor grad, float scale, bool need_z0, bool need_z1) -> (Tensor, Tensor)");
   m.def(
       "cross_softmax_forward(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, "
       "Tensor? col_ids, Tensor? row_limits, float max_similarity, bool two_way, int keep) -> (Tensor, Tensor, Tensor, "
