@@ -20,6 +20,7 @@ import torch
 from benchmarks import harness, machine
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_AVAILABLE = Path("/proc/meminfo")
 
 
 def extra_mib(stem: str, case: harness.Case, provider: str, device: torch.device, threads: int) -> float:
@@ -62,6 +63,19 @@ def extra_mib(stem: str, case: harness.Case, provider: str, device: torch.device
     if isinstance(answer, str):
         raise RuntimeError(answer)
     return answer
+
+
+def require_memory(size: int, what: str) -> None:
+    """Keeps a peer from what the system would end it for, and perhaps others with it.
+
+    Raises:
+        MemoryError: if less than ``size`` bytes are available on a system that tells.
+    """
+    if not _AVAILABLE.exists():
+        return
+    available = int(re.search(r"MemAvailable:\s+(\d+) kB", _AVAILABLE.read_text()).group(1)) * 1024
+    if size > available:
+        raise MemoryError(f"{what} need {size / 2**30:.3g} GiB, {available / 2**30:.3g} GiB are available")
 
 
 def _in_child(stem: str, name: str, provider: str, threads: int, sender: Connection) -> None:

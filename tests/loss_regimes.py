@@ -14,6 +14,7 @@ from sslfast import losses
 from sslfast.reference.clip import clip_loss as clip_reference
 from sslfast.reference.dcl import dcl_loss as dcl_reference
 from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
+from sslfast.reference.multi_positive_nt_xent import multi_positive_nt_xent_loss as multi_positive_reference
 from sslfast.reference.nt_xent import nt_xent_loss as nt_xent_reference
 from sslfast.reference.sigmoid_pairs import sigmoid_pairs
 from sslfast.reference.supcon import supcon_loss as supcon_reference
@@ -78,6 +79,10 @@ def _labels(z: Tensor, classes: int) -> Tensor:
     return torch.arange(len(z) // 2, device=z.device).repeat(2) % classes
 
 
+def _rows(z: Tensor) -> Tensor:
+    return torch.arange(len(z), device=z.device)
+
+
 def _both(z0: Tensor, z1: Tensor, temperature: float) -> Inputs:
     return (torch.cat([z0, z1]),)
 
@@ -135,6 +140,21 @@ CASES = {
     "supcon_loss, classes": LossCase(
         lambda z, t: losses.supcon_loss(z, _labels(z, 1 + len(z) // 6), t),
         lambda z, t: supcon_reference(z, _labels(z, 1 + len(z) // 6), t),
+        _both,
+        vanishes=False,
+    ),
+    "supcon_loss, references": LossCase(
+        lambda z, r, t: losses.supcon_loss(z, _rows(z), t, ref_emb=r, ref_labels=_rows(r)),
+        lambda z, r, t: supcon_reference(z, _rows(z), t, r, _rows(r)),
+    ),
+    "multi_positive_nt_xent_loss, pairs": LossCase(
+        lambda z, t: losses.multi_positive_nt_xent_loss(z, _labels(z, len(z)), t),
+        lambda z, t: multi_positive_reference(z, _labels(z, len(z)), t),
+        _both,
+    ),
+    "multi_positive_nt_xent_loss, classes": LossCase(
+        lambda z, t: losses.multi_positive_nt_xent_loss(z, _labels(z, 1 + len(z) // 6), t),
+        lambda z, t: multi_positive_reference(z, _labels(z, 1 + len(z) // 6), t),
         _both,
         vanishes=False,
     ),

@@ -56,6 +56,16 @@ def own_weights(z0: Tensor, z1: Tensor) -> Tensor:
     return 2 - (z0 * z1).sum(dim=1)  # with a gradient
 
 
+def with_labels(make: Callable[[bool], nn.Module]) -> Criterion:
+    """A loss with labels that every rank computes whole; of one view, and of both."""
+
+    def loss(z0: Tensor, z1: Tensor, labels: Tensor, _: Tensor, __: Tensor, strategy: str) -> Tensor:
+        criterion = make(strategy != "local")
+        return criterion(z0, labels) + criterion(z1, labels + 1)
+
+    return loss
+
+
 def memory_bank(strategy: str) -> losses.NTXentLoss:
     torch.manual_seed(3)  # the same bank on every rank
     return losses.NTXentLoss(0.3, (20, OUT), strategy).double()
@@ -71,6 +81,14 @@ CRITERIA: dict[str, Criterion] = {
     "supcon": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(torch.cat([a, b]), y.repeat(2)),
     "supcon, rows": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, y.int()),
     "supcon, nothing": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, (1e6 * a[:, 0]).long()),
+    "multi-positive": with_labels(lambda gather: losses.MultiPositiveNTXentLoss(0.3, gather)),
+    "triplet": with_labels(lambda gather: losses.TripletLoss(0.3, gather_distributed=gather)),
+    "triplet, hardest": with_labels(
+        lambda gather: losses.TripletLoss(0.3, mining="batch_hard", gather_distributed=gather)
+    ),
+    "memory": with_labels(
+        lambda gather: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=gather)
+    ),
     "clip": clip,
     "clip, smooth": lambda a, b, y, s, t, how: losses.clip_loss(
         a, b, s, t, normalize=True, label_smoothing=0.2, gather_distributed=how

@@ -8,7 +8,15 @@ import re
 
 import pytest
 import torch
-from loss_oracle import assert_has_values_of, assert_like_reference, assert_steady
+from loss_oracle import (
+    assert_compiles,
+    assert_half_is_like_reference,
+    assert_has_values_of,
+    assert_like_reference,
+    assert_steady,
+    assert_takes_strides_and_mixed_dtypes,
+    largest_tensor,
+)
 from peer_oracle import peer
 
 from sslfast.losses import SupConLoss, nt_xent_loss, supcon_loss
@@ -39,6 +47,73 @@ def test_is_pytorch_metric_learnings() -> None:
     y = torch.randint(0, 8, (30,))  # some alone
     z = torch.randn(30, 6, dtype=torch.float64)
     assert_has_values_of(lambda x: theirs(0.2)(x, y), lambda x: SupConLoss(0.2)(x, y), [z])
+
+
+def on_references(y, ry, temperature):
+    def ours(z: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
+        return supcon_loss(z, y.to(z.device), temperature, ref_emb=r, ref_labels=ry.to(z.device))
+
+    return ours, lambda z, r: reference(z, y, temperature, r, ry)
+
+
+# N, M, D, labels, temperature: some without a positive; one anchor; several tiles; one label; none.
+@pytest.mark.parametrize(
+    ("n", "m", "d", "labels", "temperature"),
+    [
+        (10, 13, 5, 8, 0.5),
+        (1, 1, 3, 1, 0.1),
+        (1, 2, 3, 1, 0.1),
+        (300, 600, 20, 70, 0.1),
+        (9, 8, 4, 1, -0.5),
+        (9, 8, 4, 10**6, 0.1),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_references_against_the_reference(n, m, d, labels, temperature, dtype, device: torch.device) -> None:
+    if device.type == "cuda" and dtype == torch.float64:
+        pytest.skip("float64 is refused on a GPU")
+    y, ry = (7 * torch.randint(0, labels, (k,)) - 3 for k in (n, m))
+    inputs = [torch.randn(n, d, dtype=dtype), torch.randn(m, d, dtype=dtype)]
+    factor = 32 / min(1.0, abs(temperature))
+    assert_like_reference(*on_references(y, ry, temperature), inputs, device, factor=factor)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_references(dtype: torch.dtype) -> None:
+    y, ry = torch.randint(0, 5, (20,)), torch.randint(0, 5, (30,))
+    assert_half_is_like_reference(*on_references(y, ry, 0.2), [torch.randn(n, 8).to(dtype) for n in (20, 30)])
+
+
+def test_references_are_pytorch_metric_learnings() -> None:
+    theirs = peer("pytorch_metric_learning.losses").SupConLoss(0.2)
+    y, ry = torch.randint(0, 8, (30,)), torch.randint(0, 8, (20,))
+    z, r = torch.randn(30, 6, dtype=torch.float64), torch.randn(20, 6, dtype=torch.float64)
+    assert_has_values_of(
+        lambda x, c: theirs(x, y, None, c, ry), lambda x, c: SupConLoss(0.2)(x, y, None, c, ry), [z, r]
+    )
+
+
+def test_references_compose() -> None:
+    y, ry = torch.randint(0, 4, (12,)), torch.randint(0, 4, (9,))
+    z, r = torch.randn(12, 8), torch.randn(9, 8)
+    function, _ = on_references(y, ry, 0.3)
+    assert_steady(function, z, r)
+    assert_takes_strides_and_mixed_dtypes(function, z, r)
+    assert_compiles(function, z, r)
+    wide = [x.double().requires_grad_() for x in (z, r)]
+    assert torch.autograd.gradcheck(function, wide)
+    assert torch.autograd.gradcheck(lambda x: function(x, r.double()), wide[:1])
+    z.requires_grad_()
+    (grad,) = torch.autograd.grad(function(z, r), z, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"^supcon_loss: second derivatives are not supported$"):
+        grad.sum().backward()
+    r[3, 1] = math.nan
+    assert function(z, r).isnan()
+
+
+def test_no_matrix_of_references_is_kept() -> None:
+    function, _ = on_references(torch.arange(2000) % 50, torch.arange(3000) % 50, 0.3)
+    assert largest_tensor(function, torch.randn(2000, 8), torch.randn(3000, 8)) < 2000 * 3000 / 5
 
 
 def test_pairs_are_nt_xent() -> None:
@@ -117,6 +192,26 @@ BAD = [
     ([GOOD, LABELS.float()], {}, TypeError, "labels must be an integer tensor, got torch.float32"),
     ([GOOD, [0, 1, 2, 3]], {}, TypeError, "labels must be an integer tensor, got list"),
     ([GOOD, LABELS.to("meta")], {}, ValueError, "labels must be on cpu, like embeddings, got meta"),
+    ([GOOD, LABELS], {"ref_emb": GOOD}, ValueError, "ref_emb needs ref_labels"),
+    ([GOOD, LABELS], {"ref_labels": LABELS}, ValueError, "ref_labels needs ref_emb"),
+    (
+        [GOOD, LABELS],
+        {"ref_emb": GOOD[:, :2], "ref_labels": LABELS},
+        ValueError,
+        "ref_emb must have shape (M, 3), like embeddings, got (4, 2)",
+    ),
+    (
+        [GOOD, LABELS],
+        {"ref_emb": GOOD, "ref_labels": LABELS.float()},
+        TypeError,
+        "ref_labels must be an integer tensor, got torch.float32",
+    ),
+    (
+        [GOOD, LABELS],
+        {"ref_emb": GOOD, "ref_labels": LABELS, "gather_distributed": True},
+        ValueError,
+        "gather_distributed goes without ref_emb",
+    ),
     ([GOOD, LABELS, 0.0], {}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0.0"),
 ]
 
@@ -125,3 +220,9 @@ BAD = [
 def test_errors(args, kwargs, error, text: str) -> None:
     with pytest.raises(error, match="^" + re.escape(f"supcon_loss: {text}") + "$"):
         supcon_loss(*args, **kwargs)
+
+
+def test_a_miner_is_refused() -> None:
+    text = "SupConLoss: indices_tuple must be None, as all pairs are taken: mined triplets go into TripletLoss, "
+    with pytest.raises(ValueError, match=f"^{text}other rows into ref_emb= and ref_labels=$"):
+        SupConLoss()(GOOD, LABELS, (LABELS, LABELS, LABELS))

@@ -7,21 +7,26 @@ from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss,
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss
 from sslfast.losses.cached_backward import cached_backward
 from sslfast.losses.clip import CLIPLoss, clip_loss
+from sslfast.losses.cross_batch_memory import CrossBatchMemory
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
 from sslfast.losses.memory_bank import MemoryBank
+from sslfast.losses.multi_positive_nt_xent import MultiPositiveNTXentLoss, multi_positive_nt_xent_loss
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
+from sslfast.losses.nn_memory_bank import NNMemoryBank
 from sslfast.losses.nt_xent import NTXentLoss, nt_xent_loss
 from sslfast.losses.siglip import SigLIPLoss, siglip_loss
 from sslfast.losses.supcon import SupConLoss, supcon_loss
 from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp, swav_loss
+from sslfast.losses.triplet import TripletLoss, triplet_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 
 __all__ = [
     "BarlowTwinsLoss",
     "CLIPLoss",
+    "CrossBatchMemory",
     "DCLLoss",
     "DCLWLoss",
     "HypersphereLoss",
@@ -29,11 +34,14 @@ __all__ = [
     "KoLeoLoss",
     "MatryoshkaLoss",
     "MemoryBank",
+    "MultiPositiveNTXentLoss",
+    "NNMemoryBank",
     "NTXentLoss",
     "NegativeCosineSimilarity",
     "SigLIPLoss",
     "SupConLoss",
     "SwAVLoss",
+    "TripletLoss",
     "VICRegLoss",
     "alignment_loss",
     "barlow_twins_loss",
@@ -43,6 +51,7 @@ __all__ = [
     "hypersphere_loss",
     "info_nce_loss",
     "koleo_loss",
+    "multi_positive_nt_xent_loss",
     "negative_cosine_similarity",
     "negative_mises_fisher_weights",
     "nt_xent_loss",
@@ -50,6 +59,7 @@ __all__ = [
     "sinkhorn_knopp",
     "supcon_loss",
     "swav_loss",
+    "triplet_loss",
     "uniformity_loss",
     "vicreg_loss",
 ]

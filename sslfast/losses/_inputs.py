@@ -86,8 +86,8 @@ def check_pair(function: str, name0: str, z0: Tensor, name1: str, z1: Tensor) ->
     check_kernel_dtype(function, z0, z1)
 
 
-def check_labels(function: str, name: str, labels: Tensor, rows_name: str, rows: Tensor) -> None:
-    """One integer for each row, on the rows' device.
+def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str, rows: Tensor) -> Tensor:
+    """``labels``, one integer for each row, on the rows' device.
 
     Raises:
         TypeError: if it is not an integer tensor.
@@ -99,6 +99,82 @@ def check_labels(function: str, name: str, labels: Tensor, rows_name: str, rows:
     if labels.shape != rows.shape[:1]:
         raise ValueError(f"{function}: {name} must have shape ({len(rows)},), got {tuple(labels.shape)}")
     check_device(function, rows_name, rows, name, labels)
+    return labels
+
+
+def check_references(
+    function: str,
+    embeddings: Tensor,
+    ref_emb: Tensor | None,
+    ref_labels: Tensor | None,
+    copies: Tensor | None = None,
+    *,
+    labels_needed: bool = True,
+    gather_distributed: bool = False,
+) -> None:
+    """Other rows to compare with and their labels: both or neither, of the width and on the device of the embeddings.
+
+    They are one rank's own, so that they do not go with embeddings of all ranks. ``copies`` is one int64 for each row.
+
+    Raises:
+        TypeError: if ``ref_emb`` is not a floating-point tensor, ``ref_labels`` not an integer tensor, or ``copies``
+            not an int64 one.
+        ValueError: if one is given without the other (labels only where they are needed), has another shape or
+            device, or ``gather_distributed`` is set.
+    """
+    if ref_emb is None:
+        for name, given in (("ref_labels", ref_labels), ("copies", copies)):
+            if given is not None:
+                raise ValueError(f"{function}: {name} needs ref_emb")
+        return
+    check_rows(function, "ref_emb", ref_emb)
+    if ref_emb.shape[1] != embeddings.shape[1]:
+        expected = f"(M, {embeddings.shape[1]})"
+        raise ValueError(f"{function}: ref_emb must have shape {expected}, like embeddings, got {tuple(ref_emb.shape)}")
+    check_device(function, "embeddings", embeddings, "ref_emb", ref_emb)
+    if ref_labels is not None:
+        check_labels(function, "ref_labels", ref_labels, "ref_emb", ref_emb)
+    elif labels_needed:
+        raise ValueError(f"{function}: ref_emb needs ref_labels")
+    if copies is not None:
+        check_labels(function, "copies", copies, "embeddings", embeddings)
+        if copies.dtype != torch.int64:
+            raise TypeError(f"{function}: copies must be an int64 tensor, got {copies.dtype}")
+    if gather_distributed:
+        raise ValueError(f"{function}: gather_distributed goes without ref_emb")
+
+
+def check_gathering(function: str, gather_distributed: bool) -> None:
+    """A bool, for a loss that every rank computes whole, so that there is no strategy to choose.
+
+    Raises:
+        TypeError: if it is not.
+    """
+    if not isinstance(gather_distributed, bool):
+        raise TypeError(f"{function}: gather_distributed must be a bool, got {gather_distributed!r}")
+
+
+def check_no_miner(function: str, indices_tuple: object) -> None:
+    """No pairs or triplets of a miner, for a loss that takes all pairs.
+
+    Raises:
+        ValueError: if there are some.
+    """
+    if indices_tuple is not None:
+        advice = "mined triplets go into TripletLoss, other rows into ref_emb= and ref_labels="
+        raise ValueError(f"{function}: indices_tuple must be None, as all pairs are taken: {advice}")
+
+
+def check_choice(function: str, name: str, value: str, choices: tuple[str, ...]) -> str:
+    """``value``, one of the choices.
+
+    Raises:
+        ValueError: if it is none of them.
+    """
+    if value not in choices:
+        expected = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
+        raise ValueError(f"{function}: {name} must be {expected}, got {value!r}")
+    return value
 
 
 def check_two_rows(function: str, name: str, z: Tensor) -> None:

@@ -10,13 +10,49 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
+from sslfast.losses._inputs import check_floating
+
+
+def check_width(function: str, name: str, rows: Tensor, width: int) -> None:
+    """Floating-point rows of that width, any number of them.
+
+    Raises:
+        TypeError: if it is not a floating-point tensor.
+        ValueError: if it has another shape.
+    """
+    check_floating(function, name, rows)
+    if rows.dim() != 2 or rows.shape[1] != width:
+        raise ValueError(f"{function}: {name} must have shape (N, {width}), got {tuple(rows.shape)}")
+
+
+@torch.no_grad()
+def write_ring(pointer: Tensor, *rings: tuple[Tensor, Tensor]) -> Tensor:
+    """Puts a batch in the place of the oldest rows of rings that are in step. Never waits for a GPU.
+
+    Args:
+        pointer: (1,) int64, where the next row goes; moved on.
+        rings: a ring (K, ...) and the batch (N, ...) for it; N may be anything, K is the same for all.
+
+    Returns:
+        (N,) int64, where each row of the batch lies, or -1 where others of the batch have taken its place.
+    """
+    num, count = len(rings[0][0]), len(rings[0][1])
+    place = (pointer + torch.arange(count, device=pointer.device)) % num
+    newest = slice(max(0, count - num), count)
+    for ring, batch in rings:
+        ring.index_copy_(0, place[newest], batch.detach()[newest].to(ring))
+    pointer.add_(count).remainder_(num)
+    place[: newest.start] = -1
+    return place
 
 
 class MemoryBank(nn.Module):
     """MoCo's queue: the newest ``num`` embeddings of width ``dim``, in a ring.
 
     Exactly the newest ones: a batch that reaches past the end of the ring goes on at its beginning, and of a batch
-    larger than the ring the last ``num`` rows stay. At first it holds random unit vectors, drawn as
+    larger than the ring the last ``num`` rows stay. So the queue may be smaller than the batch, and is then its end; it
+    need be no multiple of it. A batch may go in before the ``backward()`` of :func:`info_nce_loss` as well as after:
+    that reads the queue in forward only. At first the queue holds random unit vectors, drawn as
     ``F.normalize(torch.randn(num, dim), dim=1)``. It is part of ``state_dict``, so that a resumed run goes on with it.
 
     Args:
@@ -44,11 +80,10 @@ class MemoryBank(nn.Module):
 
     def __init__(self, size: Sequence[int], gather_distributed: bool = False) -> None:
         super().__init__()
+        name = type(self).__name__
         if isinstance(size, (str, Tensor)) or not isinstance(size, Sequence) or len(size) != 2:
-            raise TypeError(f"MemoryBank: size must be a pair (num, dim), got {size!r}")
-        self.size = tuple(
-            _check.integer("MemoryBank", name, n, 1) for name, n in zip(("num", "dim"), size, strict=True)
-        )
+            raise TypeError(f"{name}: size must be a pair (num, dim), got {size!r}")
+        self.size = tuple(_check.integer(name, each, n, 1) for each, n in zip(("num", "dim"), size, strict=True))
         self.gather_distributed = gather_distributed
         self.register_buffer("bank", F.normalize(torch.randn(self.size), dim=-1))
         self.register_buffer("bank_ptr", torch.zeros(1, dtype=torch.int64))
@@ -61,18 +96,13 @@ class MemoryBank(nn.Module):
             embeddings: (N, dim), any floating dtype; stored as they are, so normalise them before.
 
         Raises:
+            TypeError: if it is not a floating-point tensor.
             ValueError: if the shape is another.
         """
-        num, dim = self.size
-        if embeddings.dim() != 2 or embeddings.shape[1] != dim:
-            raise ValueError(f"MemoryBank: embeddings must have shape (N, {dim}), got {tuple(embeddings.shape)}")
+        check_width(type(self).__name__, "embeddings", embeddings, self.size[1])
         if self.gather_distributed:
             embeddings = gather_rows(embeddings)
-        count = len(embeddings)
-        newest = torch.arange(max(0, count - num), count, device=self.bank.device)
-        embeddings = embeddings.detach()[-num:].to(self.bank)
-        self.bank.index_copy_(0, (self.bank_ptr + newest) % num, embeddings)
-        self.bank_ptr.add_(count).remainder_(num)
+        write_ring(self.bank_ptr, (self.bank, embeddings))
 
     def extra_repr(self) -> str:
         return f"size={self.size}, gather_distributed={self.gather_distributed}"

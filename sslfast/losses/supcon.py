@@ -7,17 +7,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only, normalized, unit_rows, unit_rows_backward
 from sslfast.distributed import exchange_shards, strategy_of, sum_over_ranks
 from sslfast.losses._blocks import blocks_over_ranks
-from sslfast.losses._inputs import check_kernel_dtype, check_labels, check_rows, temperature_of
+from sslfast.losses._inputs import (
+    check_kernel_dtype,
+    check_labels,
+    check_no_miner,
+    check_references,
+    check_rows,
+    temperature_of,
+    widened,
+    without_autocast,
+)
+from sslfast.losses._labels import LabelGroups
+from sslfast.losses._references import reference_lse
 from sslfast.losses._self_ranks import self_softmax_over_ranks
 
 
 class SupConLoss(nn.Module):
     """The supervised contrastive loss as a module; see :func:`supcon_loss`.
 
-    Called as pytorch-metric-learning's ``SupConLoss`` is: ``criterion(embeddings, labels)``.
+    Called as pytorch-metric-learning's ``SupConLoss`` is: ``criterion(embeddings, labels)``, or with ``ref_emb=`` and
+    ``ref_labels=``, other rows to compare with.
 
     Args:
         temperature: divides the cosine similarities. Default: 0.1.
@@ -26,7 +38,8 @@ class SupConLoss(nn.Module):
 
     Raises:
         TypeError: if ``temperature`` is not a number.
-        ValueError: if ``abs(temperature)`` is below 1e-8, or ``gather_distributed`` is none of these.
+        ValueError: if ``abs(temperature)`` is below 1e-8, or ``gather_distributed`` is none of these; in a call, if a
+            miner's ``indices_tuple`` is given.
 
     Example:
         >>> criterion = SupConLoss(temperature=0.1)
@@ -39,15 +52,40 @@ class SupConLoss(nn.Module):
         strategy_of("SupConLoss", gather_distributed)
         self.gather_distributed = gather_distributed
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return supcon_loss(embeddings, labels, self.temperature, gather_distributed=self.gather_distributed)
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        *,
+        copies: Tensor | None = None,
+    ) -> Tensor:
+        check_no_miner("SupConLoss", indices_tuple)
+        return supcon_loss(
+            embeddings,
+            labels,
+            self.temperature,
+            ref_emb=ref_emb,
+            ref_labels=ref_labels,
+            copies=copies,
+            gather_distributed=self.gather_distributed,
+        )
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
 
 
 def supcon_loss(
-    embeddings: Tensor, labels: Tensor, temperature: float = 0.1, *, gather_distributed: bool | str = False
+    embeddings: Tensor,
+    labels: Tensor,
+    temperature: float = 0.1,
+    *,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+    copies: Tensor | None = None,
+    gather_distributed: bool | str = False,
 ) -> Tensor:
     """Supervised contrastive loss: every row is to be near all rows of its label and far from all others.
 
@@ -60,6 +98,9 @@ def supcon_loss(
     embeddings per label, so that there is no N x N mask either. Labels that pair the two views of a sample make it
     NT-Xent, labels of more views its form with many positives.
 
+    With ``ref_emb`` the rows are compared with its rows instead: S_ij is of row i and reference j, P(i) are the
+    references of label i, and all references are in the sum, but for a copy of the row.
+
     Rows without another of their label have no positive: they are negatives of the others, and add no term of their
     own. Where no row has one, the loss is 0. (pytorch-metric-learning also leaves out terms that are exactly 0.)
     Accumulates in float32 (float64 inputs in float64). Small losses, which take rows in pairs, keep their relative
@@ -69,6 +110,11 @@ def supcon_loss(
         embeddings: (N, D), floating point, any strides; need not be normalised.
         labels: (N,) integers, any values.
         temperature: divides the similarities. Default: 0.1.
+        ref_emb: (M, D), on the same device, need not be normalised. Gets a gradient if it requires one. Default: None,
+            the other embeddings.
+        ref_labels: (M,) integers, the labels of ``ref_emb``.
+        copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
+            -1 where there is none. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes an equal share of half the similarities; the embeddings travel a second time, in the
@@ -79,14 +125,15 @@ def supcon_loss(
             group, or with one rank, it changes nothing. Default: False.
 
     Returns:
-        Scalar loss, float32, or float64 if ``embeddings`` is.
+        Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
 
     Raises:
-        TypeError: if ``embeddings`` is not a floating-point tensor, or is float64 on a GPU, ``labels`` is not an
-            integer tensor, or ``temperature`` is not a number.
-        ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,) on the same device,
-            ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or D is not the same on every
-            rank.
+        TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
+            or ``ref_labels`` is not an integer tensor, or ``temperature`` is not a number.
+        ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
+            with M >= 1, ``ref_labels`` is not (M,), devices differ, one of ``ref_emb`` and ``ref_labels`` is given
+            without the other, ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or is more
+            than ``"local"`` with ``ref_emb``, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
@@ -95,7 +142,13 @@ def supcon_loss(
     check_rows(name, "embeddings", embeddings)
     check_kernel_dtype(name, embeddings)
     check_labels(name, "labels", labels, "embeddings", embeddings)
+    check_references(
+        name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed not in (False, "local")
+    )
     scale = 1.0 / temperature_of(name, temperature)
+    if ref_emb is not None and ref_labels is not None:
+        check_kernel_dtype(name, ref_emb)
+        return _against_references(name, embeddings, labels, scale, ref_emb, ref_labels, copies)
     strategy = strategy_of(name, gather_distributed)
     if strategy != "local":
         nobody = torch.full_like(labels, -1, dtype=torch.int64)
@@ -108,28 +161,32 @@ def supcon_loss(
     return loss
 
 
-class _LabelSums:
-    """Sums of rows over their label, in a fixed order and without knowing how many labels there are."""
-
-    def __init__(self, labels: Tensor) -> None:
-        ordered, self.order = torch.sort(labels, stable=True)
-        first = torch.ones_like(ordered, dtype=torch.int64)
-        first[1:] = ordered[1:] != ordered[:-1]
-        group = first.cumsum(0) - 1  # of each row in order
-        self.group = torch.empty_like(group).scatter_(0, self.order, group)
-        self.sizes = torch.zeros_like(group).scatter_add_(0, group, torch.ones_like(group))  # 0 after the last group
-        self.others = self.sizes[self.group] - 1  # how many other rows have the label of a row
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """For every row, the sum of (N, D) values over the rows of its label."""
-        sums = torch.segment_reduce(values[self.order], "sum", lengths=self.sizes, axis=0, unsafe=True)
-        return sums[self.group]
-
-    def partners(self) -> Tensor:
-        """For every row the only other row of its label, -1 if there is none or there are several."""
-        index = torch.arange(len(self.group), device=self.group.device)
-        both = torch.zeros_like(index).scatter_add_(0, self.group, index)[self.group]
-        return torch.where(self.others == 1, both - index, -1)
+def _against_references(
+    function: str,
+    embeddings: Tensor,
+    labels: Tensor,
+    scale: float,
+    ref_emb: Tensor,
+    ref_labels: Tensor,
+    copies: Tensor | None,
+) -> Tensor:
+    dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
+    with without_autocast(embeddings):
+        # Both terms' gradients add up before they are rounded.
+        unit, unit_ref = (normalized(function, z) for z in widened(embeddings, ref_emb))
+        groups = LabelGroups(labels, ref_labels)
+        # Where a row has one positive alone it is left out of the sum, and the term is a softplus; but not with copies.
+        partners = groups.partners() if copies is None else torch.full_like(copies, -1)
+        lse = reference_lse(function, unit, unit_ref, scale, partners if copies is None else copies, None, None, dtype)
+        sums, counts = groups.sums(unit_ref), groups.counts
+        if copies is not None:
+            copied = copies >= 0
+            sums = sums - torch.where(copied.unsqueeze(1), unit_ref[copies.clamp_min(0)], 0.0)
+            counts = counts - copied.long()
+        margin = lse - scale * (unit * sums).sum(dim=1) / counts.clamp_min(1)
+        has = counts > 0
+        terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), margin)
+        return torch.where(has, terms, 0.0).sum() / has.sum().clamp_min(1)
 
 
 class _SupCon(torch.autograd.Function):
@@ -148,13 +205,13 @@ class _SupCon(torch.autograd.Function):
         unit, factor = unit_rows(embeddings)
         # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in the dtype of accumulation.
         side = unit.to(embeddings.dtype) if embeddings.is_cuda else unit
-        label_sums = _LabelSums(labels)
-        partners = label_sums.partners()
+        groups = LabelGroups(labels, None)
+        partners = groups.partners()
         lse, positive_logits = ops.similarity_softmax_forward(side, partners, scale, 1.0)
-        positives = label_sums.others
+        positives = groups.counts - 1
         has = positives > 0
         anchors = has.sum().clamp_min(1)
-        others = label_sums(unit).sub_(unit)  # the sum of a row's positives
+        others = groups.sums(unit).sub_(unit)  # the sum of a row's positives
         mean = scale * (unit * others).sum(dim=1) / positives.clamp_min(1)
         margin = lse - positive_logits
         ctx.save_for_backward(embeddings, side, factor, partners, lse, margin, others, positives, has, anchors)
@@ -188,13 +245,11 @@ class _MeanPositives(torch.autograd.Function):
         unit, factor = unit_rows(embeddings)
         exchange = blocks_over_ranks(strategy, exchange_shards("supcon_loss", embeddings))
         exchange.post(unit, labels.to(torch.int64))
-        own = _LabelSums(labels)
-        own_sizes = own.sizes[own.group]
-        others, positives = -unit, torch.full_like(own_sizes, -1)  # a row is not its own positive
+        others, positives = -unit, torch.full_like(labels, -1, dtype=torch.int64)  # a row is not its own positive
         for _, _, (block, block_labels) in exchange.blocks():
-            sums = _LabelSums(torch.cat([labels, block_labels]))
-            others += sums(torch.cat([torch.zeros_like(unit), block]))[: len(unit)]
-            positives += sums.sizes[sums.group[: len(unit)]] - own_sizes
+            groups = LabelGroups(labels, block_labels)
+            others += groups.sums(block)
+            positives += groups.counts
         has = positives > 0
         share = scale / positives.clamp_min(1).to(unit.dtype)
         ctx.save_for_backward(embeddings, unit, factor, others, share)

@@ -7,13 +7,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def supcon_loss(embeddings: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
-    """Mean, over rows that share their label, of the negative mean log-probability of the rows they share it with."""
+def supcon_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    temperature: float = 0.1,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+) -> Tensor:
+    """Mean, over rows that share their label, of the negative mean log-probability of the rows they share it with.
+
+    Of the other rows, or of all references where there are some.
+    """
     z = F.normalize(embeddings, dim=1)
-    logits = z @ z.T / temperature
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    columns = z if ref_emb is None else F.normalize(ref_emb, dim=1)
+    column_labels = labels if ref_labels is None else ref_labels
+    logits = z @ columns.T / temperature
+    itself = torch.zeros_like(logits, dtype=torch.bool)
+    if ref_emb is None:
+        itself.fill_diagonal_(True)
     log_probability = logits - torch.logsumexp(logits.masked_fill(itself, float("-inf")), dim=1, keepdim=True)
-    same = (labels[:, None] == labels[None, :]) & ~itself
+    same = (labels[:, None] == column_labels[None, :]) & ~itself
     count = same.sum(dim=1)
     terms = -torch.where(same, log_probability, 0.0).sum(dim=1)[count > 0] / count[count > 0]
-    return terms.mean() if len(terms) else 0.0 * embeddings.sum()
+    return terms.mean() if len(terms) else 0.0 * (embeddings.sum() + columns.sum())

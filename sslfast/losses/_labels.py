@@ -1,0 +1,89 @@
+"""Rows by their label: whose labels are whose, without an N x M mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class LabelGroups:
+    """For every row, the columns that have its label; the column that is the row itself is no positive of it.
+
+    Args:
+        labels: (N,) integers, of the rows.
+        ref_labels: (M,) integers, of the columns; None where they are the rows.
+        copies: (N,) int64, the column that is a copy of a row, or -1; None of none, and where columns are the rows.
+
+    Attributes:
+        counts: (N,) int64, how many columns have a row's label; with its own, where it has one.
+        own: (N,) int64, the column that is the row itself, or -1; None of none.
+    """
+
+    def __init__(self, labels: Tensor, ref_labels: Tensor | None, copies: Tensor | None = None) -> None:
+        self.own = torch.arange(len(labels), device=labels.device) if ref_labels is None else copies
+        self._itself = ref_labels is None
+        columns = (labels if ref_labels is None else ref_labels).long()
+        self._ordered, self._order = torch.sort(columns, stable=True)
+        self._first = torch.searchsorted(self._ordered, labels.long())
+        self._end = torch.searchsorted(self._ordered, labels.long(), right=True)
+        self.counts = self._end - self._first
+
+    def sums(self, values: Tensor) -> Tensor:
+        """For every row, the sum of (M, D) values over the columns of its label, in a fixed order; (N, D)."""
+        changes = torch.ones_like(self._ordered)
+        changes[1:] = self._ordered[1:] != self._ordered[:-1]
+        group = changes.cumsum(0) - 1  # of each column in order
+        sizes = torch.zeros_like(group).scatter_add_(0, group, torch.ones_like(group))  # 0 after the last group
+        sums = torch.segment_reduce(values[self._order], "sum", lengths=sizes, axis=0, unsafe=True)
+        found = sums[group[self._first.clamp_max(len(group) - 1)]]
+        return found if self._itself else found.masked_fill_((self.counts == 0).unsqueeze(1), 0.0)
+
+    def partners(self) -> Tensor:
+        """For every row its only positive, -1 if there is none or there are several; int64. Knows of no copies."""
+        last = len(self._order) - 1
+        first = self._order[self._first.clamp_max(last)]
+        if not self._itself:
+            return torch.where(self.counts == 1, first, -1)
+        both = first + self._order[(self._first + 1).clamp_max(last)]
+        return torch.where(self.counts == 2, both - torch.arange(len(both), device=both.device), -1)
+
+    def positives(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """The columns of the positives of some rows, (rows, W) int64, and which of these count.
+
+        W is the size of the largest group, or M where that cannot be read.
+        """
+        columns = len(self._order)
+        width = max(1, int(self.counts[start:stop].max())) if self._readable() else columns
+        place = self._first[start:stop, None] + torch.arange(width, device=self._order.device)
+        index = self._order[place.clamp_max(columns - 1)]
+        valid = place < self._end[start:stop, None]
+        if self.own is not None:
+            valid &= index != self.own[start:stop, None]
+        return index, valid
+
+    def without_own(self, same: Tensor, start: int) -> Tensor:
+        """Clears, in a strip (rows, M) of who has whose label, the places of the rows' own columns."""
+        if self.own is not None:
+            own = self.own[start : start + len(same), None]
+            place = own.clamp_min(0)
+            same.scatter_(1, place, same.gather(1, place) & (own < 0))
+        return same
+
+    def number(self) -> int | None:
+        """How many pairs have one label, with those of a row and its own column; None where that cannot be read."""
+        return int(self.counts.sum()) if self._readable() else None
+
+    def pairs(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Some of these pairs, less those of a row with its own column: int64 rows and columns."""
+        ends = self.counts.cumsum(0)
+        at = torch.arange(start, stop, device=ends.device)
+        rows = torch.searchsorted(ends, at, right=True)
+        columns = self._order.index_select(0, (self._end - ends).index_select(0, rows) + at)
+        if self.own is None:
+            return rows, columns
+        others = self.own.index_select(0, rows) != columns
+        return rows[others], columns[others]
+
+    def _readable(self) -> bool:
+        """Whether a number may be read: a GPU would have to be waited for, and a graph has none yet."""
+        return not (self.counts.is_cuda or torch.compiler.is_compiling())

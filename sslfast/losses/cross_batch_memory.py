@@ -1,0 +1,176 @@
+"""Cross-batch memory: a loss with labels against the embeddings of earlier batches too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sslfast import _check
+from sslfast.distributed import gather_rows
+from sslfast.losses._inputs import check_device, check_gathering, check_labels
+from sslfast.losses.memory_bank import check_width, write_ring
+
+
+class CrossBatchMemory(nn.Module):
+    """Compares a batch with the newest ``memory_size`` embeddings, its own among them.
+
+    Called as pytorch-metric-learning's ``CrossBatchMemory`` is, with its arguments and its numbers: the batch goes
+    into the memory first, then ``loss`` compares it with all that is there, ``criterion(embeddings, labels, ref_emb=,
+    ref_labels=, copies=)``. No embedding is compared with its own copy. The memory has no gradient: within the batch,
+    too, only the anchor's side gets one.
+
+    Exactly the newest ones stay: a batch may be larger than the memory, whose last rows are then left, and the others
+    are compared with those. Until ``memory_size`` embeddings have come, the memory is what has come. Embeddings are
+    stored as they are, in the dtype of ``embedding_memory``, float32. The memory and its state are part of
+    ``state_dict``, so that a resumed run goes on with it. (pytorch-metric-learning loses the place and the fill, which
+    are no buffers, and takes batches up to the memory's size.) What the loss sees is a copy: other batches may go in
+    before ``backward()``.
+
+    Args:
+        loss: what compares: :class:`~sslfast.losses.SupConLoss`, :class:`~sslfast.losses.MultiPositiveNTXentLoss`,
+            :class:`~sslfast.losses.TripletLoss`, or another that takes those arguments.
+        embedding_size: width D of the embeddings.
+        memory_size: how many are kept. Default: 1024.
+        miner: None; mining is an argument of :class:`~sslfast.losses.TripletLoss`. Default: None.
+        gather_distributed: compare the embeddings of all ranks, which all go into the memory; the loss is the same on
+            every rank, with gradients that are right under DistributedDataParallel's averaging, and shards may differ
+            in size. Every rank computes all of it. The loss itself gathers nothing. Default: False.
+
+    Attributes:
+        embedding_memory: (memory_size, D) float32, the embeddings; rows beyond ``stored`` are 0 and unused.
+        label_memory: (memory_size,) int64, their labels.
+        memory_ptr: (1,) int64, where the next embedding goes.
+        stored: how many embeddings there are, at most ``memory_size``.
+
+    Raises:
+        TypeError: if ``loss`` is not callable, a size is not an int, or ``gather_distributed`` not a bool.
+        ValueError: if a size is below 1, or ``miner`` is not None.
+
+    Example:
+        >>> criterion = CrossBatchMemory(SupConLoss(temperature=0.1), embedding_size=128, memory_size=8192)
+        >>> loss = criterion(model(images), labels)
+        >>> loss.backward()
+
+    Reference: Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020.
+    """
+
+    embedding_memory: Tensor
+    label_memory: Tensor
+    memory_ptr: Tensor
+
+    def __init__(
+        self,
+        loss: Callable[..., Tensor],
+        embedding_size: int,
+        memory_size: int = 1024,
+        miner: None = None,
+        *,
+        gather_distributed: bool = False,
+    ) -> None:
+        super().__init__()
+        name = "CrossBatchMemory"
+        if not callable(loss):
+            raise TypeError(f"{name}: loss must be callable, got {type(loss).__name__}")
+        if miner is not None:
+            raise ValueError(f"{name}: miner must be None: mining is an argument of TripletLoss")
+        self.loss = loss
+        self.embedding_size = _check.integer(name, "embedding_size", embedding_size, 1)
+        self.memory_size = _check.integer(name, "memory_size", memory_size, 1)
+        check_gathering(name, gather_distributed)
+        self.gather_distributed = gather_distributed
+        self.register_buffer("embedding_memory", torch.zeros(self.memory_size, self.embedding_size))
+        self.register_buffer("label_memory", torch.zeros(self.memory_size, dtype=torch.int64))
+        self.register_buffer("memory_ptr", torch.zeros(1, dtype=torch.int64))
+        self.stored = 0  # no buffer: on a GPU it would have to be waited for
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: None = None,
+        enqueue_mask: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch against the memory, which takes the batch in.
+
+        Args:
+            embeddings: (N, D), floating point, any strides, on the memory's device.
+            labels: (N,) integers.
+            indices_tuple: None; pairs of a miner are not taken.
+            enqueue_mask: (N,) bool: where True, an embedding goes into the memory and is no anchor; where False, it is
+                an anchor and does not go in. Default: None, every embedding is both.
+
+        Returns:
+            Scalar, what ``loss`` returns; 0 where there is no anchor, or nothing in the memory.
+
+        Raises:
+            TypeError: if ``embeddings`` is not a floating-point tensor, ``labels`` not an integer tensor or
+                ``enqueue_mask`` not a bool tensor.
+            ValueError: if ``embeddings`` is not (N, D), ``labels`` or ``enqueue_mask`` not (N,), one of them is on
+                another device, or ``indices_tuple`` is not None.
+        """
+        name = "CrossBatchMemory"
+        if indices_tuple is not None:
+            raise ValueError(f"{name}: indices_tuple must be None: all pairs with the memory are compared")
+        check_width(name, "embeddings", embeddings, self.embedding_size)
+        check_labels(name, "labels", labels, "embeddings", embeddings)
+        check_device(name, "the memory", self.embedding_memory, "embeddings", embeddings)
+        if enqueue_mask is not None:
+            _check_mask(name, enqueue_mask, embeddings)
+        if self.gather_distributed:
+            embeddings, labels = gather_rows(embeddings), gather_rows(labels)
+            enqueue_mask = None if enqueue_mask is None else gather_rows(enqueue_mask)
+        anchors, anchor_labels, copies = embeddings, labels, None
+        if enqueue_mask is None:
+            copies = self.enqueue(embeddings, labels)
+        else:
+            self.enqueue(embeddings[enqueue_mask], labels[enqueue_mask])
+            anchors, anchor_labels = embeddings[~enqueue_mask], labels[~enqueue_mask]
+        if len(anchors) == 0 or self.stored == 0:
+            return 0.0 * embeddings.sum()
+        references, reference_labels = (memory[: self.stored].clone() for memory in self._rings())
+        return self.loss(anchors, anchor_labels, ref_emb=references, ref_labels=reference_labels, copies=copies)
+
+    @torch.no_grad()
+    def enqueue(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Puts embeddings in the place of the oldest ones, without a loss. Never waits for a GPU.
+
+        Args:
+            embeddings: (N, D).
+            labels: (N,) integers.
+
+        Returns:
+            (N,) int64, where each lies in the memory, or -1 where later ones have taken its place.
+        """
+        place = write_ring(self.memory_ptr, *zip(self._rings(), (embeddings, labels), strict=True))
+        self.stored = min(self.stored + len(embeddings), self.memory_size)
+        return place
+
+    def reset_queue(self) -> None:
+        """Empties the memory."""
+        self.stored = 0
+        for buffer in (*self._rings(), self.memory_ptr):
+            buffer.zero_()
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"stored": self.stored}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.stored = state["stored"]
+
+    def _rings(self) -> tuple[Tensor, Tensor]:
+        return self.embedding_memory, self.label_memory
+
+    def extra_repr(self) -> str:
+        sizes = f"embedding_size={self.embedding_size}, memory_size={self.memory_size}"
+        return f"{sizes}, gather_distributed={self.gather_distributed}"
+
+
+def _check_mask(function: str, mask: Tensor, embeddings: Tensor) -> None:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{function}: enqueue_mask must be a bool tensor, got {got}")
+    if mask.shape != embeddings.shape[:1]:
+        raise ValueError(f"{function}: enqueue_mask must have shape ({len(embeddings)},), got {tuple(mask.shape)}")
+    check_device(function, "embeddings", embeddings, "enqueue_mask", mask)

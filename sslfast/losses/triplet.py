@@ -1,0 +1,244 @@
+"""The triplet loss: all triplets of a batch, the hardest of each anchor, or the semi-hard ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sslfast import _check
+from sslfast.distributed import gather_rows
+from sslfast.losses._inputs import (
+    check_choice,
+    check_device,
+    check_gathering,
+    check_kernel_dtype,
+    check_labels,
+    check_references,
+    check_rows,
+    without_autocast,
+)
+from sslfast.losses._triplets import given_triplets, hardest, triplets_in_strips
+
+_MINING = ("batch_all", "batch_hard", "semi_hard")
+_DISTANCES = ("euclidean", "squared_euclidean", "cosine")
+_REDUCTIONS = ("mean_nonzero", "mean", "sum")
+
+
+class TripletLoss(nn.Module):
+    """The triplet loss as a module; see :func:`triplet_loss`.
+
+    Called as pytorch-metric-learning's ``TripletMarginLoss`` is, and equal to it with these defaults. Its miners are
+    ``mining=``: with the same margin, ``BatchHardMiner`` is ``"batch_hard"``, and
+    ``TripletMarginMiner(type_of_triplets="semihard")`` is ``"semi_hard"``.
+
+    Args:
+        margin: what the negative has to be farther away by. Default: 0.05.
+        swap: the negative's distance is the one to the positive where that is smaller. Default: False.
+        smooth_loss: softplus in the place of max(0, .). Default: False.
+        mining: ``"batch_all"``, ``"batch_hard"`` or ``"semi_hard"``. Default: ``"batch_all"``.
+        distance: ``"euclidean"``, ``"squared_euclidean"`` or ``"cosine"``. Default: ``"euclidean"``.
+        normalize: divide embeddings by their norms first. Default: True.
+        reduction: ``"mean_nonzero"``, ``"mean"`` or ``"sum"``. Default: ``"mean_nonzero"``.
+        gather_distributed: take the samples of all ranks. Default: False.
+
+    Raises:
+        TypeError: if ``margin`` is not a number, or ``gather_distributed`` not a bool.
+        ValueError: if ``margin`` is not finite, an option is none of its values, or ``swap`` or ``smooth_loss`` is
+            asked for with another mining than ``"batch_hard"`` and no triplets are given.
+
+    Example:
+        >>> criterion = TripletLoss(margin=0.2, mining="batch_hard")
+        >>> loss = criterion(model(images), labels)
+        >>> loss.backward()
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.05,
+        swap: bool = False,
+        smooth_loss: bool = False,
+        *,
+        mining: str = "batch_all",
+        distance: str = "euclidean",
+        normalize: bool = True,
+        reduction: str = "mean_nonzero",
+        gather_distributed: bool = False,
+    ) -> None:
+        super().__init__()
+        name = "TripletLoss"
+        self.margin = _check.real(name, "margin", margin)
+        self.swap = swap
+        self.smooth_loss = smooth_loss
+        self.mining = check_choice(name, "mining", mining, _MINING)
+        self.distance = check_choice(name, "distance", distance, _DISTANCES)
+        self.normalize = normalize
+        self.reduction = check_choice(name, "reduction", reduction, _REDUCTIONS)
+        check_gathering(name, gather_distributed)
+        self.gather_distributed = gather_distributed
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        indices_tuple: Sequence[Tensor] | None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        *,
+        copies: Tensor | None = None,
+    ) -> Tensor:
+        return triplet_loss(
+            embeddings,
+            labels,
+            self.margin,
+            swap=self.swap,
+            smooth_loss=self.smooth_loss,
+            mining=self.mining,
+            distance=self.distance,
+            normalize=self.normalize,
+            reduction=self.reduction,
+            indices_tuple=indices_tuple,
+            ref_emb=ref_emb,
+            ref_labels=ref_labels,
+            copies=copies,
+            gather_distributed=self.gather_distributed,
+        )
+
+    def extra_repr(self) -> str:
+        options = f"margin={self.margin}, swap={self.swap}, smooth_loss={self.smooth_loss}, mining={self.mining!r}"
+        how = f"distance={self.distance!r}, normalize={self.normalize}, reduction={self.reduction!r}"
+        return f"{options}, {how}, gather_distributed={self.gather_distributed}"
+
+
+def triplet_loss(
+    embeddings: Tensor,
+    labels: Tensor | None,
+    margin: float = 0.05,
+    *,
+    swap: bool = False,
+    smooth_loss: bool = False,
+    mining: str = "batch_all",
+    distance: str = "euclidean",
+    normalize: bool = True,
+    reduction: str = "mean_nonzero",
+    indices_tuple: Sequence[Tensor] | None = None,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+    copies: Tensor | None = None,
+    gather_distributed: bool = False,
+) -> Tensor:
+    """Every anchor's negatives are to be farther away than its positives, by a margin.
+
+    ``F.relu(d[a, p] - d[a, n] + margin)`` of the triplets (a, p, n) that ``mining`` takes, where p has the label of a
+    and is not a itself, and n has another label:
+
+    - ``"batch_all"``: all of them. pytorch-metric-learning's ``TripletMarginLoss`` without a miner.
+    - ``"batch_hard"``: per anchor the farthest positive and the nearest negative, the first of equally far ones on the
+      CPU. Its ``BatchHardMiner``. ``smooth_loss=True`` with ``margin=0`` is Hermans' soft margin.
+    - ``"semi_hard"``: those with 0 < d[a, n] - d[a, p] < margin. Its
+      ``TripletMarginMiner(margin, type_of_triplets="semihard")``. FaceNet draws one of these for each pair.
+
+    Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for
+    loss and gradients. Over all triplets a strip takes the products and one search among the positives' distances,
+    O(N^2 (D + log N)) work altogether where the triplets are O(N^3): a negative's weight is how many positives lie
+    within its reach, and the other way round. Mined or given triplets cost D each, from differences that keep the
+    relative precision of small distances; over all triplets, distances have the rounding of a product with centred
+    embeddings, and what is below it counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32
+    (float64 inputs in float64).
+
+    An anchor without a positive or without a negative adds no term. Where no term is left, the loss is 0.
+
+    Args:
+        embeddings: (N, D), floating point, any strides; the anchors.
+        labels: (N,) integers, any values; None where ``indices_tuple`` is given.
+        margin: what the negative has to be farther away by; of ``"cosine"`` in units of similarity. Default: 0.05.
+        swap: the negative's distance is the one to the positive where that is smaller. Default: False.
+        smooth_loss: softplus in the place of relu. Default: False.
+        mining: ``"batch_all"``, ``"batch_hard"`` or ``"semi_hard"``; unused with ``indices_tuple``. Default:
+            ``"batch_all"``.
+        distance: ``"euclidean"``; ``"squared_euclidean"``; or ``"cosine"``, minus the inner product. Default:
+            ``"euclidean"``.
+        normalize: divide embeddings by their norms first. Default: True.
+        reduction: ``"mean_nonzero"``, over the terms above 0, ``"mean"``, over all triplets taken, or ``"sum"``.
+            Default: ``"mean_nonzero"``.
+        indices_tuple: triplets in the place of mining: three int64 vectors (T,), rows of the anchors, and of the
+            positives and the negatives in ``ref_emb``; what a miner of pytorch-metric-learning returns. Default: None.
+        ref_emb: (M, D) positives and negatives of the anchors, on the same device. Gets a gradient if it requires one.
+            Default: None, the other embeddings.
+        ref_labels: (M,) integers, the labels of ``ref_emb``.
+        copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
+            -1 where there is none. Default: None, no copies.
+        gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
+            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
+            Every rank computes all of it. Default: False.
+
+    Returns:
+        Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
+
+    Raises:
+        TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, ``labels`` or ``ref_labels`` not an
+            integer tensor, ``margin`` not a number, ``gather_distributed`` not a bool, or ``indices_tuple`` not three
+            int64 vectors of one length.
+        ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
+            with M >= 1, ``ref_labels`` is not (M,), devices differ, one of ``ref_emb`` and ``ref_labels`` is given
+            without the other, ``margin`` is not finite, an option is none of its values, ``swap`` or ``smooth_loss``
+            is asked for over all or semi-hard triplets, whose terms do not add up by counting, or
+            ``gather_distributed`` is with ``indices_tuple`` or ``ref_emb``.
+        IndexError: if a given triplet names a row that does not exist.
+        RuntimeError: at a second derivative, which is not supported.
+
+    Reference: Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017; Schroff et al.,
+    "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015.
+    """
+    name = "triplet_loss"
+    check_rows(name, "embeddings", embeddings)
+    check_kernel_dtype(name, embeddings, *([] if ref_emb is None else [ref_emb]))
+    check_gathering(name, gather_distributed)
+    margin = _check.real(name, "margin", margin)
+    check_choice(name, "mining", mining, _MINING)
+    check_choice(name, "distance", distance, _DISTANCES)
+    check_choice(name, "reduction", reduction, _REDUCTIONS)
+    if indices_tuple is not None:
+        _check_triplets(name, indices_tuple, embeddings)
+    given = indices_tuple is not None
+    check_references(
+        name, embeddings, ref_emb, ref_labels, copies, labels_needed=not given, gather_distributed=gather_distributed
+    )
+    if gather_distributed and given:
+        raise ValueError(f"{name}: gather_distributed goes without indices_tuple")
+    if ref_emb is embeddings:
+        ref_emb = ref_emb.view_as(ref_emb)  # a graph takes no tensor twice into one function
+    if ref_labels is not None and ref_labels is labels:
+        ref_labels = ref_labels.view_as(ref_labels)
+    options = (distance, normalize, reduction)
+    terms = (margin, swap, smooth_loss)
+    if indices_tuple is not None:
+        anchors, positives, negatives = indices_tuple
+        return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
+    labels = check_labels(name, "labels", labels, "embeddings", embeddings)
+    if (swap or smooth_loss) and mining != "batch_hard":
+        option = "swap" if swap else "smooth_loss"
+        raise ValueError(f"{name}: {option} goes with mining='batch_hard' or given triplets, got mining={mining!r}")
+    if gather_distributed:
+        embeddings, labels = gather_rows(embeddings), gather_rows(labels)
+    with without_autocast(embeddings):
+        if mining != "batch_hard":
+            return triplets_in_strips(
+                name, embeddings, ref_emb, labels, ref_labels, copies, margin, mining == "semi_hard", *options
+            )
+        positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, copies, distance, normalize)
+        anchors = torch.arange(len(embeddings), device=embeddings.device)
+        return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), both, terms, *options)
+
+
+def _check_triplets(function: str, triplets: Sequence[Tensor], embeddings: Tensor) -> None:
+    expected = "three int64 vectors of one length: anchors, positives, negatives"
+    if not isinstance(triplets, (list, tuple)) or not all(isinstance(t, Tensor) for t in triplets):
+        raise TypeError(f"{function}: indices_tuple must be {expected}, got {type(triplets).__name__}")
+    size = triplets[0].shape if triplets else ()
+    if len(triplets) != 3 or any(t.dim() != 1 or t.dtype != torch.int64 or t.shape != size for t in triplets):
+        got = ", ".join(f"{t.dtype} {tuple(t.shape)}" for t in triplets)
+        raise TypeError(f"{function}: indices_tuple must be {expected}, got {got}")
+    for t in triplets:
+        check_device(function, "embeddings", embeddings, "indices_tuple", t)

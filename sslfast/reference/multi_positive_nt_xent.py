@@ -1,0 +1,27 @@
+"""NT-Xent with many positives by definition: every pair of equal labels against the anchor's other labels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def multi_positive_nt_xent_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    temperature: float = 0.07,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+) -> Tensor:
+    """Mean over the pairs (i, p) of one label of the cross-entropy of p among p and all of another label than i."""
+    z = F.normalize(embeddings, dim=1)
+    columns = z if ref_emb is None else F.normalize(ref_emb, dim=1)
+    column_labels = labels if ref_labels is None else ref_labels
+    logits = z @ columns.T / temperature
+    same = labels[:, None] == column_labels[None, :]
+    negatives = torch.logsumexp(logits.masked_fill(same, float("-inf")), dim=1, keepdim=True)
+    if ref_emb is None:
+        same = same & ~torch.eye(len(z), dtype=torch.bool, device=z.device)
+    terms = F.softplus(negatives - logits, threshold=50.0)[same]
+    return terms.mean() if len(terms) else 0.0 * (embeddings.sum() + columns.sum())
