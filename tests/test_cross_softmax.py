@@ -78,7 +78,7 @@ def check(forward, backward, case, dtype: torch.dtype, device: torch.device) -> 
                 assert_no_worse(f, t.to(wide), t, rounding * t.abs().amax().item())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES + CPU_CASES], ids=[p.id for p in CASES + CPU_CASES])
 def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
     check(ops.cross_softmax_forward, ops.cross_softmax_backward, case, dtype, torch.device("cpu"))

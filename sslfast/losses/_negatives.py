@@ -7,12 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from sslfast._autograd import normalized
+from sslfast._autograd import normalized, unit_side
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._inputs import widened
 from sslfast.losses._queue import queue_softmax
 
 _Ids = tuple[Tensor, Tensor]
+_Side = tuple[Tensor | None, Tensor | None]  # an exact side of the products and its factors, see unit_side
 
 
 class Negatives:
@@ -54,6 +55,7 @@ class Negatives:
         self.query, self.keys = widened(*(normalized(function, z) if normalize else z for z in (query, keys)))
         self.scale = scale.to(self.query.dtype)
         self.ids, self.normalize = ids, normalize
+        self._query_side, self._key_side = self._side(query), self._side(keys)
         self.own = torch.arange(len(query), device=query.device)
         self.in_order = positives is None
         self.positives = self.own if positives is None else positives
@@ -75,10 +77,18 @@ class Negatives:
     def add_keys(self, two_way: bool) -> None:
         """The other keys; ``two_way`` for the keys' own sums too."""
         if not two_way:
-            self._add(self._against(self.query, self.keys, self.positives, self.ids, self.limits), len(self.keys) - 1)
+            sides = (*self._query_side, *self._key_side)
+            lse = self._against(self.query, self.keys, self.positives, self.ids, self.limits, sides)
+            self._add(lse, len(self.keys) - 1)
         elif self.limits is None:
             row_lse, self.of_keys, self._positive = self._cross(
-                self.query, self.keys, self.positives, self.ids, None, two_way=True
+                self.query,
+                self.keys,
+                self.positives,
+                self.ids,
+                None,
+                (*self._query_side, *self._key_side),
+                two_way=True,
             )
             self._add(row_lse, len(self.keys) - 1)
         else:  # what is left out differs between the two ways
@@ -86,28 +96,34 @@ class Negatives:
             queries = torch.empty_like(self.positives).index_copy_(0, self.positives, self.own)
             limits = self.limits.index_select(0, queries)
             ids = None if self.ids is None else (self.ids[1], self.ids[0])
-            self.of_keys = self._against(self.keys, self.query, queries, ids, limits)
+            sides = (*self._key_side, *self._query_side)
+            self.of_keys = self._against(self.keys, self.query, queries, ids, limits, sides)
 
     def add_queries(self) -> None:
         """The other queries."""
         # torch.compile wants no tensor twice among the arguments of an autograd function.
         ids = None if self.ids is None else (self.ids[0], self.ids[0].view_as(self.ids[0]))
         others = self.query.view_as(self.query)
-        self._add(self._against(self.query, others, self.own, ids, self.limits), len(others) - 1)
+        sides = (*self._query_side, *_views(self._query_side))
+        self._add(self._against(self.query, others, self.own, ids, self.limits, sides), len(others) - 1)
 
     def add_keys_of_keys(self) -> None:
         """The other keys, by their similarity with the positive key."""
         ids = None if self.ids is None else (self.ids[1].index_select(0, self.positives), self.ids[1])
         chosen = self._chosen()
         chosen = chosen.view_as(chosen) if chosen is self.keys else chosen
-        self._add(self._against(chosen, self.keys, self.positives, ids, self.limits), len(self.keys) - 1)
+        side = _views(self._key_side, None if self.in_order else self.positives)
+        lse = self._against(chosen, self.keys, self.positives, ids, self.limits, (*side, *self._key_side))
+        self._add(lse, len(self.keys) - 1)
 
     def add_others(self, keys: Tensor) -> None:
         """Further keys: (K, D) for all queries or (N, K, D) for one each."""
         if keys.dim() == 2:
             nobody = torch.full_like(self.own, -1)
+            sides = (*self._query_side, *self._side(keys))
             keys = normalized(self.function, keys) if self.normalize else keys
-            self._add(self._against(self.query, keys.to(self.query.dtype), nobody, None, self.limits), len(keys))
+            keys = keys.to(self.query.dtype)
+            self._add(self._against(self.query, keys, nobody, None, self.limits, sides), len(keys))
             return
         # Thin and bound by memory: no matrix product, and the norms are divided out of the logits.
         others = keys.to(self.query.dtype)
@@ -120,11 +136,18 @@ class Negatives:
 
     def add_queue(self, queue: Tensor) -> None:
         """Constant negatives of all queries, taken as they are."""
-        self._add(self._queue(self.query, queue, None, None, self.limits), len(queue))
+        sides = (*self._query_side, None, None)
+        self._add(self._queue(self.query, queue, None, None, self.limits, sides), len(queue))
 
     def _add(self, lse: Tensor, count: int) -> None:
         self._groups.append(lse)
         self.count += count
+
+    def _side(self, z: Tensor) -> _Side:
+        if not self.normalize or self.dtype != torch.bfloat16 or z.is_cuda:
+            return None, None
+        side, _, factors = unit_side(z.detach(), self.dtype)
+        return side, factors
 
     def _chosen(self) -> Tensor:
         return self.keys if self.in_order else self.keys.index_select(0, self.positives)
@@ -137,12 +160,18 @@ class Negatives:
             return self.scale * (self._similarities() + margin)
 
     def _against(
-        self, rows: Tensor, columns: Tensor, positives: Tensor, ids: _Ids | None, limits: Tensor | None
+        self,
+        rows: Tensor,
+        columns: Tensor,
+        positives: Tensor,
+        ids: _Ids | None,
+        limits: Tensor | None,
+        sides: tuple[Tensor | None, ...],
     ) -> Tensor:
         """Log-sum-exps of rows over columns: in one reading where the columns take no gradient."""
         if not (columns.requires_grad and torch.is_grad_enabled()):
-            return self._queue(rows, columns, positives, ids, limits)
-        lse, _, positive = self._cross(rows, columns, positives, ids, limits, two_way=False)
+            return self._queue(rows, columns, positives, ids, limits, sides)
+        lse, _, positive = self._cross(rows, columns, positives, ids, limits, sides, two_way=False)
         if rows is self.query and columns is self.keys:
             self._positive = positive
         return lse
@@ -154,6 +183,7 @@ class Negatives:
         positives: Tensor,
         ids: _Ids | None,
         limits: Tensor | None,
+        sides: tuple[Tensor | None, ...],
         *,
         two_way: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -171,6 +201,7 @@ class Negatives:
             col_ids=col_ids,
             row_limits=limits,
             dtype=self.dtype,
+            sides=sides,
         )
 
     def _queue(
@@ -180,6 +211,7 @@ class Negatives:
         positives: Tensor | None,
         ids: _Ids | None,
         limits: Tensor | None,
+        sides: tuple[Tensor | None, ...],
     ) -> Tensor:
         row_ids, col_ids = ids or (None, None)
         return queue_softmax(
@@ -192,4 +224,15 @@ class Negatives:
             col_ids=col_ids,
             row_limits=limits,
             dtype=self.dtype,
+            sides=sides,
         )
+
+
+def _views(side: _Side, index: Tensor | None = None) -> _Side:
+    """The rows of a side that ``index`` names, or a view: torch.compile wants no tensor twice among the arguments."""
+    rows, factors = side
+    if rows is None or factors is None:
+        return side
+    if index is None:
+        return rows.view_as(rows), factors.view_as(factors)
+    return rows.index_select(0, index), factors.index_select(0, index)

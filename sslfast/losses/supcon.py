@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only, unit_of, unit_rows, unit_rows_backward, unit_side
 from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import check_kernel_dtype, check_labels, check_rows, temperature_of
+from sslfast.losses._kept import half_of_logits, kept_logits
 
 
 class SupConLoss(nn.Module):
@@ -115,31 +116,31 @@ class _SupCon(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, embeddings, labels, scale):  # type: ignore[no-untyped-def]
-        unit, factor = unit_rows(embeddings)
-        # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in the dtype of accumulation.
-        side = unit.to(embeddings.dtype) if embeddings.is_cuda else unit
+        side, norm, factors = unit_side(embeddings, embeddings.dtype)
+        unit = side if side.dtype == norm.dtype else unit_rows(embeddings)[0]
         nobody = torch.full_like(labels, -1, dtype=torch.int64)
-        lse, _ = ops.similarity_softmax_forward(side, nobody, scale, 1.0)
+        keep = kept_logits(None, half_of_logits(len(side)), norm.element_size(), side) if ctx.needs_input_grad[0] else 0
+        lse, _, kept = ops.similarity_softmax_forward(side, nobody, scale, 1.0, keep, factors)
         label_sums = _LabelSums(labels)
         positives = label_sums.sizes[label_sums.group] - 1
         has = positives > 0
         anchors = has.sum().clamp_min(1)
         others = label_sums(unit).sub_(unit)  # the sum of a row's positives
         mean = scale * (unit * others).sum(dim=1) / positives.clamp_min(1)
-        ctx.save_for_backward(embeddings, side, factor, nobody, lse, others, positives, has, anchors)
+        ctx.save_for_backward(embeddings, side, norm, factors, nobody, lse, kept, others, positives, has, anchors)
         ctx.scale = scale
         return torch.where(has, lse - mean, 0.0).sum() / anchors
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, side, factor, nobody, lse, others, positives, has, anchors = ctx.saved_tensors
+        embeddings, side, norm, factors, nobody, lse, kept, others, positives, has, anchors = ctx.saved_tensors
         with torch.no_grad():
             share = torch.where(has, grad / anchors, 0.0).to(lse.dtype)
             grad_unit = ops.similarity_softmax_backward(
-                side, nobody, lse, share, torch.zeros_like(share), ctx.scale, 1.0
+                side, nobody, lse, share, torch.zeros_like(share), kept, ctx.scale, 1.0, factors
             )
             # Both halves of the derivative are w (C - z): the weight is the same for all rows of a label.
             weight = (-2.0 * ctx.scale) * share / positives.clamp_min(1)
             grad_unit.addcmul_(others, weight.unsqueeze(1))
-            grad_embeddings = unit_rows_backward(grad_unit, side, factor).to(embeddings.dtype)
+            grad_embeddings = unit_rows_backward(grad_unit, unit_of(side, factors), norm).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None
