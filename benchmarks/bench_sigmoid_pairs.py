@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, check
+from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
 from benchmarks.harness import Call, Case, compiled
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -55,6 +55,12 @@ def call(find: Callable[[], Callable[..., Tensor]], inputs: Inputs) -> Call:
     return forward_and_backward
 
 
+def call_in_fp32(inputs: Inputs) -> Call:
+    """sslfast on float32 copies: what bf16 inputs gain."""
+    needs_bf16_products(inputs[0].device)
+    return call(ours, tuple(z.detach().float().requires_grad_() for z in inputs))
+
+
 PROVIDERS = {
     "sslfast": partial(call, ours),
     "eager torch": partial(call, lambda: one_product),
@@ -75,7 +81,7 @@ def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
         dtype=dtype,
         mode="forward+backward",
         make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype]),
-        providers=PROVIDERS,
+        providers=PROVIDERS if dtype == "fp32" else PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32},
         check=check_features,
         work=6 * pairs**2 * width,
         unit="FLOP",
@@ -89,6 +95,7 @@ def cases() -> list[Case]:
         case(256, 128, quick=True),
         case(4096, 128),
         case(4096, 512, memory=True),
+        case(4096, 512, "bf16"),
         case(65536, 512, "bf16", devices=("cuda",), memory=True),
     ]
 
