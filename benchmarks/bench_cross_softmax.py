@@ -2,11 +2,14 @@
 
 Floor, N pairs of D numbers: 6 N^2 D FLOPs, the product and two products of its gradient with the features; 8 N^2 D
 where the logits are not kept and made again.
+
+On a GPU also beside the peers that do not store the logits. memeff and inf-cl are made for this loss; cut-cross-entropy
+and quack-kernels know one direction, a linear layer's cross entropy, and are called twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,8 +25,8 @@ Inputs = tuple[Tensor, Tensor, Tensor]
 
 
 def make_inputs(device: torch.device, *, pairs: int, width: int, dtype: torch.dtype) -> Inputs:
-    images = normalize(torch.randn(pairs, width), dim=1)
-    texts = normalize(images + 0.05 * torch.randn(pairs, width), dim=1)
+    images = normalize(torch.randn(pairs, width, device=device), dim=1)
+    texts = normalize(images + 0.05 * torch.randn(pairs, width, device=device), dim=1)
     scale = torch.tensor(1 / 0.07, device=device, requires_grad=True)
     return *(z.to(device, dtype).requires_grad_() for z in (images, texts)), scale
 
@@ -43,6 +46,50 @@ def ours() -> Callable[..., Tensor]:
 
 def open_clip() -> Callable[..., Tensor]:
     return peers.load("open_clip.loss").ClipLoss()
+
+
+def memeff(inputs: Inputs) -> Call:
+    """Its temperature is a number, so there is no gradient of the scale. ``stable=True``, the default, multiplies the
+    gradients with another factor than the loss has."""
+    images, texts, logit_scale = inputs
+    make = peers.load("memeff").MemoryEfficientCLIPLoss
+    loss_function = make(1 / float(logit_scale.detach()), normalized_inputs=True, stable=False)
+
+    def forward_and_backward() -> tuple[Tensor, ...]:
+        loss = loss_function(images, texts)
+        return loss.detach(), *torch.autograd.grad(loss, (images, texts))
+
+    return forward_and_backward
+
+
+def both_ways(one_way: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """The mean of two calls of ``one_way(rows, columns, labels)``, which scales nothing."""
+
+    def loss(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
+        labels = torch.arange(len(images), device=images.device)
+        return (one_way(logit_scale * images, texts, labels) + one_way(logit_scale * texts, images, labels)) / 2
+
+    return loss
+
+
+def inf_cl() -> Callable[..., Tensor]:
+    """cal_inf_loss wants a process group for the gradient of the scale; without one it is the mean of this function."""
+    flash_loss = peers.load("inf_cl").cal_flash_loss
+
+    def one_way(rows: Tensor, columns: Tensor, labels: Tensor) -> Tensor:
+        head_dim = min(rows.shape[1] & -rows.shape[1], 256)  # a power of two that divides D
+        return flash_loss(rows, columns, labels, head_dim=head_dim).mean()
+
+    return both_ways(one_way)
+
+
+def cut_cross_entropy() -> Callable[..., Tensor]:
+    """Exact: by default it leaves out what is small in a softmax over words, which is most of this gradient."""
+    return both_ways(partial(peers.load("cut_cross_entropy").linear_cross_entropy, filter_eps=None))
+
+
+def quack() -> Callable[..., Tensor]:
+    return both_ways(peers.load("quack.linear_cross_entropy").chunked_linear_cross_entropy)
 
 
 def call(find: Callable[[], Callable[..., Tensor]], inputs: Inputs) -> Call:
@@ -68,6 +115,19 @@ PROVIDERS = {
     "torch.compile": partial(call, lambda: compiled(one_product)),
     "open_clip ClipLoss": partial(call, open_clip),
 }
+IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32}
+
+
+GPU_PROVIDERS = PROVIDERS | {
+    "memeff": memeff,
+    "inf-cl": partial(call, inf_cl),
+    "cut-cross-entropy twice": partial(call, cut_cross_entropy),
+    "quack-kernels twice": partial(call, quack),
+}
+# The logits of 2^20 pairs alone are 2 TB in bf16: who stores them fails.
+LARGEST = ("sslfast", "eager torch", "open_clip ClipLoss", "memeff")
+# torch.compile takes a while to compile: at some of the sizes only.
+WITHOUT_COMPILE = {name: make for name, make in GPU_PROVIDERS.items() if name != "torch.compile"}
 
 
 def check_features(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
@@ -76,13 +136,13 @@ def check_features(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tenso
 
 
 def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
+    options = {"providers": PROVIDERS} | options
     return Case(
         op="clip",
         size=f"{pairs}x{width}",
         dtype=dtype,
         mode="forward+backward",
         make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype]),
-        providers=PROVIDERS if dtype == "fp32" else PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32},
         check=check_features,
         work=6 * pairs**2 * width,
         unit="FLOP",
@@ -91,13 +151,22 @@ def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
     )
 
 
+def gpu_case(pairs: int, width: int, providers: Mapping[str, Callable[[Inputs], Call]], **options: Any) -> Case:
+    return case(pairs, width, "bf16", providers=providers, devices=("cuda",), **options)
+
+
 def cases() -> list[Case]:
     return [
         case(256, 128, quick=True),
-        case(4096, 128),
+        case(4096, 128, devices=("cpu",)),
         case(4096, 512, memory=True),
-        case(4096, 512, "bf16"),
-        case(65536, 512, "bf16", devices=("cuda",), memory=True),
+        case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
+        gpu_case(8192, 128, WITHOUT_COMPILE),
+        gpu_case(8192, 512, GPU_PROVIDERS),
+        gpu_case(32768, 768, WITHOUT_COMPILE, memory=True),
+        gpu_case(32768, 1024, WITHOUT_COMPILE),
+        gpu_case(65536, 512, GPU_PROVIDERS, memory=True),
+        gpu_case(2**20, 512, {name: GPU_PROVIDERS[name] for name in LARGEST}, memory=True, once=True),
     ]
 
 

@@ -5,7 +5,7 @@ Floor, N pairs of D numbers: 6 N^2 D FLOPs, the product and two products of its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,8 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def make_inputs(device: torch.device, *, pairs: int, width: int, dtype: torch.dtype) -> Inputs:
-    images = normalize(torch.randn(pairs, width), dim=1)
-    texts = normalize(images + 0.05 * torch.randn(pairs, width), dim=1)
+    images = normalize(torch.randn(pairs, width, device=device), dim=1)
+    texts = normalize(images + 0.05 * torch.randn(pairs, width, device=device), dim=1)
     scale, bias = (torch.tensor(value, device=device, requires_grad=True) for value in (10.0, -10.0))
     return *(z.to(device, dtype).requires_grad_() for z in (images, texts)), scale, bias
 
@@ -42,6 +42,16 @@ def ours() -> Callable[..., Tensor]:
 
 def open_clip() -> Callable[..., Tensor]:
     return peers.load("open_clip.loss").SigLipLoss()
+
+
+def siglip_kernel() -> Callable[..., Tensor]:
+    """It takes the logarithm of the scale, and returns the loss in the dtype of the features."""
+    fused = peers.load("siglip_kernel").fused_siglip_loss
+
+    def loss(images: Tensor, texts: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
+        return fused(images, texts, logit_scale.log(), logit_bias)
+
+    return loss
 
 
 def call(find: Callable[[], Callable[..., Tensor]], inputs: Inputs) -> Call:
@@ -67,6 +77,12 @@ PROVIDERS = {
     "torch.compile": partial(call, lambda: compiled(one_product)),
     "open_clip SigLipLoss": partial(call, open_clip),
 }
+IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32}
+
+
+GPU_PROVIDERS = PROVIDERS | {"siglip-kernel": partial(call, siglip_kernel)}
+# torch.compile takes a while to compile: at some of the sizes only.
+WITHOUT_COMPILE = {name: make for name, make in GPU_PROVIDERS.items() if name != "torch.compile"}
 
 
 def check_features(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
@@ -75,13 +91,13 @@ def check_features(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tenso
 
 
 def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
+    options = {"providers": PROVIDERS} | options
     return Case(
         op="siglip",
         size=f"{pairs}x{width}",
         dtype=dtype,
         mode="forward+backward",
         make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype]),
-        providers=PROVIDERS if dtype == "fp32" else PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32},
         check=check_features,
         work=6 * pairs**2 * width,
         unit="FLOP",
@@ -90,13 +106,19 @@ def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
     )
 
 
+def gpu_case(pairs: int, width: int, providers: Mapping[str, Callable[[Inputs], Call]], **options: Any) -> Case:
+    return case(pairs, width, "bf16", providers=providers, devices=("cuda",), **options)
+
+
 def cases() -> list[Case]:
     return [
         case(256, 128, quick=True),
-        case(4096, 128),
+        case(4096, 128, devices=("cpu",)),
         case(4096, 512, memory=True),
-        case(4096, 512, "bf16"),
-        case(65536, 512, "bf16", devices=("cuda",), memory=True),
+        case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
+        gpu_case(8192, 768, GPU_PROVIDERS),
+        gpu_case(32768, 768, WITHOUT_COMPILE),
+        gpu_case(65536, 768, GPU_PROVIDERS, memory=True),
     ]
 
 

@@ -125,10 +125,12 @@ PROVIDERS = {
     "torch.compile": partial(call, lambda: compiled(one_product)),
     "lightly NTXentLoss": partial(call, lightly),
 }
+# torch.compile takes a while to compile: at some of the sizes only.
+WITHOUT_COMPILE = {name: make for name, make in PROVIDERS.items() if name != "torch.compile"}
 
 
 def case(pairs: int, width: int, dtype: str = "fp32", op: str = "nt_xent", **options: Any) -> Case:
-    providers = SUPCON_PROVIDERS if op == "supcon" else PROVIDERS
+    providers = options.pop("providers", SUPCON_PROVIDERS if op == "supcon" else PROVIDERS)
     return Case(
         op=op,
         size=f"{pairs}x{width}",
@@ -147,11 +149,14 @@ def case(pairs: int, width: int, dtype: str = "fp32", op: str = "nt_xent", **opt
 def cases() -> list[Case]:
     return [
         case(256, 128, quick=True),
-        case(1024, 128, memory=True),
+        case(1024, 128, devices=("cpu",), memory=True),
         case(4096, 128, memory=True),
         case(4096, 512, memory=True),
         case(4096, 512, "bf16"),
+        case(4096, 128, "bf16", devices=("cuda",)),
+        case(4096, 768, "bf16", providers=WITHOUT_COMPILE, devices=("cuda",)),
         case(32768, 128, "bf16", devices=("cuda",), memory=True),
+        case(32768, 512, "bf16", providers=WITHOUT_COMPILE, devices=("cuda",)),
         case(256, 128, op="supcon", quick=True),
         case(4096, 128, op="supcon", memory=True),
     ]

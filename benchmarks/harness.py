@@ -15,7 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -46,6 +46,7 @@ class Case:
         memory: measure the peak extra memory too.
         quick: part of ``--quick``.
         one_thread_only: left out of the pass with all threads.
+        once: timed in one round, because a call takes many seconds.
         devices: where the case exists.
     """
 
@@ -62,6 +63,7 @@ class Case:
     memory: bool = False
     quick: bool = False
     one_thread_only: bool = False
+    once: bool = False
     devices: tuple[str, ...] = ("cpu", "cuda")
 
     @property
@@ -184,6 +186,8 @@ def measure(
         One row per provider, in the case's order; those that failed say why.
     """
     plan = plan or Plan()
+    if case.once:
+        plan = replace(plan, least_rounds=1, most_rounds=1)
     clock = clock if device.type == "cpu" else "events"
     torch.set_num_threads(threads)
     if "torch._dynamo" in sys.modules:

@@ -3,7 +3,9 @@
 lightly, open_clip, pytorch-metric-learning, timm and torchvision are installed into ``build/peers`` with ``--no-deps``
 (requirements-no-deps.txt): their declared dependencies would put a CUDA torch in the place of a CPU one, and a
 torchvision whose library does not load breaks every package that imports it, torchmetrics and Lightning among them.
-So the directory is on the path of the benchmarks alone, and last: what the environment itself has comes first.
+So the directory is on the path of the benchmarks alone, and last: what the environment itself has comes first. After it
+comes ``build/gpu-peers`` (requirements-gpu-no-deps.txt), which is Python alone and can be carried to a machine with a
+GPU and no network.
 """
 
 from __future__ import annotations
@@ -20,16 +22,22 @@ import torch
 from benchmarks import machine
 
 PEERS = machine.ROOT / "build" / "peers"
+GPU_PEERS = machine.ROOT / "build" / "gpu-peers"
 
 # First word of a provider's name -> the distribution that it is.
 _DISTRIBUTIONS = {
     "albumentations": "albumentations",
     "augrs": "augrs-py",
+    "cut-cross-entropy": "cut-cross-entropy",
+    "inf-cl": "inf-cl",
     "kornia": "kornia",
     "lightly": "lightly",
+    "memeff": "memeff",
     "open_clip": "open_clip_torch",
     "Pillow": "pillow",
     "pytorch-metric-learning": "pytorch-metric-learning",
+    "quack-kernels": "quack-kernels",
+    "siglip-kernel": "siglip-kernel",
     "sslfast": "sslfast",
     "timm": "timm",
     "torchvision": "torchvision",
@@ -51,8 +59,7 @@ def version(provider: str) -> str:
 
 @functools.cache
 def _prepare() -> None:
-    if PEERS.is_dir():
-        sys.path.append(str(PEERS))
+    sys.path.extend(str(folder) for folder in (PEERS, GPU_PEERS) if folder.is_dir())
     _declare_torchvision_operators()
     # open_clip's package imports its models and what they need; its losses need torch alone.
     spec = importlib.util.find_spec("open_clip")

@@ -5,21 +5,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sslfast import ops
+
 _EPS = 1e-12  # of F.normalize
 
 
-def unit_rows(z: Tensor) -> tuple[Tensor, Tensor]:
-    """``F.normalize(z, dim=1)`` in the dtype of accumulation, and the factors (N, 1) that do it.
+def unit_rows(z: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+    """``F.normalize(z, dim=1)``, contiguous, and the factors (N, 1) that do it, in the dtype of accumulation.
 
     Args:
-        z: (N, D), floating point.
+        z: (N, D), floating point, any strides.
+        dtype: of the unit rows: that of ``z`` in half types, or the default, that of accumulation, which is float64 for
+            float64 and float32 otherwise.
 
     Returns:
-        ``(unit, inverse_norm)``, float64 for float64 and float32 otherwise.
+        ``(unit, inverse_norm)``.
     """
-    wide = z if z.dtype == torch.float64 else z.float()
-    inverse_norm = torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_min(_EPS).reciprocal()
-    return wide * inverse_norm if wide is z else wide.mul_(inverse_norm), inverse_norm
+    wide = torch.float64 if z.dtype == torch.float64 else torch.float32
+    rows = z if z.stride(1) == 1 else z.contiguous()
+    results: tuple[Tensor, Tensor] = ops.unit_rows(rows, dtype or wide)
+    return results
 
 
 def product_side(side: Tensor, dtype: torch.dtype) -> Tensor:
@@ -63,9 +68,8 @@ def unit_rows_backward(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tens
 
     Where a row's norm is below eps, normalize divides by the constant eps: no projection.
     """
-    unit = unit.to(grad.dtype)
-    along = (grad * unit).sum(dim=1, keepdim=True) * (inverse_norm < 1 / _EPS)
-    return grad.addcmul_(unit, along, value=-1).mul_(inverse_norm)
+    ops.unit_rows_backward_(grad, unit, inverse_norm)
+    return grad
 
 
 def normalized(function: str, z: Tensor) -> Tensor:
@@ -91,7 +95,9 @@ class _Normalized(torch.autograd.Function):
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         z, unit, inverse_norm = ctx.saved_tensors
         with torch.no_grad():
-            grad_z = unit_rows_backward(grad.clone(), unit, inverse_norm).to(z.dtype)
+            grad_z = unit_rows_backward(grad.clone(memory_format=torch.contiguous_format), unit, inverse_norm).to(
+                z.dtype
+            )
         return None, first_order_only(ctx.function, grad_z, z, grad)
 
 

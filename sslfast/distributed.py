@@ -1,17 +1,52 @@
-"""Batches spread over the ranks of torch.distributed."""
+"""Batches spread over the ranks of torch.distributed: what travels, and how the ranks share the work.
+
+A loss that every rank computes whole takes :func:`gather_rows`. One of which every rank computes a part ends in
+:func:`sum_over_ranks` or :func:`mean_over_ranks`. Between its ranks travel padded shards (:func:`all_gather_shards`,
+:func:`reduce_scatter_shards`), or blocks from one rank to another while both compute (:class:`Exchange`).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["gather_rows", "mean_over_ranks", "world_size"]
+__all__ = [
+    "Exchange",
+    "Shards",
+    "all_gather_shards",
+    "exchange_shards",
+    "gather_rows",
+    "mean_over_ranks",
+    "reduce_scatter_shards",
+    "strategy_of",
+    "sum_over_ranks",
+    "world_size",
+]
 
 
 def world_size() -> int:
     """Number of ranks of the default process group; 1 where there is none."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def strategy_of(function: str, gather_distributed: bool | str) -> str:
+    """How the ranks share a loss: ``"local"``, ``"all_gather"`` or ``"ring"``; ``"local"`` where there is one rank.
+
+    Raises:
+        ValueError: if ``gather_distributed`` is not a bool or one of the three.
+    """
+    names = {False: "local", True: "all_gather", "local": "local", "all_gather": "all_gather", "ring": "ring"}
+    if not isinstance(gather_distributed, (bool, str)) or gather_distributed not in names:
+        expected = "False, True, 'local', 'all_gather' or 'ring'"
+        raise ValueError(f"{function}: gather_distributed must be {expected}, got {gather_distributed!r}")
+    return names[gather_distributed] if world_size() > 1 else "local"
+
+
+# ---- every rank computes the whole
 
 
 def gather_rows(rows: Tensor) -> Tensor:
@@ -33,11 +68,45 @@ def gather_rows(rows: Tensor) -> Tensor:
     return gathered
 
 
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows):  # type: ignore[no-untyped-def]
+        shards = exchange_shards("gather_rows", rows)
+        ctx.own = slice(shards.start, shards.start + len(rows))
+        gathered = all_gather_shards(rows, shards)()
+        places = [shards.place(rank) for rank in range(shards.world)]
+        return torch.cat([gathered[p : p + size] for p, size in zip(places, shards.sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return grad[ctx.own] * world_size()
+
+
+# ---- a rank computes its own part
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, the same on each, for a loss that all compute from it in the same way.
+
+    The gradient is that of the sum times the world size, so that DistributedDataParallel's averaging gives what one
+    process would have on the whole batch.
+
+    Args:
+        values: of the same shape and dtype on every rank.
+
+    Returns:
+        Tensor of that shape; ``values`` itself without a process group.
+    """
+    if world_size() == 1:
+        return values
+    total: Tensor = _SumOverRanks.apply(values)
+    return total
+
+
 def mean_over_ranks(values: Tensor) -> Tensor:
     """The mean of the values of all ranks, the same on every rank, for a loss of which a rank computes its own part.
 
-    The gradient of a rank's values is that of the mean times the world size, so that DistributedDataParallel's
-    averaging gives what one process would have on the whole batch.
+    The gradient is right under DistributedDataParallel's averaging, as that of :func:`sum_over_ranks`.
 
     Args:
         values: (N_rank,), N_rank may differ between ranks.
@@ -47,40 +116,152 @@ def mean_over_ranks(values: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return values.mean()
-    mean: Tensor = _MeanOverRanks.apply(values)
-    return mean
+    total, count = sum_over_ranks(torch.stack([values.sum(), values.new_tensor(len(values))]))
+    return total / count
 
 
-class _MeanOverRanks(torch.autograd.Function):
+def mean_gradient_over_ranks(value: Tensor) -> Tensor:
+    """``value`` itself, which every rank has; its gradient is the mean of those that the ranks find.
+
+    For a number that a rank's own part of a loss depends on: the gradient is then whole on every rank, whether
+    DistributedDataParallel averages it or not. All ranks have to call backward.
+    """
+    if world_size() == 1 or not value.requires_grad:
+        return value
+    same: Tensor = _MeanGradientOverRanks.apply(value)
+    return same
+
+
+class _MeanGradientOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, value):  # type: ignore[no-untyped-def]
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        mean = grad / world_size()
+        dist.all_reduce(mean)
+        return mean
+
+
+class _SumOverRanks(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values):  # type: ignore[no-untyped-def]
-        total = torch.stack([values.sum(), values.new_tensor(len(values))])
+        total = values.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        ctx.share = world_size() / total[1]
-        ctx.size = len(values)
-        return total[0] / total[1]
+        return total
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return (grad * ctx.share).expand(ctx.size)
+        return grad * world_size()
 
 
-class _GatherRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, rows):  # type: ignore[no-untyped-def]
-        world = world_size()
-        count = torch.tensor([len(rows)], device=rows.device)
-        counts = [torch.empty_like(count) for _ in range(world)]
-        dist.all_gather(counts, count)
-        sizes = [int(c) for c in counts]
-        # all_gather wants equal shapes: short shards travel padded.
-        padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
-        padded[: len(rows)] = rows
-        shards = [torch.empty_like(padded) for _ in range(world)]
-        dist.all_gather(shards, padded)
-        ctx.own = slice(sum(sizes[: dist.get_rank()]), sum(sizes[: dist.get_rank() + 1]))
-        return torch.cat([shard[:size] for shard, size in zip(shards, sizes, strict=True)])
+@dataclass(frozen=True)
+class Shards:
+    """Which rows of the whole batch lie on which rank."""
 
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return grad[ctx.own] * world_size()
+    sizes: tuple[int, ...]
+    rank: int
+
+    @property
+    def world(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def start(self) -> int:
+        """How many rows lie on the ranks before this one."""
+        return sum(self.sizes[: self.rank])
+
+    def place(self, rank: int) -> int:
+        """Where the rows of a rank begin if every shard is padded to the size of the largest."""
+        return rank * max(self.sizes)
+
+    def ahead(self, distance: int) -> int:
+        """The rank that many steps ahead in the ring."""
+        return (self.rank + distance) % self.world
+
+
+def exchange_shards(function: str, rows: Tensor) -> Shards:
+    """The number of rows of every rank; a GPU is waited for once.
+
+    Raises:
+        ValueError: on every rank, if the rows are not of the same shape but for their number.
+    """
+    own = torch.tensor([len(rows), *rows.shape[1:]], device=rows.device)
+    shapes = [torch.empty_like(own) for _ in range(world_size())]
+    dist.all_gather(shapes, own)
+    counts, widths = zip(*((n, tuple(width)) for n, *width in torch.stack(shapes).tolist()), strict=True)
+    if len(set(widths)) > 1:
+        raise ValueError(f"{function}: rows must have the same shape on every rank, got {[*widths]}")
+    return Shards(counts, dist.get_rank())
+
+
+def all_gather_shards(rows: Tensor, shards: Shards) -> Callable[[], Tensor]:
+    """Starts to gather the rows of all ranks; short shards travel padded, because the collective wants equal shapes.
+
+    Args:
+        rows: (N_rank, ...), of the same dtype and shape on every rank but for N_rank.
+
+    Returns:
+        What waits for them: Tensor (W * max N_rank, ...), in which the rows of rank r begin at ``shards.place(r)``.
+    """
+    own = _padded(rows, shards)
+    gathered = own.new_empty((shards.world * len(own), *own.shape[1:]))
+    # The old name warns where the new one exists.
+    name = "all_gather_single" if hasattr(dist, "all_gather_single") else "all_gather_into_tensor"
+    work = getattr(dist, name)(gathered, own, async_op=True)
+
+    def wait() -> Tensor:
+        work.wait()
+        return gathered
+
+    return wait
+
+
+def reduce_scatter_shards(parts: Tensor, shards: Shards) -> Tensor:
+    """This rank's rows of the sum over all ranks.
+
+    Args:
+        parts: (W * max N_rank, ...), as :func:`all_gather_shards` gives it; what lies between the shards is ignored.
+
+    Returns:
+        Tensor (N_rank, ...).
+    """
+    own = parts.new_empty((max(shards.sizes), *parts.shape[1:]))
+    name = "reduce_scatter_single" if hasattr(dist, "reduce_scatter_single") else "reduce_scatter_tensor"
+    getattr(dist, name)(own, parts)
+    return own[: shards.sizes[shards.rank]]
+
+
+def _padded(rows: Tensor, shards: Shards) -> Tensor:
+    most = max(shards.sizes)
+    if len(rows) == most:
+        return rows.contiguous()
+    padded = rows.new_zeros((most, *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    return padded
+
+
+class Exchange:
+    """Tensors on their way to another rank, and others of their kind on the way here, while this rank computes.
+
+    Args:
+        tensors: (n, ...) each, contiguous; not to be changed before :meth:`wait`.
+        target: the rank that gets them.
+        source: the rank that sends here.
+        size: how many rows its tensors have.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], target: int, source: int, size: int) -> None:
+        self._sent = tensors
+        self._received = [t.new_empty((size, *t.shape[1:])) for t in tensors]
+        sends = [dist.P2POp(dist.isend, t, target) for t in tensors]
+        receives = [dist.P2POp(dist.irecv, t, source) for t in self._received]
+        self._works = dist.batch_isend_irecv(sends + receives)
+
+    def wait(self) -> list[Tensor]:
+        """What the source has sent; on a GPU its stream waits, not the host."""
+        for work in self._works:
+            work.wait()
+        self._sent = []
+        return self._received

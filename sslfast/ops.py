@@ -16,6 +16,8 @@ __all__ = [
     "cross_softmax_forward",
     "image_augment",
     "image_augment_params",
+    "nt_xent_backward",
+    "nt_xent_forward",
     "patch_gather",
     "patch_mask",
     "patch_scatter",
@@ -25,6 +27,8 @@ __all__ = [
     "similarity_softmax_backward",
     "similarity_softmax_forward",
     "token_mask",
+    "unit_rows",
+    "unit_rows_backward_",
 ]
 
 
@@ -99,6 +103,38 @@ def _(grad: Tensor, ids_restore: Tensor) -> Tensor:
     return grad.new_empty((*ids_restore.shape, grad.shape[2]))
 
 
+# ---- unit_rows: C++ on the CPU, Triton on the GPU
+
+unit_rows = torch.ops.sslfast.unit_rows.default
+unit_rows_backward_ = torch.ops.sslfast.unit_rows_backward_.default
+
+
+@torch.library.register_fake("sslfast::unit_rows")
+def _(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return z.new_empty(z.shape, dtype=dtype), z.new_empty((z.shape[0], 1), dtype=_accumulator(z))
+
+
+@torch.library.register_fake("sslfast::unit_rows_backward_")
+def _(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> None:
+    return None
+
+
+def _unit_rows_triton(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    from sslfast.kernels.unit_rows import forward
+
+    return forward(z, dtype)
+
+
+def _unit_rows_backward_triton(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> None:
+    from sslfast.kernels.unit_rows import backward_
+
+    backward_(grad, unit, inverse_norm)
+
+
+_triton.impl("unit_rows", _unit_rows_triton)
+_triton.impl("unit_rows_backward_", _unit_rows_backward_triton)
+
+
 # ---- similarity_softmax: C++ on the CPU, Triton on the GPU
 
 similarity_softmax_forward = torch.ops.sslfast.similarity_softmax_forward.default
@@ -136,6 +172,46 @@ def _similarity_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
 
 _triton.impl("similarity_softmax_forward", _similarity_softmax_forward_triton)
 _triton.impl("similarity_softmax_backward", _similarity_softmax_backward_triton)
+
+
+# ---- nt_xent: Triton on the GPU; losses/nt_xent.py composes it of similarity_softmax elsewhere
+
+nt_xent_forward = torch.ops.sslfast.nt_xent_forward.default
+nt_xent_backward = torch.ops.sslfast.nt_xent_backward.default
+
+
+@torch.library.register_fake("sslfast::nt_xent_forward")
+def _(z0: Tensor, z1: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    size = 2 * z0.shape[0]
+    unit = z0.new_empty((size, z0.shape[1]), dtype=torch.promote_types(z0.dtype, z1.dtype))
+    inverse_norm, lse, share = (z0.new_empty((size,), dtype=torch.float32) for _ in range(3))
+    loss, peak = (z0.new_empty((), dtype=torch.float32) for _ in range(2))
+    return loss, unit, inverse_norm, lse, share, peak
+
+
+@torch.library.register_fake("sslfast::nt_xent_backward")
+def _(z0: Tensor, z1: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+    *_, need_z0, need_z1 = args
+    grad_z0, grad_z1 = (
+        z.new_empty((z.shape[0] if need else 0, z.shape[1])) for z, need in ((z0, need_z0), (z1, need_z1))
+    )
+    return grad_z0, grad_z1
+
+
+def _nt_xent_forward_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.nt_xent import forward
+
+    return forward(*args)
+
+
+def _nt_xent_backward_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.nt_xent_backward import backward
+
+    return backward(*args)
+
+
+_triton.impl("nt_xent_forward", _nt_xent_forward_triton)
+_triton.impl("nt_xent_backward", _nt_xent_backward_triton)
 
 
 # ---- cross_softmax: C++ on the CPU, Triton on the GPU

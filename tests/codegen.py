@@ -70,6 +70,30 @@ def _positives(dtype: str, dim: int, bounded: bool) -> Case:
     return Case("similarity_softmax_backward.similarity_positives_kernel", signature, options)
 
 
+def _nt_xent_normalise(dtype: str, dim: int) -> Case:
+    signature = f"*{dtype} *{dtype} *{dtype} *fp32 *i64 i32 i32 i32 i32 i32 i32"
+    return Case("nt_xent.nt_xent_normalise_kernel", signature, _launch.nt_xent_rows(dim))
+
+
+def _nt_xent_finish(dtype: str, dim: int, bounded: bool) -> Case:
+    signature = f"*{dtype} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 i32 fp32"
+    return Case("nt_xent.nt_xent_finish_kernel", signature, _launch.nt_xent_finish(dim) | {"BOUNDED": bounded})
+
+
+def _nt_xent_backward(dtype: str, dim: int, bounded: bool) -> Case:
+    options = _launch.nt_xent_backward(dim, 4 if dtype == "fp32" else 2)
+    options |= {"BOUNDED": bounded, "NEED_FIRST": True, "NEED_SECOND": True, "PRECISION": "ieee"}
+    views = " ".join([f"*{dtype}"] * 4)
+    signature = f"*{dtype} *fp32 *fp32 *fp32 *fp32 *fp32 {views} i32 i32 i32 i32 i32 i32 i32 fp32"
+    return Case("nt_xent_backward.nt_xent_backward_kernel", signature, options, dtype != "fp32")
+
+
+def _nt_xent_project(dtype: str, dim: int) -> Case:
+    options = _launch.nt_xent_rows(dim) | {"NEED_FIRST": True, "NEED_SECOND": True}
+    signature = f"*fp32 *fp32 *fp32 *{dtype} *{dtype} *{dtype} *{dtype} i32 i32 i32 i32 i32 i32"
+    return Case("nt_xent_backward.nt_xent_project_kernel", signature, options)
+
+
 def _queue(dtype: str, dim: int, need_mean: bool, excluded: dict[str, str] | None = None) -> Case:
     options = _launch.queue_softmax(dim, 4 if dtype == "fp32" else 2) | {"NEED_MEAN": need_mean, "PRECISION": "ieee"}
     all_of_them = {"positives_ptr": "*i64"} | IDS_AND_LIMITS
@@ -123,8 +147,21 @@ def _sigmoid_positives(dtype: str, dim: int) -> Case:
     return Case("sigmoid_pairs.sigmoid_positives_kernel", signature, options)
 
 
+def _unit_rows(dtype: str, out: str, dim: int) -> Case:
+    return Case("unit_rows.unit_rows_kernel", f"*{dtype} *{out} *fp32 i32 i32 i32", _launch.unit_rows(dim))
+
+
+def _unit_rows_backward(dtype: str, dim: int) -> Case:
+    signature = f"*fp32 *{dtype} *fp32 i32 i32"
+    return Case("unit_rows.unit_rows_backward_kernel", signature, _launch.unit_rows(dim))
+
+
 CASES = [
     Case("philox.philox_words_kernel", "*i32 *i64 i64 i64 i64", {"BLOCK": 256}),
+    _unit_rows("bf16", "bf16", 512),
+    _unit_rows("fp32", "fp32", 128),
+    _unit_rows_backward("bf16", 512),
+    _unit_rows_backward("fp32", 128),
     _forward("bf16", 4096, 128, True),
     _forward("bf16", 32768, 128, False),
     _forward("fp32", 4096, 128, True),
@@ -139,6 +176,19 @@ CASES = [
     _weights("fp32", 512, True),
     _weights("fp32", 512, False),
     _positives("bf16", 512, False),
+    _nt_xent_normalise("bf16", 128),
+    _nt_xent_normalise("fp32", 768),
+    _nt_xent_finish("bf16", 128, True),
+    _nt_xent_finish("fp32", 512, False),
+    Case("nt_xent.nt_xent_mean_kernel", "*fp32 *fp32 *fp32 i32 i32", {"BLOCK": 1024}),
+    _nt_xent_backward("bf16", 128, True),
+    _nt_xent_backward("bf16", 128, False),
+    _nt_xent_backward("fp16", 128, True),
+    _nt_xent_backward("fp32", 128, True),
+    _nt_xent_backward("fp32", 128, False),
+    _nt_xent_project("bf16", 768),
+    _nt_xent_project("fp32", 128),
+    _nt_xent_project("fp32", 1),
     _queue("bf16", 128, True),
     _queue("fp16", 512, True),
     _queue("bf16", 128, False),

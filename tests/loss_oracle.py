@@ -68,12 +68,11 @@ def assert_has_values_of(theirs: Loss, ours: Loss, inputs: Sequence[Tensor]) -> 
 
 
 def assert_has_signature_of(theirs: Any, ours: Any) -> None:
-    """The same parameters in the same order, with the same defaults."""
-    (a, b), (c, d) = (
-        (inspect.signature(cls).parameters, inspect.signature(cls.forward).parameters) for cls in (ours, theirs)
-    )
-    assert [(name, p.default) for name, p in a.items()] == [(name, p.default) for name, p in c.items()]
-    assert [(name, p.default) for name, p in b.items()] == [(name, p.default) for name, p in d.items()]
+    """The same parameters in the same order, with the same defaults; after them ours may have more, keyword-only."""
+    for method in ("__init__", "forward"):
+        (a, b) = (list(inspect.signature(getattr(cls, method)).parameters.values()) for cls in (ours, theirs))
+        assert [(p.name, p.default) for p in a[: len(b)]] == [(p.name, p.default) for p in b]
+        assert all(p.kind is p.KEYWORD_ONLY for p in a[len(b) :])
 
 
 def assert_steady(function: Loss, *inputs: Tensor) -> None:

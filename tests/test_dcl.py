@@ -49,6 +49,8 @@ def test_weights() -> None:
     weights = negative_mises_fisher_weights(*views, sigma=0.3)
     torch.testing.assert_close(weights.sum(), torch.tensor(9.0))
     assert weights.argmin() == (views[0] * views[1]).sum(1).argmax()
+    half = negative_mises_fisher_weights(*views.bfloat16(), sigma=0.3)
+    assert torch.equal(half, negative_mises_fisher_weights(*views.bfloat16().float(), sigma=0.3))
     both = torch.cat([weights, weights])
     torch.testing.assert_close(DCLWLoss(0.2, 0.3)(*views), reference(*views, 0.2, both))
 
@@ -83,7 +85,14 @@ def test_composes() -> None:
 GOOD = torch.ones(4, 3)
 BAD = [
     ([GOOD, GOOD], {"temperature": 0.0}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0.0"),
+    ([GOOD, GOOD], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),
+    ([GOOD, GOOD], {"temperature": math.inf}, ValueError, "temperature must be finite, got inf"),
+    ([GOOD, GOOD], {"temperature": None}, TypeError, "temperature must be a number, got NoneType"),
     ([GOOD.long(), GOOD], {}, TypeError, "z0 must be a floating-point tensor, got torch.int64"),
+    ([GOOD, None], {}, TypeError, "z1 must be a floating-point tensor, got NoneType"),
+    ([GOOD[0], GOOD], {}, ValueError, "z0 must have shape (N, D) with N, D >= 1, got (3,)"),
+    ([GOOD[:0], GOOD[:0]], {}, ValueError, "z0 must have shape (N, D) with N, D >= 1, got (0, 3)"),
+    ([GOOD, GOOD.to("meta")], {}, ValueError, "z1 must be on cpu, like z0, got meta"),
     ([GOOD, GOOD[:2]], {}, ValueError, "z1 must have shape (4, 3), like z0, got (2, 3)"),
     ([GOOD[:1], GOOD[:1]], {}, ValueError, "z0 must have at least 2 rows, got 1"),
 ]
@@ -93,6 +102,24 @@ BAD = [
 def test_errors(args: list[Tensor], kwargs, error, text: str) -> None:
     with pytest.raises(error, match="^" + re.escape(f"dcl_loss: {text}") + "$"):
         dcl_loss(*args, **kwargs)
+
+
+WEIGHTS_BAD = [
+    ([GOOD.long(), GOOD], {}, TypeError, "z0 must be a floating-point tensor, got torch.int64"),
+    ([GOOD, [1.0]], {}, TypeError, "z1 must be a floating-point tensor, got list"),
+    ([GOOD[:, :0], GOOD], {}, ValueError, "z0 must have shape (N, D) with N, D >= 1, got (4, 0)"),
+    ([GOOD, GOOD[:1]], {}, ValueError, "z1 must have shape (4, 3), like z0, got (1, 3)"),
+    ([GOOD, GOOD.to("meta")], {}, ValueError, "z1 must be on cpu, like z0, got meta"),
+    ([GOOD, GOOD], {"sigma": 0}, ValueError, "sigma must not be 0, got 0"),
+    ([GOOD, GOOD], {"sigma": math.nan}, ValueError, "sigma must be finite, got nan"),
+    ([GOOD, GOOD], {"sigma": "1"}, TypeError, "sigma must be a number, got str"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "error", "text"), WEIGHTS_BAD, ids=[b[3] for b in WEIGHTS_BAD])
+def test_errors_of_the_weights(args: list[Tensor], kwargs, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"negative_mises_fisher_weights: {text}") + "$"):
+        negative_mises_fisher_weights(*args, **kwargs)
 
 
 def test_module_errors() -> None:

@@ -1,52 +1,174 @@
-"""Losses over several ranks equal those of one process on the concatenated batch (gloo, CPU)."""
+"""Losses over several ranks equal those of one process on the concatenated batch, however they share it (gloo, CPU)."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import torch.nn.functional as F
+from loss_oracle import Largest
+from torch import Tensor, nn
 
-from sslfast.distributed import gather_rows, world_size
-from sslfast.losses import DCLLoss, DCLWLoss, NTXentLoss, SupConLoss
+from sslfast import losses
+from sslfast.distributed import gather_rows, mean_over_ranks, strategy_of, sum_over_ranks, world_size
 
-SHARDS = {1: [5], 2: [4, 4], 3: [3, 1, 5]}  # uneven ones too
+# Uneven, with shards of 1; 2 and 4 have blocks that two ranks share. 4 is even where work and memory are counted.
+SHARDS = {1: [5], 2: [1, 4], 3: [3, 1, 5], 4: [2, 1, 3, 2]}
 DIM, OUT = 6, 4
+STRATEGIES = ("all_gather", "ring")
+
+# What a criterion takes: views, labels, scale, bias, strategy.
+Criterion = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, str], Tensor]
 
 
-def batch(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.nn.Linear]:
-    generator = torch.Generator().manual_seed(7)
-    x0, x1 = torch.randn(2, rows, DIM, generator=generator, dtype=torch.float64)
-    model = torch.nn.Linear(DIM, OUT, dtype=torch.float64)
-    with torch.no_grad():
-        model.weight.copy_(torch.randn(OUT, DIM, generator=generator, dtype=torch.float64))
-        model.bias.zero_()
-    return x0, x1, model
+def clip(z0: Tensor, z1: Tensor, _: Tensor, scale: Tensor, bias: Tensor, strategy: str) -> Tensor:
+    world = 1 if strategy == "local" else world_size()
+    module = losses.CLIPLoss(world_size=world, strategy="all_gather" if strategy == "local" else strategy)
+    return module(F.normalize(z0, dim=1), F.normalize(z1, dim=1), scale, bias)
 
 
-class SupConOfViews(SupConLoss):
-    """Two views a sample; samples i and i + 3 share a label."""
-
-    def forward(self, z0: torch.Tensor, z1: torch.Tensor, first: int = 0) -> torch.Tensor:
-        labels = torch.arange(first, first + len(z0)) % 3
-        return super().forward(torch.cat([z0, z1]), labels.repeat(2))
+def siglip(z0: Tensor, z1: Tensor, _: Tensor, scale: Tensor, bias: Tensor, strategy: str) -> Tensor:
+    world = 1 if strategy == "local" else world_size()
+    module = losses.SigLIPLoss(world_size=world, dist_impl="bidir" if strategy == "ring" else None)
+    return module(F.normalize(z0, dim=1), F.normalize(z1, dim=1), scale, bias)
 
 
-CRITERIA = {
-    "nt_xent": lambda gather: NTXentLoss(0.3, gather_distributed=gather),
-    "memory bank": lambda gather: NTXentLoss(0.3, (20, OUT), gather),
-    "dcl": lambda gather: DCLLoss(0.3, gather_distributed=gather),
-    "dclw": lambda gather: DCLWLoss(0.3, gather_distributed=gather),
-    "supcon": lambda gather: SupConOfViews(0.3, gather),
+def info_nce(z0: Tensor, z1: Tensor, _: Tensor, scale: Tensor, bias: Tensor, strategy: str, **options: Any) -> Tensor:
+    """With a temperature that learns; ``hard`` for negatives of every query's own, ``detach`` for locked keys."""
+    hard = torch.stack([z1 + 1, z1 - z0], dim=1) if options.pop("hard", False) else None
+    z1 = z1.detach() if options.pop("detach", False) else z1
+    return losses.info_nce_loss(z0, z1, hard, 1 / scale, gather_distributed=strategy, **options)
+
+
+def info_nce_ids(z0: Tensor, z1: Tensor, labels: Tensor, scale: Tensor, bias: Tensor, strategy: str) -> Tensor:
+    return info_nce(z0, z1, labels, scale, bias, strategy, query_ids=labels, key_ids=labels, symmetric=True)
+
+
+def own_weights(z0: Tensor, z1: Tensor) -> Tensor:
+    return 2 - (z0 * z1).sum(dim=1)  # with a gradient
+
+
+def memory_bank(strategy: str) -> losses.NTXentLoss:
+    torch.manual_seed(3)  # the same bank on every rank
+    return losses.NTXentLoss(0.3, (20, OUT), strategy).double()
+
+
+CRITERIA: dict[str, Criterion] = {
+    "nt_xent": lambda a, b, y, s, t, how: losses.NTXentLoss(0.3, gather_distributed=how)(a, b),
+    "nt_xent, tiny": lambda a, b, y, s, t, how: losses.nt_xent_loss(a, a + 0.1 * b, 0.02, gather_distributed=how),
+    "memory bank": lambda a, b, y, s, t, how: memory_bank(how)(a, b),
+    "dcl": lambda a, b, y, s, t, how: losses.DCLLoss(0.3, gather_distributed=how)(a, b),
+    "dcl, weights": lambda a, b, y, s, t, how: losses.DCLLoss(0.3, own_weights, how)(a, b),
+    "dclw": lambda a, b, y, s, t, how: losses.DCLWLoss(0.3, gather_distributed=how)(a, b),
+    "supcon": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(torch.cat([a, b]), y.repeat(2)),
+    "supcon, rows": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, y.int()),
+    "supcon, nothing": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, (1e6 * a[:, 0]).long()),
+    "clip": clip,
+    "clip, smooth": lambda a, b, y, s, t, how: losses.clip_loss(
+        a, b, s, t, normalize=True, label_smoothing=0.2, gather_distributed=how
+    ),
+    "siglip": siglip,
+    "siglip, normalize": lambda a, b, y, s, t, how: losses.siglip_loss(
+        a, b, s, t, normalize=True, gather_distributed=how
+    ),
+    "info_nce": info_nce,
+    "info_nce, locked": partial(info_nce, detach=True),
+    "info_nce, symmetric": partial(info_nce, symmetric=True, tau_plus=0.01),
+    "info_nce, ids": info_nce_ids,
+    "info_nce, all kinds": partial(
+        info_nce, hard=True, in_batch=True, query_negatives=True, key_negatives=True, margin=0.2, symmetric=True
+    ),
 }
 
 
-def criterion(kind: str, gather_distributed: bool) -> torch.nn.Module:
-    torch.manual_seed(3)  # the same bank on every rank
-    return CRITERIA[kind](gather_distributed).double()
+def data(rows: int) -> tuple[Tensor, Tensor, nn.Linear, Tensor, Tensor]:
+    """Inputs of two views, labels, a model, and a scale and a bias that learn."""
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randn(2, rows, DIM, generator=generator, dtype=torch.float64)
+    model = nn.Linear(DIM, OUT, dtype=torch.float64)
+    with torch.no_grad():
+        model.weight.copy_(torch.randn(OUT, DIM, generator=generator, dtype=torch.float64))
+        model.bias.zero_()
+    scale, bias = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (3.0, -1.5))
+    return x, torch.arange(rows) % 3, model, scale, bias
+
+
+def outcome(kind: str, rows: slice, total: int, strategy: str) -> tuple[Tensor, ...]:
+    """Loss, and gradients of the model, of the scale and of the bias, of a part of the batch."""
+    x, labels, model, scale, bias = data(total)
+    encoder = model if strategy == "local" else nn.parallel.DistributedDataParallel(model)
+    views = encoder(x[0, rows]), encoder(x[1, rows])
+    loss = CRITERIA[kind](*views, labels[rows], scale, bias, strategy)
+    loss.backward()
+    # Scale and bias are not in the model: every rank has their whole gradient, and averaging would change nothing.
+    return loss.detach(), *(torch.zeros(()) if p.grad is None else p.grad for p in (model.weight, scale, bias))
+
+
+class Recorder(Largest):
+    """The largest tensor, and the pairs of rows that each operator multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs: dict[str, float] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.__name__.split(".")[0]
+        if "softmax" in name or name == "sigmoid_pairs":
+            pairs = len(args[0]) ** 2 / 2 if name.startswith("similarity") else len(args[0]) * len(args[1])
+            key = "backward" if name.endswith("backward") else "forward"
+            self.pairs[key] = self.pairs.get(key, 0) + pairs
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+ROWS = 32  # of each rank, where work and memory are counted
+
+
+def footprint(kind: str, strategy: str) -> tuple[int, dict[str, float]]:
+    generator = torch.Generator().manual_seed(dist.get_rank())
+    views = [torch.randn(ROWS, 16, generator=generator, requires_grad=True) for _ in range(2)]
+    scale, bias = torch.tensor(3.0), torch.tensor(-1.0)
+    with Recorder() as recorder:
+        CRITERIA[kind](*views, torch.arange(ROWS) % 5, scale, bias, strategy).backward()
+    return recorder.numel, recorder.pairs
+
+
+UNMOVED = ("memory bank", "supcon, nothing")  # would keep the NaN; has no term that a NaN could be in
+
+
+def nan_on_one_rank(kind: str, strategy: str) -> Tensor:
+    z = torch.randn(2, 3, OUT, dtype=torch.float64)
+    if dist.get_rank() == dist.get_world_size() - 1:
+        z[:, 1, 1] = torch.nan
+    return CRITERIA[kind](*z, torch.tensor([0, 1, 0]), torch.tensor(2.0), torch.tensor(0.0), strategy)
+
+
+def small_loss(strategy: str) -> Tensor:
+    """Of views alike, each at right angles to all others, in float32."""
+    z = torch.eye(3 * dist.get_world_size())[3 * dist.get_rank() :][:3]
+    return losses.nt_xent_loss(z, z, 1 / 18, gather_distributed=strategy)
+
+
+def second_derivative(kind: str, strategy: str) -> str:
+    z = torch.randn(2, 3, OUT, requires_grad=True)
+    loss = CRITERIA[kind](*z, torch.tensor([0, 1, 0]), torch.tensor(2.0), torch.tensor(0.0), strategy)
+    (grad,) = torch.autograd.grad(loss, z, create_graph=True)
+    return message(lambda: grad.sum().backward())
+
+
+def message(function: Callable[[], Any]) -> str:
+    try:
+        function()
+    except (RuntimeError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def rank_main(rank: int, world: int, folder: str) -> None:
@@ -54,34 +176,107 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     shards = SHARDS[world]
     own = slice(sum(shards[:rank]), sum(shards[: rank + 1]))
-    for kind in CRITERIA:
-        x0, x1, model = batch(sum(shards))
-        parallel = torch.nn.parallel.DistributedDataParallel(model)
-        function = criterion(kind, gather_distributed=True)
-        views = parallel(x0[own]), parallel(x1[own])
-        loss = function(*views, own.start) if kind == "supcon" else function(*views)
-        loss.backward()
-        torch.save((loss.detach(), model.weight.grad, function.state_dict()), f"{folder}/{kind} {rank}.pt")
+    results: dict[Any, Any] = {
+        (kind, how): outcome(kind, own, sum(shards), how) for kind in CRITERIA for how in STRATEGIES
+    }
+    views = torch.randn(2, rank + 2, OUT)
+    results["local"] = [losses.nt_xent_loss(*views, gather_distributed=how) for how in ("local", False)]
+    if world > 1:
+        for how in STRATEGIES:
+            results["nan", how] = {kind: nan_on_one_rank(kind, how) for kind in CRITERIA if kind not in UNMOVED}
+            results["small", how] = small_loss(how)
+            results["second", how] = {kind: second_derivative(kind, how) for kind in ("nt_xent", "supcon", "clip")}
+            ragged = torch.ones(2, 3, 4 + rank)
+            results["ragged", how] = message(lambda z=ragged, how=how: losses.dcl_loss(*z, gather_distributed=how))
+    if world == 4:
+        for how in STRATEGIES:
+            results["footprint", how] = {kind: footprint(kind, how) for kind in ("nt_xent", "dcl", "supcon", "clip")}
+            results["footprint", how]["siglip"] = footprint("siglip", how)
+    torch.save(results, f"{folder}/{rank}.pt")
     dist.barrier()
     os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_losses_over_ranks_are_those_of_one_process(world: int, tmp_path: Path) -> None:
     mp.spawn(rank_main, args=(world, str(tmp_path)), nprocs=world)
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
+    total = sum(SHARDS[world])
     for kind in CRITERIA:
-        x0, x1, model = batch(sum(SHARDS[world]))
-        function = criterion(kind, gather_distributed=False)
-        loss = function(model(x0), model(x1))
-        loss.backward()
-        for rank in range(world):
-            rank_loss, rank_grad, state = torch.load(tmp_path / f"{kind} {rank}.pt")
-            torch.testing.assert_close(rank_loss, loss.detach(), rtol=1e-12, atol=0, msg=kind)
-            torch.testing.assert_close(rank_grad, model.weight.grad, rtol=1e-10, atol=1e-14, msg=kind)
-            torch.testing.assert_close(state, dict(function.state_dict()), msg=kind)
+        expected = outcome(kind, slice(0, total), total, "local")
+        for how in STRATEGIES:
+            for rank in ranks:
+                names = [f"{kind}, {how}, {part}" for part in ("loss", "model", "scale", "bias")]
+                found, truth = (dict(zip(names, values, strict=True)) for values in (rank[kind, how], expected))
+                torch.testing.assert_close(found, truth, rtol=1e-10, atol=1e-13)
+    for rank in ranks:
+        assert rank["local"][0] == rank["local"][1]
+    if world > 1:
+        check_conduct(ranks)
+    if world == 4:
+        check_footprints(ranks)
+
+
+def check_conduct(ranks: list[dict[Any, Any]]) -> None:
+    others = 6 * len(ranks) - 2
+    small = torch.log1p(others * torch.exp(torch.tensor(-18.0, dtype=torch.float64)))
+    for rank in ranks:
+        for how in STRATEGIES:
+            assert all(loss.isnan() for loss in rank["nan", how].values()), rank["nan", how]
+            torch.testing.assert_close(rank["small", how].double(), small, rtol=1e-5, atol=0)
+            for kind, text in rank["second", how].items():
+                assert text == f"{kind}_loss: second derivatives are not supported"
+            widths = [(4 + r,) for r in range(len(ranks))]
+            assert rank["ragged", how] == f"dcl_loss: rows must have the same shape on every rank, got {widths}"
+
+
+def check_footprints(ranks: list[dict[Any, Any]]) -> None:
+    """Every rank does a W-th of the work; in the ring none makes a tensor of all ranks' rows."""
+    world = len(ranks)
+    for rank in ranks:
+        for kind in ("nt_xent", "dcl", "supcon", "clip", "siglip"):
+            rows = 2 * ROWS if kind in ("nt_xent", "dcl", "supcon") else ROWS
+            for how in STRATEGIES:
+                pairs = rank["footprint", how][kind][1]
+                share = world * rows**2 / (1 if kind in ("clip", "siglip") else 2)
+                assert pairs == dict.fromkeys(pairs, share), (kind, how)
+                assert kind == "siglip" or set(pairs) == {"forward", "backward"}
+            whole = world * rows * 16
+            assert rank["footprint", "all_gather"][kind][0] >= whole
+            # At most two shards in one: SupCon's sums per label of its own and of another's rows.
+            assert rank["footprint", "ring"][kind][0] <= whole // 2
 
 
 def test_without_a_process_group_nothing_happens() -> None:
     rows = torch.randn(3, 2)
     assert world_size() == 1
     assert gather_rows(rows) is rows
+    assert sum_over_ranks(rows) is rows
+    assert mean_over_ranks(rows[0]) == rows[0].mean()
+    z0, z1 = torch.randn(2, 5, 4)
+    for how in (False, True, "local", "all_gather", "ring"):
+        assert strategy_of("f", how) == "local"
+        assert losses.nt_xent_loss(z0, z1, gather_distributed=how) == losses.nt_xent_loss(z0, z1)
+
+
+Z, LABELS = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "nt_xent_loss": lambda how: losses.nt_xent_loss(Z, Z, gather_distributed=how),
+    "dcl_loss": lambda how: losses.dcl_loss(Z, Z, gather_distributed=how),
+    "supcon_loss": lambda how: losses.supcon_loss(Z, LABELS, gather_distributed=how),
+    "clip_loss": lambda how: losses.clip_loss(Z, Z, 1.0, gather_distributed=how),
+    "siglip_loss": lambda how: losses.siglip_loss(Z, Z, 1.0, gather_distributed=how),
+    "negative_mises_fisher_weights": lambda how: losses.negative_mises_fisher_weights(Z, Z, gather_distributed=how),
+    "NTXentLoss": lambda how: losses.NTXentLoss(gather_distributed=how),
+    "DCLLoss": lambda how: losses.DCLLoss(gather_distributed=how),
+    "DCLWLoss": lambda how: losses.DCLWLoss(gather_distributed=how),
+    "SupConLoss": lambda how: losses.SupConLoss(gather_distributed=how),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("how", ["rings", "", None, 1, ["ring"]])
+def test_no_such_strategy(name: str, how: Any) -> None:
+    text = f"{name}: gather_distributed must be False, True, 'local', 'all_gather' or 'ring', got {how!r}"
+    with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
+        FUNCTIONS[name](how)

@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from loss_regimes import Regime, problem, rounding_of_weights
 from oracle import assert_no_worse
 
 from sslfast import ops
@@ -72,6 +73,33 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, triton_device, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(launcher, case, dtype, triton_device)
+
+
+# All weights are 1e-4 and smaller, and differ by as much again.
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("loss", "temperature"), [(1e-6, 0.03), (1e-6, 0.005), (1e-2, 0.005)])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+def test_triton_late_in_training(loss: float, temperature: float, dtype: torch.dtype, triton_device) -> None:
+    from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
+
+    *sides, scale, bias = problem("siglip_loss", Regime(loss, temperature, 19, 40))
+    leaves = [*(z.to(dtype).double() for z in sides), scale.clone(), bias.clone()]
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    positives = torch.arange(19)
+    expected = sigmoid_pairs(leaves[0], leaves[1], positives, leaves[2], leaves[3]) / 19
+    expected.backward()
+    assert 0.5 < expected / loss < 2
+
+    inputs = (*(z.to(dtype) for z in sides), positives, scale.float().reshape(1), bias.float().reshape(1))
+    found, *grads = (t.cpu().double() for t in launcher(*(t.to(triton_device) for t in inputs), 1 / 19, True, True))
+    bound = 2 * torch.finfo(torch.float32).eps * scale.item()
+    assert abs(found.item() / expected.item() - 1) <= bound
+    for f, leaf in zip(grads, leaves, strict=True):
+        assert leaf.grad is not None
+        rounding = rounding_of_weights(dtype, temperature) if leaf.dim() else 0.0
+        # A scalar's terms cancel: the bias lies where what pulls and what pushes are nearly equal.
+        floor = 0.0 if leaf.dim() else 8 * torch.finfo(torch.float32).eps * loss
+        assert (f - leaf.grad).norm() <= (bound + rounding) * leaf.grad.norm() + floor
 
 
 def test_tiny_losses_keep_their_precision() -> None:

@@ -9,6 +9,8 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from loss_regimes import Regime, rounding_of_weights
+from loss_regimes import problem as problem_of_loss
 from oracle import assert_no_worse
 from torch import Tensor
 
@@ -112,6 +114,37 @@ def test_triton_against_the_definition(case, group, in_registers, dtype, triton_
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(forward, backward, case, dtype, triton_device)
+
+
+# Where the positive's logit is far above the negatives', the weights are 1e-6 and smaller, and differ by as much again.
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("in_registers", [True, False])
+@pytest.mark.parametrize(("loss", "temperature"), [(1e-6, 0.04), (1e-6, 0.005), (1e-2, 0.005)])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+def test_triton_late_in_training(loss, temperature, in_registers, dtype, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+    from sslfast.kernels.similarity_softmax import forward
+    from sslfast.kernels.similarity_softmax_backward import backward
+
+    monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
+    rows = torch.cat(problem_of_loss("nt_xent_loss", Regime(loss, temperature, 19, 40))).to(dtype)
+    positives, scale = torch.arange(38).roll(19), 1 / temperature
+    leaf = rows.double().requires_grad_()
+    lse, positive_logits = similarity_softmax(leaf, positives, scale)
+    expected = F.softplus(lse - positive_logits).mean()
+    expected.backward()
+    assert 0.5 < expected / loss < 2
+
+    x, p = rows.to(triton_device), positives.to(triton_device)
+    max_norm = 1.0 if scale < 40 else INF
+    lse, positive_logits, kept = forward(x, p, scale, max_norm, 0)
+    margin = lse - positive_logits
+    share = torch.sigmoid(margin) / len(x)
+    grad = backward(x, p, lse, share, -share, kept, scale, max_norm).cpu().double()
+    bound = 2 * torch.finfo(torch.float32).eps * scale
+    assert abs(F.softplus(margin).mean().item() / expected.item() - 1) <= bound
+    assert leaf.grad is not None
+    assert (grad - leaf.grad).norm() <= (bound + rounding_of_weights(dtype, temperature)) * leaf.grad.norm()
 
 
 @pytest.mark.gpu

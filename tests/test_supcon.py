@@ -65,6 +65,15 @@ def test_analytic_values() -> None:
     torch.testing.assert_close(supcon_loss(two, torch.tensor([0, 0, 1, 1]), 0.5), torch.tensor(expected))
 
 
+def test_small_losses_of_pairs_keep_their_precision() -> None:
+    eye = torch.eye(9, requires_grad=True)
+    labels = torch.tensor([*range(8), *range(8), 8])  # the last row is alone: a negative
+    loss = supcon_loss(eye[labels], labels, 0.025)
+    torch.testing.assert_close(loss, torch.tensor(15 * math.exp(-40)))  # lost in a log-sum-exp with the positive
+    (grad,) = torch.autograd.grad(loss, eye)
+    torch.testing.assert_close(grad[0, 1], torch.tensor(40 * 2 * 4 * math.exp(-40) / 16))
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int64])
 def test_labels_of_any_integer_type_and_order(dtype: torch.dtype) -> None:
     z, labels = torch.randn(12, 4), torch.randint(0, 4, (12,))
@@ -97,6 +106,13 @@ GOOD, LABELS = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 BAD = [
     ([GOOD.long(), LABELS], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
     ([GOOD[:0], LABELS[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
+    ([GOOD[0], LABELS], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (3,)"),
+    ([None, LABELS], {}, TypeError, "embeddings must be a floating-point tensor, got NoneType"),
+    ([GOOD, LABELS[None]], {}, ValueError, "labels must have shape (4,), got (1, 4)"),
+    ([GOOD, LABELS.bool()], {}, TypeError, "labels must be an integer tensor, got torch.bool"),
+    ([GOOD, LABELS, math.nan], {}, ValueError, "temperature must be finite, got nan"),
+    ([GOOD, LABELS, math.inf], {}, ValueError, "temperature must be finite, got inf"),
+    ([GOOD, LABELS, "1"], {}, TypeError, "temperature must be a number, got str"),
     ([GOOD, LABELS[:3]], {}, ValueError, "labels must have shape (4,), got (3,)"),
     ([GOOD, LABELS.float()], {}, TypeError, "labels must be an integer tensor, got torch.float32"),
     ([GOOD, [0, 1, 2, 3]], {}, TypeError, "labels must be an integer tensor, got list"),

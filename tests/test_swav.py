@@ -218,6 +218,7 @@ LOSS_BAD = [
     ([[GOOD], [GOOD], [GOOD.T]], {}, ValueError, f"{QUEUE}[0] must have shape (Q, 3), got (3, 4)"),
     ([[GOOD], [GOOD], [GOOD.to("meta")]], {}, ValueError, f"{QUEUE}[0] must be on cpu, like the crops, got meta"),
     ([[GOOD], [GOOD]], {"temperature": 0}, ValueError, "temperature must be positive, got 0"),
+    ([[GOOD], [GOOD]], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),
     ([[GOOD], [GOOD]], {"temperature": None}, TypeError, "temperature must be a number, got NoneType"),
     ([[GOOD], [GOOD]], {"sinkhorn_iterations": 0}, ValueError, "sinkhorn_iterations must be at least 1, got 0"),
     ([[GOOD], [GOOD]], {"sinkhorn_iterations": 1.0}, TypeError, "sinkhorn_iterations must be an int, got float"),

@@ -4,12 +4,18 @@
 
 STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def("philox_words(Tensor like, Tensor seed, int stream, int rows, int elements, int row_offset) -> Tensor");
+  m.def("unit_rows(Tensor z, ScalarType dtype) -> (Tensor, Tensor)");
+  m.def("unit_rows_backward_(Tensor(a!) grad, Tensor unit, Tensor inverse_norm) -> ()");
   m.def(
       "similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm, int keep, "
       "Tensor? factors=None) -> (Tensor, Tensor, Tensor)");
   m.def(
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor grad_positive, "
       "Tensor kept, float scale, float max_norm, Tensor? factors=None) -> Tensor");
+  m.def("nt_xent_forward(Tensor z0, Tensor z1, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "nt_xent_backward(Tensor z0, Tensor z1, Tensor unit, Tensor inverse_norm, Tensor lse, Tensor share, Tensor peak, "
+      "Tensor grad, float scale, bool need_z0, bool need_z1) -> (Tensor, Tensor)");
   m.def(
       "cross_softmax_forward(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, "
       "Tensor? col_ids, Tensor? row_limits, float max_similarity, bool two_way, int keep, "

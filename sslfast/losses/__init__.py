@@ -5,6 +5,7 @@ The contrastive ones are exact in O(N D) memory: no N x N matrix of similarities
 
 from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss, hypersphere_loss, uniformity_loss
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss
+from sslfast.losses.cached_backward import cached_backward
 from sslfast.losses.clip import CLIPLoss, clip_loss
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
@@ -36,6 +37,7 @@ __all__ = [
     "VICRegLoss",
     "alignment_loss",
     "barlow_twins_loss",
+    "cached_backward",
     "clip_loss",
     "dcl_loss",
     "hypersphere_loss",

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from sslfast import _check
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 def check_floating(function: str, name: str, z: Tensor) -> None:
-    """A floating-point tensor.
+    """A floating-point tensor, of 16 bits at least: 8 are not for embeddings.
 
     Raises:
         TypeError: if it is not.
@@ -19,6 +20,8 @@ def check_floating(function: str, name: str, z: Tensor) -> None:
     if not isinstance(z, Tensor) or not z.is_floating_point():
         got = z.dtype if isinstance(z, Tensor) else type(z).__name__
         raise TypeError(f"{function}: {name} must be a floating-point tensor, got {got}")
+    if z.dtype not in _FLOATS:
+        raise TypeError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {z.dtype}")
 
 
 def check_rows(function: str, name: str, z: Tensor) -> None:

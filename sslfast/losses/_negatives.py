@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor
 
 from sslfast._autograd import normalized, unit_side
+from sslfast.distributed import mean_gradient_over_ranks, sum_over_ranks
 from sslfast.losses._cross import cross_softmax
+from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._inputs import widened
 from sslfast.losses._queue import queue_softmax
 
 _Ids = tuple[Tensor, Tensor]
 _Side = tuple[Tensor | None, Tensor | None]  # an exact side of the products and its factors, see unit_side
+_Sides = tuple[Tensor | None, ...]  # that of rows and that of columns
 
 
 class Negatives:
@@ -31,9 +35,9 @@ class Negatives:
         margin: how far above the positive's similarity a negative counts as false, or None.
         ids: of queries (N,) and of keys (M,), int64, or None.
         normalize: whether queries, keys and further keys are divided by their norms.
+        strategy: ``"local"``, or how the batches of all ranks come together.
 
     Attributes:
-        count: how many negatives a query has, before ids and margin.
         of_keys: (M,) log-sum-exps of the keys over the queries that are not their own, once they are added two-way.
     """
 
@@ -49,25 +53,35 @@ class Negatives:
         margin: float | None,
         ids: _Ids | None,
         normalize: bool,
+        strategy: str,
     ) -> None:
-        self.function = function
+        self.function, self.strategy = function, strategy
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
         self.query, self.keys = widened(*(normalized(function, z) if normalize else z for z in (query, keys)))
         self.scale = scale.to(self.query.dtype)
+        if strategy != "local":
+            self.scale = mean_gradient_over_ranks(self.scale)
         self.ids, self.normalize = ids, normalize
         self._query_side, self._key_side = self._side(query), self._side(keys)
         self.own = torch.arange(len(query), device=query.device)
         self.in_order = positives is None
         self.positives = self.own if positives is None else positives
         self.limits = None if margin is None else self._limits(margin)
-        self.count = 0
         self._groups: list[Tensor] = []
+        self._key_groups, self._query_groups, self._others = 0, 0, 0
         self._positive: Tensor | None = None
 
     @property
     def lse(self) -> Tensor:
         """(N,), over all that was added."""
         return self._groups[0] if len(self._groups) == 1 else torch.logsumexp(torch.stack(self._groups), dim=0)
+
+    def counts(self) -> tuple[int, int]:
+        """How many negatives a query and a key have, before ids and margin; over ranks a GPU is waited for."""
+        totals = torch.tensor([len(self.query), len(self.keys)], device=self.query.device)
+        queries, keys = (totals if self.strategy == "local" else sum_over_ranks(totals)).tolist()
+        of_query = self._key_groups * (keys - 1) + self._query_groups * (queries - 1) + self._others
+        return of_query, queries - 1
 
     @property
     def positive(self) -> Tensor:
@@ -76,23 +90,17 @@ class Negatives:
 
     def add_keys(self, two_way: bool) -> None:
         """The other keys; ``two_way`` for the keys' own sums too."""
+        self._key_groups += 1
+        sides = (*self._query_side, *self._key_side)
         if not two_way:
-            sides = (*self._query_side, *self._key_side)
-            lse = self._against(self.query, self.keys, self.positives, self.ids, self.limits, sides)
-            self._add(lse, len(self.keys) - 1)
+            self._groups.append(self._against(self.query, self.keys, self.positives, self.ids, self.limits, sides))
         elif self.limits is None:
             row_lse, self.of_keys, self._positive = self._cross(
-                self.query,
-                self.keys,
-                self.positives,
-                self.ids,
-                None,
-                (*self._query_side, *self._key_side),
-                two_way=True,
+                self.query, self.keys, self.positives, self.ids, None, sides, strategy=self.strategy, two_way=True
             )
-            self._add(row_lse, len(self.keys) - 1)
+            self._groups.append(row_lse)
         else:  # what is left out differs between the two ways
-            self.add_keys(two_way=False)
+            self._groups.append(self._against(self.query, self.keys, self.positives, self.ids, self.limits, sides))
             queries = torch.empty_like(self.positives).index_copy_(0, self.positives, self.own)
             limits = self.limits.index_select(0, queries)
             ids = None if self.ids is None else (self.ids[1], self.ids[0])
@@ -104,26 +112,27 @@ class Negatives:
         # torch.compile wants no tensor twice among the arguments of an autograd function.
         ids = None if self.ids is None else (self.ids[0], self.ids[0].view_as(self.ids[0]))
         others = self.query.view_as(self.query)
+        self._query_groups += 1
         sides = (*self._query_side, *_views(self._query_side))
-        self._add(self._against(self.query, others, self.own, ids, self.limits, sides), len(others) - 1)
+        self._groups.append(self._against(self.query, others, self.own, ids, self.limits, sides))
 
     def add_keys_of_keys(self) -> None:
         """The other keys, by their similarity with the positive key."""
         ids = None if self.ids is None else (self.ids[1].index_select(0, self.positives), self.ids[1])
         chosen = self._chosen()
         chosen = chosen.view_as(chosen) if chosen is self.keys else chosen
-        side = _views(self._key_side, None if self.in_order else self.positives)
-        lse = self._against(chosen, self.keys, self.positives, ids, self.limits, (*side, *self._key_side))
-        self._add(lse, len(self.keys) - 1)
+        self._key_groups += 1
+        sides = (*_views(self._key_side, None if self.in_order else self.positives), *self._key_side)
+        self._groups.append(self._against(chosen, self.keys, self.positives, ids, self.limits, sides))
 
     def add_others(self, keys: Tensor) -> None:
-        """Further keys: (K, D) for all queries or (N, K, D) for one each."""
+        """Further keys of this rank: (K, D) for all queries or (N, K, D) for one each."""
+        self._others += keys.shape[-2]
         if keys.dim() == 2:
             nobody = torch.full_like(self.own, -1)
+            others = (normalized(self.function, keys) if self.normalize else keys).to(self.query.dtype)
             sides = (*self._query_side, *self._side(keys))
-            keys = normalized(self.function, keys) if self.normalize else keys
-            keys = keys.to(self.query.dtype)
-            self._add(self._against(self.query, keys, nobody, None, self.limits, sides), len(keys))
+            self._groups.append(self._against(self.query, others, nobody, None, self.limits, sides, strategy="local"))
             return
         # Thin and bound by memory: no matrix product, and the norms are divided out of the logits.
         others = keys.to(self.query.dtype)
@@ -132,16 +141,13 @@ class Negatives:
             logits = logits / torch.linalg.vector_norm(others, dim=2).clamp_min(1e-12)
         if self.limits is not None:
             logits = logits.masked_fill(logits > self.limits.unsqueeze(1), float("-inf"))
-        self._add(torch.logsumexp(logits, dim=1), keys.shape[1])
+        self._groups.append(torch.logsumexp(logits, dim=1))
 
     def add_queue(self, queue: Tensor) -> None:
         """Constant negatives of all queries, taken as they are."""
+        self._others += len(queue)
         sides = (*self._query_side, None, None)
-        self._add(self._queue(self.query, queue, None, None, self.limits, sides), len(queue))
-
-    def _add(self, lse: Tensor, count: int) -> None:
-        self._groups.append(lse)
-        self.count += count
+        self._groups.append(self._queue(self.query, queue, None, None, self.limits, sides))
 
     def _side(self, z: Tensor) -> _Side:
         if not self.normalize or self.dtype != torch.bfloat16 or z.is_cuda:
@@ -166,12 +172,14 @@ class Negatives:
         positives: Tensor,
         ids: _Ids | None,
         limits: Tensor | None,
-        sides: tuple[Tensor | None, ...],
+        sides: _Sides,
+        strategy: str | None = None,
     ) -> Tensor:
         """Log-sum-exps of rows over columns: in one reading where the columns take no gradient."""
-        if not (columns.requires_grad and torch.is_grad_enabled()):
+        strategy = strategy or self.strategy
+        if strategy == "local" and not (columns.requires_grad and torch.is_grad_enabled()):
             return self._queue(rows, columns, positives, ids, limits, sides)
-        lse, _, positive = self._cross(rows, columns, positives, ids, limits, sides, two_way=False)
+        lse, _, positive = self._cross(rows, columns, positives, ids, limits, sides, strategy=strategy, two_way=False)
         if rows is self.query and columns is self.keys:
             self._positive = positive
         return lse
@@ -183,12 +191,16 @@ class Negatives:
         positives: Tensor,
         ids: _Ids | None,
         limits: Tensor | None,
-        sides: tuple[Tensor | None, ...],
+        sides: _Sides,
         *,
+        strategy: str,
         two_way: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         row_ids, col_ids = ids or (None, None)
-        return cross_softmax(
+        function = functools.partial(cross_softmax, sides=sides)
+        if strategy != "local":
+            function = functools.partial(cross_softmax_over_ranks, strategy=strategy)
+        return function(
             self.function,
             rows,
             columns,
@@ -201,7 +213,6 @@ class Negatives:
             col_ids=col_ids,
             row_limits=limits,
             dtype=self.dtype,
-            sides=sides,
         )
 
     def _queue(
@@ -211,7 +222,7 @@ class Negatives:
         positives: Tensor | None,
         ids: _Ids | None,
         limits: Tensor | None,
-        sides: tuple[Tensor | None, ...],
+        sides: _Sides,
     ) -> Tensor:
         row_ids, col_ids = ids or (None, None)
         return queue_softmax(

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows, world_size
+from sslfast.distributed import mean_over_ranks, strategy_of, sum_over_ranks, world_size
 from sslfast.losses._cross import cross_softmax
+from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._inputs import check_pair, check_scalar
 from sslfast.losses._kept import check_memory_budget
 
@@ -27,12 +28,14 @@ class CLIPLoss(nn.Module):
         rank: taken for compatibility; torch.distributed knows. Default: 0.
         world_size: contrast with the pairs of all ranks if above 1. Default: 1.
         use_horovod: not supported. Default: False.
+        strategy: how the ranks share the work if ``world_size`` is above 1: ``"all_gather"`` or ``"ring"``, see
+            :func:`clip_loss`. Default: ``"all_gather"``.
         memory_budget: bytes of logits that may be kept for the gradient. Default: None, see :func:`clip_loss`.
 
     Raises:
         TypeError: if ``memory_budget`` is neither None nor an int.
-        ValueError: if ``use_horovod`` is true, ``memory_budget`` is negative, or ``world_size`` is above 1 and not that
-            of torch.distributed (at the call).
+        ValueError: if ``use_horovod`` is true, ``strategy`` is another, ``memory_budget`` is negative, or
+            ``world_size`` is above 1 and not that of torch.distributed (at the call).
 
     Example:
         >>> criterion = CLIPLoss()
@@ -48,16 +51,20 @@ class CLIPLoss(nn.Module):
         world_size: int = 1,
         use_horovod: bool = False,
         *,
+        strategy: str = "all_gather",
         memory_budget: int | None = None,
     ) -> None:
         super().__init__()
         if use_horovod:
             raise ValueError("CLIPLoss: use_horovod is not supported, torch.distributed is")
+        if strategy not in ("all_gather", "ring"):
+            raise ValueError(f"CLIPLoss: strategy must be 'all_gather' or 'ring', got {strategy!r}")
         self.local_loss = local_loss
         self.gather_with_grad = gather_with_grad
         self.cache_labels = cache_labels
         self.rank = rank
         self.world_size = world_size
+        self.strategy = strategy
         self.memory_budget = check_memory_budget("CLIPLoss", memory_budget)
 
     def forward(
@@ -71,12 +78,13 @@ class CLIPLoss(nn.Module):
         if self.world_size > 1 and self.world_size != world_size():
             expected = f"that of torch.distributed, {world_size()}"
             raise ValueError(f"CLIPLoss: world_size must be {expected}, got {self.world_size}")
+        gather = self.strategy if self.world_size > 1 else False
         loss = clip_loss(
             image_features,
             text_features,
             logit_scale,
             logit_bias,
-            gather_distributed=self.world_size > 1,
+            gather_distributed=gather,
             memory_budget=self.memory_budget,
         )
         return {"contrastive_loss": loss} if output_dict else loss
@@ -93,7 +101,7 @@ def clip_loss(
     *,
     normalize: bool = False,
     label_smoothing: float = 0.0,
-    gather_distributed: bool = False,
+    gather_distributed: bool | str = False,
     memory_budget: int | None = None,
 ) -> Tensor:
     """Symmetric cross-entropy of picking the text of every image and the image of every text of a batch.
@@ -116,20 +124,26 @@ def clip_loss(
             Default: 0.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes all of it. Default: False.
+            A rank takes its images against the texts of all ranks, which have to agree on what requires a gradient.
+            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
+            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
+            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
+            group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of logits may be kept for the gradient, instead of being made again; 0 keeps none,
-            4 N^2 (8 N^2 for float64) keep all. On a GPU none are kept, whatever it says. Default: None, 2 MiB or two
-            logits for every number of the features, which is O(N D).
+            4 N^2 (8 N^2 for float64) keep all. On a GPU and over several ranks none are kept, whatever it says.
+            Default: None, 2 MiB or two logits for every number of the features, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if a feature is.
 
     Raises:
-        TypeError: if the features are not floating-point tensors, or float64 on a GPU, ``logit_scale`` is neither a
-            number nor a floating-point tensor, or ``memory_budget`` is neither None nor an int.
+        TypeError: if the features are not floating-point tensors, or float64 on a GPU, ``logit_scale`` or
+            ``logit_bias`` is neither a number nor a floating-point tensor, or ``memory_budget`` is neither None nor an
+            int.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device,
-            ``logit_scale`` has more than one element or is on another device, ``label_smoothing`` is not in [0, 1], or
-            ``memory_budget`` is negative.
+            ``logit_scale`` or ``logit_bias`` is not finite, has more than one element or is on another device,
+            ``label_smoothing`` is not in [0, 1], ``memory_budget`` is negative, ``gather_distributed`` is none of
+            these, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
@@ -137,28 +151,35 @@ def clip_loss(
     name = "clip_loss"
     check_pair(name, "image_features", image_features, "text_features", text_features)
     logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features)
+    if logit_bias is not None:
+        logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features)
     smoothing = _check.probability(name, "label_smoothing", label_smoothing)
     budget = check_memory_budget(name, memory_budget)
-    if gather_distributed:
-        image_features, text_features = gather_rows(image_features), gather_rows(text_features)
+    strategy = strategy_of(name, gather_distributed)
     positives = torch.arange(len(image_features), device=image_features.device)
-    row_lse, col_lse, positive = cross_softmax(
-        name,
-        image_features,
-        text_features,
-        logit_scale,
-        positives,
-        two_way=True,
-        normalize=normalize,
-        memory_budget=budget,
-    )
-    loss = (F.softplus(row_lse - positive, threshold=50.0) + F.softplus(col_lse - positive, threshold=50.0)).mean() / 2
+    operands = (name, image_features, text_features, logit_scale, positives)
+    if strategy == "local":
+        row_lse, col_lse, positive = cross_softmax(*operands, two_way=True, normalize=normalize, memory_budget=budget)
+    else:
+        row_lse, col_lse, positive = cross_softmax_over_ranks(
+            *operands, two_way=True, normalize=normalize, strategy=strategy
+        )
+    by_image, by_text = (F.softplus(lse - positive, threshold=50.0) for lse in (row_lse, col_lse))
+    # An infinite feature may make nothing infinite but its own pair's logit, which would then count as a perfect pair.
+    losses = torch.add(by_image + by_text, positive.detach(), alpha=0.0)
+    loss = (losses.mean() if strategy == "local" else mean_over_ranks(losses)) / 2
     if smoothing > 0.0:
         # Its share of the target moves from the positive to the mean over a row of logits, in both directions alike.
         images, texts = (z.to(loss.dtype) for z in (image_features, text_features))
         if normalize:
             images, texts = F.normalize(images, dim=1), F.normalize(texts, dim=1)
-        loss = loss + smoothing * (positive.mean() - logit_scale * (images.mean(dim=0) @ texts.mean(dim=0)))
+        if strategy == "local":
+            loss = loss + smoothing * (positive.mean() - logit_scale * (images.mean(dim=0) @ texts.mean(dim=0)))
+        else:
+            sums = (images.sum(dim=0), texts.sum(dim=0), loss.new_tensor([len(images)]))
+            means, count = sum_over_ranks(torch.cat(sums)).tensor_split([-1])
+            image, text = (means / count).chunk(2)
+            loss = loss + smoothing * (mean_over_ranks(positive) - logit_scale * (image @ text))
     if isinstance(logit_bias, Tensor):
         loss = loss + 0.0 * logit_bias.sum()
     return loss

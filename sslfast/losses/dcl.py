@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_pair, temperature_of
+from sslfast.distributed import gather_rows, mean_over_ranks, strategy_of
+from sslfast.losses._inputs import check_pair, check_views, temperature_of, widened
 from sslfast.losses._self import self_softmax
+from sslfast.losses._self_ranks import self_softmax_over_ranks
 
 WeightFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -22,11 +23,12 @@ class DCLLoss(nn.Module):
     Args:
         temperature: divides the cosine similarities. Default: 0.1.
         weight_fn: weights of the positives, or None. Default: None.
-        gather_distributed: contrast with the samples of all ranks. Default: False.
+        gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
+            ``"ring"``, see :func:`dcl_loss`. Default: False.
 
     Raises:
         TypeError: if ``temperature`` is not a number.
-        ValueError: if ``abs(temperature)`` is below 1e-8.
+        ValueError: if ``abs(temperature)`` is below 1e-8, or ``gather_distributed`` is none of these.
 
     Example:
         >>> criterion = DCLLoss(temperature=0.1)
@@ -34,11 +36,12 @@ class DCLLoss(nn.Module):
     """
 
     def __init__(
-        self, temperature: float = 0.1, weight_fn: WeightFunction | None = None, gather_distributed: bool = False
+        self, temperature: float = 0.1, weight_fn: WeightFunction | None = None, gather_distributed: bool | str = False
     ) -> None:
         super().__init__()
         self.temperature = temperature_of(type(self).__name__, temperature)
         self.weight_fn = weight_fn
+        strategy_of(type(self).__name__, gather_distributed)
         self.gather_distributed = gather_distributed
 
     def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
@@ -54,39 +57,61 @@ class DCLWLoss(DCLLoss):
     Args:
         temperature: divides the cosine similarities. Default: 0.1.
         sigma: divides the similarities in the weights. Default: 0.5.
-        gather_distributed: contrast with the samples of all ranks. Default: False.
+        gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
+            ``"ring"``, see :func:`dcl_loss`. Default: False.
 
     Raises:
         TypeError: if ``temperature`` or ``sigma`` is not a number.
-        ValueError: if ``abs(temperature)`` is below 1e-8, or ``sigma`` is 0 or not finite.
+        ValueError: if ``abs(temperature)`` is below 1e-8, ``sigma`` is 0 or not finite, or ``gather_distributed`` is
+            none of these.
     """
 
-    def __init__(self, temperature: float = 0.1, sigma: float = 0.5, gather_distributed: bool = False) -> None:
-        self.sigma = _check.real("DCLWLoss", "sigma", sigma)
-        if self.sigma == 0.0:
-            raise ValueError(f"DCLWLoss: sigma must not be 0, got {sigma}")
+    def __init__(self, temperature: float = 0.1, sigma: float = 0.5, gather_distributed: bool | str = False) -> None:
+        self.sigma = _sigma("DCLWLoss", sigma)
         super().__init__(temperature, self._weights, gather_distributed)
 
     def _weights(self, z0: Tensor, z1: Tensor) -> Tensor:
-        return negative_mises_fisher_weights(z0, z1, self.sigma)
+        return negative_mises_fisher_weights(z0, z1, self.sigma, gather_distributed=self.gather_distributed)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, sigma={self.sigma}"
 
 
-def negative_mises_fisher_weights(z0: Tensor, z1: Tensor, sigma: float = 0.5) -> Tensor:
+def _sigma(function: str, sigma: float) -> float:
+    number = _check.real(function, "sigma", sigma)
+    if number == 0.0:
+        raise ValueError(f"{function}: sigma must not be 0, got {sigma}")
+    return number
+
+
+def negative_mises_fisher_weights(
+    z0: Tensor, z1: Tensor, sigma: float = 0.5, *, gather_distributed: bool | str = False
+) -> Tensor:
     """Weights that let pairs far apart count more: ``2 - N * softmax(<z0_i, z1_i> / sigma)``, without a gradient.
 
     Args:
         z0: (N, D), normalised.
         z1: (N, D), normalised.
         sigma: divides the similarities. Default: 0.5.
+        gather_distributed: softmax and N are those of all ranks, as in :func:`dcl_loss`; what travels are the
+            similarities. Default: False.
 
     Returns:
-        Tensor (N,).
+        Tensor (N,), float32, or float64 if an input is.
+
+    Raises:
+        TypeError: if z0 or z1 is not a floating-point tensor, or ``sigma`` is not a number.
+        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``sigma`` is 0 or not finite, or
+            ``gather_distributed`` is not one that :func:`dcl_loss` takes.
     """
-    similarity = (z0.detach() * z1.detach()).sum(dim=1) / sigma
-    return 2.0 - len(z0) * torch.softmax(similarity, dim=0)
+    name = "negative_mises_fisher_weights"
+    check_views(name, "z0", z0, "z1", z1)
+    sides = widened(z0.detach(), z1.detach())
+    similarity = (sides[0] * sides[1]).sum(dim=1) / _sigma(name, sigma)
+    if strategy_of(name, gather_distributed) == "local":
+        return 2.0 - len(z0) * torch.softmax(similarity, dim=0)
+    everyone = gather_rows(similarity)
+    return 2.0 - len(everyone) * (similarity - everyone.logsumexp(dim=0)).exp()
 
 
 def dcl_loss(
@@ -95,7 +120,7 @@ def dcl_loss(
     temperature: float = 0.1,
     weight_fn: WeightFunction | None = None,
     *,
-    gather_distributed: bool = False,
+    gather_distributed: bool | str = False,
 ) -> Tensor:
     """Decoupled contrastive loss between two views of a batch.
 
@@ -110,11 +135,17 @@ def dcl_loss(
         z0: embeddings of the first views, (N, D) with N >= 2, floating point, any strides; need not be normalised.
         z1: embeddings of the second views, same shape and device.
         temperature: divides the similarities. Default: 0.1.
-        weight_fn: takes the normalised views of a side and of the other, (N, D) each, and returns weights (N,) of the
-            first side's positives; called for both sides. Default: None, weights of 1.
+        weight_fn: takes the normalised views of a side and of the other, (N, D) each in the loss's dtype, and returns
+            weights (N,) of the first side's positives; called for both sides. Over several ranks, as lightly's, it gets
+            this rank's views: one that relates samples to each other has to do so over the ranks itself, as
+            :func:`negative_mises_fisher_weights` can. Default: None, weights of 1.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes all of it. Default: False.
+            Every rank computes an equal share of half the similarities.
+            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
+            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
+            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
+            group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if an input is.
@@ -123,7 +154,8 @@ def dcl_loss(
         TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, or ``temperature`` is not a
             number.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
-            1e-8, or fewer than 2 samples come together: there are no negatives.
+            1e-8, ``gather_distributed`` is none of these, fewer than 2 samples come together, so that there are no
+            negatives, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.
@@ -131,16 +163,19 @@ def dcl_loss(
     name = "dcl_loss"
     check_pair(name, "z0", z0, "z1", z1)
     scale = 1.0 / temperature_of(name, temperature)
-    if gather_distributed:
-        z0, z1 = gather_rows(z0), gather_rows(z1)
+    strategy = strategy_of(name, gather_distributed)
     count = len(z0)
-    if count < 2:
+    if count < 2 and strategy == "local":
         raise ValueError(f"{name}: z0 must have at least 2 rows, got {count}")
     z = torch.cat([z0, z1])
     positives = torch.arange(2 * count, device=z.device).roll(count)
-    lse, positive_logits = self_softmax(name, z, scale, positives)
+    if strategy == "local":
+        lse, positive_logits = self_softmax(name, z, scale, positives)
+    else:
+        lse, positive_logits = self_softmax_over_ranks(name, z, scale, positives, strategy)
     if weight_fn is not None:
-        sides = [F.normalize(side, dim=1) for side in (z0, z1)]
+        sides = [F.normalize(side.to(lse.dtype), dim=1) for side in (z0, z1)]  # half types would round the weights
         weights = torch.cat([weight_fn(sides[0], sides[1]), weight_fn(sides[1], sides[0])])
         positive_logits = weights * positive_logits
-    return (lse - positive_logits).mean()
+    losses = lse - positive_logits
+    return losses.mean() if strategy == "local" else mean_over_ranks(losses)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import mean_over_ranks
+from sslfast.distributed import mean_over_ranks, strategy_of
 from sslfast.losses._debias import debiased
 from sslfast.losses._inputs import (
     check_device,
@@ -57,7 +57,7 @@ class InfoNCELoss(nn.Module):
         margin: float | None = None,
         tau_plus: float = 0.0,
         normalize: bool = True,
-        gather_distributed: bool = False,
+        gather_distributed: bool | str = False,
     ) -> None:
         super().__init__()
         self.temperature = temperature
@@ -127,7 +127,7 @@ def info_nce_loss(
     symmetric: bool = False,
     weights: Tensor | None = None,
     normalize: bool = True,
-    gather_distributed: bool = False,
+    gather_distributed: bool | str = False,
 ) -> Tensor:
     """InfoNCE of queries that have to pick their positive key among it and negatives of any kind.
 
@@ -171,9 +171,13 @@ def info_nce_loss(
             (N, D) and ``positives`` a permutation. Default: False.
         weights: (N,), weights of the queries; a mean is divided by their sum. Default: None, 1.
         normalize: divide query and keys by their norms. Default: True.
-        gather_distributed: with torch.distributed initialised and ``reduction="mean"``, the mean over the queries of
-            all ranks, the same on every rank, with gradients that are right under DistributedDataParallel's
-            averaging; shards may differ in size. Default: False.
+        gather_distributed: with torch.distributed initialised and ``reduction="mean"``, the loss of the batch of all
+            ranks, the same on every rank, with gradients that are right under DistributedDataParallel's averaging;
+            shards may differ in size. A rank takes its queries against the keys (and queries) of all ranks;
+            ``negative_keys`` and ``queue`` are its own. True or ``"all_gather"`` gathers them, ``"ring"`` passes them
+            round while the ranks compute. False or ``"local"``: this rank's samples alone. Forward and backward
+            communicate: all ranks have to call both. Without a process group, or with one rank, it changes nothing.
+            Default: False.
 
     Returns:
         Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if an input is.
@@ -208,12 +212,13 @@ def info_nce_loss(
         raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {len(positive_key)}")
     if reduction not in _REDUCTIONS:
         raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-    if gather_distributed and (reduction != "mean" or weights is not None):
+    strategy = strategy_of(name, gather_distributed)
+    if gather_distributed not in (False, "local") and (reduction != "mean" or weights is not None):
         raise ValueError(f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}")
 
     scale = _scale(name, query, temperature)
     at = None if positives is None else positives.long()
-    negatives = Negatives(name, query, positive_key, at, scale, margin, ids, normalize)
+    negatives = Negatives(name, query, positive_key, at, scale, margin, ids, normalize, strategy)
     if in_batch:
         negatives.add_keys(two_way=symmetric)
     if query_negatives:
@@ -225,16 +230,17 @@ def info_nce_loss(
     if queue is not None:
         negatives.add_queue(queue)
 
-    positive = negatives.positive
-    losses = F.softplus(debiased(negatives.lse, positive, negatives.count, tau_plus, scale) - positive, threshold=50.0)
+    lse, positive = negatives.lse, negatives.positive
+    of_query, of_key = negatives.counts() if tau_plus > 0.0 else (0, 0)
+    losses = F.softplus(debiased(lse, positive, of_query, tau_plus, scale) - positive, threshold=50.0)
     if symmetric:
         of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
-        of_keys = debiased(of_keys, positive, len(query) - 1, tau_plus, scale)
+        of_keys = debiased(of_keys, positive, of_key, tau_plus, scale)
         losses = (losses + F.softplus(of_keys - positive, threshold=50.0)) / 2
     if weights is not None:
         weights = weights.to(losses.dtype)
         losses = losses * weights
-    if gather_distributed:
+    if strategy != "local":
         return mean_over_ranks(losses)
     if reduction == "none":
         return losses

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_of, unit_rows_backward, unit_side
-from sslfast.distributed import gather_rows
+from sslfast.distributed import mean_over_ranks, strategy_of
 from sslfast.losses._inputs import check_pair, temperature_of
 from sslfast.losses._kept import check_memory_budget, half_of_logits, kept_logits
+from sslfast.losses._self_ranks import self_softmax_over_ranks
 from sslfast.losses.info_nce import info_nce_loss
 from sslfast.losses.memory_bank import MemoryBank
 
@@ -27,10 +28,11 @@ class NTXentLoss(nn.Module):
     Args:
         temperature: divides the cosine similarities. Default: 0.5, lightly's.
         memory_bank_size: ``(num, dim)`` of the memory bank, or 0 for none. Default: 0.
-        gather_distributed: contrast with the samples of all ranks; with a memory bank, the mean loss of all ranks, and
-            z1 of all ranks goes into the bank. Default: False.
+        gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
+            ``"ring"``, see :func:`nt_xent_loss`; with a memory bank, the mean loss of all ranks, and z1 of all ranks
+            goes into the bank. Default: False.
         memory_budget: bytes of similarities that may be kept for the gradient; of no effect with a memory bank, whose
-            gradient needs none. Default: None, see :func:`nt_xent_loss`.
+            gradient needs none, and over several ranks. Default: None, see :func:`nt_xent_loss`.
 
     Attributes:
         memory_bank: the :class:`~sslfast.losses.MemoryBank`, or None. It starts with the entries that lightly's has
@@ -40,8 +42,8 @@ class NTXentLoss(nn.Module):
     Raises:
         TypeError: if ``temperature`` is not a number, ``memory_bank_size`` is neither 0 nor a pair of ints, or
             ``memory_budget`` is neither None nor an int.
-        ValueError: if ``abs(temperature)`` is below 1e-8, ``memory_bank_size`` is another int or below 1, or
-            ``memory_budget`` is negative.
+        ValueError: if ``abs(temperature)`` is below 1e-8, ``memory_bank_size`` is another int or below 1,
+            ``gather_distributed`` is none of these, or ``memory_budget`` is negative.
 
     Example:
         >>> criterion = NTXentLoss(temperature=0.1)
@@ -53,17 +55,19 @@ class NTXentLoss(nn.Module):
         self,
         temperature: float = 0.5,
         memory_bank_size: int | Sequence[int] = 0,
-        gather_distributed: bool = False,
+        gather_distributed: bool | str = False,
         *,
         memory_budget: int | None = None,
     ) -> None:
         super().__init__()
         self.temperature = temperature_of("NTXentLoss", temperature)
+        strategy_of("NTXentLoss", gather_distributed)
         self.gather_distributed = gather_distributed
         self.memory_budget = check_memory_budget("NTXentLoss", memory_budget)
+        whole = gather_distributed not in (False, "local")
         self.memory_bank = None
         if isinstance(memory_bank_size, Sequence) and tuple(memory_bank_size[:1]) != (0,):
-            self.memory_bank = MemoryBank(memory_bank_size, gather_distributed)
+            self.memory_bank = MemoryBank(memory_bank_size, whole)
         elif not isinstance(memory_bank_size, Sequence) and memory_bank_size != 0:
             expected = f"0 or a pair (num, dim), as ({memory_bank_size}, dim)"
             raise ValueError(f"NTXentLoss: memory_bank_size must be {expected}, got {memory_bank_size}")
@@ -82,7 +86,7 @@ class NTXentLoss(nn.Module):
             z1,
             queue=self.memory_bank.bank,
             temperature=self.temperature,
-            gather_distributed=self.gather_distributed,
+            gather_distributed=self.memory_bank.gather_distributed,
         )
         if z0.requires_grad:
             self.memory_bank.enqueue(F.normalize(z1.detach().float(), dim=1))
@@ -97,7 +101,7 @@ def nt_xent_loss(
     z1: Tensor,
     temperature: float = 0.5,
     *,
-    gather_distributed: bool = False,
+    gather_distributed: bool | str = False,
     memory_budget: int | None = None,
 ) -> Tensor:
     """Normalised temperature-scaled cross-entropy between two views of a batch.
@@ -118,11 +122,16 @@ def nt_xent_loss(
         temperature: divides the similarities; a negative one turns them round, as in lightly. Default: 0.5.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes all of it. (lightly returns the rank's share, whose mean over ranks this is.)
-            Default: False.
+            Every rank computes an equal share of half the similarities. (lightly returns the rank's share of the loss,
+            whose mean over ranks this is.)
+            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
+            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
+            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
+            group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
             none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64). On a GPU
-            none are kept, whatever it says. Default: None, 2 MiB or two for every number of z0 and z1, which is O(N D).
+            and over several ranks none are kept, whatever it says. Default: None, 2 MiB or two for every number of z0
+            and z1, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if an input is. With N = 1 there are no negatives and the loss is 0.
@@ -131,7 +140,8 @@ def nt_xent_loss(
         TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, ``temperature`` is not a number,
             or ``memory_budget`` is neither None nor an int.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
-            1e-8, or ``memory_budget`` is negative.
+            1e-8, ``memory_budget`` is negative, ``gather_distributed`` is none of these, or D is not the same on every
+            rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
@@ -140,9 +150,13 @@ def nt_xent_loss(
     check_pair(name, "z0", z0, "z1", z1)
     scale = 1.0 / temperature_of(name, temperature)
     budget = check_memory_budget(name, memory_budget)
-    if gather_distributed:
-        z0, z1 = gather_rows(z0), gather_rows(z1)
-    loss: Tensor = _NTXent.apply(z0, z1, scale, budget)
+    strategy = strategy_of(name, gather_distributed)
+    if strategy != "local":
+        z = torch.cat([z0, z1])
+        positives = torch.arange(len(z), device=z.device).roll(len(z0))
+        lse, positive_logits = self_softmax_over_ranks(name, z, scale, positives, strategy)
+        return mean_over_ranks(F.softplus(lse - positive_logits, threshold=50.0))
+    loss: Tensor = _FusedNTXent.apply(z0, z1, scale) if z0.is_cuda else _NTXent.apply(z0, z1, scale, budget)
     return loss
 
 
@@ -177,3 +191,26 @@ class _NTXent(torch.autograd.Function):
             for part, z, needed in zip(grads, (z0, z1), ctx.needs_input_grad, strict=False)
         )
         return grad_z0, grad_z1, None, None
+
+
+class _FusedNTXent(torch.autograd.Function):
+    """The same where launches are what a small batch waits for: 4 forward and 1 backward."""
+
+    @staticmethod
+    def forward(ctx, z0, z1, scale):  # type: ignore[no-untyped-def]
+        loss, *saved = ops.nt_xent_forward(z0, z1, scale)
+        ctx.save_for_backward(z0, z1, *saved)
+        ctx.scale = scale
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        z0, z1, *saved = ctx.saved_tensors
+        needs = ctx.needs_input_grad[:2]
+        with torch.no_grad():
+            grads = ops.nt_xent_backward(z0, z1, *saved, grad, ctx.scale, *needs)
+        grad_z0, grad_z1 = (
+            first_order_only("nt_xent_loss", part, z0, z1, grad) if needed else None
+            for part, needed in zip(grads, needs, strict=True)
+        )
+        return grad_z0, grad_z1, None

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, product_side, unit_of, unit_rows_backward, unit_side
-from sslfast.distributed import gather_rows, world_size
+from sslfast.distributed import exchange_shards, strategy_of, world_size
+from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import check_pair, check_scalar
 
 _DIST_IMPLS = (None, "bidir", "shift", "reduce", "gather")
@@ -24,8 +25,9 @@ class SigLIPLoss(nn.Module):
         cache_labels: taken for compatibility; there are no labels to cache. Default: False.
         rank: taken for compatibility; torch.distributed knows. Default: 0.
         world_size: contrast with the texts of all ranks if above 1. Default: 1.
-        dist_impl: None, ``"bidir"``, ``"shift"``, ``"reduce"`` or ``"gather"``; taken for compatibility, the texts are
-            always gathered. Default: None.
+        dist_impl: how the ranks share the work: ``"bidir"`` and ``"shift"`` pass the texts round, as
+            ``gather_distributed="ring"`` of :func:`siglip_loss` does; None, ``"reduce"`` and ``"gather"`` gather them.
+            Default: None.
 
     Raises:
         ValueError: if ``dist_impl`` is another, or ``world_size`` is above 1 and not that of torch.distributed (at the
@@ -60,7 +62,8 @@ class SigLIPLoss(nn.Module):
         if self.world_size > 1 and self.world_size != world_size():
             expected = f"that of torch.distributed, {world_size()}"
             raise ValueError(f"SigLIPLoss: world_size must be {expected}, got {self.world_size}")
-        gather = self.world_size > 1
+        strategy = "ring" if self.dist_impl in ("bidir", "shift") else "all_gather"
+        gather = strategy if self.world_size > 1 else False
         loss = siglip_loss(image_features, text_features, logit_scale, logit_bias, gather_distributed=gather)
         return {"contrastive_loss": loss} if output_dict else loss
 
@@ -75,7 +78,7 @@ def siglip_loss(
     logit_bias: float | Tensor | None = None,
     *,
     normalize: bool = False,
-    gather_distributed: bool = False,
+    gather_distributed: bool | str = False,
 ) -> Tensor:
     """Logistic loss of telling the N pairs of a batch from the N^2 - N other combinations of an image and a text.
 
@@ -94,8 +97,10 @@ def siglip_loss(
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, divided by its
             number of pairs and the same on every rank, with gradients that are right under DistributedDataParallel's
             averaging; shards may differ in size. A rank takes its images against the texts of all ranks; the sums and
-            the texts' gradients are reduced in forward. The ranks have to agree on what requires a gradient.
-            Default: False.
+            the texts' gradients are reduced in forward, so that backward sends nothing. True or ``"all_gather"``
+            gathers the texts of all ranks; ``"ring"`` passes them round while the ranks compute, so that none ever
+            holds them all. False or ``"local"``: this rank's samples alone. The ranks have to agree
+            on what requires a gradient. Without a process group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if a feature is.
@@ -104,7 +109,8 @@ def siglip_loss(
         TypeError: if the features are not floating-point tensors, or float64 on a GPU, or ``logit_scale`` or
             ``logit_bias`` is neither a number nor a floating-point tensor.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device, or
-            ``logit_scale`` or ``logit_bias`` is not finite, has more than one element or is on another device.
+            ``logit_scale`` or ``logit_bias`` is not finite, has more than one element or is on another device,
+            ``gather_distributed`` is none of these, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023.
@@ -118,47 +124,42 @@ def siglip_loss(
         number if isinstance(number, Tensor) else image_features.new_full((1,), number, dtype=wide)
         for number in (logit_scale, logit_bias)
     )
-    gather = gather_distributed and world_size() > 1
+    strategy = strategy_of(name, gather_distributed)
     loss: Tensor = _SigLIP.apply(
-        name, image_features, text_features, scale, bias, normalize, gather, torch.is_grad_enabled()
+        name, image_features, text_features, scale, bias, normalize, strategy, torch.is_grad_enabled()
     )
     return loss
 
 
 class _SigLIP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, rows, columns, scale, bias, normalize, gather, grad_enabled):  # type: ignore[no-untyped-def]
+    def forward(ctx, function, rows, columns, scale, bias, normalize, strategy, grad_enabled):  # type: ignore[no-untyped-def]
         dtype = torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
+        # Over ranks the CPU multiplies in the dtype of accumulation.
+        side_dtype = dtype if rows.is_cuda or strategy == "local" else wide
         norms = factors = (None, None)
         if normalize:
-            parts = [unit_side(z, dtype) for z in (rows, columns)]
+            parts = [unit_side(z, side_dtype) for z in (rows, columns)]
             sides, norms, factors = zip(*parts, strict=True)
         else:
-            sides = tuple(product_side(z, dtype) for z in (rows, columns))
-        texts, text_factors = sides[1], factors[1]
+            sides = tuple(product_side(z, side_dtype) for z in (rows, columns))
         numbers = [number.to(wide) for number in (scale, bias)]
         needs = [grad_enabled and needed for needed in ctx.needs_input_grad[1:3]]
         positives = torch.arange(len(rows), device=rows.device)
-        if gather:
-            texts, own = _gather(texts)
-            text_factors = None if text_factors is None else gather_rows(text_factors.unsqueeze(1)).flatten()
-            positives = positives + own.start
-        loss, *products, d_scale, d_bias = ops.sigmoid_pairs(
-            sides[0], texts, positives, *numbers, 1 / len(texts), *needs, factors[0], text_factors
-        )
-        if gather:
-            sums = torch.stack([loss, d_scale, d_bias])
-            dist.all_reduce(sums)
-            loss, d_scale, d_bias = (total.clone() for total in sums)
-            if needs[1]:
-                dist.all_reduce(products[1])
-                products[1] = products[1][own].clone()
+        if strategy == "local":
+            loss, *products, d_scale, d_bias = ops.sigmoid_pairs(
+                *sides, positives, *numbers, 1 / len(rows), *needs, *factors
+            )
+        else:
+            loss, *products, d_scale, d_bias = _over_ranks(
+                function, strategy, sides[0], sides[1], positives, numbers[0], numbers[1], needs
+            )
         units = sides if normalize else (None, None)  # of no other use in the backward pass
         ctx.save_for_backward(rows, columns, scale, bias, *units, *norms, *factors, *products, d_scale, d_bias)
         ctx.function = function
         # A rank has its features' part of the whole batch's gradient, and averaging divides the sum of the parts.
-        ctx.world = world_size() if gather else 1
+        ctx.world = 1 if strategy == "local" else world_size()
         return loss
 
     @staticmethod
@@ -184,10 +185,33 @@ class _SigLIP(torch.autograd.Function):
         return None, *grads, None, None, None
 
 
-def _gather(rows: Tensor) -> tuple[Tensor, slice]:
-    """The rows of all ranks, and which of them are this rank's."""
-    count = torch.tensor([len(rows)], device=rows.device)
-    counts = [torch.empty_like(count) for _ in range(world_size())]
-    dist.all_gather(counts, count)
-    start = sum(int(c) for c in counts[: dist.get_rank()])
-    return gather_rows(rows.detach()), slice(start, start + len(rows))
+def _over_ranks(
+    function: str,
+    strategy: str,
+    images: Tensor,
+    texts: Tensor,
+    positives: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    needs: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What the operator gives for this rank's images and texts, of the batch of all ranks; the numbers are sums."""
+    shards = exchange_shards(function, texts)
+    results = scale.expand(texts.shape) if needs[1] else None
+    exchange = blocks_over_ranks(strategy, shards, results)
+    exchange.post(texts)
+    nobody = torch.full_like(positives, -1)
+    share = 1 / sum(shards.sizes)
+    found: list[Tensor] = []
+    for distance, _, (block,) in exchange.blocks():
+        picks = nobody if distance else positives
+        loss, d_images, d_texts, d_scale, d_bias = ops.sigmoid_pairs(images, block, picks, scale, bias, share, *needs)
+        part = [torch.stack([loss, d_scale, d_bias]), d_images]
+        found = [a.add_(b) for a, b in zip(found, part, strict=True)] if found else part
+        if needs[1]:
+            exchange.leave(d_texts)
+    sums, d_images = found
+    d_texts = exchange.collect() if needs[1] else images[:0]
+    dist.all_reduce(sums)
+    loss, d_scale, d_bias = (total.clone() for total in sums)
+    return loss, d_images, d_texts, d_scale, d_bias

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_of, unit_rows, unit_rows_backward, unit_side
-from sslfast.distributed import gather_rows
+from sslfast.distributed import exchange_shards, strategy_of, sum_over_ranks
+from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import check_kernel_dtype, check_labels, check_rows, temperature_of
 from sslfast.losses._kept import half_of_logits, kept_logits
+from sslfast.losses._self_ranks import self_softmax_over_ranks
 
 
 class SupConLoss(nn.Module):
@@ -19,20 +22,22 @@ class SupConLoss(nn.Module):
 
     Args:
         temperature: divides the cosine similarities. Default: 0.1.
-        gather_distributed: contrast with the samples of all ranks. Default: False.
+        gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
+            ``"ring"``, see :func:`supcon_loss`. Default: False.
 
     Raises:
         TypeError: if ``temperature`` is not a number.
-        ValueError: if ``abs(temperature)`` is below 1e-8.
+        ValueError: if ``abs(temperature)`` is below 1e-8, or ``gather_distributed`` is none of these.
 
     Example:
         >>> criterion = SupConLoss(temperature=0.1)
         >>> loss = criterion(torch.cat([model(view0), model(view1)]), labels.repeat(2))
     """
 
-    def __init__(self, temperature: float = 0.1, gather_distributed: bool = False) -> None:
+    def __init__(self, temperature: float = 0.1, gather_distributed: bool | str = False) -> None:
         super().__init__()
         self.temperature = temperature_of("SupConLoss", temperature)
+        strategy_of("SupConLoss", gather_distributed)
         self.gather_distributed = gather_distributed
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -43,7 +48,7 @@ class SupConLoss(nn.Module):
 
 
 def supcon_loss(
-    embeddings: Tensor, labels: Tensor, temperature: float = 0.1, *, gather_distributed: bool = False
+    embeddings: Tensor, labels: Tensor, temperature: float = 0.1, *, gather_distributed: bool | str = False
 ) -> Tensor:
     """Supervised contrastive loss: every row is to be near all rows of its label and far from all others.
 
@@ -58,6 +63,8 @@ def supcon_loss(
 
     Rows without another of their label have no positive: they are negatives of the others, and add no term of their
     own. Where no row has one, the loss is 0. (pytorch-metric-learning also leaves out terms that are exactly 0.)
+    Accumulates in float32 (float64 inputs in float64). Small losses, which take rows in pairs, keep their relative
+    precision.
 
     Args:
         embeddings: (N, D), floating point, any strides; need not be normalised.
@@ -65,7 +72,12 @@ def supcon_loss(
         temperature: divides the similarities. Default: 0.1.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes all of it. Default: False.
+            Every rank computes an equal share of half the similarities; the embeddings travel a second time, in the
+            dtype of accumulation and with their labels, for the sums per label.
+            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
+            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
+            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
+            group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` is.
@@ -73,8 +85,9 @@ def supcon_loss(
     Raises:
         TypeError: if ``embeddings`` is not a floating-point tensor, or is float64 on a GPU, ``labels`` is not an
             integer tensor, or ``temperature`` is not a number.
-        ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,) on the same device, or
-            ``abs(temperature)`` is below 1e-8.
+        ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,) on the same device,
+            ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or D is not the same on every
+            rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
@@ -84,8 +97,14 @@ def supcon_loss(
     check_kernel_dtype(name, embeddings)
     check_labels(name, "labels", labels, "embeddings", embeddings)
     scale = 1.0 / temperature_of(name, temperature)
-    if gather_distributed:
-        embeddings, labels = gather_rows(embeddings), gather_rows(labels)
+    strategy = strategy_of(name, gather_distributed)
+    if strategy != "local":
+        nobody = torch.full_like(labels, -1, dtype=torch.int64)
+        lse, _ = self_softmax_over_ranks(name, embeddings, scale, nobody, strategy)
+        mean, has = _MeanPositives.apply(embeddings, labels, scale, strategy)
+        terms = torch.where(has, lse - mean, 0.0)
+        total, anchors = sum_over_ranks(torch.stack([terms.sum(), has.sum().to(terms.dtype)]))
+        return total / anchors.clamp_min(1)
     loss: Tensor = _SupCon.apply(embeddings, labels, scale)
     return loss
 
@@ -100,11 +119,18 @@ class _LabelSums:
         group = first.cumsum(0) - 1  # of each row in order
         self.group = torch.empty_like(group).scatter_(0, self.order, group)
         self.sizes = torch.zeros_like(group).scatter_add_(0, group, torch.ones_like(group))  # 0 after the last group
+        self.others = self.sizes[self.group] - 1  # how many other rows have the label of a row
 
     def __call__(self, values: Tensor) -> Tensor:
         """For every row, the sum of (N, D) values over the rows of its label."""
         sums = torch.segment_reduce(values[self.order], "sum", lengths=self.sizes, axis=0, unsafe=True)
         return sums[self.group]
+
+    def partners(self) -> Tensor:
+        """For every row the only other row of its label, -1 if there is none or there are several."""
+        index = torch.arange(len(self.group), device=self.group.device)
+        both = torch.zeros_like(index).scatter_add_(0, self.group, index)[self.group]
+        return torch.where(self.others == 1, both - index, -1)
 
 
 class _SupCon(torch.autograd.Function):
@@ -112,35 +138,79 @@ class _SupCon(torch.autograd.Function):
 
     loss = sum_i w_i ((n_i - 1) lse_i - scale z_i (C_i - z_i)); the second term's derivative in z_k is
     -scale (w_k (C_k - z_k) + sum over k's label of w z, less w_k z_k), where w is the same within a label.
+
+    A row with a single positive is NT-Xent's: softplus(n_i - s_i), n the log-sum-exp over the negatives and s the
+    positive's logit, so that a loss near 0 and its gradient keep their precision. With more positives the loss is
+    their number's logarithm at least.
     """
 
     @staticmethod
     def forward(ctx, embeddings, labels, scale):  # type: ignore[no-untyped-def]
         side, norm, factors = unit_side(embeddings, embeddings.dtype)
         unit = side if side.dtype == norm.dtype else unit_rows(embeddings)[0]
-        nobody = torch.full_like(labels, -1, dtype=torch.int64)
-        keep = kept_logits(None, half_of_logits(len(side)), norm.element_size(), side) if ctx.needs_input_grad[0] else 0
-        lse, _, kept = ops.similarity_softmax_forward(side, nobody, scale, 1.0, keep, factors)
         label_sums = _LabelSums(labels)
-        positives = label_sums.sizes[label_sums.group] - 1
+        partners = label_sums.partners()
+        keep = kept_logits(None, half_of_logits(len(side)), norm.element_size(), side) if ctx.needs_input_grad[0] else 0
+        lse, positive_logits, kept = ops.similarity_softmax_forward(side, partners, scale, 1.0, keep, factors)
+        positives = label_sums.others
         has = positives > 0
         anchors = has.sum().clamp_min(1)
         others = label_sums(unit).sub_(unit)  # the sum of a row's positives
         mean = scale * (unit * others).sum(dim=1) / positives.clamp_min(1)
-        ctx.save_for_backward(embeddings, side, norm, factors, nobody, lse, kept, others, positives, has, anchors)
+        margin = lse - positive_logits
+        ctx.save_for_backward(
+            embeddings, side, norm, factors, partners, lse, kept, margin, others, positives, has, anchors
+        )
         ctx.scale = scale
-        return torch.where(has, lse - mean, 0.0).sum() / anchors
+        terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), lse - mean)
+        return torch.where(has, terms, 0.0).sum() / anchors
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, side, norm, factors, nobody, lse, kept, others, positives, has, anchors = ctx.saved_tensors
+        embeddings, side, norm, factors, partners, lse, kept, margin, others, *counts = ctx.saved_tensors
+        positives, has, anchors = counts
         with torch.no_grad():
-            share = torch.where(has, grad / anchors, 0.0).to(lse.dtype)
+            # Rows that have not a single positive have a margin of inf: their share is the whole.
+            share = torch.where(has, torch.sigmoid(margin) * (grad / anchors), 0.0)
             grad_unit = ops.similarity_softmax_backward(
-                side, nobody, lse, share, torch.zeros_like(share), kept, ctx.scale, 1.0, factors
+                side, partners, lse, share, -share, kept, ctx.scale, 1.0, factors
             )
             # Both halves of the derivative are w (C - z): the weight is the same for all rows of a label.
-            weight = (-2.0 * ctx.scale) * share / positives.clamp_min(1)
+            weight = torch.where(partners < 0, (-2.0 * ctx.scale) * share / positives.clamp_min(1), 0.0)
             grad_unit.addcmul_(others, weight.unsqueeze(1))
             grad_embeddings = unit_rows_backward(grad_unit, unit_of(side, factors), norm).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None
+
+
+class _MeanPositives(torch.autograd.Function):
+    """Over all ranks, the mean logit of every row's positives, and whether it has any.
+
+    The gradient is taken to be the same for all rows of a label, as it is in the loss, so that the part that a row has
+    in the means of others is as large as that in its own, and nothing travels back.
+    """
+
+    @staticmethod
+    def forward(ctx, embeddings, labels, scale, strategy):  # type: ignore[no-untyped-def]
+        unit, factor = unit_rows(embeddings)
+        exchange = blocks_over_ranks(strategy, exchange_shards("supcon_loss", embeddings))
+        exchange.post(unit, labels.to(torch.int64))
+        own = _LabelSums(labels)
+        own_sizes = own.sizes[own.group]
+        others, positives = -unit, torch.full_like(own_sizes, -1)  # a row is not its own positive
+        for _, _, (block, block_labels) in exchange.blocks():
+            sums = _LabelSums(torch.cat([labels, block_labels]))
+            others += sums(torch.cat([torch.zeros_like(unit), block]))[: len(unit)]
+            positives += sums.sizes[sums.group[: len(unit)]] - own_sizes
+        has = positives > 0
+        share = scale / positives.clamp_min(1).to(unit.dtype)
+        ctx.save_for_backward(embeddings, unit, factor, others, share)
+        ctx.mark_non_differentiable(has)
+        return share * (unit * others).sum(dim=1), has
+
+    @staticmethod
+    def backward(ctx, grad, _):  # type: ignore[no-untyped-def]
+        embeddings, unit, factor, others, share = ctx.saved_tensors
+        with torch.no_grad():
+            grad_unit = others * (2.0 * share * grad).unsqueeze(1)
+            grad_embeddings = unit_rows_backward(grad_unit, unit, factor).to(embeddings.dtype)
+        return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None, None

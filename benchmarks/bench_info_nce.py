@@ -1,0 +1,90 @@
+"""InfoNCE with the other keys of the batch as negatives, forward and backward, beside one matrix product with torch's
+cross entropy; "locked" where the keys take no gradient, as those of a locked tower.
+
+Floor, N queries and keys of D numbers: 6 N^2 D FLOPs, the product and two products of its gradient with queries and
+keys; locked 4 N^2 D, one product less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from benchmarks.bench_similarity_softmax import DTYPES, check
+from benchmarks.harness import Call, Case, compiled
+
+TEMPERATURE = 0.1
+Inputs = tuple[Tensor, Tensor]
+
+
+def make_inputs(device: torch.device, *, queries: int, width: int, dtype: torch.dtype, locked: bool) -> Inputs:
+    query = torch.randn(queries, width)
+    keys = query + 2.0 * torch.randn(queries, width)
+    return query.to(device, dtype).requires_grad_(), keys.to(device, dtype).requires_grad_(not locked)
+
+
+def eager(query: Tensor, keys: Tensor) -> Tensor:
+    logits = normalize(query, dim=1) @ normalize(keys, dim=1).T / TEMPERATURE
+    return cross_entropy(logits, torch.arange(len(query), device=query.device))
+
+
+def ours() -> Callable[[Tensor, Tensor], Tensor]:
+    from sslfast.losses import info_nce_loss
+
+    return partial(info_nce_loss, temperature=TEMPERATURE)
+
+
+def call(find: Callable[[], Callable[[Tensor, Tensor], Tensor]], inputs: Inputs) -> Call:
+    """The timed call: the loss and the gradients of what takes one."""
+    loss_function = find()
+    leaves = [z for z in inputs if z.requires_grad]
+
+    def forward_and_backward() -> tuple[Tensor, ...]:
+        loss = loss_function(*inputs)
+        grads = torch.autograd.grad(loss, leaves)
+        return loss.detach(), grads[0], grads[-1]
+
+    return forward_and_backward
+
+
+PROVIDERS = {
+    "sslfast": partial(call, ours),
+    "eager torch": partial(call, lambda: eager),
+    "torch.compile": partial(call, lambda: compiled(eager)),
+}
+
+
+def case(queries: int, width: int, dtype: str = "fp32", *, locked: bool = False, **options: Any) -> Case:
+    products = 4 if locked else 6
+    return Case(
+        op="info_nce locked" if locked else "info_nce",
+        size=f"{queries}x{width}",
+        dtype=dtype,
+        mode="forward+backward",
+        make_inputs=partial(make_inputs, queries=queries, width=width, dtype=DTYPES[dtype], locked=locked),
+        providers=PROVIDERS,
+        check=check,
+        work=products * queries**2 * width,
+        unit="FLOP",
+        formula=f"{products} N^2 D",
+        **options,
+    )
+
+
+def cases() -> list[Case]:
+    return [
+        case(256, 128, quick=True),
+        case(4096, 128, memory=True),
+        case(4096, 512),
+        case(4096, 128, locked=True),
+        case(65536, 512, "bf16", devices=("cuda",), memory=True),
+    ]
+
+
+def test_case(case: Case, guard: Any) -> None:
+    guard(case)

@@ -1,0 +1,173 @@
+"""The losses that torch's operators do well when asked for the right ones, beside lightly's: Barlow Twins, VICReg, SwAV
+and its assignments, KoLeo, negative cosine similarity, hypersphere.
+
+Floors, N rows of D features or K prototypes: Barlow Twins 6 N D^2 FLOPs, the correlations and two products of their
+gradient, or where D > 4/3 N 8 N^2 D through N x N products; VICReg 8 N D^2 or 8 N^2 D likewise; KoLeo's search N^2 D,
+half of a symmetric product; hypersphere 6 N^2 D, for each view half of the distances and the whole product of their
+gradient. The others are passes over memory: each number of the inputs read and each of the gradients written once; for
+the assignments of 3 iterations 4 reads and a write, and in SwAV those of its 2 large crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import peers
+from benchmarks.harness import Call, Case
+
+CROPS = 8  # of SwAV, 2 of them large
+Criterion = Callable[..., Tensor]
+
+
+def make_rows(device: torch.device, *, rows: int, width: int, views: int) -> list[Tensor]:
+    first = torch.randn(rows, width)
+    return [(first + 0.5 * torch.randn(rows, width)).to(device).requires_grad_() for _ in range(views)]
+
+
+def make_scores(device: torch.device, *, rows: int, width: int, views: int) -> list[Tensor]:
+    """Cosine similarities with prototypes, which are about N(0, 1 / dimension)."""
+    first = torch.randn(rows, width) / 12
+    return [(first + torch.randn(rows, width) / 24).to(device).requires_grad_() for _ in range(views)]
+
+
+def ours(name: str) -> Criterion:
+    import sslfast.losses
+
+    return getattr(sslfast.losses, name)()
+
+
+def theirs(name: str) -> Criterion:
+    module = "lightly.loss.hypersphere_loss" if name == "HypersphereLoss" else "lightly.loss"
+    return getattr(peers.load(module), name)()
+
+
+def call(find: Callable[[], Criterion], inputs: list[Tensor]) -> Call:
+    """The timed call: the loss and the gradients of all inputs."""
+    loss_function = find()
+
+    def forward_and_backward() -> tuple[Tensor, ...]:
+        loss = loss_function(*inputs)
+        return loss.detach().squeeze(), *torch.autograd.grad(loss, inputs)
+
+    return forward_and_backward
+
+
+def of_crops(criterion: Criterion) -> Criterion:
+    return lambda *crops: criterion(list(crops[:2]), list(crops[2:]))
+
+
+def our_assignments(scores: list[Tensor]) -> Call:
+    from sslfast.losses import sinkhorn_knopp
+
+    return partial(sinkhorn_knopp, scores[0].detach())
+
+
+def their_assignments(scores: list[Tensor]) -> Call:
+    return partial(peers.load("lightly.loss.swav_loss").sinkhorn, scores[0].detach())
+
+
+def check(inputs: list[Tensor], theirs: Any, ours: Any) -> None:
+    """The same loss, and the same gradients relative to their largest element."""
+    if isinstance(ours, Tensor):
+        theirs, ours = (theirs,), (ours,)
+    for i, (their, our) in enumerate(zip(theirs, ours, strict=True)):
+        relative = float((their - our).abs().max() / our.abs().max())
+        assert relative <= 1e-3, (
+            f"{f'gradient {i}' if i else 'result'} differs by {relative:.1e} of its largest element"
+        )
+
+
+def case(op: str, name: str, rows: int, width: int, work: float, formula: str, **options: Any) -> Case:
+    """A loss of one or two batches that goes by one name here and in lightly."""
+    return Case(
+        op=op,
+        size=f"{rows}x{width}",
+        dtype="fp32",
+        mode="forward+backward",
+        make_inputs=partial(make_rows, rows=rows, width=width, views=1 if op == "koleo" else 2),
+        providers={
+            "sslfast": partial(call, partial(ours, name)),
+            f"lightly {name}": partial(call, partial(theirs, name)),
+        },
+        check=check,
+        work=work,
+        formula=formula,
+        **{"unit": "FLOP", "devices": ("cpu",)} | options,
+    )
+
+
+def barlow_twins(rows: int, width: int, **options: Any) -> Case:
+    work = min(6 * rows * width**2, 8 * rows**2 * width)
+    return case("barlow_twins", "BarlowTwinsLoss", rows, width, work, "min(6 N D^2, 8 N^2 D)", **options)
+
+
+def vicreg(rows: int, width: int, **options: Any) -> Case:
+    work = 8 * rows * width * min(rows, width)
+    return case("vicreg", "VICRegLoss", rows, width, work, "8 N D min(N, D)", **options)
+
+
+def swav(rows: int, width: int) -> Case:
+    return Case(
+        op="swav",
+        size=f"{CROPS} crops of {rows}x{width}",
+        dtype="fp32",
+        mode="forward+backward",
+        make_inputs=partial(make_scores, rows=rows, width=width, views=CROPS),
+        providers={
+            "sslfast": partial(call, lambda: of_crops(ours("SwAVLoss"))),
+            "lightly SwaVLoss": partial(call, lambda: of_crops(theirs("SwaVLoss"))),
+        },
+        check=check,
+        work=4 * rows * width * (2 * CROPS + 2 * 5),
+        unit="B",
+        formula="2 N K a crop + 5 N K a large one",
+        devices=("cpu",),
+    )
+
+
+def assignments(rows: int, width: int) -> Case:
+    return Case(
+        op="sinkhorn_knopp",
+        size=f"{rows}x{width}",
+        dtype="fp32",
+        make_inputs=partial(make_scores, rows=rows, width=width, views=1),
+        providers={"sslfast": our_assignments, "lightly sinkhorn": their_assignments},
+        check=check,
+        work=4 * 5 * rows * width,
+        unit="B",
+        formula="4 reads + 1 write",
+        devices=("cpu",),
+    )
+
+
+def cosine(rows: int, width: int, **options: Any) -> Case:
+    name = "NegativeCosineSimilarity"
+    return case("negative_cosine", name, rows, width, 16 * rows * width, "2 reads + 2 writes", unit="B", **options)
+
+
+def cases() -> list[Case]:
+    return [
+        barlow_twins(256, 2048, quick=True),
+        barlow_twins(256, 8192, memory=True, one_thread_only=True),
+        barlow_twins(4096, 2048, one_thread_only=True),
+        vicreg(256, 2048, quick=True),
+        vicreg(256, 4096, memory=True, one_thread_only=True),
+        vicreg(2048, 2048, one_thread_only=True),
+        swav(512, 3000),
+        assignments(4096, 3000),
+        case("koleo", "KoLeoLoss", 256, 384, 256**2 * 384, "N^2 D", quick=True),
+        case("koleo", "KoLeoLoss", 4096, 384, 4096**2 * 384, "N^2 D", memory=True),
+        cosine(256, 2048, quick=True),
+        cosine(4096, 2048),
+        case("hypersphere", "HypersphereLoss", 256, 128, 6 * 256**2 * 128, "6 N^2 D", quick=True),
+        case("hypersphere", "HypersphereLoss", 4096, 128, 6 * 4096**2 * 128, "6 N^2 D", memory=True),
+    ]
+
+
+def test_case(case: Case, guard: Any) -> None:
+    guard(case)

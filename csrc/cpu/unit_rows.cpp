@@ -1,0 +1,124 @@
+#include "sslfast/unit_rows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "isa.h"
+
+namespace sslfast::cpu {
+namespace {
+
+constexpr int64_t kWorkPerThread = 1 << 15;  // numbers; below that a thread costs more than it saves
+
+inline __attribute__((always_inline)) float widen(float x) { return x; }
+inline __attribute__((always_inline)) double widen(double x) { return x; }
+inline __attribute__((always_inline)) float widen(Brain16 x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+inline __attribute__((always_inline)) float widen(Half16 x) {
+  _Float16 value;
+  std::memcpy(&value, &x, 2);
+  return value;
+}
+
+inline __attribute__((always_inline)) void narrow(float x, float& out) { out = x; }
+inline __attribute__((always_inline)) void narrow(double x, double& out) { out = x; }
+inline __attribute__((always_inline)) void narrow(float x, Brain16& out) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  const uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;  // to nearest, ties to even
+  out.bits = static_cast<uint16_t>(x != x ? 0x7FC0u : rounded);
+}
+inline __attribute__((always_inline)) void narrow(float x, Half16& out) {
+  const auto value = static_cast<_Float16>(x);
+  std::memcpy(&out, &value, 2);
+}
+
+// The sum of term(d) over d < n, in lanes: precise, and vectorised where the terms are.
+template <typename T, typename Term>
+inline __attribute__((always_inline)) T sum(int64_t n, Term term) {
+  constexpr int64_t kLanes = 16;
+  T lanes[kLanes] = {};
+  int64_t d = 0;
+  for (; d + kLanes <= n; d += kLanes) {
+    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += term(d + l);
+  }
+  for (int64_t l = 0; d + l < n; ++l) lanes[l] += term(d + l);
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (int64_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+  }
+  return lanes[0];
+}
+
+template <typename In, typename Out, typename T>
+inline __attribute__((always_inline)) T unit_body(const In* z, int64_t n, Out* unit) {
+  const T square = sum<T>(n, [&](int64_t d) { return widen(z[d]) * widen(z[d]); });
+  const T norm = std::sqrt(square);
+  const T factor = 1 / (norm < T(kLeastNorm) ? T(kLeastNorm) : norm);  // a NaN stays
+#pragma omp simd
+  for (int64_t d = 0; d < n; ++d) narrow(widen(z[d]) * factor, unit[d]);
+  return factor;
+}
+
+template <typename Unit, typename T>
+inline __attribute__((always_inline)) void backward_body(T* grad, const Unit* unit, int64_t n, T factor) {
+  T along = sum<T>(n, [&](int64_t d) { return grad[d] * widen(unit[d]); });
+  if (!(factor < T(1 / kLeastNorm))) along = 0;
+#pragma omp simd
+  for (int64_t d = 0; d < n; ++d) grad[d] = (grad[d] - along * widen(unit[d])) * factor;
+}
+
+// One pair of functions for every pair of types: what is compiled per instruction set has no templates.
+#define SSLFAST_TYPES(In, Out, T) \
+  SSLFAST_ISA_CLONES T unit_row(const In* z, int64_t n, Out* unit) { return unit_body<In, Out, T>(z, n, unit); }
+SSLFAST_TYPES(float, float, float)
+SSLFAST_TYPES(Brain16, float, float)
+SSLFAST_TYPES(Brain16, Brain16, float)
+SSLFAST_TYPES(Half16, float, float)
+#undef SSLFAST_TYPES
+double unit_row(const double* z, int64_t n, double* unit) { return unit_body<double, double, double>(z, n, unit); }
+
+SSLFAST_ISA_CLONES void backward_row(float* grad, const float* unit, int64_t n, float factor) {
+  backward_body(grad, unit, n, factor);
+}
+SSLFAST_ISA_CLONES void backward_row(float* grad, const Brain16* unit, int64_t n, float factor) {
+  backward_body(grad, unit, n, factor);
+}
+void backward_row(double* grad, const double* unit, int64_t n, double factor) { backward_body(grad, unit, n, factor); }
+
+int team(int64_t work, int threads) { return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, threads)); }
+
+}  // namespace
+
+template <typename In, typename Out, typename T>
+void unit_rows(const UnitRows<In, Out, T>& p, int threads) {
+  threads = team(p.rows * p.width, threads);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t i = 0; i < p.rows; ++i) {
+    p.inverse_norm[i] = unit_row(p.z + i * p.row_stride, p.width, p.unit + i * p.width);
+  }
+}
+
+template <typename Unit, typename T>
+void unit_rows_backward(const UnitRowsBackward<Unit, T>& p, int threads) {
+  threads = team(p.rows * p.width, threads);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t i = 0; i < p.rows; ++i) {
+    backward_row(p.grad + i * p.width, p.unit + i * p.width, p.width, p.inverse_norm[i]);
+  }
+}
+
+template void unit_rows(const UnitRows<float, float, float>&, int);
+template void unit_rows(const UnitRows<double, double, double>&, int);
+template void unit_rows(const UnitRows<Brain16, float, float>&, int);
+template void unit_rows(const UnitRows<Brain16, Brain16, float>&, int);
+template void unit_rows(const UnitRows<Half16, float, float>&, int);
+template void unit_rows_backward(const UnitRowsBackward<float, float>&, int);
+template void unit_rows_backward(const UnitRowsBackward<Brain16, float>&, int);
+template void unit_rows_backward(const UnitRowsBackward<double, double>&, int);
+
+}  // namespace sslfast::cpu

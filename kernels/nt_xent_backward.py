@@ -1,0 +1,211 @@
+"""Gradient of NT-Xent in the two views, in Triton.
+
+In the notation of nt_xent.py the gradient of the unit rows is scale / 2N * W X, with W_ij = a_i exp(S_ij - n_i) +
+a_j exp(S_ij - n_j), W_{i, p(i)} = -(a_i + a_p(i)) and W_ii = 0. That of a view's row z, of norm r, with u = z / r, is
+(g - u <u, g>) / r; where the loss is small most of g lies along u, so u is made of z again: x is rounded. W is never
+stored whole. Positives take their place in float32, before W is rounded to the dtype of X for the product with X.
+
+In one kernel, 1 launch and 8 N^2 D multiply-adds, where D fits a program's registers and the problem is small: a
+program keeps BLOCK_M rows and walks over all of X, of which each block is read once and serves both products; the
+projection, the incoming gradient and the rounding to the views' dtypes happen before the only store. Views that need no
+gradient have no programs. Otherwise the strips of similarity_softmax_backward.py make the gradient of the unit rows,
+and one more launch takes it to the views: 2 N D reads of it and of the views, and as many writes.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sslfast.kernels import _launch, similarity_softmax_backward
+from sslfast.kernels.nt_xent import rows_of_views
+from sslfast.kernels.similarity_softmax import is_bounded
+
+_HUGE = tl.constexpr(1e12)  # where a row's norm is below eps, F.normalize divides by the constant eps: no projection
+
+
+@triton.jit
+def _store_views(
+    grad0_ptr, grad1_ptr, grad, row, lane, N, D, inside, NEED_FIRST: tl.constexpr, NEED_SECOND: tl.constexpr
+):
+    """Rows of the gradient to the view they belong to."""
+    mask = inside[:, None] & (lane < D)[None, :]
+    if NEED_FIRST:
+        at = grad0_ptr + row[:, None] * D + lane[None, :]
+        tl.store(at, grad.to(grad0_ptr.dtype.element_ty), mask & (row < N)[:, None])
+    if NEED_SECOND:
+        at = grad1_ptr + (row - N)[:, None] * D + lane[None, :]
+        tl.store(at, grad.to(grad1_ptr.dtype.element_ty), mask & (row >= N)[:, None])
+
+
+@triton.jit
+def nt_xent_backward_kernel(
+    x_ptr,
+    inverse_norm_ptr,
+    lse_ptr,
+    share_ptr,
+    peak_ptr,
+    grad_loss_ptr,
+    z0_ptr,
+    z1_ptr,
+    grad0_ptr,
+    grad1_ptr,
+    first_row,
+    N,
+    D,
+    row0_stride,
+    col0_stride,
+    row1_stride,
+    col1_stride,
+    scale,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BOUNDED: tl.constexpr,
+    NEED_FIRST: tl.constexpr,
+    NEED_SECOND: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    M = 2 * N
+    row0 = first_row + tl.program_id(0) * BLOCK_M
+    row, col, lane = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_OUT)
+    in_rows, in_dim = row < M - row0, lane < D
+    x_row_at = x_ptr + tl.cast(row0, tl.int64) * D + row[:, None] * D + lane[None, :]
+    x_row = tl.load(x_row_at, in_rows[:, None] & in_dim[None, :], 0.0)
+    # The largest a becomes 256: small losses and their weights stay within the range of float16, and of float32.
+    gain = 256.0 / tl.maximum(tl.load(peak_ptr), 1e-30)
+    row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)
+    row_share = tl.load(share_ptr + row0 + row, in_rows, 0.0) * gain
+    # Where the logits are bounded one exp serves both sides: exp(S) (a_i exp(-n_i) + a_j exp(-n_j)). A row without
+    # negatives has n = -inf there, and no entry that needs it.
+    row_factor = row_share * tl.exp(-row_lse) if BOUNDED else row_share
+    grad = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
+    for col0 in range(0, M, BLOCK_N):
+        in_cols = col < M - col0
+        x_col_at = x_ptr + tl.cast(col0, tl.int64) * D + col[:, None] * D + lane[None, :]
+        x_col = tl.load(x_col_at, in_cols[:, None] & in_dim[None, :], 0.0)
+        col_lse = tl.load(lse_ptr + col0 + col, in_cols, 0.0)
+        col_share = tl.load(share_ptr + col0 + col, in_cols, 0.0) * gain
+        logits = tl.dot(x_row, x_col.trans(), input_precision=PRECISION) * scale
+        if BOUNDED:
+            weight = tl.exp(logits) * (row_factor[:, None] + (col_share * tl.exp(-col_lse))[None, :])
+        else:
+            weight = row_factor[:, None] * tl.exp(logits - row_lse[:, None])
+            weight += col_share[None, :] * tl.exp(logits - col_lse[None, :])
+        # Few tiles touch the diagonal, a positive or the end.
+        ahead = col0 - row0
+        itself = (ahead < BLOCK_M) & (ahead > -BLOCK_N)
+        upper = (ahead - N < BLOCK_M) & (ahead - N > -BLOCK_N)
+        lower = (ahead + N < BLOCK_M) & (ahead + N > -BLOCK_N)
+        if itself | upper | lower | (col0 + BLOCK_N > M):
+            step = ahead + col[None, :] - row[:, None]
+            positive = (step == N) | (step == -N)
+            weight = tl.where(positive, -(row_share[:, None] + col_share[None, :]), weight)
+            weight = tl.where((step == 0) | (col >= M - col0)[None, :], 0.0, weight)
+        grad = tl.dot(weight.to(x_col.dtype), x_col, grad, input_precision=PRECISION)
+    at = tl.cast(row0, tl.int64) + row
+    z = rows_of_views(z0_ptr, z1_ptr, at, lane, N, D, row0_stride, col0_stride, row1_stride, col1_stride)
+    inverse_norm = tl.load(inverse_norm_ptr + at, in_rows, 0.0)
+    unit = z * inverse_norm[:, None]
+    along = tl.where(inverse_norm < _HUGE, tl.sum(grad * unit, 1), 0.0)
+    factor = tl.load(grad_loss_ptr).to(tl.float32) * (scale / M) / gain
+    grad = (grad - unit * along[:, None]) * (inverse_norm * factor)[:, None]
+    _store_views(grad0_ptr, grad1_ptr, grad, at, lane, N, D, in_rows, NEED_FIRST, NEED_SECOND)
+
+
+@triton.jit
+def nt_xent_project_kernel(
+    unit_grad_ptr,
+    inverse_norm_ptr,
+    grad_loss_ptr,
+    z0_ptr,
+    z1_ptr,
+    grad0_ptr,
+    grad1_ptr,
+    N,
+    D,
+    row0_stride,
+    col0_stride,
+    row1_stride,
+    col1_stride,
+    BLOCK: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    NEED_FIRST: tl.constexpr,
+    NEED_SECOND: tl.constexpr,
+):
+    """The gradient of unit rows, taken to the views and multiplied with that of the loss."""
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = row < 2 * tl.cast(N, tl.int64)
+    inverse_norm = tl.load(inverse_norm_ptr + row, inside, 0.0)
+    along = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, D, BLOCK_D):
+        lane = start + tl.arange(0, BLOCK_D)
+        z = rows_of_views(z0_ptr, z1_ptr, row, lane, N, D, row0_stride, col0_stride, row1_stride, col1_stride)
+        at = row[:, None] * D + lane[None, :]
+        grad = tl.load(unit_grad_ptr + at, inside[:, None] & (lane < D)[None, :], 0.0)
+        along += tl.sum(grad * (z * inverse_norm[:, None]), 1)
+    along = tl.where(inverse_norm < _HUGE, along, 0.0)
+    factor = inverse_norm * tl.load(grad_loss_ptr).to(tl.float32)
+    for start in range(0, D, BLOCK_D):
+        lane = start + tl.arange(0, BLOCK_D)
+        z = rows_of_views(z0_ptr, z1_ptr, row, lane, N, D, row0_stride, col0_stride, row1_stride, col1_stride)
+        at = row[:, None] * D + lane[None, :]
+        grad = tl.load(unit_grad_ptr + at, inside[:, None] & (lane < D)[None, :], 0.0)
+        grad = (grad - z * (inverse_norm * along)[:, None]) * factor[:, None]
+        _store_views(grad0_ptr, grad1_ptr, grad, row, lane, N, D, inside, NEED_FIRST, NEED_SECOND)
+
+
+def backward(
+    z0: Tensor,
+    z1: Tensor,
+    unit: Tensor,
+    inverse_norm: Tensor,
+    lse: Tensor,
+    share: Tensor,
+    peak: Tensor,
+    grad: Tensor,
+    scale: float,
+    need_z0: bool,
+    need_z1: bool,
+) -> tuple[Tensor, Tensor]:
+    """Contiguous gradients in the dtypes of z0 and z1; of a view that needs none, (0, D)."""
+    pairs, dim = z0.shape
+    needs = {"NEED_FIRST": need_z0, "NEED_SECOND": need_z1}
+    grads = tuple(
+        torch.empty((pairs if need else 0, dim), dtype=z.dtype, device=z.device)
+        for z, need in ((z0, need_z0), (z1, need_z1))
+    )
+    with _launch.on_device_of(unit):
+        if _launch.nt_xent_in_registers(2 * pairs, dim, unit.element_size()):
+            config = _launch.nt_xent_backward(dim, unit.element_size())
+            first, last = 0 if need_z0 else pairs, 2 * pairs if need_z1 else pairs
+            nt_xent_backward_kernel[(triton.cdiv(last - first, config["BLOCK_M"]),)](
+                unit,
+                inverse_norm,
+                lse,
+                share,
+                peak,
+                grad,
+                z0,
+                z1,
+                *grads,
+                first,
+                pairs,
+                dim,
+                *z0.stride(),
+                *z1.stride(),
+                scale,
+                **config,
+                BOUNDED=is_bounded(scale, 1.0),
+                **needs,
+                PRECISION=_launch.input_precision(unit),
+            )
+        else:
+            positives = torch.arange(2 * pairs, device=unit.device).roll(pairs)
+            share = share / (2 * pairs)
+            unit_grad = similarity_softmax_backward.backward(unit, positives, lse, share, -share, lse[:0], scale, 1.0)
+            config = _launch.nt_xent_rows(dim)
+            nt_xent_project_kernel[(triton.cdiv(2 * pairs, config["BLOCK"]),)](
+                unit_grad, inverse_norm, grad, z0, z1, *grads, pairs, dim, *z0.stride(), *z1.stride(), **config, **needs
+            )
+    return grads

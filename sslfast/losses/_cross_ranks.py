@@ -1,0 +1,197 @@
+"""Rows against columns over several ranks: what CLIP and InfoNCE share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sslfast import ops
+from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast.distributed import exchange_shards
+from sslfast.losses._blocks import blocks_over_ranks
+
+
+def cross_softmax_over_ranks(
+    function: str,
+    rows: Tensor,
+    columns: Tensor,
+    scale: float | Tensor,
+    positives: Tensor,
+    *,
+    two_way: bool,
+    normalize: bool,
+    strategy: str,
+    max_similarity: float = math.inf,
+    row_ids: Tensor | None = None,
+    col_ids: Tensor | None = None,
+    row_limits: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``cross_softmax`` finds for the rows and columns of all ranks, for this rank's rows and columns.
+
+    A rank takes its rows against all columns; the columns' log-sum-exps are merged over the ranks, and so are their
+    gradients. These are those of the sum over all ranks of whatever they make of the results; that of ``scale``, which
+    every rank has, is divided by the number of ranks, and the same on each. Forward and backward communicate: all ranks
+    have to call both, and to agree on what requires a gradient.
+
+    Args:
+        function: the name that errors begin with.
+        rows: (N_rank, D), checked by the caller.
+        columns: (M_rank, D), on the same device.
+        scale: factor of the similarities; a tensor of one number may require a gradient and is not waited for.
+        positives: (N_rank,) int64, a column of this rank or -1, without repetition if ``two_way``.
+        two_way: whether the columns' log-sum-exps are wanted.
+        normalize: divide rows and columns by their norms first, as F.normalize does.
+        strategy: ``"all_gather"`` or ``"ring"``.
+        max_similarity, row_ids, col_ids, row_limits, dtype: as in ``cross_softmax``, ids of this rank's columns; all
+            ranks give ids, or none.
+
+    Returns:
+        ``(row_lse, col_lse, positive_logits)``, (N_rank,), (M_rank,) or (0,), and (N_rank,).
+
+    Raises:
+        ValueError: if D is not the same on every rank.
+    """
+    if not isinstance(scale, Tensor):
+        scale = rows.new_tensor(scale, dtype=torch.float64 if rows.dtype == torch.float64 else torch.float32)
+    results: tuple[Tensor, Tensor, Tensor] = _CrossSoftmaxRanks.apply(
+        function,
+        rows,
+        columns,
+        scale,
+        positives,
+        two_way,
+        normalize,
+        strategy,
+        max_similarity,
+        dtype,
+        row_ids,
+        col_ids,
+        row_limits,
+    )
+    return results
+
+
+class _CrossSoftmaxRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx,
+        function,
+        rows,
+        columns,
+        scale,
+        positives,
+        two_way,
+        normalize,
+        strategy,
+        max_similarity,
+        dtype,
+        row_ids,
+        col_ids,
+        row_limits,
+    ):
+        shards = exchange_shards(function, columns)
+        dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
+        product_dtype = dtype if rows.is_cuda else wide
+        factors = []
+        sides = []
+        for z in (rows, columns):
+            unit, factor = unit_rows(z) if normalize else (z, None)
+            sides.append(unit.detach().to(product_dtype).contiguous())
+            factors.append(factor)
+        number = scale.detach().to(wide).reshape(1)
+        bound = 1.0 if normalize else max_similarity
+        ids = [] if col_ids is None else [col_ids]
+        results = number.expand(len(columns)) if two_way else None
+        exchange = blocks_over_ranks(strategy, shards, results, lse=True)
+        exchange.post(sides[1], *ids)
+        nobody = torch.full_like(positives, -1)
+        for distance, _, (block, *block_ids) in exchange.blocks():
+            picks = nobody if distance else positives
+            excluded = (row_ids, block_ids[0] if block_ids else None, row_limits)
+            found, block_lse, logits, _ = ops.cross_softmax_forward(
+                sides[0], block, picks, number, *excluded, bound, two_way, 0
+            )
+            if distance == 0:
+                row_lse, positive_logits = found, logits
+            else:
+                row_lse = torch.logaddexp(row_lse, found)
+            if two_way:
+                exchange.leave(block_lse)
+        col_lse = exchange.collect() if two_way else row_lse[:0]
+        vectors = (positives, number, row_lse, col_lse, exchange.columns, row_ids, col_ids, row_limits)
+        ctx.save_for_backward(rows, columns, scale, *sides, *factors, *vectors)
+        ctx.function, ctx.strategy, ctx.shards = function, strategy, shards
+        return row_lse, col_lse, positive_logits
+
+    @staticmethod
+    def backward(ctx, grad_row, grad_col, grad_positive):  # type: ignore[no-untyped-def]
+        inputs, sides, factors, vectors = _split(ctx.saved_tensors)
+        positives, number, row_lse, col_lse, held, row_ids, col_ids, row_limits = vectors
+        _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
+        with torch.no_grad():
+            grads = [g.contiguous() for g in (grad_row, grad_col, grad_positive)]
+            d_rows: Tensor | None = None
+            d_columns: Tensor | None = None
+            results = number.expand(sides[1].shape) if need_columns else None
+            exchange = blocks_over_ranks(ctx.strategy, ctx.shards, results)
+            two_way = len(col_lse) > 0
+            of_columns = [] if col_ids is None else [col_ids]
+            of_columns += [torch.stack([col_lse, grads[1]], dim=1)] if two_way else []
+            exchange.post(sides[1], *of_columns, held=held)
+            nobody = torch.full_like(positives, -1)
+            for distance, _, (block, *of_block) in exchange.blocks():
+                block_lse, block_grad = of_block[-1].T.contiguous() if two_way else (col_lse, col_lse)
+                block_ids = None if col_ids is None else of_block[0]
+                found_rows, found_columns = ops.cross_softmax_backward(
+                    sides[0],
+                    block,
+                    nobody if distance else positives,
+                    row_lse,
+                    block_lse,
+                    grads[0],
+                    block_grad,
+                    grads[2],
+                    number,
+                    row_ids,
+                    block_ids,
+                    row_limits,
+                    number[:0],
+                    need_rows or need_scale,
+                    need_columns,
+                )
+                d_rows = found_rows if d_rows is None else d_rows.add_(found_rows)
+                if need_columns:
+                    exchange.leave(found_columns)
+            if need_columns:
+                d_columns = exchange.collect()
+            grad_scale = None
+            if need_scale and d_rows is not None:
+                # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
+                grad_scale = (d_rows * sides[0]).sum() / ctx.shards.world
+                dist.all_reduce(grad_scale)
+            found: list[Tensor | None] = []
+            for product, side, factor, z, needed in zip(
+                (d_rows, d_columns), sides, factors, inputs[:2], (need_rows, need_columns), strict=True
+            ):
+                if not needed or product is None:
+                    found.append(None)
+                    continue
+                grad = product.mul_(number)
+                grad = grad if factor is None else unit_rows_backward(grad, side, factor)
+                found.append(grad.to(z.dtype))
+            found.append(None if grad_scale is None else grad_scale.to(inputs[2].dtype).reshape(inputs[2].shape))
+        grad_rows, grad_columns, grad_scale = (
+            None if g is None else first_order_only(ctx.function, g, *inputs, grad_row, grad_col, grad_positive)
+            for g in found
+        )
+        return None, grad_rows, grad_columns, grad_scale, *[None] * 9
+
+
+def _split(saved):  # type: ignore[no-untyped-def]
+    return saved[:3], saved[3:5], saved[5:7], saved[7:]

@@ -1,0 +1,238 @@
+"""The regimes that every contrastive loss is tested in, and the table of losses: a new loss is one entry of CASES."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sslfast import losses
+from sslfast.reference.clip import clip_loss as clip_reference
+from sslfast.reference.dcl import dcl_loss as dcl_reference
+from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
+from sslfast.reference.nt_xent import nt_xent_loss as nt_xent_reference
+from sslfast.reference.sigmoid_pairs import sigmoid_pairs
+from sslfast.reference.supcon import supcon_loss as supcon_reference
+
+Inputs = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """A loss, as a function of two views of a batch.
+
+    Attributes:
+        ours: the loss of the inputs and, last, of the temperature; a scalar.
+        reference: its definition, with the same arguments.
+        inputs: makes the inputs from two views (N, D) and the temperature.
+        unreduced: the loss of every row, ours and by definition, where there is such a reduction.
+        constants: how many of the inputs, from the last, take no gradient.
+        normalizes: whether the norms of the rows do not matter.
+        vanishes: whether the loss goes to 0 as training goes on, and with it the gradient.
+        pairwise: whether every pair has a loss of its own, so that the weights of a row sum to N, not 1; the scale is
+            2 / temperature, see _biased.
+        least: the fewest rows of a view that it takes.
+    """
+
+    ours: Callable[..., Tensor]
+    reference: Callable[..., Tensor]
+    inputs: Callable[[Tensor, Tensor, float], Inputs] = lambda z0, z1, temperature: (z0, z1)
+    unreduced: tuple[Callable[..., Tensor], Callable[..., Tensor]] | None = None
+    constants: int = 0
+    normalizes: bool = True
+    vanishes: bool = True
+    pairwise: bool = False
+    least: int = 1
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Where in training, how cold and how large.
+
+    Attributes:
+        loss: what a vanishing loss comes to; None as training begins: the views are independent.
+        temperature: divides the similarities.
+        rows: N of a view.
+        dim: D.
+        low, high: norms of the rows, spread evenly in logarithm; for losses that normalise.
+    """
+
+    loss: float | None
+    temperature: float
+    rows: int
+    dim: int
+    low: float = 1.0
+    high: float = 1.0
+
+    def __str__(self) -> str:
+        phase = "early" if self.loss is None else f"{self.loss:g}"
+        norms = "" if self.low == self.high == 1.0 else f" norms {self.low:g} to {self.high:g}"
+        return f"{phase} T={self.temperature:g} {self.rows}x{self.dim}{norms}"
+
+
+def _labels(z: Tensor, classes: int) -> Tensor:
+    return torch.arange(len(z) // 2, device=z.device).repeat(2) % classes
+
+
+def _both(z0: Tensor, z1: Tensor, temperature: float) -> Inputs:
+    return (torch.cat([z0, z1]),)
+
+
+def _scaled(z0: Tensor, z1: Tensor, temperature: float) -> Inputs:
+    return z0, z1, z0.new_tensor(1 / temperature)
+
+
+def _biased(z0: Tensor, z1: Tensor, temperature: float) -> Inputs:
+    """The bias lies half way between a pair and the others; with twice the scale the margins are the others'."""
+    return z0, z1, z0.new_tensor(2 / temperature), z0.new_tensor(-1 / temperature)
+
+
+def _queued(z0: Tensor, z1: Tensor, temperature: float) -> Inputs:
+    """With a queue that is short, so that in few dimensions too it can be far from the queries."""
+    generator = torch.Generator().manual_seed(len(z0))
+    return z0, z1, _unit(1 + len(z0) // 2, z0.shape[1], generator)
+
+
+def _dclw_reference(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
+    similarity = (F.normalize(z0, dim=1) * F.normalize(z1, dim=1)).sum(dim=1).detach()
+    weights = 2 - len(z0) * torch.softmax(similarity / 0.5, dim=0)
+    return dcl_reference(z0, z1, temperature, weights.repeat(2))
+
+
+def _clip(z0: Tensor, z1: Tensor, scale: Tensor, temperature: float, normalize: bool = False) -> Tensor:
+    return losses.clip_loss(z0, z1, scale, normalize=normalize)
+
+
+def _clip_reference(z0: Tensor, z1: Tensor, scale: Tensor, temperature: float, normalize: bool = False) -> Tensor:
+    return clip_reference(z0, z1, scale, normalize=normalize)
+
+
+def _siglip(z0: Tensor, z1: Tensor, scale: Tensor, bias: Tensor, temperature: float, normalize: bool = False) -> Tensor:
+    return losses.siglip_loss(z0, z1, scale, bias, normalize=normalize)
+
+
+def _siglip_reference(
+    z0: Tensor, z1: Tensor, scale: Tensor, bias: Tensor, temperature: float, normalize: bool = False
+) -> Tensor:
+    if normalize:
+        z0, z1 = F.normalize(z0, dim=1), F.normalize(z1, dim=1)
+    return sigmoid_pairs(z0, z1, torch.arange(len(z0)), scale, bias) / len(z0)
+
+
+CASES = {
+    "nt_xent_loss": LossCase(losses.nt_xent_loss, nt_xent_reference),
+    "dcl_loss": LossCase(losses.dcl_loss, dcl_reference, vanishes=False, least=2),
+    "dclw_loss": LossCase(lambda a, b, t: losses.DCLWLoss(t)(a, b), _dclw_reference, vanishes=False, least=2),
+    "supcon_loss, pairs": LossCase(
+        lambda z, t: losses.supcon_loss(z, _labels(z, len(z)), t),
+        lambda z, t: supcon_reference(z, _labels(z, len(z)), t),
+        _both,
+    ),
+    "supcon_loss, classes": LossCase(
+        lambda z, t: losses.supcon_loss(z, _labels(z, 1 + len(z) // 6), t),
+        lambda z, t: supcon_reference(z, _labels(z, 1 + len(z) // 6), t),
+        _both,
+        vanishes=False,
+    ),
+    "clip_loss": LossCase(_clip, _clip_reference, _scaled, normalizes=False),
+    "clip_loss, normalize": LossCase(
+        functools.partial(_clip, normalize=True), functools.partial(_clip_reference, normalize=True), _scaled
+    ),
+    "siglip_loss": LossCase(_siglip, _siglip_reference, _biased, normalizes=False, pairwise=True),
+    "siglip_loss, normalize": LossCase(
+        functools.partial(_siglip, normalize=True),
+        functools.partial(_siglip_reference, normalize=True),
+        _biased,
+        pairwise=True,
+    ),
+    "info_nce_loss, queue": LossCase(
+        lambda q, k, queue, t: losses.info_nce_loss(q, k, queue=queue, temperature=t),
+        lambda q, k, queue, t: info_nce_reference(q, k, None, t, queue=queue).mean(),
+        _queued,
+        (
+            lambda q, k, queue, t: losses.info_nce_loss(q, k, queue=queue, temperature=t, reduction="none"),
+            lambda q, k, queue, t: info_nce_reference(q, k, None, t, queue=queue),
+        ),
+        constants=1,
+    ),
+}
+
+# A covering set: every phase at several temperatures, every size in several phases, all norms early and late.
+# Rows: 1 is the smallest batch, 2 the smallest with a negative, 3 is odd, 257 one more than a block and no multiple.
+# D: 1 (signs only: no gradient through a norm), 3, 128 (SimCLR's), 513 (odd, above a block), 4096 (long sums).
+# A loss of 1e-6 takes a margin of 14 and more between logits that temperature 1 holds within 2.
+REGIMES = [
+    Regime(None, 1.0, 1, 3),
+    Regime(None, 0.5, 2, 1),
+    Regime(None, 0.005, 3, 1, 1e-4, 1e4),
+    Regime(None, 1.0, 257, 3),
+    Regime(None, 0.1, 257, 128, 1e-4, 1e4),
+    Regime(None, 0.005, 257, 3),
+    Regime(None, 0.07, 3, 4096, 1e4, 1e4),
+    Regime(None, 0.02, 3, 513, 1e-4, 1e-4),
+    Regime(1e-2, 0.1, 3, 3),
+    Regime(1e-2, 0.07, 257, 513),
+    Regime(1e-2, 0.005, 2, 128, 1e-4, 1e-4),
+    Regime(1e-4, 0.02, 257, 128, 1e-4, 1e4),
+    Regime(1e-4, 0.04, 2, 3, 1e4, 1e4),
+    Regime(1e-4, 0.005, 3, 4096),
+    Regime(1e-6, 0.03, 3, 513, 1e4, 1e4),
+    Regime(1e-6, 0.02, 257, 128),
+    Regime(1e-6, 0.005, 257, 513, 1e-4, 1e4),
+    Regime(1e-6, 0.02, 3, 4096, 1e-4, 1e4),
+]
+
+
+def _unit(rows: int, dim: int, generator: torch.Generator) -> Tensor:
+    return F.normalize(torch.randn(rows, dim, dtype=torch.float64, generator=generator), dim=1)
+
+
+@functools.cache
+def problem(name: str, regime: Regime) -> Inputs:
+    """The inputs in float64.
+
+    Late in training the second view is the first with noise, so much of it that the loss is the regime's. A loss that
+    does not vanish takes the views at which NT-Xent does.
+    """
+    case = CASES[name]
+    generator = torch.Generator().manual_seed(20260101)
+    z0, z1 = (_unit(regime.rows, regime.dim, generator) for _ in range(2))
+    if regime.loss is not None:
+        if regime.rows <= regime.dim:  # samples apart, as training leaves them
+            z0 = torch.linalg.qr(z0.T)[0].T.contiguous()
+        z1 = _second_view(case if case.vanishes else CASES["nt_xent_loss"], regime, z0, z1)
+    if case.normalizes:
+        norms = regime.low * (regime.high / regime.low) ** torch.linspace(0, 1, regime.rows, dtype=torch.float64)
+        z0, z1 = norms.unsqueeze(1) * z0, norms.flip(0).unsqueeze(1) * z1
+    return case.inputs(z0, z1, regime.temperature)
+
+
+def _second_view(case: LossCase, regime: Regime, z0: Tensor, noise: Tensor) -> Tensor:
+    def view(share: float) -> Tensor:
+        return F.normalize(z0 + share * (noise - z0), dim=1)
+
+    def loss(share: float) -> float:
+        inputs = case.inputs(z0, view(share), regime.temperature)
+        return case.reference(*inputs, regime.temperature).item()
+
+    assert regime.loss is not None
+    low, high = 0.0, 10.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if loss(middle) > regime.loss else (middle, high)
+    assert abs(loss(low) / regime.loss - 1) < 0.01, f"no second view has a loss of {regime.loss}, but {loss(low)}"
+    return view(low)
+
+
+def rounding_of_weights(dtype: torch.dtype, temperature: float) -> float:
+    """The relative error of a gradient whose weights were rounded to ``dtype`` for a product, as the GPU's are.
+
+    Of bfloat16 2.5e-3, where the errors of many weights add up at random. At temperature 0.005 one pair decides: the
+    weights of its positive and of its worst negative are off by eps / 2 each, and the two rows may be near each other.
+    """
+    eps = 0.0 if dtype == torch.float32 else torch.finfo(dtype).eps
+    return (0.32 if temperature > 0.01 else 1.0) * eps

@@ -1,0 +1,230 @@
+"""Every contrastive loss in every regime against its definition in float64: loss_regimes.py has both tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from loss_oracle import assert_compiles, assert_steady, with_grads
+from loss_regimes import CASES, REGIMES, Inputs, LossCase, Regime, problem
+from oracle import assert_no_worse
+from torch import Tensor
+
+FLOAT32 = torch.finfo(torch.float32)
+EARLY = Regime(None, 0.1, 5, 7)
+LATE = Regime(1e-4, 0.04, 3, 7)
+
+
+def cast(inputs: Inputs, dtype: torch.dtype) -> Inputs:
+    """Rows in ``dtype``; logit_scale and logit_bias, which a model keeps in float32, no less than in that."""
+    scalars = torch.float64 if dtype == torch.float64 else torch.float32
+    return tuple(z.to(dtype if z.dim() else scalars) for z in inputs)
+
+
+def differentiated(function, case: LossCase, inputs: Inputs, temperature: float) -> list[Tensor]:
+    """The loss and its gradients in the inputs that take one."""
+    count = len(inputs) - case.constants
+    return with_grads(lambda *z: function(*z, *inputs[count:], temperature), *inputs[:count])
+
+
+def scale_of(case: LossCase, temperature: float) -> float:
+    return (2 if case.pairwise else 1) / temperature
+
+
+def relative_bound(case: LossCase, regime: Regime) -> float:
+    """Of the errors of a float32 loss and of its gradients, as the L2 norm over a tensor.
+
+    2e-6 down to temperature 0.07. Below, rounding limits every float32 product: the similarity of unit vectors is off
+    by 2^-23, and the logit, the weight exp(logit - lse) and what they make by that times the scale. The norms are sums
+    of D squares, whose rounding grows as the root of D.
+    """
+    scale = scale_of(case, regime.temperature)
+    return 2e-6 if scale < 15 else 2 * FLOAT32.eps * scale * max(1.0, (regime.dim / 512) ** 0.5)
+
+
+def rounding_floor(case: LossCase, regime: Regime, z: Tensor, loss: float, eps: float) -> Tensor:
+    """What rounding leaves where the terms of a gradient cancel: (N, 1) for rows, a number for a scalar.
+
+    The gradient of a unit row is a sum of unit rows with weights; that of the row is its part across the row, over the
+    norm. A row's weights, by 1 / N, sum to 1 (a softmax) or N (pairs), and to its loss where that is less.
+    """
+    most = float(regime.rows if case.pairwise else 1)
+    # In float64 the definition, the truth itself, is no better than without the loss: it subtracts 1 from exp(-loss).
+    weight = min(loss, most) if case.vanishes and eps == FLOAT32.eps else most
+    if not z.dim():
+        return torch.tensor(4 * eps * weight, dtype=torch.float64)
+    norms = z.double().norm(dim=1, keepdim=True) if case.normalizes else torch.ones(len(z), 1, dtype=torch.float64)
+    return 4 * eps * scale_of(case, regime.temperature) * weight / regime.rows / norms
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("regime", REGIMES, ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_oracle(name: str, regime: Regime, dtype: torch.dtype) -> None:
+    case = CASES[name]
+    if regime.rows < case.least:
+        pytest.skip("takes more rows: an error, in the test of the loss")
+    if dtype == torch.float16:  # whose range the gradient needs too
+        low, high = (min(max(norm, 0.01), 100.0) for norm in (regime.low, regime.high))
+        regime = dataclasses.replace(regime, low=low, high=high)
+    inputs = cast(problem(name, regime), dtype)
+    ours = differentiated(case.ours, case, inputs, regime.temperature)
+    same = differentiated(case.reference, case, inputs, regime.temperature)
+    truth = differentiated(case.reference, case, tuple(z.double() for z in inputs), regime.temperature)
+    loss = truth[0].item()
+    if case.vanishes and regime.loss is not None:
+        assert 0.5 < loss / regime.loss < 2  # of inputs rounded to dtype too
+
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    eps = torch.finfo(wide).eps
+    bound = relative_bound(case, regime) * eps / FLOAT32.eps
+    size = abs(loss) if case.vanishes else max(1.0, abs(loss))  # what is a difference of logits may be 0 by chance
+    allowed = bound * size + (4 * eps * scale_of(case, regime.temperature) if dtype == torch.float64 else 0.0)
+    assert ours[0].dtype == wide
+    assert_no_worse(ours[0], same[0].to(wide), truth[0], allowed)
+    assert abs(ours[0].item() - loss) <= allowed
+
+    for z, f, r, g in zip(inputs, ours[1:], same[1:], truth[1:], strict=False):
+        assert f.dtype == z.dtype
+        floor = rounding_floor(case, regime, z, loss, eps)
+        largest = g.abs().amax(dim=1, keepdim=True) if g.dim() else g.abs()
+        rounding = 0.0
+        if z.dtype != wide:  # rounded once, at the end; below the normal numbers in equal steps
+            own = torch.finfo(z.dtype)
+            rounding, floor = 0.505 * own.eps, floor + own.smallest_normal * own.eps
+        assert_no_worse(f, r, g, 4 * bound * largest + floor + rounding * g.abs())
+        # The roundings of many elements come to half of the largest or a bit more: bfloat16's 2.0e-3, under 2.5e-3.
+        once = rounding if g.numel() < 64 else 0.51 * rounding
+        assert (f.double() - g).norm() <= (bound + once) * g.norm() + floor.expand_as(g).norm()
+
+
+def prepared(name: str, regime: Regime = LATE, dtype: torch.dtype = torch.float32) -> tuple[LossCase, Inputs]:
+    return CASES[name], cast(problem(name, regime), dtype)
+
+
+@pytest.mark.parametrize("regime", [EARLY, LATE], ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_a_gradient_is_the_same_whatever_else_has_one(name: str, regime: Regime) -> None:
+    case, inputs = prepared(name, regime)
+    _, *expected = differentiated(case.ours, case, inputs, regime.temperature)
+    for at, grad in enumerate(expected):
+        leaves = [z.clone().requires_grad_(k == at) for k, z in enumerate(inputs)]
+        case.ours(*leaves, regime.temperature).backward()
+        torch.testing.assert_close(leaves[at].grad, grad, rtol=1e-6, atol=1e-6 * grad.abs().max().item())
+        assert all(leaf.grad is None for k, leaf in enumerate(leaves) if k != at)
+    with torch.no_grad():
+        assert not case.ours(
+            *(z.clone().requires_grad_() for z in inputs[:1]), *inputs[1:], regime.temperature
+        ).requires_grad
+
+
+@pytest.mark.parametrize("regime", [EARLY, LATE], ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_backward_again_and_by_another_factor(name: str, regime: Regime) -> None:
+    case, inputs = prepared(name, regime)
+    count = len(inputs) - case.constants
+    _, *expected = differentiated(case.ours, case, inputs, regime.temperature)
+    leaves = [z.clone().requires_grad_() for z in inputs[:count]]
+    loss = case.ours(*leaves, *inputs[count:], regime.temperature)
+    for total, factor in ((1.0, 1.0), (2.0, 1.0), (-1.0, -3.0), (-1.0, 0.0)):  # the sum so far, and what is added to it
+        (factor * loss).backward(retain_graph=True)
+        for leaf, grad in zip(leaves, expected, strict=True):
+            assert leaf.grad is not None
+            torch.testing.assert_close(leaf.grad, total * grad, rtol=1e-5, atol=1e-6 * grad.abs().max().item())
+
+
+@pytest.mark.parametrize("regime", [EARLY, LATE], ids=str)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.unreduced])
+def test_every_row_by_a_weight_of_its_own(name: str, regime: Regime) -> None:
+    case, inputs = prepared(name, regime)
+    assert case.unreduced is not None
+    weights = torch.linspace(-1, 2, regime.rows)
+    found, expected = (
+        differentiated(lambda *z, f=f: (weights.to(z[0].dtype) * f(*z)).sum(), case, z, regime.temperature)
+        for f, z in zip(case.unreduced, (inputs, tuple(z.double() for z in inputs)), strict=True)
+    )
+    for f, g in zip(found, expected, strict=True):
+        torch.testing.assert_close(f.double(), g, rtol=1e-5, atol=1e-5 * g.abs().max().item())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_any_strides(name: str) -> None:
+    case, inputs = prepared(name, EARLY, torch.float64)
+    rows = [z for z in inputs if z.dim()]
+    numbers = [z for z in inputs if not z.dim()]
+    layouts = {
+        "transposed": [z.t().contiguous().t() for z in rows],
+        "sliced": [torch.stack([z, -z], dim=-1).flatten(-2)[..., ::2] for z in rows],
+        "one row, repeated": [z[:1].expand_as(z) for z in rows],
+        "one column, repeated": [z[:, :1].expand_as(z) for z in rows],
+    }
+    for layout, views in layouts.items():
+        packed = differentiated(case.ours, case, (*(z.contiguous() for z in views), *numbers), EARLY.temperature)
+        for f, g in zip(differentiated(case.ours, case, (*views, *numbers), EARLY.temperature), packed, strict=True):
+            torch.testing.assert_close(f, g, rtol=1e-10, atol=1e-10, msg=lambda text, at=layout: f"{at}: {text}")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_autocast_and_checkpointing_change_no_bit(name: str) -> None:
+    case, inputs = prepared(name)
+    count = len(inputs) - case.constants
+    assert_steady(lambda *z: case.ours(*z, *inputs[count:], LATE.temperature), *inputs[:count])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_compiles_in_one_graph(name: str) -> None:
+    case, inputs = prepared(name)
+    count = len(inputs) - case.constants
+    torch.compiler.reset()  # one code object for all losses: dynamo would take them for recompilations of it
+    assert_compiles(lambda *z: case.ours(*z, *inputs[count:], LATE.temperature), *inputs[:count])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_zero_rows(name: str, dtype: torch.dtype) -> None:
+    case, inputs = prepared(name, EARLY, dtype)
+    inputs[0][1] = 0
+    found = differentiated(case.ours, case, inputs, EARLY.temperature)
+    truth = differentiated(case.reference, case, tuple(z.double() for z in inputs), EARLY.temperature)
+    for f, g in zip(found, truth, strict=True):
+        scale = g.abs().amax(dim=1, keepdim=True) if g.dim() else g.abs()  # F.normalize's: 1e12 times the gradient
+        rounding = max(1e-5 if f.dtype != torch.float64 else 1e-12, torch.finfo(f.dtype).eps)
+        assert ((f.double() - g).abs() <= rounding * scale.clamp_min(1e-3)).all()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", CASES)
+def test_nan_and_inf_reach_the_loss(name: str, bad: float) -> None:
+    case, inputs = prepared(name, EARLY)
+    for at in range(len(inputs)):
+        spoiled = [z.clone() for z in inputs]
+        spoiled[at].view(-1)[-1] = bad
+        expected = case.reference(*spoiled, EARLY.temperature)
+        found = case.ours(*spoiled, EARLY.temperature)
+        assert found.isfinite() == expected.isfinite(), f"input {at}: {found}, by definition {expected}"
+        if math.isnan(bad):
+            assert found.isnan()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_second_derivatives_are_refused(name: str) -> None:
+    case, inputs = prepared(name, EARLY)
+    count = len(inputs) - case.constants
+    function = name.split(",")[0].replace("dclw", "dcl")
+    leaves = [z.clone().requires_grad_() for z in inputs[:count]]
+    loss = case.ours(*leaves, *inputs[count:], EARLY.temperature)
+    for grad in torch.autograd.grad(loss, leaves, create_graph=True):
+        for leaf in leaves:  # with a path of its own to the leaf, as a gradient penalty has
+            with pytest.raises(RuntimeError, match=rf"^{function}: second derivatives are not supported$"):
+                torch.autograd.grad(grad.square().sum() + leaf.sum(), leaf, retain_graph=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["nt_xent_loss", "supcon_loss, pairs", "supcon_loss, classes", "clip_loss", "clip_loss, normalize"]
+)
+def test_one_sample_alone_has_no_loss(name: str) -> None:
+    case, inputs = prepared(name, Regime(None, 0.1, 1, 7))
+    for value in differentiated(case.ours, case, inputs, 0.1):
+        assert not value.any()  # 0, gradients too, not rounding
