@@ -122,13 +122,13 @@ def test_triton_late_in_training(loss: float, temperature: float, dtype: torch.d
 
     product = (*(z.to(dtype).to(triton_device) for z in sides), positives.to(triton_device))
     scale = number.float().reshape(1).to(triton_device)
-    *results, kept = forward(*product, scale, 1.0, True, 0)
+    *results, kept = forward(*product, scale, None, None, None, 1.0, True, 0)
     results = [r.requires_grad_() for r in results]
     found = by_image_and_text(*results)
     grads = torch.autograd.grad(found, results)
     bound = 2 * torch.finfo(torch.float32).eps * number.item()
     assert abs(found.item() / expected.item() - 1) <= bound
-    products = backward(*product, *(r.detach() for r in results[:2]), *grads, scale, kept, True, True)
+    products = backward(*product, *(r.detach() for r in results[:2]), *grads, scale, None, None, None, kept, True, True)
     for f, leaf in zip(products, leaves, strict=True):
         assert leaf.grad is not None
         difference = number * f.cpu().double() - leaf.grad
