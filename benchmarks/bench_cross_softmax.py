@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, check
+from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
 from benchmarks.harness import Call, Case, compiled
 
 Inputs = tuple[Tensor, Tensor, Tensor]
@@ -103,12 +103,19 @@ def call(find: Callable[[], Callable[..., Tensor]], inputs: Inputs) -> Call:
     return forward_and_backward
 
 
+def call_in_fp32(inputs: Inputs) -> Call:
+    """sslfast on float32 copies: what bf16 inputs gain."""
+    needs_bf16_products(inputs[0].device)
+    return call(ours, tuple(z.detach().float().requires_grad_() for z in inputs))
+
+
 PROVIDERS = {
     "sslfast": partial(call, ours),
     "eager torch": partial(call, lambda: one_product),
     "torch.compile": partial(call, lambda: compiled(one_product)),
     "open_clip ClipLoss": partial(call, open_clip),
 }
+IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32}
 
 
 GPU_PROVIDERS = PROVIDERS | {
@@ -153,6 +160,7 @@ def cases() -> list[Case]:
         case(256, 128, quick=True),
         case(4096, 128, devices=("cpu",)),
         case(4096, 512, memory=True),
+        case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
         gpu_case(8192, 128, WITHOUT_COMPILE),
         gpu_case(8192, 512, GPU_PROVIDERS),
         gpu_case(32768, 768, WITHOUT_COMPILE, memory=True),

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, check
+from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
 from benchmarks.harness import Call, Case, compiled
 
 TEMPERATURE = 0.2
@@ -65,6 +65,13 @@ def check_query(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tensor, 
     check(inputs[:1], (*theirs, theirs[1]), (*ours, ours[1]))
 
 
+def call_in_fp32(inputs: Inputs) -> Call:
+    """sslfast on float32 copies: what bf16 inputs gain."""
+    needs_bf16_products(inputs[0].device)
+    query, key, queue = inputs
+    return call(ours, (query.detach().float().requires_grad_(), key.float(), queue))
+
+
 PROVIDERS = {
     "sslfast": partial(call, ours),
     "eager torch": partial(call, lambda queue: partial(eager, queue=queue)),
@@ -80,7 +87,7 @@ def case(queries: int, length: int, width: int, dtype: str = "fp32", **options: 
         dtype=dtype,
         mode="forward+backward",
         make_inputs=partial(make_inputs, queries=queries, length=length, width=width, dtype=DTYPES[dtype]),
-        providers=PROVIDERS,
+        providers=PROVIDERS if dtype == "fp32" else PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32},
         check=check_query,
         work=4 * queries * length * width,
         unit="FLOP",
@@ -93,6 +100,7 @@ def cases() -> list[Case]:
     return [
         case(64, 4096, 128, quick=True),
         case(1024, 65536, 128, memory=True),
+        case(4096, 4096, 512, "bf16", devices=("cpu",)),
         case(4096, 65536, 128, "bf16", devices=("cuda",), memory=True),
     ]
 

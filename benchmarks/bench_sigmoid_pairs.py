@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, check
+from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
 from benchmarks.harness import Call, Case, compiled
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -65,12 +65,19 @@ def call(find: Callable[[], Callable[..., Tensor]], inputs: Inputs) -> Call:
     return forward_and_backward
 
 
+def call_in_fp32(inputs: Inputs) -> Call:
+    """sslfast on float32 copies: what bf16 inputs gain."""
+    needs_bf16_products(inputs[0].device)
+    return call(ours, tuple(z.detach().float().requires_grad_() for z in inputs))
+
+
 PROVIDERS = {
     "sslfast": partial(call, ours),
     "eager torch": partial(call, lambda: one_product),
     "torch.compile": partial(call, lambda: compiled(one_product)),
     "open_clip SigLipLoss": partial(call, open_clip),
 }
+IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32}
 
 
 GPU_PROVIDERS = PROVIDERS | {"siglip-kernel": partial(call, siglip_kernel)}
@@ -108,6 +115,7 @@ def cases() -> list[Case]:
         case(256, 128, quick=True),
         case(4096, 128, devices=("cpu",)),
         case(4096, 512, memory=True),
+        case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
         gpu_case(8192, 768, GPU_PROVIDERS),
         gpu_case(32768, 768, WITHOUT_COMPILE),
         gpu_case(65536, 768, GPU_PROVIDERS, memory=True),

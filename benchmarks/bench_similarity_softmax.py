@@ -60,8 +60,15 @@ def call(find: Callable[[], Callable[[Tensor, Tensor], Tensor]], inputs: tuple[T
     return forward_and_backward
 
 
+def needs_bf16_products(device: torch.device) -> None:
+    """Raises on a CPU that does not multiply bf16: there is nothing to gain."""
+    if device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported():
+        raise RuntimeError("this CPU has no AVX512_BF16")
+
+
 def call_in_fp32(inputs: tuple[Tensor, Tensor]) -> Call:
     """sslfast on float32 copies: what bf16 inputs gain."""
+    needs_bf16_products(inputs[0].device)
     return call(ours, tuple(z.detach().float().requires_grad_() for z in inputs))
 
 

@@ -203,7 +203,7 @@ def backward(
         else:
             positives = torch.arange(2 * pairs, device=unit.device).roll(pairs)
             share = share / (2 * pairs)
-            unit_grad = similarity_softmax_backward.backward(unit, positives, lse, share, -share, scale, 1.0)
+            unit_grad = similarity_softmax_backward.backward(unit, positives, lse, share, -share, lse[:0], scale, 1.0)
             config = _launch.nt_xent_rows(dim)
             nt_xent_project_kernel[(triton.cdiv(2 * pairs, config["BLOCK"]),)](
                 unit_grad, inverse_norm, grad, z0, z1, *grads, pairs, dim, *z0.stride(), *z1.stride(), **config, **needs

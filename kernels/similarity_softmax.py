@@ -135,7 +135,7 @@ def similarity_finish_kernel(
     tl.store(positive_logits_ptr + row, tl.where(has, logit, float("-inf")), inside)
 
 
-def forward(rows: Tensor, positives: Tensor, scale: float, max_norm: float) -> tuple[Tensor, Tensor]:
+def forward(rows: Tensor, positives: Tensor, scale: float, max_norm: float, keep: int) -> tuple[Tensor, Tensor, Tensor]:
     size, dim = rows.shape
     rows = supported_rows(rows)
     config = _launch.similarity_forward(size, dim, rows.element_size())
@@ -164,7 +164,7 @@ def forward(rows: Tensor, positives: Tensor, scale: float, max_norm: float) -> t
             BLOCK_D=config["BLOCK_D"],
             BOUNDED=bounded,
         )
-    return lse, positive_logits
+    return lse, positive_logits, lse.new_empty((keep,))
 
 
 def is_bounded(scale: float, max_norm: float) -> bool:

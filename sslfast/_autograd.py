@@ -7,6 +7,8 @@ from torch import Tensor
 
 from sslfast import ops
 
+_EPS = 1e-12  # of F.normalize
+
 
 def unit_rows(z: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
     """``F.normalize(z, dim=1)``, contiguous, and the factors (N, 1) that do it, in the dtype of accumulation.
@@ -23,6 +25,42 @@ def unit_rows(z: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tens
     rows = z if z.stride(1) == 1 else z.contiguous()
     results: tuple[Tensor, Tensor] = ops.unit_rows(rows, dtype or wide)
     return results
+
+
+def product_side(side: Tensor, dtype: torch.dtype) -> Tensor:
+    """A side of similarities, contiguous, in the dtype to multiply it in.
+
+    Kernels multiply bfloat16 as it is, on the CPU and on a GPU; float16 on a GPU only: the CPU widens it.
+
+    Args:
+        side: in any dtype.
+        dtype: of the inputs that it comes from.
+    """
+    if dtype == torch.float16 and not side.is_cuda:
+        dtype = torch.float32
+    return side.to(dtype).contiguous()
+
+
+def unit_side(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
+    """``F.normalize(z, dim=1)`` as :func:`product_side`.
+
+    On the CPU a bfloat16 side is ``z`` itself, which needs no rounding, and the operators multiply by the factors.
+
+    Returns:
+        ``(side, inverse_norm, factors)``: the factors (N, 1) that normalise, and what the operators are to multiply the
+        side by, (N,) or None.
+    """
+    if dtype != torch.bfloat16 or z.is_cuda:
+        unit, inverse_norm = unit_rows(z)
+        return product_side(unit, dtype), inverse_norm, None
+    norm = torch.linalg.vector_norm(z, dim=1, keepdim=True, dtype=torch.float32)
+    inverse_norm = norm.clamp_min(_EPS).reciprocal()
+    return product_side(z, dtype), inverse_norm, inverse_norm.flatten()
+
+
+def unit_of(side: Tensor, factors: Tensor | None) -> Tensor:
+    """The unit rows of a side and its factors."""
+    return side if factors is None else side.float().mul_(factors.unsqueeze(1))
 
 
 def unit_rows_backward(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tensor:

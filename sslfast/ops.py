@@ -45,6 +45,8 @@ if torch.version.cuda is not None and Path(__file__).with_name("_ops_cuda.so").e
 
 _triton = torch.library.Library("sslfast", "IMPL", "CUDA")
 
+# Factors of rows and columns, last among the similarity operators' arguments, are the CPU's: Triton launchers get none.
+
 
 # ---- philox_words: C++ on the CPU, Triton on the GPU
 
@@ -144,9 +146,11 @@ def _accumulator(rows: Tensor) -> torch.dtype:
 
 
 @torch.library.register_fake("sslfast::similarity_softmax_forward")
-def _(rows: Tensor, positives: Tensor, scale: float, max_norm: float) -> tuple[Tensor, Tensor]:
+def _(
+    rows: Tensor, positives: Tensor, scale: float, max_norm: float, keep: int, factors: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     vector = rows.new_empty((rows.shape[0],), dtype=_accumulator(rows))
-    return vector, torch.empty_like(vector)
+    return vector, torch.empty_like(vector), vector.new_empty((keep,))
 
 
 @torch.library.register_fake("sslfast::similarity_softmax_backward")
@@ -157,13 +161,13 @@ def _(rows: Tensor, *args: object) -> Tensor:
 def _similarity_softmax_forward_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.similarity_softmax import forward
 
-    return forward(*args)
+    return forward(*args[:5])
 
 
 def _similarity_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.similarity_softmax_backward import backward
 
-    return backward(*args)
+    return backward(*args[:8])
 
 
 _triton.impl("similarity_softmax_forward", _similarity_softmax_forward_triton)
@@ -228,6 +232,7 @@ def _(
     max_similarity: float,
     two_way: bool,
     keep: int,
+    *factors: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     row_lse = rows.new_empty((rows.shape[0],), dtype=_accumulator(rows))
     col_lse = row_lse.new_empty((columns.shape[0] if two_way else 0,))
@@ -236,7 +241,7 @@ def _(
 
 @torch.library.register_fake("sslfast::cross_softmax_backward")
 def _(rows: Tensor, columns: Tensor, *args: object) -> tuple[Tensor, Tensor]:
-    *_, need_rows, need_columns = args
+    need_rows, need_columns = args[11:13]
     d_rows, d_columns = (
         x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=_accumulator(rows))
         for x, need in ((rows, need_rows), (columns, need_columns))
@@ -247,13 +252,13 @@ def _(rows: Tensor, columns: Tensor, *args: object) -> tuple[Tensor, Tensor]:
 def _cross_softmax_forward_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.cross_softmax import forward
 
-    return forward(*args)
+    return forward(*args[:10])
 
 
 def _cross_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.cross_softmax import backward
 
-    return backward(*args)
+    return backward(*args[:15])
 
 
 _triton.impl("cross_softmax_forward", _cross_softmax_forward_triton)
@@ -267,7 +272,7 @@ queue_softmax = torch.ops.sslfast.queue_softmax.default
 
 @torch.library.register_fake("sslfast::queue_softmax")
 def _(rows: Tensor, queue: Tensor, *args: object) -> tuple[Tensor, Tensor]:
-    need_mean = args[-1]
+    need_mean = args[5]
     size, dim = rows.shape
     lse = rows.new_empty((size,), dtype=_accumulator(rows))
     return lse, lse.new_empty((size if need_mean else 0, dim))
@@ -276,7 +281,7 @@ def _(rows: Tensor, queue: Tensor, *args: object) -> tuple[Tensor, Tensor]:
 def _queue_softmax_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.queue_softmax import queue_softmax
 
-    return queue_softmax(*args)
+    return queue_softmax(*args[:8])
 
 
 _triton.impl("queue_softmax", _queue_softmax_triton)
@@ -297,6 +302,7 @@ def _(
     share: float,
     need_rows: bool,
     need_columns: bool,
+    *factors: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     d_rows, d_columns = (
         x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=_accumulator(rows))
@@ -309,7 +315,7 @@ def _(
 def _sigmoid_pairs_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs
 
-    return sigmoid_pairs(*args)
+    return sigmoid_pairs(*args[:8])
 
 
 _triton.impl("sigmoid_pairs", _sigmoid_pairs_triton)

@@ -157,8 +157,30 @@ def test_an_infinite_pair_is_not_a_perfect_one() -> None:
     assert clip_loss(images[2:3], texts[2:3], 5.0).isnan()
 
 
+def test_memory_budget_bounds_what_is_kept_and_changes_nothing() -> None:
+    images, texts = features(500, 16, torch.float32)
+    kept, results = [], []
+    for budget in (0, 300_000, 10**9, None):
+        sizes: list[int] = []
+
+        def pack(t: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(t.numel() * t.element_size())
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            loss = clip_loss(images.requires_grad_(), texts.requires_grad_(), 14.0, memory_budget=budget)
+        kept.append(max(sizes))
+        results.append([loss.detach(), *torch.autograd.grad(loss, (images, texts))])
+        assert torch.equal(CLIPLoss(memory_budget=budget)(images, texts, 14.0), loss)
+    assert kept == [4 * 500 * 16, 300_000, 4 * 500**2, 4 * 500**2]
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
 GOOD = torch.ones(4, 3)
 BAD = [
+    ([GOOD, GOOD, 1.0], {"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
+    ([GOOD, GOOD, 1.0], {"memory_budget": "all"}, TypeError, "memory_budget must be an int, got str"),
     ([GOOD, GOOD[:2], 1.0], {}, ValueError, "text_features must have shape (4, 3), like image_features, got (2, 3)"),
     ([GOOD.long(), GOOD, 1.0], {}, TypeError, "image_features must be a floating-point tensor, got torch.int64"),
     ([GOOD[:0], GOOD[:0], 1.0], {}, ValueError, "image_features must have shape (N, D) with N, D >= 1, got (0, 3)"),
@@ -200,6 +222,8 @@ def test_errors(args, kwargs, error, text: str) -> None:
 def test_module_errors() -> None:
     with pytest.raises(ValueError, match=r"^CLIPLoss: use_horovod is not supported, torch.distributed is$"):
         CLIPLoss(use_horovod=True)
+    with pytest.raises(ValueError, match=r"^CLIPLoss: memory_budget must be at least 0, got -1$"):
+        CLIPLoss(memory_budget=-1)
     with pytest.raises(ValueError, match=r"^CLIPLoss: strategy must be 'all_gather' or 'ring', got 'local'$"):
         CLIPLoss(strategy="local")
     with pytest.raises(ValueError, match=r"^CLIPLoss: world_size must be that of torch.distributed, 1, got 2$"):

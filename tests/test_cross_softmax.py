@@ -79,7 +79,7 @@ def check(forward, backward, case, dtype: torch.dtype, device: torch.device) -> 
                 assert_no_worse(f, t.to(wide), t, rounding * t.abs().amax().item())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES + CPU_CASES], ids=[p.id for p in CASES + CPU_CASES])
 def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
     check(ops.cross_softmax_forward, ops.cross_softmax_backward, case, dtype, torch.device("cpu"))
@@ -122,13 +122,13 @@ def test_triton_late_in_training(loss: float, temperature: float, dtype: torch.d
 
     product = (*(z.to(dtype).to(triton_device) for z in sides), positives.to(triton_device))
     scale = number.float().reshape(1).to(triton_device)
-    *results, kept = forward(*product, scale, 1.0, True, 0)
+    *results, kept = forward(*product, scale, None, None, None, 1.0, True, 0)
     results = [r.requires_grad_() for r in results]
     found = by_image_and_text(*results)
     grads = torch.autograd.grad(found, results)
     bound = 2 * torch.finfo(torch.float32).eps * number.item()
     assert abs(found.item() / expected.item() - 1) <= bound
-    products = backward(*product, *(r.detach() for r in results[:2]), *grads, scale, kept, True, True)
+    products = backward(*product, *(r.detach() for r in results[:2]), *grads, scale, None, None, None, kept, True, True)
     for f, leaf in zip(products, leaves, strict=True):
         assert leaf.grad is not None
         difference = number * f.cpu().double() - leaf.grad

@@ -56,7 +56,10 @@ def test_half_precision_inputs_are_no_worse_than_eager(dtype: torch.dtype, devic
     assert found[0].dtype == torch.float32
     assert_no_worse(found[0], same[0].float(), truth[0], 1e-5)
     for f, r, g in zip(found[1:], same[1:], truth[1:], strict=True):
-        assert_no_worse(f, r, g, torch.finfo(dtype).eps * g.abs())  # the gradient itself is rounded to the dtype
+        eps = torch.finfo(
+            dtype
+        ).eps  # the gradient itself is rounded to the dtype, and so are its weights and the queue
+        assert_no_worse(f, r, g, eps * g.abs() + eps / 16 * g.abs().max())
 
 
 def test_gradcheck_and_reductions() -> None:

@@ -54,7 +54,7 @@ def check(function, case, dtype: torch.dtype, device: torch.device) -> None:
                 assert_no_worse(found, s, t, rounding * t.abs().amax().item() if t.dim() else reach)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES + CPU_CASES], ids=[p.id for p in CASES + CPU_CASES])
 def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
     check(ops.sigmoid_pairs, case, dtype, torch.device("cpu"))

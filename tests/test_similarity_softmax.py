@@ -30,6 +30,8 @@ CASES = [
     pytest.param(300, 20, 5.0, 1.0, 1.0, id="several tiles in a strip of the Triton backward"),
 ]
 CPU_CASES = [
+    pytest.param(5, 7, -4.0, 1.0, 1.0, id="too narrow for panels of bf16"),
+    pytest.param(300, 513, 20.0, 1.0, INF, id="odd D, of several blocks"),
     pytest.param(1300, 40, 5.0, 1.0, 1.0, id="several tiles in rows and columns"),
     pytest.param(1300, 8, -300.0, 1.0, INF, id="several tiles, rows far below the tile's maximum"),
 ]
@@ -55,7 +57,7 @@ def by_definition(rows: Tensor, positives: Tensor, scale: float, grad_lse: Tenso
     return lse.detach(), positive_logits.detach(), rows.grad
 
 
-def check(forward, backward, case, dtype: torch.dtype, device: torch.device) -> None:
+def check(forward, backward, case, dtype: torch.dtype, device: torch.device, keeps=(0,)) -> None:
     size, dim, scale, norm, max_norm = case
     rows, positives, grad_lse, grad_positive = (t.to(device) for t in problem(size, dim, norm))
     rows = rows.to(dtype).double()  # the truth is about the rounded rows
@@ -63,21 +65,35 @@ def check(forward, backward, case, dtype: torch.dtype, device: torch.device) -> 
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     same = by_definition(rows.to(wide), positives, scale, grad_lse.to(wide), grad_positive.to(wide))
     x = rows.to(dtype)
-    lse, positive_logits = forward(x, positives, scale, max_norm)
-    grad = backward(x, positives, lse, grad_lse.to(wide), grad_positive.to(wide), scale, max_norm)
     eps = torch.finfo(wide).eps
     reach = abs(scale) * norm**2  # the largest logit; rounding it is what makes exp(logit) differ
-    assert_no_worse(lse, same[0], truth[0], 8 * eps * max(reach, 10))
-    assert_no_worse(positive_logits, same[1], truth[1], 4 * eps * reach)
     rounding = max(eps * 16 * max(reach, 1), torch.finfo(dtype).eps)  # half types round the weights for the product
-    scaled = truth[2].abs().amax() * rounding
-    assert_no_worse(grad, same[2], truth[2], scaled)
+    for keep in keeps:
+        lse, positive_logits, kept = forward(x, positives, scale, max_norm, keep)
+        assert kept.shape == (keep,)
+        grad = backward(x, positives, lse, grad_lse.to(wide), grad_positive.to(wide), kept, scale, max_norm)
+        assert_no_worse(lse, same[0], truth[0], 8 * eps * max(reach, 10))
+        assert_no_worse(positive_logits, same[1], truth[1], 4 * eps * reach)
+        assert_no_worse(grad, same[2], truth[2], truth[2].abs().amax() * rounding)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES + CPU_CASES], ids=[p.id for p in CASES + CPU_CASES])
 def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
-    check(ops.similarity_softmax_forward, ops.similarity_softmax_backward, case, dtype, torch.device("cpu"))
+    size = case[0]
+    keeps = (0, size**2 // 3, size**2)  # no tile, some and all
+    functions = (ops.similarity_softmax_forward, ops.similarity_softmax_backward)
+    check(*functions, case, dtype, torch.device("cpu"), keeps)
+
+
+def test_a_row_without_negatives_alone() -> None:
+    for dtype in (torch.bfloat16, torch.float32):
+        lse, logits, kept = ops.similarity_softmax_forward(
+            torch.ones(1, 9, dtype=dtype), torch.tensor([-1]), 1.0, 3.0, 1
+        )
+        assert lse == logits == -INF
+        args = (torch.tensor([-1]), lse, torch.zeros(1), torch.zeros(1), kept, 1.0, 3.0)
+        assert torch.equal(ops.similarity_softmax_backward(torch.ones(1, 9, dtype=dtype), *args), torch.zeros(1, 9))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -121,10 +137,10 @@ def test_triton_late_in_training(loss, temperature, in_registers, dtype, triton_
 
     x, p = rows.to(triton_device), positives.to(triton_device)
     max_norm = 1.0 if scale < 40 else INF
-    lse, positive_logits = forward(x, p, scale, max_norm)
+    lse, positive_logits, kept = forward(x, p, scale, max_norm, 0)
     margin = lse - positive_logits
     share = torch.sigmoid(margin) / len(x)
-    grad = backward(x, p, lse, share, -share, scale, max_norm).cpu().double()
+    grad = backward(x, p, lse, share, -share, kept, scale, max_norm).cpu().double()
     bound = 2 * torch.finfo(torch.float32).eps * scale
     assert abs(F.softplus(margin).mean().item() / expected.item() - 1) <= bound
     assert leaf.grad is not None
@@ -142,33 +158,38 @@ def test_triton_strips_of_their_own_size(dtype: torch.dtype) -> None:
         check(forward, backward, (10500, 200, 5.0, 1.0, max_norm), dtype, device)
     rows, positives, grad_lse, grad_positive = (t.to(device) for t in problem(5000, 200, 1.0))
     x = rows.to(dtype)
-    lse, _ = forward(x, positives, 5.0, 1.0)
-    arguments = (x, positives, lse, grad_lse.float(), grad_positive.float(), 5.0, 1.0)
+    lse, _, kept = forward(x, positives, 5.0, 1.0, 0)
+    arguments = (x, positives, lse, grad_lse.float(), grad_positive.float(), kept, 5.0, 1.0)
     assert torch.equal(backward(*arguments), backward(*arguments))
 
 
-def test_threads_do_not_change_a_bit() -> None:
-    rows, positives, *_ = problem(900, 16, 1.0)
+# bf16: our own products. float32 with D = 1: torch's product of one term, in any order.
+@pytest.mark.parametrize(("dtype", "dim"), [(torch.bfloat16, 33), (torch.float32, 1)])
+def test_threads_do_not_change_a_bit(dtype: torch.dtype, dim: int) -> None:
+    rows, positives, grad_lse, grad_positive = problem(900, dim, 1.0)
+    rows = rows.to(dtype)
+    grads = (grad_lse.float(), grad_positive.float())
     threads = torch.get_num_threads()
     results = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        # The products are torch's; a tile's epilogue is ours. With D = 1 the product has one term, in any order.
-        lse, logits = ops.similarity_softmax_forward(rows[:, :1].float().contiguous(), positives, 3.0, INF)
-        results.append(torch.cat([lse, logits]))
+        lse, logits, kept = ops.similarity_softmax_forward(rows, positives, 3.0, INF, 300_000)
+        grad = ops.similarity_softmax_backward(rows, positives, lse, *grads, kept, 3.0, INF)
+        results.append(torch.cat([lse, logits] if dim == 1 else [lse, logits, grad.flatten()]))
     torch.set_num_threads(threads)
     assert all(torch.equal(results[0], other) for other in results[1:])
 
 
 @pytest.mark.parametrize("bad", [float("nan"), INF])
-def test_nan_and_inf_reach_the_rows_they_should(bad: float) -> None:
-    rows = F.normalize(torch.randn(20, 4), dim=1)
-    rows[3, 1] = bad
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nan_and_inf_reach_the_rows_they_should(bad: float, dtype: torch.dtype) -> None:
+    rows = F.normalize(torch.randn(20, 9), dim=1).to(dtype)
+    rows[3, 8] = bad
     positives = torch.arange(20).roll(10)
-    expected, _ = similarity_softmax(rows, positives, 2.0)
+    expected, _ = similarity_softmax(rows.float(), positives, 2.0)
     assert not expected.isfinite().all()
     for max_norm in (1.0, INF):
-        lse, _ = ops.similarity_softmax_forward(rows, positives, 2.0, max_norm)
+        lse, *_ = ops.similarity_softmax_forward(rows, positives, 2.0, max_norm, 0)
         assert torch.equal(lse.isfinite(), expected.isfinite())
 
 
@@ -176,7 +197,7 @@ def test_analytic_values() -> None:
     # All rows equal: every logit is the scale.
     rows = torch.ones(6, 1)
     positives = torch.arange(6).roll(3)
-    lse, logits = ops.similarity_softmax_forward(rows, positives, 2.5, 1.0)
+    lse, logits, _ = ops.similarity_softmax_forward(rows, positives, 2.5, 1.0, 0)
     torch.testing.assert_close(lse, torch.full((6,), 2.5 + math.log(4)))
     torch.testing.assert_close(logits, torch.full((6,), 2.5))
 
@@ -185,12 +206,16 @@ def test_positives_out_of_range_are_refused() -> None:
     rows = torch.randn(4, 2)
     for positives in ([1, 0, 3, 4], [1, 0, 3, -2], [1, 0, 3, 3]):
         with pytest.raises(RuntimeError, match="positives must index another row or be -1"):
-            ops.similarity_softmax_forward(rows, torch.tensor(positives), 1.0, INF)
+            ops.similarity_softmax_forward(rows, torch.tensor(positives), 1.0, INF, 0)
 
 
-def test_opcheck() -> None:
-    rows, positives, grad_lse, grad_positive = problem(9, 3, 1.0)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("keep", [0, 81])
+def test_opcheck(dtype: torch.dtype, keep: int) -> None:
+    rows, positives, *grads = problem(9, 11, 1.0)
+    grads = [g.to(torch.float64 if dtype == torch.float64 else torch.float32) for g in grads]
+    rows = rows.to(dtype)
     check_op = functools.partial(torch.library.opcheck, raise_exception=True)
-    check_op(ops.similarity_softmax_forward, (rows, positives, 2.0, 1.0))
-    lse, _ = ops.similarity_softmax_forward(rows, positives, 2.0, 1.0)
-    check_op(ops.similarity_softmax_backward, (rows, positives, lse, grad_lse, grad_positive, 2.0, 1.0))
+    check_op(ops.similarity_softmax_forward, (rows, positives, 2.0, 1.0, keep))
+    lse, _, kept = ops.similarity_softmax_forward(rows, positives, 2.0, 1.0, keep)
+    check_op(ops.similarity_softmax_backward, (rows, positives, lse, *grads, kept, 2.0, 1.0))

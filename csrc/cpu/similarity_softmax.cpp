@@ -45,6 +45,19 @@ void exclude(const SimilarityTile<T>& t, const SimilaritySums<T>& sums) {
   }
 }
 
+// Undoes that for backward, where the tile is kept; the diagonal is no logit.
+template <typename T>
+void restore_positives(const SimilarityTile<T>& t, const T* positive_logits) {
+  for (int64_t i = 0; i < t.rows; ++i) {
+    const int64_t j = t.positives[t.row0 + i] - t.col0;
+    if (j >= 0 && j < t.cols) t.logits[i * t.cols + j] = positive_logits[t.row0 + i];
+  }
+  for (int64_t j = 0; j < t.cols; ++j) {
+    const int64_t i = t.positives[t.col0 + j] - t.row0;
+    if (i >= 0 && i < t.rows) t.logits[i * t.cols + j] = positive_logits[t.col0 + j];
+  }
+}
+
 template <typename T>
 void forward_tile(const SimilarityTile<T>& t, const SimilaritySums<T>& sums, int threads) {
   exclude(t, sums);
@@ -52,6 +65,7 @@ void forward_tile(const SimilarityTile<T>& t, const SimilaritySums<T>& sums, int
   const TileSums<T> row_sums{sums.shift + t.row0, sums.sum + t.row0}, col_sums{sums.shift + t.col0, sums.sum + t.col0};
   add_tile(t.logits, t.rows, t.cols, row_sums, diagonal ? TileSums<T>{} : col_sums, sums.bounded, sums.scratch,
            threads);
+  restore_positives(t, sums.positive_logits);
 }
 
 // The weight of logit s in the gradient, seen from row `from` towards row `to`.

@@ -1,5 +1,5 @@
-// The tile loop of rows against columns on the CPU: torch's matrix product makes a tile of logits, csrc/cpu turns it
-// into sums of rows and of columns at once, or into gradient weights that serve both sides. The GPU implementation is
+// The tile loop of rows against columns on the CPU: a product makes a tile of logits, csrc/cpu turns it into sums of
+// rows and of columns at once, or into gradient weights that serve both sides. The GPU implementation is
 // kernels/cross_softmax.py. FLOPs for N rows and M columns: forward 2 N M D, backward 2 N M D and 2 N M D for each side
 // that needs a gradient. Memory: one tile and a few vectors beside inputs and outputs. Where the caller can spare some,
 // forward keeps as many of the first tiles of logits as fit, and backward does not make them again.
@@ -11,19 +11,20 @@
 #include <tuple>
 
 #include "exclusions.h"
+#include "tile_products.h"
 
 namespace sslfast::ops {
 namespace {
 
-constexpr int64_t kRows = 256, kCols = 1024;  // a float tile is 1 MiB and stays in L2
+constexpr int64_t kRows = 256, kCols = 512;  // a float tile is 512 KiB and stays in L2
 
-// Calls visit(row0, rows, col0, cols, place) for every tile; place is where a kept tile begins: they lie in this order.
+// Calls visit(tile, place) for every tile; place is where a kept tile begins: they lie in this order.
 template <typename Visit>
 void for_each_tile(int64_t n, int64_t m, Visit visit) {
   for (int64_t row0 = 0; row0 < n; row0 += kRows) {
     const int64_t rows = std::min(kRows, n - row0);
     for (int64_t col0 = 0; col0 < m; col0 += kCols) {
-      visit(row0, rows, col0, std::min(kCols, m - col0), row0 * m + rows * col0);
+      visit(TilePlace{row0, rows, col0, std::min(kCols, m - col0)}, row0 * m + rows * col0);
     }
   }
 }
@@ -33,11 +34,12 @@ double number(const Tensor& scalar) {
   return static_cast<double>(*scalar.const_data_ptr<T>());
 }
 
-template <typename T>
-std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& rows, const Tensor& columns,
+template <typename Products>
+std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Tensor& rows, const Tensor& columns,
                                                    const Exclusions& exclusions, const Tensor& scale,
                                                    double max_similarity, bool two_way, int64_t keep) {
-  const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1), m_sums = two_way ? m : 0;
+  using T = typename Products::Number;
+  const int64_t n = rows.size(0), m = columns.size(0), m_sums = two_way ? m : 0;
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const double s = number<T>(scale);
   const bool bounded = std::fabs(s) * max_similarity <= kLogitBound;
@@ -62,22 +64,23 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& rows, const Ten
   std::fill_n(sums.col_sum, m_sums, T(0));
   std::fill_n(sums.positive_logits, n, -std::numeric_limits<T>::infinity());
   const Excluded<T> excluded = exclusions.pointers<T>();
-  const T *q = rows.const_data_ptr<T>(), *k = columns.const_data_ptr<T>();
-  for_each_tile(n, m, [&](int64_t row0, int64_t r, int64_t col0, int64_t c, int64_t place) {
-    T* logits = place + r * c <= keep ? kept.mutable_data_ptr<T>() + place : tile.mutable_data_ptr<T>();
-    product(matrix(logits, r, c, c, 1), slab(q, row0, r, d), slab_transposed(k, col0, c, d), 0, s);
-    cpu::cross_forward_tile({logits, r, c, row0, col0, excluded}, sums, threads);
+  for_each_tile(n, m, [&](const TilePlace& t, int64_t place) {
+    const bool keeps = place + t.rows * t.cols <= keep;
+    T* logits = keeps ? kept.mutable_data_ptr<T>() + place : tile.mutable_data_ptr<T>();
+    products.logits(t, logits, s);
+    cpu::cross_forward_tile({logits, t.rows, t.cols, t.row0, t.col0, excluded}, sums, threads);
   });
   for (int64_t i = 0; i < n; ++i) sums.row_sum[i] = sums.row_shift[i] + std::log(sums.row_sum[i]);
   for (int64_t j = 0; j < m_sums; ++j) sums.col_sum[j] = sums.col_shift[j] + std::log(sums.col_sum[j]);
   return {row_lse, col_lse, positive_logits, kept};
 }
 
-template <typename T>
-std::tuple<Tensor, Tensor> backward(const Tensor& rows, const Tensor& columns, const Exclusions& exclusions,
-                                    const Tensor& row_lse, const Tensor& col_lse, const Tensor& grad_row,
-                                    const Tensor& grad_col, const Tensor& grad_positive, const Tensor& scale,
-                                    const Tensor& kept, bool need_rows, bool need_columns) {
+template <typename Products>
+std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, const Tensor& columns,
+                                    const Exclusions& exclusions, const Tensor& row_lse, const Tensor& col_lse,
+                                    const Tensor& grad_row, const Tensor& grad_col, const Tensor& grad_positive,
+                                    const Tensor& scale, const Tensor& kept, bool need_rows, bool need_columns) {
+  using T = typename Products::Number;
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int64_t tile_rows = std::min(kRows, n), tile_cols = std::min(kCols, m);
@@ -93,75 +96,76 @@ std::tuple<Tensor, Tensor> backward(const Tensor& rows, const Tensor& columns, c
                             grad_positive.const_data_ptr<T>(),
                             scratch.mutable_data_ptr<T>()};
   const Excluded<T> excluded = exclusions.pointers<T>();
-  const T *q = rows.const_data_ptr<T>(), *k = columns.const_data_ptr<T>();
   T *dq = d_rows.mutable_data_ptr<T>(), *dk = d_cols.mutable_data_ptr<T>(), *logits = tile.mutable_data_ptr<T>();
   std::fill_n(dq, d_rows.numel(), T(0));
   std::fill_n(dk, d_cols.numel(), T(0));
-  for_each_tile(n, m, [&](int64_t row0, int64_t r, int64_t col0, int64_t c, int64_t place) {
-    const Tensor weights = matrix(logits, r, c, c, 1);
-    if (place + r * c <= kept.size(0)) {
-      std::copy_n(kept.const_data_ptr<T>() + place, r * c, logits);
+  for_each_tile(n, m, [&](const TilePlace& t, int64_t place) {
+    if (place + t.rows * t.cols <= kept.size(0)) {
+      std::copy_n(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits);
     } else {
-      product(weights, slab(q, row0, r, d), slab_transposed(k, col0, c, d), 0, number<T>(scale));
+      products.logits(t, logits, number<T>(scale));
     }
-    cpu::cross_backward_tile({logits, r, c, row0, col0, excluded}, grads, threads);
-    if (need_rows) product(slab(dq, row0, r, d), weights, slab(k, col0, c, d), 1, 1);
-    if (need_columns) product(slab(dk, col0, c, d), matrix(logits, c, r, 1, c), slab(q, row0, r, d), 1, 1);
+    cpu::cross_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, excluded}, grads, threads);
+    if (need_rows || need_columns) products.weigh(t, logits);
+    if (need_rows) products.to_rows(t, logits, dq, 1, true);
+    if (need_columns) products.to_columns(t, logits, dk, 1, true);
   });
   return {d_rows, d_cols};
 }
 
-void check_inputs(const Tensor& rows, const Tensor& columns, const Exclusions& exclusions, const Tensor& scale) {
+void check_inputs(const Sides& sides, const Exclusions& exclusions, const Tensor& scale) {
+  const auto& [rows, columns, row_factors, col_factors] = sides;
   for (const Tensor* t : {&rows, &columns}) {
     check(t->is_cpu() && t->dim() == 2 && t->is_contiguous() && t->size(0) > 0,
           "cross_softmax: rows and columns must be matrices with a row at least, contiguous");
   }
-  check(rows.scalar_type() == ScalarType::Float || rows.scalar_type() == ScalarType::Double,
-        "cross_softmax: rows must be float32 or float64");
+  sides.check();
   check(columns.scalar_type() == rows.scalar_type() && columns.size(1) == rows.size(1),
         "cross_softmax: columns must have the dtype and the width of rows");
-  check(scale.is_cpu() && scale.numel() == 1 && scale.scalar_type() == rows.scalar_type(),
-        "cross_softmax: scale must be one number of the dtype of rows");
-  exclusions.check(rows.size(0), columns.size(0), rows.scalar_type());
+  check(scale.is_cpu() && scale.numel() == 1 && scale.scalar_type() == sum_type(rows.scalar_type()),
+        "cross_softmax: scale must be one number, float64 for float64 rows, else float32");
+  exclusions.check(rows.size(0), columns.size(0), sum_type(rows.scalar_type()));
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> cross_softmax_forward(const Tensor& rows, const Tensor& columns,
-                                                                 const Tensor& positives, const Tensor& scale,
-                                                                 const std::optional<Tensor>& row_ids,
-                                                                 const std::optional<Tensor>& col_ids,
-                                                                 const std::optional<Tensor>& row_limits,
-                                                                 double max_similarity, bool two_way, int64_t keep) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> cross_softmax_forward(
+    const Tensor& rows, const Tensor& columns, const Tensor& positives, const Tensor& scale,
+    const std::optional<Tensor>& row_ids, const std::optional<Tensor>& col_ids, const std::optional<Tensor>& row_limits,
+    double max_similarity, bool two_way, int64_t keep, const std::optional<Tensor>& row_factors,
+    const std::optional<Tensor>& col_factors) {
   const std::optional<Tensor> own(positives);
   const Exclusions exclusions{own, row_ids, col_ids, row_limits};
-  check_inputs(rows, columns, exclusions, scale);
+  const Sides sides{rows, columns, row_factors, col_factors};
+  check_inputs(sides, exclusions, scale);
   check(!two_way || !row_limits, "cross_softmax: row_limits go with one way");
   check(keep >= 0 && keep <= rows.size(0) * columns.size(0), "cross_softmax: keep must be in [0, N M]");
-  return (rows.scalar_type() == ScalarType::Double ? forward<double> : forward<float>)(rows, columns, exclusions, scale,
-                                                                                       max_similarity, two_way, keep);
+  return with_products(sides, 0, 0, [&](auto& products) {
+    return forward(products, rows, columns, exclusions, scale, max_similarity, two_way, keep);
+  });
 }
 
-std::tuple<Tensor, Tensor> cross_softmax_backward(const Tensor& rows, const Tensor& columns, const Tensor& positives,
-                                                  const Tensor& row_lse, const Tensor& col_lse, const Tensor& grad_row,
-                                                  const Tensor& grad_col, const Tensor& grad_positive,
-                                                  const Tensor& scale, const std::optional<Tensor>& row_ids,
-                                                  const std::optional<Tensor>& col_ids,
-                                                  const std::optional<Tensor>& row_limits, const Tensor& kept,
-                                                  bool need_rows, bool need_columns) {
+std::tuple<Tensor, Tensor> cross_softmax_backward(
+    const Tensor& rows, const Tensor& columns, const Tensor& positives, const Tensor& row_lse, const Tensor& col_lse,
+    const Tensor& grad_row, const Tensor& grad_col, const Tensor& grad_positive, const Tensor& scale,
+    const std::optional<Tensor>& row_ids, const std::optional<Tensor>& col_ids, const std::optional<Tensor>& row_limits,
+    const Tensor& kept, bool need_rows, bool need_columns, const std::optional<Tensor>& row_factors,
+    const std::optional<Tensor>& col_factors) {
   const std::optional<Tensor> own(positives);
   const Exclusions exclusions{own, row_ids, col_ids, row_limits};
-  check_inputs(rows, columns, exclusions, scale);
+  const Sides sides{rows, columns, row_factors, col_factors};
+  check_inputs(sides, exclusions, scale);
   const auto vector_of = [&](const Tensor& t, int64_t size) {
-    check(t.scalar_type() == rows.scalar_type() && t.dim() == 1 && t.is_contiguous() && t.size(0) == size,
-          "cross_softmax: log-sum-exps and gradients must be vectors of the rows' dtype, one number a row or column");
+    check(t.scalar_type() == sum_type(rows.scalar_type()) && t.dim() == 1 && t.is_contiguous() && t.size(0) == size,
+          "cross_softmax: log-sum-exps and gradients must be vectors, one number a row or column, float64 for float64 "
+          "rows, else float32");
   };
   for (const Tensor* t : {&row_lse, &grad_row, &grad_positive}) vector_of(*t, rows.size(0));
   check(col_lse.size(0) == 0 || col_lse.size(0) == columns.size(0), "cross_softmax: col_lse must be empty or (M,)");
   for (const Tensor* t : {&col_lse, &grad_col}) vector_of(*t, col_lse.size(0));
   vector_of(kept, kept.size(0));
-  return (rows.scalar_type() == ScalarType::Double ? backward<double> : backward<float>)(rows, columns, exclusions,
-                                                                                         row_lse, col_lse, grad_row,
-                                                                                         grad_col, grad_positive, scale,
-                                                                                         kept, need_rows, need_columns);
+  return with_products(sides, std::min(kRows, rows.size(0)), std::min(kCols, columns.size(0)), [&](auto& products) {
+    return backward(products, rows, columns, exclusions, row_lse, col_lse, grad_row, grad_col, grad_positive, scale,
+                    kept, need_rows, need_columns);
+  });
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 
 #include <optional>
 
-#include "matrix.h"
 #include "sslfast/excluded.h"
+#include "tensor.h"
 
 namespace sslfast::ops {
 

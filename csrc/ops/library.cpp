@@ -1,32 +1,37 @@
 // Every schema of the namespace. Implementations register beside their operator; Triton ones from sslfast/ops.py.
+// Factors of rows and columns go with bfloat16 on the CPU.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def("philox_words(Tensor like, Tensor seed, int stream, int rows, int elements, int row_offset) -> Tensor");
   m.def("unit_rows(Tensor z, ScalarType dtype) -> (Tensor, Tensor)");
   m.def("unit_rows_backward_(Tensor(a!) grad, Tensor unit, Tensor inverse_norm) -> ()");
-  m.def("similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm) -> (Tensor, Tensor)");
+  m.def(
+      "similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm, int keep, "
+      "Tensor? factors=None) -> (Tensor, Tensor, Tensor)");
   m.def(
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor grad_positive, "
-      "float scale, float max_norm) -> Tensor");
+      "Tensor kept, float scale, float max_norm, Tensor? factors=None) -> Tensor");
   m.def("nt_xent_forward(Tensor z0, Tensor z1, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "nt_xent_backward(Tensor z0, Tensor z1, Tensor unit, Tensor inverse_norm, Tensor lse, Tensor share, Tensor peak, "
       "Tensor grad, float scale, bool need_z0, bool need_z1) -> (Tensor, Tensor)");
   m.def(
       "cross_softmax_forward(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, "
-      "Tensor? col_ids, Tensor? row_limits, float max_similarity, bool two_way, int keep) -> (Tensor, Tensor, Tensor, "
-      "Tensor)");
+      "Tensor? col_ids, Tensor? row_limits, float max_similarity, bool two_way, int keep, "
+      "Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "cross_softmax_backward(Tensor rows, Tensor columns, Tensor positives, Tensor row_lse, Tensor col_lse, "
       "Tensor grad_row, Tensor grad_col, Tensor grad_positive, Tensor scale, Tensor? row_ids, "
-      "Tensor? col_ids, Tensor? row_limits, Tensor kept, bool need_rows, bool need_columns) -> (Tensor, Tensor)");
+      "Tensor? col_ids, Tensor? row_limits, Tensor kept, bool need_rows, bool need_columns, "
+      "Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor)");
   m.def(
       "sigmoid_pairs(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor bias, float share, "
-      "bool need_rows, bool need_columns) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "bool need_rows, bool need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, "
+      "Tensor, Tensor, Tensor)");
   m.def(
       "queue_softmax(Tensor rows, Tensor queue, Tensor scale, Tensor? positives, Tensor? row_ids, Tensor? col_ids, "
-      "Tensor? row_limits, bool need_mean) -> (Tensor, Tensor)");
+      "Tensor? row_limits, bool need_mean, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor)");
   m.def(
       "token_mask(Tensor ids, Tensor? special, Tensor seed, int mask_token_id, int vocab_size, float mlm_probability, "
       "float mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");

@@ -8,15 +8,17 @@
 #include <tuple>
 
 #include "exclusions.h"
+#include "tile_products.h"
 
 namespace sslfast::ops {
 namespace {
 
 constexpr int64_t kRows = 512, kCols = 512;  // a float tile is 1 MiB and stays in L2
 
-template <typename T>
-std::tuple<Tensor, Tensor> run(const Tensor& rows, const Tensor& queue, const Tensor& scale,
+template <typename Products>
+std::tuple<Tensor, Tensor> run(Products& products, const Tensor& rows, const Tensor& queue, const Tensor& scale,
                                const Exclusions& exclusions, bool need_mean) {
+  using T = typename Products::Number;
   const int64_t n = rows.size(0), d = rows.size(1), k = queue.size(0);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   Tensor lse = empty({n}, kType<T>, rows), mean = empty({need_mean ? n : 0, d}, kType<T>, rows);
@@ -24,23 +26,22 @@ std::tuple<Tensor, Tensor> run(const Tensor& rows, const Tensor& queue, const Te
   Tensor tile = empty({std::min(kRows, n) * std::min(kCols, k)}, kType<T>, rows);
   const Excluded<T> excluded = exclusions.pointers<T>();
   const auto factor = static_cast<double>(*scale.const_data_ptr<T>());
-  const T *x = rows.const_data_ptr<T>(), *q = queue.const_data_ptr<T>();
-  T* logits = tile.mutable_data_ptr<T>();
-  T* means = need_mean ? mean.mutable_data_ptr<T>() : nullptr;
+  T *weights = tile.mutable_data_ptr<T>(), *means = mean.mutable_data_ptr<T>();
   std::fill_n(lse.mutable_data_ptr<T>(), n, -std::numeric_limits<T>::infinity());
   std::fill_n(sum.mutable_data_ptr<T>(), n, T(0));
-  std::fill_n(means, need_mean ? n * d : 0, T(0));
+  std::fill_n(means, mean.numel(), T(0));
   for (int64_t row0 = 0; row0 < n; row0 += kRows) {
     const int64_t r = std::min(kRows, n - row0);
     const QueueSums<T> sums{lse.mutable_data_ptr<T>() + row0, sum.mutable_data_ptr<T>() + row0,
                             need_mean ? means + row0 * d : nullptr, d};
     for (int64_t col0 = 0; col0 < k; col0 += kCols) {
-      const int64_t c = std::min(kCols, k - col0);
-      const Tensor weights = matrix(logits, r, c, c, 1);
-      product(weights, slab(x, row0, r, d), slab_transposed(q, col0, c, d), 0, factor);
-      cpu::exclude(logits, r, c, row0, col0, excluded, threads);
-      cpu::queue_softmax_tile(logits, r, c, sums, threads);
-      if (need_mean) product(slab(means, row0, r, d), weights, slab(q, col0, c, d), 1, 1);
+      const TilePlace t{row0, r, col0, std::min(kCols, k - col0)};
+      products.logits(t, weights, factor);
+      cpu::exclude(weights, t.rows, t.cols, row0, col0, excluded, threads);
+      cpu::queue_softmax_tile(weights, t.rows, t.cols, sums, threads);
+      if (!need_mean) continue;
+      products.weigh(t, weights);
+      products.to_rows(t, weights, means, 1, true);
     }
     cpu::queue_softmax_finish(r, sums);
   }
@@ -50,21 +51,23 @@ std::tuple<Tensor, Tensor> run(const Tensor& rows, const Tensor& queue, const Te
 std::tuple<Tensor, Tensor> queue_softmax(const Tensor& rows, const Tensor& queue, const Tensor& scale,
                                          const std::optional<Tensor>& positives, const std::optional<Tensor>& row_ids,
                                          const std::optional<Tensor>& col_ids, const std::optional<Tensor>& row_limits,
-                                         bool need_mean) {
+                                         bool need_mean, const std::optional<Tensor>& row_factors,
+                                         const std::optional<Tensor>& col_factors) {
   const Exclusions exclusions{positives, row_ids, col_ids, row_limits};
   for (const Tensor* t : {&rows, &queue}) {
     check(t->is_cpu() && t->dim() == 2 && t->is_contiguous() && t->size(0) > 0,
           "queue_softmax: rows and queue must be matrices with a row at least, contiguous");
   }
-  check(rows.scalar_type() == ScalarType::Float || rows.scalar_type() == ScalarType::Double,
-        "queue_softmax: rows must be float32 or float64");
+  const Sides sides{rows, queue, row_factors, col_factors};
+  sides.check();
   check(queue.scalar_type() == rows.scalar_type() && queue.size(1) == rows.size(1),
         "queue_softmax: queue must have the dtype and the width of rows");
-  check(scale.is_cpu() && scale.numel() == 1 && scale.scalar_type() == rows.scalar_type(),
-        "queue_softmax: scale must be one number of the dtype of rows");
-  exclusions.check(rows.size(0), queue.size(0), rows.scalar_type());
-  return (rows.scalar_type() == ScalarType::Double ? run<double> : run<float>)(rows, queue, scale, exclusions,
-                                                                               need_mean);
+  check(scale.is_cpu() && scale.numel() == 1 && scale.scalar_type() == sum_type(rows.scalar_type()),
+        "queue_softmax: scale must be one number, float64 for float64 rows, else float32");
+  exclusions.check(rows.size(0), queue.size(0), sum_type(rows.scalar_type()));
+  return with_products(sides, need_mean ? std::min(kRows, rows.size(0)) : 0,
+                       need_mean ? std::min(kCols, queue.size(0)) : 0,
+                       [&](auto& products) { return run(products, rows, queue, scale, exclusions, need_mean); });
 }
 
 }  // namespace

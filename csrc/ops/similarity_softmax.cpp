@@ -1,7 +1,8 @@
-// The tile loop of the CPU implementation: torch's matrix product makes a tile of logits, csrc/cpu turns it into sums
-// or into gradient weights, and the product takes those back to rows. The GPU implementation is
-// kernels/similarity_softmax.py. FLOPs for M rows, with half the tiles: forward M^2 D, backward M^2 D + 2 M^2 D
-// (1 multiply-add = 2 FLOPs gives 2 and 6). Memory: one tile and a few vectors beside inputs and outputs.
+// The tile loop of the CPU implementation: a product makes a tile of logits, csrc/cpu turns it into sums or into
+// gradient weights, and the product takes those back to rows. The GPU implementation is kernels/similarity_softmax.py.
+// FLOPs for M rows, with half the tiles: forward M^2 D, backward M^2 D + 2 M^2 D (1 multiply-add = 2 FLOPs gives 2 and
+// 6). Memory: one tile and a few vectors beside inputs and outputs. Where the caller can spare some, forward keeps as
+// many of the first tiles of logits as fit, and backward does not make them again.
 #include "sslfast/similarity_softmax.h"
 
 #include <algorithm>
@@ -9,72 +10,82 @@
 #include <limits>
 #include <tuple>
 
-#include "matrix.h"
+#include "tile_products.h"
 
 namespace sslfast::ops {
 namespace {
 
-constexpr int64_t kRows = 256, kCols = 1024;  // a float tile is 1 MiB and stays in L2
+constexpr int64_t kRows = 256, kCols = 512;  // a float tile is 512 KiB and stays in L2
 
-// Calls visit(row0, rows, col0, cols) for every tile on and above the diagonal.
+// Calls visit(tile, place) for every tile on and above the diagonal; place is where a kept tile begins: they lie in
+// this order.
 template <typename Visit>
 void for_each_tile(int64_t size, Visit visit) {
+  int64_t place = 0;
   for (int64_t row0 = 0; row0 < size; row0 += kRows) {
     const int64_t rows = std::min(kRows, size - row0);
-    visit(row0, rows, row0, rows);
-    for (int64_t col0 = row0 + rows; col0 < size; col0 += kCols) {
-      visit(row0, rows, col0, std::min(kCols, size - col0));
+    for (int64_t col0 = row0, cols = rows; col0 < size; col0 += cols, cols = std::min(kCols, size - col0)) {
+      visit(TilePlace{row0, rows, col0, cols}, place);
+      place += rows * cols;
     }
   }
 }
 
-template <typename T>
-std::tuple<Tensor, Tensor> forward(const Tensor& rows, const Tensor& positives, double scale, double max_norm) {
-  const int64_t m = rows.size(0), d = rows.size(1);
+int64_t tile_columns(int64_t size) { return std::min(std::max(kRows, kCols), std::max(size, int64_t{1})); }
+
+template <typename Products>
+std::tuple<Tensor, Tensor, Tensor> forward(Products& products, const Tensor& rows, const Tensor& positives,
+                                           double scale, double max_norm, int64_t keep) {
+  using T = typename Products::Number;
+  const int64_t m = rows.size(0);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
-  const int64_t tile_cols = std::min(std::max(kRows, kCols), std::max(m, int64_t{1}));
+  const int64_t tile_cols = tile_columns(m);
   Tensor lse = empty({m}, kType<T>, rows), positive_logits = empty({m}, kType<T>, rows);
-  Tensor shifts = empty({m}, kType<T>, rows);
-  Tensor tile = empty({kRows * tile_cols}, kType<T>, rows);
+  Tensor shifts = empty({m}, kType<T>, rows), kept = empty({keep}, kType<T>, rows);
+  Tensor tile = empty({std::min(kRows, m) * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::similarity_scratch(kRows, tile_cols)}, kType<T>, rows);
   SimilaritySums<T> sums{shifts.mutable_data_ptr<T>(), lse.mutable_data_ptr<T>(), positive_logits.mutable_data_ptr<T>(),
                          scratch.mutable_data_ptr<T>(), std::fabs(scale) * max_norm * max_norm <= kLogitBound};
   std::fill_n(sums.shift, m, sums.bounded ? T(0) : -std::numeric_limits<T>::infinity());
   std::fill_n(sums.sum, m, T(0));
   std::fill_n(sums.positive_logits, m, -std::numeric_limits<T>::infinity());
-  const T* x = rows.const_data_ptr<T>();
-  T* logits = tile.mutable_data_ptr<T>();
-  for_each_tile(m, [&](int64_t row0, int64_t r, int64_t col0, int64_t c) {
-    product(matrix(logits, r, c, c, 1), slab(x, row0, r, d), slab_transposed(x, col0, c, d), 0, scale);
-    cpu::similarity_forward_tile({logits, r, c, row0, col0, positives.const_data_ptr<int64_t>()}, sums, threads);
+  for_each_tile(m, [&](const TilePlace& t, int64_t place) {
+    const bool keeps = place + t.rows * t.cols <= keep;
+    T* logits = keeps ? kept.mutable_data_ptr<T>() + place : tile.mutable_data_ptr<T>();
+    products.logits(t, logits, scale);
+    cpu::similarity_forward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, sums,
+                                 threads);
   });
   for (int64_t i = 0; i < m; ++i) sums.sum[i] = sums.shift[i] + std::log(sums.sum[i]);
-  return {lse, positive_logits};
+  return {lse, positive_logits, kept};
 }
 
-template <typename T>
-Tensor backward(const Tensor& rows, const Tensor& positives, const Tensor& lse, const Tensor& grad_lse,
-                const Tensor& grad_positive, double scale) {
+template <typename Products>
+Tensor backward(Products& products, const Tensor& rows, const Tensor& positives, const Tensor& lse,
+                const Tensor& grad_lse, const Tensor& grad_positive, const Tensor& kept, double scale) {
+  using T = typename Products::Number;
   const int64_t m = rows.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
-  const int64_t tile_cols = std::min(std::max(kRows, kCols), std::max(m, int64_t{1}));
+  const int64_t tile_cols = tile_columns(m);
   Tensor grad = empty({m, d}, kType<T>, rows);
-  Tensor tile = empty({kRows * tile_cols}, kType<T>, rows);
+  Tensor tile = empty({std::min(kRows, m) * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::similarity_scratch(kRows, tile_cols)}, kType<T>, rows);
   const SimilarityGrads<T> grads{lse.const_data_ptr<T>(), grad_lse.const_data_ptr<T>(),
                                  grad_positive.const_data_ptr<T>(), scratch.mutable_data_ptr<T>()};
-  const T* x = rows.const_data_ptr<T>();
   T* dx = grad.mutable_data_ptr<T>();
   T* logits = tile.mutable_data_ptr<T>();
   std::fill_n(dx, m * d, T(0));
-  for_each_tile(m, [&](int64_t row0, int64_t r, int64_t col0, int64_t c) {
-    const Tensor weights = matrix(logits, r, c, c, 1), x_rows = slab(x, row0, r, d);
-    product(weights, x_rows, slab_transposed(x, col0, c, d), 0, scale);
-    cpu::similarity_backward_tile({logits, r, c, row0, col0, positives.const_data_ptr<int64_t>()}, grads, threads);
-    product(slab(dx, row0, r, d), weights, slab(x, col0, c, d), 1, scale);
-    if (row0 != col0) {
-      product(slab(dx, col0, c, d), matrix(logits, c, r, 1, c), x_rows, 1, scale);
+  for_each_tile(m, [&](const TilePlace& t, int64_t place) {
+    if (place + t.rows * t.cols <= kept.size(0)) {
+      std::copy_n(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits);
+    } else {
+      products.logits(t, logits, scale);
     }
+    cpu::similarity_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, grads,
+                                  threads);
+    products.weigh(t, logits);
+    products.to_rows(t, logits, dx, scale, true);
+    if (t.row0 != t.col0) products.to_columns(t, logits, dx, scale, true);
   });
   return grad;
 }
@@ -82,8 +93,6 @@ Tensor backward(const Tensor& rows, const Tensor& positives, const Tensor& lse, 
 void check_rows(const Tensor& rows, const Tensor& positives) {
   check(rows.is_cpu() && rows.dim() == 2 && rows.is_contiguous(),
         "similarity_softmax: rows must be (M, D), contiguous");
-  check(rows.scalar_type() == ScalarType::Float || rows.scalar_type() == ScalarType::Double,
-        "similarity_softmax: rows must be float32 or float64");
   check(positives.scalar_type() == ScalarType::Long && positives.dim() == 1 && positives.is_contiguous() &&
             positives.size(0) == rows.size(0),
         "similarity_softmax: positives must be int64 of shape (M,)");
@@ -94,23 +103,33 @@ void check_rows(const Tensor& rows, const Tensor& positives) {
   }
 }
 
-std::tuple<Tensor, Tensor> similarity_softmax_forward(const Tensor& rows, const Tensor& positives, double scale,
-                                                      double max_norm) {
+std::tuple<Tensor, Tensor, Tensor> similarity_softmax_forward(const Tensor& rows, const Tensor& positives, double scale,
+                                                              double max_norm, int64_t keep,
+                                                              const std::optional<Tensor>& factors) {
+  const Sides sides{rows, rows, factors, factors};
   check_rows(rows, positives);
-  return (rows.scalar_type() == ScalarType::Double ? forward<double> : forward<float>)(rows, positives, scale,
-                                                                                       max_norm);
+  sides.check();
+  check(keep >= 0, "similarity_softmax: keep must not be negative");
+  return with_products(sides, 0, 0,
+                       [&](auto& products) { return forward(products, rows, positives, scale, max_norm, keep); });
 }
 
 Tensor similarity_softmax_backward(const Tensor& rows, const Tensor& positives, const Tensor& lse,
-                                   const Tensor& grad_lse, const Tensor& grad_positive, double scale, double) {
+                                   const Tensor& grad_lse, const Tensor& grad_positive, const Tensor& kept,
+                                   double scale, double, const std::optional<Tensor>& factors) {
+  const Sides sides{rows, rows, factors, factors};
   check_rows(rows, positives);
-  for (const Tensor* vector : {&lse, &grad_lse, &grad_positive}) {
-    check(vector->scalar_type() == rows.scalar_type() && vector->dim() == 1 && vector->is_contiguous() &&
-              vector->size(0) == rows.size(0),
-          "similarity_softmax: lse and gradients must have shape (M,) and the dtype of rows");
-  }
-  return (rows.scalar_type() == ScalarType::Double ? backward<double> : backward<float>)(rows, positives, lse, grad_lse,
-                                                                                         grad_positive, scale);
+  sides.check();
+  const auto vector_of = [&](const Tensor& t, int64_t size) {
+    check(t.scalar_type() == sum_type(rows.scalar_type()) && t.dim() == 1 && t.is_contiguous() && t.size(0) == size,
+          "similarity_softmax: lse, gradients and kept logits must be vectors, float64 for float64 rows, else float32");
+  };
+  for (const Tensor* vector : {&lse, &grad_lse, &grad_positive}) vector_of(*vector, rows.size(0));
+  vector_of(kept, kept.size(0));
+  const int64_t m = rows.size(0);
+  return with_products(sides, std::min(kRows, m), tile_columns(m), [&](auto& products) {
+    return backward(products, rows, positives, lse, grad_lse, grad_positive, kept, scale);
+  });
 }
 
 }  // namespace

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only, product_side, unit_of, unit_rows_backward, unit_side
+from sslfast.losses._kept import kept_logits
 
 
 def cross_softmax(
@@ -25,6 +26,8 @@ def cross_softmax(
     col_ids: Tensor | None = None,
     row_limits: Tensor | None = None,
     dtype: torch.dtype | None = None,
+    memory_budget: int | None = None,
+    sides: tuple[Tensor | None, ...] = (None,) * 4,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-sum-exp over the negatives of every row and of every column, and the logit of every row's positive.
 
@@ -46,6 +49,9 @@ def cross_softmax(
         row_limits: (N,) of the results' dtype, if not ``two_way``; logits above that of their row are no negatives.
             Default: None.
         dtype: what the products are made in where the device has them in half types. Default: None, the inputs'.
+        memory_budget: bytes of logits that may be kept for the gradient. Default: None, see :mod:`._kept`.
+        sides: without ``normalize``, what rows are made of and their factors, and the columns', as :func:`unit_side`
+            gives them, where they are multiplied without rounding. Default: None of them.
 
     Returns:
         ``(row_lse, col_lse, positive_logits)``, (N,), (M,) or (0,), and (N,); float32, or float64 if an input is.
@@ -62,81 +68,82 @@ def cross_softmax(
         normalize,
         max_similarity,
         dtype,
+        memory_budget,
         row_ids,
         col_ids,
         row_limits,
+        *sides,
     )
     return results
-
-
-def _kept(rows: Tensor, columns: Tensor) -> int:
-    """How many logits to keep for the gradient; keeping all saves a quarter of the FLOPs.
-
-    2 MiB of them, or twice the memory of the inputs, which leaves it O(N D). None on a GPU: there to make them again is
-    as fast as to read them, below D of about 620.
-    """
-    if rows.is_cuda:
-        return 0
-    return min(len(rows) * len(columns), max(2**19, 2 * (rows.numel() + columns.numel())))
 
 
 class _CrossSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, rows, columns, scale, positives, two_way, normalize, max_similarity, dtype, *excluded
+        ctx, function, rows, columns, scale, positives, two_way, normalize, max_similarity, dtype, budget, *others
     ):
+        *excluded, row_side, row_factors, col_side, col_factors = others
         dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
-        product_dtype = dtype if rows.is_cuda else wide
-        factors = []
-        sides = []
-        for z in (rows, columns):
-            unit, factor = unit_rows(z) if normalize else (z, None)
-            sides.append(unit.to(product_dtype).contiguous())
-            factors.append(factor)
+        row_norm = col_norm = None
+        if normalize:
+            row_side, row_norm, row_factors = unit_side(rows, dtype)
+            col_side, col_norm, col_factors = unit_side(columns, dtype)
+        row_side = product_side(rows, dtype) if row_side is None else row_side
+        col_side = product_side(columns, dtype) if col_side is None else col_side
+        sides, norms, factors = (row_side, col_side), (row_norm, col_norm), (row_factors, col_factors)
         number = scale.detach().to(wide).reshape(1)
         bound = 1.0 if normalize else max_similarity
-        keep = _kept(*sides) if any(ctx.needs_input_grad) else 0
+        needed = any(ctx.needs_input_grad)
+        keep = kept_logits(budget, len(rows) * len(columns), number.element_size(), *sides) if needed else 0
         row_lse, col_lse, positive_logits, kept = ops.cross_softmax_forward(
-            *sides, positives, number, *excluded, bound, two_way, keep
+            *sides, positives, number, *excluded, bound, two_way, keep, *factors
         )
         ctx.save_for_backward(
-            rows, columns, scale, *sides, *factors, positives, number, row_lse, col_lse, kept, *excluded
+            rows, columns, scale, *sides, *norms, *factors, positives, number, row_lse, col_lse, kept, *excluded
         )
         ctx.function = function
         return row_lse, col_lse, positive_logits
 
     @staticmethod
     def backward(ctx, grad_row, grad_col, grad_positive):  # type: ignore[no-untyped-def]
-        inputs, sides, factors, rest = _split(ctx.saved_tensors)
+        inputs, sides, norms, factors, rest = _split(ctx.saved_tensors)
         positives, number, row_lse, col_lse, kept, *excluded = rest
         _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
         with torch.no_grad():
             grads = [g.contiguous() for g in (grad_row, grad_col, grad_positive)]
             lse = (row_lse, col_lse)
             products = ops.cross_softmax_backward(
-                *sides, positives, *lse, *grads, number, *excluded, kept, need_rows or need_scale, need_columns
+                *sides,
+                positives,
+                *lse,
+                *grads,
+                number,
+                *excluded,
+                kept,
+                need_rows or need_scale,
+                need_columns,
+                *factors,
             )
             # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
-            grad_scale = (products[0] * sides[0]).sum() if need_scale else None
+            grad_scale = (products[0] * unit_of(sides[0], factors[0])).sum() if need_scale else None
             found: list[Tensor | None] = []
-            for product, side, factor, z, needed in zip(
-                products, sides, factors, inputs[:2], (need_rows, need_columns), strict=True
+            for product, side, norm, factor, z, needed in zip(
+                products, sides, norms, factors, inputs[:2], (need_rows, need_columns), strict=True
             ):
                 if not needed:
                     found.append(None)
                     continue
                 grad = product.mul_(number)
-                grad = grad if factor is None else unit_rows_backward(grad, side, factor)
+                grad = grad if norm is None else unit_rows_backward(grad, unit_of(side, factor), norm)
                 found.append(grad.to(z.dtype))
             found.append(None if grad_scale is None else grad_scale.to(inputs[2].dtype).reshape(inputs[2].shape))
         grad_rows, grad_columns, grad_scale = (
             None if g is None else first_order_only(ctx.function, g, *inputs, grad_row, grad_col, grad_positive)
             for g in found
         )
-        return None, grad_rows, grad_columns, grad_scale, *[None] * 8
+        return None, grad_rows, grad_columns, grad_scale, *[None] * 13
 
 
 def _split(saved):  # type: ignore[no-untyped-def]
-    return saved[:3], saved[3:5], saved[5:7], saved[7:]
+    return saved[:3], saved[3:5], saved[5:7], saved[7:9], saved[9:]

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from sslfast._autograd import normalized
+from sslfast._autograd import normalized, unit_side
 from sslfast.distributed import mean_gradient_over_ranks, sum_over_ranks
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
@@ -16,6 +16,8 @@ from sslfast.losses._inputs import widened
 from sslfast.losses._queue import queue_softmax
 
 _Ids = tuple[Tensor, Tensor]
+_Side = tuple[Tensor | None, Tensor | None]  # an exact side of the products and its factors, see unit_side
+_Sides = tuple[Tensor | None, ...]  # that of rows and that of columns
 
 
 class Negatives:
@@ -60,6 +62,7 @@ class Negatives:
         if strategy != "local":
             self.scale = mean_gradient_over_ranks(self.scale)
         self.ids, self.normalize = ids, normalize
+        self._query_side, self._key_side = self._side(query), self._side(keys)
         self.own = torch.arange(len(query), device=query.device)
         self.in_order = positives is None
         self.positives = self.own if positives is None else positives
@@ -88,19 +91,21 @@ class Negatives:
     def add_keys(self, two_way: bool) -> None:
         """The other keys; ``two_way`` for the keys' own sums too."""
         self._key_groups += 1
+        sides = (*self._query_side, *self._key_side)
         if not two_way:
-            self._groups.append(self._against(self.query, self.keys, self.positives, self.ids, self.limits))
+            self._groups.append(self._against(self.query, self.keys, self.positives, self.ids, self.limits, sides))
         elif self.limits is None:
             row_lse, self.of_keys, self._positive = self._cross(
-                self.query, self.keys, self.positives, self.ids, None, strategy=self.strategy, two_way=True
+                self.query, self.keys, self.positives, self.ids, None, sides, strategy=self.strategy, two_way=True
             )
             self._groups.append(row_lse)
         else:  # what is left out differs between the two ways
-            self._groups.append(self._against(self.query, self.keys, self.positives, self.ids, self.limits))
+            self._groups.append(self._against(self.query, self.keys, self.positives, self.ids, self.limits, sides))
             queries = torch.empty_like(self.positives).index_copy_(0, self.positives, self.own)
             limits = self.limits.index_select(0, queries)
             ids = None if self.ids is None else (self.ids[1], self.ids[0])
-            self.of_keys = self._against(self.keys, self.query, queries, ids, limits)
+            sides = (*self._key_side, *self._query_side)
+            self.of_keys = self._against(self.keys, self.query, queries, ids, limits, sides)
 
     def add_queries(self) -> None:
         """The other queries."""
@@ -108,7 +113,8 @@ class Negatives:
         ids = None if self.ids is None else (self.ids[0], self.ids[0].view_as(self.ids[0]))
         others = self.query.view_as(self.query)
         self._query_groups += 1
-        self._groups.append(self._against(self.query, others, self.own, ids, self.limits))
+        sides = (*self._query_side, *_views(self._query_side))
+        self._groups.append(self._against(self.query, others, self.own, ids, self.limits, sides))
 
     def add_keys_of_keys(self) -> None:
         """The other keys, by their similarity with the positive key."""
@@ -116,7 +122,8 @@ class Negatives:
         chosen = self._chosen()
         chosen = chosen.view_as(chosen) if chosen is self.keys else chosen
         self._key_groups += 1
-        self._groups.append(self._against(chosen, self.keys, self.positives, ids, self.limits))
+        sides = (*_views(self._key_side, None if self.in_order else self.positives), *self._key_side)
+        self._groups.append(self._against(chosen, self.keys, self.positives, ids, self.limits, sides))
 
     def add_others(self, keys: Tensor) -> None:
         """Further keys of this rank: (K, D) for all queries or (N, K, D) for one each."""
@@ -124,7 +131,8 @@ class Negatives:
         if keys.dim() == 2:
             nobody = torch.full_like(self.own, -1)
             others = (normalized(self.function, keys) if self.normalize else keys).to(self.query.dtype)
-            self._groups.append(self._against(self.query, others, nobody, None, self.limits, strategy="local"))
+            sides = (*self._query_side, *self._side(keys))
+            self._groups.append(self._against(self.query, others, nobody, None, self.limits, sides, strategy="local"))
             return
         # Thin and bound by memory: no matrix product, and the norms are divided out of the logits.
         others = keys.to(self.query.dtype)
@@ -138,7 +146,14 @@ class Negatives:
     def add_queue(self, queue: Tensor) -> None:
         """Constant negatives of all queries, taken as they are."""
         self._others += len(queue)
-        self._groups.append(self._queue(self.query, queue, None, None, self.limits))
+        sides = (*self._query_side, None, None)
+        self._groups.append(self._queue(self.query, queue, None, None, self.limits, sides))
+
+    def _side(self, z: Tensor) -> _Side:
+        if not self.normalize or self.dtype != torch.bfloat16 or z.is_cuda:
+            return None, None
+        side, _, factors = unit_side(z.detach(), self.dtype)
+        return side, factors
 
     def _chosen(self) -> Tensor:
         return self.keys if self.in_order else self.keys.index_select(0, self.positives)
@@ -157,13 +172,14 @@ class Negatives:
         positives: Tensor,
         ids: _Ids | None,
         limits: Tensor | None,
+        sides: _Sides,
         strategy: str | None = None,
     ) -> Tensor:
         """Log-sum-exps of rows over columns: in one reading where the columns take no gradient."""
         strategy = strategy or self.strategy
         if strategy == "local" and not (columns.requires_grad and torch.is_grad_enabled()):
-            return self._queue(rows, columns, positives, ids, limits)
-        lse, _, positive = self._cross(rows, columns, positives, ids, limits, strategy=strategy, two_way=False)
+            return self._queue(rows, columns, positives, ids, limits, sides)
+        lse, _, positive = self._cross(rows, columns, positives, ids, limits, sides, strategy=strategy, two_way=False)
         if rows is self.query and columns is self.keys:
             self._positive = positive
         return lse
@@ -175,12 +191,13 @@ class Negatives:
         positives: Tensor,
         ids: _Ids | None,
         limits: Tensor | None,
+        sides: _Sides,
         *,
         strategy: str,
         two_way: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         row_ids, col_ids = ids or (None, None)
-        function = cross_softmax
+        function = functools.partial(cross_softmax, sides=sides)
         if strategy != "local":
             function = functools.partial(cross_softmax_over_ranks, strategy=strategy)
         return function(
@@ -205,6 +222,7 @@ class Negatives:
         positives: Tensor | None,
         ids: _Ids | None,
         limits: Tensor | None,
+        sides: _Sides,
     ) -> Tensor:
         row_ids, col_ids = ids or (None, None)
         return queue_softmax(
@@ -217,4 +235,15 @@ class Negatives:
             col_ids=col_ids,
             row_limits=limits,
             dtype=self.dtype,
+            sides=sides,
         )
+
+
+def _views(side: _Side, index: Tensor | None = None) -> _Side:
+    """The rows of a side that ``index`` names, or a view: torch.compile wants no tensor twice among the arguments."""
+    rows, factors = side
+    if rows is None or factors is None:
+        return side
+    if index is None:
+        return rows.view_as(rows), factors.view_as(factors)
+    return rows.index_select(0, index), factors.index_select(0, index)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only
+from sslfast._autograd import first_order_only, product_side
 
 
 def queue_softmax(
@@ -20,6 +20,7 @@ def queue_softmax(
     col_ids: Tensor | None = None,
     row_limits: Tensor | None = None,
     dtype: torch.dtype | None = None,
+    sides: tuple[Tensor | None, ...] = (None,) * 4,
 ) -> Tensor:
     """Log-sum-exp over the negatives of every row among the queue.
 
@@ -36,33 +37,30 @@ def queue_softmax(
         col_ids: (K,) int64, given if ``row_ids`` is.
         row_limits: (N,) of the result's dtype; logits above that of their row are no negatives. Default: None.
         dtype: what the products are made in where the device has them in half types. Default: None, that of the rows.
+        sides: what rows are made of and their factors, and the queue's, as :func:`unit_side` gives them, where they
+            are multiplied without rounding. Default: None of them.
 
     Returns:
         (N,), float32, or float64 if ``rows`` is; -inf where there is nothing to sum.
     """
     excluded = (positives, row_ids, col_ids, row_limits)
-    lse: Tensor = _QueueSoftmax.apply(function, rows, queue, scale, dtype, torch.is_grad_enabled(), *excluded)
+    lse: Tensor = _QueueSoftmax.apply(function, rows, queue, scale, dtype, torch.is_grad_enabled(), *excluded, *sides)
     return lse
 
 
 class _QueueSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, rows, queue, scale, dtype, grad_enabled, *excluded
+        ctx, function, rows, queue, scale, dtype, grad_enabled, *rest
     ):
+        *excluded, row_side, row_factors, col_side, col_factors = rest
         dtype = dtype or rows.dtype
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
-        product_dtype = dtype if rows.is_cuda else wide
         number = scale.to(wide).reshape(1)
         need_mean = grad_enabled and (ctx.needs_input_grad[1] or ctx.needs_input_grad[3])
-        lse, mean = ops.queue_softmax(
-            rows.to(product_dtype).contiguous(),
-            queue.detach().to(product_dtype).contiguous(),
-            number,
-            *excluded,
-            need_mean,
-        )
+        row_side = product_side(rows, dtype) if row_side is None else row_side
+        col_side = product_side(queue.detach(), dtype) if col_side is None else col_side
+        lse, mean = ops.queue_softmax(row_side, col_side, number, *excluded, need_mean, row_factors, col_factors)
         ctx.save_for_backward(rows, scale, number, mean)
         ctx.function = function
         return lse
@@ -80,4 +78,4 @@ class _QueueSoftmax(torch.autograd.Function):
         grad_rows, grad_scale = (
             None if g is None else first_order_only(ctx.function, g, rows, scale, grad) for g in (grad_rows, grad_scale)
         )
-        return None, grad_rows, None, grad_scale, *[None] * 6
+        return None, grad_rows, None, grad_scale, *[None] * 10

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only, unit_of, unit_rows_backward, unit_side
+from sslfast.losses._kept import half_of_logits, kept_logits
 
 
 def self_softmax(function: str, rows: Tensor, scale: float, positives: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,19 +33,18 @@ def self_softmax(function: str, rows: Tensor, scale: float, positives: Tensor) -
 class _SelfSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, rows, scale, positives):  # type: ignore[no-untyped-def]
-        unit, factor = unit_rows(rows)
-        # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in the dtype of accumulation.
-        side = unit.to(rows.dtype) if rows.is_cuda else unit
-        lse, positive_logits = ops.similarity_softmax_forward(side, positives, scale, 1.0)
-        ctx.save_for_backward(rows, side, factor, positives, lse)
+        side, norm, factors = unit_side(rows, rows.dtype)
+        keep = kept_logits(None, half_of_logits(len(side)), norm.element_size(), side) if ctx.needs_input_grad[1] else 0
+        lse, positive_logits, kept = ops.similarity_softmax_forward(side, positives, scale, 1.0, keep, factors)
+        ctx.save_for_backward(rows, side, norm, factors, positives, lse, kept)
         ctx.function, ctx.scale = function, scale
         return lse, positive_logits
 
     @staticmethod
     def backward(ctx, grad_lse, grad_positive):  # type: ignore[no-untyped-def]
-        rows, side, factor, positives, lse = ctx.saved_tensors
+        rows, side, norm, factors, positives, lse, kept = ctx.saved_tensors
         with torch.no_grad():
             grads = (grad_lse.contiguous(), grad_positive.contiguous())
-            grad = ops.similarity_softmax_backward(side, positives, lse, *grads, ctx.scale, 1.0)
-            grad = unit_rows_backward(grad, side, factor).to(rows.dtype)
+            grad = ops.similarity_softmax_backward(side, positives, lse, *grads, kept, ctx.scale, 1.0, factors)
+            grad = unit_rows_backward(grad, unit_of(side, factors), norm).to(rows.dtype)
         return None, first_order_only(ctx.function, grad, rows, grad_lse, grad_positive), None, None

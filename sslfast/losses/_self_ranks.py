@@ -50,7 +50,7 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
         exchange.post(side)
         for distance, some, columns in exchange.blocks():
             if distance == 0:
-                lse, positive_logits = ops.similarity_softmax_forward(side, positives, scale, 1.0)
+                lse, positive_logits, _ = ops.similarity_softmax_forward(side, positives, scale, 1.0, 0)
                 continue
             nobody = torch.full_like(positives[some], -1)
             row_lse, col_lse, *_ = ops.cross_softmax_forward(
@@ -72,7 +72,7 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
             exchange.post(side, torch.stack([lse, grads[0]], dim=1), held=held)
             for distance, some, columns in exchange.blocks():
                 if distance == 0:
-                    grad = ops.similarity_softmax_backward(side, positives, lse, *grads, ctx.scale, 1.0)
+                    grad = ops.similarity_softmax_backward(side, positives, lse, *grads, lse[:0], ctx.scale, 1.0)
                     continue
                 block, (block_lse, block_grad) = columns[0], columns[1].T.contiguous()
                 nobody = torch.full_like(positives[some], -1)

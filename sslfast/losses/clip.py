@@ -11,6 +11,7 @@ from sslfast.distributed import mean_over_ranks, strategy_of, sum_over_ranks, wo
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._inputs import check_pair, check_scalar
+from sslfast.losses._kept import check_memory_budget
 
 
 class CLIPLoss(nn.Module):
@@ -29,10 +30,12 @@ class CLIPLoss(nn.Module):
         use_horovod: not supported. Default: False.
         strategy: how the ranks share the work if ``world_size`` is above 1: ``"all_gather"`` or ``"ring"``, see
             :func:`clip_loss`. Default: ``"all_gather"``.
+        memory_budget: bytes of logits that may be kept for the gradient. Default: None, see :func:`clip_loss`.
 
     Raises:
-        ValueError: if ``use_horovod`` is true, ``strategy`` is another, or ``world_size`` is above 1 and not that of
-            torch.distributed (at the call).
+        TypeError: if ``memory_budget`` is neither None nor an int.
+        ValueError: if ``use_horovod`` is true, ``strategy`` is another, ``memory_budget`` is negative, or
+            ``world_size`` is above 1 and not that of torch.distributed (at the call).
 
     Example:
         >>> criterion = CLIPLoss()
@@ -49,6 +52,7 @@ class CLIPLoss(nn.Module):
         use_horovod: bool = False,
         *,
         strategy: str = "all_gather",
+        memory_budget: int | None = None,
     ) -> None:
         super().__init__()
         if use_horovod:
@@ -61,6 +65,7 @@ class CLIPLoss(nn.Module):
         self.rank = rank
         self.world_size = world_size
         self.strategy = strategy
+        self.memory_budget = check_memory_budget("CLIPLoss", memory_budget)
 
     def forward(
         self,
@@ -74,7 +79,14 @@ class CLIPLoss(nn.Module):
             expected = f"that of torch.distributed, {world_size()}"
             raise ValueError(f"CLIPLoss: world_size must be {expected}, got {self.world_size}")
         gather = self.strategy if self.world_size > 1 else False
-        loss = clip_loss(image_features, text_features, logit_scale, logit_bias, gather_distributed=gather)
+        loss = clip_loss(
+            image_features,
+            text_features,
+            logit_scale,
+            logit_bias,
+            gather_distributed=gather,
+            memory_budget=self.memory_budget,
+        )
         return {"contrastive_loss": loss} if output_dict else loss
 
     def extra_repr(self) -> str:
@@ -90,6 +102,7 @@ def clip_loss(
     normalize: bool = False,
     label_smoothing: float = 0.0,
     gather_distributed: bool | str = False,
+    memory_budget: int | None = None,
 ) -> Tensor:
     """Symmetric cross-entropy of picking the text of every image and the image of every text of a batch.
 
@@ -97,7 +110,8 @@ def clip_loss(
     ``loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2``
 
     in O(N D) memory: the N x N logits are made in tiles, one pass for images and texts together, and made again for the
-    gradients, which costs 8 N^2 D FLOPs where the formula costs 12. Small losses keep their relative precision.
+    gradients unless they are kept: 8 N^2 D FLOPs, or 6 where all are. The products of open_clip's loss cost 12.
+    bfloat16 features are multiplied as such, with float32 sums. Small losses keep their relative precision.
 
     Args:
         image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
@@ -115,17 +129,21 @@ def clip_loss(
             compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
             alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
             group, or with one rank, it changes nothing. Default: False.
+        memory_budget: how many bytes of logits may be kept for the gradient, instead of being made again; 0 keeps none,
+            4 N^2 (8 N^2 for float64) keep all. On a GPU and over several ranks none are kept, whatever it says.
+            Default: None, 2 MiB or two logits for every number of the features, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if a feature is.
 
     Raises:
-        TypeError: if the features are not floating-point tensors, or float64 on a GPU, or ``logit_scale`` or
-            ``logit_bias`` is neither a number nor a floating-point tensor.
+        TypeError: if the features are not floating-point tensors, or float64 on a GPU, ``logit_scale`` or
+            ``logit_bias`` is neither a number nor a floating-point tensor, or ``memory_budget`` is neither None nor an
+            int.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device,
             ``logit_scale`` or ``logit_bias`` is not finite, has more than one element or is on another device,
-            ``label_smoothing`` is not in [0, 1], ``gather_distributed`` is none of these, or D is not the same on every
-            rank.
+            ``label_smoothing`` is not in [0, 1], ``memory_budget`` is negative, ``gather_distributed`` is none of
+            these, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
@@ -136,11 +154,12 @@ def clip_loss(
     if logit_bias is not None:
         logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features)
     smoothing = _check.probability(name, "label_smoothing", label_smoothing)
+    budget = check_memory_budget(name, memory_budget)
     strategy = strategy_of(name, gather_distributed)
     positives = torch.arange(len(image_features), device=image_features.device)
     operands = (name, image_features, text_features, logit_scale, positives)
     if strategy == "local":
-        row_lse, col_lse, positive = cross_softmax(*operands, two_way=True, normalize=normalize)
+        row_lse, col_lse, positive = cross_softmax(*operands, two_way=True, normalize=normalize, memory_budget=budget)
     else:
         row_lse, col_lse, positive = cross_softmax_over_ranks(
             *operands, two_way=True, normalize=normalize, strategy=strategy

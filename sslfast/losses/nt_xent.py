@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only, unit_of, unit_rows_backward, unit_side
 from sslfast.distributed import mean_over_ranks, strategy_of
 from sslfast.losses._inputs import check_pair, temperature_of
+from sslfast.losses._kept import check_memory_budget, half_of_logits, kept_logits
 from sslfast.losses._self_ranks import self_softmax_over_ranks
 from sslfast.losses.info_nce import info_nce_loss
 from sslfast.losses.memory_bank import MemoryBank
@@ -30,6 +31,8 @@ class NTXentLoss(nn.Module):
         gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
             ``"ring"``, see :func:`nt_xent_loss`; with a memory bank, the mean loss of all ranks, and z1 of all ranks
             goes into the bank. Default: False.
+        memory_budget: bytes of similarities that may be kept for the gradient; of no effect with a memory bank, whose
+            gradient needs none, and over several ranks. Default: None, see :func:`nt_xent_loss`.
 
     Attributes:
         memory_bank: the :class:`~sslfast.losses.MemoryBank`, or None. It starts with the entries that lightly's has
@@ -37,9 +40,10 @@ class NTXentLoss(nn.Module):
             saved in ``state_dict``.
 
     Raises:
-        TypeError: if ``temperature`` is not a number, or ``memory_bank_size`` is neither 0 nor a pair of ints.
-        ValueError: if ``abs(temperature)`` is below 1e-8, ``memory_bank_size`` is another int or below 1, or
-            ``gather_distributed`` is none of these.
+        TypeError: if ``temperature`` is not a number, ``memory_bank_size`` is neither 0 nor a pair of ints, or
+            ``memory_budget`` is neither None nor an int.
+        ValueError: if ``abs(temperature)`` is below 1e-8, ``memory_bank_size`` is another int or below 1,
+            ``gather_distributed`` is none of these, or ``memory_budget`` is negative.
 
     Example:
         >>> criterion = NTXentLoss(temperature=0.1)
@@ -52,11 +56,14 @@ class NTXentLoss(nn.Module):
         temperature: float = 0.5,
         memory_bank_size: int | Sequence[int] = 0,
         gather_distributed: bool | str = False,
+        *,
+        memory_budget: int | None = None,
     ) -> None:
         super().__init__()
         self.temperature = temperature_of("NTXentLoss", temperature)
         strategy_of("NTXentLoss", gather_distributed)
         self.gather_distributed = gather_distributed
+        self.memory_budget = check_memory_budget("NTXentLoss", memory_budget)
         whole = gather_distributed not in (False, "local")
         self.memory_bank = None
         if isinstance(memory_bank_size, Sequence) and tuple(memory_bank_size[:1]) != (0,):
@@ -67,7 +74,13 @@ class NTXentLoss(nn.Module):
 
     def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
         if self.memory_bank is None:
-            return nt_xent_loss(z0, z1, self.temperature, gather_distributed=self.gather_distributed)
+            return nt_xent_loss(
+                z0,
+                z1,
+                self.temperature,
+                gather_distributed=self.gather_distributed,
+                memory_budget=self.memory_budget,
+            )
         loss = info_nce_loss(
             z0,
             z1,
@@ -83,7 +96,14 @@ class NTXentLoss(nn.Module):
         return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
 
 
-def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_distributed: bool | str = False) -> Tensor:
+def nt_xent_loss(
+    z0: Tensor,
+    z1: Tensor,
+    temperature: float = 0.5,
+    *,
+    gather_distributed: bool | str = False,
+    memory_budget: int | None = None,
+) -> Tensor:
     """Normalised temperature-scaled cross-entropy between two views of a batch.
 
     Every one of the 2N views has to pick the other view of its sample among the 2N - 1 others, by cosine similarity:
@@ -92,8 +112,9 @@ def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_dis
     ``loss = F.cross_entropy((z @ z.T / temperature).fill_diagonal_(-inf), [N, ..., 2N - 1, 0, ..., N - 1])``
 
     with the value and the gradients of lightly's ``NTXentLoss``, in O(N D) memory: the 2N x 2N similarities are made
-    in tiles, half of them because they are symmetric, and made again for the gradient. Accumulates in float32
-    (float64 inputs in float64). Small losses keep their relative precision (log1p of the negatives' share).
+    in tiles, half of them because they are symmetric, and made again for the gradient unless they are kept. Accumulates
+    in float32 (float64 inputs in float64). bfloat16 inputs are multiplied as such; on the CPU nothing else but the
+    gradient's weights is rounded. Small losses keep their relative precision (log1p of the negatives' share).
 
     Args:
         z0: embeddings of the first views, shape (N, D), floating point, any strides; need not be normalised.
@@ -107,15 +128,20 @@ def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_dis
             compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
             alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
             group, or with one rank, it changes nothing. Default: False.
+        memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
+            none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64). On a GPU
+            and over several ranks none are kept, whatever it says. Default: None, 2 MiB or two for every number of z0
+            and z1, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if an input is. With N = 1 there are no negatives and the loss is 0.
 
     Raises:
-        TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, or ``temperature`` is not a
-            number.
-        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is
-            below 1e-8, ``gather_distributed`` is none of these, or D is not the same on every rank.
+        TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, ``temperature`` is not a number,
+            or ``memory_budget`` is neither None nor an int.
+        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
+            1e-8, ``memory_budget`` is negative, ``gather_distributed`` is none of these, or D is not the same on every
+            rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
@@ -123,13 +149,14 @@ def nt_xent_loss(z0: Tensor, z1: Tensor, temperature: float = 0.5, *, gather_dis
     name = "nt_xent_loss"
     check_pair(name, "z0", z0, "z1", z1)
     scale = 1.0 / temperature_of(name, temperature)
+    budget = check_memory_budget(name, memory_budget)
     strategy = strategy_of(name, gather_distributed)
     if strategy != "local":
         z = torch.cat([z0, z1])
         positives = torch.arange(len(z), device=z.device).roll(len(z0))
         lse, positive_logits = self_softmax_over_ranks(name, z, scale, positives, strategy)
         return mean_over_ranks(F.softplus(lse - positive_logits, threshold=50.0))
-    loss: Tensor = (_FusedNTXent if z0.is_cuda else _NTXent).apply(z0, z1, scale)
+    loss: Tensor = _FusedNTXent.apply(z0, z1, scale) if z0.is_cuda else _NTXent.apply(z0, z1, scale, budget)
     return loss
 
 
@@ -140,30 +167,30 @@ class _NTXent(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, z0, z1, scale):  # type: ignore[no-untyped-def]
+    def forward(ctx, z0, z1, scale, budget):  # type: ignore[no-untyped-def]
         z = torch.cat([z0, z1])
-        unit, inverse_norm = unit_rows(z)
-        # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in float32.
-        rows = unit.to(z.dtype) if z.is_cuda else unit
+        rows, norm, factors = unit_side(z, z.dtype)
         positives = torch.arange(len(z), device=z.device).roll(len(z0))
-        lse, positive_logits = ops.similarity_softmax_forward(rows, positives, scale, 1.0)
+        needed = any(ctx.needs_input_grad)
+        keep = kept_logits(budget, half_of_logits(len(z)), norm.element_size(), rows) if needed else 0
+        lse, positive_logits, kept = ops.similarity_softmax_forward(rows, positives, scale, 1.0, keep, factors)
         margin = lse - positive_logits
-        ctx.save_for_backward(z0, z1, rows, inverse_norm, positives, lse, margin)
+        ctx.save_for_backward(z0, z1, rows, norm, factors, positives, lse, margin, kept)
         ctx.scale = scale
         return F.softplus(margin, threshold=50.0).mean()
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        z0, z1, rows, inverse_norm, positives, lse, margin = ctx.saved_tensors
+        z0, z1, rows, norm, factors, positives, lse, margin, kept = ctx.saved_tensors
         with torch.no_grad():
             share = torch.sigmoid(margin) * (grad / len(margin))
-            grad_z = ops.similarity_softmax_backward(rows, positives, lse, share, -share, ctx.scale, 1.0)
-            grads = unit_rows_backward(grad_z, rows, inverse_norm).chunk(2)
+            grad_z = ops.similarity_softmax_backward(rows, positives, lse, share, -share, kept, ctx.scale, 1.0, factors)
+            grads = unit_rows_backward(grad_z, unit_of(rows, factors), norm).chunk(2)
         grad_z0, grad_z1 = (
             first_order_only("nt_xent_loss", part.to(z.dtype), z0, z1, grad) if needed else None
             for part, z, needed in zip(grads, (z0, z1), ctx.needs_input_grad, strict=False)
         )
-        return grad_z0, grad_z1, None
+        return grad_z0, grad_z1, None, None
 
 
 class _FusedNTXent(torch.autograd.Function):

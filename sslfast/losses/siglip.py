@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only, product_side, unit_of, unit_rows_backward, unit_side
 from sslfast.distributed import exchange_shards, strategy_of, world_size
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import check_pair, check_scalar
@@ -136,26 +136,27 @@ class _SigLIP(torch.autograd.Function):
     def forward(ctx, function, rows, columns, scale, bias, normalize, strategy, grad_enabled):  # type: ignore[no-untyped-def]
         dtype = torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
-        product_dtype = dtype if rows.is_cuda else wide
-        factors = []
-        sides = []
-        for z in (rows, columns):
-            unit, factor = unit_rows(z) if normalize else (z, None)
-            sides.append(unit.to(product_dtype).contiguous())
-            factors.append(factor)
+        # Over ranks the CPU multiplies in the dtype of accumulation.
+        side_dtype = dtype if rows.is_cuda or strategy == "local" else wide
+        norms = factors = (None, None)
+        if normalize:
+            parts = [unit_side(z, side_dtype) for z in (rows, columns)]
+            sides, norms, factors = zip(*parts, strict=True)
+        else:
+            sides = tuple(product_side(z, side_dtype) for z in (rows, columns))
         numbers = [number.to(wide) for number in (scale, bias)]
         needs = [grad_enabled and needed for needed in ctx.needs_input_grad[1:3]]
         positives = torch.arange(len(rows), device=rows.device)
         if strategy == "local":
-            loss, *products, d_scale, d_bias = ops.sigmoid_pairs(*sides, positives, *numbers, 1 / len(rows), *needs)
+            loss, *products, d_scale, d_bias = ops.sigmoid_pairs(
+                *sides, positives, *numbers, 1 / len(rows), *needs, *factors
+            )
         else:
             loss, *products, d_scale, d_bias = _over_ranks(
                 function, strategy, sides[0], sides[1], positives, numbers[0], numbers[1], needs
             )
-        if not normalize:
-            sides = [None, None]  # the backward pass needs unit vectors only
-        ctx.save_for_backward(rows, columns, scale, bias, *sides, *factors, *products, d_scale, d_bias)
+        units = sides if normalize else (None, None)  # of no other use in the backward pass
+        ctx.save_for_backward(rows, columns, scale, bias, *units, *norms, *factors, *products, d_scale, d_bias)
         ctx.function = function
         # A rank has its features' part of the whole batch's gradient, and averaging divides the sum of the parts.
         ctx.world = 1 if strategy == "local" else world_size()
@@ -164,17 +165,19 @@ class _SigLIP(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         saved = ctx.saved_tensors
-        inputs, sides, factors, products, numbers = saved[:4], saved[4:6], saved[6:8], saved[8:10], saved[10:]
+        inputs, sides, norms, factors = saved[:4], saved[4:6], saved[6:8], saved[8:10]
+        products, numbers = saved[10:12], saved[12:]
         needs = ctx.needs_input_grad[1:5]
         with torch.no_grad():
             share = grad if ctx.world == 1 else grad * ctx.world
             found: list[Tensor | None] = []
-            for z, side, factor, product, needed in zip(inputs, sides, factors, products, needs, strict=False):
+            parts = zip(inputs, sides, norms, factors, products, needs, strict=False)
+            for z, side, norm, factor, product, needed in parts:
                 if not needed:
                     found.append(None)
                     continue
                 result = product * share
-                result = result if factor is None else unit_rows_backward(result, side, factor)
+                result = result if norm is None else unit_rows_backward(result, unit_of(side, factor), norm)
                 found.append(result.to(z.dtype))
             for number, total, needed in zip(inputs[2:], numbers, needs[2:], strict=True):
                 found.append((total * grad).to(number.dtype).reshape(number.shape) if needed else None)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, normalized, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only, normalized, unit_of, unit_rows, unit_rows_backward, unit_side
 from sslfast.distributed import exchange_shards, strategy_of, sum_over_ranks
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import (
@@ -20,6 +20,7 @@ from sslfast.losses._inputs import (
     widened,
     without_autocast,
 )
+from sslfast.losses._kept import half_of_logits, kept_logits
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._references import reference_lse
 from sslfast.losses._self_ranks import self_softmax_over_ranks
@@ -202,34 +203,39 @@ class _SupCon(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, embeddings, labels, scale):  # type: ignore[no-untyped-def]
-        unit, factor = unit_rows(embeddings)
-        # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in the dtype of accumulation.
-        side = unit.to(embeddings.dtype) if embeddings.is_cuda else unit
+        side, norm, factors = unit_side(embeddings, embeddings.dtype)
+        unit = side if side.dtype == norm.dtype else unit_rows(embeddings)[0]
         groups = LabelGroups(labels, None)
         partners = groups.partners()
-        lse, positive_logits = ops.similarity_softmax_forward(side, partners, scale, 1.0)
+        keep = kept_logits(None, half_of_logits(len(side)), norm.element_size(), side) if ctx.needs_input_grad[0] else 0
+        lse, positive_logits, kept = ops.similarity_softmax_forward(side, partners, scale, 1.0, keep, factors)
         positives = groups.counts - 1
         has = positives > 0
         anchors = has.sum().clamp_min(1)
         others = groups.sums(unit).sub_(unit)  # the sum of a row's positives
         mean = scale * (unit * others).sum(dim=1) / positives.clamp_min(1)
         margin = lse - positive_logits
-        ctx.save_for_backward(embeddings, side, factor, partners, lse, margin, others, positives, has, anchors)
+        ctx.save_for_backward(
+            embeddings, side, norm, factors, partners, lse, kept, margin, others, positives, has, anchors
+        )
         ctx.scale = scale
         terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), lse - mean)
         return torch.where(has, terms, 0.0).sum() / anchors
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, side, factor, partners, lse, margin, others, positives, has, anchors = ctx.saved_tensors
+        embeddings, side, norm, factors, partners, lse, kept, margin, others, *counts = ctx.saved_tensors
+        positives, has, anchors = counts
         with torch.no_grad():
             # Rows that have not a single positive have a margin of inf: their share is the whole.
             share = torch.where(has, torch.sigmoid(margin) * (grad / anchors), 0.0)
-            grad_unit = ops.similarity_softmax_backward(side, partners, lse, share, -share, ctx.scale, 1.0)
+            grad_unit = ops.similarity_softmax_backward(
+                side, partners, lse, share, -share, kept, ctx.scale, 1.0, factors
+            )
             # Both halves of the derivative are w (C - z): the weight is the same for all rows of a label.
             weight = torch.where(partners < 0, (-2.0 * ctx.scale) * share / positives.clamp_min(1), 0.0)
             grad_unit.addcmul_(others, weight.unsqueeze(1))
-            grad_embeddings = unit_rows_backward(grad_unit, side, factor).to(embeddings.dtype)
+            grad_embeddings = unit_rows_backward(grad_unit, unit_of(side, factors), norm).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None
 
 

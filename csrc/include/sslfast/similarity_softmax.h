@@ -47,6 +47,7 @@ namespace cpu {
 int64_t similarity_scratch(int64_t rows, int64_t cols);
 
 // Adds a tile of logits to the sums of its rows and, above the diagonal, of its columns; reads positive logits off it.
+// What it leaves of the logits is what the backward tile wants.
 void similarity_forward_tile(const SimilarityTile<float>& tile, const SimilaritySums<float>& sums, int threads);
 void similarity_forward_tile(const SimilarityTile<double>& tile, const SimilaritySums<double>& sums, int threads);
 

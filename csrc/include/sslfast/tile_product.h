@@ -1,0 +1,69 @@
+// Matrix products of bf16 or of float32 with float32 sums, for CPUs that multiply pairs of bf16 (AVX512_BF16). torch's
+// product of bf16 rounds its result to bf16, which is too coarse for logits at a small temperature.
+#pragma once
+
+#include <cstdint>
+
+namespace sslfast::cpu {
+
+// Whether this CPU has the instructions; no product here may be called where it has not.
+bool has_bf16_product();
+
+// Whether product() of float32 is also the fastest there is: on AMD's CPUs torch's library stops at AVX2.
+bool has_float_product();
+
+// A factor of a product; T is float, or uint16_t for bf16. Element (i, k) of a left one, k along the depth of the
+// product, is data[i * row_stride + k * depth_stride]; a bf16 one has depth_stride 1, or is a tile of weights.
+template <typename T>
+struct LeftFactor {
+  const T* data;
+  int64_t row_stride, depth_stride;
+};
+
+// Element (k, j) is data[k * stride + j] or, transposed, data[j * stride + k].
+template <typename T>
+struct RightFactor {
+  const T* data;
+  int64_t stride;
+  bool transposed;
+};
+
+// What a product is multiplied by, and whether it is added to what is there.
+struct Scaling {
+  double factor;
+  bool add;
+  const float *by_row = nullptr, *by_column = nullptr;  // and by these; null for 1
+};
+
+// out (rows, cols), of rows `stride` apart, <- scaled left right. The sums are taken in an order that does not depend
+// on the number of threads.
+void product(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t depth, const LeftFactor<float>& left,
+             const RightFactor<float>& right, const Scaling& scaling, int threads);
+void product(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t depth, const LeftFactor<uint16_t>& left,
+             const RightFactor<uint16_t>& right, const Scaling& scaling, int threads);
+
+// A tile of weights rounded to bf16, for the products with both sides. Pairs lie along a row in by_row, (rows, cols)
+// with cols rounded up to even, and along a column in by_column: numbers (2p, j) and (2p + 1, j) follow each other at
+// by_column + p * stride + 2 * j. What is filled up is zero.
+struct RoundedWeights {
+  uint16_t *by_row, *by_column;
+  int64_t rows, cols;
+
+  static constexpr int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
+  // A row of pairs is longer than the tile's by a cache line: pairs below each other lie in different sets of the
+  // cache.
+  static constexpr int64_t column_stride(int64_t cols) { return 2 * ((cols + 15) / 16 * 16 + 16); }
+  // Numbers in the buffers of a tile.
+  static constexpr int64_t row_size(int64_t rows, int64_t cols) { return rows * even(cols); }
+  static constexpr int64_t column_size(int64_t rows, int64_t cols) { return even(rows) / 2 * column_stride(cols); }
+
+  LeftFactor<uint16_t> left() const { return {by_row, even(cols), 1}; }
+  LeftFactor<uint16_t> left_transposed() const { return {by_column, 2, column_stride(cols) / 2}; }
+};
+
+// Before they are rounded, weights by row are multiplied by the factors of their columns, and weights by column by
+// those of their rows, where these are not null.
+void round_weights(const float* weights, const float* row_factors, const float* col_factors,
+                   const RoundedWeights& rounded, int threads);
+
+}  // namespace sslfast::cpu

@@ -1,0 +1,192 @@
+// The products of a tile of similarities of rows Q (N, D) with columns K (M, D): logits from both sides, and a tile of
+// weights back to either side. Three ways to take them, with one face: torch's product, and those of csrc/cpu for
+// float32 and for bf16, where this CPU is made for them. with_products picks one.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <type_traits>
+
+#include "matrix.h"
+#include "sslfast/tile_product.h"
+
+namespace sslfast::ops {
+
+// Rows and columns, and, for bf16 ones, what to multiply them by, float32 (N,) and (M,): what makes unit vectors of
+// them would have to be rounded again if they came as such.
+struct Sides {
+  const Tensor &rows, &columns;
+  const std::optional<Tensor>&row_factors, &col_factors;
+
+  bool same() const { return rows.const_data_ptr() == columns.const_data_ptr() && rows.size(0) == columns.size(0); }
+  static const float* numbers(const std::optional<Tensor>& t) { return t ? t->const_data_ptr<float>() : nullptr; }
+
+  void check() const {
+    const ScalarType type = rows.scalar_type();
+    ops::check(type == ScalarType::BFloat16 || type == ScalarType::Float || type == ScalarType::Double,
+               "sslfast: rows must be bfloat16, float32 or float64");
+    const auto fits = [&](const std::optional<Tensor>& t, int64_t size) {
+      return !t || (type == ScalarType::BFloat16 && t->is_cpu() && t->scalar_type() == ScalarType::Float &&
+                    t->dim() == 1 && t->is_contiguous() && t->size(0) == size);
+    };
+    ops::check(fits(row_factors, rows.size(0)) && fits(col_factors, columns.size(0)),
+               "sslfast: factors must be float32, one a row or column, and go with bfloat16");
+  }
+};
+
+struct TilePlace {
+  int64_t row0, rows, col0, cols;
+};
+
+// Tiles are contiguous. Sums go to the tile's slab of all rows, or of all columns.
+template <typename T>
+class TorchProducts {
+ public:
+  using Number = T;
+
+  explicit TorchProducts(const Sides& sides)
+      : q_(sides.rows.const_data_ptr<T>()), k_(sides.columns.const_data_ptr<T>()), d_(sides.rows.size(1)) {}
+
+  // tile <- factor * Q K^T
+  void logits(const TilePlace& t, T* tile, double factor) const {
+    product(matrix(tile, t.rows, t.cols, t.cols, 1), slab(q_, t.row0, t.rows, d_),
+            slab_transposed(k_, t.col0, t.cols, d_), 0, factor);
+  }
+  // To be called between a change of the weights and the products with them.
+  void weigh(const TilePlace&, const T*) {}
+  // sums (N, D) of all rows <- sums, if they are to be added to, + factor * weights K
+  void to_rows(const TilePlace& t, const T* weights, T* sums, double factor, bool add) const {
+    product(slab(sums, t.row0, t.rows, d_), matrix(weights, t.rows, t.cols, t.cols, 1), slab(k_, t.col0, t.cols, d_),
+            add, factor);
+  }
+  // sums (M, D) of all columns <- sums, if they are to be added to, + factor * weights^T Q
+  void to_columns(const TilePlace& t, const T* weights, T* sums, double factor, bool add) const {
+    product(slab(sums, t.col0, t.cols, d_), matrix(weights, t.cols, t.rows, 1, t.cols), slab(q_, t.row0, t.rows, d_),
+            add, factor);
+  }
+
+ private:
+  const T *q_, *k_;
+  int64_t d_;
+};
+
+// E is the type of the sides: float, or uint16_t for bf16. Results are float, and do not depend on the threads.
+template <typename E>
+class TileProducts {
+ public:
+  using Number = float;
+  static constexpr bool kRounds = std::is_same_v<E, uint16_t>;
+
+  TileProducts(const Sides& sides, int64_t tile_rows, int64_t tile_cols)
+      : q_(static_cast<const E*>(sides.rows.const_data_ptr())),
+        k_(static_cast<const E*>(sides.columns.const_data_ptr())),
+        row_factors_(Sides::numbers(sides.row_factors)),
+        col_factors_(Sides::numbers(sides.col_factors)),
+        d_(sides.rows.size(1)),
+        threads_(static_cast<int>(torch::stable::get_num_threads())),
+        by_row_(empty({kRounds ? cpu::RoundedWeights::row_size(tile_rows, tile_cols) : 0}, kShort, sides.rows)),
+        by_column_(empty({kRounds ? cpu::RoundedWeights::column_size(tile_rows, tile_cols) : 0}, kShort, sides.rows)) {}
+
+  void logits(const TilePlace& t, float* tile, double factor) const {
+    cpu::product(tile, t.cols, t.rows, t.cols, d_, cpu::LeftFactor<E>{q_ + t.row0 * d_, d_, 1},
+                 cpu::RightFactor<E>{k_ + t.col0 * d_, d_, true},
+                 {factor, false, at(row_factors_, t.row0), at(col_factors_, t.col0)}, threads_);
+  }
+  void weigh(const TilePlace& t, const float* weights) {
+    if constexpr (kRounds) {
+      cpu::round_weights(weights, at(row_factors_, t.row0), at(col_factors_, t.col0), rounded(t), threads_);
+    }
+  }
+  void to_rows(const TilePlace& t, const float* weights, float* sums, double factor, bool add) {
+    cpu::LeftFactor<E> left;
+    if constexpr (kRounds) {
+      left = rounded(t).left();
+    } else {
+      left = {weights, t.cols, 1};
+    }
+    cpu::product(sums + t.row0 * d_, d_, t.rows, d_, t.cols, left, cpu::RightFactor<E>{k_ + t.col0 * d_, d_, false},
+                 {factor, add}, threads_);
+  }
+  void to_columns(const TilePlace& t, const float* weights, float* sums, double factor, bool add) {
+    cpu::LeftFactor<E> left;
+    if constexpr (kRounds) {
+      left = rounded(t).left_transposed();
+    } else {
+      left = {weights, 1, t.cols};
+    }
+    cpu::product(sums + t.col0 * d_, d_, t.cols, d_, t.rows, left, cpu::RightFactor<E>{q_ + t.row0 * d_, d_, false},
+                 {factor, add}, threads_);
+  }
+
+ private:
+  static constexpr ScalarType kShort = ScalarType::Short;  // bits of bf16
+
+  static const float* at(const float* factors, int64_t begin) { return factors ? factors + begin : nullptr; }
+
+  cpu::RoundedWeights rounded(const TilePlace& t) {
+    return {reinterpret_cast<uint16_t*>(by_row_.mutable_data_ptr()),
+            reinterpret_cast<uint16_t*>(by_column_.mutable_data_ptr()), t.rows, t.cols};
+  }
+
+  const E *q_, *k_;
+  const float *row_factors_, *col_factors_;
+  int64_t d_;
+  int threads_;
+  Tensor by_row_, by_column_;
+};
+
+// A float32 copy of bf16 rows, multiplied by their factors.
+inline Tensor widened(const Tensor& x, const std::optional<Tensor>& factors) {
+  const int64_t n = x.size(0), d = x.size(1);
+  Tensor wide = empty({n, d}, ScalarType::Float, x);
+  const auto* from = static_cast<const uint16_t*>(x.const_data_ptr());
+  const float* factor = Sides::numbers(factors);
+  float* to = wide.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t k = i * d; k < (i + 1) * d; ++k) {
+      const uint32_t bits = uint32_t{from[k]} << 16;
+      std::memcpy(to + k, &bits, 4);
+      if (factor) to[k] *= factor[i];
+    }
+  }
+  return wide;
+}
+
+// Type of the sums and results for sides of a type.
+inline ScalarType sum_type(ScalarType side) {
+  return side == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+// Narrower embeddings, whose speed matters to nobody, go the way that all take on CPUs without the instructions:
+// widened and through torch's product. So that way is tested on every machine.
+constexpr int64_t kLeastDepth = 8;
+
+// Returns run(products), with the products for the sides' type and width and for this CPU. Tiles have at most
+// tile_rows x tile_cols numbers; 0 where no weights come.
+template <typename Run>
+auto with_products(const Sides& sides, int64_t tile_rows, int64_t tile_cols, Run run) {
+  if (sides.rows.scalar_type() == ScalarType::Double) {
+    TorchProducts<double> products(sides);
+    return run(products);
+  }
+  const bool narrow = sides.rows.size(1) < kLeastDepth;
+  if (sides.rows.scalar_type() == ScalarType::BFloat16) {
+    if (cpu::has_bf16_product() && !narrow) {
+      TileProducts<uint16_t> products(sides, tile_rows, tile_cols);
+      return run(products);
+    }
+    const std::optional<Tensor> none;
+    const Tensor rows = widened(sides.rows, sides.row_factors);
+    const Tensor columns = sides.same() ? rows : widened(sides.columns, sides.col_factors);
+    return with_products(Sides{rows, columns, none, none}, tile_rows, tile_cols, run);
+  }
+  if (cpu::has_float_product() && !narrow) {
+    TileProducts<float> products(sides, tile_rows, tile_cols);
+    return run(products);
+  }
+  TorchProducts<float> products(sides);
+  return run(products);
+}
+
+}  // namespace sslfast::ops
