@@ -46,6 +46,13 @@ def strategy_of(function: str, gather_distributed: bool | str) -> str:
     return names[gather_distributed] if world_size() > 1 else "local"
 
 
+def count_rows(rows: Tensor, strategy: str) -> int:
+    """How many rows there are on all ranks, for which a GPU is waited for; with ``"local"``, on this one."""
+    if strategy == "local":
+        return len(rows)
+    return int(sum_over_ranks(torch.tensor(len(rows), device=rows.device)))
+
+
 # ---- every rank computes the whole
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sslfast.losses import CLIPLoss, clip_loss
 from sslfast.reference.clip import clip_loss as reference
+from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
 
 
 def features(n: int, d: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -72,6 +73,20 @@ def test_options(options) -> None:
         strict=True,
     ):
         torch.testing.assert_close(ours, g)
+
+
+@pytest.mark.parametrize("tau_plus", [0.02, 0.9])
+def test_debiased_is_the_symmetric_info_nce(tau_plus: float) -> None:
+    def expected(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+        return info_nce_reference(a, b, None, 1 / scale, tau_plus=tau_plus, symmetric=True).mean()
+
+    images, texts = features(10, 6, torch.float64)
+    found = with_grads(clip_loss, images, texts, 5.0, tau_plus=tau_plus, normalize=True)
+    for ours, g in zip(found, with_grads(expected, images, texts, 5.0), strict=True):
+        torch.testing.assert_close(ours, g)
+    criterion = CLIPLoss(normalize=True, tau_plus=tau_plus, label_smoothing=0.1)
+    options = {"normalize": True, "tau_plus": tau_plus, "label_smoothing": 0.1}
+    torch.testing.assert_close(criterion(images, texts, 5.0), clip_loss(images, texts, 5.0, **options))
 
 
 def test_gradcheck() -> None:
@@ -198,6 +213,7 @@ BAD = [
         ValueError,
         "logit_bias must be on cpu, like the features, got meta",
     ),
+    ([GOOD, GOOD, 1.0], {"tau_plus": -0.1}, ValueError, "tau_plus must be in [0, 1), got -0.1"),
     ([GOOD, GOOD, 1.0], {"label_smoothing": "a"}, TypeError, "label_smoothing must be a number, got str"),
     ([GOOD, GOOD, "1"], {}, TypeError, "logit_scale must be a number, got str"),
     ([GOOD, GOOD, math.inf], {}, ValueError, "logit_scale must be finite, got inf"),

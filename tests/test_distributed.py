@@ -74,6 +74,9 @@ def memory_bank(strategy: str) -> losses.NTXentLoss:
 CRITERIA: dict[str, Criterion] = {
     "nt_xent": lambda a, b, y, s, t, how: losses.NTXentLoss(0.3, gather_distributed=how)(a, b),
     "nt_xent, tiny": lambda a, b, y, s, t, how: losses.nt_xent_loss(a, a + 0.1 * b, 0.02, gather_distributed=how),
+    "nt_xent, debiased": lambda a, b, y, s, t, how: losses.nt_xent_loss(
+        a, b, 0.5, tau_plus=0.01, gather_distributed=how
+    ),
     "memory bank": lambda a, b, y, s, t, how: memory_bank(how)(a, b),
     "dcl": lambda a, b, y, s, t, how: losses.DCLLoss(0.3, gather_distributed=how)(a, b),
     "dcl, weights": lambda a, b, y, s, t, how: losses.DCLLoss(0.3, own_weights, how)(a, b),
@@ -91,7 +94,7 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "clip": clip,
     "clip, smooth": lambda a, b, y, s, t, how: losses.clip_loss(
-        a, b, s, t, normalize=True, label_smoothing=0.2, gather_distributed=how
+        a, b, s, t, normalize=True, label_smoothing=0.2, tau_plus=0.01, gather_distributed=how
     ),
     "siglip": siglip,
     "siglip, normalize": lambda a, b, y, s, t, how: losses.siglip_loss(

@@ -41,6 +41,28 @@ def test_against_the_reference(n: int, d: int, temperature: float, dtype: torch.
         assert_no_worse(k, r, g, 8 * eps * max(1.0, g.abs().max().item()) / min(1.0, abs(temperature)))
 
 
+def debiased_reference(z0: Tensor, z1: Tensor, temperature: float, tau_plus: float) -> Tensor:
+    """Equation 8 of Chuang et al., 2020, with every view's 2N - 2 negatives."""
+    views = F.normalize(torch.cat([z0, z1]), dim=1)
+    similar = (views @ views.T / temperature).exp()
+    own = torch.arange(len(views))
+    positive = similar[own, own.roll(len(z0))]
+    negatives = similar.sum(dim=1) - similar.diagonal() - positive
+    count = len(views) - 2
+    rest = (negatives - tau_plus * count * positive) / (1 - tau_plus)
+    return -torch.log(positive / (positive + rest.clamp_min(count * math.exp(-1 / temperature)))).mean()
+
+
+@pytest.mark.parametrize("tau_plus", [0.01, 0.1, 0.9])
+def test_debiased(tau_plus: float) -> None:
+    z0, z1 = torch.randn(2, 9, 6, dtype=torch.float64)
+    found = with_grads(lambda a, b, t: nt_xent_loss(a, b, t, tau_plus=tau_plus), z0, z1, 0.5)
+    expected = with_grads(lambda a, b, t: debiased_reference(a, b, t, tau_plus), z0, z1, 0.5)
+    for k, g in zip(found, expected, strict=True):
+        torch.testing.assert_close(k, g)
+    assert torch.equal(NTXentLoss(0.5, tau_plus=tau_plus)(z0, z1), found[0])
+
+
 @pytest.mark.parametrize("temperature", [0.5, 0.07, -0.3])
 def test_has_lightlys_value_and_gradients(temperature: float) -> None:
     z0, z1 = torch.randn(2, 24, 12, dtype=torch.float64)
@@ -52,7 +74,9 @@ def test_has_lightlys_value_and_gradients(temperature: float) -> None:
 
 def test_has_lightlys_signature() -> None:
     ours, theirs = (inspect.signature(c).parameters for c in (NTXentLoss, peer("lightly.loss").NTXentLoss))
-    assert {n: p.default for n, p in ours.items() if n != "memory_budget"} == {n: p.default for n, p in theirs.items()}
+    assert {n: p.default for n, p in ours.items() if p.kind is not p.KEYWORD_ONLY} == {
+        n: p.default for n, p in theirs.items()
+    }
 
 
 def test_goes_through_the_steps_of_lightly_with_a_memory_bank() -> None:
@@ -216,6 +240,8 @@ BAD = [
     ([GOOD, GOOD], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),
     ([GOOD, GOOD], {"temperature": math.inf}, ValueError, "temperature must be finite, got inf"),
     ([GOOD, GOOD], {"temperature": "hot"}, TypeError, "temperature must be a number, got str"),
+    ([GOOD, GOOD], {"tau_plus": 1.0}, ValueError, "tau_plus must be in [0, 1), got 1.0"),
+    ([GOOD, GOOD], {"tau_plus": "a"}, TypeError, "tau_plus must be a number, got str"),
     ([GOOD, GOOD], {"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
     ([GOOD, GOOD], {"memory_budget": 1e6}, TypeError, "memory_budget must be an int, got float"),
     ([GOOD.long(), GOOD], {}, TypeError, "z0 must be a floating-point tensor, got torch.int64"),

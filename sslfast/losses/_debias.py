@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from sslfast import _check
 
-def debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: Tensor) -> Tensor:
+
+def debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:
     """The log-sum-exp over the negatives without the part that positives of the same class are expected to have in it.
 
     ``log(max((exp(lse) - tau_plus * count * exp(positive)) / (1 - tau_plus), count * exp(-|scale|)))``: the second is
@@ -28,5 +30,20 @@ def debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: 
     share = positive - lse + math.log(tau_plus * count)  # log of the part to take out
     some_left = share < 0.0
     rest = torch.log(-torch.expm1(torch.where(some_left, share, -1.0)))
-    least = (math.log(count) - scale.abs()).to(lse.dtype).expand_as(lse)
+    size = scale.abs() if isinstance(scale, Tensor) else abs(scale)
+    least = lse.new_tensor(math.log(count)) - size
     return torch.maximum(torch.where(some_left, lse + rest - math.log1p(-tau_plus), least), least)
+
+
+def check_tau_plus(function: str, tau_plus: float, normalize: bool = True) -> float:
+    """``tau_plus`` as a float.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not in [0, 1), or is above 0 where similarities have no bound.
+    """
+    number = _check.real(function, "tau_plus", tau_plus)
+    if not 0.0 <= number < 1.0 or (number > 0.0 and not normalize):
+        expected = "in [0, 1)" if normalize else "0 without normalize"
+        raise ValueError(f"{function}: tau_plus must be {expected}, got {tau_plus}")
+    return number

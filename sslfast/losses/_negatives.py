@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from sslfast._autograd import normalized, unit_side
-from sslfast.distributed import mean_gradient_over_ranks, sum_over_ranks
+from sslfast._autograd import exact_side, normalized
+from sslfast.distributed import count_rows, mean_gradient_over_ranks
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._inputs import widened
@@ -57,7 +57,9 @@ class Negatives:
     ) -> None:
         self.function, self.strategy = function, strategy
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
-        self.query, self.keys = widened(*(normalized(function, z) if normalize else z for z in (query, keys)))
+        self.query, self.keys = widened(
+            *(normalized(function, z, self.dtype) if normalize else z for z in (query, keys))
+        )
         self.scale = scale.to(self.query.dtype)
         if strategy != "local":
             self.scale = mean_gradient_over_ranks(self.scale)
@@ -78,8 +80,7 @@ class Negatives:
 
     def counts(self) -> tuple[int, int]:
         """How many negatives a query and a key have, before ids and margin; over ranks a GPU is waited for."""
-        totals = torch.tensor([len(self.query), len(self.keys)], device=self.query.device)
-        queries, keys = (totals if self.strategy == "local" else sum_over_ranks(totals)).tolist()
+        queries, keys = (count_rows(z, self.strategy) for z in (self.query, self.keys))
         of_query = self._key_groups * (keys - 1) + self._query_groups * (queries - 1) + self._others
         return of_query, queries - 1
 
@@ -130,7 +131,7 @@ class Negatives:
         self._others += keys.shape[-2]
         if keys.dim() == 2:
             nobody = torch.full_like(self.own, -1)
-            others = (normalized(self.function, keys) if self.normalize else keys).to(self.query.dtype)
+            others = (normalized(self.function, keys, self.dtype) if self.normalize else keys).to(self.query.dtype)
             sides = (*self._query_side, *self._side(keys))
             self._groups.append(self._against(self.query, others, nobody, None, self.limits, sides, strategy="local"))
             return
@@ -150,10 +151,7 @@ class Negatives:
         self._groups.append(self._queue(self.query, queue, None, None, self.limits, sides))
 
     def _side(self, z: Tensor) -> _Side:
-        if not self.normalize or self.dtype != torch.bfloat16 or z.is_cuda:
-            return None, None
-        side, _, factors = unit_side(z.detach(), self.dtype)
-        return side, factors
+        return exact_side(z, self.dtype) if self.normalize else (None, None)
 
     def _chosen(self) -> Tensor:
         return self.keys if self.in_order else self.keys.index_select(0, self.positives)

@@ -18,6 +18,7 @@ def reference_lse(
     row_ids: Tensor | None,
     col_ids: Tensor | None,
     dtype: torch.dtype,
+    sides: tuple[Tensor | None, ...],
 ) -> Tensor:
     """Log-sum-exps of rows over references, read once where these take no gradient: a memory.
 
@@ -30,6 +31,7 @@ def reference_lse(
         row_ids: (N,) int64; references of the same id do not count. None where all do.
         col_ids: (M,) int64, given if ``row_ids`` is.
         dtype: what the products are made in where the device has them in half types.
+        sides: what ``exact_side`` gives for rows and for references.
 
     Returns:
         (N,), of the dtype of ``rows``; -inf where there is nothing to sum.
@@ -47,9 +49,17 @@ def reference_lse(
             row_ids=row_ids,
             col_ids=col_ids,
             dtype=dtype,
+            sides=sides,
         )
         return lse
-    number = rows.new_tensor(scale)
     return queue_softmax(
-        function, rows, references, number, positives=left_out, row_ids=row_ids, col_ids=col_ids, dtype=dtype
+        function,
+        rows,
+        references,
+        rows.new_tensor(scale),
+        positives=left_out,
+        row_ids=row_ids,
+        col_ids=col_ids,
+        dtype=dtype,
+        sides=sides,
     )

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import mean_over_ranks, strategy_of, sum_over_ranks, world_size
+from sslfast.distributed import count_rows, mean_over_ranks, strategy_of, sum_over_ranks, world_size
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
+from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._inputs import check_pair, check_scalar
 from sslfast.losses._kept import check_memory_budget
 
@@ -28,14 +29,18 @@ class CLIPLoss(nn.Module):
         rank: taken for compatibility; torch.distributed knows. Default: 0.
         world_size: contrast with the pairs of all ranks if above 1. Default: 1.
         use_horovod: not supported. Default: False.
+        normalize: divide the features by their norms first. Default: False.
+        label_smoothing: share of the target that is spread over all N. Default: 0.
+        tau_plus: share of positives among the negatives. Default: 0.
         strategy: how the ranks share the work if ``world_size`` is above 1: ``"all_gather"`` or ``"ring"``, see
             :func:`clip_loss`. Default: ``"all_gather"``.
         memory_budget: bytes of logits that may be kept for the gradient. Default: None, see :func:`clip_loss`.
 
     Raises:
-        TypeError: if ``memory_budget`` is neither None nor an int.
-        ValueError: if ``use_horovod`` is true, ``strategy`` is another, ``memory_budget`` is negative, or
-            ``world_size`` is above 1 and not that of torch.distributed (at the call).
+        TypeError: if ``label_smoothing`` or ``tau_plus`` is not a number, or ``memory_budget`` neither None nor an int.
+        ValueError: if ``use_horovod`` is true, ``label_smoothing`` is not in [0, 1] or ``tau_plus`` not in [0, 1),
+            ``strategy`` is another, ``memory_budget`` is negative, or ``world_size`` is above 1 and not that of
+            torch.distributed (at the call).
 
     Example:
         >>> criterion = CLIPLoss()
@@ -51,6 +56,9 @@ class CLIPLoss(nn.Module):
         world_size: int = 1,
         use_horovod: bool = False,
         *,
+        normalize: bool = False,
+        label_smoothing: float = 0.0,
+        tau_plus: float = 0.0,
         strategy: str = "all_gather",
         memory_budget: int | None = None,
     ) -> None:
@@ -64,6 +72,9 @@ class CLIPLoss(nn.Module):
         self.cache_labels = cache_labels
         self.rank = rank
         self.world_size = world_size
+        self.normalize = normalize
+        self.label_smoothing = _check.probability("CLIPLoss", "label_smoothing", label_smoothing)
+        self.tau_plus = check_tau_plus("CLIPLoss", tau_plus)
         self.strategy = strategy
         self.memory_budget = check_memory_budget("CLIPLoss", memory_budget)
 
@@ -78,13 +89,15 @@ class CLIPLoss(nn.Module):
         if self.world_size > 1 and self.world_size != world_size():
             expected = f"that of torch.distributed, {world_size()}"
             raise ValueError(f"CLIPLoss: world_size must be {expected}, got {self.world_size}")
-        gather = self.strategy if self.world_size > 1 else False
         loss = clip_loss(
             image_features,
             text_features,
             logit_scale,
             logit_bias,
-            gather_distributed=gather,
+            normalize=self.normalize,
+            label_smoothing=self.label_smoothing,
+            tau_plus=self.tau_plus,
+            gather_distributed=self.strategy if self.world_size > 1 else False,
             memory_budget=self.memory_budget,
         )
         return {"contrastive_loss": loss} if output_dict else loss
@@ -101,6 +114,7 @@ def clip_loss(
     *,
     normalize: bool = False,
     label_smoothing: float = 0.0,
+    tau_plus: float = 0.0,
     gather_distributed: bool | str = False,
     memory_budget: int | None = None,
 ) -> Tensor:
@@ -122,6 +136,8 @@ def clip_loss(
         normalize: divide the features by their norms first. Default: False.
         label_smoothing: share of the target that is spread over all N texts or images, as in F.cross_entropy.
             Default: 0.
+        tau_plus: debiased: the probability that a negative is of the pair's own class, whose part is taken out of the
+            sums over the N - 1 negatives; features have to be normalised. Default: 0.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             A rank takes its images against the texts of all ranks, which have to agree on what requires a gradient.
@@ -138,12 +154,12 @@ def clip_loss(
 
     Raises:
         TypeError: if the features are not floating-point tensors, or float64 on a GPU, ``logit_scale`` or
-            ``logit_bias`` is neither a number nor a floating-point tensor, or ``memory_budget`` is neither None nor an
-            int.
+            ``logit_bias`` is neither a number nor a floating-point tensor, ``label_smoothing`` or ``tau_plus`` is not a
+            number, or ``memory_budget`` is neither None nor an int.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device,
             ``logit_scale`` or ``logit_bias`` is not finite, has more than one element or is on another device,
-            ``label_smoothing`` is not in [0, 1], ``memory_budget`` is negative, ``gather_distributed`` is none of
-            these, or D is not the same on every rank.
+            ``label_smoothing`` is not in [0, 1], ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative,
+            ``gather_distributed`` is none of these, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
@@ -154,6 +170,7 @@ def clip_loss(
     if logit_bias is not None:
         logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features)
     smoothing = _check.probability(name, "label_smoothing", label_smoothing)
+    tau_plus = check_tau_plus(name, tau_plus)
     budget = check_memory_budget(name, memory_budget)
     strategy = strategy_of(name, gather_distributed)
     positives = torch.arange(len(image_features), device=image_features.device)
@@ -164,6 +181,9 @@ def clip_loss(
         row_lse, col_lse, positive = cross_softmax_over_ranks(
             *operands, two_way=True, normalize=normalize, strategy=strategy
         )
+    if tau_plus > 0.0:
+        others = count_rows(text_features, strategy) - 1
+        row_lse, col_lse = (debiased(lse, positive, others, tau_plus, logit_scale) for lse in (row_lse, col_lse))
     by_image, by_text = (F.softplus(lse - positive, threshold=50.0) for lse in (row_lse, col_lse))
     # An infinite feature may make nothing infinite but its own pair's logit, which would then count as a perfect pair.
     losses = torch.add(by_image + by_text, positive.detach(), alpha=0.0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import mean_over_ranks, strategy_of
-from sslfast.losses._debias import debiased
+from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._inputs import (
     check_device,
     check_floating,
@@ -202,10 +202,7 @@ def info_nce_loss(
     _check_others(name, query, negative_keys, queue, weights)
     ids = _ids(name, query, positive_key, query_ids, key_ids)
     margin = None if margin is None else _check.real(name, "margin", margin)
-    tau_plus = _check.real(name, "tau_plus", tau_plus)
-    if not 0.0 <= tau_plus < 1.0 or (tau_plus > 0.0 and not normalize):
-        expected = "in [0, 1)" if normalize else "0 without normalize"
-        raise ValueError(f"{name}: tau_plus must be {expected}, got {tau_plus}")
+    tau_plus = check_tau_plus(name, tau_plus, normalize)
     if not (in_batch or query_negatives or key_negatives or negative_keys is not None or queue is not None):
         raise ValueError(f"{name}: in_batch must be True where there are no other negatives, got False")
     if symmetric and not (in_batch and len(positive_key) == len(query)):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslfast._autograd import first_order_only, normalized
+from sslfast._autograd import exact_side, first_order_only, normalized
 from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import (
     check_gathering,
@@ -149,13 +149,16 @@ def multi_positive_nt_xent_loss(
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
     with without_autocast(embeddings):
         # Both terms' gradients add up before they are rounded.
-        units = [normalized(name, z) for z in widened(*inputs)]
+        units = widened(*(normalized(name, z, dtype) for z in inputs))
+        sides = (*exact_side(inputs[0], dtype), *exact_side(inputs[-1], dtype))
         row_ids = labels.long()
         col_ids = row_ids if ref_labels is None else ref_labels.long()
         nobody = torch.full_like(row_ids, -1)
         # A graph takes no tensor twice into one function: the same embeddings and labels go in as a view.
         others = units[-1].view_as(units[-1])
-        negatives = reference_lse(name, units[0], others, scale, nobody, row_ids, col_ids.view_as(col_ids), dtype)
+        negatives = reference_lse(
+            name, units[0], others, scale, nobody, row_ids, col_ids.view_as(col_ids), dtype, sides
+        )
         columns = (None, None) if ref_emb is None else (units[1], col_ids.view_as(col_ids))
         loss: Tensor = _PositivePairs.apply(name, units[0], columns[0], negatives, row_ids, columns[1], copies, scale)
         return loss

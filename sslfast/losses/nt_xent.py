@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_of, unit_rows_backward, unit_side
-from sslfast.distributed import mean_over_ranks, strategy_of
+from sslfast.distributed import count_rows, mean_over_ranks, strategy_of
+from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._inputs import check_pair, temperature_of
 from sslfast.losses._kept import check_memory_budget, half_of_logits, kept_logits
+from sslfast.losses._self import self_softmax
 from sslfast.losses._self_ranks import self_softmax_over_ranks
 from sslfast.losses.info_nce import info_nce_loss
 from sslfast.losses.memory_bank import MemoryBank
@@ -31,6 +33,7 @@ class NTXentLoss(nn.Module):
         gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
             ``"ring"``, see :func:`nt_xent_loss`; with a memory bank, the mean loss of all ranks, and z1 of all ranks
             goes into the bank. Default: False.
+        tau_plus: debiased NT-Xent: share of positives among the negatives. Default: 0.
         memory_budget: bytes of similarities that may be kept for the gradient; of no effect with a memory bank, whose
             gradient needs none, and over several ranks. Default: None, see :func:`nt_xent_loss`.
 
@@ -40,10 +43,10 @@ class NTXentLoss(nn.Module):
             saved in ``state_dict``.
 
     Raises:
-        TypeError: if ``temperature`` is not a number, ``memory_bank_size`` is neither 0 nor a pair of ints, or
-            ``memory_budget`` is neither None nor an int.
+        TypeError: if ``temperature`` or ``tau_plus`` is not a number, ``memory_bank_size`` is neither 0 nor a pair of
+            ints, or ``memory_budget`` is neither None nor an int.
         ValueError: if ``abs(temperature)`` is below 1e-8, ``memory_bank_size`` is another int or below 1,
-            ``gather_distributed`` is none of these, or ``memory_budget`` is negative.
+            ``gather_distributed`` is none of these, ``tau_plus`` is not in [0, 1), or ``memory_budget`` is negative.
 
     Example:
         >>> criterion = NTXentLoss(temperature=0.1)
@@ -57,12 +60,14 @@ class NTXentLoss(nn.Module):
         memory_bank_size: int | Sequence[int] = 0,
         gather_distributed: bool | str = False,
         *,
+        tau_plus: float = 0.0,
         memory_budget: int | None = None,
     ) -> None:
         super().__init__()
         self.temperature = temperature_of("NTXentLoss", temperature)
         strategy_of("NTXentLoss", gather_distributed)
         self.gather_distributed = gather_distributed
+        self.tau_plus = check_tau_plus("NTXentLoss", tau_plus)
         self.memory_budget = check_memory_budget("NTXentLoss", memory_budget)
         whole = gather_distributed not in (False, "local")
         self.memory_bank = None
@@ -78,6 +83,7 @@ class NTXentLoss(nn.Module):
                 z0,
                 z1,
                 self.temperature,
+                tau_plus=self.tau_plus,
                 gather_distributed=self.gather_distributed,
                 memory_budget=self.memory_budget,
             )
@@ -86,6 +92,7 @@ class NTXentLoss(nn.Module):
             z1,
             queue=self.memory_bank.bank,
             temperature=self.temperature,
+            tau_plus=self.tau_plus,
             gather_distributed=self.memory_bank.gather_distributed,
         )
         if z0.requires_grad:
@@ -101,6 +108,7 @@ def nt_xent_loss(
     z1: Tensor,
     temperature: float = 0.5,
     *,
+    tau_plus: float = 0.0,
     gather_distributed: bool | str = False,
     memory_budget: int | None = None,
 ) -> Tensor:
@@ -120,6 +128,8 @@ def nt_xent_loss(
         z0: embeddings of the first views, shape (N, D), floating point, any strides; need not be normalised.
         z1: embeddings of the second views, same shape and device.
         temperature: divides the similarities; a negative one turns them round, as in lightly. Default: 0.5.
+        tau_plus: debiased NT-Xent: the probability that a negative is of the view's own class, whose part is taken out
+            of the sum over the 2N - 2 negatives. Default: 0.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes an equal share of half the similarities. (lightly returns the rank's share of the loss,
@@ -137,27 +147,38 @@ def nt_xent_loss(
         Scalar loss, float32, or float64 if an input is. With N = 1 there are no negatives and the loss is 0.
 
     Raises:
-        TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, ``temperature`` is not a number,
-            or ``memory_budget`` is neither None nor an int.
+        TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, ``temperature`` or ``tau_plus``
+            is not a number, or ``memory_budget`` is neither None nor an int.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
-            1e-8, ``memory_budget`` is negative, ``gather_distributed`` is none of these, or D is not the same on every
-            rank.
+            1e-8, ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative, ``gather_distributed`` is none of these,
+            or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
-    Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
+    Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020; Chuang
+    et al., "Debiased Contrastive Learning", NeurIPS 2020.
     """
     name = "nt_xent_loss"
     check_pair(name, "z0", z0, "z1", z1)
     scale = 1.0 / temperature_of(name, temperature)
+    tau_plus = check_tau_plus(name, tau_plus)
     budget = check_memory_budget(name, memory_budget)
     strategy = strategy_of(name, gather_distributed)
-    if strategy != "local":
-        z = torch.cat([z0, z1])
-        positives = torch.arange(len(z), device=z.device).roll(len(z0))
-        lse, positive_logits = self_softmax_over_ranks(name, z, scale, positives, strategy)
-        return mean_over_ranks(F.softplus(lse - positive_logits, threshold=50.0))
+    if strategy != "local" or tau_plus > 0.0:
+        return _composed(name, torch.cat([z0, z1]), scale, tau_plus, strategy)
     loss: Tensor = _FusedNTXent.apply(z0, z1, scale) if z0.is_cuda else _NTXent.apply(z0, z1, scale, budget)
     return loss
+
+
+def _composed(function: str, z: Tensor, scale: float, tau_plus: float, strategy: str) -> Tensor:
+    positives = torch.arange(len(z), device=z.device).roll(len(z) // 2)
+    if strategy == "local":
+        lse, positive = self_softmax(function, z, scale, positives)
+    else:
+        lse, positive = self_softmax_over_ranks(function, z, scale, positives, strategy)
+    if tau_plus > 0.0:
+        lse = debiased(lse, positive, count_rows(z, strategy) - 2, tau_plus, scale)
+    losses = F.softplus(lse - positive, threshold=50.0)
+    return losses.mean() if strategy == "local" else mean_over_ranks(losses)
 
 
 class _NTXent(torch.autograd.Function):

@@ -7,7 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, normalized, unit_of, unit_rows, unit_rows_backward, unit_side
+from sslfast._autograd import (
+    exact_side,
+    first_order_only,
+    normalized,
+    unit_of,
+    unit_rows,
+    unit_rows_backward,
+    unit_side,
+)
 from sslfast.distributed import exchange_shards, strategy_of, sum_over_ranks
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import (
@@ -174,11 +182,13 @@ def _against_references(
     dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
     with without_autocast(embeddings):
         # Both terms' gradients add up before they are rounded.
-        unit, unit_ref = (normalized(function, z) for z in widened(embeddings, ref_emb))
+        unit, unit_ref = widened(*(normalized(function, z, dtype) for z in (embeddings, ref_emb)))
+        sides = (*exact_side(embeddings, dtype), *exact_side(ref_emb, dtype))
         groups = LabelGroups(labels, ref_labels)
         # Where a row has one positive alone it is left out of the sum, and the term is a softplus; but not with copies.
         partners = groups.partners() if copies is None else torch.full_like(copies, -1)
-        lse = reference_lse(function, unit, unit_ref, scale, partners if copies is None else copies, None, None, dtype)
+        left_out = partners if copies is None else copies
+        lse = reference_lse(function, unit, unit_ref, scale, left_out, None, None, dtype, sides)
         sums, counts = groups.sums(unit_ref), groups.counts
         if copies is not None:
             copied = copies >= 0
