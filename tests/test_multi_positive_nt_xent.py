@@ -62,8 +62,8 @@ def test_against_the_reference(n, d, labels, temperature, dtype: torch.dtype, de
 def test_half_precision_inputs(labels: int, dtype: torch.dtype) -> None:
     y, ry = torch.randint(0, labels, (40,)), torch.randint(0, labels, (30,))
     z, r = torch.randn(40, 8).to(dtype), torch.randn(30, 8).to(dtype)
-    loss_oracle.assert_half_is_like_reference(*on(y, 0.2), [z], slack=1 / 8)
-    loss_oracle.assert_half_is_like_reference(*on_references(y, ry, 0.2), [z, r], slack=1 / 8)
+    loss_oracle.assert_half_is_like_reference(*on(y, 0.2), [z], slack=1 / 4)
+    loss_oracle.assert_half_is_like_reference(*on_references(y, ry, 0.2), [z, r], slack=1 / 4)
 
 
 @pytest.mark.parametrize("labels", [1, 4, 20])
