@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -77,6 +78,45 @@ def cross_softmax(
     return results
 
 
+def input_gradients(
+    products: Sequence[Tensor | None],
+    number: Tensor,
+    units: Sequence[Tensor | None],
+    norms: Sequence[Tensor | None],
+    inputs: Sequence[Tensor],
+    needs: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of rows and of columns, in their dtypes, from the products of the weights; in place of these.
+
+    Args:
+        products: the weights times the other side, without the scale.
+        number: the scale.
+        units: the unit rows of a side where it was normalised.
+        norms: the factors that normalised it, or None.
+        inputs: rows and columns.
+        needs: which of them need a gradient.
+    """
+    found: list[Tensor | None] = []
+    for product, unit, norm, z, needed in zip(products, units, norms, inputs, needs, strict=True):
+        if not needed or product is None:
+            found.append(None)
+            continue
+        grad = product.mul_(number)
+        grad = grad if unit is None or norm is None else unit_rows_backward(grad, unit, norm)
+        found.append(grad.to(z.dtype))
+    return found
+
+
+def once(
+    function: str, found: Sequence[Tensor | None], inputs: Sequence[Tensor], *incoming: Tensor
+) -> list[Tensor | None]:
+    """Gradients of inputs in the inputs' dtypes and shapes, which raise if they are differentiated."""
+    return [
+        None if g is None else first_order_only(function, g.to(z.dtype).reshape(z.shape), *inputs, *incoming)
+        for g, z in zip(found, inputs, strict=True)
+    ]
+
+
 class _CrossSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
@@ -127,22 +167,10 @@ class _CrossSoftmax(torch.autograd.Function):
             )
             # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
             grad_scale = (products[0] * unit_of(sides[0], factors[0])).sum() if need_scale else None
-            found: list[Tensor | None] = []
-            for product, side, norm, factor, z, needed in zip(
-                products, sides, norms, factors, inputs[:2], (need_rows, need_columns), strict=True
-            ):
-                if not needed:
-                    found.append(None)
-                    continue
-                grad = product.mul_(number)
-                grad = grad if norm is None else unit_rows_backward(grad, unit_of(side, factor), norm)
-                found.append(grad.to(z.dtype))
-            found.append(None if grad_scale is None else grad_scale.to(inputs[2].dtype).reshape(inputs[2].shape))
-        grad_rows, grad_columns, grad_scale = (
-            None if g is None else first_order_only(ctx.function, g, *inputs, grad_row, grad_col, grad_positive)
-            for g in found
-        )
-        return None, grad_rows, grad_columns, grad_scale, *[None] * 13
+            units = [None if n is None else unit_of(*side) for n, *side in zip(norms, sides, factors, strict=True)]
+            needs = (need_rows, need_columns)
+            found = (*input_gradients(products, number, units, norms, inputs[:2], needs), grad_scale)
+        return None, *once(ctx.function, found, inputs, grad_row, grad_col, grad_positive), *[None] * 13
 
 
 def _split(saved):  # type: ignore[no-untyped-def]

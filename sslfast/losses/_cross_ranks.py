@@ -9,9 +9,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import unit_rows
 from sslfast.distributed import exchange_shards
 from sslfast.losses._blocks import blocks_over_ranks
+from sslfast.losses._cross import input_gradients, once
 
 
 def cross_softmax_over_ranks(
@@ -98,12 +99,12 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
         product_dtype = dtype if rows.is_cuda else wide
-        factors = []
+        norms = []
         sides = []
         for z in (rows, columns):
-            unit, factor = unit_rows(z) if normalize else (z, None)
+            unit, norm = unit_rows(z) if normalize else (z, None)
             sides.append(unit.detach().to(product_dtype).contiguous())
-            factors.append(factor)
+            norms.append(norm)
         number = scale.detach().to(wide).reshape(1)
         bound = 1.0 if normalize else max_similarity
         ids = [] if col_ids is None else [col_ids]
@@ -125,13 +126,13 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
                 exchange.leave(block_lse)
         col_lse = exchange.collect() if two_way else row_lse[:0]
         vectors = (positives, number, row_lse, col_lse, exchange.columns, row_ids, col_ids, row_limits)
-        ctx.save_for_backward(rows, columns, scale, *sides, *factors, *vectors)
+        ctx.save_for_backward(rows, columns, scale, *sides, *norms, *vectors)
         ctx.function, ctx.strategy, ctx.shards = function, strategy, shards
         return row_lse, col_lse, positive_logits
 
     @staticmethod
     def backward(ctx, grad_row, grad_col, grad_positive):  # type: ignore[no-untyped-def]
-        inputs, sides, factors, vectors = _split(ctx.saved_tensors)
+        inputs, sides, norms, vectors = _split(ctx.saved_tensors)
         positives, number, row_lse, col_lse, held, row_ids, col_ids, row_limits = vectors
         _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
         with torch.no_grad():
@@ -175,22 +176,10 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
                 # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
                 grad_scale = (d_rows * sides[0]).sum() / ctx.shards.world
                 dist.all_reduce(grad_scale)
-            found: list[Tensor | None] = []
-            for product, side, factor, z, needed in zip(
-                (d_rows, d_columns), sides, factors, inputs[:2], (need_rows, need_columns), strict=True
-            ):
-                if not needed or product is None:
-                    found.append(None)
-                    continue
-                grad = product.mul_(number)
-                grad = grad if factor is None else unit_rows_backward(grad, side, factor)
-                found.append(grad.to(z.dtype))
-            found.append(None if grad_scale is None else grad_scale.to(inputs[2].dtype).reshape(inputs[2].shape))
-        grad_rows, grad_columns, grad_scale = (
-            None if g is None else first_order_only(ctx.function, g, *inputs, grad_row, grad_col, grad_positive)
-            for g in found
-        )
-        return None, grad_rows, grad_columns, grad_scale, *[None] * 9
+            units = [None if norm is None else side for norm, side in zip(norms, sides, strict=True)]
+            needs = (need_rows, need_columns)
+            found = (*input_gradients((d_rows, d_columns), number, units, norms, inputs[:2], needs), grad_scale)
+        return None, *once(ctx.function, found, inputs, grad_row, grad_col, grad_positive), *[None] * 9
 
 
 def _split(saved):  # type: ignore[no-untyped-def]
