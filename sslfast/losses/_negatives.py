@@ -57,9 +57,9 @@ class Negatives:
     ) -> None:
         self.function, self.strategy = function, strategy
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
-        self.query, self.keys = widened(
-            *(normalized(function, z, self.dtype) if normalize else z for z in (query, keys))
-        )
+        self.query, self.keys = widened(query, keys)
+        if normalize:
+            self.query, self.keys = (normalized(function, z, self.dtype) for z in (self.query, self.keys))
         self.scale = scale.to(self.query.dtype)
         if strategy != "local":
             self.scale = mean_gradient_over_ranks(self.scale)
@@ -129,14 +129,14 @@ class Negatives:
     def add_others(self, keys: Tensor) -> None:
         """Further keys of this rank: (K, D) for all queries or (N, K, D) for one each."""
         self._others += keys.shape[-2]
+        others = keys.to(self.query.dtype)
         if keys.dim() == 2:
             nobody = torch.full_like(self.own, -1)
-            others = (normalized(self.function, keys, self.dtype) if self.normalize else keys).to(self.query.dtype)
+            others = normalized(self.function, others, self.dtype) if self.normalize else others
             sides = (*self._query_side, *self._side(keys))
             self._groups.append(self._against(self.query, others, nobody, None, self.limits, sides, strategy="local"))
             return
         # Thin and bound by memory: no matrix product, and the norms are divided out of the logits.
-        others = keys.to(self.query.dtype)
         logits = self.scale * (others * self.query.unsqueeze(1)).sum(dim=2)
         if self.normalize:
             logits = logits / torch.linalg.vector_norm(others, dim=2).clamp_min(1e-12)
