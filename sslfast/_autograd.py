@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -115,6 +117,18 @@ class _Normalized(torch.autograd.Function):
                 z.dtype
             )
         return None, first_order_only(ctx.function, grad_z, z, grad), None
+
+
+def distinct(*arguments: Tensor | None) -> list[Any]:
+    """The arguments, with a view in the place of a tensor that stands there a second time.
+
+    torch.compile takes no tensor twice among the arguments of an autograd function.
+    """
+    found: list[Any] = []
+    for argument in arguments:
+        again = argument is not None and any(argument is other for other in found)
+        found.append(argument.view_as(argument) if again and argument is not None else argument)
+    return found
 
 
 def first_order_only(function: str, grad: Tensor, *inputs: Tensor) -> Tensor:

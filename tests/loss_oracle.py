@@ -102,11 +102,13 @@ def assert_takes_strides_and_mixed_dtypes(function: Loss, *inputs: Tensor) -> No
     for other in (transposed, strided):
         for a, b in zip(packed, other, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-    first, *others = inputs
-    mixed = with_grads(function, first.double(), *others)
-    for a, b, z in zip(mixed, packed, (first.double(), first.double(), *others), strict=True):
-        assert a.dtype == z.dtype
-        torch.testing.assert_close(a.float(), b, rtol=1e-5, atol=1e-6)
+    for at in range(len(inputs)):
+        wide = [z.double() if k == at else z for k, z in enumerate(inputs)]
+        mixed, truth = with_grads(function, *wide), with_grads(function, *(z.double() for z in inputs))
+        assert [a.dtype for a in mixed] == [torch.float64, *(z.dtype for z in wide)]
+        torch.testing.assert_close(mixed[0], truth[0], rtol=1e-12, atol=1e-13)
+        for a, b in zip(mixed[1:], truth[1:], strict=True):
+            torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-6)
 
 
 def assert_compiles(function: Loss, *inputs: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from loss_oracle import assert_compiles, assert_steady, assert_takes_strides_and_mixed_dtypes, largest_tensor
 from oracle import assert_no_worse
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sslfast.losses import InfoNCELoss, info_nce_loss
 from sslfast.reference.info_nce import info_nce_loss as reference
@@ -33,7 +34,7 @@ def tensors(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
         "positives": torch.randint(0, M, (N,)),
         "shuffled": torch.randperm(N),
         "query_ids": torch.arange(N) % 20,
-        "key_ids": torch.arange(N) % 20,
+        "key_ids": (torch.arange(N) + torch.arange(N) // 30) % 20,
     }
 
 
@@ -65,6 +66,19 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
         {"margin": 0.0, "symmetric": True, "query_ids": "query_ids", "key_ids": "key_ids"},
     ),
     "debiased": ("keys", "hard", {"in_batch": True, "tau_plus": 0.1, "temperature": 0.5}),
+    "debiased, all kinds": (
+        "keys",
+        "shared",
+        {
+            "in_batch": True,
+            "query_negatives": True,
+            "key_negatives": True,
+            "queue": "queue",
+            "tau_plus": 0.05,
+            "temperature": 0.5,
+        },
+    ),
+    "debiased, turned round": ("keys", None, {"tau_plus": 0.9, "temperature": -0.5}),
     "debiased both ways": ("keys", None, {"symmetric": True, "tau_plus": 0.02, "temperature": 0.5}),
     "debiased down to the least": ("keys", None, {"tau_plus": 0.9, "temperature": 0.5}),
 }
@@ -140,7 +154,21 @@ def test_gradcheck() -> None:
         assert torch.autograd.gradcheck(run, leaves)
 
 
-def test_keys_that_take_no_gradient_are_read_once() -> None:
+def test_one_pass_is_one_operator() -> None:
+    class Operators(TorchDispatchMode):
+        names: ClassVar[list[str]] = []
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.names.append(func.__name__.split(".")[0])
+            return func(*args, **(kwargs or {}))
+
+    query = torch.randn(9, 4, requires_grad=True)
+    with Operators() as operators:
+        info_nce_loss(query, torch.randn(9, 4)).backward()
+    assert [name for name in operators.names if "softmax" in name] == ["queue_softmax"]
+
+
+def test_keys_that_take_no_gradient_give_the_same() -> None:
     given = tensors()
     for case in CASES:
         expected, leaves = call(reference, given, case)
@@ -193,19 +221,62 @@ def test_analytic_values() -> None:
     torch.testing.assert_close(info_nce_loss(same, same, tau_plus=0.3), torch.tensor(math.log(8)))
 
 
-def test_what_has_no_negatives_left_has_no_gradient() -> None:
+NOBODY = torch.zeros(5).long()
+
+
+@pytest.mark.parametrize("options", [{"margin": -3.0}, {"query_ids": NOBODY, "key_ids": NOBODY}], ids=["margin", "ids"])
+@pytest.mark.parametrize("kinds", [{}, {"query_negatives": True, "key_negatives": True}], ids=["one kind", "several"])
+@pytest.mark.parametrize("locked", [False, True])
+def test_what_has_no_negatives_left_has_no_gradient(options, kinds, locked: bool) -> None:
     query, keys = torch.randn(2, 5, 4, requires_grad=True)
-    for options in ({"margin": -3.0}, {"query_ids": torch.zeros(5).long(), "key_ids": torch.zeros(5).long()}):
-        for detach in (False, True):
-            loss = info_nce_loss(query, keys.detach() if detach else keys, symmetric=not detach, **options)
-            assert loss == 0
-            grads = torch.autograd.grad(loss, (query, keys), allow_unused=True, materialize_grads=True)
-            assert all(torch.equal(g, torch.zeros_like(g)) for g in grads)
+    loss = info_nce_loss(query, keys.detach() if locked else keys, symmetric=not locked, **options, **kinds)
+    assert loss == 0
+    grads = torch.autograd.grad(loss, (query, keys), allow_unused=True, materialize_grads=True)
+    assert all(torch.equal(g, torch.zeros_like(g)) for g in grads)
+
+
+def test_one_query_without_negatives_leaves_the_others_alone() -> None:
+    query, keys = torch.randn(2, 6, 4, dtype=torch.float64)
+    ids = torch.tensor([7, 1, 2, 3, 4, 5])
+    key_ids = torch.full((6,), 7)  # all are the first query's, none the others'
+    hard = torch.randn(6, 2, 4, dtype=torch.float64)
+    hard[0] = query[0]  # above any margin
+    for options in ({"query_ids": ids, "key_ids": key_ids, "key_negatives": False}, {"margin": -0.2}):
+        found, expected = (
+            torch.autograd.grad(f(*z, hard, 0.3, in_batch=True, **options, **more).mean(), z)
+            for f, z, more in (
+                (info_nce_loss, [query.clone().requires_grad_(), keys.clone().requires_grad_()], {"reduction": "none"}),
+                (reference, [query.clone().requires_grad_(), keys.clone().requires_grad_()], {}),
+            )
+        )
+        for f, e in zip(found, expected, strict=True):
+            torch.testing.assert_close(f, e.nan_to_num())
+
+
+def test_a_duplicate_of_the_positive_is_not_above_it() -> None:
+    query, keys = torch.randn(64, 96), torch.randn(64, 96)
+    keys[1::2] = keys[::2]
+    exact = ours(query.double(), keys.double(), margin=0.0)
+    torch.testing.assert_close(ours(query, keys, margin=0.0).double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_zero_and_tiny_hard_negatives() -> None:
+    query, keys = torch.randn(2, 3, 4, dtype=torch.float64)
+    hard = torch.randn(3, 2, 4, dtype=torch.float64)
+    hard[0] = 0
+    hard[1] *= 1e-8
+    leaf = hard.clone().requires_grad_()
+    torch.testing.assert_close(ours(query, keys, leaf), reference(query, keys, hard))
+    (grad,) = torch.autograd.grad(info_nce_loss(query, keys, leaf), leaf)
+    assert grad.isfinite().all()
 
 
 def test_composes() -> None:
     given = tensors(torch.float32)
     query, keys, hard = (given[name] for name in ("query", "keys", "hard"))
+    ids = torch.arange(N) % 20
+    assert_compiles(lambda a, b: info_nce_loss(a, b, query_ids=ids, key_ids=ids, query_negatives=True), query, keys)
+    assert_compiles(lambda a: info_nce_loss(a, a, temperature=0.5), query)
     for options in ({}, {"symmetric": True}, {"margin": 0.1, "query_negatives": True, "queue": given["queue"]}):
 
         def loss(a: Tensor, b: Tensor, options=options) -> Tensor:
@@ -308,6 +379,18 @@ BAD = [
         {"positives": IDS, "symmetric": True},
         ValueError,
         "symmetric goes with in_batch and as many keys as queries, got 6",
+    ),
+    (
+        [GOOD, GOOD],
+        {"positives": torch.tensor([0, 0, 1, 2]), "symmetric": True},
+        ValueError,
+        "positives must name no key twice with symmetric, got [0, 0, 1, 2]",
+    ),
+    (
+        [GOOD, GOOD],
+        {"margin": 0.1, "temperature": -1.0},
+        ValueError,
+        "temperature must be positive with a margin, got -1.0",
     ),
     ([GOOD, GOOD], {"temperature": torch.ones(2)}, ValueError, "temperature must have one element, got shape (2,)"),
     ([GOOD, GOOD], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),

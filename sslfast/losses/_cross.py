@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, product_side, unit_of, unit_rows_backward, unit_side
+from sslfast._autograd import distinct, first_order_only, product_side, unit_of, unit_rows_backward, unit_side
 from sslfast.losses._kept import kept_logits
 
 
@@ -58,7 +58,8 @@ def cross_softmax(
         ``(row_lse, col_lse, positive_logits)``, (N,), (M,) or (0,), and (N,); float32, or float64 if an input is.
     """
     if not isinstance(scale, Tensor):
-        scale = rows.new_tensor(scale, dtype=torch.float64 if rows.dtype == torch.float64 else torch.float32)
+        scale = rows.new_tensor(scale, dtype=torch.float64)
+    rows, columns, row_ids, col_ids, *exact = distinct(rows, columns, row_ids, col_ids, *sides)
     results: tuple[Tensor, Tensor, Tensor] = _CrossSoftmax.apply(
         function,
         rows,
@@ -73,7 +74,7 @@ def cross_softmax(
         row_ids,
         col_ids,
         row_limits,
-        *sides,
+        *exact,
     )
     return results
 

@@ -57,7 +57,7 @@ def cross_softmax_over_ranks(
         ValueError: if D is not the same on every rank.
     """
     if not isinstance(scale, Tensor):
-        scale = rows.new_tensor(scale, dtype=torch.float64 if rows.dtype == torch.float64 else torch.float32)
+        scale = rows.new_tensor(scale, dtype=torch.float64)
     results: tuple[Tensor, Tensor, Tensor] = _CrossSoftmaxRanks.apply(
         function,
         rows,

@@ -16,8 +16,7 @@ from sslfast.losses._inputs import widened
 from sslfast.losses._queue import queue_softmax
 
 _Ids = tuple[Tensor, Tensor]
-_Side = tuple[Tensor | None, Tensor | None]  # an exact side of the products and its factors, see unit_side
-_Sides = tuple[Tensor | None, ...]  # that of rows and that of columns
+_Side = tuple[Tensor | None, ...]  # an exact side of the products and its factors; or those of rows and of columns
 
 
 class Negatives:
@@ -76,7 +75,7 @@ class Negatives:
     @property
     def lse(self) -> Tensor:
         """(N,), over all that was added."""
-        return self._groups[0] if len(self._groups) == 1 else torch.logsumexp(torch.stack(self._groups), dim=0)
+        return self._groups[0] if len(self._groups) == 1 else _logsumexp(torch.stack(self._groups), dim=0)
 
     def counts(self) -> tuple[int, int]:
         """How many negatives a query and a key have, before ids and margin; over ranks a GPU is waited for."""
@@ -110,21 +109,20 @@ class Negatives:
 
     def add_queries(self) -> None:
         """The other queries."""
-        # torch.compile wants no tensor twice among the arguments of an autograd function.
-        ids = None if self.ids is None else (self.ids[0], self.ids[0].view_as(self.ids[0]))
-        others = self.query.view_as(self.query)
+        ids = None if self.ids is None else (self.ids[0], self.ids[0])
         self._query_groups += 1
-        sides = (*self._query_side, *_views(self._query_side))
-        self._groups.append(self._against(self.query, others, self.own, ids, self.limits, sides))
+        sides = (*self._query_side, *self._query_side)
+        self._groups.append(self._against(self.query, self.query, self.own, ids, self.limits, sides))
 
     def add_keys_of_keys(self) -> None:
         """The other keys, by their similarity with the positive key."""
         ids = None if self.ids is None else (self.ids[1].index_select(0, self.positives), self.ids[1])
-        chosen = self._chosen()
-        chosen = chosen.view_as(chosen) if chosen is self.keys else chosen
         self._key_groups += 1
-        sides = (*_views(self._key_side, None if self.in_order else self.positives), *self._key_side)
-        self._groups.append(self._against(chosen, self.keys, self.positives, ids, self.limits, sides))
+        side = self._key_side
+        if not self.in_order:
+            side = tuple(None if part is None else part.index_select(0, self.positives) for part in side)
+        sides = (*side, *self._key_side)
+        self._groups.append(self._against(self._chosen(), self.keys, self.positives, ids, self.limits, sides))
 
     def add_others(self, keys: Tensor) -> None:
         """Further keys of this rank: (K, D) for all queries or (N, K, D) for one each."""
@@ -142,7 +140,7 @@ class Negatives:
             logits = logits / torch.linalg.vector_norm(others, dim=2).clamp_min(1e-12)
         if self.limits is not None:
             logits = logits.masked_fill(logits > self.limits.unsqueeze(1), float("-inf"))
-        self._groups.append(torch.logsumexp(logits, dim=1))
+        self._groups.append(_logsumexp(logits, dim=1))
 
     def add_queue(self, queue: Tensor) -> None:
         """Constant negatives of all queries, taken as they are."""
@@ -160,8 +158,10 @@ class Negatives:
         return (self.query * self._chosen()).sum(dim=1)
 
     def _limits(self, margin: float) -> Tensor:
+        # The logits come from a product in another order: what equals the limit must not fall on either side by chance.
+        slack = 16 * torch.finfo(self.query.dtype).eps
         with torch.no_grad():
-            return self.scale * (self._similarities() + margin)
+            return self.scale * (self._similarities() + margin + slack)
 
     def _against(
         self,
@@ -170,7 +170,7 @@ class Negatives:
         positives: Tensor,
         ids: _Ids | None,
         limits: Tensor | None,
-        sides: _Sides,
+        sides: _Side,
         strategy: str | None = None,
     ) -> Tensor:
         """Log-sum-exps of rows over columns: in one reading where the columns take no gradient."""
@@ -189,7 +189,7 @@ class Negatives:
         positives: Tensor,
         ids: _Ids | None,
         limits: Tensor | None,
-        sides: _Sides,
+        sides: _Side,
         *,
         strategy: str,
         two_way: bool,
@@ -220,7 +220,7 @@ class Negatives:
         positives: Tensor | None,
         ids: _Ids | None,
         limits: Tensor | None,
-        sides: _Sides,
+        sides: _Side,
     ) -> Tensor:
         row_ids, col_ids = ids or (None, None)
         return queue_softmax(
@@ -237,11 +237,8 @@ class Negatives:
         )
 
 
-def _views(side: _Side, index: Tensor | None = None) -> _Side:
-    """The rows of a side that ``index`` names, or a view: torch.compile wants no tensor twice among the arguments."""
-    rows, factors = side
-    if rows is None or factors is None:
-        return side
-    if index is None:
-        return rows.view_as(rows), factors.view_as(factors)
-    return rows.index_select(0, index), factors.index_select(0, index)
+def _logsumexp(logits: Tensor, dim: int) -> Tensor:
+    """``torch.logsumexp``, whose gradient is 0, not NaN, where all that is summed is -inf."""
+    nothing = (logits == float("-inf")).all(dim=dim)
+    lse = torch.logsumexp(logits.masked_fill(nothing.unsqueeze(dim), 0.0), dim=dim)
+    return lse.masked_fill(nothing, float("-inf"))

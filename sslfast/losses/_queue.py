@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, product_side
+from sslfast._autograd import distinct, first_order_only, product_side
 
 
 def queue_softmax(
@@ -43,8 +43,9 @@ def queue_softmax(
     Returns:
         (N,), float32, or float64 if ``rows`` is; -inf where there is nothing to sum.
     """
+    rows, queue, row_ids, col_ids, *exact = distinct(rows, queue, row_ids, col_ids, *sides)
     excluded = (positives, row_ids, col_ids, row_limits)
-    lse: Tensor = _QueueSoftmax.apply(function, rows, queue, scale, dtype, torch.is_grad_enabled(), *excluded, *sides)
+    lse: Tensor = _QueueSoftmax.apply(function, rows, queue, scale, dtype, torch.is_grad_enabled(), *excluded, *exact)
     return lse
 
 

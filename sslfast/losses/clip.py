@@ -190,16 +190,17 @@ def clip_loss(
     loss = (losses.mean() if strategy == "local" else mean_over_ranks(losses)) / 2
     if smoothing > 0.0:
         # Its share of the target moves from the positive to the mean over a row of logits, in both directions alike.
+        # Products are sums, which autocast leaves alone.
         images, texts = (z.to(loss.dtype) for z in (image_features, text_features))
         if normalize:
             images, texts = F.normalize(images, dim=1), F.normalize(texts, dim=1)
         if strategy == "local":
-            loss = loss + smoothing * (positive.mean() - logit_scale * (images.mean(dim=0) @ texts.mean(dim=0)))
+            loss = loss + smoothing * (positive.mean() - logit_scale * (images.mean(dim=0) * texts.mean(dim=0)).sum())
         else:
             sums = (images.sum(dim=0), texts.sum(dim=0), loss.new_tensor([len(images)]))
             means, count = sum_over_ranks(torch.cat(sums)).tensor_split([-1])
             image, text = (means / count).chunk(2)
-            loss = loss + smoothing * (mean_over_ranks(positive) - logit_scale * (image @ text))
+            loss = loss + smoothing * (mean_over_ranks(positive) - logit_scale * (image * text).sum())
     if isinstance(logit_bias, Tensor):
         loss = loss + 0.0 * logit_bias.sum()
     return loss

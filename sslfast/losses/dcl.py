@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows, mean_over_ranks, strategy_of
-from sslfast.losses._inputs import check_pair, check_views, temperature_of, widened
+from sslfast.losses._inputs import check_pair, check_views, temperature_of, widened, without_autocast
 from sslfast.losses._self import self_softmax
 from sslfast.losses._self_ranks import self_softmax_over_ranks
 
@@ -167,7 +167,8 @@ def dcl_loss(
     count = len(z0)
     if count < 2 and strategy == "local":
         raise ValueError(f"{name}: z0 must have at least 2 rows, got {count}")
-    z = torch.cat([z0, z1])
+    with without_autocast(z0):  # which would not let float16 be put together on a CPU
+        z = torch.cat([z0, z1])
     positives = torch.arange(2 * count, device=z.device).roll(count)
     if strategy == "local":
         lse, positive_logits = self_softmax(name, z, scale, positives)

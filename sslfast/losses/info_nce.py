@@ -164,7 +164,7 @@ def info_nce_loss(
             are no negatives of each other. Default: None.
         key_ids: (M,) integers. Default: None.
         margin: a negative whose similarity is above that of the positive by more than this is taken for a false one and
-            left out. Default: None, none is.
+            left out; with a positive temperature. Default: None, none is.
         tau_plus: debiased InfoNCE: the probability that a negative is of the query's own class, whose part is taken out
             of the sum over the negatives; it counts them before ids and margin. Default: 0.
         symmetric: average with the loss of every key picking its query among all queries; ``positive_key`` has to be
@@ -180,7 +180,7 @@ def info_nce_loss(
             Default: False.
 
     Returns:
-        Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if an input is.
+        Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is.
 
     Raises:
         TypeError: if a tensor is not floating point (integer, for ``positives`` and ids), or float64 on a GPU, or a
@@ -198,7 +198,7 @@ def info_nce_loss(
     name = "info_nce_loss"
     if in_batch is None:
         in_batch = negative_keys is None and queue is None
-    _check_pairs(name, query, positive_key, positives)
+    _check_pairs(name, query, positive_key, positives, symmetric)
     _check_others(name, query, negative_keys, queue, weights)
     ids = _ids(name, query, positive_key, query_ids, key_ids)
     margin = None if margin is None else _check.real(name, "margin", margin)
@@ -213,7 +213,7 @@ def info_nce_loss(
     if gather_distributed not in (False, "local") and (reduction != "mean" or weights is not None):
         raise ValueError(f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}")
 
-    scale = _scale(name, query, temperature)
+    scale = _scale(name, query, temperature, margin)
     at = None if positives is None else positives.long()
     negatives = Negatives(name, query, positive_key, at, scale, margin, ids, normalize, strategy)
     if in_batch:
@@ -229,10 +229,10 @@ def info_nce_loss(
 
     lse, positive = negatives.lse, negatives.positive
     of_query, of_key = negatives.counts() if tau_plus > 0.0 else (0, 0)
-    losses = F.softplus(debiased(lse, positive, of_query, tau_plus, scale) - positive, threshold=50.0)
+    losses = F.softplus(debiased(lse, positive, of_query, tau_plus, negatives.scale) - positive, threshold=50.0)
     if symmetric:
         of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
-        of_keys = debiased(of_keys, positive, of_key, tau_plus, scale)
+        of_keys = debiased(of_keys, positive, of_key, tau_plus, negatives.scale)
         losses = (losses + F.softplus(of_keys - positive, threshold=50.0)) / 2
     if weights is not None:
         weights = weights.to(losses.dtype)
@@ -245,15 +245,17 @@ def info_nce_loss(
     return total if reduction == "sum" else total / (len(losses) if weights is None else weights.sum())
 
 
-def _scale(function: str, query: Tensor, temperature: float | Tensor) -> Tensor:
-    wide = torch.float64 if query.dtype == torch.float64 else torch.float32
+def _scale(function: str, query: Tensor, temperature: float | Tensor, margin: float | None) -> Tensor:
     if isinstance(temperature, Tensor):
         check_scalar(function, "temperature", temperature, query)
-        return temperature.to(wide).reciprocal()
-    return torch.full((1,), 1.0 / temperature_of(function, temperature), dtype=wide, device=query.device)
+        return temperature.double().reciprocal()
+    number = temperature_of(function, temperature)
+    if margin is not None and number < 0.0:
+        raise ValueError(f"{function}: temperature must be positive with a margin, got {temperature}")
+    return torch.full((1,), 1.0 / number, dtype=torch.float64, device=query.device)
 
 
-def _check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor | None) -> None:
+def _check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor | None, symmetric: bool) -> None:
     check_rows(function, "query", query)
     check_rows(function, "positive_key", keys)
     width = query.shape[1]
@@ -273,6 +275,8 @@ def _check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor |
     if low < 0 or high >= len(keys):
         got = low if low < 0 else high
         raise ValueError(f"{function}: positives must be in [0, {len(keys) - 1}], rows of positive_key, got {got}")
+    if symmetric and int(positives.long().bincount().amax()) > 1:
+        raise ValueError(f"{function}: positives must name no key twice with symmetric, got {positives.tolist()[:8]}")
 
 
 def _check_others(

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_of, unit_rows_backward, unit_side
+from sslfast._autograd import distinct, first_order_only, unit_of, unit_rows_backward, unit_side
 from sslfast.distributed import count_rows, mean_over_ranks, strategy_of
 from sslfast.losses._debias import check_tau_plus, debiased
-from sslfast.losses._inputs import check_pair, temperature_of
+from sslfast.losses._inputs import check_pair, temperature_of, without_autocast
 from sslfast.losses._kept import check_memory_budget, half_of_logits, kept_logits
 from sslfast.losses._self import self_softmax
 from sslfast.losses._self_ranks import self_softmax_over_ranks
@@ -163,10 +163,12 @@ def nt_xent_loss(
     tau_plus = check_tau_plus(name, tau_plus)
     budget = check_memory_budget(name, memory_budget)
     strategy = strategy_of(name, gather_distributed)
-    if strategy != "local" or tau_plus > 0.0:
-        return _composed(name, torch.cat([z0, z1]), scale, tau_plus, strategy)
-    loss: Tensor = _FusedNTXent.apply(z0, z1, scale) if z0.is_cuda else _NTXent.apply(z0, z1, scale, budget)
-    return loss
+    with without_autocast(z0):  # which would not let float16 be put together on a CPU
+        z0, z1 = distinct(z0, z1)
+        if strategy != "local" or tau_plus > 0.0:
+            return _composed(name, torch.cat([z0, z1]), scale, tau_plus, strategy)
+        loss: Tensor = _FusedNTXent.apply(z0, z1, scale) if z0.is_cuda else _NTXent.apply(z0, z1, scale, budget)
+        return loss
 
 
 def _composed(function: str, z: Tensor, scale: float, tau_plus: float, strategy: str) -> Tensor:

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, product_side, unit_of, unit_rows_backward, unit_side
+from sslfast._autograd import distinct, first_order_only, product_side, unit_of, unit_rows_backward, unit_side
 from sslfast.distributed import exchange_shards, strategy_of, world_size
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import check_pair, check_scalar
@@ -125,9 +125,8 @@ def siglip_loss(
         for number in (logit_scale, logit_bias)
     )
     strategy = strategy_of(name, gather_distributed)
-    loss: Tensor = _SigLIP.apply(
-        name, image_features, text_features, scale, bias, normalize, strategy, torch.is_grad_enabled()
-    )
+    operands = distinct(image_features, text_features, scale, bias)
+    loss: Tensor = _SigLIP.apply(name, *operands, normalize, strategy, torch.is_grad_enabled())
     return loss
 
 

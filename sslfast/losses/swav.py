@@ -129,7 +129,7 @@ def swav_loss(
     with without_autocast(first):
         crops = widened(*high_resolution_outputs, *low_resolution_outputs)
         codes = []
-        for i, outputs in enumerate(high_resolution_outputs):
+        for i, outputs in enumerate(crops[: len(high_resolution_outputs)]):
             parts = [outputs] if queue_outputs is None else [outputs, queue_outputs[i]]
             scores = torch.cat([part.detach() for part in widened(*parts)])  # a copy, to be used up
             assigned = _sinkhorn(scores, len(first), iterations, epsilon, sinkhorn_gather_distributed)

@@ -95,6 +95,6 @@ def info_nce_loss(
 def _cross_entropy(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:
     if tau_plus > 0:
         debiased = (lse.exp() - tau_plus * count * positive.exp()) / (1 - tau_plus)
-        least = count * torch.exp(-torch.as_tensor(scale, dtype=lse.dtype))
+        least = count * torch.exp(-torch.as_tensor(scale, dtype=lse.dtype).abs())
         lse = torch.maximum(debiased, least).log()
     return torch.logaddexp(lse, positive) - positive
