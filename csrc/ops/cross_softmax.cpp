@@ -106,7 +106,7 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
       products.logits(t, logits, number<T>(scale));
     }
     cpu::cross_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, excluded}, grads, threads);
-    if (need_rows || need_columns) products.weigh(t, logits);
+    products.weigh(t, logits, need_rows, need_columns);
     if (need_rows) products.to_rows(t, logits, dq, 1, true);
     if (need_columns) products.to_columns(t, logits, dk, 1, true);
   });

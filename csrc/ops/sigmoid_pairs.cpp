@@ -39,7 +39,7 @@ Results run(Products& products, const Tensor& rows, const Tensor& columns, const
       cpu::sigmoid_pairs_tile({weights, t.rows, t.cols, row0, col0, positives.const_data_ptr<int64_t>(), factor, offset,
                                row_sums.mutable_data_ptr<double>()},
                               sums, threads);
-      if (need_rows || need_columns) products.weigh(t, weights);
+      products.weigh(t, weights, need_rows, need_columns);
       // The first product of a slab overwrites it: nothing to clear beforehand.
       if (need_rows) products.to_rows(t, weights, dx, back, col0 > 0);
       if (need_columns) products.to_columns(t, weights, dy, back, row0 > 0);

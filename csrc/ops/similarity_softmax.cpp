@@ -83,7 +83,7 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
     }
     cpu::similarity_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, grads,
                                   threads);
-    products.weigh(t, logits);
+    products.weigh(t, logits, true, t.row0 != t.col0);
     products.to_rows(t, logits, dx, scale, true);
     if (t.row0 != t.col0) products.to_columns(t, logits, dx, scale, true);
   });
