@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "matrix.h"
+#include "sslfast/positive_pairs.h"
 #include "sslfast/tile_product.h"
 
 namespace sslfast::ops {
@@ -46,7 +47,10 @@ class TorchProducts {
   using Number = T;
 
   explicit TorchProducts(const Sides& sides)
-      : q_(sides.rows.const_data_ptr<T>()), k_(sides.columns.const_data_ptr<T>()), d_(sides.rows.size(1)) {}
+      : q_(sides.rows.const_data_ptr<T>()),
+        k_(sides.columns.const_data_ptr<T>()),
+        n_(sides.rows.size(0)),
+        d_(sides.rows.size(1)) {}
 
   // tile <- factor * Q K^T
   void logits(const TilePlace& t, T* tile, double factor) const {
@@ -65,10 +69,15 @@ class TorchProducts {
     product(slab(sums, t.col0, t.cols, d_), matrix(weights, t.cols, t.rows, 1, t.cols), slab(q_, t.row0, t.rows, d_),
             add, factor);
   }
+  // Adds what factor * weights of the pairs (i, positives_i), which no tile holds, make; null for sums not needed.
+  void add_pairs(const int64_t* positives, const T* weights, double factor, T* row_sums, T* col_sums) const {
+    cpu::add_pairs(PositivePairs<T, T>{q_, k_, nullptr, nullptr, positives, weights, n_, d_}, factor, row_sums,
+                   col_sums, static_cast<int>(torch::stable::get_num_threads()));
+  }
 
  private:
   const T *q_, *k_;
-  int64_t d_;
+  int64_t n_, d_;
 };
 
 // E is the type of the sides: float, or uint16_t for bf16. Results are float, and do not depend on the threads.
@@ -83,6 +92,7 @@ class TileProducts {
         k_(static_cast<const E*>(sides.columns.const_data_ptr())),
         row_factors_(Sides::numbers(sides.row_factors)),
         col_factors_(Sides::numbers(sides.col_factors)),
+        n_(sides.rows.size(0)),
         d_(sides.rows.size(1)),
         threads_(static_cast<int>(torch::stable::get_num_threads())),
         by_row_(empty({kRounds ? cpu::RoundedWeights::row_size(tile_rows, tile_cols) : 0}, kShort, sides.rows)),
@@ -125,6 +135,11 @@ class TileProducts {
     cpu::product(sums + t.col0 * d_, d_, t.cols, d_, t.rows, left, cpu::RightFactor<E>{q_ + t.row0 * d_, d_, false},
                  scaling, threads_);
   }
+  void add_pairs(const int64_t* positives, const float* weights, double factor, float* row_sums,
+                 float* col_sums) const {
+    cpu::add_pairs(PositivePairs<E, float>{q_, k_, row_factors_, col_factors_, positives, weights, n_, d_}, factor,
+                   row_sums, col_sums, threads_);
+  }
 
  private:
   static constexpr ScalarType kShort = ScalarType::Short;  // bits of bf16
@@ -142,7 +157,7 @@ class TileProducts {
 
   const E *q_, *k_;
   const float *row_factors_, *col_factors_;
-  int64_t d_;
+  int64_t n_, d_;
   int threads_;
   Tensor by_row_, by_column_, row_scales_, col_scales_;
 };
