@@ -59,6 +59,17 @@ def rounding_floor(case: LossCase, regime: Regime, z: Tensor, loss: float, eps: 
     return 4 * eps * scale_of(case, regime.temperature) * weight / regime.rows / norms
 
 
+def one_rounding(case: LossCase, rows: Tensor, z: Tensor) -> float:
+    """What rounding a gradient's weights to bfloat16 for the products of the CPU may add to an element.
+
+    One rounding, 2^-8, of a row's largest element: the weights' errors spread over the row. In the norm over 64 rows
+    and more it averages out, and with that of the result stays under 2.5e-3. With 2 or 3 rows a tensor has only that
+    many independent weights, and they may all be off the same way. A scale has the sum of a product with the weights;
+    that of pairs, and every bias, come of the weights before they are rounded.
+    """
+    return 2.0**-8 if rows.dtype == torch.bfloat16 and (z.dim() or not case.pairwise) else 0.0
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("regime", REGIMES, ids=str)
 @pytest.mark.parametrize("name", CASES)
@@ -90,13 +101,15 @@ def test_oracle(name: str, regime: Regime, dtype: torch.dtype) -> None:
         assert f.dtype == z.dtype
         floor = rounding_floor(case, regime, z, loss, eps)
         largest = g.abs().amax(dim=1, keepdim=True) if g.dim() else g.abs()
-        rounding = 0.0
+        rounding, weights = 0.0, one_rounding(case, inputs[0], z)
         if z.dtype != wide:  # rounded once, at the end; below the normal numbers in equal steps
             own = torch.finfo(z.dtype)
             rounding, floor = 0.505 * own.eps, floor + own.smallest_normal * own.eps
-        assert_no_worse(f, r, g, 4 * bound * largest + floor + rounding * g.abs())
-        # The roundings of many elements come to half of the largest or a bit more: bfloat16's 2.0e-3, under 2.5e-3.
+        assert_no_worse(f, r, g, (4 * bound + weights) * largest + floor + rounding * g.abs())
+        # The roundings of many elements come to half of the largest or a bit more: bfloat16's 2.0e-3.
         once = rounding if g.numel() < 64 else 0.51 * rounding
+        if weights and not 1 < g.numel() < 64:
+            once = 2.5e-3 + (weights if regime.rows < 64 else 0.0)
         assert (f.double() - g).norm() <= (bound + once) * g.norm() + floor.expand_as(g).norm()
 
 

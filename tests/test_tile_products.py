@@ -157,3 +157,39 @@ def test_gradients_keep_their_precision_late_in_training(noise: float, temperatu
     grad = ops.similarity_softmax_backward(*args).double()
     error = torch.linalg.vector_norm(grad - unit.grad) / torch.linalg.vector_norm(unit.grad)
     assert error < 2.5e-3
+
+
+def test_the_weight_that_dominates_a_row_is_not_rounded() -> None:
+    """Rows in twos that are nearly the same, and far from all others: each weighs little but the other of the two."""
+    z = F.normalize(torch.randn(150, 512), dim=1)
+    rows = torch.stack([z, z + 0.01 * torch.randn(150, 512)], dim=1).flatten(0, 1).to(torch.bfloat16)
+    factors = 1 / rows.float().norm(dim=1)
+    nobody, share = torch.full((300,), -1), torch.linspace(1, 2, 300)
+    for half in (slice(None), torch.arange(300).view(150, 2).T.flatten()):  # within tiles, and between them
+        own, unit = rows[half].contiguous(), rows[half].float() * factors[half].unsqueeze(1)
+        lse, _, kept = ops.similarity_softmax_forward(own, nobody, 40.0, 1.0, 0, factors[half])
+        args = (nobody, lse, share, torch.zeros(300), kept, 40.0, 1.0)
+        found = ops.similarity_softmax_backward(own, *args, factors[half])
+        expected = ops.similarity_softmax_backward(unit, *args)
+        torch.testing.assert_close(found, expected, rtol=0, atol=3e-5 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (5, 9, 7), (70, 30, 64), (300, 1100, 65)], ids=str)
+def test_positives_are_not_rounded(size) -> None:
+    """The gradient of the positives alone, several of which are one column."""
+    rows, columns, *factors = sides(*size)
+    n, m, _ = size
+    positives = torch.arange(n) * 3 % (m + 1) - 1
+    weights = torch.randn(n)
+    rest = (torch.tensor([SCALE]), None, None, None)
+    row_lse, col_lse, _, kept = ops.cross_softmax_forward(rows, columns, positives, *rest, INF, False, 0, *factors)
+    args = (row_lse.nan_to_num(), col_lse, torch.zeros(n), col_lse, weights, *rest, kept)
+    q, k = (z.double() * f.double().unsqueeze(1) for z, f in zip((rows, columns), factors, strict=True))
+    has = positives >= 0
+    expected = torch.zeros_like(q), torch.zeros_like(k)
+    expected[0][has] = weights[has].double().unsqueeze(1) * k[positives[has]]
+    expected[1].index_add_(0, positives[has], weights[has].double().unsqueeze(1) * q[has])
+    for need in ((True, True), (True, False), (False, True)):
+        found = ops.cross_softmax_backward(rows, columns, positives, *args, *need, *factors)
+        for f, g, needed in zip(found, expected, need, strict=True):
+            torch.testing.assert_close(f.double(), g if needed else g[:0], rtol=1e-6, atol=1e-6)

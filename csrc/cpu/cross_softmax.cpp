@@ -1,5 +1,5 @@
-// The epilogues of the tiles of rows with columns: the positives are taken out before the sums, and put back as their
-// gradient after the weights. The sums and the weights between are logit_tile's.
+// The epilogues of the tiles of rows with columns: the positives are taken out before the sums and the weights, which
+// are logit_tile's.
 #include "sslfast/cross_softmax.h"
 
 #include "logit_tile.h"
@@ -34,7 +34,6 @@ void backward_tile(const CrossTile<T>& t, const CrossGrads<T>& g, int threads) {
   const TileGrads<T> col_grads{g.col_lse + t.col0, g.grad_col + t.col0};
   weigh_tile(t.logits, t.rows, t.cols, row_grads, g.grad_col != nullptr ? col_grads : TileGrads<T>{}, g.scratch,
              threads);
-  for_each_positive(t, [&](int64_t row, T& weight) { weight = g.grad_positive[row]; });
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ void tile(const PairTile<T>& t, PairSums& sums, int threads) {
     row_sums[0] += (z < 0 ? -z : T(0)) + std::log1p(e);
     row_sums[1] += weight * product;
     row_sums[2] += weight;
-    s[positive] = weight;
+    t.positive_weights[t.row0 + i] = weight;
   }
   for (int64_t i = 0; i < t.rows; ++i) {
     sums.loss += t.row_sums[3 * i];

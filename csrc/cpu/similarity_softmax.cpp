@@ -68,18 +68,19 @@ void forward_tile(const SimilarityTile<T>& t, const SimilaritySums<T>& sums, int
   restore_positives(t, sums.positive_logits);
 }
 
-// The weight of logit s in the gradient, seen from row `from` towards row `to`.
+// The weight of logit s in the gradient, seen from row `from` towards row `to`, which has none in the tile if it is the
+// positive.
 template <typename T>
 T one_sided(const SimilarityTile<T>& t, const SimilarityGrads<T>& g, T s, int64_t from, int64_t to) {
-  if (t.positives[from] == to) return g.grad_positive[from];
+  if (t.positives[from] == to) return T(0);
   return g.grad_lse[from] * std::exp(s - g.lse[from]);
 }
 
 template <typename T>
 void backward_tile(const SimilarityTile<T>& t, const SimilarityGrads<T>& g, int threads) {
   const bool diagonal = t.row0 == t.col0;
-  // Positives are patched in at the end; their logits may lie above the log-sum-exp of the negatives, where exp could
-  // overflow, so they leave the tile first.
+  // Positives, which may be negatives of the other row, are patched in at the end; their logits may lie above the
+  // log-sum-exp of the negatives, where exp could overflow, so they leave the tile first.
   T* row_positive = g.scratch;              // (rows): logit at the positive of row i
   T* column_positive = g.scratch + t.rows;  // (cols)
   T* scratch = column_positive + t.cols;

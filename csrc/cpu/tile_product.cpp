@@ -5,14 +5,12 @@
 #include "sslfast/tile_product.h"
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
+#include "bf16_lanes.h"
+
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-#include <cstring>
-
-#define SSLFAST_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 
 namespace sslfast::cpu {
 namespace {
@@ -22,10 +20,6 @@ constexpr int kVectors = kPanel / 16;
 
 template <typename T>
 constexpr int64_t kPerWord = 4 / sizeof(T);
-
-SSLFAST_BF16 inline __attribute__((always_inline)) __mmask16 lanes(int64_t count) {
-  return count >= 16 ? 0xffff : count <= 0 ? 0 : static_cast<__mmask16>((1u << count) - 1);
-}
 
 SSLFAST_BF16 inline __attribute__((always_inline)) __mmask32 halves(int64_t count) {
   return count >= 32 ? 0xffffffffu : count <= 0 ? 0 : static_cast<__mmask32>((1u << count) - 1);
@@ -224,32 +218,6 @@ void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t de
   }
 }
 
-SSLFAST_BF16 inline __attribute__((always_inline)) __m256i rounded(__m512 numbers) {
-  return (__m256i)_mm512_cvtneps_pbh(numbers);
-}
-
-// Rows 2p and 2p + 1 of the weights; the latter may be one after the last.
-SSLFAST_BF16 void round_two_rows(const float* weights, const float* row_factors, const float* col_factors,
-                                 const RoundedWeights& to, int64_t p) {
-  const int64_t cols = to.cols, stride = RoundedWeights::even(cols);
-  const bool two = 2 * p + 1 < to.rows;
-  const float *row0 = weights + 2 * p * cols, *row1 = row0 + cols;
-  uint16_t *by_row = to.by_row + 2 * p * stride, *by_column = to.by_column + p * RoundedWeights::column_stride(cols);
-  const __m512 factor0 = _mm512_set1_ps(row_factors ? row_factors[2 * p] : 1.0f);
-  const __m512 factor1 = _mm512_set1_ps(row_factors && two ? row_factors[2 * p + 1] : 1.0f);
-  for (int64_t j = 0; j < cols; j += 16) {
-    const __mmask16 mask = lanes(cols - j), even = lanes(RoundedWeights::even(cols - j));
-    const __m512 w0 = _mm512_maskz_loadu_ps(mask, row0 + j);
-    const __m512 w1 = two ? _mm512_maskz_loadu_ps(mask, row1 + j) : _mm512_setzero_ps();
-    const __m512 factors = col_factors ? _mm512_maskz_loadu_ps(mask, col_factors + j) : _mm512_set1_ps(1.0f);
-    _mm256_mask_storeu_epi16(by_row + j, even, rounded(_mm512_mul_ps(w0, factors)));
-    if (two) _mm256_mask_storeu_epi16(by_row + stride + j, even, rounded(_mm512_mul_ps(w1, factors)));
-    const __m512i low = _mm512_cvtepu16_epi32(rounded(_mm512_mul_ps(w0, factor0)));
-    const __m512i high = _mm512_cvtepu16_epi32(rounded(_mm512_mul_ps(w1, factor1)));
-    _mm512_mask_storeu_epi32(by_column + 2 * j, mask, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-  }
-}
-
 }  // namespace
 
 bool has_bf16_product() {
@@ -275,13 +243,6 @@ void product(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t dep
   multiply(out, stride, rows, cols, depth, left, right, scaling, threads);
 }
 
-void round_weights(const float* weights, const float* row_factors, const float* col_factors, const RoundedWeights& to,
-                   int threads) {
-  const int64_t pairs = RoundedWeights::even(to.rows) / 2;
-#pragma omp parallel for num_threads(threads) if (threads > 1 && pairs > 16)
-  for (int64_t p = 0; p < pairs; ++p) round_two_rows(weights, row_factors, col_factors, to, p);
-}
-
 }  // namespace sslfast::cpu
 
 #else
@@ -294,7 +255,6 @@ void product(float*, int64_t, int64_t, int64_t, int64_t, const LeftFactor<float>
              const Scaling&, int) {}
 void product(float*, int64_t, int64_t, int64_t, int64_t, const LeftFactor<uint16_t>&, const RightFactor<uint16_t>&,
              const Scaling&, int) {}
-void round_weights(const float*, const float*, const float*, const RoundedWeights&, int) {}
 
 }  // namespace sslfast::cpu
 

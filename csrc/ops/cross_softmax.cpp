@@ -89,12 +89,9 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
   Tensor tile = empty({tile_rows * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::cross_scratch(tile_rows, tile_cols)}, kType<T>, rows);
   const bool two_way = col_lse.size(0) > 0;
-  const CrossGrads<T> grads{row_lse.const_data_ptr<T>(),
-                            grad_row.const_data_ptr<T>(),
+  const CrossGrads<T> grads{row_lse.const_data_ptr<T>(), grad_row.const_data_ptr<T>(),
                             two_way ? col_lse.const_data_ptr<T>() : nullptr,
-                            two_way ? grad_col.const_data_ptr<T>() : nullptr,
-                            grad_positive.const_data_ptr<T>(),
-                            scratch.mutable_data_ptr<T>()};
+                            two_way ? grad_col.const_data_ptr<T>() : nullptr, scratch.mutable_data_ptr<T>()};
   const Excluded<T> excluded = exclusions.pointers<T>();
   T *dq = d_rows.mutable_data_ptr<T>(), *dk = d_cols.mutable_data_ptr<T>(), *logits = tile.mutable_data_ptr<T>();
   std::fill_n(dq, d_rows.numel(), T(0));
@@ -106,10 +103,12 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
       products.logits(t, logits, number<T>(scale));
     }
     cpu::cross_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, excluded}, grads, threads);
-    if (need_rows || need_columns) products.weigh(t, logits);
+    products.weigh(t, logits, need_rows, need_columns);
     if (need_rows) products.to_rows(t, logits, dq, 1, true);
     if (need_columns) products.to_columns(t, logits, dk, 1, true);
   });
+  products.add_pairs(exclusions.positives->const_data_ptr<int64_t>(), grad_positive.const_data_ptr<T>(), 1,
+                     need_rows ? dq : nullptr, need_columns ? dk : nullptr);
   return {d_rows, d_cols};
 }
 

@@ -40,7 +40,7 @@ std::tuple<Tensor, Tensor> run(Products& products, const Tensor& rows, const Ten
       cpu::exclude(weights, t.rows, t.cols, row0, col0, excluded, threads);
       cpu::queue_softmax_tile(weights, t.rows, t.cols, sums, threads);
       if (!need_mean) continue;
-      products.weigh(t, weights);
+      products.weigh(t, weights, true, false);
       products.to_rows(t, weights, means, 1, true);
     }
     cpu::queue_softmax_finish(r, sums);

@@ -30,21 +30,25 @@ Results run(Products& products, const Tensor& rows, const Tensor& columns, const
          d_cols = empty({need_columns ? m : 0, d}, kType<T>, rows);
   Tensor row_sums = empty({3 * tile_rows}, ScalarType::Double, rows);
   Tensor tile = empty({tile_rows * tile_cols}, kType<T>, rows);
+  Tensor positive_weights = empty({n}, kType<T>, rows);
   T *dx = d_rows.mutable_data_ptr<T>(), *dy = d_cols.mutable_data_ptr<T>(), *weights = tile.mutable_data_ptr<T>();
   PairSums sums{};
   for (int64_t row0 = 0; row0 < n; row0 += kRows) {
     for (int64_t col0 = 0; col0 < m; col0 += kCols) {
       const TilePlace t{row0, std::min(kRows, n - row0), col0, std::min(kCols, m - col0)};
       products.logits(t, weights, 1);
-      cpu::sigmoid_pairs_tile({weights, t.rows, t.cols, row0, col0, positives.const_data_ptr<int64_t>(), factor, offset,
-                               row_sums.mutable_data_ptr<double>()},
-                              sums, threads);
-      if (need_rows || need_columns) products.weigh(t, weights);
+      cpu::sigmoid_pairs_tile(
+          {weights, t.rows, t.cols, row0, col0, positives.const_data_ptr<int64_t>(),
+           positive_weights.mutable_data_ptr<T>(), factor, offset, row_sums.mutable_data_ptr<double>()},
+          sums, threads);
+      products.weigh(t, weights, need_rows, need_columns);
       // The first product of a slab overwrites it: nothing to clear beforehand.
       if (need_rows) products.to_rows(t, weights, dx, back, col0 > 0);
       if (need_columns) products.to_columns(t, weights, dy, back, row0 > 0);
     }
   }
+  products.add_pairs(positives.const_data_ptr<int64_t>(), positive_weights.const_data_ptr<T>(), back,
+                     need_rows ? dx : nullptr, need_columns ? dy : nullptr);
   const auto number = [&](double sum) {
     Tensor result = empty({}, kType<T>, rows);
     *result.mutable_data_ptr<T>() = static_cast<T>(share * sum);

@@ -70,8 +70,7 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
   Tensor grad = empty({m, d}, kType<T>, rows);
   Tensor tile = empty({std::min(kRows, m) * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::similarity_scratch(kRows, tile_cols)}, kType<T>, rows);
-  const SimilarityGrads<T> grads{lse.const_data_ptr<T>(), grad_lse.const_data_ptr<T>(),
-                                 grad_positive.const_data_ptr<T>(), scratch.mutable_data_ptr<T>()};
+  const SimilarityGrads<T> grads{lse.const_data_ptr<T>(), grad_lse.const_data_ptr<T>(), scratch.mutable_data_ptr<T>()};
   T* dx = grad.mutable_data_ptr<T>();
   T* logits = tile.mutable_data_ptr<T>();
   std::fill_n(dx, m * d, T(0));
@@ -83,10 +82,11 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
     }
     cpu::similarity_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, grads,
                                   threads);
-    products.weigh(t, logits);
+    products.weigh(t, logits, true, t.row0 != t.col0);
     products.to_rows(t, logits, dx, scale, true);
     if (t.row0 != t.col0) products.to_columns(t, logits, dx, scale, true);
   });
+  products.add_pairs(positives.const_data_ptr<int64_t>(), grad_positive.const_data_ptr<T>(), scale, dx, dx);
   return grad;
 }
 

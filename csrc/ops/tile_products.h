@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "matrix.h"
+#include "sslfast/positive_pairs.h"
 #include "sslfast/tile_product.h"
 
 namespace sslfast::ops {
@@ -46,15 +47,18 @@ class TorchProducts {
   using Number = T;
 
   explicit TorchProducts(const Sides& sides)
-      : q_(sides.rows.const_data_ptr<T>()), k_(sides.columns.const_data_ptr<T>()), d_(sides.rows.size(1)) {}
+      : q_(sides.rows.const_data_ptr<T>()),
+        k_(sides.columns.const_data_ptr<T>()),
+        n_(sides.rows.size(0)),
+        d_(sides.rows.size(1)) {}
 
   // tile <- factor * Q K^T
   void logits(const TilePlace& t, T* tile, double factor) const {
     product(matrix(tile, t.rows, t.cols, t.cols, 1), slab(q_, t.row0, t.rows, d_),
             slab_transposed(k_, t.col0, t.cols, d_), 0, factor);
   }
-  // To be called between a change of the weights and the products with them.
-  void weigh(const TilePlace&, const T*) {}
+  // To be called between a change of the weights and the products with them, the ones to come.
+  void weigh(const TilePlace&, const T*, bool /*for_rows*/, bool /*for_columns*/) {}
   // sums (N, D) of all rows <- sums, if they are to be added to, + factor * weights K
   void to_rows(const TilePlace& t, const T* weights, T* sums, double factor, bool add) const {
     product(slab(sums, t.row0, t.rows, d_), matrix(weights, t.rows, t.cols, t.cols, 1), slab(k_, t.col0, t.cols, d_),
@@ -65,10 +69,15 @@ class TorchProducts {
     product(slab(sums, t.col0, t.cols, d_), matrix(weights, t.cols, t.rows, 1, t.cols), slab(q_, t.row0, t.rows, d_),
             add, factor);
   }
+  // Adds what factor * weights of the pairs (i, positives_i), which no tile holds, make; null for sums not needed.
+  void add_pairs(const int64_t* positives, const T* weights, double factor, T* row_sums, T* col_sums) const {
+    cpu::add_pairs(PositivePairs<T, T>{q_, k_, nullptr, nullptr, positives, weights, n_, d_}, factor, row_sums,
+                   col_sums, static_cast<int>(torch::stable::get_num_threads()));
+  }
 
  private:
   const T *q_, *k_;
-  int64_t d_;
+  int64_t n_, d_;
 };
 
 // E is the type of the sides: float, or uint16_t for bf16. Results are float, and do not depend on the threads.
@@ -83,40 +92,53 @@ class TileProducts {
         k_(static_cast<const E*>(sides.columns.const_data_ptr())),
         row_factors_(Sides::numbers(sides.row_factors)),
         col_factors_(Sides::numbers(sides.col_factors)),
+        n_(sides.rows.size(0)),
         d_(sides.rows.size(1)),
         threads_(static_cast<int>(torch::stable::get_num_threads())),
         by_row_(empty({kRounds ? cpu::RoundedWeights::row_size(tile_rows, tile_cols) : 0}, kShort, sides.rows)),
-        by_column_(empty({kRounds ? cpu::RoundedWeights::column_size(tile_rows, tile_cols) : 0}, kShort, sides.rows)) {}
+        by_column_(empty({kRounds ? cpu::RoundedWeights::column_size(tile_rows, tile_cols) : 0}, kShort, sides.rows)),
+        row_scales_(empty({kRounds ? tile_rows : 0}, ScalarType::Float, sides.rows)),
+        col_scales_(empty({kRounds ? tile_cols : 0}, ScalarType::Float, sides.rows)) {}
 
   void logits(const TilePlace& t, float* tile, double factor) const {
     cpu::product(tile, t.cols, t.rows, t.cols, d_, cpu::LeftFactor<E>{q_ + t.row0 * d_, d_, 1},
                  cpu::RightFactor<E>{k_ + t.col0 * d_, d_, true},
                  {factor, false, at(row_factors_, t.row0), at(col_factors_, t.col0)}, threads_);
   }
-  void weigh(const TilePlace& t, const float* weights) {
+  void weigh(const TilePlace& t, const float* weights, bool for_rows, bool for_columns) {
     if constexpr (kRounds) {
-      cpu::round_weights(weights, at(row_factors_, t.row0), at(col_factors_, t.col0), rounded(t), threads_);
+      if (for_rows) cpu::round_by_row(weights, at(col_factors_, t.col0), rounded(t), threads_);
+      if (for_columns) cpu::round_by_column(weights, at(row_factors_, t.row0), rounded(t), threads_);
     }
   }
   void to_rows(const TilePlace& t, const float* weights, float* sums, double factor, bool add) {
-    cpu::LeftFactor<E> left;
+    cpu::LeftFactor<E> left{};
+    cpu::Scaling scaling{factor, add};
     if constexpr (kRounds) {
       left = rounded(t).left();
+      scaling.by_row = rounded(t).row_scales;
     } else {
       left = {weights, t.cols, 1};
     }
     cpu::product(sums + t.row0 * d_, d_, t.rows, d_, t.cols, left, cpu::RightFactor<E>{k_ + t.col0 * d_, d_, false},
-                 {factor, add}, threads_);
+                 scaling, threads_);
   }
   void to_columns(const TilePlace& t, const float* weights, float* sums, double factor, bool add) {
-    cpu::LeftFactor<E> left;
+    cpu::LeftFactor<E> left{};
+    cpu::Scaling scaling{factor, add};
     if constexpr (kRounds) {
       left = rounded(t).left_transposed();
+      scaling.by_row = rounded(t).col_scales;
     } else {
       left = {weights, 1, t.cols};
     }
     cpu::product(sums + t.col0 * d_, d_, t.cols, d_, t.rows, left, cpu::RightFactor<E>{q_ + t.row0 * d_, d_, false},
-                 {factor, add}, threads_);
+                 scaling, threads_);
+  }
+  void add_pairs(const int64_t* positives, const float* weights, double factor, float* row_sums,
+                 float* col_sums) const {
+    cpu::add_pairs(PositivePairs<E, float>{q_, k_, row_factors_, col_factors_, positives, weights, n_, d_}, factor,
+                   row_sums, col_sums, threads_);
   }
 
  private:
@@ -126,14 +148,18 @@ class TileProducts {
 
   cpu::RoundedWeights rounded(const TilePlace& t) {
     return {reinterpret_cast<uint16_t*>(by_row_.mutable_data_ptr()),
-            reinterpret_cast<uint16_t*>(by_column_.mutable_data_ptr()), t.rows, t.cols};
+            reinterpret_cast<uint16_t*>(by_column_.mutable_data_ptr()),
+            row_scales_.mutable_data_ptr<float>(),
+            col_scales_.mutable_data_ptr<float>(),
+            t.rows,
+            t.cols};
   }
 
   const E *q_, *k_;
   const float *row_factors_, *col_factors_;
-  int64_t d_;
+  int64_t n_, d_;
   int threads_;
-  Tensor by_row_, by_column_;
+  Tensor by_row_, by_column_, row_scales_, col_scales_;
 };
 
 // A float32 copy of bf16 rows, multiplied by their factors.

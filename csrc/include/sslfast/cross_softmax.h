@@ -27,12 +27,12 @@ struct CrossSums {
   bool bounded;
 };
 
-// dL/dS_ij = grad_row_i exp(S_ij - row_lse_i) + grad_col_j exp(S_ij - col_lse_j), and grad_positive_i at j = p(i).
+// dL/dS_ij = grad_row_i exp(S_ij - row_lse_i) + grad_col_j exp(S_ij - col_lse_j), and 0 at j = p(i), whose
+// share is PositivePairs'.
 template <typename T>
 struct CrossGrads {
   const T *row_lse, *grad_row;  // (N)
   const T *col_lse, *grad_col;  // (M) or null
-  const T* grad_positive;       // (N)
   T* scratch;
 };
 

@@ -6,13 +6,15 @@
 
 namespace sslfast {
 
-// rows x cols inner products at (row0, col0) of S, contiguous; overwritten by the derivatives of the losses in Z.
+// rows x cols inner products at (row0, col0) of S, contiguous; overwritten by the derivatives of the losses in Z,
+// which at p(i) are 0: positive_weights has those, for PositivePairs.
 template <typename T>
 struct PairTile {
   T* products;
   int64_t rows, cols;  // cols is at most 2^31 - 1
   int64_t row0, col0;
   const int64_t* positives;  // (N), p(i), or -1 where a row has none
+  T* positive_weights;       // (N)
   T scale, bias;
   double* row_sums;  // scratch (3 * rows)
 };

@@ -33,12 +33,11 @@ struct SimilaritySums {
 };
 
 // What turns logits into gradients: with n_i the log-sum-exp over the negatives of row i,
-// dL/dS_ij = grad_lse_i exp(S_ij - n_i), and grad_positive_i at j = p(i).
+// dL/dS_ij = grad_lse_i exp(S_ij - n_i), and 0 at j = p(i), whose share is PositivePairs'.
 template <typename T>
 struct SimilarityGrads {
-  const T* lse;            // (M)
-  const T* grad_lse;       // (M)
-  const T* grad_positive;  // (M)
+  const T* lse;       // (M)
+  const T* grad_lse;  // (M)
   T* scratch;
 };
 

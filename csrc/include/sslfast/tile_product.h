@@ -44,9 +44,12 @@ void product(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t dep
 
 // A tile of weights rounded to bf16, for the products with both sides. Pairs lie along a row in by_row, (rows, cols)
 // with cols rounded up to even, and along a column in by_column: numbers (2p, j) and (2p + 1, j) follow each other at
-// by_column + p * stride + 2 * j. What is filled up is zero.
+// by_column + p * stride + 2 * j. What is filled up is zero. Each row of by_row, and each column of by_column, is
+// divided by a scale with which its largest weight is a number of bf16 and the ones near it have long mantissas: the
+// product is to be multiplied by it.
 struct RoundedWeights {
   uint16_t *by_row, *by_column;
+  float *row_scales, *col_scales;  // (rows), (cols)
   int64_t rows, cols;
 
   static constexpr int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
@@ -61,9 +64,9 @@ struct RoundedWeights {
   LeftFactor<uint16_t> left_transposed() const { return {by_column, 2, column_stride(cols) / 2}; }
 };
 
-// Before they are rounded, weights by row are multiplied by the factors of their columns, and weights by column by
-// those of their rows, where these are not null.
-void round_weights(const float* weights, const float* row_factors, const float* col_factors,
-                   const RoundedWeights& rounded, int threads);
+// Fill by_row and row_scales, by_column and col_scales. Before they are rounded, weights by row are multiplied by the
+// factors of their columns, and weights by column by those of their rows, where these are not null.
+void round_by_row(const float* weights, const float* col_factors, const RoundedWeights& rounded, int threads);
+void round_by_column(const float* weights, const float* row_factors, const RoundedWeights& rounded, int threads);
 
 }  // namespace sslfast::cpu

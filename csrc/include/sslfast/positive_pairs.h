@@ -1,0 +1,31 @@
+// The share of the positives (i, p(i)) in the gradients of rows (N, D) and columns (M, D). Few weights are larger, and
+// the gradient of a row along its positive nearly cancels late in training: they are left out of the tiles, whose
+// weights may be rounded, and added in full precision.
+#pragma once
+
+#include "sslfast/launch.h"
+
+namespace sslfast {
+
+// E is the type of rows and columns, uint16_t for bf16, T that of the sums.
+template <typename E, typename T>
+struct PositivePairs {
+  const E *rows, *columns;
+  const float *row_factors, *col_factors;  // (N), (M): what to multiply rows and columns by; null for 1
+  const int64_t* positives;                // (N), p(i), or -1 where a row has none
+  const T* weights;                        // (N)
+  int64_t n, d;
+};
+
+namespace cpu {
+
+// row_sums_i += factor * weight_i * column p(i), and col_sums_p(i) += factor * weight_i * row i. Either may be null,
+// and both may be the same. The sums are taken in an order that does not depend on the number of threads.
+void add_pairs(const PositivePairs<float, float>& pairs, double factor, float* row_sums, float* col_sums, int threads);
+void add_pairs(const PositivePairs<uint16_t, float>& pairs, double factor, float* row_sums, float* col_sums,
+               int threads);
+void add_pairs(const PositivePairs<double, double>& pairs, double factor, double* row_sums, double* col_sums,
+               int threads);
+
+}  // namespace cpu
+}  // namespace sslfast
