@@ -144,7 +144,7 @@ TORCH = r"torch/(csrc/stable|headeronly|csrc/inductor/aoti_torch)/.*\.h"
 INCLUDES = {
     "csrc/include/sslfast": rf"sslfast/.*|{STD}|{CUDA}",
     "csrc/shared": rf"sslfast/.*|[a-z_]+\.h|{STD}|{CUDA}",
-    "csrc/cpu": rf"sslfast/.*|(\.\./)?shared/.*|[a-z_]+\.h|{STD}|{SYSTEM}",
+    "csrc/cpu": rf"sslfast/.*|(\.\./)?shared/.*|[a-z0-9_]+\.h|{STD}|{SYSTEM}",
     "csrc/cuda": rf"sslfast/.*|(\.\./)?shared/.*|[a-z_]+\.(h|cuh)|{STD}|{CUDA}",
     "csrc/ops": rf"sslfast/.*|[a-z_]+\.h|{STD}|{TORCH}",
     "csrc/host": rf"sslfast/.*|\.\./cpu/.*\.h|{STD}|pybind11/.*",
