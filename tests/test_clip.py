@@ -238,6 +238,8 @@ def test_errors(args, kwargs, error, text: str) -> None:
 def test_module_errors() -> None:
     with pytest.raises(ValueError, match=r"^CLIPLoss: use_horovod is not supported, torch.distributed is$"):
         CLIPLoss(use_horovod=True)
+    with pytest.raises(TypeError, match=r"^CLIPLoss: world_size must be an int, got NoneType$"):
+        CLIPLoss(world_size=None)
     with pytest.raises(ValueError, match=r"^CLIPLoss: memory_budget must be at least 0, got -1$"):
         CLIPLoss(memory_budget=-1)
     with pytest.raises(ValueError, match=r"^CLIPLoss: strategy must be 'all_gather' or 'ring', got 'local'$"):

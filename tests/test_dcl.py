@@ -88,6 +88,8 @@ BAD = [
     ([GOOD, GOOD], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),
     ([GOOD, GOOD], {"temperature": math.inf}, ValueError, "temperature must be finite, got inf"),
     ([GOOD, GOOD], {"temperature": None}, TypeError, "temperature must be a number, got NoneType"),
+    ([GOOD, GOOD], {"weight_fn": 3}, TypeError, "weight_fn must be callable or None, got int"),
+    ([GOOD, GOOD], {"weight_fn": lambda a, b: a}, ValueError, "weight_fn must return shape (4,), got (4, 3)"),
     ([GOOD.long(), GOOD], {}, TypeError, "z0 must be a floating-point tensor, got torch.int64"),
     ([GOOD, None], {}, TypeError, "z1 must be a floating-point tensor, got NoneType"),
     ([GOOD[0], GOOD], {}, ValueError, "z0 must have shape (N, D) with N, D >= 1, got (3,)"),

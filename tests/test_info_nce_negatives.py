@@ -326,6 +326,29 @@ def test_a_learnable_temperature() -> None:
     assert dict(criterion.named_parameters()).keys() == {"temperature"}
     criterion(torch.randn(4, 3), torch.randn(4, 3)).backward()
     assert temperature.grad is not None
+    fixed = InfoNCELoss(torch.tensor(0.3)).double()  # goes where the module goes
+    assert fixed.temperature.dtype == torch.float64
+    assert fixed.state_dict().keys() == {"temperature"}
+
+
+MADE = [
+    ({"temperature": "a"}, TypeError, "temperature must be a number, got str"),
+    ({"temperature": -1.0, "margin": 0.1}, ValueError, "temperature must be positive with a margin, got -1.0"),
+    ({"reduction": 7}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 7"),
+    ({"margin": [0.1]}, TypeError, "margin must be a number, got list"),
+    ({"tau_plus": 2}, ValueError, "tau_plus must be in [0, 1), got 2"),
+    (
+        {"gather_distributed": "x"},
+        ValueError,
+        "gather_distributed must be False, True, 'local', 'all_gather' or 'ring', got 'x'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "text"), MADE, ids=[m[2] for m in MADE])
+def test_errors_of_the_module(options, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"InfoNCELoss: {text}") + "$"):
+        InfoNCELoss(**options)
 
 
 GOOD, MORE, IDS = torch.ones(4, 3), torch.ones(6, 3), torch.arange(4)

@@ -235,6 +235,7 @@ def test_module() -> None:
 
 
 GOOD = torch.ones(4, 3)
+NO_BANK = "NTXentLoss: memory_bank_size must be 0 or a pair (num, dim)"
 BAD = [
     ([GOOD, GOOD], {"temperature": 0.0}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0.0"),
     ([GOOD, GOOD], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),
@@ -270,6 +271,21 @@ def test_errors(args, kwargs, error, text: str) -> None:
     ("kwargs", "error", "text"),
     [
         ({"temperature": 0}, ValueError, "NTXentLoss: temperature must be at least 1e-8 in absolute value, got 0"),
+        (
+            {"memory_bank_size": None},
+            TypeError,
+            "NTXentLoss: memory_bank_size must be 0 or a pair (num, dim), got NoneType",
+        ),
+        (
+            {"memory_bank_size": True},
+            TypeError,
+            "NTXentLoss: memory_bank_size must be 0 or a pair (num, dim), got bool",
+        ),
+        (
+            {"memory_bank_size": torch.ones(2)},
+            TypeError,
+            "NTXentLoss: memory_bank_size must be 0 or a pair (num, dim), got Tensor",
+        ),
         (
             {"memory_bank_size": 64},
             ValueError,

@@ -37,10 +37,11 @@ class CLIPLoss(nn.Module):
         memory_budget: bytes of logits that may be kept for the gradient. Default: None, see :func:`clip_loss`.
 
     Raises:
-        TypeError: if ``label_smoothing`` or ``tau_plus`` is not a number, or ``memory_budget`` neither None nor an int.
-        ValueError: if ``use_horovod`` is true, ``label_smoothing`` is not in [0, 1] or ``tau_plus`` not in [0, 1),
-            ``strategy`` is another, ``memory_budget`` is negative, or ``world_size`` is above 1 and not that of
-            torch.distributed (at the call).
+        TypeError: if ``world_size`` is not an int, ``label_smoothing`` or ``tau_plus`` is not a number, or
+            ``memory_budget`` is neither None nor an int.
+        ValueError: if ``use_horovod`` is true, ``world_size`` is below 1, ``label_smoothing`` is not in [0, 1] or
+            ``tau_plus`` not in [0, 1), ``strategy`` is another, ``memory_budget`` is negative, or ``world_size`` is
+            above 1 and not that of torch.distributed (at the call).
 
     Example:
         >>> criterion = CLIPLoss()
@@ -71,7 +72,7 @@ class CLIPLoss(nn.Module):
         self.gather_with_grad = gather_with_grad
         self.cache_labels = cache_labels
         self.rank = rank
-        self.world_size = world_size
+        self.world_size = _check.integer("CLIPLoss", "world_size", world_size, 1)
         self.normalize = normalize
         self.label_smoothing = _check.probability("CLIPLoss", "label_smoothing", label_smoothing)
         self.tau_plus = check_tau_plus("CLIPLoss", tau_plus)

@@ -27,7 +27,7 @@ class DCLLoss(nn.Module):
             ``"ring"``, see :func:`dcl_loss`. Default: False.
 
     Raises:
-        TypeError: if ``temperature`` is not a number.
+        TypeError: if ``temperature`` is not a number, or ``weight_fn`` is not callable.
         ValueError: if ``abs(temperature)`` is below 1e-8, or ``gather_distributed`` is none of these.
 
     Example:
@@ -40,7 +40,7 @@ class DCLLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.temperature = temperature_of(type(self).__name__, temperature)
-        self.weight_fn = weight_fn
+        self.weight_fn = _check_weight_fn(type(self).__name__, weight_fn)
         strategy_of(type(self).__name__, gather_distributed)
         self.gather_distributed = gather_distributed
 
@@ -75,6 +75,12 @@ class DCLWLoss(DCLLoss):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, sigma={self.sigma}"
+
+
+def _check_weight_fn(function: str, weight_fn: WeightFunction | None) -> WeightFunction | None:
+    if weight_fn is not None and not callable(weight_fn):
+        raise TypeError(f"{function}: weight_fn must be callable or None, got {type(weight_fn).__name__}")
+    return weight_fn
 
 
 def _sigma(function: str, sigma: float) -> float:
@@ -151,11 +157,11 @@ def dcl_loss(
         Scalar loss, float32, or float64 if an input is.
 
     Raises:
-        TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, or ``temperature`` is not a
-            number.
+        TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, ``temperature`` is not a number,
+            or ``weight_fn`` is not callable.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
             1e-8, ``gather_distributed`` is none of these, fewer than 2 samples come together, so that there are no
-            negatives, or D is not the same on every rank.
+            negatives, ``weight_fn`` returns another shape than (N,), or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.
@@ -163,6 +169,7 @@ def dcl_loss(
     name = "dcl_loss"
     check_pair(name, "z0", z0, "z1", z1)
     scale = 1.0 / temperature_of(name, temperature)
+    _check_weight_fn(name, weight_fn)
     strategy = strategy_of(name, gather_distributed)
     count = len(z0)
     if count < 2 and strategy == "local":
@@ -176,7 +183,11 @@ def dcl_loss(
         lse, positive_logits = self_softmax_over_ranks(name, z, scale, positives, strategy)
     if weight_fn is not None:
         sides = [F.normalize(side.to(lse.dtype), dim=1) for side in (z0, z1)]  # half types would round the weights
-        weights = torch.cat([weight_fn(sides[0], sides[1]), weight_fn(sides[1], sides[0])])
-        positive_logits = weights * positive_logits
+        weights = [weight_fn(sides[0], sides[1]), weight_fn(sides[1], sides[0])]
+        for w in weights:
+            if not isinstance(w, Tensor) or w.shape != (count,):
+                got = tuple(w.shape) if isinstance(w, Tensor) else type(w).__name__
+                raise ValueError(f"{name}: weight_fn must return shape ({count},), got {got}")
+        positive_logits = torch.cat(weights) * positive_logits
     losses = lse - positive_logits
     return losses.mean() if strategy == "local" else mean_over_ranks(losses)

@@ -38,7 +38,9 @@ class InfoNCELoss(nn.Module):
         gather_distributed: the loss over all ranks. Default: False.
 
     Raises:
-        TypeError, ValueError: at the call, as :func:`info_nce_loss`.
+        TypeError: if ``temperature``, ``margin`` or ``tau_plus`` is not a number.
+        ValueError: if ``temperature``, ``margin``, ``tau_plus``, ``reduction`` or ``gather_distributed`` is none that
+            :func:`info_nce_loss` takes.
 
     Example:
         >>> criterion = InfoNCELoss(temperature=0.05)
@@ -60,7 +62,14 @@ class InfoNCELoss(nn.Module):
         gather_distributed: bool | str = False,
     ) -> None:
         super().__init__()
-        self.temperature = temperature
+        name = "InfoNCELoss"
+        margin, tau_plus = _check_numbers(name, temperature, margin, tau_plus, normalize)
+        _check_reduction(name, reduction)
+        strategy_of(name, gather_distributed)
+        if isinstance(temperature, Tensor) and not isinstance(temperature, nn.Parameter):
+            self.register_buffer("temperature", temperature)
+        else:
+            self.temperature = temperature
         self.reduction = reduction
         self.symmetric = symmetric
         self.query_negatives = query_negatives
@@ -201,19 +210,17 @@ def info_nce_loss(
     _check_pairs(name, query, positive_key, positives, symmetric)
     _check_others(name, query, negative_keys, queue, weights)
     ids = _ids(name, query, positive_key, query_ids, key_ids)
-    margin = None if margin is None else _check.real(name, "margin", margin)
-    tau_plus = check_tau_plus(name, tau_plus, normalize)
+    margin, tau_plus = _check_numbers(name, temperature, margin, tau_plus, normalize)
     if not (in_batch or query_negatives or key_negatives or negative_keys is not None or queue is not None):
         raise ValueError(f"{name}: in_batch must be True where there are no other negatives, got False")
     if symmetric and not (in_batch and len(positive_key) == len(query)):
         raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {len(positive_key)}")
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    _check_reduction(name, reduction)
     strategy = strategy_of(name, gather_distributed)
     if gather_distributed not in (False, "local") and (reduction != "mean" or weights is not None):
         raise ValueError(f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}")
 
-    scale = _scale(name, query, temperature, margin)
+    scale = _scale(name, query, temperature)
     at = None if positives is None else positives.long()
     negatives = Negatives(name, query, positive_key, at, scale, margin, ids, normalize, strategy)
     if in_batch:
@@ -245,14 +252,28 @@ def info_nce_loss(
     return total if reduction == "sum" else total / (len(losses) if weights is None else weights.sum())
 
 
-def _scale(function: str, query: Tensor, temperature: float | Tensor, margin: float | None) -> Tensor:
+def _check_numbers(
+    function: str, temperature: float | Tensor, margin: float | None, tau_plus: float, normalize: bool
+) -> tuple[float | None, float]:
+    """Margin and tau_plus as floats."""
+    if isinstance(temperature, Tensor):
+        check_scalar(function, "temperature", temperature, temperature)
+    elif temperature_of(function, temperature) < 0.0 and margin is not None:
+        raise ValueError(f"{function}: temperature must be positive with a margin, got {temperature}")
+    margin = None if margin is None else _check.real(function, "margin", margin)
+    return margin, check_tau_plus(function, tau_plus, normalize)
+
+
+def _check_reduction(function: str, reduction: str) -> None:
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"{function}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+def _scale(function: str, query: Tensor, temperature: float | Tensor) -> Tensor:
     if isinstance(temperature, Tensor):
         check_scalar(function, "temperature", temperature, query)
         return temperature.double().reciprocal()
-    number = temperature_of(function, temperature)
-    if margin is not None and number < 0.0:
-        raise ValueError(f"{function}: temperature must be positive with a margin, got {temperature}")
-    return torch.full((1,), 1.0 / number, dtype=torch.float64, device=query.device)
+    return torch.full((1,), 1.0 / temperature, dtype=torch.float64, device=query.device)
 
 
 def _check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor | None, symmetric: bool) -> None:

@@ -71,11 +71,15 @@ class NTXentLoss(nn.Module):
         self.memory_budget = check_memory_budget("NTXentLoss", memory_budget)
         whole = gather_distributed not in (False, "local")
         self.memory_bank = None
-        if isinstance(memory_bank_size, Sequence) and tuple(memory_bank_size[:1]) != (0,):
+        if isinstance(memory_bank_size, int) and not isinstance(memory_bank_size, bool):
+            if memory_bank_size != 0:
+                expected = f"0 or a pair (num, dim), as ({memory_bank_size}, dim)"
+                raise ValueError(f"NTXentLoss: memory_bank_size must be {expected}, got {memory_bank_size}")
+        elif not isinstance(memory_bank_size, Sequence) or isinstance(memory_bank_size, str):
+            got = type(memory_bank_size).__name__
+            raise TypeError(f"NTXentLoss: memory_bank_size must be 0 or a pair (num, dim), got {got}")
+        elif tuple(memory_bank_size[:1]) != (0,):
             self.memory_bank = MemoryBank(memory_bank_size, whole)
-        elif not isinstance(memory_bank_size, Sequence) and memory_bank_size != 0:
-            expected = f"0 or a pair (num, dim), as ({memory_bank_size}, dim)"
-            raise ValueError(f"NTXentLoss: memory_bank_size must be {expected}, got {memory_bank_size}")
 
     def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
         if self.memory_bank is None:
