@@ -180,6 +180,7 @@ def _against_references(
     copies: Tensor | None,
 ) -> Tensor:
     dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
+    dtype = dtype if embeddings.is_cuda else _unrounded(dtype)
     with without_autocast(embeddings):
         # Both terms' gradients add up before they are rounded.
         unit, unit_ref = (normalized(function, z, dtype) for z in widened(embeddings, ref_emb))
@@ -200,6 +201,15 @@ def _against_references(
         return torch.where(has, terms, 0.0).sum() / has.sum().clamp_min(1)
 
 
+def _unrounded(dtype: torch.dtype) -> torch.dtype:
+    """What to multiply in where rows may have several positives.
+
+    Late in training their weights and their share nearly cancel, but are added up apart: weights rounded to bfloat16
+    would leave their rounding.
+    """
+    return torch.float32 if dtype == torch.bfloat16 else dtype
+
+
 class _SupCon(torch.autograd.Function):
     """With C_i the sum over i's label and w_i = g / (anchors (n_i - 1)), where i has a positive and else 0,
 
@@ -213,10 +223,13 @@ class _SupCon(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, embeddings, labels, scale):  # type: ignore[no-untyped-def]
-        side, norm, factors = unit_side(embeddings, embeddings.dtype)
-        unit = side if side.dtype == norm.dtype else unit_rows(embeddings)[0]
         groups = LabelGroups(labels, None)
         partners = groups.partners()
+        dtype = embeddings.dtype
+        if not embeddings.is_cuda and (torch.compiler.is_compiling() or not bool((partners >= 0).all())):
+            dtype = _unrounded(dtype)
+        side, norm, factors = unit_side(embeddings, dtype)
+        unit = side if side.dtype == norm.dtype else unit_rows(embeddings)[0]
         keep = kept_logits(None, half_of_logits(len(side)), norm.element_size(), side) if ctx.needs_input_grad[0] else 0
         lse, positive_logits, kept = ops.similarity_softmax_forward(side, partners, scale, 1.0, keep, factors)
         positives = groups.counts - 1
