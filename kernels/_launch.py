@@ -94,11 +94,6 @@ def nt_xent_finish(dim: int) -> dict[str, int]:
     return {"BLOCK": 32, "BLOCK_D": min(64, triton.next_power_of_2(dim)), "SLOTS": 32, "num_warps": 8}
 
 
-def nt_xent_in_registers(size: int, dim: int, element_size: int) -> bool:
-    """Whether the gradient is one launch: as for ``similarity_in_registers``."""
-    return similarity_in_registers(size, dim, element_size)
-
-
 def nt_xent_backward(dim: int, element_size: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M rows of the gradient in registers, whole."""
     if element_size == 2:

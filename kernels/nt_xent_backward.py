@@ -176,7 +176,7 @@ def backward(
         for z, need in ((z0, need_z0), (z1, need_z1))
     )
     with _launch.on_device_of(unit):
-        if _launch.nt_xent_in_registers(2 * pairs, dim, unit.element_size()):
+        if _launch.similarity_in_registers(2 * pairs, dim, unit.element_size()):
             config = _launch.nt_xent_backward(dim, unit.element_size())
             first, last = 0 if need_z0 else pairs, 2 * pairs if need_z1 else pairs
             nt_xent_backward_kernel[(triton.cdiv(last - first, config["BLOCK_M"]),)](

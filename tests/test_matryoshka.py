@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 
 import pytest
 import torch
 from loss_oracle import assert_compiles, with_grads
 
-from sslfast.losses import InfoNCELoss, MatryoshkaLoss, NTXentLoss, SupConLoss, clip_loss
+from sslfast.losses import CLIPLoss, CrossBatchMemory, InfoNCELoss, MatryoshkaLoss, NTXentLoss, SupConLoss
 from sslfast.reference.clip import clip_loss as clip_reference
 from sslfast.reference.nt_xent import nt_xent_loss as reference
 
@@ -31,7 +30,7 @@ def test_against_the_reference() -> None:
 def test_arguments_that_are_no_embeddings_go_on_as_they_are() -> None:
     z0, z1 = torch.randn(2, 6, 8, dtype=torch.float64)
     scale = torch.tensor(7.0, dtype=torch.float64, requires_grad=True)
-    criterion = MatryoshkaLoss(partial(clip_loss, normalize=True), (4, 8))
+    criterion = MatryoshkaLoss(CLIPLoss(normalize=True), (4, 8))
     expected = sum(clip_reference(z0[:, :d], z1[:, :d], scale, normalize=True) for d in (4, 8))
     torch.testing.assert_close(criterion(z0, z1, scale), expected)
     torch.testing.assert_close(
@@ -47,10 +46,36 @@ def test_arguments_that_are_no_embeddings_go_on_as_they_are() -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_embeddings_by_keyword_are_cut_too() -> None:
+    z0, z1, queue, ref = torch.randn(4, 6, 8, dtype=torch.float64)
+    y, ref_y = torch.randint(0, 3, (2, 6))
+    info_nce, supcon = InfoNCELoss(0.2), SupConLoss(0.2)
+    expected = sum(info_nce(z0[:, :d], z1[:, :d], queue=queue[:, :d]) for d in (4, 8))
+    torch.testing.assert_close(MatryoshkaLoss(info_nce, [4, 8])(z0, z1, queue=queue), expected)
+    expected = sum(supcon(z0[:, :d], y, ref_emb=ref[:, :d], ref_labels=ref_y) for d in (4, 8))
+    torch.testing.assert_close(MatryoshkaLoss(supcon, [4, 8])(z0, y, ref_emb=ref, ref_labels=ref_y), expected)
+
+    def weighted(z, *, w):
+        return (z.sum(dim=1) * w).sum()
+
+    w = torch.randn(3, 6, dtype=torch.float64)  # of another width: no embedding
+    torch.testing.assert_close(MatryoshkaLoss(weighted, [4])(z0, w=w), weighted(z0[:, :4], w=w))
+
+
+def test_in_a_cross_batch_memory() -> None:
+    memory = CrossBatchMemory(MatryoshkaLoss(SupConLoss(), (2, 4)), 8, 16)
+    memories = [CrossBatchMemory(SupConLoss(), d, 16) for d in (2, 4)]
+    for _ in range(3):
+        z, y = torch.randn(6, 8), torch.randint(0, 3, (6,))
+        torch.testing.assert_close(memory(z, y), sum(m(z[:, : m.embedding_size], y) for m in memories))
+
+
 LOSS = NTXentLoss()
 MADE = [
     ([None, [4]], TypeError, "loss must be callable, got NoneType"),
     ([LOSS, []], ValueError, "dims must have a length at least, got []"),
+    ([LOSS, 5], TypeError, "dims must be a sequence of ints, got int"),
+    ([LOSS, [5], 1.0], TypeError, "weights must be a sequence of numbers, got float"),
     ([LOSS, [0]], ValueError, "dims must be at least 1, got 0"),
     ([LOSS, [1.5]], TypeError, "dims must be an int, got float"),
     ([LOSS, [1, 2], [1.0]], ValueError, "weights must be 2, one for each of dims, got 1"),

@@ -90,7 +90,7 @@ CASES = [
 @pytest.mark.parametrize(("n", "d", "temperature"), CASES)
 @pytest.mark.parametrize("in_registers", [True, False])
 def test_against_the_reference(n, d, temperature, in_registers, triton_device, monkeypatch) -> None:
-    monkeypatch.setattr(_launch, "nt_xent_in_registers", lambda *shape: in_registers)
+    monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
     z = torch.randn(2, n, d)
     ours = with_grads(fused(temperature), *z.to(triton_device))
     same = with_grads(by_definition(temperature), *z)
@@ -104,7 +104,7 @@ def test_against_the_reference(n, d, temperature, in_registers, triton_device, m
 @pytest.mark.parametrize("in_registers", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_inputs(n, d, temperature, dtype, in_registers, triton_device, monkeypatch) -> None:
-    monkeypatch.setattr(_launch, "nt_xent_in_registers", lambda *shape: in_registers)
+    monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
     z = torch.randn(2, n, d).to(dtype)
     loss, *grads = with_grads(fused(temperature), *z.to(triton_device))
     rounded = rounded_rows(*z.to(triton_device))
@@ -148,7 +148,7 @@ def test_the_incoming_gradient_scales(triton_device) -> None:
     z0, z1 = torch.randn(2, 20, 8, device=triton_device)
     for in_registers in (True, False):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_launch, "nt_xent_in_registers", lambda *shape, kept=in_registers: kept)
+            patch.setattr(_launch, "similarity_in_registers", lambda *shape, kept=in_registers: kept)
             once = with_grads(fused(0.1), z0, z1)
             thrice = with_grads(scaled(fused(0.1), -3), z0, z1)
         for a, b in zip(once, thrice, strict=True):
@@ -157,7 +157,7 @@ def test_the_incoming_gradient_scales(triton_device) -> None:
 
 @pytest.mark.parametrize("in_registers", [True, False])
 def test_zero_rows_nan_and_inf(in_registers, triton_device, monkeypatch) -> None:
-    monkeypatch.setattr(_launch, "nt_xent_in_registers", lambda *shape: in_registers)
+    monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
     z0, z1 = torch.randn(2, 5, 4)
     z0[2] = 0
     ours = with_grads(fused(0.5), z0.to(triton_device), z1.to(triton_device))
@@ -174,7 +174,7 @@ def test_zero_rows_nan_and_inf(in_registers, triton_device, monkeypatch) -> None
 
 @pytest.mark.parametrize("in_registers", [True, False])
 def test_pruned_gradients_are_the_same(in_registers, triton_device, monkeypatch) -> None:
-    monkeypatch.setattr(_launch, "nt_xent_in_registers", lambda *shape: in_registers)
+    monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
     z0, z1 = torch.randn(2, 41, 12, device=triton_device)
     _, grad0, grad1 = with_grads(fused(0.1), z0, z1)
     for first, expected in ((True, grad0), (False, grad1)):
@@ -272,7 +272,7 @@ class Counted:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_six_launches_with_backward(dtype, triton_device, monkeypatch) -> None:
-    assert _launch.nt_xent_in_registers(2 * 4096, 128, dtype.itemsize)  # the path of the large batch is this one
+    assert _launch.similarity_in_registers(2 * 4096, 128, dtype.itemsize)  # the path of the large batch is this one
     launches = Launches()
     for module in (nt_xent, nt_xent_backward, similarity_softmax):
         for name in [name for name in vars(module) if name.endswith("_kernel")]:

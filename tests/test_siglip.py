@@ -75,6 +75,9 @@ def test_normalizes() -> None:
     def by_hand(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         return reference(F.normalize(images, dim=1), F.normalize(texts, dim=1), scale, bias)
 
+    assert SigLIPLoss(normalize=True)(images, texts, 12.0, -4.0) == siglip_loss(
+        images, texts, 12.0, -4.0, normalize=True
+    )
     ours = with_grads(siglip_loss, images, texts, 12.0, -4.0, normalize=True)
     for k, g in zip(ours, with_grads(by_hand, images, texts, 12.0, -4.0), strict=True):
         torch.testing.assert_close(k, g)
@@ -194,5 +197,7 @@ def test_errors(args, error, text: str) -> None:
 def test_module_errors() -> None:
     with pytest.raises(ValueError, match=r"^SigLIPLoss: dist_impl must be None, .*, got 'ring'$"):
         SigLIPLoss(dist_impl="ring")
+    with pytest.raises(TypeError, match=r"^SigLIPLoss: world_size must be an int, got NoneType$"):
+        SigLIPLoss(world_size=None)
     with pytest.raises(ValueError, match=r"^SigLIPLoss: world_size must be that of torch.distributed, 1, got 2$"):
         SigLIPLoss(world_size=2)(GOOD, GOOD, 1.0, 0.0)

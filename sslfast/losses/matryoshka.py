@@ -18,10 +18,12 @@ class MatryoshkaLoss(nn.Module):
 
     ``sum(w * loss(*(z[..., :d] for z in embeddings), *others) for d, w in zip(dims, weights))``
 
-    Embeddings are the positional arguments that are floating-point tensors of at least two dimensions; all other
-    arguments (labels, a logit scale, whatever is given by keyword) go on as they are. A loss that normalises divides
-    every prefix by its own norm; give :class:`~sslfast.losses.CLIPLoss` and its like features normalised by prefix, as
-    ``partial(clip_loss, normalize=True)`` does. Prefixes are views: nothing is copied but what the loss copies.
+    Embeddings are the arguments that are floating-point tensors of at least two dimensions: all positional ones, which
+    have to be as wide as the first, and those by keyword (``queue=``, ``ref_emb=``, ``negative_keys=``) that are as
+    wide. All other arguments (labels, a logit scale, a keyword of another width) go on as they are. A loss that
+    normalises divides every prefix by its own norm; :class:`~sslfast.losses.CLIPLoss` and
+    :class:`~sslfast.losses.SigLIPLoss` do so with ``normalize=True``, and a queue has to be normalised by prefix
+    before. Prefixes are views: nothing is copied but what the loss copies.
 
     Args:
         loss: a loss, function or module, that returns a tensor.
@@ -29,10 +31,10 @@ class MatryoshkaLoss(nn.Module):
         weights: a weight for each. Default: None, 1 each.
 
     Raises:
-        TypeError: if ``loss`` is not callable, a length is not an int or a weight not a number; at the call, if the
-            first argument is not a floating-point tensor.
+        TypeError: if ``loss`` is not callable, ``dims`` or ``weights`` is not a sequence, a length is not an int or a
+            weight not a number; at the call, if the first argument is not a floating-point tensor.
         ValueError: if ``dims`` is empty, a length is below 1, or there are not as many weights as lengths; at the
-            call, if the embeddings are narrower than a prefix or differ in width.
+            call, if the embeddings are narrower than a prefix or positional ones differ in width.
 
     Example:
         >>> criterion = MatryoshkaLoss(NTXentLoss(0.1), dims=(32, 64, 128))
@@ -48,12 +50,16 @@ class MatryoshkaLoss(nn.Module):
         name = "MatryoshkaLoss"
         if not callable(loss):
             raise TypeError(f"{name}: loss must be callable, got {type(loss).__name__}")
+        for argument, given, expected in (("dims", dims, "ints"), ("weights", weights, "numbers")):
+            optional = argument == "weights" and given is None
+            if not optional and (isinstance(given, str) or not isinstance(given, Sequence)):
+                raise TypeError(f"{name}: {argument} must be a sequence of {expected}, got {type(given).__name__}")
         if len(dims) == 0:
             raise ValueError(f"{name}: dims must have a length at least, got {dims}")
         self.loss = loss
         self.dims = tuple(_check.integer(name, "dims", d, 1) for d in dims)
-        given = [1.0] * len(self.dims) if weights is None else weights
-        self.weights = tuple(_check.real(name, "weights", w) for w in given)
+        weights = [1.0] * len(self.dims) if weights is None else weights
+        self.weights = tuple(_check.real(name, "weights", w) for w in weights)
         if len(self.weights) != len(self.dims):
             raise ValueError(f"{name}: weights must be {len(self.dims)}, one for each of dims, got {len(self.weights)}")
 
@@ -64,15 +70,24 @@ class MatryoshkaLoss(nn.Module):
         if max(self.dims) > width:
             raise ValueError(f"{name}: embeddings must be at least {max(self.dims)} wide, got {width}")
         args = (embeddings, *args)
-        cut = [isinstance(z, Tensor) and z.is_floating_point() and z.dim() >= 2 for z in args]
+        cut = [_is_matrix(z) for z in args]
         for z in (z for z, is_embedding in zip(args, cut, strict=True) if is_embedding):
             if z.shape[-1] != width:
                 raise ValueError(f"{name}: embeddings must have width {width}, like the first, got {z.shape[-1]}")
+        named = {key for key, z in kwargs.items() if _is_matrix(z) and z.shape[-1] == width}
         terms = (
-            weight * self.loss(*(z[..., :dim] if c else z for z, c in zip(args, cut, strict=True)), **kwargs)
+            weight
+            * self.loss(
+                *(z[..., :dim] if c else z for z, c in zip(args, cut, strict=True)),
+                **{key: z[..., :dim] if key in named else z for key, z in kwargs.items()},
+            )
             for dim, weight in zip(self.dims, self.weights, strict=True)
         )
         return functools.reduce(torch.add, terms)
 
     def extra_repr(self) -> str:
         return f"dims={self.dims}, weights={self.weights}"
+
+
+def _is_matrix(z: object) -> bool:
+    return isinstance(z, Tensor) and z.is_floating_point() and z.dim() >= 2

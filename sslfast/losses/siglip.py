@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sslfast import ops
+from sslfast import _check, ops
 from sslfast._autograd import distinct, first_order_only, product_side, unit_of, unit_rows_backward, unit_side
 from sslfast.distributed import exchange_shards, strategy_of, world_size
 from sslfast.losses._blocks import blocks_over_ranks
@@ -28,10 +28,12 @@ class SigLIPLoss(nn.Module):
         dist_impl: how the ranks share the work: ``"bidir"`` and ``"shift"`` pass the texts round, as
             ``gather_distributed="ring"`` of :func:`siglip_loss` does; None, ``"reduce"`` and ``"gather"`` gather them.
             Default: None.
+        normalize: divide the features by their norms first. Default: False.
 
     Raises:
-        ValueError: if ``dist_impl`` is another, or ``world_size`` is above 1 and not that of torch.distributed (at the
-            call).
+        TypeError: if ``world_size`` is not an int.
+        ValueError: if ``dist_impl`` is another, or ``world_size`` is below 1, or above 1 and not that of
+            torch.distributed (at the call).
 
     Example:
         >>> criterion = SigLIPLoss()
@@ -39,7 +41,13 @@ class SigLIPLoss(nn.Module):
     """
 
     def __init__(
-        self, cache_labels: bool = False, rank: int = 0, world_size: int = 1, dist_impl: str | None = None
+        self,
+        cache_labels: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        dist_impl: str | None = None,
+        *,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         if dist_impl not in _DIST_IMPLS:
@@ -48,8 +56,9 @@ class SigLIPLoss(nn.Module):
             )
         self.cache_labels = cache_labels
         self.rank = rank
-        self.world_size = world_size
+        self.world_size = _check.integer("SigLIPLoss", "world_size", world_size, 1)
         self.dist_impl = dist_impl
+        self.normalize = normalize
 
     def forward(
         self,
@@ -64,7 +73,14 @@ class SigLIPLoss(nn.Module):
             raise ValueError(f"SigLIPLoss: world_size must be {expected}, got {self.world_size}")
         strategy = "ring" if self.dist_impl in ("bidir", "shift") else "all_gather"
         gather = strategy if self.world_size > 1 else False
-        loss = siglip_loss(image_features, text_features, logit_scale, logit_bias, gather_distributed=gather)
+        loss = siglip_loss(
+            image_features,
+            text_features,
+            logit_scale,
+            logit_bias,
+            normalize=self.normalize,
+            gather_distributed=gather,
+        )
         return {"contrastive_loss": loss} if output_dict else loss
 
     def extra_repr(self) -> str:

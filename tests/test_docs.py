@@ -1,0 +1,110 @@
+"""The Python blocks of README.md and docs/losses.md run as printed, with small stand-ins for names of a user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from peer_oracle import peer
+from torch import nn
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/losses.md")
+
+
+def blocks_of(page: str) -> dict[str, str]:
+    """The blocks by page and line, after as many empty lines as are before them: a traceback has the page's numbers."""
+    found, block, first = {}, None, 0
+    for number, line in enumerate((ROOT / page).read_text().splitlines(), 1):
+        if line == "```python":
+            block, first = [], number
+        elif line == "```" and block is not None:
+            found[f"{page}:{first}"] = "\n" * first + "\n".join(block) + "\n"
+            block = None
+        elif block is not None:
+            block.append(line)
+    assert block is None
+    return found
+
+
+BLOCKS = {place: block for page in PAGES for place, block in blocks_of(page).items()}
+
+
+def two_views() -> dict[str, Any]:
+    return {"model": nn.Linear(6, 8), "view0": torch.randn(4, 6), "view1": torch.randn(4, 6)}
+
+
+def lightly() -> dict[str, Any]:
+    peer("torchvision")
+    peer("lightly.models.modules")
+    batch = ((torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32)), None, None)
+    return {"dataloader": [batch, batch]}
+
+
+def open_clip() -> dict[str, Any]:
+    features = nn.functional.normalize(torch.randn(4, 8), dim=1).requires_grad_()
+    output = {"image_features": features, "text_features": features, "logit_scale": torch.tensor(5.0)}
+    args = SimpleNamespace(rank=0, world_size=1)
+    return {"args": args, "model": lambda images, texts: output, "images": None, "texts": None}
+
+
+def own_loop() -> dict[str, Any]:
+    encoder = nn.Linear(6, 128)
+    return {
+        "device": torch.device("cpu"),
+        "dataloader": [tuple(torch.randn(2, 3, 6)) for _ in range(2)],
+        "encoder": encoder,
+        "momentum_encoder": nn.Linear(6, 128),
+        "optimizer": torch.optim.SGD(encoder.parameters(), lr=0.1),
+    }
+
+
+def token_masks() -> dict[str, Any]:
+    ids = torch.randint(1000, 2000, (4, 16))
+    batch = {"input_ids": ids, "special_tokens_mask": ids < 1100, "attention_mask": torch.ones_like(ids)}
+    return {"batch": batch, "seed": 0, "model": lambda **inputs: SimpleNamespace(loss=torch.zeros(()))}
+
+
+def patch_masks() -> dict[str, Any]:
+    def patch_embed(images: torch.Tensor) -> torch.Tensor:
+        return images.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+    return {"patch_embed": patch_embed, "images": torch.randn(2, 3, 32, 32), "encoder": nn.Linear(192, 8)}
+
+
+def augmentation() -> dict[str, Any]:
+    return {"images": torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)}
+
+
+def numpy_arrays() -> dict[str, Any]:
+    return {"ids": torch.randint(1000, 2000, (4, 16)).numpy(), "seed": 0}
+
+
+# A text that one block alone has -> what that block needs.
+STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
+    "criterion(model(view0), model(view1))": two_views,
+    "SimCLRProjectionHead": lightly,
+    "CLIPLoss(rank=": open_clip,
+    "momentum_encoder": own_loop,
+    "from sslfast.masking import mask_tokens": token_masks,
+    "mask_patches": patch_masks,
+    "SimCLRAugment": augmentation,
+    "host.mask_tokens": numpy_arrays,
+}
+
+
+def test_every_block_is_found() -> None:
+    assert sum((ROOT / page).read_text().count("```python") for page in PAGES) == len(BLOCKS) == len(STAND_INS)
+
+
+@pytest.mark.parametrize("place", BLOCKS)
+def test_runs_as_printed(place: str) -> None:
+    (stand_ins,) = [made for text, made in STAND_INS.items() if text in BLOCKS[place]]
+    names = {"__name__": "__main__"} | stand_ins()
+    exec(compile(BLOCKS[place], place.split(":")[0], "exec"), names)
+    if "loss" in names:
+        assert torch.isfinite(names["loss"])
