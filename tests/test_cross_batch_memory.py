@@ -67,6 +67,13 @@ def test_gradients_with_copies(make, labels: int) -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_supcon_leaves_out_a_copy_of_another_label() -> None:
+    (z, y), (other, other_y) = batch(1), batch(12)
+    references, labels = torch.cat([other, z]), torch.cat([other_y, y + 1])
+    found = SupConLoss(0.2)(z, y, ref_emb=references, ref_labels=labels, copies=torch.tensor([12]))
+    torch.testing.assert_close(found, SupConLoss(0.2)(z, y, ref_emb=other, ref_labels=other_y))
+
+
 @pytest.mark.parametrize("make", OURS)
 def test_the_batch_may_be_its_own_reference(make) -> None:
     z, y = batch(12)
@@ -83,11 +90,14 @@ def test_the_batch_may_be_its_own_reference(make) -> None:
 
 
 Z, Y = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
+RANGE = "copies must be in [-1, 3], rows of ref_emb, got "
 BAD_COPIES = [
     ({"copies": Y}, ValueError, "copies needs ref_emb"),
     ({"ref_emb": Z, "ref_labels": Y, "copies": [1]}, TypeError, "copies must be an integer tensor, got list"),
     ({"ref_emb": Z, "ref_labels": Y, "copies": Y[:2]}, ValueError, "copies must have shape (4,), got (2,)"),
     ({"ref_emb": Z, "ref_labels": Y, "copies": Y.int()}, TypeError, "copies must be an int64 tensor, got torch.int32"),
+    ({"ref_emb": Z, "ref_labels": Y, "copies": Y + 4}, ValueError, RANGE + "4"),
+    ({"ref_emb": Z, "ref_labels": Y, "copies": Y - 9}, ValueError, RANGE + "-9"),
 ]
 
 

@@ -125,11 +125,12 @@ def multi_positive_nt_xent_loss(
 
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
-            or ``ref_labels`` is not an integer tensor, ``temperature`` is not a number, or ``gather_distributed`` is
-            not a bool.
+            or ``ref_labels`` is not an integer tensor, ``copies`` not an int64 one, ``temperature`` is not a number, or
+            ``gather_distributed`` is not a bool.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
-            with M >= 1, ``ref_labels`` is not (M,), devices differ, one of ``ref_emb`` and ``ref_labels`` is given
-            without the other, ``gather_distributed`` is with ``ref_emb``, or ``abs(temperature)`` is below 1e-8.
+            with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
+            does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
+            ``gather_distributed`` is with ``ref_emb``, or ``abs(temperature)`` is below 1e-8.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020;

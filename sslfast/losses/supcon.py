@@ -138,11 +138,12 @@ def supcon_loss(
 
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
-            or ``ref_labels`` is not an integer tensor, or ``temperature`` is not a number.
+            or ``ref_labels`` is not an integer tensor, ``copies`` not an int64 one, or ``temperature`` is not a number.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
-            with M >= 1, ``ref_labels`` is not (M,), devices differ, one of ``ref_emb`` and ``ref_labels`` is given
-            without the other, ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or is more
-            than ``"local"`` with ``ref_emb``, or D is not the same on every rank.
+            with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
+            does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
+            ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or is more than ``"local"``
+            with ``ref_emb``, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
@@ -192,7 +193,7 @@ def _against_references(
         lse = reference_lse(function, unit, unit_ref, scale, left_out, None, None, dtype, sides)
         sums, counts = groups.sums(unit_ref), groups.counts
         if copies is not None:
-            copied = copies >= 0
+            copied = (copies >= 0) & (ref_labels[copies.clamp_min(0)] == labels)  # other copies are no positives
             sums = sums - torch.where(copied.unsqueeze(1), unit_ref[copies.clamp_min(0)], 0.0)
             counts = counts - copied.long()
         margin = lse - scale * (unit * sums).sum(dim=1) / counts.clamp_min(1)

@@ -178,13 +178,14 @@ def triplet_loss(
 
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, ``labels`` or ``ref_labels`` not an
-            integer tensor, ``margin`` not a number, ``gather_distributed`` not a bool, or ``indices_tuple`` not three
-            int64 vectors of one length.
+            integer tensor, ``copies`` not an int64 one, ``margin`` not a number, ``gather_distributed`` not a bool, or
+            ``indices_tuple`` not three int64 vectors of one length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
-            with M >= 1, ``ref_labels`` is not (M,), devices differ, one of ``ref_emb`` and ``ref_labels`` is given
-            without the other, ``margin`` is not finite, an option is none of its values, ``swap`` or ``smooth_loss``
-            is asked for over all or semi-hard triplets, whose terms do not add up by counting, or
-            ``gather_distributed`` is with ``indices_tuple`` or ``ref_emb``.
+            with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
+            does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other, ``margin``
+            is not finite, an option is none of its values, ``swap`` or ``smooth_loss`` is asked for over all or
+            semi-hard triplets, whose terms do not add up by counting, or ``gather_distributed`` is with
+            ``indices_tuple`` or ``ref_emb``.
         IndexError: if a given triplet names a row that does not exist.
         RuntimeError: at a second derivative, which is not supported.
 
