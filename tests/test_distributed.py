@@ -171,10 +171,16 @@ def nan_on_one_rank(kind: str, strategy: str) -> Tensor:
     return CRITERIA[kind](*z, torch.tensor([0, 1, 0]), torch.tensor(2.0), torch.tensor(0.0), strategy)
 
 
-def small_loss(strategy: str) -> Tensor:
+def small_loss(strategy: str) -> list[Tensor]:
     """Of views alike, each at right angles to all others, in float32."""
     z = torch.eye(3 * dist.get_world_size())[3 * dist.get_rank() :][:3]
-    return losses.nt_xent_loss(z, z, 1 / 18, gather_distributed=strategy)
+    labels = torch.arange(3) + 3 * dist.get_rank()
+    ahead = (labels + 3) % (3 * dist.get_world_size())  # the second view lies on another rank
+    rows, labels = torch.cat([z, torch.eye(3 * dist.get_world_size())[ahead]]), torch.cat([labels, ahead])
+    return [
+        losses.nt_xent_loss(z, z, 1 / 18, gather_distributed=strategy),
+        losses.supcon_loss(rows, labels, 1 / 18, gather_distributed=strategy),
+    ]
 
 
 def second_derivative(kind: str, strategy: str) -> str:
@@ -244,7 +250,8 @@ def check_conduct(ranks: list[dict[Any, Any]]) -> None:
     for rank in ranks:
         for how in STRATEGIES:
             assert all(loss.isnan() for loss in rank["nan", how].values()), rank["nan", how]
-            torch.testing.assert_close(rank["small", how].double(), small, rtol=1e-5, atol=0)
+            for found in rank["small", how]:
+                torch.testing.assert_close(found.double(), small, rtol=1e-5, atol=0)
             for kind, text in rank["second", how].items():
                 assert text == f"{kind}_loss: second derivatives are not supported"
             widths = [(4 + r,) for r in range(len(ranks))]

@@ -12,7 +12,7 @@ from sslfast.losses._blocks import blocks_over_ranks
 
 
 def self_softmax_over_ranks(
-    function: str, rows: Tensor, scale: float, positives: Tensor, strategy: str
+    function: str, rows: Tensor, scale: float, positives: Tensor, strategy: str, *, anywhere: bool = False
 ) -> tuple[Tensor, Tensor]:
     """What ``self_softmax`` finds among the rows of all ranks, for this rank's rows.
 
@@ -27,6 +27,8 @@ def self_softmax_over_ranks(
         scale: factor of the similarities.
         positives: (M_rank,) int64, another row of this rank, or -1.
         strategy: ``"all_gather"`` or ``"ring"``.
+        anywhere: whether positives are rows of all ranks, numbered in the order of the ranks, on whichever they lie; of
+            two rows each is then the positive of the other. Default: False.
 
     Returns:
         ``(lse, positive_logits)``, both (M_rank,).
@@ -34,57 +36,78 @@ def self_softmax_over_ranks(
     Raises:
         ValueError: if D is not the same on every rank.
     """
-    results: tuple[Tensor, Tensor] = _SelfSoftmaxRanks.apply(function, rows, scale, positives, strategy)
+    results: tuple[Tensor, Tensor] = _SelfSoftmaxRanks.apply(function, rows, scale, positives, strategy, anywhere)
     return results
+
+
+def _in_block(positives: Tensor, numbers: list[Tensor], total: int, size: int) -> Tensor:
+    """Where in a block of columns, whose rows have these numbers, the positives lie; -1 for those that do not."""
+    if not numbers:
+        return torch.full_like(positives, -1)
+    place = torch.full((total,), -1, dtype=torch.int64, device=positives.device)
+    place[numbers[0]] = torch.arange(size, device=positives.device)
+    return torch.where(positives >= 0, place[positives.clamp_min(0)], -1)
 
 
 class _SelfSoftmaxRanks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, rows, scale, positives, strategy):  # type: ignore[no-untyped-def]
+    def forward(ctx, function, rows, scale, positives, strategy, anywhere):  # type: ignore[no-untyped-def]
         shards = exchange_shards(function, rows)
         unit, factor = unit_rows(rows)
         # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in the dtype of accumulation.
         side = unit.to(rows.dtype) if rows.is_cuda else unit
         number = unit.new_full((1,), scale)
-        exchange = blocks_over_ranks(strategy, shards, unit[:, 0], lse=True, symmetric=True)
-        exchange.post(side)
+        # A row's positive logit is found where its block is made, like its sum: one number or none, which are added.
+        exchange = blocks_over_ranks(strategy, shards, unit[:, :1].expand(-1, 2), lse=True, symmetric=True)
+        own, numbers, total = positives, [], sum(shards.sizes)
+        if anywhere:
+            first = shards.start
+            own = torch.where((positives >= first) & (positives < first + len(rows)), positives - first, -1)
+            numbers.append(torch.arange(first, first + len(rows), device=rows.device))
+        exchange.post(side, *numbers)
         for distance, some, columns in exchange.blocks():
             if distance == 0:
-                lse, positive_logits, _ = ops.similarity_softmax_forward(side, positives, scale, 1.0, 0)
+                lse, positive_logits, _ = ops.similarity_softmax_forward(side, own, scale, 1.0, 0)
                 continue
-            nobody = torch.full_like(positives[some], -1)
-            row_lse, col_lse, *_ = ops.cross_softmax_forward(
-                side[some], *columns, nobody, number, None, None, None, 1.0, True, 0
+            block, *block_numbers = columns
+            at = _in_block(positives[some], block_numbers, total, len(block))
+            row_lse, col_lse, found, _ = ops.cross_softmax_forward(
+                side[some], block, at, number, None, None, None, 1.0, True, 0
             )
             lse[some] = torch.logaddexp(lse[some], row_lse)
-            exchange.leave(col_lse)
-        lse = exchange.collect(lse)
-        ctx.save_for_backward(rows, side, factor, positives, number, lse, exchange.columns)
+            positive_logits[some] = torch.where(at >= 0, found, positive_logits[some])
+            col_positive = found.new_full((len(block) + 1,), float("-inf"))  # one more, for the rows without
+            col_positive[torch.where(at >= 0, at, len(block))] = found
+            exchange.leave(torch.stack([col_lse, col_positive[:-1]], dim=1))
+        lse, positive_logits = (t.contiguous() for t in exchange.collect(torch.stack([lse, positive_logits], dim=1)).T)
+        ctx.save_for_backward(rows, side, factor, positives, own, number, lse, exchange.columns, *numbers)
         ctx.function, ctx.scale, ctx.strategy, ctx.shards = function, scale, strategy, shards
         return lse, positive_logits
 
     @staticmethod
     def backward(ctx, grad_lse, grad_positive):  # type: ignore[no-untyped-def]
-        rows, side, factor, positives, number, lse, held = ctx.saved_tensors
+        rows, side, factor, positives, own, number, lse, held, *numbers = ctx.saved_tensors
+        total = sum(ctx.shards.sizes)
         with torch.no_grad():
             grads = (grad_lse.contiguous(), grad_positive.contiguous())
             exchange = blocks_over_ranks(ctx.strategy, ctx.shards, lse[:, None].expand(side.shape), symmetric=True)
-            exchange.post(side, torch.stack([lse, grads[0]], dim=1), held=held)
+            exchange.post(side, torch.stack([lse, *grads], dim=1), *numbers, held=held)
             for distance, some, columns in exchange.blocks():
                 if distance == 0:
-                    grad = ops.similarity_softmax_backward(side, positives, lse, *grads, lse[:0], ctx.scale, 1.0)
+                    grad = ops.similarity_softmax_backward(side, own, lse, *grads, lse[:0], ctx.scale, 1.0)
                     continue
-                block, (block_lse, block_grad) = columns[0], columns[1].T.contiguous()
-                nobody = torch.full_like(positives[some], -1)
+                block, vectors, *block_numbers = columns
+                block_lse, block_grad, block_positive = vectors.T.contiguous()
+                at = _in_block(positives[some], block_numbers, total, len(block))
                 d_rows, d_columns = ops.cross_softmax_backward(
                     side[some],
                     block,
-                    nobody,
+                    at,
                     lse[some],
                     block_lse,
                     grads[0][some],
                     block_grad,
-                    torch.zeros_like(lse[some]),
+                    grads[1][some] + block_positive[at.clamp_min(0)],  # the logit is both rows' positive
                     number,
                     None,
                     None,
@@ -97,4 +120,4 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
                 exchange.leave(d_columns.mul_(ctx.scale))
             grad = exchange.collect(grad)
             grad = unit_rows_backward(grad, side, factor).to(rows.dtype)
-        return None, first_order_only(ctx.function, grad, rows, grad_lse, grad_positive), None, None, None
+        return None, first_order_only(ctx.function, grad, rows, grad_lse, grad_positive), None, None, None, None

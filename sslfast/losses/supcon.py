@@ -16,7 +16,7 @@ from sslfast._autograd import (
     unit_rows_backward,
     unit_side,
 )
-from sslfast.distributed import exchange_shards, strategy_of, sum_over_ranks
+from sslfast.distributed import exchange_shards, gather_rows, strategy_of, sum_over_ranks
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import (
     check_kernel_dtype,
@@ -161,10 +161,14 @@ def supcon_loss(
         return _against_references(name, embeddings, labels, scale, ref_emb, ref_labels, copies)
     strategy = strategy_of(name, gather_distributed)
     if strategy != "local":
-        nobody = torch.full_like(labels, -1, dtype=torch.int64)
-        lse, _ = self_softmax_over_ranks(name, embeddings, scale, nobody, strategy)
+        partners = LabelGroups(gather_rows(labels.long()), None).partners()
+        first = exchange_shards(name, embeddings).start
+        partners = partners[first : first + len(labels)]
+        paired = partners >= 0
+        lse, positive = self_softmax_over_ranks(name, embeddings, scale, partners, strategy, anywhere=True)
         mean, has = _MeanPositives.apply(embeddings, labels, scale, strategy)
-        terms = torch.where(has, lse - mean, 0.0)
+        margin = torch.where(paired, lse - positive, 0.0)
+        terms = torch.where(has, torch.where(paired, F.softplus(margin, threshold=50.0), lse - mean), 0.0)
         total, anchors = sum_over_ranks(torch.stack([terms.sum(), has.sum().to(terms.dtype)]))
         return total / anchors.clamp_min(1)
     loss: Tensor = _SupCon.apply(embeddings, labels, scale)
