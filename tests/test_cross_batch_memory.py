@@ -228,6 +228,8 @@ BAD = [
         "indices_tuple must be None: all pairs with the memory are compared",
     ),
     (lambda: M(Z[:, :2], Y), ValueError, "embeddings must have shape (N, 3), got (4, 2)"),
+    (lambda: M.enqueue(Z, Y[:1]), ValueError, "labels must have shape (4,), got (1,)"),
+    (lambda: M.enqueue(Z[:, :1], Y), ValueError, "embeddings must have shape (N, 3), got (4, 1)"),
     (lambda: M(Y, Y), TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
     (lambda: M(Z, Y[:2]), ValueError, "labels must have shape (4,), got (2,)"),
     (lambda: M(Z, Z[:, 0]), TypeError, "labels must be an integer tensor, got torch.float32"),

@@ -22,11 +22,11 @@ class CrossBatchMemory(nn.Module):
     too, only the anchor's side gets one.
 
     Exactly the newest ones stay: a batch may be larger than the memory, whose last rows are then left, and the others
-    are compared with those. Until ``memory_size`` embeddings have come, the memory is what has come. Embeddings are
-    stored as they are, in the dtype of ``embedding_memory``, float32. The memory and its state are part of
-    ``state_dict``, so that a resumed run goes on with it. (pytorch-metric-learning loses the place and the fill, which
-    are no buffers, and takes batches up to the memory's size.) What the loss sees is a copy: other batches may go in
-    before ``backward()``.
+    are compared with those. Until ``memory_size`` embeddings have come, the memory is what has come: compiled, each of
+    these steps is a graph of its own. Embeddings are stored as they are, in the dtype of ``embedding_memory``, float32.
+    The memory and its state are part of ``state_dict``, so that a resumed run goes on with it.
+    (pytorch-metric-learning loses the place and the fill, which are no buffers, and takes batches up to the memory's
+    size.) What the loss sees is a copy: other batches may go in before ``backward()``.
 
     Args:
         loss: what compares: :class:`~sslfast.losses.SupConLoss`, :class:`~sslfast.losses.MultiPositiveNTXentLoss`,
@@ -142,7 +142,15 @@ class CrossBatchMemory(nn.Module):
 
         Returns:
             (N,) int64, where each lies in the memory, or -1 where later ones have taken its place.
+
+        Raises:
+            TypeError: if ``embeddings`` is not a floating-point tensor, or ``labels`` not an integer tensor.
+            ValueError: if ``embeddings`` is not (N, D), ``labels`` not (N,), or one is on another device.
         """
+        name = "CrossBatchMemory"
+        check_width(name, "embeddings", embeddings, self.embedding_size)
+        check_labels(name, "labels", labels, "embeddings", embeddings)
+        check_device(name, "the memory", self.embedding_memory, "embeddings", embeddings)
         place = write_ring(self.memory_ptr, *zip(self._rings(), (embeddings, labels), strict=True))
         self.stored = min(self.stored + len(embeddings), self.memory_size)
         return place

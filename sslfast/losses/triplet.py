@@ -194,7 +194,6 @@ def triplet_loss(
     """
     name = "triplet_loss"
     check_rows(name, "embeddings", embeddings)
-    check_kernel_dtype(name, embeddings, *([] if ref_emb is None else [ref_emb]))
     check_gathering(name, gather_distributed)
     margin = _check.real(name, "margin", margin)
     check_choice(name, "mining", mining, _MINING)
@@ -206,6 +205,7 @@ def triplet_loss(
     check_references(
         name, embeddings, ref_emb, ref_labels, copies, labels_needed=not given, gather_distributed=gather_distributed
     )
+    check_kernel_dtype(name, embeddings, *([] if ref_emb is None else [ref_emb]))
     if gather_distributed and given:
         raise ValueError(f"{name}: gather_distributed goes without indices_tuple")
     if ref_emb is embeddings:
