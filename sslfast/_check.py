@@ -41,9 +41,15 @@ def integer(function: str, name: str, value: int, low: int, high: int = _INT64_M
         TypeError: if it is not an integer.
         ValueError: if it is out of range.
     """
+    text = f"{function}: {name} must be an int, got {type(value).__name__}"
     if isinstance(value, bool) or not (isinstance(value, int) or hasattr(value, "__index__")):
-        raise TypeError(f"{function}: {name} must be an int, got {type(value).__name__}")
-    number = value if isinstance(value, int) else value.__index__()  # a symbolic size is an int to torch.compile alone
+        raise TypeError(text)
+    number = value
+    if not isinstance(value, int):  # a symbolic size is an int to torch.compile alone
+        try:
+            number = value.__index__()
+        except TypeError:  # an array of several numbers
+            raise TypeError(text) from None
     if number < low or number > high:
         expected = f"at least {low}" if number < low and high == _INT64_MAX else f"in [{low}, {high}]"
         raise ValueError(f"{function}: {name} must be {expected}, got {number}")

@@ -92,7 +92,7 @@ def test_the_batch_may_be_its_own_reference(make) -> None:
 Z, Y = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 RANGE = "copies must be in [-1, 3], rows of ref_emb, got "
 BAD_COPIES = [
-    ({"copies": Y}, ValueError, "copies needs ref_emb"),
+    ({"copies": Y}, ValueError, "ref_emb must be given with copies, got None"),
     ({"ref_emb": Z, "ref_labels": Y, "copies": [1]}, TypeError, "copies must be an integer tensor, got list"),
     ({"ref_emb": Z, "ref_labels": Y, "copies": Y[:2]}, ValueError, "copies must have shape (4,), got (2,)"),
     ({"ref_emb": Z, "ref_labels": Y, "copies": Y.int()}, TypeError, "copies must be an int64 tensor, got torch.int32"),

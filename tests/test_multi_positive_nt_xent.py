@@ -186,8 +186,8 @@ BAD = [
     ([Z, Y[:3]], {}, ValueError, "labels must have shape (4,), got (3,)"),
     ([Z, None], {}, TypeError, "labels must be an integer tensor, got NoneType"),
     ([Z, Y.to("meta")], {}, ValueError, "labels must be on cpu, like embeddings, got meta"),
-    ([Z, Y], {"ref_emb": Z}, ValueError, "ref_emb needs ref_labels"),
-    ([Z, Y], {"ref_labels": Y}, ValueError, "ref_labels needs ref_emb"),
+    ([Z, Y], {"ref_emb": Z}, ValueError, "ref_labels must be given with ref_emb, got None"),
+    ([Z, Y], {"ref_labels": Y}, ValueError, "ref_emb must be given with ref_labels, got None"),
     ([Z, Y], {"ref_emb": [1], "ref_labels": Y}, TypeError, "ref_emb must be a floating-point tensor, got list"),
     ([Z, Y], {"ref_emb": Z, "ref_labels": Y[:2]}, ValueError, "ref_labels must have shape (4,), got (2,)"),
     (

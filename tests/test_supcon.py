@@ -193,8 +193,8 @@ BAD = [
     ([GOOD, LABELS.float()], {}, TypeError, "labels must be an integer tensor, got torch.float32"),
     ([GOOD, [0, 1, 2, 3]], {}, TypeError, "labels must be an integer tensor, got list"),
     ([GOOD, LABELS.to("meta")], {}, ValueError, "labels must be on cpu, like embeddings, got meta"),
-    ([GOOD, LABELS], {"ref_emb": GOOD}, ValueError, "ref_emb needs ref_labels"),
-    ([GOOD, LABELS], {"ref_labels": LABELS}, ValueError, "ref_labels needs ref_emb"),
+    ([GOOD, LABELS], {"ref_emb": GOOD}, ValueError, "ref_labels must be given with ref_emb, got None"),
+    ([GOOD, LABELS], {"ref_labels": LABELS}, ValueError, "ref_emb must be given with ref_labels, got None"),
     (
         [GOOD, LABELS],
         {"ref_emb": GOOD[:, :2], "ref_labels": LABELS},

@@ -338,8 +338,8 @@ BAD = [
         f"smooth_loss goes {ANY}, got mining='semi_hard'",
     ),
     ([Z, Y], {"ref_emb": "z", "ref_labels": Y}, TypeError, "ref_emb must be a floating-point tensor, got str"),
-    ([Z, Y], {"ref_labels": Y}, ValueError, "ref_labels needs ref_emb"),
-    ([Z, Y], {"ref_emb": Z}, ValueError, "ref_emb needs ref_labels"),
+    ([Z, Y], {"ref_labels": Y}, ValueError, "ref_emb must be given with ref_labels, got None"),
+    ([Z, Y], {"ref_emb": Z}, ValueError, "ref_labels must be given with ref_emb, got None"),
     ([Z, Y], {"ref_emb": Y, "ref_labels": Y}, TypeError, "ref_emb must be a floating-point tensor, got torch.int64"),
     (
         [Z, Y],

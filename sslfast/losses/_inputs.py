@@ -12,7 +12,7 @@ _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 def check_floating(function: str, name: str, z: Tensor) -> None:
-    """A floating-point tensor, of 16 bits at least: 8 are not for embeddings.
+    """A dense floating-point tensor, of 16 bits at least: 8 are not for embeddings.
 
     Raises:
         TypeError: if it is not.
@@ -20,6 +20,8 @@ def check_floating(function: str, name: str, z: Tensor) -> None:
     if not isinstance(z, Tensor) or not z.is_floating_point():
         got = z.dtype if isinstance(z, Tensor) else type(z).__name__
         raise TypeError(f"{function}: {name} must be a floating-point tensor, got {got}")
+    if z.layout != torch.strided:
+        raise TypeError(f"{function}: {name} must be a dense tensor, got {z.layout}")
     if z.dtype not in _FLOATS:
         raise TypeError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {z.dtype}")
 
@@ -126,7 +128,7 @@ def check_references(
     if ref_emb is None:
         for name, given in (("ref_labels", ref_labels), ("copies", copies)):
             if given is not None:
-                raise ValueError(f"{function}: {name} needs ref_emb")
+                raise ValueError(f"{function}: ref_emb must be given with {name}, got None")
         return
     check_rows(function, "ref_emb", ref_emb)
     if ref_emb.shape[1] != embeddings.shape[1]:
@@ -136,7 +138,7 @@ def check_references(
     if ref_labels is not None:
         check_labels(function, "ref_labels", ref_labels, "ref_emb", ref_emb)
     elif labels_needed:
-        raise ValueError(f"{function}: ref_emb needs ref_labels")
+        raise ValueError(f"{function}: ref_labels must be given with ref_emb, got None")
     if copies is not None:
         check_labels(function, "copies", copies, "embeddings", embeddings)
         if copies.dtype != torch.int64:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_floating
+from sslfast.losses._inputs import check_floating, check_gathering
 
 
 def check_width(function: str, name: str, rows: Tensor, width: int) -> None:
@@ -64,7 +64,7 @@ class MemoryBank(nn.Module):
         bank_ptr: (1,) int64, where the next embedding goes.
 
     Raises:
-        TypeError: if ``size`` is not a pair of ints.
+        TypeError: if ``size`` is not a pair of ints, or ``gather_distributed`` is not a bool.
         ValueError: if one of them is below 1.
 
     Example:
@@ -84,6 +84,7 @@ class MemoryBank(nn.Module):
         if isinstance(size, (str, Tensor)) or not isinstance(size, Sequence) or len(size) != 2:
             raise TypeError(f"{name}: size must be a pair (num, dim), got {size!r}")
         self.size = tuple(_check.integer(name, each, n, 1) for each, n in zip(("num", "dim"), size, strict=True))
+        check_gathering(name, gather_distributed)
         self.gather_distributed = gather_distributed
         self.register_buffer("bank", F.normalize(torch.randn(self.size), dim=-1))
         self.register_buffer("bank_ptr", torch.zeros(1, dtype=torch.int64))
