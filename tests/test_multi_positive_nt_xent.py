@@ -77,6 +77,13 @@ def test_is_pytorch_metric_learnings(labels: int) -> None:
     )
 
 
+def test_a_nan_reaches_the_loss_where_no_row_has_a_pair() -> None:
+    z = torch.randn(5, 3)
+    assert multi_positive_nt_xent_loss(z, torch.arange(5)) == 0
+    z[2, 1] = float("nan")
+    assert multi_positive_nt_xent_loss(z, torch.arange(5)).isnan()
+
+
 def test_has_pytorch_metric_learnings_arguments() -> None:
     theirs = peer("pytorch_metric_learning.losses").NTXentLoss
     assert theirs().temperature == MultiPositiveNTXentLoss().temperature

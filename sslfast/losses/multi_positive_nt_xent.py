@@ -182,6 +182,7 @@ class _PositivePairs(torch.autograd.Function):
         grad_negatives = torch.zeros_like(negatives)
         total, count = _pairs(units, negatives, row_ids, col_ids, copies, scale, grads, grad_negatives)
         share = count.clamp_min(1).to(total.dtype).reciprocal()
+        # A NaN reaches the loss from rows without a pair, too.
         loss = (total * share).to(negatives.dtype) + 0.0 * sum(unit.sum() for unit in units)
         grads = [grad.mul_(share) for grad in grads]
         ctx.save_for_backward(embeddings, ref_emb, negatives, grad_negatives.mul_(share), *grads)
