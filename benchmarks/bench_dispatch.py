@@ -24,7 +24,7 @@ def mask_tokens(device: torch.device) -> tuple[Call, Call]:
     ids, seed = torch.zeros(1, 8, dtype=torch.int64, device=device), torch.zeros((), dtype=torch.int64)
     return (
         lambda: masking.mask_tokens(ids, mask_token_id=1, vocab_size=9, generator=seed),
-        lambda: ops.token_mask(ids, None, seed, 1, 9, *PROBABILITIES, 0),
+        lambda: ops.token_mask(ids, None, seed, None, 1, 9, *PROBABILITIES, 0),
     )
 
 
@@ -34,7 +34,7 @@ def random_patch_mask(device: torch.device) -> tuple[Call, Call]:
     like, seed = torch.empty((), device=device), torch.zeros((), dtype=torch.int64)
     return (
         lambda: masking.random_patch_mask(1, 8, generator=seed, device=device),
-        lambda: ops.patch_mask(like, seed, 1, 8, 2, 0),
+        lambda: ops.patch_mask(like, seed, None, 1, 8, 2, 0),
     )
 
 
@@ -44,7 +44,7 @@ def mask_patches(device: torch.device) -> tuple[Call, Call]:
     x, seed = torch.zeros(1, 8, 2, device=device), torch.zeros((), dtype=torch.int64)
 
     def operators() -> Any:
-        ids_keep, ids_restore, mask = ops.patch_mask(x, seed, 1, 8, 2, 0)
+        ids_keep, ids_restore, mask = ops.patch_mask(x, seed, None, 1, 8, 2, 0)
         return ops.patch_gather(x, ids_keep), mask, ids_restore
 
     return lambda: masking.mask_patches(x, generator=seed), operators

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from sslfast import _check, ops
 
-__all__ = ["STREAMS", "Generator", "philox_words", "seed_tensor"]
+__all__ = ["STREAMS", "Generator", "philox_words", "seed_tensor", "step_seed"]
 
 Generator: TypeAlias = "torch.Generator | int | Tensor | None"
 
 # One number per independent use of random bits; csrc/include/sslfast/philox.h holds the same list.
-STREAMS = {"words": 0, "token_select": 1, "token_replace": 2, "patch_order": 3, "image_augment": 4}
+STREAMS = {"words": 0, "token_select": 1, "token_replace": 2, "patch_order": 3, "image_augment": 4, "step": 5}
 
 _INT64 = (-(2**63), 2**63 - 1)
 
@@ -110,3 +110,27 @@ def philox_words(
         like, seed_tensor(seed, function="philox_words", device=like.device), stream, rows, elements, row_offset
     )
     return words.to(torch.int64) & 0xFFFFFFFF
+
+
+def step_seed(seed: int | Tensor, step: int) -> Tensor:
+    """The seed of one step or epoch of a run, so that draws are keyed by (seed, step, sample).
+
+    Seeds of different steps are as independent as different seeds; adding the step to the seed is not enough where
+    two runs differ by one.
+
+    Args:
+        seed: 64-bit seed of the run, an int or an int64 tensor of one element.
+        step: number of the step or epoch, at least 0.
+
+    Returns:
+        An int64 tensor of one element on the device of ``seed``, for ``generator=``; ``int(...)`` of it where an int
+        is wanted. :func:`sslfast.host.step_seed` gives the same number.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
+    """
+    key = seed_tensor(seed, function="step_seed")
+    step = _check.integer("step_seed", "step", step, 0)
+    words = ops.philox_words(key, key, STREAMS["step"], 1, 1, step)
+    return words.view(torch.int64)[0, 0, 0]

@@ -28,7 +28,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast.host": ({"_check", "_host"}, {"numpy"}),
     "sslfast.doctor": ({"__version__"}, set()),  # all else by name, so that it works where they do not
     "sslfast.losses": (KERNEL_CALLERS, {"torch"}),
-    "sslfast.masking": (KERNEL_CALLERS, {"torch"}),
+    "sslfast.masking": (KERNEL_CALLERS | {"host"}, {"torch"}),
     "sslfast.augment": (KERNEL_CALLERS, {"torch"}),
     "sslfast.reference": (set(), {"torch"}),
     "sslfast.kernels": (set(), {"torch", "triton"}),
@@ -147,7 +147,7 @@ INCLUDES = {
     "csrc/cpu": rf"sslfast/.*|(\.\./)?shared/.*|[a-z0-9_]+\.h|{STD}|{SYSTEM}",
     "csrc/cuda": rf"sslfast/.*|(\.\./)?shared/.*|[a-z_]+\.(h|cuh)|{STD}|{CUDA}",
     "csrc/ops": rf"sslfast/.*|[a-z_]+\.h|{STD}|{TORCH}",
-    "csrc/host": rf"sslfast/.*|\.\./cpu/.*\.h|{STD}|pybind11/.*",
+    "csrc/host": rf"sslfast/.*|[a-z_]+\.h|\.\./cpu/.*\.h|{STD}|pybind11/.*",
 }
 CPP = sorted(p for p in ROOT.glob("csrc/**/*") if p.suffix in (".h", ".cuh", ".cpp", ".cu"))
 

@@ -167,7 +167,7 @@ def test_activation_checkpointing_masks_the_same_patches(device):
 
 def test_opcheck(device):
     x = torch.randn(2, 8, 3, device=device)
-    torch.library.opcheck(ops.patch_mask, (x, torch.tensor(1), 2, 8, 3, 0))
+    torch.library.opcheck(ops.patch_mask, (x, torch.tensor(1), None, 2, 8, 3, 0))
     ids_keep, ids_restore, _ = random_patch_mask(2, 8, 0.5, device=device)
     torch.library.opcheck(ops.patch_gather, (x, ids_keep))
     torch.library.opcheck(ops.patch_gather, (x.mT.contiguous().mT, ids_keep))

@@ -205,7 +205,9 @@ def test_opcheck(device):
     ids = _ids(3, 10).to(device)
     special = torch.rand(3, 10, device=device) < 0.5
     for mask in (None, special):
-        torch.library.opcheck(ops.token_mask, (ids, mask, torch.tensor(3), MASK, VOCAB, 0.15, 0.8, 0.1, 0))
+        torch.library.opcheck(
+            ops.token_mask, (ids, mask, torch.tensor(3), torch.arange(3, device=device), MASK, VOCAB, 0.15, 0.8, 0.1, 0)
+        )
 
 
 def test_compiles_to_one_graph(device):

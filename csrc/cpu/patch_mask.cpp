@@ -32,7 +32,7 @@ struct Scratch {
 
 void order_row(const PatchMask& p, uint64_t seed, int64_t r, Scratch& s) {
   const int64_t n = p.patches;
-  draw_keys(seed, static_cast<uint64_t>(p.row_offset + r), (n + 3) / 4, s.keys.data());
+  draw_keys(seed, p.row_ids[r], (n + 3) / 4, s.keys.data());
   std::fill(s.ends.begin(), s.ends.end(), 0u);
   for (int64_t l = 0; l < n; ++l) ++s.ends[uniform_below(s.keys[l], n) + 1];
   for (int64_t b = 0; b < n; ++b) s.ends[b + 1] += s.ends[b];

@@ -4,9 +4,9 @@
 #include "sslfast/token_mask.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "isa.h"
+#include "packed_rows.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -31,7 +31,7 @@ Id replacement(const TokenMask<Id>& p, uint64_t seed, uint64_t row, int64_t toke
 
 template <typename Id>
 int64_t mask_row(const TokenMask<Id>& p, uint64_t seed, int64_t r) {
-  const uint64_t row = static_cast<uint64_t>(p.row_offset + r);
+  const uint64_t row = p.row_ids[r];
   const Id* ids = p.ids + r * p.ids_row_stride;
   const bool* special = p.special ? p.special + r * p.special_row_stride : nullptr;
   Id* out = p.masked_ids + r * p.length;
@@ -67,12 +67,7 @@ void run(const TokenMask<Id>& p, int threads) {
   threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.length / kTokensPerThread, 1, threads));
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t r = 0; r < p.rows; ++r) p.counts[r] = mask_row(p, seed, r);
-  int64_t total = 0;
-  for (int64_t r = 0; r < p.rows; ++r) {
-    std::memmove(p.masked + total, p.masked + r * p.length, sizeof(int64_t) * p.counts[r]);
-    total += p.counts[r];
-  }
-  std::fill(p.masked + total, p.masked + p.rows * p.length, int64_t{-1});
+  pack_rows(p.masked, p.counts, p.rows, p.length);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace {
 constexpr int kWarp = 32;
 
 __device__ Words draw(const PatchMask& p, uint64_t seed, int64_t r, int64_t counter) {
-  return philox(seed, Stream::kPatchOrder, static_cast<uint64_t>(p.row_offset + r), static_cast<uint32_t>(counter));
+  return philox(seed, Stream::kPatchOrder, p.row_ids[r], static_cast<uint32_t>(counter));
 }
 
 __device__ void store(const PatchMask& p, int64_t r, int64_t patch, int64_t place) {

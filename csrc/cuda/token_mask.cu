@@ -2,9 +2,9 @@
 // Launch 1 counts the masked tokens of each row (recomputing the draws costs less than storing them). Launch 2 adds
 // the counts of the rows before its own, then writes ids, labels and the packed positions: a row's slots in `masked`
 // are known, so nothing is atomic and the order is that of the CPU. Bytes: 16 read, 24 written per int64 token.
-#include <cub/block/block_reduce.cuh>
 #include <cub/block/block_scan.cuh>
 
+#include "row_slots.cuh"
 #include "sslfast/token_mask.h"
 
 namespace sslfast::cuda {
@@ -15,8 +15,7 @@ constexpr int kTokens = 4;  // per thread and step: the four words of one Philox
 
 template <typename Id>
 __device__ unsigned select(const TokenMask<Id>& p, uint64_t seed, int64_t r, int64_t first) {
-  const Words w = philox(seed, Stream::kTokenSelect, static_cast<uint64_t>(p.row_offset + r),
-                         static_cast<uint32_t>(first / kTokens));
+  const Words w = philox(seed, Stream::kTokenSelect, p.row_ids[r], static_cast<uint32_t>(first / kTokens));
   unsigned hits = 0;
   for (int k = 0; k < kTokens; ++k) {
     const int64_t t = first + k;
@@ -43,39 +42,20 @@ __global__ void __launch_bounds__(kThreads) count_rows(TokenMask<Id> p) {
 
 template <typename Id>
 __global__ void __launch_bounds__(kThreads) mask_rows(TokenMask<Id> p) {
-  using Reduce = cub::BlockReduce<int64_t, kThreads>;
   using Scan = cub::BlockScan<int, kThreads>;
-  __shared__ union {
-    typename Reduce::TempStorage reduce;
-    typename Scan::TempStorage scan;
-  } storage;
-  __shared__ int64_t shared_before, shared_total;
+  __shared__ typename Scan::TempStorage storage;
   const int64_t r = blockIdx.x;
-  const uint64_t row = static_cast<uint64_t>(p.row_offset + r);
+  const uint64_t row = p.row_ids[r];
   const uint64_t seed = p.seed.get();
-
-  int64_t before = 0, total = 0;
-  for (int64_t i = threadIdx.x; i < p.rows; i += kThreads) {
-    total += p.counts[i];
-    before += i < r ? p.counts[i] : 0;
-  }
-  before = Reduce(storage.reduce).Sum(before);
-  __syncthreads();  // the reduction's storage is used again
-  total = Reduce(storage.reduce).Sum(total);
-  if (threadIdx.x == 0) {
-    shared_before = before;
-    shared_total = total;
-  }
-  __syncthreads();
-  int64_t slot = shared_before;
-  total = shared_total;
+  const RowSlots slots = row_slots<kThreads>(p.counts, p.rows, r);
+  int64_t slot = slots.first;
 
   // All threads take every step, because the scan is a block-wide barrier.
   for (int64_t base = 0; base < p.length; base += kThreads * kTokens) {
     const int64_t first = base + threadIdx.x * kTokens;
     const unsigned hits = first < p.length ? select(p, seed, r, first) : 0u;
     int rank, found;
-    Scan(storage.scan).ExclusiveSum(__popc(hits), rank, found);
+    Scan(storage).ExclusiveSum(__popc(hits), rank, found);
     for (int k = 0; k < kTokens && first + k < p.length; ++k) {
       const int64_t t = first + k, at = r * p.length + t;
       const Id id = p.ids[r * p.ids_row_stride + t * p.ids_stride];
@@ -96,9 +76,7 @@ __global__ void __launch_bounds__(kThreads) mask_rows(TokenMask<Id> p) {
     slot += found;
     __syncthreads();  // the scan's storage is used again
   }
-  for (int64_t i = threadIdx.x; i < p.length; i += kThreads) {
-    if (r * p.length + i >= total) p.masked[r * p.length + i] = -1;
-  }
+  fill_unused<kThreads>(p.masked, slots.total, r, p.length);
 }
 
 template <typename Id>

@@ -1,4 +1,4 @@
-// Every schema of the namespace. Implementations register beside their operator; Triton ones from sslfast/ops.py.
+// Every schema of the namespace. Implementations register beside their operator; Triton ones from sslfast/ops.
 // Factors of rows and columns go with bfloat16 on the CPU.
 #include <torch/csrc/stable/library.h>
 
@@ -32,11 +32,14 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "queue_softmax(Tensor rows, Tensor queue, Tensor scale, Tensor? positives, Tensor? row_ids, Tensor? col_ids, "
       "Tensor? row_limits, bool need_mean, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor)");
+  m.def("mask_indices(Tensor mask) -> (Tensor, Tensor)");
   m.def(
-      "token_mask(Tensor ids, Tensor? special, Tensor seed, int mask_token_id, int vocab_size, float mlm_probability, "
+      "token_mask(Tensor ids, Tensor? special, Tensor seed, Tensor? sample_ids, int mask_token_id, int vocab_size, "
+      "float mlm_probability, "
       "float mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");
   m.def(
-      "patch_mask(Tensor like, Tensor seed, int rows, int patches, int keep, int row_offset) -> (Tensor, Tensor, "
+      "patch_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int patches, int keep, int row_offset) -> "
+      "(Tensor, Tensor, "
       "Tensor)");
   m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");

@@ -6,7 +6,8 @@
 
 namespace sslfast::ops {
 
-static std::tuple<Tensor, Tensor, Tensor> patch_mask(const Tensor& like, const Tensor& seed, int64_t rows,
+static std::tuple<Tensor, Tensor, Tensor> patch_mask(const Tensor& like, const Tensor& seed,
+                                                     const std::optional<Tensor>& sample_ids, int64_t rows,
                                                      int64_t patches, int64_t keep, int64_t row_offset) {
   check(here(like), "patch_mask: like is on another device");
   check(rows >= 0 && patches >= 1 && keep >= 1 && keep <= patches, "patch_mask: expected 1 <= keep <= patches");
@@ -19,7 +20,7 @@ static std::tuple<Tensor, Tensor, Tensor> patch_mask(const Tensor& like, const T
   p.rows = rows;
   p.patches = patches;
   p.keep = keep;
-  p.row_offset = row_offset;
+  p.row_ids = read_rows(sample_ids, row_offset, rows);
   p.ids_keep = ids_keep.mutable_data_ptr<int64_t>();
   p.ids_restore = ids_restore.mutable_data_ptr<int64_t>();
   p.mask = mask.mutable_data_ptr<bool>();

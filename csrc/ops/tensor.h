@@ -11,6 +11,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <initializer_list>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -79,6 +80,14 @@ inline Seed read_seed(const Tensor& seed) {
   if (seed.is_cpu()) return {nullptr, static_cast<uint64_t>(*pointer)};
   check(here(seed), "sslfast: seed must be on the CPU or on the device of the data");
   return {pointer, 0};
+}
+
+inline Rows read_rows(const std::optional<Tensor>& sample_ids, int64_t row_offset, int64_t rows) {
+  if (!sample_ids) return {nullptr, row_offset};
+  check(sample_ids->scalar_type() == ScalarType::Long && sample_ids->dim() == 1 && sample_ids->size(0) == rows &&
+            sample_ids->is_contiguous() && here(*sample_ids),
+        "sslfast: sample_ids must be contiguous int64, one a row, on the device of the data");
+  return {sample_ids->const_data_ptr<int64_t>(), 0};
 }
 
 // Runs backend::<op>(params, threads or stream) on the device of `like`.

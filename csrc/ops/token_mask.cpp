@@ -10,9 +10,9 @@ namespace sslfast::ops {
 using Masked = std::tuple<Tensor, Tensor, Tensor>;
 
 template <typename Id>
-static Masked run(const Tensor& ids, const std::optional<Tensor>& special, const Tensor& seed, int64_t mask_token_id,
-                  int64_t vocab_size, double mlm_probability, double mask_replace_prob, double random_replace_prob,
-                  int64_t row_offset) {
+static Masked run(const Tensor& ids, const std::optional<Tensor>& special, const Tensor& seed,
+                  const std::optional<Tensor>& sample_ids, int64_t mask_token_id, int64_t vocab_size,
+                  double mlm_probability, double mask_replace_prob, double random_replace_prob, int64_t row_offset) {
   const int64_t rows = ids.size(0), length = ids.size(1);
   Tensor masked_ids = empty({rows, length}, ids.scalar_type(), ids);
   Tensor labels = empty({rows, length}, ids.scalar_type(), ids);
@@ -30,7 +30,7 @@ static Masked run(const Tensor& ids, const std::optional<Tensor>& special, const
     p.special_stride = special->stride(1);
   }
   p.seed = read_seed(seed);
-  p.row_offset = row_offset;
+  p.row_ids = read_rows(sample_ids, row_offset, rows);
   p.select_threshold = probability_threshold(mlm_probability);
   p.replace_threshold = probability_threshold(mask_replace_prob);
   p.random_threshold = p.replace_threshold + probability_threshold(random_replace_prob);
@@ -46,8 +46,9 @@ static Masked run(const Tensor& ids, const std::optional<Tensor>& special, const
 }
 
 static Masked token_mask(const Tensor& ids, const std::optional<Tensor>& special, const Tensor& seed,
-                         int64_t mask_token_id, int64_t vocab_size, double mlm_probability, double mask_replace_prob,
-                         double random_replace_prob, int64_t row_offset) {
+                         const std::optional<Tensor>& sample_ids, int64_t mask_token_id, int64_t vocab_size,
+                         double mlm_probability, double mask_replace_prob, double random_replace_prob,
+                         int64_t row_offset) {
   check(ids.dim() == 2 && here(ids), "token_mask: ids must be (rows, length)");
   check(!special || (special->scalar_type() == ScalarType::Bool && special->dim() == 2 && here(*special) &&
                      special->size(0) == ids.size(0) && special->size(1) == ids.size(1)),
@@ -56,8 +57,8 @@ static Masked token_mask(const Tensor& ids, const std::optional<Tensor>& special
   check(ids.size(1) < int64_t{1} << 32, "token_mask: rows of at most 2^32 - 1 tokens");
   const auto dtype = ids.scalar_type();
   check(dtype == ScalarType::Int || dtype == ScalarType::Long, "token_mask: ids must be int32 or int64");
-  return (dtype == ScalarType::Int ? run<int32_t> : run<int64_t>)(ids, special, seed, mask_token_id, vocab_size,
-                                                                  mlm_probability, mask_replace_prob,
+  return (dtype == ScalarType::Int ? run<int32_t> : run<int64_t>)(ids, special, seed, sample_ids, mask_token_id,
+                                                                  vocab_size, mlm_probability, mask_replace_prob,
                                                                   random_replace_prob, row_offset);
 }
 

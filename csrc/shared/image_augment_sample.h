@@ -1,47 +1,14 @@
 // The parameters of one augmented view from counter-based draws: what torchvision's RandomResizedCrop, ColorJitter,
-// RandomHorizontalFlip and RandomGrayscale draw, with the same bits on CPU and GPU. Everything is an integer compare
-// or double arithmetic that neither compiler may contract: the CPU source is built with -ffp-contract=off, the device
-// uses the intrinsics below. sslfast/reference/image_augment.py repeats the formulae.
+// RandomHorizontalFlip and RandomGrayscale draw, with the same bits on CPU and GPU: everything is an integer compare or
+// portable double arithmetic. sslfast/reference/image_augment.py repeats the formulae.
 #pragma once
 
-#include <cmath>
-#include <cstring>
-
+#include "portable_double.h"
 #include "sslfast/image_augment.h"
 
 namespace sslfast::sample {
 
-#ifdef __CUDA_ARCH__
-SSLFAST_HD double add(double a, double b) { return __dadd_rn(a, b); }
-SSLFAST_HD double sub(double a, double b) { return __dsub_rn(a, b); }
-SSLFAST_HD double mul(double a, double b) { return __dmul_rn(a, b); }
-SSLFAST_HD double div(double a, double b) { return __ddiv_rn(a, b); }
-SSLFAST_HD double square_root(double a) { return __dsqrt_rn(a); }
-SSLFAST_HD double round_half_even(double a) { return rint(a); }
-SSLFAST_HD double power_of_two(int k) { return __longlong_as_double(static_cast<long long>(k + 1023) << 52); }
-#else
-SSLFAST_HD double add(double a, double b) { return a + b; }
-SSLFAST_HD double sub(double a, double b) { return a - b; }
-SSLFAST_HD double mul(double a, double b) { return a * b; }
-SSLFAST_HD double div(double a, double b) { return a / b; }
-SSLFAST_HD double square_root(double a) { return std::sqrt(a); }
-SSLFAST_HD double round_half_even(double a) { return std::nearbyint(a); }
-SSLFAST_HD double power_of_two(int k) {
-  const int64_t bits = static_cast<int64_t>(k + 1023) << 52;
-  double value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-#endif
-
-// exp(x) to about 1e-16, for |x| < 700: x = k ln 2 + r, then the Taylor series of exp(r), nested.
-SSLFAST_HD double exponential(double x) {
-  const double k = round_half_even(mul(x, 1.4426950408889634));
-  const double r = sub(sub(x, mul(k, 0.693147180369123816490)), mul(k, 1.90821492927058770002e-10));
-  double series = 1.0;
-  for (int n = 13; n >= 1; --n) series = add(1.0, div(mul(series, r), n));
-  return mul(series, power_of_two(static_cast<int>(k)));
-}
+using namespace portable;
 
 SSLFAST_HD double uniform(uint32_t word, Range range) {
   return add(range.low, mul(sub(range.high, range.low), mul(word, 1.0 / 4294967296.0)));

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
+from sslfast.masking._arguments import numbered_rows
 from sslfast.random import Generator, seed_tensor
 
 
@@ -34,14 +35,15 @@ def random_patch_mask(
     *,
     generator: Generator = None,
     row_offset: int = 0,
+    sample_ids: Tensor | None = None,
     device: torch.device | str | None = None,
 ) -> PatchMask:
     """Masks the same number of random patches in every row, as MAE does.
 
     Every subset of ``keep`` patches is equally likely and every row has exactly ``keep = num_patches * (1 -
     mask_ratio)``, rounded down. The order is that of ``torch.argsort(noise)`` with 32 random bits per patch instead of
-    a float's 24, and ties go to the lower index, so every device gives the same. The draws depend on (seed, global
-    row, patch) alone. No host synchronisation on a GPU.
+    a float's 24, and ties go to the lower index, so every device gives the same. The draws depend on (seed, number
+    of the row, patch) alone. No host synchronisation on a GPU.
 
     Args:
         batch_size: number of rows N, at least 0.
@@ -49,6 +51,8 @@ def random_patch_mask(
         mask_ratio: share of the patches that is masked, in [0, 1). Default: 0.75.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
+            masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
         device: where the result is made. Default: torch's default device.
 
     Returns:
@@ -63,14 +67,19 @@ def random_patch_mask(
     name = "random_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     keep = _check.kept_patches(name, num_patches, mask_ratio)
-    row_offset = _check.integer(name, "row_offset", row_offset, 0)
     like = torch.empty((), device=device)
+    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
-    return PatchMask(*ops.patch_mask(like, seed, batch_size, num_patches, keep, row_offset))
+    return PatchMask(*ops.patch_mask(like, seed, sample_ids, batch_size, num_patches, keep, row_offset))
 
 
 def mask_patches(
-    x: Tensor, mask_ratio: float = 0.75, *, generator: Generator = None, row_offset: int = 0
+    x: Tensor,
+    mask_ratio: float = 0.75,
+    *,
+    generator: Generator = None,
+    row_offset: int = 0,
+    sample_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Drops random patches from every row: ``random_masking(x, mask_ratio)`` of MAE, in one copy of what stays.
 
@@ -83,6 +92,8 @@ def mask_patches(
         mask_ratio: share of the patches that is masked, in [0, 1). Default: 0.75.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
+            masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
 
     Returns:
         ``(x_kept, mask, ids_restore)``: shape (N, keep, D) and dtype of ``x``; bool (N, L), True where masked (MAE
@@ -104,9 +115,9 @@ def mask_patches(
     if x.dim() != 3 or x.shape[1] < 1:
         raise ValueError(f"{name}: x must have shape (N, L, D) with L >= 1, got {tuple(x.shape)}")
     keep = _check.kept_patches(name, x.shape[1], mask_ratio)
-    row_offset = _check.integer(name, "row_offset", row_offset, 0)
+    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, x.shape[0], x.device)
     seed = seed_tensor(generator, function=name, device=x.device)
-    ids_keep, ids_restore, mask = ops.patch_mask(x.detach(), seed, x.shape[0], x.shape[1], keep, row_offset)
+    ids_keep, ids_restore, mask = ops.patch_mask(x.detach(), seed, sample_ids, *x.shape[:2], keep, row_offset)
     return _Gather.apply(x, ids_keep, ids_restore), mask, ids_restore
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
+from sslfast.masking._arguments import numbered_rows
 from sslfast.random import Generator, seed_tensor
 
 
@@ -20,13 +21,14 @@ def mask_tokens(
     random_replace_prob: float = 0.1,
     generator: Generator = None,
     row_offset: int = 0,
+    sample_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Masks token ids as BERT does: of the masked tokens 80 % become ``[MASK]``, 10 % a random id, 10 % stay.
 
     Every non-special token is masked independently with ``mlm_probability``, like
     ``transformers.DataCollatorForLanguageModeling``, whose random words are also uniform over the whole vocabulary.
-    The draws depend on (seed, global row, token position) alone, so a shard of a batch, another device or another
-    thread count masks the same tokens. ``ids`` is not changed. No host synchronisation on a GPU.
+    The draws depend on (seed, number of the row, token position) alone, so a shard of a batch, another device or
+    another thread count masks the same tokens. ``ids`` is not changed. No host synchronisation on a GPU.
 
     Args:
         ids: token ids, shape (N, L) or (L,), int64 or int32, any strides.
@@ -39,6 +41,8 @@ def mask_tokens(
         random_replace_prob: share of the masked tokens that become a random id. Default: 0.1.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
+            masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
 
     Returns:
         ``(ids, labels, masked)``. ``ids`` and ``labels`` have the shape and dtype of the input; ``labels`` holds the
@@ -47,8 +51,8 @@ def mask_tokens(
         ``masked[masked >= 0]`` is the short form.
 
     Raises:
-        TypeError: ``ids`` or ``special_tokens_mask`` is not a tensor of the dtypes above, or a number has the wrong
-            type.
+        TypeError: ``ids``, ``special_tokens_mask`` or ``sample_ids`` is not a tensor of the dtypes above, or a number
+            has the wrong type.
         ValueError: a shape, device, probability or id is out of range, the two replacement shares exceed 1, or the
             generator is on another GPU.
 
@@ -80,11 +84,13 @@ def mask_tokens(
     if mask_replace_prob + random_replace_prob > 1:
         shares = f"{mask_replace_prob} + {random_replace_prob}"
         raise ValueError(f"{name}: mask_replace_prob + random_replace_prob must be at most 1, got {shares}")
-    row_offset = _check.integer(name, "row_offset", row_offset, 0)
+    rows = ids if ids.dim() == 2 else ids[None]
+    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows.shape[0], ids.device)
     masked_ids, labels, masked = ops.token_mask(
-        ids if ids.dim() == 2 else ids[None],
+        rows,
         special,
         seed_tensor(generator, function=name, device=ids.device),
+        sample_ids,
         mask_token_id,
         vocab_size,
         mlm_probability,

@@ -29,6 +29,9 @@ def philox(seed: int, stream: Tensor | int, row: Tensor, element: Tensor) -> Ten
     return torch.stack([c0, c1, c2, c3], dim=-1)
 
 
-def philox_rows(seed: int, stream: int, rows: int, elements: int, row_offset: int = 0) -> Tensor:
-    """(rows, elements, 4): the words of a whole batch."""
-    return philox(seed, stream, (torch.arange(rows) + row_offset)[:, None], torch.arange(elements)[None])
+def philox_rows(
+    seed: int, stream: int, rows: int, elements: int, row_offset: int = 0, sample_ids: Tensor | None = None
+) -> Tensor:
+    """(rows, elements, 4): the words of a whole batch, whose rows are numbered from ``row_offset`` or by ids."""
+    row = torch.arange(rows) + row_offset if sample_ids is None else sample_ids
+    return philox(seed, stream, row[:, None], torch.arange(elements)[None])

@@ -21,11 +21,12 @@ def mask_tokens(
     random_replace_prob: float = 0.1,
     seed: int,
     row_offset: int = 0,
+    sample_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``sslfast.masking.mask_tokens`` with an int seed."""
     rows, length = ids.shape
-    select = philox_rows(seed, TOKEN_SELECT, rows, -(-length // 4), row_offset).flatten(1)[:, :length]
-    kind, word, *_ = philox_rows(seed, TOKEN_REPLACE, rows, length, row_offset).unbind(-1)
+    select = philox_rows(seed, TOKEN_SELECT, rows, -(-length // 4), row_offset, sample_ids).flatten(1)[:, :length]
+    kind, word, *_ = philox_rows(seed, TOKEN_REPLACE, rows, length, row_offset, sample_ids).unbind(-1)
 
     def threshold(p: float) -> int:
         return int(p * 2**32 + 0.5)

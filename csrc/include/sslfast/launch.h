@@ -20,4 +20,15 @@ struct Seed {
   SSLFAST_HD uint64_t get() const { return on_device ? static_cast<uint64_t>(*on_device) : value; }
 };
 
+// The number of each row in the draws: its own, or its place behind those of the shards before. What a row draws
+// depends on this number, never on the row's place in the batch.
+struct Rows {
+  const int64_t* sample_ids;  // (rows), or null
+  int64_t offset;
+
+  SSLFAST_HD uint64_t operator[](int64_t r) const {
+    return static_cast<uint64_t>(sample_ids ? sample_ids[r] : offset + r);
+  }
+};
+
 }  // namespace sslfast

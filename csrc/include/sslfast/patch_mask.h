@@ -8,7 +8,8 @@ namespace sslfast {
 // word l % 4 of counter l / 4. Outputs contiguous; writes 8 keep + 9 patches bytes per row and reads nothing.
 struct PatchMask {
   Seed seed;
-  int64_t rows, patches, keep, row_offset;
+  Rows row_ids;
+  int64_t rows, patches, keep;
   int64_t* ids_keep;     // (rows, keep): the kept patches, first in order first
   int64_t* ids_restore;  // (rows, patches): place of each patch in the order, the inverse permutation
   bool* mask;            // (rows, patches): true where the patch is not kept

@@ -21,6 +21,7 @@ enum class Stream : uint32_t {
   kTokenReplace = 2,  // token_mask: by what?
   kPatchOrder = 3,    // patch_mask: sort keys of a row
   kImageAugment = 4,  // image_augment: parameters of one view
+  kStep = 5,          // step_seed: the seed of one step
 };
 
 struct Words {

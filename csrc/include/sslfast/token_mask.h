@@ -14,7 +14,7 @@ struct TokenMask {
   const bool* special;
   int64_t special_row_stride, special_stride;
   Seed seed;
-  int64_t row_offset;
+  Rows row_ids;
   uint64_t select_threshold;   // masked: select word below this
   uint64_t replace_threshold;  // masked and replace word below this: mask_token_id
   uint64_t random_threshold;   // else below this: a random id; else the id stays

@@ -6,16 +6,18 @@ The torch dispatcher is the only backend switch: the CPU key is C++ from ``_ops.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
+
+from sslfast.ops._library import triton_library
+from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
 
 __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
     "image_augment",
     "image_augment_params",
+    "mask_indices",
     "nt_xent_backward",
     "nt_xent_forward",
     "patch_gather",
@@ -31,19 +33,6 @@ __all__ = [
     "unit_rows_backward_",
 ]
 
-
-def _load(name: str) -> None:
-    library = Path(__file__).with_name(name)
-    if not library.exists():
-        raise ImportError(f"sslfast: {library} is missing: build it with `pip install --no-build-isolation -e .`")
-    torch.ops.load_library(str(library))
-
-
-_load("_ops.so")
-if torch.version.cuda is not None and Path(__file__).with_name("_ops_cuda.so").exists():
-    _load("_ops_cuda.so")
-
-_triton = torch.library.Library("sslfast", "IMPL", "CUDA")
 
 # Factors of rows and columns, last among the similarity operators' arguments, are the CPU's: Triton launchers get none.
 
@@ -64,43 +53,7 @@ def _philox_words_triton(like: Tensor, seed: Tensor, stream: int, rows: int, ele
     return philox_words(like, seed, stream, rows, elements, row_offset)
 
 
-_triton.impl("philox_words", _philox_words_triton)
-
-
-# ---- token_mask: C++ on the CPU, CUDA on the GPU
-
-token_mask = torch.ops.sslfast.token_mask.default
-
-
-@torch.library.register_fake("sslfast::token_mask")
-def _(ids: Tensor, special: Tensor | None, seed: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor]:
-    rows, length = ids.shape
-    masked = ids.new_empty((rows * length,), dtype=torch.int64)
-    return ids.new_empty((rows, length)), ids.new_empty((rows, length)), masked
-
-
-# ---- patch_mask, patch_gather, patch_scatter: C++ on the CPU, CUDA on the GPU
-
-patch_mask = torch.ops.sslfast.patch_mask.default
-patch_gather = torch.ops.sslfast.patch_gather.default
-patch_scatter = torch.ops.sslfast.patch_scatter.default
-
-
-@torch.library.register_fake("sslfast::patch_mask")
-def _(like: Tensor, seed: Tensor, rows: int, patches: int, keep: int, row_offset: int) -> tuple[Tensor, Tensor, Tensor]:
-    ids_keep = like.new_empty((rows, keep), dtype=torch.int64)
-    ids_restore = like.new_empty((rows, patches), dtype=torch.int64)
-    return ids_keep, ids_restore, like.new_empty((rows, patches), dtype=torch.bool)
-
-
-@torch.library.register_fake("sslfast::patch_gather")
-def _(x: Tensor, ids_keep: Tensor) -> Tensor:
-    return x.new_empty((*ids_keep.shape, x.shape[2]))
-
-
-@torch.library.register_fake("sslfast::patch_scatter")
-def _(grad: Tensor, ids_restore: Tensor) -> Tensor:
-    return grad.new_empty((*ids_restore.shape, grad.shape[2]))
+triton_library.impl("philox_words", _philox_words_triton)
 
 
 # ---- unit_rows: C++ on the CPU, Triton on the GPU
@@ -131,8 +84,8 @@ def _unit_rows_backward_triton(grad: Tensor, unit: Tensor, inverse_norm: Tensor)
     backward_(grad, unit, inverse_norm)
 
 
-_triton.impl("unit_rows", _unit_rows_triton)
-_triton.impl("unit_rows_backward_", _unit_rows_backward_triton)
+triton_library.impl("unit_rows", _unit_rows_triton)
+triton_library.impl("unit_rows_backward_", _unit_rows_backward_triton)
 
 
 # ---- similarity_softmax: C++ on the CPU, Triton on the GPU
@@ -170,8 +123,8 @@ def _similarity_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
     return backward(*args[:8])
 
 
-_triton.impl("similarity_softmax_forward", _similarity_softmax_forward_triton)
-_triton.impl("similarity_softmax_backward", _similarity_softmax_backward_triton)
+triton_library.impl("similarity_softmax_forward", _similarity_softmax_forward_triton)
+triton_library.impl("similarity_softmax_backward", _similarity_softmax_backward_triton)
 
 
 # ---- nt_xent: Triton on the GPU; losses/nt_xent.py composes it of similarity_softmax elsewhere
@@ -210,8 +163,8 @@ def _nt_xent_backward_triton(*args):  # type: ignore[no-untyped-def]
     return backward(*args)
 
 
-_triton.impl("nt_xent_forward", _nt_xent_forward_triton)
-_triton.impl("nt_xent_backward", _nt_xent_backward_triton)
+triton_library.impl("nt_xent_forward", _nt_xent_forward_triton)
+triton_library.impl("nt_xent_backward", _nt_xent_backward_triton)
 
 
 # ---- cross_softmax: C++ on the CPU, Triton on the GPU
@@ -261,8 +214,8 @@ def _cross_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
     return backward(*args[:15])
 
 
-_triton.impl("cross_softmax_forward", _cross_softmax_forward_triton)
-_triton.impl("cross_softmax_backward", _cross_softmax_backward_triton)
+triton_library.impl("cross_softmax_forward", _cross_softmax_forward_triton)
+triton_library.impl("cross_softmax_backward", _cross_softmax_backward_triton)
 
 
 # ---- queue_softmax: C++ on the CPU, Triton on the GPU
@@ -284,7 +237,7 @@ def _queue_softmax_triton(*args):  # type: ignore[no-untyped-def]
     return queue_softmax(*args[:8])
 
 
-_triton.impl("queue_softmax", _queue_softmax_triton)
+triton_library.impl("queue_softmax", _queue_softmax_triton)
 
 
 # ---- sigmoid_pairs: C++ on the CPU, Triton on the GPU
@@ -318,7 +271,7 @@ def _sigmoid_pairs_triton(*args):  # type: ignore[no-untyped-def]
     return sigmoid_pairs(*args[:8])
 
 
-_triton.impl("sigmoid_pairs", _sigmoid_pairs_triton)
+triton_library.impl("sigmoid_pairs", _sigmoid_pairs_triton)
 
 
 # ---- image_augment_params, image_augment: C++ on the CPU, CUDA on the GPU

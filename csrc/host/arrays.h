@@ -1,0 +1,28 @@
+// What the bindings share: the types of arguments, and one function for each file that binds operators.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "sslfast/launch.h"
+
+namespace sslfast::host {
+
+namespace py = pybind11;
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style>;
+
+// sslfast/host/_arguments.py has checked their number and that they lie in order.
+inline Rows read_rows(const std::optional<Array<int64_t>>& sample_ids, int64_t row_offset) {
+  return {sample_ids ? sample_ids->data() : nullptr, row_offset};
+}
+
+void bind_patch_mask(py::module_& m);
+void bind_philox_words(py::module_& m);
+void bind_token_mask(py::module_& m);
+
+}  // namespace sslfast::host

@@ -1,0 +1,11 @@
+"""The masking operators over NumPy arrays, for DataLoader workers, tokenising jobs and people without torch.
+
+The same kernels as behind the torch functions: equal arguments and seed give equal bits. The GIL is released while
+they run. Nothing here imports torch.
+"""
+
+from sslfast.host.patch_mask import PatchMask, random_patch_mask
+from sslfast.host.philox_words import philox_words, step_seed
+from sslfast.host.token_mask import mask_tokens
+
+__all__ = ["PatchMask", "mask_tokens", "philox_words", "random_patch_mask", "step_seed"]
