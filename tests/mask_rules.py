@@ -19,19 +19,26 @@ class Rule(NamedTuple):
 
     Attributes:
         name: what the test is called.
-        torch: (row numbers, device, keywords ``generator``, and ``sample_ids`` or ``row_offset``) -> tensors whose first
-            dimension is the row. What a row is given beside its draws may depend on its number alone.
-        numpy: the same over arrays, with ``seed`` instead of ``generator``, or None where there is no such face.
+        inputs: the numbers of the rows -> what the rule reads, on the CPU; may depend on these numbers alone.
+        torch: (inputs on the device, number of rows, device, keywords ``generator`` and ``sample_ids`` or
+            ``row_offset``) -> tensors whose first dimension is the row.
+        numpy: the same over arrays, without a device and with ``seed`` instead of ``generator``, or None where there is
+            no such face.
     """
 
     name: str
+    inputs: Callable[[Tensor], tuple[Tensor, ...]]
     torch: Callable[..., Result]
     numpy: Callable[..., tuple[Any, ...]] | None
 
 
-def _ids(numbers: Tensor) -> Tensor:
-    """(N, 60): token ids that depend on the number of the row."""
-    return (numbers[:, None] * 31 + torch.arange(60) * 7) % 1000
+def nothing(numbers: Tensor) -> tuple[Tensor, ...]:
+    return ()
+
+
+def ids(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N, 60): token ids."""
+    return ((numbers[:, None] * 31 + torch.arange(60) * 7) % 1000,)
 
 
 TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
@@ -39,12 +46,14 @@ TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
 RULES = [
     Rule(
         "mask_tokens",
-        lambda n, device, **draws: mask_tokens(_ids(n).to(device), **TOKENS, **draws)[:2],
-        lambda n, **draws: host.mask_tokens(_ids(n).numpy(), **TOKENS, **draws)[:2],
+        ids,
+        lambda inputs, rows, device, **draws: mask_tokens(*inputs, **TOKENS, **draws)[:2],
+        lambda inputs, rows, **draws: host.mask_tokens(*inputs, **TOKENS, **draws)[:2],
     ),
     Rule(
         "random_patch_mask",
-        lambda n, device, **draws: random_patch_mask(len(n), 49, device=device, **draws),
-        lambda n, **draws: host.random_patch_mask(len(n), 49, **draws),
+        nothing,
+        lambda inputs, rows, device, **draws: random_patch_mask(rows, 49, device=device, **draws),
+        lambda inputs, rows, **draws: host.random_patch_mask(rows, 49, **draws),
     ),
 ]

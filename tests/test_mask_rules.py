@@ -12,7 +12,8 @@ rules = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 
 
 def draw(rule: Rule, device="cpu", seed=11, numbers=NUMBERS):
-    return rule.torch(numbers, device, generator=seed, sample_ids=numbers.to(device))
+    inputs = [t.to(device) for t in rule.inputs(numbers)]
+    return rule.torch(inputs, len(numbers), device, generator=seed, sample_ids=numbers.to(device))
 
 
 @rules
@@ -20,7 +21,8 @@ def test_numpy_face(rule):
     if rule.numpy is None:
         pytest.skip("has no NumPy face: see the rule's own tests")
     for threads in (1, 3):
-        arrays = rule.numpy(NUMBERS, seed=11, sample_ids=NUMBERS.numpy(), threads=threads)
+        inputs = [t.numpy() for t in rule.inputs(NUMBERS)]
+        arrays = rule.numpy(inputs, len(NUMBERS), seed=11, sample_ids=NUMBERS.numpy(), threads=threads)
         assert all_equal([torch.from_numpy(a) for a in arrays], draw(rule))
 
 
@@ -44,25 +46,24 @@ def test_rows_depend_on_their_numbers_alone(rule):
     assert all_equal(draw(rule, numbers=NUMBERS[order]), [w[order] for w in whole])
     halves = [draw(rule, numbers=half) for half in (NUMBERS[:4], NUMBERS[4:])]
     assert all_equal([torch.cat(parts) for parts in zip(*halves, strict=True)], whole)
-    assert all_equal(rule.torch(NUMBERS, "cpu", generator=11, row_offset=40), whole)
+    assert all_equal(rule.torch(rule.inputs(NUMBERS), 8, "cpu", generator=11, row_offset=40), whole)
 
 
 @rules
 def test_seeds_and_rows_differ(rule):
     first, other = draw(rule), draw(rule, seed=12)
     assert any(not torch.equal(a, b) for a, b in zip(first, other, strict=True))
-    again = rule.torch(NUMBERS, "cpu", generator=11, sample_ids=NUMBERS + 8)
+    again = rule.torch(rule.inputs(NUMBERS), 8, "cpu", generator=11, sample_ids=NUMBERS + 8)
     assert any(not torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 @rules
 def test_compiles_to_one_graph(rule):
-    seed = torch.tensor(11)
+    def call(inputs, seed, numbers):
+        return rule.torch(inputs, 8, "cpu", generator=seed, sample_ids=numbers)
 
-    def call(numbers):
-        return rule.torch(numbers, "cpu", generator=seed, sample_ids=numbers)
-
-    assert all_equal(torch.compile(call, fullgraph=True, backend="aot_eager")(NUMBERS), draw(rule))
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+    assert all_equal(compiled(rule.inputs(NUMBERS), torch.tensor(11), NUMBERS), draw(rule))
 
 
 @rules
@@ -70,10 +71,11 @@ def test_compiles_to_one_graph(rule):
 def test_gpu_gives_the_same_bits_without_waiting(rule):
     expected = draw(rule)
     draw(rule, "cuda")  # what is built at first use is built
+    inputs = [t.cuda() for t in rule.inputs(NUMBERS)]
     seed, numbers = torch.tensor([11], device="cuda"), NUMBERS.cuda()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        ours = rule.torch(NUMBERS, "cuda", generator=seed, sample_ids=numbers)
+        ours = rule.torch(inputs, 8, "cuda", generator=seed, sample_ids=numbers)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all_equal(ours, expected)
