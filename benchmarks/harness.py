@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import machine
+from benchmarks import gpu_calls, machine
 
 OURS = "sslfast"
 SPREAD = 2.0  # of our wall times, 80th percentile over 20th: beyond that the machine was measured, not the code
@@ -76,7 +76,8 @@ class Row:
     """One provider of one case, measured with one number of threads. Times in milliseconds per call.
 
     ``status`` is ``ok``; ``failed``, with the reason; ``wrong`` where the result is not ours; or ``disturbed`` where
-    others used the machine during a measurement of wall time, or our own times differ by more than SPREAD.
+    others used the machine during a measurement of wall time, or our own times differ by more than SPREAD. ``launches``
+    and ``waits`` of the host for the device are counted on a GPU.
     """
 
     op: str
@@ -96,6 +97,8 @@ class Row:
     rate_unit: str = ""
     share_of_peak: float = math.nan
     extra_mib: float = math.nan
+    launches: float = math.nan
+    waits: float = math.nan
     ratio: float = math.nan
     note: str = ""
 
@@ -210,6 +213,8 @@ def measure(
         try:
             call = make(inputs)
             result = call()
+            if device.type == "cuda":
+                row.launches, row.waits = gpu_calls.counts(call)
         except Exception as error:
             row.status, row.note = "failed", one_line(error)
             continue

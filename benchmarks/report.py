@@ -39,6 +39,7 @@ def print_table(rows: list[Row], cases: Iterable[Case]) -> None:
             figures = " ".join(_pass_figures(row, unit) for row in passes)
             memory = next((row.extra_mib for row in passes if not math.isnan(row.extra_mib)), math.nan)
             notes = dict.fromkeys(f"{row.status}: {row.note}".removeprefix("ok: ") for row in passes if row.note)
+            notes |= {f"{r.launches:.0f} launches, {r.waits:.0f} waits": None for r in passes if r.launches >= 0}
             print(f"  {provider:24}{figures} {_number(memory, 11)}   {'; '.join(notes)}".rstrip())
 
 
