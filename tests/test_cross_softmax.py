@@ -114,7 +114,7 @@ def test_triton_against_the_definition(case, group: int, dtype: torch.dtype, tri
     table, blocks = _launch.similarity_forward, _launch.weights
     monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: table(*shape) | {"GROUP": group})
     monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
-    monkeypatch.setattr(_launch, "weights", lambda *shape: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
+    monkeypatch.setattr(_launch, "weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(forward, backward, case, dtype, triton_device)

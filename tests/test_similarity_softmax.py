@@ -125,7 +125,7 @@ def test_triton_against_the_definition(case, group, in_registers, dtype, triton_
     monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: forward_table(*shape) | {"GROUP": group})
     monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
     monkeypatch.setattr(_launch, "weights_strip", lambda *shape: (64, 128))
-    monkeypatch.setattr(_launch, "weights", lambda *shape: weights_table(*shape) | blocks)
+    monkeypatch.setattr(_launch, "weights", lambda *shape, **_: weights_table(*shape) | blocks)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(forward, backward, case, dtype, triton_device)

@@ -1,5 +1,5 @@
 // Every schema of the namespace. Implementations register beside their operator; Triton ones from sslfast/ops.py.
-// Factors of rows and columns go with bfloat16 on the CPU.
+// Factors of rows and columns go with bfloat16, on the GPU also with float16.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(sslfast, m) {
