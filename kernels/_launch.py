@@ -73,19 +73,22 @@ def weights_strip(element_size: int) -> tuple[int, int]:
     return 2048, 16384 // element_size
 
 
-def weights(dim: int, element_size: int, arch: int, *, excluded: bool = False, two: bool = False) -> dict[str, int]:
+def weights(
+    dim: int, element_size: int, arch: int, *, excluded: bool = False, two: bool = False, labels: bool = False
+) -> dict[str, int]:
     """BLOCK_M x BLOCK_N weights a program.
 
     What ids and limits take of the registers halves the tile, and so does a second rounding on Blackwell (10), where
-    logits come from tensor memory in registers of their own. Hopper (9) and Blackwell have the shared memory for one
-    more stage, where registers leave room for one program a multiprocessor anyway.
+    logits come from tensor memory in registers of their own, or with labels on Hopper (9). Both have the shared memory
+    for one more stage, where registers leave room for one program a multiprocessor anyway.
     """
     if element_size == 2:
         config = {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_D": 64, "num_warps": 8}
         config["num_stages"] = 4 if arch in (9, 10) else 3
     else:
         config = {"BLOCK_M": 128, "BLOCK_N": 64, "BLOCK_D": 32, "num_warps": 8, "num_stages": 2}
-    config["BLOCK_N"] = 64 if excluded or (two and arch == 10) else config["BLOCK_N"]
+    halved = excluded or (two and (arch == 10 or (labels and arch == 9)))
+    config["BLOCK_N"] = 64 if halved else config["BLOCK_N"]
     return config | {"BLOCK_D": min(config["BLOCK_D"], max(16, triton.next_power_of_2(dim)))}
 
 

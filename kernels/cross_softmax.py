@@ -4,6 +4,7 @@ For rows Q (N, D), columns K (M, D), S = scale * Q K^T and positives p: the log-
 over all entries but (i, p(i)), and S_{i, p(i)}; backwards, with incoming gradients a, b, c of the three,
 W_ij = a_i exp(S_ij - n_i) + b_j exp(S_ij - m_j) and W_{i, p(i)} = c_i, the products W K and W^T Q. Entries whose row
 and column have the same id, or whose logit is above the limit of their row, are left out of the sums like positives.
+With labels, W_ij is less by w_i where row and column are of one label and j is not p(i).
 Neither S nor W is ever stored whole; scale is read where it lies, so a learnable temperature waits for nothing.
 
 Forward, N M D multiply-adds: a program takes GROUP x GROUP tiles, and each tile serves its rows and its columns. Every
@@ -27,6 +28,7 @@ from sslfast.kernels.logit_tile import (
     add_pairs,
     add_product,
     among_negatives,
+    label_shares,
     logit_tile,
     merge_sums,
     pair_logits,
@@ -169,6 +171,9 @@ def cross_weights_kernel(
     grad_row_ptr,
     grad_col_ptr,
     grad_positive_ptr,
+    row_labels_ptr,
+    col_labels_ptr,
+    label_weights_ptr,
     row_weights_ptr,
     col_weights_ptr,
     row_start,
@@ -204,6 +209,10 @@ def cross_weights_kernel(
     if row_ids_ptr is not None or row_limits_ptr is not None:
         among = among_negatives(logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N)
         weights = tl.where(among, weights, 0.0)
+    if row_labels_ptr is not None:
+        weights -= label_shares(
+            row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N, SYMMETRIC=False
+        )
     place, mask = tile_row * stride + tile_col, in_rows[:, None] & in_cols[None, :]
     if row_weights_ptr is not None:
         store_weights(row_weights_ptr + place, weights, col_factors_ptr, col0, M, stride, mask, 1)
@@ -305,6 +314,9 @@ def backward(
     need_columns: bool,
     row_factors: Tensor | None = None,
     col_factors: Tensor | None = None,
+    row_labels: Tensor | None = None,
+    col_labels: Tensor | None = None,
+    label_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     del kept  # the CPU's: here logits are made again
     rows, columns = rows.contiguous(), columns.contiguous()
@@ -316,6 +328,8 @@ def backward(
         # Weights of about grad / N would be below float16's range: bring their peak to 256 and take it out again.
         peak = torch.cat(grads).abs().amax().clamp_min(1e-30) / 256
         grads = [g / peak for g in grads]
+        label_weights = None if label_weights is None else label_weights / peak
+    classes = (row_labels, col_labels, None if label_weights is None else label_weights.contiguous())
     *grads, grad_positive = (g.contiguous() for g in grads)
     rounded = rows.dtype != torch.float32
     vectors = (row_lse, col_lse, *grads, None if rounded else grad_positive)
@@ -323,7 +337,10 @@ def backward(
     ways = 2 if apart and need_rows and need_columns else 1
     height, width = _launch.weights_strip(rows.element_size() * ways)
     excluded = row_ids is not None or row_limits is not None
-    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), excluded=excluded, two=ways == 2)
+    labels = row_labels is not None
+    config = _launch.weights(
+        dim, rows.element_size(), _launch.arch(rows), excluded=excluded, two=ways == 2, labels=labels
+    )
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
@@ -348,6 +365,7 @@ def backward(
                     col_ids,
                     row_limits,
                     *vectors,
+                    *classes,
                     to_rows,
                     to_columns,
                     row0,

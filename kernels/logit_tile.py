@@ -107,6 +107,29 @@ def among_negatives(
 
 
 @triton.jit
+def label_shares(
+    row_labels_ptr,
+    col_labels_ptr,
+    weights_ptr,
+    row0,
+    col0,
+    N,
+    M,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    SYMMETRIC: tl.constexpr,
+):
+    """Where a tile's row and column are of one label, the row's weight, with the column's where SYMMETRIC; else 0."""
+    row, col = tl.arange(0, ROWS), tl.arange(0, COLS)
+    row_labels = tl.load(row_labels_ptr + row0 + row, row < N - row0, 0)
+    col_labels = tl.load(col_labels_ptr + col0 + col, col < M - col0, 0)
+    shares = tl.load(weights_ptr + row0 + row, row < N - row0, 0.0)[:, None]
+    if SYMMETRIC:
+        shares += tl.load(weights_ptr + col0 + col, col < M - col0, 0.0)[None, :]
+    return tl.where(row_labels[:, None] == col_labels[None, :], shares, 0.0)
+
+
+@triton.jit
 def shifted_sum(logits, mask, AXIS: tl.constexpr):
     """Maximum over an axis and the sum of exponentials below it; (-inf, 0) where the mask is empty."""
     logits = tl.where(mask, logits, float("-inf"))

@@ -2,9 +2,10 @@
 
 With n_i the log-sum-exp of row i's negatives and a_i its incoming gradient, dX = scale * W X, W_ij = V_ij + V_ji,
 V_ij = a_i exp(S_ij - n_i) and V_{i, p(i)} the gradient of the positive's logit; W_ii = 0. Where |S| <= 40 is known, one
-exp serves both sides: W_ij = exp(S_ij) (a_i exp(-n_i) + a_j exp(-n_j)). Neither S nor W is ever stored whole. W is
-rounded to the dtype of X for the product with X; in half types V_{i, p(i)} is left out of it and added in float32.
-Where rows come with factors, X are the products of both, and W is multiplied by the factors before it is rounded.
+exp serves both sides: W_ij = exp(S_ij) (a_i exp(-n_i) + a_j exp(-n_j)). With labels, W_ij is less by w_i + w_j where i
+and j are of one label and neither is the other's positive. Neither S nor W is ever stored whole. W is rounded to the
+dtype of X for the product with X; in half types V_{i, p(i)} is left out of it and added in float32. Where rows come
+with factors, X are the products of both, and W is multiplied by the factors before it is rounded.
 
 Two ways, each without atomics and with the same bits in every run:
 
@@ -28,7 +29,15 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import add_pairs, add_product, logit_tile, off_diagonal, pair_logits, store_weights
+from sslfast.kernels.logit_tile import (
+    add_pairs,
+    add_product,
+    label_shares,
+    logit_tile,
+    off_diagonal,
+    pair_logits,
+    store_weights,
+)
 from sslfast.kernels.similarity_softmax import supported_rows
 
 
@@ -85,6 +94,8 @@ def similarity_weights_kernel(
     lse_ptr,
     grad_lse_ptr,
     positive_weights_ptr,
+    labels_ptr,
+    label_weights_ptr,
     row_weights_ptr,
     col_weights_ptr,
     row_start,
@@ -118,6 +129,10 @@ def similarity_weights_kernel(
         row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)[:, None]
         col_lse = tl.load(lse_ptr + col0 + col, in_cols, 0.0)[None, :]
         weights = _one_sided(logits, row_lse, row_grad, False) + _one_sided(logits, col_lse, col_grad, False)
+    if labels_ptr is not None:
+        weights -= label_shares(
+            labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, SYMMETRIC=True
+        )
     place = tile_row * stride + tile_col
     mask = in_rows[:, None] & in_cols[None, :]
     store_weights(row_weights_ptr + place, weights, factors_ptr, col0, M, stride, mask, 1)
@@ -151,6 +166,8 @@ def similarity_backward_kernel(
     lse_ptr,
     grad_lse_ptr,
     grad_positive_ptr,
+    labels_ptr,
+    label_weights_ptr,
     grad_ptr,
     M,
     D,
@@ -185,17 +202,18 @@ def similarity_backward_kernel(
         logits = logit_tile(
             x_ptr, x_ptr, row0, col0, M, M, D, scale, factors_ptr, factors_ptr, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION
         )
-        from_row = tl.where(
-            col[None, :] == (row_positive - col0).to(tl.int32)[:, None],
-            row_grad_positive[:, None],
-            _one_sided(logits, row_lse[:, None], row_grad[:, None], BOUNDED),
-        )
-        from_col = tl.where(
-            row[:, None] == (col_positive - row0).to(tl.int32)[None, :],
-            col_grad_positive[None, :],
-            _one_sided(logits, col_lse[None, :], col_grad[None, :], BOUNDED),
-        )
-        weight = tl.where(off_diagonal(row0, col0, M, BLOCK_M, BLOCK_N), from_row + from_col, 0.0)
+        of_row = col[None, :] == (row_positive - col0).to(tl.int32)[:, None]
+        of_col = row[:, None] == (col_positive - row0).to(tl.int32)[None, :]
+        from_row = _one_sided(logits, row_lse[:, None], row_grad[:, None], BOUNDED)
+        from_col = _one_sided(logits, col_lse[None, :], col_grad[None, :], BOUNDED)
+        weight = tl.where(of_row, row_grad_positive[:, None], from_row)
+        weight += tl.where(of_col, col_grad_positive[None, :], from_col)
+        if labels_ptr is not None:
+            shares = label_shares(
+                labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, SYMMETRIC=True
+            )
+            weight -= tl.where(of_row | of_col, 0.0, shares)
+        weight = tl.where(off_diagonal(row0, col0, M, BLOCK_M, BLOCK_N), weight, 0.0)
         if factors_ptr is not None:
             weight *= tl.load(factors_ptr + col0 + col, in_cols, 0.0)[None, :]
         x = tl.load(x_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
@@ -214,6 +232,8 @@ def backward(
     scale: float,
     max_norm: float,
     factors: Tensor | None = None,
+    labels: Tensor | None = None,
+    label_weights: Tensor | None = None,
 ) -> Tensor:
     del kept  # the CPU's: here logits are made again
     rows = supported_rows(rows)
@@ -223,22 +243,29 @@ def backward(
         # Weights of about grad / M would be below float16's range: bring their peak to 256 and take it out again.
         peak = torch.maximum(grad_lse.abs().amax(), grad_positive.abs().amax()).clamp_min(1e-30) / 256
         grad_lse, grad_positive = grad_lse / peak, grad_positive / peak
+        label_weights = None if label_weights is None else label_weights / peak
     if bounded:
         # Once for all tiles. Where a row has no negatives, n = -inf, a is lost, and no entry is left that needs it.
         grad_lse = grad_lse / lse.exp()
     grad_positive = grad_positive.contiguous()
     rounded = rows.dtype != torch.float32
     vectors = (positives, lse, grad_lse.contiguous(), None if rounded else grad_positive)
+    classes = (labels, None if label_weights is None else label_weights.contiguous())
     small = _launch.similarity_in_registers(*rows.shape, rows.element_size())
     with _launch.on_device_of(rows):
-        grad = (_in_registers if small else _in_strips)(rows, factors, vectors, scale, bounded)
+        grad = (_in_registers if small else _in_strips)(rows, factors, vectors, classes, scale, bounded)
         if rounded:
             add_pairs(grad, grad, rows, rows, factors, factors, positives, grad_positive, scale)
     return grad if peak is None else grad.mul_(peak)
 
 
 def _in_registers(
-    rows: Tensor, factors: Tensor | None, vectors: tuple[Tensor | None, ...], scale: float, bounded: bool
+    rows: Tensor,
+    factors: Tensor | None,
+    vectors: tuple[Tensor | None, ...],
+    classes: tuple[Tensor | None, ...],
+    scale: float,
+    bounded: bool,
 ) -> Tensor:
     size, dim = rows.shape
     config = _launch.similarity_backward(dim, rows.element_size())
@@ -247,6 +274,7 @@ def _in_registers(
         rows,
         factors,
         *vectors,
+        *classes,
         grad,
         size,
         dim,
@@ -259,12 +287,17 @@ def _in_registers(
 
 
 def _in_strips(
-    rows: Tensor, factors: Tensor | None, vectors: tuple[Tensor | None, ...], scale: float, bounded: bool
+    rows: Tensor,
+    factors: Tensor | None,
+    vectors: tuple[Tensor | None, ...],
+    classes: tuple[Tensor | None, ...],
+    scale: float,
+    bounded: bool,
 ) -> Tensor:
     size, dim = rows.shape
     ways = 1 if factors is None else 2
     height, width = _launch.weights_strip(rows.element_size() * ways)
-    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), two=ways == 2)
+    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), two=ways == 2, labels=classes[0] is not None)
     precision = _launch.input_precision(rows)
     *vectors_of_negatives, _ = vectors
     positive_weights = rows.new_empty((size,), dtype=torch.float32)
@@ -291,6 +324,7 @@ def _in_strips(
             factors,
             *vectors_of_negatives,
             positive_weights,
+            *classes,
             buffers[0],
             buffers[1] if ways == 2 and col0 > row0 else None,
             row0,

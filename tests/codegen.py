@@ -20,6 +20,7 @@ from sslfast.kernels import _launch
 # What may be left out of the sums beside the positives: argument and type. The launchers pass None for the rest.
 IDS = {"row_ids_ptr": "*i64", "col_ids_ptr": "*i64"}
 FACTORS = ("row_factors_ptr", "col_factors_ptr")
+WEIGHTS = "label_weights_ptr"
 IDS_AND_LIMITS = IDS | {"row_limits_ptr": "*fp32"}
 # Compute capability, and the shared memory of one block in bytes: the least that a chip with its major number has.
 TARGETS = {80: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024}
@@ -65,19 +66,27 @@ def _apart(dtype: str) -> tuple[dict[str, None], str]:
     return ({}, "*fp32") if dtype == "fp32" else ({"grad_positive_ptr": None}, "")
 
 
-def _backward(dtype: str, dim: int, bounded: bool, factors: bool = False) -> Case:
+def _labels(labels: bool, *names: str) -> tuple[dict[str, None], str]:
+    """Labels, and what the gradient of an entry of one label is less by."""
+    return ({}, " ".join(["*i32"] * len(names) + ["*fp32"])) if labels else (dict.fromkeys([*names, WEIGHTS]), "")
+
+
+def _backward(dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
     none, grad_positive = _apart(dtype)
+    no_labels, classes = _labels(labels, "labels_ptr")
     options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2)
-    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | _without(factors) | none
-    signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 {grad_positive} *fp32 i32 i32 fp32"
+    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | _without(factors) | none | no_labels
+    signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 fp32"
     return Case("similarity_softmax_backward.similarity_backward_kernel", signature, options, dtype != "fp32")
 
 
-def _weights(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False) -> Case:
-    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, two=factors)
+def _weights(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
+    no_labels, classes = _labels(labels, "labels_ptr")
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, two=factors, labels=labels)
     options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | _without(factors, "factors_ptr", "col_weights_ptr")
+    options |= no_labels
     buffers = f"*{dtype} *{dtype}" if factors else f"*{dtype}"
-    signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 *fp32 {buffers} i32 i32 i32 i32 i32 fp32"
+    signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 *fp32 {classes} {buffers} i32 i32 i32 i32 i32 fp32"
     return Case("similarity_softmax_backward.similarity_weights_kernel", signature, options, dtype != "fp32")
 
 
@@ -161,14 +170,22 @@ def _cross_finish(dtype: str, dim: int, factors: bool = False) -> Case:
 
 
 def _cross_weights(
-    arch: int, dtype: str, dim: int, two_way: bool, excluded: dict[str, str] | None = None, factors: bool = False
+    arch: int,
+    dtype: str,
+    dim: int,
+    two_way: bool,
+    excluded: dict[str, str] | None = None,
+    factors: bool = False,
+    labels: bool = False,
 ) -> Case:
     excluded = excluded or {}
     none, grad_positive = _apart(dtype)
-    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, excluded=bool(excluded), two=factors)
+    no_labels, classes = _labels(labels, "row_labels_ptr", "col_labels_ptr")
+    blocks = {"excluded": bool(excluded), "two": factors, "labels": labels}
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, **blocks)
     options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(IDS_AND_LIMITS.keys() - excluded.keys())
-    options |= _without(factors, *FACTORS, "col_weights_ptr") | none
-    vectors = " ".join([*excluded.values(), *["*fp32"] * 4, grad_positive])
+    options |= _without(factors, *FACTORS, "col_weights_ptr") | none | no_labels
+    vectors = " ".join([*excluded.values(), *["*fp32"] * 4, grad_positive, classes])
     buffers = f"*{dtype} *{dtype}" if factors else f"*{dtype}"
     signature = f"*{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {vectors} {buffers} i32 i32 i32 i32 i32 i32"
     return Case("cross_softmax.cross_weights_kernel", signature, options, dtype != "fp32")
@@ -225,6 +242,10 @@ def cases(capability: int) -> list[Case]:
         _backward("bf16", 128, True, factors=True),
         _backward("bf16", 128, False, factors=True),
         _backward("fp16", 64, False, factors=True),
+        _backward("bf16", 128, True, labels=True),
+        _backward("fp32", 128, False, labels=True),
+        _backward("bf16", 128, False, factors=True, labels=True),
+        _backward("fp16", 128, True, factors=True, labels=True),
         _weights(arch, "bf16", 128, True),
         _weights(arch, "bf16", 512, False),
         _weights(arch, "fp16", 512, True),
@@ -233,6 +254,10 @@ def cases(capability: int) -> list[Case]:
         _weights(arch, "bf16", 512, True, factors=True),
         _weights(arch, "bf16", 512, False, factors=True),
         _weights(arch, "fp16", 128, False, factors=True),
+        _weights(arch, "bf16", 512, True, labels=True),
+        _weights(arch, "fp32", 512, False, labels=True),
+        _weights(arch, "bf16", 512, False, factors=True, labels=True),
+        _weights(arch, "fp16", 512, True, factors=True, labels=True),
         _positives(arch, "bf16", 512, False),
         _positives(arch, "fp32", 128, True),
         _positives(arch, "fp16", 512, True, factors=True),
@@ -283,6 +308,10 @@ def cases(capability: int) -> list[Case]:
         _cross_weights(arch, "fp16", 128, False, factors=True),
         _cross_weights(arch, "bf16", 512, True, IDS, factors=True),
         _cross_weights(arch, "bf16", 512, False, IDS_AND_LIMITS, factors=True),
+        _cross_weights(arch, "fp32", 512, True, labels=True),
+        _cross_weights(arch, "bf16", 512, True, labels=True),
+        _cross_weights(arch, "bf16", 512, False, factors=True, labels=True),
+        _cross_weights(arch, "fp16", 512, True, factors=True, labels=True),
         _sigmoid_weights(arch, "bf16", 512, True),
         _sigmoid_weights(arch, "bf16", 128, False),
         _sigmoid_weights(arch, "fp16", 512, True),
