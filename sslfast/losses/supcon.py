@@ -188,7 +188,7 @@ def _against_references(
     dtype = dtype if embeddings.is_cuda else _unrounded(dtype)
     with without_autocast(embeddings):
         # Both terms' gradients add up before they are rounded.
-        unit, unit_ref = (normalized(function, z, dtype) for z in widened(embeddings, ref_emb))
+        unit, unit_ref = (normalized(function, z) for z in widened(embeddings, ref_emb))
         sides = (*exact_side(embeddings, dtype), *exact_side(ref_emb, dtype))
         groups = LabelGroups(labels, ref_labels)
         # Where a row has one positive alone it is left out of the sum, and the term is a softplus; but not with copies.
