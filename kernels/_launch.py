@@ -1,6 +1,8 @@
 """Block sizes and warp counts, one table per kernel; nothing is tuned at run time.
 
-The choices compile without register spills for sm_80, sm_90 and sm_100 (tests/test_codegen.py).
+Tables that differ between architectures take `arch`, the major number of the compute capability. An architecture that
+none of them names gets the entries of Ampere and Ada, 8, whose smallest chips have 99 KiB of shared memory a block. The
+choices compile without register spills for the architectures they are for (tests/test_codegen.py).
 """
 
 from __future__ import annotations
@@ -17,9 +19,22 @@ def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
+def arch(tensor: Tensor) -> int:
+    """The tables' `arch` of the tensor's device; 0, which none of them names, in the interpreter."""
+    return torch.cuda.get_device_capability(tensor.device)[0] if tensor.is_cuda else 0
+
+
 def input_precision(rows: Tensor) -> str:
     """tl.dot's precision for float32 operands: tf32 only where torch's own switch allows it."""
     return "tf32" if rows.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
+
+
+def is_bounded(scale: float, max_norm: float) -> bool:
+    """Whether exp(S) of |S| <= scale * max_norm^2 is safe as it is.
+
+    Up to 40 it neither overflows nor underflows, nor does a sum of 2^50 of them.
+    """
+    return abs(scale) * max_norm * max_norm <= 40.0
 
 
 def similarity_forward(size: int, dim: int, element_size: int) -> dict[str, int]:
@@ -54,33 +69,48 @@ def similarity_backward(dim: int, element_size: int) -> dict[str, int]:
 
 
 def weights_strip(element_size: int) -> tuple[int, int]:
-    """Rows and columns of a tile of weights, 32 MiB: multiples of ``weights``' blocks."""
+    """Rows and columns of a tile of weights of so many bytes each, 32 MiB: multiples of ``weights``' blocks."""
     return 2048, 16384 // element_size
 
 
-def weights(dim: int, element_size: int, excluded: bool = False) -> dict[str, int]:
-    """BLOCK_M x BLOCK_N weights a program; what ids and limits take of the registers halves the tile."""
+def weights(
+    dim: int, element_size: int, arch: int, *, excluded: bool = False, two: bool = False, labels: bool = False
+) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N weights a program.
+
+    What ids and limits take of the registers halves the tile, and so does a second rounding on Blackwell (10), where
+    logits come from tensor memory in registers of their own, or with labels on Hopper (9). Both have the shared memory
+    for one more stage, where registers leave room for one program a multiprocessor anyway.
+    """
     if element_size == 2:
-        config = {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3}
+        config = {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_D": 64, "num_warps": 8}
+        config["num_stages"] = 4 if arch in (9, 10) else 3
     else:
         config = {"BLOCK_M": 128, "BLOCK_N": 64, "BLOCK_D": 32, "num_warps": 8, "num_stages": 2}
-    config["BLOCK_N"] = 64 if excluded else config["BLOCK_N"]
+    halved = excluded or (two and (arch == 10 or (labels and arch == 9)))
+    config["BLOCK_N"] = 64 if halved else config["BLOCK_N"]
     return config | {"BLOCK_D": min(config["BLOCK_D"], max(16, triton.next_power_of_2(dim)))}
 
 
-def sigmoid_weights(dim: int, element_size: int) -> dict[str, int]:
+def sigmoid_weights(dim: int, element_size: int, arch: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N weights a program.
 
     With half types, by estimate, the losses take as long as the product: half of ``weights``' tile, so that the
     registers of two programs fit on a multiprocessor, which then does both at once.
     """
-    return weights(dim, element_size) | ({"BLOCK_N": 64} if element_size == 2 else {"BLOCK_D": 16})
+    return weights(dim, element_size, arch) | ({"BLOCK_N": 64} if element_size == 2 else {"BLOCK_D": 16})
 
 
 def unit_rows(dim: int) -> dict[str, int]:
     """Rows a program and numbers of each at a time: 2,048 numbers, 16 a thread."""
     block_d = min(512, max(16, triton.next_power_of_2(dim)))
     return {"ROWS": 2048 // block_d, "BLOCK_D": block_d, "num_warps": 4}
+
+
+def pairs(dim: int) -> dict[str, int]:
+    """BLOCK x BLOCK_D numbers of a gradient that pairs are added to: 16 a thread."""
+    block_d = min(128, max(16, triton.next_power_of_2(dim)))
+    return {"BLOCK": 2048 // block_d, "BLOCK_D": block_d, "num_warps": 4}
 
 
 def nt_xent_rows(dim: int) -> dict[str, int]:
@@ -103,10 +133,15 @@ def nt_xent_backward(dim: int, element_size: int) -> dict[str, int]:
     return config | {"BLOCK_OUT": max(16, triton.next_power_of_2(dim))}
 
 
-def queue_softmax(dim: int, element_size: int) -> dict[str, int]:
-    """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the mean in registers."""
+def queue_softmax(dim: int, element_size: int, arch: int) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the mean in registers.
+
+    Each of the two groups of 4 warps that multiply together on Hopper (9) takes 64 rows of its own, as far as registers
+    go: weights then stay with the group that made them. Blackwell (10) multiplies 128 rows at once.
+    """
     if element_size == 2:
         config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 256, "num_warps": 8, "num_stages": 2}
+        config["BLOCK_M"] = 128 if arch == 10 or (arch == 9 and dim <= 128) else 64
     else:
         config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 64, "num_warps": 4, "num_stages": 2}
     widest = max(16, triton.next_power_of_2(dim))

@@ -4,6 +4,7 @@ For rows Q (N, D), columns K (M, D), S = scale * Q K^T and positives p: the log-
 over all entries but (i, p(i)), and S_{i, p(i)}; backwards, with incoming gradients a, b, c of the three,
 W_ij = a_i exp(S_ij - n_i) + b_j exp(S_ij - m_j) and W_{i, p(i)} = c_i, the products W K and W^T Q. Entries whose row
 and column have the same id, or whose logit is above the limit of their row, are left out of the sums like positives.
+With labels, W_ij is less by w_i where row and column are of one label and j is not p(i).
 Neither S nor W is ever stored whole; scale is read where it lies, so a learnable temperature waits for nothing.
 
 Forward, N M D multiply-adds: a program takes GROUP x GROUP tiles, and each tile serves its rows and its columns. Every
@@ -12,7 +13,9 @@ each slot is written by one program alone: no atomics, the same bits in every ru
 
 Backward, 3 N M D multiply-adds (2 where one side needs no gradient): one tile of W after the other goes through a
 buffer of 32 MiB, which stays in the L2 cache of an H100, and torch's matrix product takes it back to rows and columns.
-Positives take their place in float32 arithmetic of their own: no difference of near numbers is rounded to half types.
+Where rows or columns come with factors, Q and K are the products of both, and W, times the factors of K on its way to
+rows and of Q on its way to columns, takes two buffers of half the size. In half types the positives take no place in W
+and are added in float32: no difference of near numbers is rounded, and no weight of all rows alike.
 """
 
 import torch
@@ -21,13 +24,25 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import add_product, among_negatives, logit_tile, merge_sums, pair_logits, shifted_sum
+from sslfast.kernels.logit_tile import (
+    add_pairs,
+    add_product,
+    among_negatives,
+    label_shares,
+    logit_tile,
+    merge_sums,
+    pair_logits,
+    shifted_sum,
+    store_weights,
+)
 
 
 @triton.jit
 def cross_forward_kernel(
     q_ptr,
     k_ptr,
+    row_factors_ptr,
+    col_factors_ptr,
     positives_ptr,
     scale_ptr,
     row_ids_ptr,
@@ -58,7 +73,22 @@ def cross_forward_kernel(
             row0 = (row_group * GROUP + i) * BLOCK
             in_rows = local < N - row0
             positive = (tl.load(positives_ptr + row0 + local, in_rows, -1) - col0).to(tl.int32)
-            logits = logit_tile(q_ptr, k_ptr, row0, col0, N, M, D, scale, BLOCK, BLOCK, BLOCK_D, PRECISION)
+            logits = logit_tile(
+                q_ptr,
+                k_ptr,
+                row0,
+                col0,
+                N,
+                M,
+                D,
+                scale,
+                row_factors_ptr,
+                col_factors_ptr,
+                BLOCK,
+                BLOCK,
+                BLOCK_D,
+                PRECISION,
+            )
             negative = in_rows[:, None] & in_cols[None, :] & (local[None, :] != positive[:, None])
             if row_ids_ptr is not None or row_limits_ptr is not None:
                 negative = negative & among_negatives(
@@ -92,6 +122,8 @@ def cross_finish_kernel(
     lse_ptr,
     q_ptr,
     k_ptr,
+    row_factors_ptr,
+    col_factors_ptr,
     positives_ptr,
     scale_ptr,
     positive_logits_ptr,
@@ -116,7 +148,10 @@ def cross_finish_kernel(
     if POSITIVES:
         positive = tl.load(positives_ptr + row, inside, -1)
         has = inside & (positive >= 0) & (positive < M)
-        logit = pair_logits(q_ptr, k_ptr, row, positive, has, D, tl.load(scale_ptr), BLOCK, BLOCK_D)
+        scale = tl.load(scale_ptr)
+        logit = pair_logits(
+            q_ptr, k_ptr, row, positive, has, D, scale, row_factors_ptr, col_factors_ptr, BLOCK, BLOCK_D
+        )
         tl.store(positive_logits_ptr + row, tl.where(has, logit, float("-inf")), inside)
 
 
@@ -124,6 +159,8 @@ def cross_finish_kernel(
 def cross_weights_kernel(
     q_ptr,
     k_ptr,
+    row_factors_ptr,
+    col_factors_ptr,
     positives_ptr,
     scale_ptr,
     row_ids_ptr,
@@ -134,7 +171,11 @@ def cross_weights_kernel(
     grad_row_ptr,
     grad_col_ptr,
     grad_positive_ptr,
-    weights_ptr,
+    row_labels_ptr,
+    col_labels_ptr,
+    label_weights_ptr,
+    row_weights_ptr,
+    col_weights_ptr,
     row_start,
     col_start,
     stride,
@@ -147,11 +188,17 @@ def cross_weights_kernel(
     TWO_WAY: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """W from (row_start, col_start) on, as far as the grid goes, into a buffer with rows of that stride."""
+    """W from (row_start, col_start) on, as far as the grid goes, into a buffer with rows of that stride.
+
+    Its way to rows and its way to columns each have a buffer of their own where factors make two of it; None, where
+    that way is not gone. Without gradients of positives, these are 0.
+    """
     tile_row, tile_col = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N
     row0, col0 = tl.cast(row_start, tl.int64) + tile_row, tl.cast(col_start, tl.int64) + tile_col
     scale = tl.load(scale_ptr)
-    logits = logit_tile(q_ptr, k_ptr, row0, col0, N, M, D, scale, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION)
+    logits = logit_tile(
+        q_ptr, k_ptr, row0, col0, N, M, D, scale, row_factors_ptr, col_factors_ptr, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION
+    )
     row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
     in_rows, in_cols = row < N - row0, col < M - col0
     row_lse = tl.load(row_lse_ptr + row0 + row, in_rows, 0.0)[:, None]
@@ -162,14 +209,27 @@ def cross_weights_kernel(
     if row_ids_ptr is not None or row_limits_ptr is not None:
         among = among_negatives(logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N)
         weights = tl.where(among, weights, 0.0)
-    weights_ptr += tile_row * stride + tile_col
-    mask = in_rows[:, None] & in_cols[None, :]
-    tl.store(weights_ptr + row[:, None] * stride + col[None, :], weights.to(weights_ptr.dtype.element_ty), mask)
+    if row_labels_ptr is not None:
+        weights -= label_shares(
+            row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N, SYMMETRIC=False
+        )
+    place, mask = tile_row * stride + tile_col, in_rows[:, None] & in_cols[None, :]
+    if row_weights_ptr is not None:
+        store_weights(row_weights_ptr + place, weights, col_factors_ptr, col0, M, stride, mask, 1)
+    if col_weights_ptr is not None:
+        store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, stride, mask, 0)
     # The positives take their places when every thread has stored: selected before that, they would take registers.
     tl.debug_barrier()
     at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
-    value = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0).to(weights_ptr.dtype.element_ty)
-    tl.store(weights_ptr + row * stride + at, value, (at >= 0) & (at < BLOCK_N))
+    here = (at >= 0) & (at < BLOCK_N)
+    place += row * stride + at
+    value = tl.zeros((BLOCK_M,), tl.float32)
+    if grad_positive_ptr is not None:
+        value = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0)
+    if row_weights_ptr is not None:
+        tl.store(row_weights_ptr + place, value.to(row_weights_ptr.dtype.element_ty), here)
+    if col_weights_ptr is not None:
+        tl.store(col_weights_ptr + place, value.to(col_weights_ptr.dtype.element_ty), here)
 
 
 def forward(
@@ -183,6 +243,8 @@ def forward(
     max_similarity: float,
     two_way: bool,
     keep: int,
+    row_factors: Tensor | None = None,
+    col_factors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     del max_similarity  # the CPU's: here the maximum is nearly free
     if rows.dtype == torch.float64:
@@ -197,7 +259,7 @@ def forward(
     row_sums, col_sums = torch.empty_like(row_shifts), torch.empty_like(col_shifts)
     row_lse, positive_logits = torch.empty_like(row_shifts[0]), torch.empty_like(row_shifts[0])
     col_lse = torch.empty_like(col_shifts[0])
-    product = (rows, columns, positives, scale)
+    product = (rows, columns, row_factors, col_factors, positives, scale)
     with _launch.on_device_of(rows):
         cross_forward_kernel[row_groups, col_groups](
             *product,
@@ -250,6 +312,11 @@ def backward(
     kept: Tensor,
     need_rows: bool,
     need_columns: bool,
+    row_factors: Tensor | None = None,
+    col_factors: Tensor | None = None,
+    row_labels: Tensor | None = None,
+    col_labels: Tensor | None = None,
+    label_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     del kept  # the CPU's: here logits are made again
     rows, columns = rows.contiguous(), columns.contiguous()
@@ -261,14 +328,25 @@ def backward(
         # Weights of about grad / N would be below float16's range: bring their peak to 256 and take it out again.
         peak = torch.cat(grads).abs().amax().clamp_min(1e-30) / 256
         grads = [g / peak for g in grads]
-    vectors = (row_lse, col_lse, *(g.contiguous() for g in grads))
-    height, width = _launch.weights_strip(rows.element_size())
+        label_weights = None if label_weights is None else label_weights / peak
+    classes = (row_labels, col_labels, None if label_weights is None else label_weights.contiguous())
+    *grads, grad_positive = (g.contiguous() for g in grads)
+    rounded = rows.dtype != torch.float32
+    vectors = (row_lse, col_lse, *grads, None if rounded else grad_positive)
+    apart = row_factors is not None or col_factors is not None
+    ways = 2 if apart and need_rows and need_columns else 1
+    height, width = _launch.weights_strip(rows.element_size() * ways)
     excluded = row_ids is not None or row_limits is not None
-    config = _launch.weights(dim, rows.element_size(), excluded)
+    labels = row_labels is not None
+    config = _launch.weights(
+        dim, rows.element_size(), _launch.arch(rows), excluded=excluded, two=ways == 2, labels=labels
+    )
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
-    buffer = rows.new_empty((min(height, size), min(width, triton.cdiv(length, 16) * 16)))
+    buffers = rows.new_empty((ways, min(height, size), min(width, triton.cdiv(length, 16) * 16)))
+    to_rows = buffers[0] if need_rows or not apart else None
+    to_columns = buffers[-1] if need_columns and apart else None
     with _launch.on_device_of(rows):
         for row0 in range(0, size, height):
             row1 = min(row0 + height, size)
@@ -279,16 +357,20 @@ def backward(
                 ](
                     rows,
                     columns,
+                    row_factors,
+                    col_factors,
                     positives,
                     scale,
                     row_ids,
                     col_ids,
                     row_limits,
                     *vectors,
-                    buffer,
+                    *classes,
+                    to_rows,
+                    to_columns,
                     row0,
                     col0,
-                    buffer.stride(0),
+                    buffers.stride(1),
                     size,
                     length,
                     dim,
@@ -296,11 +378,14 @@ def backward(
                     TWO_WAY=two_way,
                     PRECISION=_launch.input_precision(rows),
                 )
-                weights = buffer[: row1 - row0, : col1 - col0]
+                weights = buffers[:, : row1 - row0, : col1 - col0]
                 if need_rows:
-                    add_product(d_rows[row0:row1], weights, columns[col0:col1])
+                    add_product(d_rows[row0:row1], weights[0], columns[col0:col1])
                 if need_columns:
-                    add_product(d_columns[col0:col1], weights.t(), rows[row0:row1])
+                    add_product(d_columns[col0:col1], weights[-1].t(), rows[row0:row1])
+        if rounded:
+            sides = (d_rows if need_rows else None, d_columns if need_columns else None)
+            add_pairs(*sides, rows, columns, row_factors, col_factors, positives, grad_positive)
     if peak is not None:
         d_rows.mul_(peak)
         d_columns.mul_(peak)

@@ -1,9 +1,20 @@
-"""What the kernels of the similarity operators share: a tile of logits, its sums, and the way of its weights back."""
+"""What the kernels of the similarity operators share: a tile of logits, its sums, and the way of its weights back.
+
+Rows and columns of half types may come as they are, with a factor each, float32, that makes unit vectors of them: a
+unit vector would have to be rounded again. Logits are multiplied by the factors of both, and a weight on its way back
+by that of the row that it is to multiply, before it is rounded; without factors nothing is. The factors of float16 have
+to be about 1, for weights to stay in its range.
+
+The gradient of a positive, which may be as large as those of all negatives, is never rounded: it takes no place in a
+tile of half types and is added by a launch of its own.
+"""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from sslfast.kernels import _launch
 
 
 @triton.jit
@@ -16,6 +27,8 @@ def logit_tile(
     M,
     D,
     scale,
+    row_factors_ptr,
+    col_factors_ptr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -24,6 +37,7 @@ def logit_tile(
     """scale * Q K^T for ROWS rows of Q (N, D) from row0 and COLS rows of K (M, D) from col0, float32.
 
     row0 and col0 are int64 scalars; within a tile offsets fit in 32 bits, which halves the registers of addresses.
+    Factors of rows or of columns may be None.
     """
     row, col, lane = tl.arange(0, ROWS), tl.arange(0, COLS), tl.arange(0, BLOCK_D)
     row_ptr = q_ptr + row0 * D + row[:, None] * D + lane[None, :]
@@ -34,12 +48,29 @@ def logit_tile(
         q = tl.load(row_ptr + start, in_rows & (lane < D - start)[None, :], 0.0)
         k = tl.load(col_ptr + start, in_cols & (lane < D - start)[:, None], 0.0)
         logits = tl.dot(q, k, logits, input_precision=PRECISION)
-    return logits * scale
+    logits *= scale
+    if row_factors_ptr is not None:
+        logits *= tl.load(row_factors_ptr + row0 + row, row < N - row0, 0.0)[:, None]
+    if col_factors_ptr is not None:
+        logits *= tl.load(col_factors_ptr + col0 + col, col < M - col0, 0.0)[None, :]
+    return logits
 
 
 @triton.jit
-def pair_logits(q_ptr, k_ptr, row, other, inside, D, scale, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
-    """scale * <Q_row, K_other> for BLOCK pairs of rows, float32."""
+def pair_logits(
+    q_ptr,
+    k_ptr,
+    row,
+    other,
+    inside,
+    D,
+    scale,
+    row_factors_ptr,
+    col_factors_ptr,
+    BLOCK: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """scale * <Q_row, K_other> for BLOCK pairs of rows, float32; factors may be None."""
     logit = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, D, BLOCK_D):
         d = start + tl.arange(0, BLOCK_D)
@@ -47,7 +78,12 @@ def pair_logits(q_ptr, k_ptr, row, other, inside, D, scale, BLOCK: tl.constexpr,
         q = tl.load(q_ptr + row[:, None] * D + d[None, :], mask, 0.0).to(tl.float32)
         k = tl.load(k_ptr + other[:, None] * D + d[None, :], mask, 0.0).to(tl.float32)
         logit += tl.sum(q * k, 1)
-    return logit * scale
+    logit *= scale
+    if row_factors_ptr is not None:
+        logit *= tl.load(row_factors_ptr + row, inside, 0.0)
+    if col_factors_ptr is not None:
+        logit *= tl.load(col_factors_ptr + other, inside, 0.0)
+    return logit
 
 
 @triton.jit
@@ -71,6 +107,29 @@ def among_negatives(
 
 
 @triton.jit
+def label_shares(
+    row_labels_ptr,
+    col_labels_ptr,
+    weights_ptr,
+    row0,
+    col0,
+    N,
+    M,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    SYMMETRIC: tl.constexpr,
+):
+    """Where a tile's row and column are of one label, the row's weight, with the column's where SYMMETRIC; else 0."""
+    row, col = tl.arange(0, ROWS), tl.arange(0, COLS)
+    row_labels = tl.load(row_labels_ptr + row0 + row, row < N - row0, 0)
+    col_labels = tl.load(col_labels_ptr + col0 + col, col < M - col0, 0)
+    shares = tl.load(weights_ptr + row0 + row, row < N - row0, 0.0)[:, None]
+    if SYMMETRIC:
+        shares += tl.load(weights_ptr + col0 + col, col < M - col0, 0.0)[None, :]
+    return tl.where(row_labels[:, None] == col_labels[None, :], shares, 0.0)
+
+
+@triton.jit
 def shifted_sum(logits, mask, AXIS: tl.constexpr):
     """Maximum over an axis and the sum of exponentials below it; (-inf, 0) where the mask is empty."""
     logits = tl.where(mask, logits, float("-inf"))
@@ -85,6 +144,195 @@ def merge_sums(shift, total, shift2, total2):
     top = tl.maximum(shift, shift2, propagate_nan=tl.PropagateNan.ALL)
     safe = tl.where(top == float("-inf"), 0.0, top)
     return top, total * tl.exp(shift - safe) + total2 * tl.exp(shift2 - safe)
+
+
+@triton.jit
+def log1p_unit(x):
+    """log(1 + x) for x in [0, 1], within 2 ulp; the GPU's logarithm of 1 + x loses a small x.
+
+    The upper part of the range is halved, 1 + x = 2 (1 + f); the polynomial is that of Cephes' logf.
+    """
+    upper = x > 0.41421356
+    f = tl.where(upper, 0.5 * (x - 1.0), x)
+    p = 7.0376836292e-2 * f - 1.1514610310e-1
+    p = p * f + 1.1676998740e-1
+    p = p * f - 1.2420140846e-1
+    p = p * f + 1.4249322787e-1
+    p = p * f - 1.6668057665e-1
+    p = p * f + 2.0000714765e-1
+    p = p * f - 2.4999993993e-1
+    p = p * f + 3.3333331174e-1
+    square = f * f
+    result = f + (square * f * p - 0.5 * square)
+    return tl.where(upper, result + 0.693147181, result)
+
+
+@triton.jit
+def softplus_and_sigmoid(z):
+    """log(1 + exp(z)) and its derivative, both with the relative precision of small values."""
+    return tl.where(z > 0.0, z, 0.0) + log1p_unit(tl.exp(-tl.abs(z))), 1.0 / (1.0 + tl.exp(-z))
+
+
+@triton.jit
+def off_diagonal(row0, col0, M, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """Where a tile's entry is within the matrix and off its diagonal."""
+    row, col = tl.arange(0, ROWS)[:, None], tl.arange(0, COLS)[None, :]
+    return (row < M - row0) & (col < M - col0) & (row - col != (col0 - row0).to(tl.int32))
+
+
+@triton.jit
+def similarity_forward_kernel(
+    x_ptr,
+    factors_ptr,
+    positives_ptr,
+    shift_ptr,
+    sum_ptr,
+    M,
+    D,
+    scale,
+    BLOCK: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    GROUP: tl.constexpr,
+    BOUNDED: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    # Program p of the triangle is group (row_group, col_group), col_group * (col_group + 1) / 2 + row_group = p.
+    program = tl.program_id(0).to(tl.int64)
+    col_group = ((tl.sqrt(8.0 * program.to(tl.float32) + 1.0) - 1.0) / 2.0).to(tl.int64)
+    col_group += tl.where((col_group + 1) * (col_group + 2) // 2 <= program, 1, 0)
+    col_group -= tl.where(col_group * (col_group + 1) // 2 > program, 1, 0)
+    row_group = program - col_group * (col_group + 1) // 2
+
+    local = tl.arange(0, BLOCK)
+    for j in range(GROUP):
+        col0 = (col_group * GROUP + j) * BLOCK
+        in_cols = local < M - col0
+        col_positive = tl.load(positives_ptr + col0 + local, in_cols, -1)
+        col_shift = tl.full((BLOCK,), float("-inf"), tl.float32)
+        col_sum = tl.zeros((BLOCK,), tl.float32)
+        for i in range(GROUP):
+            row0 = (row_group * GROUP + i) * BLOCK
+            in_rows = local < M - row0
+            row_positive = tl.load(positives_ptr + row0 + local, in_rows, -1)
+            logits = logit_tile(
+                x_ptr, x_ptr, row0, col0, M, M, D, scale, factors_ptr, factors_ptr, BLOCK, BLOCK, BLOCK_D, PRECISION
+            )
+            other = off_diagonal(row0, col0, M, BLOCK, BLOCK)
+            row_negative = other & (local[None, :] != (row_positive - col0).to(tl.int32)[:, None])
+            col_negative = other & (local[:, None] != (col_positive - row0).to(tl.int32)[None, :])
+            slot = col_group * M + row0 + local
+            if BOUNDED:
+                e = tl.exp(logits)
+                tile_sum = tl.sum(tl.where(row_negative, e, 0.0), 1)
+                col_sum += tl.sum(tl.where(col_negative, e, 0.0), 0)
+                if j > 0:
+                    # Between rounds a slot may change hands among this program's threads: wait for last round's
+                    # stores, and for all loads before this round's.
+                    tl.debug_barrier()
+                    tile_sum += tl.load(sum_ptr + slot, in_rows, 0.0)
+                    tl.debug_barrier()
+            else:
+                tile_shift, tile_sum = shifted_sum(logits, row_negative, 1)
+                if j > 0:
+                    tl.debug_barrier()
+                    old_shift = tl.load(shift_ptr + slot, in_rows, float("-inf"))
+                    old_sum = tl.load(sum_ptr + slot, in_rows, 0.0)
+                    tl.debug_barrier()
+                    tile_shift, tile_sum = merge_sums(old_shift, old_sum, tile_shift, tile_sum)
+                tl.store(shift_ptr + slot, tile_shift, in_rows)
+                other_shift, other_sum = shifted_sum(logits, col_negative, 0)
+                col_shift, col_sum = merge_sums(col_shift, col_sum, other_shift, other_sum)
+            tl.store(sum_ptr + slot, tile_sum, in_rows)
+        # A group on the diagonal has taken all of its tiles for the rows' side already.
+        if row_group != col_group:
+            slot = row_group * M + col0 + local
+            if not BOUNDED:
+                tl.store(shift_ptr + slot, col_shift, in_cols)
+            tl.store(sum_ptr + slot, col_sum, in_cols)
+
+
+@triton.jit
+def store_weights(weights_ptr, weights, factors_ptr, start, end, stride, mask, AXIS: tl.constexpr):
+    """A tile of weights, rounded to a buffer with rows of that stride; first, if factors are not None, times those from
+    start to end along AXIS: of the columns (1) on the way to rows, of the rows (0) on the way to columns."""
+    row, col = tl.arange(0, weights.shape[0]), tl.arange(0, weights.shape[1])
+    if factors_ptr is not None:
+        at = col if AXIS == 1 else row
+        weights *= tl.expand_dims(tl.load(factors_ptr + start + at, at < end - start, 0.0), 1 - AXIS)
+    tl.store(weights_ptr + row[:, None] * stride + col[None, :], weights.to(weights_ptr.dtype.element_ty), mask)
+
+
+@triton.jit
+def pairs_kernel(
+    out_ptr,
+    from_ptr,
+    factors_ptr,
+    weights_ptr,
+    pairs_ptr,
+    begin_ptr,
+    alpha,
+    size,
+    D,
+    BLOCK: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """out_i += alpha * weights * factors * from, for every pair of row i; the factors may be None.
+
+    Without begin it has one pair: weights_i and, if it is not negative, the row pairs_i. Else those from begin_i to
+    begin_{i + 1}: each is a row, whose weight has its number.
+    """
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    inside, in_dim = row < size, (d < D)[None, :]
+    if begin_ptr is None:
+        other = tl.load(pairs_ptr + row, inside, -1)
+        has = inside & (other >= 0)
+        weight = alpha * tl.load(weights_ptr + row, has, 0.0)
+        if factors_ptr is not None:
+            weight *= tl.load(factors_ptr + other, has, 0.0)
+        total = weight[:, None] * tl.load(from_ptr + other[:, None] * D + d[None, :], has[:, None] & in_dim, 0.0)
+    else:
+        begin = tl.load(begin_ptr + row, inside, 0)
+        count = tl.load(begin_ptr + row + 1, inside, 0) - begin
+        total = tl.zeros((BLOCK, BLOCK_D), tl.float32)
+        for k in range(tl.max(count)):
+            has = k < count
+            other = tl.load(pairs_ptr + begin + k, has, 0)
+            weight = alpha * tl.load(weights_ptr + other, has, 0.0)
+            if factors_ptr is not None:
+                weight *= tl.load(factors_ptr + other, has, 0.0)
+            total += weight[:, None] * tl.load(from_ptr + other[:, None] * D + d[None, :], has[:, None] & in_dim, 0.0)
+    at, mask = out_ptr + row[:, None] * D + d[None, :], inside[:, None] & in_dim
+    tl.store(at, tl.load(at, mask, 0.0) + total, mask)
+
+
+def add_pairs(
+    out_rows: Tensor | None,
+    out_columns: Tensor | None,
+    rows: Tensor,
+    columns: Tensor,
+    row_factors: Tensor | None,
+    col_factors: Tensor | None,
+    positives: Tensor,
+    weights: Tensor,
+    alpha: float = 1.0,
+) -> None:
+    """What weights of the pairs (i, positives_i) alone add to the gradients of rows and of columns, in float32.
+
+    The pairs of a column, which may be the positive of several rows, are added up in order: no atomics.
+    """
+    config = _launch.pairs(rows.shape[1])
+
+    def add(out: Tensor, *rest: Tensor | None) -> None:
+        grid = (triton.cdiv(len(out), config["BLOCK"]), triton.cdiv(out.shape[1], config["BLOCK_D"]))
+        pairs_kernel[grid](out, *rest, alpha, *out.shape, **config)
+
+    if out_rows is not None:
+        add(out_rows, columns, col_factors, weights, positives, None)
+    if out_columns is not None:
+        sorted_positives, order = positives.sort(stable=True)
+        begin = torch.searchsorted(sorted_positives, torch.arange(len(out_columns) + 1, device=positives.device))
+        add(out_columns, rows, row_factors, weights, order, begin)
 
 
 def add_product(out: Tensor, a: Tensor, b: Tensor, alpha: float = 1.0) -> None:

@@ -3,7 +3,8 @@
 In the notation of nt_xent.py the gradient of the unit rows is scale / 2N * W X, with W_ij = a_i exp(S_ij - n_i) +
 a_j exp(S_ij - n_j), W_{i, p(i)} = -(a_i + a_p(i)) and W_ii = 0. That of a view's row z, of norm r, with u = z / r, is
 (g - u <u, g>) / r; where the loss is small most of g lies along u, so u is made of z again: x is rounded. W is never
-stored whole. Positives take their place in float32, before W is rounded to the dtype of X for the product with X.
+stored whole; it is rounded to the dtype of X for the product with X. Half types have factors (nt_xent.py), by which a
+weight is multiplied before it is rounded, and positives take no place in W there: their part is added in float32.
 
 In one kernel, 1 launch and 8 N^2 D multiply-adds, where D fits a program's registers and the problem is small: a
 program keeps BLOCK_M rows and walks over all of X, of which each block is read once and serves both products; the
@@ -18,8 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch, similarity_softmax_backward
-from sslfast.kernels.nt_xent import rows_of_views
-from sslfast.kernels.similarity_softmax import is_bounded
+from sslfast.kernels.nt_xent import mantissa, rows_of_views
 
 _HUGE = tl.constexpr(1e12)  # where a row's norm is below eps, F.normalize divides by the constant eps: no projection
 
@@ -62,6 +62,7 @@ def nt_xent_backward_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
     BOUNDED: tl.constexpr,
+    HAS_FACTORS: tl.constexpr,
     NEED_FIRST: tl.constexpr,
     NEED_SECOND: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -76,6 +77,7 @@ def nt_xent_backward_kernel(
     gain = 256.0 / tl.maximum(tl.load(peak_ptr), 1e-30)
     row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)
     row_share = tl.load(share_ptr + row0 + row, in_rows, 0.0) * gain
+    inverse_norm = tl.load(inverse_norm_ptr + row0 + row, in_rows, 1.0)
     # Where the logits are bounded one exp serves both sides: exp(S) (a_i exp(-n_i) + a_j exp(-n_j)). A row without
     # negatives has n = -inf there, and no entry that needs it.
     row_factor = row_share * tl.exp(-row_lse) if BOUNDED else row_share
@@ -87,6 +89,9 @@ def nt_xent_backward_kernel(
         col_lse = tl.load(lse_ptr + col0 + col, in_cols, 0.0)
         col_share = tl.load(share_ptr + col0 + col, in_cols, 0.0) * gain
         logits = tl.dot(x_row, x_col.trans(), input_precision=PRECISION) * scale
+        if HAS_FACTORS:
+            col_factor = mantissa(tl.load(inverse_norm_ptr + col0 + col, in_cols, 1.0))[None, :]
+            logits *= mantissa(inverse_norm)[:, None] * col_factor
         if BOUNDED:
             weight = tl.exp(logits) * (row_factor[:, None] + (col_share * tl.exp(-col_lse))[None, :])
         else:
@@ -100,12 +105,19 @@ def nt_xent_backward_kernel(
         if itself | upper | lower | (col0 + BLOCK_N > M):
             step = ahead + col[None, :] - row[:, None]
             positive = (step == N) | (step == -N)
-            weight = tl.where(positive, -(row_share[:, None] + col_share[None, :]), weight)
+            weight = tl.where(positive, 0.0 if HAS_FACTORS else -(row_share[:, None] + col_share[None, :]), weight)
             weight = tl.where((step == 0) | (col >= M - col0)[None, :], 0.0, weight)
+        if HAS_FACTORS:
+            weight *= col_factor
         grad = tl.dot(weight.to(x_col.dtype), x_col, grad, input_precision=PRECISION)
     at = tl.cast(row0, tl.int64) + row
+    if HAS_FACTORS:
+        other = tl.where(at < N, at + N, at - N)
+        share = row_share + tl.load(share_ptr + other, in_rows, 0.0) * gain
+        share *= mantissa(tl.load(inverse_norm_ptr + other, in_rows, 1.0))
+        x_other = tl.load(x_ptr + other[:, None] * D + lane[None, :], in_rows[:, None] & in_dim[None, :], 0.0)
+        grad -= share[:, None] * x_other
     z = rows_of_views(z0_ptr, z1_ptr, at, lane, N, D, row0_stride, col0_stride, row1_stride, col1_stride)
-    inverse_norm = tl.load(inverse_norm_ptr + at, in_rows, 0.0)
     unit = z * inverse_norm[:, None]
     along = tl.where(inverse_norm < _HUGE, tl.sum(grad * unit, 1), 0.0)
     factor = tl.load(grad_loss_ptr).to(tl.float32) * (scale / M) / gain
@@ -196,14 +208,18 @@ def backward(
                 *z1.stride(),
                 scale,
                 **config,
-                BOUNDED=is_bounded(scale, 1.0),
+                BOUNDED=_launch.is_bounded(scale, 1.0),
+                HAS_FACTORS=unit.dtype != torch.float32,
                 **needs,
                 PRECISION=_launch.input_precision(unit),
             )
         else:
             positives = torch.arange(2 * pairs, device=unit.device).roll(pairs)
             share = share / (2 * pairs)
-            unit_grad = similarity_softmax_backward.backward(unit, positives, lse, share, -share, lse[:0], scale, 1.0)
+            factors = None if unit.dtype == torch.float32 else torch.frexp(inverse_norm).mantissa.mul_(2.0)
+            unit_grad = similarity_softmax_backward.backward(
+                unit, positives, lse, share, -share, lse[:0], scale, 1.0, factors
+            )
             config = _launch.nt_xent_rows(dim)
             nt_xent_project_kernel[(triton.cdiv(2 * pairs, config["BLOCK"]),)](
                 unit_grad, inverse_norm, grad, z0, z1, *grads, pairs, dim, *z0.stride(), *z1.stride(), **config, **needs

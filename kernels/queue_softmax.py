@@ -2,8 +2,10 @@
 
 For rows X (N, D) and a queue Q (K, D), S = scale * X Q^T: lse_i = log sum_k exp S_ik, and the mean of the queue under
 row i's softmax, mean_i = sum_k exp(S_ik - lse_i) Q_k, which is d lse_i / d X_i divided by scale. One pass, so there is
-nothing left to compute backwards. S is never stored. A row's positive, entries whose row and column have the same id,
-and logits above the limit of their row can be left out of both.
+nothing left to compute backwards. S is never stored. Where rows or the queue come with factors, X and Q are the
+products of both, and a weight is multiplied by its factor before it is rounded for the product with the queue. A row's
+positive, entries whose row and column have the same id, and logits above the limit of their row can be left out of
+both.
 
 This is the forward pass of flash attention with Q for keys and for values: 2 N K D multiply-adds for D up to BLOCK_OUT
 (and N K D more for every further slice of BLOCK_OUT columns of the mean, which makes S again). The queue is cut into
@@ -17,13 +19,15 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import among_negatives
+from sslfast.kernels.logit_tile import among_negatives, logit_tile
 
 
 @triton.jit
 def queue_softmax_kernel(
     x_ptr,
     queue_ptr,
+    row_factors_ptr,
+    col_factors_ptr,
     scale_ptr,
     positives_ptr,
     row_ids_ptr,
@@ -46,26 +50,33 @@ def queue_softmax_kernel(
     """BLOCK_M rows against queue rows [split * run, (split + 1) * run), for BLOCK_OUT columns of the mean."""
     row0 = tl.program_id(0).to(tl.int64) * BLOCK_M
     split = tl.program_id(2).to(tl.int64)
-    row, col, lane = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
     out = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     in_rows = row < N - row0
     scale = tl.load(scale_ptr)
-    # Offsets within a block fit in 32 bits, which halves the registers of addresses.
-    x_ptr += row0 * D
     shift = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_M,), tl.float32)
     mean = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
     end = tl.minimum((split + 1) * run, K)
-    for col0 in range(split * run, end, BLOCK_N):
-        block_ptr = queue_ptr + tl.cast(col0, tl.int64) * D
+    for start in range(split * run, end, BLOCK_N):
+        col0 = tl.cast(start, tl.int64)
         in_cols = col < end - col0
-        logits = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-        for start in range(0, D, BLOCK_D):
-            in_lanes = lane < D - start
-            x = tl.load(x_ptr + row[:, None] * D + lane[None, :] + start, in_rows[:, None] & in_lanes[None, :], 0.0)
-            q = tl.load(block_ptr + col[None, :] * D + lane[:, None] + start, in_cols[None, :] & in_lanes[:, None], 0.0)
-            logits = tl.dot(x, q, logits, input_precision=PRECISION)
-        logits = logits * scale
+        logits = logit_tile(
+            x_ptr,
+            queue_ptr,
+            row0,
+            col0,
+            N,
+            end,
+            D,
+            scale,
+            row_factors_ptr,
+            col_factors_ptr,
+            BLOCK_M,
+            BLOCK_N,
+            BLOCK_D,
+            PRECISION,
+        )
         among = in_rows[:, None] & in_cols[None, :]
         if positives_ptr is not None:
             positive = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
@@ -82,7 +93,10 @@ def queue_softmax_kernel(
         total = total * factor + tl.sum(weights, 1)
         shift = new_shift
         if NEED_MEAN:
-            values = tl.load(block_ptr + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
+            in_block = in_cols[:, None] & (out < D)[None, :]
+            values = tl.load(queue_ptr + col0 * D + col[:, None] * D + out[None, :], in_block, 0.0)
+            if col_factors_ptr is not None:
+                weights *= tl.load(col_factors_ptr + col0 + col, in_cols, 0.0)[None, :]
             mean = tl.dot(weights.to(values.dtype), values, mean * factor[:, None], input_precision=PRECISION)
     at = split * N + row0 + row
     if tl.program_id(1) == 0:
@@ -141,12 +155,14 @@ def queue_softmax(
     col_ids: Tensor | None,
     row_limits: Tensor | None,
     need_mean: bool,
+    row_factors: Tensor | None = None,
+    col_factors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("queue_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
     rows, queue = rows.contiguous(), queue.contiguous()
     (size, dim), length = rows.shape, len(queue)
-    config = _launch.queue_softmax(dim, rows.element_size())
+    config = _launch.queue_softmax(dim, rows.element_size(), _launch.arch(rows))
     blocks = triton.cdiv(size, config["BLOCK_M"])
     slices = triton.cdiv(dim, config["BLOCK_OUT"]) if need_mean else 1
     run = _launch.queue_run(blocks * slices, length, config["BLOCK_N"])
@@ -159,6 +175,8 @@ def queue_softmax(
         queue_softmax_kernel[(blocks, slices, splits)](
             rows,
             queue,
+            row_factors,
+            col_factors,
             scale,
             positives,
             row_ids,

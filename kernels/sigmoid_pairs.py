@@ -7,9 +7,11 @@ multiply-adds and as many again for each side that needs a gradient. Neither S n
 bias are read where they lie, so learnable ones wait for nothing.
 
 One tile of G after the other goes through a buffer of 32 MiB, which stays in the L2 cache of an H100, and torch's
-matrix product takes it back to rows and columns. Every program leaves its share of the three sums in a slot of its own,
-and the slots are added up in order: no atomics, the same bits in every run. The positives, which weigh the most, are a
-launch of their own, in float32 throughout: 2 N D reads, and as many reads and writes of the gradients.
+matrix product takes it back to rows and columns. Where rows or columns come with factors, Q and K are the products of
+both, and G, times the factors of K on its way to rows and of Q on its way to columns, takes two buffers. Every program
+leaves its share of the three sums in a slot of its own, and the slots are added up in order: no atomics, the same bits
+in every run. The positives, which weigh the most, are a launch of their own, in float32 throughout: 2 N D reads, and as
+many reads and writes of the gradients.
 """
 
 import torch
@@ -18,46 +20,22 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import add_product, logit_tile, pair_logits
+from sslfast.kernels.logit_tile import add_product, logit_tile, pair_logits, softplus_and_sigmoid, store_weights
 
-_PEAK = {torch.float16: 32768.0}  # the largest weight in the buffer: 1 would leave most of float16's range unused
-
-
-@triton.jit
-def log1p_unit(x):
-    """log(1 + x) for x in [0, 1], within 2 ulp; the GPU's logarithm of 1 + x loses a small x.
-
-    The upper part of the range is halved, 1 + x = 2 (1 + f); the polynomial is that of Cephes' logf.
-    """
-    upper = x > 0.41421356
-    f = tl.where(upper, 0.5 * (x - 1.0), x)
-    p = 7.0376836292e-2 * f - 1.1514610310e-1
-    p = p * f + 1.1676998740e-1
-    p = p * f - 1.2420140846e-1
-    p = p * f + 1.4249322787e-1
-    p = p * f - 1.6668057665e-1
-    p = p * f + 2.0000714765e-1
-    p = p * f - 2.4999993993e-1
-    p = p * f + 3.3333331174e-1
-    square = f * f
-    result = f + (square * f * p - 0.5 * square)
-    return tl.where(upper, result + 0.693147181, result)
-
-
-@triton.jit
-def softplus_and_sigmoid(z):
-    """log(1 + exp(z)) and its derivative, both with the relative precision of small values."""
-    return tl.where(z > 0.0, z, 0.0) + log1p_unit(tl.exp(-tl.abs(z))), 1.0 / (1.0 + tl.exp(-z))
+_PEAK = {torch.float16: 16384.0}  # the largest weight, before factors: 1 would leave most of float16's range unused
 
 
 @triton.jit
 def sigmoid_weights_kernel(
     q_ptr,
     k_ptr,
+    row_factors_ptr,
+    col_factors_ptr,
     positives_ptr,
     scale_ptr,
     bias_ptr,
-    weights_ptr,
+    row_weights_ptr,
+    col_weights_ptr,
     sums_ptr,
     row_start,
     col_start,
@@ -69,15 +47,20 @@ def sigmoid_weights_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    WEIGHTS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """G without the positives from (row_start, col_start) on, as far as the grid goes, times peak, into a buffer with
-    rows of that stride; and the three sums of each program."""
+    rows of that stride; and the three sums of each program.
+
+    Its way to rows and its way to columns each have a buffer of their own where factors make two of it; None, where
+    that way is not gone.
+    """
     tile_row, tile_col = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N
     row0, col0 = tl.cast(row_start, tl.int64) + tile_row, tl.cast(col_start, tl.int64) + tile_col
     scale, bias = tl.load(scale_ptr), tl.load(bias_ptr)
-    product = logit_tile(q_ptr, k_ptr, row0, col0, N, M, D, 1.0, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION)
+    product = logit_tile(
+        q_ptr, k_ptr, row0, col0, N, M, D, 1.0, row_factors_ptr, col_factors_ptr, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION
+    )
     row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
     in_rows, in_cols = row < N - row0, col < M - col0
     inside = in_rows[:, None] & in_cols[None, :]
@@ -88,16 +71,19 @@ def sigmoid_weights_kernel(
     tl.store(slot, tl.sum(loss))
     tl.store(slot + 1, tl.sum(weight * product))
     tl.store(slot + 2, tl.sum(weight))
-    if WEIGHTS:
-        weights_ptr += tile_row * stride + tile_col
-        weight = (weight * peak).to(weights_ptr.dtype.element_ty)
-        tl.store(weights_ptr + row[:, None] * stride + col[None, :], weight, inside)
+    place = tile_row * stride + tile_col
+    if row_weights_ptr is not None:
+        store_weights(row_weights_ptr + place, weight * peak, col_factors_ptr, col0, M, stride, inside, 1)
+    if col_weights_ptr is not None:
+        store_weights(col_weights_ptr + place, weight * peak, row_factors_ptr, row0, N, stride, inside, 0)
 
 
 @triton.jit
 def sigmoid_positives_kernel(
     q_ptr,
     k_ptr,
+    row_factors_ptr,
+    col_factors_ptr,
     positives_ptr,
     scale_ptr,
     bias_ptr,
@@ -115,13 +101,18 @@ def sigmoid_positives_kernel(
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     positive = tl.load(positives_ptr + row, row < N, -1)
     has = positive >= 0
-    product = pair_logits(q_ptr, k_ptr, row, positive, has, D, 1.0, BLOCK, BLOCK_D)
+    product = pair_logits(q_ptr, k_ptr, row, positive, has, D, 1.0, row_factors_ptr, col_factors_ptr, BLOCK, BLOCK_D)
     z = product * tl.load(scale_ptr) + tl.load(bias_ptr)
     loss, weight = softplus_and_sigmoid(tl.where(has, -z, float("-inf")))
     slot = sums_ptr + 3 * tl.program_id(0)
     tl.store(slot, tl.sum(loss))
     tl.store(slot + 1, -tl.sum(weight * product))
     tl.store(slot + 2, -tl.sum(weight))
+    to_row, to_column = weight, weight
+    if col_factors_ptr is not None:
+        to_row *= tl.load(col_factors_ptr + positive, has, 0.0)
+    if row_factors_ptr is not None:
+        to_column *= tl.load(row_factors_ptr + row, has, 0.0)
     if NEED_ROWS or NEED_COLUMNS:
         for start in range(0, D, BLOCK_D):
             d = start + tl.arange(0, BLOCK_D)
@@ -130,11 +121,11 @@ def sigmoid_positives_kernel(
             if NEED_ROWS:
                 k = tl.load(k_ptr + at_column, mask, 0.0).to(tl.float32)
                 old = tl.load(d_rows_ptr + at_row, mask, 0.0)
-                tl.store(d_rows_ptr + at_row, old - weight[:, None] * k, mask)
+                tl.store(d_rows_ptr + at_row, old - to_row[:, None] * k, mask)
             if NEED_COLUMNS:
                 q = tl.load(q_ptr + at_row, mask, 0.0).to(tl.float32)
                 old = tl.load(d_columns_ptr + at_column, mask, 0.0)
-                tl.store(d_columns_ptr + at_column, old - weight[:, None] * q, mask)
+                tl.store(d_columns_ptr + at_column, old - to_column[:, None] * q, mask)
 
 
 def sigmoid_pairs(
@@ -146,27 +137,33 @@ def sigmoid_pairs(
     share: float,
     need_rows: bool,
     need_columns: bool,
+    row_factors: Tensor | None = None,
+    col_factors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("sigmoid_pairs: float64 runs on the CPU only, got float64 rows on a GPU")
     rows, columns = rows.contiguous(), columns.contiguous()
     (size, dim), length = rows.shape, len(columns)
     peak = _PEAK.get(rows.dtype, 1.0)
-    config = _launch.sigmoid_weights(dim, rows.element_size())
+    config = _launch.sigmoid_weights(dim, rows.element_size(), _launch.arch(rows))
     tiles = triton.cdiv(size, config["BLOCK_M"]) * triton.cdiv(length, config["BLOCK_N"])
     block = 64
     blocks = triton.cdiv(size, block)
     sums = rows.new_empty((tiles + blocks, 3), dtype=torch.float32)
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
-    height, width = size, length  # without a gradient it is one launch, which stores sums only
+    apart = row_factors is not None or col_factors is not None
+    to_rows = to_columns = None
+    height, width, stride = size, length, 0  # without a gradient it is one launch, which stores sums only
     if need_rows or need_columns:
-        height, width = _launch.weights_strip(rows.element_size())
+        ways = 2 if apart and need_rows and need_columns else 1
+        height, width = _launch.weights_strip(rows.element_size() * ways)
         # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and the products.
-        buffer = rows.new_empty((min(height, size), min(width, triton.cdiv(length, 16) * 16)))
-    else:
-        buffer = rows
-    inputs = (rows, columns, positives, scale, bias)
+        buffers = rows.new_empty((ways, min(height, size), min(width, triton.cdiv(length, 16) * 16)))
+        stride = buffers.stride(1)
+        to_rows = buffers[0] if need_rows or not apart else None
+        to_columns = buffers[-1] if need_columns and apart else None
+    inputs = (rows, columns, row_factors, col_factors, positives, scale, bias)
     with _launch.on_device_of(rows):
         for row0 in range(0, size, height):
             row1 = min(row0 + height, size)
@@ -176,24 +173,24 @@ def sigmoid_pairs(
                     triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
                 ](
                     *inputs,
-                    buffer,
+                    to_rows,
+                    to_columns,
                     sums,
                     row0,
                     col0,
-                    buffer.stride(0),
+                    stride,
                     size,
                     length,
                     dim,
                     peak,
                     **config,
-                    WEIGHTS=need_rows or need_columns,
                     PRECISION=_launch.input_precision(rows),
                 )
-                weights = buffer[: row1 - row0, : col1 - col0]
+                tile = (slice(row1 - row0), slice(col1 - col0))
                 if need_rows:
-                    add_product(d_rows[row0:row1], weights, columns[col0:col1], 1 / peak)
+                    add_product(d_rows[row0:row1], buffers[0][tile], columns[col0:col1], 1 / peak)
                 if need_columns:
-                    add_product(d_columns[col0:col1], weights.t(), rows[row0:row1], 1 / peak)
+                    add_product(d_columns[col0:col1], buffers[-1][tile].t(), rows[row0:row1], 1 / peak)
         sigmoid_positives_kernel[(blocks,)](
             *inputs,
             d_rows,

@@ -2,8 +2,10 @@
 
 With n_i the log-sum-exp of row i's negatives and a_i its incoming gradient, dX = scale * W X, W_ij = V_ij + V_ji,
 V_ij = a_i exp(S_ij - n_i) and V_{i, p(i)} the gradient of the positive's logit; W_ii = 0. Where |S| <= 40 is known, one
-exp serves both sides: W_ij = exp(S_ij) (a_i exp(-n_i) + a_j exp(-n_j)). Neither S nor W is ever stored whole. Positives
-take their place in float32, before W is rounded to the dtype of X for the product with X.
+exp serves both sides: W_ij = exp(S_ij) (a_i exp(-n_i) + a_j exp(-n_j)). With labels, W_ij is less by w_i + w_j where i
+and j are of one label and neither is the other's positive. Neither S nor W is ever stored whole. W is rounded to the
+dtype of X for the product with X; in half types V_{i, p(i)} is left out of it and added in float32. Where rows come
+with factors, X are the products of both, and W is multiplied by the factors before it is rounded.
 
 Two ways, each without atomics and with the same bits in every run:
 
@@ -27,8 +29,16 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import add_product, logit_tile, pair_logits
-from sslfast.kernels.similarity_softmax import is_bounded, off_diagonal, supported_rows
+from sslfast.kernels.logit_tile import (
+    add_pairs,
+    add_product,
+    label_shares,
+    logit_tile,
+    off_diagonal,
+    pair_logits,
+    store_weights,
+)
+from sslfast.kernels.similarity_softmax import supported_rows
 
 
 @triton.jit
@@ -40,6 +50,7 @@ def _one_sided(logits, lse, grad, BOUNDED: tl.constexpr):
 @triton.jit
 def similarity_positives_kernel(
     x_ptr,
+    factors_ptr,
     positives_ptr,
     lse_ptr,
     grad_lse_ptr,
@@ -52,25 +63,41 @@ def similarity_positives_kernel(
     BLOCK_D: tl.constexpr,
     BOUNDED: tl.constexpr,
 ):
-    """W_{i, p(i)} of every row that has a positive."""
+    """W_{i, p(i)} of every row that has a positive; without gradients of positives, what V_{p(i), i} makes of it."""
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = row < M
     positive = tl.maximum(tl.load(positives_ptr + row, inside, 0), 0)  # of rows without one nothing is used
-    logit = pair_logits(x_ptr, x_ptr, row, positive, inside, D, scale, BLOCK, BLOCK_D)
+    logit = pair_logits(x_ptr, x_ptr, row, positive, inside, D, scale, factors_ptr, factors_ptr, BLOCK, BLOCK_D)
     back = _one_sided(logit, tl.load(lse_ptr + positive), tl.load(grad_lse_ptr + positive), BOUNDED)
     mutual = tl.load(positives_ptr + positive) == row
-    back = tl.where(mutual, tl.load(grad_positive_ptr + positive), back)
-    tl.store(weights_ptr + row, tl.load(grad_positive_ptr + row, inside, 0.0) + back, inside)
+    if grad_positive_ptr is not None:
+        back = tl.where(mutual, tl.load(grad_positive_ptr + positive), back)
+        back += tl.load(grad_positive_ptr + row, inside, 0.0)
+    else:
+        back = tl.where(mutual, 0.0, back)
+    tl.store(weights_ptr + row, back, inside)
+
+
+@triton.jit
+def _store_positives(at, value, factors_ptr, towards, mask):
+    """Weights of positives, on the way to the rows `towards`."""
+    if factors_ptr is not None:
+        value *= tl.load(factors_ptr + towards, mask, 0.0)
+    tl.store(at, value.to(at.dtype.element_ty), mask)
 
 
 @triton.jit
 def similarity_weights_kernel(
     x_ptr,
+    factors_ptr,
     positives_ptr,
     lse_ptr,
     grad_lse_ptr,
     positive_weights_ptr,
-    weights_ptr,
+    labels_ptr,
+    label_weights_ptr,
+    row_weights_ptr,
+    col_weights_ptr,
     row_start,
     col_start,
     stride,
@@ -83,10 +110,15 @@ def similarity_weights_kernel(
     BOUNDED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """W from (row_start, col_start) on, as far as the grid goes, into a buffer with rows of that stride."""
+    """W from (row_start, col_start) on, as far as the grid goes, into a buffer with rows of that stride.
+
+    Its way to rows and its way to columns each have a buffer of their own where factors make two of it, or else one.
+    """
     tile_row, tile_col = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N
     row0, col0 = tl.cast(row_start, tl.int64) + tile_row, tl.cast(col_start, tl.int64) + tile_col
-    logits = logit_tile(x_ptr, x_ptr, row0, col0, M, M, D, scale, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION)
+    logits = logit_tile(
+        x_ptr, x_ptr, row0, col0, M, M, D, scale, factors_ptr, factors_ptr, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION
+    )
     row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
     in_rows, in_cols = row < M - row0, col < M - col0
     row_grad = tl.load(grad_lse_ptr + row0 + row, in_rows, 0.0)[:, None]
@@ -97,31 +129,45 @@ def similarity_weights_kernel(
         row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)[:, None]
         col_lse = tl.load(lse_ptr + col0 + col, in_cols, 0.0)[None, :]
         weights = _one_sided(logits, row_lse, row_grad, False) + _one_sided(logits, col_lse, col_grad, False)
-    weights_ptr += tile_row * stride + tile_col
+    if labels_ptr is not None:
+        weights -= label_shares(
+            labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, SYMMETRIC=True
+        )
+    place = tile_row * stride + tile_col
     mask = in_rows[:, None] & in_cols[None, :]
-    tl.store(weights_ptr + row[:, None] * stride + col[None, :], weights.to(weights_ptr.dtype.element_ty), mask)
+    store_weights(row_weights_ptr + place, weights, factors_ptr, col0, M, stride, mask, 1)
+    if col_weights_ptr is not None:
+        store_weights(col_weights_ptr + place, weights, factors_ptr, row0, M, stride, mask, 0)
 
     # The positives of rows, those of columns and the diagonal take their places when every thread has stored: selected
     # before that, they would take twice the registers.
     tl.debug_barrier()
-    at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
-    value = tl.load(positive_weights_ptr + row0 + row, in_rows, 0.0).to(weights_ptr.dtype.element_ty)
-    tl.store(weights_ptr + row * stride + at, value, (at >= 0) & (at < BLOCK_N))
-    at = tl.load(positives_ptr + col0 + col, in_cols, -1) - row0
-    value = tl.load(positive_weights_ptr + col0 + col, in_cols, 0.0).to(weights_ptr.dtype.element_ty)
-    tl.store(weights_ptr + at * stride + col, value, (at >= 0) & (at < BLOCK_M))
-    at = row0 - col0 + row
-    zero = tl.zeros((BLOCK_M,), weights_ptr.dtype.element_ty)
-    tl.store(weights_ptr + row * stride + at, zero, in_rows & (at >= 0) & (at < BLOCK_N))
+    row_at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
+    col_at = tl.load(positives_ptr + col0 + col, in_cols, -1) - row0
+    row_value = tl.load(positive_weights_ptr + row0 + row, in_rows, 0.0)
+    col_value = tl.load(positive_weights_ptr + col0 + col, in_cols, 0.0)
+    own_at = row0 - col0 + row
+    for_rows, for_cols = (row_at >= 0) & (row_at < BLOCK_N), (col_at >= 0) & (col_at < BLOCK_M)
+    _store_positives(row_weights_ptr + place + row * stride + row_at, row_value, factors_ptr, col0 + row_at, for_rows)
+    _store_positives(row_weights_ptr + place + col_at * stride + col, col_value, factors_ptr, col0 + col, for_cols)
+    if col_weights_ptr is not None:
+        at = col_weights_ptr + place
+        _store_positives(at + row * stride + row_at, row_value, factors_ptr, row0 + row, for_rows)
+        _store_positives(at + col_at * stride + col, col_value, factors_ptr, row0 + col_at, for_cols)
+    zero = tl.zeros((BLOCK_M,), row_weights_ptr.dtype.element_ty)
+    tl.store(row_weights_ptr + place + row * stride + own_at, zero, in_rows & (own_at >= 0) & (own_at < BLOCK_N))
 
 
 @triton.jit
 def similarity_backward_kernel(
     x_ptr,
+    factors_ptr,
     positives_ptr,
     lse_ptr,
     grad_lse_ptr,
     grad_positive_ptr,
+    labels_ptr,
+    label_weights_ptr,
     grad_ptr,
     M,
     D,
@@ -140,7 +186,9 @@ def similarity_backward_kernel(
     row_positive = tl.load(positives_ptr + row0 + row, in_rows, -1)
     row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)
     row_grad = tl.load(grad_lse_ptr + row0 + row, in_rows, 0.0)
-    row_grad_positive = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0)
+    row_grad_positive = tl.zeros((BLOCK_M,), tl.float32)
+    if grad_positive_ptr is not None:
+        row_grad_positive = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0)
     grad = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
     for start in range(0, M, BLOCK_N):
         col0 = tl.cast(start, tl.int64)
@@ -148,19 +196,26 @@ def similarity_backward_kernel(
         col_positive = tl.load(positives_ptr + col0 + col, in_cols, -1)
         col_lse = tl.load(lse_ptr + col0 + col, in_cols, 0.0)
         col_grad = tl.load(grad_lse_ptr + col0 + col, in_cols, 0.0)
-        col_grad_positive = tl.load(grad_positive_ptr + col0 + col, in_cols, 0.0)
-        logits = logit_tile(x_ptr, x_ptr, row0, col0, M, M, D, scale, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION)
-        from_row = tl.where(
-            col[None, :] == (row_positive - col0).to(tl.int32)[:, None],
-            row_grad_positive[:, None],
-            _one_sided(logits, row_lse[:, None], row_grad[:, None], BOUNDED),
+        col_grad_positive = tl.zeros((BLOCK_N,), tl.float32)
+        if grad_positive_ptr is not None:
+            col_grad_positive = tl.load(grad_positive_ptr + col0 + col, in_cols, 0.0)
+        logits = logit_tile(
+            x_ptr, x_ptr, row0, col0, M, M, D, scale, factors_ptr, factors_ptr, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION
         )
-        from_col = tl.where(
-            row[:, None] == (col_positive - row0).to(tl.int32)[None, :],
-            col_grad_positive[None, :],
-            _one_sided(logits, col_lse[None, :], col_grad[None, :], BOUNDED),
-        )
-        weight = tl.where(off_diagonal(row0, col0, M, BLOCK_M, BLOCK_N), from_row + from_col, 0.0)
+        of_row = col[None, :] == (row_positive - col0).to(tl.int32)[:, None]
+        of_col = row[:, None] == (col_positive - row0).to(tl.int32)[None, :]
+        from_row = _one_sided(logits, row_lse[:, None], row_grad[:, None], BOUNDED)
+        from_col = _one_sided(logits, col_lse[None, :], col_grad[None, :], BOUNDED)
+        weight = tl.where(of_row, row_grad_positive[:, None], from_row)
+        weight += tl.where(of_col, col_grad_positive[None, :], from_col)
+        if labels_ptr is not None:
+            shares = label_shares(
+                labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, SYMMETRIC=True
+            )
+            weight -= tl.where(of_row | of_col, 0.0, shares)
+        weight = tl.where(off_diagonal(row0, col0, M, BLOCK_M, BLOCK_N), weight, 0.0)
+        if factors_ptr is not None:
+            weight *= tl.load(factors_ptr + col0 + col, in_cols, 0.0)[None, :]
         x = tl.load(x_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
         grad = tl.dot(weight.to(x.dtype), x, grad, input_precision=PRECISION)
     mask = in_rows[:, None] & (out < D)[None, :]
@@ -176,32 +231,50 @@ def backward(
     kept: Tensor,
     scale: float,
     max_norm: float,
+    factors: Tensor | None = None,
+    labels: Tensor | None = None,
+    label_weights: Tensor | None = None,
 ) -> Tensor:
     del kept  # the CPU's: here logits are made again
     rows = supported_rows(rows)
-    bounded = is_bounded(scale, max_norm)
+    bounded = _launch.is_bounded(scale, max_norm)
     peak = None
     if rows.dtype == torch.float16:
         # Weights of about grad / M would be below float16's range: bring their peak to 256 and take it out again.
         peak = torch.maximum(grad_lse.abs().amax(), grad_positive.abs().amax()).clamp_min(1e-30) / 256
         grad_lse, grad_positive = grad_lse / peak, grad_positive / peak
+        label_weights = None if label_weights is None else label_weights / peak
     if bounded:
         # Once for all tiles. Where a row has no negatives, n = -inf, a is lost, and no entry is left that needs it.
         grad_lse = grad_lse / lse.exp()
-    vectors = (positives, lse, grad_lse.contiguous(), grad_positive.contiguous())
+    grad_positive = grad_positive.contiguous()
+    rounded = rows.dtype != torch.float32
+    vectors = (positives, lse, grad_lse.contiguous(), None if rounded else grad_positive)
+    classes = (labels, None if label_weights is None else label_weights.contiguous())
     small = _launch.similarity_in_registers(*rows.shape, rows.element_size())
     with _launch.on_device_of(rows):
-        grad = (_in_registers if small else _in_strips)(rows, vectors, scale, bounded)
+        grad = (_in_registers if small else _in_strips)(rows, factors, vectors, classes, scale, bounded)
+        if rounded:
+            add_pairs(grad, grad, rows, rows, factors, factors, positives, grad_positive, scale)
     return grad if peak is None else grad.mul_(peak)
 
 
-def _in_registers(rows: Tensor, vectors: tuple[Tensor, ...], scale: float, bounded: bool) -> Tensor:
+def _in_registers(
+    rows: Tensor,
+    factors: Tensor | None,
+    vectors: tuple[Tensor | None, ...],
+    classes: tuple[Tensor | None, ...],
+    scale: float,
+    bounded: bool,
+) -> Tensor:
     size, dim = rows.shape
     config = _launch.similarity_backward(dim, rows.element_size())
     grad = torch.empty_like(rows, dtype=torch.float32)
     similarity_backward_kernel[triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"])](
         rows,
+        factors,
         *vectors,
+        *classes,
         grad,
         size,
         dim,
@@ -213,30 +286,50 @@ def _in_registers(rows: Tensor, vectors: tuple[Tensor, ...], scale: float, bound
     return grad
 
 
-def _in_strips(rows: Tensor, vectors: tuple[Tensor, ...], scale: float, bounded: bool) -> Tensor:
+def _in_strips(
+    rows: Tensor,
+    factors: Tensor | None,
+    vectors: tuple[Tensor | None, ...],
+    classes: tuple[Tensor | None, ...],
+    scale: float,
+    bounded: bool,
+) -> Tensor:
     size, dim = rows.shape
-    height, width = _launch.weights_strip(rows.element_size())
-    config = _launch.weights(dim, rows.element_size())
+    ways = 1 if factors is None else 2
+    height, width = _launch.weights_strip(rows.element_size() * ways)
+    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), two=ways == 2, labels=classes[0] is not None)
     precision = _launch.input_precision(rows)
     *vectors_of_negatives, _ = vectors
-    positive_weights = torch.empty_like(vectors[-1])
+    positive_weights = rows.new_empty((size,), dtype=torch.float32)
     similarity_positives_kernel[(triton.cdiv(size, 64),)](
-        rows, *vectors, positive_weights, size, dim, scale, BLOCK=64, BLOCK_D=config["BLOCK_D"], BOUNDED=bounded
+        rows,
+        factors,
+        *vectors,
+        positive_weights,
+        size,
+        dim,
+        scale,
+        BLOCK=64,
+        BLOCK_D=config["BLOCK_D"],
+        BOUNDED=bounded,
     )
     grad = torch.zeros_like(rows, dtype=torch.float32)
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
-    buffer = rows.new_empty((min(height, size), min(width, triton.cdiv(size, 16) * 16)))
+    buffers = rows.new_empty((ways, min(height, size), min(width, triton.cdiv(size, 16) * 16)))
     for row0, row1, col0, col1 in _tiles(size, height, width):
         similarity_weights_kernel[
             triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
         ](
             rows,
+            factors,
             *vectors_of_negatives,
             positive_weights,
-            buffer,
+            *classes,
+            buffers[0],
+            buffers[1] if ways == 2 and col0 > row0 else None,
             row0,
             col0,
-            buffer.stride(0),
+            buffers.stride(1),
             size,
             dim,
             scale,
@@ -244,10 +337,10 @@ def _in_strips(rows: Tensor, vectors: tuple[Tensor, ...], scale: float, bounded:
             BOUNDED=bounded,
             PRECISION=precision,
         )
-        weights = buffer[: row1 - row0, : col1 - col0]
-        add_product(grad[row0:row1], weights, rows[col0:col1], scale)
+        weights = buffers[:, : row1 - row0, : col1 - col0]
+        add_product(grad[row0:row1], weights[0], rows[col0:col1], scale)
         if col0 > row0:
-            add_product(grad[col0:col1], weights.t(), rows[row0:row1], scale)
+            add_product(grad[col0:col1], weights[-1].t(), rows[row0:row1], scale)
     return grad
 
 

@@ -29,16 +29,22 @@ def unit_rows(z: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tens
     return results
 
 
+def multiplies_half(dtype: torch.dtype, side: Tensor) -> bool:
+    """Whether the kernels of the side's device multiply in that half type.
+
+    They multiply bfloat16 as it is, on the CPU and on a GPU; float16 on a GPU only: the CPU widens it.
+    """
+    return dtype == torch.bfloat16 or (dtype == torch.float16 and side.is_cuda)
+
+
 def product_side(side: Tensor, dtype: torch.dtype) -> Tensor:
     """A side of similarities, contiguous, in the dtype to multiply it in.
-
-    Kernels multiply bfloat16 as it is, on the CPU and on a GPU; float16 on a GPU only: the CPU widens it.
 
     Args:
         side: in any dtype.
         dtype: of the inputs that it comes from.
     """
-    if dtype == torch.float16 and not side.is_cuda:
+    if dtype == torch.float16 and not multiplies_half(dtype, side):
         dtype = torch.float32
     return side.to(dtype).contiguous()
 
@@ -46,27 +52,32 @@ def product_side(side: Tensor, dtype: torch.dtype) -> Tensor:
 def unit_side(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
     """``F.normalize(z, dim=1)`` as :func:`product_side`.
 
-    On the CPU a bfloat16 side is ``z`` itself, which needs no rounding, and the operators multiply by the factors.
+    A side that kernels multiply in a half type is ``z`` itself, which needs no rounding, and the operators multiply by
+    the factors. In float16, whose range is small, powers of two bring its norms into (1, 2], which rounds nothing but
+    numbers far below the norm, and the factors into [1/2, 1).
 
     Returns:
         ``(side, inverse_norm, factors)``: the factors (N, 1) that normalise, and what the operators are to multiply the
         side by, (N,) or None.
     """
-    if dtype != torch.bfloat16 or z.is_cuda:
+    if not multiplies_half(dtype, z):
         unit, inverse_norm = unit_rows(z)
         return product_side(unit, dtype), inverse_norm, None
     norm = torch.linalg.vector_norm(z, dim=1, keepdim=True, dtype=torch.float32)
     inverse_norm = norm.clamp_min(_EPS).reciprocal()
-    return product_side(z, dtype), inverse_norm, inverse_norm.flatten()
+    if dtype == torch.bfloat16:
+        return product_side(z, dtype), inverse_norm, inverse_norm.flatten()
+    factors, exponents = torch.frexp(inverse_norm)
+    return product_side(torch.ldexp(z.float(), exponents), dtype), inverse_norm, factors.flatten()
 
 
 def exact_side(z: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
-    """The side and the factors of :func:`unit_side` where they are more exact than unit rows: bfloat16 on the CPU.
+    """The side and the factors of :func:`unit_side` where they are more exact than unit rows: in half types.
 
     Returns:
         ``(side, factors)``, or ``(None, None)``.
     """
-    if dtype != torch.bfloat16 or z.is_cuda:
+    if not multiplies_half(dtype, z):
         return None, None
     side, _, factors = unit_side(z.detach(), dtype)
     return side, factors
@@ -92,8 +103,9 @@ def normalized(function: str, z: Tensor, dtype: torch.dtype | None = None) -> Te
     Args:
         function: the name that the error about second derivatives begins with.
         z: (N, D), floating point.
-        dtype: what a GPU multiplies the rows in; if it is a half type, they are rounded to it there for everything that
-            is made of them, so that the rounding cancels where it should. Default: None, no rounding.
+        dtype: what a GPU multiplies the unit rows in, without an exact side; if it is a half type, they are rounded to
+            it there for everything that is made of them, so that the rounding cancels where it should. Default: None,
+            no rounding.
     """
     unit: Tensor = _Normalized.apply(function, z, dtype)
     return unit

@@ -43,10 +43,27 @@ def exact_bf16_dot(create_dot: Callable[..., Any]) -> Callable[..., Any]:
     return create
 
 
+def nearest_bf16_cast(cast_impl: Callable[..., Any]) -> Callable[..., Any]:
+    """The interpreter's cast of float32 to bfloat16, rounded to the nearest as on a GPU; Triton 3.9 cuts bits off."""
+    import numpy as np
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    @wraps(cast_impl)
+    def cast(self: Any, src: Any, dst_type: Any) -> Any:
+        if src.dtype.scalar != tl.float32 or dst_type.scalar != tl.bfloat16:
+            return cast_impl(self, src, dst_type)
+        numbers = torch.from_numpy(np.ascontiguousarray(src.data)).to(torch.bfloat16)
+        return TensorHandle(numbers.view(torch.int16).numpy().view(np.uint16), tl.bfloat16)
+
+    return cast
+
+
 if TRITON and not CUDA:
     from triton.runtime.interpreter import InterpreterBuilder
 
     InterpreterBuilder.create_dot = exact_bf16_dot(InterpreterBuilder.create_dot)
+    InterpreterBuilder.cast_impl = nearest_bf16_cast(InterpreterBuilder.cast_impl)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

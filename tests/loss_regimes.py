@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ class LossCase:
         pairwise: whether every pair has a loss of its own, so that the weights of a row sum to N, not 1; the scale is
             2 / temperature, see _biased.
         least: the fewest rows of a view that it takes.
+        infimum: what a loss comes to as training goes on; it is the excess over that which vanishes.
     """
 
     ours: Callable[..., Tensor]
@@ -48,6 +50,7 @@ class LossCase:
     vanishes: bool = True
     pairwise: bool = False
     least: int = 1
+    infimum: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Regime:
     """Where in training, how cold and how large.
 
     Attributes:
-        loss: what a vanishing loss comes to; None as training begins: the views are independent.
+        loss: what a vanishing loss, or excess, comes to; None as training begins: the views are independent.
         temperature: divides the similarities.
         rows: N of a view.
         dim: D.
@@ -85,6 +88,26 @@ def _rows(z: Tensor) -> Tensor:
 
 def _both(z0: Tensor, z1: Tensor, temperature: float) -> Inputs:
     return (torch.cat([z0, z1]),)
+
+
+def _three(z0: Tensor, z1: Tensor, temperature: float) -> Inputs:
+    """A third view of every sample, across from the second: positives that training makes one."""
+    norm = z1.norm(dim=1, keepdim=True)
+    return (torch.cat([z0, z1, norm * F.normalize(2 * F.normalize(z0, dim=1) - z1 / norm, dim=1)]),)
+
+
+def _three_and_references(z0: Tensor, z1: Tensor, temperature: float) -> Inputs:
+    (rows,) = _three(z0, z1, temperature)
+    return rows[len(z0) :], rows
+
+
+def _samples(z: Tensor, views: int) -> Tensor:
+    """Labels of any numbers, in any order, of as many rows of every sample."""
+    return (7919 * torch.arange(len(z) // views, device=z.device) % 1009 - 500).repeat(views)
+
+
+def _of_references(loss: Callable[..., Tensor], z: Tensor, r: Tensor, temperature: float) -> Tensor:
+    return loss(z, _samples(z, 2), temperature, ref_emb=r, ref_labels=_samples(r, 3))
 
 
 def _scaled(z0: Tensor, z1: Tensor, temperature: float) -> Inputs:
@@ -143,6 +166,25 @@ CASES = {
         _both,
         vanishes=False,
     ),
+    "supcon_loss, three views": LossCase(
+        lambda z, t: losses.supcon_loss(z, _samples(z, 3), t),
+        lambda z, t: supcon_reference(z, _samples(z, 3), t),
+        _three,
+        infimum=math.log(2),
+    ),
+    "supcon_loss, three references": LossCase(
+        functools.partial(_of_references, losses.supcon_loss),
+        functools.partial(_of_references, supcon_reference),
+        _three_and_references,
+        infimum=math.log(3),
+    ),
+    "supcon_loss, three references of a memory": LossCase(
+        functools.partial(_of_references, losses.supcon_loss),
+        functools.partial(_of_references, supcon_reference),
+        _three_and_references,
+        constants=1,
+        infimum=math.log(3),
+    ),
     "supcon_loss, references": LossCase(
         lambda z, r, t: losses.supcon_loss(z, _rows(z), t, ref_emb=r, ref_labels=_rows(r)),
         lambda z, r, t: supcon_reference(z, _rows(z), t, r, _rows(r)),
@@ -157,6 +199,16 @@ CASES = {
         lambda z, t: multi_positive_reference(z, _labels(z, 1 + len(z) // 6), t),
         _both,
         vanishes=False,
+    ),
+    "multi_positive_nt_xent_loss, three views": LossCase(
+        lambda z, t: losses.multi_positive_nt_xent_loss(z, _samples(z, 3), t),
+        lambda z, t: multi_positive_reference(z, _samples(z, 3), t),
+        _three,
+    ),
+    "multi_positive_nt_xent_loss, three references": LossCase(
+        functools.partial(_of_references, losses.multi_positive_nt_xent_loss),
+        functools.partial(_of_references, multi_positive_reference),
+        _three_and_references,
     ),
     "clip_loss": LossCase(_clip, _clip_reference, _scaled, normalizes=False),
     "clip_loss, normalize": LossCase(
@@ -237,7 +289,7 @@ def _second_view(case: LossCase, regime: Regime, z0: Tensor, noise: Tensor) -> T
 
     def loss(share: float) -> float:
         inputs = case.inputs(z0, view(share), regime.temperature)
-        return case.reference(*inputs, regime.temperature).item()
+        return case.reference(*inputs, regime.temperature).item() - case.infimum
 
     assert regime.loss is not None
     low, high = 0.0, 10.0

@@ -14,7 +14,7 @@ from oracle import assert_no_worse
 from torch import Tensor
 
 from sslfast import ops
-from sslfast.reference.cross_softmax import cross_softmax
+from sslfast.reference.cross_softmax import cross_softmax, label_sums
 
 INF = float("inf")
 
@@ -32,10 +32,16 @@ CPU_CASES = [
 ]
 
 
-def by_definition(rows: Tensor, columns: Tensor, positives: Tensor, scale: float, grads: list[Tensor], excluded=()):
+def by_definition(
+    rows: Tensor, columns: Tensor, positives: Tensor, scale: float, grads: list[Tensor], excluded=(), labels=()
+):
     rows, columns = rows.clone().requires_grad_(), columns.clone().requires_grad_()
     results = cross_softmax(rows, columns, positives, scale, *excluded)
-    sum((torch.where(r.isfinite(), r, 0) * g).sum() for r, g in zip(results, grads, strict=True)).backward()
+    total = sum((torch.where(r.isfinite(), r, 0) * g).sum() for r, g in zip(results, grads, strict=True))
+    if labels:
+        *numbers, weights = labels
+        total = total - (label_sums(rows, columns, positives, scale, *numbers) * weights).sum()
+    total.backward()
     return [r.detach() for r in results], [rows.grad / scale, columns.grad / scale]
 
 
@@ -78,6 +84,18 @@ def check(forward, backward, case, dtype: torch.dtype, device: torch.device) -> 
             if need:
                 assert_no_worse(f, t.to(wide), t, rounding * t.abs().amax().item())
 
+    # Both ways again, and one way, with labels: of all one, and in groups.
+    for groups, incoming_col in ((1, one_way), (1 + size // 5, grads)):
+        labels = [torch.randint(0, groups, (n,), dtype=torch.int32) - 1 for n in (size, length)]
+        labels.append(torch.randn(size, dtype=torch.float64))
+        _, true_grads = by_definition(rows.double(), columns.double(), positives, scale, incoming_col, labels=labels)
+        two_way = incoming_col is grads
+        args = (*found[:2], *incoming) if two_way else (row_lse, col_lse, incoming[0], col_lse, incoming[2])
+        shares = [labels[0].to(device), labels[1].to(device), labels[2].to(wide).to(device)]
+        products = backward(x, y, p, *args, number, None, None, None, kept, True, True, None, None, *shares)
+        for f, t in zip(products, true_grads, strict=True):
+            assert_no_worse(f, t.to(wide), t, rounding * t.abs().amax().item())
+
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES + CPU_CASES], ids=[p.id for p in CASES + CPU_CASES])
@@ -96,7 +114,7 @@ def test_triton_against_the_definition(case, group: int, dtype: torch.dtype, tri
     table, blocks = _launch.similarity_forward, _launch.weights
     monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: table(*shape) | {"GROUP": group})
     monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
-    monkeypatch.setattr(_launch, "weights", lambda *shape: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
+    monkeypatch.setattr(_launch, "weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(forward, backward, case, dtype, triton_device)
@@ -249,3 +267,6 @@ def test_opcheck() -> None:
             grads = (torch.randn(9), torch.randn(len(col_lse)), torch.zeros(9))
             args = (rows, columns, positives, row_lse, col_lse, *grads, scale, *excluded, kept, True, False)
             check_op(ops.cross_softmax_backward, args)
+    labels = (torch.arange(9, dtype=torch.int32), torch.arange(7, dtype=torch.int32), row_lse)
+    args = (rows, columns, positives, row_lse, col_lse, *grads, scale, None, None, None, kept, True, True, None, None)
+    check_op(ops.cross_softmax_backward, (*args, *labels))

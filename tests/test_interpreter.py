@@ -26,6 +26,22 @@ def test_dot_multiplies_values_not_bits(triton_device, dtype, transposed):
     assert (out - truth).abs().max() < (1e-2 if dtype == torch.float32 and triton_device.type == "cuda" else 1e-5)
 
 
+@triton.jit
+def _cast_kernel(x_ptr, out_ptr, SIZE: tl.constexpr):
+    i = tl.arange(0, SIZE)
+    tl.store(out_ptr + i, tl.load(x_ptr + i).to(out_ptr.dtype.element_ty))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_casts_round_to_the_nearest(triton_device, dtype):
+    x = torch.cat([torch.randn(1021), torch.tensor([torch.nan, torch.inf, 0.0])]).to(triton_device)
+    out = torch.empty(1024, dtype=dtype, device=triton_device)
+    _cast_kernel[(1,)](x, out, SIZE=1024)
+    assert torch.equal(out[:-3], x[:-3].to(dtype))
+    assert out[-3].isnan()
+    assert out[-2:].tolist() == [torch.inf, 0.0]
+
+
 def test_oracle_accepts_what_is_no_worse():
     truth = torch.tensor([1.0, torch.nan, torch.inf], dtype=torch.float64)
     plain = torch.tensor([1.1, torch.nan, torch.inf])

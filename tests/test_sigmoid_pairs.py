@@ -69,7 +69,7 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, triton_device, 
     # More than one strip of weights is otherwise used from 2,049 rows on.
     blocks = _launch.sigmoid_weights
     monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
-    monkeypatch.setattr(_launch, "sigmoid_weights", lambda *shape: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
+    monkeypatch.setattr(_launch, "sigmoid_weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(launcher, case, dtype, triton_device)

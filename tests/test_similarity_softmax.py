@@ -15,7 +15,7 @@ from oracle import assert_no_worse
 from torch import Tensor
 
 from sslfast import ops
-from sslfast.reference.similarity_softmax import similarity_softmax
+from sslfast.reference.similarity_softmax import label_sums, similarity_softmax
 
 INF = float("inf")
 
@@ -49,11 +49,14 @@ def problem(size: int, dim: int, norm: float) -> tuple[Tensor, Tensor, Tensor, T
     return rows, positives, grads[0], grads[1]
 
 
-def by_definition(rows: Tensor, positives: Tensor, scale: float, grad_lse: Tensor, grad_positive: Tensor):
+def by_definition(rows: Tensor, positives: Tensor, scale: float, grad_lse: Tensor, grad_positive: Tensor, *labels):
     rows = rows.clone().requires_grad_()
     lse, positive_logits = similarity_softmax(rows, positives, scale)
     finite_lse, finite_logits = (torch.where(t.isfinite(), t, 0) for t in (lse, positive_logits))
-    (finite_lse * grad_lse + finite_logits * grad_positive).sum().backward()
+    total = (finite_lse * grad_lse + finite_logits * grad_positive).sum()
+    if labels:
+        total = total - (label_sums(rows, positives, scale, labels[0]) * labels[1]).sum()
+    total.backward()
     return lse.detach(), positive_logits.detach(), rows.grad
 
 
@@ -75,6 +78,18 @@ def check(forward, backward, case, dtype: torch.dtype, device: torch.device, kee
         assert_no_worse(lse, same[0], truth[0], 8 * eps * max(reach, 10))
         assert_no_worse(positive_logits, same[1], truth[1], 4 * eps * reach)
         assert_no_worse(grad, same[2], truth[2], truth[2].abs().amax() * rounding)
+    # Labels in groups of 1 to size; rows have weights of their own, and a positive's place is the positive's.
+    for groups in {1, 1 + size // 5}:
+        labels = torch.randint(0, groups, (size,), dtype=torch.int32).to(device) - 1
+        weights = torch.randn(size, dtype=torch.float64).to(device)
+        grads = grad_lse, grad_positive, labels, weights
+        _, _, truth = by_definition(rows, positives, scale, *grads)
+        _, _, same = by_definition(rows.to(wide), positives, scale, *(g.to(wide) for g in grads[:2]), labels, weights)
+        grad = backward(
+            *(x, positives, lse, grad_lse.to(wide), grad_positive.to(wide), kept, scale, max_norm, None),
+            *(labels, weights.to(wide)),
+        )
+        assert_no_worse(grad, same, truth, truth.abs().amax() * rounding)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -110,7 +125,7 @@ def test_triton_against_the_definition(case, group, in_registers, dtype, triton_
     monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: forward_table(*shape) | {"GROUP": group})
     monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
     monkeypatch.setattr(_launch, "weights_strip", lambda *shape: (64, 128))
-    monkeypatch.setattr(_launch, "weights", lambda *shape: weights_table(*shape) | blocks)
+    monkeypatch.setattr(_launch, "weights", lambda *shape, **_: weights_table(*shape) | blocks)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(forward, backward, case, dtype, triton_device)
@@ -174,7 +189,8 @@ def test_threads_do_not_change_a_bit(dtype: torch.dtype, dim: int) -> None:
     for count in (1, 2, 3):
         torch.set_num_threads(count)
         lse, logits, kept = ops.similarity_softmax_forward(rows, positives, 3.0, INF, 300_000)
-        grad = ops.similarity_softmax_backward(rows, positives, lse, *grads, kept, 3.0, INF)
+        labels = torch.arange(900, dtype=torch.int32) % 50
+        grad = ops.similarity_softmax_backward(rows, positives, lse, *grads, kept, 3.0, INF, None, labels, grads[0])
         results.append(torch.cat([lse, logits] if dim == 1 else [lse, logits, grad.flatten()]))
     torch.set_num_threads(threads)
     assert all(torch.equal(results[0], other) for other in results[1:])
@@ -202,6 +218,20 @@ def test_analytic_values() -> None:
     torch.testing.assert_close(logits, torch.full((6,), 2.5))
 
 
+def test_labels_and_numbers_of_kept_logits_are_checked() -> None:
+    rows, positives, *grads = problem(4, 2, 1.0)
+    for keep in (-1, 17):
+        with pytest.raises(RuntimeError, match=r"keep must be in \[0, M\^2\]"):
+            ops.similarity_softmax_forward(rows, positives, 1.0, INF, keep)
+    lse, _, kept = ops.similarity_softmax_forward(rows, positives, 1.0, INF, 0)
+    for labels, weights in ((torch.zeros(4, dtype=torch.int32), None), (torch.zeros(4, dtype=torch.int64), lse)):
+        with pytest.raises(RuntimeError, match="labels must be int32, one a row and a column, and go with"):
+            ops.similarity_softmax_backward(rows, positives, lse, *grads, kept, 1.0, INF, None, labels, weights)
+    labels, weights = torch.zeros(4, dtype=torch.int32), lse[:3]
+    with pytest.raises(RuntimeError, match="label_weights must be"):
+        ops.similarity_softmax_backward(rows, positives, lse, *grads, kept, 1.0, INF, None, labels, weights)
+
+
 def test_positives_out_of_range_are_refused() -> None:
     rows = torch.randn(4, 2)
     for positives in ([1, 0, 3, 4], [1, 0, 3, -2], [1, 0, 3, 3]):
@@ -219,3 +249,5 @@ def test_opcheck(dtype: torch.dtype, keep: int) -> None:
     check_op(ops.similarity_softmax_forward, (rows, positives, 2.0, 1.0, keep))
     lse, _, kept = ops.similarity_softmax_forward(rows, positives, 2.0, 1.0, keep)
     check_op(ops.similarity_softmax_backward, (rows, positives, lse, *grads, kept, 2.0, 1.0))
+    labels = torch.arange(9, dtype=torch.int32) % 2
+    check_op(ops.similarity_softmax_backward, (rows, positives, lse, *grads, kept, 2.0, 1.0, None, labels, lse))

@@ -82,7 +82,7 @@ def test_references_against_the_reference(n, m, d, labels, temperature, dtype, d
 def test_half_precision_references(dtype: torch.dtype) -> None:
     y, ry = torch.randint(0, 5, (20,)), torch.randint(0, 5, (30,))
     inputs = [torch.randn(n, 8).to(dtype) for n in (20, 30)]
-    assert_half_is_like_reference(*on_references(y, ry, 0.2), inputs, slack=1 / 8)
+    assert_half_is_like_reference(*on_references(y, ry, 0.2), inputs, slack=1 / 2)
 
 
 def test_references_are_pytorch_metric_learnings() -> None:

@@ -74,7 +74,7 @@ def test_triton_against_the_definition(
 ) -> None:
     from sslfast.kernels.unit_rows import backward_, forward
 
-    check(forward, backward_, size, dim, dtype, out, triton_device, 1.0)  # the interpreter cuts off
+    check(forward, backward_, size, dim, dtype, out, triton_device, 0.01)
 
 
 def test_threads_do_not_change_a_bit() -> None:

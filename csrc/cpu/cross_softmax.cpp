@@ -7,7 +7,7 @@
 namespace sslfast::cpu {
 namespace {
 
-// Calls visit(row, logit) for the positives within the tile.
+// Calls visit(row, entry) for the positives within the tile.
 template <typename T, typename Visit>
 void for_each_positive(const CrossTile<T>& t, Visit visit) {
   for (int64_t i = 0; i < t.rows; ++i) {
@@ -32,8 +32,9 @@ void backward_tile(const CrossTile<T>& t, const CrossGrads<T>& g, int threads) {
   exclude(t.logits, t.rows, t.cols, t.row0, t.col0, t.excluded, threads);
   const TileGrads<T> row_grads{g.row_lse + t.row0, g.grad_row + t.row0};
   const TileGrads<T> col_grads{g.col_lse + t.col0, g.grad_col + t.col0};
-  weigh_tile(t.logits, t.rows, t.cols, row_grads, g.grad_col != nullptr ? col_grads : TileGrads<T>{}, g.scratch,
-             threads);
+  weigh_tile(t.logits, t.rows, t.cols, row_grads, g.grad_col != nullptr ? col_grads : TileGrads<T>{},
+             g.shares.at(t.row0, t.col0), g.scratch, threads);
+  if (g.shares.row_labels != nullptr) for_each_positive(t, [](int64_t, T& weight) { weight = 0; });
 }
 
 }  // namespace

@@ -55,6 +55,18 @@ inline __attribute__((always_inline)) void weights_apart_body(T* s, int64_t n, T
 }
 
 template <typename T>
+inline __attribute__((always_inline)) void subtract_shares_body(T* s, int64_t n, const int32_t* labels, int32_t label,
+                                                                T share, const T* columns) {
+  if (columns == nullptr) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) s[j] -= labels[j] == label ? share : T(0);
+    return;
+  }
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) s[j] -= labels[j] == label ? share + columns[j] : T(0);
+}
+
+template <typename T>
 inline __attribute__((always_inline)) void add_body(T* to, const T* from, int64_t n) {
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) to[j] += from[j];
@@ -107,6 +119,15 @@ SSLFAST_ISA_CLONES void row_weights_apart(float* s, int64_t n, float lse, float 
 void row_weights_apart(double* s, int64_t n, double lse, double weight, const double* column_lse,
                        const double* columns) {
   weights_apart_body(s, n, lse, weight, column_lse, columns);
+}
+
+SSLFAST_ISA_CLONES void row_subtract_shares(float* s, int64_t n, const int32_t* labels, int32_t label, float share,
+                                            const float* columns) {
+  subtract_shares_body(s, n, labels, label, share, columns);
+}
+void row_subtract_shares(double* s, int64_t n, const int32_t* labels, int32_t label, double share,
+                         const double* columns) {
+  subtract_shares_body(s, n, labels, label, share, columns);
 }
 
 SSLFAST_ISA_CLONES void row_add(float* to, const float* from, int64_t n) { add_body(to, from, n); }

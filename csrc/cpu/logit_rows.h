@@ -26,6 +26,11 @@ void row_weights_apart(float* s, int64_t n, float lse, float weight, const float
 void row_weights_apart(double* s, int64_t n, double lse, double weight, const double* column_lse,
                        const double* columns);
 
+// s_j <- s_j - (share + columns_j) where labels_j is label; columns may be null, for zeros
+void row_subtract_shares(float* s, int64_t n, const int32_t* labels, int32_t label, float share, const float* columns);
+void row_subtract_shares(double* s, int64_t n, const int32_t* labels, int32_t label, double share,
+                         const double* columns);
+
 // to_j <- to_j + from_j
 void row_add(float* to, const float* from, int64_t n);
 void row_add(double* to, const double* from, int64_t n);

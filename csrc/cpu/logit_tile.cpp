@@ -98,8 +98,8 @@ void add_tile(T* logits, int64_t rows, int64_t cols, TileSums<T> row_sums, TileS
 }
 
 template <typename T>
-void weigh_tile(T* logits, int64_t rows, int64_t cols, TileGrads<T> row_grads, TileGrads<T> col_grads, T* scratch,
-                int threads) {
+void weigh_tile(T* logits, int64_t rows, int64_t cols, TileGrads<T> row_grads, TileGrads<T> col_grads,
+                const LabelShares<T>& shares, T* scratch, int threads) {
   // With one center for the tile, both terms share one exp:
   // a_i exp(s - n_i) + a_j exp(s - n_j) = exp(s - c) (a_i exp(c - n_i) + a_j exp(c - n_j)).
   const bool by_row = row_grads.grad != nullptr, by_col = col_grads.grad != nullptr;
@@ -126,13 +126,16 @@ void weigh_tile(T* logits, int64_t rows, int64_t cols, TileGrads<T> row_grads, T
     } else {
       row_weights_apart(s, cols, lse, a, col_lse, weights);
     }
+    if (shares.row_labels != nullptr) {
+      row_subtract_shares(s, cols, shares.col_labels, shares.row_labels[i], shares.rows[i], shares.cols);
+    }
   }
 }
 
 #define SSLFAST_INSTANTIATE(T)                                                           \
   template void merge_sums(T&, T&, T, T);                                                \
   template void add_tile(T*, int64_t, int64_t, TileSums<T>, TileSums<T>, bool, T*, int); \
-  template void weigh_tile(T*, int64_t, int64_t, TileGrads<T>, TileGrads<T>, T*, int)
+  template void weigh_tile(T*, int64_t, int64_t, TileGrads<T>, TileGrads<T>, const LabelShares<T>&, T*, int)
 SSLFAST_INSTANTIATE(float);
 SSLFAST_INSTANTIATE(double);
 #undef SSLFAST_INSTANTIATE

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "sslfast/label_shares.h"
+
 namespace sslfast::cpu {
 
 template <typename T>
@@ -38,9 +40,10 @@ struct TileGrads {
   const T* grad;  // null: this side is not wanted
 };
 
-// S_ij <- a_i exp(S_ij - n_i) + a_j exp(S_ij - n_j), with the terms of the sides that are wanted.
+// S_ij <- a_i exp(S_ij - n_i) + a_j exp(S_ij - n_j), with the terms of the sides that are wanted, less the shares,
+// which begin at the tile's first row and column. Excluded entries become 0, but for shares.
 template <typename T>
-void weigh_tile(T* logits, int64_t rows, int64_t cols, TileGrads<T> row_grads, TileGrads<T> col_grads, T* scratch,
-                int threads);
+void weigh_tile(T* logits, int64_t rows, int64_t cols, TileGrads<T> row_grads, TileGrads<T> col_grads,
+                const LabelShares<T>& shares, T* scratch, int threads);
 
 }  // namespace sslfast::cpu

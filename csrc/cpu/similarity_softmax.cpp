@@ -104,8 +104,11 @@ void backward_tile(const SimilarityTile<T>& t, const SimilarityGrads<T>& g, int 
   }
 
   weigh_tile(t.logits, t.rows, t.cols, TileGrads<T>{g.lse + t.row0, g.grad_lse + t.row0},
-             TileGrads<T>{g.lse + t.col0, g.grad_lse + t.col0}, scratch, threads);
+             TileGrads<T>{g.lse + t.col0, g.grad_lse + t.col0}, g.shares.at(t.row0, t.col0), scratch, threads);
 
+  if (diagonal && g.shares.row_labels != nullptr) {
+    for (int64_t i = 0; i < t.rows; ++i) t.logits[i * t.cols + i] = 0;  // a row is of its own label
+  }
   for (int64_t i = 0; i < t.rows; ++i) {
     const int64_t row = t.row0 + i, j = t.positives[row] - t.col0;
     if (!inside(j, t.cols)) continue;

@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "exclusions.h"
+#include "labels.h"
 #include "tile_products.h"
 
 namespace sslfast::ops {
@@ -79,7 +80,8 @@ template <typename Products>
 std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, const Tensor& columns,
                                     const Exclusions& exclusions, const Tensor& row_lse, const Tensor& col_lse,
                                     const Tensor& grad_row, const Tensor& grad_col, const Tensor& grad_positive,
-                                    const Tensor& scale, const Tensor& kept, bool need_rows, bool need_columns) {
+                                    const Tensor& scale, const Tensor& kept, bool need_rows, bool need_columns,
+                                    const Labels& labels) {
   using T = typename Products::Number;
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
@@ -89,9 +91,12 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
   Tensor tile = empty({tile_rows * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::cross_scratch(tile_rows, tile_cols)}, kType<T>, rows);
   const bool two_way = col_lse.size(0) > 0;
-  const CrossGrads<T> grads{row_lse.const_data_ptr<T>(), grad_row.const_data_ptr<T>(),
+  const CrossGrads<T> grads{row_lse.const_data_ptr<T>(),
+                            grad_row.const_data_ptr<T>(),
                             two_way ? col_lse.const_data_ptr<T>() : nullptr,
-                            two_way ? grad_col.const_data_ptr<T>() : nullptr, scratch.mutable_data_ptr<T>()};
+                            two_way ? grad_col.const_data_ptr<T>() : nullptr,
+                            scratch.mutable_data_ptr<T>(),
+                            labels.shares<T>(false)};
   const Excluded<T> excluded = exclusions.pointers<T>();
   T *dq = d_rows.mutable_data_ptr<T>(), *dk = d_cols.mutable_data_ptr<T>(), *logits = tile.mutable_data_ptr<T>();
   std::fill_n(dq, d_rows.numel(), T(0));
@@ -147,11 +152,15 @@ std::tuple<Tensor, Tensor> cross_softmax_backward(
     const Tensor& grad_row, const Tensor& grad_col, const Tensor& grad_positive, const Tensor& scale,
     const std::optional<Tensor>& row_ids, const std::optional<Tensor>& col_ids, const std::optional<Tensor>& row_limits,
     const Tensor& kept, bool need_rows, bool need_columns, const std::optional<Tensor>& row_factors,
-    const std::optional<Tensor>& col_factors) {
+    const std::optional<Tensor>& col_factors, const std::optional<Tensor>& row_labels,
+    const std::optional<Tensor>& col_labels, const std::optional<Tensor>& label_weights) {
   const std::optional<Tensor> own(positives);
   const Exclusions exclusions{own, row_ids, col_ids, row_limits};
   const Sides sides{rows, columns, row_factors, col_factors};
+  const Labels labels{row_labels, col_labels, label_weights};
   check_inputs(sides, exclusions, scale);
+  labels.check(rows.size(0), columns.size(0), sum_type(rows.scalar_type()));
+  check(!row_labels || (!row_ids && !row_limits), "cross_softmax: labels go without row_ids and row_limits");
   const auto vector_of = [&](const Tensor& t, int64_t size) {
     check(t.scalar_type() == sum_type(rows.scalar_type()) && t.dim() == 1 && t.is_contiguous() && t.size(0) == size,
           "cross_softmax: log-sum-exps and gradients must be vectors, one number a row or column, float64 for float64 "
@@ -163,7 +172,7 @@ std::tuple<Tensor, Tensor> cross_softmax_backward(
   vector_of(kept, kept.size(0));
   return with_products(sides, std::min(kRows, rows.size(0)), std::min(kCols, columns.size(0)), [&](auto& products) {
     return backward(products, rows, columns, exclusions, row_lse, col_lse, grad_row, grad_col, grad_positive, scale,
-                    kept, need_rows, need_columns);
+                    kept, need_rows, need_columns, labels);
   });
 }
 

@@ -1,5 +1,5 @@
 // Every schema of the namespace. Implementations register beside their operator; Triton ones from sslfast/ops.
-// Factors of rows and columns go with bfloat16 on the CPU.
+// Factors of rows and columns go with bfloat16, on the GPU also with float16.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(sslfast, m) {
@@ -11,7 +11,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "Tensor? factors=None) -> (Tensor, Tensor, Tensor)");
   m.def(
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor grad_positive, "
-      "Tensor kept, float scale, float max_norm, Tensor? factors=None) -> Tensor");
+      "Tensor kept, float scale, float max_norm, Tensor? factors=None, Tensor? labels=None, "
+      "Tensor? label_weights=None) -> Tensor");
   m.def("nt_xent_forward(Tensor z0, Tensor z1, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "nt_xent_backward(Tensor z0, Tensor z1, Tensor unit, Tensor inverse_norm, Tensor lse, Tensor share, Tensor peak, "
@@ -24,7 +25,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "cross_softmax_backward(Tensor rows, Tensor columns, Tensor positives, Tensor row_lse, Tensor col_lse, "
       "Tensor grad_row, Tensor grad_col, Tensor grad_positive, Tensor scale, Tensor? row_ids, "
       "Tensor? col_ids, Tensor? row_limits, Tensor kept, bool need_rows, bool need_columns, "
-      "Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor)");
+      "Tensor? row_factors=None, Tensor? col_factors=None, Tensor? row_labels=None, Tensor? col_labels=None, "
+      "Tensor? label_weights=None) -> (Tensor, Tensor)");
   m.def(
       "sigmoid_pairs(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor bias, float share, "
       "bool need_rows, bool need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, "

@@ -10,6 +10,7 @@
 #include <limits>
 #include <tuple>
 
+#include "labels.h"
 #include "tile_products.h"
 
 namespace sslfast::ops {
@@ -62,7 +63,8 @@ std::tuple<Tensor, Tensor, Tensor> forward(Products& products, const Tensor& row
 
 template <typename Products>
 Tensor backward(Products& products, const Tensor& rows, const Tensor& positives, const Tensor& lse,
-                const Tensor& grad_lse, const Tensor& grad_positive, const Tensor& kept, double scale) {
+                const Tensor& grad_lse, const Tensor& grad_positive, const Tensor& kept, double scale,
+                const Labels& labels) {
   using T = typename Products::Number;
   const int64_t m = rows.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
@@ -70,7 +72,8 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
   Tensor grad = empty({m, d}, kType<T>, rows);
   Tensor tile = empty({std::min(kRows, m) * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::similarity_scratch(kRows, tile_cols)}, kType<T>, rows);
-  const SimilarityGrads<T> grads{lse.const_data_ptr<T>(), grad_lse.const_data_ptr<T>(), scratch.mutable_data_ptr<T>()};
+  const SimilarityGrads<T> grads{lse.const_data_ptr<T>(), grad_lse.const_data_ptr<T>(), scratch.mutable_data_ptr<T>(),
+                                 labels.shares<T>(true)};
   T* dx = grad.mutable_data_ptr<T>();
   T* logits = tile.mutable_data_ptr<T>();
   std::fill_n(dx, m * d, T(0));
@@ -109,17 +112,20 @@ std::tuple<Tensor, Tensor, Tensor> similarity_softmax_forward(const Tensor& rows
   const Sides sides{rows, rows, factors, factors};
   check_rows(rows, positives);
   sides.check();
-  check(keep >= 0, "similarity_softmax: keep must not be negative");
+  check(keep >= 0 && keep <= rows.size(0) * rows.size(0), "similarity_softmax: keep must be in [0, M^2]");
   return with_products(sides, 0, 0,
                        [&](auto& products) { return forward(products, rows, positives, scale, max_norm, keep); });
 }
 
 Tensor similarity_softmax_backward(const Tensor& rows, const Tensor& positives, const Tensor& lse,
                                    const Tensor& grad_lse, const Tensor& grad_positive, const Tensor& kept,
-                                   double scale, double, const std::optional<Tensor>& factors) {
+                                   double scale, double, const std::optional<Tensor>& factors,
+                                   const std::optional<Tensor>& labels, const std::optional<Tensor>& label_weights) {
   const Sides sides{rows, rows, factors, factors};
+  const Labels classes{labels, labels, label_weights};
   check_rows(rows, positives);
   sides.check();
+  classes.check(rows.size(0), rows.size(0), sum_type(rows.scalar_type()));
   const auto vector_of = [&](const Tensor& t, int64_t size) {
     check(t.scalar_type() == sum_type(rows.scalar_type()) && t.dim() == 1 && t.is_contiguous() && t.size(0) == size,
           "similarity_softmax: lse, gradients and kept logits must be vectors, float64 for float64 rows, else float32");
@@ -128,7 +134,7 @@ Tensor similarity_softmax_backward(const Tensor& rows, const Tensor& positives, 
   vector_of(kept, kept.size(0));
   const int64_t m = rows.size(0);
   return with_products(sides, std::min(kRows, m), tile_columns(m), [&](auto& products) {
-    return backward(products, rows, positives, lse, grad_lse, grad_positive, kept, scale);
+    return backward(products, rows, positives, lse, grad_lse, grad_positive, kept, scale, classes);
   });
 }
 

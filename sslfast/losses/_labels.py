@@ -28,11 +28,25 @@ class LabelGroups:
         self._end = torch.searchsorted(self._ordered, labels.long(), right=True)
         self.counts = self._end - self._first
 
-    def sums(self, values: Tensor) -> Tensor:
-        """For every row, the sum of (M, D) values over the columns of its label, in a fixed order; (N, D)."""
+    def _groups(self) -> Tensor:
+        """The number of each column's group, from 0, in the order of the labels."""
         changes = torch.ones_like(self._ordered)
         changes[1:] = self._ordered[1:] != self._ordered[:-1]
-        group = changes.cumsum(0) - 1  # of each column in order
+        return changes.cumsum(0) - 1
+
+    def classes(self) -> tuple[Tensor, Tensor]:
+        """Numbers that are equal where labels are, of rows, -1 without a column of their label, and of columns; int32.
+
+        What kernels compare: labels may be any numbers, these are small.
+        """
+        group = self._groups()
+        of_columns = torch.empty_like(group).scatter_(0, self._order, group)
+        of_rows = torch.where(self.counts > 0, group[self._first.clamp_max(len(group) - 1)], -1)
+        return of_rows.int(), of_columns.int()
+
+    def sums(self, values: Tensor) -> Tensor:
+        """For every row, the sum of (M, D) values over the columns of its label, in a fixed order; (N, D)."""
+        group = self._groups()
         sizes = torch.zeros_like(group).scatter_add_(0, group, torch.ones_like(group))  # 0 after the last group
         sums = torch.segment_reduce(values[self._order], "sum", lengths=sizes, axis=0, unsafe=True)
         found = sums[group[self._first.clamp_max(len(group) - 1)]]

@@ -58,7 +58,8 @@ class Negatives:
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
         self.query, self.keys = widened(query, keys)
         if normalize:
-            self.query, self.keys = (normalized(function, z, self.dtype) for z in (self.query, self.keys))
+            rounded = None if strategy == "local" else self.dtype  # over ranks there are no exact sides
+            self.query, self.keys = (normalized(function, z, rounded) for z in (self.query, self.keys))
         self.scale = scale.to(self.query.dtype)
         if strategy != "local":
             self.scale = mean_gradient_over_ranks(self.scale)
@@ -130,7 +131,7 @@ class Negatives:
         others = keys.to(self.query.dtype)
         if keys.dim() == 2:
             nobody = torch.full_like(self.own, -1)
-            others = normalized(self.function, others, self.dtype) if self.normalize else others
+            others = normalized(self.function, others) if self.normalize else others
             sides = (*self._query_side, *self._side(keys))
             self._groups.append(self._against(self.query, others, nobody, None, self.limits, sides, strategy="local"))
             return

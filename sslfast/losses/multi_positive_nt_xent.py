@@ -150,7 +150,7 @@ def multi_positive_nt_xent_loss(
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
     with without_autocast(embeddings):
         # Both terms' gradients add up before they are rounded.
-        units = [normalized(name, z, dtype) for z in widened(*inputs)]
+        units = [normalized(name, z) for z in widened(*inputs)]
         sides = (*exact_side(inputs[0], dtype), *exact_side(inputs[-1], dtype))
         row_ids = labels.long()
         col_ids = row_ids if ref_labels is None else ref_labels.long()

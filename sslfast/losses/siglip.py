@@ -7,7 +7,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast._autograd import distinct, first_order_only, product_side, unit_of, unit_rows_backward, unit_side
+from sslfast._autograd import (
+    distinct,
+    first_order_only,
+    product_side,
+    unit_of,
+    unit_rows,
+    unit_rows_backward,
+    unit_side,
+)
 from sslfast.distributed import exchange_shards, strategy_of, world_size
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import check_pair, check_scalar
@@ -154,9 +162,12 @@ class _SigLIP(torch.autograd.Function):
         # Over ranks the CPU multiplies in the dtype of accumulation.
         side_dtype = dtype if rows.is_cuda or strategy == "local" else wide
         norms = factors = (None, None)
-        if normalize:
+        if normalize and strategy == "local":
             parts = [unit_side(z, side_dtype) for z in (rows, columns)]
             sides, norms, factors = zip(*parts, strict=True)
+        elif normalize:
+            units, norms = zip(*(unit_rows(z) for z in (rows, columns)), strict=True)
+            sides = tuple(product_side(unit, side_dtype) for unit in units)
         else:
             sides = tuple(product_side(z, side_dtype) for z in (rows, columns))
         numbers = [number.to(wide) for number in (scale, bias)]

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import (
-    exact_side,
     first_order_only,
-    normalized,
     unit_of,
     unit_rows,
     unit_rows_backward,
@@ -25,13 +23,11 @@ from sslfast.losses._inputs import (
     check_references,
     check_rows,
     temperature_of,
-    widened,
-    without_autocast,
 )
 from sslfast.losses._kept import half_of_logits, kept_logits
 from sslfast.losses._labels import LabelGroups
-from sslfast.losses._references import reference_lse
 from sslfast.losses._self_ranks import self_softmax_over_ranks
+from sslfast.losses._supcon_references import supcon_against_references
 
 
 class SupConLoss(nn.Module):
@@ -158,7 +154,7 @@ def supcon_loss(
     scale = 1.0 / temperature_of(name, temperature)
     if ref_emb is not None and ref_labels is not None:
         check_kernel_dtype(name, ref_emb)
-        return _against_references(name, embeddings, labels, scale, ref_emb, ref_labels, copies)
+        return supcon_against_references(name, embeddings, ref_emb, labels, ref_labels, copies, scale)
     strategy = strategy_of(name, gather_distributed)
     if strategy != "local":
         partners = LabelGroups(gather_rows(labels.long()), None).partners()
@@ -175,51 +171,12 @@ def supcon_loss(
     return loss
 
 
-def _against_references(
-    function: str,
-    embeddings: Tensor,
-    labels: Tensor,
-    scale: float,
-    ref_emb: Tensor,
-    ref_labels: Tensor,
-    copies: Tensor | None,
-) -> Tensor:
-    dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
-    dtype = dtype if embeddings.is_cuda else _unrounded(dtype)
-    with without_autocast(embeddings):
-        # Both terms' gradients add up before they are rounded.
-        unit, unit_ref = (normalized(function, z, dtype) for z in widened(embeddings, ref_emb))
-        sides = (*exact_side(embeddings, dtype), *exact_side(ref_emb, dtype))
-        groups = LabelGroups(labels, ref_labels)
-        # Where a row has one positive alone it is left out of the sum, and the term is a softplus; but not with copies.
-        partners = groups.partners() if copies is None else torch.full_like(copies, -1)
-        left_out = partners if copies is None else copies
-        lse = reference_lse(function, unit, unit_ref, scale, left_out, None, None, dtype, sides)
-        sums, counts = groups.sums(unit_ref), groups.counts
-        if copies is not None:
-            copied = (copies >= 0) & (ref_labels[copies.clamp_min(0)] == labels)  # other copies are no positives
-            sums = sums - torch.where(copied.unsqueeze(1), unit_ref[copies.clamp_min(0)], 0.0)
-            counts = counts - copied.long()
-        margin = lse - scale * (unit * sums).sum(dim=1) / counts.clamp_min(1)
-        has = counts > 0
-        terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), margin)
-        return torch.where(has, terms, 0.0).sum() / has.sum().clamp_min(1)
-
-
-def _unrounded(dtype: torch.dtype) -> torch.dtype:
-    """What to multiply in where rows may have several positives.
-
-    Late in training their weights and their share nearly cancel, but are added up apart: weights rounded to bfloat16
-    would leave their rounding.
-    """
-    return torch.float32 if dtype == torch.bfloat16 else dtype
-
-
 class _SupCon(torch.autograd.Function):
     """With C_i the sum over i's label and w_i = g / (anchors (n_i - 1)), where i has a positive and else 0,
 
-    loss = sum_i w_i ((n_i - 1) lse_i - scale z_i (C_i - z_i)); the second term's derivative in z_k is
-    -scale (w_k (C_k - z_k) + sum over k's label of w z, less w_k z_k), where w is the same within a label.
+    loss = sum_i w_i ((n_i - 1) lse_i - scale z_i (C_i - z_i)); the weight of row j in the gradient of row i is
+    that of the two softmaxes, less w_i + w_j where the labels are equal. Late in training little is left of it, so
+    that is taken off entry by entry.
 
     A row with a single positive is NT-Xent's: softplus(n_i - s_i), n the log-sum-exp over the negatives and s the
     positive's logit, so that a loss near 0 and its gradient keep their precision. With more positives the loss is
@@ -230,21 +187,19 @@ class _SupCon(torch.autograd.Function):
     def forward(ctx, embeddings, labels, scale):  # type: ignore[no-untyped-def]
         groups = LabelGroups(labels, None)
         partners = groups.partners()
-        dtype = embeddings.dtype
-        if not embeddings.is_cuda and (torch.compiler.is_compiling() or not bool((partners >= 0).all())):
-            dtype = _unrounded(dtype)
-        side, norm, factors = unit_side(embeddings, dtype)
-        unit = side if side.dtype == norm.dtype else unit_rows(embeddings)[0]
+        side, norm, factors = unit_side(embeddings, embeddings.dtype)
+        unit = unit_of(side, factors).to(norm.dtype)
         keep = kept_logits(None, half_of_logits(len(side)), norm.element_size(), side) if ctx.needs_input_grad[0] else 0
         lse, positive_logits, kept = ops.similarity_softmax_forward(side, partners, scale, 1.0, keep, factors)
         positives = groups.counts - 1
         has = positives > 0
         anchors = has.sum().clamp_min(1)
         others = groups.sums(unit).sub_(unit)  # the sum of a row's positives
+        classes, _ = groups.classes()
         mean = scale * (unit * others).sum(dim=1) / positives.clamp_min(1)
         margin = lse - positive_logits
         ctx.save_for_backward(
-            embeddings, side, norm, factors, partners, lse, kept, margin, others, positives, has, anchors
+            embeddings, side, norm, factors, partners, lse, kept, margin, classes, positives, has, anchors
         )
         ctx.scale = scale
         terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), lse - mean)
@@ -252,17 +207,15 @@ class _SupCon(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, side, norm, factors, partners, lse, kept, margin, others, *counts = ctx.saved_tensors
+        embeddings, side, norm, factors, partners, lse, kept, margin, classes, *counts = ctx.saved_tensors
         positives, has, anchors = counts
         with torch.no_grad():
             # Rows that have not a single positive have a margin of inf: their share is the whole.
             share = torch.where(has, torch.sigmoid(margin) * (grad / anchors), 0.0)
+            weights = torch.where(partners < 0, share / positives.clamp_min(1), 0.0)  # of a positive's logit
             grad_unit = ops.similarity_softmax_backward(
-                side, partners, lse, share, -share, kept, ctx.scale, 1.0, factors
+                side, partners, lse, share, -share, kept, ctx.scale, 1.0, factors, classes, weights
             )
-            # Both halves of the derivative are w (C - z): the weight is the same for all rows of a label.
-            weight = torch.where(partners < 0, (-2.0 * ctx.scale) * share / positives.clamp_min(1), 0.0)
-            grad_unit.addcmul_(others, weight.unsqueeze(1))
             grad_embeddings = unit_rows_backward(grad_unit, unit_of(side, factors), norm).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None
 

@@ -34,9 +34,6 @@ __all__ = [
 ]
 
 
-# Factors of rows and columns, last among the similarity operators' arguments, are the CPU's: Triton launchers get none.
-
-
 # ---- philox_words: C++ on the CPU, Triton on the GPU
 
 philox_words = torch.ops.sslfast.philox_words.default
@@ -114,13 +111,13 @@ def _(rows: Tensor, *args: object) -> Tensor:
 def _similarity_softmax_forward_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.similarity_softmax import forward
 
-    return forward(*args[:5])
+    return forward(*args)
 
 
 def _similarity_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.similarity_softmax_backward import backward
 
-    return backward(*args[:8])
+    return backward(*args)
 
 
 triton_library.impl("similarity_softmax_forward", _similarity_softmax_forward_triton)
@@ -205,13 +202,13 @@ def _(rows: Tensor, columns: Tensor, *args: object) -> tuple[Tensor, Tensor]:
 def _cross_softmax_forward_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.cross_softmax import forward
 
-    return forward(*args[:10])
+    return forward(*args)
 
 
 def _cross_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.cross_softmax import backward
 
-    return backward(*args[:15])
+    return backward(*args)
 
 
 triton_library.impl("cross_softmax_forward", _cross_softmax_forward_triton)
@@ -234,7 +231,7 @@ def _(rows: Tensor, queue: Tensor, *args: object) -> tuple[Tensor, Tensor]:
 def _queue_softmax_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.queue_softmax import queue_softmax
 
-    return queue_softmax(*args[:8])
+    return queue_softmax(*args)
 
 
 triton_library.impl("queue_softmax", _queue_softmax_triton)
@@ -268,7 +265,7 @@ def _(
 def _sigmoid_pairs_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs
 
-    return sigmoid_pairs(*args[:8])
+    return sigmoid_pairs(*args)
 
 
 triton_library.impl("sigmoid_pairs", _sigmoid_pairs_triton)

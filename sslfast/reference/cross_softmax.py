@@ -43,6 +43,22 @@ def cross_softmax(
     )
 
 
+def label_sums(
+    rows: Tensor, columns: Tensor, positives: Tensor, scale: float | Tensor, row_labels: Tensor, col_labels: Tensor
+) -> Tensor:
+    """The sum of every row's logits with the columns of its label, (N,), but for its positive.
+
+    Args:
+        rows, columns, positives, scale: as in :func:`cross_softmax`.
+        row_labels: (N,) integers.
+        col_labels: (M,) integers.
+    """
+    same = row_labels.unsqueeze(1) == col_labels
+    index = torch.arange(len(rows), device=rows.device)[positives >= 0]
+    same[index, positives[positives >= 0]] = False
+    return torch.where(same, scale * rows @ columns.T, 0.0).sum(dim=1)
+
+
 def negatives(
     logits: Tensor,
     positives: Tensor | None = None,

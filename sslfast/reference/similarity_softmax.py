@@ -29,3 +29,20 @@ def similarity_softmax(rows: Tensor, positives: Tensor, scale: float) -> tuple[T
     excluded[index[has], positives[has]] = True
     lse = torch.logsumexp(logits.masked_fill(excluded, float("-inf")), dim=1)
     return lse, torch.where(has, logits[index, positives.clamp_min(0)], float("-inf"))
+
+
+def label_sums(rows: Tensor, positives: Tensor, scale: float, labels: Tensor) -> Tensor:
+    """The sum of every row's logits with the rows of its label, (M,), but for itself and for positives of either row.
+
+    Args:
+        rows, positives, scale: as in :func:`similarity_softmax`.
+        labels: (M,) integers.
+    """
+    logits = scale * rows @ rows.T
+    index = torch.arange(len(rows), device=rows.device)
+    same = labels.unsqueeze(1) == labels
+    same[index, index] = False
+    has = positives >= 0
+    same[index[has], positives[has]] = False
+    same[positives[has], index[has]] = False
+    return torch.where(same, logits, 0.0).sum(dim=1)

@@ -27,13 +27,14 @@ struct CrossSums {
   bool bounded;
 };
 
-// dL/dS_ij = grad_row_i exp(S_ij - row_lse_i) + grad_col_j exp(S_ij - col_lse_j), and 0 at j = p(i), whose
-// share is PositivePairs'.
+// dL/dS_ij = grad_row_i exp(S_ij - row_lse_i) + grad_col_j exp(S_ij - col_lse_j), less shares.rows_i where i and j are
+// of one label, and 0 at j = p(i), whose share is PositivePairs'.
 template <typename T>
 struct CrossGrads {
   const T *row_lse, *grad_row;  // (N)
   const T *col_lse, *grad_col;  // (M) or null
   T* scratch;
+  LabelShares<T> shares;
 };
 
 namespace cpu {

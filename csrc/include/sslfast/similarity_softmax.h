@@ -4,6 +4,7 @@
 // columns; a tile on it, computed whole, serves its rows alone.
 #pragma once
 
+#include "sslfast/label_shares.h"
 #include "sslfast/launch.h"
 
 namespace sslfast {
@@ -33,12 +34,14 @@ struct SimilaritySums {
 };
 
 // What turns logits into gradients: with n_i the log-sum-exp over the negatives of row i,
-// dL/dS_ij = grad_lse_i exp(S_ij - n_i), and 0 at j = p(i), whose share is PositivePairs'.
+// dL/dS_ij = grad_lse_i exp(S_ij - n_i), less shares.rows_i where i and j are of one label, and 0 at j = p(i), whose
+// share is PositivePairs'. At a positive of either row no share is taken off.
 template <typename T>
 struct SimilarityGrads {
   const T* lse;       // (M)
   const T* grad_lse;  // (M)
   T* scratch;
+  LabelShares<T> shares;  // of rows and columns, which are the same
 };
 
 namespace cpu {
