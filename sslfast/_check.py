@@ -34,6 +34,19 @@ def real(function: str, name: str, value: float) -> float:
     return float(value)
 
 
+def boolean(function: str, name: str, value: bool) -> bool:
+    """Returns ``value`` as a bool, which it is, or one of NumPy.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    if type(value).__module__ != "numpy" or type(value).__name__ not in ("bool", "bool_"):
+        raise TypeError(f"{function}: {name} must be a bool, got {value!r}")
+    return bool(value)
+
+
 def integer(function: str, name: str, value: int, low: int, high: int = _INT64_MAX) -> int:
     """Returns ``value`` as an int of at least ``low`` and at most ``high``, by default what an operator can take.
 

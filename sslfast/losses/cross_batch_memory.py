@@ -30,7 +30,8 @@ class CrossBatchMemory(nn.Module):
 
     Args:
         loss: what compares: :class:`~sslfast.losses.SupConLoss`, :class:`~sslfast.losses.MultiPositiveNTXentLoss`,
-            :class:`~sslfast.losses.TripletLoss`, or another that takes those arguments.
+            :class:`~sslfast.losses.TripletLoss`, :class:`~sslfast.losses.ContrastiveLoss`, or another that takes those
+            arguments.
         embedding_size: width D of the embeddings.
         memory_size: how many are kept. Default: 1024.
         miner: None; mining is an argument of :class:`~sslfast.losses.TripletLoss`. Default: None.
