@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 _INT64_MAX = 2**63 - 1
+_NUMPY_BOOLS = (("numpy", "bool"), ("numpy", "bool_"))
 
 
 def probability(function: str, name: str, value: float) -> float:
@@ -40,11 +41,14 @@ def boolean(function: str, name: str, value: bool) -> bool:
     Raises:
         TypeError: if it is neither.
     """
-    if isinstance(value, bool):
-        return value
-    if type(value).__module__ != "numpy" or type(value).__name__ not in ("bool", "bool_"):
+    if not is_boolean(value):
         raise TypeError(f"{function}: {name} must be a bool, got {value!r}")
     return bool(value)
+
+
+def is_boolean(value: object) -> bool:
+    """Whether it is a bool, or one of NumPy, which is not imported for that."""
+    return isinstance(value, bool) or (type(value).__module__, type(value).__name__) in _NUMPY_BOOLS
 
 
 def integer(function: str, name: str, value: int, low: int, high: int = _INT64_MAX) -> int:

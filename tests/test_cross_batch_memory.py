@@ -231,7 +231,8 @@ BAD = [
     (
         lambda: M(Z, Y, (Y, Y, Y)),
         ValueError,
-        "indices_tuple must be None: all pairs with the memory are compared",
+        "indices_tuple must be None, as all pairs are taken: mined triplets go into TripletLoss, other rows into "
+        "ref_emb= and ref_labels=",
     ),
     (lambda: M(Z[:, :2], Y), ValueError, "embeddings must have shape (N, 3), got (4, 2)"),
     (lambda: M.enqueue(Z, Y[:1]), ValueError, "labels must have shape (4,), got (1,)"),

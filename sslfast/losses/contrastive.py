@@ -12,7 +12,6 @@ from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import (
     check_choice,
     check_device,
-    check_gathering,
     check_kernel_dtype,
     check_labels,
     check_references,
@@ -68,8 +67,7 @@ class ContrastiveLoss(nn.Module):
         self.distance = check_choice(name, "distance", distance, _DISTANCES)
         self.normalize = _check.boolean(name, "normalize", normalize)
         self.reduction = check_choice(name, "reduction", reduction, _REDUCTIONS)
-        check_gathering(name, gather_distributed)
-        self.gather_distributed = gather_distributed
+        self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
 
     def forward(
         self,
@@ -181,7 +179,7 @@ def contrastive_loss(
     """
     name = "contrastive_loss"
     check_rows(name, "embeddings", embeddings)
-    check_gathering(name, gather_distributed)
+    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
     margins = (_check.real(name, "pos_margin", pos_margin), _check.real(name, "neg_margin", neg_margin))
     terms = (*margins, _check.boolean(name, "squared", squared))
     check_choice(name, "distance", distance, _DISTANCES)
