@@ -9,7 +9,7 @@ and quack-kernels know one direction, a linear layer's cross entropy, and are ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from benchmarks import peers
 from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
+from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
 Inputs = tuple[Tensor, Tensor, Tensor]
@@ -124,10 +125,7 @@ GPU_PROVIDERS = PROVIDERS | {
     "cut-cross-entropy twice": partial(call, cut_cross_entropy),
     "quack-kernels twice": partial(call, quack),
 }
-# The logits of 2^20 pairs alone are 2 TB in bf16: who stores them fails.
-LARGEST = ("sslfast", "eager torch", "open_clip ClipLoss", "memeff")
-# torch.compile takes a while to compile: at some of the sizes only.
-WITHOUT_COMPILE = {name: make for name, make in GPU_PROVIDERS.items() if name != "torch.compile"}
+STORING = ("eager torch", "torch.compile", "open_clip ClipLoss")
 
 
 def check_features(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
@@ -151,22 +149,13 @@ def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
     )
 
 
-def gpu_case(pairs: int, width: int, providers: Mapping[str, Callable[[Inputs], Call]], **options: Any) -> Case:
-    return case(pairs, width, "bf16", providers=providers, devices=("cuda",), **options)
-
-
 def cases() -> list[Case]:
     return [
         case(256, 128, quick=True),
         case(4096, 128, devices=("cpu",)),
         case(4096, 512, memory=True),
         case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
-        gpu_case(8192, 128, WITHOUT_COMPILE),
-        gpu_case(8192, 512, GPU_PROVIDERS),
-        gpu_case(32768, 768, WITHOUT_COMPILE, memory=True),
-        gpu_case(32768, 1024, WITHOUT_COMPILE),
-        gpu_case(65536, 512, GPU_PROVIDERS, memory=True),
-        gpu_case(2**20, 512, {name: GPU_PROVIDERS[name] for name in LARGEST}, memory=True, once=True),
+        *grid(case, GPU_PROVIDERS, storing=STORING, largest=("memeff",), slow=("inf-cl", "cut-cross-entropy twice")),
     ]
 
 

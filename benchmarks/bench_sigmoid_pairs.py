@@ -5,7 +5,7 @@ Floor, N pairs of D numbers: 6 N^2 D FLOPs, the product and two products of its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.nn.functional import logsigmoid, normalize
 
 from benchmarks import peers
 from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
+from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -81,8 +82,7 @@ IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32}
 
 
 GPU_PROVIDERS = PROVIDERS | {"siglip-kernel": partial(call, siglip_kernel)}
-# torch.compile takes a while to compile: at some of the sizes only.
-WITHOUT_COMPILE = {name: make for name, make in GPU_PROVIDERS.items() if name != "torch.compile"}
+STORING = ("eager torch", "torch.compile", "open_clip SigLipLoss")
 
 
 def check_features(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
@@ -106,19 +106,13 @@ def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
     )
 
 
-def gpu_case(pairs: int, width: int, providers: Mapping[str, Callable[[Inputs], Call]], **options: Any) -> Case:
-    return case(pairs, width, "bf16", providers=providers, devices=("cuda",), **options)
-
-
 def cases() -> list[Case]:
     return [
         case(256, 128, quick=True),
         case(4096, 128, devices=("cpu",)),
         case(4096, 512, memory=True),
         case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
-        gpu_case(8192, 768, GPU_PROVIDERS),
-        gpu_case(32768, 768, WITHOUT_COMPILE),
-        gpu_case(65536, 768, GPU_PROVIDERS, memory=True),
+        *grid(case, GPU_PROVIDERS, storing=STORING, largest=("siglip-kernel",)),
     ]
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import peers
+from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
 TEMPERATURE = 0.5
@@ -24,9 +25,9 @@ TOLERANCES = {torch.float32: (1e-5, 1e-4), torch.bfloat16: (2e-2, 5e-2)}
 
 
 def make_inputs(device: torch.device, *, pairs: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    first = torch.randn(pairs, width)
-    second = first + 0.5 * torch.randn(pairs, width)
-    return tuple(z.to(device, dtype).requires_grad_() for z in (first, second))
+    first = torch.randn(pairs, width, device=device)
+    second = first + 0.5 * torch.randn(pairs, width, device=device)
+    return tuple(z.to(dtype).requires_grad_() for z in (first, second))
 
 
 def one_product(z0: Tensor, z1: Tensor) -> Tensor:
@@ -66,10 +67,10 @@ def needs_bf16_products(device: torch.device) -> None:
         raise RuntimeError("this CPU has no AVX512_BF16")
 
 
-def call_in_fp32(inputs: tuple[Tensor, Tensor]) -> Call:
+def call_in_fp32(find: Callable[[], Callable[[Tensor, Tensor], Tensor]], inputs: tuple[Tensor, Tensor]) -> Call:
     """sslfast on float32 copies: what bf16 inputs gain."""
     needs_bf16_products(inputs[0].device)
-    return call(ours, tuple(z.detach().float().requires_grad_() for z in inputs))
+    return call(find, tuple(z.detach().float().requires_grad_() for z in inputs))
 
 
 def check(inputs: tuple[Tensor, Tensor], theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
@@ -125,19 +126,18 @@ PROVIDERS = {
     "torch.compile": partial(call, lambda: compiled(one_product)),
     "lightly NTXentLoss": partial(call, lightly),
 }
-# torch.compile takes a while to compile: at some of the sizes only.
-WITHOUT_COMPILE = {name: make for name, make in PROVIDERS.items() if name != "torch.compile"}
+IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": partial(call_in_fp32, ours)}
+STORING = ("eager torch", "torch.compile", "lightly NTXentLoss")
 
 
 def case(pairs: int, width: int, dtype: str = "fp32", op: str = "nt_xent", **options: Any) -> Case:
-    providers = options.pop("providers", SUPCON_PROVIDERS if op == "supcon" else PROVIDERS)
+    options = {"providers": SUPCON_PROVIDERS if op == "supcon" else PROVIDERS} | options
     return Case(
         op=op,
         size=f"{pairs}x{width}",
         dtype=dtype,
         mode="forward+backward",
         make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype]),
-        providers=providers if dtype == "fp32" else providers | {"sslfast, fp32 inputs": call_in_fp32},
         check=check,
         work=16 * pairs**2 * width,
         unit="FLOP",
@@ -152,13 +152,13 @@ def cases() -> list[Case]:
         case(1024, 128, devices=("cpu",), memory=True),
         case(4096, 128, memory=True),
         case(4096, 512, memory=True),
-        case(4096, 512, "bf16"),
-        case(4096, 128, "bf16", devices=("cuda",)),
-        case(4096, 768, "bf16", providers=WITHOUT_COMPILE, devices=("cuda",)),
-        case(32768, 128, "bf16", devices=("cuda",), memory=True),
-        case(32768, 512, "bf16", providers=WITHOUT_COMPILE, devices=("cuda",)),
+        case(4096, 512, "bf16", providers=IN_BF16),
+        *grid(case, PROVIDERS, storing=STORING, rows_per_size=2, without=[(8192, 512)]),
         case(256, 128, op="supcon", quick=True),
         case(4096, 128, op="supcon", memory=True),
+        case(4096, 128, "bf16", op="supcon", devices=("cuda",)),
+        case(4096, 512, "bf16", op="supcon", devices=("cuda",)),
+        case(32768, 128, "bf16", op="supcon", devices=("cuda",), memory=True),
     ]
 
 

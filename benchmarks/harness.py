@@ -46,7 +46,7 @@ class Case:
         memory: measure the peak extra memory too.
         quick: part of ``--quick``.
         one_thread_only: left out of the pass with all threads.
-        once: timed in one round, because a call takes many seconds.
+        once: timed in one round and never again, because a call takes many seconds.
         devices: where the case exists.
     """
 

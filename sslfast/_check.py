@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 _INT64_MAX = 2**63 - 1
+_NUMPY_BOOLS = (("numpy", "bool"), ("numpy", "bool_"))
 
 
 def probability(function: str, name: str, value: float) -> float:
@@ -32,6 +33,22 @@ def real(function: str, name: str, value: float) -> float:
     if not -math.inf < value < math.inf:  # not isfinite: a float that torch.compile made symbolic has none
         raise ValueError(f"{function}: {name} must be finite, got {value}")
     return float(value)
+
+
+def boolean(function: str, name: str, value: bool) -> bool:
+    """Returns ``value`` as a bool, which it is, or one of NumPy.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if not is_boolean(value):
+        raise TypeError(f"{function}: {name} must be a bool, got {value!r}")
+    return bool(value)
+
+
+def is_boolean(value: object) -> bool:
+    """Whether it is a bool, or one of NumPy, which is not imported for that."""
+    return isinstance(value, bool) or (type(value).__module__, type(value).__name__) in _NUMPY_BOOLS
 
 
 def integer(function: str, name: str, value: int, low: int, high: int = _INT64_MAX) -> int:

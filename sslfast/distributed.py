@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from sslfast import _check
+
 __all__ = [
     "Exchange",
     "Shards",
@@ -42,7 +44,8 @@ def strategy_of(function: str, gather_distributed: bool | str) -> str:
         ValueError: if ``gather_distributed`` is not a bool or one of the three.
     """
     names = {False: "local", True: "all_gather", "local": "local", "all_gather": "all_gather", "ring": "ring"}
-    if not isinstance(gather_distributed, (bool, str)) or gather_distributed not in names:
+    known = isinstance(gather_distributed, str) or _check.is_boolean(gather_distributed)
+    if not known or gather_distributed not in names:
         expected = "False, True, 'local', 'all_gather' or 'ring'"
         raise ValueError(f"{function}: gather_distributed must be {expected}, got {gather_distributed!r}")
     return names[gather_distributed] if world_size() > 1 else "local"

@@ -217,6 +217,8 @@ BAD = [
     ([GOOD, GOOD, 1.0], {"label_smoothing": "a"}, TypeError, "label_smoothing must be a number, got str"),
     ([GOOD, GOOD, "1"], {}, TypeError, "logit_scale must be a number, got str"),
     ([GOOD, GOOD, math.inf], {}, ValueError, "logit_scale must be finite, got inf"),
+    ([GOOD, GOOD, 1e39], {}, ValueError, "logit_scale must be finite in float32, got 1e+39"),
+    ([GOOD, GOOD, 1.0, -1e39], {}, ValueError, "logit_bias must be finite in float32, got -1e+39"),
     ([GOOD, GOOD, torch.ones(2)], {}, ValueError, "logit_scale must have one element, got shape (2,)"),
     ([GOOD, GOOD, torch.ones(1).long()], {}, TypeError, "logit_scale must be a floating-point tensor, got torch.int64"),
     (

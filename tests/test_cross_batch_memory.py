@@ -12,14 +12,20 @@ from loss_oracle import with_grads
 from peer_oracle import peer
 from torch import Tensor
 
-from sslfast.losses import CrossBatchMemory, MultiPositiveNTXentLoss, SupConLoss, TripletLoss
+from sslfast.losses import ContrastiveLoss, CrossBatchMemory, MultiPositiveNTXentLoss, SupConLoss, TripletLoss
 
 LOSSES = {
     "SupConLoss": lambda: SupConLoss(0.2),
     "NTXentLoss": lambda: MultiPositiveNTXentLoss(0.2),
     "TripletMarginLoss": lambda: TripletLoss(0.3),
+    "ContrastiveLoss": lambda: ContrastiveLoss(-0.1, 1.2),  # a copy at distance 0 counts
 }
-THEIRS = {"SupConLoss": {"temperature": 0.2}, "NTXentLoss": {"temperature": 0.2}, "TripletMarginLoss": {"margin": 0.3}}
+THEIRS = {
+    "SupConLoss": {"temperature": 0.2},
+    "NTXentLoss": {"temperature": 0.2},
+    "TripletMarginLoss": {"margin": 0.3},
+    "ContrastiveLoss": {"pos_margin": -0.1, "neg_margin": 1.2},
+}
 OURS = [*LOSSES.values(), lambda: TripletLoss(0.3, mining="batch_hard"), lambda: TripletLoss(0.3, mining="semi_hard")]
 
 
@@ -225,7 +231,8 @@ BAD = [
     (
         lambda: M(Z, Y, (Y, Y, Y)),
         ValueError,
-        "indices_tuple must be None: all pairs with the memory are compared",
+        "indices_tuple must be None, as all pairs are taken: mined triplets go into TripletLoss, other rows into "
+        "ref_emb= and ref_labels=",
     ),
     (lambda: M(Z[:, :2], Y), ValueError, "embeddings must have shape (N, 3), got (4, 2)"),
     (lambda: M.enqueue(Z, Y[:1]), ValueError, "labels must have shape (4,), got (1,)"),

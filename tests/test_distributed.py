@@ -89,6 +89,7 @@ CRITERIA: dict[str, Criterion] = {
     "triplet, hardest": with_labels(
         lambda gather: losses.TripletLoss(0.3, mining="batch_hard", gather_distributed=gather)
     ),
+    "contrastive": with_labels(lambda gather: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=gather)),
     "memory": with_labels(
         lambda gather: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=gather)
     ),

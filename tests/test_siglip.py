@@ -172,6 +172,8 @@ BAD = [
     ([GOOD, GOOD, "1"], TypeError, "logit_scale must be a number, got str"),
     ([GOOD, GOOD, 1.0, math.nan], ValueError, "logit_bias must be finite, got nan"),
     ([GOOD, GOOD, math.inf], ValueError, "logit_scale must be finite, got inf"),
+    ([GOOD, GOOD, 1e39], ValueError, "logit_scale must be finite in float32, got 1e+39"),
+    ([GOOD, GOOD.bfloat16(), 1.0, -1e39], ValueError, "logit_bias must be finite in float32, got -1e+39"),
     (
         [GOOD, GOOD, 1.0, torch.ones(1, dtype=torch.int64)],
         TypeError,
@@ -192,6 +194,15 @@ BAD = [
 def test_errors(args, error, text: str) -> None:
     with pytest.raises(error, match="^" + re.escape(f"siglip_loss: {text}") + "$"):
         siglip_loss(*args)
+
+
+def test_float64_holds_a_scale_that_float32_does_not() -> None:
+    tiny = 1e-20 * torch.eye(4, dtype=torch.float64)
+    expected = siglip_loss(tiny, tiny, 1e39)
+    torch.testing.assert_close(
+        expected, siglip_loss(1e-10 * torch.eye(4).double(), 1e-10 * torch.eye(4).double(), 1e19)
+    )
+    assert siglip_loss(tiny, tiny.float(), 1e39).isfinite()
 
 
 def test_module_errors() -> None:

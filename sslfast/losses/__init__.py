@@ -7,6 +7,7 @@ from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss,
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss
 from sslfast.losses.cached_backward import cached_backward
 from sslfast.losses.clip import CLIPLoss, clip_loss
+from sslfast.losses.contrastive import ContrastiveLoss, contrastive_loss
 from sslfast.losses.cross_batch_memory import CrossBatchMemory
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
@@ -26,6 +27,7 @@ from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 __all__ = [
     "BarlowTwinsLoss",
     "CLIPLoss",
+    "ContrastiveLoss",
     "CrossBatchMemory",
     "DCLLoss",
     "DCLWLoss",
@@ -47,6 +49,7 @@ __all__ = [
     "barlow_twins_loss",
     "cached_backward",
     "clip_loss",
+    "contrastive_loss",
     "dcl_loss",
     "hypersphere_loss",
     "info_nce_loss",

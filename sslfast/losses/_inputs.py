@@ -8,6 +8,7 @@ from torch import Tensor
 from sslfast import _check
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_FLOAT32_MAX = torch.finfo(torch.float32).max
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
@@ -157,16 +158,6 @@ def _check_copies(function: str, copies: Tensor, ref_emb: Tensor) -> None:
         raise ValueError(f"{function}: copies must be in [-1, {len(ref_emb) - 1}], rows of ref_emb, got {got}")
 
 
-def check_gathering(function: str, gather_distributed: bool) -> None:
-    """A bool, for a loss that every rank computes whole, so that there is no strategy to choose.
-
-    Raises:
-        TypeError: if it is not.
-    """
-    if not isinstance(gather_distributed, bool):
-        raise TypeError(f"{function}: gather_distributed must be a bool, got {gather_distributed!r}")
-
-
 def check_no_miner(function: str, indices_tuple: object) -> None:
     """No pairs or triplets of a miner, for a loss that takes all pairs.
 
@@ -200,15 +191,19 @@ def check_two_rows(function: str, name: str, z: Tensor) -> None:
         raise ValueError(f"{function}: {name} must have at least 2 rows, got {len(z)}")
 
 
-def check_scalar(function: str, name: str, value: float | Tensor, like: Tensor) -> float | Tensor:
+def check_scalar(function: str, name: str, value: float | Tensor, like: Tensor, *others: Tensor) -> float | Tensor:
     """A finite number, or a floating-point tensor of one, which is not read: a GPU is not waited for.
 
     Raises:
         TypeError: if it is neither.
-        ValueError: if it is not finite, has more than one element or is not on the device of ``like``.
+        ValueError: if it is not finite, or not so in the dtype of accumulation of ``like`` and the ``others``, has more
+            than one element or is not on the device of ``like``.
     """
     if not isinstance(value, Tensor):
-        return _check.real(function, name, value)
+        number = _check.real(function, name, value)
+        if abs(number) > _FLOAT32_MAX and all(z.dtype != torch.float64 for z in (like, *others)):
+            raise ValueError(f"{function}: {name} must be finite in float32, got {value}")
+        return number
     check_floating(function, name, value)
     if value.numel() != 1:
         raise ValueError(f"{function}: {name} must have one element, got shape {tuple(value.shape)}")

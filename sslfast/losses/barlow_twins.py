@@ -31,7 +31,7 @@ class BarlowTwinsLoss(nn.Module):
     def __init__(self, lambda_param: float = 5e-3, gather_distributed: bool = False) -> None:
         super().__init__()
         self.lambda_param = _check.real("BarlowTwinsLoss", "lambda_param", lambda_param)
-        self.gather_distributed = gather_distributed
+        self.gather_distributed = _check.boolean("BarlowTwinsLoss", "gather_distributed", gather_distributed)
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor:
         return barlow_twins_loss(z_a, z_b, self.lambda_param, gather_distributed=self.gather_distributed)
@@ -65,7 +65,8 @@ def barlow_twins_loss(
         Scalar loss, float32, or float64 if an input is.
 
     Raises:
-        TypeError: if z_a or z_b is not a floating-point tensor, or ``lambda_param`` is not a number.
+        TypeError: if z_a or z_b is not a floating-point tensor, ``lambda_param`` is not a number, or
+            ``gather_distributed`` not a bool.
         ValueError: if z_a is not (N, D) with D >= 1 and N >= 2 (of all ranks together where gathered), z_b differs in
             shape or device, or ``lambda_param`` is not finite.
 
@@ -74,7 +75,7 @@ def barlow_twins_loss(
     name = "barlow_twins_loss"
     check_views(name, "z_a", z_a, "z_b", z_b)
     lambda_param = _check.real(name, "lambda_param", lambda_param)
-    if gather_distributed:
+    if _check.boolean(name, "gather_distributed", gather_distributed):
         z_a, z_b = gather_rows(z_a), gather_rows(z_b)
     check_two_rows(name, "z_a", z_a)
     with without_autocast(z_a):

@@ -37,8 +37,8 @@ class CLIPLoss(nn.Module):
         memory_budget: bytes of logits that may be kept for the gradient. Default: None, see :func:`clip_loss`.
 
     Raises:
-        TypeError: if ``world_size`` is not an int, ``label_smoothing`` or ``tau_plus`` is not a number, or
-            ``memory_budget`` is neither None nor an int.
+        TypeError: if ``world_size`` is not an int, ``label_smoothing`` or ``tau_plus`` is not a number,
+            ``memory_budget`` is neither None nor an int, or an argument that is False by default not a bool.
         ValueError: if ``use_horovod`` is true, ``world_size`` is below 1, ``label_smoothing`` is not in [0, 1] or
             ``tau_plus`` not in [0, 1), ``strategy`` is another, ``memory_budget`` is negative, or ``world_size`` is
             above 1 and not that of torch.distributed (at the call).
@@ -64,16 +64,16 @@ class CLIPLoss(nn.Module):
         memory_budget: int | None = None,
     ) -> None:
         super().__init__()
-        if use_horovod:
+        if _check.boolean("CLIPLoss", "use_horovod", use_horovod):
             raise ValueError("CLIPLoss: use_horovod is not supported, torch.distributed is")
         if strategy not in ("all_gather", "ring"):
             raise ValueError(f"CLIPLoss: strategy must be 'all_gather' or 'ring', got {strategy!r}")
-        self.local_loss = local_loss
-        self.gather_with_grad = gather_with_grad
-        self.cache_labels = cache_labels
+        self.local_loss = _check.boolean("CLIPLoss", "local_loss", local_loss)
+        self.gather_with_grad = _check.boolean("CLIPLoss", "gather_with_grad", gather_with_grad)
+        self.cache_labels = _check.boolean("CLIPLoss", "cache_labels", cache_labels)
         self.rank = rank
         self.world_size = _check.integer("CLIPLoss", "world_size", world_size, 1)
-        self.normalize = normalize
+        self.normalize = _check.boolean("CLIPLoss", "normalize", normalize)
         self.label_smoothing = _check.probability("CLIPLoss", "label_smoothing", label_smoothing)
         self.tau_plus = check_tau_plus("CLIPLoss", tau_plus)
         self.strategy = strategy
@@ -101,7 +101,7 @@ class CLIPLoss(nn.Module):
             gather_distributed=self.strategy if self.world_size > 1 else False,
             memory_budget=self.memory_budget,
         )
-        return {"contrastive_loss": loss} if output_dict else loss
+        return {"contrastive_loss": loss} if _check.boolean("CLIPLoss", "output_dict", output_dict) else loss
 
     def extra_repr(self) -> str:
         return f"world_size={self.world_size}"
@@ -156,9 +156,10 @@ def clip_loss(
     Raises:
         TypeError: if the features are not floating-point tensors, or float64 on a GPU, ``logit_scale`` or
             ``logit_bias`` is neither a number nor a floating-point tensor, ``label_smoothing`` or ``tau_plus`` is not a
-            number, or ``memory_budget`` is neither None nor an int.
+            number, ``memory_budget`` is neither None nor an int, or ``normalize`` not a bool.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device,
-            ``logit_scale`` or ``logit_bias`` is not finite, has more than one element or is on another device,
+            ``logit_scale`` or ``logit_bias`` is not finite, more than the dtype of the loss can hold, has more than one
+            element or is on another device,
             ``label_smoothing`` is not in [0, 1], ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative,
             ``gather_distributed`` is none of these, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
@@ -167,9 +168,10 @@ def clip_loss(
     """
     name = "clip_loss"
     check_pair(name, "image_features", image_features, "text_features", text_features)
-    logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features)
+    logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features, text_features)
     if logit_bias is not None:
-        logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features)
+        logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features, text_features)
+    normalize = _check.boolean(name, "normalize", normalize)
     smoothing = _check.probability(name, "label_smoothing", label_smoothing)
     tau_plus = check_tau_plus(name, tau_plus)
     budget = check_memory_budget(name, memory_budget)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_device, check_gathering, check_labels
-from sslfast.losses.memory_bank import check_width, write_ring
+from sslfast.losses._inputs import check_device, check_labels, check_no_miner
+from sslfast.losses._ring import check_width, write_ring
 
 
 class CrossBatchMemory(nn.Module):
@@ -30,7 +30,8 @@ class CrossBatchMemory(nn.Module):
 
     Args:
         loss: what compares: :class:`~sslfast.losses.SupConLoss`, :class:`~sslfast.losses.MultiPositiveNTXentLoss`,
-            :class:`~sslfast.losses.TripletLoss`, or another that takes those arguments.
+            :class:`~sslfast.losses.TripletLoss`, :class:`~sslfast.losses.ContrastiveLoss`, or another that takes those
+            arguments.
         embedding_size: width D of the embeddings.
         memory_size: how many are kept. Default: 1024.
         miner: None; mining is an argument of :class:`~sslfast.losses.TripletLoss`. Default: None.
@@ -78,8 +79,7 @@ class CrossBatchMemory(nn.Module):
         self.loss = loss
         self.embedding_size = _check.integer(name, "embedding_size", embedding_size, 1)
         self.memory_size = _check.integer(name, "memory_size", memory_size, 1)
-        check_gathering(name, gather_distributed)
-        self.gather_distributed = gather_distributed
+        self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         self.register_buffer("embedding_memory", torch.zeros(self.memory_size, self.embedding_size))
         self.register_buffer("label_memory", torch.zeros(self.memory_size, dtype=torch.int64))
         self.register_buffer("memory_ptr", torch.zeros(1, dtype=torch.int64))
@@ -111,8 +111,7 @@ class CrossBatchMemory(nn.Module):
                 another device, or ``indices_tuple`` is not None.
         """
         name = "CrossBatchMemory"
-        if indices_tuple is not None:
-            raise ValueError(f"{name}: indices_tuple must be None: all pairs with the memory are compared")
+        check_no_miner(name, indices_tuple)
         check_width(name, "embeddings", embeddings, self.embedding_size)
         check_labels(name, "labels", labels, "embeddings", embeddings)
         check_device(name, "the memory", self.embedding_memory, "embeddings", embeddings)

@@ -71,12 +71,12 @@ class InfoNCELoss(nn.Module):
         else:
             self.temperature = temperature
         self.reduction = reduction
-        self.symmetric = symmetric
-        self.query_negatives = query_negatives
-        self.key_negatives = key_negatives
+        self.symmetric = _check.boolean(name, "symmetric", symmetric)
+        self.query_negatives = _check.boolean(name, "query_negatives", query_negatives)
+        self.key_negatives = _check.boolean(name, "key_negatives", key_negatives)
         self.margin = margin
         self.tau_plus = tau_plus
-        self.normalize = normalize
+        self.normalize = _check.boolean(name, "normalize", normalize)
         self.gather_distributed = gather_distributed
 
     def forward(
@@ -193,7 +193,7 @@ def info_nce_loss(
 
     Raises:
         TypeError: if a tensor is not floating point (integer, for ``positives`` and ids), or float64 on a GPU, or a
-            number is none.
+            number or a bool is none.
         ValueError: if a shape, a device or a number is out of what is said above, ``queue`` or ``weights`` requires a
             gradient, one of ``query_ids`` and ``key_ids`` is given alone, there are no negatives, ``positives``
             index no key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or
@@ -207,6 +207,11 @@ def info_nce_loss(
     name = "info_nce_loss"
     if in_batch is None:
         in_batch = negative_keys is None and queue is None
+    in_batch = _check.boolean(name, "in_batch", in_batch)
+    symmetric = _check.boolean(name, "symmetric", symmetric)
+    query_negatives = _check.boolean(name, "query_negatives", query_negatives)
+    key_negatives = _check.boolean(name, "key_negatives", key_negatives)
+    normalize = _check.boolean(name, "normalize", normalize)
     _check_pairs(name, query, positive_key, positives, symmetric)
     _check_others(name, query, negative_keys, queue, weights)
     ids = _ids(name, query, positive_key, query_ids, key_ids)

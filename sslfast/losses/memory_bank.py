@@ -10,40 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_floating, check_gathering
-
-
-def check_width(function: str, name: str, rows: Tensor, width: int) -> None:
-    """Floating-point rows of that width, any number of them.
-
-    Raises:
-        TypeError: if it is not a floating-point tensor.
-        ValueError: if it has another shape.
-    """
-    check_floating(function, name, rows)
-    if rows.dim() != 2 or rows.shape[1] != width:
-        raise ValueError(f"{function}: {name} must have shape (N, {width}), got {tuple(rows.shape)}")
-
-
-@torch.no_grad()
-def write_ring(pointer: Tensor, *rings: tuple[Tensor, Tensor]) -> Tensor:
-    """Puts a batch in the place of the oldest rows of rings that are in step. Never waits for a GPU.
-
-    Args:
-        pointer: (1,) int64, where the next row goes; moved on.
-        rings: a ring (K, ...) and the batch (N, ...) for it; N may be anything, K is the same for all.
-
-    Returns:
-        (N,) int64, where each row of the batch lies, or -1 where others of the batch have taken its place.
-    """
-    num, count = len(rings[0][0]), len(rings[0][1])
-    place = (pointer + torch.arange(count, device=pointer.device)) % num
-    newest = slice(max(0, count - num), count)
-    for ring, batch in rings:
-        ring.index_copy_(0, place[newest], batch.detach()[newest].to(ring))
-    pointer.add_(count).remainder_(num)
-    place[: newest.start] = -1
-    return place
+from sslfast.losses._ring import check_width, write_ring
 
 
 class MemoryBank(nn.Module):
@@ -84,8 +51,7 @@ class MemoryBank(nn.Module):
         if isinstance(size, (str, Tensor)) or not isinstance(size, Sequence) or len(size) != 2:
             raise TypeError(f"{name}: size must be a pair (num, dim), got {size!r}")
         self.size = tuple(_check.integer(name, each, n, 1) for each, n in zip(("num", "dim"), size, strict=True))
-        check_gathering(name, gather_distributed)
-        self.gather_distributed = gather_distributed
+        self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         self.register_buffer("bank", F.normalize(torch.randn(self.size), dim=-1))
         self.register_buffer("bank_ptr", torch.zeros(1, dtype=torch.int64))
 

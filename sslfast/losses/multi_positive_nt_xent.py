@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sslfast import _check
 from sslfast._autograd import exact_side, first_order_only, normalized
 from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import (
-    check_gathering,
     check_kernel_dtype,
     check_labels,
     check_no_miner,
@@ -51,8 +51,7 @@ class MultiPositiveNTXentLoss(nn.Module):
     def __init__(self, temperature: float = 0.07, gather_distributed: bool = False) -> None:
         super().__init__()
         self.temperature = temperature_of("MultiPositiveNTXentLoss", temperature)
-        check_gathering("MultiPositiveNTXentLoss", gather_distributed)
-        self.gather_distributed = gather_distributed
+        self.gather_distributed = _check.boolean("MultiPositiveNTXentLoss", "gather_distributed", gather_distributed)
 
     def forward(
         self,
@@ -141,7 +140,7 @@ def multi_positive_nt_xent_loss(
     check_kernel_dtype(name, embeddings)
     check_labels(name, "labels", labels, "embeddings", embeddings)
     check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
-    check_gathering(name, gather_distributed)
+    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
     scale = 1.0 / temperature_of(name, temperature)
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings), gather_rows(labels)

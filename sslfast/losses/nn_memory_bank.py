@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sslfast import _check
 from sslfast.losses._inputs import check_device, widened, without_autocast
-from sslfast.losses.memory_bank import MemoryBank, check_width
+from sslfast.losses._ring import check_width
+from sslfast.losses.memory_bank import MemoryBank
 
 _COLUMNS = 2**13  # entries of the bank in a block
 _BLOCK = 2**19  # similarities that are held at once; more on a GPU
@@ -54,10 +56,11 @@ class NNMemoryBank(MemoryBank):
             (N, dim), float32 as the bank, a copy without a gradient; NaN for a row that is not finite.
 
         Raises:
-            TypeError: if ``output`` is not a floating-point tensor.
+            TypeError: if ``output`` is not a floating-point tensor, or ``update`` not a bool.
             ValueError: if ``output`` is not (N, dim), or is on another device than the bank.
         """
         name = "NNMemoryBank"
+        update = _check.boolean(name, "update", update)
         check_width(name, "output", output, self.size[1])
         check_device(name, "the bank", self.bank, "output", output)
         with torch.no_grad(), without_autocast(output):

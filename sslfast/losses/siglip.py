@@ -62,11 +62,11 @@ class SigLIPLoss(nn.Module):
             raise ValueError(
                 f"SigLIPLoss: dist_impl must be None, 'bidir', 'shift', 'reduce' or 'gather', got {dist_impl!r}"
             )
-        self.cache_labels = cache_labels
+        self.cache_labels = _check.boolean("SigLIPLoss", "cache_labels", cache_labels)
         self.rank = rank
         self.world_size = _check.integer("SigLIPLoss", "world_size", world_size, 1)
         self.dist_impl = dist_impl
-        self.normalize = normalize
+        self.normalize = _check.boolean("SigLIPLoss", "normalize", normalize)
 
     def forward(
         self,
@@ -89,7 +89,7 @@ class SigLIPLoss(nn.Module):
             normalize=self.normalize,
             gather_distributed=gather,
         )
-        return {"contrastive_loss": loss} if output_dict else loss
+        return {"contrastive_loss": loss} if _check.boolean("SigLIPLoss", "output_dict", output_dict) else loss
 
     def extra_repr(self) -> str:
         return f"world_size={self.world_size}"
@@ -130,10 +130,11 @@ def siglip_loss(
         Scalar loss, float32, or float64 if a feature is.
 
     Raises:
-        TypeError: if the features are not floating-point tensors, or float64 on a GPU, or ``logit_scale`` or
-            ``logit_bias`` is neither a number nor a floating-point tensor.
+        TypeError: if the features are not floating-point tensors, or float64 on a GPU, ``logit_scale`` or
+            ``logit_bias`` is neither a number nor a floating-point tensor, or ``normalize`` not a bool.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device, or
-            ``logit_scale`` or ``logit_bias`` is not finite, has more than one element or is on another device,
+            ``logit_scale`` or ``logit_bias`` is not finite, more than the dtype of the loss can hold, has more than one
+            element or is on another device,
             ``gather_distributed`` is none of these, or D is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
@@ -141,8 +142,10 @@ def siglip_loss(
     """
     name = "siglip_loss"
     check_pair(name, "image_features", image_features, "text_features", text_features)
-    logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features)
-    logit_bias = check_scalar(name, "logit_bias", 0.0 if logit_bias is None else logit_bias, image_features)
+    logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features, text_features)
+    logit_bias = 0.0 if logit_bias is None else logit_bias
+    logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features, text_features)
+    normalize = _check.boolean(name, "normalize", normalize)
     wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
     scale, bias = (
         number if isinstance(number, Tensor) else image_features.new_full((1,), number, dtype=wide)

@@ -48,7 +48,9 @@ class SwAVLoss(nn.Module):
         self.temperature = positive(name, "temperature", temperature)
         self.sinkhorn_iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
         self.sinkhorn_epsilon = positive(name, "sinkhorn_epsilon", sinkhorn_epsilon)
-        self.sinkhorn_gather_distributed = sinkhorn_gather_distributed
+        self.sinkhorn_gather_distributed = _check.boolean(
+            name, "sinkhorn_gather_distributed", sinkhorn_gather_distributed
+        )
 
     def forward(
         self,
@@ -126,13 +128,14 @@ def swav_loss(
     temperature = positive(name, "temperature", temperature)
     iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
     epsilon = positive(name, "sinkhorn_epsilon", sinkhorn_epsilon)
+    gather = _check.boolean(name, "sinkhorn_gather_distributed", sinkhorn_gather_distributed)
     with without_autocast(first):
         crops = widened(*high_resolution_outputs, *low_resolution_outputs)
         codes = []
         for i, outputs in enumerate(crops[: len(high_resolution_outputs)]):
             parts = [outputs] if queue_outputs is None else [outputs, queue_outputs[i]]
             scores = torch.cat([part.detach() for part in widened(*parts)])  # a copy, to be used up
-            assigned = _sinkhorn(scores, len(first), iterations, epsilon, sinkhorn_gather_distributed)
+            assigned = _sinkhorn(scores, len(first), iterations, epsilon, gather)
             codes.append(assigned.to(crops[0].dtype))
         losses = crops[0].new_zeros(len(first))
         of_all = _total(codes)
@@ -141,7 +144,7 @@ def swav_loss(
             if target is not None:  # the only large crop has nothing to predict
                 losses = losses + F.cross_entropy(crop / temperature, target, reduction="none")
         losses = losses / (len(codes) * (len(crops) - 1))
-        return mean_over_ranks(losses) if sinkhorn_gather_distributed else losses.mean()
+        return mean_over_ranks(losses) if gather else losses.mean()
 
 
 @torch.no_grad()
@@ -169,7 +172,8 @@ def sinkhorn_knopp(
         sample can reach within the range of the dtype gets nothing.
 
     Raises:
-        TypeError: if ``scores`` is not a floating-point tensor, ``iterations`` not an int or ``epsilon`` not a number.
+        TypeError: if ``scores`` is not a floating-point tensor, ``iterations`` not an int, ``epsilon`` not a number
+            or ``gather_distributed`` not a bool.
         ValueError: if ``scores`` is not (N, K) with N, K >= 1, ``iterations`` is below 1, or ``epsilon`` is not
             positive and finite.
 
@@ -182,6 +186,7 @@ def sinkhorn_knopp(
         raise ValueError(f"{name}: scores must have shape (N, K) with N, K >= 1, got {tuple(scores.shape)}")
     iterations = _check.integer(name, "iterations", iterations, 1)
     epsilon = positive(name, "epsilon", epsilon)
+    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
     with without_autocast(scores):
         own = torch.cat(widened(scores))  # a copy, to be used up
         return _sinkhorn(own, len(own), iterations, epsilon, gather_distributed)

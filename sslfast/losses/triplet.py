@@ -12,7 +12,6 @@ from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import (
     check_choice,
     check_device,
-    check_gathering,
     check_kernel_dtype,
     check_labels,
     check_references,
@@ -44,7 +43,8 @@ class TripletLoss(nn.Module):
         gather_distributed: take the samples of all ranks. Default: False.
 
     Raises:
-        TypeError: if ``margin`` is not a number, or ``gather_distributed`` not a bool.
+        TypeError: if ``margin`` is not a number, or ``swap``, ``smooth_loss``, ``normalize`` or ``gather_distributed``
+            not a bool.
         ValueError: if ``margin`` is not finite, an option is none of its values, or ``swap`` or ``smooth_loss`` is
             asked for with another mining than ``"batch_hard"`` and no triplets are given.
 
@@ -69,14 +69,13 @@ class TripletLoss(nn.Module):
         super().__init__()
         name = "TripletLoss"
         self.margin = _check.real(name, "margin", margin)
-        self.swap = swap
-        self.smooth_loss = smooth_loss
+        self.swap = _check.boolean(name, "swap", swap)
+        self.smooth_loss = _check.boolean(name, "smooth_loss", smooth_loss)
         self.mining = check_choice(name, "mining", mining, _MINING)
         self.distance = check_choice(name, "distance", distance, _DISTANCES)
-        self.normalize = normalize
+        self.normalize = _check.boolean(name, "normalize", normalize)
         self.reduction = check_choice(name, "reduction", reduction, _REDUCTIONS)
-        check_gathering(name, gather_distributed)
-        self.gather_distributed = gather_distributed
+        self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
 
     def forward(
         self,
@@ -178,8 +177,9 @@ def triplet_loss(
 
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, ``labels`` or ``ref_labels`` not an
-            integer tensor, ``copies`` not an int64 one, ``margin`` not a number, ``gather_distributed`` not a bool, or
-            ``indices_tuple`` not three int64 vectors of one length.
+            integer tensor, ``copies`` not an int64 one, ``margin`` not a number, ``swap``, ``smooth_loss``,
+            ``normalize`` or ``gather_distributed`` not a bool, or ``indices_tuple`` not three int64 vectors of one
+            length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other, ``margin``
@@ -194,11 +194,13 @@ def triplet_loss(
     """
     name = "triplet_loss"
     check_rows(name, "embeddings", embeddings)
-    check_gathering(name, gather_distributed)
+    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
     margin = _check.real(name, "margin", margin)
     check_choice(name, "mining", mining, _MINING)
     check_choice(name, "distance", distance, _DISTANCES)
     check_choice(name, "reduction", reduction, _REDUCTIONS)
+    terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
+    options = (distance, _check.boolean(name, "normalize", normalize), reduction)
     if indices_tuple is not None:
         _check_triplets(name, indices_tuple, embeddings)
     given = indices_tuple is not None
@@ -212,8 +214,6 @@ def triplet_loss(
         ref_emb = ref_emb.view_as(ref_emb)  # a graph takes no tensor twice into one function
     if ref_labels is not None and ref_labels is labels:
         ref_labels = ref_labels.view_as(ref_labels)
-    options = (distance, normalize, reduction)
-    terms = (margin, swap, smooth_loss)
     if indices_tuple is not None:
         anchors, positives, negatives = indices_tuple
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)

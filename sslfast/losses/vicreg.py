@@ -45,7 +45,7 @@ class VICRegLoss(nn.Module):
         self.lambda_param = _check.real(name, "lambda_param", lambda_param)
         self.mu_param = _check.real(name, "mu_param", mu_param)
         self.nu_param = _check.real(name, "nu_param", nu_param)
-        self.gather_distributed = gather_distributed
+        self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         self.eps = not_negative(name, "eps", eps)
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor:
@@ -101,7 +101,8 @@ def vicreg_loss(
         Scalar loss, float32, or float64 if an input is.
 
     Raises:
-        TypeError: if z_a or z_b is not a floating-point tensor, or a weight or ``eps`` is not a number.
+        TypeError: if z_a or z_b is not a floating-point tensor, a weight or ``eps`` is not a number, or
+            ``gather_distributed`` not a bool.
         ValueError: if z_a is not (N, ..., D) with all sizes >= 1 and N >= 2 (of all ranks together where gathered),
             z_b differs in shape or device, a weight is not finite, or ``eps`` is negative or not finite.
 
@@ -118,7 +119,7 @@ def vicreg_loss(
     mu_param = _check.real(name, "mu_param", mu_param)
     nu_param = _check.real(name, "nu_param", nu_param)
     eps = not_negative(name, "eps", eps)
-    if gather_distributed:
+    if _check.boolean(name, "gather_distributed", gather_distributed):
         z_a, z_b = gather_rows(z_a), gather_rows(z_b)
     check_two_rows(name, "z_a", z_a)
     with without_autocast(z_a):

@@ -1,0 +1,175 @@
+"""Pairs of near and of far points and their loss with its gradients: the part of ContrastiveLoss that computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sslfast.losses._labels import LabelGroups
+from sslfast.losses._points import Points, add_gradients, apart_of, pull, scaled
+
+_PAIRS = 4096  # pairs whose embeddings are held at once
+_FEW = 64  # one pair in so many, or fewer, is faster from the difference of its embeddings than from a product of all
+
+
+def pairs_in_strips(
+    function: str,
+    embeddings: Tensor,
+    ref_emb: Tensor | None,
+    labels: Tensor,
+    ref_labels: Tensor | None,
+    copies: Tensor | None,
+    terms: tuple[float, float, bool],
+    distance: str,
+    normalize: bool,
+    reduction: str,
+) -> Tensor:
+    """The loss of all pairs; arguments as checked by :func:`contrastive_loss`.
+
+    ``terms`` are the margins of positive and of negative pairs, and whether terms are squared.
+    """
+    loss: Tensor = _AllPairs.apply(
+        function, embeddings, ref_emb, labels, ref_labels, copies, terms, distance, normalize, reduction
+    )
+    return loss
+
+
+def given_pairs(
+    function: str,
+    embeddings: Tensor,
+    ref_emb: Tensor | None,
+    pairs: Sequence[Tensor],
+    terms: tuple[float, float, bool],
+    distance: str,
+    normalize: bool,
+    reduction: str,
+) -> Tensor:
+    """The loss of the pairs with these rows: anchors and their positives, anchors and their negatives."""
+    loss: Tensor = _GivenPairs.apply(function, embeddings, ref_emb, tuple(pairs), terms, distance, normalize, reduction)
+    return loss
+
+
+class _Side:
+    """The terms of the positive pairs, or of the negative ones: their sum, their number, and their gradients.
+
+    A term is ``max(0, sign * (d - margin))``, or its square; the gradients wait for the number to divide them by.
+    """
+
+    def __init__(
+        self, points: Points, positive: bool, terms: tuple[float, float, bool], reduction: str, needed: bool
+    ) -> None:
+        self.points, self.reduction = points, reduction
+        margin = terms[0] if positive else terms[1]
+        self.margin = -margin if points.distance == "cosine" else margin
+        self.sign = 1.0 if positive else -1.0
+        self.squared = terms[2]
+        self.total = torch.zeros((), dtype=torch.float64, device=points.rows.device)
+        self.number = torch.zeros((), dtype=torch.int64, device=points.rows.device)
+        self.grads = points.zeros() if needed else []
+
+    def add_strip(self, start: int, stop: int, first: int, between: Tensor, taken: Tensor) -> None:
+        """The pairs ``taken`` of a strip (rows, columns from ``first`` on)."""
+        weights = self._add(between, taken)
+        if self.grads:
+            add_gradients(self.points, start, stop, between, weights, self.grads, first=first)
+
+    def add_pairs(self, rows: Tensor, columns: Tensor) -> None:
+        """Pairs one by one, some thousands at once, from the differences of their embeddings."""
+        units = self.points.units
+        for start in range(0, len(rows), _PAIRS):
+            i, j = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
+            x, y = units[0].index_select(0, i), units[-1].index_select(0, j)
+            apart = apart_of(x, y, self.points.distance)
+            weights = self._add(apart, None)
+            if self.grads:
+                grad_x, grad_y = pull(x, y, apart, weights, self.points.distance)
+                self.grads[0].index_add_(0, i, grad_x)
+                self.grads[-1].index_add_(0, j, grad_y)
+
+    def _add(self, between: Tensor, taken: Tensor | None) -> Tensor:
+        """Counts the terms of these distances, and returns the derivatives in them."""
+        excess = (between - self.margin).mul_(self.sign).clamp_min_(0.0)
+        if taken is not None:
+            excess = torch.where(taken, excess, 0.0)
+        above = excess > 0
+        if self.reduction == "mean_nonzero":
+            self.number += above.sum()
+        elif self.reduction == "mean":
+            self.number += between.numel() if taken is None else taken.sum()
+        self.total += (excess.square() if self.squared else excess).sum()
+        return excess.mul_(2.0 * self.sign) if self.squared else above.to(between.dtype).mul_(self.sign)
+
+    def reduced(self, times: float) -> tuple[Tensor, list[Tensor]]:
+        """The loss of these terms, of which each stands for several where they are summed, and its gradients."""
+        if self.reduction == "sum":
+            share = torch.full_like(self.total, times)
+        else:
+            share = self.number.clamp_min(1).double().reciprocal()
+        return self.total * share, [grad.mul_(share) for grad in self.grads]
+
+
+def _finished(ctx, points: Points, sides: tuple[_Side, _Side], times: float) -> Tensor:  # type: ignore[no-untyped-def]
+    """The loss; its gradients are saved."""
+    (near, near_grads), (far, far_grads) = (side.reduced(times) for side in sides)
+    grads = points.gradients([a.add_(b) for a, b in zip(near_grads, far_grads, strict=True)])
+    ctx.save_for_backward(*points.inputs, *([None] * (2 - len(points.inputs))), *grads)
+    return (near + far).to(points.rows.dtype) + points.poison
+
+
+class _AllPairs(torch.autograd.Function):
+    """Without references a pair and its reverse are one: rows meet the columns after them."""
+
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, function, embeddings, ref_emb, labels, ref_labels, copies, terms, distance, normalize, reduction
+    ):
+        with torch.no_grad():
+            points = Points(embeddings, ref_emb, distance, normalize)
+            groups = LabelGroups(labels, ref_labels, copies)
+            itself = ref_emb is None
+            column_labels = labels if ref_labels is None else ref_labels
+            needed = any(ctx.needs_input_grad[1:3])
+            positives, negatives = (_Side(points, positive, terms, reduction, needed) for positive in (True, False))
+            number = groups.number()
+            listed = 0 if number is None or number * _FEW > len(labels) * len(column_labels) else number
+            for start in range(0, listed, _PAIRS):
+                rows, columns = groups.pairs(start, min(start + _PAIRS, listed))
+                if itself:
+                    rows, columns = rows[rows < columns], columns[rows < columns]
+                positives.add_pairs(rows, columns)
+            for start, stop in points.strips():
+                first = start if itself else 0
+                between = points.distances(start, stop, first=first)
+                same = labels[start:stop, None] == column_labels[first:]
+                for side, taken in ((positives, same), (negatives, ~same)):
+                    if side is positives and listed:
+                        continue
+                    taken = taken.triu_(1) if itself else groups.without_own(taken, start)
+                    side.add_strip(start, stop, first, between, taken)
+            loss = _finished(ctx, points, (positives, negatives), 2.0 if itself else 1.0)
+        ctx.function = function
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return (None, *scaled(ctx, grad), *[None] * 7)
+
+
+class _GivenPairs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, function, embeddings, ref_emb, pairs, terms, distance, normalize, reduction):  # type: ignore[no-untyped-def]
+        with torch.no_grad():
+            points = Points(embeddings, ref_emb, distance, normalize)
+            needed = any(ctx.needs_input_grad[1:3])
+            positives, negatives = (_Side(points, positive, terms, reduction, needed) for positive in (True, False))
+            positives.add_pairs(*pairs[:2])
+            negatives.add_pairs(*pairs[2:])
+            loss = _finished(ctx, points, (positives, negatives), 1.0)
+        ctx.function = function
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return (None, *scaled(ctx, grad), *[None] * 5)

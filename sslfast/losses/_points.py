@@ -1,0 +1,117 @@
+"""Points at distances of one another: strips of distances, their gradients, and those of pairs of points.
+
+What the losses with margins share.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast.losses._inputs import widened
+
+_STRIP = 2**19  # distances that are held at once; more on a GPU
+_STRIP_GPU = 2**23
+
+
+class Points:
+    """Rows and columns in the dtype of accumulation, normalised where asked, about their centre where only differences
+    count: the square of a distance is then not the difference of far larger numbers.
+    """
+
+    def __init__(self, embeddings: Tensor, ref_emb: Tensor | None, distance: str, normalize: bool) -> None:
+        self.distance, self.normalize = distance, normalize
+        self.inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
+        sides = widened(*self.inputs)
+        self.factors: list[Tensor] = []
+        if normalize:
+            pairs = [unit_rows(z) for z in sides]
+            sides, self.factors = [unit for unit, _ in pairs], [factor for _, factor in pairs]
+        self.units = sides
+        if distance != "cosine":
+            center = sides[-1].mean(dim=0)
+            sides = [z - center for z in sides]
+        self.rows, self.columns = sides[0], sides[-1]
+        self.squares = [z.square().sum(dim=1) for z in (self.rows, self.columns)]
+        self.poison = torch.stack([(z * 0.0).sum() for z in sides]).sum()  # NaN if a number is NaN or infinite, else 0
+
+    def strips(self) -> list[tuple[int, int]]:
+        count, width = len(self.rows), len(self.columns)
+        step = max(1, (_STRIP_GPU if self.rows.is_cuda else _STRIP) // width)
+        return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+    def distances(self, start: int, stop: int, *, first: int = 0, root: bool = True) -> Tensor:
+        """Distances of some rows from the columns from ``first`` on; squared where no root is wanted."""
+        rows, columns = self.rows[start:stop], self.columns[first:]
+        if self.distance == "cosine":
+            return (rows @ columns.T).neg_()
+        squares = self.squares[0][start:stop, None] + self.squares[1][first:]
+        least = squares * (8 * torch.finfo(squares.dtype).eps)
+        between = squares.addmm_(rows, columns.T, alpha=-2.0)
+        between.masked_fill_(between <= least, 0.0)  # equal rows are apart by the rounding of the product
+        return between.sqrt_() if root and self.distance == "euclidean" else between
+
+    def gradients(self, grads: list[Tensor]) -> list[Tensor]:
+        """From the gradients of the points to those of the inputs, in place; none of none."""
+        if self.normalize and grads:
+            found = zip(grads, self.units, self.factors, strict=True)
+            grads = [unit_rows_backward(grad, unit, factor) for grad, unit, factor in found]
+        return [grad.to(z.dtype) for grad, z in zip(grads, self.inputs, strict=False)]
+
+    def zeros(self) -> list[Tensor]:
+        return [torch.zeros_like(z) for z in self.units]
+
+
+def add_gradients(
+    points: Points,
+    start: int,
+    stop: int,
+    between: Tensor,
+    weights: Tensor,
+    grads: list[Tensor],
+    *,
+    first: int = 0,
+) -> None:
+    """Adds the gradients of a strip of distances, from the columns from ``first`` on, to those of the points."""
+    rows, grad_rows = points.rows[start:stop], grads[0][start:stop]
+    columns, grad_columns = points.columns[first:], grads[-1][first:]
+    if points.distance != "cosine":
+        if points.distance == "euclidean":
+            weights = torch.where(between > 0, weights / between, 0.0)
+        else:
+            weights.mul_(2.0)
+        grad_rows.addcmul_(rows, weights.sum(dim=1, keepdim=True))
+        grad_columns.addcmul_(columns, weights.sum(dim=0).unsqueeze(1))
+    grad_rows.addmm_(weights, columns, alpha=-1.0)
+    grad_columns.addmm_(weights.T, rows, alpha=-1.0)
+
+
+def scaled(ctx, grad):  # type: ignore[no-untyped-def]
+    """The saved gradients of embeddings and references, times the incoming one."""
+    embeddings, ref_emb, *grads = ctx.saved_tensors
+    inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
+    found: list[Tensor | None] = [None, None]
+    for i, needed in enumerate(ctx.needs_input_grad[1:3]):
+        if needed:
+            with torch.no_grad():
+                product = (grads[i] * grad).to(grads[i].dtype)
+            found[i] = first_order_only(ctx.function, product, *inputs, grad)
+    return found
+
+
+def apart_of(x: Tensor, y: Tensor, distance: str) -> Tensor:
+    """Distances of pairs of rows, (T,)."""
+    if distance == "cosine":
+        return -(x * y).sum(dim=1)
+    squared = (x - y).square().sum(dim=1)
+    return squared.sqrt() if distance == "euclidean" else squared
+
+
+def pull(x: Tensor, y: Tensor, apart: Tensor, weight: Tensor, distance: str) -> tuple[Tensor, Tensor]:
+    """The gradients of ``weight * apart`` in both rows of each pair."""
+    if distance == "cosine":
+        return y * -weight.unsqueeze(1), x * -weight.unsqueeze(1)
+    weight = torch.where(apart > 0, weight / apart, 0.0) if distance == "euclidean" else 2.0 * weight
+    grad = (x - y).mul_(weight.unsqueeze(1))
+    return grad, -grad

@@ -1,0 +1,70 @@
+"""The benchmarks for GPUs, as far as a machine without one can tell: the list of cases, and a run at tiny sizes."""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from benchmarks import gpu_grid, thresholds
+from benchmarks.harness import Case, Plan, measure
+
+# benchmark, op, rows per size, those that store the similarities
+LOSSES = [
+    ("cross_softmax", "clip", 1, {"eager torch", "torch.compile", "open_clip ClipLoss"}),
+    ("sigmoid_pairs", "siglip", 1, {"eager torch", "torch.compile", "open_clip SigLipLoss"}),
+    ("similarity_softmax", "nt_xent", 2, {"eager torch", "torch.compile", "lightly NTXentLoss"}),
+]
+STEMS = [stem for stem, *_ in LOSSES]
+
+
+def gpu_cases(stem: str) -> Iterator[Case]:
+    module = importlib.import_module(f"benchmarks.bench_{stem}")
+    return (case for case in module.cases() if "cuda" in case.devices)
+
+
+@pytest.mark.parametrize(("stem", "op", "rows_per_size", "storing"), LOSSES, ids=STEMS)
+def test_every_size_is_there_once(stem: str, op: str, rows_per_size: int, storing: set[str]) -> None:
+    cases = [case for case in gpu_cases(stem) if case.op == op and case.dtype == "bf16"]
+    sizes = [f"{rows // rows_per_size}x{width}" for rows in gpu_grid.ROWS for width in gpu_grid.WIDTHS]
+    assert sorted(case.size for case in cases) == sorted(sizes)
+    largest = f"{2**20 // rows_per_size}x"
+    for case in cases:
+        assert next(iter(case.providers)) == "sslfast"
+        width = int(case.size.split("x")[1])
+        expected = storing if width == 512 else storing - {"torch.compile"}
+        assert expected <= set(case.providers)
+        assert case.once == case.size.startswith(largest)
+        failed = {name for name, make in case.providers.items() if "not_tried" in getattr(make, "__qualname__", "")}
+        assert failed == (expected if case.once else set())
+        for name in failed:
+            with pytest.raises(MemoryError, match=r"^not tried: 1048576 x 1048576 similarities in bf16 are 2,199 GB"):
+                case.providers[name](None)
+        if case.once and width > 512:
+            assert set(case.providers) == {"sslfast", *expected}
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_runs_at_tiny_sizes(stem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_grid, "ROWS", (16, 64))
+    monkeypatch.setattr(gpu_grid, "WIDTHS", (8,))
+    plan = Plan(budget=0.0, least_rounds=1, most_rounds=1, least_sample=0.0)
+    cases = [case for case in gpu_cases(stem) if case.devices == ("cuda",)]
+    tiny = [case for case in cases if case.size.endswith("x8")]
+    assert len(tiny) == 2
+    for case in tiny:
+        rows = measure(case, torch.device("cpu"), plan=plan)
+        found = {row.provider: row.status for row in rows}
+        assert found["sslfast"] == "ok"
+        assert found["eager torch"] in ("ok", "wrong")  # rounds its similarities to bf16
+
+
+def test_thresholds_have_their_cases() -> None:
+    found = {(case.op, case.size, case.dtype) for stem in STEMS for case in gpu_cases(stem)}
+    ops = {op for _, op, *_ in LOSSES}
+    for entry in tomllib.loads(thresholds.FILE.read_text())["threshold"]:
+        if entry.get("device") == "cuda" and entry["op"] in ops:
+            assert (entry["op"], entry["size"], entry["dtype"]) in found
