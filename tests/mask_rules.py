@@ -42,6 +42,7 @@ def ids(numbers: Tensor) -> tuple[Tensor, ...]:
 
 
 TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
+FEW = {"mlm_probability": 0.02, "min_masked": 1}
 
 RULES = [
     Rule(
@@ -49,6 +50,16 @@ RULES = [
         ids,
         lambda inputs, rows, device, **draws: mask_tokens(*inputs, **TOKENS, **draws)[:2],
         lambda inputs, rows, **draws: host.mask_tokens(*inputs, **TOKENS, **draws)[:2],
+    ),
+    Rule(
+        "mask_tokens, one a row, words from a table",
+        ids,
+        lambda inputs, rows, device, **draws: mask_tokens(
+            *inputs, **TOKENS | FEW, random_token_ids=torch.arange(9, 99, device=device), **draws
+        )[:2],
+        lambda inputs, rows, **draws: host.mask_tokens(
+            *inputs, **TOKENS | FEW, random_token_ids=torch.arange(9, 99).numpy(), **draws
+        )[:2],
     ),
     Rule(
         "random_patch_mask",
