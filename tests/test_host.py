@@ -39,6 +39,7 @@ def test_works_without_torch(tmp_path):
     ("ours", "torchs"),
     [
         (host.mask_tokens, sslfast.masking.mask_tokens),
+        (host.mask_words, sslfast.masking.mask_words),
         (host.random_patch_mask, sslfast.masking.random_patch_mask),
         (host.philox_words, sslfast.random.philox_words),
     ],

@@ -5,21 +5,14 @@
 
 #include <algorithm>
 
-#include "isa.h"
 #include "packed_rows.h"
+#include "select_words.h"
 
 namespace sslfast::cpu {
 namespace {
 
 constexpr int64_t kChunk = 1024;            // tokens; 4 KiB of draws stay in L1
 constexpr int64_t kTokensPerThread = 8192;  // about 30 us; waking a thread costs a few
-
-SSLFAST_ISA_CLONES void select_words(uint64_t seed, uint64_t row, int64_t first, int64_t counters, uint32_t* words) {
-  for (int64_t i = 0; i < counters; ++i) {
-    const Words w = philox(seed, Stream::kTokenSelect, row, static_cast<uint32_t>(first / 4 + i));
-    for (int k = 0; k < 4; ++k) words[4 * i + k] = w.word[k];
-  }
-}
 
 // The ordinary token of the row with the least select word, or -1: which of them it is, is uniform.
 template <typename Id>
@@ -29,7 +22,7 @@ int64_t least_token(const TokenMask<Id>& p, uint64_t seed, uint64_t row, const b
   uint32_t least_word = 0;
   for (int64_t first = 0; first < p.length; first += kChunk) {
     const int64_t n = std::min(kChunk, p.length - first);
-    select_words(seed, row, first, (n + 3) / 4, words);
+    select_words(seed, Stream::kTokenSelect, row, first, (n + 3) / 4, words);
     for (int64_t i = 0; i < n; ++i) {
       if (special && special[(first + i) * p.special_stride]) continue;
       if (least < 0 || words[i] < least_word) least = first + i, least_word = words[i];
@@ -57,7 +50,7 @@ int64_t mask_row(const TokenMask<Id>& p, uint64_t seed, int64_t r) {
   int32_t hits[kChunk];
   for (int64_t first = 0; first < p.length; first += kChunk) {
     const int64_t n = std::min(kChunk, p.length - first);
-    select_words(seed, row, first, (n + 3) / 4, words);
+    select_words(seed, Stream::kTokenSelect, row, first, (n + 3) / 4, words);
     for (int64_t i = 0; i < n; ++i) out[first + i] = ids[(first + i) * p.ids_stride];
     std::fill_n(labels + first, n, p.ignore_index);
     int64_t found = 0;

@@ -7,5 +7,6 @@ they run. Nothing here imports torch.
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
 from sslfast.host.token_mask import mask_tokens
+from sslfast.host.whole_word_mask import mask_words
 
-__all__ = ["PatchMask", "mask_tokens", "philox_words", "random_patch_mask", "step_seed"]
+__all__ = ["PatchMask", "mask_tokens", "mask_words", "philox_words", "random_patch_mask", "step_seed"]
