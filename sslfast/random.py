@@ -22,7 +22,16 @@ __all__ = ["STREAMS", "Generator", "philox_words", "seed_tensor", "step_seed"]
 Generator: TypeAlias = "torch.Generator | int | Tensor | None"
 
 # One number per independent use of random bits; csrc/include/sslfast/philox.h holds the same list.
-STREAMS = {"words": 0, "token_select": 1, "token_replace": 2, "patch_order": 3, "image_augment": 4, "step": 5}
+STREAMS = {
+    "words": 0,
+    "token_select": 1,
+    "token_replace": 2,
+    "patch_order": 3,
+    "image_augment": 4,
+    "step": 5,
+    "word_select": 10,
+    "word_replace": 11,
+}
 
 _INT64 = (-(2**63), 2**63 - 1)
 

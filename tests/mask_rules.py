@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import mask_tokens, random_patch_mask
+from sslfast.masking import mask_tokens, mask_words, random_patch_mask
 
 Result = tuple[Tensor, ...]
 
@@ -41,7 +41,22 @@ def ids(numbers: Tensor) -> tuple[Tensor, ...]:
     return ((numbers[:, None] * 31 + torch.arange(60) * 7) % 1000,)
 
 
+def ids_and_words(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N, 60) each: token ids and words of one to five tokens, with some outside of words."""
+    (tokens,) = ids(numbers)
+    starts = (tokens * 37 % 101) < 40
+    return tokens, torch.where(tokens % 11 == 0, -1, starts.cumsum(1))
+
+
+def ids_and_offsets(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N, 60) and (N, 60, 2): token ids, and where they lie in a text."""
+    tokens, words = ids_and_words(numbers)
+    ends = (torch.where(words < 0, 0, tokens % 4 + 1) + (words % 3 == 0)).cumsum(1)
+    return tokens, torch.stack([ends - torch.where(words < 0, 0, tokens % 4 + 1), ends], dim=2)
+
+
 TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
+FEW = {"mlm_probability": 0.02, "min_masked": 1}
 
 RULES = [
     Rule(
@@ -49,6 +64,32 @@ RULES = [
         ids,
         lambda inputs, rows, device, **draws: mask_tokens(*inputs, **TOKENS, **draws)[:2],
         lambda inputs, rows, **draws: host.mask_tokens(*inputs, **TOKENS, **draws)[:2],
+    ),
+    Rule(
+        "mask_tokens, one a row, words from a table",
+        ids,
+        lambda inputs, rows, device, **draws: mask_tokens(
+            *inputs, **TOKENS | FEW, random_token_ids=torch.arange(9, 99, device=device), **draws
+        )[:2],
+        lambda inputs, rows, **draws: host.mask_tokens(
+            *inputs, **TOKENS | FEW, random_token_ids=torch.arange(9, 99).numpy(), **draws
+        )[:2],
+    ),
+    Rule(
+        "mask_words by numbers",
+        ids_and_words,
+        lambda inputs, rows, device, **draws: mask_words(inputs[0], word_ids=inputs[1], **TOKENS, **draws)[:2],
+        lambda inputs, rows, **draws: host.mask_words(inputs[0], word_ids=inputs[1], **TOKENS, **draws)[:2],
+    ),
+    Rule(
+        "mask_words by offsets, one a row, replaced as words",
+        ids_and_offsets,
+        lambda inputs, rows, device, **draws: mask_words(
+            inputs[0], offset_mapping=inputs[1], replace="word", **TOKENS | FEW, **draws
+        )[:2],
+        lambda inputs, rows, **draws: host.mask_words(
+            inputs[0], offset_mapping=inputs[1], replace="word", **TOKENS | FEW, **draws
+        )[:2],
     ),
     Rule(
         "random_patch_mask",

@@ -39,6 +39,7 @@ def test_works_without_torch(tmp_path):
     ("ours", "torchs"),
     [
         (host.mask_tokens, sslfast.masking.mask_tokens),
+        (host.mask_words, sslfast.masking.mask_words),
         (host.random_patch_mask, sslfast.masking.random_patch_mask),
         (host.philox_words, sslfast.random.philox_words),
     ],
@@ -141,7 +142,7 @@ def test_the_gil_is_released():
         (
             lambda: host.mask_tokens(np.arange(3, dtype=">i8"), mask_token_id=0, vocab_size=2, seed=1),
             TypeError,
-            "mask_tokens: ids must be int64 or int32, got >i8",
+            "mask_tokens: ids must be int64, int32 or int16, whose labels hold -100, got >i8",
         ),
         (
             lambda: host.mask_tokens(

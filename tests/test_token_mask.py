@@ -38,9 +38,11 @@ def _check(ids: torch.Tensor, device: torch.device, special: torch.Tensor | None
     expected = reference.mask_tokens(ids, special_tokens_mask=special, seed=seed, **arguments)
     on_device = special.to(device) if special is not None else None
     before = ids.clone()
-    ours = mask_tokens(ids.to(device), special_tokens_mask=on_device, generator=seed, **arguments)
+    there = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+    ours = mask_tokens(ids.to(device), special_tokens_mask=on_device, generator=seed, **there)
     special_array = special.numpy() if special is not None else None
-    arrays = host.mask_tokens(ids.numpy(), special_tokens_mask=special_array, seed=seed, threads=2, **arguments)
+    here = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+    arrays = host.mask_tokens(ids.numpy(), special_tokens_mask=special_array, seed=seed, threads=2, **here)
     for name, k, a, g in zip(("ids", "labels", "masked"), ours, arrays, expected, strict=True):
         assert k.dtype == g.dtype, name
         assert torch.equal(k.cpu(), g), name
@@ -54,7 +56,7 @@ def _at_row_0(ids: torch.Tensor, arguments: dict, seed: int) -> torch.Tensor:
     return reference.mask_tokens(ids, seed=seed, **(arguments | {"row_offset": 0}))[2]
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16])
 @pytest.mark.parametrize(("rows", "length"), SIZES)
 def test_equals_reference(device, rows, length, dtype):
     _check(_ids(rows, length, dtype), device)
@@ -73,6 +75,61 @@ def test_seeds_and_row_offsets(device, seed, row_offset):
 def test_extreme_probabilities(device, probabilities):
     names = ("mlm_probability", "mask_replace_prob", "random_replace_prob")
     _check(_ids(4, 33), device, **dict(zip(names, probabilities, strict=True)))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int16])
+@pytest.mark.parametrize(("rows", "length"), SIZES)
+def test_random_words_from_a_table(device, rows, length, dtype):
+    """The table is used as it stands: repeated ids, any stride."""
+    for table in (torch.tensor([7]), torch.randint(VOCAB, (90,))[::3]):
+        arguments = {"mlm_probability": 0.8, "mask_replace_prob": 0.2, "random_replace_prob": 0.8}
+        _check(_ids(rows, length, dtype), device, random_token_ids=table, **arguments)
+    ids = _ids(rows, length, dtype)
+    out, labels, _ = mask_tokens(
+        ids.to(device),
+        mask_token_id=MASK,
+        vocab_size=VOCAB,
+        mlm_probability=1.0,
+        mask_replace_prob=0,
+        random_replace_prob=1,
+        random_token_ids=torch.tensor([11, 13], device=device),
+    )
+    assert set(out.flatten().tolist()) <= {11, 13}
+    assert torch.equal(labels.cpu(), ids)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.02, 1.0])
+@pytest.mark.parametrize(("rows", "length"), SIZES)
+def test_one_masked_token_in_every_row(device, rows, length, probability):
+    special = torch.rand(rows, length) < 0.5
+    special[::3] = True  # rows of special tokens alone
+    ids = _ids(rows, length)
+    for mask in (None, special):
+        _check(ids, device, special=mask, mlm_probability=probability, min_masked=1)
+        arguments = {"mask_token_id": MASK, "vocab_size": VOCAB, "mlm_probability": probability, "min_masked": 1}
+        on_device = None if mask is None else mask.to(device)
+        labels = mask_tokens(ids.to(device), special_tokens_mask=on_device, **arguments)[1].cpu()
+        masked = labels != -100
+        ordinary = ~special if mask is not None else torch.ones_like(special)
+        assert not (masked & ~ordinary).any()
+        assert torch.equal(masked.any(1), ordinary.any(1))
+        assert probability or torch.equal(masked.sum(1), ordinary.any(1).long())
+
+
+def test_only_padding(device):
+    ids = torch.zeros(5, 12, dtype=torch.int64, device=device)
+    for min_masked in (0, 1):
+        out, labels, masked = mask_tokens(
+            ids,
+            mask_token_id=MASK,
+            vocab_size=VOCAB,
+            special_tokens_mask=torch.ones_like(ids),
+            mlm_probability=1.0,
+            min_masked=min_masked,
+        )
+        assert torch.equal(out, ids)
+        assert (labels == -100).all()
+        assert (masked == -1).all()
 
 
 def test_certain_and_impossible_events():
@@ -204,10 +261,11 @@ def test_generators_ints_and_tensors_leave_the_global_stream_alone(device):
 def test_opcheck(device):
     ids = _ids(3, 10).to(device)
     special = torch.rand(3, 10, device=device) < 0.5
-    for mask in (None, special):
-        torch.library.opcheck(
-            ops.token_mask, (ids, mask, torch.tensor(3), torch.arange(3, device=device), MASK, VOCAB, 0.15, 0.8, 0.1, 0)
-        )
+    for mask, table in ((None, None), (special, torch.arange(5, device=device))):
+        numbers = (MASK, VOCAB, 0.15, 0.8, 0.1, 0)
+        arguments = (ids, mask, torch.tensor(3), torch.arange(3, device=device), *numbers)
+        torch.library.opcheck(ops.token_mask, arguments)
+        torch.library.opcheck(ops.token_mask, (*arguments, table, 1))
 
 
 def test_compiles_to_one_graph(device):
@@ -230,9 +288,32 @@ _GOOD = {"ids": torch.zeros(2, 3, dtype=torch.int64), "mask_token_id": 1, "vocab
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"ids": torch.zeros(2, 3)}, TypeError, "ids must be int64 or int32, got torch.float32"),
+        (
+            {"ids": torch.zeros(2, 3)},
+            TypeError,
+            "ids must be int64, int32 or int16, whose labels hold -100, got torch.float32",
+        ),
         ({"ids": torch.zeros(2, 3, 4).long()}, ValueError, "ids must have shape (N, L) or (L,), got (2, 3, 4)"),
         ({"ids": torch.tensor(3)}, ValueError, "ids must have shape (N, L) or (L,), got ()"),
+        (
+            {"ids": torch.zeros(2, 3, dtype=torch.uint8)},
+            TypeError,
+            "ids must be int64, int32 or int16, whose labels hold -100, got torch.uint8",
+        ),
+        ({"ids": _GOOD["ids"].short(), "vocab_size": 2**15 + 1}, ValueError, "vocab_size must be in [1, 32768], got"),
+        ({"min_masked": 2}, ValueError, "min_masked must be in [0, 1], got 2"),
+        ({"min_masked": True}, TypeError, "min_masked must be an int, got bool"),
+        ({"random_token_ids": [1, 2]}, TypeError, "random_token_ids must be an int64"),
+        (
+            {"random_token_ids": torch.zeros(0).long()},
+            ValueError,
+            "random_token_ids must have shape (R,), at least one id, got (0,)",
+        ),
+        (
+            {"random_token_ids": torch.zeros(2, 2).long()},
+            ValueError,
+            "random_token_ids must have shape (R,), at least one id, got (2, 2)",
+        ),
         ({"vocab_size": 0}, ValueError, "vocab_size must be in [1, 4294967296], got 0"),
         ({"vocab_size": 1.5}, TypeError, "vocab_size must be an int, got float"),
         (
@@ -283,6 +364,16 @@ def test_bad_input_of_one_face():
             {"special_tokens_mask": special.bool().to("meta")},
             ValueError,
             "special_tokens_mask must be on cpu, like ids, got meta",
+        ),
+        (
+            {"random_token_ids": torch.zeros(2).long().to("meta")},
+            ValueError,
+            "random_token_ids must be on cpu, like ids, got meta",
+        ),
+        (
+            {"random_token_ids": torch.zeros(2)},
+            TypeError,
+            "random_token_ids must be an int64 tensor, got torch.float32",
         ),
         (
             {"generator": "7"},

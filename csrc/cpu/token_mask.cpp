@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "isa.h"
 #include "packed_rows.h"
+#include "select_words.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -14,19 +14,21 @@ namespace {
 constexpr int64_t kChunk = 1024;            // tokens; 4 KiB of draws stay in L1
 constexpr int64_t kTokensPerThread = 8192;  // about 30 us; waking a thread costs a few
 
-SSLFAST_ISA_CLONES void select_words(uint64_t seed, uint64_t row, int64_t first, int64_t counters, uint32_t* words) {
-  for (int64_t i = 0; i < counters; ++i) {
-    const Words w = philox(seed, Stream::kTokenSelect, row, static_cast<uint32_t>(first / 4 + i));
-    for (int k = 0; k < 4; ++k) words[4 * i + k] = w.word[k];
-  }
-}
-
+// The ordinary token of the row with the least select word, or -1: which of them it is, is uniform.
 template <typename Id>
-Id replacement(const TokenMask<Id>& p, uint64_t seed, uint64_t row, int64_t token, Id id) {
-  const Words w = philox(seed, Stream::kTokenReplace, row, static_cast<uint32_t>(token));
-  if (w.word[0] < p.replace_threshold) return p.mask_token_id;
-  if (w.word[0] < p.random_threshold) return static_cast<Id>(uniform_below(w.word[1], p.vocab_size));
-  return id;
+int64_t least_token(const TokenMask<Id>& p, uint64_t seed, uint64_t row, const bool* special) {
+  uint32_t words[kChunk];
+  int64_t least = -1;
+  uint32_t least_word = 0;
+  for (int64_t first = 0; first < p.length; first += kChunk) {
+    const int64_t n = std::min(kChunk, p.length - first);
+    select_words(seed, Stream::kTokenSelect, row, first, (n + 3) / 4, words);
+    for (int64_t i = 0; i < n; ++i) {
+      if (special && special[(first + i) * p.special_stride]) continue;
+      if (least < 0 || words[i] < least_word) least = first + i, least_word = words[i];
+    }
+  }
+  return least;
 }
 
 template <typename Id>
@@ -38,11 +40,17 @@ int64_t mask_row(const TokenMask<Id>& p, uint64_t seed, int64_t r) {
   Id* labels = p.labels + r * p.length;
   int64_t* masked = p.masked + r * p.length;
   int64_t count = 0;
+  const auto mask_token = [&](int64_t t) {
+    const Words w = philox(seed, Stream::kTokenReplace, row, static_cast<uint32_t>(t));
+    labels[t] = out[t];
+    out[t] = p.replacement(w.word[0], w.word[1], out[t]);
+    masked[count++] = r * p.length + t;
+  };
   uint32_t words[kChunk];
   int32_t hits[kChunk];
   for (int64_t first = 0; first < p.length; first += kChunk) {
     const int64_t n = std::min(kChunk, p.length - first);
-    select_words(seed, row, first, (n + 3) / 4, words);
+    select_words(seed, Stream::kTokenSelect, row, first, (n + 3) / 4, words);
     for (int64_t i = 0; i < n; ++i) out[first + i] = ids[(first + i) * p.ids_stride];
     std::fill_n(labels + first, n, p.ignore_index);
     int64_t found = 0;
@@ -52,11 +60,12 @@ int64_t mask_row(const TokenMask<Id>& p, uint64_t seed, int64_t r) {
     }
     for (int64_t h = 0; h < found; ++h) {
       const int64_t t = first + hits[h];
-      if (special && special[t * p.special_stride]) continue;
-      labels[t] = out[t];
-      out[t] = replacement(p, seed, row, t, out[t]);
-      masked[count++] = r * p.length + t;
+      if (!(special && special[t * p.special_stride])) mask_token(t);
     }
+  }
+  if (p.forced && count == 0) {
+    const int64_t t = least_token(p, seed, row, special);
+    if (t >= 0) mask_token(t);
   }
   return count;
 }
@@ -72,6 +81,7 @@ void run(const TokenMask<Id>& p, int threads) {
 
 }  // namespace
 
+void token_mask(const TokenMask<int16_t>& p, int threads) { run(p, threads); }
 void token_mask(const TokenMask<int32_t>& p, int threads) { run(p, threads); }
 void token_mask(const TokenMask<int64_t>& p, int threads) { run(p, threads); }
 

@@ -21,8 +21,10 @@ inline Rows read_rows(const std::optional<Array<int64_t>>& sample_ids, int64_t r
   return {sample_ids ? sample_ids->data() : nullptr, row_offset};
 }
 
+void bind_pad_sequences(py::module_& m);
 void bind_patch_mask(py::module_& m);
 void bind_philox_words(py::module_& m);
 void bind_token_mask(py::module_& m);
+void bind_whole_word_mask(py::module_& m);
 
 }  // namespace sslfast::host

@@ -38,7 +38,12 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "token_mask(Tensor ids, Tensor? special, Tensor seed, Tensor? sample_ids, int mask_token_id, int vocab_size, "
       "float mlm_probability, "
-      "float mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");
+      "float mask_replace_prob, float random_replace_prob, int row_offset, Tensor? random_token_ids=None, "
+      "int min_masked=0) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "whole_word_mask(Tensor ids, Tensor words, Tensor? special, Tensor seed, Tensor? sample_ids, int mask_token_id, "
+      "int vocab_size, float mlm_probability, float mask_replace_prob, float random_replace_prob, bool replace_words, "
+      "int row_offset, Tensor? random_token_ids, int min_masked) -> (Tensor, Tensor, Tensor)");
   m.def(
       "patch_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int patches, int keep, int row_offset) -> "
       "(Tensor, Tensor, "

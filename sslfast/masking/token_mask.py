@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._tokens import like_ids, replacement, token_ids
 from sslfast.random import Generator, seed_tensor
 
 
@@ -19,6 +19,8 @@ def mask_tokens(
     mlm_probability: float = 0.15,
     mask_replace_prob: float = 0.8,
     random_replace_prob: float = 0.1,
+    random_token_ids: Tensor | None = None,
+    min_masked: int = 0,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -26,12 +28,14 @@ def mask_tokens(
     """Masks token ids as BERT does: of the masked tokens 80 % become ``[MASK]``, 10 % a random id, 10 % stay.
 
     Every non-special token is masked independently with ``mlm_probability``, like
-    ``transformers.DataCollatorForLanguageModeling``, whose random words are also uniform over the whole vocabulary.
+    ``transformers.DataCollatorForLanguageModeling``, whose random words are also uniform over the whole vocabulary,
+    special ids included, and whose rows can also have no masked token: ``random_token_ids`` and ``min_masked=1`` end
+    that. Where every token is special, as in rows of padding, nothing is masked.
     The draws depend on (seed, number of the row, token position) alone, so a shard of a batch, another device or
     another thread count masks the same tokens. ``ids`` is not changed. No host synchronisation on a GPU.
 
     Args:
-        ids: token ids, shape (N, L) or (L,), int64 or int32, any strides.
+        ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides.
         mask_token_id: the id of ``[MASK]``, in [0, ``vocab_size``).
         vocab_size: random ids are uniform in [0, ``vocab_size``).
         special_tokens_mask: shape of ``ids``, bool or integer, non-zero where a token is never masked (special tokens
@@ -39,6 +43,11 @@ def mask_tokens(
         mlm_probability: probability that a token is masked. Default: 0.15.
         mask_replace_prob: share of the masked tokens that become ``mask_token_id``. Default: 0.8.
         random_replace_prob: share of the masked tokens that become a random id. Default: 0.1.
+        random_token_ids: int64 (R,), the ids that random words are drawn from, each in [0, ``vocab_size``); an id that
+            stands there twice is drawn twice as often. Default: None, every id below ``vocab_size``, special ones too.
+        min_masked: 0, or 1 for at least one masked token in every row that has an ordinary one: a row without any gets
+            one of its ordinary tokens, each with equal probability. Default: 0, so that 4 % of the rows of 20 tokens
+            have none, and a batch can have none (its mean loss is NaN).
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -51,51 +60,34 @@ def mask_tokens(
         ``masked[masked >= 0]`` is the short form.
 
     Raises:
-        TypeError: ``ids``, ``special_tokens_mask`` or ``sample_ids`` is not a tensor of the dtypes above, or a number
-            has the wrong type.
+        TypeError: ``ids``, ``special_tokens_mask``, ``random_token_ids`` or ``sample_ids`` is not a tensor of a dtype
+            above, or a number has the wrong type.
         ValueError: a shape, device, probability or id is out of range, the two replacement shares exceed 1, or the
             generator is on another GPU.
 
     Reference: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019, section 3.1.
     """
     name = "mask_tokens"
-    if not isinstance(ids, Tensor):
-        raise TypeError(f"{name}: ids must be a tensor, got {type(ids).__name__}")
-    if ids.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
-    if ids.dim() not in (1, 2):
-        raise ValueError(f"{name}: ids must have shape (N, L) or (L,), got {tuple(ids.shape)}")
+    rows = token_ids(name, ids)
     special = special_tokens_mask
     if special is not None:
-        if not isinstance(special, Tensor) or special.is_floating_point() or special.is_complex():
-            got: object = special.dtype if isinstance(special, Tensor) else type(special).__name__
-            raise TypeError(f"{name}: special_tokens_mask must be a bool or integer tensor, got {got}")
-        if special.shape != ids.shape:
-            expected = f"must have shape {tuple(ids.shape)}, like ids"
-            raise ValueError(f"{name}: special_tokens_mask {expected}, got {tuple(special.shape)}")
-        if special.device != ids.device:
-            raise ValueError(f"{name}: special_tokens_mask must be on {ids.device}, like ids, got {special.device}")
-        special = special.bool() if special.dim() == 2 else special.bool()[None]
-    vocab_size = _check.integer(name, "vocab_size", vocab_size, 1, 2**31 if ids.dtype == torch.int32 else 2**32)
-    mask_token_id = _check.integer(name, "mask_token_id", mask_token_id, 0, vocab_size - 1)
+        special = like_ids(name, "special_tokens_mask", special, ids, kind="bool or integer").bool()
+    rule = replacement(name, ids, mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_token_ids)
     mlm_probability = _check.probability(name, "mlm_probability", mlm_probability)
-    mask_replace_prob = _check.probability(name, "mask_replace_prob", mask_replace_prob)
-    random_replace_prob = _check.probability(name, "random_replace_prob", random_replace_prob)
-    if mask_replace_prob + random_replace_prob > 1:
-        shares = f"{mask_replace_prob} + {random_replace_prob}"
-        raise ValueError(f"{name}: mask_replace_prob + random_replace_prob must be at most 1, got {shares}")
-    rows = ids if ids.dim() == 2 else ids[None]
+    min_masked = _check.integer(name, "min_masked", min_masked, 0, 1)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows.shape[0], ids.device)
     masked_ids, labels, masked = ops.token_mask(
         rows,
         special,
         seed_tensor(generator, function=name, device=ids.device),
         sample_ids,
-        mask_token_id,
-        vocab_size,
+        rule.mask_token_id,
+        rule.vocab_size,
         mlm_probability,
-        mask_replace_prob,
-        random_replace_prob,
+        rule.mask_replace_prob,
+        rule.random_replace_prob,
         row_offset,
+        rule.random_token_ids,
+        min_masked,
     )
     return masked_ids.view(ids.shape), labels.view(ids.shape), masked

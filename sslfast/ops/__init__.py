@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
+from sslfast.ops._words import whole_word_mask
 
 __all__ = [
     "cross_softmax_backward",
@@ -31,6 +32,7 @@ __all__ = [
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",
+    "whole_word_mask",
 ]
 
 

@@ -22,6 +22,8 @@ enum class Stream : uint32_t {
   kPatchOrder = 3,    // patch_mask: sort keys of a row
   kImageAugment = 4,  // image_augment: parameters of one view
   kStep = 5,          // step_seed: the seed of one step
+  kWordSelect = 10,   // whole_word_mask: is the word that begins here masked?
+  kWordReplace = 11,  // whole_word_mask: by what?
 };
 
 struct Words {

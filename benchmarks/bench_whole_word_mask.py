@@ -1,0 +1,143 @@
+"""Whole-word masking beside transformers' collator and torch, over tensors and over NumPy arrays.
+
+Floor: 41 bytes a token, the ids and the two offsets read once, ids and labels written once, int64; and 1 byte for the
+special-tokens mask. sslfast also writes the positions of the masked tokens. All providers put [MASK] wherever a word is
+masked, because transformers can do nothing else with whole words. It masks in place and gets no copy inside the call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.bench_token_mask import MASK_ID, VOCABULARY, collator
+from benchmarks.harness import Call, Case, compiled
+
+
+class Inputs(NamedTuple):
+    ids: Tensor
+    offsets: Tensor
+    special: Tensor
+
+
+def make_inputs(device: torch.device, *, rows: int, length: int) -> Inputs:
+    """A text whose words have 1.4 tokens on average, as English has with BERT's vocabulary."""
+    ids = torch.randint(1000, VOCABULARY, (rows, length))
+    special = torch.zeros(rows, length, dtype=torch.bool)
+    special[:, 0] = True
+    special[:, -length // 16 :] = True
+    covered = torch.where(special, 0, torch.randint(1, 6, (rows, length)))
+    spaces = (torch.rand(rows, length) < 0.7) & ~special
+    ends = (covered + spaces).cumsum(1)
+    offsets = torch.stack([ends - covered, ends], 2).masked_fill(special[..., None], 0)
+    return Inputs(ids.to(device), offsets.to(device), special.to(device))
+
+
+OPTIONS = {"mask_token_id": MASK_ID, "vocab_size": VOCABULARY, "mask_replace_prob": 1.0, "random_replace_prob": 0.0}
+
+
+def ours(inputs: Inputs) -> Call:
+    from sslfast.masking import mask_words
+
+    options = OPTIONS | {"offset_mapping": inputs.offsets, "special_tokens_mask": inputs.special}
+    return lambda: mask_words(inputs.ids, **options)[:2]
+
+
+def formulation(ids: Tensor, offsets: Tensor, special: Tensor) -> tuple[Tensor, Tensor]:
+    """The rule in tensor operations: number the words, draw for each number, look the draws up."""
+    apart = torch.ones_like(special)
+    apart[:, 1:] = (offsets[:, 1:, 0] != offsets[:, :-1, 1]) | special[:, :-1]
+    words = (apart & ~special).cumsum(1)
+    drawn = torch.rand(ids.shape[0], ids.shape[1] + 1, device=ids.device) < 0.15
+    masked = drawn.gather(1, words) & ~special
+    return torch.where(masked, MASK_ID, ids), torch.where(masked, ids, -100)
+
+
+def eager(inputs: Inputs) -> Call:
+    return partial(formulation, *inputs)
+
+
+def compile_of_eager(inputs: Inputs) -> Call:
+    return partial(compiled(formulation), *inputs)
+
+
+def peer(tensors: str) -> Any:
+    theirs = collator(tensors)
+    theirs.whole_word_mask, theirs.mask_replace_prob, theirs.random_replace_prob = True, 1.0, 0.0
+    return theirs
+
+
+def hugging_face(inputs: Inputs) -> Call:
+    mask, ids = peer("pt").torch_mask_tokens, inputs.ids.clone()
+    special = inputs.special.long()  # as the tokenizer gives it
+    return lambda: mask(ids, special_tokens_mask=special, offset_mapping=inputs.offsets)
+
+
+def ours_on_arrays(inputs: Inputs) -> Call:
+    from sslfast.host import mask_words
+
+    ids, seeds = inputs.ids.numpy(), itertools.count()
+    options = OPTIONS | {"offset_mapping": inputs.offsets.numpy(), "special_tokens_mask": inputs.special.numpy()}
+    threads = torch.get_num_threads()
+    return lambda: mask_words(ids, seed=next(seeds), threads=threads, **options)[:2]
+
+
+def hugging_face_on_arrays(inputs: Inputs) -> Call:
+    mask, ids, offsets = peer("np").numpy_mask_tokens, inputs.ids.numpy().copy(), inputs.offsets.numpy()
+    special = inputs.special.long().numpy()
+    return lambda: mask(ids, special_tokens_mask=special, offset_mapping=offsets)
+
+
+def check(inputs: Inputs, theirs: tuple[Any, Any], ours: tuple[Any, Any]) -> None:
+    """Words are masked whole, with their probability; special tokens never; labels and ids are right."""
+    special, original, offsets = inputs.special.cpu(), inputs.ids.cpu(), inputs.offsets.cpu()
+    inside = torch.zeros_like(special)  # goes on with the word of the token before it
+    inside[:, 1:] = (offsets[:, 1:, 0] == offsets[:, :-1, 1]) & ~special[:, :-1] & ~special[:, 1:]
+    starts = ~inside & ~special
+    for ids, labels in (ours, theirs):
+        ids, labels = torch.as_tensor(ids).cpu(), torch.as_tensor(labels).cpu()
+        masked = labels != -100
+        assert not (masked & special).any(), "a special token is masked"
+        assert torch.equal(masked[:, 1:][inside[:, 1:]], masked[:, :-1][inside[:, 1:]]), "a word is masked in part"
+        assert torch.equal(labels[masked], original[masked]), "a label is not the original id"
+        assert torch.equal(ids[~masked], original[~masked]), "an unmasked id is changed"
+        assert (ids[masked] == MASK_ID).all(), "a masked id is not [MASK]"
+        count, observed = int(starts.sum()), float(masked[starts].float().mean())
+        assert abs(observed - 0.15) < 5 * (0.15 * 0.85 / count) ** 0.5 + 1e-3, f"masked words: {observed:.3f}"
+
+
+def case(op: str, rows: int, length: int, **options: Any) -> Case:
+    return Case(
+        op=op,
+        size=f"{rows}x{length}",
+        dtype="int64",
+        make_inputs=partial(make_inputs, rows=rows, length=length),
+        check=check,
+        work=41 * rows * length,
+        unit="B",
+        formula="(24 read + 16 written + 1 special) B a token",
+        **options,
+    )
+
+
+def cases() -> list[Case]:
+    providers = {
+        "sslfast": ours,
+        "eager torch": eager,
+        "torch.compile": compile_of_eager,
+        "transformers collator": hugging_face,
+    }
+    arrays = {"sslfast": ours_on_arrays, "transformers collator": hugging_face_on_arrays}
+    return [
+        case("whole_word_mask", 256, 512, providers=providers, memory=True),
+        case("whole_word_mask", 8, 128, providers=providers, quick=True, one_thread_only=True),
+        case("whole_word_mask NumPy", 256, 512, providers=arrays, devices=("cpu",), quick=True),
+    ]
+
+
+def test_case(case: Case, guard: Any) -> None:
+    guard(case)

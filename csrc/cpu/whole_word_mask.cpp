@@ -1,0 +1,99 @@
+// One pass over the tokens, which carries along whether the word at hand is masked: O(length), where a comparison of
+// all pairs of tokens is O(length^2). The draw that selects a word is that of its first token, four tokens per Philox
+// counter in a loop that vectorises; only masked tokens pay for a second counter that decides the replacement.
+#include "sslfast/whole_word_mask.h"
+
+#include <algorithm>
+
+#include "../shared/whole_word_places.h"
+#include "packed_rows.h"
+#include "select_words.h"
+
+namespace sslfast::cpu {
+namespace {
+
+constexpr int64_t kChunk = 1024;            // tokens; 4 KiB of draws stay in L1
+constexpr int64_t kTokensPerThread = 8192;  // about 30 us; waking a thread costs a few
+
+// The first token of the row's word with the least select word, or -1: which of them it is, is uniform.
+template <typename Id>
+int64_t least_word(const WholeWordMask<Id>& p, uint64_t seed, uint64_t row, int64_t r) {
+  uint32_t words[kChunk];
+  int64_t least = -1;
+  uint32_t drawn = 0;
+  for (int64_t first = 0; first < p.length; first += kChunk) {
+    const int64_t n = std::min(kChunk, p.length - first);
+    select_words(seed, Stream::kWordSelect, row, first, (n + 3) / 4, words);
+    for (int64_t i = 0; i < n; ++i) {
+      if (word_place(p, r, first + i) != WordPlace::kStart) continue;
+      if (least < 0 || words[i] < drawn) least = first + i, drawn = words[i];
+    }
+  }
+  return least;
+}
+
+template <typename Id>
+int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r) {
+  const uint64_t row = p.row_ids[r];
+  const Id* ids = p.ids + r * p.ids_row_stride;
+  Id* out = p.masked_ids + r * p.length;
+  Id* labels = p.labels + r * p.length;
+  int64_t* masked = p.masked + r * p.length;
+  int64_t count = 0;
+  const auto mask_token = [&](int64_t t, int64_t start) {
+    const Words w = philox(seed, Stream::kWordReplace, row, static_cast<uint32_t>(t));
+    const bool own = !p.replace_words || t == start;
+    const uint32_t kind =
+        own ? w.word[0] : philox(seed, Stream::kWordReplace, row, static_cast<uint32_t>(start)).word[0];
+    labels[t] = out[t];
+    out[t] = p.replacement(kind, w.word[1], out[t]);
+    masked[count++] = r * p.length + t;
+  };
+  uint32_t words[kChunk];
+  int32_t hits[kChunk];
+  int64_t starts[kChunk];
+  bool on = false;  // the word at hand is masked
+  int64_t start = 0;
+  for (int64_t first = 0; first < p.length; first += kChunk) {
+    const int64_t n = std::min(kChunk, p.length - first);
+    select_words(seed, Stream::kWordSelect, row, first, (n + 3) / 4, words);
+    for (int64_t i = 0; i < n; ++i) out[first + i] = ids[(first + i) * p.ids_stride];
+    std::fill_n(labels + first, n, p.ignore_index);
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; ++i) {  // what is masked cannot be predicted, so no branch on it
+      const WordPlace place = word_place(p, r, first + i);
+      const bool hit = (place == WordPlace::kStart) & (words[i] < p.select_threshold);
+      on = place == WordPlace::kInside ? on : hit;
+      start = place == WordPlace::kInside ? start : first + i;
+      hits[found] = static_cast<int32_t>(i);
+      starts[found] = start;
+      found += on;
+    }
+    for (int64_t h = 0; h < found; ++h) mask_token(first + hits[h], starts[h]);
+  }
+  if (p.forced && count == 0) {
+    start = least_word(p, seed, row, r);
+    for (int64_t t = start; start >= 0 && t < p.length; ++t) {
+      if (t > start && word_place(p, r, t) != WordPlace::kInside) break;
+      mask_token(t, start);
+    }
+  }
+  return count;
+}
+
+template <typename Id>
+void run(const WholeWordMask<Id>& p, int threads) {
+  const uint64_t seed = p.seed.get();
+  threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.length / kTokensPerThread, 1, threads));
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t r = 0; r < p.rows; ++r) p.counts[r] = mask_row(p, seed, r);
+  pack_rows(p.masked, p.counts, p.rows, p.length);
+}
+
+}  // namespace
+
+void whole_word_mask(const WholeWordMask<int16_t>& p, int threads) { run(p, threads); }
+void whole_word_mask(const WholeWordMask<int32_t>& p, int threads) { run(p, threads); }
+void whole_word_mask(const WholeWordMask<int64_t>& p, int threads) { run(p, threads); }
+
+}  // namespace sslfast::cpu

@@ -1,0 +1,163 @@
+// Whole-word masking, one block per row, two launches, no host synchronisation.
+// What a token has to know is the start of its word and whether that start was drawn: a running maximum over keys,
+// 2 (place + 1) + drawn at the start of a word, 2 (place + 1) outside of words, 0 inside of one. No (length, length)
+// comparison of words is made, and the keys are never stored. Launch 1 counts the masked tokens of each row; launch 2
+// makes the keys again and writes ids, labels and the packed positions in the order of the CPU.
+// Bytes per int64 token: 16 of ids and 16 (32 with offsets) of words read, 24 written.
+#include <cub/block/block_scan.cuh>
+
+#include "../shared/whole_word_places.h"
+#include "row_slots.cuh"
+
+namespace sslfast::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kTokens = 4;  // per thread and step: the four words of one Philox counter
+
+using Ranks = cub::BlockScan<int, kThreads>;
+using Starts = cub::BlockScan<uint64_t, kThreads>;
+
+struct Larger {
+  __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a < b ? b : a; }
+};
+
+// keys[k]: of token first + k, its word's. `carry` is the key of the token before the block's step. Called by all
+// threads of the block, with a barrier between two calls.
+template <typename Id>
+__device__ void word_keys(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, int64_t first, int64_t forced,
+                          typename Starts::TempStorage& storage, uint64_t& carry, uint64_t (&keys)[kTokens]) {
+  uint64_t last = 0;
+  const Words w = philox(seed, Stream::kWordSelect, p.row_ids[r], static_cast<uint32_t>(first / kTokens));
+  for (int k = 0; k < kTokens; ++k) {
+    const int64_t t = first + k;
+    keys[k] = 0;
+    if (t < p.length) {
+      const WordPlace place = word_place(p, r, t);
+      const bool drawn = w.word[k] < p.select_threshold || t == forced;
+      if (place != WordPlace::kInside) {
+        keys[k] = static_cast<uint64_t>(t + 1) << 1 | static_cast<uint64_t>(place == WordPlace::kStart && drawn);
+      }
+    }
+    last = keys[k] ? keys[k] : last;
+  }
+  uint64_t before, all;
+  Starts(storage).ExclusiveScan(last, before, uint64_t{0}, Larger{}, all);
+  before = Larger{}(before, carry);
+  carry = Larger{}(carry, all);
+  for (int k = 0; k < kTokens; ++k) keys[k] = before = Larger{}(before, keys[k]);
+}
+
+template <typename Id>
+__device__ int count_hits(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, int64_t forced,
+                          typename Starts::TempStorage& storage) {
+  int count = 0;
+  uint64_t carry = 0;
+  for (int64_t base = 0; base < p.length; base += kThreads * kTokens) {  // all threads: the scan is a barrier
+    const int64_t first = base + threadIdx.x * kTokens;
+    uint64_t keys[kTokens];
+    word_keys(p, seed, r, first, forced, storage, carry, keys);
+    for (int k = 0; k < kTokens; ++k) count += first + k < p.length && (keys[k] & 1u);
+    __syncthreads();  // the scan's storage is used again
+  }
+  return count;
+}
+
+// The first token of the row's word with the least select word, or -1; right in thread 0 alone.
+template <typename Id>
+__device__ int64_t least_word(const WholeWordMask<Id>& p, uint64_t seed, int64_t r) {
+  using Reduce = cub::BlockReduce<uint64_t, kThreads>;
+  __shared__ typename Reduce::TempStorage storage;
+  uint64_t least = UINT64_MAX;  // select word, then token: the first of equals
+  for (int64_t first = threadIdx.x * kTokens; first < p.length; first += kThreads * kTokens) {
+    const Words w = philox(seed, Stream::kWordSelect, p.row_ids[r], static_cast<uint32_t>(first / kTokens));
+    for (int k = 0; k < kTokens && first + k < p.length; ++k) {
+      const uint64_t key = static_cast<uint64_t>(w.word[k]) << 32 | static_cast<uint64_t>(first + k);
+      if (key < least && word_place(p, r, first + k) == WordPlace::kStart) least = key;
+    }
+  }
+  least = Reduce(storage).Reduce(least, [](uint64_t a, uint64_t b) { return a < b ? a : b; });
+  return least == UINT64_MAX ? -1 : static_cast<int64_t>(least & 0xFFFFFFFFu);
+}
+
+template <typename Id>
+__global__ void __launch_bounds__(kThreads) count_rows(WholeWordMask<Id> p) {
+  using Reduce = cub::BlockReduce<int, kThreads>;
+  __shared__ typename Reduce::TempStorage storage;
+  __shared__ typename Starts::TempStorage starts;
+  __shared__ int total;
+  __shared__ int64_t forced;
+  const int64_t r = blockIdx.x;
+  const uint64_t seed = p.seed.get();
+  int count = Reduce(storage).Sum(count_hits(p, seed, r, -1, starts));
+  if (p.forced) {
+    if (threadIdx.x == 0) total = count, forced = -1;
+    __syncthreads();
+    if (total == 0) {
+      const int64_t least = least_word(p, seed, r);
+      if (threadIdx.x == 0) forced = least;
+      __syncthreads();
+      count = Reduce(storage).Sum(count_hits(p, seed, r, forced, starts));
+    }
+    if (threadIdx.x == 0) p.forced[r] = forced;
+  }
+  if (threadIdx.x == 0) p.counts[r] = count;
+}
+
+template <typename Id>
+__global__ void __launch_bounds__(kThreads) mask_rows(WholeWordMask<Id> p) {
+  __shared__ typename Ranks::TempStorage ranks;
+  __shared__ typename Starts::TempStorage starts;
+  const int64_t r = blockIdx.x;
+  const uint64_t row = p.row_ids[r];
+  const uint64_t seed = p.seed.get();
+  const RowSlots slots = row_slots<kThreads>(p.counts, p.rows, r);
+  const int64_t forced = p.forced ? p.forced[r] : -1;
+  int64_t slot = slots.first;
+  uint64_t carry = 0;
+  for (int64_t base = 0; base < p.length; base += kThreads * kTokens) {  // all threads: the scans are barriers
+    const int64_t first = base + threadIdx.x * kTokens;
+    uint64_t keys[kTokens];
+    word_keys(p, seed, r, first, forced, starts, carry, keys);
+    int hits = 0, rank, found;
+    for (int k = 0; k < kTokens; ++k) hits += first + k < p.length && (keys[k] & 1u);
+    Ranks(ranks).ExclusiveSum(hits, rank, found);
+    for (int k = 0; k < kTokens && first + k < p.length; ++k) {
+      const int64_t t = first + k, at = r * p.length + t;
+      const Id id = p.ids[r * p.ids_row_stride + t * p.ids_stride];
+      Id out = id, label = p.ignore_index;
+      if (keys[k] & 1u) {
+        const int64_t start = static_cast<int64_t>(keys[k] >> 1) - 1;
+        const Words w = philox(seed, Stream::kWordReplace, row, static_cast<uint32_t>(t));
+        const uint32_t kind = p.replace_words && t != start
+                                  ? philox(seed, Stream::kWordReplace, row, static_cast<uint32_t>(start)).word[0]
+                                  : w.word[0];
+        out = p.replacement(kind, w.word[1], id);
+        label = id;
+        p.masked[slot + rank++] = at;
+      }
+      p.masked_ids[at] = out;
+      p.labels[at] = label;
+    }
+    slot += found;
+    __syncthreads();  // the scans' storage is used again
+  }
+  fill_unused<kThreads>(p.masked, slots.total, r, p.length);
+}
+
+template <typename Id>
+cudaError_t run(const WholeWordMask<Id>& p, cudaStream_t stream) {
+  if (p.rows == 0 || p.length == 0) return cudaSuccess;
+  if (p.rows > INT32_MAX) return cudaErrorInvalidConfiguration;
+  count_rows<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
+  mask_rows<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
+  return cudaGetLastError();
+}
+
+}  // namespace
+
+cudaError_t whole_word_mask(const WholeWordMask<int16_t>& p, cudaStream_t stream) { return run(p, stream); }
+cudaError_t whole_word_mask(const WholeWordMask<int32_t>& p, cudaStream_t stream) { return run(p, stream); }
+cudaError_t whole_word_mask(const WholeWordMask<int64_t>& p, cudaStream_t stream) { return run(p, stream); }
+
+}  // namespace sslfast::cuda

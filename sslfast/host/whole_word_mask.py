@@ -1,0 +1,108 @@
+"""Whole-word masking over NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslfast import _check, _host
+from sslfast.host import _arguments, _tokens
+
+
+def mask_words(
+    ids: NDArray[Any],
+    *,
+    word_ids: NDArray[Any] | None = None,
+    offset_mapping: NDArray[Any] | None = None,
+    mask_token_id: int,
+    vocab_size: int,
+    special_tokens_mask: NDArray[Any] | None = None,
+    mlm_probability: float = 0.15,
+    mask_replace_prob: float = 0.8,
+    random_replace_prob: float = 0.1,
+    random_token_ids: NDArray[np.int64] | None = None,
+    replace: Literal["token", "word"] = "token",
+    min_masked: int = 0,
+    seed: int,
+    row_offset: int = 0,
+    sample_ids: NDArray[np.int64] | None = None,
+    threads: int = 1,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+    """Masks whole words of token ids: :func:`sslfast.masking.mask_words` over NumPy arrays.
+
+    Args:
+        ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides. Not changed.
+        word_ids: the number of each token's word, shape of ``ids``, integer, negative outside of words. Default: None.
+        offset_mapping: start and end of each token in the text, shape (N, L, 2) or (L, 2), integer. Default: None.
+            Exactly one of the two is given; another dtype than int64 is converted.
+        mask_token_id: the id of ``[MASK]``, in [0, ``vocab_size``).
+        vocab_size: random ids are uniform in [0, ``vocab_size``).
+        special_tokens_mask: shape of ``ids``, bool or integer, non-zero where a token is never masked (special tokens
+            and padding). Default: None: with ``offset_mapping``, tokens that cover no text (start = end) are special;
+            with ``word_ids``, the negative numbers say it.
+        mlm_probability: probability that a word is masked. Default: 0.15.
+        mask_replace_prob: share of the masked tokens that become ``mask_token_id``. Default: 0.8.
+        random_replace_prob: share of the masked tokens that become a random id. Default: 0.1.
+        random_token_ids: int64 (R,), the ids that random words are drawn from, each in [0, ``vocab_size``). Default:
+            None, every id below ``vocab_size``, special ones too.
+        replace: "token", each masked token draws what it becomes; "word", the tokens of a word share that draw.
+            Default: "token".
+        min_masked: 0, or 1 for at least one masked word in every row that has a word. Default: 0.
+        seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
+            ``row_offset`` and up.
+        threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
+
+    Returns:
+        ``(ids, labels, masked)``, as of :func:`mask_tokens`.
+
+    Raises:
+        TypeError: an array is not of a dtype above, or a number has the wrong type.
+        ValueError: a shape, probability or id is out of range, the two replacement shares exceed 1, or not exactly one
+            of ``word_ids`` and ``offset_mapping`` is given.
+
+    Reference: the whole-word models of Devlin et al., https://github.com/google-research/bert.
+    """
+    name = "mask_words"
+    rows = _tokens.token_ids(name, ids)
+    if (word_ids is None) == (offset_mapping is None):
+        got = "neither" if word_ids is None else "both"
+        raise ValueError(f"{name}: exactly one of word_ids and offset_mapping must be given, got {got}")
+    if word_ids is not None:
+        words = _tokens.like_ids(name, "word_ids", word_ids, ids)
+    else:
+        assert offset_mapping is not None
+        words = _tokens.like_ids(name, "offset_mapping", offset_mapping, ids, last=2)
+    special = special_tokens_mask
+    if special is not None:
+        special = _tokens.like_ids(name, "special_tokens_mask", special, ids, kind="bool or integer")
+        special = special.astype(np.bool_, copy=False)
+    rule = _tokens.replacement(
+        name, ids, mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_token_ids
+    )
+    mlm_probability = _check.probability(name, "mlm_probability", mlm_probability)
+    if replace not in ("token", "word"):
+        raise ValueError(f"{name}: replace must be 'token' or 'word', got {replace!r}")
+    min_masked = _check.integer(name, "min_masked", min_masked, 0, 1)
+    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(rows))
+    masked_ids, labels, masked = _host.whole_word_mask(
+        rows,
+        np.require(words, dtype=np.int64, requirements="A"),
+        special,
+        _arguments.seed_bits(name, seed),
+        sample_ids,
+        rule.mask_token_id,
+        rule.vocab_size,
+        mlm_probability,
+        rule.mask_replace_prob,
+        rule.random_replace_prob,
+        replace == "word",
+        row_offset,
+        rule.random_token_ids,
+        min_masked,
+        _arguments.threads(name, threads),
+    )
+    return masked_ids.reshape(ids.shape), labels.reshape(ids.shape), masked
