@@ -24,5 +24,6 @@ inline Rows read_rows(const std::optional<Array<int64_t>>& sample_ids, int64_t r
 void bind_patch_mask(py::module_& m);
 void bind_philox_words(py::module_& m);
 void bind_token_mask(py::module_& m);
+void bind_span_corruption(py::module_& m);
 
 }  // namespace sslfast::host

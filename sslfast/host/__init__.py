@@ -6,6 +6,16 @@ they run. Nothing here imports torch.
 
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
+from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.host.token_mask import mask_tokens
 
-__all__ = ["PatchMask", "mask_tokens", "philox_words", "random_patch_mask", "step_seed"]
+__all__ = [
+    "CorruptedSpans",
+    "PatchMask",
+    "corrupt_spans",
+    "mask_tokens",
+    "philox_words",
+    "random_patch_mask",
+    "step_seed",
+    "t5_lengths",
+]
