@@ -31,6 +31,7 @@ STREAMS = {
     "step": 5,
     "word_select": 10,
     "word_replace": 11,
+    "span_corruption": 20,
 }
 
 _INT64 = (-(2**63), 2**63 - 1)

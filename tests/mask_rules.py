@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import mask_tokens, mask_words, random_patch_mask
+from sslfast.masking import corrupt_spans, mask_tokens, mask_words, random_patch_mask
 
 Result = tuple[Tensor, ...]
 
@@ -96,5 +96,11 @@ RULES = [
         nothing,
         lambda inputs, rows, device, **draws: random_patch_mask(rows, 49, device=device, **draws),
         lambda inputs, rows, **draws: host.random_patch_mask(rows, 49, **draws),
+    ),
+    Rule(
+        "corrupt_spans",
+        ids,
+        lambda inputs, rows, device, **draws: corrupt_spans(*inputs, sentinel_id=9999, **draws),
+        lambda inputs, rows, **draws: host.corrupt_spans(*inputs, sentinel_id=9999, **draws),
     ),
 ]

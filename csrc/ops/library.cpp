@@ -48,6 +48,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "patch_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int patches, int keep, int row_offset) -> "
       "(Tensor, Tensor, "
       "Tensor)");
+  m.def(
+      "span_corruption(Tensor ids, Tensor? lengths, Tensor seed, Tensor? sample_ids, float noise_density, "
+      "float mean_span, bool anywhere, int sentinel, int sentinel_step, int? eos, int pad, int ignore_index, "
+      "int input_length, int target_length, int row_offset) -> (Tensor, Tensor, Tensor)");
   m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
   m.def(

@@ -7,7 +7,19 @@ they run. Nothing here imports torch.
 from sslfast.host.pad_sequences import pad_sequences
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
+from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.host.token_mask import mask_tokens
 from sslfast.host.whole_word_mask import mask_words
 
-__all__ = ["PatchMask", "mask_tokens", "mask_words", "pad_sequences", "philox_words", "random_patch_mask", "step_seed"]
+__all__ = [
+    "CorruptedSpans",
+    "PatchMask",
+    "corrupt_spans",
+    "mask_tokens",
+    "mask_words",
+    "pad_sequences",
+    "philox_words",
+    "random_patch_mask",
+    "step_seed",
+    "t5_lengths",
+]

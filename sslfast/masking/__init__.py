@@ -2,7 +2,21 @@
 
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
+from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
+from sslfast.masking.t5_collator import T5Collator
 from sslfast.masking.token_mask import mask_tokens
 from sslfast.masking.whole_word_mask import mask_words
 
-__all__ = ["MaskIndices", "PatchMask", "mask_indices", "mask_patches", "mask_tokens", "mask_words", "random_patch_mask"]
+__all__ = [
+    "CorruptedSpans",
+    "MaskIndices",
+    "PatchMask",
+    "T5Collator",
+    "corrupt_spans",
+    "mask_indices",
+    "mask_patches",
+    "mask_tokens",
+    "mask_words",
+    "random_patch_mask",
+    "t5_lengths",
+]

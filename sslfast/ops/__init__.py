@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
+from sslfast.ops._spans import span_corruption
 from sslfast.ops._words import whole_word_mask
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "sigmoid_pairs",
     "similarity_softmax_backward",
     "similarity_softmax_forward",
+    "span_corruption",
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",

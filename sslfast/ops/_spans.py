@@ -1,0 +1,24 @@
+"""Masks of spans and items, and sampled replacements: C++ on the CPU, CUDA on the GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sslfast.ops import _library as _library
+
+__all__ = ["span_corruption"]
+
+
+# ---- span_corruption
+
+span_corruption = torch.ops.sslfast.span_corruption.default
+
+
+@torch.library.register_fake("sslfast::span_corruption")
+def _(ids: Tensor, lengths: Tensor | None, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    rows, input_length, target_length = ids.shape[0], args[10], args[11]
+    inputs, targets = ids.new_empty((rows, input_length)), ids.new_empty((rows, target_length))
+    return inputs, targets, ids.new_empty((rows,), dtype=torch.int64)

@@ -1,0 +1,323 @@
+"""span_corruption: bit for bit the reference on every path, T5's counts, and what breaks its peers."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from oracle import all_equal
+from torch.utils.data import DataLoader
+
+from sslfast import host, ops
+from sslfast.masking import CorruptedSpans, T5Collator, corrupt_spans, t5_lengths
+from sslfast.masking.drop_in.t5 import FlaxDataCollatorForT5MLM, compute_input_and_target_lengths
+from sslfast.reference import span_corruption as reference
+
+# (rows, length) and why it is there
+SIZES = [
+    (4, 2),  # the shortest that is corrupted
+    (3, 7),  # not a multiple of four
+    (5, 20),  # one span
+    (5, 568),  # T5's
+    (2, 1024),  # one chunk of the kernels
+    (2, 1031),  # past it
+    (3, 1),  # too short
+    (0, 8),  # no rows
+    (3, 0),  # no tokens
+]
+# density and mean length: T5's, as many spans as there are, more than fit, one span
+SHAPES = [(0.15, 3.0), (0.5, 1.0), (0.9, 1.5), (0.3, 50.0)]
+
+
+def _ids(rows: int, length: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+    return torch.randint(1000, (rows, length), dtype=dtype)
+
+
+def _check(ids: torch.Tensor, device: torch.device, lengths: torch.Tensor | None = None, **arguments) -> None:
+    """The operator and the NumPy face against the reference."""
+    arguments = {"sentinel_id": 32099} | arguments
+    seed = arguments.pop("seed", 7)
+    before = ids.clone()
+    expected = reference.corrupt_spans(ids, lengths=lengths, seed=seed, **arguments)
+    on_device = lengths.to(device) if lengths is not None else None
+    ours = corrupt_spans(ids.to(device), lengths=on_device, generator=seed, **arguments)
+    assert isinstance(ours, CorruptedSpans)
+    assert all_equal(ours, expected)
+    array = lengths.numpy() if lengths is not None else None
+    arrays = host.corrupt_spans(ids.numpy(), lengths=array, seed=seed, threads=2, **arguments)
+    assert all_equal([torch.from_numpy(a) for a in arrays], expected)
+    assert torch.equal(ids, before)
+
+
+@pytest.mark.parametrize("mode", ["exact", "compat"])
+@pytest.mark.parametrize(("rows", "length"), SIZES)
+def test_equals_reference(device, rows, length, mode):
+    for density, mean in SHAPES:
+        options = {"mode": mode, "noise_density": density, "mean_noise_span_length": mean}
+        _check(_ids(rows, length), device, **options)
+        _check(_ids(rows, length, torch.int32), device, **options, eos_token_id=None, descending=False)
+        _check(_ids(rows, length), device, lengths=torch.randint(-1, length + 2, (rows,)), **options, pad_token_id=-5)
+
+
+@pytest.mark.parametrize("seed", [0, -1, 2**63 - 1])
+@pytest.mark.parametrize("row_offset", [0, 2**40])
+def test_seeds_and_row_offsets(device, seed, row_offset):
+    _check(_ids(6, 50), device, seed=seed, row_offset=row_offset)
+
+
+def test_any_strides(device):
+    base = _ids(40, 60)
+    for ids in (base.T, base[::2, 1::3], base[:1].expand(5, 60), base[3:, :7]):
+        _check(ids, device)
+    record = np.zeros((6, 9), dtype=[("flag", "i1"), ("id", "i8")])
+    record["id"] = np.arange(54).reshape(6, 9)
+    ours = host.corrupt_spans(record["id"], sentinel_id=99, seed=3)
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(ours, host.corrupt_spans(np.arange(54).reshape(6, 9), sentinel_id=99, seed=3), strict=True)
+    )
+
+
+@pytest.mark.parametrize("mode", ["exact", "compat"])
+@pytest.mark.parametrize(("density", "mean"), SHAPES)
+def test_inputs_and_targets_make_the_text(mode, density, mean):
+    """Put back, the spans give the text; they are as many and as long together as T5 counts, and never touch."""
+    for length in (2, 3, 10, 21, 100, 568):
+        ids = torch.arange(10, 10 + length).repeat(20, 1)
+        inputs, targets, _ = corrupt_spans(
+            ids, sentinel_id=32099, mode=mode, noise_density=density, mean_noise_span_length=mean, generator=3
+        )
+        noise = min(max(round(length * density), 1), length - 1)
+        for row, target in zip(inputs.tolist(), targets.tolist(), strict=True):
+            assert row.pop() == target.pop() == 1
+            spans: dict[int, list[int]] = {}
+            for t in target:
+                if t > 20000:
+                    spans[t] = []
+                else:
+                    spans[next(reversed(spans))].append(t)
+            assert list(spans) == [t for t in row if t > 20000] == list(range(32099, 32099 - len(spans), -1))
+            assert sum(len(s) for s in spans.values()) == noise == len(target) - len(spans)
+            assert all(spans.values())
+            assert not any(a > 20000 and b > 20000 for a, b in pairwise(row)), "spans touch"
+            text = [t for token in row for t in (spans[token] if token > 20000 else [token])]
+            assert text == list(range(10, 10 + length))
+            if mode == "compat":
+                assert row[0] < 20000 < row[-1]
+            wanted = min(max(round(noise / mean), 1), noise)
+            assert len(spans) == min(wanted, length - noise + (mode == "exact"))
+
+
+def test_shapes_hold_every_shorter_row():
+    for density, mean in (*SHAPES, (0.01, 3.0), (0.99, 1.0)):
+        for mode in ("exact", "compat"):
+            sizes = [host.span_corruption.span_counts(length, density, mean, mode) for length in range(400)]
+            inputs = [length - noise + spans for length, (noise, spans) in enumerate(sizes)]
+            targets = [noise + spans for noise, spans in sizes]
+            assert inputs == sorted(inputs)
+            assert targets == sorted(targets)
+
+
+def test_text_that_contains_the_padding_id():
+    ids = torch.zeros(4, 100, dtype=torch.int64)
+    inputs, targets, lengths = corrupt_spans(ids, sentinel_id=99, eos_token_id=None, generator=1)
+    assert (lengths == inputs.shape[1]).all()
+    assert (inputs == 0).sum() + (targets == 0).sum() == ids.numel()
+
+
+def test_t5_lengths():
+    """The numbers of the published search, which goes up by one token at a time."""
+    assert t5_lengths(512) == (568, 114) == compute_input_and_target_lengths(512, 0.15, 3.0)
+    assert host.t5_lengths is t5_lengths
+
+    def published(inputs_length: int, density: float, mean: float) -> tuple[int, int]:
+        def sizes(tokens: int) -> tuple[int, int]:
+            noise = round(tokens * density)
+            spans = round(noise / mean)
+            return tokens - noise + spans + 1, noise + spans + 1
+
+        tokens = inputs_length
+        while sizes(tokens + 1)[0] <= inputs_length:
+            tokens += 1
+        targets = sizes(tokens)[1]
+        return (tokens - 1, targets - 1) if density == 0.5 and targets > inputs_length else (tokens, targets)
+
+    for inputs_length in (64, 114, 512, 1024, 2048):
+        for density, mean in ((0.15, 3.0), (0.5, 3.0), (0.25, 8.0), (0.5, 2.0), (0.1, 2.5)):
+            assert t5_lengths(inputs_length, density, mean) == published(inputs_length, density, mean)
+
+
+def test_composes(device):
+    ids, lengths = _ids(3, 30).to(device), torch.tensor([30, 5, 17], device=device)
+    numbers = (0.15, 3.0, True, 99, -1, 1, 0, -100, 40, 20, 0)
+    for row_lengths in (None, lengths):
+        torch.library.opcheck(ops.span_corruption, (ids, row_lengths, torch.tensor(3), None, *numbers))
+    compiled = torch.compile(corrupt_spans, fullgraph=True)
+    options = {"sentinel_id": 99, "generator": 8}
+    assert all_equal(compiled(ids, lengths=lengths, **options), corrupt_spans(ids, lengths=lengths, **options))
+
+
+def test_what_does_not_fit_is_not_written():
+    ids = _ids(3, 50)
+    inputs, targets, _ = ops.span_corruption(
+        ids, None, torch.tensor(3), None, 0.15, 3.0, True, 99, -1, 1, 0, -100, 5, 2, 0
+    )
+    whole = corrupt_spans(ids, sentinel_id=99, generator=3)
+    assert all_equal([inputs, targets], [whole.inputs[:, :5], whole.targets[:, :2]])
+
+
+# ---- bad input
+
+_GOOD = {"ids": torch.zeros(2, 40, dtype=torch.int64), "sentinel_id": 99}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"ids": [1]}, TypeError, "ids must be a tensor, got list"),
+        ({"ids": torch.zeros(2, 3)}, TypeError, "ids must be int64 or int32, got torch.float32"),
+        ({"ids": torch.zeros(3).long()}, ValueError, "ids must have shape (N, L), got (3,)"),
+        ({"sentinel_id": 0}, ValueError, "sentinel_id must leave room for 2 sentinels, got 0"),
+        (
+            {"ids": _GOOD["ids"].int(), "sentinel_id": 2**31 - 1, "descending": False},
+            ValueError,
+            "sentinel_id must leave room for 2 sentinels, got 2147483647",
+        ),
+        ({"sentinel_id": 1.0}, TypeError, "sentinel_id must be an int, got float"),
+        ({"eos_token_id": -1}, ValueError, "eos_token_id must be at least 0, got -1"),
+        ({"noise_density": 0.0}, ValueError, "noise_density must be in (0, 1), got 0.0"),
+        ({"noise_density": 1}, ValueError, "noise_density must be in (0, 1), got 1"),
+        ({"noise_density": float("nan")}, ValueError, "noise_density must be finite, got nan"),
+        ({"mean_noise_span_length": 0.5}, ValueError, "mean_noise_span_length must be at least 1, got 0.5"),
+        ({"descending": 1}, TypeError, "descending must be a bool, got int"),
+        ({"mode": "fast"}, ValueError, "mode must be 'exact' or 'compat', got 'fast'"),
+        ({"lengths": [3, 4]}, TypeError, "lengths must be an int64 tensor, got list"),
+        ({"lengths": torch.ones(2)}, TypeError, "lengths must be an int64 tensor, got torch.float32"),
+        ({"lengths": torch.ones(3).long()}, ValueError, "lengths must have shape (2,), one a row, got (3,)"),
+        ({"row_offset": -1}, ValueError, "row_offset must be at least 0, got -1"),
+    ],
+)
+def test_bad_input(arguments, error, message):
+    with pytest.raises(error) as raised:
+        corrupt_spans(**(_GOOD | arguments))
+    assert str(raised.value) == f"corrupt_spans: {message}"
+    arrays = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in (_GOOD | arguments).items()}
+    with pytest.raises(error) as raised:
+        host.corrupt_spans(**arrays, seed=1)
+    expected = message.replace("torch.", "").replace("a tensor,", "an array,").replace("tensor,", "array,")
+    assert str(raised.value) == f"corrupt_spans: {expected}"
+
+
+def test_bad_lengths():
+    for arguments, error, message in (
+        ((1,), ValueError, "inputs_length must be at least 4, got 1"),
+        ((512, 1.5), ValueError, "noise_density must be in (0, 1), got 1.5"),
+        ((512, 0.1, 0), ValueError, "mean_noise_span_length must be at least 1, got 0"),
+    ):
+        with pytest.raises(error) as raised:
+            t5_lengths(*arguments)
+        assert str(raised.value) == f"t5_lengths: {message}"
+
+
+# ---- collators
+
+
+def _examples(number: int, length: int = 50) -> list[dict[str, object]]:
+    generator = torch.Generator().manual_seed(1)
+    rows = [torch.randint(2, 900, (length - i % 7,), generator=generator).tolist() for i in range(number)]
+    return [{"input_ids": row, "idx": i} for i, row in enumerate(rows)]
+
+
+def test_collator_is_the_rule():
+    examples = _examples(6)
+    batch = T5Collator(sentinel_id=999, seed=3, sample_id_key="idx")(examples)
+    lengths = torch.tensor([len(e["input_ids"]) for e in examples])
+    ids = torch.zeros(6, 50, dtype=torch.int64)
+    for row, example in zip(ids, examples, strict=True):
+        row[: len(example["input_ids"])] = torch.tensor(example["input_ids"])
+    seed = host.step_seed(3, 0)
+    inputs, targets, ends = corrupt_spans(
+        ids, lengths=lengths, sentinel_id=999, generator=seed, sample_ids=torch.arange(6)
+    )
+    shifted = torch.cat([torch.zeros(6, 1, dtype=torch.int64), targets[:, :-1].clamp(min=0)], 1)
+    mask = (torch.arange(inputs.shape[1]) < ends[:, None]).long()
+    assert list(batch) == ["input_ids", "attention_mask", "labels", "decoder_input_ids"]
+    assert all_equal(batch.values(), [inputs, mask, targets, shifted])
+
+
+def test_collator_takes_lists_arrays_and_tensors():
+    rows = [[5, 6, 7, 8], [9, 10, 11]]
+    collator = T5Collator(sentinel_id=999, seed=3)
+    kinds = [rows, [np.array(r) for r in rows], [torch.tensor(r) for r in rows], [np.array(r, np.int32) for r in rows]]
+    batches = []
+    for kind in kinds:
+        collator.set_epoch(0)
+        batches.append(collator(kind))
+    for other in batches[1:]:
+        assert all_equal(other.values(), batches[0].values())
+    assert rows == [[5, 6, 7, 8], [9, 10, 11]]
+    short = T5Collator(sentinel_id=999, tokens_length=3)([[5, 6, 7, 8]])
+    assert short["input_ids"].shape == (1, 4)  # two tokens, a sentinel, EOS
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_collator_in_workers(context):
+    collator = T5Collator(sentinel_id=999, tokens_length=50, seed=3, sample_id_key="idx")
+    examples = _examples(12)
+    expected = collator(examples)
+    loader = DataLoader(examples, batch_size=5, num_workers=2, collate_fn=collator, multiprocessing_context=context)
+    batches = list(loader)
+    for key, whole in expected.items():
+        assert torch.equal(torch.cat([b[key] for b in batches]), whole)
+    assert all_equal(pickle.loads(pickle.dumps(collator))(examples).values(), expected.values())
+    collator.set_epoch(1)
+    assert not torch.equal(collator(examples)["labels"], expected["labels"])
+
+
+class Tokenizer:
+    eos_token_id = 1
+
+    def __len__(self) -> int:
+        return 32100
+
+
+def test_drop_in():
+    tokens, targets = compute_input_and_target_lengths(64, 0.15, 3.0)
+    collator = FlaxDataCollatorForT5MLM(Tokenizer(), 0.15, 3.0, 64, targets, 0, 0, seed=1)
+    batch = collator([{"input_ids": np.arange(2, 2 + tokens)} for _ in range(5)])
+    assert {k: (v.dtype, v.shape) for k, v in batch.items()} == {
+        "input_ids": (np.dtype(np.int64), (5, 64)),
+        "labels": (np.dtype(np.int64), (5, targets)),
+        "decoder_input_ids": (np.dtype(np.int64), (5, targets)),
+    }
+    assert (batch["input_ids"][:, -2] > 32000).all()  # ends with noise
+    assert (batch["labels"][:, 0] == 32099).all()
+    with pytest.raises(ValueError, match="input_ids must have length 64, got"):
+        collator([{"input_ids": np.arange(100)}])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: T5Collator(sentinel_id=-1), ValueError, "sentinel_id must be at least 0, got -1"),
+        (lambda: T5Collator(sentinel_id=9, tokens_length=0), ValueError, "tokens_length must be at least 1, got 0"),
+        (lambda: T5Collator(sentinel_id=9, input_key=1), TypeError, "input_key must be a str, got int"),
+        (lambda: T5Collator(sentinel_id=9)([]), ValueError, "examples must not be empty, got []"),
+        (lambda: T5Collator(sentinel_id=9)([{"a": 1}]), KeyError, "an example has no 'input_ids'"),
+        (lambda: T5Collator(sentinel_id=9)([[1.5]]), TypeError, "ids must be ints of 64 bits, got [1.5]"),
+        (lambda: T5Collator(sentinel_id=9)(["ab"]), TypeError, "ids must be a list, an array or a tensor, got str"),
+        (lambda: T5Collator(sentinel_id=9)([np.ones(3)]), TypeError, "ids must be integers, got torch.float64"),
+        (
+            lambda: T5Collator(sentinel_id=9)([np.ones((3, 1), int)]),
+            ValueError,
+            "ids of one sample must have shape (length,), got (3, 1)",
+        ),
+    ],
+)
+def test_bad_input_of_the_collator(call, error, message):
+    with pytest.raises(error) as raised:
+        call()
+    assert raised.value.args == (f"T5Collator: {message}",)
