@@ -41,6 +41,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "patch_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int patches, int keep, int row_offset) -> "
       "(Tensor, Tensor, "
       "Tensor)");
+  m.def(
+      "cell_mask(Tensor like, Tensor seed, Tensor? sample_ids, int stream, int rows, int frames, int height, int width, "
+      "int cell_frames, int cell_height, int cell_width, int masked, int row_offset) -> Tensor");
   m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
   m.def(

@@ -4,8 +4,18 @@ The same kernels as behind the torch functions: equal arguments and seed give eq
 they run. Nothing here imports torch.
 """
 
+from sslfast.host.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
 from sslfast.host.token_mask import mask_tokens
 
-__all__ = ["PatchMask", "mask_tokens", "philox_words", "random_patch_mask", "step_seed"]
+__all__ = [
+    "PatchMask",
+    "frame_mask",
+    "grid_patch_mask",
+    "mask_tokens",
+    "philox_words",
+    "random_patch_mask",
+    "step_seed",
+    "tube_mask",
+]

@@ -1,7 +1,18 @@
 """Masking rules: token and patch masks from counter-based draws, equal on every device."""
 
+from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
 from sslfast.masking.token_mask import mask_tokens
 
-__all__ = ["MaskIndices", "PatchMask", "mask_indices", "mask_patches", "mask_tokens", "random_patch_mask"]
+__all__ = [
+    "MaskIndices",
+    "PatchMask",
+    "frame_mask",
+    "grid_patch_mask",
+    "mask_indices",
+    "mask_patches",
+    "mask_tokens",
+    "random_patch_mask",
+    "tube_mask",
+]
