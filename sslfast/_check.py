@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 _INT64_MAX = 2**63 - 1
 _NUMPY_BOOLS = (("numpy", "bool"), ("numpy", "bool_"))
@@ -90,3 +91,52 @@ def kept_patches(function: str, num_patches: int, mask_ratio: float) -> int:
     if keep < 1:
         raise ValueError(f"{function}: mask_ratio must keep at least 1 of {num_patches} patches, got {mask_ratio}")
     return keep
+
+
+def grid(function: str, name: str, value: Sequence[int], axes: str, high: int = 2**15) -> tuple[int, ...]:
+    """Returns the sides of a grid of patches, one for each axis of ``axes`` such as ``"(H, W)"``.
+
+    Raises:
+        TypeError: if it is no sequence of integers.
+        ValueError: if there are not as many as axes, or one is outside [1, ``high``].
+    """
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{function}: {name} must be {axes}, got {type(value).__name__}")
+    if len(value) != axes.count(",") + 1:
+        raise ValueError(f"{function}: {name} must be {axes}, got {tuple(value)}")
+    return tuple(integer(function, name, side, 1, high) for side in value)
+
+
+def share(function: str, total: int, ratio: float, what: str, *, up: bool = False) -> int:
+    """Returns ``total * ratio`` as exact arithmetic would round it: of 100 at 0.29 these are 29, not ``int(28.99..)``.
+
+    Raises:
+        TypeError: if ``ratio`` is not a number.
+        ValueError: if it is outside [0, 1), or nothing of ``total`` would be left.
+    """
+    ratio = real(function, "mask_ratio", ratio)
+    if not 0.0 <= ratio < 1.0:
+        raise ValueError(f"{function}: mask_ratio must be in [0, 1), got {ratio}")
+    slack = 1e-12 * total  # above the rounding of the ratio and the product
+    masked = math.ceil(total * ratio - slack) if up else int(total * ratio + slack)
+    if masked >= total:
+        raise ValueError(f"{function}: mask_ratio must keep at least 1 of {total} {what}, got {ratio}")
+    return masked
+
+
+def interval(function: str, name: str, value: Sequence[float], low: float, high: float) -> tuple[float, float]:
+    """Returns the two ends of a range within [``low``, ``high``], in order.
+
+    Raises:
+        TypeError: if it is no pair of numbers.
+        ValueError: if it has not two numbers, they are not in order, or one is out of range.
+    """
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{function}: {name} must be a pair of numbers, got {type(value).__name__}")
+    if len(value) != 2:
+        raise ValueError(f"{function}: {name} must be a pair of numbers, got {tuple(value)}")
+    first, last = (real(function, name, number) for number in value)
+    if not low <= first <= last <= high:
+        expected = f"two numbers in order in [{low}, {high}]"
+        raise ValueError(f"{function}: {name} must be {expected}, got {tuple(value)}")
+    return first, last

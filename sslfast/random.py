@@ -32,6 +32,18 @@ STREAMS = {
     "word_select": 10,
     "word_replace": 11,
     "span_corruption": 20,
+    "grid_cells": 50,
+    "tube_cells": 51,
+    "frame_cells": 52,
+    "block": 53,
+    "block_rest": 54,
+    "block_shift": 55,
+    "inverse_block": 56,
+    "dino_order": 57,
+    "dino_ratio": 58,
+    "jepa_size": 59,
+    "jepa_place": 60,
+    "jepa_keep": 61,
 }
 
 _INT64 = (-(2**63), 2**63 - 1)

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import corrupt_spans, mask_tokens, mask_words, random_patch_mask
+from sslfast.masking import (
+    corrupt_spans,
+    frame_mask,
+    grid_patch_mask,
+    mask_tokens,
+    mask_words,
+    random_patch_mask,
+    tube_mask,
+)
 
 Result = tuple[Tensor, ...]
 
@@ -103,4 +111,21 @@ RULES = [
         lambda inputs, rows, device, **draws: corrupt_spans(*inputs, sentinel_id=9999, **draws),
         lambda inputs, rows, **draws: host.corrupt_spans(*inputs, sentinel_id=9999, **draws),
     ),
+]
+
+
+def _masks(name: str, function: Callable[..., Tensor], *sizes: Any, **options: Any) -> Rule:
+    """A rule that reads nothing and returns one mask."""
+    return Rule(
+        name,
+        nothing,
+        lambda inputs, rows, device, **draws: (function(rows, *sizes, **options, device=device, **draws),),
+        lambda inputs, rows, **draws: (getattr(host, function.__name__)(rows, *sizes, **options, **draws),),
+    )
+
+
+RULES += [
+    _masks("grid_patch_mask", grid_patch_mask, (12, 8), 2),
+    _masks("tube_mask", tube_mask, (4, 7, 7)),
+    _masks("frame_mask", frame_mask, (8, 3, 5)),
 ]

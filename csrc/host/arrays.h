@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <optional>
 
 #include "sslfast/launch.h"
@@ -21,6 +22,7 @@ inline Rows read_rows(const std::optional<Array<int64_t>>& sample_ids, int64_t r
   return {sample_ids ? sample_ids->data() : nullptr, row_offset};
 }
 
+void bind_cell_mask(py::module_& m);
 void bind_pad_sequences(py::module_& m);
 void bind_patch_mask(py::module_& m);
 void bind_philox_words(py::module_& m);

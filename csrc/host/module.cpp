@@ -7,6 +7,7 @@ PYBIND11_MODULE(_host, m) {
   using namespace sslfast;
   m.doc() = "sslfast's CPU kernels over NumPy arrays; see sslfast.host";
   m.def("instruction_set", &cpu::instruction_set);
+  host::bind_cell_mask(m);
   host::bind_pad_sequences(m);
   host::bind_patch_mask(m);
   host::bind_philox_words(m);

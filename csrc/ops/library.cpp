@@ -52,6 +52,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "span_corruption(Tensor ids, Tensor? lengths, Tensor seed, Tensor? sample_ids, float noise_density, "
       "float mean_span, bool anywhere, int sentinel, int sentinel_step, int? eos, int pad, int ignore_index, "
       "int input_length, int target_length, int row_offset) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "cell_mask(Tensor like, Tensor seed, Tensor? sample_ids, int stream, int rows, int frames, int height, int "
+      "width, "
+      "int cell_frames, int cell_height, int cell_width, int masked, int row_offset) -> Tensor");
   m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
   m.def(

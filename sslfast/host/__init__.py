@@ -4,6 +4,7 @@ The same kernels as behind the torch functions: equal arguments and seed give eq
 they run. Nothing here imports torch.
 """
 
+from sslfast.host.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.host.pad_sequences import pad_sequences
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
@@ -15,6 +16,8 @@ __all__ = [
     "CorruptedSpans",
     "PatchMask",
     "corrupt_spans",
+    "frame_mask",
+    "grid_patch_mask",
     "mask_tokens",
     "mask_words",
     "pad_sequences",
@@ -22,4 +25,5 @@ __all__ = [
     "random_patch_mask",
     "step_seed",
     "t5_lengths",
+    "tube_mask",
 ]

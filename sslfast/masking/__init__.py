@@ -1,5 +1,6 @@
 """Masking rules: token and patch masks from counter-based draws, equal on every device."""
 
+from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
 from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
@@ -13,10 +14,13 @@ __all__ = [
     "PatchMask",
     "T5Collator",
     "corrupt_spans",
+    "frame_mask",
+    "grid_patch_mask",
     "mask_indices",
     "mask_patches",
     "mask_tokens",
     "mask_words",
     "random_patch_mask",
     "t5_lengths",
+    "tube_mask",
 ]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sslfast.ops._blocks import cell_mask
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
 from sslfast.ops._spans import span_corruption
 from sslfast.ops._words import whole_word_mask
 
 __all__ = [
+    "cell_mask",
     "cross_softmax_backward",
     "cross_softmax_forward",
     "image_augment",

@@ -25,6 +25,18 @@ enum class Stream : uint32_t {
   kWordSelect = 10,      // whole_word_mask: is the word that begins here masked?
   kWordReplace = 11,     // whole_word_mask: by what?
   kSpanCorruption = 20,  // span_corruption: where spans begin and end
+  kGridCells = 50,       // cell_mask: sort keys of coarse squares
+  kTubeCells = 51,       // cell_mask: of tubes
+  kFrameCells = 52,      // cell_mask: of frames
+  kBlock = 53,           // block_mask: size and place of one block
+  kBlockRest = 54,       // block_mask: sort keys of the patches that complete a mask
+  kBlockShift = 55,      // block_mask: circular shift of a row
+  kInverseBlock = 56,    // inverse_block_mask: size, place and shift of the kept block
+  kDinoOrder = 57,       // dino_mask: sort keys of the rows of one batch
+  kDinoRatio = 58,       // dino_mask: mask ratio of one row
+  kJepaSize = 59,        // jepa_mask: sizes of the blocks of one batch
+  kJepaPlace = 60,       // jepa_mask: places of the blocks of one row
+  kJepaKeep = 61,        // jepa_mask: sort keys of the tokens of one row
 };
 
 struct Words {

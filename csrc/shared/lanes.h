@@ -1,0 +1,25 @@
+// The lanes that work on one row together: a warp on the GPU, one on the CPU. Written once for both, so that tests on
+// the CPU cover what the GPU runs; sums are of integers, so their order does not matter.
+#pragma once
+
+#include <cstdint>
+
+#include "sslfast/philox.h"
+
+namespace sslfast {
+
+struct Lanes {
+  int first, step;  // this lane's first item and the number of lanes
+};
+
+#ifdef __CUDA_ARCH__
+SSLFAST_HD int lane_sum(int value) { return __reduce_add_sync(0xFFFFFFFFu, value); }
+SSLFAST_HD void lane_barrier() { __syncwarp(); }
+SSLFAST_HD int count_bits(uint64_t bits) { return __popcll(bits); }
+#else
+SSLFAST_HD int lane_sum(int value) { return value; }
+SSLFAST_HD void lane_barrier() {}
+SSLFAST_HD int count_bits(uint64_t bits) { return __builtin_popcountll(bits); }
+#endif
+
+}  // namespace sslfast

@@ -1,0 +1,150 @@
+"""Masks by whole cells over NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslfast import _check, _host
+from sslfast.host import _arguments
+
+# As in sslfast.random.STREAMS, which needs torch.
+_GRID_CELLS, _TUBE_CELLS, _FRAME_CELLS = 50, 51, 52
+
+
+def grid_patch_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    cell_size: int | Sequence[int],
+    mask_ratio: float = 0.6,
+    *,
+    seed: int,
+    row_offset: int = 0,
+    sample_ids: NDArray[np.int64] | None = None,
+    threads: int = 1,
+) -> NDArray[np.bool_]:
+    """Masks coarse squares of patches: :func:`sslfast.masking.grid_patch_mask` in NumPy.
+
+    Args:
+        batch_size: number of rows N, at least 0.
+        grid: patches along height and width, (H, W).
+        cell_size: patches along a side of a cell, or along its height and width; must divide the grid.
+        mask_ratio: share of the cells that is masked, in [0, 1). Default: 0.6.
+        seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
+            ``row_offset`` and up.
+        threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
+
+    Returns:
+        bool (N, H, W), True where the patch is masked.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a size or the ratio is out of range, the cells do not tile the grid, or the ratio leaves no cell.
+
+    Reference: Xie et al., "SimMIM: A Simple Framework for Masked Image Modeling", CVPR 2022, section 3.2.
+    """
+    name = "grid_patch_mask"
+    batch_size = _check.integer(name, "batch_size", batch_size, 0)
+    height, width = _check.grid(name, "grid", grid, "(H, W)")
+    sides = cell_size if isinstance(cell_size, (tuple, list)) else (cell_size, cell_size)
+    cell = _check.grid(name, "cell_size", sides, "(h, w)")
+    if height % cell[0] or width % cell[1]:
+        raise ValueError(f"{name}: cell_size must divide the grid {(height, width)}, got {cell}")
+    masked = _check.share(name, height // cell[0] * (width // cell[1]), mask_ratio, "cells", up=True)
+    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
+    threads = _arguments.threads(name, threads)
+    bits = _arguments.seed_bits(name, seed)
+    cells = (1, height, width), (1, *cell), masked
+    mask: NDArray[np.bool_] = _host.cell_mask(bits, sample_ids, _GRID_CELLS, batch_size, *cells, row_offset, threads)
+    return mask[:, 0]
+
+
+def tube_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = 0.9,
+    *,
+    seed: int,
+    row_offset: int = 0,
+    sample_ids: NDArray[np.int64] | None = None,
+    threads: int = 1,
+) -> NDArray[np.bool_]:
+    """Masks the same random places in all frames of a video: :func:`sslfast.masking.tube_mask` in NumPy.
+
+    Args:
+        batch_size: number of rows N, at least 0.
+        grid: patches along time, height and width, (T, H, W).
+        mask_ratio: share of the places that is masked, in [0, 1). Default: 0.9.
+        seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
+            ``row_offset`` and up.
+        threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
+
+    Returns:
+        bool (N, T, H, W), True where the patch is masked.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a size or the ratio is out of range, the ratio leaves no place.
+
+    Reference: Tong et al., "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video
+    Pre-Training", NeurIPS 2022, section 3.3.
+    """
+    name = "tube_mask"
+    batch_size = _check.integer(name, "batch_size", batch_size, 0)
+    sides = _check.grid(name, "grid", grid, "(T, H, W)")
+    masked = _check.share(name, sides[1] * sides[2], mask_ratio, "places")
+    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
+    threads = _arguments.threads(name, threads)
+    bits = _arguments.seed_bits(name, seed)
+    cells = sides, (sides[0], 1, 1), masked
+    mask: NDArray[np.bool_] = _host.cell_mask(bits, sample_ids, _TUBE_CELLS, batch_size, *cells, row_offset, threads)
+    return mask
+
+
+def frame_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = 0.5,
+    *,
+    seed: int,
+    row_offset: int = 0,
+    sample_ids: NDArray[np.int64] | None = None,
+    threads: int = 1,
+) -> NDArray[np.bool_]:
+    """Masks whole random frames of a video: :func:`sslfast.masking.frame_mask` in NumPy.
+
+    Args:
+        batch_size: number of rows N, at least 0.
+        grid: patches along time, height and width, (T, H, W).
+        mask_ratio: share of the frames that is masked, in [0, 1). Default: 0.5.
+        seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
+            ``row_offset`` and up.
+        threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
+
+    Returns:
+        bool (N, T, H, W), True where the patch is masked.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a size or the ratio is out of range, the ratio leaves no frame.
+
+    Reference: Tong et al., "VideoMAE", NeurIPS 2022, section 4.3 (frame masking).
+    """
+    name = "frame_mask"
+    batch_size = _check.integer(name, "batch_size", batch_size, 0)
+    sides = _check.grid(name, "grid", grid, "(T, H, W)")
+    masked = _check.share(name, sides[0], mask_ratio, "frames")
+    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
+    threads = _arguments.threads(name, threads)
+    bits = _arguments.seed_bits(name, seed)
+    cells = sides, (1, sides[1], sides[2]), masked
+    mask: NDArray[np.bool_] = _host.cell_mask(bits, sample_ids, _FRAME_CELLS, batch_size, *cells, row_offset, threads)
+    return mask

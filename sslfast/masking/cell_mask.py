@@ -1,0 +1,174 @@
+"""Masks by whole cells of a grid of patches: coarse squares, tubes through all frames, and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sslfast import _check, ops
+from sslfast.masking._arguments import numbered_rows
+from sslfast.random import STREAMS, Generator, seed_tensor
+
+
+def grid_patch_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    cell_size: int | Sequence[int],
+    mask_ratio: float = 0.6,
+    *,
+    generator: Generator = None,
+    row_offset: int = 0,
+    sample_ids: Tensor | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Masks coarse squares of patches, as SimMIM does.
+
+    The grid of patches is cut into cells of ``cell_size`` patches. In every row the same number of cells, ``cells *
+    mask_ratio`` rounded up, is masked, every subset of that size equally likely, and a patch is masked with its
+    cell. SimMIM's ``MaskGenerator(192, 32, 4, 0.6)`` is ``grid=(48, 48), cell_size=8, mask_ratio=0.6``. The draws
+    depend on (seed, number of the row, cell) alone. No host synchronisation on a GPU.
+
+    Args:
+        batch_size: number of rows N, at least 0.
+        grid: patches along height and width, (H, W).
+        cell_size: patches along a side of a cell, or along its height and width; must divide the grid.
+        mask_ratio: share of the cells that is masked, in [0, 1). Default: 0.6.
+        generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
+            masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
+        device: where the result is made. Default: torch's default device.
+
+    Returns:
+        bool (N, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a size or the ratio is out of range, the cells do not tile the grid, or the ratio leaves no
+            cell, or the generator is on another GPU.
+
+    Reference: Xie et al., "SimMIM: A Simple Framework for Masked Image Modeling", CVPR 2022, section 3.2.
+    """
+    name = "grid_patch_mask"
+    batch_size = _check.integer(name, "batch_size", batch_size, 0)
+    height, width = _check.grid(name, "grid", grid, "(H, W)")
+    sides = cell_size if isinstance(cell_size, (tuple, list)) else (cell_size, cell_size)
+    cell = _check.grid(name, "cell_size", sides, "(h, w)")
+    if height % cell[0] or width % cell[1]:
+        raise ValueError(f"{name}: cell_size must divide the grid {(height, width)}, got {cell}")
+    masked = _check.share(name, height // cell[0] * (width // cell[1]), mask_ratio, "cells", up=True)
+    return _cell_mask(
+        name, batch_size, (1, height, width), (1, *cell), masked, generator, row_offset, sample_ids, device
+    )[:, 0]
+
+
+def tube_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = 0.9,
+    *,
+    generator: Generator = None,
+    row_offset: int = 0,
+    sample_ids: Tensor | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Masks the same random places in all frames of a video, as VideoMAE does.
+
+    In every row the same number of places, ``H * W * mask_ratio`` rounded down, is masked in every frame, every
+    subset of that size equally likely: what is masked cannot be copied from another frame. V-JEPA's random tubes
+    are the same. The draws depend on (seed, number of the row, cell) alone. No host synchronisation on a GPU.
+
+    Args:
+        batch_size: number of rows N, at least 0.
+        grid: patches along time, height and width, (T, H, W).
+        mask_ratio: share of the places that is masked, in [0, 1). Default: 0.9.
+        generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
+            masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
+        device: where the result is made. Default: torch's default device.
+
+    Returns:
+        bool (N, T, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a size or the ratio is out of range, the ratio leaves no place, or the generator is on another
+            GPU.
+
+    Reference: Tong et al., "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video
+    Pre-Training", NeurIPS 2022, section 3.3.
+    """
+    name = "tube_mask"
+    batch_size = _check.integer(name, "batch_size", batch_size, 0)
+    sides = _check.grid(name, "grid", grid, "(T, H, W)")
+    masked = _check.share(name, sides[1] * sides[2], mask_ratio, "places")
+    mask = _cell_mask(name, batch_size, sides, (sides[0], 1, 1), masked, generator, row_offset, sample_ids, device)
+    return mask
+
+
+def frame_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = 0.5,
+    *,
+    generator: Generator = None,
+    row_offset: int = 0,
+    sample_ids: Tensor | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Masks whole random frames of a video.
+
+    In every row the same number of frames, ``T * mask_ratio`` rounded down, is masked, every subset of that size
+    equally likely. The draws depend on (seed, number of the row, cell) alone. No host synchronisation on a GPU.
+
+    Args:
+        batch_size: number of rows N, at least 0.
+        grid: patches along time, height and width, (T, H, W).
+        mask_ratio: share of the frames that is masked, in [0, 1). Default: 0.5.
+        generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
+            masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
+        device: where the result is made. Default: torch's default device.
+
+    Returns:
+        bool (N, T, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a size or the ratio is out of range, the ratio leaves no frame, or the generator is on another
+            GPU.
+
+    Reference: Tong et al., "VideoMAE", NeurIPS 2022, section 4.3 (frame masking).
+    """
+    name = "frame_mask"
+    batch_size = _check.integer(name, "batch_size", batch_size, 0)
+    sides = _check.grid(name, "grid", grid, "(T, H, W)")
+    masked = _check.share(name, sides[0], mask_ratio, "frames")
+    return _cell_mask(
+        name, batch_size, sides, (1, sides[1], sides[2]), masked, generator, row_offset, sample_ids, device
+    )
+
+
+_STREAMS = {"grid_patch_mask": "grid_cells", "tube_mask": "tube_cells", "frame_mask": "frame_cells"}
+
+
+def _cell_mask(
+    function: str,
+    rows: int,
+    grid: Sequence[int],
+    cell: Sequence[int],
+    masked: int,
+    generator: Generator,
+    row_offset: int,
+    sample_ids: Tensor | None,
+    device: torch.device | str | None,
+) -> Tensor:
+    like = torch.empty((), device=device)
+    sample_ids, row_offset = numbered_rows(function, sample_ids, row_offset, rows, like.device)
+    seed = seed_tensor(generator, function=function, device=like.device)
+    stream = STREAMS[_STREAMS[function]]
+    return ops.cell_mask(like, seed, sample_ids, stream, rows, *grid, *cell, masked, row_offset)
