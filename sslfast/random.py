@@ -23,6 +23,8 @@ Generator: TypeAlias = "torch.Generator | int | Tensor | None"
 
 # One number per independent use of random bits; csrc/include/sslfast/philox.h holds the same list.
 STREAMS = {"words": 0, "token_select": 1, "token_replace": 2, "patch_order": 3, "image_augment": 4, "step": 5}
+STREAMS |= {"time_span_start": 70, "time_span_count": 71, "time_span_batch": 72, "time_span_trim": 73}
+STREAMS |= {"time_span_dropout": 74, "negatives": 75, "spec_augment": 76}
 
 _INT64 = (-(2**63), 2**63 - 1)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import mask_tokens, random_patch_mask
+from sslfast.masking import mask_tokens, random_patch_mask, sample_negatives, time_mask
 
 Result = tuple[Tensor, ...]
 
@@ -41,6 +41,21 @@ def ids(numbers: Tensor) -> tuple[Tensor, ...]:
     return ((numbers[:, None] * 31 + torch.arange(60) * 7) % 1000,)
 
 
+def frames(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N,): lengths of rows of 200 frames."""
+    return (50 + numbers * 37 % 151,)
+
+
+def frame_mask(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N, 40): masked frames, none of some rows."""
+    return ((numbers[:, None] * 13 + torch.arange(40) * 7) % 11 < numbers[:, None] % 5,)
+
+
+def own_frames(negatives: Any) -> Any:
+    """Positions count from the first row of the batch; frames do not."""
+    return negatives % 40
+
+
 TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
 
 RULES = [
@@ -55,5 +70,24 @@ RULES = [
         nothing,
         lambda inputs, rows, device, **draws: random_patch_mask(rows, 49, device=device, **draws),
         lambda inputs, rows, **draws: host.random_patch_mask(rows, 49, **draws),
+    ),
+    *(
+        Rule(
+            f"time_mask {mode}",
+            frames,
+            lambda inputs, rows, device, mode=mode, **draws: (
+                time_mask(rows, 200, lengths=inputs[0], mode=mode, device=device, **draws),
+            ),
+            lambda inputs, rows, mode=mode, **draws: (
+                host.time_mask(rows, 200, lengths=inputs[0], mode=mode, **draws),
+            ),
+        )
+        for mode in ("exact", "hf", "fairseq")
+    ),
+    Rule(
+        "sample_negatives",
+        frame_mask,
+        lambda inputs, rows, device, **draws: (own_frames(sample_negatives(*inputs, 5, **draws)),),
+        lambda inputs, rows, **draws: (own_frames(host.sample_negatives(*inputs, 5, **draws)),),
     ),
 ]

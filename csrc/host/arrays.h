@@ -24,5 +24,7 @@ inline Rows read_rows(const std::optional<Array<int64_t>>& sample_ids, int64_t r
 void bind_patch_mask(py::module_& m);
 void bind_philox_words(py::module_& m);
 void bind_token_mask(py::module_& m);
+void bind_time_span_mask(py::module_& m);
+void bind_negative_indices(py::module_& m);
 
 }  // namespace sslfast::host

@@ -10,4 +10,6 @@ PYBIND11_MODULE(_host, m) {
   host::bind_patch_mask(m);
   host::bind_philox_words(m);
   host::bind_token_mask(m);
+  host::bind_time_span_mask(m);
+  host::bind_negative_indices(m);
 }

@@ -4,8 +4,18 @@ The same kernels as behind the torch functions: equal arguments and seed give eq
 they run. Nothing here imports torch.
 """
 
+from sslfast.host.negative_indices import sample_negatives
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
+from sslfast.host.time_span_mask import time_mask
 from sslfast.host.token_mask import mask_tokens
 
-__all__ = ["PatchMask", "mask_tokens", "philox_words", "random_patch_mask", "step_seed"]
+__all__ = [
+    "PatchMask",
+    "mask_tokens",
+    "philox_words",
+    "random_patch_mask",
+    "sample_negatives",
+    "step_seed",
+    "time_mask",
+]

@@ -1,7 +1,18 @@
 """Masking rules: token and patch masks from counter-based draws, equal on every device."""
 
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
+from sslfast.masking.negative_indices import sample_negatives
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
+from sslfast.masking.time_span_mask import time_mask
 from sslfast.masking.token_mask import mask_tokens
 
-__all__ = ["MaskIndices", "PatchMask", "mask_indices", "mask_patches", "mask_tokens", "random_patch_mask"]
+__all__ = [
+    "MaskIndices",
+    "PatchMask",
+    "mask_indices",
+    "mask_patches",
+    "mask_tokens",
+    "random_patch_mask",
+    "sample_negatives",
+    "time_mask",
+]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
+from sslfast.ops._time import negative_indices, time_span_mask
 
 __all__ = [
     "cross_softmax_backward",
@@ -18,6 +19,7 @@ __all__ = [
     "image_augment",
     "image_augment_params",
     "mask_indices",
+    "negative_indices",
     "nt_xent_backward",
     "nt_xent_forward",
     "patch_gather",
@@ -28,6 +30,7 @@ __all__ = [
     "sigmoid_pairs",
     "similarity_softmax_backward",
     "similarity_softmax_forward",
+    "time_span_mask",
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",

@@ -22,6 +22,13 @@ enum class Stream : uint32_t {
   kPatchOrder = 3,    // patch_mask: sort keys of a row
   kImageAugment = 4,  // image_augment: parameters of one view
   kStep = 5,          // step_seed: the seed of one step
+  kTimeSpanStart = 70,    // time_span_mask: starts of a row's spans
+  kTimeSpanCount = 71,    // time_span_mask: is a row's number of spans rounded up?
+  kTimeSpanBatch = 72,    // time_span_mask: the same, once for a batch
+  kTimeSpanTrim = 73,     // time_span_mask: frames that make the counts equal
+  kTimeSpanDropout = 74,  // time_span_mask: holes
+  kNegatives = 75,        // negative_indices: which frames
+  kSpecAugment = 76,      // spec_augment: intervals of a spectrogram
 };
 
 struct Words {
