@@ -140,3 +140,62 @@ def interval(function: str, name: str, value: Sequence[float], low: float, high:
         expected = f"two numbers in order in [{low}, {high}]"
         raise ValueError(f"{function}: {name} must be {expected}, got {tuple(value)}")
     return first, last
+
+
+_SPAN_RULES = {"exact": 0, "hf": 1, "fairseq": 2}
+
+
+def time_spans(
+    function: str,
+    batch_size: int,
+    length: int,
+    mask_prob: float,
+    mask_length: int,
+    min_masks: int,
+    mode: str,
+    require_same_masks: bool,
+    add_masks: bool,
+    mask_dropout: float,
+) -> tuple[int, int, float, int, int, int, int, float]:
+    """Returns the arguments of a time span mask as the operator takes them, from ``rows`` to ``mask_dropout``.
+
+    Raises:
+        TypeError: if a number has the wrong type.
+        ValueError: if a number is out of range, there is no such mode, or an option does not go with the mode.
+    """
+    batch_size = integer(function, "batch_size", batch_size, 0)
+    length = integer(function, "length", length, 1, 2**32 - 1)
+    mask_prob = probability(function, "mask_prob", mask_prob)
+    mask_length = integer(function, "mask_length", mask_length, 1)
+    min_masks = integer(function, "min_masks", min_masks, 0)
+    if mode not in _SPAN_RULES:
+        raise ValueError(f'{function}: mode must be "exact", "hf" or "fairseq", got {mode!r}')
+    mask_dropout = probability(function, "mask_dropout", mask_dropout)
+    if mode != "fairseq":
+        for name, value in (
+            ("require_same_masks", require_same_masks),
+            ("add_masks", add_masks),
+            ("mask_dropout", mask_dropout),
+        ):
+            if value:
+                raise ValueError(f'{function}: {name} must be left out except in mode "fairseq", got {value}')
+    if mode == "hf" and mask_length > length:
+        raise ValueError(f'{function}: mask_length must be at most length ({length}) in mode "hf", got {mask_length}')
+    same_count = (2 if add_masks else 1) if require_same_masks else 0
+    return batch_size, length, mask_prob, mask_length, min_masks, _SPAN_RULES[mode], same_count, mask_dropout
+
+
+def negatives(function: str, num_negatives: int, rows: int, length: int, narrow: bool) -> int:
+    """Returns ``num_negatives`` if the positions of so many frames fit the draws and, where narrow, int32.
+
+    Raises:
+        TypeError: if it is not an integer.
+        ValueError: if it is out of range, or the frames are too many.
+    """
+    num_negatives = integer(function, "num_negatives", num_negatives, 1, 2**31 - 1)
+    if length >= 2**31 or length * ((num_negatives + 3) // 4) > 2**32:
+        got = f"{length} and {num_negatives}"
+        raise ValueError(f"{function}: frames of a row times num_negatives must be at most 2^34, got {got}")
+    if narrow and rows * length > 2**31:
+        raise ValueError(f"{function}: dtype must be int64 for {rows * length} frames, got int32")
+    return num_negatives

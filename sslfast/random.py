@@ -44,6 +44,13 @@ STREAMS = {
     "jepa_size": 59,
     "jepa_place": 60,
     "jepa_keep": 61,
+    "time_span_start": 70,
+    "time_span_count": 71,
+    "time_span_batch": 72,
+    "time_span_trim": 73,
+    "time_span_dropout": 74,
+    "negatives": 75,
+    "spec_augment": 76,
 }
 
 _INT64 = (-(2**63), 2**63 - 1)

@@ -16,6 +16,8 @@ from sslfast.masking import (
     mask_tokens,
     mask_words,
     random_patch_mask,
+    sample_negatives,
+    time_mask,
     tube_mask,
 )
 
@@ -61,6 +63,21 @@ def ids_and_offsets(numbers: Tensor) -> tuple[Tensor, ...]:
     tokens, words = ids_and_words(numbers)
     ends = (torch.where(words < 0, 0, tokens % 4 + 1) + (words % 3 == 0)).cumsum(1)
     return tokens, torch.stack([ends - torch.where(words < 0, 0, tokens % 4 + 1), ends], dim=2)
+
+
+def frames(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N,): lengths of rows of 200 frames."""
+    return (50 + numbers * 37 % 151,)
+
+
+def frame_mask(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N, 40): masked frames, none of some rows."""
+    return ((numbers[:, None] * 13 + torch.arange(40) * 7) % 11 < numbers[:, None] % 5,)
+
+
+def own_frames(negatives: Any) -> Any:
+    """Positions count from the first row of the batch; frames do not."""
+    return negatives % 40
 
 
 TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
@@ -128,4 +145,23 @@ RULES += [
     _masks("grid_patch_mask", grid_patch_mask, (12, 8), 2),
     _masks("tube_mask", tube_mask, (4, 7, 7)),
     _masks("frame_mask", frame_mask, (8, 3, 5)),
+    *(
+        Rule(
+            f"time_mask {mode}",
+            frames,
+            lambda inputs, rows, device, mode=mode, **draws: (
+                time_mask(rows, 200, lengths=inputs[0], mode=mode, device=device, **draws),
+            ),
+            lambda inputs, rows, mode=mode, **draws: (
+                host.time_mask(rows, 200, lengths=inputs[0], mode=mode, **draws),
+            ),
+        )
+        for mode in ("exact", "hf", "fairseq")
+    ),
+    Rule(
+        "sample_negatives",
+        frame_mask,
+        lambda inputs, rows, device, **draws: (own_frames(sample_negatives(*inputs, 5, **draws)),),
+        lambda inputs, rows, **draws: (own_frames(host.sample_negatives(*inputs, 5, **draws)),),
+    ),
 ]

@@ -57,6 +57,13 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "width, "
       "int cell_frames, int cell_height, int cell_width, int masked, int row_offset) -> Tensor");
   m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
+  m.def(
+      "time_span_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? lengths, int rows, int length, "
+      "float mask_prob, int mask_length, int min_masks, int rule, int same_count, float mask_dropout, int row_offset) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "negative_indices(Tensor mask, Tensor seed, Tensor? sample_ids, int negatives, ScalarType dtype, "
+      "int row_offset) -> Tensor");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
   m.def(
       "image_augment_params(Tensor like, Tensor seed, int rows, int views, int height, int width, float[] scale, "

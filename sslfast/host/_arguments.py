@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,3 +52,20 @@ def numbered_rows(
     if row_offset != 0:
         raise ValueError(f"{function}: row_offset must be 0 beside sample_ids, got {row_offset}")
     return np.ascontiguousarray(sample_ids), 0
+
+
+def row_lengths(function: str, lengths: NDArray[Any] | None, rows: int) -> NDArray[np.int64] | None:
+    """Returns the rows' lengths as the kernels take them, contiguous int64.
+
+    Raises:
+        TypeError: if ``lengths`` is no integer array.
+        ValueError: if ``lengths`` has another shape than (rows,).
+    """
+    if lengths is None:
+        return None
+    if not isinstance(lengths, np.ndarray) or lengths.dtype.kind not in "iu":
+        got = lengths.dtype if isinstance(lengths, np.ndarray) else type(lengths).__name__
+        raise TypeError(f"{function}: lengths must be an integer array, got {got}")
+    if lengths.shape != (rows,):
+        raise ValueError(f"{function}: lengths must have shape ({rows},), one a row, got {lengths.shape}")
+    return np.ascontiguousarray(lengths, dtype=np.int64)

@@ -30,3 +30,25 @@ def numbered_rows(
     if row_offset != 0:
         raise ValueError(f"{function}: row_offset must be 0 beside sample_ids, got {row_offset}")
     return sample_ids.contiguous(), 0
+
+
+def row_lengths(function: str, lengths: Tensor | None, rows: int, device: torch.device) -> Tensor | None:
+    """Returns the rows' lengths as the operators take them, contiguous int64.
+
+    Raises:
+        TypeError: if ``lengths`` is no integer tensor.
+        ValueError: if ``lengths`` has another shape than (rows,) or is on another device.
+    """
+    if lengths is None:
+        return None
+    if not isinstance(lengths, Tensor) or lengths.dtype not in _INTEGERS:
+        got = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise TypeError(f"{function}: lengths must be an integer tensor, got {got}")
+    if lengths.shape != (rows,):
+        raise ValueError(f"{function}: lengths must have shape ({rows},), one a row, got {tuple(lengths.shape)}")
+    if lengths.device != device:
+        raise ValueError(f"{function}: lengths must be on {device}, got {lengths.device}")
+    return lengths.to(torch.int64).contiguous()
+
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)

@@ -13,6 +13,7 @@ from sslfast.ops._blocks import cell_mask
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
 from sslfast.ops._spans import span_corruption
+from sslfast.ops._time import negative_indices, time_span_mask
 from sslfast.ops._words import whole_word_mask
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "image_augment",
     "image_augment_params",
     "mask_indices",
+    "negative_indices",
     "nt_xent_backward",
     "nt_xent_forward",
     "patch_gather",
@@ -33,6 +35,7 @@ __all__ = [
     "similarity_softmax_backward",
     "similarity_softmax_forward",
     "span_corruption",
+    "time_span_mask",
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",

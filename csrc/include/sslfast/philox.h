@@ -16,27 +16,34 @@ namespace sslfast {
 
 // One number per independent use of random bits. sslfast/random.py repeats this list; tests compare the two.
 enum class Stream : uint32_t {
-  kWords = 0,            // sslfast.random.philox_words
-  kTokenSelect = 1,      // token_mask: is this token masked?
-  kTokenReplace = 2,     // token_mask: by what?
-  kPatchOrder = 3,       // patch_mask: sort keys of a row
-  kImageAugment = 4,     // image_augment: parameters of one view
-  kStep = 5,             // step_seed: the seed of one step
-  kWordSelect = 10,      // whole_word_mask: is the word that begins here masked?
-  kWordReplace = 11,     // whole_word_mask: by what?
-  kSpanCorruption = 20,  // span_corruption: where spans begin and end
-  kGridCells = 50,       // cell_mask: sort keys of coarse squares
-  kTubeCells = 51,       // cell_mask: of tubes
-  kFrameCells = 52,      // cell_mask: of frames
-  kBlock = 53,           // block_mask: size and place of one block
-  kBlockRest = 54,       // block_mask: sort keys of the patches that complete a mask
-  kBlockShift = 55,      // block_mask: circular shift of a row
-  kInverseBlock = 56,    // inverse_block_mask: size, place and shift of the kept block
-  kDinoOrder = 57,       // dino_mask: sort keys of the rows of one batch
-  kDinoRatio = 58,       // dino_mask: mask ratio of one row
-  kJepaSize = 59,        // jepa_mask: sizes of the blocks of one batch
-  kJepaPlace = 60,       // jepa_mask: places of the blocks of one row
-  kJepaKeep = 61,        // jepa_mask: sort keys of the tokens of one row
+  kWords = 0,             // sslfast.random.philox_words
+  kTokenSelect = 1,       // token_mask: is this token masked?
+  kTokenReplace = 2,      // token_mask: by what?
+  kPatchOrder = 3,        // patch_mask: sort keys of a row
+  kImageAugment = 4,      // image_augment: parameters of one view
+  kStep = 5,              // step_seed: the seed of one step
+  kWordSelect = 10,       // whole_word_mask: is the word that begins here masked?
+  kWordReplace = 11,      // whole_word_mask: by what?
+  kSpanCorruption = 20,   // span_corruption: where spans begin and end
+  kGridCells = 50,        // cell_mask: sort keys of coarse squares
+  kTubeCells = 51,        // cell_mask: of tubes
+  kFrameCells = 52,       // cell_mask: of frames
+  kBlock = 53,            // block_mask: size and place of one block
+  kBlockRest = 54,        // block_mask: sort keys of the patches that complete a mask
+  kBlockShift = 55,       // block_mask: circular shift of a row
+  kInverseBlock = 56,     // inverse_block_mask: size, place and shift of the kept block
+  kDinoOrder = 57,        // dino_mask: sort keys of the rows of one batch
+  kDinoRatio = 58,        // dino_mask: mask ratio of one row
+  kJepaSize = 59,         // jepa_mask: sizes of the blocks of one batch
+  kJepaPlace = 60,        // jepa_mask: places of the blocks of one row
+  kJepaKeep = 61,         // jepa_mask: sort keys of the tokens of one row
+  kTimeSpanStart = 70,    // time_span_mask: starts of a row's spans
+  kTimeSpanCount = 71,    // time_span_mask: is a row's number of spans rounded up?
+  kTimeSpanBatch = 72,    // time_span_mask: the same, once for a batch
+  kTimeSpanTrim = 73,     // time_span_mask: frames that make the counts equal
+  kTimeSpanDropout = 74,  // time_span_mask: holes
+  kNegatives = 75,        // negative_indices: which frames
+  kSpecAugment = 76,      // spec_augment: intervals of a spectrogram
 };
 
 struct Words {

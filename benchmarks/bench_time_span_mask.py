@@ -1,0 +1,97 @@
+"""Time span masks beside transformers' function and fairseq's published algorithm, over NumPy arrays and as tensors.
+
+Floor: one byte written a frame. The peers run on the CPU alone and return arrays; on a GPU their result is copied there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks import peers
+from benchmarks.harness import Call, Case
+
+PROBABILITY, LENGTH = 0.65, 10
+
+
+class Inputs(NamedTuple):
+    rows: int
+    length: int
+    device: torch.device
+
+
+def make_inputs(device: torch.device, *, rows: int, length: int) -> Inputs:
+    return Inputs(rows, length, device)
+
+
+def ours(inputs: Inputs, **options: Any) -> Call:
+    from sslfast.masking import time_mask
+
+    return lambda: time_mask(inputs.rows, inputs.length, device=inputs.device, **options)
+
+
+def hugging_face(inputs: Inputs) -> Call:
+    mask = peers.load("transformers.models.wav2vec2.modeling_wav2vec2")._compute_mask_indices
+    return lambda: torch.from_numpy(mask((inputs.rows, inputs.length), PROBABILITY, LENGTH)).to(inputs.device)
+
+
+def fairseq(inputs: Inputs) -> Call:
+    """The published algorithm with static lengths: a generator a row, starts without replacement, equal counts."""
+
+    def mask() -> torch.Tensor:
+        spans = []
+        for _ in range(inputs.rows):
+            rng = np.random.default_rng()
+            number = max(2, int(PROBABILITY * inputs.length / LENGTH + rng.random()))
+            starts = rng.choice(inputs.length - LENGTH, number, replace=False)
+            frames = np.asarray([start + offset for start in starts for offset in range(LENGTH)])
+            spans.append(np.unique(frames[frames < inputs.length]))
+        fewest = min(len(frames) for frames in spans)
+        out = np.zeros((inputs.rows, inputs.length), dtype=bool)
+        for row, frames in zip(out, spans, strict=True):
+            row[rng.choice(frames, fewest, replace=False) if len(frames) > fewest else frames] = True
+        return torch.from_numpy(out).to(inputs.device)
+
+    return mask
+
+
+def check(inputs: Inputs, theirs: torch.Tensor, ours: torch.Tensor) -> None:
+    """Both mask about 1 - exp(-0.65) of the frames; fairseq's trims take some of it."""
+    for mask in (theirs, ours):
+        assert mask.shape == (inputs.rows, inputs.length), "another shape"
+        assert mask.dtype == torch.bool, "another type"
+        share = float(mask.float().mean())
+        assert 0.40 < share < 0.53, f"{share:.3f} of the frames are masked"
+
+
+def case(op: str, rows: int, length: int, providers: Any, **options: Any) -> Case:
+    return Case(
+        op=op,
+        size=f"{rows}x{length}",
+        dtype="bool",
+        make_inputs=partial(make_inputs, rows=rows, length=length),
+        providers=providers,
+        check=check,
+        work=rows * length,
+        unit="B",
+        formula="1 B written a frame",
+        **options,
+    )
+
+
+def cases() -> list[Case]:
+    transformers = {"sslfast": partial(ours, mode="hf"), "transformers": hugging_face}
+    same = partial(ours, mode="fairseq", require_same_masks=True, min_masks=2)
+    exact = {"sslfast": ours, "transformers": hugging_face}
+    return [
+        case("time_span_mask", 32, 1500, exact, quick=True),
+        case("time_span_mask hf", 32, 1500, transformers),
+        case("time_span_mask fairseq", 32, 1500, {"sslfast": same, "eager NumPy (fairseq)": fairseq}, quick=True),
+    ]
+
+
+def test_case(case: Case, guard: Any) -> None:
+    guard(case)

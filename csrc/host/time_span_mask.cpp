@@ -1,0 +1,36 @@
+#include "sslfast/time_span_mask.h"
+
+#include "arrays.h"
+
+namespace sslfast::host {
+
+static py::tuple time_span_mask(uint64_t seed, std::optional<Array<int64_t>> sample_ids,
+                                std::optional<Array<int64_t>> lengths, int64_t rows, int64_t length, double mask_prob,
+                                int64_t mask_length, int64_t min_masks, int64_t rule, int64_t same_count,
+                                double mask_dropout, int64_t row_offset, int threads) {
+  Array<bool> mask({rows, length});
+  Array<int64_t> counts(rows);
+  TimeSpanMask p{};
+  p.seed = {nullptr, seed};
+  p.row_ids = read_rows(sample_ids, row_offset);
+  p.rows = rows;
+  p.length = length;
+  p.lengths = lengths ? lengths->data() : nullptr;
+  p.mask_prob = mask_prob;
+  p.mask_length = mask_length;
+  p.min_masks = min_masks;
+  p.rule = static_cast<SpanRule>(rule);
+  p.same_count = static_cast<SameCount>(same_count);
+  p.mask_dropout = mask_dropout;
+  p.mask = mask.mutable_data();
+  p.counts = counts.mutable_data();
+  {
+    py::gil_scoped_release release;
+    cpu::time_span_mask(p, threads);
+  }
+  return py::make_tuple(mask, counts);
+}
+
+void bind_time_span_mask(py::module_& m) { m.def("time_span_mask", &time_span_mask); }
+
+}  // namespace sslfast::host

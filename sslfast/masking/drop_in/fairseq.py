@@ -1,0 +1,97 @@
+"""fairseq's masks of wav2vec 2.0, HuBERT and data2vec under their own name: ``fairseq.data.data_utils
+.compute_mask_indices``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sslfast import _check, ops
+from sslfast.random import seed_tensor, step_seed
+
+__all__ = ["compute_mask_indices"]
+
+
+def compute_mask_indices(
+    shape: tuple[int, int],
+    padding_mask: Tensor | None,
+    mask_prob: float,
+    mask_length: int,
+    mask_type: str = "static",
+    mask_other: float = 0.0,
+    min_masks: int = 0,
+    no_overlap: bool = False,
+    min_space: int = 0,
+    require_same_masks: bool = True,
+    mask_dropout: float = 0.0,
+    add_masks: bool = False,
+    seed: int | None = None,
+    epoch: int | None = None,
+    indices: Tensor | None = None,
+    idc_select_ver: int = 1,
+    num_mask_ver: int = 2,
+) -> Any:
+    """``time_mask(mode="fairseq")`` as a NumPy array: the distribution of fairseq, with its defects.
+
+    The last frame of a row is never masked where there is room for a span before it; with ``add_masks`` frames of the
+    padding may be masked. Spans of random lengths and without overlap are not here (fairseq's own fail with NumPy 2).
+
+    With ``seed``, ``epoch`` and ``indices`` a sample's draws are keyed by these three, by 64 bits of seed and 64 of
+    index instead of one of a million seeds. Without them they come from torch's global generator.
+
+    Args:
+        shape: (N, T), rows and frames.
+        padding_mask: bool (N, T), True in the padding on the right, or None.
+        mask_prob: masked frames per frame if spans did not overlap, in [0, 1].
+        mask_length: frames per span, at least 1.
+        mask_type: "static".
+        mask_other: of the other types; not used.
+        min_masks: least number of spans of a row. Default: 0.
+        no_overlap: False.
+        min_space: of ``no_overlap``; not used.
+        require_same_masks: all rows mask as many frames as the row with the fewest. Default: True.
+        mask_dropout: share of the masked frames that is unmasked again at the end. Default: 0.
+        add_masks: with ``require_same_masks``, as many as the row with the most. Default: False.
+        seed: of the run. Default: None.
+        epoch: at least 0. Default: None.
+        indices: integer (N,), the number of each sample in the data set. Default: None.
+        idc_select_ver: 1.
+        num_mask_ver: 2.
+
+    Returns:
+        NumPy bool array (N, T), True where masked.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a number is out of range, an option is not here, or, as in fairseq, a row gets no span or is masked
+            whole.
+    """
+    name = "compute_mask_indices"
+    for argument, got, expected in (
+        ("mask_type", mask_type, "static"),
+        ("no_overlap", no_overlap, False),
+        ("idc_select_ver", idc_select_ver, 1),
+        ("num_mask_ver", num_mask_ver, 2),
+    ):
+        if got != expected:
+            raise ValueError(f"{name}: {argument} must be {expected!r}, got {got!r}")
+    sizes = _check.time_spans(
+        name, *shape, mask_prob, mask_length, min_masks, "fairseq", require_same_masks, add_masks, mask_dropout
+    )
+    rows, length = sizes[:2]
+    keyed = seed is not None and epoch is not None and indices is not None
+    key = step_seed(seed, epoch) if keyed else seed_tensor()  # type: ignore[arg-type]
+    sample_ids = torch.as_tensor(indices, dtype=torch.int64).cpu() if keyed else None
+    lengths = torch.full((rows,), length)
+    if padding_mask is not None:
+        lengths -= padding_mask.long().sum(-1).cpu()
+    like = torch.empty((), device="cpu")
+    mask, counts = ops.time_span_mask(like, key, sample_ids, lengths, *sizes, 0)
+    for wrong, what in ((counts == 0, "without a span"), (counts >= lengths, "masked whole")):
+        if wrong.any():
+            row = int(wrong.int().argmax())
+            raise ValueError(f"{name}: mask_prob, mask_length and min_masks must fit every row, got row {row} {what}")
+    return mask.numpy()

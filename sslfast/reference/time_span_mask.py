@@ -1,0 +1,81 @@
+"""Time span masks by definition (Baevski et al., 2020, section 3.1), and as transformers and fairseq draw them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sslfast.reference.philox import philox, philox_rows
+
+TIME_SPAN_START, TIME_SPAN_COUNT, TIME_SPAN_BATCH, TIME_SPAN_TRIM, TIME_SPAN_DROPOUT = 70, 71, 72, 73, 74
+
+
+def time_mask(
+    batch_size: int,
+    length: int,
+    *,
+    mask_prob: float = 0.65,
+    mask_length: int = 10,
+    lengths: Tensor | None = None,
+    min_masks: int = 0,
+    mode: str = "exact",
+    require_same_masks: bool = False,
+    add_masks: bool = False,
+    mask_dropout: float = 0.0,
+    seed: int,
+    row_offset: int = 0,
+    sample_ids: Tensor | None = None,
+) -> Tensor:
+    """``sslfast.masking.time_mask`` with an int seed."""
+    numbers = torch.arange(batch_size) + row_offset if sample_ids is None else sample_ids
+    frames = [length] * batch_size if lengths is None else [min(max(int(n), 0), length) for n in lengths]
+    batch_word = int(philox(seed, TIME_SPAN_BATCH, torch.tensor(0), torch.tensor(0))[0])
+    row_words = philox_rows(seed, TIME_SPAN_COUNT, batch_size, 1, row_offset, sample_ids)[:, 0, 0].tolist()
+
+    def rounded(word: int, n: int) -> int:
+        exact = mask_prob * n / mask_length
+        whole = int(exact)
+        return max(whole + (word < int((exact - whole) * 2**32 + 0.5)), min_masks)
+
+    def as_transformers(n: int) -> int:
+        return max(min(rounded(batch_word, n), length // mask_length, n - mask_length + 1), 0)
+
+    mask = torch.zeros(batch_size, length, dtype=torch.bool)
+    for r, n in enumerate(frames):
+        starts = n - mask_length + 1
+        if mode == "exact":
+            spans = min(rounded(row_words[r], n), n // mask_length)
+        elif mode == "hf":
+            spans = as_transformers(n)
+            if spans == 0 and as_transformers(length) > 0:
+                mask[r, -1] = True
+        else:
+            spans = min(rounded(row_words[r], n), length - 1)
+            starts = spans + 1 if n - mask_length <= spans else n - mask_length
+        words = philox(seed, TIME_SPAN_START, numbers[r], torch.arange(-(-spans // 4))).flatten().tolist()
+        chosen: set[int] = set()
+        for word, newest in zip(words, range(starts - spans, starts), strict=False):
+            drawn = word * (newest + 1) >> 32
+            chosen.add(newest if drawn in chosen else drawn)
+        for start in chosen:
+            mask[r, start : min(start + mask_length, n)] = True
+    if mode != "fairseq":
+        return mask
+
+    def flip(row: Tensor, value: bool, wanted: int, stream: int, number: Tensor) -> None:
+        """Flips ``wanted`` random ones of the cells of this value."""
+        cells = (row == value).nonzero().flatten().tolist()
+        words = philox(seed, stream, number, torch.arange(-(-len(cells) // 4))).flatten().tolist()
+        for seen, cell in enumerate(cells):
+            if words[seen] * (len(cells) - seen) >> 32 < wanted:
+                row[cell] = not value
+                wanted -= 1
+
+    counts = mask.sum(1).tolist()
+    for r, count in enumerate(counts):
+        if require_same_masks:
+            target = max(counts) if add_masks else min(counts)
+            flip(mask[r], count > target, abs(count - target), TIME_SPAN_TRIM, numbers[r])
+            count = target
+        flip(mask[r], True, round(count * mask_dropout), TIME_SPAN_DROPOUT, numbers[r])
+    return mask

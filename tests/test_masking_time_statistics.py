@@ -1,0 +1,108 @@
+"""Masks of time series as distributions: seeds are fixed, so each test passes always or never."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from sslfast.masking import sample_negatives, time_mask
+
+ALPHA = 1e-4  # of each test
+
+
+def occupancy(frames: int, length: int, starts: int, spans: int) -> np.ndarray:
+    """Probability that each frame is masked by ``spans`` starts without replacement out of ``starts``."""
+    covering = [sum(s <= t < s + length for s in range(starts)) for t in range(frames)]
+    return np.array([1 - math.comb(starts - w, spans) / math.comb(starts, spans) for w in covering])
+
+
+# ---- time_span_mask
+
+
+@pytest.mark.parametrize("mode", ["exact", "hf"])
+def test_every_set_of_starts_is_equally_likely(mode):
+    """Spans of one frame show their starts: 2 of 6."""
+    mask = time_mask(30_000, 6, mask_length=1, mask_prob=1 / 3, mode=mode, generator=1).numpy()
+    codes = np.bincount(mask @ (1 << np.arange(6)), minlength=64)
+    assert (codes > 0).sum() == 15
+    assert stats.chisquare(codes[codes > 0]).pvalue > ALPHA
+
+
+@pytest.mark.parametrize("mode", ["exact", "hf", "fairseq"])
+def test_frames_are_masked_as_often_as_spans_cover_them(mode):
+    rows, frames, length = 20_000, 30, 5
+    mask = time_mask(rows, frames, mask_length=length, mask_prob=0.5, mode=mode, generator=2).numpy()  # 3 spans
+    starts = frames - length + (mode != "fairseq")
+    for observed, expected in zip(mask.sum(0), occupancy(frames, length, starts, 3), strict=True):
+        assert stats.binomtest(int(observed), rows, expected).pvalue > ALPHA
+    assert mask[:, -1].any() == (mode != "fairseq")
+    for a, b in itertools.pairwise(range(0, 30, 10)):  # rows are independent of the next
+        both = int((mask[1:, a] & mask[:-1, b]).sum())
+        expected = mask[:, a].mean() * mask[:, b].mean()
+        assert stats.binomtest(both, rows - 1, expected).pvalue > ALPHA
+
+
+def test_the_number_of_spans_is_rounded_at_random():
+    """0.3 * 30 / 4 = 2.25 spans; spans of four frames, three of which no other may touch, are counted by frames."""
+    rows = 20_000
+    mask = time_mask(rows, 3000, mask_length=1, mask_prob=2.25 / 3000, generator=3)
+    counts = mask.sum(1)
+    assert set(counts.tolist()) == {2, 3}
+    assert stats.binomtest(int((counts == 3).sum()), rows, 0.25).pvalue > ALPHA
+    together = [time_mask(50, 3000, mask_length=1, mask_prob=2.25 / 3000, mode="hf", generator=g) for g in range(400)]
+    assert all(len(set(mask.sum(1).tolist())) == 1 for mask in together)  # one draw of the batch
+    assert stats.binomtest(sum(int(mask[0].sum() == 3) for mask in together), 400, 0.25).pvalue > ALPHA
+
+
+def test_the_masked_share_of_wav2vec():
+    share = float(time_mask(400, 1500, generator=4).double().mean())
+    assert abs(share - (1 - math.exp(-0.65))) < 0.02
+    expected = occupancy(1500, 10, 1491, 97).mean() / 2 + occupancy(1500, 10, 1491, 98).mean() / 2
+    assert abs(share - expected) < 0.002
+
+
+@pytest.mark.parametrize("add_masks", [False, True])
+def test_fairseq_adjusts_every_frame_alike(add_masks):
+    """Rows of 30 with one to three spans of 3: which masked frames go, or which others come, is uniform."""
+    changed = np.zeros(12)
+    for generator in range(1500):
+        options = {"mask_length": 3, "mask_prob": 0.35, "min_masks": 1, "mode": "fairseq", "generator": generator}
+        before = time_mask(8, 12, **options)
+        after = time_mask(8, 12, require_same_masks=True, add_masks=add_masks, **options)
+        pool = before ^ add_masks
+        moved = before ^ after
+        assert not (moved & ~pool).any()
+        for row_pool, row_moved in zip(pool.numpy(), moved.numpy(), strict=True):
+            places = np.flatnonzero(row_pool)
+            if row_moved.any() and len(places) >= 4 and row_moved.sum() == 1:
+                changed[np.searchsorted(places, np.flatnonzero(row_moved)[0]) * 4 // len(places)] += (
+                    len(places) % 4 == 0
+                )
+    assert stats.chisquare(changed[:4]).pvalue > ALPHA
+
+
+def test_different_seeds_are_independent():
+    first, second = (time_mask(2000, 50, mask_length=5, generator=g)[:, 25] for g in (1, 2))
+    expected = float(first.double().mean() * second.double().mean())
+    assert stats.binomtest(int((first & second).sum()), 2000, expected).pvalue > ALPHA
+
+
+# ---- negative_indices
+
+
+def test_negatives_are_uniform_over_the_others():
+    mask = torch.tensor([[True, False, True, True, False, True, True]]).expand(3000, 7)
+    out = sample_negatives(mask, 6, generator=1).numpy() % 7
+    frames = [0, 2, 3, 5, 6]
+    for t in frames:
+        counts = np.bincount(out[:, t].ravel(), minlength=7)
+        assert counts[t] == counts[1] == counts[4] == 0
+        assert stats.chisquare(counts[[f for f in frames if f != t]]).pvalue > ALPHA
+    for first, second in ((out[:, 0, 0], out[:, 0, 1]), (out[:, 2, 0], out[:, 3, 0]), (out[1:, 0, 0], out[:-1, 0, 0])):
+        table = stats.contingency.crosstab(first, second).count
+        assert stats.chi2_contingency(table).pvalue > ALPHA

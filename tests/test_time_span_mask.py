@@ -1,0 +1,163 @@
+"""time_mask: the reference bit for bit in every mode, what the modes promise, both faces."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from oracle import all_equal
+
+from sslfast import host, ops
+from sslfast.masking import time_mask
+from sslfast.reference import time_span_mask as reference
+
+# (rows, length, arguments) and why it is there
+SIZES = [
+    (1, 1, {"mask_length": 1, "mask_prob": 1.0}),  # one frame, which is masked
+    (3, 9, {"mask_length": 10}),  # no span fits
+    (4, 10, {"mask_length": 10, "mask_prob": 1.0}),  # one start
+    (5, 50, {}),  # few spans
+    (4, 1500, {}),  # wav2vec 2.0
+    (3, 700, {"mask_length": 3, "mask_prob": 0.9}),  # short spans: more than a block's draws on a GPU
+    (3, 200, {"mask_length": 64, "mask_prob": 0.5}),  # HuBERT-like long spans
+    (2, 300, {"mask_length": 1, "mask_prob": 1.0}),  # every frame, no overlap
+    (2, 40_000, {"mask_prob": 0.1}),  # above the shared memory of a block
+    (6, 30, {"min_masks": 2, "mask_prob": 0.0}),  # the least number alone
+    (3, 64, {"min_masks": 1000}),  # more than fit
+    (2, 20, {"mask_prob": 0.0}),  # nothing
+    (0, 9, {"mask_length": 2}),  # no rows
+]
+MODES = ["exact", "hf", "fairseq"]
+
+
+def some_lengths(rows, length):
+    return torch.tensor([[length, 0, 1, length // 2, length + 5, -3][r % 6] for r in range(rows)], dtype=torch.int64)
+
+
+def same_everywhere(device, rows, length, **arguments):
+    draws = {k: arguments.pop(k) for k in ("seed", "row_offset", "sample_ids") if k in arguments}
+    expected = reference.time_mask(rows, length, **arguments, **draws)
+    on_device = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in (arguments | draws).items()}
+    ours = time_mask(rows, length, device=device, generator=on_device.pop("seed"), **on_device)
+    assert all_equal([ours], [expected])
+    arrays = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in (arguments | draws).items()}
+    assert all_equal([torch.from_numpy(host.time_mask(rows, length, threads=2, **arrays))], [expected])
+    return expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("rows", "length", "arguments"), SIZES)
+def test_equals_reference(device, rows, length, arguments, mode):
+    if mode == "hf" and arguments.get("mask_length", 10) > length:
+        pytest.skip("transformers raises: in the table of bad inputs")
+    same_everywhere(device, rows, length, mode=mode, seed=7, **arguments)
+    same_everywhere(
+        device, rows, length, mode=mode, seed=-1, row_offset=2**40, lengths=some_lengths(rows, length), **arguments
+    )
+
+
+@pytest.mark.parametrize("options", [{"require_same_masks": True}, {"require_same_masks": True, "add_masks": True}, {}])
+@pytest.mark.parametrize("mask_dropout", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("padded", [False, True])
+def test_fairseq_adjustments(device, options, mask_dropout, padded):
+    rows, length = 7, 120
+    lengths = torch.tensor([120, 90, 60, 120, 33, 100, 77]) if padded else None
+    arguments = {"mode": "fairseq", "seed": 3, "lengths": lengths, "min_masks": 2, **options}
+    spans = same_everywhere(device, rows, length, **(arguments | {"require_same_masks": False, "add_masks": False}))
+    mask = same_everywhere(device, rows, length, mask_dropout=mask_dropout, **arguments)
+    counts = spans.sum(1)
+    if options.get("add_masks"):
+        counts = counts.amax().expand(rows)
+    elif options:
+        counts = counts.amin().expand(rows)
+    assert mask.sum(1).tolist() == [n - round(n * mask_dropout) for n in counts.tolist()]
+    if not options.get("add_masks"):
+        assert not (mask & ~spans).any()
+
+
+def test_exact_masks_whole_spans_within_the_row(device):
+    lengths = torch.tensor([200, 150, 37, 10, 9, 0], device=device)
+    mask = time_mask(6, 200, lengths=lengths, min_masks=1, generator=2).cpu()
+    for row, frames in zip(mask, lengths.tolist(), strict=True):
+        assert not row[frames:].any()
+        padded = torch.cat([torch.tensor([False]), row, torch.tensor([False])]).int()
+        edges = padded.diff()
+        runs = (edges == -1).nonzero() - (edges == 1).nonzero()
+        assert (runs >= 10).all()
+        assert row.any() == (frames >= 10)
+
+
+def test_lengths_of_every_integer_type_and_stride(device):
+    lengths = torch.tensor([50, 20, 35], device=device)
+    expected = time_mask(3, 50, lengths=lengths, generator=1)
+    for dtype in (torch.int32, torch.int16, torch.uint8, torch.int8):
+        assert torch.equal(time_mask(3, 50, lengths=lengths.to(dtype), generator=1), expected)
+    strided = torch.stack([lengths, lengths * 0], 1)[:, 0]
+    assert torch.equal(time_mask(3, 50, lengths=strided, generator=1), expected)
+    assert np.array_equal(host.time_mask(3, 50, lengths=np.array([50, 20, 35], np.uint8), seed=1), expected.cpu())
+
+
+def test_hugging_face_marks_the_padding_of_short_rows_and_exact_does_not():
+    lengths = torch.tensor([50, 5, 0])
+    compat = time_mask(3, 50, lengths=lengths, mode="hf", mask_prob=1.0, generator=0)
+    assert compat[1:].nonzero().tolist() == [[0, 49], [1, 49]]
+    assert not time_mask(3, 50, lengths=lengths, mask_prob=1.0, generator=0)[1:].any()
+
+
+def test_faces_take_the_same_arguments():
+    def arguments(function):
+        kept = inspect.signature(function).parameters.items()
+        return [(n, p.kind, p.default) for n, p in kept if n not in ("seed", "generator", "device", "threads")]
+
+    assert arguments(host.time_mask) == arguments(time_mask)
+
+
+def test_composes(device):
+    like, lengths = torch.empty((), device=device), torch.tensor([20, 11], device=device)
+    arguments = (like, torch.tensor(1), None, lengths, 2, 20, 0.5, 4, 1, 0, 0, 0.0, 0)
+    torch.library.opcheck(ops.time_span_mask, arguments)
+    compiled = torch.compile(time_mask, fullgraph=True)
+    for rows, length in ((2, 40), (3, 64), (3, 65)):  # from the second on with symbols
+        ours = compiled(rows, length, generator=4, device=device)
+        assert torch.equal(ours, time_mask(rows, length, generator=4, device=device))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"batch_size": -1}, ValueError, "batch_size must be at least 0, got -1"),
+        ({"length": 0}, ValueError, "length must be in [1, 4294967295], got 0"),
+        ({"length": 2.0}, TypeError, "length must be an int, got float"),
+        ({"mask_prob": 1.5}, ValueError, "mask_prob must be a probability in [0, 1], got 1.5"),
+        ({"mask_prob": "a"}, TypeError, "mask_prob must be a number, got str"),
+        ({"mask_length": 0}, ValueError, "mask_length must be at least 1, got 0"),
+        ({"min_masks": -1}, ValueError, "min_masks must be at least 0, got -1"),
+        ({"mode": "compat"}, ValueError, 'mode must be "exact", "hf" or "fairseq", got \'compat\''),
+        (
+            {"require_same_masks": True},
+            ValueError,
+            'require_same_masks must be left out except in mode "fairseq", got True',
+        ),
+        ({"mask_dropout": 0.1}, ValueError, 'mask_dropout must be left out except in mode "fairseq", got 0.1'),
+        (
+            {"mode": "hf", "mask_length": 21},
+            ValueError,
+            'mask_length must be at most length (20) in mode "hf", got 21',
+        ),
+        ({"lengths": [1, 2]}, TypeError, "lengths must be an integer tensor, got list"),
+        ({"lengths": torch.ones(2)}, TypeError, "lengths must be an integer tensor, got torch.float32"),
+        ({"lengths": torch.arange(3)}, ValueError, "lengths must have shape (2,), one a row, got (3,)"),
+        ({"row_offset": -1}, ValueError, "row_offset must be at least 0, got -1"),
+    ],
+)
+def test_bad_input(arguments, error, message):
+    with pytest.raises(error) as raised:
+        time_mask(**{"batch_size": 2, "length": 20, **arguments})
+    assert str(raised.value) == f"time_mask: {message}"
+    on_arrays = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+    with pytest.raises(error) as raised:
+        host.time_mask(**{"batch_size": 2, "length": 20, "seed": 1, **on_arrays})
+    expected = message.replace("tensor", "array").replace("torch.", "")
+    assert str(raised.value) == f"time_mask: {expected}"
