@@ -70,7 +70,7 @@ def frames(numbers: Tensor) -> tuple[Tensor, ...]:
     return (50 + numbers * 37 % 151,)
 
 
-def frame_mask(numbers: Tensor) -> tuple[Tensor, ...]:
+def masked_frames(numbers: Tensor) -> tuple[Tensor, ...]:
     """(N, 40): masked frames, none of some rows."""
     return ((numbers[:, None] * 13 + torch.arange(40) * 7) % 11 < numbers[:, None] % 5,)
 
@@ -160,7 +160,7 @@ RULES += [
     ),
     Rule(
         "sample_negatives",
-        frame_mask,
+        masked_frames,
         lambda inputs, rows, device, **draws: (own_frames(sample_negatives(*inputs, 5, **draws)),),
         lambda inputs, rows, **draws: (own_frames(host.sample_negatives(*inputs, 5, **draws)),),
     ),
