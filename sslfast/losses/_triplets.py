@@ -11,9 +11,8 @@ from torch import Tensor
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
 from sslfast.losses._inputs import widened
 from sslfast.losses._labels import LabelGroups
+from sslfast.losses._strips import rows_at_once
 
-_STRIP = 2**19  # distances that are held at once; more on a GPU
-_STRIP_GPU = 2**23
 _TRIPLETS = 4096  # mined or given triplets whose embeddings are held at once
 _FEW = 64  # thresholds up to which comparing with each is faster than searching among them; an int8 counts them
 
@@ -77,7 +76,8 @@ def hardest(
     for start, stop in points.strips():
         between = points.distances(start, stop, root=False)
         same = labels[start:stop, None] == column_labels
-        nearest, negative = between.masked_fill(same, torch.inf).min(dim=1)
+        no_negative = same if copies is None else ~groups.without_own(~same, start)
+        nearest, negative = between.masked_fill(no_negative, torch.inf).min(dim=1)
         farthest, positive = between.masked_fill_(~groups.without_own(same, start), -torch.inf).max(dim=1)
         found.append((positive, negative, (farthest != -torch.inf) & (nearest != torch.inf)))
     positives, negatives, both = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -107,7 +107,7 @@ class _Points:
 
     def strips(self) -> list[tuple[int, int]]:
         count, width = len(self.rows), len(self.columns)
-        step = max(1, (_STRIP_GPU if self.rows.is_cuda else _STRIP) // width)
+        step = rows_at_once(self.rows, width)
         return [(start, min(start + step, count)) for start in range(0, count, step)]
 
     def distances(self, start: int, stop: int, *, root: bool = True) -> Tensor:
@@ -164,6 +164,8 @@ class _AllTriplets(torch.autograd.Function):
             for start, stop in points.strips():
                 between = points.distances(start, stop)
                 negative = labels[start:stop, None] != column_labels
+                if copies is not None:
+                    negative = groups.without_own(negative, start)
                 index, valid = groups.positives(start, stop)
                 weights, active = _weights(between, negative, index, valid, margin, semi_hard)
                 count += active
