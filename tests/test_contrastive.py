@@ -217,7 +217,7 @@ def test_several_strips_are_one(labels: int, monkeypatch: pytest.MonkeyPatch) ->
     for (function, _), inputs in (on(y), [z]), (on_references(y, ry), [z, r]):
         whole = loss_oracle.with_grads(function, *inputs)
         with monkeypatch.context() as patch:
-            patch.setattr("sslfast.losses._points._STRIP", 7 * 90)
+            patch.setattr("sslfast.losses._strips._HELD", 7 * 90)
             patch.setattr("sslfast.losses._pairs._PAIRS", 20)
             for a, b in zip(loss_oracle.with_grads(function, *inputs), whole, strict=True):
                 torch.testing.assert_close(a, b)

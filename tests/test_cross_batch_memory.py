@@ -73,11 +73,16 @@ def test_gradients_with_copies(make, labels: int) -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_supcon_leaves_out_a_copy_of_another_label() -> None:
+@pytest.mark.parametrize("make", OURS)
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_copy_of_another_label_is_no_negative(make, grad: bool) -> None:
     (z, y), (other, other_y) = batch(1), batch(12)
     references, labels = torch.cat([other, z]), torch.cat([other_y, y + 1])
-    found = SupConLoss(0.2)(z, y, ref_emb=references, ref_labels=labels, copies=torch.tensor([12]))
-    torch.testing.assert_close(found, SupConLoss(0.2)(z, y, ref_emb=other, ref_labels=other_y))
+    found = make()(z, y, ref_emb=references.requires_grad_(grad), ref_labels=labels, copies=torch.tensor([12]))
+    torch.testing.assert_close(found, make()(z, y, ref_emb=other, ref_labels=other_y))
+    if grad:
+        (of_references,) = torch.autograd.grad(found, references)
+        assert not of_references[12].any()
 
 
 @pytest.mark.parametrize("make", OURS)

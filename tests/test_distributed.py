@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from sslfast import losses
 from sslfast.distributed import gather_rows, mean_over_ranks, strategy_of, sum_over_ranks, world_size
+from sslfast.reference.supcon import supcon_loss as supcon_reference
 
 # Uneven, with shards of 1; 2 and 4 have blocks that two ranks share. 4 is even where work and memory are counted.
 SHARDS = {1: [5], 2: [1, 4], 3: [3, 1, 5], 4: [2, 1, 3, 2]}
@@ -184,6 +185,28 @@ def small_loss(strategy: str) -> list[Tensor]:
     ]
 
 
+def near_positives(strategy: str) -> list[Tensor]:
+    """Three views all but alike of every sample, each view on a rank of its own; the gradient in float32."""
+    generator = torch.Generator().manual_seed(11)
+    samples = torch.linalg.qr(torch.randn(40, 20, generator=generator, dtype=torch.float64))[0].T
+    rows = samples.repeat(3, 1) + 0.003 * torch.randn(60, 40, generator=generator, dtype=torch.float64)
+    labels, temperature = torch.arange(20).repeat(3), 0.05
+    rank, world = dist.get_rank(), dist.get_world_size()
+    own = slice(60 * rank // world, 60 * (rank + 1) // world)
+
+    def gradient(loss: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        z = z.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(loss(z), z)
+        return grad.double()
+
+    truth = gradient(lambda z: supcon_reference(z, labels, temperature), rows.float().double())
+    plain = gradient(lambda z: supcon_reference(z, labels, temperature), rows.float())
+    found = gradient(
+        lambda z: losses.supcon_loss(z, labels[own], temperature, gather_distributed=strategy), rows[own].float()
+    )
+    return [found / world, plain[own], truth[own]]
+
+
 def second_derivative(kind: str, strategy: str) -> str:
     z = torch.randn(2, 3, OUT, requires_grad=True)
     loss = CRITERIA[kind](*z, torch.tensor([0, 1, 0]), torch.tensor(2.0), torch.tensor(0.0), strategy)
@@ -213,6 +236,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
         for how in STRATEGIES:
             results["nan", how] = {kind: nan_on_one_rank(kind, how) for kind in CRITERIA if kind not in UNMOVED}
             results["small", how] = small_loss(how)
+            results["near", how] = near_positives(how)
             results["second", how] = {kind: second_derivative(kind, how) for kind in ("nt_xent", "supcon", "clip")}
             ragged = torch.ones(2, 3, 4 + rank)
             results["ragged", how] = message(lambda z=ragged, how=how: losses.dcl_loss(*z, gather_distributed=how))
@@ -253,6 +277,8 @@ def check_conduct(ranks: list[dict[Any, Any]]) -> None:
             assert all(loss.isnan() for loss in rank["nan", how].values()), rank["nan", how]
             for found in rank["small", how]:
                 torch.testing.assert_close(found.double(), small, rtol=1e-5, atol=0)
+            found, plain, true = rank["near", how]
+            assert (found - true).norm() <= 2 * (plain - true).norm() + 5e-6 * true.norm()
             for kind, text in rank["second", how].items():
                 assert text == f"{kind}_loss: second derivatives are not supported"
             widths = [(4 + r,) for r in range(len(ranks))]

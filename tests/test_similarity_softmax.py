@@ -162,6 +162,40 @@ def test_triton_late_in_training(loss, temperature, in_registers, dtype, triton_
     assert (grad - leaf.grad).norm() <= (bound + rounding_of_weights(dtype, temperature)) * leaf.grad.norm()
 
 
+# Of positives that are nearly one, the softmax and their shares nearly cancel: before weights are rounded.
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("in_registers", [True, False])
+@pytest.mark.parametrize("loss", [1e-2, 1e-5])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+def test_triton_late_in_training_with_labels(loss, in_registers, dtype, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+    from sslfast.kernels.similarity_softmax import forward
+    from sslfast.kernels.similarity_softmax_backward import backward
+
+    monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
+    x = problem_of_loss("supcon_loss, three views", Regime(loss, 0.04, 19, 40))[0].to(dtype)
+    factors = None if dtype == torch.float32 else x.float().norm(dim=1).reciprocal()
+    labels, nobody = torch.arange(19, dtype=torch.int32).repeat(3), torch.full((57,), -1)
+
+    def gradient(unit: Tensor) -> Tensor:
+        unit = unit.clone().requires_grad_()
+        lse, _ = similarity_softmax(unit, nobody, 25.0)
+        (grad,) = torch.autograd.grad((lse - label_sums(unit, nobody, 25.0, labels) / 2).mean(), unit)
+        return grad.double()
+
+    unit = x.double() if factors is None else x.double() * factors.double().unsqueeze(1)
+    truth, plain = gradient(unit), gradient(unit.float())
+    x, positives, labels = (t.to(triton_device) for t in (x, nobody, labels))
+    factors = None if factors is None else factors.to(triton_device)
+    lse, _, kept = forward(x, positives, 25.0, 1.0, 0, factors)
+    share = torch.full_like(lse, 1 / 57)
+    found = backward(x, positives, lse, share, -share, kept, 25.0, 1.0, factors, labels, share / 2).cpu().double()
+    # Across the rows, as the gradient of what was normalised: along them is what the roundings of a softmax come to.
+    across = [g - (g * unit).sum(dim=1, keepdim=True) * unit for g in (found, plain, truth)]
+    bound = 2 * torch.finfo(torch.float32).eps * 25 + rounding_of_weights(dtype, 0.04)
+    assert (across[0] - across[2]).norm() <= 2 * (across[1] - across[2]).norm() + bound * across[2].norm()
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_triton_strips_of_their_own_size(dtype: torch.dtype) -> None:

@@ -16,6 +16,7 @@ from loss_oracle import (
     assert_steady,
     assert_takes_strides_and_mixed_dtypes,
     largest_tensor,
+    with_grads,
 )
 from peer_oracle import peer
 
@@ -148,6 +149,45 @@ def test_small_losses_of_pairs_keep_their_precision() -> None:
     torch.testing.assert_close(loss, torch.tensor(15 * math.exp(-40)))  # lost in a log-sum-exp with the positive
     (grad,) = torch.autograd.grad(loss, eye)
     torch.testing.assert_close(grad[0, 1], torch.tensor(40 * 2 * 4 * math.exp(-40) / 16))
+
+
+def test_what_labels_are_makes_no_difference() -> None:
+    # 3, 2 and 1 rows of a label; such that differ by 2^32 are the same in 32 bits, and in float64 the last two are one.
+    y = torch.tensor([0, 1, 0, 2, 1, 0, 3, 3, 3, 3])
+    names = torch.tensor([-(2**63), -7, 2**32 - 7, 2**63 - 1])
+    z, r = (torch.randn(10, 5, dtype=torch.float64) for _ in range(2))
+    same = torch.tensor([0, 1, 2**53 + 1, 2**53])
+    for other in (names, same):
+        for function, found in (
+            (lambda z, r: supcon_loss(z, y), lambda z, r, o=other: supcon_loss(z, o[y])),
+            (
+                lambda z, r: supcon_loss(z, y, ref_emb=r, ref_labels=y.flip(0)),
+                lambda z, r, o=other: supcon_loss(z, o[y], ref_emb=r, ref_labels=o[y.flip(0)]),
+            ),
+        ):
+            inputs = [z.clone().requires_grad_(), r.clone().requires_grad_()]
+            expected, loss = function(*inputs), found(*inputs)
+            torch.testing.assert_close(loss, expected)
+            grads = (torch.autograd.grad(value, inputs, allow_unused=True) for value in (loss, expected))
+            for a, b in zip(*grads, strict=True):
+                assert (a is None) == (b is None)
+                if a is not None:
+                    torch.testing.assert_close(a, b)
+
+
+# Groups of several rows beside pairs and singles: what a row weighs depends on the size of its group.
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_late_in_training_with_groups_of_all_sizes(dtype: torch.dtype) -> None:
+    y = torch.repeat_interleave(torch.arange(40), torch.arange(40) % 8 + 1)[torch.randperm(40 * 9 // 2)]
+    eye = torch.linalg.qr(torch.randn(64, 40, dtype=torch.float64))[0].T
+    z = (eye[y] + 0.003 * torch.randn(len(y), 64, dtype=torch.float64)).to(dtype)
+    truth = with_grads(lambda x: reference(x, y, 0.05), z.double())
+    plain = with_grads(lambda x: reference(x, y, 0.05), z.float())
+    found = with_grads(lambda x: supcon_loss(x, y, 0.05), z)
+    torch.testing.assert_close(found[0].double(), truth[0], rtol=1e-6, atol=2e-6)
+    rounding = 2.5e-3 if dtype == torch.bfloat16 else 5e-6
+    error = (found[1].double() - truth[1]).norm()
+    assert error <= 1.5 * (plain[1].double() - truth[1]).norm() + rounding * truth[1].norm()
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int64])

@@ -10,9 +10,7 @@ from torch import Tensor
 
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
 from sslfast.losses._inputs import widened
-
-_STRIP = 2**19  # distances that are held at once; more on a GPU
-_STRIP_GPU = 2**23
+from sslfast.losses._strips import rows_at_once
 
 
 class Points:
@@ -38,7 +36,7 @@ class Points:
 
     def strips(self) -> list[tuple[int, int]]:
         count, width = len(self.rows), len(self.columns)
-        step = max(1, (_STRIP_GPU if self.rows.is_cuda else _STRIP) // width)
+        step = rows_at_once(self.rows, width)
         return [(start, min(start + step, count)) for start in range(0, count, step)]
 
     def distances(self, start: int, stop: int, *, first: int = 0, root: bool = True) -> Tensor:

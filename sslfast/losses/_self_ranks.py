@@ -7,12 +7,13 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
-from sslfast.distributed import exchange_shards
+from sslfast.distributed import Shards, exchange_shards
 from sslfast.losses._blocks import blocks_over_ranks
+from sslfast.losses._labels import LabelGroups
 
 
 def self_softmax_over_ranks(
-    function: str, rows: Tensor, scale: float, positives: Tensor, strategy: str, *, anywhere: bool = False
+    function: str, rows: Tensor, scale: float, positives: Tensor, strategy: str
 ) -> tuple[Tensor, Tensor]:
     """What ``self_softmax`` finds among the rows of all ranks, for this rank's rows.
 
@@ -27,8 +28,6 @@ def self_softmax_over_ranks(
         scale: factor of the similarities.
         positives: (M_rank,) int64, another row of this rank, or -1.
         strategy: ``"all_gather"`` or ``"ring"``.
-        anywhere: whether positives are rows of all ranks, numbered in the order of the ranks, on whichever they lie; of
-            two rows each is then the positive of the other. Default: False.
 
     Returns:
         ``(lse, positive_logits)``, both (M_rank,).
@@ -36,8 +35,46 @@ def self_softmax_over_ranks(
     Raises:
         ValueError: if D is not the same on every rank.
     """
-    results: tuple[Tensor, Tensor] = _SelfSoftmaxRanks.apply(function, rows, scale, positives, strategy, anywhere)
+    lse, positive_logits, _ = _SelfSoftmaxRanks.apply(function, rows, scale, positives, strategy, None)
+    return lse, positive_logits
+
+
+def labelled_softmax_over_ranks(
+    function: str, rows: Tensor, scale: float, positives: Tensor, strategy: str, classes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What :func:`self_softmax_over_ranks` finds, and the mean logit of every row with the others of its class.
+
+    Positives are rows of all ranks, numbered in the order of the ranks, on whichever they lie; of two rows each is the
+    positive of the other. The gradient of a mean is taken to be the same for all rows of a class, and 0 where a row has
+    a positive: it is subtracted from the softmax's, entry by entry.
+
+    Args:
+        function, rows, scale, strategy: as there.
+        positives: (M_rank,) int64, a row of all ranks, or -1.
+        classes: (M,) int32, of the rows of all ranks, equal where their labels are.
+
+    Returns:
+        ``(lse, positive_logits, mean)``, all (M_rank,); a mean of none is 0.
+    """
+    results: tuple[Tensor, Tensor, Tensor] = _SelfSoftmaxRanks.apply(
+        function, rows, scale, positives, strategy, classes
+    )
     return results
+
+
+def _mean_positives(
+    strategy: str, shards: Shards, unit: Tensor, classes: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """The mean logit of every row with the others of its class, and the share of each in it."""
+    exchange = blocks_over_ranks(strategy, shards)
+    exchange.post(unit, classes)
+    others, count = -unit, torch.full_like(classes, -1, dtype=torch.int64)  # a row is not its own positive
+    for _, _, (block, block_classes) in exchange.blocks():
+        groups = LabelGroups(classes, block_classes)
+        others += groups.sums(block)
+        count += groups.counts
+    share = count.clamp_min(1).to(unit.dtype).reciprocal()
+    return scale * share * (unit * others).sum(dim=1), share
 
 
 def _in_block(positives: Tensor, numbers: list[Tensor], total: int, size: int) -> Tensor:
@@ -51,7 +88,7 @@ def _in_block(positives: Tensor, numbers: list[Tensor], total: int, size: int) -
 
 class _SelfSoftmaxRanks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, rows, scale, positives, strategy, anywhere):  # type: ignore[no-untyped-def]
+    def forward(ctx, function, rows, scale, positives, strategy, classes):  # type: ignore[no-untyped-def]
         shards = exchange_shards(function, rows)
         unit, factor = unit_rows(rows)
         # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in the dtype of accumulation.
@@ -59,11 +96,14 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
         number = unit.new_full((1,), scale)
         # A row's positive logit is found where its block is made, like its sum: one number or none, which are added.
         exchange = blocks_over_ranks(strategy, shards, unit[:, :1].expand(-1, 2), lse=True, symmetric=True)
-        own, numbers, total = positives, [], sum(shards.sizes)
-        if anywhere:
-            first = shards.start
-            own = torch.where((positives >= first) & (positives < first + len(rows)), positives - first, -1)
-            numbers.append(torch.arange(first, first + len(rows), device=rows.device))
+        own, numbers, labelled, total = positives, [], [], sum(shards.sizes)
+        mean = unit.new_empty(0)
+        if classes is not None:
+            first, stop = shards.start, shards.start + len(rows)
+            own = torch.where((positives >= first) & (positives < stop), positives - first, -1)
+            numbers.append(torch.arange(first, stop, device=rows.device))
+            mean, share = _mean_positives(strategy, shards, unit, classes[first:stop], scale)
+            labelled += [classes, share]
         exchange.post(side, *numbers)
         for distance, some, columns in exchange.blocks():
             if distance == 0:
@@ -80,25 +120,35 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
             col_positive[torch.where(at >= 0, at, len(block))] = found
             exchange.leave(torch.stack([col_lse, col_positive[:-1]], dim=1))
         lse, positive_logits = (t.contiguous() for t in exchange.collect(torch.stack([lse, positive_logits], dim=1)).T)
-        ctx.save_for_backward(rows, side, factor, positives, own, number, lse, exchange.columns, *numbers)
+        ctx.save_for_backward(rows, side, factor, positives, own, number, lse, exchange.columns, *numbers, *labelled)
         ctx.function, ctx.scale, ctx.strategy, ctx.shards = function, scale, strategy, shards
-        return lse, positive_logits
+        return lse, positive_logits, mean
 
     @staticmethod
-    def backward(ctx, grad_lse, grad_positive):  # type: ignore[no-untyped-def]
-        rows, side, factor, positives, own, number, lse, held, *numbers = ctx.saved_tensors
-        total = sum(ctx.shards.sizes)
+    def backward(ctx, grad_lse, grad_positive, grad_mean):  # type: ignore[no-untyped-def]
+        rows, side, factor, positives, own, number, lse, held, *labelled = ctx.saved_tensors
+        numbers, total = labelled[:1], sum(ctx.shards.sizes)
         with torch.no_grad():
             grads = (grad_lse.contiguous(), grad_positive.contiguous())
+            of_own: list[Tensor] = []
+            if labelled:
+                _, classes, share = labelled
+                weights = -grad_mean * share
+                of_own = [classes[numbers[0]], weights]
             exchange = blocks_over_ranks(ctx.strategy, ctx.shards, lse[:, None].expand(side.shape), symmetric=True)
             exchange.post(side, torch.stack([lse, *grads], dim=1), *numbers, held=held)
             for distance, some, columns in exchange.blocks():
                 if distance == 0:
-                    grad = ops.similarity_softmax_backward(side, own, lse, *grads, lse[:0], ctx.scale, 1.0)
+                    grad = ops.similarity_softmax_backward(
+                        *(side, own, lse, *grads, lse[:0], ctx.scale, 1.0, None), *of_own
+                    )
                     continue
                 block, vectors, *block_numbers = columns
                 block_lse, block_grad, block_positive = vectors.T.contiguous()
                 at = _in_block(positives[some], block_numbers, total, len(block))
+                of_block: list[Tensor] = []
+                if labelled:  # both rows of an entry have it in their means
+                    of_block = [of_own[0][some], classes[block_numbers[0]], 2.0 * weights[some]]
                 d_rows, d_columns = ops.cross_softmax_backward(
                     side[some],
                     block,
@@ -115,9 +165,13 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
                     number[:0],
                     True,
                     True,
+                    None,
+                    None,
+                    *of_block,
                 )
                 grad[some].add_(d_rows, alpha=ctx.scale)
                 exchange.leave(d_columns.mul_(ctx.scale))
             grad = exchange.collect(grad)
             grad = unit_rows_backward(grad, side, factor).to(rows.dtype)
-        return None, first_order_only(ctx.function, grad, rows, grad_lse, grad_positive), None, None, None, None
+        grad = first_order_only(ctx.function, grad, rows, grad_lse, grad_positive, grad_mean)
+        return None, grad, None, None, None, None

@@ -74,7 +74,8 @@ def hardest(
     for start, stop in points.strips():
         between = points.distances(start, stop, root=False)
         same = labels[start:stop, None] == column_labels
-        nearest, negative = between.masked_fill(same, torch.inf).min(dim=1)
+        no_negative = same if copies is None else ~groups.without_own(~same, start)
+        nearest, negative = between.masked_fill(no_negative, torch.inf).min(dim=1)
         farthest, positive = between.masked_fill_(~groups.without_own(same, start), -torch.inf).max(dim=1)
         found.append((positive, negative, (farthest != -torch.inf) & (nearest != torch.inf)))
     positives, negatives, both = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -113,6 +114,8 @@ class _AllTriplets(torch.autograd.Function):
             for start, stop in points.strips():
                 between = points.distances(start, stop)
                 negative = labels[start:stop, None] != column_labels
+                if copies is not None:
+                    negative = groups.without_own(negative, start)
                 index, valid = groups.positives(start, stop)
                 weights, active = _weights(between, negative, index, valid, margin, semi_hard)
                 count += active

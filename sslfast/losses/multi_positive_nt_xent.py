@@ -21,10 +21,9 @@ from sslfast.losses._inputs import (
 )
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._references import reference_lse
+from sslfast.losses._strips import rows_at_once
 
 _PAIRS = 4096  # positive pairs whose embeddings are held at once
-_STRIP = 2**19  # logits that are held at once; more on a GPU
-_STRIP_GPU = 2**23
 _DENSE = 8  # one in so many entries a positive pair: products of whole rows are faster than pairs one by one
 
 
@@ -137,15 +136,14 @@ def multi_positive_nt_xent_loss(
     """
     name = "multi_positive_nt_xent_loss"
     check_rows(name, "embeddings", embeddings)
-    check_kernel_dtype(name, embeddings)
     check_labels(name, "labels", labels, "embeddings", embeddings)
     check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
+    check_kernel_dtype(name, *(z for z in (embeddings, ref_emb) if z is not None))
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
     scale = 1.0 / temperature_of(name, temperature)
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings), gather_rows(labels)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
-    check_kernel_dtype(name, *inputs)
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
     with without_autocast(embeddings):
         # Both terms' gradients add up before they are rounded.
@@ -153,11 +151,11 @@ def multi_positive_nt_xent_loss(
         sides = (*exact_side(inputs[0], dtype), *exact_side(inputs[-1], dtype))
         row_ids = labels.long()
         col_ids = row_ids if ref_labels is None else ref_labels.long()
-        nobody = torch.full_like(row_ids, -1)
+        left_out = torch.full_like(row_ids, -1) if copies is None else copies  # a copy of another label, too
         # A graph takes no tensor twice into one function: the same embeddings and labels go in as a view.
         others = units[-1].view_as(units[-1])
         negatives = reference_lse(
-            name, units[0], others, scale, nobody, row_ids, col_ids.view_as(col_ids), dtype, sides
+            name, units[0], others, scale, left_out, row_ids, col_ids.view_as(col_ids), dtype, sides
         )
         columns = (None, None) if ref_emb is None else (units[1], col_ids.view_as(col_ids))
         loss: Tensor = _PositivePairs.apply(name, units[0], columns[0], negatives, row_ids, columns[1], copies, scale)
@@ -221,7 +219,7 @@ def _pairs(
     groups = LabelGroups(row_ids, col_ids, copies)
     size = groups.number()
     if size is None or size * _DENSE > len(rows) * len(columns):
-        step = max(1, (_STRIP_GPU if rows.is_cuda else _STRIP) // len(columns))
+        step = rows_at_once(rows, len(columns))
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             positive = row_ids[part, None] == (row_ids if col_ids is None else col_ids)

@@ -8,11 +8,10 @@ from torch import Tensor
 from sslfast import _check
 from sslfast.losses._inputs import check_device, widened, without_autocast
 from sslfast.losses._ring import check_width
+from sslfast.losses._strips import rows_at_once
 from sslfast.losses.memory_bank import MemoryBank
 
 _COLUMNS = 2**13  # entries of the bank in a block
-_BLOCK = 2**19  # similarities that are held at once; more on a GPU
-_BLOCK_GPU = 2**23
 
 
 class NNMemoryBank(MemoryBank):
@@ -74,7 +73,7 @@ def _nearest(output: Tensor, bank: Tensor) -> Tensor:
     rows, columns = widened(output, bank)
     count = len(rows)
     inverse_norm = torch.linalg.vector_norm(columns, dim=1).clamp_min(1e-12).reciprocal()
-    step = max(1, (_BLOCK_GPU if rows.is_cuda else _BLOCK) // min(len(columns), _COLUMNS))
+    step = rows_at_once(rows, min(len(columns), _COLUMNS))
     best = rows.new_full((count,), -torch.inf)
     index = torch.zeros(count, dtype=torch.int64, device=rows.device)
     for start in range(0, count, step):

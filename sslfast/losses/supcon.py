@@ -10,12 +10,10 @@ from sslfast import ops
 from sslfast._autograd import (
     first_order_only,
     unit_of,
-    unit_rows,
     unit_rows_backward,
     unit_side,
 )
 from sslfast.distributed import exchange_shards, gather_rows, strategy_of, sum_over_ranks
-from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import (
     check_kernel_dtype,
     check_labels,
@@ -26,7 +24,7 @@ from sslfast.losses._inputs import (
 )
 from sslfast.losses._kept import half_of_logits, kept_logits
 from sslfast.losses._labels import LabelGroups
-from sslfast.losses._self_ranks import self_softmax_over_ranks
+from sslfast.losses._self_ranks import labelled_softmax_over_ranks
 from sslfast.losses._supcon_references import supcon_against_references
 
 
@@ -157,12 +155,12 @@ def supcon_loss(
         return supcon_against_references(name, embeddings, ref_emb, labels, ref_labels, copies, scale)
     strategy = strategy_of(name, gather_distributed)
     if strategy != "local":
-        partners = LabelGroups(gather_rows(labels.long()), None).partners()
-        first = exchange_shards(name, embeddings).start
-        partners = partners[first : first + len(labels)]
+        groups, first = LabelGroups(gather_rows(labels.long()), None), exchange_shards(name, embeddings).start
+        partners, has = (t[first : first + len(labels)] for t in (groups.partners(), groups.counts > 1))
         paired = partners >= 0
-        lse, positive = self_softmax_over_ranks(name, embeddings, scale, partners, strategy, anywhere=True)
-        mean, has = _MeanPositives.apply(embeddings, labels, scale, strategy)
+        lse, positive, mean = labelled_softmax_over_ranks(
+            name, embeddings, scale, partners, strategy, groups.classes()[0]
+        )
         margin = torch.where(paired, lse - positive, 0.0)
         terms = torch.where(has, torch.where(paired, F.softplus(margin, threshold=50.0), lse - mean), 0.0)
         total, anchors = sum_over_ranks(torch.stack([terms.sum(), has.sum().to(terms.dtype)]))
@@ -218,35 +216,3 @@ class _SupCon(torch.autograd.Function):
             )
             grad_embeddings = unit_rows_backward(grad_unit, unit_of(side, factors), norm).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None
-
-
-class _MeanPositives(torch.autograd.Function):
-    """Over all ranks, the mean logit of every row's positives, and whether it has any.
-
-    The gradient is taken to be the same for all rows of a label, as it is in the loss, so that the part that a row has
-    in the means of others is as large as that in its own, and nothing travels back.
-    """
-
-    @staticmethod
-    def forward(ctx, embeddings, labels, scale, strategy):  # type: ignore[no-untyped-def]
-        unit, factor = unit_rows(embeddings)
-        exchange = blocks_over_ranks(strategy, exchange_shards("supcon_loss", embeddings))
-        exchange.post(unit, labels.to(torch.int64))
-        others, positives = -unit, torch.full_like(labels, -1, dtype=torch.int64)  # a row is not its own positive
-        for _, _, (block, block_labels) in exchange.blocks():
-            groups = LabelGroups(labels, block_labels)
-            others += groups.sums(block)
-            positives += groups.counts
-        has = positives > 0
-        share = scale / positives.clamp_min(1).to(unit.dtype)
-        ctx.save_for_backward(embeddings, unit, factor, others, share)
-        ctx.mark_non_differentiable(has)
-        return share * (unit * others).sum(dim=1), has
-
-    @staticmethod
-    def backward(ctx, grad, _):  # type: ignore[no-untyped-def]
-        embeddings, unit, factor, others, share = ctx.saved_tensors
-        with torch.no_grad():
-            grad_unit = others * (2.0 * share * grad).unsqueeze(1)
-            grad_embeddings = unit_rows_backward(grad_unit, unit, factor).to(embeddings.dtype)
-        return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None, None
