@@ -90,9 +90,19 @@ SSLFAST_ISA_CLONES void backward_row(float* grad, const Brain16* unit, int64_t n
 }
 void backward_row(double* grad, const double* unit, int64_t n, double factor) { backward_body(grad, unit, n, factor); }
 
+SSLFAST_ISA_CLONES void wide_row(const Brain16* z, int64_t n, float factor, float* wide) {
+  for (int64_t d = 0; d < n; ++d) wide[d] = widen(z[d]) * factor;
+}
+
 int team(int64_t work, int threads) { return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, threads)); }
 
 }  // namespace
+
+void widen_rows(const Brain16* z, const float* factors, int64_t rows, int64_t width, float* wide, int threads) {
+  threads = team(rows * width, threads);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t i = 0; i < rows; ++i) wide_row(z + i * width, width, factors ? factors[i] : 1.0f, wide + i * width);
+}
 
 template <typename In, typename Out, typename T>
 void unit_rows(const UnitRows<In, Out, T>& p, int threads) {

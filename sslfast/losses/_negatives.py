@@ -12,6 +12,7 @@ from sslfast._autograd import exact_side, normalized
 from sslfast.distributed import count_rows, mean_gradient_over_ranks
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
+from sslfast.losses._hard import own_similarities
 from sslfast.losses._inputs import widened
 from sslfast.losses._queue import queue_softmax
 
@@ -128,17 +129,14 @@ class Negatives:
     def add_others(self, keys: Tensor) -> None:
         """Further keys of this rank: (K, D) for all queries or (N, K, D) for one each."""
         self._others += keys.shape[-2]
-        others = keys.to(self.query.dtype)
         if keys.dim() == 2:
+            others = keys.to(self.query.dtype)
             nobody = torch.full_like(self.own, -1)
             others = normalized(self.function, others) if self.normalize else others
             sides = (*self._query_side, *self._side(keys))
             self._groups.append(self._against(self.query, others, nobody, None, self.limits, sides, strategy="local"))
             return
-        # Thin and bound by memory: no matrix product, and the norms are divided out of the logits.
-        logits = self.scale * (others * self.query.unsqueeze(1)).sum(dim=2)
-        if self.normalize:
-            logits = logits / torch.linalg.vector_norm(others, dim=2).clamp_min(1e-12)
+        logits = self.scale * own_similarities(self.function, self.query, keys, self.normalize)
         if self.limits is not None:
             logits = logits.masked_fill(logits > self.limits.unsqueeze(1), float("-inf"))
         self._groups.append(_logsumexp(logits, dim=1))

@@ -37,6 +37,9 @@ struct UnitRowsBackward {
 
 namespace cpu {
 
+// wide (rows, width) <- z, times the factor of its row where factors are not null.
+void widen_rows(const Brain16* z, const float* factors, int64_t rows, int64_t width, float* wide, int threads);
+
 // Instantiated for float, Brain16 and Half16 with float sums, and for double.
 template <typename In, typename Out, typename T>
 void unit_rows(const UnitRows<In, Out, T>& p, int threads);
