@@ -95,6 +95,8 @@ def test_other_columns():
     assert ours["id"].tolist() == [0, 1, 2]
     assert ours["weight"].dtype == torch.float32
     assert ours["pair"].tolist() == [[0, 2], [1, 2], [2, 2]]
+    weights = MLMCollator(Tokenizer())([{"input_ids": [7, 8], "weights": [0.5, 2.0]}] * 3)["weights"]
+    assert weights.tolist() == [[0.5, 2.0]] * 3
 
 
 def test_by_ids_without_a_tokenizer():
@@ -337,12 +339,12 @@ def test_bad_arguments(arguments, error, message):
         (
             [{"input_ids": [1, 2], "text": "ab c"}],
             TypeError,
-            "text of an example must be a number for each token, or numbers of one shape, got str",
+            "text of an example must be an int for each token, or numbers of one shape, got str",
         ),
         (
             [{"input_ids": [1, 2], "x": [1, 2, 3]}, {"input_ids": [1], "x": [1]}],
             TypeError,
-            "x of an example must be a number for each token, or numbers of one shape, got list",
+            "x of an example must be an int for each token, or numbers of one shape, got list",
         ),
     ],
 )

@@ -57,7 +57,12 @@ def padded_batch(
                     raise ValueError(f"{function}: {key} of examples[{i}] {expected}, got {got}")
             none_value = -1 if key == "word_ids" else None
             value = pads.get(key, 0)
-            batch[key] = _padded(function, key, column, padding_value=value, none_value=none_value, **options)
+            try:
+                batch[key] = _padded(function, key, column, padding_value=value, none_value=none_value, **options)
+            except TypeError:  # other numbers than ints, which may still make a tensor
+                if key in TOKEN_KEYS:
+                    raise
+                batch[key] = _stacked(function, key, column)
         else:
             batch[key] = _stacked(function, key, column)
     if "attention_mask" not in batch:
@@ -106,5 +111,5 @@ def _stacked(function: str, key: str, column: list[Any]) -> Tensor:
     try:
         return torch.stack([torch.as_tensor(value) for value in column])
     except (TypeError, ValueError, RuntimeError):
-        expected = "must be a number for each token, or numbers of one shape"
+        expected = "must be an int for each token, or numbers of one shape"
         raise TypeError(f"{function}: {key} of an example {expected}, got {type(column[0]).__name__}") from None
