@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sslfast.augment import SimCLRAugment
 from sslfast.losses import nt_xent_loss
-from sslfast.masking import mask_patches, mask_tokens, random_patch_mask
+from sslfast.masking import mask_patches, mask_tokens, mask_words, random_patch_mask
 
 pytestmark = pytest.mark.gpu
 
@@ -34,6 +34,12 @@ def tokens(seed: Any, device: str) -> tuple[Tensor, ...]:
     return mask_tokens(ids, mask_token_id=1, vocab_size=1000, generator=seed)
 
 
+def words(seed: Any, device: str) -> tuple[Tensor, ...]:
+    ids = torch.arange(8 * 2100, device=device).view(8, 2100) % 1000
+    options = {"mask_token_id": 1, "vocab_size": 1000, "generator": seed, "replace": "word", "min_masked": 1}
+    return mask_words(ids, word_ids=ids // 7 - 1, **options)
+
+
 def patches(seed: Any, device: str) -> tuple[Tensor, ...]:
     x = torch.arange(4 * 196 * 8, device=device, dtype=torch.float32).view(4, 196, 8)
     return (*mask_patches(x, generator=seed), *random_patch_mask(3, 50, generator=seed, device=device))
@@ -44,7 +50,7 @@ def views(seed: Any, device: str) -> tuple[Tensor, ...]:
     return tuple(SimCLRAugment(32)(images, generator=seed))
 
 
-@pytest.mark.parametrize("call", [tokens, patches, views])
+@pytest.mark.parametrize("call", [tokens, words, patches, views])
 def test_replays_draw_from_the_seed_on_the_device(call: Callable[[Any, str], tuple[Tensor, ...]]) -> None:
     seed = torch.tensor([1], device="cuda")
     graph, results = captured(lambda: call(seed, "cuda"))

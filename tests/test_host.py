@@ -24,6 +24,8 @@ from sslfast import host
 ids, labels, masked = host.mask_tokens(np.arange(64).reshape(4, 16), mask_token_id=1, vocab_size=99, seed=3)
 keep, restore, mask = host.random_patch_mask(2, 16, seed=3)
 words = host.philox_words(3, 1, 1)
+rows = host.pad_sequences([[1, 2], np.arange(3)], padding_value=0)
+host.mask_words(rows, word_ids=rows, mask_token_id=1, vocab_size=99, seed=3)
 assert not [name for name in sys.modules if name.split(".")[0] == "triton"]
 print(int(labels.max()), keep.shape, words.dtype)
 """

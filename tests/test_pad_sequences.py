@@ -189,6 +189,14 @@ def test_a_row_that_changes_while_it_is_read():
         pad_sequences([row], padding_value=0)
 
 
+def test_another_row_that_changes_while_one_is_read():
+    for kind in (list(range(1000)), [(1, 2)] * 1000):
+        later = list(kind)
+        first = [Shrinks(later)] if isinstance(kind[0], int) else [(1, Shrinks(later))]
+        with pytest.raises(ValueError, match=r"^pad_sequences: sequences\[1\] changed while it was read$"):
+            pad_sequences([first, later], padding_value=0)
+
+
 def test_nothing_is_lost_or_kept():
     item, rows = 10**9, [[10**9] * 50 for _ in range(50)]
     counts = [sys.getrefcount(item), sys.getrefcount(rows[0])]

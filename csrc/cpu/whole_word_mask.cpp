@@ -51,9 +51,8 @@ int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r) {
   };
   uint32_t words[kChunk];
   int32_t hits[kChunk];
-  int64_t starts[kChunk];
-  bool on = false;  // the word at hand is masked
-  int64_t start = 0;
+  uint64_t keys[kChunk];
+  uint64_t key = 0;  // of the word at hand
   for (int64_t first = 0; first < p.length; first += kChunk) {
     const int64_t n = std::min(kChunk, p.length - first);
     select_words(seed, Stream::kWordSelect, row, first, (n + 3) / 4, words);
@@ -61,18 +60,16 @@ int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r) {
     std::fill_n(labels + first, n, p.ignore_index);
     int64_t found = 0;
     for (int64_t i = 0; i < n; ++i) {  // what is masked cannot be predicted, so no branch on it
-      const WordPlace place = word_place(p, r, first + i);
-      const bool hit = (place == WordPlace::kStart) & (words[i] < p.select_threshold);
-      on = place == WordPlace::kInside ? on : hit;
-      start = place == WordPlace::kInside ? start : first + i;
+      const int64_t t = first + i;
+      key = later_key(key, word_key(word_place(p, r, t), t, words[i] < p.select_threshold));
       hits[found] = static_cast<int32_t>(i);
-      starts[found] = start;
-      found += on;
+      keys[found] = key;
+      found += is_drawn(key);
     }
-    for (int64_t h = 0; h < found; ++h) mask_token(first + hits[h], starts[h]);
+    for (int64_t h = 0; h < found; ++h) mask_token(first + hits[h], word_start(keys[h]));
   }
   if (p.forced && count == 0) {
-    start = least_word(p, seed, row, r);
+    const int64_t start = least_word(p, seed, row, r);
     for (int64_t t = start; start >= 0 && t < p.length; ++t) {
       if (t > start && word_place(p, r, t) != WordPlace::kInside) break;
       mask_token(t, start);

@@ -1,8 +1,7 @@
 // Whole-word masking, one block per row, two launches, no host synchronisation.
-// What a token has to know is the start of its word and whether that start was drawn: a running maximum over keys,
-// 2 (place + 1) + drawn at the start of a word, 2 (place + 1) outside of words, 0 inside of one. No (length, length)
-// comparison of words is made, and the keys are never stored. Launch 1 counts the masked tokens of each row; launch 2
-// makes the keys again and writes ids, labels and the packed positions in the order of the CPU.
+// What a token has to know of its word is a running maximum over keys (whole_word_places.h), a scan of the block. No
+// (length, length) comparison of words is made, and the keys are never stored. Launch 1 counts the masked tokens of
+// each row; launch 2 makes the keys again and writes ids, labels and the packed positions in the order of the CPU.
 // Bytes per int64 token: 16 of ids and 16 (32 with offsets) of words read, 24 written.
 #include <cub/block/block_scan.cuh>
 
@@ -18,8 +17,8 @@ constexpr int kTokens = 4;  // per thread and step: the four words of one Philox
 using Ranks = cub::BlockScan<int, kThreads>;
 using Starts = cub::BlockScan<uint64_t, kThreads>;
 
-struct Larger {
-  __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a < b ? b : a; }
+struct Later {
+  __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return later_key(a, b); }
 };
 
 // keys[k]: of token first + k, its word's. `carry` is the key of the token before the block's step. Called by all
@@ -32,20 +31,14 @@ __device__ void word_keys(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, 
   for (int k = 0; k < kTokens; ++k) {
     const int64_t t = first + k;
     keys[k] = 0;
-    if (t < p.length) {
-      const WordPlace place = word_place(p, r, t);
-      const bool drawn = w.word[k] < p.select_threshold || t == forced;
-      if (place != WordPlace::kInside) {
-        keys[k] = static_cast<uint64_t>(t + 1) << 1 | static_cast<uint64_t>(place == WordPlace::kStart && drawn);
-      }
-    }
-    last = keys[k] ? keys[k] : last;
+    if (t < p.length) keys[k] = word_key(word_place(p, r, t), t, w.word[k] < p.select_threshold || t == forced);
+    last = later_key(last, keys[k]);
   }
   uint64_t before, all;
-  Starts(storage).ExclusiveScan(last, before, uint64_t{0}, Larger{}, all);
-  before = Larger{}(before, carry);
-  carry = Larger{}(carry, all);
-  for (int k = 0; k < kTokens; ++k) keys[k] = before = Larger{}(before, keys[k]);
+  Starts(storage).ExclusiveScan(last, before, uint64_t{0}, Later{}, all);
+  before = later_key(before, carry);
+  carry = later_key(carry, all);
+  for (int k = 0; k < kTokens; ++k) keys[k] = before = later_key(before, keys[k]);
 }
 
 template <typename Id>
@@ -57,7 +50,7 @@ __device__ int count_hits(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, 
     const int64_t first = base + threadIdx.x * kTokens;
     uint64_t keys[kTokens];
     word_keys(p, seed, r, first, forced, storage, carry, keys);
-    for (int k = 0; k < kTokens; ++k) count += first + k < p.length && (keys[k] & 1u);
+    for (int k = 0; k < kTokens; ++k) count += first + k < p.length && is_drawn(keys[k]);
     __syncthreads();  // the scan's storage is used again
   }
   return count;
@@ -120,14 +113,14 @@ __global__ void __launch_bounds__(kThreads) mask_rows(WholeWordMask<Id> p) {
     uint64_t keys[kTokens];
     word_keys(p, seed, r, first, forced, starts, carry, keys);
     int hits = 0, rank, found;
-    for (int k = 0; k < kTokens; ++k) hits += first + k < p.length && (keys[k] & 1u);
+    for (int k = 0; k < kTokens; ++k) hits += first + k < p.length && is_drawn(keys[k]);
     Ranks(ranks).ExclusiveSum(hits, rank, found);
     for (int k = 0; k < kTokens && first + k < p.length; ++k) {
       const int64_t t = first + k, at = r * p.length + t;
       const Id id = p.ids[r * p.ids_row_stride + t * p.ids_stride];
       Id out = id, label = p.ignore_index;
-      if (keys[k] & 1u) {
-        const int64_t start = static_cast<int64_t>(keys[k] >> 1) - 1;
+      if (is_drawn(keys[k])) {
+        const int64_t start = word_start(keys[k]);
         const Words w = philox(seed, Stream::kWordReplace, row, static_cast<uint32_t>(t));
         const uint32_t kind = p.replace_words && t != start
                                   ? philox(seed, Stream::kWordReplace, row, static_cast<uint32_t>(start)).word[0]

@@ -69,21 +69,29 @@ struct Filler {
     return true;
   }
 
+  // Code behind an __index__ may have changed any list since its length was read.
+  template <typename Where>
+  static void still(PyObject* items, int64_t length, const Where& where) {
+    if (PySequence_Fast_GET_SIZE(items) != length) throw py::value_error(where() + " changed while it was read");
+  }
+
   // Numbers of a list or tuple to `to`; `where` makes the place of the list for an error.
   template <typename Where>
   void numbers(PyObject* items, T* to, int64_t length, const Where& where) const {
+    still(items, length, where);
     for (int64_t i = 0; i < length; ++i) {
       PyObject* item = PySequence_Fast_GET_ITEM(items, i);
       if (plain(item, to[i])) continue;
       const auto held = py::reinterpret_borrow<py::object>(item);
       const std::string here = where() + "[" + std::to_string(i) + "]";
       to[i] = fit(here, unusual(item, here));
-      if (PySequence_Fast_GET_SIZE(items) != length) throw py::value_error(where() + " changed while it was read");
+      still(items, length, where);
     }
   }
 
   template <typename Where>
   void entries(PyObject* items, T* to, int64_t length, const Where& where) const {
+    still(items, length, where);
     for (int64_t i = 0; i < length; ++i) {
       const auto entry = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(items, i));
       const auto here = [&] { return where() + "[" + std::to_string(i) + "]"; };
@@ -92,7 +100,7 @@ struct Filler {
                              std::string(py::repr(entry)));
       }
       numbers(entry.ptr(), to + i * width, width, here);
-      if (PySequence_Fast_GET_SIZE(items) != length) throw py::value_error(where() + " changed while it was read");
+      still(items, length, where);
     }
   }
 
@@ -165,6 +173,7 @@ int64_t entry_width(const std::vector<Row>& rows) {
   for (const Row& row : rows) {
     if (row.length == 0) continue;
     if (!row.items) return row.array.ndim() == 2 ? row.array.shape(1) : 0;
+    if (PySequence_Fast_GET_SIZE(row.items) == 0) continue;  // an error soon: it changed while it was read
     PyObject* first = PySequence_Fast_GET_ITEM(row.items, 0);
     return is_items(first) ? PySequence_Fast_GET_SIZE(first) : 0;
   }

@@ -24,4 +24,15 @@ SSLFAST_HD WordPlace word_place(const WholeWordMask<Id>& p, int64_t r, int64_t t
   return *word == before ? WordPlace::kInside : WordPlace::kStart;
 }
 
+// What a token has to know of its word, the place of the first token and whether that was drawn, is the largest key so
+// far: 2 (place + 1) + drawn where a word begins, 2 (place + 1) outside of words, 0 inside of one.
+SSLFAST_HD uint64_t word_key(WordPlace place, int64_t t, bool drawn) {
+  if (place == WordPlace::kInside) return 0;
+  return static_cast<uint64_t>(t + 1) << 1 | static_cast<uint64_t>(place == WordPlace::kStart && drawn);
+}
+
+SSLFAST_HD uint64_t later_key(uint64_t a, uint64_t b) { return a < b ? b : a; }
+SSLFAST_HD bool is_drawn(uint64_t key) { return key & 1u; }
+SSLFAST_HD int64_t word_start(uint64_t key) { return static_cast<int64_t>(key >> 1) - 1; }
+
 }  // namespace sslfast

@@ -2,19 +2,23 @@
 
 from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
+from sslfast.masking.mlm_collator import MLMCollator
 from sslfast.masking.negative_indices import sample_negatives
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
 from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.masking.t5_collator import T5Collator
 from sslfast.masking.time_span_mask import time_mask
 from sslfast.masking.token_mask import mask_tokens
+from sslfast.masking.whole_word_collator import WholeWordCollator
 from sslfast.masking.whole_word_mask import mask_words
 
 __all__ = [
     "CorruptedSpans",
+    "MLMCollator",
     "MaskIndices",
     "PatchMask",
     "T5Collator",
+    "WholeWordCollator",
     "corrupt_spans",
     "frame_mask",
     "grid_patch_mask",
