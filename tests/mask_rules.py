@@ -43,6 +43,8 @@ def ids(numbers: Tensor) -> tuple[Tensor, ...]:
 
 TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
 
+SORTED = {"num_prefix_tokens": 1, "order": "sorted"}
+
 RULES = [
     Rule(
         "mask_tokens",
@@ -55,5 +57,11 @@ RULES = [
         nothing,
         lambda inputs, rows, device, **draws: random_patch_mask(rows, 49, device=device, **draws),
         lambda inputs, rows, **draws: host.random_patch_mask(rows, 49, **draws),
+    ),
+    Rule(
+        "random_patch_mask, sorted behind a class token",
+        nothing,
+        lambda inputs, rows, device, **draws: random_patch_mask(rows, 49, **SORTED, device=device, **draws),
+        lambda inputs, rows, **draws: host.random_patch_mask(rows, 49, **SORTED, **draws),
     ),
 ]

@@ -10,7 +10,18 @@ import torch
 from torch import Tensor
 
 from sslfast.ops._library import triton_library
-from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
+from sslfast.ops._masking import (
+    mask_indices,
+    mask_token_apply,
+    mask_token_apply_backward,
+    patch_gather,
+    patch_mask,
+    patch_scatter,
+    patch_sum,
+    patch_unshuffle,
+    patch_unshuffle_backward,
+    token_mask,
+)
 
 __all__ = [
     "cross_softmax_backward",
@@ -18,11 +29,16 @@ __all__ = [
     "image_augment",
     "image_augment_params",
     "mask_indices",
+    "mask_token_apply",
+    "mask_token_apply_backward",
     "nt_xent_backward",
     "nt_xent_forward",
     "patch_gather",
     "patch_mask",
     "patch_scatter",
+    "patch_sum",
+    "patch_unshuffle",
+    "patch_unshuffle_backward",
     "philox_words",
     "queue_softmax",
     "sigmoid_pairs",
