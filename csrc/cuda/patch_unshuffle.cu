@@ -36,32 +36,35 @@ __global__ void unshuffle_rows(PatchUnshuffle p) {
 
 constexpr int kThreads = 128;
 
+// Grid: places, chunks of rows, blocks of columns.
 template <typename In, typename Out, int kPack>
-__global__ void __launch_bounds__(kThreads) unshuffle_backward(PatchUnshuffleBackward p, unsigned column_blocks) {
+__global__ void __launch_bounds__(kThreads) unshuffle_backward(PatchUnshuffleBackward p) {
   using Sum = Wide<Out>;
-  const int64_t length = p.prefix + p.patches;
-  const int64_t d = (static_cast<int64_t>(blockIdx.x % column_blocks) * kThreads + threadIdx.x) * kPack;
+  const int64_t d = (static_cast<int64_t>(blockIdx.z) * kThreads + threadIdx.x) * kPack;
   if (d >= p.width) return;
-  const int64_t part = blockIdx.x / column_blocks;  // (chunk of rows, place)
-  const int64_t l = part % length, first = part / length * kUnshuffleRows;
-  const int64_t end = min(p.rows, first + kUnshuffleRows);
+  const int64_t l = blockIdx.x, first = static_cast<int64_t>(blockIdx.y) * kUnshuffleRows;
+  const int rows = static_cast<int>(min(p.rows - first, kUnshuffleRows));
+  const int64_t* ids_restore = p.ids_restore + first * p.patches;
+  const Out* grad = static_cast<const Out*>(p.grad) + first * p.row_stride + l * p.token_stride + d;
+  const int64_t tokens_of_row = (p.prefix + p.keep) * p.width;
+  In* tokens = p.tokens ? static_cast<In*>(p.tokens) + first * tokens_of_row + d : nullptr;
   Sum of_place[kPack] = {}, of_masked[kPack] = {};
 #pragma unroll 2
-  for (int64_t n = first; n < end; ++n) {
-    const int64_t token = token_at(p.ids_restore + n * p.patches, l, p.prefix, p.keep);
+  for (int i = 0; i < rows; ++i, ids_restore += p.patches, grad += p.row_stride) {
+    const int64_t token = token_at(ids_restore, l, p.prefix, p.keep);
     Sum values[kPack] = {};
-    add_pack<Out, kPack>(values, static_cast<const Out*>(p.grad) + n * p.row_stride + l * p.token_stride + d);
+    add_pack<Out, kPack>(values, grad);
+#pragma unroll
     for (int k = 0; k < kPack; ++k) {
       of_place[k] += values[k];
       of_masked[k] += token < 0 ? values[k] : Sum{0};
     }
-    if (token >= 0 && p.tokens) {
-      store_pack<In, kPack>(static_cast<In*>(p.tokens) + (n * (p.prefix + p.keep) + token) * p.width + d, values);
-    }
+    if (token >= 0 && tokens) store_pack<In, kPack>(tokens + i * tokens_of_row + token * p.width, values);
   }
+  const int64_t part = (static_cast<int64_t>(blockIdx.y) * gridDim.x + l) * p.width + d;
   for (int k = 0; k < kPack; ++k) {
-    if (p.positions) static_cast<Sum*>(p.position_scratch)[part * p.width + d + k] = of_place[k];
-    if (p.mask_token) static_cast<Sum*>(p.mask_scratch)[part * p.width + d + k] = of_masked[k];
+    if (p.positions) static_cast<Sum*>(p.position_scratch)[part + k] = of_place[k];
+    if (p.mask_token) static_cast<Sum*>(p.mask_scratch)[part + k] = of_masked[k];
   }
 }
 
@@ -85,14 +88,13 @@ cudaError_t launch_backward(const PatchUnshuffleBackward& p, cudaStream_t stream
   const bool full = aligned(p.grad) && aligned(p.tokens) && p.width % kPack == 0 && p.row_stride % kPack == 0 &&
                     p.token_stride % kPack == 0;
   const int64_t per_block = kThreads * (full ? kPack : 1), column_blocks = (p.width + per_block - 1) / per_block;
-  const int64_t blocks = chunks * length * column_blocks;
-  if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  if (blocks > 0) {
-    const unsigned grid = static_cast<unsigned>(blocks), columns = static_cast<unsigned>(column_blocks);
+  if (length > INT32_MAX || chunks > UINT16_MAX || column_blocks > UINT16_MAX) return cudaErrorInvalidConfiguration;
+  if (chunks * column_blocks > 0) {
+    const dim3 grid(static_cast<unsigned>(length), static_cast<unsigned>(chunks), static_cast<unsigned>(column_blocks));
     if (full) {
-      unshuffle_backward<In, Out, kPack><<<grid, kThreads, 0, stream>>>(p, columns);
+      unshuffle_backward<In, Out, kPack><<<grid, kThreads, 0, stream>>>(p);
     } else {
-      unshuffle_backward<In, Out, 1><<<grid, kThreads, 0, stream>>>(p, columns);
+      unshuffle_backward<In, Out, 1><<<grid, kThreads, 0, stream>>>(p);
     }
   }
   cudaError_t error = cudaGetLastError();
