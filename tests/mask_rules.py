@@ -83,6 +83,8 @@ def own_frames(negatives: Any) -> Any:
 TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
 FEW = {"mlm_probability": 0.02, "min_masked": 1}
 
+SORTED = {"num_prefix_tokens": 1, "order": "sorted"}
+
 RULES = [
     Rule(
         "mask_tokens",
@@ -163,5 +165,11 @@ RULES += [
         masked_frames,
         lambda inputs, rows, device, **draws: (own_frames(sample_negatives(*inputs, 5, **draws)),),
         lambda inputs, rows, **draws: (own_frames(host.sample_negatives(*inputs, 5, **draws)),),
+    ),
+    Rule(
+        "random_patch_mask, sorted behind a class token",
+        nothing,
+        lambda inputs, rows, device, **draws: random_patch_mask(rows, 49, **SORTED, device=device, **draws),
+        lambda inputs, rows, **draws: host.random_patch_mask(rows, 49, **SORTED, **draws),
     ),
 ]

@@ -2,41 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "element_types.h"
 #include "isa.h"
 
 namespace sslfast::cpu {
 namespace {
 
 constexpr int64_t kWorkPerThread = 1 << 15;  // numbers; below that a thread costs more than it saves
-
-inline __attribute__((always_inline)) float widen(float x) { return x; }
-inline __attribute__((always_inline)) double widen(double x) { return x; }
-inline __attribute__((always_inline)) float widen(Brain16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
-inline __attribute__((always_inline)) float widen(Half16 x) {
-  _Float16 value;
-  std::memcpy(&value, &x, 2);
-  return value;
-}
-
-inline __attribute__((always_inline)) void narrow(float x, float& out) { out = x; }
-inline __attribute__((always_inline)) void narrow(double x, double& out) { out = x; }
-inline __attribute__((always_inline)) void narrow(float x, Brain16& out) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  const uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;  // to nearest, ties to even
-  out.bits = static_cast<uint16_t>(x != x ? 0x7FC0u : rounded);
-}
-inline __attribute__((always_inline)) void narrow(float x, Half16& out) {
-  const auto value = static_cast<_Float16>(x);
-  std::memcpy(&out, &value, 2);
-}
 
 // The sum of term(d) over d < n, in lanes: precise, and vectorised where the terms are.
 template <typename T, typename Term>

@@ -64,11 +64,25 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "negative_indices(Tensor mask, Tensor seed, Tensor? sample_ids, int negatives, ScalarType dtype, "
       "int row_offset) -> Tensor");
-  m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
-  m.def(
-      "image_augment_params(Tensor like, Tensor seed, int rows, int views, int height, int width, float[] scale, "
-      "float[] ratio, float hflip_prob, float jitter_prob, float[] jitter, float gray_prob, int row_offset) -> Tensor");
-  m.def(
-      "image_augment(Tensor images, Tensor params, int out_height, int out_width, float[] mean, float[] std, "
-      "ScalarType dtype) -> Tensor");
+      "patch_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int patches, int keep, int row_offset, "
+      "int prefix=0, bool ascending=False, Tensor? noise=None) -> (Tensor, Tensor, Tensor)");
+      m.def("patch_gather(Tensor x, Tensor ids) -> Tensor");
+      m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
+      m.def("patch_sum(Tensor grad, Tensor ids, int x_rows, int patches) -> Tensor");
+      m.def(
+          "patch_unshuffle(Tensor tokens, Tensor mask_token, Tensor? positions, Tensor ids_restore, int prefix, "
+          "ScalarType dtype) -> Tensor");
+      m.def(
+          "patch_unshuffle_backward(Tensor grad, Tensor ids_restore, int keep, int prefix, ScalarType dtype, "
+          "bool need_tokens, bool need_mask_token, bool need_positions) -> (Tensor, Tensor, Tensor)");
+      m.def("mask_token_apply(Tensor x, Tensor mask, Tensor mask_token) -> Tensor");
+      m.def(
+          "mask_token_apply_backward(Tensor grad, Tensor mask, bool need_x, bool need_mask_token) -> (Tensor, Tensor)");
+      m.def(
+          "image_augment_params(Tensor like, Tensor seed, int rows, int views, int height, int width, float[] scale, "
+          "float[] ratio, float hflip_prob, float jitter_prob, float[] jitter, float gray_prob, int row_offset) -> "
+          "Tensor");
+      m.def(
+          "image_augment(Tensor images, Tensor params, int out_height, int out_width, float[] mean, float[] std, "
+          "ScalarType dtype) -> Tensor");
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ class PatchMask(NamedTuple):
     """Which patches of each row stay: ``sslfast.masking.PatchMask`` in NumPy arrays.
 
     Attributes:
-        ids_keep: int64 (N, keep), the patches that stay, in random order.
+        ids_keep: int64 (N, keep), the patches that stay, in random order, or ascending where that was asked for.
         ids_restore: int64 (N, L), the place of each patch in the random order: below ``keep`` where it stays.
         mask: bool (N, L), True where the patch is masked.
     """
@@ -30,7 +30,10 @@ def random_patch_mask(
     num_patches: int,
     mask_ratio: float = 0.75,
     *,
-    seed: int,
+    seed: int | None,
+    noise: NDArray[np.floating[Any]] | None = None,
+    num_prefix_tokens: int = 0,
+    order: str = "random",
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
@@ -39,9 +42,13 @@ def random_patch_mask(
 
     Args:
         batch_size: number of rows N, at least 0.
-        num_patches: patches per row L, at least 1.
+        num_patches: patches per row, at least 1, not counting prefix tokens.
         mask_ratio: share of the patches that is masked, in [0, 1). Default: 0.75.
-        seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
+        seed: 64-bit signed seed, what the torch function takes as ``generator=seed``; None beside noise.
+        noise: floating point (N, num_patches): the order instead of draws, NaN above every number. Default: None.
+        num_prefix_tokens: tokens in front of the patches which always stay and come first. Default: 0.
+        order: ``"random"``, or ``"sorted"``: what stays keeps its order, and so does what is masked. Default:
+            ``"random"``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
             ``row_offset`` and up.
@@ -49,21 +56,38 @@ def random_patch_mask(
 
     Returns:
         ``PatchMask(ids_keep, ids_restore, mask)`` of shapes (N, keep), (N, L) and (N, L), where ``keep`` is
-        ``num_patches * (1 - mask_ratio)``, rounded down.
+        ``num_patches * (1 - mask_ratio)``, rounded down, and both count the prefix tokens too.
 
     Raises:
-        TypeError: a number has the wrong type.
-        ValueError: a size or the ratio is out of range, or the ratio leaves no patch.
+        TypeError: a number or the noise has the wrong type, or neither seed nor noise is there.
+        ValueError: a size or the ratio is out of range, the ratio leaves no patch, ``order`` is unknown, or the noise
+            has another shape or stands beside a source of draws.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, section 3.
     """
     name = "random_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     keep = _check.kept_patches(name, num_patches, mask_ratio)
-    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
+    prefix = _check.integer(name, "num_prefix_tokens", num_prefix_tokens, 0)
+    if order not in ("random", "sorted"):
+        raise ValueError(f'{name}: order must be "random" or "sorted", got {order!r}')
+    numbers, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
+    if noise is None:
+        bits = _arguments.seed_bits(name, seed)  # type: ignore[arg-type]  # None is refused there
+    else:
+        noise = _checked_noise(name, noise, (batch_size, num_patches))
+        if seed is not None or sample_ids is not None or row_offset != 0:
+            raise ValueError(f"{name}: seed, sample_ids and row_offset must not be given beside noise")
+        bits = 0
     threads = _arguments.threads(name, threads)
-    return PatchMask(
-        *_host.patch_mask(
-            _arguments.seed_bits(name, seed), sample_ids, batch_size, num_patches, keep, row_offset, threads
-        )
-    )
+    sizes = (batch_size, num_patches, keep, row_offset, prefix, order == "sorted")
+    return PatchMask(*_host.patch_mask(bits, numbers, *sizes, noise, threads))
+
+
+def _checked_noise(function: str, noise: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    if not isinstance(noise, np.ndarray) or noise.dtype.type not in (np.float32, np.float64, np.float16):
+        got = noise.dtype if isinstance(noise, np.ndarray) else type(noise).__name__
+        raise TypeError(f"{function}: noise must be a floating-point array, got {got}")
+    if noise.shape != shape:
+        raise ValueError(f"{function}: noise must have shape {shape}, one number a patch, got {noise.shape}")
+    return np.ascontiguousarray(noise, dtype=np.float64 if noise.dtype == np.float64 else np.float32)

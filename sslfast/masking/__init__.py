@@ -2,9 +2,12 @@
 
 from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
+from sslfast.masking.mask_token_apply import apply_mask_token
 from sslfast.masking.mlm_collator import MLMCollator
 from sslfast.masking.negative_indices import sample_negatives
+from sslfast.masking.patch_gather import gather_patches
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
+from sslfast.masking.patch_unshuffle import unshuffle_patches
 from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.masking.t5_collator import T5Collator
 from sslfast.masking.time_span_mask import time_mask
@@ -19,8 +22,10 @@ __all__ = [
     "PatchMask",
     "T5Collator",
     "WholeWordCollator",
+    "apply_mask_token",
     "corrupt_spans",
     "frame_mask",
+    "gather_patches",
     "grid_patch_mask",
     "mask_indices",
     "mask_patches",
@@ -31,4 +36,5 @@ __all__ = [
     "t5_lengths",
     "time_mask",
     "tube_mask",
+    "unshuffle_patches",
 ]

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sslfast import _check, ops
-from sslfast.masking._arguments import numbered_rows
-from sslfast.random import Generator, seed_tensor
+from sslfast import _check
+from sslfast.masking._patches import kept_rows, patch_order, patches_of, prefix_tokens
+from sslfast.random import Generator
 
 
 class PatchMask(NamedTuple):
-    """Which patches of each row stay, in MAE's terms.
+    """Which patches of each row stay, in MAE's terms. L counts the prefix tokens too, which are the first to stay.
 
     Attributes:
-        ids_keep: int64 (N, keep), the patches that stay, in random order.
-        ids_restore: int64 (N, L), the place of each patch in the random order: below ``keep`` where it stays.
-            ``torch.gather(torch.cat([kept, mask_tokens], 1), 1, ids_restore[..., None].expand(-1, -1, D))`` puts a
-            decoder's input back in order.
+        ids_keep: int64 (N, keep), the patches that stay, in random order, or ascending where that was asked for.
+        ids_restore: int64 (N, L), the place of each patch in that order: below ``keep`` where it stays.
+            :func:`sslfast.masking.unshuffle_patches` puts a decoder's input back in order with it.
         mask: bool (N, L), True where the patch is masked.
     """
 
@@ -33,6 +32,9 @@ def random_patch_mask(
     num_patches: int,
     mask_ratio: float = 0.75,
     *,
+    noise: Tensor | None = None,
+    num_prefix_tokens: int = 0,
+    order: str = "random",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -45,38 +47,65 @@ def random_patch_mask(
     a float's 24, and ties go to the lower index, so every device gives the same. The draws depend on (seed, number
     of the row, patch) alone. No host synchronisation on a GPU.
 
+    With ``noise`` nothing is drawn: the order is ``torch.argsort(noise, dim=1, stable=True)``, so that the result is
+    that of MAE and of Hugging Face's ViTMAE with the same noise, bit for bit. There as in torch a NaN lies above every
+    number: patches with NaN are the first to be masked, and among themselves the lower index stays; a row of NaN
+    alone keeps its first ``keep`` patches.
+
     Args:
         batch_size: number of rows N, at least 0.
-        num_patches: patches per row L, at least 1.
+        num_patches: patches per row, at least 1, not counting prefix tokens.
         mask_ratio: share of the patches that is masked, in [0, 1). Default: 0.75.
+        noise: floating point (N, num_patches), any strides: the order instead of draws. Default: None.
+        num_prefix_tokens: tokens in front of the patches, such as a class token, which always stay and come first. The
+            patches are the same with and without them. Default: 0.
+        order: ``"random"``, or ``"sorted"``: what stays keeps its order, and so does what is masked; the mask is the
+            same. Default: ``"random"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
             masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
-        device: where the result is made. Default: torch's default device.
+        device: where the result is made. Default: that of the noise, or torch's default device.
 
     Returns:
-        ``PatchMask(ids_keep, ids_restore, mask)`` of shapes (N, keep), (N, L) and (N, L).
+        ``PatchMask(ids_keep, ids_restore, mask)`` of shapes (N, keep), (N, L) and (N, L), the prefix tokens counted.
 
     Raises:
-        TypeError: a number or the generator has the wrong type.
-        ValueError: a size or the ratio is out of range, the ratio leaves no patch, or the generator is on another GPU.
+        TypeError: a number, the noise or the generator has the wrong type.
+        ValueError: a size or the ratio is out of range, the ratio leaves no patch, ``order`` is unknown, the noise has
+            another shape or is on another device or stands beside a source of draws, or the generator is on another
+            GPU.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, section 3.
     """
     name = "random_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     keep = _check.kept_patches(name, num_patches, mask_ratio)
-    like = torch.empty((), device=device)
-    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
-    seed = seed_tensor(generator, function=name, device=like.device)
-    return PatchMask(*ops.patch_mask(like, seed, sample_ids, batch_size, num_patches, keep, row_offset))
+    if device is None and isinstance(noise, Tensor):
+        device = noise.device
+    found = patch_order(
+        name,
+        torch.empty((), device=device),
+        batch_size,
+        num_patches,
+        keep,
+        noise=noise,
+        num_prefix_tokens=prefix_tokens(name, num_prefix_tokens),
+        order=order,
+        generator=generator,
+        row_offset=row_offset,
+        sample_ids=sample_ids,
+    )
+    return PatchMask(*found)
 
 
 def mask_patches(
     x: Tensor,
     mask_ratio: float = 0.75,
     *,
+    noise: Tensor | None = None,
+    num_prefix_tokens: int = 0,
+    order: str = "random",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -88,8 +117,12 @@ def mask_patches(
     dropped is never read, so NaN there stays there. Twice differentiable.
 
     Args:
-        x: patches, shape (N, L, D), any strides, elements of at most 8 bytes.
+        x: prefix tokens and patches, shape (N, L, D), any strides, elements of at most 8 bytes.
         mask_ratio: share of the patches that is masked, in [0, 1). Default: 0.75.
+        noise: floating point (N, L - num_prefix_tokens), any strides: the order instead of draws, as in
+            :func:`random_patch_mask`. Default: None.
+        num_prefix_tokens: tokens in front of the patches, such as a class token, which always stay. Default: 0.
+        order: ``"random"``, or ``"sorted"``: what stays keeps its order. Default: ``"random"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -100,48 +133,30 @@ def mask_patches(
         returns 1.0); int64 (N, L), see :class:`PatchMask`.
 
     Raises:
-        TypeError: ``x`` is not a tensor, its elements are larger than 8 bytes, or a number has the wrong type.
-        ValueError: ``x`` has no shape (N, L, D) with L >= 1, the ratio is out of range or leaves no patch, or the
-            generator is on another GPU.
+        TypeError: ``x`` is not a tensor, its elements are larger than 8 bytes, or a number or the noise has the wrong
+            type.
+        ValueError: ``x`` has no shape (N, L, D) with at least one patch, the ratio is out of range or leaves no patch,
+            ``order`` is unknown, the noise has another shape or is on another device or stands beside a source of
+            draws, or the generator is on another GPU.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022; facebookresearch/mae,
     ``MaskedAutoencoderViT.random_masking``.
     """
     name = "mask_patches"
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name}: x must be a tensor, got {type(x).__name__}")
-    if x.dtype == torch.complex128:
-        raise TypeError(f"{name}: x must have elements of at most 8 bytes, got {x.dtype}")
-    if x.dim() != 3 or x.shape[1] < 1:
-        raise ValueError(f"{name}: x must have shape (N, L, D) with L >= 1, got {tuple(x.shape)}")
-    keep = _check.kept_patches(name, x.shape[1], mask_ratio)
-    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, x.shape[0], x.device)
-    seed = seed_tensor(generator, function=name, device=x.device)
-    ids_keep, ids_restore, mask = ops.patch_mask(x.detach(), seed, sample_ids, *x.shape[:2], keep, row_offset)
-    return _Gather.apply(x, ids_keep, ids_restore), mask, ids_restore
-
-
-class _Gather(torch.autograd.Function):
-    """(N, L, D) -> (N, keep, D); its derivative is ``_Scatter``, whose derivative is this again."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, ids_keep: Tensor, ids_restore: Tensor) -> Tensor:
-        ctx.save_for_backward(ids_keep, ids_restore)
-        return ops.patch_gather(x, ids_keep)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _Scatter.apply(grad, *ctx.saved_tensors), None, None
-
-
-class _Scatter(torch.autograd.Function):
-    """(N, keep, D) -> (N, L, D), zero where the patch was dropped."""
-
-    @staticmethod
-    def forward(ctx: Any, grad: Tensor, ids_keep: Tensor, ids_restore: Tensor) -> Tensor:
-        ctx.save_for_backward(ids_keep, ids_restore)
-        return ops.patch_scatter(grad, ids_restore)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _Gather.apply(grad, *ctx.saved_tensors), None, None
+    prefix = prefix_tokens(name, num_prefix_tokens)
+    patches_of(name, "x", x, least=1 + prefix)
+    patches = x.shape[1] - prefix
+    ids_keep, ids_restore, mask = patch_order(
+        name,
+        x,
+        x.shape[0],
+        patches,
+        _check.kept_patches(name, patches, mask_ratio),
+        noise=noise,
+        num_prefix_tokens=prefix,
+        order=order,
+        generator=generator,
+        row_offset=row_offset,
+        sample_ids=sample_ids,
+    )
+    return kept_rows(x, ids_keep, ids_restore), mask, ids_restore

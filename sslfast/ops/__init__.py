@@ -11,7 +11,18 @@ from torch import Tensor
 
 from sslfast.ops._blocks import cell_mask
 from sslfast.ops._library import triton_library
-from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
+from sslfast.ops._masking import (
+    mask_indices,
+    mask_token_apply,
+    mask_token_apply_backward,
+    patch_gather,
+    patch_mask,
+    patch_scatter,
+    patch_sum,
+    patch_unshuffle,
+    patch_unshuffle_backward,
+    token_mask,
+)
 from sslfast.ops._spans import span_corruption
 from sslfast.ops._time import negative_indices, time_span_mask
 from sslfast.ops._words import whole_word_mask
@@ -23,12 +34,17 @@ __all__ = [
     "image_augment",
     "image_augment_params",
     "mask_indices",
+    "mask_token_apply",
+    "mask_token_apply_backward",
     "negative_indices",
     "nt_xent_backward",
     "nt_xent_forward",
     "patch_gather",
     "patch_mask",
     "patch_scatter",
+    "patch_sum",
+    "patch_unshuffle",
+    "patch_unshuffle_backward",
     "philox_words",
     "queue_softmax",
     "sigmoid_pairs",
