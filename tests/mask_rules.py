@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import frame_mask, grid_patch_mask, mask_tokens, random_patch_mask, tube_mask
+from sslfast.masking import (
+    block_mask,
+    dino_masks,
+    frame_mask,
+    grid_patch_mask,
+    inverse_block_mask,
+    mask_tokens,
+    random_patch_mask,
+    tube_mask,
+)
 
 Result = tuple[Tensor, ...]
 
@@ -69,8 +78,18 @@ def _masks(name: str, function: Callable[..., Tensor], *sizes: Any, **options: A
     )
 
 
+DINO = {"mask_ratio_min_max": (0.3, 0.3), "mask_probability": 1.0}
+
 RULES += [
     _masks("grid_patch_mask", grid_patch_mask, (12, 8), 2),
     _masks("tube_mask", tube_mask, (4, 7, 7)),
     _masks("frame_mask", frame_mask, (8, 3, 5)),
+    _masks("block_mask", block_mask, (14, 14), 58, shift=True),
+    _masks("inverse_block_mask", inverse_block_mask, (14, 14)),
+    Rule(  # every row is masked by one ratio: nothing is left that rows share
+        "dino_masks",
+        nothing,
+        lambda inputs, rows, device, **draws: dino_masks(rows, (14, 14), **DINO, device=device, **draws)[:1],
+        lambda inputs, rows, **draws: host.dino_masks(rows, (14, 14), **DINO, **draws)[:1],
+    ),
 ]

@@ -42,8 +42,21 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "(Tensor, Tensor, "
       "Tensor)");
   m.def(
-      "cell_mask(Tensor like, Tensor seed, Tensor? sample_ids, int stream, int rows, int frames, int height, int width, "
+      "cell_mask(Tensor like, Tensor seed, Tensor? sample_ids, int stream, int rows, int frames, int height, int "
+      "width, "
       "int cell_frames, int cell_height, int cell_width, int masked, int row_offset) -> Tensor");
+  m.def(
+      "block_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? targets, int target, int rows, int height, "
+      "int width, float min_patches, float max_patches, float log_aspect_low, float log_aspect_high, bool exact, "
+      "bool shift, int row_offset) -> Tensor");
+  m.def(
+      "inverse_block_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, int visible, "
+      "float log_aspect_low, float log_aspect_high, bool exact, bool shift, int row_offset) -> Tensor");
+  m.def(
+      "dino_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float min_patches, "
+      "float max_patches, float log_aspect_low, float log_aspect_high, bool exact, bool shift, int masked_rows, "
+      "float ratio_low, float ratio_high, int capacity, int row_offset, int batch_number) -> (Tensor, Tensor, Tensor, "
+      "Tensor)");
   m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
   m.def(

@@ -9,16 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast.ops._blocks import cell_mask
+from sslfast.ops._blocks import block_mask, cell_mask, dino_mask, inverse_block_mask
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
 
 __all__ = [
+    "block_mask",
     "cell_mask",
     "cross_softmax_backward",
     "cross_softmax_forward",
+    "dino_mask",
     "image_augment",
     "image_augment_params",
+    "inverse_block_mask",
     "mask_indices",
     "nt_xent_backward",
     "nt_xent_forward",
