@@ -90,3 +90,34 @@ def fitting_log_aspect(
 def dino_upperbound(patches: int, masked_rows: int, low: float, high: float) -> int:
     """The most patches that a batch's targets can add up to: each row's ratio at the upper end of its bin."""
     return sum(int(patches * (low + (high - low) * ((i + 1) / masked_rows))) for i in range(masked_rows))
+
+
+def block_capacity(height: int, width: int, scale: Sequence[float], aspect: Sequence[float]) -> int:
+    """An upper bound of the patches of a block of I-JEPA: both sides are rounded from the share's largest."""
+    area = int(height * width * scale[1])
+    tall = max(math.sqrt(ratio) + 1 / math.sqrt(ratio) for ratio in aspect)
+    rounded = int(area + 0.5 * math.sqrt(area) * tall + 0.25) + 1
+    return min(height * width, max(rounded, height, width))  # a side is at least one patch
+
+
+def jepa_grid(function: str, grid: Sequence[int], axes: str) -> tuple[int, ...]:
+    """Returns the sides of a grid whose bits fit a GPU block's memory.
+
+    Raises:
+        TypeError: if it is no sequence of integers.
+        ValueError: if a side is out of range or the grid is too large.
+    """
+    sides = _check.grid(function, "grid", grid, axes)
+    words = math.prod(sides[:-1]) * -(-sides[-1] // 64)
+    if words > 4096:
+        raise ValueError(f"{function}: grid must have at most 4096 lines of 64 patches, got {tuple(grid)}")
+    return sides
+
+
+def leaves_context(
+    grid: Sequence[int], spatial_scale: Sequence[float], temporal_scale: Sequence[float], context_frames: int
+) -> bool:
+    """Whether one block of V-JEPA surely leaves a patch of the context's frames."""
+    frames, height, width = grid
+    area = int(height * width * spatial_scale[1])
+    return area < (height - 0.5) * (width - 0.5) or int(frames * temporal_scale[1]) < context_frames

@@ -14,10 +14,12 @@ from sslfast.masking import (
     dino_masks,
     frame_mask,
     grid_patch_mask,
+    ijepa_masks,
     inverse_block_mask,
     mask_tokens,
     random_patch_mask,
     tube_mask,
+    vjepa_masks,
 )
 
 Result = tuple[Tensor, ...]
@@ -78,6 +80,13 @@ def _masks(name: str, function: Callable[..., Tensor], *sizes: Any, **options: A
     )
 
 
+IJEPA = {"allow_overlap": True, "fixed_size": True, "pred_mask_scale": (0.1, 0.2)}
+
+
+def _lists(masks: Any) -> tuple[Any, ...]:
+    return (*masks.masks_enc, *masks.masks_pred)
+
+
 DINO = {"mask_ratio_min_max": (0.3, 0.3), "mask_probability": 1.0}
 
 RULES += [
@@ -91,5 +100,17 @@ RULES += [
         nothing,
         lambda inputs, rows, device, **draws: dino_masks(rows, (14, 14), **DINO, device=device, **draws)[:1],
         lambda inputs, rows, **draws: host.dino_masks(rows, (14, 14), **DINO, **draws)[:1],
+    ),
+    Rule(  # contexts that keep the targets' patches have one length: nothing is cut to the shortest of the batch
+        "ijepa_masks",
+        nothing,
+        lambda inputs, rows, device, **draws: _lists(ijepa_masks(rows, **IJEPA, device=device, **draws)),
+        lambda inputs, rows, **draws: _lists(host.ijepa_masks(rows, **IJEPA, **draws)),
+    ),
+    Rule(  # one block and its complement have one length
+        "vjepa_masks",
+        nothing,
+        lambda inputs, rows, device, **draws: vjepa_masks(rows, (4, 7, 7), fixed_size=True, device=device, **draws)[:2],
+        lambda inputs, rows, **draws: host.vjepa_masks(rows, (4, 7, 7), fixed_size=True, **draws)[:2],
     ),
 ]

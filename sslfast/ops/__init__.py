@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast.ops._blocks import block_mask, cell_mask, dino_mask, inverse_block_mask
+from sslfast.ops._blocks import block_mask, cell_mask, dino_mask, ijepa_mask, inverse_block_mask, vjepa_mask
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
 
@@ -19,6 +19,7 @@ __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
     "dino_mask",
+    "ijepa_mask",
     "image_augment",
     "image_augment_params",
     "inverse_block_mask",
@@ -36,6 +37,7 @@ __all__ = [
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",
+    "vjepa_mask",
 ]
 
 
