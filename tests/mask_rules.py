@@ -10,15 +10,20 @@ from torch import Tensor
 
 from sslfast import host
 from sslfast.masking import (
+    block_mask,
     corrupt_spans,
+    dino_masks,
     frame_mask,
     grid_patch_mask,
+    ijepa_masks,
+    inverse_block_mask,
     mask_tokens,
     mask_words,
     random_patch_mask,
     sample_negatives,
     time_mask,
     tube_mask,
+    vjepa_masks,
 )
 
 Result = tuple[Tensor, ...]
@@ -143,6 +148,15 @@ def _masks(name: str, function: Callable[..., Tensor], *sizes: Any, **options: A
     )
 
 
+IJEPA = {"allow_overlap": True, "fixed_size": True, "pred_mask_scale": (0.1, 0.2)}
+
+
+def _lists(masks: Any) -> tuple[Any, ...]:
+    return (*masks.masks_enc, *masks.masks_pred)
+
+
+DINO = {"mask_ratio_min_max": (0.3, 0.3), "mask_probability": 1.0}
+
 RULES += [
     _masks("grid_patch_mask", grid_patch_mask, (12, 8), 2),
     _masks("tube_mask", tube_mask, (4, 7, 7)),
@@ -171,5 +185,25 @@ RULES += [
         nothing,
         lambda inputs, rows, device, **draws: random_patch_mask(rows, 49, **SORTED, device=device, **draws),
         lambda inputs, rows, **draws: host.random_patch_mask(rows, 49, **SORTED, **draws),
+    ),
+    _masks("block_mask", block_mask, (14, 14), 58, shift=True),
+    _masks("inverse_block_mask", inverse_block_mask, (14, 14)),
+    Rule(  # every row is masked by one ratio: nothing is left that rows share
+        "dino_masks",
+        nothing,
+        lambda inputs, rows, device, **draws: dino_masks(rows, (14, 14), **DINO, device=device, **draws)[:1],
+        lambda inputs, rows, **draws: host.dino_masks(rows, (14, 14), **DINO, **draws)[:1],
+    ),
+    Rule(  # contexts that keep the targets' patches have one length: nothing is cut to the shortest of the batch
+        "ijepa_masks",
+        nothing,
+        lambda inputs, rows, device, **draws: _lists(ijepa_masks(rows, **IJEPA, device=device, **draws)),
+        lambda inputs, rows, **draws: _lists(host.ijepa_masks(rows, **IJEPA, **draws)),
+    ),
+    Rule(  # one block and its complement have one length
+        "vjepa_masks",
+        nothing,
+        lambda inputs, rows, device, **draws: vjepa_masks(rows, (4, 7, 7), fixed_size=True, device=device, **draws)[:2],
+        lambda inputs, rows, **draws: host.vjepa_masks(rows, (4, 7, 7), fixed_size=True, **draws)[:2],
     ),
 ]

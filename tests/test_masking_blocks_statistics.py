@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
-from scipy import stats
+import math
 
-from sslfast.masking import frame_mask, grid_patch_mask, tube_mask
+import numpy as np
+import pytest
+import torch
+from peer_oracle import peer
+from scipy import stats
+from torch import Tensor
+
+from sslfast.masking import (
+    block_mask,
+    dino_masks,
+    frame_mask,
+    grid_patch_mask,
+    ijepa_masks,
+    inverse_block_mask,
+    tube_mask,
+    vjepa_masks,
+)
 
 ALPHA = 1e-4  # of each test
 
@@ -31,3 +46,252 @@ def test_cells_of_rows_and_seeds_are_independent():
         overlap = np.bincount((a & b).sum(1).numpy(), minlength=5)
         expected = stats.hypergeom(8, 4, 4).pmf(np.arange(5)) * len(a)
         assert stats.chisquare(overlap, expected).pvalue > ALPHA
+
+
+# ---- block_mask
+
+
+def dinov2_mask(random: np.random.Generator, height: int, width: int, masked: int, least: float = 4) -> np.ndarray:
+    """The published algorithm: rectangles of random area and aspect until nothing can be added in ten tries."""
+    mask = np.zeros((height, width), dtype=bool)
+    count = 0
+    while count < masked:
+        missing, added = masked - count, 0
+        for _ in range(10):
+            area = least + (missing - least) * random.random()  # less is missing than the least at last
+            aspect = math.exp(random.uniform(math.log(0.3), math.log(1 / 0.3)))
+            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if h < height and w < width:
+                top, left = random.integers(0, height - h + 1), random.integers(0, width - w + 1)
+                new = h * w - int(mask[top : top + h, left : left + w].sum())
+                if 0 < new <= missing:
+                    mask[top : top + h, left : left + w] = True
+                    added = new
+                    break
+        if added == 0:
+            break
+        count += added
+    return mask
+
+
+def alike(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """p-value of two tables of counts being of one distribution; rare cells are one."""
+    common = ours + theirs >= 10
+    table = [np.append(counts[common], counts[~common].sum()) for counts in (ours, theirs)]
+    table = np.stack(table)[:, np.sum(table, axis=0) > 0]
+    return float(stats.chi2_contingency(table).pvalue)
+
+
+@pytest.mark.parametrize(("masked", "least"), [(58, 4), (75, 16), (10, 4)])
+def test_compat_is_distributed_as_dinov2(masked, least):
+    random, rows = np.random.default_rng(1), 3000
+    theirs = np.stack([dinov2_mask(random, 14, 14, masked, least) for _ in range(rows)])
+    ours = block_mask(rows, (14, 14), masked, min_patches=least, mode="compat", generator=2).numpy()
+    counts = [np.bincount(m.sum((1, 2)), minlength=masked + 1) for m in (ours, theirs)]
+    assert alike(*counts) > ALPHA
+    # of patches, which are not independent of one another: each by itself
+    for position in range(0, 196, 13):
+        a, b = (int(m.reshape(rows, -1)[:, position].sum()) for m in (ours, theirs))
+        assert stats.fisher_exact([[a, rows - a], [b, rows - b]]).pvalue > ALPHA
+    edges = [np.bincount((m[:, 1:] != m[:, :-1]).sum((1, 2)), minlength=200)[:200] for m in (ours, theirs)]
+    assert alike(*edges) > ALPHA  # how ragged the masks are
+
+
+def test_a_shift_makes_every_patch_equally_likely():
+    rows = 40_000
+    shifted = block_mask(rows, (6, 5), 9, shift=True, generator=3).numpy().reshape(rows, -1)
+    for position in range(30):
+        assert stats.binomtest(int(shifted[:, position].sum()), rows, 0.3).pvalue > ALPHA
+    plain = block_mask(rows, (6, 5), 9, generator=3).numpy().mean(0)
+    assert plain[2:4, 2].min() > 1.5 * plain[0, 0]  # what the shift is for
+
+
+def test_exact_completes_uniformly():
+    """Blocks of one patch alone and none that fits: what completes the mask is a uniform subset."""
+    rows = 40_000
+    mask = block_mask(rows, (2, 3), 3, min_patches=6, max_patches=6, min_aspect=1e5, max_aspect=1e5, generator=4)
+    codes = np.bincount(mask.flatten(1).numpy() @ (1 << np.arange(6)), minlength=64)
+    assert (codes > 0).sum() == 20  # 6 choose 3
+    assert stats.chisquare(codes[codes > 0]).pvalue > ALPHA
+
+
+def test_rows_and_seeds_of_blocks_are_independent():
+    first, other = (block_mask(20_000, (4, 4), 8, shift=True, generator=s).flatten(1) for s in (1, 2))
+    for a, b in ((first[1:], first[:-1]), (first, other)):  # a shifted mask is uniform over places, so overlaps average
+        overlap = (a & b).sum(1).double()
+        assert abs(float(overlap.mean()) - 4) < 4 * float(overlap.std()) / 20_000**0.5
+
+
+# ---- inverse_block_mask
+
+
+def capi_mask(random: np.random.Generator, side: int, visible: int) -> np.ndarray:
+    """The published algorithm, without a shift: the first patches of a rectangle stay."""
+    low = max(math.log(0.5), math.log(visible / side**2))
+    high = min(math.log(2), math.log(side**2 / (visible + 1e-5)))
+    aspect = math.exp(random.uniform(low, high))
+    h, w = min(side, math.ceil(math.sqrt(visible * aspect))), min(side, math.ceil(math.sqrt(visible / aspect)))
+    top, left = random.integers(0, side - h + 1), random.integers(0, side - w + 1)
+    block = np.zeros((side, side), dtype=bool)
+    block[top : top + h, left : left + w] = True
+    mask = np.ones(side * side, dtype=bool)
+    mask[block.flatten().nonzero()[0][:visible]] = False
+    return mask.reshape(side, side)
+
+
+def test_compat_is_distributed_as_capi():
+    random, rows = np.random.default_rng(1), 5000
+    visible = 196 - int(196 * 0.65)
+    theirs = np.stack([capi_mask(random, 14, visible) for _ in range(rows)])
+    ours = inverse_block_mask(rows, (14, 14), 0.65, shift=False, mode="compat", generator=2).numpy()
+    for position in range(0, 196, 5):
+        a, b = (int(m.reshape(rows, -1)[:, position].sum()) for m in (ours, theirs))
+        assert stats.fisher_exact([[a, rows - a], [b, rows - b]]).pvalue > ALPHA
+    heights = [np.bincount((~m).any(2).sum(1), minlength=15) for m in (ours, theirs)]
+    assert alike(*heights) > ALPHA
+
+
+def test_compat_is_distributed_as_lightly():
+    """The real function: where the visible block lies, shifted."""
+    utils = peer("lightly.models.utils")
+    torch.manual_seed(0)
+    _, masked = utils.random_inverse_block_mask((4000, 50), num_prefix_tokens=1)
+    theirs = torch.zeros(4000, 50, dtype=torch.bool).scatter_(1, masked, True)[:, 1:].view(-1, 7, 7).numpy()
+    ours = inverse_block_mask(4000, (7, 7), 0.65, mode="compat", generator=2).numpy()
+    assert ours.sum() == theirs.sum()
+    for axis in (1, 2):
+        occupied = [np.bincount((~m).any(axis).sum(1), minlength=8) for m in (ours, theirs)]
+        assert alike(*occupied) > ALPHA
+
+
+def test_a_shifted_inverse_block_leaves_every_patch_alike():
+    rows = 40_000
+    for mode in ("exact", "compat"):
+        mask = inverse_block_mask(rows, (5, 6), 0.6, mode=mode, generator=3).numpy().reshape(rows, -1)
+        for position in range(30):
+            assert stats.binomtest(int(mask[:, position].sum()), rows, 0.6).pvalue > ALPHA
+
+
+# ---- dino_mask
+
+
+def test_every_row_of_a_batch_is_masked_alike():
+    chosen = torch.stack([dino_masks(8, (4, 4), generator=1, batch_number=n).masks.any(1) for n in range(8000)])
+    codes = np.bincount(chosen.numpy() @ (1 << np.arange(8)), minlength=256)
+    assert (codes > 0).sum() == 70  # 8 choose 4
+    assert stats.chisquare(codes[codes > 0]).pvalue > ALPHA
+
+
+def test_ratios_are_uniform_within_the_range():
+    counts = torch.cat([dino_masks(4, (20, 20), generator=s, mask_probability=1).masks.sum(1) for s in range(3000)])
+    bins = np.bincount(((counts - 40) // 20).numpy(), minlength=8)
+    assert len(bins) == 8  # 0.1 to 0.5 of 400
+    assert stats.chisquare(bins).pvalue > ALPHA
+
+
+# ---- jepa_mask
+
+IN1K = {
+    "enc_mask_scale": (0.85, 1.0),
+    "pred_mask_scale": (0.15, 0.2),
+    "aspect_ratio": (0.75, 1.5),
+    "npred": 4,
+    "min_keep": 10,
+}
+
+
+def occupancy(contexts: Tensor, patches: int) -> np.ndarray:
+    return np.bincount(contexts.flatten().numpy(), minlength=patches)
+
+
+def test_compat_is_distributed_as_ijepa():
+    """lightly's copy of the collator, in batches of 16 rows: how long the lists are, where they are, what never is."""
+    collator = peer("lightly.data.ijepa_collate").IJEPAMaskCollator(**IN1K)
+    torch.manual_seed(0)
+    batches, rows = 250, 16
+    theirs = [collator(list(range(rows)))[1:] for _ in range(batches)]
+    ours = [ijepa_masks(rows, mode="compat", generator=s, **IN1K)[:2] for s in range(batches)]
+    for which in (0, 1):  # contexts, targets
+        lengths = [np.array([mask[which][0].shape[1] for mask in masks]) for masks in (ours, theirs)]
+        assert stats.ks_2samp(*lengths).pvalue > ALPHA
+        # rows of a batch share sizes: its mean is one observation
+        shares = [
+            np.stack([sum(occupancy(m, 196) for m in mask[which]) / rows for mask in masks]) for masks in (ours, theirs)
+        ]
+        difference = shares[0].mean(0) - shares[1].mean(0)
+        deviation = np.sqrt(sum(s.var(0) for s in shares) / batches)
+        assert np.abs(difference / np.maximum(deviation, 1e-3)).max() < 5
+    for masks in (ours, theirs):
+        everything = sum(occupancy(m, 196) for lists in masks for m in (*lists[0], *lists[1])).reshape(14, 14)
+        assert everything[13].sum() == 0
+        assert everything[:, 13].sum() == 0
+        assert everything[0].sum() > 0
+
+
+def test_exact_contexts_are_everywhere():
+    """Truncation is fair: the upper and the lower half of the image are context alike, and so are left and right."""
+    contexts = torch.cat([ijepa_masks(64, generator=s, **IN1K).masks_enc[0].flatten() for s in range(100)])
+    counts = np.bincount(contexts.numpy(), minlength=196).reshape(14, 14)
+    assert counts.min() > 0
+    for folded in (counts, counts.T):
+        halves = folded[:7].sum(), folded[7:].sum()
+        assert abs(halves[0] - halves[1]) < 0.01 * counts.sum()
+    truncated = torch.cat(
+        [ijepa_masks(64, generator=s, mode="compat", **IN1K).masks_enc[0].flatten() for s in range(20)]
+    )
+    lines = np.bincount(truncated.numpy() // 14, minlength=14)
+    assert lines[:7].sum() > 2 * lines[7:].sum()  # what compat has and exact has not
+
+
+def test_truncation_keeps_every_subset_alike():
+    """Two targets of one patch leave 7 of 9 patches, or 8 where they are the same: of these, each is dropped alike."""
+    options = {"enc_mask_scale": (1, 1), "pred_mask_scale": (0.12, 0.12), "aspect_ratio": (1, 1), "npred": 2}
+    full = ijepa_masks(30_000, (3, 3), generator=1, pad=True, min_keep=1, **options).masks_enc[0]
+    cut = ijepa_masks(30_000, (3, 3), generator=1, min_keep=1, **options).masks_enc[0]
+    lengths = (full >= 0).sum(1)
+    longer = lengths > cut.shape[1]
+    assert longer.sum() > 1000
+    assert int(lengths.max()) == cut.shape[1] + 1
+    places = []  # of the dropped patch among those that were there
+    for whole, rest in zip(full[longer].tolist(), cut[longer].tolist(), strict=True):
+        (dropped,) = set(whole) - set(rest)
+        places.append(whole.index(dropped))
+    assert stats.chisquare(np.bincount(places, minlength=int(lengths.max()))).pvalue > ALPHA
+
+
+def test_share_and_aspect_are_independent_in_exact_alone():
+    pairs = {"exact": [], "compat": []}
+    for mode, found in pairs.items():
+        for s in range(800):
+            target = ijepa_masks(1, (40, 40), generator=s, mode=mode, npred=1, pred_mask_scale=(0.05, 0.1)).masks_pred[
+                0
+            ]
+            lines, columns = (len((target // 40).unique()), len((target % 40).unique()))
+            found.append((lines * columns, lines / columns))
+    assert stats.spearmanr(pairs["exact"]).pvalue > ALPHA
+    assert stats.spearmanr(pairs["compat"]).statistic > 0.9
+
+
+def vjepa_contexts(random: np.random.Generator, rows: int, side: int, share: float, npred: int) -> list[np.ndarray]:
+    """The published algorithm for square blocks over all frames."""
+    h = w = round(math.sqrt(int(side * side * share)))
+    masks = []
+    for _ in range(rows):
+        mask = np.zeros((side, side), dtype=bool)
+        for _ in range(npred):
+            top, left = random.integers(0, side - h + 1), random.integers(0, side - w + 1)
+            mask[top : top + h, left : left + w] = True
+        masks.append(mask)
+    return masks
+
+
+def test_targets_are_distributed_as_vjepa():
+    rows, options = 5000, {"spatial_scale": (0.2, 0.2), "aspect_ratio": (1, 1), "npred": 3}
+    theirs = np.stack(vjepa_contexts(np.random.default_rng(1), rows, 7, 0.2, 3)).reshape(rows, -1)
+    lists = vjepa_masks(rows, (2, 7, 7), generator=2, pad=True, **options).masks_pred
+    ours = torch.zeros(rows, 99, dtype=torch.bool).scatter_(1, torch.where(lists < 0, 98, lists), True)[:, :49].numpy()
+    counts = [np.bincount(m.sum(1), minlength=50) for m in (ours, theirs)]
+    assert alike(*counts) > ALPHA
+    for position in range(0, 49, 3):
+        a, b = int(ours[:, position].sum()), int(theirs[:, position].sum())
+        assert stats.fisher_exact([[a, rows - a], [b, rows - b]]).pvalue > ALPHA

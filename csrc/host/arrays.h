@@ -22,7 +22,10 @@ inline Rows read_rows(const std::optional<Array<int64_t>>& sample_ids, int64_t r
   return {sample_ids ? sample_ids->data() : nullptr, row_offset};
 }
 
+void bind_block_mask(py::module_& m);
 void bind_cell_mask(py::module_& m);
+void bind_dino_mask(py::module_& m);
+void bind_jepa_mask(py::module_& m);
 void bind_pad_sequences(py::module_& m);
 void bind_patch_mask(py::module_& m);
 void bind_philox_words(py::module_& m);

@@ -7,7 +7,10 @@ PYBIND11_MODULE(_host, m) {
   using namespace sslfast;
   m.doc() = "sslfast's CPU kernels over NumPy arrays; see sslfast.host";
   m.def("instruction_set", &cpu::instruction_set);
+  host::bind_block_mask(m);
   host::bind_cell_mask(m);
+  host::bind_dino_mask(m);
+  host::bind_jepa_mask(m);
   host::bind_pad_sequences(m);
   host::bind_patch_mask(m);
   host::bind_philox_words(m);

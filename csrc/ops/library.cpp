@@ -55,7 +55,31 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "cell_mask(Tensor like, Tensor seed, Tensor? sample_ids, int stream, int rows, int frames, int height, int "
       "width, "
+      "cell_mask(Tensor like, Tensor seed, Tensor? sample_ids, int stream, int rows, int frames, int height, int "
+      "width, "
       "int cell_frames, int cell_height, int cell_width, int masked, int row_offset) -> Tensor");
+  m.def(
+      "block_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? targets, int target, int rows, int height, "
+      "int width, float min_patches, float max_patches, float log_aspect_low, float log_aspect_high, bool exact, "
+      "bool shift, int row_offset) -> Tensor");
+  m.def(
+      "inverse_block_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, int visible, "
+      "float log_aspect_low, float log_aspect_high, bool exact, bool shift, int row_offset) -> Tensor");
+  m.def(
+      "dino_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float min_patches, "
+      "float max_patches, float log_aspect_low, float log_aspect_high, bool exact, bool shift, int masked_rows, "
+      "float ratio_low, float ratio_high, int capacity, int row_offset, int batch_number) -> (Tensor, Tensor, Tensor, "
+      "Tensor)");
+  m.def(
+      "ijepa_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float enc_scale_low, "
+      "float enc_scale_high, float pred_scale_low, float pred_scale_high, float aspect_low, float aspect_high, "
+      "int encoders, int predictors, int min_keep, bool allow_overlap, bool exact, bool truncate, int enc_capacity, "
+      "int pred_capacity, int row_offset, int batch_number) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "vjepa_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int frames, int height, int width, "
+      "float temporal_low, float temporal_high, float scale_low, float scale_high, float aspect_low, "
+      "float aspect_high, int blocks, int context_frames, int max_keep, bool exact, bool truncate, int row_offset, "
+      "int batch_number) -> (Tensor, Tensor)");
   m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
   m.def(
       "time_span_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? lengths, int rows, int length, "

@@ -14,12 +14,18 @@ struct Lanes {
 
 #ifdef __CUDA_ARCH__
 SSLFAST_HD int lane_sum(int value) { return __reduce_add_sync(0xFFFFFFFFu, value); }
+SSLFAST_HD int lane_min(int value) { return __reduce_min_sync(0xFFFFFFFFu, value); }
+SSLFAST_HD int lane_max(int value) { return __reduce_max_sync(0xFFFFFFFFu, value); }
 SSLFAST_HD void lane_barrier() { __syncwarp(); }
 SSLFAST_HD int count_bits(uint64_t bits) { return __popcll(bits); }
+SSLFAST_HD int lowest_bit(uint64_t bits) { return __ffsll(static_cast<long long>(bits)) - 1; }
 #else
 SSLFAST_HD int lane_sum(int value) { return value; }
+SSLFAST_HD int lane_min(int value) { return value; }
+SSLFAST_HD int lane_max(int value) { return value; }
 SSLFAST_HD void lane_barrier() {}
 SSLFAST_HD int count_bits(uint64_t bits) { return __builtin_popcountll(bits); }
+SSLFAST_HD int lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }
 #endif
 
 }  // namespace sslfast

@@ -4,7 +4,10 @@ The same kernels as behind the torch functions: equal arguments and seed give eq
 they run. Nothing here imports torch.
 """
 
+from sslfast.host.block_mask import block_mask, inverse_block_mask
 from sslfast.host.cell_mask import frame_mask, grid_patch_mask, tube_mask
+from sslfast.host.dino_mask import DinoMasks, dino_masks
+from sslfast.host.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
 from sslfast.host.negative_indices import sample_negatives
 from sslfast.host.pad_sequences import pad_sequences
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
@@ -16,10 +19,17 @@ from sslfast.host.whole_word_mask import mask_words
 
 __all__ = [
     "CorruptedSpans",
+    "DinoMasks",
+    "IJepaMasks",
     "PatchMask",
+    "VJepaMasks",
+    "block_mask",
     "corrupt_spans",
+    "dino_masks",
     "frame_mask",
     "grid_patch_mask",
+    "ijepa_masks",
+    "inverse_block_mask",
     "mask_tokens",
     "mask_words",
     "pad_sequences",
@@ -30,4 +40,5 @@ __all__ = [
     "t5_lengths",
     "time_mask",
     "tube_mask",
+    "vjepa_masks",
 ]

@@ -1,6 +1,9 @@
 """Masking rules: token and patch masks from counter-based draws, equal on every device."""
 
+from sslfast.masking.block_mask import block_mask, inverse_block_mask
 from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
+from sslfast.masking.dino_mask import DinoMasks, dino_masks
+from sslfast.masking.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
 from sslfast.masking.mask_token_apply import apply_mask_token
 from sslfast.masking.mlm_collator import MLMCollator
@@ -17,16 +20,23 @@ from sslfast.masking.whole_word_mask import mask_words
 
 __all__ = [
     "CorruptedSpans",
+    "DinoMasks",
+    "IJepaMasks",
     "MLMCollator",
     "MaskIndices",
     "PatchMask",
     "T5Collator",
+    "VJepaMasks",
     "WholeWordCollator",
     "apply_mask_token",
+    "block_mask",
     "corrupt_spans",
+    "dino_masks",
     "frame_mask",
     "gather_patches",
     "grid_patch_mask",
+    "ijepa_masks",
+    "inverse_block_mask",
     "mask_indices",
     "mask_patches",
     "mask_tokens",
@@ -37,4 +47,5 @@ __all__ = [
     "time_mask",
     "tube_mask",
     "unshuffle_patches",
+    "vjepa_masks",
 ]

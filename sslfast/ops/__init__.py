@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast.ops._blocks import cell_mask
+from sslfast.ops._blocks import block_mask, cell_mask, dino_mask, ijepa_mask, inverse_block_mask, vjepa_mask
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import (
     mask_indices,
@@ -28,11 +28,15 @@ from sslfast.ops._time import negative_indices, time_span_mask
 from sslfast.ops._words import whole_word_mask
 
 __all__ = [
+    "block_mask",
     "cell_mask",
     "cross_softmax_backward",
     "cross_softmax_forward",
+    "dino_mask",
+    "ijepa_mask",
     "image_augment",
     "image_augment_params",
+    "inverse_block_mask",
     "mask_indices",
     "mask_token_apply",
     "mask_token_apply_backward",
@@ -55,6 +59,7 @@ __all__ = [
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",
+    "vjepa_mask",
     "whole_word_mask",
 ]
 

@@ -1,0 +1,53 @@
+#include "sslfast/block_mask.h"
+
+#include "arrays.h"
+
+namespace sslfast::host {
+
+static Array<bool> block_mask(uint64_t seed, std::optional<Array<int64_t>> sample_ids,
+                              std::optional<Array<int64_t>> targets, int64_t target, int64_t rows, int64_t height,
+                              int64_t width, std::array<double, 4> ranges, bool exact, bool shift, int64_t row_offset,
+                              int threads) {
+  Array<bool> mask({rows, height, width});
+  const BlockMask params{{nullptr, seed},
+                         read_rows(sample_ids, row_offset),
+                         rows,
+                         {height, width, ranges[0], ranges[1], ranges[2], ranges[3], exact, shift},
+                         targets ? targets->data() : nullptr,
+                         target,
+                         mask.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    cpu::block_mask(params, threads);
+  }
+  return mask;
+}
+
+static Array<bool> inverse_block_mask(uint64_t seed, std::optional<Array<int64_t>> sample_ids, int64_t rows,
+                                      int64_t height, int64_t width, int64_t visible, std::array<double, 2> log_aspect,
+                                      bool exact, bool shift, int64_t row_offset, int threads) {
+  Array<bool> mask({rows, height, width});
+  const InverseBlockMask params{{nullptr, seed},
+                                read_rows(sample_ids, row_offset),
+                                rows,
+                                height,
+                                width,
+                                visible,
+                                log_aspect[0],
+                                log_aspect[1],
+                                exact,
+                                shift,
+                                mask.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    cpu::inverse_block_mask(params, threads);
+  }
+  return mask;
+}
+
+void bind_block_mask(py::module_& m) {
+  m.def("block_mask", &block_mask);
+  m.def("inverse_block_mask", &inverse_block_mask);
+}
+
+}  // namespace sslfast::host

@@ -1,0 +1,158 @@
+// One row of block masks, in integers and portable double arithmetic: the same bits on CPU and GPU.
+#pragma once
+
+#include "bit_grid.h"
+#include "portable_double.h"
+#include "random_subset.h"
+#include "sslfast/block_mask.h"
+
+namespace sslfast::blocks {
+
+constexpr int kTries = 10;  // for one block
+constexpr int kDrawn = 16;  // tries whose numbers are drawn together
+
+// The numbers of the next tries: independent of what is masked so far.
+struct Tries {
+  double aspect[kDrawn];
+  uint32_t area[kDrawn], top[kDrawn], left[kDrawn];
+};
+
+SSLFAST_HD double uniform(uint32_t word, double low, double high) {
+  using namespace portable;
+  return add(low, mul(sub(high, low), mul(word, 1.0 / 4294967296.0)));
+}
+
+SSLFAST_HD void draw_tries(const BlockRule& rule, uint64_t seed, uint64_t row, uint32_t first, Tries& tries,
+                           Lanes lanes) {
+  for (int i = lanes.first; i < kDrawn; i += lanes.step) {
+    const Words w = philox(seed, Stream::kBlock, row, first + static_cast<uint32_t>(i));
+    tries.area[i] = w.word[0];
+    tries.aspect[i] = portable::exponential(uniform(w.word[1], rule.log_aspect_low, rule.log_aspect_high));
+    tries.top[i] = w.word[2];
+    tries.left[i] = w.word[3];
+  }
+}
+
+// Masks blocks until the target is reached or ten tries in a row add nothing. A block adds at least one patch and never
+// more than are missing. Returns how many are masked.
+SSLFAST_HD int64_t fill_blocks(const BlockRule& rule, uint64_t seed, uint64_t row, int64_t target, const BitGrid& grid,
+                               Tries& tries, Lanes lanes) {
+  using namespace portable;
+  const double largest_height = static_cast<double>(rule.exact ? rule.height : rule.height - 1);
+  const double largest_width = static_cast<double>(rule.exact ? rule.width : rule.width - 1);
+  int64_t masked = 0;
+  uint32_t attempt = 0;
+  while (masked < target) {
+    const double missing = static_cast<double>(target - masked);
+    const double most = missing < rule.max_patches ? missing : rule.max_patches;
+    int64_t added = 0;
+    for (int k = 0; k < kTries && added == 0; ++k, ++attempt) {
+      const uint32_t i = attempt % kDrawn;
+      if (i == 0) {
+        lane_barrier();
+        draw_tries(rule, seed, row, attempt, tries, lanes);
+        lane_barrier();
+      }
+      const double area = uniform(tries.area[i], rule.min_patches, most);
+      const double height = round_half_even(square_root(mul(area, tries.aspect[i])));
+      const double width = round_half_even(square_root(div(area, tries.aspect[i])));
+      if (!(height >= 1 && width >= 1 && height <= largest_height && width <= largest_width)) continue;
+      Rectangle block{0, 0, static_cast<int64_t>(height), static_cast<int64_t>(width)};
+      block.top = uniform_below(tries.top[i], static_cast<uint64_t>(rule.height - block.height + 1));
+      block.left = uniform_below(tries.left[i], static_cast<uint64_t>(rule.width - block.width + 1));
+      const int64_t more = block.height * block.width - grid.count(block, lanes);
+      if (more > 0 && static_cast<double>(more) <= most) {
+        grid.fill(block, lanes);
+        added = more;
+      }
+    }
+    if (added == 0) break;
+    masked += added;
+  }
+  return masked;
+}
+
+struct Unmasked {
+  BitGrid grid;
+
+  SSLFAST_HD bool operator()(int64_t i) const { return !grid.get(i / grid.width, i % grid.width); }
+};
+
+// Masks `missing` more patches, every subset of the others equally likely.
+template <typename Pairs>
+SSLFAST_HD void fill_subset(const BitGrid& grid, const Pairs& pairs, int64_t missing, Lanes lanes) {
+  const uint64_t bound = subset_bound(pairs, grid.height * grid.width, missing, lanes);
+  lane_barrier();
+  for (int64_t i = lanes.first; i < grid.height * grid.words; i += lanes.step) {  // a word has one writer
+    const int64_t first = i % grid.words * 64, last = first + 64 < grid.width ? first + 64 : grid.width;
+    for (int64_t x = first; x < last; ++x) {
+      if (pairs(i / grid.words * grid.width + x) < bound) grid.bits[i] |= uint64_t{1} << (x - first);
+    }
+  }
+  lane_barrier();
+}
+
+// The whole mask of a row. `memory`: the patches, rounded up to whole counters, or null.
+SSLFAST_HD void fill_row(const BlockRule& rule, uint64_t seed, uint64_t row, int64_t target, const BitGrid& grid,
+                         Tries& tries, uint64_t* memory, Lanes lanes) {
+  grid.clear(lanes);
+  const int64_t masked = fill_blocks(rule, seed, row, target, grid, tries, lanes);
+  if (!rule.exact || masked == target) return;
+  const DrawnPairs<Unmasked> pairs{{seed, static_cast<uint32_t>(Stream::kBlockRest), row, 0}, {grid}};
+  if (memory) {
+    fill_subset(grid, store_pairs(pairs, memory, grid.height * grid.width, lanes), target - masked, lanes);
+  } else {
+    fill_subset(grid, pairs, target - masked, lanes);
+  }
+}
+
+SSLFAST_HD void write_row(const BlockRule& rule, uint64_t seed, uint64_t row, const BitGrid& grid, bool* mask,
+                          Lanes lanes) {
+  int64_t down = 0, right = 0;
+  if (rule.shift) {
+    const Words w = philox(seed, Stream::kBlockShift, row, 0);
+    down = uniform_below(w.word[0], static_cast<uint64_t>(rule.height));
+    right = uniform_below(w.word[1], static_cast<uint64_t>(rule.width));
+  }
+  grid.write(mask, down, right, lanes);
+}
+
+SSLFAST_HD int64_t round_up(double a) {
+  const int64_t whole = static_cast<int64_t>(a);
+  return whole + (static_cast<double>(whole) < a);
+}
+
+SSLFAST_HD void write_inverse_row(const InverseBlockMask& p, uint64_t seed, int64_t r, Lanes lanes) {
+  using namespace portable;
+  const uint64_t row = p.row_ids[r];
+  const Words w = philox(seed, Stream::kInverseBlock, row, 0);
+  const double aspect = exponential(uniform(w.word[0], p.log_aspect_low, p.log_aspect_high));
+  const double visible = static_cast<double>(p.visible);
+  int64_t height = round_up(square_root(mul(visible, aspect))), width = round_up(square_root(div(visible, aspect)));
+  height = height < p.height ? height : p.height;
+  width = width < p.width ? width : p.width;
+  while (height * width < p.visible) width < p.width ? ++width : ++height;
+  const int64_t top = uniform_below(w.word[1], static_cast<uint64_t>(p.height - height + 1));
+  const int64_t left = uniform_below(w.word[2], static_cast<uint64_t>(p.width - width + 1));
+  const bool upwards = p.exact && w.word[3] >> 31, leftwards = p.exact && (w.word[3] >> 30 & 1);
+  int64_t down = 0, right = 0;
+  if (p.shift) {
+    const Words turn = philox(seed, Stream::kInverseBlock, row, 1);
+    down = uniform_below(turn.word[0], static_cast<uint64_t>(p.height));
+    right = uniform_below(turn.word[1], static_cast<uint64_t>(p.width));
+  }
+  bool* mask = p.mask + r * p.height * p.width;
+  for (int64_t y = 0; y < p.height; ++y, mask += p.width) {
+    int64_t line = (y < down ? y - down + p.height : y - down) - top;
+    const bool in_lines = line >= 0 && line < height;
+    line = upwards ? height - 1 - line : line;
+    for (int64_t x = lanes.first; x < p.width; x += lanes.step) {
+      int64_t column = (x < right ? x - right + p.width : x - right) - left;
+      const bool inside = in_lines && column >= 0 && column < width;
+      column = leftwards ? width - 1 - column : column;
+      mask[x] = !(inside && line * width + column < p.visible);
+    }
+  }
+}
+
+}  // namespace sslfast::blocks

@@ -1,0 +1,205 @@
+"""Multi-block masks of I-JEPA and V-JEPA over NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslfast import _block_ranges, _check, _host
+from sslfast.host import _arguments
+
+
+class IJepaMasks(NamedTuple):
+    """The patches of a batch's contexts and targets, as I-JEPA's collator returns them.
+
+    Attributes:
+        masks_enc: a list of ``nenc`` int64 (N, K): the patches of each row's context, in ascending order.
+        masks_pred: a list of ``npred`` int64 (N, K'): the patches of each row's target block, in ascending order.
+        sizes: int64 (2,), K and K'.
+    """
+
+    masks_enc: list[NDArray[np.int64]]
+    masks_pred: list[NDArray[np.int64]]
+    sizes: NDArray[np.int64]
+
+
+class VJepaMasks(NamedTuple):
+    """The patches of a batch's contexts and targets, as V-JEPA's collator returns them for one of its settings.
+
+    Attributes:
+        masks_enc: int64 (N, K), the patches of each row's context, in ascending order.
+        masks_pred: int64 (N, K'), the patches of each row's targets, in ascending order.
+        sizes: int64 (2,), K and K'.
+    """
+
+    masks_enc: NDArray[np.int64]
+    masks_pred: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+
+def ijepa_masks(
+    batch_size: int,
+    grid: Sequence[int] = (14, 14),
+    *,
+    enc_mask_scale: Sequence[float] = (0.2, 0.8),
+    pred_mask_scale: Sequence[float] = (0.2, 0.8),
+    aspect_ratio: Sequence[float] = (0.3, 3.0),
+    nenc: int = 1,
+    npred: int = 2,
+    min_keep: int = 4,
+    allow_overlap: bool = False,
+    pad: bool = False,
+    fixed_size: bool = False,
+    mode: str = "exact",
+    seed: int,
+    row_offset: int = 0,
+    sample_ids: NDArray[np.int64] | None = None,
+    batch_number: int = 0,
+    threads: int = 1,
+) -> IJepaMasks:
+    """Draws I-JEPA's contexts and target blocks: :func:`sslfast.masking.ijepa_masks` in NumPy.
+
+    Args:
+        batch_size: number of rows N, at least 0.
+        grid: patches along height and width, (H, W). Default: (14, 14).
+        enc_mask_scale: least and largest share of the patches that a context's block has. Default: (0.2, 0.8).
+        pred_mask_scale: least and largest share of the patches that a target block has. Default: (0.2, 0.8).
+        aspect_ratio: least and largest height over width of a target block. Default: (0.3, 3.0).
+        nenc: contexts of a row, in [1, 16]. Default: 1.
+        npred: target blocks of a row, in [1, 16]. Default: 2.
+        min_keep: least patches of a context before rows are truncated. Default: 4.
+        allow_overlap: leave the patches of targets in the contexts. Default: False.
+        pad: do not truncate: contexts are as long as the longest of the batch, with -1 behind the shorter ones.
+            Default: False.
+        fixed_size: return lists of a size that the arguments alone decide, with -1 behind the patches
+            Default: False.
+        mode: "exact" or "compat". Default: "exact".
+        seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
+            ``row_offset`` and up.
+        batch_number: number of the batch in the draws that rows share, in [0, 2^63). Default: 0.
+        threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
+
+    Returns:
+        ``IJepaMasks(masks_enc, masks_pred, sizes)``.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a size, a number or a range is out of range.
+
+    Reference: Assran et al., "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture",
+    CVPR 2023; facebookresearch/ijepa, ``src/masks/multiblock.py``.
+    """
+    name = "ijepa_masks"
+    batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
+    height, width = _block_ranges.jepa_grid(name, grid, "(H, W)")
+    context = _check.interval(name, "enc_mask_scale", enc_mask_scale, 0, 1)
+    target = _check.interval(name, "pred_mask_scale", pred_mask_scale, 0, 1)
+    aspect = _check.interval(name, "aspect_ratio", aspect_ratio, 1e-6, 1e6)
+    nenc = _check.integer(name, "nenc", nenc, 1, 16)
+    npred = _check.integer(name, "npred", npred, 1, 16)
+    min_keep = _check.integer(name, "min_keep", min_keep, 0)
+    allow_overlap = _block_ranges.flag(name, "allow_overlap", allow_overlap)
+    pad = _block_ranges.flag(name, "pad", pad)
+    fixed_size = _block_ranges.flag(name, "fixed_size", fixed_size)
+    exact = _block_ranges.mode_is_exact(name, mode)
+    batch_number = _check.integer(name, "batch_number", batch_number, 0)
+    enc_capacity = _block_ranges.block_capacity(height, width, context, (1.0, 1.0))
+    pred_capacity = _block_ranges.block_capacity(height, width, target, aspect)
+    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
+    threads = _arguments.threads(name, threads)
+    bits = _arguments.seed_bits(name, seed)
+    rule: Any = (context, target, aspect, nenc, npred, min_keep, allow_overlap, exact, not pad)
+    shape = (enc_capacity, pred_capacity, row_offset, batch_number)
+    contexts, targets, sizes = _host.ijepa_mask(bits, sample_ids, batch_size, height, width, *rule, *shape, threads)
+    sizes = sizes[nenc - 1 :]
+    if not fixed_size:
+        keep, block = sizes.tolist()
+        contexts, targets = contexts[..., :keep], targets[..., :block]
+    arrays = np.ascontiguousarray
+    return IJepaMasks([arrays(c) for c in contexts], [arrays(t) for t in targets], sizes)
+
+
+def vjepa_masks(
+    batch_size: int,
+    grid: Sequence[int],
+    *,
+    spatial_scale: Sequence[float] = (0.2, 0.8),
+    temporal_scale: Sequence[float] = (1.0, 1.0),
+    aspect_ratio: Sequence[float] = (0.3, 3.0),
+    npred: int = 1,
+    max_context_frames_ratio: float = 1.0,
+    max_keep: int | None = None,
+    pad: bool = False,
+    fixed_size: bool = False,
+    mode: str = "exact",
+    seed: int,
+    row_offset: int = 0,
+    sample_ids: NDArray[np.int64] | None = None,
+    batch_number: int = 0,
+    threads: int = 1,
+) -> VJepaMasks:
+    """Draws V-JEPA's contexts and targets of a video: :func:`sslfast.masking.vjepa_masks` in NumPy.
+
+    Args:
+        batch_size: number of rows N, at least 0.
+        grid: patches along time, height and width, (T, H, W).
+        spatial_scale: least and largest share of a frame's patches that a block has. Default: (0.2, 0.8).
+        temporal_scale: least and largest share of the frames that a block has. Default: (1.0, 1.0).
+        aspect_ratio: least and largest height over width of a block. Default: (0.3, 3.0).
+        npred: blocks of a row, in [1, 16]. Default: 1.
+        max_context_frames_ratio: share of the frames, from the first on, that a context may have; the patches of the
+            others are targets. Default: 1.0.
+        max_keep: most patches of a context. Default: None, no limit.
+        pad: do not truncate: lists are as long as the longest of the batch, with -1 behind the shorter ones. Default:
+            False.
+        fixed_size: return lists of T * H * W numbers, with -1 behind the patches
+            Default: False.
+        mode: "exact" or "compat". Default: "exact".
+        seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
+            ``row_offset`` and up.
+        batch_number: number of the batch in the draws that rows share, in [0, 2^63). Default: 0.
+        threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
+
+    Returns:
+        ``VJepaMasks(masks_enc, masks_pred, sizes)``.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a size, a number or a range is out of range, one block may leave no context.
+
+    Reference: Bardes et al., "Revisiting Feature Prediction for Learning Visual Representations from Video", TMLR 2024;
+    facebookresearch/jepa, ``src/masks/multiblock3d.py``.
+    """
+    name = "vjepa_masks"
+    batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
+    sides = _block_ranges.jepa_grid(name, grid, "(T, H, W)")
+    spatial = _check.interval(name, "spatial_scale", spatial_scale, 0, 1)
+    temporal = _check.interval(name, "temporal_scale", temporal_scale, 0, 1)
+    aspect = _check.interval(name, "aspect_ratio", aspect_ratio, 1e-6, 1e6)
+    npred = _check.integer(name, "npred", npred, 1, 16)
+    frames_ratio = _check.probability(name, "max_context_frames_ratio", max_context_frames_ratio)
+    most = 0 if max_keep is None else _check.integer(name, "max_keep", max_keep, 1)
+    pad = _block_ranges.flag(name, "pad", pad)
+    fixed_size = _block_ranges.flag(name, "fixed_size", fixed_size)
+    exact = _block_ranges.mode_is_exact(name, mode)
+    batch_number = _check.integer(name, "batch_number", batch_number, 0)
+    context_frames = max(1, int(sides[0] * frames_ratio))
+    if not _block_ranges.leaves_context(sides, spatial, temporal, context_frames):
+        scales = f"{spatial} and {temporal}"
+        raise ValueError(f"{name}: spatial_scale and temporal_scale must leave context beside a block, got {scales}")
+    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
+    threads = _arguments.threads(name, threads)
+    bits = _arguments.seed_bits(name, seed)
+    rule: Any = (temporal, spatial, aspect, npred, context_frames, most, exact, not pad, row_offset, batch_number)
+    (contexts, targets), sizes = _host.vjepa_mask(bits, sample_ids, batch_size, sides, *rule, threads)
+    if not fixed_size:
+        keep, block = sizes.tolist()
+        contexts, targets = np.ascontiguousarray(contexts[:, :keep]), np.ascontiguousarray(targets[:, :block])
+    return VJepaMasks(contexts, targets, sizes)

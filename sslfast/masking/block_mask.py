@@ -1,0 +1,162 @@
+"""Block masks of images: rectangles are masked (BEiT, iBOT, DINOv2), or one is kept (CAPI, data2vec 2.0)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sslfast import _block_ranges, _check, ops
+from sslfast.masking._arguments import numbered_rows
+from sslfast.random import Generator, seed_tensor
+
+
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Tensor,
+    *,
+    min_patches: float = 4,
+    max_patches: float | None = None,
+    min_aspect: float = 0.3,
+    max_aspect: float | None = None,
+    shift: bool = False,
+    mode: str = "exact",
+    generator: Generator = None,
+    row_offset: int = 0,
+    sample_ids: Tensor | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Masks random rectangles of patches until ``num_masked`` patches of a row are masked.
+
+    Each rectangle has an area that is uniform between ``min_patches`` and what is still missing (at most
+    ``max_patches``), an aspect that is log-uniform, and a uniform place; it may overlap others, and one that adds
+    nothing or more than is missing is drawn again, up to ten times. The draws depend on (seed, number of the row, try)
+    alone. No host synchronisation on a GPU.
+
+    Args:
+        batch_size: number of rows N, at least 0.
+        grid: patches along height and width, (H, W), each at most 512.
+        num_masked: patches to mask in every row, in [0, H * W]; or int64 (N,), one number a row, which is clamped to
+            that range where it lies (its values are not looked at, so that a GPU need not be waited for).
+        min_patches: least area of a rectangle. Default: 4.
+        max_patches: largest area of a rectangle, and the most that one may add. Default: None, what is missing.
+        min_aspect: least height over width of a rectangle. Default: 0.3.
+        max_aspect: largest height over width of a rectangle. Default: None, ``1 / min_aspect``.
+        shift: turn the finished mask by a random number of lines and columns around the edges, which makes every patch
+            equally likely: without, the centre of the grid is masked far more often than its corners. Default: False.
+        mode: "exact" masks exactly ``num_masked`` patches: rectangles may be as high or wide as the grid, and what ten
+            tries in a row could not add is added patch by patch, every subset equally likely (as DINOv3 does). "compat"
+            has the distribution of DINOv2's ``MaskingGenerator``: at most ``num_masked`` patches (of 58 in 14 x 14,
+            exactly so many in 93 % of the rows) and no rectangle as high or as wide as the grid, so that 196 of 14 x 14
+            are never reached. Default: "exact".
+        generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
+            masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
+        device: where the result is made. Default: that of ``num_masked``, else torch's default device.
+
+    Returns:
+        bool (N, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a size, a number or a range is out of range, ``num_masked`` has another shape than (N,) or is on
+            another device, or the generator is on another GPU.
+
+    Reference: Bao et al., "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022, algorithm 1; Oquab et al.,
+    "DINOv2", TMLR 2024; facebookresearch/dinov2, ``data/masking.py``.
+    """
+    name = "block_mask"
+    batch_size = _check.integer(name, "batch_size", batch_size, 0)
+    height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
+    ranges = _block_ranges.block_ranges(name, height * width, min_patches, max_patches, min_aspect, max_aspect)
+    exact = _block_ranges.mode_is_exact(name, mode)
+    shift = _block_ranges.flag(name, "shift", shift)
+    target, targets = 0, None
+    if isinstance(num_masked, Tensor):
+        if num_masked.dtype != torch.int64:
+            raise TypeError(f"{name}: num_masked must be an int or an int64 tensor, got {num_masked.dtype}")
+        if num_masked.shape != (batch_size,):
+            expected = f"must have shape ({batch_size},), one a row"
+            raise ValueError(f"{name}: num_masked {expected}, got {tuple(num_masked.shape)}")
+        targets = num_masked.contiguous()
+        device = targets.device if device is None else device
+    else:
+        target = _check.integer(name, "num_masked", num_masked, 0, height * width)
+    like = torch.empty((), device=device)
+    if targets is not None and targets.device != like.device:
+        raise ValueError(f"{name}: num_masked must be on {like.device}, got {targets.device}")
+    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
+    seed = seed_tensor(generator, function=name, device=like.device)
+    return ops.block_mask(
+        like, seed, sample_ids, targets, target, batch_size, height, width, *ranges, exact, shift, row_offset
+    )
+
+
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = 0.65,
+    *,
+    min_aspect: float = 0.5,
+    max_aspect: float | None = None,
+    shift: bool = True,
+    mode: str = "exact",
+    generator: Generator = None,
+    row_offset: int = 0,
+    sample_ids: Tensor | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Masks all but one block of patches: what is left is connected, as CAPI does.
+
+    Every row has exactly ``H * W * mask_ratio`` masked patches, rounded down. The block is the smallest rectangle of a
+    log-uniform aspect that holds the others; what it holds too many is masked at one end of its first or last line. The
+    draws depend on (seed, number of the row) alone. No host synchronisation on a GPU.
+
+    Args:
+        batch_size: number of rows N, at least 0.
+        grid: patches along height and width, (H, W), each at most 512.
+        mask_ratio: share of the patches that is masked, in [0, 1). Default: 0.65.
+        min_aspect: least height over width of the block. Default: 0.5.
+        max_aspect: largest height over width of the block. Default: None, ``1 / min_aspect``. Where no aspect of the
+            range fits the grid, the nearest one is taken.
+        shift: turn the mask by a random number of lines and columns around the edges, which makes every patch equally
+            likely. Default: True.
+        mode: "exact": the end of the block at which patches are masked is random. "compat": always the right end of the
+            last line, as in CAPI and lightly, which makes blocks without ``shift`` reach further at the top. Default:
+            "exact".
+        generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
+            masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
+        device: where the result is made. Default: torch's default device.
+
+    Returns:
+        bool (N, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a size, the ratio or an aspect is out of range, the ratio leaves no patch, or the generator is on
+            another GPU.
+
+    Reference: Darcet et al., "Cluster and Predict Latent Patches for Improved Masked Image Modeling", TMLR 2025;
+    Baevski et al., "Efficient Self-supervised Learning with Contextualized Target Representations for Vision, Speech
+    and Language", ICML 2023 (data2vec 2.0: inverse block masking).
+    """
+    name = "inverse_block_mask"
+    batch_size = _check.integer(name, "batch_size", batch_size, 0)
+    height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
+    masked = _check.share(name, height * width, mask_ratio, "patches")
+    log_aspect = _block_ranges.log_aspect(name, min_aspect, max_aspect)
+    exact = _block_ranges.mode_is_exact(name, mode)
+    shift = _block_ranges.flag(name, "shift", shift)
+    visible = height * width - masked
+    fitting = _block_ranges.fitting_log_aspect(height, width, visible, log_aspect, exact)
+    like = torch.empty((), device=device)
+    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
+    seed = seed_tensor(generator, function=name, device=like.device)
+    return ops.inverse_block_mask(
+        like, seed, sample_ids, batch_size, height, width, visible, *fitting, exact, shift, row_offset
+    )
