@@ -4,109 +4,122 @@
 
 STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def("philox_words(Tensor like, Tensor seed, int stream, int rows, int elements, int row_offset) -> Tensor");
+
+  // ---- losses
+
   m.def("unit_rows(Tensor z, ScalarType dtype) -> (Tensor, Tensor)");
   m.def("unit_rows_backward_(Tensor(a!) grad, Tensor unit, Tensor inverse_norm) -> ()");
   m.def(
-      "similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm, int keep, "
-      "Tensor? factors=None) -> (Tensor, Tensor, Tensor)");
+      "similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm, int keep, Tensor? "
+      "factors=None) -> (Tensor, Tensor, Tensor)");
   m.def(
-      "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor grad_positive, "
-      "Tensor kept, float scale, float max_norm, Tensor? factors=None, Tensor? labels=None, "
-      "Tensor? label_weights=None) -> Tensor");
+      "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor "
+      "grad_positive, Tensor kept, float scale, float max_norm, Tensor? factors=None, Tensor? labels=None, Tensor? "
+      "label_weights=None) -> Tensor");
   m.def("nt_xent_forward(Tensor z0, Tensor z1, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "nt_xent_backward(Tensor z0, Tensor z1, Tensor unit, Tensor inverse_norm, Tensor lse, Tensor share, Tensor peak, "
-      "Tensor grad, float scale, bool need_z0, bool need_z1) -> (Tensor, Tensor)");
+      "nt_xent_backward(Tensor z0, Tensor z1, Tensor unit, Tensor inverse_norm, Tensor lse, Tensor share, Tensor "
+      "peak, Tensor grad, float scale, bool need_z0, bool need_z1) -> (Tensor, Tensor)");
   m.def(
-      "cross_softmax_forward(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, "
-      "Tensor? col_ids, Tensor? row_limits, float max_similarity, bool two_way, int keep, "
-      "Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, Tensor, Tensor)");
+      "cross_softmax_forward(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, Tensor? "
+      "col_ids, Tensor? row_limits, float max_similarity, bool two_way, int keep, Tensor? row_factors=None, Tensor? "
+      "col_factors=None) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "cross_softmax_backward(Tensor rows, Tensor columns, Tensor positives, Tensor row_lse, Tensor col_lse, "
-      "Tensor grad_row, Tensor grad_col, Tensor grad_positive, Tensor scale, Tensor? row_ids, "
-      "Tensor? col_ids, Tensor? row_limits, Tensor kept, bool need_rows, bool need_columns, "
-      "Tensor? row_factors=None, Tensor? col_factors=None, Tensor? row_labels=None, Tensor? col_labels=None, "
-      "Tensor? label_weights=None) -> (Tensor, Tensor)");
+      "cross_softmax_backward(Tensor rows, Tensor columns, Tensor positives, Tensor row_lse, Tensor col_lse, Tensor "
+      "grad_row, Tensor grad_col, Tensor grad_positive, Tensor scale, Tensor? row_ids, Tensor? col_ids, Tensor? "
+      "row_limits, Tensor kept, bool need_rows, bool need_columns, Tensor? row_factors=None, Tensor? "
+      "col_factors=None, Tensor? row_labels=None, Tensor? col_labels=None, Tensor? label_weights=None) -> (Tensor, "
+      "Tensor)");
   m.def(
-      "sigmoid_pairs(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor bias, float share, "
-      "bool need_rows, bool need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, "
+      "sigmoid_pairs(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor bias, float share, bool "
+      "need_rows, bool need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, "
       "Tensor, Tensor, Tensor)");
   m.def(
       "queue_softmax(Tensor rows, Tensor queue, Tensor scale, Tensor? positives, Tensor? row_ids, Tensor? col_ids, "
       "Tensor? row_limits, bool need_mean, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor)");
+
+  // ---- masks
+
   m.def("mask_indices(Tensor mask) -> (Tensor, Tensor)");
   m.def(
       "token_mask(Tensor ids, Tensor? special, Tensor seed, Tensor? sample_ids, int mask_token_id, int vocab_size, "
-      "float mlm_probability, "
-      "float mask_replace_prob, float random_replace_prob, int row_offset, Tensor? random_token_ids=None, "
-      "int min_masked=0) -> (Tensor, Tensor, Tensor)");
+      "float mlm_probability, float mask_replace_prob, float random_replace_prob, int row_offset, Tensor? "
+      "random_token_ids=None, int min_masked=0) -> (Tensor, Tensor, Tensor)");
   m.def(
-      "whole_word_mask(Tensor ids, Tensor words, Tensor? special, Tensor seed, Tensor? sample_ids, int mask_token_id, "
-      "int vocab_size, float mlm_probability, float mask_replace_prob, float random_replace_prob, bool replace_words, "
-      "int row_offset, Tensor? random_token_ids, int min_masked) -> (Tensor, Tensor, Tensor)");
+      "whole_word_mask(Tensor ids, Tensor words, Tensor? special, Tensor seed, Tensor? sample_ids, int "
+      "mask_token_id, int vocab_size, float mlm_probability, float mask_replace_prob, float random_replace_prob, "
+      "bool replace_words, int row_offset, Tensor? random_token_ids, int min_masked) -> (Tensor, Tensor, Tensor)");
   m.def(
-      "patch_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int patches, int keep, int row_offset) -> "
-      "(Tensor, Tensor, "
-      "Tensor)");
+      "span_corruption(Tensor ids, Tensor? lengths, Tensor seed, Tensor? sample_ids, float noise_density, float "
+      "mean_span, bool anywhere, int sentinel, int sentinel_step, int? eos, int pad, int ignore_index, int "
+      "input_length, int target_length, int row_offset) -> (Tensor, Tensor, Tensor)");
   m.def(
-      "span_corruption(Tensor ids, Tensor? lengths, Tensor seed, Tensor? sample_ids, float noise_density, "
-      "float mean_span, bool anywhere, int sentinel, int sentinel_step, int? eos, int pad, int ignore_index, "
-      "int input_length, int target_length, int row_offset) -> (Tensor, Tensor, Tensor)");
+      "text_span_mask(Tensor ids, Tensor? special, Tensor? word_ids, Tensor seed, Tensor? sample_ids, int "
+      "mask_token_id, int vocab_size, float mask_ratio, int min_span, int[] thresholds, bool per_span, float "
+      "mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "patch_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int patches, int keep, int row_offset, "
+      "int prefix=0, bool ascending=False, Tensor? noise=None) -> (Tensor, Tensor, Tensor)");
+  m.def("patch_gather(Tensor x, Tensor ids) -> Tensor");
+  m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
+  m.def("patch_sum(Tensor grad, Tensor ids, int x_rows, int patches) -> Tensor");
+  m.def(
+      "patch_unshuffle(Tensor tokens, Tensor mask_token, Tensor? positions, Tensor ids_restore, int prefix, "
+      "ScalarType dtype) -> Tensor");
+  m.def(
+      "patch_unshuffle_backward(Tensor grad, Tensor ids_restore, int keep, int prefix, ScalarType dtype, bool "
+      "need_tokens, bool need_mask_token, bool need_positions) -> (Tensor, Tensor, Tensor)");
+  m.def("mask_token_apply(Tensor x, Tensor mask, Tensor mask_token) -> Tensor");
+  m.def("mask_token_apply_backward(Tensor grad, Tensor mask, bool need_x, bool need_mask_token) -> (Tensor, Tensor)");
   m.def(
       "cell_mask(Tensor like, Tensor seed, Tensor? sample_ids, int stream, int rows, int frames, int height, int "
-      "width, "
-      "cell_mask(Tensor like, Tensor seed, Tensor? sample_ids, int stream, int rows, int frames, int height, int "
-      "width, "
-      "int cell_frames, int cell_height, int cell_width, int masked, int row_offset) -> Tensor");
+      "width, int cell_frames, int cell_height, int cell_width, int masked, int row_offset) -> Tensor");
   m.def(
       "block_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? targets, int target, int rows, int height, "
       "int width, float min_patches, float max_patches, float log_aspect_low, float log_aspect_high, bool exact, "
       "bool shift, int row_offset) -> Tensor");
   m.def(
-      "inverse_block_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, int visible, "
-      "float log_aspect_low, float log_aspect_high, bool exact, bool shift, int row_offset) -> Tensor");
+      "inverse_block_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, int "
+      "visible, float log_aspect_low, float log_aspect_high, bool exact, bool shift, int row_offset) -> Tensor");
   m.def(
       "dino_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float min_patches, "
       "float max_patches, float log_aspect_low, float log_aspect_high, bool exact, bool shift, int masked_rows, "
-      "float ratio_low, float ratio_high, int capacity, int row_offset, int batch_number) -> (Tensor, Tensor, Tensor, "
-      "Tensor)");
+      "float ratio_low, float ratio_high, int capacity, int row_offset, int batch_number) -> (Tensor, Tensor, "
+      "Tensor, Tensor)");
   m.def(
-      "ijepa_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float enc_scale_low, "
-      "float enc_scale_high, float pred_scale_low, float pred_scale_high, float aspect_low, float aspect_high, "
-      "int encoders, int predictors, int min_keep, bool allow_overlap, bool exact, bool truncate, int enc_capacity, "
-      "int pred_capacity, int row_offset, int batch_number) -> (Tensor, Tensor, Tensor)");
+      "ijepa_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float "
+      "enc_scale_low, float enc_scale_high, float pred_scale_low, float pred_scale_high, float aspect_low, float "
+      "aspect_high, int encoders, int predictors, int min_keep, bool allow_overlap, bool exact, bool truncate, int "
+      "enc_capacity, int pred_capacity, int row_offset, int batch_number) -> (Tensor, Tensor, Tensor)");
   m.def(
-      "vjepa_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int frames, int height, int width, "
-      "float temporal_low, float temporal_high, float scale_low, float scale_high, float aspect_low, "
-      "float aspect_high, int blocks, int context_frames, int max_keep, bool exact, bool truncate, int row_offset, "
-      "int batch_number) -> (Tensor, Tensor)");
-  m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
-  m.def(
-      "time_span_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? lengths, int rows, int length, "
-      "float mask_prob, int mask_length, int min_masks, int rule, int same_count, float mask_dropout, int row_offset) "
+      "vjepa_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int frames, int height, int width, float "
+      "temporal_low, float temporal_high, float scale_low, float scale_high, float aspect_low, float aspect_high, "
+      "int blocks, int context_frames, int max_keep, bool exact, bool truncate, int row_offset, int batch_number) "
       "-> (Tensor, Tensor)");
   m.def(
-      "negative_indices(Tensor mask, Tensor seed, Tensor? sample_ids, int negatives, ScalarType dtype, "
-      "int row_offset) -> Tensor");
-      "patch_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int patches, int keep, int row_offset, "
-      "int prefix=0, bool ascending=False, Tensor? noise=None) -> (Tensor, Tensor, Tensor)");
-      m.def("patch_gather(Tensor x, Tensor ids) -> Tensor");
-      m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
-      m.def("patch_sum(Tensor grad, Tensor ids, int x_rows, int patches) -> Tensor");
-      m.def(
-          "patch_unshuffle(Tensor tokens, Tensor mask_token, Tensor? positions, Tensor ids_restore, int prefix, "
-          "ScalarType dtype) -> Tensor");
-      m.def(
-          "patch_unshuffle_backward(Tensor grad, Tensor ids_restore, int keep, int prefix, ScalarType dtype, "
-          "bool need_tokens, bool need_mask_token, bool need_positions) -> (Tensor, Tensor, Tensor)");
-      m.def("mask_token_apply(Tensor x, Tensor mask, Tensor mask_token) -> Tensor");
-      m.def(
-          "mask_token_apply_backward(Tensor grad, Tensor mask, bool need_x, bool need_mask_token) -> (Tensor, Tensor)");
-      m.def(
-          "image_augment_params(Tensor like, Tensor seed, int rows, int views, int height, int width, float[] scale, "
-          "float[] ratio, float hflip_prob, float jitter_prob, float[] jitter, float gray_prob, int row_offset) -> "
-          "Tensor");
-      m.def(
-          "image_augment(Tensor images, Tensor params, int out_height, int out_width, float[] mean, float[] std, "
-          "ScalarType dtype) -> Tensor");
+      "time_span_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? lengths, int rows, int length, float "
+      "mask_prob, int mask_length, int min_masks, int rule, int same_count, float mask_dropout, int row_offset) -> "
+      "(Tensor, Tensor)");
+  m.def(
+      "negative_indices(Tensor mask, Tensor seed, Tensor? sample_ids, int negatives, ScalarType dtype, int "
+      "row_offset) -> Tensor");
+  m.def(
+      "spec_augment(Tensor spec, Tensor seed, Tensor? sample_ids, Tensor? lengths, Tensor? values, float "
+      "mask_value, int bin_masks, int bin_param, int frame_masks, int frame_param, float frame_share, bool shared, "
+      "int rule, int row_offset) -> (Tensor, Tensor)");
+  m.def(
+      "spec_augment_(Tensor(a!) spec, Tensor seed, Tensor? sample_ids, Tensor? lengths, Tensor? values, float "
+      "mask_value, int bin_masks, int bin_param, int frame_masks, int frame_param, float frame_share, bool shared, "
+      "int rule, int row_offset) -> Tensor");
+  m.def("spec_zero(Tensor grad, Tensor intervals, int bin_masks) -> Tensor");
+
+  // ---- augmentation
+
+  m.def(
+      "image_augment_params(Tensor like, Tensor seed, int rows, int views, int height, int width, float[] scale, "
+      "float[] ratio, float hflip_prob, float jitter_prob, float[] jitter, float gray_prob, int row_offset) -> "
+      "Tensor");
+  m.def(
+      "image_augment(Tensor images, Tensor params, int out_height, int out_width, float[] mean, float[] std, "
+      "ScalarType dtype) -> Tensor");
 }
