@@ -58,6 +58,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "mask_token_id, int vocab_size, float mask_ratio, int min_span, int[] thresholds, bool per_span, float "
       "mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");
   m.def(
+      "gumbel_sample(Tensor logits, Tensor? positions, Tensor seed, Tensor? sample_ids, float temperature, int "
+      "row_offset) -> Tensor");
+  m.def(
       "patch_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int patches, int keep, int row_offset, "
       "int prefix=0, bool ascending=False, Tensor? noise=None) -> (Tensor, Tensor, Tensor)");
   m.def("patch_gather(Tensor x, Tensor ids) -> Tensor");
@@ -112,6 +115,12 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "mask_value, int bin_masks, int bin_param, int frame_masks, int frame_param, float frame_share, bool shared, "
       "int rule, int row_offset) -> Tensor");
   m.def("spec_zero(Tensor grad, Tensor intervals, int bin_masks) -> Tensor");
+  m.def(
+      "feature_draws(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int features, bool exact, int count, "
+      "float probability, int source, int bank_rows, int row_offset) -> (Tensor, Tensor)");
+  m.def(
+      "feature_corruption(Tensor x, Tensor bank, Tensor seed, Tensor? sample_ids, bool exact, int count, float "
+      "probability, int source, int row_offset) -> (Tensor, Tensor)");
 
   // ---- augmentation
 
