@@ -260,6 +260,19 @@ def test_a_duplicate_of_the_positive_is_not_above_it() -> None:
     torch.testing.assert_close(ours(query, keys, margin=0.0).double(), exact, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"normalize": False}, {"tau_plus": 0.1}], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_half_of_the_similarities_is_as_good_as_all(options: dict, dtype: torch.dtype) -> None:
+    query, keys = (torch.randn(600, 16).to(dtype).requires_grad_() for _ in range(2))
+    found = []
+    for temperature in (0.5, torch.tensor(0.5, dtype=torch.float64)):  # a tensor is not read, and takes whole tiles
+        loss = info_nce_loss(query, keys, temperature=temperature, query_negatives=True, key_negatives=True, **options)
+        found.append([loss, *torch.autograd.grad(loss, (query, keys))])
+    for half, whole in zip(*found, strict=True):
+        close = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 8e-3}[half.dtype]
+        torch.testing.assert_close(half, whole, rtol=close, atol=close * whole.abs().max().item())
+
+
 def test_zero_and_tiny_hard_negatives() -> None:
     query, keys = torch.randn(2, 3, 4, dtype=torch.float64)
     hard = torch.randn(3, 2, 4, dtype=torch.float64)

@@ -15,6 +15,7 @@ from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._hard import own_similarities
 from sslfast.losses._inputs import widened
 from sslfast.losses._queue import queue_softmax
+from sslfast.losses._self import self_softmax
 
 _Ids = tuple[Tensor, Tensor]
 _Side = tuple[Tensor | None, ...]  # an exact side of the products and its factors; or those of rows and of columns
@@ -32,6 +33,7 @@ class Negatives:
         keys: (M, D).
         positives: (N,) int64, a key for every query, or None for the one of the same number.
         scale: factor of the similarities, a tensor of one number.
+        number: the same as a number, or None where it is not known without waiting for it, or requires a gradient.
         margin: how far above the positive's similarity a negative counts as false, or None.
         ids: of queries (N,) and of keys (M,), int64, or None.
         normalize: whether queries, keys and further keys are divided by their norms.
@@ -50,6 +52,7 @@ class Negatives:
         keys: Tensor,
         positives: Tensor | None,
         scale: Tensor,
+        number: float | None,
         margin: float | None,
         ids: _Ids | None,
         normalize: bool,
@@ -64,7 +67,7 @@ class Negatives:
         self.scale = scale.to(self.query.dtype)
         if strategy != "local":
             self.scale = mean_gradient_over_ranks(self.scale)
-        self.ids, self.normalize = ids, normalize
+        self.number, self.ids, self.normalize = number, ids, normalize
         self._query_side, self._key_side = self._side(query), self._side(keys)
         self.own = torch.arange(len(query), device=query.device)
         self.in_order = positives is None
@@ -111,15 +114,22 @@ class Negatives:
 
     def add_queries(self) -> None:
         """The other queries."""
-        ids = None if self.ids is None else (self.ids[0], self.ids[0])
         self._query_groups += 1
-        sides = (*self._query_side, *self._query_side)
-        self._groups.append(self._against(self.query, self.query, self.own, ids, self.limits, sides))
+        lse = self._itself(self.query, self._query_side)
+        if lse is None:
+            ids = None if self.ids is None else (self.ids[0], self.ids[0])
+            sides = (*self._query_side, *self._query_side)
+            lse = self._against(self.query, self.query, self.own, ids, self.limits, sides)
+        self._groups.append(lse)
 
     def add_keys_of_keys(self) -> None:
         """The other keys, by their similarity with the positive key."""
-        ids = None if self.ids is None else (self.ids[1].index_select(0, self.positives), self.ids[1])
         self._key_groups += 1
+        lse = self._itself(self.keys, self._key_side) if self.in_order else None
+        if lse is not None:
+            self._groups.append(lse)
+            return
+        ids = None if self.ids is None else (self.ids[1].index_select(0, self.positives), self.ids[1])
         side = self._key_side
         if not self.in_order:
             side = tuple(None if part is None else part.index_select(0, self.positives) for part in side)
@@ -161,6 +171,24 @@ class Negatives:
         slack = 16 * torch.finfo(self.query.dtype).eps
         with torch.no_grad():
             return self.scale * (self._similarities() + margin + slack)
+
+    def _itself(self, rows: Tensor, side: _Side) -> Tensor | None:
+        """Log-sum-exps of rows over the other rows, from half of their similarities; None where that is not enough:
+        where ids or limits leave out some, and over ranks.
+        """
+        if self.number is None or self.strategy != "local" or self.ids is not None or self.limits is not None:
+            return None
+        lse, _ = self_softmax(
+            self.function,
+            rows,
+            self.number,
+            torch.full_like(self.own, -1),
+            normalize=False,
+            max_similarity=1.0 if self.normalize else math.inf,
+            dtype=self.dtype,
+            side=side,
+        )
+        return lse
 
     def _against(
         self,

@@ -226,8 +226,9 @@ def info_nce_loss(
         raise ValueError(f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}")
 
     scale = _scale(name, query, temperature)
+    number = None if isinstance(temperature, Tensor) else 1.0 / temperature
     at = None if positives is None else positives.long()
-    negatives = Negatives(name, query, positive_key, at, scale, margin, ids, normalize, strategy)
+    negatives = Negatives(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy)
     if in_batch:
         negatives.add_keys(two_way=symmetric)
     if query_negatives:
