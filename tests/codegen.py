@@ -34,7 +34,7 @@ class Case(NamedTuple):
 
     @property
     def id(self) -> str:
-        values = [str(value) for value in self.options.values()]
+        values = [f"no {key[:-4]}" if value is None else str(value) for key, value in self.options.items()]
         return "-".join([self.kernel.split(".")[1], self.signature.split()[0].strip("*"), *values])
 
 
