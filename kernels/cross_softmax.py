@@ -26,7 +26,9 @@ from sslfast.kernels import _launch
 from sslfast.kernels.logit_tile import (
     add_pairs,
     add_product,
+    add_sums,
     among_negatives,
+    correct_,
     logit_tile,
     merge_sums,
     pair_logits,
@@ -171,6 +173,8 @@ def cross_weights_kernel(
     grad_positive_ptr,
     row_weights_ptr,
     col_weights_ptr,
+    row_sums_ptr,
+    col_sums_ptr,
     row_start,
     col_start,
     stride,
@@ -186,7 +190,7 @@ def cross_weights_kernel(
     """W from (row_start, col_start) on, as far as the grid goes, into a buffer with rows of that stride.
 
     Its way to rows and its way to columns each have a buffer of their own where factors make two of it; None, where
-    that way is not gone. Without gradients of positives, these are 0.
+    that way is not gone. Without gradients of positives, these are 0. Sums may be None.
     """
     tile_row, tile_col = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N
     row0, col0 = tl.cast(row_start, tl.int64) + tile_row, tl.cast(col_start, tl.int64) + tile_col
@@ -204,23 +208,24 @@ def cross_weights_kernel(
     if row_ids_ptr is not None or row_limits_ptr is not None:
         among = among_negatives(logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N)
         weights = tl.where(among, weights, 0.0)
+    at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
+    if grad_positive_ptr is None:
+        weights = tl.where(col[None, :] == at.to(tl.int32)[:, None], 0.0, weights)
     place, mask = tile_row * stride + tile_col, in_rows[:, None] & in_cols[None, :]
     if row_weights_ptr is not None:
-        store_weights(row_weights_ptr + place, weights, col_factors_ptr, col0, M, stride, mask, 1)
+        left = store_weights(row_weights_ptr + place, weights, col_factors_ptr, col0, M, stride, mask, 1)
+        if row_sums_ptr is not None:
+            add_sums(row_sums_ptr, tl.program_id(1), weights, left, row0, N, mask, 1)
     if col_weights_ptr is not None:
-        store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, stride, mask, 0)
-    # The positives take their places when every thread has stored: selected before that, they would take registers.
-    tl.debug_barrier()
-    at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
-    here = (at >= 0) & (at < BLOCK_N)
-    place += row * stride + at
-    value = tl.zeros((BLOCK_M,), tl.float32)
+        left = store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, stride, mask, 0)
+    if col_sums_ptr is not None:
+        add_sums(col_sums_ptr, tl.program_id(0), weights, left, col0, M, mask, 0)
     if grad_positive_ptr is not None:
-        value = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0)
-    if row_weights_ptr is not None:
-        tl.store(row_weights_ptr + place, value.to(row_weights_ptr.dtype.element_ty), here)
-    if col_weights_ptr is not None:
-        tl.store(col_weights_ptr + place, value.to(col_weights_ptr.dtype.element_ty), here)
+        # The positives take their places when every thread has stored: selected before that, they take registers.
+        tl.debug_barrier()
+        here = (at >= 0) & (at < BLOCK_N)
+        value = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0).to(row_weights_ptr.dtype.element_ty)
+        tl.store(row_weights_ptr + place + row * stride + at, value, here)
 
 
 def forward(
@@ -330,6 +335,9 @@ def backward(
     buffers = rows.new_empty((ways, min(height, size), min(width, triton.cdiv(length, 16) * 16)))
     to_rows = buffers[0] if need_rows or not apart else None
     to_columns = buffers[-1] if need_columns and apart else None
+    row_slots, col_slots = (triton.cdiv(w, config[b]) for w, b in ((width, "BLOCK_N"), (height, "BLOCK_M")))
+    row_sums = d_rows.new_zeros((row_slots, 2, size)) if rounded and need_rows else None
+    col_sums = d_columns.new_zeros((col_slots, 2, length)) if rounded and need_columns else None
     with _launch.on_device_of(rows):
         for row0 in range(0, size, height):
             row1 = min(row0 + height, size)
@@ -350,6 +358,8 @@ def backward(
                     *vectors,
                     to_rows,
                     to_columns,
+                    row_sums,
+                    col_sums,
                     row0,
                     col0,
                     buffers.stride(1),
@@ -366,6 +376,8 @@ def backward(
                 if need_columns:
                     add_product(d_columns[col0:col1], weights[-1].t(), rows[row0:row1])
         if rounded:
+            correct_(d_rows, row_sums)
+            correct_(d_columns, col_sums)
             sides = (d_rows if need_rows else None, d_columns if need_columns else None)
             add_pairs(*sides, rows, columns, row_factors, col_factors, positives, grad_positive)
     if peak is not None:
