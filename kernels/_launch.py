@@ -73,32 +73,30 @@ def weights_strip(element_size: int) -> tuple[int, int]:
     return 2048, 16384 // element_size
 
 
-def weights(
-    dim: int, element_size: int, arch: int, *, excluded: bool = False, two: bool = False, labels: bool = False
-) -> dict[str, int]:
+def weights(dim: int, element_size: int, arch: int, *, excluded: bool = False, two: bool = False) -> dict[str, int]:
     """BLOCK_M x BLOCK_N weights a program.
 
-    What ids and limits take of the registers halves the tile, and so does a second rounding on Blackwell (10), where
-    logits come from tensor memory in registers of their own, or with labels on Hopper (9). Both have the shared memory
-    for one more stage, where registers leave room for one program a multiprocessor anyway.
+    What ids and limits take of the registers halves the tile, and so does a second rounding of the weights, and what
+    Blackwell (10) takes from tensor memory into registers. Hopper (9) and Blackwell have the shared memory for one more
+    stage.
     """
     if element_size == 2:
         config = {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_D": 64, "num_warps": 8}
         config["num_stages"] = 4 if arch in (9, 10) else 3
     else:
         config = {"BLOCK_M": 128, "BLOCK_N": 64, "BLOCK_D": 32, "num_warps": 8, "num_stages": 2}
-    halved = excluded or (two and (arch == 10 or (labels and arch == 9)))
-    config["BLOCK_N"] = 64 if halved else config["BLOCK_N"]
+    config["BLOCK_N"] = 64 if excluded or two or arch == 10 else config["BLOCK_N"]
     return config | {"BLOCK_D": min(config["BLOCK_D"], max(16, triton.next_power_of_2(dim)))}
 
 
 def sigmoid_weights(dim: int, element_size: int, arch: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N weights a program.
 
-    With half types, by estimate, the losses take as long as the product: half of ``weights``' tile, so that the
-    registers of two programs fit on a multiprocessor, which then does both at once.
+    With half types, by estimate, the losses take as long as the product: small programs, so that the registers of three
+    fit on a multiprocessor, which then does both at once.
     """
-    return weights(dim, element_size, arch) | ({"BLOCK_N": 64} if element_size == 2 else {"BLOCK_D": 16})
+    small = {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 4} if element_size == 2 else {"BLOCK_D": 16}
+    return weights(dim, element_size, arch) | small
 
 
 def unit_rows(dim: int) -> dict[str, int]:
@@ -136,12 +134,12 @@ def nt_xent_backward(dim: int, element_size: int) -> dict[str, int]:
 def queue_softmax(dim: int, element_size: int, arch: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the mean in registers.
 
-    Each of the two groups of 4 warps that multiply together on Hopper (9) takes 64 rows of its own, as far as registers
-    go: weights then stay with the group that made them. Blackwell (10) multiplies 128 rows at once.
+    As far as registers go, each of the two groups of 4 warps that multiply together on Hopper (9) takes 64 rows of its
+    own, so that weights stay with the group that made them, and Blackwell (10) multiplies its 128 rows at once.
     """
     if element_size == 2:
         config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 256, "num_warps": 8, "num_stages": 2}
-        config["BLOCK_M"] = 128 if arch == 10 or (arch == 9 and dim <= 128) else 64
+        config["BLOCK_M"] = 128 if arch in (9, 10) and dim <= 128 else 64
     else:
         config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 64, "num_warps": 4, "num_stages": 2}
     widest = max(16, triton.next_power_of_2(dim))

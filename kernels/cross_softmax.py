@@ -27,7 +27,9 @@ from sslfast.kernels import _launch
 from sslfast.kernels.logit_tile import (
     add_pairs,
     add_product,
+    add_sums,
     among_negatives,
+    correct_,
     label_shares,
     logit_tile,
     merge_sums,
@@ -176,6 +178,8 @@ def cross_weights_kernel(
     label_weights_ptr,
     row_weights_ptr,
     col_weights_ptr,
+    row_sums_ptr,
+    col_sums_ptr,
     row_start,
     col_start,
     stride,
@@ -191,7 +195,7 @@ def cross_weights_kernel(
     """W from (row_start, col_start) on, as far as the grid goes, into a buffer with rows of that stride.
 
     Its way to rows and its way to columns each have a buffer of their own where factors make two of it; None, where
-    that way is not gone. Without gradients of positives, these are 0.
+    that way is not gone. Without gradients of positives, these are 0. Sums may be None.
     """
     tile_row, tile_col = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N
     row0, col0 = tl.cast(row_start, tl.int64) + tile_row, tl.cast(col_start, tl.int64) + tile_col
@@ -213,23 +217,24 @@ def cross_weights_kernel(
         weights -= label_shares(
             row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N, SYMMETRIC=False
         )
+    at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
+    if grad_positive_ptr is None:
+        weights = tl.where(col[None, :] == at.to(tl.int32)[:, None], 0.0, weights)
     place, mask = tile_row * stride + tile_col, in_rows[:, None] & in_cols[None, :]
     if row_weights_ptr is not None:
-        store_weights(row_weights_ptr + place, weights, col_factors_ptr, col0, M, stride, mask, 1)
+        left = store_weights(row_weights_ptr + place, weights, col_factors_ptr, col0, M, stride, mask, 1)
+        if row_sums_ptr is not None:
+            add_sums(row_sums_ptr, tl.program_id(1), weights, left, row0, N, mask, 1)
     if col_weights_ptr is not None:
-        store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, stride, mask, 0)
-    # The positives take their places when every thread has stored: selected before that, they would take registers.
-    tl.debug_barrier()
-    at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
-    here = (at >= 0) & (at < BLOCK_N)
-    place += row * stride + at
-    value = tl.zeros((BLOCK_M,), tl.float32)
+        left = store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, stride, mask, 0)
+    if col_sums_ptr is not None:
+        add_sums(col_sums_ptr, tl.program_id(0), weights, left, col0, M, mask, 0)
     if grad_positive_ptr is not None:
-        value = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0)
-    if row_weights_ptr is not None:
-        tl.store(row_weights_ptr + place, value.to(row_weights_ptr.dtype.element_ty), here)
-    if col_weights_ptr is not None:
-        tl.store(col_weights_ptr + place, value.to(col_weights_ptr.dtype.element_ty), here)
+        # The positives take their places when every thread has stored: selected before that, they take registers.
+        tl.debug_barrier()
+        here = (at >= 0) & (at < BLOCK_N)
+        value = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0).to(row_weights_ptr.dtype.element_ty)
+        tl.store(row_weights_ptr + place + row * stride + at, value, here)
 
 
 def forward(
@@ -337,16 +342,16 @@ def backward(
     ways = 2 if apart and need_rows and need_columns else 1
     height, width = _launch.weights_strip(rows.element_size() * ways)
     excluded = row_ids is not None or row_limits is not None
-    labels = row_labels is not None
-    config = _launch.weights(
-        dim, rows.element_size(), _launch.arch(rows), excluded=excluded, two=ways == 2, labels=labels
-    )
+    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), excluded=excluded, two=ways == 2)
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
     buffers = rows.new_empty((ways, min(height, size), min(width, triton.cdiv(length, 16) * 16)))
     to_rows = buffers[0] if need_rows or not apart else None
     to_columns = buffers[-1] if need_columns and apart else None
+    row_slots, col_slots = (triton.cdiv(w, config[b]) for w, b in ((width, "BLOCK_N"), (height, "BLOCK_M")))
+    row_sums = d_rows.new_zeros((row_slots, 2, size)) if rounded and need_rows else None
+    col_sums = d_columns.new_zeros((col_slots, 2, length)) if rounded and need_columns else None
     with _launch.on_device_of(rows):
         for row0 in range(0, size, height):
             row1 = min(row0 + height, size)
@@ -368,6 +373,8 @@ def backward(
                     *classes,
                     to_rows,
                     to_columns,
+                    row_sums,
+                    col_sums,
                     row0,
                     col0,
                     buffers.stride(1),
@@ -384,6 +391,8 @@ def backward(
                 if need_columns:
                     add_product(d_columns[col0:col1], weights[-1].t(), rows[row0:row1])
         if rounded:
+            correct_(d_rows, row_sums)
+            correct_(d_columns, col_sums)
             sides = (d_rows if need_rows else None, d_columns if need_columns else None)
             add_pairs(*sides, rows, columns, row_factors, col_factors, positives, grad_positive)
     if peak is not None:

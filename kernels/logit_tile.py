@@ -5,8 +5,11 @@ unit vector would have to be rounded again. Logits are multiplied by the factors
 by that of the row that it is to multiply, before it is rounded; without factors nothing is. The factors of float16 have
 to be about 1, for weights to stay in its range.
 
-The gradient of a positive, which may be as large as those of all negatives, is never rounded: it takes no place in a
-tile of half types and is added by a launch of its own.
+Weights of half types are rounded, and the errors of many average out; but where a row has one that is far above the
+others, or all are alike, they do not. So each row's sum of products is brought back to the sum that its weights had:
+what is one number in all of them, or one weight's, is not lost by rounding. The gradient of a positive, which may be as
+large as those of all negatives, is never rounded: it takes no place in a tile of half types and is added by a launch of
+its own.
 """
 
 import torch
@@ -254,12 +257,40 @@ def similarity_forward_kernel(
 @triton.jit
 def store_weights(weights_ptr, weights, factors_ptr, start, end, stride, mask, AXIS: tl.constexpr):
     """A tile of weights, rounded to a buffer with rows of that stride; first, if factors are not None, times those from
-    start to end along AXIS: of the columns (1) on the way to rows, of the rows (0) on the way to columns."""
+    start to end along AXIS: of the columns (1) on the way to rows, of the rows (0) on the way to columns.
+
+    Returns what the rounding has left of the weights, float32, without the factors.
+    """
     row, col = tl.arange(0, weights.shape[0]), tl.arange(0, weights.shape[1])
+    at = weights_ptr + row[:, None] * stride + col[None, :]
     if factors_ptr is not None:
-        at = col if AXIS == 1 else row
-        weights *= tl.expand_dims(tl.load(factors_ptr + start + at, at < end - start, 0.0), 1 - AXIS)
-    tl.store(weights_ptr + row[:, None] * stride + col[None, :], weights.to(weights_ptr.dtype.element_ty), mask)
+        line = col if AXIS == 1 else row
+        factors = tl.expand_dims(tl.load(factors_ptr + start + line, line < end - start, 1.0), 1 - AXIS)
+        rounded = (weights * factors).to(weights_ptr.dtype.element_ty)
+        tl.store(at, rounded, mask)
+        left = rounded.to(tl.float32) * (1.0 / factors)
+    else:
+        rounded = weights.to(weights_ptr.dtype.element_ty)
+        tl.store(at, rounded, mask)
+        left = rounded.to(tl.float32)
+    return left
+
+
+@triton.jit
+def add_sums(sums_ptr, slot, weights, left, start, size, mask, AXIS: tl.constexpr):
+    """Adds the sums over AXIS, without signs, of weights and of what rounding has left of them to a slot (2, size)."""
+    line = tl.arange(0, weights.shape[1 - AXIS])
+    inside = line < size - start
+    at = sums_ptr + tl.cast(slot, tl.int64) * 2 * size + start + line
+    tl.store(at, tl.load(at, inside, 0.0) + tl.sum(tl.where(mask, tl.abs(weights), 0.0), AXIS), inside)
+    at += size
+    tl.store(at, tl.load(at, inside, 0.0) + tl.sum(tl.where(mask, tl.abs(left), 0.0), AXIS), inside)
+
+
+@triton.jit
+def correction(total, left):
+    """What brings a product with rounded weights back to the sum that they had."""
+    return tl.where(left > 0.0, total / left, 1.0)
 
 
 @triton.jit
@@ -333,6 +364,13 @@ def add_pairs(
         sorted_positives, order = positives.sort(stable=True)
         begin = torch.searchsorted(sorted_positives, torch.arange(len(out_columns) + 1, device=positives.device))
         add(out_columns, rows, row_factors, weights, order, begin)
+
+
+def correct_(out: Tensor, sums: Tensor | None) -> None:
+    """Brings sums of products with rounded weights back to the sums (slots, 2, N) that the weights had, if given."""
+    if sums is not None:
+        total, left = sums.sum(dim=0)
+        out.mul_(torch.where(left > 0.0, total / left, 1.0).unsqueeze(1))
 
 
 def add_product(out: Tensor, a: Tensor, b: Tensor, alpha: float = 1.0) -> None:

@@ -19,6 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch, similarity_softmax_backward
+from sslfast.kernels.logit_tile import correction
 from sslfast.kernels.nt_xent import mantissa, rows_of_views
 
 _HUGE = tl.constexpr(1e12)  # where a row's norm is below eps, F.normalize divides by the constant eps: no projection
@@ -82,6 +83,7 @@ def nt_xent_backward_kernel(
     # negatives has n = -inf there, and no entry that needs it.
     row_factor = row_share * tl.exp(-row_lse) if BOUNDED else row_share
     grad = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
+    total, left = tl.zeros((BLOCK_M,), tl.float32), tl.zeros((BLOCK_M,), tl.float32)
     for col0 in range(0, M, BLOCK_N):
         in_cols = col < M - col0
         x_col_at = x_ptr + tl.cast(col0, tl.int64) * D + col[:, None] * D + lane[None, :]
@@ -107,14 +109,18 @@ def nt_xent_backward_kernel(
             positive = (step == N) | (step == -N)
             weight = tl.where(positive, 0.0 if HAS_FACTORS else -(row_share[:, None] + col_share[None, :]), weight)
             weight = tl.where((step == 0) | (col >= M - col0)[None, :], 0.0, weight)
+        rounded = weight
         if HAS_FACTORS:
-            weight *= col_factor
-        grad = tl.dot(weight.to(x_col.dtype), x_col, grad, input_precision=PRECISION)
+            rounded = (weight * col_factor).to(x_col.dtype)
+            total += tl.sum(weight, 1)
+            left += tl.sum(rounded.to(tl.float32) * (1.0 / col_factor), 1)
+        grad = tl.dot(rounded, x_col, grad, input_precision=PRECISION)
     at = tl.cast(row0, tl.int64) + row
     if HAS_FACTORS:
         other = tl.where(at < N, at + N, at - N)
         share = row_share + tl.load(share_ptr + other, in_rows, 0.0) * gain
         share *= mantissa(tl.load(inverse_norm_ptr + other, in_rows, 1.0))
+        grad *= correction(total, left)[:, None]
         x_other = tl.load(x_ptr + other[:, None] * D + lane[None, :], in_rows[:, None] & in_dim[None, :], 0.0)
         grad -= share[:, None] * x_other
     z = rows_of_views(z0_ptr, z1_ptr, at, lane, N, D, row0_stride, col0_stride, row1_stride, col1_stride)

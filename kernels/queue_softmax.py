@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import among_negatives, logit_tile
+from sslfast.kernels.logit_tile import among_negatives, correction, logit_tile
 
 
 @triton.jit
@@ -56,6 +56,7 @@ def queue_softmax_kernel(
     scale = tl.load(scale_ptr)
     shift = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_M,), tl.float32)
+    left = tl.zeros((BLOCK_M,), tl.float32)  # of total, after rounding
     mean = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
     end = tl.minimum((split + 1) * run, K)
     for start in range(split * run, end, BLOCK_N):
@@ -96,13 +97,19 @@ def queue_softmax_kernel(
             in_block = in_cols[:, None] & (out < D)[None, :]
             values = tl.load(queue_ptr + col0 * D + col[:, None] * D + out[None, :], in_block, 0.0)
             if col_factors_ptr is not None:
-                weights *= tl.load(col_factors_ptr + col0 + col, in_cols, 0.0)[None, :]
-            mean = tl.dot(weights.to(values.dtype), values, mean * factor[:, None], input_precision=PRECISION)
+                col_factors = tl.load(col_factors_ptr + col0 + col, in_cols, 1.0)[None, :]
+                rounded = (weights * col_factors).to(values.dtype)
+                left = left * factor + tl.sum(rounded.to(tl.float32) * (1.0 / col_factors), 1)
+            else:
+                rounded = weights.to(values.dtype)
+                left = left * factor + tl.sum(rounded.to(tl.float32), 1)
+            mean = tl.dot(rounded, values, mean * factor[:, None], input_precision=PRECISION)
     at = split * N + row0 + row
     if tl.program_id(1) == 0:
         tl.store(shift_ptr + at, shift, in_rows)
         tl.store(sum_ptr + at, total, in_rows)
     if NEED_MEAN:
+        mean *= correction(total, left)[:, None]
         tl.store(mean_ptr + at[:, None] * D + out[None, :], mean, in_rows[:, None] & (out < D)[None, :])
 
 

@@ -20,7 +20,15 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import add_product, logit_tile, pair_logits, softplus_and_sigmoid, store_weights
+from sslfast.kernels.logit_tile import (
+    add_product,
+    add_sums,
+    correct_,
+    logit_tile,
+    pair_logits,
+    softplus_and_sigmoid,
+    store_weights,
+)
 
 _PEAK = {torch.float16: 16384.0}  # the largest weight, before factors: 1 would leave most of float16's range unused
 
@@ -36,6 +44,8 @@ def sigmoid_weights_kernel(
     bias_ptr,
     row_weights_ptr,
     col_weights_ptr,
+    row_sums_ptr,
+    col_sums_ptr,
     sums_ptr,
     row_start,
     col_start,
@@ -71,11 +81,15 @@ def sigmoid_weights_kernel(
     tl.store(slot, tl.sum(loss))
     tl.store(slot + 1, tl.sum(weight * product))
     tl.store(slot + 2, tl.sum(weight))
-    place = tile_row * stride + tile_col
+    place, weight = tile_row * stride + tile_col, weight * peak
     if row_weights_ptr is not None:
-        store_weights(row_weights_ptr + place, weight * peak, col_factors_ptr, col0, M, stride, inside, 1)
+        left = store_weights(row_weights_ptr + place, weight, col_factors_ptr, col0, M, stride, inside, 1)
+        if row_sums_ptr is not None:
+            add_sums(row_sums_ptr, tl.program_id(1), weight, left, row0, N, inside, 1)
     if col_weights_ptr is not None:
-        store_weights(col_weights_ptr + place, weight * peak, row_factors_ptr, row0, N, stride, inside, 0)
+        left = store_weights(col_weights_ptr + place, weight, row_factors_ptr, row0, N, stride, inside, 0)
+    if col_sums_ptr is not None:
+        add_sums(col_sums_ptr, tl.program_id(0), weight, left, col0, M, inside, 0)
 
 
 @triton.jit
@@ -153,7 +167,7 @@ def sigmoid_pairs(
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
     apart = row_factors is not None or col_factors is not None
-    to_rows = to_columns = None
+    to_rows = to_columns = row_sums = col_sums = None
     height, width, stride = size, length, 0  # without a gradient it is one launch, which stores sums only
     if need_rows or need_columns:
         ways = 2 if apart and need_rows and need_columns else 1
@@ -163,6 +177,10 @@ def sigmoid_pairs(
         stride = buffers.stride(1)
         to_rows = buffers[0] if need_rows or not apart else None
         to_columns = buffers[-1] if need_columns and apart else None
+        if rows.dtype != torch.float32:
+            row_slots, col_slots = triton.cdiv(width, config["BLOCK_N"]), triton.cdiv(height, config["BLOCK_M"])
+            row_sums = d_rows.new_zeros((row_slots, 2, size)) if need_rows else None
+            col_sums = d_columns.new_zeros((col_slots, 2, length)) if need_columns else None
     inputs = (rows, columns, row_factors, col_factors, positives, scale, bias)
     with _launch.on_device_of(rows):
         for row0 in range(0, size, height):
@@ -175,6 +193,8 @@ def sigmoid_pairs(
                     *inputs,
                     to_rows,
                     to_columns,
+                    row_sums,
+                    col_sums,
                     sums,
                     row0,
                     col0,
@@ -191,6 +211,8 @@ def sigmoid_pairs(
                     add_product(d_rows[row0:row1], buffers[0][tile], columns[col0:col1], 1 / peak)
                 if need_columns:
                     add_product(d_columns[col0:col1], buffers[-1][tile].t(), rows[row0:row1], 1 / peak)
+        correct_(d_rows, row_sums)
+        correct_(d_columns, col_sums)
         sigmoid_positives_kernel[(blocks,)](
             *inputs,
             d_rows,

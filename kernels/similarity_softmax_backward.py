@@ -32,6 +32,9 @@ from sslfast.kernels import _launch
 from sslfast.kernels.logit_tile import (
     add_pairs,
     add_product,
+    add_sums,
+    correct_,
+    correction,
     label_shares,
     logit_tile,
     off_diagonal,
@@ -98,6 +101,7 @@ def similarity_weights_kernel(
     label_weights_ptr,
     row_weights_ptr,
     col_weights_ptr,
+    sums_ptr,
     row_start,
     col_start,
     stride,
@@ -133,17 +137,26 @@ def similarity_weights_kernel(
         weights -= label_shares(
             labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, SYMMETRIC=True
         )
-    place = tile_row * stride + tile_col
-    mask = in_rows[:, None] & in_cols[None, :]
-    store_weights(row_weights_ptr + place, weights, factors_ptr, col0, M, stride, mask, 1)
-    if col_weights_ptr is not None:
-        store_weights(col_weights_ptr + place, weights, factors_ptr, row0, M, stride, mask, 0)
+    row_at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
+    col_at = tl.load(positives_ptr + col0 + col, in_cols, -1) - row0
+    place, mask = tile_row * stride + tile_col, in_rows[:, None] & in_cols[None, :]
+    if sums_ptr is not None:
+        positive = (col[None, :] == row_at.to(tl.int32)[:, None]) | (row[:, None] == col_at.to(tl.int32)[None, :])
+        itself = row[:, None] - col[None, :] == (col0 - row0).to(tl.int32)
+        weights = tl.where(positive | itself, 0.0, weights)
+    left = store_weights(row_weights_ptr + place, weights, factors_ptr, col0, M, stride, mask, 1)
+    if sums_ptr is not None:
+        add_sums(sums_ptr, tl.program_id(1), weights, left, row0, M, mask, 1)
+    # A tile right of the diagonal serves its columns, too. They are no rows of the grid's, so slots do not meet.
+    if row_start != col_start:
+        if col_weights_ptr is not None:
+            left = store_weights(col_weights_ptr + place, weights, factors_ptr, row0, M, stride, mask, 0)
+        if sums_ptr is not None:
+            add_sums(sums_ptr, tl.program_id(0), weights, left, col0, M, mask, 0)
 
     # The positives of rows, those of columns and the diagonal take their places when every thread has stored: selected
     # before that, they would take twice the registers.
     tl.debug_barrier()
-    row_at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
-    col_at = tl.load(positives_ptr + col0 + col, in_cols, -1) - row0
     row_value = tl.load(positive_weights_ptr + row0 + row, in_rows, 0.0)
     col_value = tl.load(positive_weights_ptr + col0 + col, in_cols, 0.0)
     own_at = row0 - col0 + row
@@ -190,6 +203,7 @@ def similarity_backward_kernel(
     if grad_positive_ptr is not None:
         row_grad_positive = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0)
     grad = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
+    total, left = tl.zeros((BLOCK_M,), tl.float32), tl.zeros((BLOCK_M,), tl.float32)
     for start in range(0, M, BLOCK_N):
         col0 = tl.cast(start, tl.int64)
         in_cols = col < M - col0
@@ -214,10 +228,20 @@ def similarity_backward_kernel(
             )
             weight -= tl.where(of_row | of_col, 0.0, shares)
         weight = tl.where(off_diagonal(row0, col0, M, BLOCK_M, BLOCK_N), weight, 0.0)
+        rounded = weight
         if factors_ptr is not None:
-            weight *= tl.load(factors_ptr + col0 + col, in_cols, 0.0)[None, :]
+            rounded *= tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
         x = tl.load(x_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
-        grad = tl.dot(weight.to(x.dtype), x, grad, input_precision=PRECISION)
+        rounded = rounded.to(x.dtype)
+        grad = tl.dot(rounded, x, grad, input_precision=PRECISION)
+        if grad_positive_ptr is None:
+            kept = rounded.to(tl.float32)
+            if factors_ptr is not None:
+                kept *= 1.0 / tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
+            total += tl.sum(tl.abs(weight), 1)
+            left += tl.sum(tl.abs(kept), 1)
+    if grad_positive_ptr is None:
+        grad *= correction(total, left)[:, None]
     mask = in_rows[:, None] & (out < D)[None, :]
     tl.store(grad_ptr + row0 * D + row[:, None] * D + out[None, :], grad * scale, mask)
 
@@ -297,7 +321,7 @@ def _in_strips(
     size, dim = rows.shape
     ways = 1 if factors is None else 2
     height, width = _launch.weights_strip(rows.element_size() * ways)
-    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), two=ways == 2, labels=classes[0] is not None)
+    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), two=ways == 2)
     precision = _launch.input_precision(rows)
     *vectors_of_negatives, _ = vectors
     positive_weights = rows.new_empty((size,), dtype=torch.float32)
@@ -314,6 +338,8 @@ def _in_strips(
         BOUNDED=bounded,
     )
     grad = torch.zeros_like(rows, dtype=torch.float32)
+    slots = max(triton.cdiv(height, config["BLOCK_M"]), triton.cdiv(width, config["BLOCK_N"]))
+    sums = None if rows.dtype == torch.float32 else grad.new_zeros((slots, 2, size))
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
     buffers = rows.new_empty((ways, min(height, size), min(width, triton.cdiv(size, 16) * 16)))
     for row0, row1, col0, col1 in _tiles(size, height, width):
@@ -326,7 +352,8 @@ def _in_strips(
             positive_weights,
             *classes,
             buffers[0],
-            buffers[1] if ways == 2 and col0 > row0 else None,
+            buffers[1] if ways == 2 else None,
+            sums,
             row0,
             col0,
             buffers.stride(1),
@@ -341,6 +368,7 @@ def _in_strips(
         add_product(grad[row0:row1], weights[0], rows[col0:col1], scale)
         if col0 > row0:
             add_product(grad[col0:col1], weights[-1].t(), rows[row0:row1], scale)
+    correct_(grad, sums)
     return grad
 
 

@@ -19,6 +19,7 @@ from sslfast.kernels import _launch
 
 # What may be left out of the sums beside the positives: argument and type. The launchers pass None for the rest.
 IDS = {"row_ids_ptr": "*i64", "col_ids_ptr": "*i64"}
+SUMS = ("row_sums_ptr", "col_sums_ptr")
 FACTORS = ("row_factors_ptr", "col_factors_ptr")
 WEIGHTS = "label_weights_ptr"
 IDS_AND_LIMITS = IDS | {"row_limits_ptr": "*fp32"}
@@ -82,10 +83,10 @@ def _backward(dtype: str, dim: int, bounded: bool, factors: bool = False, labels
 
 def _weights(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
     no_labels, classes = _labels(labels, "labels_ptr")
-    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, two=factors, labels=labels)
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, two=factors)
     options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | _without(factors, "factors_ptr", "col_weights_ptr")
-    options |= no_labels
-    buffers = f"*{dtype} *{dtype}" if factors else f"*{dtype}"
+    options |= _without(dtype != "fp32", "sums_ptr") | no_labels
+    buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {_of(dtype != 'fp32')}"
     signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 *fp32 {classes} {buffers} i32 i32 i32 i32 i32 fp32"
     return Case("similarity_softmax_backward.similarity_weights_kernel", signature, options, dtype != "fp32")
 
@@ -181,12 +182,11 @@ def _cross_weights(
     excluded = excluded or {}
     none, grad_positive = _apart(dtype)
     no_labels, classes = _labels(labels, "row_labels_ptr", "col_labels_ptr")
-    blocks = {"excluded": bool(excluded), "two": factors, "labels": labels}
-    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, **blocks)
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, excluded=bool(excluded), two=factors)
     options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(IDS_AND_LIMITS.keys() - excluded.keys())
-    options |= _without(factors, *FACTORS, "col_weights_ptr") | none | no_labels
+    options |= _without(factors, *FACTORS, "col_weights_ptr") | _without(dtype != "fp32", *SUMS) | none | no_labels
     vectors = " ".join([*excluded.values(), *["*fp32"] * 4, grad_positive, classes])
-    buffers = f"*{dtype} *{dtype}" if factors else f"*{dtype}"
+    buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {_of(dtype != 'fp32', 2)}"
     signature = f"*{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {vectors} {buffers} i32 i32 i32 i32 i32 i32"
     return Case("cross_softmax.cross_weights_kernel", signature, options, dtype != "fp32")
 
@@ -194,12 +194,11 @@ def _cross_weights(
 def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: bool = False) -> Case:
     options: dict[str, Any] = _launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch) | {"PRECISION": "ieee"}
     options |= _without(factors, *FACTORS)
-    buffers = {"row_weights_ptr": f"*{dtype}", "col_weights_ptr": f"*{dtype}"}
-    for name, wanted in (("col_weights_ptr", stored and factors), ("row_weights_ptr", stored)):
-        if not wanted:
-            options[name] = None
-            del buffers[name]
-    rest = f"{_of(factors, 2)} *i64 *fp32 *fp32 {' '.join(buffers.values())} *fp32 i32 i32 i32 i32 i32 i32 fp32"
+    summed = stored and dtype != "fp32"
+    options |= _without(stored, "row_weights_ptr") | _without(stored and factors, "col_weights_ptr")
+    options |= _without(summed, *SUMS)
+    buffers = f"{f'*{dtype}' if stored else ''} {f'*{dtype}' if stored and factors else ''} {_of(summed, 2)}"
+    rest = f"{_of(factors, 2)} *i64 *fp32 *fp32 {buffers} *fp32 i32 i32 i32 i32 i32 i32 fp32"
     return Case("sigmoid_pairs.sigmoid_weights_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
 
 

@@ -1,0 +1,229 @@
+"""Losses in half types as a GPU makes them: rows as they are and float32 factors, through the Triton kernels, which are
+interpreted on the CPU; and each kernel with factors against float32 unit rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from loss_regimes import CASES, LossCase, Regime, problem
+from test_loss_regimes import cast, differentiated
+from torch import Tensor
+
+from sslfast import _autograd, ops
+from sslfast.losses.nt_xent import _FusedNTXent
+
+pytest.importorskip("triton")
+
+from sslfast.kernels import (
+    _launch,
+    cross_softmax,
+    nt_xent,
+    nt_xent_backward,
+    queue_softmax,
+    sigmoid_pairs,
+    similarity_softmax,
+    similarity_softmax_backward,
+)
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(triton_device, monkeypatch) -> Iterator[None]:
+    """Without a GPU, the operators are the launchers and every half type is multiplied as it is."""
+    if triton_device.type == "cpu":
+        monkeypatch.setattr(ops, "similarity_softmax_forward", similarity_softmax.forward)
+        monkeypatch.setattr(ops, "similarity_softmax_backward", similarity_softmax_backward.backward)
+        monkeypatch.setattr(ops, "cross_softmax_forward", cross_softmax.forward)
+        monkeypatch.setattr(ops, "cross_softmax_backward", cross_softmax.backward)
+        monkeypatch.setattr(ops, "queue_softmax", queue_softmax.queue_softmax)
+        monkeypatch.setattr(ops, "sigmoid_pairs", sigmoid_pairs.sigmoid_pairs)
+        monkeypatch.setattr(ops, "nt_xent_forward", nt_xent.forward)
+        monkeypatch.setattr(ops, "nt_xent_backward", nt_xent_backward.backward)
+        monkeypatch.setattr(_autograd, "multiplies_half", lambda dtype, side: dtype in HALF)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
+        yield
+
+
+LOSSES = {
+    name: CASES[name]
+    for name in (
+        "nt_xent_loss",
+        "dcl_loss",
+        "supcon_loss, pairs",
+        "supcon_loss, references",
+        "multi_positive_nt_xent_loss, pairs",
+        "clip_loss, normalize",
+        "siglip_loss, normalize",
+        "info_nce_loss, queue",
+    )
+} | {
+    "nt_xent_loss, fused": dataclasses.replace(
+        CASES["nt_xent_loss"], ours=lambda z0, z1, temperature: _FusedNTXent.apply(z0, z1, 1 / temperature)
+    )
+}
+
+# Temperatures from 1 to 0.005, early and late; norms that differ; D below and above what registers hold.
+REGIMES = [
+    Regime(None, 1.0, 65, 512, 0.1, 10.0),
+    Regime(None, 0.1, 65, 128, 0.1, 10.0),
+    Regime(None, 0.01, 65, 512, 0.1, 10.0),
+    Regime(None, 0.005, 65, 128, 0.1, 10.0),
+    Regime(1e-2, 0.07, 65, 512, 0.1, 10.0),
+    Regime(1e-1, 0.01, 65, 512, 0.1, 10.0),
+    Regime(1e-6, 0.02, 65, 512, 0.1, 10.0),
+    Regime(1e-6, 0.005, 129, 128, 0.1, 10.0),
+]
+
+
+def scaled(function: Callable[..., Tensor], factor: float) -> Callable[..., Tensor]:
+    return lambda *inputs: factor * function(*inputs)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize("regime", REGIMES, ids=str)
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_are_within_their_bound(name: str, regime: Regime, dtype: torch.dtype, triton_device) -> None:
+    case: LossCase = LOSSES[name]
+    inputs = cast(problem(name.replace(", fused", ""), regime), dtype)
+    factor = 1.0  # of the loss, for float16, whose range is small
+    if dtype == torch.float16 and case.vanishes and regime.loss is not None:
+        factor = 1.0 / regime.loss
+    on_device = tuple(z.to(triton_device) for z in inputs)
+    ours = differentiated(scaled(case.ours, factor), case, on_device, regime.temperature)
+    wide = tuple(z.double() for z in inputs)
+    truth = differentiated(scaled(case.reference, factor), case, wide, regime.temperature)
+    assert ours[0].dtype == torch.float32
+    if case.vanishes:
+        assert abs(ours[0].item() / truth[0].item() - 1) <= 2 * torch.finfo(torch.float32).eps / regime.temperature
+    bound = 2.5e-3 if dtype == torch.bfloat16 else 2.5e-3 / 4
+    for z, f, g in zip(inputs, ours[1:], truth[1:], strict=False):
+        if z.dim():
+            assert (f.cpu().double() - g).norm() <= bound * g.norm()
+
+
+# ---- the operators, whose factors may be of any size in bfloat16
+
+SIZES = [(1, 1, 1), (5, 9, 7), (70, 30, 64), (67, 150, 200)]  # N, M, D
+SCALE = 7.0
+
+
+def sides(n: int, m: int, d: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows, columns and the factors that make unit vectors of them."""
+    spread = 3.0 if dtype == torch.bfloat16 else 0.2
+    rows, columns = (torch.randn(k, d) * torch.logspace(-spread, spread, k).unsqueeze(1) for k in (n, m))
+    if dtype == torch.float16:
+        rows, columns = (z / z.norm(dim=1, keepdim=True) * (1 + torch.rand(len(z), 1)) for z in (rows, columns))
+    rows, columns = rows.to(dtype), columns.to(dtype)
+    return rows, columns, 1 / rows.float().norm(dim=1), 1 / columns.float().norm(dim=1)
+
+
+def cross(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
+    n, m = len(rows), len(columns)
+    rest = (torch.arange(n) * 3 % (m + 1) - 1, torch.tensor([SCALE]))  # columns are positives of several rows
+    none = (None, None, None)
+    row_lse, col_lse, own, kept = cross_softmax.forward(rows, columns, *rest, *none, 1.0, False, 0, *factors)
+    grads = (torch.linspace(-1, 1, n), col_lse, torch.linspace(-2, 2, n))
+    vectors = (rest[0], row_lse.clamp_min(-1e30), col_lse, *grads, rest[1])
+    return [row_lse, own, *cross_softmax.backward(rows, columns, *vectors, *none, kept, *need, *factors)]
+
+
+def cross_two_way(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
+    n, m = len(rows), len(columns)
+    positives = torch.where(torch.arange(n) < m, torch.arange(n), -1)
+    rest, none = (positives, torch.tensor([SCALE])), (None, None, None)
+    row_lse, col_lse, own, kept = cross_softmax.forward(rows, columns, *rest, *none, 1.0, True, 0, *factors)
+    grads = (torch.linspace(-1, 1, n), torch.linspace(-1, 1, m), torch.linspace(-2, 2, n))
+    vectors = (rest[0], row_lse.clamp_min(-1e30), col_lse.clamp_min(-1e30), *grads, rest[1])
+    products = cross_softmax.backward(rows, columns, *vectors, *none, kept, *need, *factors)
+    return [row_lse, col_lse, own, *products]
+
+
+def pairs(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
+    positives = torch.where(torch.arange(len(rows)) < len(columns), torch.arange(len(rows)), -1)
+    numbers = (torch.tensor([SCALE]), torch.tensor([-2.0]))
+    return list(sigmoid_pairs.sigmoid_pairs(rows, columns, positives, *numbers, 1 / len(rows), *need, *factors))
+
+
+def queue(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
+    return list(queue_softmax.queue_softmax(rows, columns, torch.tensor([SCALE]), *[None] * 4, need[0], *factors))
+
+
+def similarity(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
+    m = len(rows)
+    positives = (torch.arange(m) + 1 + torch.arange(m) % max(m - 1, 1)) % m  # several rows may have the same
+    positives = torch.where((torch.arange(m) % 4 == 3) | (positives == torch.arange(m)), -1, positives)
+    lse, own, kept = similarity_softmax.forward(rows, positives, SCALE, 1.0, 0, *factors[:1])
+    grads = (torch.linspace(-1, 1, m), torch.linspace(-2, 2, m))
+    vectors = (positives, lse.clamp_min(-1e30), *grads, kept)
+    return [lse, own, similarity_softmax_backward.backward(rows, *vectors, SCALE, 1.0, *factors[:1])]
+
+
+@pytest.mark.parametrize("in_registers", [True, False])
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("operator", [similarity, cross, cross_two_way, pairs, queue])
+def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, monkeypatch, triton_device) -> None:
+    if triton_device.type == "cuda":
+        pytest.skip("the losses above run there")
+    if in_registers and operator is not similarity:
+        pytest.skip("has one way")
+    monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
+    # More than one strip of weights is otherwise used from 2,049 rows on.
+    tables = {name: getattr(_launch, name) for name in ("weights", "sigmoid_weights")}
+    monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
+    for name, table in tables.items():
+        small = {"BLOCK_M": 32, "BLOCK_N": 64}
+        monkeypatch.setattr(_launch, name, lambda *shape, table=table, small=small, **ways: table(*shape) | small)
+    rows, columns, *factors = sides(*size, dtype)
+    units = [z.float() * f.unsqueeze(1) for z, f in zip((rows, columns), factors, strict=True)]
+    expected = operator(*units)
+    for need in ((True, True), (True, False), (False, True)):
+        found = operator(rows, columns, *factors, need=need)
+        for f, g in zip(found, expected, strict=True):
+            if f.shape != g.shape:
+                assert len(f) == 0  # not needed
+                continue
+            assert f.dtype == torch.float32
+            finite = g[g.isfinite()]
+            scale = max(finite.abs().max().item() if finite.numel() else 1.0, 1e-3)
+            close = torch.finfo(dtype).eps / 2 if f.dim() == 2 else 4e-6  # weights are rounded, and nothing else
+            torch.testing.assert_close(f, g, rtol=0 if f.dim() == 2 else 4e-6, atol=close * scale)
+
+
+@pytest.mark.parametrize("operator", [cross, cross_two_way])
+def test_positives_are_not_rounded(operator, triton_device) -> None:
+    """Where all else is far below them; a column's are added up in order."""
+    if triton_device.type == "cuda":
+        pytest.skip("the losses above run there")
+    n, d = 12, 64
+    rows = (torch.eye(n, d) * torch.linspace(1, 9, n).unsqueeze(1)).to(torch.bfloat16)
+    factors = [1 / rows.float().norm(dim=1)] * 2
+    unit = rows.float() * factors[0].unsqueeze(1)
+    none, number = (None, None, None), torch.tensor([1.0])
+    positives = torch.arange(n) // 3 if operator is cross else torch.arange(n)
+    weights, nothing = torch.randn(n), torch.zeros(n)
+    vectors = (positives, nothing, nothing[:0], nothing, nothing[:0], weights, number, *none, nothing[:0])
+    found = cross_softmax.backward(rows, rows, *vectors, True, True, *factors)
+    torch.testing.assert_close(found[0], weights.unsqueeze(1) * unit[positives], rtol=1e-6, atol=1e-7)
+    expected = torch.zeros(n, d).index_add_(0, positives, weights.unsqueeze(1) * unit)
+    torch.testing.assert_close(found[1], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_sides_of_float16_stay_in_its_range(triton_device) -> None:
+    z = (torch.logspace(-4, 4, 30).unsqueeze(1) * torch.randn(30, 16)).to(torch.float16)
+    z[4] = 0
+    side, inverse_norm, factors = _autograd.unit_side(z.to(triton_device), torch.float16)
+    assert factors is not None
+    assert side.dtype == torch.float16
+    assert ((factors >= 0.5) & (factors < 1)).all()
+    unit = _autograd.unit_of(side, factors)
+    expected = z.double() / z.double().norm(dim=1, keepdim=True).clamp_min(1e-12)
+    torch.testing.assert_close(unit.cpu().double(), expected, rtol=1e-6, atol=1e-7)
+    norms = z.double().norm(dim=1).clamp_min(1e-12)
+    torch.testing.assert_close(inverse_norm.cpu().flatten().double(), 1 / norms, rtol=1e-6, atol=0)
