@@ -121,6 +121,22 @@ def test_any_strides(device):
     assert (summed[2] == 4).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_outputs(device, dtype):
+    """Stored past the caches, in memory fresh or reused (csrc/cpu/large_output.h)."""
+    (tokens, *others), ids_restore = make(60, 196, 120, 1, 333, device=device)
+    tokens = tokens.detach().to(dtype).requires_grad_()
+    for _ in range(2):
+        results = []
+        for function in (unshuffle_patches, reference.unshuffle_patches):
+            out = function(tokens, others[0], ids_restore, others[1], num_prefix_tokens=1)
+            results.append([out.detach(), *torch.autograd.grad(out, (tokens, *others), out.detach())])
+        for k, g in zip(results[0][:2], results[1][:2], strict=True):
+            assert torch.equal(k, g)
+        for k, g in zip(results[0][2:], results[1][2:], strict=True):
+            assert torch.allclose(k, g, rtol=1e-4, atol=1e-3)
+
+
 def test_same_bits_for_any_number_of_threads():
     (tokens, mask_token, positions), ids_restore = make(100, 196, 49, 1, 64)
     threads, results = torch.get_num_threads(), []

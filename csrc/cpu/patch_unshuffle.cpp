@@ -58,7 +58,7 @@ struct BlockSums {
 
 template <typename In, typename Out>
 void backward_tile(const PatchUnshuffleBackward& p, int64_t begin, int64_t end, BlockSums<Wide<Out>>& positions,
-                   BlockSums<Wide<Out>>& mask_token) {
+                   BlockSums<Wide<Out>>& mask_token, bool streamed) {
   const auto* grad = static_cast<const Out*>(p.grad);
   auto* tokens = static_cast<In*>(p.tokens);
   for (int64_t n = 0; n < p.rows; ++n) {
@@ -68,7 +68,12 @@ void backward_tile(const PatchUnshuffleBackward& p, int64_t begin, int64_t end, 
       if (token < 0) {
         if (mask_token.total) accumulate_row(row, p.width, mask_token.block.data());
       } else if (tokens) {
-        convert_row(row, p.width, tokens + (n * (p.prefix + p.keep) + token) * p.width);
+        In* to = tokens + (n * (p.prefix + p.keep) + token) * p.width;
+        if (std::is_same_v<In, Out> && streamed) {
+          stream(to, row, p.width * sizeof(In));
+        } else {
+          convert_row(row, p.width, to);
+        }
       }
       if (positions.total) accumulate_row(row, p.width, positions.block.data() + (l - begin) * p.width);
     }
@@ -88,16 +93,16 @@ void unshuffle_backward(const PatchUnshuffleBackward& p, int threads) {
   auto* mask_token = static_cast<Sum*>(p.mask_token);
   auto* positions = static_cast<Sum*>(p.positions);
   std::vector<Sum> of_tiles(mask_token ? tiles * p.width : 0);
-  if (p.tokens) {
-    advise_huge_pages(p.tokens, p.rows * (p.prefix + p.keep) * p.width * static_cast<int64_t>(sizeof(In)));
-  }
+  const int64_t token_bytes = p.tokens ? p.rows * (p.prefix + p.keep) * p.width * sizeof(In) : 0;
+  const bool streamed = prepare_large_output(p.tokens, token_bytes).streamed;
   threads = static_cast<int>(std::min<int64_t>(tiles, team(p.rows * length * row_bytes, kBytesPerThread, threads)));
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t t = 0; t < tiles; ++t) {
     const int64_t begin = t * tile, end = std::min(length, begin + tile);
     BlockSums<Sum> at_places(positions ? positions + begin * p.width : nullptr, (end - begin) * p.width);
     BlockSums<Sum> of_tile(mask_token ? of_tiles.data() + t * p.width : nullptr, p.width);
-    backward_tile<In, Out>(p, begin, end, at_places, of_tile);
+    backward_tile<In, Out>(p, begin, end, at_places, of_tile, streamed);
+    stream_fence();
   }
   if (!mask_token) return;
   std::fill(mask_token, mask_token + p.width, Sum{0});
