@@ -151,6 +151,17 @@ def test_same_bits_for_any_number_of_threads():
         assert all_equal(other, results[0])
 
 
+def test_sums_of_many_rows_keep_their_precision(device):
+    (tokens, mask_token, positions), ids_restore = make(1000, 196, 20, 0, 4, device=device)
+    gradient = 1 + torch.rand(1000, 196, 4, device=device)
+    out = unshuffle_patches(tokens, mask_token, ids_restore, positions)
+    of_token, of_positions = torch.autograd.grad(out, (mask_token, positions), gradient)
+    truth = torch.where((ids_restore >= 20)[..., None], gradient, 0.0).double().sum((0, 1))
+    assert ((of_token - truth).abs() <= 4e-7 * truth).all()
+    truth = gradient.double().sum(0)
+    assert ((of_positions - truth).abs() <= 1e-6 * truth).all()
+
+
 @pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2)])
 def test_gradients_that_are_wanted(device, wanted):
     parts, ids_restore = make(5, 8, 3, 1, 4, dtype=torch.float64, device=device)
