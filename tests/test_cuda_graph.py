@@ -11,7 +11,13 @@ from torch import Tensor
 
 from sslfast.augment import SimCLRAugment
 from sslfast.losses import nt_xent_loss
+<<<<<<< HEAD
 from sslfast.masking import mask_patches, mask_tokens, mask_words, random_patch_mask
+||||||| 97f10a1
+from sslfast.masking import mask_patches, mask_tokens, random_patch_mask
+=======
+from sslfast.masking import apply_mask_token, mask_patches, mask_tokens, random_patch_mask, unshuffle_patches
+>>>>>>> patches
 
 pytestmark = pytest.mark.gpu
 
@@ -42,7 +48,10 @@ def words(seed: Any, device: str) -> tuple[Tensor, ...]:
 
 def patches(seed: Any, device: str) -> tuple[Tensor, ...]:
     x = torch.arange(4 * 196 * 8, device=device, dtype=torch.float32).view(4, 196, 8)
-    return (*mask_patches(x, generator=seed), *random_patch_mask(3, 50, generator=seed, device=device))
+    kept, mask, ids_restore = mask_patches(x, generator=seed)
+    token = torch.ones(8, device=device)
+    decoded = unshuffle_patches(kept, token, ids_restore), apply_mask_token(x, mask, token)
+    return (kept, mask, ids_restore, *decoded, *random_patch_mask(3, 50, generator=seed, device=device))
 
 
 def views(seed: Any, device: str) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ import torch
 from oracle import all_equal, assert_no_worse
 
 from sslfast import ops
-from sslfast.masking import gather_patches, random_patch_mask
+from sslfast.masking import apply_mask_token, gather_patches, random_patch_mask
 from sslfast.reference import patch_gather as reference
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -142,6 +142,15 @@ def test_ids_out_of_range(wrong):
     ids[1, 2] = wrong
     with pytest.raises(RuntimeError, match=r"ids must be in \[0, L\)"):
         gather_patches(torch.zeros(2, 8, 4), ids)
+
+
+def test_complex_has_no_gradient():
+    x = torch.ones(1, 2, 2, dtype=torch.complex64, requires_grad=True)
+    ids = torch.zeros(1, 1, dtype=torch.int64)
+    mask = torch.zeros(1, 2, dtype=torch.bool)
+    for out in (gather_patches(x, ids), apply_mask_token(x, mask, torch.zeros(2))):
+        with pytest.raises(RuntimeError, match="expected float32, float64, bfloat16 or float16"):
+            out.real.sum().backward()
 
 
 @pytest.mark.gpu

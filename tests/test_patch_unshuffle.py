@@ -121,6 +121,22 @@ def test_any_strides(device):
     assert (summed[2] == 4).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_outputs(device, dtype):
+    """Stored past the caches, in memory fresh or reused (csrc/cpu/large_output.h)."""
+    (tokens, *others), ids_restore = make(60, 196, 120, 1, 333, device=device)
+    tokens = tokens.detach().to(dtype).requires_grad_()
+    for _ in range(2):
+        results = []
+        for function in (unshuffle_patches, reference.unshuffle_patches):
+            out = function(tokens, others[0], ids_restore, others[1], num_prefix_tokens=1)
+            results.append([out.detach(), *torch.autograd.grad(out, (tokens, *others), out.detach())])
+        for k, g in zip(results[0][:2], results[1][:2], strict=True):
+            assert torch.equal(k, g)
+        for k, g in zip(results[0][2:], results[1][2:], strict=True):
+            assert torch.allclose(k, g, rtol=1e-4, atol=1e-3)
+
+
 def test_same_bits_for_any_number_of_threads():
     (tokens, mask_token, positions), ids_restore = make(100, 196, 49, 1, 64)
     threads, results = torch.get_num_threads(), []
@@ -133,6 +149,17 @@ def test_same_bits_for_any_number_of_threads():
         torch.set_num_threads(threads)
     for other in results[1:]:
         assert all_equal(other, results[0])
+
+
+def test_sums_of_many_rows_keep_their_precision(device):
+    (tokens, mask_token, positions), ids_restore = make(1000, 196, 20, 0, 4, device=device)
+    gradient = 1 + torch.rand(1000, 196, 4, device=device)
+    out = unshuffle_patches(tokens, mask_token, ids_restore, positions)
+    of_token, of_positions = torch.autograd.grad(out, (mask_token, positions), gradient)
+    truth = torch.where((ids_restore >= 20)[..., None], gradient, 0.0).double().sum((0, 1))
+    assert ((of_token - truth).abs() <= 4e-7 * truth).all()
+    truth = gradient.double().sum(0)
+    assert ((of_positions - truth).abs() <= 1e-6 * truth).all()
 
 
 @pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2)])

@@ -1,5 +1,5 @@
 // Copies of whole rows, the mask token's among them. The backward adds up the masked rows of every kMaskTokenRows rows,
-// in order, and then those sums: the same bits for any number of threads.
+// in order, and then those sums, in double: the same bits for any number of threads.
 #include "sslfast/mask_token_apply.h"
 
 #include <vector>
@@ -35,8 +35,9 @@ void apply_backward(const MaskTokenApplyBackward& p, int threads) {
     }
   }
   if (!total) return;
-  std::fill(total, total + p.width, Sum{0});
-  for (int64_t c = 0; c < chunks; ++c) accumulate_row(sums.data() + c * p.width, p.width, total);
+  std::vector<double> all(p.width, 0.0);
+  for (int64_t c = 0; c < chunks; ++c) accumulate_row(sums.data() + c * p.width, p.width, all.data());
+  convert_row(all.data(), p.width, total);
 }
 
 }  // namespace

@@ -41,24 +41,28 @@ void unshuffle(const PatchUnshuffle& p, int threads) {
   write_rows<Out>(p.out, p.rows * length, p.width, static_cast<int>(team_size), source);
 }
 
-// Sums of rows in blocks of kUnshuffleRows, one error a block instead of one a row.
-template <typename T>
+// Sums of rows in blocks of kUnshuffleRows, one rounding a block where the totals are double.
+template <typename T, typename Total>
 struct BlockSums {
   std::vector<T> block;
-  T* total;
-  int64_t count;
+  Total* total;
+  int64_t rows = 0;  // in the block
 
-  BlockSums(T* total, int64_t count) : block(total ? count : 0), total(total), count(count) { fold(true); }
-  void fold(bool first = false) {
+  BlockSums(Total* total, int64_t count) : block(total ? count : 0), total(total) {
+    if (total) std::fill(total, total + count, Total{0});
+  }
+  void fold() {
     if (!total) return;
-    first ? std::fill(total, total + count, T{0}) : accumulate_row(block.data(), count, total);
+    accumulate_row(block.data(), static_cast<int64_t>(block.size()), total);
     std::fill(block.begin(), block.end(), T{0});
+    rows = 0;
   }
 };
 
 template <typename In, typename Out>
-void backward_tile(const PatchUnshuffleBackward& p, int64_t begin, int64_t end, BlockSums<Wide<Out>>& positions,
-                   BlockSums<Wide<Out>>& mask_token) {
+void backward_tile(const PatchUnshuffleBackward& p, int64_t begin, int64_t end,
+                   BlockSums<Wide<Out>, Wide<Out>>& positions, BlockSums<Wide<Out>, double>& mask_token,
+                   bool streamed) {
   const auto* grad = static_cast<const Out*>(p.grad);
   auto* tokens = static_cast<In*>(p.tokens);
   for (int64_t n = 0; n < p.rows; ++n) {
@@ -67,16 +71,21 @@ void backward_tile(const PatchUnshuffleBackward& p, int64_t begin, int64_t end, 
       const int64_t token = token_at(p.ids_restore + n * p.patches, l, p.prefix, p.keep);
       if (token < 0) {
         if (mask_token.total) accumulate_row(row, p.width, mask_token.block.data());
+        if (++mask_token.rows == kUnshuffleRows) mask_token.fold();
       } else if (tokens) {
-        convert_row(row, p.width, tokens + (n * (p.prefix + p.keep) + token) * p.width);
+        In* to = tokens + (n * (p.prefix + p.keep) + token) * p.width;
+        if (std::is_same_v<In, Out> && streamed) {
+          stream(to, row, p.width * sizeof(In));
+        } else {
+          convert_row(row, p.width, to);
+        }
       }
       if (positions.total) accumulate_row(row, p.width, positions.block.data() + (l - begin) * p.width);
     }
-    if (n % kUnshuffleRows == kUnshuffleRows - 1 || n == p.rows - 1) {
-      positions.fold();
-      mask_token.fold();
-    }
+    if (++positions.rows == kUnshuffleRows) positions.fold();
   }
+  positions.fold();
+  mask_token.fold();
 }
 
 template <typename In, typename Out>
@@ -87,21 +96,21 @@ void unshuffle_backward(const PatchUnshuffleBackward& p, int threads) {
   const int64_t tiles = (length + tile - 1) / tile;
   auto* mask_token = static_cast<Sum*>(p.mask_token);
   auto* positions = static_cast<Sum*>(p.positions);
-  std::vector<Sum> of_tiles(mask_token ? tiles * p.width : 0);
-  if (p.tokens) {
-    advise_huge_pages(p.tokens, p.rows * (p.prefix + p.keep) * p.width * static_cast<int64_t>(sizeof(In)));
-  }
+  std::vector<double> of_tiles(mask_token ? tiles * p.width : 0);
+  const int64_t token_bytes = p.tokens ? p.rows * (p.prefix + p.keep) * p.width * sizeof(In) : 0;
+  const bool streamed = prepare_large_output(p.tokens, token_bytes).streamed;
   threads = static_cast<int>(std::min<int64_t>(tiles, team(p.rows * length * row_bytes, kBytesPerThread, threads)));
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t t = 0; t < tiles; ++t) {
     const int64_t begin = t * tile, end = std::min(length, begin + tile);
-    BlockSums<Sum> at_places(positions ? positions + begin * p.width : nullptr, (end - begin) * p.width);
-    BlockSums<Sum> of_tile(mask_token ? of_tiles.data() + t * p.width : nullptr, p.width);
-    backward_tile<In, Out>(p, begin, end, at_places, of_tile);
+    BlockSums<Sum, Sum> at_places(positions ? positions + begin * p.width : nullptr, (end - begin) * p.width);
+    BlockSums<Sum, double> of_tile(mask_token ? of_tiles.data() + t * p.width : nullptr, p.width);
+    backward_tile<In, Out>(p, begin, end, at_places, of_tile, streamed);
+    stream_fence();
   }
   if (!mask_token) return;
-  std::fill(mask_token, mask_token + p.width, Sum{0});
-  for (int64_t t = 0; t < tiles; ++t) accumulate_row(of_tiles.data() + t * p.width, p.width, mask_token);
+  for (int64_t t = 1; t < tiles; ++t) accumulate_row(of_tiles.data() + t * p.width, p.width, of_tiles.data());
+  convert_row(of_tiles.data(), p.width, mask_token);
 }
 
 // Calls function with values of the types of tokens and of the decoder's input.

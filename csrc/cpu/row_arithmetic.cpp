@@ -24,6 +24,7 @@ SSLFAST_ACCUMULATE(float, float)
 SSLFAST_ACCUMULATE(double, double)
 SSLFAST_ACCUMULATE(Brain16, float)
 SSLFAST_ACCUMULATE(Half16, float)
+SSLFAST_ACCUMULATE(float, double)
 #undef SSLFAST_ACCUMULATE
 
 #define SSLFAST_CONVERT(In, Out)                                            \
@@ -35,5 +36,9 @@ SSLFAST_CONVERT(Half16, float)
 SSLFAST_CONVERT(float, Brain16)
 SSLFAST_CONVERT(float, Half16)
 #undef SSLFAST_CONVERT
+
+void convert_row(const double* row, int64_t n, float* out) {
+  for (int64_t d = 0; d < n; ++d) out[d] = static_cast<float>(row[d]);
+}
 
 }  // namespace sslfast::cpu

@@ -20,8 +20,10 @@ void accumulate_row(const float* row, int64_t n, float* sums);
 void accumulate_row(const double* row, int64_t n, double* sums);
 void accumulate_row(const Brain16* row, int64_t n, float* sums);
 void accumulate_row(const Half16* row, int64_t n, float* sums);
+void accumulate_row(const float* row, int64_t n, double* sums);
 
 // out = row, in another type.
+void convert_row(const double* row, int64_t n, float* out);
 void convert_row(const Brain16* row, int64_t n, float* out);
 void convert_row(const Half16* row, int64_t n, float* out);
 void convert_row(const float* row, int64_t n, Brain16* out);

@@ -119,8 +119,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "feature_draws(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int features, bool exact, int count, "
       "float probability, int source, int bank_rows, int row_offset) -> (Tensor, Tensor)");
   m.def(
-      "feature_corruption(Tensor x, Tensor bank, Tensor seed, Tensor? sample_ids, bool exact, int count, float "
-      "probability, int source, int row_offset) -> (Tensor, Tensor)");
+      "feature_corruption(Tensor x, Tensor bank, Tensor seed, Tensor? sample_ids, Tensor? sources, bool exact, int "
+      "count, float probability, int source, int row_offset) -> (Tensor, Tensor)");
+  m.def("column_permutations(Tensor like, Tensor seed, int stream, int columns, int rows) -> Tensor");
 
   // ---- augmentation
 

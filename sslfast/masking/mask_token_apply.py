@@ -32,6 +32,7 @@ def apply_mask_token(x: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
     Raises:
         TypeError: an argument is not a tensor, ``mask`` is not bool, or elements of ``x`` are larger than 8 bytes.
         ValueError: a shape or device does not fit.
+        RuntimeError: the gradient of complex ``x``, which has none here.
 
     Reference: Bao et al., "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022; Xie et al., "SimMIM: A Simple
     Framework for Masked Image Modeling", CVPR 2022.

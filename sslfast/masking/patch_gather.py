@@ -34,7 +34,7 @@ def gather_patches(x: Tensor, ids: Tensor | Sequence[Tensor]) -> Tensor:
         ValueError: ``x`` has no shape (N, L, D), the list is empty, or ``ids`` have other shapes or are on another
             device.
         RuntimeError: an id is outside of [0, L), on the CPU. On a GPU, which would have to wait to say so, its patch is
-            zero.
+            zero. Also the gradient of complex ``x``, which has none here.
 
     Reference: Assran et al., "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture",
     CVPR 2023; facebookresearch/ijepa, ``masks.utils.apply_masks``.
