@@ -43,7 +43,7 @@ def by_definition(rule, seed, ids):
     rows = len(ids)
     return {
         "block": lambda: block_mask(rows, GRID, 19, **draws),
-        "ibot": lambda: block_mask(rows, GRID, 14, min_patches=4, **draws),
+        "ibot": lambda: block_mask(rows, GRID, (4, 24), min_patches=4, mask_probability=0.5, **draws),
         "inverse_block": lambda: inverse_block_mask(rows, GRID, **draws),
         "grid": lambda: grid_patch_mask(rows, GRID, 2, **draws),
         "random": lambda: random_patch_mask(rows, 48, **draws).mask.view(rows, *GRID),
@@ -179,6 +179,11 @@ def test_ijepa_collator_in_workers():
         ({"mask_key": 1}, TypeError, "MaskedPatchCollator: mask_key must be a str, got int"),
         ({"mask_ratio": 1.0}, ValueError, "MaskedPatchCollator: mask_ratio must be in [0, 1), got 1.0"),
         ({"mode": "x"}, ValueError, "block_mask: mode must be 'exact' or 'compat', got 'x'"),
+        (
+            {"rule": "ibot", "pred_ratio_var": 0.5},
+            ValueError,
+            "MaskedPatchCollator: pred_ratio_var must leave pred_ratio 0.3 in [0, 1], got 0.5",
+        ),
         ({"rule": "tube"}, ValueError, "tube_mask: grid must be (T, H, W), got (8, 6)"),
         (
             {"rule": "grid"},

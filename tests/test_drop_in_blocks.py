@@ -9,7 +9,7 @@ from peer_oracle import peer
 from scipy import stats
 from torch.utils.data import DataLoader
 
-from sslfast.masking.drop_in import dinov2, ijepa, lightly_blocks, simmim, videomae
+from sslfast.masking.drop_in import dinov2, ijepa, lightly_blocks, simmim, videomae, vjepa
 
 ALPHA = 1e-4
 
@@ -112,6 +112,31 @@ def test_ijepa_in_workers():
     loader = DataLoader(list(range(16)), 4, num_workers=2, collate_fn=collator)
     assert sorted(i for images, _, _ in loader for i in images.tolist()) == list(range(16))
     assert collator.step() == 4  # of both workers
+
+
+# ---- V-JEPA
+
+SETTINGS = [
+    {"spatial_scale": (0.15, 0.15), "temporal_scale": (1.0, 1.0), "aspect_ratio": (0.75, 1.5), "num_blocks": 8},
+    {"spatial_scale": (0.7, 0.7), "temporal_scale": (1.0, 1.0), "aspect_ratio": (0.75, 1.5), "num_blocks": 2},
+]
+
+
+def test_vjepa_collator():
+    first, second = vjepa.MaskCollator(SETTINGS), vjepa.MaskCollator(SETTINGS, 224, 16, 16, 2)
+    assert first.grid == second.grid == (8, 14, 14)
+    videos, contexts, targets = first([torch.ones(2)] * 3)
+    assert videos.shape == (3, 2)
+    assert [len(lists) for lists in (contexts, targets)] == [2, 2]
+    for context, target in zip(contexts, targets, strict=True):
+        for c, t in zip(context, target, strict=True):
+            assert not set(c.tolist()) & set(t.tolist())
+            assert int(torch.cat([c, t]).max()) < 1568
+    (_, _, a), (_, _, b) = first([0] * 3), second([0] * 3)
+    assert not torch.equal(a[0][:, :50], b[0][:, :50])
+    limited = vjepa.MaskCollator([{**SETTINGS[0], "max_temporal_keep": 0.5, "max_keep": 7}])([0] * 3)
+    assert limited[1][0].shape == (3, 7)
+    assert limited[1][0].max() < 4 * 196
 
 
 # ---- SimMIM, VideoMAE

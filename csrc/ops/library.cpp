@@ -46,8 +46,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "width, "
       "int cell_frames, int cell_height, int cell_width, int masked, int row_offset) -> Tensor");
   m.def(
-      "block_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? targets, int target, int rows, int height, "
-      "int width, float min_patches, float max_patches, float log_aspect_low, float log_aspect_high, bool exact, "
+      "block_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? targets, int target_low, "
+      "int target_high, float mask_probability, int rows, int height, int width, float min_patches, float max_patches, "
+      "float log_aspect_low, float log_aspect_high, bool exact, "
       "bool shift, int row_offset) -> Tensor");
   m.def(
       "inverse_block_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, int visible, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -111,20 +112,28 @@ class MaskedPatchCollator:
         return rule(rows, self._grid, generator=generator, sample_ids=sample_ids, **self._options)
 
 
-def _patches(grid: Sequence[int], mask_ratio: float) -> int:
-    total = 1
-    for side in grid:
-        total *= side
-    return _check.share("MaskedPatchCollator", total, mask_ratio, "patches")
-
-
 def _block(rows: int, grid: Sequence[int], *, mask_ratio: float = 0.4, **options: Any) -> Tensor:
-    return block_mask(rows, grid, _patches(grid, mask_ratio), device="cpu", **options)
+    masked = _check.share("MaskedPatchCollator", math.prod(grid), mask_ratio, "patches")
+    return block_mask(rows, grid, masked, device="cpu", **options)
 
 
-def _ibot(rows: int, grid: Sequence[int], *, mask_ratio: float = 0.3, **options: Any) -> Tensor:
-    options.setdefault("min_patches", max(1, (min(grid) // 3) ** 2))
-    return block_mask(rows, grid, _patches(grid, mask_ratio), device="cpu", **options)
+def _ibot(
+    rows: int,
+    grid: Sequence[int],
+    *,
+    pred_ratio: float = 0.3,
+    pred_ratio_var: float = 0.2,
+    **options: Any,
+) -> Tensor:
+    name = "MaskedPatchCollator"
+    ratio = _check.probability(name, "pred_ratio", pred_ratio)
+    spread = _check.probability(name, "pred_ratio_var", pred_ratio_var)
+    if spread > min(ratio, 1 - ratio):
+        raise ValueError(f"{name}: pred_ratio_var must leave pred_ratio {ratio} in [0, 1], got {spread}")
+    patches = math.prod(grid)
+    numbers = tuple(int(patches * end + 1e-9) for end in (ratio - spread, ratio + spread))
+    options = {"min_patches": max(1, (min(grid) // 3) ** 2), "mask_probability": 0.5, **options}
+    return block_mask(rows, grid, numbers, device="cpu", **options)
 
 
 def _inverse_block(rows: int, grid: Sequence[int], **options: Any) -> Tensor:
@@ -138,10 +147,7 @@ def _grid_cells(rows: int, grid: Sequence[int], *, cell_size: Any = None, **opti
 
 
 def _random(rows: int, grid: Sequence[int], *, mask_ratio: float = 0.75, **options: Any) -> Tensor:
-    patches = 1
-    for side in grid:
-        patches *= side
-    return random_patch_mask(rows, patches, mask_ratio, device="cpu", **options).mask.view(rows, *grid)
+    return random_patch_mask(rows, math.prod(grid), mask_ratio, device="cpu", **options).mask.view(rows, *grid)
 
 
 def _tube(rows: int, grid: Sequence[int], **options: Any) -> Tensor:

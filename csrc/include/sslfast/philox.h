@@ -35,6 +35,7 @@ enum class Stream : uint32_t {
   kJepaSize = 59,      // jepa_mask: sizes of the blocks of one batch
   kJepaPlace = 60,     // jepa_mask: places of the blocks of one row
   kJepaKeep = 61,      // jepa_mask: sort keys of the tokens of one row
+  kBlockTarget = 62,   // block_mask: is the row masked, and how many patches?
 };
 
 struct Words {

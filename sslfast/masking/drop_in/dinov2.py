@@ -77,7 +77,8 @@ class MaskingGenerator:
         number = _check.integer("MaskingGenerator", "num_masking_patches", num_masking_patches, -(2**63))
         target = min(max(number, 0), self.num_patches)
         like, seed = torch.empty(()), seed_tensor()
-        mask = ops.block_mask(like, seed, None, None, target, 1, *self.get_shape(), *self.ranges, False, False, 0)
+        rule = (target, target, 1.0, 1, *self.get_shape(), *self.ranges, False, False, 0)
+        mask = ops.block_mask(like, seed, None, None, *rule)
         return mask[0].numpy()
 
 

@@ -126,7 +126,8 @@ def random_block_mask_image(
         raise ValueError(f"{name}: max_num_masks_per_block must be {expected}, got {ranges[1]:g}")
     like = torch.empty((), device=device)
     seed = seed_tensor(device=like.device)
-    return ops.block_mask(like, seed, None, None, target, 1, height, width, *ranges, False, False, 0)[0]
+    rule = (target, target, 1.0, 1, height, width, *ranges, False, False, 0)
+    return ops.block_mask(like, seed, None, None, *rule)[0]
 
 
 def random_grid_token_mask(
