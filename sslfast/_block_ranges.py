@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from sslfast import _check
 
@@ -71,6 +72,22 @@ def block_ranges(
     if most < least:
         raise ValueError(f"{function}: max_patches must be at least min_patches, got {max_patches}")
     return (least, most, *log_aspect(function, min_aspect, max_aspect))
+
+
+def target_range(function: str, num_masked: int | Sequence[int], patches: int) -> tuple[int, int]:
+    """Least and most patches that a row masks.
+
+    Raises:
+        TypeError: if it is neither an integer nor a pair of integers.
+        ValueError: if one is out of range, or they are not in order.
+    """
+    ends: Sequence[Any] = num_masked if isinstance(num_masked, (tuple, list)) else (num_masked, num_masked)
+    if len(ends) != 2:
+        raise ValueError(f"{function}: num_masked must be a number or a pair of numbers, got {tuple(ends)}")
+    low, high = (_check.integer(function, "num_masked", number, 0, patches) for number in ends)
+    if low > high:
+        raise ValueError(f"{function}: num_masked must be a pair in order, got {(low, high)}")
+    return low, high
 
 
 def fitting_log_aspect(

@@ -44,6 +44,7 @@ STREAMS = {
     "jepa_size": 59,
     "jepa_place": 60,
     "jepa_keep": 61,
+    "block_target": 62,
     "time_span_start": 70,
     "time_span_count": 71,
     "time_span_batch": 72,

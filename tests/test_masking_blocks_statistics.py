@@ -115,6 +115,15 @@ def test_exact_completes_uniformly():
     assert stats.chisquare(codes[codes > 0]).pvalue > ALPHA
 
 
+def test_numbers_of_rows_are_uniform():
+    rows = 20_000
+    counts = block_mask(rows, (6, 6), (5, 14), mask_probability=0.7, generator=5).sum((1, 2)).numpy()
+    numbers = np.bincount(counts, minlength=15)
+    assert numbers[1:5].sum() == 0
+    assert stats.binomtest(int(numbers[0]), rows, 0.3).pvalue > ALPHA
+    assert stats.chisquare(numbers[5:]).pvalue > ALPHA
+
+
 def test_rows_and_seeds_of_blocks_are_independent():
     first, other = (block_mask(20_000, (4, 4), 8, shift=True, generator=s).flatten(1) for s in (1, 2))
     for a, b in ((first[1:], first[:-1]), (first, other)):  # a shifted mask is uniform over places, so overlaps average

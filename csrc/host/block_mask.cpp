@@ -5,16 +5,18 @@
 namespace sslfast::host {
 
 static Array<bool> block_mask(uint64_t seed, std::optional<Array<int64_t>> sample_ids,
-                              std::optional<Array<int64_t>> targets, int64_t target, int64_t rows, int64_t height,
-                              int64_t width, std::array<double, 4> ranges, bool exact, bool shift, int64_t row_offset,
-                              int threads) {
+                              std::optional<Array<int64_t>> targets, std::array<int64_t, 2> target,
+                              double mask_probability, int64_t rows, int64_t height, int64_t width,
+                              std::array<double, 4> ranges, bool exact, bool shift, int64_t row_offset, int threads) {
   Array<bool> mask({rows, height, width});
   const BlockMask params{{nullptr, seed},
                          read_rows(sample_ids, row_offset),
                          rows,
                          {height, width, ranges[0], ranges[1], ranges[2], ranges[3], exact, shift},
                          targets ? targets->data() : nullptr,
-                         target,
+                         target[0],
+                         target[1],
+                         probability_threshold(mask_probability),
                          mask.mutable_data()};
   {
     py::gil_scoped_release release;

@@ -6,13 +6,16 @@
 namespace sslfast::ops {
 
 static Tensor block_mask(const Tensor& like, const Tensor& seed, const std::optional<Tensor>& sample_ids,
-                         const std::optional<Tensor>& targets, int64_t target, int64_t rows, int64_t height,
-                         int64_t width, double min_patches, double max_patches, double log_aspect_low,
-                         double log_aspect_high, bool exact, bool shift, int64_t row_offset) {
+                         const std::optional<Tensor>& targets, int64_t target_low, int64_t target_high,
+                         double mask_probability, int64_t rows, int64_t height, int64_t width, double min_patches,
+                         double max_patches, double log_aspect_low, double log_aspect_high, bool exact, bool shift,
+                         int64_t row_offset) {
   check(here(like), "block_mask: like is on another device");
   BlockMask p{};
   p.rule = block_rule(height, width, min_patches, max_patches, log_aspect_low, log_aspect_high, exact, shift);
-  check(rows >= 0 && target >= 0 && target <= height * width, "block_mask: 0 <= target <= patches");
+  check(rows >= 0 && target_low >= 0 && target_low <= target_high && target_high <= height * width,
+        "block_mask: 0 <= target <= patches");
+  check(mask_probability >= 0 && mask_probability <= 1, "block_mask: a probability");
   if (targets) {
     check(targets->scalar_type() == ScalarType::Long && targets->dim() == 1 && targets->size(0) == rows &&
               targets->is_contiguous() && here(*targets),
@@ -23,7 +26,9 @@ static Tensor block_mask(const Tensor& like, const Tensor& seed, const std::opti
   p.seed = read_seed(seed);
   p.row_ids = read_rows(sample_ids, row_offset, rows);
   p.rows = rows;
-  p.target = target;
+  p.target_low = target_low;
+  p.target_high = target_high;
+  p.row_threshold = probability_threshold(mask_probability);
   p.mask = mask.mutable_data_ptr<bool>();
   launch([](const BlockMask& params, auto where) { return backend::block_mask(params, where); }, p, like);
   return mask;

@@ -92,6 +92,16 @@ SSLFAST_HD void fill_subset(const BitGrid& grid, const Pairs& pairs, int64_t mis
   lane_barrier();
 }
 
+// How many patches of row r shall be masked.
+SSLFAST_HD int64_t row_target(const BlockMask& p, uint64_t seed, int64_t r) {
+  const Words w = philox(seed, Stream::kBlockTarget, p.row_ids[r], 0);
+  if (w.word[0] >= p.row_threshold) return 0;
+  if (!p.targets)
+    return p.target_low + uniform_below(w.word[1], static_cast<uint64_t>(p.target_high - p.target_low + 1));
+  const int64_t target = p.targets[r], patches = p.rule.height * p.rule.width;
+  return target < 0 ? 0 : target > patches ? patches : target;
+}
+
 // The whole mask of a row. `memory`: the patches, rounded up to whole counters, or null.
 SSLFAST_HD void fill_row(const BlockRule& rule, uint64_t seed, uint64_t row, int64_t target, const BitGrid& grid,
                          Tries& tries, uint64_t* memory, Lanes lanes) {

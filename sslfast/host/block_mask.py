@@ -14,8 +14,9 @@ from sslfast.host import _arguments
 def block_mask(
     batch_size: int,
     grid: Sequence[int],
-    num_masked: int | NDArray[np.int64],
+    num_masked: int | Sequence[int] | NDArray[np.int64],
     *,
+    mask_probability: float = 1.0,
     min_patches: float = 4,
     max_patches: float | None = None,
     min_aspect: float = 0.3,
@@ -32,7 +33,9 @@ def block_mask(
     Args:
         batch_size: number of rows N, at least 0.
         grid: patches along height and width, (H, W), each at most 512.
-        num_masked: patches to mask in every row, in [0, H * W]; or int64 (N,), one number a row, clamped to that range.
+        num_masked: patches to mask in every row, in [0, H * W]; or a pair of such numbers, between which every row
+            draws its own; or int64 (N,), one number a row, clamped to that range.
+        mask_probability: probability that a row is masked at all. Default: 1.0.
         min_patches: least area of a rectangle. Default: 4.
         max_patches: largest area of a rectangle, and the most that one may add. Default: None, what is missing.
         min_aspect: least height over width of a rectangle. Default: 0.3.
@@ -60,7 +63,8 @@ def block_mask(
     ranges = _block_ranges.block_ranges(name, height * width, min_patches, max_patches, min_aspect, max_aspect)
     exact = _block_ranges.mode_is_exact(name, mode)
     shift = _block_ranges.flag(name, "shift", shift)
-    target, targets = 0, None
+    probability = _check.probability(name, "mask_probability", mask_probability)
+    target, targets = (0, 0), None
     if isinstance(num_masked, np.ndarray):
         if num_masked.dtype != np.int64:
             raise TypeError(f"{name}: num_masked must be an int or an int64 array, got {num_masked.dtype}")
@@ -69,12 +73,24 @@ def block_mask(
             raise ValueError(f"{name}: num_masked {expected}, got {num_masked.shape}")
         targets = np.ascontiguousarray(num_masked)
     else:
-        target = _check.integer(name, "num_masked", num_masked, 0, height * width)
+        target = _block_ranges.target_range(name, num_masked, height * width)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
     threads = _arguments.threads(name, threads)
     bits = _arguments.seed_bits(name, seed)
     mask: NDArray[np.bool_] = _host.block_mask(
-        bits, sample_ids, targets, target, batch_size, height, width, ranges, exact, shift, row_offset, threads
+        bits,
+        sample_ids,
+        targets,
+        target,
+        probability,
+        batch_size,
+        height,
+        width,
+        ranges,
+        exact,
+        shift,
+        row_offset,
+        threads,
     )
     return mask
 

@@ -3,9 +3,11 @@
 from sslfast.masking.block_mask import block_mask, inverse_block_mask
 from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.dino_mask import DinoMasks, dino_masks
+from sslfast.masking.ijepa_collator import IJEPACollator
 from sslfast.masking.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
 from sslfast.masking.mask_token_apply import apply_mask_token
+from sslfast.masking.masked_patch_collator import MaskedPatchCollator
 from sslfast.masking.mlm_collator import MLMCollator
 from sslfast.masking.negative_indices import sample_negatives
 from sslfast.masking.patch_gather import gather_patches
@@ -21,9 +23,11 @@ from sslfast.masking.whole_word_mask import mask_words
 __all__ = [
     "CorruptedSpans",
     "DinoMasks",
+    "IJEPACollator",
     "IJepaMasks",
     "MLMCollator",
     "MaskIndices",
+    "MaskedPatchCollator",
     "PatchMask",
     "T5Collator",
     "VJepaMasks",

@@ -15,8 +15,9 @@ from sslfast.random import Generator, seed_tensor
 def block_mask(
     batch_size: int,
     grid: Sequence[int],
-    num_masked: int | Tensor,
+    num_masked: int | Sequence[int] | Tensor,
     *,
+    mask_probability: float = 1.0,
     min_patches: float = 4,
     max_patches: float | None = None,
     min_aspect: float = 0.3,
@@ -38,8 +39,10 @@ def block_mask(
     Args:
         batch_size: number of rows N, at least 0.
         grid: patches along height and width, (H, W), each at most 512.
-        num_masked: patches to mask in every row, in [0, H * W]; or int64 (N,), one number a row, which is clamped to
-            that range where it lies (its values are not looked at, so that a GPU need not be waited for).
+        num_masked: patches to mask in every row, in [0, H * W]; or a pair of such numbers, between which every row
+            draws its own, both included (iBOT); or int64 (N,), one number a row, which is clamped to that range where
+            it lies (its values are not looked at, so that a GPU need not be waited for).
+        mask_probability: probability that a row is masked at all. Default: 1.0.
         min_patches: least area of a rectangle. Default: 4.
         max_patches: largest area of a rectangle, and the most that one may add. Default: None, what is missing.
         min_aspect: least height over width of a rectangle. Default: 0.3.
@@ -74,7 +77,8 @@ def block_mask(
     ranges = _block_ranges.block_ranges(name, height * width, min_patches, max_patches, min_aspect, max_aspect)
     exact = _block_ranges.mode_is_exact(name, mode)
     shift = _block_ranges.flag(name, "shift", shift)
-    target, targets = 0, None
+    probability = _check.probability(name, "mask_probability", mask_probability)
+    target, targets = (0, 0), None
     if isinstance(num_masked, Tensor):
         if num_masked.dtype != torch.int64:
             raise TypeError(f"{name}: num_masked must be an int or an int64 tensor, got {num_masked.dtype}")
@@ -84,15 +88,14 @@ def block_mask(
         targets = num_masked.contiguous()
         device = targets.device if device is None else device
     else:
-        target = _check.integer(name, "num_masked", num_masked, 0, height * width)
+        target = _block_ranges.target_range(name, num_masked, height * width)
     like = torch.empty((), device=device)
     if targets is not None and targets.device != like.device:
         raise ValueError(f"{name}: num_masked must be on {like.device}, got {targets.device}")
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
-    return ops.block_mask(
-        like, seed, sample_ids, targets, target, batch_size, height, width, *ranges, exact, shift, row_offset
-    )
+    rule = (*target, probability, batch_size, height, width, *ranges, exact, shift, row_offset)
+    return ops.block_mask(like, seed, sample_ids, targets, *rule)
 
 
 def inverse_block_mask(

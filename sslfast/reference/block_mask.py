@@ -11,7 +11,7 @@ from sslfast.reference.cell_mask import random_subset
 from sslfast.reference.image_augment import exponential
 from sslfast.reference.philox import philox_rows
 
-BLOCK, BLOCK_REST, BLOCK_SHIFT, INVERSE_BLOCK = 53, 54, 55, 56
+BLOCK, BLOCK_REST, BLOCK_SHIFT, INVERSE_BLOCK, BLOCK_TARGET = 53, 54, 55, 56, 62
 TRIES = 10  # for one block
 
 
@@ -67,8 +67,9 @@ def _row(
 def block_mask(
     batch_size: int,
     grid: tuple[int, int],
-    num_masked: int | Tensor,
+    num_masked: int | tuple[int, int] | Tensor,
     *,
+    mask_probability: float = 1.0,
     min_patches: float = 4,
     max_patches: float | None = None,
     min_aspect: float = 0.3,
@@ -81,7 +82,11 @@ def block_mask(
 ) -> Tensor:
     """``sslfast.masking.block_mask`` with an int seed."""
     patches = grid[0] * grid[1]
-    targets = torch.as_tensor(num_masked).expand(batch_size).clamp(0, patches).tolist()
+    chosen, number, *_ = philox_rows(seed, BLOCK_TARGET, batch_size, 1, row_offset, sample_ids)[:, 0].unbind(1)
+    if isinstance(num_masked, tuple):
+        num_masked = num_masked[0] + (number * (num_masked[1] - num_masked[0] + 1) >> 32)
+    wanted = torch.as_tensor(num_masked).expand(batch_size).clamp(0, patches)
+    targets = torch.where(chosen < int(mask_probability * 2**32 + 0.5), wanted, 0).tolist()
     words = philox_rows(seed, BLOCK, batch_size, TRIES * (max(targets, default=0) + 1), row_offset, sample_ids)
     rest = philox_rows(seed, BLOCK_REST, batch_size, -(-patches // 4), row_offset, sample_ids)
     turns = philox_rows(seed, BLOCK_SHIFT, batch_size, 1, row_offset, sample_ids)
