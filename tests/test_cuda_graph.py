@@ -11,13 +11,14 @@ from torch import Tensor
 
 from sslfast.augment import SimCLRAugment
 from sslfast.losses import nt_xent_loss
-<<<<<<< HEAD
-from sslfast.masking import mask_patches, mask_tokens, mask_words, random_patch_mask
-||||||| 97f10a1
-from sslfast.masking import mask_patches, mask_tokens, random_patch_mask
-=======
-from sslfast.masking import apply_mask_token, mask_patches, mask_tokens, random_patch_mask, unshuffle_patches
->>>>>>> patches
+from sslfast.masking import (
+    apply_mask_token,
+    mask_patches,
+    mask_tokens,
+    mask_words,
+    random_patch_mask,
+    unshuffle_patches,
+)
 
 pytestmark = pytest.mark.gpu
 
