@@ -132,3 +132,35 @@ def negatives(function: str, num_negatives: int, rows: int, length: int, narrow:
     if narrow and rows * length > 2**31:
         raise ValueError(f"{function}: dtype must be int64 for {rows * length} frames, got int32")
     return num_negatives
+
+
+_SPEC_RULES = {"exact": 0, "compat": 1}
+
+
+def spec_masks(
+    function: str,
+    bins: int,
+    n_freq_masks: int,
+    freq_mask_param: int,
+    n_time_masks: int,
+    time_mask_param: int,
+    p: float,
+    iid: bool,
+    mode: str,
+) -> tuple[int, int, int, int, float, bool, int]:
+    """Returns the arguments of SpecAugment as the operator takes them, from ``bin_masks`` to ``rule``.
+
+    Raises:
+        TypeError: if a number has the wrong type.
+        ValueError: if a number is out of range, or there is no such mode.
+    """
+    n_freq_masks = integer(function, "n_freq_masks", n_freq_masks, 0, 32)
+    freq_mask_param = integer(function, "freq_mask_param", freq_mask_param, 0, 2**31 - 1)
+    n_time_masks = integer(function, "n_time_masks", n_time_masks, 0, 32)
+    time_mask_param = integer(function, "time_mask_param", time_mask_param, 0, 2**31 - 1)
+    p = probability(function, "p", p)
+    if mode not in _SPEC_RULES:
+        raise ValueError(f'{function}: mode must be "exact" or "compat", got {mode!r}')
+    if mode == "compat" and p < 1:
+        freq_mask_param = min(freq_mask_param, int(bins * p))
+    return n_freq_masks, freq_mask_param, n_time_masks, time_mask_param, p, not iid, _SPEC_RULES[mode]

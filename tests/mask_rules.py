@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import mask_tokens, random_patch_mask, sample_negatives, time_mask
+from sslfast.masking import mask_tokens, random_patch_mask, sample_negatives, spec_augment, time_mask
 
 Result = tuple[Tensor, ...]
 
@@ -51,11 +51,17 @@ def frame_mask(numbers: Tensor) -> tuple[Tensor, ...]:
     return ((numbers[:, None] * 13 + torch.arange(40) * 7) % 11 < numbers[:, None] % 5,)
 
 
+def spectrograms(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N, 2, 20, 50)."""
+    return ((numbers[:, None, None, None] + torch.arange(2000).view(2, 20, 50)) / 7,)
+
+
 def own_frames(negatives: Any) -> Any:
     """Positions count from the first row of the batch; frames do not."""
     return negatives % 40
 
 
+BANDS = {"n_freq_masks": 2, "freq_mask_param": 9, "n_time_masks": 2, "time_mask_param": 20}
 TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
 
 RULES = [
@@ -83,6 +89,12 @@ RULES = [
             ),
         )
         for mode in ("exact", "hf", "fairseq")
+    ),
+    Rule(
+        "spec_augment",
+        spectrograms,
+        lambda inputs, rows, device, **draws: (spec_augment(*inputs, **BANDS, **draws),),
+        lambda inputs, rows, **draws: (host.spec_augment(*inputs, **BANDS, **draws),),
     ),
     Rule(
         "sample_negatives",

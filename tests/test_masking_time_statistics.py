@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sslfast.masking import sample_negatives, time_mask
+from sslfast.masking import sample_negatives, spec_augment, time_mask
 
 ALPHA = 1e-4  # of each test
 
@@ -69,7 +69,7 @@ def test_the_masked_share_of_wav2vec():
 @pytest.mark.parametrize("add_masks", [False, True])
 def test_fairseq_adjusts_every_frame_alike(add_masks):
     """Rows of 30 with one to three spans of 3: which masked frames go, or which others come, is uniform."""
-    changed = np.zeros(12)
+    changed = np.zeros(6)
     for generator in range(1500):
         options = {"mask_length": 3, "mask_prob": 0.35, "min_masks": 1, "mode": "fairseq", "generator": generator}
         before = time_mask(8, 12, **options)
@@ -79,9 +79,10 @@ def test_fairseq_adjusts_every_frame_alike(add_masks):
         assert not (moved & ~pool).any()
         for row_pool, row_moved in zip(pool.numpy(), moved.numpy(), strict=True):
             places = np.flatnonzero(row_pool)
-            if row_moved.any() and len(places) >= 4 and row_moved.sum() == 1:
-                changed[np.searchsorted(places, np.flatnonzero(row_moved)[0]) * 4 // len(places)] += len(places) % 4 == 0
-    assert stats.chisquare(changed[:4]).pvalue > ALPHA
+            if row_moved.sum() == 1 and len(places) == 6:
+                changed[np.searchsorted(places, np.flatnonzero(row_moved)[0])] += 1
+    assert changed.sum() > 100
+    assert stats.chisquare(changed).pvalue > ALPHA
 
 
 def test_different_seeds_are_independent():
@@ -104,3 +105,44 @@ def test_negatives_are_uniform_over_the_others():
     for first, second in ((out[:, 0, 0], out[:, 0, 1]), (out[:, 2, 0], out[:, 3, 0]), (out[1:, 0, 0], out[:-1, 0, 0])):
         table = stats.contingency.crosstab(first, second).count
         assert stats.chi2_contingency(table).pvalue > ALPHA
+
+
+# ---- spec_augment
+
+
+@pytest.mark.parametrize("axis", ["freq", "time"])
+def test_widths_and_starts_are_uniform(axis):
+    size, param, rows = 9, 4, 30_000
+    masks = {"n_freq_masks": 0, "freq_mask_param": 0, "n_time_masks": 0, "time_mask_param": 0}
+    masks |= {f"n_{axis}_masks": 1, f"{axis}_mask_param": param}
+    spec = torch.zeros(rows, size, 2) if axis == "freq" else torch.zeros(rows, 2, size)
+    masked = spec_augment(spec, mask_value=1.0, generator=1, **masks).numpy().astype(bool)
+    lines = masked[:, :, 0] if axis == "freq" else masked[:, 0]
+    widths = lines.sum(1)
+    assert stats.chisquare(np.bincount(widths, minlength=param + 1)).pvalue > ALPHA
+    for width in range(1, param + 1):
+        starts = np.bincount(lines[widths == width].argmax(1), minlength=size - width + 1)
+        assert len(starts) == size - width + 1
+        assert stats.chisquare(starts).pvalue > ALPHA
+    for first, second in ((widths[1:], widths[:-1]),):
+        assert stats.chi2_contingency(stats.contingency.crosstab(first, second).count).pvalue > ALPHA
+
+
+def test_share_and_lengths_bound_the_widths():
+    lengths = torch.tensor([40, 20, 7]).repeat(5000)
+    masks = {"n_freq_masks": 0, "freq_mask_param": 0, "n_time_masks": 1, "time_mask_param": 30}
+    spec = torch.zeros(15_000, 1, 40)
+    masked = spec_augment(spec, p=0.25, lengths=lengths, mask_value=1.0, generator=1, **masks)[:, 0].numpy()
+    for i, widest in enumerate((10, 5, 1)):
+        widths = np.bincount(masked[i::3].sum(1).astype(int))
+        assert len(widths) == widest + 1
+        assert stats.chisquare(widths).pvalue > ALPHA
+
+
+def test_masks_of_a_spectrogram_are_independent():
+    masks = {"n_freq_masks": 1, "freq_mask_param": 3, "n_time_masks": 1, "time_mask_param": 3}
+    masked = spec_augment(torch.zeros(20_000, 2, 6, 6), mask_value=1.0, generator=2, **masks).numpy().astype(bool)
+    bands = masked.all(-1).sum(-1)  # (N, C)
+    intervals = masked.all(-2).sum(-1)
+    for first, second in ((bands[:, 0], bands[:, 1]), (bands[:, 0], intervals[:, 0]), (intervals[:, 0], bands[:, 1])):
+        assert stats.chi2_contingency(stats.contingency.crosstab(first, second).count).pvalue > ALPHA

@@ -49,6 +49,15 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "negative_indices(Tensor mask, Tensor seed, Tensor? sample_ids, int negatives, ScalarType dtype, "
       "int row_offset) -> Tensor");
+  m.def(
+      "spec_augment(Tensor spec, Tensor seed, Tensor? sample_ids, Tensor? lengths, Tensor? values, float mask_value, "
+      "int bin_masks, int bin_param, int frame_masks, int frame_param, float frame_share, bool shared, int rule, "
+      "int row_offset) -> (Tensor, Tensor)");
+  m.def(
+      "spec_augment_(Tensor(a!) spec, Tensor seed, Tensor? sample_ids, Tensor? lengths, Tensor? values, "
+      "float mask_value, int bin_masks, int bin_param, int frame_masks, int frame_param, float frame_share, "
+      "bool shared, int rule, int row_offset) -> Tensor");
+  m.def("spec_zero(Tensor grad, Tensor intervals, int bin_masks) -> Tensor");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
   m.def(
       "image_augment_params(Tensor like, Tensor seed, int rows, int views, int height, int width, float[] scale, "

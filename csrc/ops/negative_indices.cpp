@@ -35,11 +35,9 @@ static Tensor negative_indices(const Tensor& mask, const Tensor& seed, const std
   check(mask.size(1) >= 1 && negatives >= 1 && mask.size(1) < int64_t{1} << 31 && negatives < int64_t{1} << 31 &&
             mask.size(1) * ((negatives + 3) / 4) <= int64_t{1} << 32,
         "negative_indices: rows of 1 to 2^31 - 1 frames and at most 2^34 negatives");
-  check(dtype == ScalarType::Long ||
-            (dtype == ScalarType::Int && mask.size(0) * mask.size(1) <= int64_t{1} << 31),
+  check(dtype == ScalarType::Long || (dtype == ScalarType::Int && mask.size(0) * mask.size(1) <= int64_t{1} << 31),
         "negative_indices: int32 holds fewer frames");
-  return (dtype == ScalarType::Int ? run<int32_t> : run<int64_t>)(mask, seed, sample_ids, negatives, dtype,
-                                                                  row_offset);
+  return (dtype == ScalarType::Int ? run<int32_t> : run<int64_t>)(mask, seed, sample_ids, negatives, dtype, row_offset);
 }
 
 STABLE_TORCH_LIBRARY_IMPL(sslfast, SSLFAST_KEY, m) { m.impl("negative_indices", TORCH_BOX(&negative_indices)); }

@@ -17,8 +17,8 @@ SSLFAST_HD int64_t row_frames(const TimeSpanMask& p, int64_t r) {
 
 // mask_prob * frames / mask_length, rounded up with the probability of its fraction, and at least min_masks.
 SSLFAST_HD int64_t rounded_spans(const TimeSpanMask& p, uint32_t word, int64_t frames) {
-  const double exact = portable::div(portable::mul(p.mask_prob, static_cast<double>(frames)),
-                                     static_cast<double>(p.mask_length));
+  const double exact =
+      portable::div(portable::mul(p.mask_prob, static_cast<double>(frames)), static_cast<double>(p.mask_length));
   const int64_t whole = static_cast<int64_t>(exact);
   const double fraction = portable::sub(exact, static_cast<double>(whole));
   const uint64_t threshold = static_cast<uint64_t>(portable::add(portable::mul(fraction, 4294967296.0), 0.5));

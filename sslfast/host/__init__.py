@@ -7,6 +7,7 @@ they run. Nothing here imports torch.
 from sslfast.host.negative_indices import sample_negatives
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
+from sslfast.host.spec_augment import spec_augment
 from sslfast.host.time_span_mask import time_mask
 from sslfast.host.token_mask import mask_tokens
 
@@ -16,6 +17,7 @@ __all__ = [
     "philox_words",
     "random_patch_mask",
     "sample_negatives",
+    "spec_augment",
     "step_seed",
     "time_mask",
 ]

@@ -59,7 +59,7 @@ def sample_negatives(
         raise ValueError(f"{name}: mask_time_indices must have shape (N, T) with T >= 1, got {tuple(mask.shape)}")
     if dtype not in (torch.int32, torch.int64):
         raise ValueError(f"{name}: dtype must be torch.int32 or torch.int64, got {dtype}")
-    num_negatives = _check.negatives(name, num_negatives, *mask.shape, dtype == torch.int32)
+    num_negatives = _check.negatives(name, num_negatives, mask.shape[0], mask.shape[1], dtype == torch.int32)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, mask.shape[0], mask.device)
     seed = seed_tensor(generator, function=name, device=mask.device)
     return ops.negative_indices(mask, seed, sample_ids, num_negatives, dtype, row_offset)

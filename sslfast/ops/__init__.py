@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
-from sslfast.ops._time import negative_indices, time_span_mask
+from sslfast.ops._time import negative_indices, spec_augment, spec_augment_, spec_zero, time_span_mask
 
 __all__ = [
     "cross_softmax_backward",
@@ -30,6 +30,9 @@ __all__ = [
     "sigmoid_pairs",
     "similarity_softmax_backward",
     "similarity_softmax_forward",
+    "spec_augment",
+    "spec_augment_",
+    "spec_zero",
     "time_span_mask",
     "token_mask",
     "unit_rows",

@@ -14,9 +14,9 @@ struct NegativeIndices {
   Seed seed;
   Rows row_ids;
   int64_t negatives;
-  int32_t* frames;   // (rows, length) scratch: the true frames of each row, ascending
-  int64_t* counts;   // (rows) scratch: how many
-  Index* out;        // (rows, length, negatives): row * length + frame
+  int32_t* frames;  // (rows, length) scratch: the true frames of each row, ascending
+  int64_t* counts;  // (rows) scratch: how many
+  Index* out;       // (rows, length, negatives): row * length + frame
 };
 
 namespace cpu {

@@ -16,12 +16,12 @@ namespace sslfast {
 
 // One number per independent use of random bits. sslfast/random.py repeats this list; tests compare the two.
 enum class Stream : uint32_t {
-  kWords = 0,         // sslfast.random.philox_words
-  kTokenSelect = 1,   // token_mask: is this token masked?
-  kTokenReplace = 2,  // token_mask: by what?
-  kPatchOrder = 3,    // patch_mask: sort keys of a row
-  kImageAugment = 4,  // image_augment: parameters of one view
-  kStep = 5,          // step_seed: the seed of one step
+  kWords = 0,             // sslfast.random.philox_words
+  kTokenSelect = 1,       // token_mask: is this token masked?
+  kTokenReplace = 2,      // token_mask: by what?
+  kPatchOrder = 3,        // patch_mask: sort keys of a row
+  kImageAugment = 4,      // image_augment: parameters of one view
+  kStep = 5,              // step_seed: the seed of one step
   kTimeSpanStart = 70,    // time_span_mask: starts of a row's spans
   kTimeSpanCount = 71,    // time_span_mask: is a row's number of spans rounded up?
   kTimeSpanBatch = 72,    // time_span_mask: the same, once for a batch
