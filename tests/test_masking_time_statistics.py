@@ -68,8 +68,8 @@ def test_the_masked_share_of_wav2vec():
 
 @pytest.mark.parametrize("add_masks", [False, True])
 def test_fairseq_adjusts_every_frame_alike(add_masks):
-    """Rows of 30 with one to three spans of 3: which masked frames go, or which others come, is uniform."""
-    changed = np.zeros(6)
+    """Rows with one or two spans of 3: which of the masked frames go, or which others come, is uniform."""
+    changed: dict[int, np.ndarray] = {}  # frames to choose from -> how often each, where one was
     for generator in range(1500):
         options = {"mask_length": 3, "mask_prob": 0.35, "min_masks": 1, "mode": "fairseq", "generator": generator}
         before = time_mask(8, 12, **options)
@@ -77,12 +77,13 @@ def test_fairseq_adjusts_every_frame_alike(add_masks):
         pool = before ^ add_masks
         moved = before ^ after
         assert not (moved & ~pool).any()
-        for row_pool, row_moved in zip(pool.numpy(), moved.numpy(), strict=True):
-            places = np.flatnonzero(row_pool)
-            if row_moved.sum() == 1 and len(places) == 6:
-                changed[np.searchsorted(places, np.flatnonzero(row_moved)[0])] += 1
-    assert changed.sum() > 100
-    assert stats.chisquare(changed).pvalue > ALPHA
+        for choices, chosen in zip(pool.numpy(), moved.numpy(), strict=True):
+            if chosen.sum() == 1:
+                changed.setdefault(choices.sum(), np.zeros(choices.sum()))[chosen[choices].argmax()] += 1
+    often = [counts for counts in changed.values() if counts.sum() > 200]
+    assert len(often) >= 1
+    for counts in often:
+        assert stats.chisquare(counts).pvalue > ALPHA
 
 
 def test_different_seeds_are_independent():
