@@ -164,3 +164,28 @@ def spec_masks(
     if mode == "compat" and p < 1:
         freq_mask_param = min(freq_mask_param, int(bins * p))
     return n_freq_masks, freq_mask_param, n_time_masks, time_mask_param, p, not iid, _SPEC_RULES[mode]
+
+
+_FEATURE_SOURCES = ("marginals", "rows", "uniform", "permutation")
+
+
+def corrupted_features(
+    function: str, features: int, corruption_rate: float, source: str, exact: bool, has_bank: bool
+) -> tuple[bool, int, float, int]:
+    """Returns the arguments of feature corruption as the operators take them, from ``exact`` to ``source``.
+
+    The exact count is ``features * corruption_rate``, rounded down as exact arithmetic would.
+
+    Raises:
+        TypeError: if a number has the wrong type.
+        ValueError: if a number is out of range, there is no such source, or a bank is given that is not used.
+    """
+    integer(function, "features", features, 1, 2**32 - 1)
+    rate = probability(function, "corruption_rate", corruption_rate)
+    if source not in _FEATURE_SOURCES:
+        expected = ", ".join(f'"{name}"' for name in _FEATURE_SOURCES)
+        raise ValueError(f"{function}: source must be one of {expected}, got {source!r}")
+    if source == "permutation" and has_bank:
+        raise ValueError(f'{function}: bank must be None with source "permutation", which permutes x')
+    count = int(features * rate + 1e-12 * features)  # above the rounding of the product
+    return bool(exact), min(count, features), rate, int(source == "rows")

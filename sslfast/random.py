@@ -25,6 +25,7 @@ Generator: TypeAlias = "torch.Generator | int | Tensor | None"
 STREAMS = {"words": 0, "token_select": 1, "token_replace": 2, "patch_order": 3, "image_augment": 4, "step": 5}
 STREAMS |= {"time_span_start": 70, "time_span_count": 71, "time_span_batch": 72, "time_span_trim": 73}
 STREAMS |= {"time_span_dropout": 74, "negatives": 75, "spec_augment": 76}
+STREAMS |= {"feature_select": 77, "feature_source": 78, "feature_order": 79}
 
 _INT64 = (-(2**63), 2**63 - 1)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import mask_tokens, random_patch_mask, sample_negatives, spec_augment, time_mask
+from sslfast.masking import corrupt_features, mask_tokens, random_patch_mask, sample_negatives, spec_augment, time_mask
 
 Result = tuple[Tensor, ...]
 
@@ -56,6 +56,14 @@ def spectrograms(numbers: Tensor) -> tuple[Tensor, ...]:
     return ((numbers[:, None, None, None] + torch.arange(2000).view(2, 20, 50)) / 7,)
 
 
+def table(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N, 30): features."""
+    return ((numbers[:, None] * 31 + torch.arange(30) * 7) % 101 / 7,)
+
+
+BANK = torch.arange(600).view(20, 30) / 3
+
+
 def own_frames(negatives: Any) -> Any:
     """Positions count from the first row of the batch; frames do not."""
     return negatives % 40
@@ -95,6 +103,19 @@ RULES = [
         spectrograms,
         lambda inputs, rows, device, **draws: (spec_augment(*inputs, **BANDS, **draws),),
         lambda inputs, rows, **draws: (host.spec_augment(*inputs, **BANDS, **draws),),
+    ),
+    *(
+        Rule(
+            f"corrupt_features {source}",
+            table,
+            lambda inputs, rows, device, source=source, **draws: corrupt_features(
+                *inputs, source=source, bank=BANK.to(device), **draws
+            ),
+            lambda inputs, rows, source=source, **draws: host.corrupt_features(
+                *inputs, source=source, bank=BANK.numpy(), **draws
+            ),
+        )
+        for source in ("marginals", "rows", "uniform")
     ),
     Rule(
         "sample_negatives",

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sslfast.masking import sample_negatives, spec_augment, time_mask
+from sslfast.masking import corrupt_features, sample_negatives, spec_augment, time_mask
 
 ALPHA = 1e-4  # of each test
 
@@ -147,3 +147,47 @@ def test_masks_of_a_spectrogram_are_independent():
     intervals = masked.all(-2).sum(-1)
     for first, second in ((bands[:, 0], bands[:, 1]), (bands[:, 0], intervals[:, 0]), (intervals[:, 0], bands[:, 1])):
         assert stats.chi2_contingency(stats.contingency.crosstab(first, second).count).pvalue > ALPHA
+
+
+# ---- feature_corruption
+
+
+def test_every_set_of_features_is_equally_likely():
+    _, mask = corrupt_features(torch.zeros(40_000, 7), 3 / 7, generator=1)
+    codes = np.bincount(mask.numpy() @ (1 << np.arange(7)), minlength=128)
+    assert (codes > 0).sum() == 35  # 7 choose 3
+    assert stats.chisquare(codes[codes > 0]).pvalue > ALPHA
+
+
+def test_features_are_chosen_independently_where_not_exact():
+    mask = corrupt_features(torch.zeros(40_000, 5), 0.3, exact=False, generator=2)[1].numpy()
+    codes = np.bincount(mask @ (1 << np.arange(5)), minlength=32)
+    ones = np.array([bin(code).count("1") for code in range(32)])
+    assert stats.chisquare(codes, 0.3**ones * 0.7 ** (5 - ones) * 40_000).pvalue > ALPHA
+
+
+def test_sources_are_uniform_and_independent():
+    bank = torch.arange(6.0)[:, None].expand(6, 3)
+    x = torch.full((20_000, 3), -1.0)
+    out = corrupt_features(x, 1.0, bank=bank, generator=3)[0].numpy().astype(int)
+    for j in range(3):
+        assert stats.chisquare(np.bincount(out[:, j], minlength=6)).pvalue > ALPHA
+    for first, second in ((out[:, 0], out[:, 1]), (out[1:, 2], out[:-1, 2])):
+        assert stats.chi2_contingency(stats.contingency.crosstab(first, second).count).pvalue > ALPHA
+    rows = corrupt_features(x, 1.0, bank=bank, source="rows", generator=3)[0].numpy().astype(int)
+    assert stats.chisquare(np.bincount(rows[:, 0], minlength=6)).pvalue > ALPHA
+
+
+def test_uniform_values_are_uniform():
+    bank = torch.tensor([[-1.0, 5.0], [3.0, 6.0], [0.0, 5.5]])
+    out = corrupt_features(torch.zeros(20_000, 2), 1.0, bank=bank, source="uniform", generator=4)[0].numpy()
+    assert stats.kstest(out[:, 0], "uniform", (-1, 4)).pvalue > ALPHA
+    assert stats.kstest(out[:, 1], "uniform", (5, 1)).pvalue > ALPHA
+
+
+def test_every_permutation_of_a_column_is_equally_likely():
+    x = torch.arange(4.0)[:, None].expand(4, 24_000)
+    out = corrupt_features(x, 1.0, source="permutation", generator=5)[0].numpy().astype(int)
+    orders = np.unique(np.array([64, 16, 4, 1]) @ out, return_counts=True)[1]
+    assert len(orders) == 24
+    assert stats.chisquare(orders).pvalue > ALPHA

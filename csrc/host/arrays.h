@@ -27,5 +27,6 @@ void bind_token_mask(py::module_& m);
 void bind_time_span_mask(py::module_& m);
 void bind_negative_indices(py::module_& m);
 void bind_spec_augment(py::module_& m);
+void bind_feature_corruption(py::module_& m);
 
 }  // namespace sslfast::host

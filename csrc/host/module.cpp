@@ -13,4 +13,5 @@ PYBIND11_MODULE(_host, m) {
   host::bind_time_span_mask(m);
   host::bind_negative_indices(m);
   host::bind_spec_augment(m);
+  host::bind_feature_corruption(m);
 }

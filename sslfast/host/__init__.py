@@ -4,6 +4,7 @@ The same kernels as behind the torch functions: equal arguments and seed give eq
 they run. Nothing here imports torch.
 """
 
+from sslfast.host.feature_corruption import corrupt_features
 from sslfast.host.negative_indices import sample_negatives
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
@@ -13,6 +14,7 @@ from sslfast.host.token_mask import mask_tokens
 
 __all__ = [
     "PatchMask",
+    "corrupt_features",
     "mask_tokens",
     "philox_words",
     "random_patch_mask",

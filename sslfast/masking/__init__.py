@@ -1,5 +1,6 @@
 """Masking rules: token and patch masks from counter-based draws, equal on every device."""
 
+from sslfast.masking.feature_corruption import corrupt_features
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
 from sslfast.masking.negative_indices import sample_negatives
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
@@ -12,6 +13,7 @@ __all__ = [
     "MaskIndices",
     "PatchMask",
     "SpeechCollator",
+    "corrupt_features",
     "mask_indices",
     "mask_patches",
     "mask_tokens",

@@ -11,11 +11,21 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
-from sslfast.ops._time import negative_indices, spec_augment, spec_augment_, spec_zero, time_span_mask
+from sslfast.ops._time import (
+    feature_corruption,
+    feature_draws,
+    negative_indices,
+    spec_augment,
+    spec_augment_,
+    spec_zero,
+    time_span_mask,
+)
 
 __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
+    "feature_corruption",
+    "feature_draws",
     "image_augment",
     "image_augment_params",
     "mask_indices",

@@ -29,6 +29,9 @@ enum class Stream : uint32_t {
   kTimeSpanDropout = 74,  // time_span_mask: holes
   kNegatives = 75,        // negative_indices: which frames
   kSpecAugment = 76,      // spec_augment: intervals of a spectrogram
+  kFeatureSelect = 77,    // feature_corruption: is this feature corrupted?
+  kFeatureSource = 78,    // feature_corruption: by that of which row?
+  kFeatureOrder = 79,     // feature_corruption: sort keys that permute a column
 };
 
 struct Words {
