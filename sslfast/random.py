@@ -26,6 +26,7 @@ STREAMS = {"words": 0, "token_select": 1, "token_replace": 2, "patch_order": 3, 
 STREAMS |= {"time_span_start": 70, "time_span_count": 71, "time_span_batch": 72, "time_span_trim": 73}
 STREAMS |= {"time_span_dropout": 74, "negatives": 75, "spec_augment": 76}
 STREAMS |= {"feature_select": 77, "feature_source": 78, "feature_order": 79}
+STREAMS |= {"node_order": 80, "edge_drop": 81}
 
 _INT64 = (-(2**63), 2**63 - 1)
 

@@ -25,6 +25,7 @@ SIZES = [
     (6, 10, 0.0),  # nothing
     (6, 10, 1.0),  # everything
     (300, 3, 0.5),  # many rows
+    (2500, 2, 0.5),  # several blocks of a shuffle's draws
     (0, 4, 0.5),  # no rows
 ]
 
@@ -61,6 +62,12 @@ def test_types_and_strides(device, dtype, source):
         assert ours[0].dtype == dtype
         assert ours[0].is_contiguous()
         assert all_equal(ours, reference.corrupt_features(x.cpu(), source=source, seed=1))
+
+
+def test_permutations_longer_than_shared_memory(device):
+    x = torch.arange(9000.0)[:, None]
+    ours = corrupt_features(x.to(device), 1.0, source="permutation", generator=1)
+    assert all_equal(ours, reference.corrupt_features(x, 1.0, source="permutation", seed=1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -124,7 +131,10 @@ def test_gradients(device, source):
 def test_composes(device):
     x = torch.randn(5, 9, device=device)
     seed = torch.tensor(1)
-    torch.library.opcheck(ops.feature_corruption, (x, x, seed, None, True, 4, 0.5, 0, 0))
+    torch.library.opcheck(ops.feature_corruption, (x, x, seed, None, None, True, 4, 0.5, 0, 0))
+    order = ops.column_permutations(x, seed, 79, 9, 5)
+    torch.library.opcheck(ops.feature_corruption, (x, x, seed, None, order, True, 4, 0.5, 0, 0))
+    torch.library.opcheck(ops.column_permutations, (x, seed, 79, 9, 5))
     torch.library.opcheck(ops.feature_draws, (x, seed, None, 5, 9, False, 4, 0.5, 1, 7, 0))
     for source in SOURCES:
         for rows in (x, x.clone().requires_grad_()):

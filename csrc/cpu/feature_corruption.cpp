@@ -2,6 +2,8 @@
 #include "sslfast/feature_corruption.h"
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "isa.h"
@@ -37,7 +39,9 @@ void draw_row(const FeatureDraws& p, uint64_t seed, int64_t r, Scratch& s) {
   draw_words(seed, Stream::kFeatureSelect, row, counters, s.select.data());
   features::Selection selection(p);
   for (int64_t j = 0; j < p.features; ++j) mask[j] = selection.next(s.select[j]);
-  if (p.source == FeatureSource::kRows) {
+  if (p.given) {
+    for (int64_t j = 0; j < p.features; ++j) s.source[j] = static_cast<uint32_t>(p.given[j * p.rows + r]);
+  } else if (p.source == FeatureSource::kRows) {
     draw_words(seed, Stream::kFeatureSource, row, 1, s.source.data());
     std::fill(s.source.begin(), s.source.end(), uniform_below(s.source[0], p.bank_rows));
   } else {
@@ -82,7 +86,38 @@ void run(const FeatureCorruption& p, int threads) {
   });
 }
 
+constexpr int64_t kChunk = 1024;  // steps; 4 KiB of draws stay in L1
+
+SSLFAST_ISA_CLONES void step_words(uint64_t seed, uint32_t stream, uint64_t column, int64_t first, int64_t counters,
+                                   uint32_t* words) {
+  for (int64_t i = 0; i < counters; ++i) {
+    const Words w = philox(seed, stream, column, static_cast<uint32_t>(first / 4 + i));
+    for (int k = 0; k < 4; ++k) words[4 * i + k] = w.word[k];
+  }
+}
+
+void permute_column(const ColumnPermutations& p, uint64_t seed, int64_t column) {
+  int32_t* out = p.out + column * p.rows;
+  std::iota(out, out + p.rows, 0);
+  uint32_t words[kChunk];
+  for (int64_t first = 0; first < p.rows - 1; first += kChunk) {
+    const int64_t n = std::min(kChunk, p.rows - 1 - first);
+    step_words(seed, p.stream, static_cast<uint64_t>(column), first, (n + 3) / 4, words);
+    for (int64_t k = 0; k < n; ++k) {
+      const int64_t last = p.rows - 1 - first - k;
+      std::swap(out[last], out[uniform_below(words[k], static_cast<uint64_t>(last) + 1)]);
+    }
+  }
+}
+
 }  // namespace
+
+void column_permutations(const ColumnPermutations& p, int threads) {
+  const uint64_t seed = p.seed.get();
+  threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.columns / kCellsPerThread, 1, threads));
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t column = 0; column < p.columns; ++column) permute_column(p, seed, column);
+}
 
 void feature_draws(const FeatureDraws& p, int threads) {
   const uint64_t seed = p.seed.get();

@@ -49,12 +49,46 @@ __global__ void __launch_bounds__(kThreads) corrupt_rows(FeatureCorruption p) {
     }
     for (int i = threadIdx.x; i < n; i += kThreads) {
       const bool masked = d.exact ? select[i] != 0 : select[i] < d.threshold;
-      const int64_t from = uniform_below(source[i], d.bank_rows), at = r * d.features + base + i;
+      const int64_t at = r * d.features + base + i;
+      const int64_t from = d.given ? d.given[(base + i) * d.rows + r] : uniform_below(source[i], d.bank_rows);
       d.mask[at] = masked;
       if (d.sources) d.sources[at] = from;
       move_cell<Element>(p, r, base + i, from, masked);
     }
     __syncthreads();  // the words are drawn over
+  }
+}
+
+constexpr int64_t kSharedRows = 8 << 10;
+
+// One block a column. All threads draw, one shuffles: in shared memory, or in the output where that is too small.
+__global__ void __launch_bounds__(kThreads) permute_columns(ColumnPermutations p, bool in_shared) {
+  __shared__ uint32_t words[kTile];
+  extern __shared__ int32_t shared_order[];
+  const int64_t column = blockIdx.x;
+  const uint64_t seed = p.seed.get();
+  int32_t* out = p.out + column * p.rows;
+  int32_t* order = in_shared ? shared_order : out;
+  for (int64_t i = threadIdx.x; i < p.rows; i += kThreads) order[i] = static_cast<int32_t>(i);
+  for (int64_t first = 0; first < p.rows - 1; first += kTile) {
+    const Words w =
+        philox(seed, p.stream, static_cast<uint64_t>(column), static_cast<uint32_t>(first / 4 + threadIdx.x));
+    for (int k = 0; k < 4; ++k) words[4 * threadIdx.x + k] = w.word[k];
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      for (int k = 0; k < kTile && first + k < p.rows - 1; ++k) {
+        const int64_t last = p.rows - 1 - first - k;
+        const int64_t other = uniform_below(words[k], static_cast<uint64_t>(last) + 1);
+        const int32_t moved = order[last];
+        order[last] = order[other];
+        order[other] = moved;
+      }
+    }
+    __syncthreads();  // the words are drawn over, the order is read
+  }
+  if (in_shared) {
+    __syncthreads();
+    for (int64_t i = threadIdx.x; i < p.rows; i += kThreads) out[i] = order[i];
   }
 }
 
@@ -67,6 +101,15 @@ cudaError_t run(const FeatureCorruption& p, cudaStream_t stream) {
 }
 
 }  // namespace
+
+cudaError_t column_permutations(const ColumnPermutations& p, cudaStream_t stream) {
+  if (p.columns == 0 || p.rows == 0) return cudaSuccess;
+  if (p.columns > INT32_MAX) return cudaErrorInvalidConfiguration;
+  const bool in_shared = p.rows <= kSharedRows;
+  const size_t bytes = in_shared ? static_cast<size_t>(p.rows) * sizeof(int32_t) : 0;
+  permute_columns<<<static_cast<unsigned>(p.columns), kThreads, bytes, stream>>>(p, in_shared);
+  return cudaGetLastError();
+}
 
 cudaError_t feature_draws(const FeatureDraws& p, cudaStream_t stream) {
   FeatureCorruption all{};

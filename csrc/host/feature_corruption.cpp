@@ -28,6 +28,17 @@ static py::tuple feature_draws(uint64_t seed, std::optional<Array<int64_t>> samp
   return py::make_tuple(mask, sources);
 }
 
-void bind_feature_corruption(py::module_& m) { m.def("feature_draws", &feature_draws); }
+static Array<int32_t> column_permutations(uint64_t seed, uint32_t stream, int64_t columns, int64_t rows, int threads) {
+  Array<int32_t> out({columns, rows});
+  const ColumnPermutations p{{nullptr, seed}, stream, columns, rows, out.mutable_data()};
+  py::gil_scoped_release release;
+  cpu::column_permutations(p, threads);
+  return out;
+}
+
+void bind_feature_corruption(py::module_& m) {
+  m.def("feature_draws", &feature_draws);
+  m.def("column_permutations", &column_permutations);
+}
 
 }  // namespace sslfast::host

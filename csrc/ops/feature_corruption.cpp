@@ -43,7 +43,8 @@ static std::tuple<Tensor, Tensor> feature_draws(const Tensor& like, const Tensor
 }
 
 static std::tuple<Tensor, Tensor> feature_corruption(const Tensor& x, const Tensor& bank, const Tensor& seed,
-                                                     const std::optional<Tensor>& sample_ids, bool exact, int64_t count,
+                                                     const std::optional<Tensor>& sample_ids,
+                                                     const std::optional<Tensor>& sources, bool exact, int64_t count,
                                                      double probability, int64_t source, int64_t row_offset) {
   check(x.dim() == 2 && here(x) && x.element_size() <= 8, "feature_corruption: x must be (rows, features)");
   check(bank.dim() == 2 && here(bank) && bank.scalar_type() == x.scalar_type() && bank.size(1) == x.size(1),
@@ -52,6 +53,12 @@ static std::tuple<Tensor, Tensor> feature_corruption(const Tensor& x, const Tens
   Tensor mask = empty({x.size(0), x.size(1)}, ScalarType::Bool, x);
   FeatureCorruption p{};
   p.draws = draws_of(mask, seed, sample_ids, exact, count, probability, source, bank.size(0), row_offset);
+  if (sources) {
+    check(sources->scalar_type() == ScalarType::Int && sources->dim() == 2 && sources->is_contiguous() &&
+              here(*sources) && sources->size(0) == x.size(1) && sources->size(1) == x.size(0),
+          "feature_corruption: sources must be contiguous int32 (features, rows)");
+    p.draws.given = sources->const_data_ptr<int32_t>();
+  }
   p.element_size = static_cast<int64_t>(x.element_size());
   p.x = x.const_data_ptr();
   p.x_row_stride = x.stride(0);
@@ -64,7 +71,20 @@ static std::tuple<Tensor, Tensor> feature_corruption(const Tensor& x, const Tens
   return {out, mask};
 }
 
+static Tensor column_permutations(const Tensor& like, const Tensor& seed, int64_t stream, int64_t columns,
+                                  int64_t rows) {
+  check(here(like) && columns >= 0 && rows >= 0 && rows < int64_t{1} << 31,
+        "column_permutations: columns of at most 2^31 - 1 rows");
+  Tensor out = empty({columns, rows}, ScalarType::Int, like);
+  const ColumnPermutations p{read_seed(seed), static_cast<uint32_t>(stream), columns, rows,
+                             out.mutable_data_ptr<int32_t>()};
+  launch([](const ColumnPermutations& params, auto where) { return backend::column_permutations(params, where); }, p,
+         like);
+  return out;
+}
+
 STABLE_TORCH_LIBRARY_IMPL(sslfast, SSLFAST_KEY, m) {
+  m.impl("column_permutations", TORCH_BOX(&column_permutations));
   m.impl("feature_draws", TORCH_BOX(&feature_draws));
   m.impl("feature_corruption", TORCH_BOX(&feature_corruption));
 }

@@ -58,11 +58,13 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "float mask_value, int bin_masks, int bin_param, int frame_masks, int frame_param, float frame_share, "
       "bool shared, int rule, int row_offset) -> Tensor");
   m.def("spec_zero(Tensor grad, Tensor intervals, int bin_masks) -> Tensor");
+  m.def("column_permutations(Tensor like, Tensor seed, int stream, int columns, int rows) -> Tensor");
   m.def(
       "feature_draws(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int features, bool exact, int count, "
       "float probability, int source, int bank_rows, int row_offset) -> (Tensor, Tensor)");
   m.def(
-      "feature_corruption(Tensor x, Tensor bank, Tensor seed, Tensor? sample_ids, bool exact, int count, "
+      "feature_corruption(Tensor x, Tensor bank, Tensor seed, Tensor? sample_ids, Tensor? sources, bool exact, int "
+      "count, "
       "float probability, int source, int row_offset) -> (Tensor, Tensor)");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
   m.def(

@@ -78,8 +78,7 @@ def corrupt_features(
         replacement = (low + (high - low) * (sources / 2**32)).astype(x.dtype)
     else:
         if source == "permutation":
-            keys = _host.philox_words(seed, _ORDER_STREAM, features, (rows + 3) // 4, 0, threads).view(np.uint32)
-            sources = np.argsort(keys.reshape(features, -1)[:, :rows], axis=1, kind="stable").T
+            sources = _host.column_permutations(seed, _ORDER_STREAM, features, rows, threads).T
         replacement = np.take_along_axis(bank, sources, 0)
     out = np.where(mask, replacement, x)
     return out, mask & (out != x) if changed else mask

@@ -78,13 +78,15 @@ def corrupt_features(
     if x.shape[0] == 0:
         return x.clone(), torch.zeros(x.shape, dtype=torch.bool, device=x.device)
     differentiable = torch.is_grad_enabled() and (x.requires_grad or bank.requires_grad)
-    if source in ("marginals", "rows") and not differentiable:
-        out, mask = ops.feature_corruption(x, bank, seed, sample_ids, *rule, row_offset)
+    order = None
+    if source == "permutation":
+        order = ops.column_permutations(x.detach(), seed, STREAMS["feature_order"], x.shape[1], x.shape[0])
+    if source != "uniform" and not differentiable:
+        out, mask = ops.feature_corruption(x, bank, seed, sample_ids, order, *rule, row_offset)
     else:
         words = 2**32 if source == "uniform" else bank.shape[0]
         mask, sources = ops.feature_draws(x.detach(), seed, sample_ids, *x.shape, *rule, words, row_offset)
-        if source == "permutation":
-            sources = _permutations(seed, x)
+        sources = sources if order is None else order.T.long()
         replacement = _uniform(bank, sources, x.dtype) if source == "uniform" else bank.gather(0, sources)
         out = torch.where(mask, replacement, x)
     return out, mask & (out != x) if changed else mask
@@ -104,11 +106,3 @@ def _uniform(bank: Tensor, words: Tensor, dtype: torch.dtype) -> Tensor:
     """In float64, where no two devices differ, then rounded."""
     low, high = bank.detach().amin(0).double(), bank.detach().amax(0).double()
     return (low + (high - low) * (words.double() / 2**32)).to(dtype)
-
-
-def _permutations(seed: Tensor, x: Tensor) -> Tensor:
-    """(N, D): a permutation of the rows in every column, in the order of (32 random bits, row)."""
-    rows, features = x.shape
-    words = ops.philox_words(x.detach(), seed, STREAMS["feature_order"], features, (rows + 3) // 4, 0)
-    keys = words.flatten(1)[:, :rows].long() & 0xFFFFFFFF
-    return torch.argsort(keys, dim=1, stable=True).T

@@ -12,6 +12,7 @@ from torch import Tensor
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
 from sslfast.ops._time import (
+    column_permutations,
     feature_corruption,
     feature_draws,
     negative_indices,
@@ -22,6 +23,7 @@ from sslfast.ops._time import (
 )
 
 __all__ = [
+    "column_permutations",
     "cross_softmax_backward",
     "cross_softmax_forward",
     "feature_corruption",

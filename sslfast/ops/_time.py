@@ -98,8 +98,9 @@ def _(grad: Tensor, intervals: Tensor, bin_masks: int) -> Tensor:
     return grad.new_empty(grad.shape)
 
 
-# ---- feature_draws, feature_corruption
+# ---- column_permutations, feature_draws, feature_corruption
 
+column_permutations = torch.ops.sslfast.column_permutations.default
 feature_draws = torch.ops.sslfast.feature_draws.default
 feature_corruption = torch.ops.sslfast.feature_corruption.default
 
@@ -114,3 +115,8 @@ def _(
 @torch.library.register_fake("sslfast::feature_corruption")
 def _(x: Tensor, bank: Tensor, *args: object) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), x.new_empty(x.shape, dtype=torch.bool)
+
+
+@torch.library.register_fake("sslfast::column_permutations")
+def _(like: Tensor, seed: Tensor, stream: int, columns: int, rows: int) -> Tensor:
+    return like.new_empty((columns, rows), dtype=torch.int32)

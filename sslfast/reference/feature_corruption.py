@@ -12,6 +12,15 @@ from sslfast.reference.philox import philox_rows
 FEATURE_SELECT, FEATURE_SOURCE, FEATURE_ORDER = 77, 78, 79
 
 
+def shuffled(n: int, words: list[int]) -> Tensor:
+    """The numbers below ``n`` in the order of Fisher and Yates' shuffle from the end."""
+    order = list(range(n))
+    for last, word in zip(range(n - 1, 0, -1), words, strict=False):
+        other = word * (last + 1) >> 32
+        order[last], order[other] = order[other], order[last]
+    return torch.tensor(order, dtype=torch.int64)
+
+
 def corrupt_features(
     x: Tensor,
     corruption_rate: float = 0.6,
@@ -46,8 +55,8 @@ def corrupt_features(
         replacement = (low + (high - low) * (words.double() / 2**32)).to(x.dtype)
     else:
         if source == "permutation":
-            keys = philox_rows(seed, FEATURE_ORDER, features, -(-rows // 4)).flatten(1)[:, :rows]
-            sources = torch.argsort(keys, dim=1, stable=True).T
+            words = philox_rows(seed, FEATURE_ORDER, features, -(-rows // 4)).flatten(1)
+            sources = torch.stack([shuffled(rows, column) for column in words.tolist()], 1)
         else:
             sources = words * len(bank) >> 32
             if source == "rows":

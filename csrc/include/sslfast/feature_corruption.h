@@ -17,8 +17,9 @@ struct FeatureDraws {
   uint64_t threshold;
   FeatureSource source;
   uint64_t bank_rows;
-  bool* mask;        // (rows, features)
-  int64_t* sources;  // (rows, features), or null
+  const int32_t* given;  // (features, rows): the sources, drawn before, or null
+  bool* mask;            // (rows, features)
+  int64_t* sources;      // (rows, features), or null
 };
 
 // out[r, j] = bank[source, j] where masked, else x[r, j]: what is masked is never read, elements of `element_size`
@@ -33,13 +34,24 @@ struct FeatureCorruption {
   void* out;
 };
 
+// A random permutation of `rows` numbers for each of `columns`: Fisher and Yates' shuffle from the end, whose step k
+// draws word k % 4 of counter k / 4 of the row that the column's number names.
+struct ColumnPermutations {
+  Seed seed;
+  uint32_t stream;
+  int64_t columns, rows;
+  int32_t* out;  // (columns, rows)
+};
+
 namespace cpu {
+void column_permutations(const ColumnPermutations& p, int threads);
 void feature_corruption(const FeatureCorruption& p, int threads);
 void feature_draws(const FeatureDraws& p, int threads);
 }  // namespace cpu
 
 #ifdef SSLFAST_WITH_CUDA
 namespace cuda {
+cudaError_t column_permutations(const ColumnPermutations& p, cudaStream_t stream);
 cudaError_t feature_corruption(const FeatureCorruption& p, cudaStream_t stream);
 cudaError_t feature_draws(const FeatureDraws& p, cudaStream_t stream);
 }  // namespace cuda
