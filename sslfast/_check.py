@@ -189,3 +189,24 @@ def corrupted_features(
         raise ValueError(f'{function}: bank must be None with source "permutation", which permutes x')
     count = int(features * rate + 1e-12 * features)  # above the rounding of the product
     return bool(exact), min(count, features), rate, int(source == "rows")
+
+
+def masked_nodes(
+    function: str, nodes: int, mask_rate: float, replace_rate: float, keep_rate: float
+) -> tuple[int, int, int]:
+    """Returns how many nodes are masked, and how many of them become another's features and how many stay.
+
+    Each is its share, rounded down as exact arithmetic would.
+
+    Raises:
+        TypeError: if a number has the wrong type.
+        ValueError: if a share is out of range, or the last two exceed 1.
+    """
+    mask_rate = probability(function, "mask_rate", mask_rate)
+    replace_rate = probability(function, "replace_rate", replace_rate)
+    keep_rate = probability(function, "keep_rate", keep_rate)
+    if replace_rate + keep_rate > 1:
+        raise ValueError(f"{function}: replace_rate + keep_rate must be at most 1, got {replace_rate} + {keep_rate}")
+    masked = min(int(nodes * mask_rate + 1e-12 * nodes), nodes)
+    replaced, kept = (int(masked * rate + 1e-12 * masked) for rate in (replace_rate, keep_rate))
+    return masked, replaced, min(kept, masked - replaced)
