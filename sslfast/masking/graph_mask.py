@@ -86,8 +86,8 @@ def _token(name: str, x: Tensor, mask_token: Tensor | None) -> Tensor:
         got = mask_token.dtype if isinstance(mask_token, Tensor) else type(mask_token).__name__
         raise TypeError(f"{name}: mask_token must be a tensor of {x.dtype}, like x, got {got}")
     if mask_token.shape not in ((x.shape[1],), (1, x.shape[1])):
-        got = tuple(mask_token.shape)
-        raise ValueError(f"{name}: mask_token must have shape ({x.shape[1]},) or (1, {x.shape[1]}), got {got}")
+        width, shape = x.shape[1], tuple(mask_token.shape)
+        raise ValueError(f"{name}: mask_token must have shape ({width},) or (1, {width}), got {shape}")
     if mask_token.device != x.device:
         raise ValueError(f"{name}: mask_token must be on {x.device}, like x, got {mask_token.device}")
     return mask_token
