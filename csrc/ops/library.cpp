@@ -58,6 +58,13 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "mask_token_id, int vocab_size, float mask_ratio, int min_span, int[] thresholds, bool per_span, float "
       "mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");
   m.def(
+      "permutation_mask(Tensor ids, Tensor? special, Tensor seed, Tensor? sample_ids, int mask_token_id, int[] "
+      "contexts, bool as_bool, bool compat, int row_offset) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "item_mask(Tensor items, Tensor seed, Tensor? sample_ids, int mask_id, int padding_id, float mask_ratio, bool "
+      "exact, float last_item_probability, bool at_least_one, int most_labels, bool label_first, int row_offset) -> "
+      "(Tensor, Tensor, Tensor)");
+  m.def(
       "gumbel_sample(Tensor logits, Tensor? positions, Tensor seed, Tensor? sample_ids, float temperature, int "
       "row_offset) -> Tensor");
   m.def(
@@ -121,6 +128,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "feature_corruption(Tensor x, Tensor bank, Tensor seed, Tensor? sample_ids, Tensor? sources, bool exact, int "
       "count, float probability, int source, int row_offset) -> (Tensor, Tensor)");
+  m.def(
+      "square_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, int squares, int "
+      "side, int marked, bool inverse, int row_offset) -> Tensor");
   m.def("column_permutations(Tensor like, Tensor seed, int stream, int columns, int rows) -> Tensor");
 
   // ---- augmentation
