@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import corrupt_spans, mask_tokens, random_patch_mask
+from sslfast.masking import corrupt_spans, mask_spans, mask_tokens, random_patch_mask
 
 Result = tuple[Tensor, ...]
 
@@ -61,5 +61,11 @@ RULES = [
         ids,
         lambda inputs, rows, device, **draws: corrupt_spans(*inputs, sentinel_id=9999, **draws),
         lambda inputs, rows, **draws: host.corrupt_spans(*inputs, sentinel_id=9999, **draws),
+    ),
+    Rule(
+        "mask_spans",
+        ids,
+        lambda inputs, rows, device, **draws: mask_spans(*inputs, mask_token_id=4, vocab_size=1000, **draws),
+        lambda inputs, rows, **draws: host.mask_spans(*inputs, mask_token_id=4, vocab_size=1000, **draws),
     ),
 ]

@@ -45,6 +45,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "span_corruption(Tensor ids, Tensor? lengths, Tensor seed, Tensor? sample_ids, float noise_density, "
       "float mean_span, bool anywhere, int sentinel, int sentinel_step, int? eos, int pad, int ignore_index, "
       "int input_length, int target_length, int row_offset) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "text_span_mask(Tensor ids, Tensor? special, Tensor? word_ids, Tensor seed, Tensor? sample_ids, "
+      "int mask_token_id, int vocab_size, float mask_ratio, int min_span, int[] thresholds, bool per_span, "
+      "float mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");
   m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
   m.def(

@@ -7,12 +7,15 @@ they run. Nothing here imports torch.
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
 from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
+from sslfast.host.text_span_mask import MaskedSpans, mask_spans
 from sslfast.host.token_mask import mask_tokens
 
 __all__ = [
     "CorruptedSpans",
+    "MaskedSpans",
     "PatchMask",
     "corrupt_spans",
+    "mask_spans",
     "mask_tokens",
     "philox_words",
     "random_patch_mask",

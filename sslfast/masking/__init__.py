@@ -4,16 +4,19 @@ from sslfast.masking.mask_indices import MaskIndices, mask_indices
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
 from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.masking.t5_collator import T5Collator
+from sslfast.masking.text_span_mask import MaskedSpans, mask_spans
 from sslfast.masking.token_mask import mask_tokens
 
 __all__ = [
     "CorruptedSpans",
     "MaskIndices",
+    "MaskedSpans",
     "PatchMask",
     "T5Collator",
     "corrupt_spans",
     "mask_indices",
     "mask_patches",
+    "mask_spans",
     "mask_tokens",
     "random_patch_mask",
     "t5_lengths",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
-from sslfast.ops._spans import span_corruption
+from sslfast.ops._spans import span_corruption, text_span_mask
 
 __all__ = [
     "cross_softmax_backward",
@@ -30,6 +30,7 @@ __all__ = [
     "similarity_softmax_backward",
     "similarity_softmax_forward",
     "span_corruption",
+    "text_span_mask",
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",

@@ -16,13 +16,15 @@ namespace sslfast {
 
 // One number per independent use of random bits. sslfast/random.py repeats this list; tests compare the two.
 enum class Stream : uint32_t {
-  kWords = 0,            // sslfast.random.philox_words
-  kTokenSelect = 1,      // token_mask: is this token masked?
-  kTokenReplace = 2,     // token_mask: by what?
-  kPatchOrder = 3,       // patch_mask: sort keys of a row
-  kImageAugment = 4,     // image_augment: parameters of one view
-  kStep = 5,             // step_seed: the seed of one step
-  kSpanCorruption = 20,  // span_corruption: where spans begin and end
+  kWords = 0,             // sslfast.random.philox_words
+  kTokenSelect = 1,       // token_mask: is this token masked?
+  kTokenReplace = 2,      // token_mask: by what?
+  kPatchOrder = 3,        // patch_mask: sort keys of a row
+  kImageAugment = 4,      // image_augment: parameters of one view
+  kStep = 5,              // step_seed: the seed of one step
+  kSpanCorruption = 20,   // span_corruption: where spans begin and end
+  kTextSpan = 22,         // text_span_mask: where spans begin and how long they are
+  kTextSpanReplace = 23,  // text_span_mask: by what?
 };
 
 struct Words {
