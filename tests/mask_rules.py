@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import corrupt_spans, mask_spans, mask_tokens, random_patch_mask
+from sslfast.masking import corrupt_spans, mask_spans, mask_tokens, random_patch_mask, sample_replacements
 
 Result = tuple[Tensor, ...]
 
@@ -67,5 +67,11 @@ RULES = [
         ids,
         lambda inputs, rows, device, **draws: mask_spans(*inputs, mask_token_id=4, vocab_size=1000, **draws),
         lambda inputs, rows, **draws: host.mask_spans(*inputs, mask_token_id=4, vocab_size=1000, **draws),
+    ),
+    Rule(
+        "sample_replacements",
+        lambda numbers: (ids(numbers)[0] / 500.0,),
+        lambda inputs, rows, device, **draws: (sample_replacements(*inputs, **draws),),
+        lambda inputs, rows, **draws: (host.sample_replacements(*inputs, **draws),),
     ),
 ]

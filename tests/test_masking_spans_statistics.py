@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sslfast.masking import corrupt_spans, mask_spans
+from sslfast.masking import corrupt_spans, mask_spans, sample_replacements
 
 ALPHA = 1e-4  # of each test
 
@@ -169,3 +169,38 @@ def test_rows_and_seeds_of_masked_spans_are_independent():
     a, b = (mask_spans(ids, generator=s, **SPANS).mask for s in (1, 2))
     for first, second in ((a[1:], a[:-1]), (a, b)):
         assert abs(np.corrcoef(first[:, 10].numpy(), second[:, 10].numpy())[0, 1]) < 4 / 6000**0.5
+
+
+# ---- gumbel_sample
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_samples_follow_the_softmax(dtype, temperature):
+    rows = 100_000
+    logits = torch.tensor([0.3, -1.0, 2.0, -torch.inf, 1.25, -4.0, 0.0]).to(dtype)
+    ids = sample_replacements(logits.expand(rows, 7), temperature=temperature, generator=1).numpy()
+    counts = np.bincount(ids, minlength=7)
+    p = torch.softmax(logits.double() / temperature, 0).numpy()
+    assert counts[3] == 0
+    assert stats.chisquare(np.delete(counts, 3), np.delete(p, 3) * rows).pvalue > ALPHA
+
+
+def test_samples_of_a_large_vocabulary():
+    """By bins of equal probability, over a vocabulary in which nearly every id is discarded by its bound."""
+    rows, vocabulary, bins = 4000, 20_000, 20
+    logits = 2 * torch.randn(vocabulary, generator=torch.Generator().manual_seed(3))
+    p = torch.softmax(logits.double(), 0).numpy()
+    ids = sample_replacements(logits.expand(rows, vocabulary), generator=2).numpy()
+    place = np.minimum((p.cumsum() * bins).astype(int), bins - 1)
+    expected = np.bincount(place, p, minlength=bins) * rows
+    assert stats.chisquare(np.bincount(place[ids], minlength=bins), expected).pvalue > ALPHA
+
+
+def test_rows_and_seeds_of_samples_are_independent():
+    logits = torch.zeros(20_000, 6)
+    a, b = (sample_replacements(logits, generator=s).numpy() for s in (1, 2))
+    for first, second in ((a[1:], a[:-1]), (a, b)):
+        table = np.zeros((6, 6))
+        np.add.at(table, (first, second), 1)
+        assert stats.chi2_contingency(table).pvalue > ALPHA

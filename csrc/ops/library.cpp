@@ -49,6 +49,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "text_span_mask(Tensor ids, Tensor? special, Tensor? word_ids, Tensor seed, Tensor? sample_ids, "
       "int mask_token_id, int vocab_size, float mask_ratio, int min_span, int[] thresholds, bool per_span, "
       "float mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "gumbel_sample(Tensor logits, Tensor? positions, Tensor seed, Tensor? sample_ids, float temperature, "
+      "int row_offset) -> Tensor");
   m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
   m.def(

@@ -4,6 +4,7 @@ The same kernels as behind the torch functions: equal arguments and seed give eq
 they run. Nothing here imports torch.
 """
 
+from sslfast.host.gumbel_sample import sample_replacements
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
 from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
@@ -19,6 +20,7 @@ __all__ = [
     "mask_tokens",
     "philox_words",
     "random_patch_mask",
+    "sample_replacements",
     "step_seed",
     "t5_lengths",
 ]

@@ -1,5 +1,6 @@
 """Masking rules: token and patch masks from counter-based draws, equal on every device."""
 
+from sslfast.masking.gumbel_sample import electra_inputs, sample_replacements
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
 from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
@@ -14,10 +15,12 @@ __all__ = [
     "PatchMask",
     "T5Collator",
     "corrupt_spans",
+    "electra_inputs",
     "mask_indices",
     "mask_patches",
     "mask_spans",
     "mask_tokens",
     "random_patch_mask",
+    "sample_replacements",
     "t5_lengths",
 ]

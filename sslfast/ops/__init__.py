@@ -11,11 +11,12 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
-from sslfast.ops._spans import span_corruption, text_span_mask
+from sslfast.ops._spans import gumbel_sample, span_corruption, text_span_mask
 
 __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
+    "gumbel_sample",
     "image_augment",
     "image_augment_params",
     "mask_indices",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast.ops import _library as _library
 
-__all__ = ["span_corruption", "text_span_mask"]
+__all__ = ["gumbel_sample", "span_corruption", "text_span_mask"]
 
 
 # ---- span_corruption
@@ -33,3 +33,13 @@ text_span_mask = torch.ops.sslfast.text_span_mask.default
 def _(ids: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor]:
     shape = tuple(ids.shape)
     return ids.new_empty(shape), ids.new_empty(shape), ids.new_empty(shape, dtype=torch.bool)
+
+
+# ---- gumbel_sample
+
+gumbel_sample = torch.ops.sslfast.gumbel_sample.default
+
+
+@torch.library.register_fake("sslfast::gumbel_sample")
+def _(logits: Tensor, *args: object) -> Tensor:
+    return logits.new_empty((logits.shape[0],), dtype=torch.int64)

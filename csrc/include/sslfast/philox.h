@@ -25,6 +25,7 @@ enum class Stream : uint32_t {
   kSpanCorruption = 20,   // span_corruption: where spans begin and end
   kTextSpan = 22,         // text_span_mask: where spans begin and how long they are
   kTextSpanReplace = 23,  // text_span_mask: by what?
+  kGumbel = 28,           // gumbel_sample: the noise of each id
 };
 
 struct Words {
