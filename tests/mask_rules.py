@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import corrupt_spans, mask_spans, mask_tokens, random_patch_mask, sample_replacements
+from sslfast.masking import corrupt_spans, mask_items, mask_spans, mask_tokens, random_patch_mask, sample_replacements
 
 Result = tuple[Tensor, ...]
 
@@ -67,6 +67,12 @@ RULES = [
         ids,
         lambda inputs, rows, device, **draws: mask_spans(*inputs, mask_token_id=4, vocab_size=1000, **draws),
         lambda inputs, rows, **draws: host.mask_spans(*inputs, mask_token_id=4, vocab_size=1000, **draws),
+    ),
+    Rule(
+        "mask_items",
+        ids,
+        lambda inputs, rows, device, **draws: mask_items(*inputs, mask_id=1000, **draws),
+        lambda inputs, rows, **draws: host.mask_items(*inputs, mask_id=1000, **draws),
     ),
     Rule(
         "sample_replacements",

@@ -13,4 +13,5 @@ PYBIND11_MODULE(_host, m) {
   host::bind_span_corruption(m);
   host::bind_text_span_mask(m);
   host::bind_gumbel_sample(m);
+  host::bind_item_mask(m);
 }

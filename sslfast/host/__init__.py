@@ -5,6 +5,7 @@ they run. Nothing here imports torch.
 """
 
 from sslfast.host.gumbel_sample import sample_replacements
+from sslfast.host.item_mask import MaskedItems, mask_items
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
 from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
@@ -13,9 +14,11 @@ from sslfast.host.token_mask import mask_tokens
 
 __all__ = [
     "CorruptedSpans",
+    "MaskedItems",
     "MaskedSpans",
     "PatchMask",
     "corrupt_spans",
+    "mask_items",
     "mask_spans",
     "mask_tokens",
     "philox_words",

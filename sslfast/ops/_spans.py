@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast.ops import _library as _library
 
-__all__ = ["gumbel_sample", "span_corruption", "text_span_mask"]
+__all__ = ["gumbel_sample", "item_mask", "span_corruption", "text_span_mask"]
 
 
 # ---- span_corruption
@@ -43,3 +43,14 @@ gumbel_sample = torch.ops.sslfast.gumbel_sample.default
 @torch.library.register_fake("sslfast::gumbel_sample")
 def _(logits: Tensor, *args: object) -> Tensor:
     return logits.new_empty((logits.shape[0],), dtype=torch.int64)
+
+
+# ---- item_mask
+
+item_mask = torch.ops.sslfast.item_mask.default
+
+
+@torch.library.register_fake("sslfast::item_mask")
+def _(items: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor]:
+    shape = tuple(items.shape)
+    return items.new_empty(shape), items.new_empty(shape), items.new_empty(shape, dtype=torch.bool)

@@ -25,6 +25,8 @@ enum class Stream : uint32_t {
   kSpanCorruption = 20,   // span_corruption: where spans begin and end
   kTextSpan = 22,         // text_span_mask: where spans begin and how long they are
   kTextSpanReplace = 23,  // text_span_mask: by what?
+  kItemSelect = 26,       // item_mask: is this item masked?
+  kItemRow = 27,          // item_mask: what goes for the row
   kGumbel = 28,           // gumbel_sample: the noise of each id
 };
 
