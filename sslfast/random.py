@@ -24,7 +24,7 @@ Generator: TypeAlias = "torch.Generator | int | Tensor | None"
 # One number per independent use of random bits; csrc/include/sslfast/philox.h holds the same list.
 STREAMS = {"words": 0, "token_select": 1, "token_replace": 2, "patch_order": 3, "image_augment": 4, "step": 5}
 STREAMS |= {"span_corruption": 20, "text_span": 22, "text_span_replace": 23, "item_select": 26, "item_row": 27}
-STREAMS |= {"gumbel": 28}
+STREAMS |= {"permutation_span": 24, "permutation_order": 25, "gumbel": 28}
 
 _INT64 = (-(2**63), 2**63 - 1)
 

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from sslfast import host
-from sslfast.masking import corrupt_spans, mask_items, mask_spans, mask_tokens, random_patch_mask, sample_replacements
+from sslfast.masking import (
+    corrupt_spans,
+    mask_items,
+    mask_spans,
+    mask_tokens,
+    permutation_mask,
+    random_patch_mask,
+    sample_replacements,
+)
 
 Result = tuple[Tensor, ...]
 
@@ -73,6 +81,12 @@ RULES = [
         ids,
         lambda inputs, rows, device, **draws: mask_items(*inputs, mask_id=1000, **draws),
         lambda inputs, rows, **draws: host.mask_items(*inputs, mask_id=1000, **draws),
+    ),
+    Rule(
+        "permutation_mask",
+        ids,
+        lambda inputs, rows, device, **draws: permutation_mask(*inputs, mask_token_id=4, **draws),
+        lambda inputs, rows, **draws: [a.copy() for a in host.permutation_mask(*inputs, mask_token_id=4, **draws)],
     ),
     Rule(
         "sample_replacements",

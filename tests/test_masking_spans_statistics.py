@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sslfast.masking import corrupt_spans, mask_items, mask_spans, sample_replacements
+from sslfast.masking import corrupt_spans, mask_items, mask_spans, permutation_mask, sample_replacements
 
 ALPHA = 1e-4  # of each test
 
@@ -235,3 +235,24 @@ def test_spare_items_and_last_items():
     mask = mask_items(items, mask_id=9, mask_ratio=1.0, last_item_probability=0.3, generator=4).mask.numpy()
     assert set(mask.sum(1)) == {1, 5}
     assert stats.binomtest(int((mask.sum(1) == 1).sum()), rows, 0.3).pvalue > ALPHA
+
+
+# ---- permutation_mask
+
+
+def test_every_order_of_the_masked_is_equally_likely():
+    out = permutation_mask(torch.ones(24_000, 4).long(), mask_token_id=9, plm_probability=1.0, generator=1)
+    assert out.mask.all()
+    orders = np.unique(out.order.numpy() @ [64, 16, 4, 1], return_counts=True)[1]
+    assert len(orders) == 24
+    assert stats.chisquare(orders).pvalue > ALPHA
+
+
+def test_as_much_is_masked_in_the_last_context():
+    """Exact mode masks the share of a whole context in what is left of one."""
+    rows, length = 20_000, 40  # one span of two tokens in twelve: three contexts and four tokens
+    probabilities = {"plm_probability": 1 / 6, "max_span_length": 2}
+    mask = permutation_mask(torch.ones(rows, length).long(), mask_token_id=9, generator=2, **probabilities).mask
+    per_row = mask.sum(1).double()
+    deviation = float(per_row.std()) / rows**0.5
+    assert abs(float(per_row.mean()) - length / 6) < 4 * deviation

@@ -28,5 +28,6 @@ void bind_span_corruption(py::module_& m);
 void bind_text_span_mask(py::module_& m);
 void bind_gumbel_sample(py::module_& m);
 void bind_item_mask(py::module_& m);
+void bind_permutation_mask(py::module_& m);
 
 }  // namespace sslfast::host

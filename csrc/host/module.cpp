@@ -14,4 +14,5 @@ PYBIND11_MODULE(_host, m) {
   host::bind_text_span_mask(m);
   host::bind_gumbel_sample(m);
   host::bind_item_mask(m);
+  host::bind_permutation_mask(m);
 }

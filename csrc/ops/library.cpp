@@ -56,6 +56,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "item_mask(Tensor items, Tensor seed, Tensor? sample_ids, int mask_id, int padding_id, float mask_ratio, "
       "bool exact, float last_item_probability, bool at_least_one, int most_labels, bool label_first, "
       "int row_offset) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "permutation_mask(Tensor ids, Tensor? special, Tensor seed, Tensor? sample_ids, int mask_token_id, "
+      "int[] contexts, bool as_bool, bool compat, int row_offset) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("patch_gather(Tensor x, Tensor ids_keep) -> Tensor");
   m.def("patch_scatter(Tensor grad, Tensor ids_restore) -> Tensor");
   m.def(

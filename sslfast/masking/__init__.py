@@ -5,6 +5,7 @@ from sslfast.masking.item_collator import ItemCollator
 from sslfast.masking.item_mask import MaskedItems, mask_items
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
+from sslfast.masking.permutation_mask import PermutationMask, permutation_mask
 from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.masking.t5_collator import T5Collator
 from sslfast.masking.text_span_mask import MaskedSpans, mask_spans
@@ -17,6 +18,7 @@ __all__ = [
     "MaskedItems",
     "MaskedSpans",
     "PatchMask",
+    "PermutationMask",
     "T5Collator",
     "corrupt_spans",
     "electra_inputs",
@@ -25,6 +27,7 @@ __all__ = [
     "mask_patches",
     "mask_spans",
     "mask_tokens",
+    "permutation_mask",
     "random_patch_mask",
     "sample_replacements",
     "t5_lengths",

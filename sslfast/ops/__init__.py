@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
-from sslfast.ops._spans import gumbel_sample, item_mask, span_corruption, text_span_mask
+from sslfast.ops._spans import gumbel_sample, item_mask, permutation_mask, span_corruption, text_span_mask
 
 __all__ = [
     "cross_softmax_backward",
@@ -26,6 +26,7 @@ __all__ = [
     "patch_gather",
     "patch_mask",
     "patch_scatter",
+    "permutation_mask",
     "philox_words",
     "queue_softmax",
     "sigmoid_pairs",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast.ops import _library as _library
 
-__all__ = ["gumbel_sample", "item_mask", "span_corruption", "text_span_mask"]
+__all__ = ["gumbel_sample", "item_mask", "permutation_mask", "span_corruption", "text_span_mask"]
 
 
 # ---- span_corruption
@@ -54,3 +54,17 @@ item_mask = torch.ops.sslfast.item_mask.default
 def _(items: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor]:
     shape = tuple(items.shape)
     return items.new_empty(shape), items.new_empty(shape), items.new_empty(shape, dtype=torch.bool)
+
+
+# ---- permutation_mask
+
+permutation_mask = torch.ops.sslfast.permutation_mask.default
+
+
+@torch.library.register_fake("sslfast::permutation_mask")
+def _(ids: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    rows, length = ids.shape
+    perm_mask = ids.new_empty((rows, length, length), dtype=torch.bool if args[5] else torch.float32)
+    mask = ids.new_empty((rows, length), dtype=torch.bool)
+    order = ids.new_empty((rows, length), dtype=torch.int64)
+    return ids.new_empty((rows, length)), ids.new_empty((rows, length)), perm_mask, mask, order

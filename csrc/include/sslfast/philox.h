@@ -16,18 +16,20 @@ namespace sslfast {
 
 // One number per independent use of random bits. sslfast/random.py repeats this list; tests compare the two.
 enum class Stream : uint32_t {
-  kWords = 0,             // sslfast.random.philox_words
-  kTokenSelect = 1,       // token_mask: is this token masked?
-  kTokenReplace = 2,      // token_mask: by what?
-  kPatchOrder = 3,        // patch_mask: sort keys of a row
-  kImageAugment = 4,      // image_augment: parameters of one view
-  kStep = 5,              // step_seed: the seed of one step
-  kSpanCorruption = 20,   // span_corruption: where spans begin and end
-  kTextSpan = 22,         // text_span_mask: where spans begin and how long they are
-  kTextSpanReplace = 23,  // text_span_mask: by what?
-  kItemSelect = 26,       // item_mask: is this item masked?
-  kItemRow = 27,          // item_mask: what goes for the row
-  kGumbel = 28,           // gumbel_sample: the noise of each id
+  kWords = 0,              // sslfast.random.philox_words
+  kTokenSelect = 1,        // token_mask: is this token masked?
+  kTokenReplace = 2,       // token_mask: by what?
+  kPatchOrder = 3,         // patch_mask: sort keys of a row
+  kImageAugment = 4,       // image_augment: parameters of one view
+  kStep = 5,               // step_seed: the seed of one step
+  kSpanCorruption = 20,    // span_corruption: where spans begin and end
+  kTextSpan = 22,          // text_span_mask: where spans begin and how long they are
+  kTextSpanReplace = 23,   // text_span_mask: by what?
+  kPermutationSpan = 24,   // permutation_mask: how long spans are, and where in their contexts
+  kPermutationOrder = 25,  // permutation_mask: sort keys of a row
+  kItemSelect = 26,        // item_mask: is this item masked?
+  kItemRow = 27,           // item_mask: what goes for the row
+  kGumbel = 28,            // gumbel_sample: the noise of each id
 };
 
 struct Words {
