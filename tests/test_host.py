@@ -40,10 +40,14 @@ def test_works_without_torch(tmp_path):
 @pytest.mark.parametrize(
     ("ours", "torchs"),
     [
+        (host.corrupt_spans, sslfast.masking.corrupt_spans),
+        (host.mask_items, sslfast.masking.mask_items),
+        (host.mask_spans, sslfast.masking.mask_spans),
         (host.mask_tokens, sslfast.masking.mask_tokens),
         (host.mask_words, sslfast.masking.mask_words),
         (host.random_patch_mask, sslfast.masking.random_patch_mask),
         (host.philox_words, sslfast.random.philox_words),
+        (host.sample_replacements, sslfast.masking.sample_replacements),
     ],
     ids=lambda f: f.__name__,
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sslfast.masking import corrupt_spans
+from sslfast.masking import corrupt_spans, mask_items, mask_spans, permutation_mask, sample_replacements
 
 ALPHA = 1e-4  # of each test
 
@@ -87,3 +87,172 @@ def test_t5s_algorithm_has_the_distribution_of_compat():
             assert stats.chi2_contingency(column).pvalue > ALPHA
         else:
             assert (column[0] == column[1]).all()
+
+
+# ---- text_span_mask
+
+SPANS = {"mask_token_id": 0, "vocab_size": 1000}
+
+
+@pytest.mark.parametrize(("law", "top"), [("geometric", 10), ("ngram", 3)])
+def test_span_lengths_follow_the_law(law, top):
+    """A budget of the longest span: the first span drawn is whole, so the longest run is of at least its length; where
+    it is the longest of all, nothing else has been drawn. Its probability is that of the longest length."""
+    rows, length = 60_000, 2000
+    ids = torch.full((rows, 1), 7).expand(rows, length)
+    mask = mask_spans(ids, mask_ratio=top / length, length_law=law, max_span=top, generator=1, **SPANS).mask.numpy()
+    weights = np.array([0.8**n if law == "geometric" else 1 / (n + 1) for n in range(top)])
+    one_run = int((_runs(mask) == 1).sum())
+    touching = 0.02  # at most: other spans that join the first by chance
+    share, expected = one_run / rows, weights[-1] / weights.sum()
+    assert expected - 0.006 < share < expected + touching
+    if law == "ngram":  # three in one, two and one, or one and two, three of one each
+        p = weights / weights.sum()
+        per_runs = np.bincount(_runs(mask), minlength=4)[1:]
+        wanted = np.array([p[2], p[1] + p[0] * (p[1] + p[2]), p[0] ** 2])
+        assert np.abs(per_runs / rows - wanted).max() < 0.01
+
+
+def test_spanbert_has_the_published_distribution():
+    """Positions, runs and their lengths against SpanBERT's algorithm over sets, written anew."""
+    generator = np.random.default_rng(2)
+    length, rows, ratio, lengths = 40, 8000, 0.2, np.arange(1, 11)
+    law = 0.2 * 0.8 ** (lengths - 1)
+    law /= law.sum()
+    word = np.repeat(np.arange(length), 3)[:length]  # words of three tokens, the last of one
+
+    theirs = np.zeros((rows, length), dtype=bool)
+    for row in theirs:
+        budget = int(np.ceil(length * ratio))
+        masked: set[int] = set()
+        while len(masked) < budget:
+            span = generator.choice(lengths, p=law)
+            anchor = generator.integers(length)
+            if anchor in masked:
+                continue
+            for t in np.flatnonzero((word >= word[anchor]) & (word < word[anchor] + span)):
+                if len(masked) < budget:
+                    masked.add(int(t))
+        row[list(masked)] = True
+    ids = torch.full((rows, length), 7)
+    options = {"word_ids": torch.from_numpy(word).expand(rows, length), "mask_ratio": ratio}
+    ours = mask_spans(ids, generator=3, **options, **SPANS).mask.numpy()
+    assert (ours.sum(1) == theirs.sum(1)).all()
+    for position in range(length):
+        table = [[m[:, position].sum(), rows - m[:, position].sum()] for m in (ours, theirs)]
+        assert stats.chi2_contingency(table).pvalue > ALPHA
+    runs = [np.bincount(_runs(m), minlength=9) for m in (ours, theirs)]
+    common = np.minimum(*runs) > 5
+    assert stats.chi2_contingency([r[common] for r in runs]).pvalue > ALPHA
+
+
+def test_spans_are_replaced_as_one():
+    ids = torch.full((3000, 60), 7)
+    out, _, mask = mask_spans(ids, generator=4, **SPANS)
+    kinds = np.where(out == 0, 0, np.where(out == 7, 2, 1))
+    starts = mask.numpy() & ~np.pad(mask.numpy(), ((0, 0), (1, 0)))[:, :-1]
+    inside = mask.numpy()[:, 1:] & mask.numpy()[:, :-1]
+    assert (kinds[:, 1:] == kinds[:, :-1])[inside].mean() > 0.995  # a random id is 0 or 7 once in 500
+    counts = np.bincount(kinds[starts], minlength=3)
+    expected = np.array([0.8 + 1e-4, 0.1 - 2e-4, 0.1 + 1e-4]) * counts.sum()
+    assert stats.chisquare(counts, expected).pvalue > ALPHA
+    out, _, mask = mask_spans(ids, generator=4, replace_per="token", **SPANS)
+    kinds = np.where(out == 0, 0, np.where(out == 7, 2, 1))
+    pairs = np.zeros((3, 3))
+    inside = mask.numpy()[:, 1:] & mask.numpy()[:, :-1]
+    np.add.at(pairs, (kinds[:, 1:][inside], kinds[:, :-1][inside]), 1)
+    assert stats.chi2_contingency(pairs).pvalue > ALPHA
+
+
+def test_rows_and_seeds_of_masked_spans_are_independent():
+    ids = torch.full((6000, 30), 7)
+    a, b = (mask_spans(ids, generator=s, **SPANS).mask for s in (1, 2))
+    for first, second in ((a[1:], a[:-1]), (a, b)):
+        assert abs(np.corrcoef(first[:, 10].numpy(), second[:, 10].numpy())[0, 1]) < 4 / 6000**0.5
+
+
+# ---- gumbel_sample
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_samples_follow_the_softmax(dtype, temperature):
+    rows = 100_000
+    logits = torch.tensor([0.3, -1.0, 2.0, -torch.inf, 1.25, -4.0, 0.0]).to(dtype)
+    ids = sample_replacements(logits.expand(rows, 7), temperature=temperature, generator=1).numpy()
+    counts = np.bincount(ids, minlength=7)
+    p = torch.softmax(logits.double() / temperature, 0).numpy()
+    assert counts[3] == 0
+    assert stats.chisquare(np.delete(counts, 3), np.delete(p, 3) * rows).pvalue > ALPHA
+
+
+def test_samples_of_a_large_vocabulary():
+    """By bins of equal probability, over a vocabulary in which nearly every id is discarded by its bound."""
+    rows, vocabulary, bins = 4000, 20_000, 20
+    logits = 2 * torch.randn(vocabulary, generator=torch.Generator().manual_seed(3))
+    p = torch.softmax(logits.double(), 0).numpy()
+    ids = sample_replacements(logits.expand(rows, vocabulary), generator=2).numpy()
+    place = np.minimum((p.cumsum() * bins).astype(int), bins - 1)
+    expected = np.bincount(place, p, minlength=bins) * rows
+    assert stats.chisquare(np.bincount(place[ids], minlength=bins), expected).pvalue > ALPHA
+
+
+def test_rows_and_seeds_of_samples_are_independent():
+    logits = torch.zeros(20_000, 6)
+    a, b = (sample_replacements(logits, generator=s).numpy() for s in (1, 2))
+    for first, second in ((a[1:], a[:-1]), (a, b)):
+        table = np.zeros((6, 6))
+        np.add.at(table, (first, second), 1)
+        assert stats.chi2_contingency(table).pvalue > ALPHA
+
+
+# ---- item_mask
+
+
+def test_every_set_of_items_is_equally_likely():
+    mask = mask_items(torch.ones(30_000, 6).long(), mask_id=9, mask_ratio=0.5, selection="exact", generator=1).mask
+    counts = np.bincount(mask.numpy() @ (1 << np.arange(6)), minlength=64)
+    assert (counts > 0).sum() == 20  # 6 choose 3
+    assert stats.chisquare(counts[counts > 0]).pvalue > ALPHA
+
+
+def test_items_are_masked_by_themselves():
+    rows, p = 30_000, 0.3
+    options = {"mask_id": 9, "mask_ratio": p, "mode": "compat"}
+    mask = mask_items(torch.ones(rows, 6).long(), generator=2, **options).mask.numpy()
+    codes = np.bincount(mask @ (1 << np.arange(6)), minlength=64)
+    ones = np.array([bin(code).count("1") for code in range(64)])
+    assert stats.chisquare(codes, rows * p**ones * (1 - p) ** (6 - ones)).pvalue > ALPHA
+
+
+def test_spare_items_and_last_items():
+    """In exact mode a row without a masked item gets one, any alike; rows for the last item come as often as asked."""
+    rows = 30_000
+    items = torch.ones(rows, 5).long()
+    mask = mask_items(items, mask_id=9, mask_ratio=1e-9, generator=3).mask.numpy()
+    assert (mask.sum(1) == 1).all()
+    assert stats.chisquare(mask.sum(0)).pvalue > ALPHA
+    mask = mask_items(items, mask_id=9, mask_ratio=1.0, last_item_probability=0.3, generator=4).mask.numpy()
+    assert set(mask.sum(1)) == {1, 5}
+    assert stats.binomtest(int((mask.sum(1) == 1).sum()), rows, 0.3).pvalue > ALPHA
+
+
+# ---- permutation_mask
+
+
+def test_every_order_of_the_masked_is_equally_likely():
+    out = permutation_mask(torch.ones(24_000, 4).long(), mask_token_id=9, plm_probability=1.0, generator=1)
+    assert out.mask.all()
+    orders = np.unique(out.order.numpy() @ [64, 16, 4, 1], return_counts=True)[1]
+    assert len(orders) == 24
+    assert stats.chisquare(orders).pvalue > ALPHA
+
+
+def test_as_much_is_masked_in_the_last_context():
+    """Exact mode masks the share of a whole context in what is left of one."""
+    rows, length = 20_000, 40  # one span of two tokens in twelve: three contexts and four tokens
+    probabilities = {"plm_probability": 1 / 6, "max_span_length": 2}
+    mask = permutation_mask(torch.ones(rows, length).long(), mask_token_id=9, generator=2, **probabilities).mask
+    per_row = mask.sum(1).double()
+    deviation = float(per_row.std()) / rows**0.5
+    assert abs(float(per_row.mean()) - length / 6) < 4 * deviation

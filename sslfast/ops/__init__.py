@@ -22,7 +22,7 @@ from sslfast.ops._masking import (
     patch_unshuffle_backward,
     token_mask,
 )
-from sslfast.ops._spans import span_corruption
+from sslfast.ops._spans import gumbel_sample, item_mask, permutation_mask, span_corruption, text_span_mask
 from sslfast.ops._time import (
     column_permutations,
     feature_corruption,
@@ -44,10 +44,12 @@ __all__ = [
     "dino_mask",
     "feature_corruption",
     "feature_draws",
+    "gumbel_sample",
     "ijepa_mask",
     "image_augment",
     "image_augment_params",
     "inverse_block_mask",
+    "item_mask",
     "mask_indices",
     "mask_token_apply",
     "mask_token_apply_backward",
@@ -60,6 +62,7 @@ __all__ = [
     "patch_sum",
     "patch_unshuffle",
     "patch_unshuffle_backward",
+    "permutation_mask",
     "philox_words",
     "queue_softmax",
     "sigmoid_pairs",
@@ -69,6 +72,7 @@ __all__ = [
     "spec_augment",
     "spec_augment_",
     "spec_zero",
+    "text_span_mask",
     "time_span_mask",
     "token_mask",
     "unit_rows",

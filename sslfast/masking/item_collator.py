@@ -1,0 +1,96 @@
+"""From lists of items to the batch on which a recommender is pretrained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sslfast import _check
+from sslfast.host.item_mask import check_numbers
+from sslfast.masking._draws import CollatorDraws
+from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
+from sslfast.masking.item_mask import mask_items
+
+
+class ItemCollator:
+    """Cuts histories to their most recent items, pads them and masks: :func:`mask_items` behind a DataLoader.
+
+    The batch is a dict of int64 tensors of shape (N, ``max_length``): ``input_ids``, ``attention_mask``, 1 where there
+    is an item, and ``labels``, -100 where there is nothing to predict.
+
+    Args:
+        mask_id: what takes the place of a masked item.
+        max_length: the length of every row; longer histories keep their last items.
+        mask_ratio: share of a row's items that is masked, in (0, 1]. Default: 0.2.
+        padding_id: fills up the rows; items must not be equal to it. Default: 0.
+        padding_side: ``"left"``, where the last item is in the last column, or ``"right"``. Default: ``"left"``.
+        selection: ``"bernoulli"`` or ``"exact"``, see :func:`mask_items`. Default: ``"bernoulli"``.
+        last_item_probability: probability that a row masks its last item alone; 1.0 for evaluation. Default: 0.0.
+        mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
+        input_key: where an example that is a mapping has its items. Default: ``"items"``.
+        seed: seed of the run. Default: None, every batch draws from torch's global generator.
+        sample_id_key: where an example has its number, on which its draws then depend, together with (seed, epoch),
+            alone. Default: None, the place in the order of the batches.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        mask_id: int,
+        max_length: int,
+        mask_ratio: float = 0.2,
+        padding_id: int = 0,
+        padding_side: str = "left",
+        selection: str = "bernoulli",
+        last_item_probability: float = 0.0,
+        mode: str = "exact",
+        input_key: str = "items",
+        seed: int | None = None,
+        sample_id_key: str | None = None,
+    ) -> None:
+        name = "ItemCollator"
+        self._max_length = _check.integer(name, "max_length", max_length, 1)
+        if padding_side not in ("left", "right"):
+            raise ValueError(f"{name}: padding_side must be 'left' or 'right', got {padding_side!r}")
+        if not isinstance(input_key, str):
+            raise TypeError(f"{name}: input_key must be a str, got {type(input_key).__name__}")
+        self._options: dict[str, Any] = {
+            "mask_id": mask_id,
+            "mask_ratio": mask_ratio,
+            "padding_id": padding_id,
+            "selection": selection,
+            "last_item_probability": last_item_probability,
+            "mode": mode,
+        }
+        check_numbers(name, max_length, 64, **self._options)
+        self._left, self._input_key, self._padding_id = padding_side == "left", input_key, padding_id
+        self._draws = CollatorDraws(name, seed, sample_id_key)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes later batches draw anew; see ``seed``. The epoch is at least 0."""
+        self._draws.set_epoch(epoch)
+
+    def __call__(self, examples: Sequence[Any]) -> dict[str, Tensor]:
+        """The batch of a list of examples: mappings with ``input_key``, or items themselves.
+
+        Raises:
+            KeyError: an example has no ``input_key`` or no ``sample_id_key``.
+            TypeError: an example's items are not integers.
+            ValueError: there is no example, or an example's items have more than one dimension.
+        """
+        name = "ItemCollator"
+        if len(examples) == 0:
+            raise ValueError(f"{name}: examples must not be empty, got {examples!r:.60}")
+        generator, sample_ids = self._draws.next_call(examples)
+        rows = [id_tensor(name, sample_ids_of(name, e, self._input_key))[-self._max_length :] for e in examples]
+        items, _ = padded(rows, self._max_length, self._padding_id, left=self._left)
+        out = mask_items(items, generator=generator, sample_ids=sample_ids, **self._options)
+        present = (items != self._padding_id).to(torch.int64)
+        return {"input_ids": out.items, "attention_mask": present, "labels": out.labels}
