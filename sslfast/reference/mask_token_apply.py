@@ -8,6 +8,4 @@ from torch import Tensor
 
 def apply_mask_token(x: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
     """``sslfast.masking.apply_mask_token``."""
-    if x.dim() == 4:
-        return torch.where(mask[:, None], mask_token.reshape(-1, 1, 1).to(x.dtype), x)
     return torch.where(mask[..., None], mask_token.reshape(-1).to(x.dtype), x)
