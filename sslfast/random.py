@@ -25,7 +25,7 @@ Generator: TypeAlias = "torch.Generator | int | Tensor | None"
 STREAMS = {"words": 0, "token_select": 1, "token_replace": 2, "patch_order": 3, "image_augment": 4, "step": 5}
 STREAMS |= {"grid_cells": 50, "tube_cells": 51, "frame_cells": 52, "block": 53, "block_rest": 54, "block_shift": 55}
 STREAMS |= {"inverse_block": 56, "dino_order": 57, "dino_ratio": 58, "jepa_size": 59, "jepa_place": 60, "jepa_keep": 61}
-STREAMS |= {"block_target": 62}
+STREAMS |= {"block_target": 62, "square": 63, "square_rest": 64}
 
 _INT64 = (-(2**63), 2**63 - 1)
 

@@ -18,6 +18,7 @@ from sslfast.masking import (
     inverse_block_mask,
     mask_tokens,
     random_patch_mask,
+    square_mask,
     tube_mask,
     vjepa_masks,
 )
@@ -95,6 +96,7 @@ RULES += [
     _masks("frame_mask", frame_mask, (8, 3, 5)),
     _masks("block_mask", block_mask, (14, 14), 58, shift=True),
     _masks("inverse_block_mask", inverse_block_mask, (14, 14)),
+    _masks("square_mask", square_mask, (14, 14)),
     Rule(  # every row is masked by one ratio: nothing is left that rows share
         "dino_masks",
         nothing,

@@ -54,6 +54,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "inverse_block_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, int visible, "
       "float log_aspect_low, float log_aspect_high, bool exact, bool shift, int row_offset) -> Tensor");
   m.def(
+      "square_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, int squares, int "
+      "side, "
+      "int marked, bool inverse, int row_offset) -> Tensor");
+  m.def(
       "dino_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float min_patches, "
       "float max_patches, float log_aspect_low, float log_aspect_high, bool exact, bool shift, int masked_rows, "
       "float ratio_low, float ratio_high, int capacity, int row_offset, int batch_number) -> (Tensor, Tensor, Tensor, "

@@ -10,6 +10,7 @@ from sslfast.host.dino_mask import DinoMasks, dino_masks
 from sslfast.host.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
+from sslfast.host.square_mask import square_mask
 from sslfast.host.token_mask import mask_tokens
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "mask_tokens",
     "philox_words",
     "random_patch_mask",
+    "square_mask",
     "step_seed",
     "tube_mask",
     "vjepa_masks",

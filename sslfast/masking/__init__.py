@@ -8,6 +8,7 @@ from sslfast.masking.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
 from sslfast.masking.masked_patch_collator import MaskedPatchCollator
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
+from sslfast.masking.square_mask import square_mask
 from sslfast.masking.token_mask import mask_tokens
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "mask_patches",
     "mask_tokens",
     "random_patch_mask",
+    "square_mask",
     "tube_mask",
     "vjepa_masks",
 ]

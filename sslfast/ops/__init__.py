@@ -9,7 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast.ops._blocks import block_mask, cell_mask, dino_mask, ijepa_mask, inverse_block_mask, vjepa_mask
+from sslfast.ops._blocks import (
+    block_mask,
+    cell_mask,
+    dino_mask,
+    ijepa_mask,
+    inverse_block_mask,
+    square_mask,
+    vjepa_mask,
+)
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import mask_indices, patch_gather, patch_mask, patch_scatter, token_mask
 
@@ -34,6 +42,7 @@ __all__ = [
     "sigmoid_pairs",
     "similarity_softmax_backward",
     "similarity_softmax_forward",
+    "square_mask",
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",
