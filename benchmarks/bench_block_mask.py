@@ -95,6 +95,33 @@ def lightly_inverse(rows: int) -> Call:
     return call
 
 
+def ours_squares(rows: int) -> Call:
+    from sslfast.masking import square_mask
+
+    return lambda: square_mask(rows, (14, 14), 0.8, adjust=0.07)
+
+
+def data2vec(rows: int) -> Call:
+    """Squares of 3 around random patches in one scatter, then row by row thinned or completed at random."""
+    kept, squares = int(196 * (1 - 0.8)), int(196 * ((1 - 0.8 + 0.07) / 9))
+    steps = torch.arange(-1, 2)
+
+    def call() -> Tensor:
+        centres = torch.randint(0, 196, (rows, squares))
+        y = (centres // SIDE)[..., None, None] + steps[:, None]
+        x = (centres % SIDE)[..., None, None] + steps
+        places = y.clamp(0, SIDE - 1) * SIDE + x.clamp(0, SIDE - 1)
+        marked = torch.zeros(rows, 196).scatter_(1, places.flatten(1), 1.0)
+        for row, count in zip(marked, marked.sum(1).long().tolist(), strict=True):
+            if count > kept:
+                row[torch.multinomial(row, count - kept)] = 0
+            elif count < kept:
+                row[torch.multinomial(1 - row, kept - count)] = 1
+        return (1 - marked).bool().view(rows, SIDE, SIDE)
+
+    return call
+
+
 def check(inputs: int, theirs: Tensor, ours: Tensor, *, mean: float) -> None:
     for masks in (ours, theirs):
         share = float(masks.float().mean()) * 196
@@ -135,6 +162,13 @@ def cases() -> list[Case]:
             256,
             127,
             {"sslfast": ours_inverse, "lightly random_inverse_block_mask": lightly_inverse},
+            quick=True,
+        ),
+        case(
+            "square_mask",
+            256,
+            157,
+            {"sslfast": ours_squares, "published algorithm (data2vec 2.0)": data2vec},
             quick=True,
         ),
     ]

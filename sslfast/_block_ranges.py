@@ -138,3 +138,19 @@ def leaves_context(
     frames, height, width = grid
     area = int(height * width * spatial_scale[1])
     return area < (height - 0.5) * (width - 0.5) or int(frames * temporal_scale[1]) < context_frames
+
+
+def squares(function: str, patches: int, mask_ratio: float, side: int, adjust: float, inverse: bool) -> tuple[int, int]:
+    """How many squares are drawn, and how many patches they cover in the end.
+
+    Raises:
+        TypeError: if the ratio is not a number.
+        ValueError: if it is out of range or leaves no patch.
+    """
+    ratio = _check.real(function, "mask_ratio", mask_ratio)
+    _check.share(function, patches, ratio, "patches")
+    covered = 1 - ratio if inverse else ratio
+    marked = int(patches * covered + 1e-12 * patches)
+    if inverse and marked < 1:
+        raise ValueError(f"{function}: mask_ratio must keep at least 1 of {patches} patches, got {ratio}")
+    return int(patches * ((covered + adjust) / side**2) + 1e-12 * patches), marked

@@ -52,6 +52,8 @@ STREAMS = {
     "jepa_place": 60,
     "jepa_keep": 61,
     "block_target": 62,
+    "square": 63,
+    "square_rest": 64,
     "time_span_start": 70,
     "time_span_count": 71,
     "time_span_batch": 72,

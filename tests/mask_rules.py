@@ -27,6 +27,7 @@ from sslfast.masking import (
     sample_negatives,
     sample_replacements,
     spec_augment,
+    square_mask,
     time_mask,
     tube_mask,
     vjepa_masks,
@@ -251,6 +252,7 @@ RULES += [
     ),
     _masks("block_mask", block_mask, (14, 14), 58, shift=True),
     _masks("inverse_block_mask", inverse_block_mask, (14, 14)),
+    _masks("square_mask", square_mask, (14, 14)),
     Rule(  # every row is masked by one ratio: nothing is left that rows share
         "dino_masks",
         nothing,

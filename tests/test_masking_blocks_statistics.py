@@ -18,6 +18,7 @@ from sslfast.masking import (
     grid_patch_mask,
     ijepa_masks,
     inverse_block_mask,
+    square_mask,
     tube_mask,
     vjepa_masks,
 )
@@ -179,6 +180,36 @@ def test_a_shifted_inverse_block_leaves_every_patch_alike():
         mask = inverse_block_mask(rows, (5, 6), 0.6, mode=mode, generator=3).numpy().reshape(rows, -1)
         for position in range(30):
             assert stats.binomtest(int(mask[:, position].sum()), rows, 0.6).pvalue > ALPHA
+
+
+# ---- square_mask
+
+
+def data2vec_mask(random: np.random.Generator, side: int, kept: int, squares: int) -> np.ndarray:
+    """The published algorithm for squares of 3: patches around random ones, thinned or completed at random."""
+    marked = np.zeros((side, side), dtype=bool)
+    for centre in random.integers(0, side * side, squares):
+        y, x = divmod(int(centre), side)
+        marked[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
+    flat = marked.reshape(-1)
+    wrong = int(flat.sum()) - kept
+    if wrong:
+        flat[random.choice(np.flatnonzero(flat == (wrong > 0)), abs(wrong), replace=False)] = wrong < 0
+    return ~marked
+
+
+@pytest.mark.parametrize("adjust", [0.0, 0.07, 0.3])
+def test_squares_are_distributed_as_data2vec(adjust):
+    random, rows = np.random.default_rng(1), 4000
+    kept, squares = int(196 * (1 - 0.8)), int(196 * ((1 - 0.8 + adjust) / 9))
+    theirs = np.stack([data2vec_mask(random, 14, kept, squares) for _ in range(rows)])
+    ours = square_mask(rows, (14, 14), 0.8, adjust=adjust, generator=2).numpy()
+    assert (ours.sum((1, 2)) == 196 - kept).all()
+    for position in range(0, 196, 13):
+        a, b = (int(m.reshape(rows, -1)[:, position].sum()) for m in (ours, theirs))
+        assert stats.fisher_exact([[a, rows - a], [b, rows - b]]).pvalue > ALPHA
+    edges = [np.bincount((m[:, 1:] != m[:, :-1]).sum((1, 2)), minlength=200)[:200] for m in (ours, theirs)]
+    assert alike(*edges) > ALPHA
 
 
 # ---- dino_mask

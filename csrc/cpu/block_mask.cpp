@@ -26,6 +26,11 @@ SSLFAST_ISA_CLONES void write_block_row(const BlockMask& p, uint64_t seed, int64
   blocks::write_row(rule, seed, p.row_ids[r], grid, p.mask + r * patches, {0, 1});
 }
 
+SSLFAST_ISA_CLONES void write_square_row(const SquareMask& p, uint64_t seed, int64_t r, uint64_t* bits,
+                                         uint64_t* memory) {
+  blocks::write_square_row(p, seed, r, {bits, p.height, p.width, words_per_line(p.width)}, memory, {0, 1});
+}
+
 SSLFAST_ISA_CLONES void write_inverse_row(const InverseBlockMask& p, uint64_t seed, int64_t r) {
   blocks::write_inverse_row(p, seed, r, {0, 1});
 }
@@ -53,6 +58,19 @@ void inverse_block_mask(const InverseBlockMask& p, int threads) {
   const uint64_t seed = p.seed.get();
 #pragma omp parallel for num_threads(team(p.rows* p.height* p.width, threads)) if (threads > 1)
   for (int64_t r = 0; r < p.rows; ++r) write_inverse_row(p, seed, r);
+}
+
+void square_mask(const SquareMask& p, int threads) {
+  const uint64_t seed = p.seed.get();
+  const int64_t patches = p.height * p.width;
+  const int64_t bits = p.height * words_per_line(p.width), size = bits + (patches + 3) / 4 * 4;
+  threads = team(p.rows * patches, threads);
+  std::vector<uint64_t> memory(threads * size);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t r = 0; r < p.rows; ++r) {
+    uint64_t* mine = memory.data() + omp_get_thread_num() * size;
+    write_square_row(p, seed, r, mine, mine + bits);
+  }
 }
 
 }  // namespace sslfast::cpu

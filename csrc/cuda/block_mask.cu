@@ -27,6 +27,13 @@ __global__ void __launch_bounds__(kWarp) inverse_block_rows(InverseBlockMask p) 
   blocks::write_inverse_row(p, p.seed.get(), blockIdx.x, {static_cast<int>(threadIdx.x), kWarp});
 }
 
+__global__ void __launch_bounds__(kWarp) square_rows(SquareMask p, bool stored) {
+  extern __shared__ uint64_t memory[];
+  const BitGrid grid{memory, p.height, p.width, words_per_line(p.width)};
+  uint64_t* keys = stored ? memory + grid.height * grid.words : nullptr;
+  blocks::write_square_row(p, p.seed.get(), blockIdx.x, grid, keys, {static_cast<int>(threadIdx.x), kWarp});
+}
+
 }  // namespace
 
 cudaError_t block_mask(const BlockMask& p, cudaStream_t stream) {
@@ -40,6 +47,16 @@ cudaError_t inverse_block_mask(const InverseBlockMask& p, cudaStream_t stream) {
   if (p.rows == 0) return cudaSuccess;
   if (p.rows > INT32_MAX) return cudaErrorInvalidConfiguration;
   inverse_block_rows<<<static_cast<unsigned>(p.rows), kWarp, 0, stream>>>(p);
+  return cudaGetLastError();
+}
+
+cudaError_t square_mask(const SquareMask& p, cudaStream_t stream) {
+  if (p.rows == 0) return cudaSuccess;
+  if (p.rows > INT32_MAX) return cudaErrorInvalidConfiguration;
+  const int64_t patches = p.height * p.width;
+  const bool stored = patches <= kStoredPairs;
+  const int64_t words = p.height * words_per_line(p.width) + (stored ? (patches + 3) / 4 * 4 : 0);
+  square_rows<<<static_cast<unsigned>(p.rows), kWarp, words * sizeof(uint64_t), stream>>>(p, stored);
   return cudaGetLastError();
 }
 

@@ -47,9 +47,24 @@ static Array<bool> inverse_block_mask(uint64_t seed, std::optional<Array<int64_t
   return mask;
 }
 
+static Array<bool> square_mask(uint64_t seed, std::optional<Array<int64_t>> sample_ids, int64_t rows, int64_t height,
+                               int64_t width, int64_t squares, int64_t side, int64_t marked, bool inverse,
+                               int64_t row_offset, int threads) {
+  Array<bool> mask({rows, height, width});
+  const SquareMask params{
+      {nullptr, seed},    read_rows(sample_ids, row_offset), rows, height, width, squares, side, marked, inverse,
+      mask.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    cpu::square_mask(params, threads);
+  }
+  return mask;
+}
+
 void bind_block_mask(py::module_& m) {
   m.def("block_mask", &block_mask);
   m.def("inverse_block_mask", &inverse_block_mask);
+  m.def("square_mask", &square_mask);
 }
 
 }  // namespace sslfast::host

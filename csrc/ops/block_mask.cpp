@@ -58,9 +58,33 @@ static Tensor inverse_block_mask(const Tensor& like, const Tensor& seed, const s
   return mask;
 }
 
+static Tensor square_mask(const Tensor& like, const Tensor& seed, const std::optional<Tensor>& sample_ids, int64_t rows,
+                          int64_t height, int64_t width, int64_t squares, int64_t side, int64_t marked, bool inverse,
+                          int64_t row_offset) {
+  check(here(like), "square_mask: like is on another device");
+  check(height >= 1 && height <= kLongestSide && width >= 1 && width <= kLongestSide, "square_mask: sides of 1 to 512");
+  check(rows >= 0 && squares >= 0 && squares < int64_t{1} << 32 && side >= 1 && marked >= 0 && marked <= height * width,
+        "square_mask: 0 <= marked <= patches");
+  Tensor mask = empty({rows, height, width}, ScalarType::Bool, like);
+  SquareMask p{};
+  p.seed = read_seed(seed);
+  p.row_ids = read_rows(sample_ids, row_offset, rows);
+  p.rows = rows;
+  p.height = height;
+  p.width = width;
+  p.squares = squares;
+  p.side = side;
+  p.marked = marked;
+  p.inverse = inverse;
+  p.mask = mask.mutable_data_ptr<bool>();
+  launch([](const SquareMask& params, auto where) { return backend::square_mask(params, where); }, p, like);
+  return mask;
+}
+
 STABLE_TORCH_LIBRARY_IMPL(sslfast, SSLFAST_KEY, m) {
   m.impl("block_mask", TORCH_BOX(&block_mask));
   m.impl("inverse_block_mask", TORCH_BOX(&inverse_block_mask));
+  m.impl("square_mask", TORCH_BOX(&square_mask));
 }
 
 }  // namespace sslfast::ops

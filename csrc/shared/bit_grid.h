@@ -29,6 +29,12 @@ struct BitGrid {
     lane_barrier();
   }
 
+  // Every bit turned over; what lies behind a line's last column stays 0.
+  SSLFAST_HD void invert(Lanes lanes) const {
+    for (int64_t i = lanes.first; i < height * words; i += lanes.step) bits[i] ^= span_bits(0, width, i % words);
+    lane_barrier();
+  }
+
   SSLFAST_HD bool get(int64_t y, int64_t x) const { return bits[y * words + x / 64] >> (x % 64) & 1; }
 
   SSLFAST_HD int count(const Rectangle& r, Lanes lanes) const {

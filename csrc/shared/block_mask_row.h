@@ -127,6 +127,37 @@ SSLFAST_HD void write_row(const BlockRule& rule, uint64_t seed, uint64_t row, co
   grid.write(mask, down, right, lanes);
 }
 
+// `memory`: the patches, rounded up to whole counters, or null.
+SSLFAST_HD void write_square_row(const SquareMask& p, uint64_t seed, int64_t r, const BitGrid& grid, uint64_t* memory,
+                                 Lanes lanes) {
+  const uint64_t row = p.row_ids[r];
+  const int64_t patches = p.height * p.width;
+  grid.clear(lanes);
+  for (int64_t k = 0; k < p.squares; ++k) {
+    const Words w = philox(seed, Stream::kSquare, row, static_cast<uint32_t>(k));
+    const int64_t top = uniform_below(w.word[0], static_cast<uint64_t>(p.height)) - p.side / 2;
+    const int64_t left = uniform_below(w.word[1], static_cast<uint64_t>(p.width)) - p.side / 2;
+    const int64_t bottom = top + p.side > p.height ? p.height : top + p.side;
+    const int64_t right = left + p.side > p.width ? p.width : left + p.side;
+    const int64_t first_line = top < 0 ? 0 : top, first_column = left < 0 ? 0 : left;
+    grid.fill({first_line, first_column, bottom - first_line, right - first_column}, lanes);
+  }
+  const int64_t missing = p.marked - grid.count({0, 0, p.height, p.width}, lanes);
+  const bool turned = missing < 0;  // what is too many is what is missing of the others
+  if (turned) grid.invert(lanes);
+  if (missing != 0) {
+    const DrawnPairs<Unmasked> pairs{{seed, static_cast<uint32_t>(Stream::kSquareRest), row, 0}, {grid}};
+    const int64_t more = turned ? -missing : missing;
+    if (memory) {
+      fill_subset(grid, store_pairs(pairs, memory, patches, lanes), more, lanes);
+    } else {
+      fill_subset(grid, pairs, more, lanes);
+    }
+  }
+  if (turned != p.inverse) grid.invert(lanes);
+  grid.write(p.mask + r * patches, 0, 0, lanes);
+}
+
 SSLFAST_HD int64_t round_up(double a) {
   const int64_t whole = static_cast<int64_t>(a);
   return whole + (static_cast<double>(whole) < a);

@@ -19,6 +19,7 @@ from sslfast.host.permutation_mask import PermutationMask, permutation_mask
 from sslfast.host.philox_words import philox_words, step_seed
 from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.host.spec_augment import spec_augment
+from sslfast.host.square_mask import square_mask
 from sslfast.host.text_span_mask import MaskedSpans, mask_spans
 from sslfast.host.time_span_mask import time_mask
 from sslfast.host.token_mask import mask_tokens
@@ -55,6 +56,7 @@ __all__ = [
     "sample_negatives",
     "sample_replacements",
     "spec_augment",
+    "square_mask",
     "step_seed",
     "t5_lengths",
     "time_mask",

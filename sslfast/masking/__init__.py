@@ -22,6 +22,7 @@ from sslfast.masking.permutation_mask import PermutationMask, permutation_mask
 from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.masking.spec_augment import spec_augment
 from sslfast.masking.speech_collator import SpeechCollator
+from sslfast.masking.square_mask import square_mask
 from sslfast.masking.t5_collator import T5Collator
 from sslfast.masking.text_span_mask import MaskedSpans, mask_spans
 from sslfast.masking.time_span_mask import time_mask
@@ -71,6 +72,7 @@ __all__ = [
     "sample_negatives",
     "sample_replacements",
     "spec_augment",
+    "square_mask",
     "t5_lengths",
     "time_mask",
     "tube_mask",

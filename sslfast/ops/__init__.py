@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sslfast.ops._blocks import block_mask, cell_mask, dino_mask, ijepa_mask, inverse_block_mask, vjepa_mask
+from sslfast.ops._blocks import (
+    block_mask,
+    cell_mask,
+    dino_mask,
+    ijepa_mask,
+    inverse_block_mask,
+    square_mask,
+    vjepa_mask,
+)
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import (
     mask_indices,
@@ -72,6 +80,7 @@ __all__ = [
     "spec_augment",
     "spec_augment_",
     "spec_zero",
+    "square_mask",
     "text_span_mask",
     "time_span_mask",
     "token_mask",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast.ops import _library as _library
 
-__all__ = ["block_mask", "cell_mask", "dino_mask", "ijepa_mask", "inverse_block_mask", "vjepa_mask"]
+__all__ = ["block_mask", "cell_mask", "dino_mask", "ijepa_mask", "inverse_block_mask", "square_mask", "vjepa_mask"]
 
 
 # ---- cell_mask
@@ -56,6 +56,16 @@ def _(
 
 
 @torch.library.register_fake("sslfast::inverse_block_mask")
+def _(
+    like: Tensor, seed: Tensor, sample_ids: Tensor | None, rows: int, height: int, width: int, *args: object
+) -> Tensor:
+    return like.new_empty((rows, height, width), dtype=torch.bool)
+
+
+square_mask = torch.ops.sslfast.square_mask.default
+
+
+@torch.library.register_fake("sslfast::square_mask")
 def _(
     like: Tensor, seed: Tensor, sample_ids: Tensor | None, rows: int, height: int, width: int, *args: object
 ) -> Tensor:

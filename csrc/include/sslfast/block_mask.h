@@ -38,13 +38,25 @@ struct InverseBlockMask {
   bool* mask;  // (rows, height, width), contiguous
 };
 
+// Squares around random patches, thinned or completed to exactly `marked` patches; these are masked, or all others.
+struct SquareMask {
+  Seed seed;
+  Rows row_ids;
+  int64_t rows, height, width;
+  int64_t squares, side, marked;
+  bool inverse;  // the marked patches stay
+  bool* mask;    // (rows, height, width), contiguous
+};
+
 namespace cpu {
+void square_mask(const SquareMask& p, int threads);
 void block_mask(const BlockMask& p, int threads);
 void inverse_block_mask(const InverseBlockMask& p, int threads);
 }  // namespace cpu
 
 #ifdef SSLFAST_WITH_CUDA
 namespace cuda {
+cudaError_t square_mask(const SquareMask& p, cudaStream_t stream);
 cudaError_t block_mask(const BlockMask& p, cudaStream_t stream);
 cudaError_t inverse_block_mask(const InverseBlockMask& p, cudaStream_t stream);
 }  // namespace cuda

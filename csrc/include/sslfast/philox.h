@@ -45,6 +45,8 @@ enum class Stream : uint32_t {
   kJepaPlace = 60,         // jepa_mask: places of the blocks of one row
   kJepaKeep = 61,          // jepa_mask: sort keys of the tokens of one row
   kBlockTarget = 62,       // block_mask: is the row masked, and how many patches?
+  kSquare = 63,            // square_mask: centres of squares
+  kSquareRest = 64,        // square_mask: sort keys of the patches that complete or thin a mask
   kTimeSpanStart = 70,     // time_span_mask: starts of a row's spans
   kTimeSpanCount = 71,     // time_span_mask: is a row's number of spans rounded up?
   kTimeSpanBatch = 72,     // time_span_mask: the same, once for a batch
