@@ -6,6 +6,7 @@ The torch dispatcher is the only backend switch: the CPU key is C++ from ``_ops.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from sslfast.ops._blocks import (

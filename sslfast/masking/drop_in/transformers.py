@@ -1,5 +1,4 @@
-<<<<<<< HEAD
-"""transformers' collator of masked language modelling, under its name: ``from sslfast.masking.drop_in.transformers``.
+"""transformers' collators under their names: ``from sslfast.masking.drop_in.transformers``.
 
 The distribution is the peer's: every ordinary token is masked by itself, so that a row or a whole batch can have none;
 random words are uniform over the vocabulary, special ids and the word itself included; words are what touches in the
@@ -16,12 +15,13 @@ from torch import Tensor
 
 from sslfast import host
 from sslfast.masking._vocabulary import Vocabulary
+from sslfast.masking.drop_in._transformers_permutation import DataCollatorForPermutationLanguageModeling
 from sslfast.masking.mlm_collator import MLMCollator
 from sslfast.masking.token_mask import mask_tokens
 from sslfast.masking.whole_word_mask import mask_words
 from sslfast.random import Generator, seed_tensor
 
-__all__ = ["DataCollatorForLanguageModeling", "torch_mask_tokens"]
+__all__ = ["DataCollatorForLanguageModeling", "DataCollatorForPermutationLanguageModeling", "torch_mask_tokens"]
 
 
 def torch_mask_tokens(
@@ -218,110 +218,3 @@ class DataCollatorForLanguageModeling(MLMCollator):
             batch["labels"] = self._causal_labels(batch)
         self._leave_out(batch, examples)
         return batch, special, words.get("offset_mapping")
-||||||| 182e476
-=======
-"""Collators under the names, arguments and defaults of transformers."""
-
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
-
-from sslfast.masking._draws import CollatorDraws
-from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
-from sslfast.masking.permutation_mask import permutation_mask
-
-__all__ = ["DataCollatorForPermutationLanguageModeling"]
-
-
-class DataCollatorForPermutationLanguageModeling:
-    """``transformers.DataCollatorForPermutationLanguageModeling``: its arguments, its keys, its distribution.
-
-    :func:`sslfast.masking.permutation_mask` in compat mode, whose docstring names the defects. ``target_mapping`` is
-    one matrix, seen as a batch: clone it before changing it in place. ``return_tensors`` is ``"pt"``.
-
-    Args:
-        tokenizer: has ``mask_token``, ``mask_token_id``, ``pad_token_id``, ``padding_side`` and
-            ``get_special_tokens_mask``.
-        plm_probability: share of a context that its span takes. Default: 1/6.
-        max_span_length: spans have 1 to this many tokens. Default: 5.
-        return_tensors: ``"pt"``. Default: ``"pt"``.
-        seed: seed of the run. Default: None, every batch draws from torch's global generator.
-        sample_id_key: where an example has its number, on which its draws then depend, together with (seed, epoch),
-            alone. Default: None, the place in the order of the batches.
-
-    Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: an argument is out of range.
-    """
-
-    def __init__(
-        self,
-        tokenizer: Any,
-        plm_probability: float = 1 / 6,
-        max_span_length: int = 5,
-        return_tensors: str = "pt",
-        *,
-        seed: int | None = None,
-        sample_id_key: str | None = None,
-    ) -> None:
-        name = "DataCollatorForPermutationLanguageModeling"
-        if return_tensors != "pt":
-            raise ValueError(f"{name}: return_tensors must be 'pt', got {return_tensors!r}")
-        self.tokenizer, self.return_tensors = tokenizer, return_tensors
-        self.plm_probability, self.max_span_length = plm_probability, max_span_length
-        self._name, self._draws = name, CollatorDraws(name, seed, sample_id_key)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Makes later batches draw anew. The epoch is at least 0."""
-        self._draws.set_epoch(epoch)
-
-    def __call__(self, examples: Sequence[Any], return_tensors: str | None = None) -> dict[str, Tensor]:
-        """The batch of a list of examples: mappings with ``"input_ids"``, or ids themselves.
-
-        Raises:
-            TypeError: an example's ids are not integers.
-            ValueError: there is no mask token, no example, or the rows come out with an odd length.
-        """
-        generator, sample_ids = self._draws.next_call(examples)
-        rows = [id_tensor(self._name, sample_ids_of(self._name, e, "input_ids")) for e in examples]
-        if not rows:
-            raise ValueError(f"{self._name}: examples must not be empty, got {examples!r:.60}")
-        length = max(len(row) for row in rows)
-        pad = self.tokenizer.pad_token_id
-        if pad is None and any(len(row) != length for row in rows):
-            raise ValueError(f"{self._name}: the tokenizer must have a padding token where lengths differ, got None")
-        left = getattr(self.tokenizer, "padding_side", "right") == "left"
-        ids, _ = padded(rows, length, 0 if pad is None else pad, left=left)
-        out = self._mask(ids, generator, sample_ids)
-        return dict(zip(("input_ids", "perm_mask", "target_mapping", "labels"), out, strict=True))
-
-    def torch_mask_tokens(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``(inputs, perm_mask, target_mapping, labels)`` of ids (N, L). Unlike the peer's, it changes no input."""
-        generator, _ = self._draws.next_call([])
-        return self._mask(inputs, generator, None)
-
-    def _mask(
-        self, ids: Tensor, generator: int | None, sample_ids: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        if self.tokenizer.mask_token is None:
-            raise ValueError(f"{self._name}: the tokenizer must have a mask token, got None")
-        special = [self.tokenizer.get_special_tokens_mask(r, already_has_special_tokens=True) for r in ids.tolist()]
-        never = torch.tensor(special, dtype=torch.bool).view(ids.shape)
-        if self.tokenizer.pad_token_id is not None:
-            never |= ids == self.tokenizer.pad_token_id
-        masked, labels, perm_mask, target_mapping, *_ = permutation_mask(
-            ids,
-            mask_token_id=self.tokenizer.mask_token_id,
-            special_tokens_mask=never,
-            plm_probability=self.plm_probability,
-            max_span_length=self.max_span_length,
-            mode="compat",
-            generator=generator,
-            sample_ids=sample_ids,
-        )
-        return masked, perm_mask, target_mapping, labels
->>>>>>> spans
