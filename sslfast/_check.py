@@ -199,3 +199,81 @@ def negatives(function: str, num_negatives: int, rows: int, length: int, narrow:
     if narrow and rows * length > 2**31:
         raise ValueError(f"{function}: dtype must be int64 for {rows * length} frames, got int32")
     return num_negatives
+
+
+_SPEC_RULES = {"exact": 0, "compat": 1}
+
+
+def spec_masks(
+    function: str,
+    bins: int,
+    n_freq_masks: int,
+    freq_mask_param: int,
+    n_time_masks: int,
+    time_mask_param: int,
+    p: float,
+    iid: bool,
+    mode: str,
+) -> tuple[int, int, int, int, float, bool, int]:
+    """Returns the arguments of SpecAugment as the operator takes them, from ``bin_masks`` to ``rule``.
+
+    Raises:
+        TypeError: if a number has the wrong type.
+        ValueError: if a number is out of range, or there is no such mode.
+    """
+    n_freq_masks = integer(function, "n_freq_masks", n_freq_masks, 0, 32)
+    freq_mask_param = integer(function, "freq_mask_param", freq_mask_param, 0, 2**31 - 1)
+    n_time_masks = integer(function, "n_time_masks", n_time_masks, 0, 32)
+    time_mask_param = integer(function, "time_mask_param", time_mask_param, 0, 2**31 - 1)
+    p = probability(function, "p", p)
+    if mode not in _SPEC_RULES:
+        raise ValueError(f'{function}: mode must be "exact" or "compat", got {mode!r}')
+    if mode == "compat" and p < 1:
+        freq_mask_param = min(freq_mask_param, int(bins * p))
+    return n_freq_masks, freq_mask_param, n_time_masks, time_mask_param, p, not iid, _SPEC_RULES[mode]
+
+
+_FEATURE_SOURCES = ("marginals", "rows", "uniform", "permutation")
+
+
+def corrupted_features(
+    function: str, features: int, corruption_rate: float, source: str, exact: bool, has_bank: bool
+) -> tuple[bool, int, float, int]:
+    """Returns the arguments of feature corruption as the operators take them, from ``exact`` to ``source``.
+
+    The exact count is ``features * corruption_rate``, rounded down as exact arithmetic would.
+
+    Raises:
+        TypeError: if a number has the wrong type.
+        ValueError: if a number is out of range, there is no such source, or a bank is given that is not used.
+    """
+    integer(function, "features", features, 1, 2**32 - 1)
+    rate = probability(function, "corruption_rate", corruption_rate)
+    if source not in _FEATURE_SOURCES:
+        expected = ", ".join(f'"{name}"' for name in _FEATURE_SOURCES)
+        raise ValueError(f"{function}: source must be one of {expected}, got {source!r}")
+    if source == "permutation" and has_bank:
+        raise ValueError(f'{function}: bank must be None with source "permutation", which permutes x')
+    count = int(features * rate + 1e-12 * features)  # above the rounding of the product
+    return bool(exact), min(count, features), rate, int(source == "rows")
+
+
+def masked_nodes(
+    function: str, nodes: int, mask_rate: float, replace_rate: float, keep_rate: float
+) -> tuple[int, int, int]:
+    """Returns how many nodes are masked, and how many of them become another's features and how many stay.
+
+    Each is its share, rounded down as exact arithmetic would.
+
+    Raises:
+        TypeError: if a number has the wrong type.
+        ValueError: if a share is out of range, or the last two exceed 1.
+    """
+    mask_rate = probability(function, "mask_rate", mask_rate)
+    replace_rate = probability(function, "replace_rate", replace_rate)
+    keep_rate = probability(function, "keep_rate", keep_rate)
+    if replace_rate + keep_rate > 1:
+        raise ValueError(f"{function}: replace_rate + keep_rate must be at most 1, got {replace_rate} + {keep_rate}")
+    masked = min(int(nodes * mask_rate + 1e-12 * nodes), nodes)
+    replaced, kept = (int(masked * rate + 1e-12 * masked) for rate in (replace_rate, keep_rate))
+    return masked, replaced, min(kept, masked - replaced)

@@ -52,6 +52,11 @@ STREAMS = {
     "time_span_dropout": 74,
     "negatives": 75,
     "spec_augment": 76,
+    "feature_select": 77,
+    "feature_source": 78,
+    "feature_order": 79,
+    "node_order": 80,
+    "edge_drop": 81,
 }
 
 _INT64 = (-(2**63), 2**63 - 1)

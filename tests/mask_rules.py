@@ -11,6 +11,7 @@ from torch import Tensor
 from sslfast import host
 from sslfast.masking import (
     block_mask,
+    corrupt_features,
     corrupt_spans,
     dino_masks,
     frame_mask,
@@ -21,6 +22,7 @@ from sslfast.masking import (
     mask_words,
     random_patch_mask,
     sample_negatives,
+    spec_augment,
     time_mask,
     tube_mask,
     vjepa_masks,
@@ -80,11 +82,25 @@ def masked_frames(numbers: Tensor) -> tuple[Tensor, ...]:
     return ((numbers[:, None] * 13 + torch.arange(40) * 7) % 11 < numbers[:, None] % 5,)
 
 
+def spectrograms(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N, 2, 20, 50)."""
+    return ((numbers[:, None, None, None] + torch.arange(2000).view(2, 20, 50)) / 7,)
+
+
+def table(numbers: Tensor) -> tuple[Tensor, ...]:
+    """(N, 30): features."""
+    return ((numbers[:, None] * 31 + torch.arange(30) * 7) % 101 / 7,)
+
+
+BANK = torch.arange(600).view(20, 30) / 3
+
+
 def own_frames(negatives: Any) -> Any:
     """Positions count from the first row of the batch; frames do not."""
     return negatives % 40
 
 
+BANDS = {"n_freq_masks": 2, "freq_mask_param": 9, "n_time_masks": 2, "time_mask_param": 20}
 TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
 FEW = {"mlm_probability": 0.02, "min_masked": 1}
 
@@ -173,6 +189,25 @@ RULES += [
             ),
         )
         for mode in ("exact", "hf", "fairseq")
+    ),
+    Rule(
+        "spec_augment",
+        spectrograms,
+        lambda inputs, rows, device, **draws: (spec_augment(*inputs, **BANDS, **draws),),
+        lambda inputs, rows, **draws: (host.spec_augment(*inputs, **BANDS, **draws),),
+    ),
+    *(
+        Rule(
+            f"corrupt_features {source}",
+            table,
+            lambda inputs, rows, device, source=source, **draws: corrupt_features(
+                *inputs, source=source, bank=BANK.to(device), **draws
+            ),
+            lambda inputs, rows, source=source, **draws: host.corrupt_features(
+                *inputs, source=source, bank=BANK.numpy(), **draws
+            ),
+        )
+        for source in ("marginals", "rows", "uniform")
     ),
     Rule(
         "sample_negatives",

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sslfast.masking import sample_negatives, time_mask
+from sslfast.masking import corrupt_features, sample_negatives, spec_augment, time_mask
 
 ALPHA = 1e-4  # of each test
 
@@ -68,8 +68,8 @@ def test_the_masked_share_of_wav2vec():
 
 @pytest.mark.parametrize("add_masks", [False, True])
 def test_fairseq_adjusts_every_frame_alike(add_masks):
-    """Rows of 30 with one to three spans of 3: which masked frames go, or which others come, is uniform."""
-    changed = np.zeros(12)
+    """Rows with one or two spans of 3: which of the masked frames go, or which others come, is uniform."""
+    changed: dict[int, np.ndarray] = {}  # frames to choose from -> how often each, where one was
     for generator in range(1500):
         options = {"mask_length": 3, "mask_prob": 0.35, "min_masks": 1, "mode": "fairseq", "generator": generator}
         before = time_mask(8, 12, **options)
@@ -77,6 +77,7 @@ def test_fairseq_adjusts_every_frame_alike(add_masks):
         pool = before ^ add_masks
         moved = before ^ after
         assert not (moved & ~pool).any()
+<<<<<<< HEAD
         for row_pool, row_moved in zip(pool.numpy(), moved.numpy(), strict=True):
             places = np.flatnonzero(row_pool)
             if row_moved.any() and len(places) >= 4 and row_moved.sum() == 1:
@@ -84,6 +85,21 @@ def test_fairseq_adjusts_every_frame_alike(add_masks):
                     len(places) % 4 == 0
                 )
     assert stats.chisquare(changed[:4]).pvalue > ALPHA
+||||||| 97cddcb
+        for row_pool, row_moved in zip(pool.numpy(), moved.numpy(), strict=True):
+            places = np.flatnonzero(row_pool)
+            if row_moved.any() and len(places) >= 4 and row_moved.sum() == 1:
+                changed[np.searchsorted(places, np.flatnonzero(row_moved)[0]) * 4 // len(places)] += len(places) % 4 == 0
+    assert stats.chisquare(changed[:4]).pvalue > ALPHA
+=======
+        for choices, chosen in zip(pool.numpy(), moved.numpy(), strict=True):
+            if chosen.sum() == 1:
+                changed.setdefault(choices.sum(), np.zeros(choices.sum()))[chosen[choices].argmax()] += 1
+    often = [counts for counts in changed.values() if counts.sum() > 200]
+    assert len(often) >= 1
+    for counts in often:
+        assert stats.chisquare(counts).pvalue > ALPHA
+>>>>>>> time
 
 
 def test_different_seeds_are_independent():
@@ -106,3 +122,88 @@ def test_negatives_are_uniform_over_the_others():
     for first, second in ((out[:, 0, 0], out[:, 0, 1]), (out[:, 2, 0], out[:, 3, 0]), (out[1:, 0, 0], out[:-1, 0, 0])):
         table = stats.contingency.crosstab(first, second).count
         assert stats.chi2_contingency(table).pvalue > ALPHA
+
+
+# ---- spec_augment
+
+
+@pytest.mark.parametrize("axis", ["freq", "time"])
+def test_widths_and_starts_are_uniform(axis):
+    size, param, rows = 9, 4, 30_000
+    masks = {"n_freq_masks": 0, "freq_mask_param": 0, "n_time_masks": 0, "time_mask_param": 0}
+    masks |= {f"n_{axis}_masks": 1, f"{axis}_mask_param": param}
+    spec = torch.zeros(rows, size, 2) if axis == "freq" else torch.zeros(rows, 2, size)
+    masked = spec_augment(spec, mask_value=1.0, generator=1, **masks).numpy().astype(bool)
+    lines = masked[:, :, 0] if axis == "freq" else masked[:, 0]
+    widths = lines.sum(1)
+    assert stats.chisquare(np.bincount(widths, minlength=param + 1)).pvalue > ALPHA
+    for width in range(1, param + 1):
+        starts = np.bincount(lines[widths == width].argmax(1), minlength=size - width + 1)
+        assert len(starts) == size - width + 1
+        assert stats.chisquare(starts).pvalue > ALPHA
+    for first, second in ((widths[1:], widths[:-1]),):
+        assert stats.chi2_contingency(stats.contingency.crosstab(first, second).count).pvalue > ALPHA
+
+
+def test_share_and_lengths_bound_the_widths():
+    lengths = torch.tensor([40, 20, 7]).repeat(5000)
+    masks = {"n_freq_masks": 0, "freq_mask_param": 0, "n_time_masks": 1, "time_mask_param": 30}
+    spec = torch.zeros(15_000, 1, 40)
+    masked = spec_augment(spec, p=0.25, lengths=lengths, mask_value=1.0, generator=1, **masks)[:, 0].numpy()
+    for i, widest in enumerate((10, 5, 1)):
+        widths = np.bincount(masked[i::3].sum(1).astype(int))
+        assert len(widths) == widest + 1
+        assert stats.chisquare(widths).pvalue > ALPHA
+
+
+def test_masks_of_a_spectrogram_are_independent():
+    masks = {"n_freq_masks": 1, "freq_mask_param": 3, "n_time_masks": 1, "time_mask_param": 3}
+    masked = spec_augment(torch.zeros(20_000, 2, 6, 6), mask_value=1.0, generator=2, **masks).numpy().astype(bool)
+    bands = masked.all(-1).sum(-1)  # (N, C)
+    intervals = masked.all(-2).sum(-1)
+    for first, second in ((bands[:, 0], bands[:, 1]), (bands[:, 0], intervals[:, 0]), (intervals[:, 0], bands[:, 1])):
+        assert stats.chi2_contingency(stats.contingency.crosstab(first, second).count).pvalue > ALPHA
+
+
+# ---- feature_corruption
+
+
+def test_every_set_of_features_is_equally_likely():
+    _, mask = corrupt_features(torch.zeros(40_000, 7), 3 / 7, generator=1)
+    codes = np.bincount(mask.numpy() @ (1 << np.arange(7)), minlength=128)
+    assert (codes > 0).sum() == 35  # 7 choose 3
+    assert stats.chisquare(codes[codes > 0]).pvalue > ALPHA
+
+
+def test_features_are_chosen_independently_where_not_exact():
+    mask = corrupt_features(torch.zeros(40_000, 5), 0.3, exact=False, generator=2)[1].numpy()
+    codes = np.bincount(mask @ (1 << np.arange(5)), minlength=32)
+    ones = np.array([bin(code).count("1") for code in range(32)])
+    assert stats.chisquare(codes, 0.3**ones * 0.7 ** (5 - ones) * 40_000).pvalue > ALPHA
+
+
+def test_sources_are_uniform_and_independent():
+    bank = torch.arange(6.0)[:, None].expand(6, 3)
+    x = torch.full((20_000, 3), -1.0)
+    out = corrupt_features(x, 1.0, bank=bank, generator=3)[0].numpy().astype(int)
+    for j in range(3):
+        assert stats.chisquare(np.bincount(out[:, j], minlength=6)).pvalue > ALPHA
+    for first, second in ((out[:, 0], out[:, 1]), (out[1:, 2], out[:-1, 2])):
+        assert stats.chi2_contingency(stats.contingency.crosstab(first, second).count).pvalue > ALPHA
+    rows = corrupt_features(x, 1.0, bank=bank, source="rows", generator=3)[0].numpy().astype(int)
+    assert stats.chisquare(np.bincount(rows[:, 0], minlength=6)).pvalue > ALPHA
+
+
+def test_uniform_values_are_uniform():
+    bank = torch.tensor([[-1.0, 5.0], [3.0, 6.0], [0.0, 5.5]])
+    out = corrupt_features(torch.zeros(20_000, 2), 1.0, bank=bank, source="uniform", generator=4)[0].numpy()
+    assert stats.kstest(out[:, 0], "uniform", (-1, 4)).pvalue > ALPHA
+    assert stats.kstest(out[:, 1], "uniform", (5, 1)).pvalue > ALPHA
+
+
+def test_every_permutation_of_a_column_is_equally_likely():
+    x = torch.arange(4.0)[:, None].expand(4, 24_000)
+    out = corrupt_features(x, 1.0, source="permutation", generator=5)[0].numpy().astype(int)
+    orders = np.unique(np.array([64, 16, 4, 1]) @ out, return_counts=True)[1]
+    assert len(orders) == 24
+    assert stats.chisquare(orders).pvalue > ALPHA

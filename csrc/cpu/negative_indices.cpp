@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "isa.h"
+#include "large_output.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -75,6 +76,7 @@ void draw_row(const NegativeIndices<Index>& p, uint64_t seed, int64_t r, std::ve
 template <typename Index>
 void run(const NegativeIndices<Index>& p, int threads) {
   const uint64_t seed = p.seed.get();
+  advise_huge_pages(p.out, p.rows * p.length * p.negatives * static_cast<int64_t>(sizeof(Index)));
   threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.length * p.negatives / kIndicesPerThread, 1, threads));
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {

@@ -63,7 +63,7 @@ void mask_row(const TimeSpanMask& p, uint64_t seed, int64_t r, std::vector<uint3
     }
   }
   if (plan.marks_padding) cells[p.length - 1] = kMasked;
-  p.counts[r] = count_masked(cells, p.length);
+  if (p.counts) p.counts[r] = count_masked(cells, p.length);
 }
 
 }  // namespace
@@ -78,7 +78,7 @@ void time_span_mask(const TimeSpanMask& p, int threads) {
 #pragma omp for
     for (int64_t r = 0; r < p.rows; ++r) mask_row(p, seed, r, words, starts);
   }
-  if (p.rule != SpanRule::kFairseq || p.rows == 0) return;
+  if (!p.counts || p.rows == 0) return;
   const auto ends = std::minmax_element(p.counts, p.counts + p.rows);
   const int64_t target = p.same_count == SameCount::kMost ? *ends.second : *ends.first;
 #pragma omp parallel for num_threads(threads) if (threads > 1)

@@ -49,6 +49,7 @@ __global__ void __launch_bounds__(kThreads) mask_rows(TimeSpanMask p, bool in_sh
     out[t] = masked;
     count += masked;
   }
+  if (!p.counts) return;
   count = Reduce(storage).Sum(count);
   if (threadIdx.x == 0) p.counts[r] = count;
 }
@@ -75,7 +76,7 @@ cudaError_t time_span_mask(const TimeSpanMask& p, cudaStream_t stream) {
   const bool in_shared = p.length <= kSharedCells;
   const unsigned blocks = static_cast<unsigned>(p.rows);
   mask_rows<<<blocks, kThreads, in_shared ? static_cast<size_t>(p.length) : 0, stream>>>(p, in_shared);
-  if (p.rule == SpanRule::kFairseq && (p.same_count != SameCount::kNo || p.mask_dropout > 0)) {
+  if (p.counts && (p.same_count != SameCount::kNo || p.mask_dropout > 0)) {
     settle_rows<<<blocks, kWarp, 0, stream>>>(p);
   }
   return cudaGetLastError();

@@ -1,15 +1,17 @@
 #include "sslfast/time_span_mask.h"
 
+#include <vector>
+
 #include "arrays.h"
 
 namespace sslfast::host {
 
-static py::tuple time_span_mask(uint64_t seed, std::optional<Array<int64_t>> sample_ids,
-                                std::optional<Array<int64_t>> lengths, int64_t rows, int64_t length, double mask_prob,
-                                int64_t mask_length, int64_t min_masks, int64_t rule, int64_t same_count,
-                                double mask_dropout, int64_t row_offset, int threads) {
+static Array<bool> time_span_mask(uint64_t seed, std::optional<Array<int64_t>> sample_ids,
+                                  std::optional<Array<int64_t>> lengths, int64_t rows, int64_t length, double mask_prob,
+                                  int64_t mask_length, int64_t min_masks, int64_t rule, int64_t same_count,
+                                  double mask_dropout, int64_t row_offset, int threads) {
   Array<bool> mask({rows, length});
-  Array<int64_t> counts(rows);
+  std::vector<int64_t> counts;
   TimeSpanMask p{};
   p.seed = {nullptr, seed};
   p.row_ids = read_rows(sample_ids, row_offset);
@@ -23,12 +25,13 @@ static py::tuple time_span_mask(uint64_t seed, std::optional<Array<int64_t>> sam
   p.same_count = static_cast<SameCount>(same_count);
   p.mask_dropout = mask_dropout;
   p.mask = mask.mutable_data();
-  p.counts = counts.mutable_data();
-  {
-    py::gil_scoped_release release;
-    cpu::time_span_mask(p, threads);
+  py::gil_scoped_release release;
+  if (p.rule == SpanRule::kFairseq) {
+    counts.resize(rows);
+    p.counts = counts.data();
   }
-  return py::make_tuple(mask, counts);
+  cpu::time_span_mask(p, threads);
+  return mask;
 }
 
 void bind_time_span_mask(py::module_& m) { m.def("time_span_mask", &time_span_mask); }

@@ -22,7 +22,8 @@ static std::tuple<Tensor, Tensor> time_span_mask(const Tensor& like, const Tenso
                      lengths->is_contiguous() && here(*lengths)),
         "time_span_mask: lengths must be contiguous int64, one a row");
   Tensor mask = empty({rows, length}, ScalarType::Bool, like);
-  Tensor counts = empty({rows}, ScalarType::Long, like);
+  const bool counted = static_cast<SpanRule>(rule) == SpanRule::kFairseq;
+  Tensor counts = empty({counted ? rows : 0}, ScalarType::Long, like);
   TimeSpanMask p{};
   p.seed = read_seed(seed);
   p.row_ids = read_rows(sample_ids, row_offset, rows);
@@ -36,7 +37,7 @@ static std::tuple<Tensor, Tensor> time_span_mask(const Tensor& like, const Tenso
   p.same_count = static_cast<SameCount>(same_count);
   p.mask_dropout = mask_dropout;
   p.mask = mask.mutable_data_ptr<bool>();
-  p.counts = counts.mutable_data_ptr<int64_t>();
+  p.counts = counted ? counts.mutable_data_ptr<int64_t>() : nullptr;
   launch([](const TimeSpanMask& params, auto where) { return backend::time_span_mask(params, where); }, p, like);
   return {mask, counts};
 }

@@ -63,7 +63,7 @@ def time_mask(
         name, batch_size, length, mask_prob, mask_length, min_masks, mode, require_same_masks, add_masks, mask_dropout
     )
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, sizes[0])
-    mask, _ = _host.time_span_mask(
+    return _host.time_span_mask(
         _arguments.seed_bits(name, seed),
         sample_ids,
         _arguments.row_lengths(name, lengths, sizes[0]),
@@ -71,4 +71,3 @@ def time_mask(
         row_offset,
         _arguments.threads(name, threads),
     )
-    return mask

@@ -3,6 +3,8 @@
 from sslfast.masking.block_mask import block_mask, inverse_block_mask
 from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.dino_mask import DinoMasks, dino_masks
+from sslfast.masking.feature_corruption import corrupt_features
+from sslfast.masking.graph_mask import NodeMask, drop_edges, mask_nodes
 from sslfast.masking.ijepa_collator import IJEPACollator
 from sslfast.masking.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
@@ -14,6 +16,8 @@ from sslfast.masking.patch_gather import gather_patches
 from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
 from sslfast.masking.patch_unshuffle import unshuffle_patches
 from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
+from sslfast.masking.spec_augment import spec_augment
+from sslfast.masking.speech_collator import SpeechCollator
 from sslfast.masking.t5_collator import T5Collator
 from sslfast.masking.time_span_mask import time_mask
 from sslfast.masking.token_mask import mask_tokens
@@ -28,25 +32,31 @@ __all__ = [
     "MLMCollator",
     "MaskIndices",
     "MaskedPatchCollator",
+    "NodeMask",
     "PatchMask",
+    "SpeechCollator",
     "T5Collator",
     "VJepaMasks",
     "WholeWordCollator",
     "apply_mask_token",
     "block_mask",
+    "corrupt_features",
     "corrupt_spans",
     "dino_masks",
+    "drop_edges",
     "frame_mask",
     "gather_patches",
     "grid_patch_mask",
     "ijepa_masks",
     "inverse_block_mask",
     "mask_indices",
+    "mask_nodes",
     "mask_patches",
     "mask_tokens",
     "mask_words",
     "random_patch_mask",
     "sample_negatives",
+    "spec_augment",
     "t5_lengths",
     "time_mask",
     "tube_mask",

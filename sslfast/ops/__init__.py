@@ -26,13 +26,25 @@ from sslfast.ops._masking import (
 from sslfast.ops._spans import span_corruption
 from sslfast.ops._time import negative_indices, time_span_mask
 from sslfast.ops._words import whole_word_mask
+from sslfast.ops._time import (
+    column_permutations,
+    feature_corruption,
+    feature_draws,
+    negative_indices,
+    spec_augment,
+    spec_augment_,
+    spec_zero,
+    time_span_mask,
 
 __all__ = [
     "block_mask",
     "cell_mask",
+    "column_permutations",
     "cross_softmax_backward",
     "cross_softmax_forward",
     "dino_mask",
+    "feature_corruption",
+    "feature_draws",
     "ijepa_mask",
     "image_augment",
     "image_augment_params",
@@ -55,6 +67,9 @@ __all__ = [
     "similarity_softmax_backward",
     "similarity_softmax_forward",
     "span_corruption",
+    "spec_augment",
+    "spec_augment_",
+    "spec_zero",
     "time_span_mask",
     "token_mask",
     "unit_rows",

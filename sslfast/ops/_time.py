@@ -7,7 +7,15 @@ from torch import Tensor
 
 from sslfast.ops import _library as _library
 
-__all__ = ["negative_indices", "time_span_mask"]
+__all__ = [
+    "feature_corruption",
+    "feature_draws",
+    "negative_indices",
+    "spec_augment",
+    "spec_augment_",
+    "spec_zero",
+    "time_span_mask",
+]
 
 
 # ---- time_span_mask
@@ -25,7 +33,9 @@ def _(
     length: int,
     *args: object,
 ) -> tuple[Tensor, Tensor]:
-    return like.new_empty((rows, length), dtype=torch.bool), like.new_empty((rows,), dtype=torch.int64)
+    rule = args[3]
+    counts = like.new_empty((rows if rule == 2 else 0,), dtype=torch.int64)
+    return like.new_empty((rows, length), dtype=torch.bool), counts
 
 
 # ---- negative_indices
@@ -38,3 +48,75 @@ def _(
     mask: Tensor, seed: Tensor, sample_ids: Tensor | None, negatives: int, dtype: torch.dtype, row_offset: int
 ) -> Tensor:
     return mask.new_empty((*mask.shape, negatives), dtype=dtype)
+
+
+# ---- spec_augment, spec_augment_, spec_zero
+
+spec_augment = torch.ops.sslfast.spec_augment.default
+spec_augment_ = torch.ops.sslfast.spec_augment_.default
+spec_zero = torch.ops.sslfast.spec_zero.default
+
+
+def _intervals(spec: Tensor, bin_masks: int, frame_masks: int) -> Tensor:
+    return spec.new_empty((*spec.shape[:2], bin_masks + frame_masks, 3), dtype=torch.int32)
+
+
+@torch.library.register_fake("sslfast::spec_augment")
+def _(
+    spec: Tensor,
+    seed: Tensor,
+    sample_ids: Tensor | None,
+    lengths: Tensor | None,
+    values: Tensor | None,
+    mask_value: float,
+    bin_masks: int,
+    bin_param: int,
+    frame_masks: int,
+    *args: object,
+) -> tuple[Tensor, Tensor]:
+    return spec.new_empty(spec.shape), _intervals(spec, bin_masks, frame_masks)
+
+
+@torch.library.register_fake("sslfast::spec_augment_")
+def _(
+    spec: Tensor,
+    seed: Tensor,
+    sample_ids: Tensor | None,
+    lengths: Tensor | None,
+    values: Tensor | None,
+    mask_value: float,
+    bin_masks: int,
+    bin_param: int,
+    frame_masks: int,
+    *args: object,
+) -> Tensor:
+    return _intervals(spec, bin_masks, frame_masks)
+
+
+@torch.library.register_fake("sslfast::spec_zero")
+def _(grad: Tensor, intervals: Tensor, bin_masks: int) -> Tensor:
+    return grad.new_empty(grad.shape)
+
+
+# ---- column_permutations, feature_draws, feature_corruption
+
+column_permutations = torch.ops.sslfast.column_permutations.default
+feature_draws = torch.ops.sslfast.feature_draws.default
+feature_corruption = torch.ops.sslfast.feature_corruption.default
+
+
+@torch.library.register_fake("sslfast::feature_draws")
+def _(
+    like: Tensor, seed: Tensor, sample_ids: Tensor | None, rows: int, features: int, *args: object
+) -> tuple[Tensor, Tensor]:
+    return like.new_empty((rows, features), dtype=torch.bool), like.new_empty((rows, features), dtype=torch.int64)
+
+
+@torch.library.register_fake("sslfast::feature_corruption")
+def _(x: Tensor, bank: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape, dtype=torch.bool)
+
+
+@torch.library.register_fake("sslfast::column_permutations")
+def _(like: Tensor, seed: Tensor, stream: int, columns: int, rows: int) -> Tensor:
+    return like.new_empty((columns, rows), dtype=torch.int32)

@@ -45,6 +45,11 @@ enum class Stream : uint32_t {
   kTimeSpanDropout = 74,  // time_span_mask: holes
   kNegatives = 75,        // negative_indices: which frames
   kSpecAugment = 76,      // spec_augment: intervals of a spectrogram
+  kFeatureSelect = 77,    // feature_corruption: is this feature corrupted?
+  kFeatureSource = 78,    // feature_corruption: by that of which row?
+  kFeatureOrder = 79,     // feature_corruption: a shuffle of a column
+  kNodeOrder = 80,        // mask_nodes: shuffles of the nodes
+  kEdgeDrop = 81,         // drop_edges: is this edge dropped?
 };
 
 struct Words {

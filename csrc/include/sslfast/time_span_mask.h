@@ -21,7 +21,7 @@ struct TimeSpanMask {
   SameCount same_count;  // fairseq's alone
   double mask_dropout;   // fairseq's alone
   bool* mask;            // (rows, length)
-  int64_t* counts;       // (rows): frames that the spans cover, before fairseq's adjustments
+  int64_t* counts;       // fairseq's alone, else null: (rows), frames that the spans cover
 };
 
 namespace cpu {
