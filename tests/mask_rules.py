@@ -18,10 +18,12 @@ from sslfast.masking import (
     grid_patch_mask,
     ijepa_masks,
     inverse_block_mask,
+    mask_spans,
     mask_tokens,
     mask_words,
     random_patch_mask,
     sample_negatives,
+    sample_replacements,
     spec_augment,
     time_mask,
     tube_mask,
@@ -150,6 +152,18 @@ RULES = [
         ids,
         lambda inputs, rows, device, **draws: corrupt_spans(*inputs, sentinel_id=9999, **draws),
         lambda inputs, rows, **draws: host.corrupt_spans(*inputs, sentinel_id=9999, **draws),
+    ),
+    Rule(
+        "mask_spans",
+        ids,
+        lambda inputs, rows, device, **draws: mask_spans(*inputs, mask_token_id=4, vocab_size=1000, **draws),
+        lambda inputs, rows, **draws: host.mask_spans(*inputs, mask_token_id=4, vocab_size=1000, **draws),
+    ),
+    Rule(
+        "sample_replacements",
+        lambda numbers: (ids(numbers)[0] / 500.0,),
+        lambda inputs, rows, device, **draws: (sample_replacements(*inputs, **draws),),
+        lambda inputs, rows, **draws: (host.sample_replacements(*inputs, **draws),),
     ),
 ]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sslfast.masking import corrupt_spans
+from sslfast.masking import corrupt_spans, mask_spans, sample_replacements
 
 ALPHA = 1e-4  # of each test
 
@@ -87,3 +87,120 @@ def test_t5s_algorithm_has_the_distribution_of_compat():
             assert stats.chi2_contingency(column).pvalue > ALPHA
         else:
             assert (column[0] == column[1]).all()
+
+
+# ---- text_span_mask
+
+SPANS = {"mask_token_id": 0, "vocab_size": 1000}
+
+
+@pytest.mark.parametrize(("law", "top"), [("geometric", 10), ("ngram", 3)])
+def test_span_lengths_follow_the_law(law, top):
+    """A budget of the longest span: the first span drawn is whole, so the longest run is of at least its length; where
+    it is the longest of all, nothing else has been drawn. Its probability is that of the longest length."""
+    rows, length = 60_000, 2000
+    ids = torch.full((rows, 1), 7).expand(rows, length)
+    mask = mask_spans(ids, mask_ratio=top / length, length_law=law, max_span=top, generator=1, **SPANS).mask.numpy()
+    weights = np.array([0.8**n if law == "geometric" else 1 / (n + 1) for n in range(top)])
+    one_run = int((_runs(mask) == 1).sum())
+    touching = 0.02  # at most: other spans that join the first by chance
+    share, expected = one_run / rows, weights[-1] / weights.sum()
+    assert expected - 0.006 < share < expected + touching
+    if law == "ngram":  # three in one, two and one, or one and two, three of one each
+        p = weights / weights.sum()
+        per_runs = np.bincount(_runs(mask), minlength=4)[1:]
+        wanted = np.array([p[2], p[1] + p[0] * (p[1] + p[2]), p[0] ** 2])
+        assert np.abs(per_runs / rows - wanted).max() < 0.01
+
+
+def test_spanbert_has_the_published_distribution():
+    """Positions, runs and their lengths against SpanBERT's algorithm over sets, written anew."""
+    generator = np.random.default_rng(2)
+    length, rows, ratio, lengths = 40, 8000, 0.2, np.arange(1, 11)
+    law = 0.2 * 0.8 ** (lengths - 1)
+    law /= law.sum()
+    word = np.repeat(np.arange(length), 3)[:length]  # words of three tokens, the last of one
+
+    theirs = np.zeros((rows, length), dtype=bool)
+    for row in theirs:
+        budget = int(np.ceil(length * ratio))
+        masked: set[int] = set()
+        while len(masked) < budget:
+            span = generator.choice(lengths, p=law)
+            anchor = generator.integers(length)
+            if anchor in masked:
+                continue
+            for t in np.flatnonzero((word >= word[anchor]) & (word < word[anchor] + span)):
+                if len(masked) < budget:
+                    masked.add(int(t))
+        row[list(masked)] = True
+    ids = torch.full((rows, length), 7)
+    options = {"word_ids": torch.from_numpy(word).expand(rows, length), "mask_ratio": ratio}
+    ours = mask_spans(ids, generator=3, **options, **SPANS).mask.numpy()
+    assert (ours.sum(1) == theirs.sum(1)).all()
+    for position in range(length):
+        table = [[m[:, position].sum(), rows - m[:, position].sum()] for m in (ours, theirs)]
+        assert stats.chi2_contingency(table).pvalue > ALPHA
+    runs = [np.bincount(_runs(m), minlength=9) for m in (ours, theirs)]
+    common = np.minimum(*runs) > 5
+    assert stats.chi2_contingency([r[common] for r in runs]).pvalue > ALPHA
+
+
+def test_spans_are_replaced_as_one():
+    ids = torch.full((3000, 60), 7)
+    out, _, mask = mask_spans(ids, generator=4, **SPANS)
+    kinds = np.where(out == 0, 0, np.where(out == 7, 2, 1))
+    starts = mask.numpy() & ~np.pad(mask.numpy(), ((0, 0), (1, 0)))[:, :-1]
+    inside = mask.numpy()[:, 1:] & mask.numpy()[:, :-1]
+    assert (kinds[:, 1:] == kinds[:, :-1])[inside].mean() > 0.995  # a random id is 0 or 7 once in 500
+    counts = np.bincount(kinds[starts], minlength=3)
+    expected = np.array([0.8 + 1e-4, 0.1 - 2e-4, 0.1 + 1e-4]) * counts.sum()
+    assert stats.chisquare(counts, expected).pvalue > ALPHA
+    out, _, mask = mask_spans(ids, generator=4, replace_per="token", **SPANS)
+    kinds = np.where(out == 0, 0, np.where(out == 7, 2, 1))
+    pairs = np.zeros((3, 3))
+    inside = mask.numpy()[:, 1:] & mask.numpy()[:, :-1]
+    np.add.at(pairs, (kinds[:, 1:][inside], kinds[:, :-1][inside]), 1)
+    assert stats.chi2_contingency(pairs).pvalue > ALPHA
+
+
+def test_rows_and_seeds_of_masked_spans_are_independent():
+    ids = torch.full((6000, 30), 7)
+    a, b = (mask_spans(ids, generator=s, **SPANS).mask for s in (1, 2))
+    for first, second in ((a[1:], a[:-1]), (a, b)):
+        assert abs(np.corrcoef(first[:, 10].numpy(), second[:, 10].numpy())[0, 1]) < 4 / 6000**0.5
+
+
+# ---- gumbel_sample
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_samples_follow_the_softmax(dtype, temperature):
+    rows = 100_000
+    logits = torch.tensor([0.3, -1.0, 2.0, -torch.inf, 1.25, -4.0, 0.0]).to(dtype)
+    ids = sample_replacements(logits.expand(rows, 7), temperature=temperature, generator=1).numpy()
+    counts = np.bincount(ids, minlength=7)
+    p = torch.softmax(logits.double() / temperature, 0).numpy()
+    assert counts[3] == 0
+    assert stats.chisquare(np.delete(counts, 3), np.delete(p, 3) * rows).pvalue > ALPHA
+
+
+def test_samples_of_a_large_vocabulary():
+    """By bins of equal probability, over a vocabulary in which nearly every id is discarded by its bound."""
+    rows, vocabulary, bins = 4000, 20_000, 20
+    logits = 2 * torch.randn(vocabulary, generator=torch.Generator().manual_seed(3))
+    p = torch.softmax(logits.double(), 0).numpy()
+    ids = sample_replacements(logits.expand(rows, vocabulary), generator=2).numpy()
+    place = np.minimum((p.cumsum() * bins).astype(int), bins - 1)
+    expected = np.bincount(place, p, minlength=bins) * rows
+    assert stats.chisquare(np.bincount(place[ids], minlength=bins), expected).pvalue > ALPHA
+
+
+def test_rows_and_seeds_of_samples_are_independent():
+    logits = torch.zeros(20_000, 6)
+    a, b = (sample_replacements(logits, generator=s).numpy() for s in (1, 2))
+    for first, second in ((a[1:], a[:-1]), (a, b)):
+        table = np.zeros((6, 6))
+        np.add.at(table, (first, second), 1)
+        assert stats.chi2_contingency(table).pvalue > ALPHA

@@ -33,7 +33,9 @@ void bind_token_mask(py::module_& m);
 void bind_negative_indices(py::module_& m);
 void bind_feature_corruption(py::module_& m);
 void bind_span_corruption(py::module_& m);
+void bind_gumbel_sample(py::module_& m);
 void bind_spec_augment(py::module_& m);
+void bind_text_span_mask(py::module_& m);
 void bind_time_span_mask(py::module_& m);
 void bind_whole_word_mask(py::module_& m);
 

@@ -42,4 +42,31 @@ SSLFAST_HD double exponential(double x) {
   return mul(series, power_of_two(static_cast<int>(k)));
 }
 
+// log(x) to about 1e-16 of it, for normal x > 0: x = 2^k m with m near 1, then the series of the inverse hyperbolic
+// tangent of (m - 1) / (m + 1), nested.
+SSLFAST_HD double logarithm(double x) {
+  uint64_t bits;
+#ifdef __CUDA_ARCH__
+  bits = static_cast<uint64_t>(__double_as_longlong(x));
+#else
+  std::memcpy(&bits, &x, sizeof bits);
+#endif
+  int k = static_cast<int>(bits >> 52) - 1023;
+  bits = (bits & 0x000FFFFFFFFFFFFFu) | 0x3FF0000000000000u;
+  double m;
+#ifdef __CUDA_ARCH__
+  m = __longlong_as_double(static_cast<long long>(bits));
+#else
+  std::memcpy(&m, &bits, sizeof m);
+#endif
+  if (m > 1.4142135623730951) {
+    m = mul(m, 0.5);
+    ++k;
+  }
+  const double s = div(sub(m, 1.0), add(m, 1.0)), square = mul(s, s);
+  double series = 1.0 / 23.0;
+  for (int n = 21; n >= 1; n -= 2) series = add(div(1.0, n), mul(series, square));
+  return add(mul(k, 0.693147180369123816490), add(mul(k, 1.90821492927058770002e-10), mul(add(s, s), series)));
+}
+
 }  // namespace sslfast::portable

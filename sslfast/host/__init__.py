@@ -9,6 +9,7 @@ from sslfast.host.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.host.dino_mask import DinoMasks, dino_masks
 from sslfast.host.feature_corruption import corrupt_features
 from sslfast.host.graph_mask import NodeMask, drop_edges, mask_nodes
+from sslfast.host.gumbel_sample import sample_replacements
 from sslfast.host.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
 from sslfast.host.negative_indices import sample_negatives
 from sslfast.host.pad_sequences import pad_sequences
@@ -16,6 +17,7 @@ from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.philox_words import philox_words, step_seed
 from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.host.spec_augment import spec_augment
+from sslfast.host.text_span_mask import MaskedSpans, mask_spans
 from sslfast.host.time_span_mask import time_mask
 from sslfast.host.token_mask import mask_tokens
 from sslfast.host.whole_word_mask import mask_words
@@ -24,6 +26,7 @@ __all__ = [
     "CorruptedSpans",
     "DinoMasks",
     "IJepaMasks",
+    "MaskedSpans",
     "NodeMask",
     "PatchMask",
     "VJepaMasks",
@@ -37,12 +40,14 @@ __all__ = [
     "ijepa_masks",
     "inverse_block_mask",
     "mask_nodes",
+    "mask_spans",
     "mask_tokens",
     "mask_words",
     "pad_sequences",
     "philox_words",
     "random_patch_mask",
     "sample_negatives",
+    "sample_replacements",
     "spec_augment",
     "step_seed",
     "t5_lengths",

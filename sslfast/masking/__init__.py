@@ -5,6 +5,7 @@ from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.dino_mask import DinoMasks, dino_masks
 from sslfast.masking.feature_corruption import corrupt_features
 from sslfast.masking.graph_mask import NodeMask, drop_edges, mask_nodes
+from sslfast.masking.gumbel_sample import electra_inputs, sample_replacements
 from sslfast.masking.ijepa_collator import IJEPACollator
 from sslfast.masking.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
 from sslfast.masking.mask_indices import MaskIndices, mask_indices
@@ -19,6 +20,7 @@ from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_le
 from sslfast.masking.spec_augment import spec_augment
 from sslfast.masking.speech_collator import SpeechCollator
 from sslfast.masking.t5_collator import T5Collator
+from sslfast.masking.text_span_mask import MaskedSpans, mask_spans
 from sslfast.masking.time_span_mask import time_mask
 from sslfast.masking.token_mask import mask_tokens
 from sslfast.masking.whole_word_collator import WholeWordCollator
@@ -32,6 +34,7 @@ __all__ = [
     "MLMCollator",
     "MaskIndices",
     "MaskedPatchCollator",
+    "MaskedSpans",
     "NodeMask",
     "PatchMask",
     "SpeechCollator",
@@ -44,6 +47,7 @@ __all__ = [
     "corrupt_spans",
     "dino_masks",
     "drop_edges",
+    "electra_inputs",
     "frame_mask",
     "gather_patches",
     "grid_patch_mask",
@@ -52,10 +56,12 @@ __all__ = [
     "mask_indices",
     "mask_nodes",
     "mask_patches",
+    "mask_spans",
     "mask_tokens",
     "mask_words",
     "random_patch_mask",
     "sample_negatives",
+    "sample_replacements",
     "spec_augment",
     "t5_lengths",
     "time_mask",

@@ -35,6 +35,7 @@ from sslfast.ops._time import (
     spec_augment_,
     spec_zero,
     time_span_mask,
+from sslfast.ops._spans import gumbel_sample, span_corruption, text_span_mask
 
 __all__ = [
     "block_mask",
@@ -45,6 +46,7 @@ __all__ = [
     "dino_mask",
     "feature_corruption",
     "feature_draws",
+    "gumbel_sample",
     "ijepa_mask",
     "image_augment",
     "image_augment_params",
@@ -70,6 +72,7 @@ __all__ = [
     "spec_augment",
     "spec_augment_",
     "spec_zero",
+    "text_span_mask",
     "time_span_mask",
     "token_mask",
     "unit_rows",

@@ -25,6 +25,9 @@ enum class Stream : uint32_t {
   kWordSelect = 10,       // whole_word_mask: is the word that begins here masked?
   kWordReplace = 11,      // whole_word_mask: by what?
   kSpanCorruption = 20,   // span_corruption: where spans begin and end
+  kTextSpan = 22,         // text_span_mask: where spans begin and how long they are
+  kTextSpanReplace = 23,  // text_span_mask: by what?
+  kGumbel = 28,           // gumbel_sample: the noise of each id
   kGridCells = 50,        // cell_mask: sort keys of coarse squares
   kTubeCells = 51,        // cell_mask: of tubes
   kFrameCells = 52,       // cell_mask: of frames

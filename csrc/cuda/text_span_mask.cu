@@ -1,0 +1,74 @@
+// SpanBERT's masking, one block per row, one launch, no host synchronisation, nothing atomic.
+// All threads note what may be masked, a byte a token in shared memory (in the mask itself where a row is longer), one
+// thread draws the spans (about one in 25 tokens begins one, and each depends on those before), and all threads write.
+// Bytes: what is given read once, ids, labels and mask written once.
+#include <cub/block/block_reduce.cuh>
+
+#include "../shared/text_span_choice.h"
+#include "sslfast/text_span_mask.h"
+
+namespace sslfast::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int64_t kShared = 32 << 10;  // tokens whose state fits
+
+template <typename Id>
+__global__ void __launch_bounds__(kThreads) mask_rows(TextSpanMask<Id> p) {
+  using namespace text_spans;
+  using Reduce = cub::BlockReduce<int64_t, kThreads>;
+  __shared__ typename Reduce::TempStorage storage;
+  extern __shared__ uint8_t shared_state[];
+  const int64_t r = blockIdx.x;
+  const uint64_t seed = p.seed.get(), row = p.row_ids[r];
+  uint8_t* state = p.length <= kShared ? shared_state : reinterpret_cast<uint8_t*>(p.mask + r * p.length);
+  int64_t behind = 0, high = 0, maskable = 0;  // behind: tokens from the first that may be masked to the row's end
+  for (int64_t t = threadIdx.x; t < p.length; t += kThreads) {
+    state[t] = token_state(p, r, t);
+    if (!state[t]) continue;
+    ++maskable;
+    behind = max(behind, p.length - t);
+    high = t + 1;
+  }
+  maskable = Reduce(storage).Sum(maskable);
+  __syncthreads();  // the reduction's storage is used again
+  behind = Reduce(storage).Reduce(behind, [](int64_t a, int64_t b) { return a > b ? a : b; });
+  __syncthreads();
+  high = Reduce(storage).Reduce(high, [](int64_t a, int64_t b) { return a > b ? a : b; });
+  __syncthreads();
+  if (threadIdx.x == 0 && maskable > 0) {
+    choose(state, p.length - behind, high, budget(maskable, p.mask_ratio), p.lengths, seed, row);
+  }
+  __syncthreads();
+  for (int64_t t = threadIdx.x; t < p.length; t += kThreads) {
+    const int64_t at = r * p.length + t;
+    const Id id = p.ids[r * p.ids_row_stride + t * p.ids_stride];
+    const bool masked = state[t] & kMasked;
+    Id out = id;
+    if (masked) {
+      int64_t key = t;
+      while (p.per_span && key > 0 && (state[key - 1] & kMasked)) --key;
+      out = replacement(p, seed, row, key, t, id);
+    }
+    p.masked_ids[at] = out;
+    p.labels[at] = masked ? id : p.ignore_index;
+  }
+  __syncthreads();  // the state of a long row is the mask
+  for (int64_t t = threadIdx.x; t < p.length; t += kThreads) p.mask[r * p.length + t] = state[t] & kMasked;
+}
+
+template <typename Id>
+cudaError_t run(const TextSpanMask<Id>& p, cudaStream_t stream) {
+  if (p.rows == 0 || p.length == 0) return cudaSuccess;
+  if (p.rows > INT32_MAX) return cudaErrorInvalidConfiguration;
+  const size_t bytes = p.length <= kShared ? static_cast<size_t>(p.length) : 0;
+  mask_rows<<<static_cast<unsigned>(p.rows), kThreads, bytes, stream>>>(p);
+  return cudaGetLastError();
+}
+
+}  // namespace
+
+cudaError_t text_span_mask(const TextSpanMask<int32_t>& p, cudaStream_t stream) { return run(p, stream); }
+cudaError_t text_span_mask(const TextSpanMask<int64_t>& p, cudaStream_t stream) { return run(p, stream); }
+
+}  // namespace sslfast::cuda

@@ -1,0 +1,82 @@
+"""ELECTRA's replacements over NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslfast import _check, _host
+from sslfast.host import _arguments
+
+
+def sample_replacements(
+    logits: NDArray[Any],
+    *,
+    temperature: float = 1.0,
+    positions: NDArray[np.int64] | None = None,
+    seed: int,
+    row_offset: int = 0,
+    sample_ids: NDArray[np.int64] | None = None,
+    threads: int = 1,
+) -> NDArray[np.int64]:
+    """Samples one id from every row of logits: :func:`sslfast.masking.sample_replacements` over NumPy arrays.
+
+    Args:
+        logits: shape (R, V) with V >= 1, float32 or float16, any strides.
+        temperature: divides the logits, positive. Default: 1.0.
+        positions: int64 (R,): rows below 0 are not sampled. Default: None, all are.
+        seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (R,), the number of each row in the draws. Default: None, ``row_offset`` and up.
+        threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
+
+    Returns:
+        int64 (R,): an id in [0, V), or -1 for a row that is not sampled or has no distribution.
+
+    Raises:
+        TypeError: an array has another dtype, or a number the wrong type.
+        ValueError: a shape or number is out of range.
+
+    Reference: Clark et al., "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators", ICLR 2020.
+    """
+    name = "sample_replacements"
+    if not isinstance(logits, np.ndarray):
+        raise TypeError(f"{name}: logits must be an array, got {type(logits).__name__}")
+    if logits.dtype not in (np.float32, np.float16):
+        raise TypeError(f"{name}: logits must be float32 or float16, got {logits.dtype}")
+    if logits.ndim != 2 or not 1 <= logits.shape[1] <= 2**32:
+        raise ValueError(f"{name}: logits must have shape (R, V) with V >= 1, got {logits.shape}")
+    temperature = check_temperature(name, temperature)
+    if positions is not None:
+        if not isinstance(positions, np.ndarray) or positions.dtype != np.int64:
+            got = str(positions.dtype) if isinstance(positions, np.ndarray) else type(positions).__name__
+            raise TypeError(f"{name}: positions must be an int64 array, got {got}")
+        if positions.shape != logits.shape[:1]:
+            raise ValueError(f"{name}: positions must have shape ({len(logits)},), one a row, got {positions.shape}")
+        positions = np.ascontiguousarray(positions)
+    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(logits))
+    return _host.gumbel_sample(
+        np.require(logits, requirements="A"),  # strides of a packed record are no whole elements: copied
+        logits.dtype == np.float16,
+        positions,
+        _arguments.seed_bits(name, seed),
+        sample_ids,
+        temperature,
+        row_offset,
+        _arguments.threads(name, threads),
+    )
+
+
+def check_temperature(function: str, temperature: float) -> float:
+    """The temperature as a float.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is not positive, or its inverse is not finite.
+    """
+    number = _check.real(function, "temperature", temperature)
+    if number < 1e-30:
+        raise ValueError(f"{function}: temperature must be at least 1e-30, got {temperature}")
+    return number

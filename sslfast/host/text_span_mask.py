@@ -1,0 +1,161 @@
+"""Masking of text by spans, over NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslfast import _check, _host
+from sslfast.host import _arguments
+from sslfast.host._span_lengths import length_thresholds
+
+
+class MaskedSpans(NamedTuple):
+    """Masked ids: ``sslfast.masking.MaskedSpans`` in NumPy arrays.
+
+    Attributes:
+        ids: (N, L), dtype of the ids, with the masked tokens replaced.
+        labels: (N, L), dtype of the ids: the original id where masked, -100 elsewhere.
+        mask: bool (N, L), True where masked.
+    """
+
+    ids: NDArray[Any]
+    labels: NDArray[Any]
+    mask: NDArray[np.bool_]
+
+
+def mask_spans(
+    ids: NDArray[Any],
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    word_ids: NDArray[Any] | None = None,
+    special_tokens_mask: NDArray[Any] | None = None,
+    mask_ratio: float = 0.15,
+    length_law: str | Sequence[float] = "geometric",
+    geometric_p: float = 0.2,
+    min_span: int = 1,
+    max_span: int = 10,
+    replace_per: str = "span",
+    mask_replace_prob: float = 0.8,
+    random_replace_prob: float = 0.1,
+    seed: int,
+    row_offset: int = 0,
+    sample_ids: NDArray[np.int64] | None = None,
+    threads: int = 1,
+) -> MaskedSpans:
+    """Masks spans of words as SpanBERT does: :func:`sslfast.masking.mask_spans` over NumPy arrays.
+
+    Args:
+        ids: token ids, shape (N, L), int64 or int32, any strides. Not changed.
+        mask_token_id: the id of ``[MASK]``, in [0, ``vocab_size``).
+        vocab_size: random ids are uniform in [0, ``vocab_size``).
+        word_ids: shape of ``ids``, integer: neighbours with equal numbers are one word, tokens below 0 are never
+            masked. Default: None, every token is a word.
+        special_tokens_mask: shape of ``ids``, bool or integer, non-zero where a token is never masked. Default: None.
+        mask_ratio: share of a row's maskable tokens that is masked, rounded up. Default: 0.15.
+        length_law: ``"geometric"``, ``"ngram"`` or the probabilities of the lengths. Default: ``"geometric"``.
+        geometric_p: parameter of the geometric law, in (0, 1]. Default: 0.2.
+        min_span: words in the shortest span. Default: 1.
+        max_span: words in the longest. Default: 10.
+        replace_per: ``"span"`` or ``"token"``. Default: ``"span"``.
+        mask_replace_prob: share of the spans (tokens) that become ``mask_token_id``. Default: 0.8.
+        random_replace_prob: share of the spans (tokens) that become random ids. Default: 0.1.
+        seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
+        row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+        sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
+            ``row_offset`` and up.
+        threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
+
+    Returns:
+        ``MaskedSpans(ids, labels, mask)``.
+
+    Raises:
+        TypeError: an array has another dtype, or a number the wrong type.
+        ValueError: a shape, number or name is out of range, or the two replacement shares exceed 1.
+
+    Reference: Joshi et al., "SpanBERT: Improving Pre-training by Representing and Predicting Spans", TACL 2020.
+    """
+    name = "mask_spans"
+    if not isinstance(ids, np.ndarray):
+        raise TypeError(f"{name}: ids must be an array, got {type(ids).__name__}")
+    if ids.dtype not in (np.int64, np.int32):
+        raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
+    if ids.ndim != 2 or ids.shape[1] >= 2**28:
+        raise ValueError(f"{name}: ids must have shape (N, L) with L < 2^28, got {ids.shape}")
+    for what, given, kinds in (("word_ids", word_ids, "iu"), ("special_tokens_mask", special_tokens_mask, "biu")):
+        if given is None:
+            continue
+        if not isinstance(given, np.ndarray) or given.dtype.kind not in kinds:
+            got = str(given.dtype) if isinstance(given, np.ndarray) else type(given).__name__
+            kind = "an integer" if kinds == "iu" else "a bool or integer"
+            raise TypeError(f"{name}: {what} must be {kind} array, got {got}")
+        if given.shape != ids.shape:
+            raise ValueError(f"{name}: {what} must have shape {ids.shape}, like ids, got {given.shape}")
+    numbers = check_numbers(
+        name,
+        32 if ids.dtype == np.int32 else 64,
+        mask_token_id,
+        vocab_size,
+        mask_ratio,
+        length_law,
+        geometric_p,
+        min_span,
+        max_span,
+        replace_per,
+        mask_replace_prob,
+        random_replace_prob,
+    )
+    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(ids))
+    kernel = _host.text_span_mask_int32 if ids.dtype == np.int32 else _host.text_span_mask_int64
+    return MaskedSpans(
+        *kernel(
+            np.require(ids, requirements="A"),  # strides of a packed record are no whole elements: copied
+            None if special_tokens_mask is None else special_tokens_mask.astype(np.bool_, copy=False),
+            None if word_ids is None else np.require(word_ids, np.int64, "A"),
+            _arguments.seed_bits(name, seed),
+            sample_ids,
+            *numbers,
+            row_offset,
+            _arguments.threads(name, threads),
+        )
+    )
+
+
+def check_numbers(
+    function: str,
+    bits: int,
+    mask_token_id: int,
+    vocab_size: int,
+    mask_ratio: float,
+    length_law: str | Sequence[float],
+    geometric_p: float,
+    min_span: int,
+    max_span: int,
+    replace_per: str,
+    mask_replace_prob: float,
+    random_replace_prob: float,
+) -> tuple[Any, ...]:
+    """The numbers as the kernels take them.
+
+    Raises:
+        TypeError: a number has the wrong type.
+        ValueError: a number or a name is out of range.
+    """
+    vocab_size = _check.integer(function, "vocab_size", vocab_size, 1, 2 ** min(bits - 1, 32))
+    mask_token_id = _check.integer(function, "mask_token_id", mask_token_id, 0, vocab_size - 1)
+    mask_ratio = _check.probability(function, "mask_ratio", mask_ratio)
+    thresholds = length_thresholds(function, length_law, geometric_p, min_span, max_span)
+    if replace_per not in ("span", "token"):
+        raise ValueError(f"{function}: replace_per must be 'span' or 'token', got {replace_per!r}")
+    mask_replace_prob = _check.probability(function, "mask_replace_prob", mask_replace_prob)
+    random_replace_prob = _check.probability(function, "random_replace_prob", random_replace_prob)
+    if mask_replace_prob + random_replace_prob > 1:
+        got = f"{mask_replace_prob} + {random_replace_prob}"
+        raise ValueError(f"{function}: mask_replace_prob + random_replace_prob must be at most 1, got {got}")
+    per_span = replace_per == "span"
+    shares = (mask_replace_prob, random_replace_prob)
+    return mask_token_id, vocab_size, mask_ratio, min_span, thresholds, per_span, *shares
