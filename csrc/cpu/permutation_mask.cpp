@@ -8,6 +8,7 @@
 
 #include "../shared/permutation_spans.h"
 #include "isa.h"
+#include "large_output.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -80,6 +81,7 @@ template <typename Id, typename Out>
 void run(const PermutationMask<Id, Out>& p, int threads) {
   const uint64_t seed = p.seed.get();
   threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.length * p.length / kPairsPerThread, 1, threads));
+  advise_huge_pages(p.perm_mask, p.rows * p.length * p.length * static_cast<int64_t>(sizeof(Out)));
   std::vector<Scratch> scratch(threads, Scratch(p.length));
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t r = 0; r < p.rows; ++r) mask_row(p, seed, r, scratch[omp_get_thread_num()]);
