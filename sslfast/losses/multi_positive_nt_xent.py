@@ -152,9 +152,8 @@ def multi_positive_nt_xent_loss(
         sides = (*exact_side(inputs[0], dtype), *exact_side(inputs[-1], dtype))
         row_ids = kernel_integers(labels)
         col_ids = row_ids if ref_labels is None else kernel_integers(ref_labels)
-        left_out = (
-            torch.full_like(row_ids, -1) if copies is None else kernel_integers(copies)
-        )  # a copy of another label, too
+        # A copy of another label is left out, too.
+        left_out = torch.full_like(row_ids, -1) if copies is None else kernel_integers(copies)
         # A graph takes no tensor twice into one function: the same embeddings and labels go in as a view.
         others = units[-1].view_as(units[-1])
         negatives = reference_lse(
