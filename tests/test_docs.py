@@ -1,4 +1,4 @@
-"""The Python blocks of README.md and docs/losses.md run as printed, with small stand-ins for names of a user's."""
+"""The Python blocks of the pages run as printed, with small stand-ins for names of a user's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peer_oracle import peer
 from torch import nn
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/losses.md")
+PAGES = ("README.md", "docs/losses.md", "docs/masking.md")
 
 
 def blocks_of(page: str) -> dict[str, str]:
@@ -84,6 +84,22 @@ def numpy_arrays() -> dict[str, Any]:
     return {"ids": torch.randint(1000, 2000, (4, 16)).numpy(), "seed": 0}
 
 
+def electra() -> dict[str, Any]:
+    discriminator = nn.Sequential(nn.Embedding(100, 8), nn.Linear(8, 1), nn.Flatten())
+    generator = nn.Sequential(nn.Embedding(100, 8), nn.Linear(8, 100))
+    return {
+        "torch": torch,
+        "ids": torch.randint(5, 100, (4, 16)),
+        "generator": generator,
+        "discriminator": discriminator,
+    }
+
+
+def masked_autoencoder() -> dict[str, Any]:
+    tokens = {"patches": torch.randn(2, 16, 12), "mask_token": torch.zeros(8), "positions": torch.randn(16, 8)}
+    return {"encoder": nn.Linear(12, 8), "decoder": nn.Linear(8, 12), **tokens}
+
+
 # A text that one block alone has -> what that block needs.
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "criterion(model(view0), model(view1))": two_views,
@@ -91,9 +107,18 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "CLIPLoss(rank=": open_clip,
     "momentum_encoder": own_loop,
     "from sslfast.masking import mask_tokens": token_masks,
-    "mask_patches": patch_masks,
+    "mask_patches(patch_embed": patch_masks,
     "SimCLRAugment": augmentation,
     "host.mask_tokens": numpy_arrays,
+    "import mask_indices, time_mask": dict,
+    "electra_inputs": electra,
+    "unshuffle_patches": masked_autoencoder,
+    "MLMCollator(": dict,
+    "WholeWordCollator(": dict,
+    "T5Collator(": dict,
+    "SpeechCollator(": dict,
+    "MaskedPatchCollator(": dict,
+    "IJEPACollator(": dict,
 }
 
 
