@@ -118,58 +118,49 @@ def nt_xent_loss(
 ) -> Tensor:
     """Normalised temperature-scaled cross-entropy between two views of a batch.
 
-        Every one of the 2N views has to pick the other view of its sample among the 2N - 1 others, by cosine similarity:
+    Every one of the 2N views has to pick the other view of its sample among the 2N - 1 others, by cosine similarity:
 
-        ``z = F.normalize(torch.cat([z0, z1]), dim=1)``;
-        ``loss = F.cross_entropy((z @ z.T / temperature).fill_diagonal_(-inf), [N, ..., 2N - 1, 0, ..., N - 1])``
+    ``z = F.normalize(torch.cat([z0, z1]), dim=1)``;
+    ``loss = F.cross_entropy((z @ z.T / temperature).fill_diagonal_(-inf), [N, ..., 2N - 1, 0, ..., N - 1])``
 
-        with the value and the gradients of lightly's ``NTXentLoss``, in O(N D) memory: the 2N x 2N similarities are made
-        in tiles, half of them because they are symmetric, and made again for the gradient unless they are kept. Accumulates
-    <<<<<<< HEAD
-        in float32 (float64 inputs in float64). bfloat16 inputs, and float16 ones on a GPU, are multiplied as such, and of
-        what is made of them only the weights of the gradient are rounded; over several ranks on a GPU unit rows are, too.
-        Small losses keep their relative precision (log1p of the negatives' share).
-    ||||||| fcc9704
-        in float32 (float64 inputs in float64). bfloat16 inputs are multiplied as such; on the CPU nothing else but the
-        gradient's weights is rounded. Small losses keep their relative precision (log1p of the negatives' share).
-    =======
-        in float32 (float64 inputs in float64). bfloat16 inputs are multiplied as such, and nothing is rounded but the
-        gradient's weights, and unit rows on a GPU over several ranks. Small losses keep their relative precision (log1p of
-        the negatives' share).
-    >>>>>>> rev3
+    with the value and the gradients of lightly's ``NTXentLoss``, in O(N D) memory: the 2N x 2N similarities are made
+    in tiles, half of them because they are symmetric, and made again for the gradient unless they are kept. Accumulates
+    in float32 (float64 inputs in float64). bfloat16 inputs, and float16 ones on a GPU, are multiplied as such, and of
+    what is made of them only the weights of the gradient are rounded; over several ranks on a GPU unit rows are, too.
+    Small losses keep their relative precision (log1p of the negatives' share).
 
-        Args:
-            z0: embeddings of the first views, shape (N, D), floating point, any strides; need not be normalised.
-            z1: embeddings of the second views, same shape and device.
-            temperature: divides the similarities; a negative one turns them round, as in lightly. Default: 0.5.
-            tau_plus: debiased NT-Xent: the probability that a negative is of the view's own class, whose part is taken out
-                of the sum over the 2N - 2 negatives. Default: 0.
-            gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
-                rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-                Every rank computes an equal share of half the similarities. (lightly returns the rank's share of the loss,
-                whose mean over ranks this is.)
-                True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
-                compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
-                alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
-                group, or with one rank, it changes nothing. Default: False.
-            memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
-                none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64). On a GPU
-                and over several ranks none are kept, whatever it says. Default: None, 2 MiB or two for every number of z0
-                and z1, which is O(N D).
+    Args:
+        z0: embeddings of the first views, shape (N, D), floating point, any strides; need not be normalised.
+        z1: embeddings of the second views, same shape and device.
+        temperature: divides the similarities; a negative one turns them round, as in lightly. Default: 0.5.
+        tau_plus: debiased NT-Xent: the probability that a negative is of the view's own class, whose part is taken out
+            of the sum over the 2N - 2 negatives. Default: 0.
+        gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
+            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
+            Every rank computes an equal share of half the similarities. (lightly returns the rank's share of the loss,
+            whose mean over ranks this is.)
+            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
+            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
+            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
+            group, or with one rank, it changes nothing. Default: False.
+        memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
+            none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64). On a GPU
+            and over several ranks none are kept, whatever it says. Default: None, 2 MiB or two for every number of z0
+            and z1, which is O(N D).
 
-        Returns:
-            Scalar loss, float32, or float64 if an input is. With N = 1 there are no negatives and the loss is 0.
+    Returns:
+        Scalar loss, float32, or float64 if an input is. With N = 1 there are no negatives and the loss is 0.
 
-        Raises:
-            TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, ``temperature`` or ``tau_plus``
-                is not a number, or ``memory_budget`` is neither None nor an int.
-            ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
-                1e-8, ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative, ``gather_distributed`` is none of these,
-                or D is not the same on every rank.
-            RuntimeError: at a second derivative, which is not supported.
+    Raises:
+        TypeError: if z0 or z1 is not a floating-point tensor, or is float64 on a GPU, ``temperature`` or ``tau_plus``
+            is not a number, or ``memory_budget`` is neither None nor an int.
+        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
+            1e-8, ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative, ``gather_distributed`` is none of these,
+            or D is not the same on every rank.
+        RuntimeError: at a second derivative, which is not supported.
 
-        Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020; Chuang
-        et al., "Debiased Contrastive Learning", NeurIPS 2020.
+    Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020; Chuang
+    et al., "Debiased Contrastive Learning", NeurIPS 2020.
     """
     name = "nt_xent_loss"
     check_pair(name, "z0", z0, "z1", z1)
