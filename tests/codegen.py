@@ -142,7 +142,7 @@ def _queue(
     }
     all_of_them = {"positives_ptr": "*i64"} | IDS_AND_LIMITS
     excluded = excluded or {}
-    options |= dict.fromkeys(all_of_them.keys() - excluded.keys()) | _without(factors, *FACTORS)
+    options |= dict.fromkeys(name for name in all_of_them if name not in excluded) | _without(factors, *FACTORS)
     rest = f"{_of(factors, 2)} *fp32 {' '.join(excluded.values())} *fp32 *fp32 *fp32 i32 i32 i32 i32"
     return Case("queue_softmax.queue_softmax_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
 
@@ -157,7 +157,9 @@ def _cross_forward(
 ) -> Case:
     excluded = excluded or {}
     options = _launch.similarity_forward(size, dim, 4 if dtype == "fp32" else 2)
-    options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(IDS_AND_LIMITS.keys() - excluded.keys())
+    options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(
+        name for name in IDS_AND_LIMITS if name not in excluded
+    )
     options |= _without(factors, *FACTORS)
     rest = f"{_of(factors, 2)} *i64 *fp32 {' '.join(excluded.values())} *fp32 *fp32 *fp32 *fp32 i32 i32 i32"
     return Case("cross_softmax.cross_forward_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
@@ -183,7 +185,9 @@ def _cross_weights(
     none, grad_positive = _apart(dtype)
     no_labels, classes = _labels(labels, "row_labels_ptr", "col_labels_ptr")
     options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, excluded=bool(excluded), two=factors)
-    options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(IDS_AND_LIMITS.keys() - excluded.keys())
+    options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(
+        name for name in IDS_AND_LIMITS if name not in excluded
+    )
     options |= _without(factors, *FACTORS, "col_weights_ptr") | _without(dtype != "fp32", *SUMS) | none | no_labels
     vectors = " ".join([*excluded.values(), *["*fp32"] * 4, grad_positive, classes])
     buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {_of(dtype != 'fp32', 2)}"

@@ -38,6 +38,7 @@ class LossCase:
         pairwise: whether every pair has a loss of its own, so that the weights of a row sum to N, not 1; the scale is
             2 / temperature, see _biased.
         least: the fewest rows of a view that it takes.
+        shares: whether a row has several positives, whose shares are rounded with the weights of a product.
         infimum: what a loss comes to as training goes on; it is the excess over that which vanishes.
     """
 
@@ -50,6 +51,7 @@ class LossCase:
     vanishes: bool = True
     pairwise: bool = False
     least: int = 1
+    shares: bool = False
     infimum: float = 0.0
 
 
@@ -165,6 +167,7 @@ CASES = {
         lambda z, t: supcon_reference(z, _labels(z, 1 + len(z) // 6), t),
         _both,
         vanishes=False,
+        shares=True,
     ),
     "supcon_loss, three views": LossCase(
         lambda z, t: losses.supcon_loss(z, _samples(z, 3), t),

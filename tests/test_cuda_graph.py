@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from cuda_graph import captured
 from torch import Tensor
 
 from sslfast.augment import SimCLRAugment
@@ -21,19 +22,6 @@ from sslfast.masking import (
 )
 
 pytestmark = pytest.mark.gpu
-
-
-def captured(call: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
-    """The graph of a call, and its results, which every replay overwrites."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        call()  # compiles what is compiled at first use
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        results = call()
-    return graph, results
 
 
 def tokens(seed: Any, device: str) -> tuple[Tensor, ...]:

@@ -210,7 +210,7 @@ def test_no_environment_variables_in_the_product():
 
 
 def stems(name: str) -> list[str]:
-    found = re.search(rf"set\({name} ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text())
+    found = re.search(rf"set\({name}\s+([^)]*)\)", (ROOT / "CMakeLists.txt").read_text())
     assert found, f"CMakeLists.txt has no list {name}"
     return found[1].split()
 

@@ -110,10 +110,12 @@ def test_oracle(name: str, regime: Regime, dtype: torch.dtype) -> None:
         assert f.dtype == z.dtype
         floor = rounding_floor(case, regime, z, loss, eps)
         largest = g.abs().amax(dim=1, keepdim=True) if g.dim() else g.abs()
-        if case.infimum:  # views across from each other pull a row to both sides, and cancel
+        weights = one_rounding(case, inputs[0], z)
+        # Views across from each other pull a row to both sides, and cancel; so do several positives in few dimensions.
+        if case.infimum or (case.shares and weights):
             norms = z.double().norm(dim=1, keepdim=True)
             largest = (largest * norms).max() / norms
-        rounding, step, weights = 0.0, 0.0, one_rounding(case, inputs[0], z)
+        rounding, step = 0.0, 0.0
         if z.dtype != wide:  # rounded once, at the end; below the normal numbers in equal steps
             own = torch.finfo(z.dtype)
             rounding, step = 0.505 * own.eps, own.smallest_normal * own.eps

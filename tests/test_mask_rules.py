@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cuda_graph import captured
 from mask_rules import RULES, Rule
 from oracle import all_equal
 
@@ -81,3 +82,15 @@ def test_gpu_gives_the_same_bits_without_waiting(rule):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all_equal(ours, expected)
+
+
+@rules
+@pytest.mark.gpu
+def test_a_captured_graph_draws_from_the_seed_of_the_moment(rule):
+    inputs = [t.cuda() for t in rule.inputs(NUMBERS)]
+    seed, numbers = torch.tensor([11], device="cuda"), NUMBERS.cuda()
+    graph, results = captured(lambda: rule.torch(inputs, 8, "cuda", generator=seed, sample_ids=numbers))
+    for value in (12, 11):
+        seed.fill_(value)
+        graph.replay()
+        assert all_equal(results, draw(rule, seed=value))

@@ -50,6 +50,14 @@ def test_is_pytorch_metric_learnings() -> None:
     assert_has_values_of(lambda x: theirs(0.2)(x, y), lambda x: SupConLoss(0.2)(x, y), [z])
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("n", [1, 6])
+def test_nan_and_inf_reach_the_loss_where_no_row_has_a_positive(bad: float, n: int) -> None:
+    z = torch.randn(n, 3)
+    z[-1, 1] = bad
+    assert supcon_loss(z, torch.arange(n)).isnan()
+
+
 def on_references(y, ry, temperature):
     def ours(z: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
         return supcon_loss(z, y.to(z.device), temperature, ref_emb=r, ref_labels=ry.to(z.device))

@@ -105,6 +105,11 @@ def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str
     return labels
 
 
+def kernel_integers(numbers: Tensor) -> Tensor:
+    """Integers of any dtype and strides as kernels read them: int64, contiguous."""
+    return numbers.long().contiguous()
+
+
 def check_references(
     function: str,
     embeddings: Tensor,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sslfast.losses._inputs import kernel_integers
+
 
 class LabelGroups:
     """For every row, the columns that have its label; the column that is the row itself is no positive of it.
@@ -22,10 +24,11 @@ class LabelGroups:
     def __init__(self, labels: Tensor, ref_labels: Tensor | None, copies: Tensor | None = None) -> None:
         self.own = torch.arange(len(labels), device=labels.device) if ref_labels is None else copies
         self._itself = ref_labels is None
-        columns = (labels if ref_labels is None else ref_labels).long()
+        labels = kernel_integers(labels)
+        columns = labels if ref_labels is None else kernel_integers(ref_labels)
         self._ordered, self._order = torch.sort(columns, stable=True)
-        self._first = torch.searchsorted(self._ordered, labels.long())
-        self._end = torch.searchsorted(self._ordered, labels.long(), right=True)
+        self._first = torch.searchsorted(self._ordered, labels)
+        self._end = torch.searchsorted(self._ordered, labels, right=True)
         self.counts = self._end - self._first
 
     def _groups(self) -> Tensor:

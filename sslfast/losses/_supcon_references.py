@@ -9,7 +9,7 @@ from torch import Tensor
 from sslfast import ops
 from sslfast._autograd import distinct, unit_of, unit_side
 from sslfast.losses._cross import input_gradients, once
-from sslfast.losses._inputs import widened, without_autocast
+from sslfast.losses._inputs import kernel_integers, widened, without_autocast
 from sslfast.losses._kept import kept_logits
 from sslfast.losses._labels import LabelGroups
 
@@ -52,6 +52,7 @@ class _SupConReferences(torch.autograd.Function):
         if copies is None:
             partners = left_out = groups.partners()
         else:
+            copies = kernel_integers(copies)
             partners, left_out = torch.full_like(copies, -1), copies
             copied = (copies >= 0) & (ref_labels[copies.clamp_min(0)] == labels)  # other copies are no positives
             sums.addcmul_(units[1][copies.clamp_min(0)], copied.unsqueeze(1).to(sums.dtype), value=-1.0)

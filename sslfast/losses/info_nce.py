@@ -16,6 +16,7 @@ from sslfast.losses._inputs import (
     check_labels,
     check_rows,
     check_scalar,
+    kernel_integers,
     temperature_of,
 )
 from sslfast.losses._negatives import Negatives
@@ -227,7 +228,7 @@ def info_nce_loss(
 
     scale = _scale(name, query, temperature)
     number = None if isinstance(temperature, Tensor) else 1.0 / temperature
-    at = None if positives is None else positives.long()
+    at = None if positives is None else kernel_integers(positives)
     negatives = Negatives(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy)
     if in_batch:
         negatives.add_keys(two_way=symmetric)
@@ -344,4 +345,4 @@ def _ids(
         raise ValueError(f"{function}: {missing} must be given with {given}, got None")
     check_labels(function, "query_ids", query_ids, "query", query)
     check_labels(function, "key_ids", key_ids, "positive_key", keys)
-    return query_ids.long(), key_ids.long()
+    return kernel_integers(query_ids), kernel_integers(key_ids)

@@ -15,6 +15,7 @@ from sslfast.losses._inputs import (
     check_no_miner,
     check_references,
     check_rows,
+    kernel_integers,
     temperature_of,
     widened,
     without_autocast,
@@ -149,9 +150,10 @@ def multi_positive_nt_xent_loss(
         # Both terms' gradients add up before they are rounded.
         units = [normalized(name, z) for z in widened(*inputs)]
         sides = (*exact_side(inputs[0], dtype), *exact_side(inputs[-1], dtype))
-        row_ids = labels.long()
-        col_ids = row_ids if ref_labels is None else ref_labels.long()
-        left_out = torch.full_like(row_ids, -1) if copies is None else copies  # a copy of another label, too
+        row_ids = kernel_integers(labels)
+        col_ids = row_ids if ref_labels is None else kernel_integers(ref_labels)
+        # A copy of another label is left out, too.
+        left_out = torch.full_like(row_ids, -1) if copies is None else kernel_integers(copies)
         # A graph takes no tensor twice into one function: the same embeddings and labels go in as a view.
         others = units[-1].view_as(units[-1])
         negatives = reference_lse(

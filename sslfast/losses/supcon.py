@@ -162,7 +162,8 @@ def supcon_loss(
             name, embeddings, scale, partners, strategy, groups.classes()[0]
         )
         margin = torch.where(paired, lse - positive, 0.0)
-        terms = torch.where(has, torch.where(paired, F.softplus(margin, threshold=50.0), lse - mean), 0.0)
+        taken = has | mean.isnan()  # a row that is NaN reaches the loss without a positive, too
+        terms = torch.where(taken, torch.where(paired, F.softplus(margin, threshold=50.0), lse - mean), 0.0)
         total, anchors = sum_over_ranks(torch.stack([terms.sum(), has.sum().to(terms.dtype)]))
         return total / anchors.clamp_min(1)
     loss: Tensor = _SupCon.apply(embeddings, labels, scale)
@@ -201,7 +202,8 @@ class _SupCon(torch.autograd.Function):
         )
         ctx.scale = scale
         terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), lse - mean)
-        return torch.where(has, terms, 0.0).sum() / anchors
+        # A NaN reaches the loss from a row without a positive, too.
+        return torch.where(has | mean.isnan(), terms, 0.0).sum() / anchors
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
