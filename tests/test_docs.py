@@ -116,6 +116,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "MLMCollator(": dict,
     "WholeWordCollator(": dict,
     "T5Collator(": dict,
+    "ItemCollator(": dict,
     "SpeechCollator(": dict,
     "MaskedPatchCollator(": dict,
     "IJEPACollator(": dict,

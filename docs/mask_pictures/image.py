@@ -84,6 +84,15 @@ def inverse_block_mask(count: int) -> Figure:
 
 
 @picture
+def square_mask(count: int) -> Figure:
+    def rule(inverse: bool) -> Callable[[int], torch.Tensor]:
+        options: dict[str, Any] = {"adjust": 0.07} if inverse else {"mask_ratio": 0.4}
+        return lambda rows: masking.square_mask(rows, GRID, inverse=inverse, generator=2, **options)
+
+    return grids({"80 %, kept squares": rule(True), "40 %, inverse=False": rule(False)}, count)
+
+
+@picture
 def dino_masks(count: int) -> Figure:
     shown = 8
     figure = canvas(1.5)

@@ -62,19 +62,18 @@ def spec_augment(count: int) -> Figure:
     bins, frames = 40, 90
     rule = {"n_freq_masks": 2, "freq_mask_param": 8, "n_time_masks": 2, "time_mask_param": 20}
     t, f = np.arange(frames) / frames, np.arange(bins)[:, None] / bins
-    rng = np.random.default_rng(0)
     tone = 0.3 + 0.12 * np.sin(9 * t) + 0.08 * np.sin(31 * t)
     spec = sum(np.exp(-(((f - k * tone) / 0.04) ** 2)) / k for k in (1, 2, 3)) * (1.1 + np.sin(40 * t)) / 2
-    spec = torch.from_numpy(np.clip(spec + 0.08 * rng.random((bins, frames)), 0.02, 1)).float()
+    spec = torch.from_numpy(np.clip(spec, 0.02, 1)).float()
     figure = canvas(2.9)
     axes = figure.subplots(2, 4)
-    shades_of_grey = LinearSegmentedColormap.from_list("spec", ["#FFFFFF", INK], N=24)
-    shades_of_grey.set_under(COLOURS["masked"])
+    shades_of_grey = LinearSegmentedColormap.from_list("spec", ["#FFFFFF", INK], N=10)
+    shades_of_grey = shades_of_grey.with_extremes(under=COLOURS["masked"])
     for row, mode in zip(axes, ("exact", "compat"), strict=True):
         found = masking.spec_augment(spec.repeat(3, 1, 1), mask_value=-1.0, mode=mode, generator=2, **rule)
         for i, each in enumerate(row[:3]):
             bare(each, "samples" if mode == "exact" and i == 0 else "", mode if i == 0 else "")
-            each.imshow(found[i], cmap=shades_of_grey, vmin=0, vmax=1, origin="lower", aspect="auto")
+            each.imshow(found[i].numpy(), cmap=shades_of_grey, vmin=0, vmax=1, origin="lower", aspect="auto")
         ones = torch.ones(count, bins, frames)
         chance = (masking.spec_augment(ones, mode=mode, generator=3, inplace=True, **rule) == 0).double().mean(0)
         heat(bare(row[3], "probability" if mode == "exact" else ""), chance.numpy(), top=0.5)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from mask_pictures.canvas import INK, bare, canvas, legend, picture, stacked, words
+from mask_pictures.canvas import INK, bare, canvas, legend, masked_names, picture, square, stacked, words
 from sslfast import masking
 
 TEXTS = {
@@ -124,7 +124,7 @@ def sample_replacements(count: int) -> Figure:
     drawn = masking.sample_replacements(logits, generator=1)
     guesses = torch.full((1, len(VOCABULARY)), -9.0)
     guesses[0, 4:19] = 0.0
-    sampled = masking.sample_replacements(guesses.expand(len(SENTENCE), -1), generator=4)[None]
+    sampled = masking.sample_replacements(guesses.expand(len(SENTENCE), -1), generator=5)[None]
     corrupted, replaced = masking.electra_inputs(ids, where[None], sampled)
     figure = canvas(2.0)
     left, right = figure.subplots(1, 2, width_ratios=[3.3, 1])
@@ -145,4 +145,50 @@ def sample_replacements(count: int) -> Figure:
     legend(
         figure, "visible", "masked", "random", "kept", masked="[MASK]", random="replaced", kept="sampled the original"
     )
+    return figure
+
+
+@picture
+def permutation_mask(count: int) -> Figure:
+    ids = ids_of(SENTENCE, count)
+    figure = canvas(4.3)
+    axes = figure.subplots(2, 2, width_ratios=[1, 1.5])
+    for (left, right), mode in zip(axes, ("exact", "compat"), strict=True):
+        found = masking.permutation_mask(
+            ids, mask_token_id=3, special_tokens_mask=special_of(ids), mode=mode, generator=6
+        )
+        first = mode == "exact"
+        square(
+            bare(left, "who (down) sees whom (across)\n" if first else "", mode), masked_names(found.perm_mask[0] > 0)
+        )
+        left.set_yticks(range(len(SENTENCE)), labels=SENTENCE, fontsize=5, color=INK)
+        left.tick_params(length=0, pad=1)
+        for x, (place, hit) in enumerate(zip(found.order[0].tolist(), found.mask[0].tolist(), strict=True)):
+            left.text(x, -1.1, str(place) if hit else "", fontsize=6, ha="center", color=INK)
+        bare(right, "probability of being predicted" if first else "")
+        stacked(right, {"masked": found.mask.double().mean(0).numpy()})
+        right.set_xticks(range(len(SENTENCE)), labels=SENTENCE, fontsize=5, color=INK)
+    legend(figure, "visible", "masked", visible="seen", masked="not seen, predicted")
+    return figure
+
+
+@picture
+def mask_items(count: int) -> Figure:
+    length, shown = 20, min(4, count)
+    items = torch.arange(100, 100 + length).repeat(count, 1)
+    items[1, :6] = items[3, :12] = 0
+    figure = canvas(3.7)
+    axes = figure.subplots(4, 1, height_ratios=[2, 1, 2, 1])
+    for top, bottom, mode in ((*axes[:2], "exact"), (*axes[2:], "compat")):
+        found = masking.mask_items(items, mask_id=1, mask_ratio=0.25, mode=mode, generator=1)
+        kinds = np.where((items == 0).numpy(), "padding", "visible").astype(object)
+        kinds[(found.mask & (found.labels == -100)).numpy()] = "random"
+        kinds[(found.mask & (found.labels != -100)).numpy()] = "masked"
+        texts = [
+            ["" if i == 0 else "mask" if i == 1 else f"item {i - 99}" for i in row]
+            for row in found.items[:shown].tolist()
+        ]
+        words(bare(top, "", mode), texts, kinds[:shown])
+        stacked(bare(bottom, side="prob."), {kind: (kinds[4:] == kind).mean(0) for kind in ("masked", "random")})
+    legend(figure, "visible", "masked", "random", "padding", masked="masked", random="masked, without a label")
     return figure
