@@ -100,7 +100,9 @@ def _peer(provider: str) -> str:
 
 
 def _is_peer(line: Line) -> bool:
-    return bool(line["provider_version"]) and not line["provider"].startswith((OURS, "eager", "published", "torch ", "torch."))
+    return bool(line["provider_version"]) and not line["provider"].startswith(
+        (OURS, "eager", "published", "torch ", "torch.")
+    )
 
 
 def main() -> int:

@@ -175,9 +175,9 @@ inline ScalarType sum_type(ScalarType side) {
   return side == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
-// Our products multiply pairs along the depth and take 16 columns at once; torch's outer product of single numbers is
-// twice as fast as they are there, and half as fast from depth 2 on.
-constexpr int64_t kLeastDepth = 2;
+// Narrower bf16 rows are widened, and multiplied as they are on CPUs without the instructions: their products cost next
+// to nothing, and the rounding of weights shows more in gradients of few numbers.
+constexpr int64_t kLeastDepth = 8;
 
 // Returns run(products), with the products for the sides' type and width and for this CPU. Tiles have at most
 // tile_rows x tile_cols numbers; 0 where no weights come.
