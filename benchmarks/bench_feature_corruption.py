@@ -37,7 +37,7 @@ def scarf(inputs: Inputs) -> Call:
 def vime(inputs: Inputs) -> Call:
     from sslfast.masking import corrupt_features
 
-    return lambda: corrupt_features(inputs.x, RATE, source="permutation", exact=False, changed=True)
+    return lambda: corrupt_features(inputs.x, RATE, source="permutation", selection="bernoulli", changed=True)
 
 
 def formulation_of_scarf(x: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:

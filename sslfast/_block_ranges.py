@@ -11,28 +11,6 @@ from sslfast import _check
 LONGEST_SIDE = 512  # of a grid that blocks are masked in
 
 
-def mode_is_exact(function: str, mode: str) -> bool:
-    """Whether ``mode`` is "exact" and not "compat".
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    if mode not in ("exact", "compat"):
-        raise ValueError(f"{function}: mode must be 'exact' or 'compat', got {mode!r}")
-    return mode == "exact"
-
-
-def flag(function: str, name: str, value: bool) -> bool:
-    """Returns ``value``.
-
-    Raises:
-        TypeError: if it is not a bool.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{function}: {name} must be a bool, got {type(value).__name__}")
-    return value
-
-
 def log_aspect(function: str, min_aspect: float, max_aspect: float | None) -> tuple[float, float]:
     """Logarithms of the two ends of a block's height over its width; the upper end is 1 / the lower by default.
 

@@ -47,6 +47,28 @@ def boolean(function: str, name: str, value: bool) -> bool:
     return bool(value)
 
 
+def mode_is_exact(function: str, mode: str) -> bool:
+    """Whether ``mode`` is "exact" and not "compat".
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if mode not in ("exact", "compat"):
+        raise ValueError(f"{function}: mode must be 'exact' or 'compat', got {mode!r}")
+    return mode == "exact"
+
+
+def selection_is_exact(function: str, selection: str) -> bool:
+    """Whether ``selection`` is "exact", a fixed number of a row, and not "bernoulli", each by itself.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if selection not in ("bernoulli", "exact"):
+        raise ValueError(f"{function}: selection must be 'bernoulli' or 'exact', got {selection!r}")
+    return selection == "exact"
+
+
 def is_boolean(value: object) -> bool:
     """Whether it is a bool, or one of NumPy, which is not imported for that."""
     return isinstance(value, bool) or (type(value).__module__, type(value).__name__) in _NUMPY_BOOLS
@@ -168,8 +190,10 @@ def time_spans(
     mask_prob = probability(function, "mask_prob", mask_prob)
     mask_length = integer(function, "mask_length", mask_length, 1)
     min_masks = integer(function, "min_masks", min_masks, 0)
-    if mode not in _SPAN_RULES:
-        raise ValueError(f'{function}: mode must be "exact", "hf" or "fairseq", got {mode!r}')
+    if mode not in tuple(_SPAN_RULES):
+        raise ValueError(f"{function}: mode must be 'exact', 'hf' or 'fairseq', got {mode!r}")
+    require_same_masks = boolean(function, "require_same_masks", require_same_masks)
+    add_masks = boolean(function, "add_masks", add_masks)
     mask_dropout = probability(function, "mask_dropout", mask_dropout)
     if mode != "fairseq":
         for name, value in (
@@ -201,9 +225,6 @@ def negatives(function: str, num_negatives: int, rows: int, length: int, narrow:
     return num_negatives
 
 
-_SPEC_RULES = {"exact": 0, "compat": 1}
-
-
 def spec_masks(
     function: str,
     bins: int,
@@ -226,18 +247,18 @@ def spec_masks(
     n_time_masks = integer(function, "n_time_masks", n_time_masks, 0, 32)
     time_mask_param = integer(function, "time_mask_param", time_mask_param, 0, 2**31 - 1)
     p = probability(function, "p", p)
-    if mode not in _SPEC_RULES:
-        raise ValueError(f'{function}: mode must be "exact" or "compat", got {mode!r}')
-    if mode == "compat" and p < 1:
+    iid = boolean(function, "iid", iid)
+    compat = not mode_is_exact(function, mode)
+    if compat and p < 1:
         freq_mask_param = min(freq_mask_param, int(bins * p))
-    return n_freq_masks, freq_mask_param, n_time_masks, time_mask_param, p, not iid, _SPEC_RULES[mode]
+    return n_freq_masks, freq_mask_param, n_time_masks, time_mask_param, p, not iid, int(compat)
 
 
 _FEATURE_SOURCES = ("marginals", "rows", "uniform", "permutation")
 
 
 def corrupted_features(
-    function: str, features: int, corruption_rate: float, source: str, exact: bool, has_bank: bool
+    function: str, features: int, corruption_rate: float, source: str, selection: str, has_bank: bool
 ) -> tuple[bool, int, float, int]:
     """Returns the arguments of feature corruption as the operators take them, from ``exact`` to ``source``.
 
@@ -245,7 +266,8 @@ def corrupted_features(
 
     Raises:
         TypeError: if a number has the wrong type.
-        ValueError: if a number is out of range, there is no such source, or a bank is given that is not used.
+        ValueError: if a number is out of range, there is no such source or selection, or a bank is given that is not
+            used.
     """
     integer(function, "features", features, 1, 2**32 - 1)
     rate = probability(function, "corruption_rate", corruption_rate)
@@ -255,7 +277,7 @@ def corrupted_features(
     if source == "permutation" and has_bank:
         raise ValueError(f'{function}: bank must be None with source "permutation", which permutes x')
     count = int(features * rate + 1e-12 * features)  # above the rounding of the product
-    return bool(exact), min(count, features), rate, int(source == "rows")
+    return selection_is_exact(function, selection), min(count, features), rate, int(source == "rows")
 
 
 def masked_nodes(

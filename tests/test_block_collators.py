@@ -19,6 +19,7 @@ from sslfast.masking import (
     ijepa_masks,
     inverse_block_mask,
     random_patch_mask,
+    square_mask,
     tube_mask,
 )
 from sslfast.random import step_seed
@@ -47,12 +48,13 @@ def by_definition(rule, seed, ids):
         "inverse_block": lambda: inverse_block_mask(rows, GRID, **draws),
         "grid": lambda: grid_patch_mask(rows, GRID, 2, **draws),
         "random": lambda: random_patch_mask(rows, 48, **draws).mask.view(rows, *GRID),
+        "square": lambda: square_mask(rows, GRID, **draws),
         "tube": lambda: tube_mask(rows, (4, *GRID), **draws),
         "frame": lambda: frame_mask(rows, (4, *GRID), **draws),
     }[rule]()
 
 
-@pytest.mark.parametrize("rule", ["block", "ibot", "inverse_block", "grid", "random", "tube", "frame"])
+@pytest.mark.parametrize("rule", ["block", "ibot", "inverse_block", "grid", "random", "square", "tube", "frame"])
 def test_rules_by_name(rule):
     grid = (4, *GRID) if rule in ("tube", "frame") else GRID
     options = {"cell_size": 2} if rule == "grid" else {}
@@ -172,8 +174,8 @@ def test_ijepa_collator_in_workers():
         (
             {"rule": "blocks"},
             ValueError,
-            "MaskedPatchCollator: rule must be one of block, dinov2, frame, grid, ibot, inverse_block, random, tube or "
-            "a callable, got 'blocks'",
+            "MaskedPatchCollator: rule must be one of block, dinov2, frame, grid, ibot, inverse_block, random, square, "
+            "tube or a callable, got 'blocks'",
         ),
         ({"rule": 3}, TypeError, "MaskedPatchCollator: rule must be a str or a callable, got int"),
         ({"mask_key": 1}, TypeError, "MaskedPatchCollator: mask_key must be a str, got int"),
@@ -197,6 +199,12 @@ def test_masked_patch_collator_bad_input(arguments, error, message):
     with pytest.raises(error) as raised:
         MaskedPatchCollator(**{"grid": GRID, **arguments})
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("collator", [MaskedPatchCollator(GRID), IJEPACollator(), MaskedPatchCollator(GRID, seed=1)])
+def test_a_batch_of_nothing(collator):
+    with pytest.raises(ValueError, match=f"^{type(collator).__name__}: examples must not be empty, got \\[\\]$"):
+        collator([])
 
 
 def test_the_mask_needs_a_key_of_its_own():

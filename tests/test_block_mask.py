@@ -161,7 +161,7 @@ def test_opcheck(device):
         ({"min_aspect": 0.0}, ValueError, "min_aspect must be in [1e-06, 1000000.0], got 0.0"),
         ({"min_aspect": 2.0}, ValueError, "min_aspect must be at most 1 where max_aspect is None, got 2.0"),
         ({"max_aspect": 0.1}, ValueError, "max_aspect must be in [min_aspect, 1000000.0], got 0.1"),
-        ({"shift": 1}, TypeError, "shift must be a bool, got int"),
+        ({"shift": 1}, TypeError, "shift must be a bool, got 1"),
         ({"mode": "fast"}, ValueError, "mode must be 'exact' or 'compat', got 'fast'"),
         ({"row_offset": -1}, ValueError, "row_offset must be at least 0, got -1"),
     ],
@@ -202,7 +202,7 @@ def test_bad_numbers_of_rows(numbers, error, message):
         ({"mask_ratio": 1.0}, ValueError, "mask_ratio must be in [0, 1), got 1.0"),
         ({"grid": 8}, TypeError, "grid must be (H, W), got int"),
         ({"min_aspect": None}, TypeError, "min_aspect must be a number, got NoneType"),
-        ({"shift": None}, TypeError, "shift must be a bool, got NoneType"),
+        ({"shift": None}, TypeError, "shift must be a bool, got None"),
         ({"mode": None}, ValueError, "mode must be 'exact' or 'compat', got None"),
     ],
 )

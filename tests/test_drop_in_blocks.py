@@ -9,7 +9,7 @@ from peer_oracle import peer
 from scipy import stats
 from torch.utils.data import DataLoader
 
-from sslfast.masking.drop_in import dinov2, ijepa, lightly_blocks, simmim, videomae, vjepa
+from sslfast.masking.drop_in import dinov2, ijepa, lightly, simmim, videomae, vjepa
 
 ALPHA = 1e-4
 
@@ -182,7 +182,7 @@ def test_random_block_mask_is_distributed_as_lightly():
 
     random.seed(0)
     theirs = utils.random_block_mask((1500, 14, 14))
-    ours = lightly_blocks.random_block_mask((1500, 14, 14))
+    ours = lightly.random_block_mask((1500, 14, 14))
     assert ours.dtype == theirs.dtype
     assert ours.shape == theirs.shape
     counts = [m.sum((1, 2)).numpy() for m in (ours, theirs)]
@@ -193,13 +193,13 @@ def test_random_block_mask_is_distributed_as_lightly():
 
 
 def test_random_block_mask_image():
-    mask = lightly_blocks.random_block_mask_image((14, 10), 40)
+    mask = lightly.random_block_mask_image((14, 10), 40)
     assert mask.shape == (14, 10)
     assert 0 < mask.sum() <= 40
     with pytest.raises(ValueError, match="max_num_masks_per_block must be at least min_num_masks_per_block 4, got 3"):
-        lightly_blocks.random_block_mask_image((14, 10), 3)
+        lightly.random_block_mask_image((14, 10), 3)
     with pytest.raises(ValueError, match="random_block_mask_image: max_attempts_per_block must be 10, got 5"):
-        lightly_blocks.random_block_mask_image((14, 10), 30, max_attempts_per_block=5)
+        lightly.random_block_mask_image((14, 10), 30, max_attempts_per_block=5)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_random_grid_token_mask(device, ratio, prefix, cell):
     utils = peer("lightly.models.utils")
     size = (30, prefix + 64)
     theirs = utils.random_grid_token_mask(size, ratio, cell, prefix)
-    ours = lightly_blocks.random_grid_token_mask(size, ratio, cell, prefix, device=device)
+    ours = lightly.random_grid_token_mask(size, ratio, cell, prefix, device=device)
     for a, b in zip(ours, theirs, strict=True):
         assert a.shape == b.shape
         assert a.dtype == b.dtype
@@ -226,7 +226,7 @@ def test_random_inverse_block_mask(device, ratio, roll):
     torch.manual_seed(0)
     size = (2000, 50)
     theirs = utils.random_inverse_block_mask(size, ratio, roll=roll)
-    ours = lightly_blocks.random_inverse_block_mask(size, ratio, roll=roll, device=device)
+    ours = lightly.random_inverse_block_mask(size, ratio, roll=roll, device=device)
     for a, b in zip(ours, theirs, strict=True):
         assert a.shape == b.shape
         assert a.dtype == b.dtype
@@ -263,5 +263,5 @@ def test_random_inverse_block_mask(device, ratio, roll):
 )
 def test_lightly_bad_input(name, arguments, error, message):
     with pytest.raises(error) as raised:
-        getattr(lightly_blocks, name)(**arguments)
+        getattr(lightly, name)(**arguments)
     assert str(raised.value) == f"{name}: {message}"

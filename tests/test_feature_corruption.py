@@ -31,9 +31,9 @@ SIZES = [
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("selection", ["exact", "bernoulli"])
 @pytest.mark.parametrize(("rows", "features", "rate"), SIZES)
-def test_equals_reference(device, rows, features, rate, source, exact):
+def test_equals_reference(device, rows, features, rate, source, selection):
     x = torch.randn(rows, features)
     bank = torch.randn(9, features) if source != "permutation" else None
     for draws in ({"seed": 7}, {"seed": -1, "row_offset": 2**40}, {"seed": 3, "sample_ids": torch.arange(rows) * 5}):
@@ -41,7 +41,7 @@ def test_equals_reference(device, rows, features, rate, source, exact):
             if rows == 0 and rows_to_draw is None and source == "uniform":
                 continue  # the reference has no range of nothing
             for changed in (False, True):
-                options = {"source": source, "exact": exact, "bank": rows_to_draw, "changed": changed}
+                options = {"source": source, "selection": selection, "bank": rows_to_draw, "changed": changed}
                 expected = reference.corrupt_features(x, rate, **options, **draws)
                 there = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in (options | draws).items()}
                 there["generator"] = there.pop("seed")
@@ -182,6 +182,8 @@ def test_faces_take_the_same_arguments():
             TypeError,
             'x must be floating point with source "uniform", got torch.int64',
         ),
+        ({"selection": True}, ValueError, "selection must be 'bernoulli' or 'exact', got True"),
+        ({"changed": "no"}, TypeError, "changed must be a bool, got 'no'"),
         ({"row_offset": -1}, ValueError, "row_offset must be at least 0, got -1"),
     ],
 )

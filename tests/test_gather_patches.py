@@ -7,7 +7,7 @@ import torch
 from oracle import all_equal, assert_no_worse
 
 from sslfast import ops
-from sslfast.masking import apply_mask_token, gather_patches, random_patch_mask
+from sslfast.masking import apply_mask_token, gather_patches, ijepa_masks, random_patch_mask
 from sslfast.reference import patch_gather as reference
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -136,12 +136,35 @@ def test_composes(device):
         assert torch.equal(gather_patches(x, ids), out)
 
 
-@pytest.mark.parametrize("wrong", [-1, 8, 2**62])
+@pytest.mark.parametrize("wrong", [-2, 8, 2**62])
 def test_ids_out_of_range(wrong):
     ids = torch.zeros(2, 3, dtype=torch.int64)
     ids[1, 2] = wrong
-    with pytest.raises(RuntimeError, match=r"ids must be in \[0, L\)"):
+    with pytest.raises(RuntimeError, match=r"gather_patches: ids must be in \[0, L\), or -1 for none"):
         gather_patches(torch.zeros(2, 8, 4), ids)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_none_is_zero_and_gets_no_gradient(device, dtype):
+    x = torch.randn(5, 9, 6, device=device).to(dtype).requires_grad_()
+    ids = [torch.randint(-1, 9, (5, 7), device=device), torch.full((5, 7), -1, device=device)]
+    ours, expected = gather_patches(x, ids), reference.gather_patches(x, ids)
+    assert torch.equal(ours, expected)
+    assert not ours[5:].any()
+    weights = torch.randint(-2, 3, ours.shape, device=device).to(dtype)  # sums of few small integers are exact
+    grads = [torch.autograd.grad((out * weights).sum(), x)[0] for out in (ours, expected)]
+    assert torch.equal(*grads)
+    broken = torch.where(torch.arange(9, device=device)[:, None] == 3, torch.nan, x)
+    ids = torch.where(ids[0] == 3, -1, ids[0])
+    assert torch.isfinite(gather_patches(broken, ids)).all()
+
+
+def test_contexts_of_different_lengths_are_gathered():
+    masks = ijepa_masks(6, pad=True, generator=3)
+    (context,) = masks.masks_enc
+    assert (context < 0).any()
+    tokens = gather_patches(torch.ones(6, 196, 4), masks.masks_enc)
+    assert torch.equal(tokens[..., 0] != 0, context >= 0)
 
 
 def test_complex_has_no_gradient():

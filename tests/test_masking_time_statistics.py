@@ -160,7 +160,7 @@ def test_every_set_of_features_is_equally_likely():
 
 
 def test_features_are_chosen_independently_where_not_exact():
-    mask = corrupt_features(torch.zeros(40_000, 5), 0.3, exact=False, generator=2)[1].numpy()
+    mask = corrupt_features(torch.zeros(40_000, 5), 0.3, selection="bernoulli", generator=2)[1].numpy()
     codes = np.bincount(mask @ (1 << np.arange(5)), minlength=32)
     ones = np.array([bin(code).count("1") for code in range(32)])
     assert stats.chisquare(codes, 0.3**ones * 0.7 ** (5 - ones) * 40_000).pvalue > ALPHA

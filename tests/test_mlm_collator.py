@@ -320,7 +320,7 @@ def test_bad_arguments(arguments, error, message):
 @pytest.mark.parametrize(
     ("batch", "error", "message"),
     [
-        ([], ValueError, "examples must be at least one, got none"),
+        ([], ValueError, "examples must not be empty, got []"),
         ([{"ids": [1]}], KeyError, "an example must have 'input_ids', got 'ids'"),
         ([{"input_ids": [1], "x": 1}, {"input_ids": [1]}], KeyError, "an example has no 'x', which the first has"),
         ([[1], [2.5]], TypeError, "input_ids of examples[1][0] must be an int, got float"),

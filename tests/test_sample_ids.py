@@ -145,6 +145,18 @@ def test_set_epoch_reaches_running_workers():
     assert torch.equal(second, _masks(collator, batch_size=24))
 
 
+def test_running_workers_draw_what_new_ones_would():
+    collator = Collator(seed=3, sample_id_key=None)
+    loader = DataLoader(Numbers(), batch_size=8, collate_fn=collator, num_workers=1, persistent_workers=True)
+    for _ in loader:
+        pass
+    collator.draws.set_epoch(1)
+    later = torch.cat([mask for _, mask in loader])
+    resumed = Collator(seed=3, sample_id_key=None)
+    resumed.draws.set_epoch(1)
+    assert torch.equal(later, _masks(resumed, batch_size=8, num_workers=1))
+
+
 def test_draws_of_a_seed_repeat_and_differ_by_call():
     runs = [_masks(Collator(seed=3, sample_id_key=None), batch_size=6, num_workers=2) for _ in range(2)]
     assert torch.equal(*runs)

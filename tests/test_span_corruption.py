@@ -128,6 +128,16 @@ def test_text_that_contains_the_padding_id():
     assert (inputs == 0).sum() + (targets == 0).sum() == ids.numel()
 
 
+def test_lengths_of_any_integer_type():
+    ids, lengths = _ids(3, 30), torch.tensor([30, 5, 17])
+    expected = corrupt_spans(ids, sentinel_id=999, lengths=lengths, generator=1)
+    for dtype in (torch.int32, torch.uint8):
+        narrow = lengths.to(dtype)
+        assert all_equal(corrupt_spans(ids, sentinel_id=999, lengths=narrow, generator=1), expected)
+        arrays = host.corrupt_spans(ids.numpy(), sentinel_id=999, lengths=narrow.numpy(), seed=1)
+        assert all_equal([torch.from_numpy(a) for a in arrays], expected)
+
+
 def test_t5_lengths():
     """The numbers of the published search, which goes up by one token at a time."""
     assert t5_lengths(512) == (568, 114) == compute_input_and_target_lengths(512, 0.15, 3.0)
@@ -192,10 +202,10 @@ _GOOD = {"ids": torch.zeros(2, 40, dtype=torch.int64), "sentinel_id": 99}
         ({"noise_density": 1}, ValueError, "noise_density must be in (0, 1), got 1"),
         ({"noise_density": float("nan")}, ValueError, "noise_density must be finite, got nan"),
         ({"mean_noise_span_length": 0.5}, ValueError, "mean_noise_span_length must be at least 1, got 0.5"),
-        ({"descending": 1}, TypeError, "descending must be a bool, got int"),
+        ({"descending": 1}, TypeError, "descending must be a bool, got 1"),
         ({"mode": "fast"}, ValueError, "mode must be 'exact' or 'compat', got 'fast'"),
-        ({"lengths": [3, 4]}, TypeError, "lengths must be an int64 tensor, got list"),
-        ({"lengths": torch.ones(2)}, TypeError, "lengths must be an int64 tensor, got torch.float32"),
+        ({"lengths": [3, 4]}, TypeError, "lengths must be an integer tensor, got list"),
+        ({"lengths": torch.ones(2)}, TypeError, "lengths must be an integer tensor, got torch.float32"),
         ({"lengths": torch.ones(3).long()}, ValueError, "lengths must have shape (2,), one a row, got (3,)"),
         ({"row_offset": -1}, ValueError, "row_offset must be at least 0, got -1"),
     ],

@@ -209,10 +209,13 @@ def test_the_array_is_changed_only_in_place():
         ({"freq_mask_param": 1.0}, TypeError, "freq_mask_param must be an int, got float"),
         ({"time_mask_param": -2}, ValueError, "time_mask_param must be in [0, 2147483647], got -2"),
         ({"p": 1.5}, ValueError, "p must be a probability in [0, 1], got 1.5"),
-        ({"mode": "hf"}, ValueError, 'mode must be "exact" or "compat", got \'hf\''),
+        ({"mode": "hf"}, ValueError, "mode must be 'exact' or 'compat', got 'hf'"),
         ({"lengths": torch.ones(2)}, TypeError, "lengths must be an integer tensor, got torch.float32"),
         ({"lengths": torch.arange(3)}, ValueError, "lengths must have shape (2,), one a row, got (3,)"),
         ({"mask_value": None}, TypeError, "mask_value must be a number, got NoneType"),
+        ({"iid": "no"}, TypeError, "iid must be a bool, got 'no'"),
+        ({"inplace": 1}, TypeError, "inplace must be a bool, got 1"),
+        ({"mode": ["exact"]}, ValueError, "mode must be 'exact' or 'compat', got ['exact']"),
     ],
 )
 def test_bad_input(arguments, error, message):
@@ -240,6 +243,11 @@ def test_bad_input(arguments, error, message):
             {"spec": torch.zeros(2, 3, 4, 5, 6).transpose(1, 2), "inplace": True},
             ValueError,
             "spec must be viewable as (N, C, F, T) where inplace, got strides (360, 30, 120, 6, 1)",
+        ),
+        (
+            {"spec": torch.zeros(1, 4, 6).expand(3, 4, 6), "inplace": True},
+            ValueError,
+            "spec must not be expanded where inplace, got strides (0, 6, 1)",
         ),
     ],
 )

@@ -60,7 +60,7 @@ def test_opcheck(device):
         ({"mask_ratio": 0.999}, ValueError, "mask_ratio must keep at least 1 of 64 patches, got 0.999"),
         ({"side": 0}, ValueError, "side must be in [1, 2147483648], got 0"),
         ({"adjust": 2.0}, ValueError, "adjust must be a probability in [0, 1], got 2.0"),
-        ({"inverse": 1}, TypeError, "inverse must be a bool, got int"),
+        ({"inverse": 1}, TypeError, "inverse must be a bool, got 1"),
     ],
 )
 def test_bad_input(arguments, error, message):

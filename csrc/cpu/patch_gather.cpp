@@ -28,11 +28,13 @@ struct Entries {
     const auto id = [&](int64_t copy, int64_t k) { return p.ids[(copy * p.x_rows + n) * p.keep + k]; };
     std::fill(begins.begin(), begins.end(), int64_t{0});
     for (int64_t copy = 0; copy < copies; ++copy) {
-      for (int64_t k = 0; k < p.keep; ++k) ++begins[id(copy, k) + 2];
+      for (int64_t k = 0; k < p.keep; ++k) begins[id(copy, k) + 2] += id(copy, k) >= 0;
     }
     for (int64_t l = 0; l < p.patches; ++l) begins[l + 2] += begins[l + 1];
     for (int64_t copy = 0; copy < copies; ++copy) {  // what was the end of the place before becomes its own
-      for (int64_t k = 0; k < p.keep; ++k) listed[begins[id(copy, k) + 1]++] = copy * p.keep + k;
+      for (int64_t k = 0; k < p.keep; ++k) {
+        if (id(copy, k) >= 0) listed[begins[id(copy, k) + 1]++] = copy * p.keep + k;
+      }
     }
   }
 };
@@ -63,15 +65,16 @@ void sum_rows(const PatchSum& p, int threads) {
 }  // namespace
 
 bool patch_ids_in_range(const int64_t* ids, int64_t count, int64_t patches) {
-  uint64_t largest = 0;  // a negative id is a large one
-  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, static_cast<uint64_t>(ids[i]));
-  return count == 0 || largest < static_cast<uint64_t>(patches);
+  uint64_t largest = 0;  // of id + 1: below -1 it is a large one
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, static_cast<uint64_t>(ids[i]) + 1);
+  return largest <= static_cast<uint64_t>(patches);
 }
 
 void patch_gather(const PatchGather& p, int threads) {
   by_element_size(p.element_size, [&](auto element) {
     using Element = decltype(element);
     write_rows<Element>(p.out, p.rows * p.keep, p.width, threads, [&](int64_t i) -> SourceRow<Element> {
+      if (p.ids[i] < 0) return {nullptr, 1};
       const Element* row = static_cast<const Element*>(p.x) + i / p.keep % p.x_rows * p.x_row_stride;
       return {row + p.ids[i] * p.x_patch_stride, p.x_stride};
     });

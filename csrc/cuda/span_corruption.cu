@@ -9,7 +9,7 @@ namespace sslfast::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kChunk = 1024;  // tokens: 8 KiB of shared memory
+constexpr int kChunk = 1024;  // tokens: 12 KiB of shared memory
 
 template <typename Id>
 __device__ void put(Id* slots, int64_t size, int64_t at, Id id) {
@@ -19,7 +19,7 @@ __device__ void put(Id* slots, int64_t size, int64_t at, Id id) {
 template <typename Id>
 __global__ void __launch_bounds__(kThreads) corrupt_rows(SpanCorruption<Id> p) {
   __shared__ uint32_t words[kChunk];
-  __shared__ uint32_t spans_before[kChunk];  // the spans that began up to and with a token; its top bit: is noise
+  __shared__ uint32_t spans_before[kChunk];  // spans begun up to and with a token; two low bits: begins one, is noise
   __shared__ int64_t kept_before, noise_before, begun_before;  // before the chunk
   const int64_t r = blockIdx.x;
   const uint64_t seed = p.seed.get(), row = p.row_ids[r];

@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads) mask_rows(TimeSpanMask p, bool in_sh
   __syncthreads();
   for (int64_t t = threadIdx.x; t < plan.frames; t += kThreads) {
     if (!(cells[t] & kStart)) continue;
-    const int64_t end = min(t + p.mask_length, plan.frames);
+    const int64_t end = t + min(p.mask_length, plan.frames - t);
     for (int64_t i = t; i < end; ++i) cells[i] |= kMasked;
   }
   __syncthreads();

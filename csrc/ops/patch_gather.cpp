@@ -15,7 +15,7 @@ static void check_ids(const Tensor& data, const Tensor& ids) {
 static void check_range([[maybe_unused]] const Tensor& ids, [[maybe_unused]] int64_t patches) {
 #ifndef SSLFAST_WITH_CUDA
   check(cpu::patch_ids_in_range(ids.const_data_ptr<int64_t>(), ids.numel(), patches),
-        "patch_gather: ids must be in [0, L)");
+        "gather_patches: ids must be in [0, L), or -1 for none");
 #endif
 }
 

@@ -18,7 +18,7 @@ def corrupt_features(
     corruption_rate: float = 0.6,
     *,
     source: str = "marginals",
-    exact: bool = True,
+    selection: str = "exact",
     bank: NDArray[Any] | None = None,
     changed: bool = False,
     seed: int,
@@ -32,8 +32,8 @@ def corrupt_features(
         x: shape (N, D). Not changed.
         corruption_rate: share of the features that is replaced, in [0, 1]. Default: 0.6.
         source: "marginals", "rows", "uniform" or "permutation". Default: "marginals".
-        exact: exactly ``D * corruption_rate`` features of every row, rounded down; else each independently. Default:
-            True.
+        selection: "exact", exactly ``D * corruption_rate`` features of every row, rounded down; or "bernoulli", each
+            independently. Default: "exact".
         bank: shape (M, D), type of ``x``, M at least 1: the rows to draw from. Default: None, ``x`` itself.
         changed: the mask leaves out cells whose value came out the same. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
@@ -47,7 +47,8 @@ def corrupt_features(
 
     Raises:
         TypeError: ``x``, ``bank`` or another argument has the wrong type.
-        ValueError: a shape or number is out of range, there is no such source, or a bank is given that is not used.
+        ValueError: a shape or number is out of range, there is no such source or selection, or a bank is given that
+            is not used.
 
     Reference: Bahri et al., "SCARF", ICLR 2022; Yoon et al., "VIME", NeurIPS 2020.
     """
@@ -57,7 +58,8 @@ def corrupt_features(
     if x.ndim != 2 or x.shape[1] < 1:
         raise ValueError(f"{name}: x must have shape (N, D) with D >= 1, got {x.shape}")
     rows, features = x.shape
-    rule = _check.corrupted_features(name, features, corruption_rate, source, exact, bank is not None)
+    rule = _check.corrupted_features(name, features, corruption_rate, source, selection, bank is not None)
+    changed = _check.boolean(name, "changed", changed)
     if source == "uniform" and x.dtype.kind != "f":
         raise TypeError(f'{name}: x must be floating point with source "uniform", got {x.dtype}')
     if bank is not None:

@@ -114,11 +114,8 @@ def check_numbers(
     ratio = _check.real(function, "mask_ratio", mask_ratio)
     if not 0.0 < ratio <= 1.0:
         raise ValueError(f"{function}: mask_ratio must be in (0, 1], got {mask_ratio}")
-    if selection not in ("bernoulli", "exact"):
-        raise ValueError(f"{function}: selection must be 'bernoulli' or 'exact', got {selection!r}")
+    exact = _check.selection_is_exact(function, selection)
     last = _check.probability(function, "last_item_probability", last_item_probability)
-    if mode not in ("exact", "compat"):
-        raise ValueError(f"{function}: mode must be 'exact' or 'compat', got {mode!r}")
-    right = mode == "exact"
+    right = _check.mode_is_exact(function, mode)
     most_labels = -1 if right else int(ratio * length)
-    return mask_id, padding_id, ratio, selection == "exact", last, right, most_labels, right
+    return mask_id, padding_id, ratio, exact, last, right, most_labels, right

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sslfast import _check, _host
 from sslfast.host import _arguments
+from sslfast.host._tokens import like_ids
 
 _MOST_SPANS = 64
 
@@ -53,7 +54,7 @@ def permutation_mask(
         ids: token ids, shape (N, L), int64 or int32, any strides; L even in compat mode. Not changed.
         mask_token_id: what takes the place of a token that is to be predicted.
         special_tokens_mask: shape of ``ids``, bool or integer, non-zero where a token is never masked. Default: None.
-        plm_probability: share of a context that its span takes, in (0, 1]. Default: 1/6.
+        plm_probability: share of a context that its span takes, in [1e-6, 1]. Default: 1/6.
         max_span_length: spans have 1 to this many tokens, at most 64. Default: 5.
         dtype: of ``perm_mask`` and ``target_mapping``, float32 or bool. Default: float32.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
@@ -81,12 +82,9 @@ def permutation_mask(
         raise ValueError(f"{name}: ids must have shape (N, L) with L < 2^30, got {ids.shape}")
     special = special_tokens_mask
     if special is not None:
-        if not isinstance(special, np.ndarray) or special.dtype.kind not in "biu":
-            got = str(special.dtype) if isinstance(special, np.ndarray) else type(special).__name__
-            raise TypeError(f"{name}: special_tokens_mask must be a bool or integer array, got {got}")
-        if special.shape != ids.shape:
-            raise ValueError(f"{name}: special_tokens_mask must have shape {ids.shape}, like ids, got {special.shape}")
-        special = special.astype(np.bool_, copy=False)
+        special = like_ids(name, "special_tokens_mask", special, ids, kind="bool or integer").astype(
+            np.bool_, copy=False
+        )
     bits = 32 if ids.dtype == np.int32 else 64
     numbers = check_numbers(name, ids.shape[1], bits, mask_token_id, plm_probability, max_span_length, mode)
     if dtype not in (np.float32, np.bool_, bool):
@@ -129,8 +127,7 @@ def check_numbers(
     if not 1e-6 <= probability <= 1.0:
         raise ValueError(f"{function}: plm_probability must be in [1e-6, 1], got {plm_probability}")
     max_span_length = _check.integer(function, "max_span_length", max_span_length, 1, _MOST_SPANS)
-    if mode not in ("exact", "compat"):
-        raise ValueError(f"{function}: mode must be 'exact' or 'compat', got {mode!r}")
-    if mode == "compat" and length % 2:
+    compat = not _check.mode_is_exact(function, mode)
+    if compat and length % 2:
         raise ValueError(f"{function}: ids must have an even length in compat mode, got {length}")
-    return mask_token_id, [int(span / probability) for span in range(1, max_span_length + 1)], mode == "compat"
+    return mask_token_id, [int(span / probability) for span in range(1, max_span_length + 1)], compat

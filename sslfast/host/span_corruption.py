@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from sslfast import _check, _host
 from sslfast.host import _arguments
 
-MODES = ("exact", "compat")
-
 
 class CorruptedSpans(NamedTuple):
     """What the encoder reads and the decoder predicts: ``sslfast.masking.CorruptedSpans`` in NumPy arrays.
@@ -80,7 +78,7 @@ def corrupt_spans(
     mean_noise_span_length: float = 3.0,
     descending: bool = True,
     ignore_index: int = -100,
-    lengths: NDArray[np.int64] | None = None,
+    lengths: NDArray[Any] | None = None,
     mode: str = "exact",
     seed: int,
     row_offset: int = 0,
@@ -98,7 +96,7 @@ def corrupt_spans(
         mean_noise_span_length: mean length of a span, at least 1. Default: 3.0.
         descending: whether the second sentinel is ``sentinel_id - 1``, as in T5, or one more. Default: True.
         ignore_index: fills up the targets. Default: -100.
-        lengths: int64 (N,), the tokens of each row that count. Default: None, all L.
+        lengths: integer (N,), the tokens of each row that count. Default: None, all L.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
@@ -123,13 +121,7 @@ def corrupt_spans(
         raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
     if ids.ndim != 2:
         raise ValueError(f"{name}: ids must have shape (N, L), got {ids.shape}")
-    if lengths is not None:
-        if not isinstance(lengths, np.ndarray) or lengths.dtype != np.int64:
-            got = str(lengths.dtype) if isinstance(lengths, np.ndarray) else type(lengths).__name__
-            raise TypeError(f"{name}: lengths must be an int64 array, got {got}")
-        if lengths.shape != ids.shape[:1]:
-            raise ValueError(f"{name}: lengths must have shape ({len(ids)},), one a row, got {lengths.shape}")
-        lengths = np.ascontiguousarray(lengths)
+    lengths = _arguments.row_lengths(name, lengths, len(ids))
     numbers = check_numbers(
         name,
         ids.shape[1],
@@ -203,10 +195,8 @@ def check_numbers(
         ValueError: a number or the mode is out of range.
     """
     density, mean = check_density(function, noise_density, mean_noise_span_length)
-    if mode not in MODES:
-        raise ValueError(f"{function}: mode must be 'exact' or 'compat', got {mode!r}")
-    if not isinstance(descending, bool):
-        raise TypeError(f"{function}: descending must be a bool, got {type(descending).__name__}")
+    exact = _check.mode_is_exact(function, mode)
+    descending = _check.boolean(function, "descending", descending)
     high = 2 ** (bits - 1) - 1
     sentinel_id = _check.integer(function, "sentinel_id", sentinel_id, 0, high)
     if eos_token_id is not None:
@@ -220,4 +210,4 @@ def check_numbers(
     ends = 0 if eos_token_id is None else 1
     sizes = (length - noise + spans + ends, noise + spans + ends)
     step = -1 if descending else 1
-    return density, mean, mode == "exact", sentinel_id, step, eos_token_id, pad_token_id, ignore_index, *sizes
+    return density, mean, exact, sentinel_id, step, eos_token_id, pad_token_id, ignore_index, *sizes

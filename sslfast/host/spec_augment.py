@@ -69,6 +69,7 @@ def spec_augment(
     sizes = _check.spec_masks(
         name, spec.shape[-2], n_freq_masks, freq_mask_param, n_time_masks, time_mask_param, p, iid, mode
     )
+    inplace = _check.boolean(name, "inplace", inplace)
     rows = spec.shape[0] if spec.ndim > 2 else 1
     whole_elements = spec.flags.aligned and not any(s % spec.itemsize for s in spec.strides)
     if inplace and not (spec.flags.writeable and whole_elements and (spec.ndim <= 4 or spec.flags.c_contiguous)):

@@ -53,7 +53,7 @@ def square_mask(
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
     side = _check.integer(name, "side", side, 1, 2**31)
-    inverse = _block_ranges.flag(name, "inverse", inverse)
+    inverse = _check.boolean(name, "inverse", inverse)
     more = _check.probability(name, "adjust", adjust)
     squares, marked = _block_ranges.squares(name, height * width, mask_ratio, side, more, inverse)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)

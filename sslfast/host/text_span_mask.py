@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sslfast import _check, _host
 from sslfast.host import _arguments
 from sslfast.host._span_lengths import length_thresholds
+from sslfast.host._tokens import like_ids
 
 
 class MaskedSpans(NamedTuple):
@@ -86,15 +87,13 @@ def mask_spans(
         raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
     if ids.ndim != 2 or ids.shape[1] >= 2**28:
         raise ValueError(f"{name}: ids must have shape (N, L) with L < 2^28, got {ids.shape}")
-    for what, given, kinds in (("word_ids", word_ids, "iu"), ("special_tokens_mask", special_tokens_mask, "biu")):
-        if given is None:
-            continue
-        if not isinstance(given, np.ndarray) or given.dtype.kind not in kinds:
-            got = str(given.dtype) if isinstance(given, np.ndarray) else type(given).__name__
-            kind = "an integer" if kinds == "iu" else "a bool or integer"
-            raise TypeError(f"{name}: {what} must be {kind} array, got {got}")
-        if given.shape != ids.shape:
-            raise ValueError(f"{name}: {what} must have shape {ids.shape}, like ids, got {given.shape}")
+    if word_ids is not None:
+        word_ids = np.require(like_ids(name, "word_ids", word_ids, ids), np.int64, "A")
+    special = special_tokens_mask
+    if special is not None:
+        special = like_ids(name, "special_tokens_mask", special, ids, kind="bool or integer").astype(
+            np.bool_, copy=False
+        )
     numbers = check_numbers(
         name,
         32 if ids.dtype == np.int32 else 64,
@@ -114,8 +113,8 @@ def mask_spans(
     return MaskedSpans(
         *kernel(
             np.require(ids, requirements="A"),  # strides of a packed record are no whole elements: copied
-            None if special_tokens_mask is None else special_tokens_mask.astype(np.bool_, copy=False),
-            None if word_ids is None else np.require(word_ids, np.int64, "A"),
+            special,
+            word_ids,
             _arguments.seed_bits(name, seed),
             sample_ids,
             *numbers,

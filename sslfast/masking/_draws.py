@@ -32,7 +32,7 @@ class CollatorDraws:
             raise ValueError(f"{function}: sample_id_key needs a seed, got None")
         self._function, self._seed, self._sample_id_key = function, seed, sample_id_key
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._calls = 0
+        self._calls = self._calls_of = 0  # calls so far, and of which epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Makes later calls draw anew. The epoch is at least 0.
@@ -44,6 +44,15 @@ class CollatorDraws:
         self._epoch.fill_(_check.integer(self._function, "epoch", epoch, 0))
         self._calls = 0
 
+    def check_batch(self, examples: Sequence[Any]) -> None:
+        """Refuses a batch of nothing.
+
+        Raises:
+            ValueError: if there is no example.
+        """
+        if len(examples) == 0:
+            raise ValueError(f"{self._function}: examples must not be empty, got {examples!r:.60}")
+
     def next_call(self, examples: Sequence[Any]) -> tuple[int | None, Tensor | None]:
         """``generator`` and ``sample_ids`` for one batch.
 
@@ -53,7 +62,10 @@ class CollatorDraws:
         """
         if self._seed is None:
             return None, None
-        seed = int(step_seed(self._seed, int(self._epoch)))
+        epoch = int(self._epoch)
+        if epoch != self._calls_of:  # set while this worker ran: a run that begins with this epoch has the same calls
+            self._calls, self._calls_of = 0, epoch
+        seed = int(step_seed(self._seed, epoch))
         if self._sample_id_key is not None:
             return seed, torch.tensor([self._sample_id(example) for example in examples], dtype=torch.int64)
         worker = get_worker_info()

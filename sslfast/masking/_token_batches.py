@@ -28,7 +28,7 @@ def padded_batch(
             lengths meet no ``pad_token_id``.
     """
     if len(examples) == 0:
-        raise ValueError(f"{function}: examples must be at least one, got none")
+        raise ValueError(f"{function}: examples must not be empty, got {examples!r:.60}")
     columns = _columns(function, examples, without)
     rows = columns["input_ids"]
     pads = {

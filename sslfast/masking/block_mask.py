@@ -75,8 +75,8 @@ def block_mask(
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
     ranges = _block_ranges.block_ranges(name, height * width, min_patches, max_patches, min_aspect, max_aspect)
-    exact = _block_ranges.mode_is_exact(name, mode)
-    shift = _block_ranges.flag(name, "shift", shift)
+    exact = _check.mode_is_exact(name, mode)
+    shift = _check.boolean(name, "shift", shift)
     probability = _check.probability(name, "mask_probability", mask_probability)
     target, targets = (0, 0), None
     if isinstance(num_masked, Tensor):
@@ -153,8 +153,8 @@ def inverse_block_mask(
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
     masked = _check.share(name, height * width, mask_ratio, "patches")
     log_aspect = _block_ranges.log_aspect(name, min_aspect, max_aspect)
-    exact = _block_ranges.mode_is_exact(name, mode)
-    shift = _block_ranges.flag(name, "shift", shift)
+    exact = _check.mode_is_exact(name, mode)
+    shift = _check.boolean(name, "shift", shift)
     visible = height * width - masked
     fitting = _block_ranges.fitting_log_aspect(height, width, visible, log_aspect, exact)
     like = torch.empty((), device=device)

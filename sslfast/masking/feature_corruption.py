@@ -15,7 +15,7 @@ def corrupt_features(
     corruption_rate: float = 0.6,
     *,
     source: str = "marginals",
-    exact: bool = True,
+    selection: str = "exact",
     bank: Tensor | None = None,
     changed: bool = False,
     generator: Generator = None,
@@ -25,8 +25,8 @@ def corrupt_features(
     """Replaces random features of every row by values that other rows have there, as SCARF and VIME do.
 
     SCARF is the default: ``corruption_rate`` of the features, each from a random row of its own. VIME is
-    ``corrupt_features(x, p_m, source="permutation", exact=False, changed=True)``. What is replaced is chosen, not
-    multiplied: NaN there does not get through. No host synchronisation on a GPU.
+    ``corrupt_features(x, p_m, source="permutation", selection="bernoulli", changed=True)``. What is replaced is
+    chosen, not multiplied: NaN there does not get through. No host synchronisation on a GPU.
 
     ``corruption_rate`` is the share that is replaced; implementations of SCARF exist that replace one minus it.
 
@@ -37,8 +37,8 @@ def corrupt_features(
             marginal distributions. "rows": for all cells of a row the same random row of the bank. "uniform": uniform
             between the least and the greatest value of the bank's column, floating point only, NaN where the column has
             one. "permutation": every column of ``x`` is permuted by itself, VIME's way. Default: "marginals".
-        exact: exactly ``D * corruption_rate`` features of every row, rounded down, every set equally likely; else each
-            feature independently. Default: True.
+        selection: "exact", exactly ``D * corruption_rate`` features of every row, rounded down, every set equally
+            likely; or "bernoulli", each feature independently. Default: "exact".
         bank: shape (M, D), type and device of ``x``, M at least 1: the rows to draw from, such as the training data.
             Default: None, ``x`` itself, a row's own included.
         changed: the mask that is returned leaves out cells whose value came out the same. Default: False.
@@ -54,8 +54,8 @@ def corrupt_features(
 
     Raises:
         TypeError: ``x``, ``bank`` or another argument has the wrong type.
-        ValueError: a shape, device or number is out of range, there is no such source, a bank is given that is not
-            used, or the generator is on another GPU.
+        ValueError: a shape, device or number is out of range, there is no such source or selection, a bank is given
+            that is not used, or the generator is on another GPU.
 
     Reference: Bahri et al., "SCARF: Self-Supervised Contrastive Learning using Random Feature Corruption", ICLR 2022;
     Yoon et al., "VIME: Extending the Success of Self- and Semi-supervised Learning to Tabular Domain", NeurIPS 2020.
@@ -67,7 +67,8 @@ def corrupt_features(
         raise ValueError(f"{name}: x must have shape (N, D) with D >= 1, got {tuple(x.shape)}")
     if x.dtype == torch.complex128:
         raise TypeError(f"{name}: x must have elements of at most 8 bytes, got {x.dtype}")
-    rule = _check.corrupted_features(name, x.shape[1], corruption_rate, source, exact, bank is not None)
+    rule = _check.corrupted_features(name, x.shape[1], corruption_rate, source, selection, bank is not None)
+    changed = _check.boolean(name, "changed", changed)
     if source == "uniform" and not x.is_floating_point():
         raise TypeError(f'{name}: x must be floating point with source "uniform", got {x.dtype}')
     if bank is not None:

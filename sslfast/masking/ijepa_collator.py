@@ -101,7 +101,9 @@ class IJEPACollator:
         Raises:
             KeyError: if an example has no ``sample_id_key``.
             TypeError: if an example cannot be collated or has no usable id.
+            ValueError: if there is no example.
         """
+        self._draws.check_batch(examples)
         generator, sample_ids = self._draws.next_call(examples)
         collated = default_collate(list(examples))
         number = 0 if sample_ids is None else batch_number(sample_ids)

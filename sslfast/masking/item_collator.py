@@ -86,8 +86,7 @@ class ItemCollator:
             ValueError: there is no example, or an example's items have more than one dimension.
         """
         name = "ItemCollator"
-        if len(examples) == 0:
-            raise ValueError(f"{name}: examples must not be empty, got {examples!r:.60}")
+        self._draws.check_batch(examples)
         generator, sample_ids = self._draws.next_call(examples)
         rows = [id_tensor(name, sample_ids_of(name, e, self._input_key))[-self._max_length :] for e in examples]
         items, _ = padded(rows, self._max_length, self._padding_id, left=self._left)

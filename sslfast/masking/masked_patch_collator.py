@@ -16,6 +16,7 @@ from sslfast.masking.block_mask import block_mask, inverse_block_mask
 from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.dino_mask import dino_masks
 from sslfast.masking.patch_mask import random_patch_mask
+from sslfast.masking.square_mask import square_mask
 
 # (batch size, grid, generator=, sample_ids=, options) -> a mask, or tensors by name
 Rule: TypeAlias = Callable[..., "Tensor | Mapping[str, Any]"]
@@ -27,13 +28,17 @@ class MaskedPatchCollator:
     Examples are stacked by ``torch.utils.data.default_collate``. Of examples that are mappings the result has their
     keys; others are under ``"inputs"``. Beside them is the mask, True where a patch is masked:
 
-    - ``"block"``: :func:`block_mask` of ``int(H * W * mask_ratio)`` patches (default 0.4); - ``"ibot"``: the same with
-    iBOT's least area of a block, ``(min(H, W) // 3) ** 2``, and ``mask_ratio`` 0.3; - ``"inverse_block"``:
-    :func:`inverse_block_mask`, all but one block; - ``"grid"``: :func:`grid_patch_mask`, coarse squares; needs
-    ``cell_size``; - ``"random"``: :func:`random_patch_mask` of any grid; - ``"tube"`` and ``"frame"``:
-    :func:`tube_mask`, :func:`frame_mask` of a (T, H, W) grid; - ``"dinov2"``: :func:`dino_masks`, under DINOv2's names
-    ``collated_masks``, ``mask_indices_list``, ``masks_weight``,
-      ``upperbound`` and ``n_masked_patches``, the lists as long as there are masked patches;
+    - ``"block"``: :func:`block_mask` of ``int(H * W * mask_ratio)`` patches (default 0.4);
+    - ``"ibot"``: :func:`block_mask` as iBOT has it: half of the images are masked, each in a share of its own between
+      ``pred_ratio - pred_ratio_var`` and ``pred_ratio + pred_ratio_var`` (0.3 and 0.2), by blocks of at least
+      ``(min(H, W) // 3) ** 2`` patches;
+    - ``"inverse_block"``: :func:`inverse_block_mask`, all but one block;
+    - ``"square"``: :func:`square_mask`, all but small squares, data2vec 2.0's;
+    - ``"grid"``: :func:`grid_patch_mask`, coarse squares; needs ``cell_size``;
+    - ``"random"``: :func:`random_patch_mask` of any grid;
+    - ``"tube"`` and ``"frame"``: :func:`tube_mask`, :func:`frame_mask` of a (T, H, W) grid;
+    - ``"dinov2"``: :func:`dino_masks`, under DINOv2's names ``collated_masks``, ``mask_indices_list``,
+      ``masks_weight``, ``upperbound`` and ``n_masked_patches``, the lists as long as there are masked patches;
     - a callable ``rule(batch_size, grid, *, generator, sample_ids, **options)`` that returns a bool tensor whose first
       dimension is the batch, or a mapping of what is added to the batch.
 
@@ -95,8 +100,9 @@ class MaskedPatchCollator:
         Raises:
             KeyError: if an example has no ``sample_id_key``.
             TypeError: if an example cannot be collated or has no usable id.
-            ValueError: if the batch has a key that the masks have too.
+            ValueError: if there is no example, or the batch has a key that the masks have too.
         """
+        self._draws.check_batch(examples)
         generator, sample_ids = self._draws.next_call(examples)
         collated = default_collate(list(examples))
         batch = dict(collated) if isinstance(collated, Mapping) else {"inputs": collated}
@@ -150,6 +156,10 @@ def _random(rows: int, grid: Sequence[int], *, mask_ratio: float = 0.75, **optio
     return random_patch_mask(rows, math.prod(grid), mask_ratio, device="cpu", **options).mask.view(rows, *grid)
 
 
+def _square(rows: int, grid: Sequence[int], **options: Any) -> Tensor:
+    return square_mask(rows, grid, device="cpu", **options)
+
+
 def _tube(rows: int, grid: Sequence[int], **options: Any) -> Tensor:
     return tube_mask(rows, grid, device="cpu", **options)
 
@@ -182,6 +192,7 @@ _RULES: dict[str, Rule] = {
     "ibot": _ibot,
     "inverse_block": _inverse_block,
     "random": _random,
+    "square": _square,
     "tube": _tube,
 }
 

@@ -112,8 +112,7 @@ class MLMCollator:
             raise ValueError(f"{name}: mask_token_id must be known for mlm=True, got None")
         if whole_word_mask and not mlm:
             raise ValueError(f"{name}: mlm must be True for whole_word_mask=True, got {mlm}")
-        if mode not in ("exact", "compat"):
-            raise ValueError(f"{name}: mode must be 'exact' or 'compat', got {mode!r}")
+        _check.mode_is_exact(name, mode)
         self.tokenizer, self.mlm, self.whole_word_mask, self.mode = tokenizer, bool(mlm), bool(whole_word_mask), mode
         self.mlm_probability = _check.probability(name, "mlm_probability", mlm_probability)
         self.mask_replace_prob = _check.probability(name, "mask_replace_prob", mask_replace_prob)

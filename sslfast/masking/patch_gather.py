@@ -22,19 +22,21 @@ def gather_patches(x: Tensor, ids: Tensor | Sequence[Tensor]) -> Tensor:
 
     Args:
         x: shape (N, L, D), any strides, elements of at most 8 bytes.
-        ids: int64 (N, K) in [0, L), or a list of such tensors of one shape. ``ids_keep`` of
+        ids: int64 (N, K) in [0, L), or -1 for none, as behind the shorter lists of
+            :func:`sslfast.masking.ijepa_masks`; or a list of such tensors of one shape. ``ids_keep`` of
             :func:`sslfast.masking.random_patch_mask` is one.
 
     Returns:
-        (N, K, D), or (len(ids) * N, K, D) for a list: row ``m * N + n`` is row ``n`` of ``x`` at ``ids[m][n]``.
+        (N, K, D), or (len(ids) * N, K, D) for a list: row ``m * N + n`` is row ``n`` of ``x`` at ``ids[m][n]``,
+        zero where that is -1.
 
     Raises:
         TypeError: ``x`` or an element of ``ids`` is not a tensor, ``ids`` are not int64, or elements of ``x`` are
             larger than 8 bytes.
         ValueError: ``x`` has no shape (N, L, D), the list is empty, or ``ids`` have other shapes or are on another
             device.
-        RuntimeError: an id is outside of [0, L), on the CPU. On a GPU, which would have to wait to say so, its patch is
-            zero. Also the gradient of complex ``x``, which has none here.
+        RuntimeError: an id is neither in [0, L) nor -1, on the CPU. On a GPU, which would have to wait to say so, its
+            patch is zero. Also the gradient of complex ``x``, which has none here.
 
     Reference: Assran et al., "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture",
     CVPR 2023; facebookresearch/ijepa, ``masks.utils.apply_masks``.

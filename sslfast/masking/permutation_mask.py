@@ -10,6 +10,7 @@ from torch import Tensor
 from sslfast import ops
 from sslfast.host.permutation_mask import check_numbers
 from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._tokens import like_ids
 from sslfast.random import Generator, seed_tensor
 
 
@@ -98,15 +99,7 @@ def permutation_mask(
         raise ValueError(f"{name}: ids must have shape (N, L) with L < 2^30, got {tuple(ids.shape)}")
     special = special_tokens_mask
     if special is not None:
-        if not isinstance(special, Tensor) or special.is_floating_point() or special.is_complex():
-            got: object = special.dtype if isinstance(special, Tensor) else type(special).__name__
-            raise TypeError(f"{name}: special_tokens_mask must be a bool or integer tensor, got {got}")
-        if special.shape != ids.shape:
-            expected = f"must have shape {tuple(ids.shape)}, like ids"
-            raise ValueError(f"{name}: special_tokens_mask {expected}, got {tuple(special.shape)}")
-        if special.device != ids.device:
-            raise ValueError(f"{name}: special_tokens_mask must be on {ids.device}, like ids, got {special.device}")
-        special = special.bool()
+        special = like_ids(name, "special_tokens_mask", special, ids, kind="bool or integer").bool()
     bits = 32 if ids.dtype == torch.int32 else 64
     numbers = check_numbers(name, ids.shape[1], bits, mask_token_id, plm_probability, max_span_length, mode)
     if dtype not in (torch.float32, torch.bool):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast.host.span_corruption import check_numbers, t5_lengths
-from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._arguments import numbered_rows, row_lengths
 from sslfast.random import Generator, seed_tensor
 
 __all__ = ["CorruptedSpans", "corrupt_spans", "t5_lengths"]
@@ -71,7 +71,8 @@ def corrupt_spans(
         mean_noise_span_length: mean length of a span, at least 1. Default: 3.0.
         descending: whether the second sentinel is ``sentinel_id - 1``, as in T5, or one more. Default: True.
         ignore_index: fills up the targets. Default: -100.
-        lengths: int64 (N,), the tokens of each row that count, taken as 0 below 0 and as L above L. Default: None, all.
+        lengths: integer (N,), the tokens of each row that count; numbers outside [0, L] count as the nearest of the
+            two. Default: None, all L.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
@@ -98,16 +99,7 @@ def corrupt_spans(
         raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
     if ids.dim() != 2:
         raise ValueError(f"{name}: ids must have shape (N, L), got {tuple(ids.shape)}")
-    if lengths is not None:
-        if not isinstance(lengths, Tensor) or lengths.dtype != torch.int64:
-            got: object = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
-            raise TypeError(f"{name}: lengths must be an int64 tensor, got {got}")
-        if lengths.shape != ids.shape[:1]:
-            expected = f"must have shape ({ids.shape[0]},), one a row"
-            raise ValueError(f"{name}: lengths {expected}, got {tuple(lengths.shape)}")
-        if lengths.device != ids.device:
-            raise ValueError(f"{name}: lengths must be on {ids.device}, like ids, got {lengths.device}")
-        lengths = lengths.contiguous()
+    lengths = row_lengths(name, lengths, ids.shape[0], ids.device)
     numbers = check_numbers(
         name,
         ids.shape[1],

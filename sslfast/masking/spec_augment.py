@@ -71,8 +71,8 @@ def spec_augment(
 
     Raises:
         TypeError: ``spec`` is not a tensor of these types, or another argument has the wrong type.
-        ValueError: a shape, device or number is out of range, there is no such mode, more than four dimensions cannot
-            be viewed as four where ``inplace``, or the generator is on another GPU.
+        ValueError: a shape, device or number is out of range, there is no such mode, ``spec`` is expanded, or its
+            more than four dimensions cannot be viewed as four, where ``inplace``, or the generator is on another GPU.
 
     Reference: Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition",
     Interspeech 2019; Park et al., "SpecAugment on Large Scale Datasets", ICASSP 2020 (``p``).
@@ -86,6 +86,9 @@ def spec_augment(
     sizes = _check.spec_masks(
         name, spec.shape[-2], n_freq_masks, freq_mask_param, n_time_masks, time_mask_param, p, iid, mode
     )
+    inplace = _check.boolean(name, "inplace", inplace)
+    if inplace and any(stride == 0 < size - 1 for size, stride in zip(spec.shape, spec.stride(), strict=True)):
+        raise ValueError(f"{name}: spec must not be expanded where inplace, got strides {spec.stride()}")
     four = _four_dimensions(name, spec, inplace)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, four.shape[0], spec.device)
     lengths = row_lengths(name, lengths, four.shape[0], spec.device)

@@ -71,7 +71,7 @@ class SpeechCollator:
         if not isinstance(input_key, str):
             raise TypeError(f"{name}: input_key must be a str, got {type(input_key).__name__}")
         if mode not in ("exact", "hf"):
-            raise ValueError(f'{name}: mode must be "exact" or "hf", got {mode!r}')
+            raise ValueError(f"{name}: mode must be 'exact' or 'hf', got {mode!r}")
         self._input_key = input_key
         self._spans = {
             "mask_prob": _check.probability(name, "mask_prob", mask_prob),
@@ -121,8 +121,7 @@ class SpeechCollator:
             ValueError: there is no example, shapes differ beyond the first dimension, or all are too short for a frame.
         """
         name = self._name
-        if len(examples) == 0:
-            raise ValueError(f"{name}: examples must not be empty")
+        self._draws.check_batch(examples)
         rows = [self._inputs(example) for example in examples]
         generator, sample_ids = self._draws.next_call(examples)
         lengths = [len(row) for row in rows]

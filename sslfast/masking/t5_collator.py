@@ -93,8 +93,7 @@ class T5Collator:
             TypeError: an example's ids are not integers.
             ValueError: there is no example, or an example's ids have more than one dimension.
         """
-        if len(examples) == 0:
-            raise ValueError(f"{self._name}: examples must not be empty, got {examples!r:.60}")
+        self._draws.check_batch(examples)
         generator, sample_ids = self._draws.next_call(examples)
         rows = [id_tensor(self._name, sample_ids_of(self._name, e, self._input_key)) for e in examples]
         length = self._tokens_length

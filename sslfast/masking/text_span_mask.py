@@ -11,6 +11,7 @@ from torch import Tensor
 from sslfast import ops
 from sslfast.host.text_span_mask import check_numbers
 from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._tokens import like_ids
 from sslfast.random import Generator, seed_tensor
 
 
@@ -105,8 +106,11 @@ def mask_spans(
         raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
     if ids.dim() != 2 or ids.shape[1] >= 2**28:
         raise ValueError(f"{name}: ids must have shape (N, L) with L < 2^28, got {tuple(ids.shape)}")
-    _check_like_ids(name, "word_ids", word_ids, ids, "an integer")
-    _check_like_ids(name, "special_tokens_mask", special_tokens_mask, ids, "a bool or integer")
+    if word_ids is not None:
+        word_ids = like_ids(name, "word_ids", word_ids, ids).to(torch.int64)
+    special = special_tokens_mask
+    if special is not None:
+        special = like_ids(name, "special_tokens_mask", special, ids, kind="bool or integer").bool()
     numbers = check_numbers(
         name,
         32 if ids.dtype == torch.int32 else 64,
@@ -125,25 +129,11 @@ def mask_spans(
     return MaskedSpans(
         *ops.text_span_mask(
             ids,
-            None if special_tokens_mask is None else special_tokens_mask.bool(),
-            None if word_ids is None else word_ids.to(torch.int64),
+            special,
+            word_ids,
             seed_tensor(generator, function=name, device=ids.device),
             sample_ids,
             *numbers,
             row_offset,
         )
     )
-
-
-def _check_like_ids(function: str, name: str, given: Tensor | None, ids: Tensor, kind: str) -> None:
-    if given is None:
-        return
-    is_number = isinstance(given, Tensor) and not given.is_floating_point() and not given.is_complex()
-    if not is_number or (given.dtype == torch.bool and kind == "an integer"):
-        got: object = given.dtype if isinstance(given, Tensor) else type(given).__name__
-        raise TypeError(f"{function}: {name} must be {kind} tensor, got {got}")
-    if given.shape != ids.shape:
-        expected = f"must have shape {tuple(ids.shape)}, like ids"
-        raise ValueError(f"{function}: {name} {expected}, got {tuple(given.shape)}")
-    if given.device != ids.device:
-        raise ValueError(f"{function}: {name} must be on {ids.device}, like ids, got {given.device}")

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sslfast.masking import mask_patches
+from sslfast.masking import mask_patches, unshuffle_patches
 from sslfast.pretrain.config import PretrainConfig
 from sslfast.pretrain.encoders import ImageEncoder, SmallViT, patchify, transformer, unpatchify
 from sslfast.pretrain.pretraining import Pretraining
@@ -38,10 +38,7 @@ class MAE(Pretraining):
         tokens = self.vit.tokens(pixels)
         kept, mask, ids_restore = mask_patches(tokens, self.config.mask_ratio, generator=seed)
         encoded = self.decoder_embed(self.vit.blocks(kept))
-        filler = self.mask_token.expand(len(images), mask.shape[1] - kept.shape[1], -1).to(encoded.dtype)
-        shuffled = torch.cat([encoded, filler], dim=1)
-        restored = shuffled.gather(1, ids_restore.unsqueeze(-1).expand(-1, -1, shuffled.shape[2]))
-        decoded = self.decoder_blocks(restored + self.decoder_position)
+        decoded = self.decoder_blocks(unshuffle_patches(encoded, self.mask_token, ids_restore, self.decoder_position))
         return patchify(pixels, self.config.patch_size), self.decoder_pixels(decoded), mask
 
     def loss(self, images: Tensor, seed: int) -> Tensor:

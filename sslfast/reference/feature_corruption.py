@@ -26,7 +26,7 @@ def corrupt_features(
     corruption_rate: float = 0.6,
     *,
     source: str = "marginals",
-    exact: bool = True,
+    selection: str = "exact",
     bank: Tensor | None = None,
     changed: bool = False,
     seed: int,
@@ -42,7 +42,7 @@ def corrupt_features(
         for stream in (FEATURE_SELECT, FEATURE_SOURCE)
     )
     mask = select < int(corruption_rate * 2**32 + 0.5)
-    if exact:
+    if selection == "exact":
         count = int(features * Fraction(str(corruption_rate)))
         for r, row in enumerate(select.tolist()):
             wanted = count

@@ -64,10 +64,9 @@ class DataCollatorForPermutationLanguageModeling:
             TypeError: an example's ids are not integers.
             ValueError: there is no mask token, no example, or the rows come out with an odd length.
         """
+        self._draws.check_batch(examples)
         generator, sample_ids = self._draws.next_call(examples)
         rows = [id_tensor(self._name, sample_ids_of(self._name, e, "input_ids")) for e in examples]
-        if not rows:
-            raise ValueError(f"{self._name}: examples must not be empty, got {examples!r:.60}")
         length = max(len(row) for row in rows)
         pad = self.tokenizer.pad_token_id
         if pad is None and any(len(row) != length for row in rows):

@@ -106,9 +106,8 @@ def collate_data_and_cast(
 
     Returns:
         A dict of ``collated_global_crops``, ``collated_local_crops``, ``collated_masks`` bool (B, n_tokens),
-        ``mask_indices_list`` int64 (n,), ``masks_weight`` float32 (n,), ``upperbound`` int and ``n_masked_patches``
-            int64
-        (1,).
+        ``mask_indices_list`` int64 (n,), ``masks_weight`` float32 (n,), ``upperbound`` int and
+        ``n_masked_patches`` int64 (1,).
 
     Raises:
         TypeError: ``n_tokens`` or ``mask_generator`` is missing.

@@ -1,4 +1,4 @@
-"""lightly's token masks under their own names."""
+"""lightly's masks under their own names: ``lightly.models.utils``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,26 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast.masking._patches import patch_order
+from sslfast.masking.drop_in._lightly_blocks import (
+    random_block_mask,
+    random_block_mask_image,
+    random_grid_token_mask,
+    random_inverse_block_mask,
+)
 from sslfast.masking.mask_token_apply import apply_mask_token
 from sslfast.masking.patch_gather import gather_patches
+
+__all__ = [
+    "apply_masks",
+    "get_at_index",
+    "mask_at_index",
+    "mask_bool",
+    "random_block_mask",
+    "random_block_mask_image",
+    "random_grid_token_mask",
+    "random_inverse_block_mask",
+    "random_token_mask",
+]
 
 
 def random_token_mask(

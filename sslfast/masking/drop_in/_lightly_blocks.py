@@ -1,4 +1,4 @@
-"""lightly's masks of blocks and cells under their own names: lightly 1.6, ``lightly.models.utils``."""
+"""lightly's masks of blocks and cells: lightly 1.6, ``lightly.models.utils``."""
 
 from __future__ import annotations
 
