@@ -34,7 +34,7 @@ def corrupt_features(count: int) -> Figure:
     rules: dict[str, dict[str, Any]] = {
         "marginals": {},
         "permutation": {"source": "permutation"},
-        "exact=False": {"exact": False},
+        "bernoulli": {"selection": "bernoulli"},
         "changed=True, of 3 values": {"changed": True},
     }
     for (title, options), top, bottom in zip(rules.items(), *axes, strict=True):
