@@ -41,8 +41,8 @@ def mask_nodes(
     the features of other random nodes, no node giving twice (a node may give to itself), ``keep_rate`` keep theirs and
     all others become the token. In GraphMAE the token's share is rounded down too, which leaves up to one masked node
     as it was, and where no node is to be replaced all of them are chosen, an error; neither happens here. What a
-    masked node had is not read: NaN there does not get through. The draws depend on (seed, N) alone. No host
-    synchronisation on a GPU.
+    masked node had is not read there: a NaN gets through only where the node is the donor of another. The draws
+    depend on (seed, N) alone. No host synchronisation on a GPU.
 
     Args:
         x: features, shape (N, D), any type.
