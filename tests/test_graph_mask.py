@@ -161,3 +161,25 @@ def test_drop_edges_bad_input(arguments, error, message):
         host.drop_edges(**{"edge_index": np.zeros((2, 5)), "seed": 1, **on_arrays})
     expected = message.replace("a tensor", "an array")
     assert str(raised.value) == f"drop_edges: {expected}"
+
+
+@pytest.mark.gpu
+def test_gpu_gives_the_same_bits_without_waiting():
+    x, token = torch.randn(300, 8), torch.zeros(8)
+    edges = torch.randint(300, (2, 1000))
+    seed = torch.tensor([5], device="cuda")
+    on_gpu = [t.cuda() for t in (x, token, edges)]
+
+    def call(x, token, edges, seed):
+        return (
+            *mask_nodes(x, 0.5, replace_rate=0.3, mask_token=token, generator=seed),
+            drop_edges(edges, generator=seed),
+        )
+
+    call(*on_gpu, seed)  # what is built at first use is built
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        ours = call(*on_gpu, seed)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all_equal(ours, call(x, token, edges, 5))

@@ -140,6 +140,17 @@ def test_rows_elements_streams_and_seeds_differ():
     assert len(words) - len(words.unique()) <= 12  # a birthday: 25,600 draws of 2^32 collide 0.08 times on average
 
 
+@pytest.mark.parametrize("name", sorted(STREAMS))
+def test_streams_are_independent(name):
+    """Two uses of random bits at the same seed, row and element agree in half of the bits, as strangers do."""
+    stream = STREAMS[name]
+    words = philox_words(11, 16, 64, stream=stream)
+    for other in set(STREAMS.values()) - {stream}:
+        differ = words ^ philox_words(11, 16, 64, stream=other)
+        ones = sum(int((differ >> bit & 1).sum()) for bit in range(32))
+        assert stats.binomtest(ones, 32 * differ.numel()).pvalue > 1e-6, other
+
+
 def test_words_are_uniform():
     words = philox_words(11, 64, 512).numpy()
     assert stats.kstest(words.flatten() / 2.0**32, "uniform").pvalue > 1e-3
