@@ -36,7 +36,7 @@ class Inputs(NamedTuple):
 
     def on_cpu(self) -> Tensor:
         if self.images.is_cuda:
-            raise NotImplementedError("works on the CPU only")
+            raise RuntimeError("works on the CPU only")
         return self.images
 
 

@@ -164,15 +164,21 @@ def similarity(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True
     return [lse, own, similarity_softmax_backward.backward(rows, *vectors, SCALE, 1.0, *factors[:1])]
 
 
-@pytest.mark.parametrize("in_registers", [True, False])
+@pytest.fixture
+def on_triton_device(triton_device: torch.device) -> Iterator[None]:
+    """Tensors that name no device are made where the kernels run."""
+    with triton_device:
+        yield
+
+
+OPERATORS = [(similarity, True), *((operator, False) for operator in (similarity, cross, cross_two_way, pairs, queue))]
+
+
+@pytest.mark.parametrize(("operator", "in_registers"), OPERATORS)
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("operator", [similarity, cross, cross_two_way, pairs, queue])
-def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, monkeypatch, triton_device) -> None:
-    if triton_device.type == "cuda":
-        pytest.skip("the losses above run there")
-    if in_registers and operator is not similarity:
-        pytest.skip("has one way")
+@pytest.mark.usefixtures("on_triton_device")
+def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, monkeypatch) -> None:
     monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
     # More than one strip of weights is otherwise used from 2,049 rows on.
     tables = {name: getattr(_launch, name) for name in ("weights", "sigmoid_weights")}
@@ -197,10 +203,9 @@ def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, mon
 
 
 @pytest.mark.parametrize("operator", [cross, cross_two_way])
-def test_positives_are_not_rounded(operator, triton_device) -> None:
+@pytest.mark.usefixtures("on_triton_device")
+def test_positives_are_not_rounded(operator) -> None:
     """Where all else is far below them; a column's are added up in order."""
-    if triton_device.type == "cuda":
-        pytest.skip("the losses above run there")
     n, d = 12, 64
     rows = (torch.eye(n, d) * torch.linspace(1, 9, n).unsqueeze(1)).to(torch.bfloat16)
     factors = [1 / rows.float().norm(dim=1)] * 2
