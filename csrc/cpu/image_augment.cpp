@@ -1,15 +1,16 @@
-// One view from one image, row by row, everything in L1 and L2. Where the crop is no taller than the view, each source
-// row is resized horizontally once and two of them are blended per output row; else the source rows are averaged
-// first, contiguously, and the average is resized. Blending, colour and normalisation are one loop in registers. Only
-// contrast needs the whole view: the pixels before it fill the output (fp32) or a scratch view (bf16), then a second
-// pass finishes them. Bytes: the crop read and the view written once; no other image is ever in memory.
+// One view from one image, row by row, everything in L1 and L2. A view is a few passes over its rows: the first takes
+// them from the source, each later one from the pass before. Operations on pixels alone are done in registers on the
+// way; contrast, equalize and auto contrast end a pass because they need the whole view, blur, sharpness and affine
+// maps because they need the neighbourhood. Bytes: the box read and the view written once; no batch of intermediate
+// images is ever in memory, two views a thread at most.
 #include "sslfast/image_augment.h"
 
 #include <algorithm>
-#include <memory>
-#include <type_traits>
+#include <cmath>
+#include <limits>
 
-#include "image_augment_rows.h"
+#include "../shared/image_augment_neighbours.h"
+#include "image_augment_resize.h"
 #include "large_output.h"
 
 namespace sslfast::cpu {
@@ -17,167 +18,236 @@ namespace {
 
 using namespace augment;
 
-Planes planes(float* first, int64_t stride) { return {{first, first + stride, first + 2 * stride}}; }
-
-// Buffers of one thread, for the largest crop: the whole image.
+// Buffers of one thread. A view that waits for its next pass lies in one of `views`, 3 planes.
 struct Scratch {
-  Table across, down;
-  int64_t source_stride, view_stride;
-  std::unique_ptr<uint8_t[]> bytes;  // 3 planes of the source rows of one output row, where pixels lie apart
-  std::unique_ptr<float[]> source;   // 3 source rows, converted or averaged
-  std::unique_ptr<float[]> resized;  // 2 x 3 source rows, resized
-  std::unique_ptr<float[]> view;     // 3 planes, where the output cannot hold them
-
-  Scratch(const auto& p, bool whole_view)
-      : across(p.width, p.out_width),
-        down(p.height, p.out_height),
-        source_stride(p.width + 2 * kMaxLanes),
-        view_stride(padded(p.out_width)),
-        bytes(p.width_stride == 1 ? nullptr : new uint8_t[3 * Axis(p.height, p.out_height).taps * p.width]),
-        source(new float[3 * source_stride]()),
-        resized(new float[6 * view_stride]()),
-        view(whole_view ? new float[3 * p.out_height * p.out_width] : nullptr) {}
+  ResizeScratch resize;
+  Buffer<float> views[2], row, line, weight, table;
+  Buffer<const float*> rows;
 };
 
-// Resizes the crop of one view, one output row at a time.
-template <typename Out>
-class Resizer {
- public:
-  Resizer(const ImageAugment<Out>& p, const uint8_t* image, const View& v, Scratch& s)
-      : p_(p), s_(s), image_(image + v.top * p.height_stride + v.left * p.width_stride), width_(v.width) {
-    s.across.fill(Axis(v.width, p.out_width), v.flip);
-    s.down.fill(Axis(v.height, p.out_height), false);
-    widths_first_ = v.height <= p.out_height;
-    slots_[0] = planes(s.resized.get(), s.view_stride);
-    slots_[1] = planes(s.resized.get() + 3 * s.view_stride, s.view_stride);
-  }
+// Pixel -1 is pixel 1, and so on from either end as often as it takes.
+int64_t reflected(int64_t i, int64_t n) {
+  if (n == 1) return 0;
+  const int64_t period = 2 * n - 2;
+  i = ((i % period) + period) % period;
+  return i < n ? i : period - i;
+}
 
-  // Sets the input of `row` to output row y.
-  void set(int64_t y, Row<Out>& row) {
-    const int32_t first = s_.down.first[y], taps = s_.down.taps;
-    const float* weight = s_.down.weight.get() + y;
-    if (!widths_first_) {
-      row.top = resized(first, taps, weight, 0);
-      row.blend = false;
-      return;
+// One to three channels of a view.
+class Renderer {
+ public:
+  Renderer(const ImageAugment& p, Scratch& s) : p_(p), s_(s), n_(p.out_width), plane_(p.out_height * p.out_width),
+        direct_(p.out_type == Pixels::kFloat && !p.channels_last) {}
+
+  void render(int64_t view, int64_t row, int64_t first_channel, int64_t channels) {
+    const Image image = p_.source(row);
+    first_channel_ = first_channel;
+    row_ = Row{};
+    row_.n = n_;
+    row_.channels = channels;
+    row_.gain = p_.gain + first_channel;
+    row_.offset = p_.offset + first_channel;
+    out_ = static_cast<char*>(p_.out) + ((view * p_.rows + row) * p_.channels * plane_ +
+                                         first_channel * (p_.channels_last ? 1 : plane_)) *
+                                            pixel_bytes(p_.out_type);
+    read_view(p_, p_.params + (row * p_.views + view) * p_.columns, image, view_);
+
+    Resizer resizer(p_, image, first_channel, channels, view_, s_.resize);
+    int32_t next = 0;
+    double gray = pass(next, false, [&](int64_t y) { resizer.set(y, row_); });
+    while (next < view_.count) {
+      Op& op = view_.op[next];
+      if (!moves_pixels(op.code)) {
+        if (op.code == kOpContrast) op.b *= static_cast<float>(gray / static_cast<double>(plane_));
+        if (op.code == kOpAutoContrast) stretch_range(op);
+        if (op.code == kOpEqualize) equalize(op);
+        gray = pass(next, true, [&, from = held_](int64_t y) { row_.top = from.moved(y * n_); });
+        continue;
+      }
+      ++next;
+      if (op.code == kOpBlur) {
+        gray = blur(op, next);
+      } else if (op.code == kOpSharpness) {
+        gray = sharpness(op, next);
+      } else {
+        gray = affine(op, next);
+      }
     }
-    row.top = resized_once(first);
-    row.blend = taps == 2;
-    if (!row.blend) return;
-    row.bottom = resized_once(first + 1);
-    row.top_weight = weight[0];
-    row.bottom_weight = weight[s_.down.stride];
+    if (resizer.poisoned()) poison();
   }
 
  private:
-  // Source row y alone, resized when it is first asked for and kept in the slot of its parity.
-  const Planes& resized_once(int32_t y) {
-    const float one = 1.0f;
-    const int slot = y % 2;
-    if (held_[slot] == y) return slots_[slot];
-    held_[slot] = y;
-    return resized(y, 1, &one, slot);
+  // Every row through the operations from `next` on that work on pixels alone, or have what they need of the view
+  // (`ready`): to the output if none is left, else to a view that waits. Returns the sum of its gray values then, with
+  // `next` at the operation that it waits for.
+  template <typename Set>
+  double pass(int32_t& next, bool ready, Set set) {
+    const int32_t first = next;
+    if (ready) ++next;
+    while (next < view_.count && works_on_pixels(view_.op[next].code)) ++next;
+    row_.op = view_.op + first;
+    row_.ops = next - first;
+    row_.hold = next < view_.count;
+    row_.blend = false;
+    return row_.hold ? hold(set, moves_pixels(view_.op[next].code)) : finish(set);
   }
 
-  // The weighted average of `taps` source rows from y on, resized.
-  const Planes& resized(int32_t y, int32_t taps, const float* weight, int slot) {
-    const Planes source = planes(s_.source.get(), s_.source_stride);
-    const Planes& out = slots_[slot];
-    const uint8_t* pixels = image_ + y * p_.height_stride;
-    int64_t row_stride = p_.height_stride, channel_stride = p_.channel_stride;
-    if (p_.width_stride != 1) {
-      pixels = unpack(pixels, taps);
-      row_stride = width_;
-      channel_stride = taps * width_;
+  // In the output if that can hold it and no operation that takes pixels from elsewhere comes next.
+  template <typename Set>
+  double hold(Set set, bool to_scratch) {
+    Planes to = planes(reinterpret_cast<float*>(out_), plane_);
+    if (to_scratch || !direct_) {
+      slot_ = 1 - slot_;
+      to = planes(s_.views[slot_].at_least(3 * plane_), plane_);
     }
-    for (int64_t c = 0; c < p_.channels; ++c) {
-      average_rows(pixels + c * channel_stride, row_stride, width_, taps, weight, s_.down.stride, source.plane[c]);
+    double gray = 0;
+    for (int64_t y = 0; y < p_.out_height; ++y) {
+      set(y);
+      row_.out = to.moved(y * n_);
+      gray += paint(row_);
     }
-    resample(source, p_.channels, s_.across, out, p_.out_width);
-    return out;
+    held_ = to;
+    return gray;
   }
 
-  // Rows whose pixels lie apart, copied to (channels, rows, width).
-  const uint8_t* unpack(const uint8_t* pixels, int32_t rows) {
-    uint8_t* out = s_.bytes.get();
-    for (int32_t k = 0; k < rows; ++k, pixels += p_.height_stride, out += width_) {
-      if (p_.width_stride == 3 && p_.channel_stride == 1 && p_.channels == 3) {
-        unpack_rgb(pixels, width_, out, out + rows * width_, out + 2 * rows * width_);
-        continue;
+  template <typename Set>
+  double finish(Set set) {
+    const int64_t stride = padded(n_), pixel = p_.channels_last ? p_.channels : 1;
+    const int64_t bytes = pixel_bytes(p_.out_type);
+    row_.out = planes(s_.row.at_least(3 * stride), stride);
+    for (int64_t y = 0; y < p_.out_height; ++y) {
+      set(y);
+      if (direct_) row_.out = planes(reinterpret_cast<float*>(out_), plane_).moved(y * n_);
+      paint(row_);
+      for (int64_t c = 0; c < row_.channels && !direct_; ++c) {
+        narrow_row(row_.out.plane[c], n_, pixel, p_.out_type,
+                   out_ + (y * n_ * pixel + c * (p_.channels_last ? 1 : plane_)) * bytes);
       }
-      for (int64_t c = 0; c < p_.channels; ++c) {
-        for (int64_t x = 0; x < width_; ++x) {
-          out[c * rows * width_ + x] = pixels[c * p_.channel_stride + x * p_.width_stride];
+    }
+    return 0;
+  }
+
+  // Separably, down and then across, out to 4.5 sigma or the kernel's end.
+  double blur(const Op& op, int32_t& next) {
+    const auto half = static_cast<int64_t>(op.b) / 2;
+    const auto reach = static_cast<int32_t>(std::min<int64_t>(half, std::lround(std::ceil(4.5 * double{op.a}))));
+    float* weight = s_.weight.at_least(reach + 1);
+    double sum = -1.0;
+    for (int32_t k = 0; k <= reach; ++k) sum += 2 * std::exp(-0.5 * k * k / (double{op.a} * op.a));
+    for (int32_t k = 0; k <= reach; ++k) {
+      weight[k] = static_cast<float>(std::exp(-0.5 * k * k / (double{op.a} * op.a)) / sum);
+    }
+    const int64_t stride = padded(n_), line_stride = padded(reach) + stride + padded(reach) + kMaxLanes;
+    float* line = s_.line.at_least(3 * (line_stride + stride));
+    const Planes lines = planes(line + padded(reach), line_stride), done = planes(line + 3 * line_stride, stride);
+    const float** rows = s_.rows.at_least(2 * reach + 1) + reach;
+    const Planes from = held_;
+    return pass(next, false, [&, rows](int64_t y) {
+      for (int64_t c = 0; c < row_.channels; ++c) {
+        for (int32_t k = -reach; k <= reach; ++k) rows[k] = from.plane[c] + reflected(y + k, p_.out_height) * n_;
+        blur_down(rows, weight, reach, n_, lines.plane[c]);
+        for (int32_t k = 1; k <= reach; ++k) {
+          lines.plane[c][-k] = lines.plane[c][reflected(-k, n_)];
+          lines.plane[c][n_ - 1 + k] = lines.plane[c][reflected(n_ - 1 + k, n_)];
         }
+        blur_across(lines.plane[c], weight, reach, n_, done.plane[c]);
+      }
+      row_.top = done;
+    });
+  }
+
+  // The frame stays as it is.
+  double sharpness(const Op& op, int32_t& next) {
+    const int64_t stride = padded(n_);
+    const Planes from = held_, done = planes(s_.line.at_least(3 * stride), stride);
+    return pass(next, false, [&](int64_t y) {
+      row_.top = from.moved(y * n_);
+      if (y == 0 || y == p_.out_height - 1 || n_ <= 2) return;
+      for (int64_t c = 0; c < row_.channels; ++c) {
+        const float* middle = from.plane[c] + y * n_;
+        sharpen(middle - n_, middle, middle + n_, op.a, n_, done.plane[c]);
+      }
+      row_.top = done;
+    });
+  }
+
+  double affine(const Op& op, int32_t& next) {
+    const int64_t stride = padded(n_);
+    const Planes from = held_, done = planes(s_.line.at_least(3 * stride), stride);
+    return pass(next, false, [&](int64_t y) {
+      for (int64_t x = 0; x < n_; ++x) {
+        const AffineTaps taps = affine_taps(op, p_.out_height, n_, y, x);
+        for (int64_t c = 0; c < row_.channels; ++c) done.plane[c][x] = taps.of(from.plane[c], op.fill);
+      }
+      row_.top = done;
+    });
+  }
+
+  // Auto contrast: every channel from its least to its largest value, to [0, 1].
+  void stretch_range(Op& op) {
+    float* table = s_.table.at_least(3 * 256);
+    for (int64_t c = 0; c < row_.channels; ++c) {
+      const auto [low, high] = std::minmax_element(held_.plane[c], held_.plane[c] + plane_);
+      const float factor = *low < *high ? 1.0f / (*high - *low) : 1.0f;
+      table[2 * c] = factor;
+      table[2 * c + 1] = *low < *high ? -*low * factor : 0.0f;
+    }
+    op.code = kOpStretch;
+    op.table = table;
+  }
+
+  void equalize(Op& op) {
+    float* table = s_.table.at_least(3 * 256);
+    for (int64_t c = 0; c < row_.channels; ++c) {
+      int64_t count[256] = {};
+      for (int64_t i = 0; i < plane_; ++i) ++count[to_byte(held_.plane[c][i])];
+      equalize_table(count, plane_, table + 256 * c);
+    }
+    for (int64_t c = row_.channels; c < 3; ++c) std::copy_n(table, 256, table + 256 * c);
+    op.code = kOpTable;
+    op.table = table;
+  }
+
+  // A box with NaN or infinity in it gives a view of NaN, never a plausible one.
+  void poison() {
+    row_.out = planes(s_.row.at_least(3 * padded(n_)), padded(n_));
+    std::fill_n(row_.out.plane[0], n_, std::numeric_limits<float>::quiet_NaN());
+    const int64_t pixel = p_.channels_last ? p_.channels : 1, bytes = pixel_bytes(p_.out_type);
+    for (int64_t y = 0; y < p_.out_height; ++y) {
+      for (int64_t c = 0; c < row_.channels; ++c) {
+        narrow_row(row_.out.plane[0], n_, pixel, p_.out_type,
+                   out_ + (y * n_ * pixel + c * (p_.channels_last ? 1 : plane_)) * bytes);
       }
     }
-    return s_.bytes.get();
   }
 
-  const ImageAugment<Out>& p_;
+  const ImageAugment& p_;
   Scratch& s_;
-  const uint8_t* image_;
-  int64_t width_;
-  bool widths_first_;
-  Planes slots_[2];
-  int32_t held_[2] = {-1, -1};
+  const int64_t n_, plane_;
+  const bool direct_;  // rows of the output are rows of floats
+  int64_t first_channel_ = 0;
+  int slot_ = 0;
+  char* out_ = nullptr;
+  View view_;
+  Row row_;
+  Planes held_{};
 };
-
-template <typename Out>
-void render(const ImageAugment<Out>& p, int64_t view, int64_t image, Scratch& s) {
-  const View v = read_view(p.params + (image * p.views + view) * kViewColumns, p.height, p.width, p.channels);
-  Resizer<Out> resizer(p, p.images + image * p.row_stride, v, s);
-  const int64_t n = p.out_width, plane = p.out_height * n;
-  Out* out = p.out + (view * p.rows + image) * p.channels * plane;
-  float* held = s.view.get();
-  if constexpr (std::is_same_v<Out, float>) held = out;
-
-  Row<Out> row{};
-  row.list = v.before;
-  row.hold = v.contrast;
-  row.held = planes(held, plane);
-  for (int64_t c = 0; c < p.channels; ++c) row.out[c] = out + c * plane;
-  double sum = 0;
-  for (int64_t y = 0; y < p.out_height; ++y) {
-    resizer.set(y, row);
-    sum += paint(row, v, p);
-    for (int64_t c = 0; c < p.channels; ++c) {
-      row.held.plane[c] += n;
-      row.out[c] += n;
-    }
-  }
-  if (!v.contrast) return;
-
-  row.list = v.after;
-  row.hold = row.blend = false;
-  row.contrast = true;
-  row.contrast_rest = (1.0f - v.contrast_factor) * static_cast<float>(sum / static_cast<double>(plane));
-  row.top = planes(held, plane);
-  for (int64_t c = 0; c < p.channels; ++c) row.out[c] = out + c * plane;
-  for (int64_t y = 0; y < p.out_height; ++y) {
-    paint(row, v, p);
-    for (int64_t c = 0; c < p.channels; ++c) {
-      row.top.plane[c] += n;
-      row.out[c] += n;
-    }
-  }
-}
-
-template <typename Out>
-void run(const ImageAugment<Out>& p, int threads) {
-  const int64_t items = p.rows * p.views;
-  prepare_large_output(p.out, items * p.channels * p.out_height * p.out_width * static_cast<int64_t>(sizeof(Out)));
-#pragma omp parallel num_threads(threads) if (threads > 1 && items > 1)
-  {
-    Scratch scratch(p, !std::is_same_v<Out, float>);
-#pragma omp for schedule(dynamic)
-    for (int64_t i = 0; i < items; ++i) render(p, i % p.views, i / p.views, scratch);  // an image's views together
-  }
-}
 
 }  // namespace
 
-void image_augment(const ImageAugment<float>& p, int threads) { run(p, threads); }
-void image_augment(const ImageAugment<BFloat16>& p, int threads) { run(p, threads); }
+void image_augment(const ImageAugment& p, int threads) {
+  const int64_t items = p.rows * p.views;
+  prepare_large_output(p.out, items * p.channels * p.out_height * p.out_width * pixel_bytes(p.out_type));
+  const int64_t together = p.channels == 3 ? 3 : 1;
+#pragma omp parallel num_threads(threads) if (threads > 1 && items > 1)
+  {
+    Scratch scratch;
+    Renderer renderer(p, scratch);
+#pragma omp for schedule(dynamic)
+    for (int64_t i = 0; i < items; ++i) {  // an image's views together
+      for (int64_t c = 0; c < p.channels; c += together) renderer.render(i % p.views, i / p.views, c, together);
+    }
+  }
+}
 
 }  // namespace sslfast::cpu

@@ -16,8 +16,6 @@ struct LaneTypes {  // apart from Lanes: g++ takes such a type for a scalar insi
   typedef float FloatsAnywhere __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
   typedef int Ints __attribute__((vector_size(4 * kLanes)));
   typedef int IntsAnywhere __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-  typedef unsigned Bits __attribute__((vector_size(4 * kLanes)));
-  typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
 };
 
 template <int kLanes>
@@ -26,8 +24,6 @@ struct Lanes {
   using FloatsAnywhere = typename LaneTypes<kLanes>::FloatsAnywhere;
   using Ints = typename LaneTypes<kLanes>::Ints;
   using IntsAnywhere = typename LaneTypes<kLanes>::IntsAnywhere;
-  using Bits = typename LaneTypes<kLanes>::Bits;
-  using Halves = typename LaneTypes<kLanes>::Halves;
 
   // The first `count` numbers, or all: a compile-time matter, since a block that may be part of a row goes through
   // memory.
@@ -46,13 +42,6 @@ struct Lanes {
       std::memcpy(to, &value, count * sizeof(float));
     }
   }
-  // As augment::store does one number.
-  template <bool kWhole = true>
-  static SSLFAST_INLINE void store(BFloat16* to, Floats value, int64_t count = kLanes) {
-    const Bits bits = reinterpret_cast<Bits>(value);
-    const Halves rounded = __builtin_convertvector((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16, Halves);
-    std::memcpy(to, &rounded, (kWhole ? kLanes : count) * sizeof(BFloat16));
-  }
 };
 
 // Two registers hold the window of pixels that kLanes outputs need, and a shuffle picks from both: a gather from memory
@@ -61,9 +50,9 @@ template <int kLanes, int kChannels>
 SSLFAST_INLINE void resample_window(const Planes& rows, const Table& table, const Planes& out, int64_t n) {
   using L = Lanes<kLanes>;
   for (int64_t x = 0; x < n; x += kLanes) {
-    const int32_t base = table.base[x / kLanes];
+    const int32_t base = table.base.get()[x / kLanes];
     const float* weight = table.weight.get() + x;
-    typename L::Ints index = *reinterpret_cast<const typename L::IntsAnywhere*>(table.offset.get() + x);
+    typename L::Ints index = *reinterpret_cast<const typename L::IntsAnywhere*>(table.shift.get() + x);
     typename L::Floats low[kChannels], high[kChannels], sum[kChannels];
     typename L::Floats w = L::load(weight);
     for (int c = 0; c < kChannels; ++c) {
@@ -80,11 +69,20 @@ SSLFAST_INLINE void resample_window(const Planes& rows, const Table& table, cons
   }
 }
 
+// Of each channel through 256 values.
+template <int kLanes>
+SSLFAST_INLINE void look_up(const float* table, augment::Pixel<typename Lanes<kLanes>::Floats>& pixel) {
+  for (int i = 0; i < kLanes; ++i) {
+    pixel.r[i] = table[augment::to_byte(pixel.r[i])];
+    pixel.g[i] = table[256 + augment::to_byte(pixel.g[i])];
+    pixel.b[i] = table[512 + augment::to_byte(pixel.b[i])];
+  }
+}
+
 // kBlocks times kLanes pixels of a row from x on, or, as one block, the last `count`. Blocks side by side keep the
 // processor busy, because one pixel's operations wait for each other. Adds the gray values of a held row to gray_sum.
-template <int kLanes, int kChannels, int kBlocks, bool kWhole, typename Out>
-SSLFAST_INLINE void paint_blocks(const Row<Out>& row, const augment::View& v, const ImageAugment<Out>& p, int64_t x,
-                                 int64_t count, typename Lanes<kLanes>::Floats& gray_sum) {
+template <int kLanes, int kChannels, int kBlocks, bool kWhole>
+SSLFAST_INLINE void paint_blocks(const Row& row, int64_t x, int64_t count, typename Lanes<kLanes>::Floats& gray_sum) {
   using L = Lanes<kLanes>;
   using Floats = typename L::Floats;
   augment::Pixel<Floats> pixels[kBlocks];
@@ -103,51 +101,66 @@ SSLFAST_INLINE void paint_blocks(const Row<Out>& row, const augment::View& v, co
       }
     }
   }
-  if (row.contrast) {
-    for (auto& pixel : pixels) pixel = augment::contrast(pixel, v.contrast_factor, row.contrast_rest);
-  }
-  for (uint32_t list = row.list; list; list >>= 4) {
-    for (auto& pixel : pixels) pixel = augment::jitter<kChannels>(pixel, list & 15u, v);
-  }
-  if (row.hold) {
-    for (int i = 0; i < kBlocks; ++i) {
-      const Floats held[3] = {pixels[i].r, pixels[i].g, pixels[i].b};
-      for (int c = 0; c < kChannels; ++c) L::template store<kWhole>(row.held.plane[c] + x + i * kLanes, held[c], count);
-      Floats gray = kChannels == 3 ? augment::gray(pixels[i]) : pixels[i].r;
-      if (!kWhole) {
-        for (int64_t k = count; k < kLanes; ++k) gray[k] = 0.0f;
-      }
-      gray_sum += gray;
+  for (int32_t k = 0; k < row.ops; ++k) {
+    const augment::Op& op = row.op[k];
+    if (op.code == augment::kOpTable) {
+      for (auto& pixel : pixels) look_up<kLanes>(op.table, pixel);
+    } else {
+      for (auto& pixel : pixels) pixel = augment::apply(op, pixel);
     }
-    return;
-  }
-  if (kChannels == 3 && v.gray) {
-    for (auto& pixel : pixels) pixel.r = pixel.g = pixel.b = augment::gray(pixel);
   }
   for (int i = 0; i < kBlocks; ++i) {
     const Floats done[3] = {pixels[i].r, pixels[i].g, pixels[i].b};
     for (int c = 0; c < kChannels; ++c) {
-      L::template store<kWhole>(row.out[c] + x + i * kLanes, done[c] * p.gain[c] + p.offset[c], count);
+      const Floats value = row.hold ? done[c] : done[c] * row.gain[c] + row.offset[c];
+      L::template store<kWhole>(row.out.plane[c] + x + i * kLanes, value, count);
     }
+    if (!row.hold) continue;
+    Floats gray = kChannels == 3 ? augment::gray(pixels[i]) : pixels[i].r;
+    if (!kWhole) {
+      for (int64_t k = count; k < kLanes; ++k) gray[k] = 0.0f;
+    }
+    gray_sum += gray;
   }
 }
 
-template <int kLanes, int kChannels, typename Out>
-SSLFAST_INLINE double paint_lanes(const Row<Out>& row, const augment::View& v, const ImageAugment<Out>& p) {
+template <int kLanes, int kChannels>
+SSLFAST_INLINE double paint_lanes(const Row& row) {
   constexpr int kBlocks = 2;
-  const int64_t n = p.out_width, whole = n / (kBlocks * kLanes) * (kBlocks * kLanes);
+  const int64_t n = row.n, whole = n / (kBlocks * kLanes) * (kBlocks * kLanes);
   typename Lanes<kLanes>::Floats gray_sum{};
   for (int64_t x = 0; x < whole; x += kBlocks * kLanes) {
-    paint_blocks<kLanes, kChannels, kBlocks, true>(row, v, p, x, kLanes, gray_sum);
+    paint_blocks<kLanes, kChannels, kBlocks, true>(row, x, kLanes, gray_sum);
   }
   for (int64_t x = whole; x < n; x += kLanes) {
-    paint_blocks<kLanes, kChannels, 1, false>(row, v, p, x, n - x < kLanes ? n - x : kLanes, gray_sum);
+    paint_blocks<kLanes, kChannels, 1, false>(row, x, n - x < kLanes ? n - x : kLanes, gray_sum);
   }
   double total = 0;
   if (row.hold) {
     for (int i = 0; i < kLanes; ++i) total += gray_sum[i];
   }
   return total;
+}
+
+// A symmetric sum of taps: of rows, or of a row and itself moved. tap(k) is where the k-th begins. Four blocks side by
+// side, whose sums do not wait for each other; the last ones may write up to padded(n).
+template <int kLanes, typename Tap>
+SSLFAST_INLINE void blur_lanes(const Tap& tap, const float* weight, int32_t reach, int64_t n, float* out) {
+  using L = Lanes<kLanes>;
+  constexpr int kBlocks = 4;
+  int64_t x = 0;
+  const auto blocks = [&]<int kCount>() __attribute__((always_inline)) {
+    typename L::Floats sum[kCount];
+    for (int i = 0; i < kCount; ++i) sum[i] = weight[0] * L::load(tap(0) + x + i * kLanes);
+    for (int32_t k = 1; k <= reach; ++k) {
+      const float *before = tap(-k) + x, *after = tap(k) + x;
+      for (int i = 0; i < kCount; ++i) sum[i] += weight[k] * (L::load(before + i * kLanes) + L::load(after + i * kLanes));
+    }
+    for (int i = 0; i < kCount; ++i) L::store(out + x + i * kLanes, sum[i]);
+    x += kCount * kLanes;
+  };
+  while (x + kBlocks * kLanes <= n) blocks.template operator()<kBlocks>();
+  while (x < n) blocks.template operator()<1>();
 }
 
 }  // namespace sslfast::cpu

@@ -8,7 +8,7 @@ void image_augment_params(const ImageAugmentParams& p, int threads) {
   const int64_t views = p.rows * p.views;
 #pragma omp parallel for num_threads(threads) if (threads > 1 && views > 1024)
   for (int64_t i = 0; i < views; ++i) {
-    sample::view_params(p, seed, i / p.views, i % p.views, p.out + i * kViewColumns);
+    sample::sample_view(p, seed, i / p.views, i % p.views, p.out + i * p.columns);
   }
 }
 

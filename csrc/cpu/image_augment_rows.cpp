@@ -18,9 +18,17 @@ namespace {
     __VA_ARGS__ static void resample(const Planes& rows, const Table& table, const Planes& out, int64_t n) { \
       resample_window<width, kChannels>(rows, table, out, n);                                                \
     }                                                                                                        \
-    template <int kChannels, typename Out>                                                                   \
-    __VA_ARGS__ static double paint(const Row<Out>& row, const View& v, const ImageAugment<Out>& p) {        \
-      return paint_lanes<width, kChannels>(row, v, p);                                                       \
+    template <int kChannels>                                                                                 \
+    __VA_ARGS__ static double paint(const Row& row) {                                                        \
+      return paint_lanes<width, kChannels>(row);                                                             \
+    }                                                                                                        \
+    __VA_ARGS__ static void down(const float* const* rows, const float* weight, int32_t reach, int64_t n,    \
+                                 float* out) {                                                               \
+      blur_lanes<width>([&](int32_t k) { return rows[k]; }, weight, reach, n, out);                          \
+    }                                                                                                        \
+    __VA_ARGS__ static void across(const float* row, const float* weight, int32_t reach, int64_t n,          \
+                                   float* out) {                                                             \
+      blur_lanes<width>([&](int32_t k) { return row + k; }, weight, reach, n, out);                          \
     }                                                                                                        \
   };
 
@@ -47,6 +55,12 @@ auto at_level(With with) {
 }
 #endif
 
+// What a pixel is multiplied by to lie in [0, 1].
+template <typename In>
+constexpr float unit() {
+  return sizeof(In) == 1 ? 1.0f / 255.0f : 1.0f;
+}
+
 SSLFAST_ISA_CLONES void resample_gather(const float* __restrict row, const Table& table, float* __restrict out,
                                         int64_t n) {
   const int32_t* __restrict first = table.first.get();
@@ -58,13 +72,13 @@ SSLFAST_ISA_CLONES void resample_gather(const float* __restrict row, const Table
   }
 }
 
-// 1 / 255 turns a byte into [0, 1]. The last block overlaps the one before it, so that there is no loop over a rest.
-template <int kTaps>
-SSLFAST_INLINE void average(const uint8_t* __restrict pixels, int64_t row_stride, int64_t n, const float* weight,
+// The last block overlaps the one before it, so that there is no loop over a rest.
+template <int kTaps, typename In>
+SSLFAST_INLINE void average(const In* __restrict pixels, int64_t row_stride, int64_t n, const float* weight,
                             int64_t weight_stride, float* __restrict out) {
   constexpr int64_t kBlock = 16;
   float w[kTaps];
-  for (int k = 0; k < kTaps; ++k) w[k] = weight[k * weight_stride] * (1.0f / 255.0f);
+  for (int k = 0; k < kTaps; ++k) w[k] = weight[k * weight_stride] * unit<In>();
   const auto sum = [&](int64_t x) __attribute__((always_inline)) {
     float value = 0.0f;
     for (int k = 0; k < kTaps; ++k) value += w[k] * static_cast<float>(pixels[k * row_stride + x]);
@@ -79,35 +93,59 @@ SSLFAST_INLINE void average(const uint8_t* __restrict pixels, int64_t row_stride
   }
 }
 
+template <typename In>
+SSLFAST_INLINE void average_any(const In* pixels, int64_t row_stride, int64_t n, int32_t taps, const float* weight,
+                                int64_t weight_stride, float* __restrict out) {
+  switch (taps) {
+    case 1:
+      return average<1>(pixels, row_stride, n, weight, weight_stride, out);
+    case 2:
+      return average<2>(pixels, row_stride, n, weight, weight_stride, out);
+    case 3:
+      return average<3>(pixels, row_stride, n, weight, weight_stride, out);
+    default:
+      average<4>(pixels, row_stride, n, weight, weight_stride, out);
+  }
+  for (int32_t k = 4; k < taps; ++k) {
+    const float w = weight[k * weight_stride] * unit<In>();
+    const In* row = pixels + k * row_stride;
+    for (int64_t x = 0; x < n; ++x) out[x] += w * static_cast<float>(row[x]);
+  }
+}
+
 }  // namespace
 
-Table::Table(int64_t largest_source, int64_t target)
-    : stride(padded(target)),
-      first(new int32_t[stride]()),
-      base(new int32_t[stride]),
-      offset(new int32_t[stride]),
-      weight(new float[Axis(largest_source, target).taps * stride]()) {}
-
-void Table::fill(const Axis& axis, bool reversed) {
+void Table::fill(const Axis& axis, int64_t offset, int64_t n, bool reversed) {
   taps = axis.taps;
-  for (int32_t i = 0; i < axis.target; ++i) {
-    const int64_t slot = reversed ? axis.target - 1 - i : i;
-    first[slot] = axis.first(i);
-    const int32_t nearest = axis.distance(i, first[slot]);
-    int64_t sum = 0;
-    for (int32_t k = 0; k < taps; ++k) sum += axis.weight(nearest + 2 * k * axis.target);
-    const float share = 1.0f / static_cast<float>(sum);
-    for (int32_t k = 0; k < taps; ++k) {
-      weight[k * stride + slot] = static_cast<float>(axis.weight(nearest + 2 * k * axis.target)) * share;
-    }
+  stride = padded(n);
+  inside_from = n;
+  inside_to = 0;
+  int32_t* starts = first.at_least(stride);
+  float* weights = weight.at_least(taps * stride);
+  for (int64_t slot = 0; slot < n; ++slot) {
+    const int64_t wanted = offset + (reversed ? n - 1 - slot : slot);
+    const bool inside = wanted >= 0 && wanted < axis.target;
+    const auto i = static_cast<int32_t>(std::clamp<int64_t>(wanted, 0, axis.target - 1));
+    starts[slot] = axis.first(i);
+    float sum = 0.0f;
+    for (int32_t k = 0; k < taps; ++k) sum += weights[k * stride + slot] = axis.weight(i, starts[slot] + k);
+    const float share = inside ? 1.0f / sum : 0.0f;
+    for (int32_t k = 0; k < taps; ++k) weights[k * stride + slot] *= share;
+    if (!inside) continue;
+    inside_from = std::min(inside_from, slot);
+    inside_to = slot + 1;
   }
-  std::fill(first.get() + axis.target, first.get() + stride, first[axis.target - 1]);
+  for (int64_t slot = n; slot < stride; ++slot) {
+    starts[slot] = starts[n - 1];
+    for (int32_t k = 0; k < taps; ++k) weights[k * stride + slot] = 0.0f;
+  }
   const int lanes = at_level([](auto, int width) { return width; });
   windowed = lanes > 4;  // below that no instruction shuffles by variable indices
+  int32_t *bases = base.at_least(stride), *shifts = shift.at_least(stride);
   for (int64_t x = 0; x < stride; x += lanes) {
-    const auto [low, high] = std::minmax(first[x], first[x + lanes - 1]);
-    base[x / lanes] = low;
-    for (int64_t i = x; i < x + lanes; ++i) offset[i] = first[i] - low;
+    const auto [low, high] = std::minmax(starts[x], starts[x + lanes - 1]);
+    bases[x / lanes] = low;
+    for (int64_t i = x; i < x + lanes; ++i) shifts[i] = starts[i] - low;
     windowed &= high - low + taps <= 2 * lanes;
   }
 }
@@ -122,20 +160,13 @@ SSLFAST_ISA_CLONES void unpack_rgb(const uint8_t* __restrict pixels, int64_t n, 
 }
 
 SSLFAST_ISA_CLONES void average_rows(const uint8_t* pixels, int64_t row_stride, int64_t n, int32_t taps,
-                                     const float* weight, int64_t weight_stride, float* __restrict out) {
-  switch (taps) {
-    case 1:
-      return average<1>(pixels, row_stride, n, weight, weight_stride, out);
-    case 2:
-      return average<2>(pixels, row_stride, n, weight, weight_stride, out);
-    default:
-      average<3>(pixels, row_stride, n, weight, weight_stride, out);
-  }
-  for (int32_t k = 3; k < taps; ++k) {
-    const float w = weight[k * weight_stride] * (1.0f / 255.0f);
-    const uint8_t* row = pixels + k * row_stride;
-    for (int64_t x = 0; x < n; ++x) out[x] += w * static_cast<float>(row[x]);
-  }
+                                     const float* weight, int64_t weight_stride, float* out) {
+  average_any(pixels, row_stride, n, taps, weight, weight_stride, out);
+}
+
+SSLFAST_ISA_CLONES void average_rows(const float* pixels, int64_t row_stride, int64_t n, int32_t taps,
+                                     const float* weight, int64_t weight_stride, float* out) {
+  average_any(pixels, row_stride, n, taps, weight, weight_stride, out);
 }
 
 void resample(const Planes& rows, int64_t channels, const Table& table, const Planes& out, int64_t n) {
@@ -149,15 +180,32 @@ void resample(const Planes& rows, int64_t channels, const Table& table, const Pl
   });
 }
 
-template <typename Out>
-double paint(const Row<Out>& row, const View& v, const ImageAugment<Out>& p) {
+double paint(const Row& row) {
   return at_level([&](auto level, int) {
     using Level = decltype(level);
-    return p.channels == 3 ? Level::template paint<3>(row, v, p) : Level::template paint<1>(row, v, p);
+    return row.channels == 3 ? Level::template paint<3>(row) : Level::template paint<1>(row);
   });
 }
 
-template double paint(const Row<float>&, const View&, const ImageAugment<float>&);
-template double paint(const Row<BFloat16>&, const View&, const ImageAugment<BFloat16>&);
+void blur_down(const float* const* rows, const float* weight, int32_t reach, int64_t n, float* out) {
+  at_level([&](auto level, int) { decltype(level)::down(rows, weight, reach, n, out); });
+}
+
+void blur_across(const float* row, const float* weight, int32_t reach, int64_t n, float* out) {
+  at_level([&](auto level, int) { decltype(level)::across(row, weight, reach, n, out); });
+}
+
+SSLFAST_ISA_CLONES void sharpen(const float* __restrict above, const float* __restrict row,
+                                const float* __restrict below, float factor, int64_t n, float* __restrict out) {
+  out[0] = row[0];
+  out[n - 1] = row[n - 1];
+  const float rest = 1.0f - factor;
+  for (int64_t x = 1; x < n - 1; ++x) {
+    const float around = above[x - 1] + above[x] + above[x + 1] + row[x - 1] + row[x + 1] + below[x - 1] + below[x] +
+                         below[x + 1];
+    const float mean = (around + 5.0f * row[x]) * (1.0f / 13.0f), value = row[x] + rest * (mean - row[x]);
+    out[x] = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
+  }
+}
 
 }  // namespace sslfast::cpu

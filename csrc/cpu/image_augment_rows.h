@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "../shared/image_augment_colour.h"
 #include "../shared/image_augment_taps.h"
@@ -12,49 +13,89 @@ constexpr int64_t kMaxLanes = 16;  // of any instruction set; rows of scratch ar
 
 inline int64_t padded(int64_t n) { return (n + kMaxLanes - 1) / kMaxLanes * kMaxLanes; }
 
-// The taps of a row of outputs. weight[k * stride + i] belongs to source pixel first[i] + k. For every `lanes` outputs,
-// base is the lowest first and offset what is to be added to it; with `windowed`, their taps lie in 2 * lanes pixels.
+// A buffer that grows. What it held is lost when it does.
+template <typename T>
+class Buffer {
+ public:
+  T* get() const { return data_.get(); }
+  T* at_least(int64_t size) {
+    if (size > size_) {
+      data_.reset(new T[size]());
+      size_ = size;
+    }
+    return data_.get();
+  }
+
+ private:
+  std::unique_ptr<T[]> data_;
+  int64_t size_ = 0;
+};
+
+// The taps of a row of outputs: outputs offset to offset + n - 1 of an axis, or these from the last to the first.
+// weight[k * stride + i] belongs to source pixel first[i] + k. Outputs outside [inside_from, inside_to) lie outside the
+// axis and have no weights. For every `lanes` outputs, base is the lowest first and shift what is to be added to it;
+// with `windowed`, their taps lie in 2 * lanes pixels.
 struct Table {
-  int64_t stride;
+  int64_t stride = 0, inside_from = 0, inside_to = 0;
   int32_t taps = 0;
   bool windowed = false;
-  std::unique_ptr<int32_t[]> first, base, offset;
-  std::unique_ptr<float[]> weight;
+  Buffer<int32_t> first, base, shift;
+  Buffer<float> weight;
 
-  Table(int64_t largest_source, int64_t target);
-  void fill(const augment::Axis& axis, bool reversed);
+  void fill(const augment::Axis& axis, int64_t offset, int64_t n, bool reversed);
 };
 
 // Three bytes a pixel, side by side, into three rows.
 void unpack_rgb(const uint8_t* pixels, int64_t n, uint8_t* r, uint8_t* g, uint8_t* b);
 
-// out[x] = sum over k of weight[k * weight_stride] * pixels[k * row_stride + x] / 255, n pixels.
+// out[x] = sum over k of weight[k * weight_stride] * pixels[k * row_stride + x], n pixels, bytes divided by 255.
 void average_rows(const uint8_t* pixels, int64_t row_stride, int64_t n, int32_t taps, const float* weight,
+                  int64_t weight_stride, float* out);
+void average_rows(const float* pixels, int64_t row_stride, int64_t n, int32_t taps, const float* weight,
                   int64_t weight_stride, float* out);
 
 struct Planes {
   float* plane[3];
+
+  Planes moved(int64_t by) const { return {{plane[0] + by, plane[1] + by, plane[2] + by}}; }
 };
+
+inline Planes planes(float* first, int64_t stride) { return {{first, first + stride, first + 2 * stride}}; }
 
 // Resizes a row of every channel to n outputs. Rows are readable for 2 * kMaxLanes more than their pixels, and out is
 // writable up to padded(n).
 void resample(const Planes& rows, int64_t channels, const Table& table, const Planes& out, int64_t n);
 
-// A row of a view, from resized source rows to the output in one pass.
-template <typename Out>
+// A row of a view on its way through operations that work on pixels alone.
 struct Row {
+  int64_t n, channels;
   Planes top, bottom;  // the row is top_weight * top + bottom_weight * bottom, or top where blend is false
   bool blend;
   float top_weight, bottom_weight;
-  bool contrast;  // before the operations of the list
-  float contrast_rest;
-  uint32_t list;
-  bool hold;    // keep the row, unfinished, in held and return its gray sum; else write it to out
-  Planes held;  // may be top
-  Out* out[3];
+  const augment::Op* op;
+  int32_t ops;
+  bool hold;    // keep the row as it is; else multiply by gain and add offset
+  Planes out;   // may be top
+  const float *gain, *offset;
 };
 
-template <typename Out>
-double paint(const Row<Out>& row, const augment::View& view, const ImageAugment<Out>& p);
+// Returns the sum of the gray values of a row that is held.
+double paint(const Row& row);
+
+// out[x] = weight[0] rows[0][x] + sum over k in [1, reach] of weight[k] (rows[-k][x] + rows[k][x]).
+void blur_down(const float* const* rows, const float* weight, int32_t reach, int64_t n, float* out);
+
+// The same along a row, which is readable from -reach to padded(n) + reach. out is writable up to padded(n).
+void blur_across(const float* row, const float* weight, int32_t reach, int64_t n, float* out);
+
+// The row between `above` and `below`, blended by 1 - factor with its average over 3 x 3 pixels, the middle one five
+// times. Its first and last pixel stay.
+void sharpen(const float* above, const float* row, const float* below, float factor, int64_t n, float* out);
+
+// n floats to the type of the output; those for bytes, in [0, 255], are rounded.
+void narrow_row(const float* row, int64_t n, int64_t out_stride, Pixels type, void* out);
+
+// n pixels, not bytes, to floats; true where one of them is not finite.
+bool widen_row(const void* pixels, int64_t stride, Pixels type, int64_t n, float* out);
 
 }  // namespace sslfast::cpu

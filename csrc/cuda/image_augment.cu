@@ -1,142 +1,494 @@
-// Views from images, at most two launches and no host synchronisation. A block makes kStrip rows of one view, a thread
-// some columns of it; resize, colour and normalisation happen in registers, and no intermediate image exists. Contrast
-// needs the mean of the view's gray image first: launch 1 makes the same pixels up to that point, for views with
-// contrast alone, and writes one partial sum per block; launch 2 adds them in a fixed order, so results repeat.
-// Bytes: the crop read once from DRAM (taps overlap in L1 and L2), the view written once, 8 per block of sums.
+// Views from images without a host synchronisation: a launch reads the parameters, then there is one per pass: a first
+// pass over the source, and one more for each step of the list that needs the whole view before it (contrast, equalize,
+// auto contrast) or the neighbourhood of a pixel (blur, sharpness, affine). What lies between is done in registers. A
+// block makes a tile of one view; a view that is finished early costs its later blocks one read.
+//
+// Views wait between passes as float planes in scratch, in chunks of kChunkBytes, so that scratch does not grow with
+// the batch. Statistics are partial sums per tile, added in a fixed order, or integer counts: results repeat.
+// Bytes: the box read once from DRAM (taps overlap in L1 and L2), 8 a value and wait, the view written once.
 #include <cub/block/block_reduce.cuh>
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include "shared/image_augment_colour.h"
+#include "shared/image_augment_neighbours.h"
 #include "shared/image_augment_sample.h"
 #include "shared/image_augment_taps.h"
+#include "sslfast/unit_rows.h"
 
 namespace sslfast::cuda {
 namespace {
 
 using namespace augment;
 
-constexpr int kThreads = 256;
-constexpr int kStrip = 16;  // output rows of a block
+constexpr int kThreads = 256, kTile = 32, kTall = 16;  // a tile is kTall rows of kTile pixels
+constexpr int kRows = kTile * kTall / kThreads;        // a thread's pixels lie below each other
+constexpr int kMaxReach = 20;  // of a blur whose tile is in shared memory
+constexpr int kMaxPasses = kMaxSteps + 1;
+constexpr int64_t kChunkBytes = int64_t{256} << 20;
+
+// A view, and the operation with which each of its passes begins: `count` of the view from the pass on that it is
+// finished before.
+struct Plan {
+  View view;
+  int32_t first[kMaxPasses + 1];
+};
 
 __global__ void __launch_bounds__(kThreads) draw_params(ImageAugmentParams p) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < p.rows * p.views) {
-    sample::view_params(p, p.seed.get(), i / p.views, i % p.views, p.out + i * kViewColumns);
+    sample::sample_view(p, p.seed.get(), i / p.views, i % p.views, p.out + i * p.columns);
   }
 }
 
-// The taps of one output along one axis: pixels first to first + taps - 1, distance of the first from the centre, and
-// what an integer weight is multiplied by.
+// What waits for the next pass: two buffers of planes and two of statistics, written by turns.
+struct Waiting {
+  Plan* plans;          // (views)
+  float* planes[2];
+  double* gray[2];      // (views, tiles)
+  float2* range[2];     // (views, channels, tiles): least and largest value
+  int32_t* count[2];    // (views, channels, 256)
+  int64_t first, views; // of this chunk
+  int32_t tiles_across, tiles;
+};
+
+// Pixel i. uint8, the usual type, is known at compile time.
+template <bool kBytes>
+__device__ float load_pixel(const void* pixels, Pixels type, int64_t i) {
+  if (kBytes) return static_cast<float>(static_cast<const uint8_t*>(pixels)[i]);
+  if (type == Pixels::kFloat) return static_cast<const float*>(pixels)[i];
+  if (type == Pixels::kBFloat16) return __bfloat162float(static_cast<const __nv_bfloat16*>(pixels)[i]);
+  return __half2float(static_cast<const __half*>(pixels)[i]);
+}
+
+__device__ void store_pixel(void* out, Pixels type, int64_t i, float x) {
+  if (type == Pixels::kFloat) {
+    static_cast<float*>(out)[i] = x;
+  } else if (type == Pixels::kBFloat16) {
+    static_cast<__nv_bfloat16*>(out)[i] = __float2bfloat16_rn(x);
+  } else if (type == Pixels::kHalf) {
+    static_cast<__half*>(out)[i] = __float2half_rn(x);
+  } else {
+    static_cast<uint8_t*>(out)[i] = static_cast<uint8_t>(static_cast<int32_t>(x + 0.5f));
+  }
+}
+
+// The taps of one output along one axis, and what their weights are multiplied by; none outside the axis.
 struct Taps {
-  int32_t first, distance;
+  int32_t index, first, count;
   float share;
 };
 
-__device__ Taps taps_of(const Axis& axis, int32_t i, float scale) {
-  Taps t;
-  t.first = axis.first(i);
-  t.distance = axis.distance(i, t.first);
-  int64_t sum = 0;
-  for (int32_t k = 0; k < axis.taps; ++k) sum += axis.weight(t.distance + 2 * k * axis.target);
-  t.share = scale / static_cast<float>(sum);
+__device__ Taps taps_of(const Axis& axis, int64_t wanted, float scale) {
+  if (wanted < 0 || wanted >= axis.target) return {0, 0, 0, 0.0f};
+  Taps t{static_cast<int32_t>(wanted), axis.first(static_cast<int32_t>(wanted)), axis.taps, 0.0f};
+  float sum = 0.0f;
+  for (int32_t k = 0; k < t.count; ++k) sum += axis.weight(t.index, t.first + k);
+  t.share = scale / sum;
   return t;
 }
 
-// The weighted sum over the taps of one output pixel, in [0, 1].
-template <int kChannels, typename Out>
-__device__ Pixel<float> resample(const uint8_t* crop, const ImageAugment<Out>& p, const Axis& across, const Axis& down,
-                                 const Taps& column, const Taps& row) {
+template <bool kBytes, int kChannels>
+__device__ Pixel<float> resample(const Image& image, Pixels type, int64_t first, const Axis& across, const Axis& down,
+                                 const Taps& column, const Taps& row, float fill) {
+  if (column.count == 0 || row.count == 0) return {fill, fill, fill};
   float sum[3] = {0.0f, 0.0f, 0.0f};
-  const uint8_t* line = crop + row.first * p.height_stride + column.first * p.width_stride;
-  for (int32_t ky = 0; ky < down.taps; ++ky, line += p.height_stride) {
-    const float wy = static_cast<float>(down.weight(row.distance + 2 * ky * down.target)) * row.share;
-    const uint8_t* pixel = line;
-    for (int32_t kx = 0; kx < across.taps; ++kx, pixel += p.width_stride) {
-      const float w = static_cast<float>(across.weight(column.distance + 2 * kx * across.target)) * column.share * wy;
-      for (int c = 0; c < kChannels; ++c) sum[c] += w * static_cast<float>(pixel[c * p.channel_stride]);
+  int64_t line = first + row.first * image.height_stride + column.first * image.width_stride;
+  for (int32_t ky = 0; ky < row.count; ++ky, line += image.height_stride) {
+    const float wy = down.weight(row.index, row.first + ky) * row.share;
+    int64_t at = line;
+    for (int32_t kx = 0; kx < column.count; ++kx, at += image.width_stride) {
+      const float w = across.weight(column.index, column.first + kx) * column.share * wy;
+      for (int c = 0; c < kChannels; ++c) {
+        sum[c] += w * load_pixel<kBytes>(image.data, type, at + c * image.channel_stride);
+      }
     }
   }
   return kChannels == 3 ? Pixel<float>{sum[0], sum[1], sum[2]} : Pixel<float>{sum[0], sum[0], sum[0]};
 }
 
-// With kMean the block's part of the gray sum that contrast needs, else its part of the view. The threads stand side by
-// side, `columns` in a line, and a thread makes every columns-th column of some rows of the strip.
-template <typename Out, int kChannels, bool kMean>
-__global__ void __launch_bounds__(kThreads) make_views(ImageAugment<Out> p, int32_t parts, int32_t columns) {
-  __shared__ Taps rows[kStrip];
-  const int64_t item = blockIdx.x / parts, part = blockIdx.x % parts;
-  const int64_t image = item / p.views, view = item % p.views;  // an image's views together, for L2
-  const View v = read_view(p.params + (image * p.views + view) * kViewColumns, p.height, p.width, kChannels);
-  if (kMean && !v.contrast) return;
+__device__ int32_t reflected(int32_t i, int32_t n) {
+  if (n == 1) return 0;
+  const int32_t period = 2 * n - 2;
+  i = ((i % period) + period) % period;
+  return i < n ? i : period - i;
+}
 
-  const Axis across(v.width, p.out_width), down(v.height, p.out_height);
-  const int32_t height = static_cast<int32_t>(p.out_height), width = static_cast<int32_t>(p.out_width);
-  const int32_t first_row = static_cast<int32_t>(part) * kStrip;
-  const int32_t strip = height - first_row < kStrip ? height - first_row : kStrip;
-  const int32_t thread = threadIdx.x, lines = kThreads / columns, line = thread / columns;
-  if (thread < strip) rows[thread] = taps_of(down, first_row + thread, 1.0f / 255.0f);
+// One tile of one plane, blurred separably in shared memory: the tile and its neighbourhood, then its rows blurred.
+__device__ void blur_tile(const float* plane, int32_t height, int32_t width, int32_t top, int32_t left, int32_t reach,
+                          const float* weight, float* around, float* across, float* out) {
+  const int32_t side = kTile + 2 * reach, tall = kTall + 2 * reach;
+  __syncthreads();
+  for (int32_t i = threadIdx.x; i < side * tall; i += kThreads) {
+    const int32_t y = reflected(top + i / side - reach, height), x = reflected(left + i % side - reach, width);
+    around[i] = plane[int64_t{y} * width + x];
+  }
+  __syncthreads();
+  for (int32_t i = threadIdx.x; i < tall * kTile; i += kThreads) {
+    const float* middle = around + i / kTile * side + i % kTile + reach;
+    float sum = weight[0] * middle[0];
+    for (int32_t k = 1; k <= reach; ++k) sum += weight[k] * (middle[-k] + middle[k]);
+    across[i] = sum;
+  }
+  __syncthreads();
+  for (int r = 0; r < kRows; ++r) {
+    const float* middle = across + (threadIdx.x / kTile + r * (kThreads / kTile) + reach) * kTile + threadIdx.x % kTile;
+    float sum = weight[0] * middle[0];
+    for (int32_t k = 1; k <= reach; ++k) sum += weight[k] * (middle[-k * kTile] + middle[k * kTile]);
+    out[r] = sum;
+  }
+}
 
-  float mean = 0.0f;
-  if (!kMean && v.contrast) {
+// A pixel of a blur that reaches too far for shared memory.
+__device__ float blur_far(const float* plane, int32_t height, int32_t width, int32_t y, int32_t x, int32_t reach,
+                          float sigma) {
+  float sum = 0.0f, weights = 0.0f;
+  for (int32_t dy = -reach; dy <= reach; ++dy) {
+    const float* row = plane + int64_t{reflected(y + dy, height)} * width;
+    for (int32_t dx = -reach; dx <= reach; ++dx) {
+      const float weight = expf(-0.5f * static_cast<float>(dx * dx + dy * dy) / (sigma * sigma));
+      sum += weight * row[reflected(x + dx, width)];
+      weights += weight;
+    }
+  }
+  return sum / weights;
+}
+
+// The pixel blended with its average over 3 x 3, the middle one five times; the frame stays.
+__device__ float sharpened(const float* plane, int32_t height, int32_t width, int32_t y, int32_t x, float factor) {
+  const float* middle = plane + int64_t{y} * width + x;
+  if (y == 0 || x == 0 || y == height - 1 || x == width - 1) return *middle;
+  float around = 4.0f * middle[0];
+  for (int32_t dy = -1; dy <= 1; ++dy) {
+    for (int32_t dx = -1; dx <= 1; ++dx) around += middle[int64_t{dy} * width + dx];
+  }
+  return saturate(*middle + (1.0f - factor) * (around * (1.0f / 13.0f) - *middle));
+}
+
+// What the block knows of its view: the operations of this pass, the first of which may be one that the view waited
+// for, and what these need.
+struct Block {
+  Op op[kMaxOps];
+  int32_t ops, waits_for;  // the operation that ends the pass, or -1
+  float weight[kMaxReach + 1];
+  float stretch[6], table[3 * 256];
+};
+
+__global__ void __launch_bounds__(64) read_views(ImageAugment p, Waiting w, int32_t passes) {
+  const int64_t i = int64_t{blockIdx.x} * 64 + threadIdx.x;
+  if (i >= w.views) return;
+  const int64_t row = (w.first + i) / p.views, view = (w.first + i) % p.views;
+  Plan& plan = w.plans[i];
+  read_view(p, p.params + (row * p.views + view) * p.columns, p.source(row), plan.view);
+  int32_t next = 0;
+  for (int32_t k = 0; k <= passes; ++k) {
+    plan.first[k] = next;
+    if (next == plan.view.count) continue;
+    if (k > 0) ++next;
+    while (next < plan.view.count && works_on_pixels(plan.view.op[next].code)) ++next;
+  }
+}
+
+// Statistics of the pass before, where the first operation of this one needs them.
+__device__ void read_statistics(const ImageAugment& p, const Waiting& w, int64_t item, int32_t pass, int channels,
+                                Block& block) {
+  Op& op = block.op[0];
+  const int from = (pass - 1) % 2;
+  const double pixels = static_cast<double>(p.out_height) * static_cast<double>(p.out_width);
+  const int32_t thread = threadIdx.x;
+  if (op.code == kOpContrast && thread == 0) {
     double sum = 0.0;
-    for (int32_t i = 0; i < parts; ++i) sum += p.sums[item * parts + i];
-    mean = static_cast<float>(sum / (static_cast<double>(height) * width));
+    for (int32_t i = 0; i < w.tiles; ++i) sum += w.gray[from][item * w.tiles + i];
+    op.b *= static_cast<float>(sum / pixels);
+  }
+  if (op.code == kOpAutoContrast && thread < channels) {
+    float low = INFINITY, high = -INFINITY;
+    for (int32_t i = 0; i < w.tiles; ++i) {
+      const float2 range = w.range[from][(item * channels + thread) * w.tiles + i];
+      low = fminf(low, range.x);
+      high = fmaxf(high, range.y);
+    }
+    const float factor = low < high ? 1.0f / (high - low) : 1.0f;
+    block.stretch[2 * thread] = factor;
+    block.stretch[2 * thread + 1] = low < high ? -low * factor : 0.0f;
+  }
+  if (op.code == kOpEqualize && thread < channels) {
+    equalize_table(w.count[from] + (item * channels + thread) * 256, p.out_height * p.out_width,
+                   block.table + 256 * thread);
+  }
+  __syncthreads();
+  if (thread == 0 && op.code == kOpAutoContrast) {
+    op.code = kOpStretch;
+    op.table = block.stretch;
+  }
+  if (thread == 0 && op.code == kOpEqualize) {
+    op.code = kOpTable;
+    op.table = block.table;
+  }
+  __syncthreads();
+}
+
+// The pixels of this thread as the pass before left them, or moved by the first operation.
+template <int kChannels>
+__device__ void read_waiting(const ImageAugment& p, const Waiting& w, int64_t item, int32_t pass, int32_t top,
+                             int32_t left, Block& block, float* shared, Pixel<float>* pixels) {
+  const int32_t height = static_cast<int32_t>(p.out_height), width = static_cast<int32_t>(p.out_width);
+  const int64_t plane = p.out_height * p.out_width;
+  const float* planes = w.planes[(pass - 1) % 2] + item * kChannels * plane;
+  const Op& op = block.op[0];
+  int32_t reach = 0;
+  if (op.code == kOpBlur) {
+    const int32_t half = static_cast<int32_t>(op.b) / 2, wide = static_cast<int32_t>(ceilf(4.5f * op.a));
+    reach = wide < half ? wide : half;
+    if (threadIdx.x == 0 && reach <= kMaxReach) {
+      float sum = -1.0f;
+      for (int32_t k = 0; k <= reach; ++k) {
+        block.weight[k] = expf(-0.5f * static_cast<float>(k * k) / (op.a * op.a));
+        sum += 2.0f * block.weight[k];
+      }
+      for (int32_t k = 0; k <= reach; ++k) block.weight[k] /= sum;
+    }
+    __syncthreads();
+  }
+  const int32_t x = left + threadIdx.x % kTile;
+  for (int c = 0; c < kChannels; ++c) {
+    const float* from = planes + c * plane;
+    float value[kRows];
+    if (op.code == kOpBlur && reach <= kMaxReach) {
+      const int32_t around = (kTile + 2 * reach) * (kTall + 2 * reach);
+      blur_tile(from, height, width, top, left, reach, block.weight, shared, shared + around, value);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const int32_t y = top + threadIdx.x / kTile + r * (kThreads / kTile);
+      if (y >= height || x >= width) continue;
+      if (op.code == kOpBlur) {
+        if (reach > kMaxReach) value[r] = blur_far(from, height, width, y, x, reach, op.a);
+      } else if (op.code == kOpSharpness) {
+        value[r] = sharpened(from, height, width, y, x, op.a);
+      } else if (op.code == kOpAffine) {
+        value[r] = affine_taps(op, height, width, y, x).of(from, op.fill);
+      } else {
+        value[r] = from[int64_t{y} * width + x];
+      }
+      if (c == 0) pixels[r] = {value[r], value[r], value[r]};
+      if (c == 1) pixels[r].g = value[r];
+      if (c == 2) pixels[r].b = value[r];
+    }
+  }
+}
+
+__device__ float look_up(const float* table, float x) { return table[to_byte(x)]; }
+
+// NaN and infinity stay, whatever the operations would make of them.
+__device__ Pixel<float> painted(Pixel<float> pixel, const Block& block, bool moved) {
+  const bool bad = !isfinite(pixel.r + pixel.g + pixel.b);
+  for (int32_t k = moved ? 1 : 0; k < block.ops; ++k) {
+    const Op& op = block.op[k];
+    if (op.code == kOpTable) {
+      pixel = {look_up(op.table, pixel.r), look_up(op.table + 256, pixel.g), look_up(op.table + 512, pixel.b)};
+    } else {
+      pixel = apply(op, pixel);
+    }
+  }
+  return bad ? Pixel<float>{NAN, NAN, NAN} : pixel;
+}
+
+template <bool kBytes, int kChannels>
+__global__ void __launch_bounds__(kThreads) make_tiles(ImageAugment p, Waiting w, int32_t pass) {
+  extern __shared__ float shared[];
+  __shared__ Block block;
+  const int groups = static_cast<int>(p.channels) / kChannels;
+  const int64_t item = blockIdx.x / w.tiles;  // of the chunk: (image, view, group)
+  const int32_t tile = blockIdx.x % w.tiles, thread = threadIdx.x;
+  const int64_t index = w.first + item / groups, group = item % groups;
+  const int64_t row = index / p.views, view = index % p.views;
+  const Plan& plan = w.plans[item / groups];
+  const View& v = plan.view;
+  const int32_t first = plan.first[pass], next = plan.first[pass + 1];
+  if (pass > 0 && first == v.count) return;
+  if (thread < next - first) block.op[thread] = v.op[first + thread];
+  if (thread == 0) {
+    block.ops = next - first;
+    block.waits_for = next < v.count ? v.op[next].code : -1;
   }
   __syncthreads();
 
-  const uint8_t* crop = p.images + image * p.row_stride + v.top * p.height_stride + v.left * p.width_stride;
+  const int32_t height = static_cast<int32_t>(p.out_height), width = static_cast<int32_t>(p.out_width);
+  const int32_t top = tile / w.tiles_across * kTall, left = tile % w.tiles_across * kTile;
+  const int32_t x = left + thread % kTile, down_rows = kThreads / kTile;
+  Pixel<float> pixels[kRows];
+  bool moved = false;
+  if (pass == 0) {
+    const Image image = p.source(row);
+    const int32_t interpolation = static_cast<int32_t>(p.step[0].setting[0]);
+    const bool antialias = p.step[0].setting[1] != 0.0f;
+    const Axis across(v.width, v.target_width, interpolation, antialias);
+    const Axis down(v.height, v.target_height, interpolation, antialias);
+    const int64_t corner =
+        group * kChannels * image.channel_stride + v.top * image.height_stride + v.left * image.width_stride;
+    const Taps column = taps_of(across, v.offset_left + (v.flip_left_right ? width - 1 - x : x), 1.0f);
+    for (int r = 0; r < kRows; ++r) {
+      const int32_t y = top + thread / kTile + r * down_rows;
+      if (y >= height || x >= width) continue;
+      const Taps line = taps_of(down, v.offset_top + (v.flip_upside_down ? height - 1 - y : y),
+                                kBytes ? 1.0f / 255.0f : 1.0f);
+      pixels[r] =
+          resample<kBytes, kChannels>(image, p.in, corner, across, down, column, line, p.step[0].setting[2]);
+    }
+  } else {
+    moved = moves_pixels(block.op[0].code);
+    if (!moved) read_statistics(p, w, item, pass, kChannels, block);
+    read_waiting<kChannels>(p, w, item, pass, top, left, block, shared, pixels);
+  }
+
+  const int32_t waits_for = block.waits_for;
+  const bool last = waits_for < 0;
   const int64_t plane = p.out_height * p.out_width;
-  Out* out = p.out + (view * p.rows + image) * kChannels * plane + int64_t{first_row} * width;
-  float gray_sum = 0.0f;
-  for (int32_t x = thread % columns; x < width && line < lines; x += columns) {
-    const Taps column = taps_of(across, v.flip ? width - 1 - x : x, 1.0f);
-    for (int32_t y = line; y < strip; y += lines) {
-      Pixel<float> pixel = resample<kChannels>(crop, p, across, down, column, rows[y]);
-      for (uint32_t list = v.before; list; list >>= 4) pixel = jitter<kChannels>(pixel, list & 15u, v);
-      if (kMean) {
-        gray_sum += kChannels == 3 ? gray(pixel) : pixel.r;
+  double gray_sum = 0.0;
+  float low[3] = {INFINITY, INFINITY, INFINITY}, high[3] = {-INFINITY, -INFINITY, -INFINITY};
+  for (int r = 0; r < kRows; ++r) {
+    const int32_t y = top + thread / kTile + r * down_rows;
+    if (y >= height || x >= width) continue;
+    const Pixel<float> done = painted(pixels[r], block, moved);
+    const float value[3] = {done.r, done.g, done.b};
+    const int64_t at = int64_t{y} * width + x;
+    for (int c = 0; c < kChannels; ++c) {
+      const int64_t channel = group * kChannels + c;
+      if (last) {
+        const int64_t image = (view * p.rows + row) * p.channels * plane;
+        store_pixel(p.out, p.out_type, image + (p.channels_last ? at * p.channels + channel : channel * plane + at),
+                    p.gain[channel] * value[c] + p.offset[channel]);
         continue;
       }
-      if (v.contrast) {
-        pixel = contrast(pixel, v.contrast_factor, (1.0f - v.contrast_factor) * mean);
-        for (uint32_t list = v.after; list; list >>= 4) pixel = jitter<kChannels>(pixel, list & 15u, v);
-      }
-      if (kChannels == 3 && v.gray) pixel.r = pixel.g = pixel.b = gray(pixel);
-      Out* at = out + int64_t{y} * width + x;
-      store(at, p.gain[0] * pixel.r + p.offset[0]);
-      if (kChannels == 3) {
-        store(at + plane, p.gain[1] * pixel.g + p.offset[1]);
-        store(at + 2 * plane, p.gain[2] * pixel.b + p.offset[2]);
+      w.planes[pass % 2][(item * kChannels + c) * plane + at] = value[c];
+      low[c] = fminf(low[c], value[c]);
+      high[c] = fmaxf(high[c], value[c]);
+      if (waits_for == kOpEqualize) {
+        atomicAdd(&w.count[pass % 2][(item * kChannels + c) * 256 + to_byte(value[c])], 1);
       }
     }
+    gray_sum += kChannels == 3 ? gray(done) : done.r;
   }
-  if (kMean) {
+  if (waits_for == kOpContrast) {
     using Reduce = cub::BlockReduce<double, kThreads>;
     __shared__ typename Reduce::TempStorage storage;
     const double sum = Reduce(storage).Sum(gray_sum);
-    if (thread == 0) p.sums[item * parts + part] = sum;
+    if (thread == 0) w.gray[pass % 2][item * w.tiles + tile] = sum;
+  }
+  if (waits_for == kOpAutoContrast) {
+    using Reduce = cub::BlockReduce<float, kThreads>;
+    __shared__ typename Reduce::TempStorage storage;
+    for (int c = 0; c < kChannels; ++c) {
+      const float least = Reduce(storage).Reduce(low[c], [](float a, float b) { return fminf(a, b); });
+      __syncthreads();
+      const float most = Reduce(storage).Reduce(high[c], [](float a, float b) { return fmaxf(a, b); });
+      __syncthreads();
+      if (thread == 0) w.range[pass % 2][(item * kChannels + c) * w.tiles + tile] = {least, most};
+    }
   }
 }
 
-template <int kChannels, typename Out>
-cudaError_t launch(const ImageAugment<Out>& p, cudaStream_t stream) {
-  const int64_t parts = contrast_parts(p.out_height), blocks = p.rows * p.views * parts;
-  if (blocks == 0) return cudaSuccess;
-  if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  const int32_t columns = static_cast<int32_t>(p.out_width < kThreads ? (p.out_width + 31) / 32 * 32 : kThreads);
-  const auto grid = static_cast<unsigned>(blocks);
-  make_views<Out, kChannels, true><<<grid, kThreads, 0, stream>>>(p, static_cast<int32_t>(parts), columns);
-  make_views<Out, kChannels, false><<<grid, kThreads, 0, stream>>>(p, static_cast<int32_t>(parts), columns);
-  return cudaGetLastError();
+// What a list of steps needs beyond one pass.
+struct Needs {
+  int32_t passes = 1, reach = -1;
+  bool contrast = false, range = false, counts = false;
+};
+
+Needs needs_of(const ImageAugment& p) {
+  Needs n;
+  for (int32_t s = 1; s < p.steps; ++s) {
+    const int32_t code = p.step[s].code;
+    const bool any = code == kStepChoice;
+    n.contrast |= any || code == kStepColorJitter;
+    n.range |= any || code == kStepAutoContrast;
+    n.counts |= any || code == kStepEqualize;
+    if (code == kStepBlur) {
+      const int32_t half = static_cast<int32_t>(p.step[s].setting[0]) / 2;
+      const int32_t reach = half < kMaxReach ? half : kMaxReach;
+      n.reach = reach > n.reach ? reach : n.reach;
+    }
+    n.passes += any || code == kStepColorJitter || code == kStepAutoContrast || code == kStepEqualize ||
+                code == kStepSharpness || code == kStepBlur || code == kStepAffine;
+  }
+  return n;
 }
 
-template <typename Out>
-cudaError_t run(const ImageAugment<Out>& p, cudaStream_t stream) {
-  return p.channels == 3 ? launch<3>(p, stream) : launch<1>(p, stream);
+int64_t tiles_across(const ImageAugment& p) { return (p.out_width + kTile - 1) / kTile; }
+int64_t tiles_of(const ImageAugment& p) { return tiles_across(p) * ((p.out_height + kTall - 1) / kTall); }
+
+// Lays the buffers of a chunk of `views` out from `memory` on; returns their bytes.
+int64_t lay_out(const ImageAugment& p, const Needs& needs, int64_t views, char* memory, Waiting* w) {
+  int64_t bytes = 0;
+  const auto take = [&](int64_t size) {
+    char* at = memory + bytes;
+    bytes += (size + 255) / 256 * 256;
+    return static_cast<void*>(at);
+  };
+  w->plans = static_cast<Plan*>(take(views * static_cast<int64_t>(sizeof(Plan))));
+  const int64_t tiles = tiles_of(p);
+  const int64_t planes = views * p.channels, groups = p.channels == 3 ? views : planes;
+  for (int k = 0; k < 2; ++k) {
+    if (k < needs.passes - 1) {
+      w->planes[k] = static_cast<float*>(take(planes * p.out_height * p.out_width * 4));
+    }
+    if (needs.contrast) w->gray[k] = static_cast<double*>(take(groups * tiles * 8));
+    if (needs.range) w->range[k] = static_cast<float2*>(take(planes * tiles * 8));
+    if (needs.counts) w->count[k] = static_cast<int32_t*>(take(planes * 256 * 4));
+  }
+  return bytes;
+}
+
+int64_t chunk_views(const ImageAugment& p, const Needs& needs) {
+  Waiting unused{};
+  const int64_t views = p.rows * p.views, one = lay_out(p, needs, 1, nullptr, &unused);
+  if (views == 0) return 1;
+  const int64_t many = kChunkBytes / one;
+  return many < 1 ? 1 : many < views ? many : views;
+}
+
+template <bool kBytes, int kChannels>
+cudaError_t launch(const ImageAugment& p, cudaStream_t stream) {
+  const Needs needs = needs_of(p);
+  const int64_t views = p.rows * p.views, chunk = chunk_views(p, needs), groups = p.channels / kChannels;
+  Waiting w{};
+  lay_out(p, needs, chunk, static_cast<char*>(p.scratch), &w);
+  w.tiles_across = static_cast<int32_t>(tiles_across(p));
+  const int64_t tiles = tiles_of(p);
+  if (tiles > INT32_MAX) return cudaErrorInvalidConfiguration;
+  w.tiles = static_cast<int32_t>(tiles);
+  const int64_t side = kTile + 2 * needs.reach, tall = kTall + 2 * needs.reach;
+  const int64_t bytes = needs.reach < 0 ? 0 : tall * (side + kTile) * 4;
+  const auto kernel = make_tiles<kBytes, kChannels>;
+  if (bytes > 0) {
+    const cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+    if (error != cudaSuccess) return error;
+  }
+  for (w.first = 0; w.first < views; w.first += chunk) {
+    w.views = views - w.first < chunk ? views - w.first : chunk;
+    const int64_t blocks = w.views * groups * tiles;
+    if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
+    read_views<<<static_cast<unsigned>((w.views + 63) / 64), 64, 0, stream>>>(p, w, needs.passes);
+    for (int32_t pass = 0; pass < needs.passes; ++pass) {
+      if (needs.counts) {
+        const cudaError_t error =
+            cudaMemsetAsync(w.count[pass % 2], 0, static_cast<size_t>(w.views * p.channels * 256 * 4), stream);
+        if (error != cudaSuccess) return error;
+      }
+      kernel<<<static_cast<unsigned>(blocks), kThreads, static_cast<size_t>(pass > 0 ? bytes : 0), stream>>>(p, w,
+                                                                                                           pass);
+    }
+  }
+  return cudaGetLastError();
 }
 
 }  // namespace
 
-int64_t contrast_parts(int64_t out_height) { return (out_height + kStrip - 1) / kStrip; }
+int64_t image_augment_scratch(const ImageAugment& p) {
+  const Needs needs = needs_of(p);
+  Waiting unused{};
+  return lay_out(p, needs, chunk_views(p, needs), nullptr, &unused);
+}
 
 cudaError_t image_augment_params(const ImageAugmentParams& p, cudaStream_t stream) {
   const int64_t blocks = (p.rows * p.views + kThreads - 1) / kThreads;
@@ -146,7 +498,10 @@ cudaError_t image_augment_params(const ImageAugmentParams& p, cudaStream_t strea
   return cudaGetLastError();
 }
 
-cudaError_t image_augment(const ImageAugment<float>& p, cudaStream_t stream) { return run(p, stream); }
-cudaError_t image_augment(const ImageAugment<BFloat16>& p, cudaStream_t stream) { return run(p, stream); }
+cudaError_t image_augment(const ImageAugment& p, cudaStream_t stream) {
+  if (p.rows * p.views == 0) return cudaSuccess;
+  if (p.in == Pixels::kUint8) return p.channels == 3 ? launch<true, 3>(p, stream) : launch<true, 1>(p, stream);
+  return p.channels == 3 ? launch<false, 3>(p, stream) : launch<false, 1>(p, stream);
+}
 
 }  // namespace sslfast::cuda

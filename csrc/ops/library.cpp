@@ -136,10 +136,12 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   // ---- augmentation
 
   m.def(
-      "image_augment_params(Tensor like, Tensor seed, int rows, int views, int height, int width, float[] scale, "
-      "float[] ratio, float hflip_prob, float jitter_prob, float[] jitter, float gray_prob, int row_offset) -> "
-      "Tensor");
+      "image_augment_params(Tensor like, Tensor seed, Tensor? sample_ids, int row_offset, int rows, int views, "
+      "int first_view, Tensor? sizes, int height, int width, int[] codes, float[] rules) -> Tensor");
   m.def(
-      "image_augment(Tensor images, Tensor params, int out_height, int out_width, float[] mean, float[] std, "
-      "ScalarType dtype) -> Tensor");
+      "image_augment(Tensor[] images, Tensor params, Tensor? table, int[] codes, float[] settings, int height, "
+      "int width, float[] mean, float[] std, ScalarType dtype, bool channels_last) -> Tensor");
+  m.def(
+      "image_augment_out(Tensor[] images, Tensor params, Tensor? table, int[] codes, float[] settings, float[] mean, "
+      "float[] std, Tensor(a!) out) -> ()");
 }

@@ -51,7 +51,26 @@ inline bool here(const Tensor& t) {
 #endif
 }
 
-// A contiguous uninitialised tensor on the device of `like`.
+// An uninitialised tensor on the device of `like`, dense in some order of its dimensions.
+inline Tensor empty_strided(std::initializer_list<int64_t> sizes, const int64_t* strides, ScalarType dtype,
+                            const Tensor& like) {
+  int32_t device_type;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  AtenTensorHandle handle;
+  const AOTITorchError error =
+      aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides, static_cast<int32_t>(dtype),
+                               device_type, like.get_device_index(), &handle);
+  if (error != AOTI_TORCH_SUCCESS) {
+    int64_t elements = 1;
+    for (const int64_t size : sizes) elements *= size;
+    // Tools that look for a batch size that fits know torch's words by heart.
+    throw std::runtime_error(std::string(like.is_cuda() ? "CUDA out of memory." : "out of memory:") +
+                             " sslfast tried to allocate " + std::to_string(elements) + " elements");
+  }
+  return Tensor(handle);
+}
+
+// The same, contiguous.
 inline Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype, const Tensor& like) {
   int64_t strides[8];
   check(sizes.size() <= 8, "sslfast: at most 8 dimensions");
@@ -60,18 +79,7 @@ inline Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype, cons
     strides[d] = stride;
     stride *= sizes.begin()[d];
   }
-  int32_t device_type;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
-  AtenTensorHandle handle;
-  const AOTITorchError error =
-      aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides, static_cast<int32_t>(dtype),
-                               device_type, like.get_device_index(), &handle);
-  if (error != AOTI_TORCH_SUCCESS) {
-    // Tools that look for a batch size that fits know torch's words by heart.
-    throw std::runtime_error(std::string(like.is_cuda() ? "CUDA out of memory." : "out of memory:") +
-                             " sslfast tried to allocate " + std::to_string(stride) + " elements");
-  }
-  return Tensor(handle);
+  return empty_strided(sizes, strides, dtype, like);
 }
 
 inline Seed read_seed(const Tensor& seed) {

@@ -1,4 +1,4 @@
-// The colour operations of torchvision's float functionals on one pixel, values in [0, 1], without branches.
+// The operations of torchvision's float functionals on one pixel, values in [0, 1], without branches.
 #pragma once
 
 #include "image_augment_view.h"
@@ -43,6 +43,21 @@ SSLFAST_HD F saturate(F x) {
 #endif
 }
 
+// Toward 0, of numbers from 0 to 256.
+template <typename F>
+SSLFAST_HD F truncate(F x) {
+#ifdef __CUDACC__
+  return truncf(x);
+#else
+  if constexpr (sizeof(F) == sizeof(float)) {
+    return static_cast<F>(static_cast<int32_t>(x));
+  } else {
+    typedef int32_t Integers __attribute__((vector_size(sizeof(F))));
+    return __builtin_convertvector(__builtin_convertvector(x, Integers), F);
+  }
+#endif
+}
+
 template <typename F>
 SSLFAST_HD F gray(const Pixel<F>& p) {
   return kGrayRed * p.r + kGrayGreen * p.g + kGrayBlue * p.b;
@@ -82,24 +97,69 @@ SSLFAST_HD Pixel<F> hue(const Pixel<F>& p, float turn) {
           low + chroma * saturate(2.0f - absolute(h - 4.0f))};
 }
 
-// The operation `op` of a list of jitter operations; contrast is not among them.
-template <int kChannels, typename F>
-SSLFAST_HD Pixel<F> jitter(const Pixel<F>& p, uint32_t op, const View& v) {
-  if (kChannels == 1 || op == kOpBrightness) return brightness(p, v.brightness_factor);
-  if (op == kOpSaturation) return saturation(p, v.saturation_factor, v.saturation_rest);
-  return hue(p, v.hue_turn);
+template <typename F>
+SSLFAST_HD F solarize(F x, float threshold) {
+  return x >= threshold ? 1.0f - x : x;
 }
 
-// Round to nearest, ties to even; a view holds no NaN.
-SSLFAST_HD void store(float* out, float value) { *out = value; }
-SSLFAST_HD void store(BFloat16* out, float value) {
-#ifdef __CUDA_ARCH__
-  const uint32_t bits = __float_as_uint(value);
-#else
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-#endif
-  out->bits = static_cast<uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
+template <typename F>
+SSLFAST_HD Pixel<F> solarize(const Pixel<F>& p, float threshold) {
+  return {solarize(p.r, threshold), solarize(p.g, threshold), solarize(p.b, threshold)};
+}
+
+// To the largest of `levels` even steps from 0 on that is not above; 1 is on the last step.
+template <typename F>
+SSLFAST_HD Pixel<F> posterize(const Pixel<F>& p, float levels, float step) {
+  const F last = splat<F>(levels - 1.0f);
+  return {smaller(truncate(p.r * levels), last) * step, smaller(truncate(p.g * levels), last) * step,
+          smaller(truncate(p.b * levels), last) * step};
+}
+
+template <typename F>
+SSLFAST_HD Pixel<F> invert(const Pixel<F>& p) {
+  return {1.0f - p.r, 1.0f - p.g, 1.0f - p.b};
+}
+
+// Each channel by a factor and an offset.
+template <typename F>
+SSLFAST_HD Pixel<F> stretch(const Pixel<F>& p, const float* table) {
+  return {saturate(p.r * table[0] + table[1]), saturate(p.g * table[2] + table[3]),
+          saturate(p.b * table[4] + table[5])};
+}
+
+// The byte that a pixel stands for in equalize, as torchvision's conversion to uint8 has it.
+SSLFAST_HD int32_t to_byte(float x) {
+  const int32_t byte = static_cast<int32_t>(x * (256.0f - 1e-3f));
+  return byte < 0 ? 0 : byte > 255 ? 255 : byte;
+}
+
+// An operation that works on pixels alone, tables apart.
+template <typename F>
+SSLFAST_HD Pixel<F> apply(const Op& op, const Pixel<F>& p) {
+  switch (op.code) {
+    case kOpBrightness:
+      return brightness(p, op.a);
+    case kOpContrast:  // by now b is (1 - factor) times the mean of the gray image
+      return contrast(p, op.a, op.b);
+    case kOpSaturation:
+      return saturation(p, op.a, op.b);
+    case kOpHue:
+      return hue(p, op.a);
+    case kOpGray: {
+      const F value = gray(p);
+      return {value, value, value};
+    }
+    case kOpSolarize:
+      return solarize(p, op.a);
+    case kOpPosterize:
+      return posterize(p, op.a, op.b);
+    case kOpInvert:
+      return invert(p);
+    case kOpClamp:
+      return {saturate(p.r), saturate(p.g), saturate(p.b)};
+    default:
+      return stretch(p, op.table);
+  }
 }
 
 }  // namespace sslfast::augment

@@ -1,41 +1,65 @@
-// Bilinear resizing with antialiasing, the weights of PIL and torchvision in integers: output i of `target` averages
-// the pixels j of `source` by a triangle centred on (i + 1/2) source / target that reaches max(source, target) /
-// target pixels to either side. Times 2 max(source, target), a weight is the integer max(0, reach - |distance|).
+// Weights of resizing in one direction, those of PIL and torchvision. Output i of `target` averages the pixels j of
+// `source` by a filter centred on (i + 1/2) source / target; with antialiasing the filter is as wide as an output where
+// that is wider than a pixel. Distances are integers, in units of 1 / (2 target) of a pixel.
 #pragma once
 
-#include "sslfast/launch.h"
+#include "sslfast/image_augment.h"
 
 namespace sslfast::augment {
 
 struct Axis {
-  int32_t source, target;
-  int32_t reach;  // 2 max(source, target)
-  int32_t taps;   // every output takes this many; the weights of some may be 0
+  int32_t source, target, filter;
+  int32_t unit;      // the distance that is one pixel of the filter
+  int32_t taps;      // every output takes this many; the weights of some may be 0
+  float sharpness;   // of the cubic filter: -1/2 with antialiasing, -3/4 without (PIL, torch)
+  bool repeat_edge;  // what lies outside counts as the edge, else it does not count
 
-  SSLFAST_HD Axis(int64_t source_size, int64_t target_size)
+  SSLFAST_HD Axis(int64_t source_size, int64_t target_size, int32_t interpolation, bool antialias)
       : source(static_cast<int32_t>(source_size)),
         target(static_cast<int32_t>(target_size)),
-        reach(2 * (source > target ? source : target)),
-        taps((reach + target - 1) / target) {
-    if (taps > source) taps = source;
+        filter(interpolation),
+        unit(2 * (antialias && source > target ? source : target)),
+        sharpness(antialias ? -0.5f : -0.75f),
+        repeat_edge(filter == kBicubic && !antialias) {
+    const int64_t wide = reach() / target + (reach() % target != 0);
+    taps = filter == kNearest ? 1 : wide < source ? static_cast<int32_t>(wide) : source;
   }
+
+  SSLFAST_HD int64_t reach() const { return filter == kBicubic ? 2 * int64_t{unit} : unit; }
 
   // The first tap of output i.
   SSLFAST_HD int32_t first(int32_t i) const {
-    const int64_t numerator = (2 * int64_t{i} + 1) * source - reach + target;
+    if (filter == kNearest) return static_cast<int32_t>(int64_t{i} * source / target);
+    const int64_t numerator = (2 * int64_t{i} + 1) * source - reach() + target;
     if (numerator <= 0) return 0;
     const int64_t tap = numerator / (2 * int64_t{target});
     return static_cast<int32_t>(tap < source - taps ? tap : source - taps);
   }
 
-  // Distance of tap j from the centre of output i; the next tap's is 2 * target more.
-  SSLFAST_HD int32_t distance(int32_t i, int32_t j) const {
-    return static_cast<int32_t>((2 * int64_t{j} + 1) * target - (2 * int64_t{i} + 1) * source);
+  // Distance of pixel j from the centre of output i; the next pixel's is 2 * target more.
+  SSLFAST_HD int64_t distance(int32_t i, int32_t j) const {
+    return (2 * int64_t{j} + 1) * target - (2 * int64_t{i} + 1) * source;
   }
 
-  SSLFAST_HD int32_t weight(int32_t distance) const {
-    const int32_t w = reach - (distance < 0 ? -distance : distance);
-    return w < 0 ? 0 : w;
+  // The filter's height, in a scale of its own: the weights of an output are to be divided by their sum.
+  SSLFAST_HD float height(int64_t distance) const {
+    const int64_t d = distance < 0 ? -distance : distance;
+    if (filter == kBilinear) return d < unit ? static_cast<float>(unit - d) : 0.0f;
+    if (filter == kNearest) return 1.0f;
+    const float t = static_cast<float>(d) / static_cast<float>(unit);
+    if (t < 1.0f) return ((sharpness + 2.0f) * t - (sharpness + 3.0f)) * t * t + 1.0f;
+    if (t < 2.0f) return ((sharpness * t - 5.0f * sharpness) * t + 8.0f * sharpness) * t - 4.0f * sharpness;
+    return 0.0f;
+  }
+
+  // The weight of pixel j of output i.
+  SSLFAST_HD float weight(int32_t i, int32_t j) const {
+    const int64_t d = distance(i, j), step = 2 * int64_t{target};
+    float sum = height(d);
+    if (!repeat_edge) return sum;
+    for (int k = 1; j == 0 && k <= 3; ++k) sum += height(d - k * step);
+    for (int k = 1; j == source - 1 && k <= 3; ++k) sum += height(d + k * step);
+    return sum;
   }
 };
 

@@ -69,4 +69,22 @@ SSLFAST_HD double logarithm(double x) {
   return add(mul(k, 0.693147180369123816490), add(mul(k, 1.90821492927058770002e-10), mul(add(s, s), series)));
 }
 
+// sin(x) to about 1e-15, for |x| < 1e5: x = k pi / 2 + r, then the Taylor series of sin(r) or cos(r), nested. `quarter`
+// turns further.
+SSLFAST_HD double sine(double x, int quarter = 0) {
+  const double k = round_half_even(mul(x, 0.63661977236758138));
+  const double r = sub(sub(x, mul(k, 1.5707963267341256)), mul(k, 6.0771005065061922e-11)), square = mul(r, r);
+  const int turns = static_cast<int>(static_cast<int64_t>(k) & 3) + quarter;
+  double series = 1.0;
+  if (turns & 1) {
+    for (int n = 18; n >= 2; n -= 2) series = sub(1.0, div(mul(series, square), n * (n - 1)));
+  } else {
+    for (int n = 19; n >= 3; n -= 2) series = sub(1.0, div(mul(series, square), n * (n - 1)));
+    series = mul(series, r);
+  }
+  return turns & 2 ? -series : series;
+}
+
+SSLFAST_HD double cosine(double x) { return sine(x, 1); }
+
 }  // namespace sslfast::portable

@@ -1,6 +1,82 @@
-"""Batched augmentation with parameters per sample: uint8 images in, normalised views out, in one pass."""
+"""Batched augmentation with parameters per sample: images in, views out, in one pass."""
 
-from sslfast.augment.image_augment import PARAMS, apply_params, sample_params
-from sslfast.augment.simclr import SimCLRAugment
+from sslfast.augment.auto_augment import RandAugment, TrivialAugmentWide
+from sslfast.augment.colour import (
+    ColorJitter,
+    GaussianBlur,
+    Normalize,
+    RandomAdjustSharpness,
+    RandomAutocontrast,
+    RandomEqualize,
+    RandomGrayscale,
+    RandomInvert,
+    RandomPosterize,
+    RandomSolarize,
+    ToDtype,
+)
+from sslfast.augment.compose import Compose, MultiView
+from sslfast.augment.geometry import (
+    CenterCrop,
+    RandomAffine,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomRotation,
+    RandomVerticalFlip,
+    Resize,
+)
+from sslfast.augment.multi_crop import DINOAugment, DINOv2Augment, MSNAugment, SwAVAugment
+from sslfast.augment.recipes import (
+    BYOLAugment,
+    CLIPAugment,
+    IJEPAAugment,
+    ImageNetAugment,
+    ImageNetEval,
+    MAEAugment,
+    MoCoV1Augment,
+    MoCoV2Augment,
+    MoCoV3Augment,
+    SimCLRAugment,
+    SimSiamAugment,
+)
 
-__all__ = ["PARAMS", "SimCLRAugment", "apply_params", "sample_params"]
+__all__ = [
+    "BYOLAugment",
+    "CLIPAugment",
+    "CenterCrop",
+    "ColorJitter",
+    "Compose",
+    "DINOAugment",
+    "DINOv2Augment",
+    "GaussianBlur",
+    "IJEPAAugment",
+    "ImageNetAugment",
+    "ImageNetEval",
+    "MAEAugment",
+    "MSNAugment",
+    "MoCoV1Augment",
+    "MoCoV2Augment",
+    "MoCoV3Augment",
+    "MultiView",
+    "Normalize",
+    "RandAugment",
+    "RandomAdjustSharpness",
+    "RandomAffine",
+    "RandomAutocontrast",
+    "RandomCrop",
+    "RandomEqualize",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
+    "RandomInvert",
+    "RandomPosterize",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomSolarize",
+    "RandomVerticalFlip",
+    "Resize",
+    "SimCLRAugment",
+    "SimSiamAugment",
+    "SwAVAugment",
+    "ToDtype",
+    "TrivialAugmentWide",
+]

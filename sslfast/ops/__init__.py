@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sslfast.ops._augment import image_augment, image_augment_out, image_augment_params
 from sslfast.ops._blocks import (
     block_mask,
     cell_mask,
@@ -56,6 +57,7 @@ __all__ = [
     "gumbel_sample",
     "ijepa_mask",
     "image_augment",
+    "image_augment_out",
     "image_augment_params",
     "inverse_block_mask",
     "item_mask",
@@ -327,21 +329,3 @@ def _sigmoid_pairs_triton(*args):  # type: ignore[no-untyped-def]
 
 
 triton_library.impl("sigmoid_pairs", _sigmoid_pairs_triton)
-
-
-# ---- image_augment_params, image_augment: C++ on the CPU, CUDA on the GPU
-
-image_augment_params = torch.ops.sslfast.image_augment_params.default
-image_augment = torch.ops.sslfast.image_augment.default
-
-
-@torch.library.register_fake("sslfast::image_augment_params")
-def _(like: Tensor, seed: Tensor, rows: int, views: int, *args: object) -> Tensor:
-    return like.new_empty((rows, views, 12), dtype=torch.float32)
-
-
-@torch.library.register_fake("sslfast::image_augment")
-def _(
-    images: Tensor, params: Tensor, out_height: int, out_width: int, mean: object, std: object, dtype: torch.dtype
-) -> Tensor:
-    return images.new_empty((params.shape[1], *images.shape[:2], out_height, out_width), dtype=dtype)

@@ -20,10 +20,8 @@ def augmentation(config: PretrainConfig, encoder: ImageEncoder, views: int) -> S
         views,
         scale=(config.crop_scale, 1.0),
         hflip_prob=config.hflip,
-        brightness=config.jitter,
-        contrast=config.jitter,
-        saturation=config.jitter,
-        hue=config.jitter / 4,
+        jitter=(config.jitter, config.jitter, config.jitter, config.jitter / 4),
+        blur_prob=0.0,
         mean=tuple(encoder.mean.flatten().tolist()),
         std=tuple(encoder.std.flatten().tolist()),
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast.reference.cell_mask import random_subset
-from sslfast.reference.image_augment import exponential
+from sslfast.reference.image_augment_params import exponential
 from sslfast.reference.philox import philox_rows
 
 BLOCK, BLOCK_REST, BLOCK_SHIFT, INVERSE_BLOCK, BLOCK_TARGET = 53, 54, 55, 56, 62

@@ -1,98 +1,97 @@
-"""SimCLR-style augmentation by definition: the parameters of every view, and the view that they describe."""
+"""Augmented views by definition: the operations, and the view that a row of parameters describes.
+
+``sslfast.reference.image_augment_params`` has the draws.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sslfast.reference.philox import WORD, philox
-
-IMAGE_AUGMENT = 4
-DRAW_BLOCKS, CROP_TRIES = 64, 10
 GRAY = (0.2989, 0.587, 0.114)
+CHOICES = (
+    *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast"),
+    *("sharpness", "posterize", "solarize", "autocontrast", "equalize"),
+)
 
 
-def exponential(x: Tensor) -> Tensor:
-    """exp by + - * / alone, so that every backend gets the same bits: x = k ln 2 + r, Taylor series of exp(r)."""
-    k = (x * 1.4426950408889634).round()
-    r = (x - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10
-    series = torch.ones_like(r)
-    for n in range(13, 0, -1):
-        series = 1.0 + series * r / n
-    return series * ((k.long() + 1023) << 52).view(torch.float64)
+class Settings(NamedTuple):
+    """What is fixed for all views: of resampling, blur and affine maps."""
+
+    interpolation: str = "bilinear"
+    antialias: bool = True
+    fill: float = 0.0
+    kernel_size: int = 23
+    affine_interpolation: str = "nearest"
+    affine_fill: float = 0.0
 
 
-def uniform(word: Tensor, low: float, high: float) -> Tensor:
-    return low + (high - low) * (word.double() * 2.0**-32)
+# ---- resampling
 
 
-def below(word: Tensor, n: Tensor | int) -> Tensor:
-    """Uniform integer in [0, n)."""
-    return (word * n) >> 32
+def cubic(t: Tensor, sharpness: float) -> Tensor:
+    """Keys' cubic kernel: 1 at 0, 0 from 2 on."""
+    near = ((sharpness + 2) * t - (sharpness + 3)) * t * t + 1
+    far = ((sharpness * t - 5 * sharpness) * t + 8 * sharpness) * t - 4 * sharpness
+    return torch.where(t < 1, near, torch.where(t < 2, far, torch.zeros_like(t)))
 
 
-def crop_boxes(
-    words: Tensor, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+def resize_matrix(
+    source: int, target: int, dtype: torch.dtype, interpolation: str = "bilinear", antialias: bool = True
 ) -> Tensor:
-    """``RandomResizedCrop.make_params`` from words (..., tries, 4): (..., 4) with top, left, height, width."""
-    area = float(height) * float(width) * uniform(words[..., 0], *scale)
-    aspect = exponential(uniform(words[..., 1], math.log(ratio[0]), math.log(ratio[1])))
-    w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
-    fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
-    w, h = w.long().clamp(1, width), h.long().clamp(1, height)
-    tries = torch.stack([below(words[..., 2], height - h + 1), below(words[..., 3], width - w + 1), h, w], -1)
-    fallback_h, fallback_w = height, width
-    if width / height < ratio[0]:
-        fallback_h = max(1, round(width / ratio[0]))
-    elif width / height > ratio[1]:
-        fallback_w = max(1, round(height * ratio[1]))
-    fallback = torch.tensor([(height - fallback_h) // 2, (width - fallback_w) // 2, fallback_h, fallback_w])
-    first = fits.to(torch.uint8).argmax(-1)  # the first True
-    chosen = tries.gather(-2, first[..., None, None].expand(*first.shape, 1, 4)).squeeze(-2)
-    return torch.where(fits.any(-1, keepdim=True), chosen, fallback)
+    """(target, source) weights of resizing (PIL, torch): each output averages the source by a filter centred on it.
 
-
-def sample_params(
-    rows: int,
-    size: tuple[int, int],
-    *,
-    views: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    hflip_prob: float,
-    jitter_prob: float,
-    jitter: tuple[tuple[float, float], ...],
-    gray_prob: float,
-    seed: int,
-    row_offset: int = 0,
-) -> Tensor:
-    """``sslfast.augment.sample_params`` with an int seed; ``jitter`` holds the four (low, high) of the factors."""
-    row = (torch.arange(rows) + row_offset)[:, None, None]
-    element = (torch.arange(views) * DRAW_BLOCKS)[:, None] + torch.arange(CROP_TRIES + 2)
-    words = philox(seed, IMAGE_AUGMENT, row, (element & WORD)[None])
-    box = crop_boxes(words[:, :, :CROP_TRIES], *size, scale, ratio)
-    flip, apply, order, gray = words[:, :, CROP_TRIES].unbind(-1)
-    factors = [uniform(words[:, :, CROP_TRIES + 1, k], *jitter[k]) for k in range(4)]
-
-    def happens(word: Tensor, p: float) -> Tensor:
-        return word < int(p * 2**32 + 0.5)
-
-    columns = [happens(flip, hflip_prob), happens(apply, jitter_prob), below(order, 24), *factors]
-    columns = [*box.unbind(-1), *columns, happens(gray, gray_prob)]
-    return torch.stack([column.float() for column in columns], -1)
-
-
-def resize_matrix(source: int, target: int, dtype: torch.dtype) -> Tensor:
-    """(target, source) weights of bilinear resizing with antialiasing (PIL, torchvision): each output averages the
-    source pixels by a triangle that is centred on it and at least one source pixel wide on either side."""
+    With antialiasing the filter is at least one output wide, and what lies outside the source does not count; a cubic
+    one without repeats the edge.
+    """
     step = source / target
+    if interpolation == "nearest":
+        index = torch.arange(target) * source // target
+        return torch.nn.functional.one_hot(index, source).to(dtype)
+    edge = 3 if interpolation == "bicubic" and not antialias else 0
     centre = (torch.arange(target, dtype=torch.float64) + 0.5) * step
-    distance = (torch.arange(source, dtype=torch.float64) + 0.5 - centre[:, None]).abs() / max(step, 1.0)
-    weight = (1 - distance).clamp(min=0)
+    position = torch.arange(-edge, source + edge, dtype=torch.float64) + 0.5
+    distance = (position - centre[:, None]).abs() / (max(step, 1.0) if antialias else 1.0)
+    if interpolation == "bilinear":
+        weight = (1 - distance).clamp(min=0)
+    else:
+        weight = cubic(distance, -0.5 if antialias else -0.75)
+    if edge:
+        inner = weight[:, edge:-edge].clone()
+        inner[:, 0] += weight[:, :edge].sum(1)
+        inner[:, -1] += weight[:, -edge:].sum(1)
+        weight = inner
     return (weight / weight.sum(1, keepdim=True)).to(dtype)
+
+
+def resample(x: Tensor, columns: Sequence[float], size: tuple[int, int], settings: Settings) -> Tensor:
+    """The box of an image (C, H, W), resized, and the part of that which the view shows."""
+    top, left, height, width, *target, offset_top, offset_left, hflip, vflip = (int(value) for value in columns)
+    box = x[:, top : top + height, left : left + width]
+    down, across = (
+        resize_matrix(source, goal, x.dtype, settings.interpolation, settings.antialias)
+        for source, goal in zip((height, width), target, strict=True)
+    )
+    whole = down @ box @ across.T
+    view = torch.full((len(x), *size), settings.fill, dtype=x.dtype)
+    rows = torch.arange(size[0]) + offset_top
+    lines = torch.arange(size[1]) + offset_left
+    inside_rows, inside_lines = (rows >= 0) & (rows < target[0]), (lines >= 0) & (lines < target[1])
+    if inside_rows.any() and inside_lines.any():
+        part = whole[:, rows[inside_rows]][:, :, lines[inside_lines]]
+        mask = inside_rows[:, None] & inside_lines
+        view[:, mask] = part.flatten(1)
+    if settings.interpolation == "bicubic":
+        view = view.clamp(0, 1)
+    return view.flip([axis for axis, flip in ((-1, hflip), (-2, vflip)) if flip])
+
+
+# ---- colours
 
 
 def gray(x: Tensor) -> Tensor:
@@ -128,39 +127,194 @@ def hue(x: Tensor, shift: float) -> Tensor:
     return low + chroma * torch.stack([red, green, blue]).clamp(0, 1)
 
 
+def solarize(x: Tensor, threshold: float) -> Tensor:
+    return torch.where(x >= threshold, 1 - x, x)
+
+
+def posterize(x: Tensor, bits: float) -> Tensor:
+    levels = 2 ** int(bits)
+    return (x * levels).floor().clamp(0, levels - 1) / levels
+
+
+def autocontrast(x: Tensor) -> Tensor:
+    low, high = x.amin((1, 2), keepdim=True), x.amax((1, 2), keepdim=True)
+    spread = torch.where(high > low, high - low, torch.ones_like(low))
+    return torch.where(high > low, (x - low) / spread, x).clamp(0, 1)
+
+
+def equalize(x: Tensor) -> Tensor:
+    """Pillow's, on 256 values a channel."""
+    channels = []
+    for channel in (x * (256 - 1e-3)).long().clamp(0, 255):
+        count = torch.bincount(channel.flatten(), minlength=256)
+        step = (count.sum() - count[count.nonzero().max()]) // 255
+        table = (torch.arange(256) if step == 0 else (count.cumsum(0) - count + step // 2) // step).clamp(0, 255)
+        channels.append(table[channel])
+    return torch.stack(channels).to(x.dtype) / 255
+
+
 JITTER = (brightness, contrast, saturation, hue)
 
 
-def view(image: Tensor, params: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """One uint8 image (C, H, W) to its view (C, *size) in [0, 1], before normalisation."""
-    top, left, height, width, flip, jitter, order, *factors, to_gray = params.tolist()
-    top, left, height, width = int(top), int(left), int(height), int(width)
-    x = image[:, top : top + height, left : left + width].to(dtype) / 255
-    x = resize_matrix(height, size[0], dtype) @ x @ resize_matrix(width, size[1], dtype).T
-    if flip:
-        x = x.flip(-1)
-    if jitter:
-        for k in list(itertools.permutations(range(4)))[int(order)]:
-            x = JITTER[k](x, factors[k])
-    return gray(x).expand_as(x) if to_gray else x
+# ---- neighbourhoods
 
 
-def apply_params(
-    images: Tensor,
-    params: Tensor,
+def blur(x: Tensor, sigma: float, kernel_size: int) -> Tensor:
+    """A Gaussian that ends with the kernel; the border is reflected, as often as it takes."""
+    half = kernel_size // 2
+    offsets = torch.arange(-half, half + 1)
+    weight = torch.exp(-0.5 * (offsets.to(x.dtype) / sigma) ** 2)
+
+    def along(n: int) -> Tensor:
+        period = max(1, 2 * n - 2)
+        place = (torch.arange(n)[:, None] + offsets) % period
+        place = torch.where(place < n, place, period - place)
+        return torch.zeros(n, n, dtype=x.dtype).scatter_add(1, place, (weight / weight.sum()).expand(n, -1))
+
+    return along(x.shape[1]) @ x @ along(x.shape[2]).T
+
+
+def sharpness(x: Tensor, factor: float) -> Tensor:
+    """Blended with its average over 3 x 3 pixels, the middle one five times; the frame stays."""
+    if min(x.shape[1:]) <= 2:
+        return x
+    kernel = torch.ones(1, 1, 3, 3, dtype=x.dtype)
+    kernel[0, 0, 1, 1] = 5
+    mean = torch.nn.functional.conv2d(x[:, None], kernel / 13)[:, 0]
+    out = x.clone()
+    out[:, 1:-1, 1:-1] = (x[:, 1:-1, 1:-1] * factor + (1 - factor) * mean).clamp(0, 1)
+    return out
+
+
+def affine(
+    x: Tensor,
+    angle: float,
+    translate: tuple[float, float],
+    scale: float,
+    shear: tuple[float, float],
+    corner: float,
+    settings: Settings,
+) -> Tensor:
+    """torchvision's affine: rotation, scale and shear in degrees about the centre or the corner, then a translation."""
+    height, width = x.shape[1:]
+    turn, shear_x, shear_y = math.radians(angle), math.radians(shear[0]), math.radians(shear[1])
+    a, c = math.cos(turn - shear_y) / math.cos(shear_y), math.sin(turn - shear_y) / math.cos(shear_y)
+    forward = scale * torch.tensor(
+        [[a, -a * math.tan(shear_x) - math.sin(turn)], [c, math.cos(turn) - c * math.tan(shear_x)]], dtype=torch.float64
+    )
+    back = torch.linalg.inv(forward)
+    centre = torch.tensor([-width / 2, -height / 2] if corner else [0, 0], dtype=torch.float64)
+    moved = centre + torch.tensor(translate, dtype=torch.float64)
+    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
+    y, x_ = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    target = torch.stack([x_, y], -1).double() - middle
+    source = (target - moved) @ back.T + centre + middle
+    return _take(x, source, settings.affine_interpolation, settings.affine_fill)
+
+
+def _take(x: Tensor, source: Tensor, interpolation: str, fill: float) -> Tensor:
+    """Pixels of (C, H, W) at points (h, w, 2), (x, y) each: grid_sample's, then torchvision's blend with the fill."""
+
+    def at(points: Tensor) -> tuple[Tensor, Tensor]:
+        column, row = points.long().unbind(-1)
+        inside = (column >= 0) & (column < x.shape[2]) & (row >= 0) & (row < x.shape[1])
+        return x[:, row.clamp(0, x.shape[1] - 1), column.clamp(0, x.shape[2] - 1)] * inside, inside.to(x.dtype)
+
+    if interpolation == "nearest":
+        value, inside = at(source.round())
+        return (value - fill) * inside + fill
+    corner = source.floor()
+    share = (source - corner).to(x.dtype)
+    value, inside = torch.zeros_like(at(corner)[0]), torch.zeros_like(share[..., 0])
+    for right, down in itertools.product((0, 1), (0, 1)):
+        weight = (share[..., 0] if right else 1 - share[..., 0]) * (share[..., 1] if down else 1 - share[..., 1])
+        taken, exists = at(corner + torch.tensor([right, down]))
+        value, inside = value + weight * taken, inside + weight * exists
+    return (value - fill) * inside + fill
+
+
+# ---- views
+
+
+def choice(x: Tensor, operation: str, m: float, settings: Settings) -> Tensor:
+    """One operation of RandAugment's list with its magnitude."""
+    still = (0.0, 0.0)
+    match operation:
+        case "shear_x":
+            return affine(x, 0, still, 1, (math.degrees(math.atan(m)), 0), 1, settings)
+        case "shear_y":
+            return affine(x, 0, still, 1, (0, math.degrees(math.atan(m))), 1, settings)
+        case "translate_x":
+            return affine(x, 0, (m, 0), 1, still, 0, settings)
+        case "translate_y":
+            return affine(x, 0, (0, m), 1, still, 0, settings)
+        case "rotate":
+            return affine(x, -m, still, 1, still, 0, settings)
+        case "brightness":
+            return brightness(x, max(0, 1 + m))
+        case "color":
+            return saturation(x, max(0, 1 + m))
+        case "contrast":
+            return contrast(x, max(0, 1 + m))
+        case "sharpness":
+            return sharpness(x, max(0, 1 + m))
+        case "posterize":
+            return posterize(x, m)
+        case "solarize":
+            return solarize(x, m)
+        case "autocontrast":
+            return autocontrast(x)
+        case "equalize":
+            return equalize(x)
+    return x
+
+
+def step(x: Tensor, name: str, columns: Sequence[float], settings: Settings) -> Tensor:
+    """One step after the resampling."""
+    if name == "choice":
+        return choice(x, CHOICES[int(columns[0])], columns[1], settings)
+    applied, *values = columns
+    if not applied:
+        return x
+    match name:
+        case "jitter":
+            for k in list(itertools.permutations(range(4)))[int(values[0])]:
+                x = JITTER[k](x, values[1 + k])
+        case "gray":
+            x = gray(x).expand_as(x)
+        case "solarize":
+            x = solarize(x, *values)
+        case "posterize":
+            x = posterize(x, *values)
+        case "invert":
+            x = 1 - x
+        case "autocontrast":
+            x = autocontrast(x)
+        case "equalize":
+            x = equalize(x)
+        case "sharpness":
+            x = sharpness(x, *values)
+        case "blur":
+            x = blur(x, values[0], settings.kernel_size)
+        case "affine":
+            angle, move_x, move_y, scale, shear_x, shear_y, corner = values
+            x = affine(x, angle, (move_x, move_y), scale, (shear_x, shear_y), corner, settings)
+    return x
+
+
+def view(
+    image: Tensor,
+    steps: Sequence[tuple[str, Sequence[float]]],
     size: tuple[int, int],
-    *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    settings: Settings = Settings(),  # noqa: B008
     dtype: torch.dtype = torch.float64,
-) -> list[Tensor]:
-    """``sslfast.augment.apply_params`` in ``dtype``."""
-    rows, channels = images.shape[:2]
-    shape = (rows, channels, *size)
-    centre, spread = (torch.tensor(v, dtype=dtype)[:, None, None] for v in (mean, std))
-    return [
-        torch.stack([(view(images[n], params[n, v], size, dtype) - centre) / spread for n in range(rows)])
-        if rows
-        else torch.empty(shape, dtype=dtype)
-        for v in range(params.shape[1])
-    ]
+) -> Tensor:
+    """One image (C, H, W), uint8 or of floats in [0, 1], to its view (C, *size) in [0, 1].
+
+    ``steps`` are names and columns, the first of the resampling.
+    """
+    x = image.to(dtype) / (255 if image.dtype == torch.uint8 else 1)
+    x = resample(x, steps[0][1], size, settings)
+    for name, columns in steps[1:]:
+        x = step(x, name, columns, settings)
+    return x

@@ -4,73 +4,158 @@
 
 namespace sslfast {
 
-// Columns of the row of numbers that describes one view; sslfast.augment.PARAMS names them in this order.
-enum ViewColumn {
+// A view is made by a list of steps, which is the same for a whole call; a row of floats says how strongly each step
+// acts on each view. sslfast.augment.image_augment names the steps and their columns; tests compare the two lists.
+enum StepCode : int32_t {
+  kStepResample,      // always the first: where the view's pixels come from
+  kStepColorJitter,   // brightness, contrast, saturation and hue in any order
+  kStepGrayscale,
+  kStepSolarize,
+  kStepPosterize,
+  kStepInvert,
+  kStepAutoContrast,
+  kStepEqualize,
+  kStepSharpness,
+  kStepBlur,
+  kStepAffine,
+  kStepChoice,  // one operation out of a list
+  kStepCodes
+};
+
+// Columns of a step, in this order:
+//   resample       top, left, height, width (of the source box), target height and width (to which the whole box would
+//                  be resized), offset top and left (of the view in that; what lies outside is filled), then flips
+//                  left-right and upside down
+//   color jitter   applied, order (index into the permutations of the four), brightness, contrast, saturation, hue
+//   solarize       applied, threshold        posterize   applied, bits
+//   sharpness      applied, factor           blur        applied, sigma
+//   affine         applied, angle, translation x, y (pixels), scale, shear x, y (degrees), about the corner (or centre)
+//   choice         ChoiceCode, its magnitude
+//   others         applied
+SSLFAST_HD int32_t step_columns(int32_t code) {
+  switch (code) {
+    case kStepResample:
+      return 10;
+    case kStepColorJitter:
+      return 6;
+    case kStepSolarize:
+    case kStepPosterize:
+    case kStepSharpness:
+    case kStepBlur:
+    case kStepChoice:
+      return 2;
+    case kStepAffine:
+      return 8;
+    default:
+      return 1;
+  }
+}
+
+enum ResampleColumn {
   kTop,
   kLeft,
   kHeight,
   kWidth,
-  kFlip,
-  kJitter,
-  kOrder,
-  kBrightness,
-  kContrast,
-  kSaturation,
-  kHue,
-  kGray,
-  kViewColumns
+  kTargetHeight,
+  kTargetWidth,
+  kOffsetTop,
+  kOffsetLeft,
+  kFlipLeftRight,
+  kFlipUpsideDown,
 };
 
-// Philox counters of a view: element = view * kDrawBlocks + block. Blocks 0 to 9 are the tries of the crop (area,
-// log ratio, top, left), then one for flip, jitter, order and gray, then one for the four jitter factors.
-constexpr uint32_t kDrawBlocks = 64, kCropTries = 10, kChoiceBlock = 10, kFactorBlock = 11;
-
-struct Range {
-  double low, high;
+// What a choice step chooses from: the operations of RandAugment.
+enum ChoiceCode : int32_t {
+  kChoiceIdentity,
+  kChoiceShearX,
+  kChoiceShearY,
+  kChoiceTranslateX,
+  kChoiceTranslateY,
+  kChoiceRotate,
+  kChoiceBrightness,
+  kChoiceColor,
+  kChoiceContrast,
+  kChoiceSharpness,
+  kChoicePosterize,
+  kChoiceSolarize,
+  kChoiceAutoContrast,
+  kChoiceEqualize,
+  kChoiceCodes
 };
 
-// Parameters for (rows, views) of images of one size. Writes 48 bytes per view.
+enum Interpolation : int32_t { kNearest, kBilinear, kBicubic };
+
+constexpr int32_t kMaxSteps = 32, kMaxRules = 320, kMaxChannels = 32;
+
+// What is fixed for a call: resample has interpolation, antialias and fill, blur its kernel size, affine and choice
+// interpolation and fill.
+struct Step {
+  int32_t code;
+  float setting[3];
+};
+
+// Philox counters of a view: element = (view * kMaxSteps + step) * kStepBlocks + block.
+constexpr uint32_t kStepBlocks = 16, kCropTries = 10, kFlipBlock = 10;
+
+// Parameters of (rows, views), from a flat list of rules, those of step 0 first; csrc/shared/image_augment_sample.h
+// says which rules a step has.
 struct ImageAugmentParams {
   Seed seed;
-  int64_t row_offset, rows, views;
-  int64_t height, width;  // of the source images
-  Range scale, ratio, log_ratio;
-  Range jitter[4];  // brightness, contrast, saturation, hue
-  uint64_t flip_threshold, jitter_threshold, gray_threshold;
-  float* out;  // (rows, views, kViewColumns)
+  Rows numbers;
+  int64_t rows, views, first_view, columns;
+  int64_t height, width;  // of every source image
+  const int64_t* sizes;   // (rows, 2), or null: of each
+  int32_t steps, codes[kMaxSteps];
+  double rules[kMaxRules];
+  float* out;  // (rows, views, columns)
 };
 
-struct BFloat16 {
-  uint16_t bits;
+enum class Pixels : int32_t { kUint8, kFloat, kBFloat16, kHalf };
+
+SSLFAST_HD int64_t pixel_bytes(Pixels type) { return type == Pixels::kUint8 ? 1 : type == Pixels::kFloat ? 4 : 2; }
+
+// One image; strides in elements.
+struct Image {
+  const void* data;
+  int64_t height, width, channel_stride, height_stride, width_stride;
 };
 
-// uint8 images (rows, channels, height, width), any strides (in elements), channels 1 or 3, to normalised views
-// (views, rows, channels, out_height, out_width). Reads the crop and writes the view once.
-template <typename Out>
+// Images of `channels` planes to views (views, rows, channels, out_height, out_width), or with the channels last.
+// uint8 stands for [0, 255], other pixels lie in [0, 1]. With 1 or 3 channels the colour steps are torchvision's; with
+// another number every channel is an image of its own.
 struct ImageAugment {
-  const uint8_t* images;
-  int64_t row_stride, channel_stride, height_stride, width_stride;
-  int64_t rows, views, channels, height, width;
-  const float* params;  // (rows, views, kViewColumns)
+  Image image;            // the first, where all have one size and lie row_stride apart
+  int64_t row_stride;
+  const Image* images;    // or null: each of them
+  Pixels in, out_type;
+  int64_t rows, views, channels, columns;
+  const float* params;  // (rows, views, columns)
+  int32_t steps;
+  Step step[kMaxSteps];
   int64_t out_height, out_width;
-  float gain[3], offset[3];  // view = gain * pixel + offset per channel, pixel in [0, 1]
-  Out* out;
-  double* sums;  // GPU only: (rows, views, contrast_parts(out_height)), parts of the mean that contrast needs
+  float gain[kMaxChannels], offset[kMaxChannels];  // out = gain * pixel + offset, pixel in [0, 1]; then rounded
+  bool channels_last;
+  void* out;
+  void* scratch;  // GPU only: image_augment_scratch bytes
+
+  SSLFAST_HD Image source(int64_t row) const {
+    if (images) return images[row];
+    Image one = image;
+    one.data = static_cast<const char*>(image.data) + row * row_stride * pixel_bytes(in);
+    return one;
+  }
 };
 
 namespace cpu {
 void image_augment_params(const ImageAugmentParams& p, int threads);
-void image_augment(const ImageAugment<float>& p, int threads);
-void image_augment(const ImageAugment<BFloat16>& p, int threads);
+void image_augment(const ImageAugment& p, int threads);
 }  // namespace cpu
 
 #ifdef SSLFAST_WITH_CUDA
 namespace cuda {
-// Blocks, and so partial sums, per view.
-int64_t contrast_parts(int64_t out_height);
+int64_t image_augment_scratch(const ImageAugment& p);
 cudaError_t image_augment_params(const ImageAugmentParams& p, cudaStream_t stream);
-cudaError_t image_augment(const ImageAugment<float>& p, cudaStream_t stream);
-cudaError_t image_augment(const ImageAugment<BFloat16>& p, cudaStream_t stream);
+cudaError_t image_augment(const ImageAugment& p, cudaStream_t stream);
 }  // namespace cuda
 #endif
 

@@ -1,0 +1,72 @@
+// What the operations that need more than a pixel share: affine maps, and the table of equalize.
+#pragma once
+
+#include "image_augment_view.h"
+
+namespace sslfast::augment {
+
+// The pixels of a plane that an affine map takes for one pixel: grid_sample's. Where `at` is negative, none.
+struct AffineTaps {
+  int64_t at[4];
+  float weight[4];
+  int32_t count;
+
+  // At the border torchvision's blend, which weighs what is inside twice.
+  SSLFAST_HD float of(const float* plane, float fill) const {
+    float sum = 0.0f, inside = 0.0f;
+    for (int32_t k = 0; k < count; ++k) {
+      if (at[k] < 0) continue;
+      sum += weight[k] * plane[at[k]];
+      inside += weight[k];
+    }
+    return (sum - fill) * inside + fill;
+  }
+};
+
+SSLFAST_HD int64_t inside(float x, float y, int64_t height, int64_t width) {
+  if (!(x >= 0.0f && x <= static_cast<float>(width - 1) && y >= 0.0f && y <= static_cast<float>(height - 1))) return -1;
+  return static_cast<int64_t>(y) * width + static_cast<int64_t>(x);
+}
+
+// Of pixel (y, x) of a view. Halves are rounded to even.
+SSLFAST_HD AffineTaps affine_taps(const Op& op, int64_t height, int64_t width, int64_t y, int64_t x) {
+  const float middle_x = 0.5f * static_cast<float>(width) - 0.5f, middle_y = 0.5f * static_cast<float>(height) - 0.5f;
+  const float from_x = static_cast<float>(x) - middle_x, from_y = static_cast<float>(y) - middle_y;
+  const float source_x = op.a * from_x + op.b * from_y + op.c + middle_x;
+  const float source_y = op.d * from_x + op.e * from_y + op.f + middle_y;
+  AffineTaps taps;
+  if (!op.bilinear) {
+    taps.count = 1;
+    taps.weight[0] = 1.0f;
+    taps.at[0] = inside(rintf(source_x), rintf(source_y), height, width);
+    return taps;
+  }
+  const float left = floorf(source_x), top = floorf(source_y), right_share = source_x - left,
+              bottom_share = source_y - top;
+  taps.count = 4;
+  for (int32_t k = 0; k < 4; ++k) {
+    const bool right = (k & 1) != 0, bottom = (k & 2) != 0;
+    taps.at[k] = inside(left + (right ? 1.0f : 0.0f), top + (bottom ? 1.0f : 0.0f), height, width);
+    taps.weight[k] = (right ? right_share : 1.0f - right_share) * (bottom ? bottom_share : 1.0f - bottom_share);
+  }
+  return taps;
+}
+
+// Equalize's table of one channel, from how many of its `pixels` have each byte: Pillow's, of values in [0, 1].
+template <typename Count>
+SSLFAST_HD void equalize_table(const Count* count, int64_t pixels, float* table) {
+  int32_t last = 255;
+  while (last > 0 && count[last] == 0) --last;
+  const int64_t step = (pixels - count[last]) / 255;
+  int64_t sum = step / 2;
+  for (int32_t k = 0; k < 256; ++k) {
+    int64_t value = k;
+    if (step > 0) {
+      value = sum / step < 255 ? sum / step : 255;
+      sum += count[k];
+    }
+    table[k] = static_cast<float>(value) / 255.0f;
+  }
+}
+
+}  // namespace sslfast::augment

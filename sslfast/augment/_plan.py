@@ -1,0 +1,196 @@
+"""What a list of transforms asks of the operators: segments of steps, each one pass from images to views.
+
+csrc/include/sslfast/image_augment.h and csrc/shared/image_augment_sample.h hold the same lists of codes, columns and
+rules; tests compare them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+
+CODES = {
+    "resample": 0,
+    "jitter": 1,
+    "gray": 2,
+    "solarize": 3,
+    "posterize": 4,
+    "invert": 5,
+    "autocontrast": 6,
+    "equalize": 7,
+    "sharpness": 8,
+    "blur": 9,
+    "affine": 10,
+    "choice": 11,
+}
+COLUMNS = {
+    "resample": (
+        *("top", "left", "height", "width", "target_height", "target_width", "offset_top", "offset_left"),
+        *("hflip", "vflip"),
+    ),
+    "jitter": ("jitter", "order", "brightness", "contrast", "saturation", "hue"),
+    "gray": ("gray",),
+    "solarize": ("solarize", "threshold"),
+    "posterize": ("posterize", "bits"),
+    "invert": ("invert",),
+    "autocontrast": ("autocontrast",),
+    "equalize": ("equalize",),
+    "sharpness": ("sharpness", "factor"),
+    "blur": ("blur", "sigma"),
+    "affine": ("affine", "angle", "translate_x", "translate_y", "scale", "shear_x", "shear_y", "corner"),
+    "choice": ("choice", "magnitude"),
+}
+COLOUR = frozenset({"jitter", "gray", "autocontrast", "equalize", "sharpness", "choice"})  # of 1 or 3 channels alone
+CHOICES = (
+    *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast"),
+    *("sharpness", "posterize", "solarize", "autocontrast", "equalize"),
+)
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+CROP, RESIZE = 0, 1  # kinds of resampling
+KEEP, SHORTER, EXACT = 0, 1, 2  # resize rules
+CENTRE, ANYWHERE = 0, 1  # placements
+_MOST_STEPS, _MOST_RULES = 8, 320  # of a segment: what the operators take
+
+
+class Step(NamedTuple):
+    """One step after the resampling: its name in ``CODES``, three settings of the call, the rules of its draws."""
+
+    name: str
+    settings: tuple[float, float, float]
+    rules: tuple[float, ...]
+
+
+@dataclass
+class Resample:
+    """Where a view's pixels come from. ``size`` is None where the view keeps what the resize rule gives."""
+
+    kind: int = RESIZE
+    size: tuple[int, int] | None = None
+    box: tuple[float, ...] = ()  # kind CROP: scale, ratio and log ratio, low and high
+    rule: tuple[int, int, int] = (KEEP, 0, 0)  # kind RESIZE: and what the rest says
+    placement: int = CENTRE
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, top, right, bottom
+    hflip: float = 0.0
+    vflip: float = 0.0
+    interpolation: str = "bilinear"
+    antialias: bool = True
+    fill: float = 0.0
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """What the resize rule makes of an image: torchvision's sizes."""
+        how, first, second = self.rule
+        if how == KEEP:
+            return height, width
+        if how == EXACT:
+            return first, second
+        shorter, longer = min(height, width), max(height, width)
+        a, b = first, int(first * longer / shorter)
+        if second and b > second:
+            a, b = int(second * a / b), second
+        a = max(a, 1)
+        return (b, a) if height > width else (a, b)
+
+    def view(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the view of an image."""
+        if self.size is not None:
+            return self.size
+        left, top, right, bottom = self.padding
+        height, width = self.target(height, width)
+        return height + top + bottom, width + left + right
+
+    def needs_image_size(self) -> bool:
+        """Whether the view's size depends on the image's."""
+        return self.size is None and self.rule[0] != EXACT
+
+    def rules(self, size: tuple[int, int]) -> list[float]:
+        """The 13 numbers of the operator, for views of ``size``."""
+        if self.kind == CROP:
+            numbers: tuple[float, ...] = (*self.box, 0, 0)
+        else:
+            numbers = (*self.rule, self.placement, *self.padding)
+        return [self.kind, *size, self.hflip, self.vflip, *map(float, numbers)]
+
+    def settings(self) -> list[float]:
+        """The three settings of the operator."""
+        return [INTERPOLATIONS.index(self.interpolation), float(self.antialias), self.fill]
+
+
+@dataclass
+class Segment:
+    """A resampling and the steps after it."""
+
+    resample: Resample = field(default_factory=Resample)
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def codes(self) -> list[int]:
+        return [CODES["resample"], *(CODES[step.name] for step in self.steps)]
+
+    @property
+    def settings(self) -> list[float]:
+        return [*self.resample.settings(), *(number for step in self.steps for number in step.settings)]
+
+    @property
+    def columns(self) -> list[str]:
+        return [*COLUMNS["resample"], *(name for step in self.steps for name in COLUMNS[step.name])]
+
+    def rules(self, size: tuple[int, int]) -> list[float]:
+        """The rules of every step, in order, for views of ``size``."""
+        return [*self.resample.rules(size), *(number for step in self.steps for number in step.rules)]
+
+
+class Plan:
+    """The segments of a list of transforms. Transforms call the methods below in their order."""
+
+    def __init__(self) -> None:
+        self.segments = [Segment()]
+        self.mean: tuple[float, ...] | None = None
+        self.std: tuple[float, ...] | None = None
+        self.dtype: torch.dtype | None = None
+        self._resampled = False  # has the last segment's resampling been said?
+
+    def crop(self, size: tuple[int, int], box: tuple[float, ...], interpolation: str, antialias: bool) -> None:
+        """A random box, resized to ``size``."""
+        self._begin()
+        self.segments[-1].resample = Resample(CROP, size, box, interpolation=interpolation, antialias=antialias)
+
+    def resize(self, rule: tuple[int, int, int], interpolation: str, antialias: bool) -> None:
+        """The whole image, resized."""
+        self._begin()
+        self.segments[-1].resample = Resample(rule=rule, interpolation=interpolation, antialias=antialias)
+
+    def window(self, size: tuple[int, int], placement: int, padding: tuple[int, int, int, int], fill: float) -> None:
+        """A part of the image, of a resized one without a detour."""
+        last = self.segments[-1]
+        open_ = self._resampled and last.resample.kind == RESIZE and last.resample.size is None
+        if not open_ or last.steps or last.resample.hflip or last.resample.vflip:
+            self._begin()
+        resample = self.segments[-1].resample
+        resample.size, resample.placement, resample.padding, resample.fill = size, placement, padding, fill
+        self._resampled = True
+
+    def flip(self, hflip: float, vflip: float) -> None:
+        """Flips. Steps that stand before do not mind, except affine maps."""
+        resample = self.segments[-1].resample
+        moved = any(step.name in ("affine", "choice") for step in self.segments[-1].steps)
+        if moved or (hflip and resample.hflip) or (vflip and resample.vflip):
+            self._begin()
+            resample = self.segments[-1].resample
+        resample.hflip, resample.vflip = resample.hflip or hflip, resample.vflip or vflip
+        self._resampled = True
+
+    def step(self, name: str, rules: tuple[float, ...], settings: tuple[float, ...] = ()) -> None:
+        """Any other step."""
+        last = self.segments[-1]
+        numbers = 13 + sum(len(step.rules) for step in last.steps) + len(rules)
+        if len(last.steps) == _MOST_STEPS or numbers > _MOST_RULES:
+            self._begin()
+        first, second, third = (*settings, 0.0, 0.0, 0.0)[:3]
+        self.segments[-1].steps.append(Step(name, (first, second, third), rules))
+
+    def _begin(self) -> None:
+        if self._resampled or self.segments[-1].steps:
+            self.segments.append(Segment())
+        self._resampled = True

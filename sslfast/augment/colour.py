@@ -1,0 +1,332 @@
+"""Colours, blur and the form of the output, each image with draws of its own: torchvision's float functionals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from sslfast import _check
+from sslfast.augment._arguments import Factor, factor, floats, pair
+from sslfast.augment._plan import Plan
+from sslfast.augment._transform import DTYPES, IMAGENET_MEAN, IMAGENET_STD, Transform
+
+__all__ = [
+    "ColorJitter",
+    "GaussianBlur",
+    "Normalize",
+    "RandomAdjustSharpness",
+    "RandomAutocontrast",
+    "RandomEqualize",
+    "RandomGrayscale",
+    "RandomInvert",
+    "RandomPosterize",
+    "RandomSolarize",
+    "ToDtype",
+]
+
+_INFINITY = float("inf")
+
+
+class ColorJitter(Transform):
+    """Brightness, contrast, saturation and hue by random factors, in an order drawn for every image.
+
+    Hue goes through HSV, contrast around the mean of the image's own gray image, and every step is clamped to [0, 1].
+    Of one channel saturation and hue do nothing.
+
+    Args:
+        brightness: v for factors in [max(0, 1 - v), 1 + v], or their (low, high), not negative. Default: 0.0, none.
+        contrast: like ``brightness``.
+        saturation: like ``brightness``.
+        hue: v for shifts in [-v, v], or their (low, high), in [-0.5, 0.5] turns of the colour wheel. Default: 0.0.
+        p: probability that colours are jittered at all, ``RandomApply`` around torchvision's. Default: 1.0.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a number is out of range, or a (low, high) is the wrong way round.
+
+    Reference: torchvision.transforms.v2.ColorJitter.
+    """
+
+    def __init__(
+        self,
+        brightness: Factor = 0.0,
+        contrast: Factor = 0.0,
+        saturation: Factor = 0.0,
+        hue: Factor = 0.0,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.brightness = factor(name, "brightness", brightness, centre=1.0, low=0.0, high=_INFINITY)
+        self.contrast = factor(name, "contrast", contrast, centre=1.0, low=0.0, high=_INFINITY)
+        self.saturation = factor(name, "saturation", saturation, centre=1.0, low=0.0, high=_INFINITY)
+        self.hue = factor(name, "hue", hue, centre=0.0, low=-0.5, high=0.5)
+        self.p = _check.probability(name, "p", p)
+
+    def _add(self, plan: Plan) -> None:
+        plan.step("jitter", (self.p, *self.brightness, *self.contrast, *self.saturation, *self.hue))
+
+    def extra_repr(self) -> str:
+        factors = f"brightness={self.brightness}, contrast={self.contrast}, saturation={self.saturation}"
+        return f"{factors}, hue={self.hue}, p={self.p}"
+
+
+class _Happens(Transform):
+    """A transform that has a probability and nothing else."""
+
+    _step: str
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = _check.probability(type(self).__name__, "p", p)
+
+    def _add(self, plan: Plan) -> None:
+        plan.step(self._step, (self.p,))
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class RandomGrayscale(_Happens):
+    """All channels become 0.2989 R + 0.587 G + 0.114 B with probability ``p``.
+
+    Args:
+        p: probability. Default: 0.1.
+
+    Raises:
+        TypeError: ``p`` is not a number.
+        ValueError: it is outside [0, 1].
+
+    Reference: torchvision.transforms.v2.RandomGrayscale.
+    """
+
+    _step = "gray"
+
+    def __init__(self, p: float = 0.1) -> None:
+        super().__init__(p)
+
+
+class RandomInvert(_Happens):
+    """x becomes 1 - x with probability ``p``.
+
+    Args:
+        p: probability. Default: 0.5.
+
+    Raises:
+        TypeError: ``p`` is not a number.
+        ValueError: it is outside [0, 1].
+
+    Reference: torchvision.transforms.v2.RandomInvert.
+    """
+
+    _step = "invert"
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+
+
+class RandomAutocontrast(_Happens):
+    """Every channel is stretched to [0, 1] with probability ``p``.
+
+    Args:
+        p: probability. Default: 0.5.
+
+    Raises:
+        TypeError: ``p`` is not a number.
+        ValueError: it is outside [0, 1].
+
+    Reference: torchvision.transforms.v2.RandomAutocontrast.
+    """
+
+    _step = "autocontrast"
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+
+
+class RandomEqualize(_Happens):
+    """The histogram of every channel, of 256 values, is made even with probability ``p``.
+
+    Args:
+        p: probability. Default: 0.5.
+
+    Raises:
+        TypeError: ``p`` is not a number.
+        ValueError: it is outside [0, 1].
+
+    Reference: torchvision.transforms.v2.RandomEqualize.
+    """
+
+    _step = "equalize"
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+
+
+class RandomSolarize(Transform):
+    """x becomes 1 - x from ``threshold`` on, with probability ``p``.
+
+    Args:
+        threshold: in [0, 1], also for uint8 images. Default: 0.5.
+        p: probability. Default: 0.5.
+
+    Raises:
+        TypeError: an argument is not a number.
+        ValueError: an argument is out of range.
+
+    Reference: torchvision.transforms.v2.RandomSolarize, whose threshold for uint8 images is 255 times as large.
+    """
+
+    def __init__(self, threshold: float = 0.5, p: float = 0.5) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.threshold = _check.real(name, "threshold", threshold)
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"{name}: threshold must be in [0, 1], got {threshold}")
+        self.p = _check.probability(name, "p", p)
+
+    def _add(self, plan: Plan) -> None:
+        plan.step("solarize", (self.p, self.threshold))
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold}, p={self.p}"
+
+
+class RandomPosterize(Transform):
+    """Values are rounded down to ``2 ** bits`` levels with probability ``p``.
+
+    Args:
+        bits: from 0 to 8.
+        p: probability. Default: 0.5.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
+
+    Reference: torchvision.transforms.v2.RandomPosterize.
+    """
+
+    def __init__(self, bits: int, p: float = 0.5) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.bits, self.p = _check.integer(name, "bits", bits, 0, 8), _check.probability(name, "p", p)
+
+    def _add(self, plan: Plan) -> None:
+        plan.step("posterize", (self.p, self.bits))
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}, p={self.p}"
+
+
+class RandomAdjustSharpness(Transform):
+    """Blended with its average over 3 x 3 pixels, with probability ``p``: 0 is that average, 1 the image, 2 sharper.
+
+    Args:
+        sharpness_factor: at least 0, or (low, high) of it.
+        p: probability. Default: 0.5.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
+
+    Reference: torchvision.transforms.v2.RandomAdjustSharpness.
+    """
+
+    def __init__(self, sharpness_factor: Factor, p: float = 0.5) -> None:
+        super().__init__()
+        name, given = type(self).__name__, sharpness_factor
+        both = given if isinstance(given, (tuple, list)) else (given, given)
+        self.sharpness_factor = pair(name, "sharpness_factor", both, 0.0, _INFINITY)
+        self.p = _check.probability(name, "p", p)
+
+    def _add(self, plan: Plan) -> None:
+        plan.step("sharpness", (self.p, *self.sharpness_factor))
+
+    def extra_repr(self) -> str:
+        return f"sharpness_factor={self.sharpness_factor}, p={self.p}"
+
+
+class GaussianBlur(Transform):
+    """A Gaussian of random width, with probability ``p``; at the border the image is reflected.
+
+    Args:
+        kernel_size: odd, in pixels: how far the Gaussian reaches at most. What lies beyond 4.5 sigma, 7e-6 of it, is
+            left out. An image smaller than half of it is reflected more than once.
+        sigma: its standard deviation in pixels, positive, or (low, high) of it. Default: (0.1, 2.0).
+        p: probability, ``RandomApply`` around torchvision's. Default: 1.0.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: ``kernel_size`` is even, or a number is out of range.
+
+    Reference: torchvision.transforms.v2.GaussianBlur.
+    """
+
+    def __init__(self, kernel_size: int, sigma: Factor = (0.1, 2.0), p: float = 1.0) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.kernel_size = _check.integer(name, "kernel_size", kernel_size, 1, 2**16)
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"{name}: kernel_size must be odd, got {kernel_size}")
+        both = floats(name, "sigma", sigma if isinstance(sigma, (tuple, list)) else (sigma, sigma), 2)
+        if not 0 < both[0] <= both[1]:
+            raise ValueError(f"{name}: sigma must be positive, or (low, high), ascending and positive, got {sigma}")
+        self.sigma, self.p = both, _check.probability(name, "p", p)
+
+    def _add(self, plan: Plan) -> None:
+        plan.step("blur", (self.p, *self.sigma), (self.kernel_size,))
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, sigma={self.sigma}, p={self.p}"
+
+
+class Normalize(Transform):
+    """(x - mean) / std per channel, x in [0, 1], as the last step of a list.
+
+    Args:
+        mean: one number per channel, or one for all. Default: ImageNet's.
+        std: one positive number per channel, or one for all. Default: ImageNet's.
+
+    Raises:
+        TypeError: an argument is not a tuple of numbers.
+        ValueError: ``std`` is not positive, or the two differ in length.
+    """
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.mean, self.std = floats(name, "mean", mean), floats(name, "std", std)
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ValueError(f"{name}: mean and std must have one number per channel each, got {mean} and {std}")
+        if min(self.std) <= 0:
+            raise ValueError(f"{name}: std must be positive, got {std}")
+
+    def _add(self, plan: Plan) -> None:
+        plan.mean, plan.std = self.mean, self.std
+
+    def extra_repr(self) -> str:
+        return f"mean={self.mean}, std={self.std}"
+
+
+class ToDtype(Transform):
+    """The dtype of what comes out: floats for pixels in [0, 1], or normalised; uint8 for [0, 255], rounded.
+
+    Args:
+        dtype: torch.float32, torch.bfloat16, torch.float16 or torch.uint8. Computed in float32, rounded at the end.
+
+    Raises:
+        TypeError: ``dtype`` is another.
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        if dtype not in DTYPES:
+            raise TypeError(f"{type(self).__name__}: dtype must be float32, bfloat16, float16 or uint8, got {dtype}")
+        self.dtype = dtype
+
+    def _add(self, plan: Plan) -> None:
+        plan.dtype = self.dtype
+
+    def extra_repr(self) -> str:
+        return f"dtype={self.dtype}"

@@ -1,0 +1,162 @@
+"""Transforms in a row, and several views of one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sslfast.augment._plan import Plan
+from sslfast.augment._transform import Images, Transform, check_images, check_params
+from sslfast.random import Generator, seed_tensor
+
+__all__ = ["Compose", "MultiView"]
+
+
+class Compose(Transform):
+    """Transforms in a row, as few passes over the images as the list allows.
+
+    One pass takes a crop or resizing, flips, and any number of steps on colours, blur and affine maps; a crop after
+    such a step begins another. Views of float32, not normalised, lie between passes.
+
+    Args:
+        transforms: image transforms of this module, in order. ``Normalize`` and ``ToDtype`` count for the end,
+            wherever they stand.
+
+    Raises:
+        TypeError: one of them is not such a transform.
+        ValueError: there is none.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if not isinstance(transforms, (tuple, list, nn.ModuleList)) or len(transforms) == 0:
+            raise ValueError(f"{name}: transforms must be a list of at least one transform, got {transforms!r:.80}")
+        for i, transform in enumerate(transforms):
+            if not isinstance(transform, Transform):
+                raise TypeError(
+                    f"{name}: transforms[{i}] must be a transform of sslfast.augment, got {type(transform).__name__}"
+                )
+        self.transforms = nn.ModuleList(transforms)
+
+    def _add(self, plan: Plan) -> None:
+        for transform in self.transforms:
+            transform._add(plan)
+
+
+class MultiView(nn.Module):
+    """Several views of every image, each by a transform of its own, in one call.
+
+    Args:
+        transforms: one transform per view. Where one stands several times in a row, its views are made together.
+        generator: what calls draw from that are given none: None | torch.Generator | int seed | int64 seed tensor. An
+            int seeds a torch.Generator, so that successive calls differ and a run repeats. A tensor is the seed
+            itself, read at every call. Default: None, torch's global generator.
+
+    Raises:
+        TypeError: a transform is none, or ``generator`` has the wrong type.
+        ValueError: there is no transform.
+    """
+
+    def __init__(self, transforms: Sequence[Transform], *, generator: Generator = None) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if not isinstance(transforms, (tuple, list)) or len(transforms) == 0:
+            raise ValueError(f"{name}: transforms must be a list of at least one transform, got {transforms!r:.80}")
+        for i, transform in enumerate(transforms):
+            if not isinstance(transform, Transform):
+                raise TypeError(
+                    f"{name}: transforms[{i}] must be a transform of sslfast.augment, got {type(transform).__name__}"
+                )
+        self.transforms = nn.ModuleList(transforms)
+        if generator is not None and not isinstance(generator, (torch.Generator, Tensor)):
+            generator = torch.Generator().manual_seed(int(seed_tensor(generator, function=name)))
+        self.generator = generator
+
+    @property
+    def views(self) -> int:
+        """Views of every image, V."""
+        return len(self.transforms)
+
+    def forward(
+        self,
+        images: Images,
+        *,
+        generator: Generator = None,
+        row_offset: int = 0,
+        sample_ids: Tensor | None = None,
+    ) -> list[Tensor]:
+        """All views of a batch.
+
+        Args:
+            images: as a transform takes them: (N, C, H, W), or a sequence of (C, H, W).
+            generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, the constructor's.
+            row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+            sample_ids: int64, shape (N,), the numbers of the rows in the draws, instead of ``row_offset``.
+
+        Returns:
+            A list of V tensors of shape (N, C, h, w), each as its transform gives it.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a shape or a number is out of range.
+        """
+        params = self.sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
+        return self._make(images, params)
+
+    def sample_params(
+        self,
+        images: Images,
+        *,
+        generator: Generator = None,
+        row_offset: int = 0,
+        sample_ids: Tensor | None = None,
+    ) -> list[Tensor]:
+        """The parameters that ``forward`` would draw: one float32 (N, columns) for each view.
+
+        Takes and raises what ``forward`` does.
+        """
+        name = type(self).__name__
+        check_images(name, images)
+        device = images.device if isinstance(images, Tensor) else images[0].device
+        seed = seed_tensor(self.generator if generator is None else generator, function=name, device=device)
+        params: list[Tensor] = []
+        for transform, count in self._runs():
+            drawn = transform._sample(images, count, len(params), seed, row_offset, sample_ids, name)
+            params += drawn.unbind(1)
+        return params
+
+    def apply_params(self, images: Images, params: Sequence[Tensor]) -> list[Tensor]:
+        """The views that ``params`` describes, one tensor a view. Raises what the transforms do, and
+
+        Raises:
+            ValueError: ``params`` has not one tensor per view.
+        """
+        name = type(self).__name__
+        check_images(name, images)
+        if not isinstance(params, (tuple, list)) or len(params) != self.views:
+            raise ValueError(f"{name}: params must be a list of {self.views} tensors, got {type(params).__name__}")
+        for transform, one in zip(self.transforms, params, strict=True):
+            check_params(name, one, images, len(transform.columns))  # type: ignore[arg-type]
+        return self._make(images, params)
+
+    def _make(self, images: Images, params: Sequence[Tensor]) -> list[Tensor]:
+        views: list[Tensor] = []
+        for transform, count in self._runs():
+            part = params[len(views) : len(views) + count]
+            stacked = part[0].unsqueeze(1) if count == 1 else torch.stack(list(part), 1)
+            views += transform._apply(images, stacked, type(self).__name__).unbind(0)
+        return views
+
+    def _runs(self) -> list[tuple[Transform, int]]:
+        """Each transform and how often it stands in a row; lists that take several passes one by one."""
+        runs: list[tuple[Transform, int]] = []
+        for transform in self.transforms:
+            assert isinstance(transform, Transform)
+            if runs and runs[-1][0] is transform and len(transform._plan.segments) == 1:
+                runs[-1] = (transform, runs[-1][1] + 1)
+            else:
+                runs.append((transform, 1))
+        return runs

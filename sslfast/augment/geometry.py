@@ -1,0 +1,302 @@
+"""Crops, resizing, flips and affine maps of images, each image with draws of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sslfast import _check
+from sslfast.augment._arguments import Factor, Size, factor, floats, interpolation_name, padding_of, pair, view_size
+from sslfast.augment._plan import ANYWHERE, CENTRE, EXACT, INTERPOLATIONS, SHORTER, Plan
+from sslfast.augment._transform import Transform
+
+__all__ = [
+    "CenterCrop",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomVerticalFlip",
+    "Resize",
+]
+
+_INFINITY = float("inf")
+
+
+class RandomResizedCrop(Transform):
+    """A random box of the image, resized.
+
+    A tenth try at the latest, else the largest central box of an allowed ratio. Equals torchvision's
+    ``resized_crop`` in floats, except that a bicubic view is clamped to [0, 1].
+
+    Args:
+        size: side, or (height, width), of the views, in pixels.
+        scale: (low, high) of the box's share of the image's area, in (0, 1]. Default: (0.08, 1.0).
+        ratio: (low, high) of the box's width / height. Default: (3/4, 4/3).
+        interpolation: "nearest", "bilinear" or "bicubic". Default: "bilinear".
+        antialias: average over all pixels that fall on an output, where the box is shrunk. Default: True.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a number is out of range, or a (low, high) is the wrong way round.
+
+    Reference: torchvision.transforms.v2.RandomResizedCrop; Szegedy et al., "Going deeper with convolutions", CVPR 2015.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: str = "bilinear",
+        antialias: bool = True,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.size = view_size(name, "size", size)
+        self.scale, self.ratio = floats(name, "scale", scale, 2), floats(name, "ratio", ratio, 2)
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"{name}: scale must be (low, high) with 0 < low <= high <= 1, got {scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"{name}: ratio must be (low, high) with 0 < low <= high, got {ratio}")
+        self.interpolation = interpolation_name(name, interpolation)
+        self.antialias = _check.boolean(name, "antialias", antialias)
+
+    def _add(self, plan: Plan) -> None:
+        box = (*self.scale, *self.ratio, *map(math.log, self.ratio))
+        plan.crop(self.size, box, self.interpolation, self.antialias)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, scale={self.scale}, ratio={self.ratio}, interpolation={self.interpolation!r}"
+
+
+class Resize(Transform):
+    """The whole image, resized.
+
+    Args:
+        size: the shorter side, the longer one in proportion and rounded down, or (height, width), in pixels.
+        interpolation: "nearest", "bilinear" or "bicubic". Default: "bilinear".
+        max_size: the most that the longer side may have, above ``size``; only with a shorter side. Default: None.
+        antialias: average over all pixels that fall on an output. Default: True.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a number is out of range.
+
+    Reference: torchvision.transforms.v2.Resize.
+    """
+
+    def __init__(
+        self, size: Size, interpolation: str = "bilinear", max_size: int | None = None, antialias: bool = True
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if isinstance(size, (tuple, list)) and len(size) == 1:
+            size = size[0]
+        first, second = view_size(name, "size", size)
+        if isinstance(size, (tuple, list)):
+            if max_size is not None:
+                raise ValueError(f"{name}: max_size needs size to be an int, got {size}")
+            self._rule = (EXACT, first, second)
+        else:
+            most = 0 if max_size is None else _check.integer(name, "max_size", max_size, first + 1, 2**24)
+            self._rule = (SHORTER, first, most)
+        self.size, self.max_size = size, max_size
+        self.interpolation = interpolation_name(name, interpolation)
+        self.antialias = _check.boolean(name, "antialias", antialias)
+
+    def _add(self, plan: Plan) -> None:
+        plan.resize(self._rule, self.interpolation, self.antialias)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, max_size={self.max_size}, interpolation={self.interpolation!r}"
+
+
+class CenterCrop(Transform):
+    """The middle of the image, with zeros where the image is smaller.
+
+    After ``Resize`` both are one pass: nothing outside the crop is computed.
+
+    Args:
+        size: side, or (height, width), of the crop, in pixels.
+
+    Raises:
+        TypeError: ``size`` has the wrong type.
+        ValueError: it is out of range.
+
+    Reference: torchvision.transforms.v2.CenterCrop.
+    """
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = view_size(type(self).__name__, "size", size)
+
+    def _add(self, plan: Plan) -> None:
+        plan.window(self.size, CENTRE, (0, 0, 0, 0), 0.0)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
+
+
+class RandomCrop(Transform):
+    """A part of the padded image, anywhere in it.
+
+    Args:
+        size: side, or (height, width), of the crop, in pixels. Where the padded image is smaller, its top left corner
+            is the crop's, and the rest is filled.
+        padding: pixels around the image: a number, (left and right, top and bottom), or (left, top, right, bottom).
+            Default: 0.
+        fill: value of what lies outside the image, in [0, 1]. Default: 0.0.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a number is out of range.
+
+    Reference: torchvision.transforms.v2.RandomCrop, with ``pad_if_needed=True`` and a constant.
+    """
+
+    def __init__(self, size: Size, padding: int | Sequence[int] = 0, fill: float = 0.0) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.size = view_size(name, "size", size)
+        self.padding = padding_of(name, padding)
+        self.fill = _check.probability(name, "fill", fill)
+
+    def _add(self, plan: Plan) -> None:
+        plan.window(self.size, ANYWHERE, self.padding, self.fill)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, padding={self.padding}, fill={self.fill}"
+
+
+class RandomHorizontalFlip(Transform):
+    """Left and right exchanged with probability ``p``.
+
+    Args:
+        p: probability. Default: 0.5.
+
+    Raises:
+        TypeError: ``p`` is not a number.
+        ValueError: it is outside [0, 1].
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = _check.probability(type(self).__name__, "p", p)
+
+    def _add(self, plan: Plan) -> None:
+        plan.flip(self.p, 0.0)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class RandomVerticalFlip(Transform):
+    """Top and bottom exchanged with probability ``p``.
+
+    Args:
+        p: probability. Default: 0.5.
+
+    Raises:
+        TypeError: ``p`` is not a number.
+        ValueError: it is outside [0, 1].
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = _check.probability(type(self).__name__, "p", p)
+
+    def _add(self, plan: Plan) -> None:
+        plan.flip(0.0, self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class RandomAffine(Transform):
+    """A random rotation, translation, scale and shear about the centre.
+
+    Args:
+        degrees: v for angles in [-v, v], or (low, high); clockwise.
+        translate: the most that the image moves, as shares of (width, height), in [0, 1]; whole pixels. Default: None.
+        scale: (low, high) of the factor. Default: None, 1.
+        shear: v for [-v, v] along x; (low, high) along x; or (low x, high x, low y, high y), in degrees. Default: None.
+        interpolation: "nearest" or "bilinear". Default: "nearest".
+        fill: value of what comes from outside, in [0, 1]. Default: 0.0.
+        p: probability of the transform. Default: 1.0.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a number is out of range, or a (low, high) is the wrong way round.
+
+    Reference: torchvision.transforms.v2.RandomAffine.
+    """
+
+    def __init__(
+        self,
+        degrees: Factor,
+        translate: tuple[float, float] | None = None,
+        scale: tuple[float, float] | None = None,
+        shear: Factor | tuple[float, float, float, float] | None = None,
+        interpolation: str = "nearest",
+        fill: float = 0.0,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.degrees = factor(name, "degrees", degrees, centre=0.0, low=-_INFINITY, high=_INFINITY)
+        move = (0.0, 0.0) if translate is None else floats(name, "translate", translate, 2)
+        if not all(0 <= share <= 1 for share in move):
+            raise ValueError(f"{name}: translate must be two shares in [0, 1], got {translate}")
+        self.translate = move
+        self.scale = (1.0, 1.0) if scale is None else pair(name, "scale", scale, 1e-6, _INFINITY)
+        self.shear = self._shears(name, shear)
+        self.interpolation, self.fill = interpolation_name(name, interpolation), _check.probability(name, "fill", fill)
+        if self.interpolation == "bicubic":
+            raise ValueError(f"{name}: interpolation must be nearest or bilinear, got 'bicubic'")
+        self.p = _check.probability(name, "p", p)
+
+    @staticmethod
+    def _shears(name: str, shear: object) -> tuple[float, float, float, float]:
+        if shear is None:
+            return 0.0, 0.0, 0.0, 0.0
+        if isinstance(shear, (tuple, list)):
+            if len(shear) not in (2, 4):
+                raise ValueError(f"{name}: shear must be a number, or 2 or 4 of them, got {shear}")
+            x = pair(name, "shear", shear[:2], -90.0, 90.0)
+            y = pair(name, "shear", shear[2:], -90.0, 90.0) if len(shear) == 4 else (0.0, 0.0)
+            return (*x, *y)
+        most = _check.real(name, "shear", shear)  # type: ignore[arg-type]
+        if not 0 <= most < 90:
+            raise ValueError(f"{name}: shear must be in [0, 90), or (low, high), got {shear}")
+        return -most, most, 0.0, 0.0
+
+    def _add(self, plan: Plan) -> None:
+        x, y = self.translate
+        rules = (self.p, *self.degrees, -x, x, -y, y, *self.scale, *self.shear, 0.0)
+        plan.step("affine", rules, (INTERPOLATIONS.index(self.interpolation), self.fill))
+
+    def extra_repr(self) -> str:
+        return f"degrees={self.degrees}, translate={self.translate}, scale={self.scale}, shear={self.shear}, p={self.p}"
+
+
+class RandomRotation(RandomAffine):
+    """A random rotation about the centre, counterclockwise, without growing the image.
+
+    Args:
+        degrees: v for angles in [-v, v], or (low, high).
+        interpolation: "nearest" or "bilinear". Default: "nearest".
+        fill: value of what comes from outside, in [0, 1]. Default: 0.0.
+        p: probability of the transform. Default: 1.0.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a number is out of range, or a (low, high) is the wrong way round.
+
+    Reference: torchvision.transforms.v2.RandomRotation.
+    """
+
+    def __init__(self, degrees: Factor, interpolation: str = "nearest", fill: float = 0.0, p: float = 1.0) -> None:
+        super().__init__(degrees, interpolation=interpolation, fill=fill, p=p)
+        self.degrees = -self.degrees[1], -self.degrees[0]  # affine turns the other way
