@@ -5,22 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast.augment import PARAMS
-
-RULES = {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3), "hflip_prob": 0.5, "jitter_prob": 0.8, "gray_prob": 0.2}
-STRENGTH = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2}
-FACTORS = ((1 - 0.8, 1 + 0.8),) * 3 + ((-0.2, 0.2),)
-RGB = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-PLAIN = {
-    "flip": 0.0,
-    "jitter": 1.0,
-    "order": 0.0,
-    "brightness": 1.0,
-    "contrast": 1.0,
-    "saturation": 1.0,
-    "hue": 0.0,
-    "gray": 0.0,
-}
+from sslfast.augment import Compose, ToDtype
+from sslfast.augment._plan import COLUMNS, INTERPOLATIONS
+from sslfast.augment._transform import Transform
+from sslfast.reference import image_augment as reference
 
 
 def noise(*shape: int) -> Tensor:
@@ -35,7 +23,40 @@ def photos(rows: int, channels: int, height: int, width: int) -> Tensor:
     return (x * 255).round().byte()
 
 
-def row(image: Tensor, **columns: float) -> Tensor:
-    """Parameters by hand, (N, 1, 12): the whole image, unchanged where nothing is said."""
-    values = {"top": 0, "left": 0, "height": image.shape[2], "width": image.shape[3], **PLAIN, **columns}
-    return torch.tensor([values[name] for name in PARAMS], device=image.device).float().expand(len(image), 1, -1)
+def in_floats(*transforms: Transform) -> Compose:
+    """The transforms, with views of floats in [0, 1]."""
+    return Compose([*transforms, ToDtype()])
+
+
+def row(transform: Transform, images: Tensor, **columns: float) -> Tensor:
+    """Parameters by hand for every image: the whole image, unchanged where nothing is said."""
+    height, width = images.shape[-2:]
+    size = transform._plan.segments[0].resample.view(height, width)
+    plain = {"height": height, "width": width, "target_height": size[0], "target_width": size[1], "scale": 1}
+    values = {**plain, **columns}
+    assert set(columns) <= set(transform.columns)
+    one = torch.tensor([float(values.get(name, 0)) for name in transform.columns])
+    return one.expand(len(images), -1).contiguous().to(images.device)
+
+
+def expected(transform: Transform, images: Tensor, params: Tensor) -> Tensor:
+    """The views of ``params`` by the reference in float64, before normalisation."""
+    (segment,) = transform._plan.segments
+    interpolation, antialias, fill = segment.resample.settings()
+    settings = reference.Settings(INTERPOLATIONS[int(interpolation)], bool(antialias), fill)
+    for step in segment.steps:
+        if step.name == "blur":
+            settings = settings._replace(kernel_size=int(step.settings[0]))
+        if step.name in ("affine", "choice"):
+            settings = settings._replace(
+                affine_interpolation=INTERPOLATIONS[int(step.settings[0])], affine_fill=step.settings[1]
+            )
+    views = []
+    for image, values in zip(images.cpu(), params.tolist(), strict=True):
+        steps, start = [], 0
+        for name in ("resample", *(step.name for step in segment.steps)):
+            steps.append((name, values[start : start + len(COLUMNS[name])]))
+            start += len(COLUMNS[name])
+        size = segment.resample.view(*image.shape[-2:])
+        views.append(reference.view(image, steps, size, settings))
+    return torch.stack(views)

@@ -6,7 +6,7 @@ rules; tests compare them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -117,12 +117,12 @@ class Resample:
         return [INTERPOLATIONS.index(self.interpolation), float(self.antialias), self.fill]
 
 
-@dataclass
 class Segment:
     """A resampling and the steps after it."""
 
-    resample: Resample = field(default_factory=Resample)
-    steps: list[Step] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.resample = Resample()
+        self.steps: list[Step] = []
 
     @property
     def codes(self) -> list[int]:

@@ -124,9 +124,8 @@ class Transform(nn.Module):
         name: str,
     ) -> Tensor:
         """(N, views, columns). Segments count as views of their own in the draws."""
-        plan, first = self._plan, images[0]
-        rows = len(images)
-        device = images.device if isinstance(images, Tensor) else first.device
+        plan, rows = self._plan, len(images)
+        device = images.device if isinstance(images, Tensor) else images[0].device
         offset = _check.integer(name, "row_offset", row_offset, 0)
         ids = check_sample_ids(name, sample_ids, rows, device)
         seed = seed_tensor(generator, function=name, device=device)

@@ -40,6 +40,7 @@ class Compose(Transform):
                     f"{name}: transforms[{i}] must be a transform of sslfast.augment, got {type(transform).__name__}"
                 )
         self.transforms = nn.ModuleList(transforms)
+        self._plan  # noqa: B018  (made here, not when it is first needed, which may be inside torch.compile)
 
     def _add(self, plan: Plan) -> None:
         for transform in self.transforms:
