@@ -36,7 +36,11 @@ int64_t reflected(int64_t i, int64_t n) {
 // One to three channels of a view.
 class Renderer {
  public:
-  Renderer(const ImageAugment& p, Scratch& s) : p_(p), s_(s), n_(p.out_width), plane_(p.out_height * p.out_width),
+  Renderer(const ImageAugment& p, Scratch& s)
+      : p_(p),
+        s_(s),
+        n_(p.out_width),
+        plane_(p.out_height * p.out_width),
         direct_(p.out_type == Pixels::kFloat && !p.channels_last) {}
 
   void render(int64_t view, int64_t row, int64_t first_channel, int64_t channels) {
@@ -47,9 +51,9 @@ class Renderer {
     row_.channels = channels;
     row_.gain = p_.gain + first_channel;
     row_.offset = p_.offset + first_channel;
-    out_ = static_cast<char*>(p_.out) + ((view * p_.rows + row) * p_.channels * plane_ +
-                                         first_channel * (p_.channels_last ? 1 : plane_)) *
-                                            pixel_bytes(p_.out_type);
+    out_ = static_cast<char*>(p_.out) +
+           ((view * p_.rows + row) * p_.channels * plane_ + first_channel * (p_.channels_last ? 1 : plane_)) *
+               pixel_bytes(p_.out_type);
     read_view(p_, p_.params + (row * p_.views + view) * p_.columns, image, view_);
 
     Resizer resizer(p_, image, first_channel, channels, view_, s_.resize);

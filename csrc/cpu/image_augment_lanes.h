@@ -154,7 +154,8 @@ SSLFAST_INLINE void blur_lanes(const Tap& tap, const float* weight, int32_t reac
     for (int i = 0; i < kCount; ++i) sum[i] = weight[0] * L::load(tap(0) + x + i * kLanes);
     for (int32_t k = 1; k <= reach; ++k) {
       const float *before = tap(-k) + x, *after = tap(k) + x;
-      for (int i = 0; i < kCount; ++i) sum[i] += weight[k] * (L::load(before + i * kLanes) + L::load(after + i * kLanes));
+      for (int i = 0; i < kCount; ++i)
+        sum[i] += weight[k] * (L::load(before + i * kLanes) + L::load(after + i * kLanes));
     }
     for (int i = 0; i < kCount; ++i) L::store(out + x + i * kLanes, sum[i]);
     x += kCount * kLanes;

@@ -15,9 +15,9 @@ Resizer::Resizer(const ImageAugment& p, const Image& image, int64_t first_channe
       channels_(channels),
       view_width_(p.out_width),
       fill_(p.step[0].setting[2]) {
-  image_.data = static_cast<const char*>(image.data) +
-                (first_channel * image.channel_stride + v.top * image.height_stride + v.left * image.width_stride) *
-                    pixel_bytes_;
+  image_.data =
+      static_cast<const char*>(image.data) +
+      (first_channel * image.channel_stride + v.top * image.height_stride + v.left * image.width_stride) * pixel_bytes_;
   image_.height = v.height;
   image_.width = v.width;
   const auto interpolation = static_cast<int32_t>(p.step[0].setting[0]);

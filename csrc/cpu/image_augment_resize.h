@@ -8,10 +8,10 @@ namespace sslfast::cpu {
 // Buffers of one thread.
 struct ResizeScratch {
   Table across, down;
-  Buffer<uint8_t> bytes;   // the source rows of one output row, where pixels lie apart
-  Buffer<float> floats;    // the same, of other types
-  Buffer<float> source;    // 3 source rows, converted or averaged
-  Buffer<float> resized;   // 2 x 3 source rows, resized
+  Buffer<uint8_t> bytes;  // the source rows of one output row, where pixels lie apart
+  Buffer<float> floats;   // the same, of other types
+  Buffer<float> source;   // 3 source rows, converted or averaged
+  Buffer<float> resized;  // 2 x 3 source rows, resized
 };
 
 // Resizes the box of one view, 1 or 3 channels, one output row at a time and in any order. Where the box is no taller

@@ -12,24 +12,23 @@ using namespace augment;
 namespace {
 
 // The loops for one instruction set. target_clones would serve but for templates and the width, which differs.
-#define SSLFAST_LEVEL(name, width, ...)                                                                      \
-  struct name {                                                                                              \
-    template <int kChannels>                                                                                 \
-    __VA_ARGS__ static void resample(const Planes& rows, const Table& table, const Planes& out, int64_t n) { \
-      resample_window<width, kChannels>(rows, table, out, n);                                                \
-    }                                                                                                        \
-    template <int kChannels>                                                                                 \
-    __VA_ARGS__ static double paint(const Row& row) {                                                        \
-      return paint_lanes<width, kChannels>(row);                                                             \
-    }                                                                                                        \
-    __VA_ARGS__ static void down(const float* const* rows, const float* weight, int32_t reach, int64_t n,    \
-                                 float* out) {                                                               \
-      blur_lanes<width>([&](int32_t k) { return rows[k]; }, weight, reach, n, out);                          \
-    }                                                                                                        \
-    __VA_ARGS__ static void across(const float* row, const float* weight, int32_t reach, int64_t n,          \
-                                   float* out) {                                                             \
-      blur_lanes<width>([&](int32_t k) { return row + k; }, weight, reach, n, out);                          \
-    }                                                                                                        \
+#define SSLFAST_LEVEL(name, width, ...)                                                                           \
+  struct name {                                                                                                   \
+    template <int kChannels>                                                                                      \
+    __VA_ARGS__ static void resample(const Planes& rows, const Table& table, const Planes& out, int64_t n) {      \
+      resample_window<width, kChannels>(rows, table, out, n);                                                     \
+    }                                                                                                             \
+    template <int kChannels>                                                                                      \
+    __VA_ARGS__ static double paint(const Row& row) {                                                             \
+      return paint_lanes<width, kChannels>(row);                                                                  \
+    }                                                                                                             \
+    __VA_ARGS__ static void down(const float* const* rows, const float* weight, int32_t reach, int64_t n,         \
+                                 float* out) {                                                                    \
+      blur_lanes<width>([&](int32_t k) { return rows[k]; }, weight, reach, n, out);                               \
+    }                                                                                                             \
+    __VA_ARGS__ static void across(const float* row, const float* weight, int32_t reach, int64_t n, float* out) { \
+      blur_lanes<width>([&](int32_t k) { return row + k; }, weight, reach, n, out);                               \
+    }                                                                                                             \
   };
 
 SSLFAST_LEVEL(Baseline, 4)
@@ -201,8 +200,8 @@ SSLFAST_ISA_CLONES void sharpen(const float* __restrict above, const float* __re
   out[n - 1] = row[n - 1];
   const float rest = 1.0f - factor;
   for (int64_t x = 1; x < n - 1; ++x) {
-    const float around = above[x - 1] + above[x] + above[x + 1] + row[x - 1] + row[x + 1] + below[x - 1] + below[x] +
-                         below[x + 1];
+    const float around =
+        above[x - 1] + above[x] + above[x + 1] + row[x - 1] + row[x + 1] + below[x - 1] + below[x] + below[x + 1];
     const float mean = (around + 5.0f * row[x]) * (1.0f / 13.0f), value = row[x] + rest * (mean - row[x]);
     out[x] = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
   }

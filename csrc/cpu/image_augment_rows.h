@@ -74,8 +74,8 @@ struct Row {
   float top_weight, bottom_weight;
   const augment::Op* op;
   int32_t ops;
-  bool hold;    // keep the row as it is; else multiply by gain and add offset
-  Planes out;   // may be top
+  bool hold;   // keep the row as it is; else multiply by gain and add offset
+  Planes out;  // may be top
   const float *gain, *offset;
 };
 

@@ -23,7 +23,7 @@ using namespace augment;
 
 constexpr int kThreads = 256, kTile = 32, kTall = 16;  // a tile is kTall rows of kTile pixels
 constexpr int kRows = kTile * kTall / kThreads;        // a thread's pixels lie below each other
-constexpr int kMaxReach = 20;  // of a blur whose tile is in shared memory
+constexpr int kMaxReach = 20;                          // of a blur whose tile is in shared memory
 constexpr int kMaxPasses = kMaxSteps + 1;
 constexpr int64_t kChunkBytes = int64_t{256} << 20;
 
@@ -43,12 +43,12 @@ __global__ void __launch_bounds__(kThreads) draw_params(ImageAugmentParams p) {
 
 // What waits for the next pass: two buffers of planes and two of statistics, written by turns.
 struct Waiting {
-  Plan* plans;          // (views)
+  Plan* plans;  // (views)
   float* planes[2];
-  double* gray[2];      // (views, tiles)
-  float2* range[2];     // (views, channels, tiles): least and largest value
-  int32_t* count[2];    // (views, channels, 256)
-  int64_t first, views; // of this chunk
+  double* gray[2];       // (views, tiles)
+  float2* range[2];      // (views, channels, tiles): least and largest value
+  int32_t* count[2];     // (views, channels, 256)
+  int64_t first, views;  // of this chunk
   int32_t tiles_across, tiles;
 };
 
@@ -294,7 +294,7 @@ __device__ Pixel<float> painted(Pixel<float> pixel, const Block& block, bool mov
 }
 
 template <bool kBytes, int kChannels>
-__global__ void __launch_bounds__(kThreads) make_tiles(ImageAugment p, Waiting w, int32_t pass) {
+__global__ void __launch_bounds__(kThreads, 2) make_tiles(ImageAugment p, Waiting w, int32_t pass) {
   extern __shared__ float shared[];
   __shared__ Block block;
   const int groups = static_cast<int>(p.channels) / kChannels;
@@ -330,10 +330,9 @@ __global__ void __launch_bounds__(kThreads) make_tiles(ImageAugment p, Waiting w
     for (int r = 0; r < kRows; ++r) {
       const int32_t y = top + thread / kTile + r * down_rows;
       if (y >= height || x >= width) continue;
-      const Taps line = taps_of(down, v.offset_top + (v.flip_upside_down ? height - 1 - y : y),
-                                kBytes ? 1.0f / 255.0f : 1.0f);
-      pixels[r] =
-          resample<kBytes, kChannels>(image, p.in, corner, across, down, column, line, p.step[0].setting[2]);
+      const Taps line =
+          taps_of(down, v.offset_top + (v.flip_upside_down ? height - 1 - y : y), kBytes ? 1.0f / 255.0f : 1.0f);
+      pixels[r] = resample<kBytes, kChannels>(image, p.in, corner, across, down, column, line, p.step[0].setting[2]);
     }
   } else {
     moved = moves_pixels(block.op[0].code);
@@ -476,7 +475,7 @@ cudaError_t launch(const ImageAugment& p, cudaStream_t stream) {
         if (error != cudaSuccess) return error;
       }
       kernel<<<static_cast<unsigned>(blocks), kThreads, static_cast<size_t>(pass > 0 ? bytes : 0), stream>>>(p, w,
-                                                                                                           pass);
+                                                                                                             pass);
     }
   }
   return cudaGetLastError();

@@ -73,14 +73,14 @@ static Pixels pixels_of(ScalarType type) {
 static Image read_image(const Tensor& image, int64_t first) {
   check(is_side(image.size(first + 1)) && is_side(image.size(first + 2)),
         "image_augment: height and width must be in [1, 2^24]");
-  return {image.const_data_ptr(), image.size(first + 1),  image.size(first + 2),
+  return {image.const_data_ptr(), image.size(first + 1),   image.size(first + 2),
           image.stride(first),    image.stride(first + 1), image.stride(first + 2)};
 }
 
 // Writes the views (V, N, C, H, W), contiguous or with the channels last, of one batch (N, C, H, W), or of N images
 // (C, H, W) that may differ in size. `table` is int64 (N, 6) on the GPU, the images by address; unused on the CPU.
-static void run(const Tensors& images, const Tensor& params, const std::optional<Tensor>& table,
-                const Integers& codes, const Floats& settings, const Floats& mean, const Floats& std, Tensor& out) {
+static void run(const Tensors& images, const Tensor& params, const std::optional<Tensor>& table, const Integers& codes,
+                const Floats& settings, const Floats& mean, const Floats& std, Tensor& out) {
   check(!images.empty(), "image_augment: no images");
   const bool batch = images[0].dim() == 4;
   const int64_t channels = images[0].size(batch ? 1 : 0);
@@ -138,10 +138,10 @@ static void run(const Tensors& images, const Tensor& params, const std::optional
     p.offset[c] = static_cast<float>(-scale * mean[c] / std[c]);
   }
   p.channels_last = !out.is_contiguous() && channels > 1;
-  check(p.channels_last ? out.stride(2) == 1 && out.stride(4) == channels && out.stride(3) == channels * p.out_width &&
-                              out.stride(1) == channels * p.out_width * p.out_height &&
-                              out.stride(0) == out.stride(1) * p.rows
-                        : out.is_contiguous(),
+  check(p.channels_last
+            ? out.stride(2) == 1 && out.stride(4) == channels && out.stride(3) == channels * p.out_width &&
+                  out.stride(1) == channels * p.out_width * p.out_height && out.stride(0) == out.stride(1) * p.rows
+            : out.is_contiguous(),
         "image_augment: out must be contiguous, or dense with the channels last");
   p.out = out.mutable_data_ptr();
 #ifdef SSLFAST_WITH_CUDA

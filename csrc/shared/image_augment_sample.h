@@ -9,7 +9,8 @@
 //   color jitter   p, then low, high of brightness, contrast, saturation, hue
 //   solarize       p, threshold      posterize   p, bits
 //   sharpness      p, low, high      blur        p, low, high
-//   affine         p, then low, high of angle, shift x, shift y (shares of the view), scale, shear x, shear y; about the
+//   affine         p, then low, high of angle, shift x, shift y (shares of the view), scale, shear x, shear y; about
+//   the
 //                  corner
 //   choice         first and last bin, bins, operations; then of each code, low, high, SignRule
 //   others         p
@@ -140,8 +141,7 @@ SSLFAST_HD void sample_resample(const Draws& draws, const double* rule, Size ima
   const int32_t placement = static_cast<int32_t>(numbers[3]);
   const int64_t left = static_cast<int64_t>(numbers[4]), top = static_cast<int64_t>(numbers[5]);
   const int64_t right = static_cast<int64_t>(numbers[6]), bottom = static_cast<int64_t>(numbers[7]);
-  out[kOffsetTop] =
-      static_cast<float>(placed(placement, w.word[2], target.height + top + bottom, view_height) - top);
+  out[kOffsetTop] = static_cast<float>(placed(placement, w.word[2], target.height + top + bottom, view_height) - top);
   out[kOffsetLeft] = static_cast<float>(placed(placement, w.word[3], target.width + left + right, view_width) - left);
 }
 

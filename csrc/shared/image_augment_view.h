@@ -34,10 +34,10 @@ SSLFAST_HD bool moves_pixels(int32_t code) { return code >= kOpSharpness; }
 struct Op {
   int32_t code;
   float a, b;
-  float c, d, e, f;        // affine: source = (a x + b y + c, d x + e y + f), of pixel centres from the view's centre
-  float fill;              // of what an affine map takes from outside
-  bool bilinear;           // between four pixels; else the nearest
-  const float* table;      // stretch: factor and offset of each channel; table: 256 of each
+  float c, d, e, f;    // affine: source = (a x + b y + c, d x + e y + f), of pixel centres from the view's centre
+  float fill;          // of what an affine map takes from outside
+  bool bilinear;       // between four pixels; else the nearest
+  const float* table;  // stretch: factor and offset of each channel; table: 256 of each
 };
 
 constexpr int32_t kMaxOps = 48;

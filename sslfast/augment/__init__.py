@@ -28,17 +28,13 @@ from sslfast.augment.geometry import (
 from sslfast.augment.multi_crop import DINOAugment, DINOv2Augment, MSNAugment, SwAVAugment
 from sslfast.augment.recipes import (
     BYOLAugment,
-    CLIPAugment,
-    IJEPAAugment,
-    ImageNetAugment,
-    ImageNetEval,
-    MAEAugment,
     MoCoV1Augment,
     MoCoV2Augment,
     MoCoV3Augment,
     SimCLRAugment,
     SimSiamAugment,
 )
+from sslfast.augment.single_view import CLIPAugment, IJEPAAugment, ImageNetAugment, ImageNetEval, MAEAugment
 
 __all__ = [
     "BYOLAugment",

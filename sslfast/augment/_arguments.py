@@ -64,7 +64,7 @@ def interpolation_name(name: str, value: object) -> str:
 
 def padding_of(name: str, padding: int | Sequence[int]) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) from one number, (left-right, top-bottom) or four."""
-    numbers = padding if isinstance(padding, (tuple, list)) else [padding]
+    numbers: list[int] = list(padding) if isinstance(padding, (tuple, list)) else [padding]  # type: ignore[list-item]
     if len(numbers) not in (1, 2, 4):
         raise ValueError(f"{name}: padding must be an int, or 2 or 4 of them, got {padding}")
     checked = [_check.integer(name, "padding", number, 0, _SIDE) for number in numbers]

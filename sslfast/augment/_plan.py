@@ -43,6 +43,7 @@ COLUMNS = {
     "choice": ("choice", "magnitude"),
 }
 COLOUR = frozenset({"jitter", "gray", "autocontrast", "equalize", "sharpness", "choice"})  # of 1 or 3 channels alone
+FLAT = frozenset({"posterize", "equalize", "choice"})  # their gradient is zero almost everywhere, or may be
 CHOICES = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast"),
     *("sharpness", "posterize", "solarize", "autocontrast", "equalize"),
@@ -51,6 +52,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 CROP, RESIZE = 0, 1  # kinds of resampling
 KEEP, SHORTER, EXACT = 0, 1, 2  # resize rules
 CENTRE, ANYWHERE = 0, 1  # placements
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MOST_STEPS, _MOST_RULES = 8, 320  # of a segment: what the operators take
 
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
-
 import torch
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast.augment._plan import COLOUR, Plan, Segment
+from sslfast.augment._arguments import view_size
+from sslfast.augment._batch import (
+    Images,
+    address_table,
+    check_channels,
+    check_differentiable,
+    check_images,
+    check_out,
+    check_params,
+    check_sample_ids,
+    has_channels_last,
+    normalisation,
+    sizes_of,
+    wants_gradient,
+)
+from sslfast.augment._gradient import DifferentiableViews
+from sslfast.augment._plan import Plan, Segment
+from sslfast.augment._replay import matrices, move_masks
 from sslfast.random import Generator, seed_tensor
 
-Images: TypeAlias = "Tensor | Sequence[Tensor]"
-
-MAX_SIDE, MAX_CHANNELS = 2**24, 32
-DTYPES = (torch.uint8, torch.float32, torch.bfloat16, torch.float16)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SEGMENT = 2**16  # views that lie between the draws of two segments
 
 
 class Transform(nn.Module):
@@ -111,7 +121,94 @@ class Transform(nn.Module):
         name = type(self).__name__
         check_images(name, images)
         check_params(name, params, images, len(self.columns))
-        return self._apply(images, params.unsqueeze(1), name, out)[0]
+        return self._render(images, params.unsqueeze(1), name, out)[0]
+
+    def apply_masks(self, masks: Tensor, params: Tensor) -> Tensor:
+        """The geometry of ``params`` on masks: crop, resize, flips, affine maps, by the nearest pixel.
+
+        Args:
+            masks: shape (N, H, W) or (N, C, H, W), C up to 32; bool, uint8, another integer type with values below
+                2^24, or float32. What lies outside the image is the transform's ``fill``, 0 by default.
+            params: as of ``apply_params``.
+
+        Returns:
+            Masks of the views, of the same dtype and number of dimensions.
+
+        Raises:
+            TypeError: a type is wrong.
+            ValueError: a shape or device is.
+        """
+        name = type(self).__name__
+        if not isinstance(masks, Tensor):
+            raise TypeError(f"{name}: masks must be a tensor, got {type(masks).__name__}")
+        if masks.dim() not in (3, 4):
+            raise ValueError(f"{name}: masks must have shape (N, H, W) or (N, C, H, W), got {tuple(masks.shape)}")
+        if masks.dtype.is_complex or (masks.dtype.is_floating_point and masks.dtype != torch.float32):
+            raise TypeError(f"{name}: masks must be bool, integers or float32, got {masks.dtype}")
+        kind = torch.uint8 if masks.dtype in (torch.bool, torch.uint8) else torch.float32
+        images = (masks if masks.dim() == 4 else masks.unsqueeze(1)).to(kind)
+        check_images(name, images)
+        check_params(name, params, images, len(self.columns))
+        moved = move_masks(self._plan, images, params).to(masks.dtype)
+        return moved if masks.dim() == 4 else moved.squeeze(1)
+
+    def apply_keypoints(self, points: Tensor, params: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The geometry of ``params`` on points.
+
+        Args:
+            points: floats, shape (N, K, 2), (x, y) in pixels from the top left corner of the top left pixel.
+            params: as of ``apply_params``.
+            image_size: (height, width) of the images.
+
+        Returns:
+            ``points`` in the views, of the same shape and dtype, and bool (N, K): does the point lie in the view?
+
+        Raises:
+            TypeError: a type is wrong.
+            ValueError: a shape or device is.
+        """
+        name = type(self).__name__
+        matrix, (height, width) = self._matrices(name, "points", points, 2, params, image_size)
+        moved = torch.einsum("nij,nkj->nki", matrix[:, :, :2], points.double()) + matrix[:, None, :, 2]
+        limits = torch.tensor([width, height], device=moved.device)
+        return moved.to(points.dtype), ((moved >= 0) & (moved <= limits)).all(-1)
+
+    def apply_boxes(self, boxes: Tensor, params: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """The geometry of ``params`` on boxes: what holds the four moved corners, clipped to the view.
+
+        Args:
+            boxes: floats, shape (N, K, 4), (x0, y0, x1, y1) in pixels.
+            params: as of ``apply_params``.
+            image_size: (height, width) of the images.
+
+        Returns:
+            Boxes of the same shape and dtype. One that lies outside the view has no area.
+
+        Raises:
+            TypeError: a type is wrong.
+            ValueError: a shape or device is.
+        """
+        name = type(self).__name__
+        self._matrices(name, "boxes", boxes, 4, params, image_size)
+        corners = boxes[..., [0, 1, 2, 1, 0, 3, 2, 3]].flatten(1).unflatten(1, (-1, 2))
+        moved, _ = self.apply_keypoints(corners.double(), params, image_size)
+        moved = moved.unflatten(1, (-1, 4))
+        height, width = self._matrices(name, "boxes", boxes, 4, params, image_size)[1]
+        hull = torch.cat([moved.amin(2), moved.amax(2)], -1)
+        limits = torch.tensor([width, height, width, height], dtype=hull.dtype, device=hull.device)
+        return torch.minimum(hull.clamp(min=0), limits).to(boxes.dtype)
+
+    def _matrices(
+        self, name: str, argument: str, points: Tensor, last: int, params: Tensor, image_size: tuple[int, int]
+    ) -> tuple[Tensor, tuple[int, int]]:
+        if not isinstance(points, Tensor) or not points.is_floating_point():
+            got = points.dtype if isinstance(points, Tensor) else type(points).__name__
+            raise TypeError(f"{name}: {argument} must be a tensor of floats, got {got}")
+        if points.dim() != 3 or points.shape[2] != last:
+            raise ValueError(f"{name}: {argument} must have shape (N, K, {last}), got {tuple(points.shape)}")
+        check_params(name, params, points, len(self.columns))
+        height, width = view_size(name, "image_size", image_size)
+        return matrices(self._plan, height, width, params)
 
     def _sample(
         self,
@@ -154,7 +251,7 @@ class Transform(nn.Module):
             sizes = [size]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
-    def _apply(self, images: Images, params: Tensor, name: str, out: Tensor | None = None) -> Tensor:
+    def _render(self, images: Images, params: Tensor, name: str, out: Tensor | None = None) -> Tensor:
         """(V, N, C, h, w) from (N, V, columns)."""
         plan = self._plan
         views, start = params.shape[1], 0
@@ -165,8 +262,7 @@ class Transform(nn.Module):
         sizes = sizes_of(images)
         source_dtype = current[0].dtype
         dtype = plan.dtype or (torch.uint8 if source_dtype == torch.uint8 and plan.mean is None else torch.float32)
-        last = isinstance(images, Tensor) and channels > 1 and images.is_contiguous(memory_format=torch.channels_last)
-        last = last and not images.is_contiguous()
+        last = has_channels_last(images)
         for number, segment in enumerate(plan.segments):
             size = self._view_size(segment, sizes, name)
             final = number == len(plan.segments) - 1
@@ -180,6 +276,12 @@ class Transform(nn.Module):
                 ops.image_augment_out(current, part, table, segment.codes, segment.settings, centre, spread, out[None])
                 return out[None]
             kind = dtype if final else torch.float32
+            if wants_gradient(current):
+                check_differentiable(name, plan, current, params, kind)
+                form = (centre, spread, kind, last)
+                done = DifferentiableViews.apply(current[0], part, segment, size, form).unsqueeze(0)
+                current, sizes = [done[0]], [size]
+                continue
             done = ops.image_augment(
                 current, part, table, segment.codes, segment.settings, *size, centre, spread, kind, last
             )
@@ -193,125 +295,8 @@ class Transform(nn.Module):
         """(height, width) of the views, which may not depend on the image."""
         found = {segment.resample.view(*size) for size in sizes}
         if len(found) > 1:
-            raise ValueError(f"{name}: images of several sizes need a transform that gives views one size, got {found}")
-        return found.pop()
-
-
-_SEGMENT = 2**16  # views that lie between the draws of two segments
-
-
-def sizes_of(images: Images) -> list[tuple[int, int]]:
-    """(height, width) of each image, or of all of them once."""
-    if isinstance(images, Tensor):
-        return [(images.shape[-2], images.shape[-1])]
-    sizes = [(image.shape[1], image.shape[2]) for image in images]
-    return sizes[:1] if len(set(sizes)) == 1 else sizes
-
-
-def address_table(images: list[Tensor]) -> Tensor | None:
-    """Where a GPU finds the images of a list: address, height, width and strides of each."""
-    if images[0].dim() == 4 or not images[0].is_cuda:
-        return None
-    rows = [(x.data_ptr(), x.shape[1], x.shape[2], *x.stride()) for x in images]
-    return torch.tensor(rows, dtype=torch.int64).pin_memory().to(images[0].device, non_blocking=True)
-
-
-def check_images(name: str, images: Images) -> None:
-    """Raises TypeError or ValueError unless ``images`` is a batch (N, C, H, W) or a sequence of (C, H, W)."""
-    if isinstance(images, Tensor):
-        if images.dim() != 4:
-            raise ValueError(f"{name}: images must have shape (N, C, H, W), got {tuple(images.shape)}")
-        one = images
-    elif isinstance(images, Sequence) and not isinstance(images, (str, bytes)):
-        if len(images) == 0:
-            raise ValueError(f"{name}: images must be a batch or a sequence of at least one image, got {images!r:.40}")
-        for i, image in enumerate(images):
-            if not isinstance(image, Tensor):
-                raise TypeError(f"{name}: images[{i}] must be a tensor, got {type(image).__name__}")
-            if image.dim() != 3:
-                raise ValueError(f"{name}: images[{i}] must have shape (C, H, W), got {tuple(image.shape)}")
-            alike = (image.shape[0], image.dtype, image.device) == (
-                images[0].shape[0],
-                images[0].dtype,
-                images[0].device,
+            sizes_found = ", ".join(map(str, sorted(found)))
+            raise ValueError(
+                f"{name}: images of several sizes need a transform that gives views one size, got {sizes_found}"
             )
-            if not alike:
-                raise ValueError(
-                    f"{name}: images must have one number of channels, dtype and device, got {tuple(image.shape)}, "
-                    f"{image.dtype}, {image.device} at {i}"
-                )
-            _check_side(name, image)
-        one = images[0]
-    else:
-        raise TypeError(f"{name}: images must be a tensor or a sequence of tensors, got {type(images).__name__}")
-    if one.dtype not in DTYPES:
-        raise TypeError(f"{name}: images must be uint8, float32, bfloat16 or float16, got {one.dtype}")
-    if not 1 <= one.shape[-3] <= MAX_CHANNELS:
-        raise ValueError(f"{name}: images must have 1 to {MAX_CHANNELS} channels, got shape {tuple(one.shape)}")
-    _check_side(name, one)
-
-
-def _check_side(name: str, image: Tensor) -> None:
-    if not (1 <= image.shape[-2] <= MAX_SIDE and 1 <= image.shape[-1] <= MAX_SIDE):
-        raise ValueError(f"{name}: images must have height and width in [1, 2^24], got shape {tuple(image.shape)}")
-
-
-def check_params(name: str, params: Tensor, images: Images, columns: int) -> None:
-    """Raises TypeError or ValueError unless ``params`` is float32 (N, columns) on the images' device."""
-    if not isinstance(params, Tensor):
-        raise TypeError(f"{name}: params must be a tensor, got {type(params).__name__}")
-    if params.dtype != torch.float32:
-        raise TypeError(f"{name}: params must be float32, got {params.dtype}")
-    if params.shape != (len(images), columns):
-        raise ValueError(f"{name}: params must have shape ({len(images)}, {columns}), got {tuple(params.shape)}")
-    device = images.device if isinstance(images, Tensor) else images[0].device
-    if params.device != device:
-        raise ValueError(f"{name}: params must be on {device}, like images, got {params.device}")
-
-
-def check_sample_ids(name: str, sample_ids: Tensor | None, rows: int, device: torch.device) -> Tensor | None:
-    """``sample_ids`` as the operator takes them."""
-    if sample_ids is None:
-        return None
-    if not isinstance(sample_ids, Tensor) or sample_ids.dtype != torch.int64:
-        got = sample_ids.dtype if isinstance(sample_ids, Tensor) else type(sample_ids).__name__
-        raise TypeError(f"{name}: sample_ids must be an int64 tensor, got {got}")
-    if sample_ids.shape != (rows,):
-        raise ValueError(f"{name}: sample_ids must have shape ({rows},), got {tuple(sample_ids.shape)}")
-    if sample_ids.device != device:
-        raise ValueError(f"{name}: sample_ids must be on {device}, like images, got {sample_ids.device}")
-    return sample_ids.contiguous()
-
-
-def check_channels(name: str, plan: Plan, channels: int) -> None:
-    """Raises ValueError where a colour transform meets other than 1 or 3 channels."""
-    if channels in (1, 3):
-        return
-    for segment in plan.segments:
-        for step in segment.steps:
-            if step.name in COLOUR:
-                raise ValueError(f"{name}: {step.name} needs images of 1 or 3 channels, got {channels}")
-
-
-def check_out(name: str, out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
-    """Raises TypeError or ValueError unless ``out`` can take the views."""
-    if not isinstance(out, Tensor):
-        raise TypeError(f"{name}: out must be a tensor, got {type(out).__name__}")
-    if out.dtype != dtype:
-        raise TypeError(f"{name}: out must be {dtype}, got {out.dtype}")
-    dense = out.is_contiguous() or out.is_contiguous(memory_format=torch.channels_last)
-    if out.shape != shape or out.device != device or not dense:
-        raise ValueError(
-            f"{name}: out must be dense, of shape {shape} on {device}, got {tuple(out.shape)}, strides {out.stride()} "
-            f"on {out.device}"
-        )
-
-
-def normalisation(plan: Plan, channels: int, name: str) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel, for pixels in [0, 1]."""
-    if plan.mean is None or plan.std is None:
-        return [0.0] * channels, [1.0] * channels
-    if len(plan.mean) not in (1, channels):
-        raise ValueError(f"{name}: mean must have one number per channel ({channels}), got {len(plan.mean)}")
-    repeat = channels if len(plan.mean) == 1 else 1
-    return list(plan.mean) * repeat, list(plan.std) * repeat
+        return found.pop()

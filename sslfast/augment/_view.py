@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from sslfast.augment._arguments import Size, view_size
-from sslfast.augment._transform import IMAGENET_MEAN, IMAGENET_STD, Transform
+from sslfast.augment._plan import IMAGENET_MEAN, IMAGENET_STD
+from sslfast.augment._transform import Transform
 from sslfast.augment.colour import ColorJitter, GaussianBlur, Normalize, RandomGrayscale, RandomSolarize, ToDtype
 from sslfast.augment.compose import Compose
 from sslfast.augment.geometry import RandomHorizontalFlip, RandomResizedCrop

@@ -8,8 +8,9 @@ import torch
 
 from sslfast import _check
 from sslfast.augment._arguments import Factor, factor, floats, pair
-from sslfast.augment._plan import Plan
-from sslfast.augment._transform import DTYPES, IMAGENET_MEAN, IMAGENET_STD, Transform
+from sslfast.augment._batch import DTYPES
+from sslfast.augment._plan import IMAGENET_MEAN, IMAGENET_STD, Plan
+from sslfast.augment._transform import Transform
 
 __all__ = [
     "ColorJitter",

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sslfast.augment._batch import Images, check_images, check_params, wants_gradient
 from sslfast.augment._plan import Plan
-from sslfast.augment._transform import Images, Transform, check_images, check_params
+from sslfast.augment._transform import Transform
 from sslfast.random import Generator, seed_tensor
 
 __all__ = ["Compose", "MultiView"]
@@ -44,6 +45,7 @@ class Compose(Transform):
 
     def _add(self, plan: Plan) -> None:
         for transform in self.transforms:
+            assert isinstance(transform, Transform)
             transform._add(plan)
 
 
@@ -138,25 +140,26 @@ class MultiView(nn.Module):
         name = type(self).__name__
         check_images(name, images)
         if not isinstance(params, (tuple, list)) or len(params) != self.views:
-            raise ValueError(f"{name}: params must be a list of {self.views} tensors, got {type(params).__name__}")
+            got = len(params) if isinstance(params, (tuple, list)) else type(params).__name__
+            raise ValueError(f"{name}: params must be a list of {self.views} tensors, got {got}")
         for transform, one in zip(self.transforms, params, strict=True):
             check_params(name, one, images, len(transform.columns))  # type: ignore[arg-type]
         return self._make(images, params)
 
     def _make(self, images: Images, params: Sequence[Tensor]) -> list[Tensor]:
         views: list[Tensor] = []
-        for transform, count in self._runs():
+        for transform, count in self._runs(together=not wants_gradient(images)):
             part = params[len(views) : len(views) + count]
             stacked = part[0].unsqueeze(1) if count == 1 else torch.stack(list(part), 1)
-            views += transform._apply(images, stacked, type(self).__name__).unbind(0)
+            views += transform._render(images, stacked, type(self).__name__).unbind(0)
         return views
 
-    def _runs(self) -> list[tuple[Transform, int]]:
-        """Each transform and how often it stands in a row; lists that take several passes one by one."""
+    def _runs(self, together: bool = True) -> list[tuple[Transform, int]]:
+        """Each transform and how often it stands in a row; one by one those of several passes, and unless together."""
         runs: list[tuple[Transform, int]] = []
         for transform in self.transforms:
             assert isinstance(transform, Transform)
-            if runs and runs[-1][0] is transform and len(transform._plan.segments) == 1:
+            if together and runs and runs[-1][0] is transform and len(transform._plan.segments) == 1:
                 runs[-1] = (transform, runs[-1][1] + 1)
             else:
                 runs.append((transform, 1))

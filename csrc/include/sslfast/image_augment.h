@@ -7,8 +7,8 @@ namespace sslfast {
 // A view is made by a list of steps, which is the same for a whole call; a row of floats says how strongly each step
 // acts on each view. sslfast.augment.image_augment names the steps and their columns; tests compare the two lists.
 enum StepCode : int32_t {
-  kStepResample,      // always the first: where the view's pixels come from
-  kStepColorJitter,   // brightness, contrast, saturation and hue in any order
+  kStepResample,     // always the first: where the view's pixels come from
+  kStepColorJitter,  // brightness, contrast, saturation and hue in any order
   kStepGrayscale,
   kStepSolarize,
   kStepPosterize,
@@ -124,9 +124,9 @@ struct Image {
 // uint8 stands for [0, 255], other pixels lie in [0, 1]. With 1 or 3 channels the colour steps are torchvision's; with
 // another number every channel is an image of its own.
 struct ImageAugment {
-  Image image;            // the first, where all have one size and lie row_stride apart
+  Image image;  // the first, where all have one size and lie row_stride apart
   int64_t row_stride;
-  const Image* images;    // or null: each of them
+  const Image* images;  // or null: each of them
   Pixels in, out_type;
   int64_t rows, views, channels, columns;
   const float* params;  // (rows, views, columns)

@@ -1,0 +1,158 @@
+"""Batches and lists of images: what transforms take, and what they check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from sslfast.augment._plan import COLOUR, FLAT, Plan
+
+Images: TypeAlias = "Tensor | Sequence[Tensor]"
+
+MAX_SIDE, MAX_CHANNELS = 2**24, 32
+DTYPES = (torch.uint8, torch.float32, torch.bfloat16, torch.float16)
+
+
+def sizes_of(images: Images) -> list[tuple[int, int]]:
+    """(height, width) of each image, or of all of them once."""
+    if isinstance(images, Tensor):
+        return [(images.shape[-2], images.shape[-1])]
+    sizes = [(image.shape[1], image.shape[2]) for image in images]
+    return sizes[:1] if len(set(sizes)) == 1 else sizes
+
+
+def has_channels_last(images: Images) -> bool:
+    """Whether a batch has the channels last, and views shall."""
+    if not isinstance(images, Tensor) or images.shape[1] == 1 or images.is_contiguous():
+        return False
+    return images.is_contiguous(memory_format=torch.channels_last)
+
+
+def wants_gradient(images: Images) -> bool:
+    """Whether a backward pass may come to the images."""
+    return torch.is_grad_enabled() and any(image.requires_grad for image in images)
+
+
+def address_table(images: list[Tensor]) -> Tensor | None:
+    """Where a GPU finds the images of a list: address, height, width and strides of each."""
+    if images[0].dim() == 4 or not images[0].is_cuda:
+        return None
+    rows = [(x.data_ptr(), x.shape[1], x.shape[2], *x.stride()) for x in images]
+    return torch.tensor(rows, dtype=torch.int64).pin_memory().to(images[0].device, non_blocking=True)
+
+
+def check_images(name: str, images: Images) -> None:
+    """Raises TypeError or ValueError unless ``images`` is a batch (N, C, H, W) or a sequence of (C, H, W)."""
+    if isinstance(images, Tensor):
+        if images.dim() != 4:
+            raise ValueError(f"{name}: images must have shape (N, C, H, W), got {tuple(images.shape)}")
+        one = images
+    elif isinstance(images, Sequence) and not isinstance(images, (str, bytes)):
+        if len(images) == 0:
+            raise ValueError(f"{name}: images must be a batch or a sequence of at least one image, got {images!r:.40}")
+        for i, image in enumerate(images):
+            if not isinstance(image, Tensor):
+                raise TypeError(f"{name}: images[{i}] must be a tensor, got {type(image).__name__}")
+            if image.dim() != 3:
+                raise ValueError(f"{name}: images[{i}] must have shape (C, H, W), got {tuple(image.shape)}")
+            alike = (image.shape[0], image.dtype, image.device) == (
+                images[0].shape[0],
+                images[0].dtype,
+                images[0].device,
+            )
+            if not alike:
+                raise ValueError(
+                    f"{name}: images must have one number of channels, dtype and device, got {tuple(image.shape)}, "
+                    f"{image.dtype}, {image.device} at {i}"
+                )
+            _check_side(name, image)
+        one = images[0]
+    else:
+        raise TypeError(f"{name}: images must be a tensor or a sequence of tensors, got {type(images).__name__}")
+    if one.dtype not in DTYPES:
+        raise TypeError(f"{name}: images must be uint8, float32, bfloat16 or float16, got {one.dtype}")
+    if not 1 <= one.shape[-3] <= MAX_CHANNELS:
+        raise ValueError(f"{name}: images must have 1 to {MAX_CHANNELS} channels, got shape {tuple(one.shape)}")
+    _check_side(name, one)
+
+
+def _check_side(name: str, image: Tensor) -> None:
+    if not (1 <= image.shape[-2] <= MAX_SIDE and 1 <= image.shape[-1] <= MAX_SIDE):
+        raise ValueError(f"{name}: images must have height and width in [1, 2^24], got shape {tuple(image.shape)}")
+
+
+def check_params(name: str, params: Tensor, images: Images, columns: int) -> None:
+    """Raises TypeError or ValueError unless ``params`` is float32 (N, columns) on the images' device."""
+    if not isinstance(params, Tensor):
+        raise TypeError(f"{name}: params must be a tensor, got {type(params).__name__}")
+    if params.dtype != torch.float32:
+        raise TypeError(f"{name}: params must be float32, got {params.dtype}")
+    if params.shape != (len(images), columns):
+        raise ValueError(f"{name}: params must have shape ({len(images)}, {columns}), got {tuple(params.shape)}")
+    device = images.device if isinstance(images, Tensor) else images[0].device
+    if params.device != device:
+        raise ValueError(f"{name}: params must be on {device}, like images, got {params.device}")
+
+
+def check_sample_ids(name: str, sample_ids: Tensor | None, rows: int, device: torch.device) -> Tensor | None:
+    """``sample_ids`` as the operator takes them."""
+    if sample_ids is None:
+        return None
+    if not isinstance(sample_ids, Tensor) or sample_ids.dtype != torch.int64:
+        got = sample_ids.dtype if isinstance(sample_ids, Tensor) else type(sample_ids).__name__
+        raise TypeError(f"{name}: sample_ids must be an int64 tensor, got {got}")
+    if sample_ids.shape != (rows,):
+        raise ValueError(f"{name}: sample_ids must have shape ({rows},), got {tuple(sample_ids.shape)}")
+    if sample_ids.device != device:
+        raise ValueError(f"{name}: sample_ids must be on {device}, like images, got {sample_ids.device}")
+    return sample_ids.contiguous()
+
+
+def check_channels(name: str, plan: Plan, channels: int) -> None:
+    """Raises ValueError where a colour transform meets other than 1 or 3 channels."""
+    if channels in (1, 3):
+        return
+    for segment in plan.segments:
+        for step in segment.steps:
+            if step.name in COLOUR:
+                raise ValueError(f"{name}: {step.name} needs images of 1 or 3 channels, got {channels}")
+
+
+def check_differentiable(name: str, plan: Plan, images: list[Tensor], params: Tensor, dtype: torch.dtype) -> None:
+    """Raises ValueError where images want a gradient that there is not."""
+    flat = sorted({step.name for segment in plan.segments for step in segment.steps} & FLAT)
+    if flat:
+        raise ValueError(f"{name}: images must not require a gradient, which {flat[0]} has none of; detach them")
+    if images[0].dim() == 3:
+        raise ValueError(f"{name}: images that require a gradient must be one batch (N, C, H, W), got a list")
+    if params.shape[1] > 1:
+        raise ValueError(f"{name}: images that require a gradient must be given to one transform at a time")
+    if dtype == torch.uint8:
+        raise ValueError(f"{name}: images that require a gradient need views of floats, got torch.uint8")
+
+
+def check_out(name: str, out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+    """Raises TypeError or ValueError unless ``out`` can take the views."""
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}: out must be a tensor, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"{name}: out must be {dtype}, got {out.dtype}")
+    dense = out.is_contiguous() or out.is_contiguous(memory_format=torch.channels_last)
+    if out.shape != shape or out.device != device or not dense:
+        raise ValueError(
+            f"{name}: out must be dense, of shape {shape} on {device}, got {tuple(out.shape)}, strides {out.stride()} "
+            f"on {out.device}"
+        )
+
+
+def normalisation(plan: Plan, channels: int, name: str) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel, for pixels in [0, 1]."""
+    if plan.mean is None or plan.std is None:
+        return [0.0] * channels, [1.0] * channels
+    if len(plan.mean) not in (1, channels):
+        raise ValueError(f"{name}: mean must have one number per channel ({channels}), got {len(plan.mean)}")
+    repeat = channels if len(plan.mean) == 1 else 1
+    return list(plan.mean) * repeat, list(plan.std) * repeat

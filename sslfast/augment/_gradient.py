@@ -1,0 +1,218 @@
+"""Gradients of views: the same steps in plain torch, batched, computed when a backward pass asks for them.
+
+The views themselves always come from the operators. csrc/shared/image_augment_*.h has the formulae.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sslfast import ops
+from sslfast.augment._plan import INTERPOLATIONS, Segment
+from sslfast.augment._replay import affine_matrices, columns_by_step
+
+_GRAY = (0.2989, 0.587, 0.114)
+_ORDERS = torch.tensor(list(itertools.permutations(range(4))))
+
+
+class DifferentiableViews(torch.autograd.Function):
+    """``ops.image_augment`` of float images, one view each, with a gradient for the images."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, params: Tensor, segment: Segment, size: tuple[int, int], form: Any) -> Tensor:
+        mean, std, dtype, last = form
+        ctx.save_for_backward(images, params)
+        ctx.segment, ctx.size, ctx.std = segment, size, std
+        return ops.image_augment(
+            [images], params, None, segment.codes, segment.settings, *size, mean, std, dtype, last
+        )[0]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        images, params = ctx.saved_tensors
+        with torch.enable_grad():
+            leaf = images.detach().float().requires_grad_()
+            view = _view(leaf, params[:, 0], ctx.segment, ctx.size)
+            scale = torch.tensor(ctx.std, device=grad.device)[:, None, None]
+            (found,) = torch.autograd.grad(view, leaf, grad.float() / scale)
+        return found.to(images.dtype), None, None, None, None
+
+
+def _view(x: Tensor, params: Tensor, segment: Segment, size: tuple[int, int]) -> Tensor:
+    """Views (N, C, *size) in [0, 1] of float32 images (N, C, H, W)."""
+    (_, columns), *steps = columns_by_step(segment, params)
+    interpolation, antialias, fill = segment.resample.settings()
+    x = _resample(x, columns, size, INTERPOLATIONS[int(interpolation)], bool(antialias), fill)
+    for step, (name, values) in zip(segment.steps, steps, strict=True):
+        applied = values[:, 0] != 0
+        done = _STEPS[name](x, values, step.settings)
+        x = torch.where(applied[:, None, None, None], done, x)
+    return x
+
+
+def _resample(x: Tensor, columns: Tensor, size: tuple[int, int], how: str, antialias: bool, fill: float) -> Tensor:
+    top, left, height, width, target_height, target_width, offset_top, offset_left, hflip, vflip = columns.unbind(-1)
+    down, inside_y = _weights(x.shape[2], size[0], top, height, target_height, offset_top, vflip, how, antialias)
+    across, inside_x = _weights(x.shape[3], size[1], left, width, target_width, offset_left, hflip, how, antialias)
+    x = down[:, None] @ x @ across[:, None].mT
+    if how == "bicubic":
+        x = x.clamp(0, 1)
+    inside = (inside_y[:, :, None] & inside_x[:, None])[:, None]
+    return torch.where(inside, x, torch.full_like(x, fill))
+
+
+def _weights(
+    side: int,
+    view: int,
+    first: Tensor,
+    source: Tensor,
+    target: Tensor,
+    offset: Tensor,
+    flip: Tensor,
+    how: str,
+    antialias: bool,
+) -> tuple[Tensor, Tensor]:
+    """(N, view, side) weights along one axis, and bool (N, view): is the output inside what is resized?"""
+    first, source, target, offset = (value.double()[:, None] for value in (first, source, target, offset))
+    place = torch.arange(view, device=flip.device).double()[None]
+    place = torch.where(flip[:, None] != 0, view - 1 - place, place) + offset
+    inside = (place >= 0) & (place < target)
+    place = torch.minimum(place.clamp(min=0), target - 1)
+    pixel = torch.arange(side, device=flip.device).double()[None] - first  # within the box
+    in_box = ((pixel >= 0) & (pixel < source))[:, None]
+    step = source / target
+    if how == "nearest":
+        weight = (pixel[:, None] == (place * source / target).floor()[:, :, None]).double()
+        return (weight * in_box * inside[:, :, None]).float(), inside
+    wide = step.clamp(min=1) if antialias else torch.ones_like(step)
+    centre = (place + 0.5) * step
+
+    def height(at: Tensor) -> Tensor:
+        t = ((at + 0.5)[:, None] - centre[:, :, None]).abs() / wide[:, :, None]
+        if how == "bilinear":
+            return (1 - t).clamp(min=0)
+        a = -0.5 if antialias else -0.75
+        near = ((a + 2) * t - (a + 3)) * t * t + 1
+        far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+        return torch.where(t < 1, near, torch.where(t < 2, far, torch.zeros_like(t)))
+
+    weight = height(pixel)
+    if how == "bicubic" and not antialias:  # what lies outside counts as the edge
+        for k in range(1, 4):
+            weight = weight + torch.where((pixel == 0)[:, None], height(pixel - k), torch.zeros_like(weight))
+            weight = weight + torch.where((pixel == source - 1)[:, None], height(pixel + k), torch.zeros_like(weight))
+    weight = weight * in_box
+    return (weight / weight.sum(-1, keepdim=True) * inside[:, :, None]).float(), inside
+
+
+def _gray(x: Tensor) -> Tensor:
+    return x if x.shape[1] == 1 else (x * x.new_tensor(_GRAY)[:, None, None]).sum(1, keepdim=True)
+
+
+def _brightness(x: Tensor, factor: Tensor) -> Tensor:
+    return (x * factor).clamp(0, 1)
+
+
+def _contrast(x: Tensor, factor: Tensor) -> Tensor:
+    return (factor * x + (1 - factor) * _gray(x).mean((2, 3), keepdim=True)).clamp(0, 1)
+
+
+def _saturation(x: Tensor, factor: Tensor) -> Tensor:
+    return x if x.shape[1] == 1 else (factor * x + (1 - factor) * _gray(x)).clamp(0, 1)
+
+
+def _hue(x: Tensor, shift: Tensor) -> Tensor:
+    if x.shape[1] == 1:
+        return x
+    r, g, b = x.unbind(1)
+    high, low = torch.maximum(torch.maximum(r, g), b), torch.minimum(torch.minimum(r, g), b)
+    chroma = high - low
+    safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
+    sextant = torch.where(high == r, (g - b) / safe, torch.where(high == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
+    sextant = (sextant + 6 * shift[:, 0]) % 6
+    red = (sextant - 3).abs() - 1
+    green, blue = 2 - (sextant - 2).abs(), 2 - (sextant - 4).abs()
+    return low[:, None] + chroma[:, None] * torch.stack([red, green, blue], 1).clamp(0, 1)
+
+
+_JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (_brightness, _contrast, _saturation, _hue)
+
+
+def _jitter(x: Tensor, values: Tensor, _: object) -> Tensor:
+    order = _ORDERS.to(x.device)[values[:, 1].long().clamp(0, 23)]
+    for place in range(4):
+        done = x
+        for k, operation in enumerate(_JITTER):
+            chosen = (order[:, place] == k)[:, None, None, None]
+            done = torch.where(chosen, operation(x, values[:, 2 + k, None, None, None]), done)
+        x = done
+    return x
+
+
+def _solarize(x: Tensor, values: Tensor, _: object) -> Tensor:
+    return torch.where(x >= values[:, 1, None, None, None], 1 - x, x)
+
+
+def _autocontrast(x: Tensor, *_: object) -> Tensor:
+    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    spread = torch.where(high > low, high - low, torch.ones_like(low))
+    return torch.where(high > low, (x - low) / spread, x).clamp(0, 1)
+
+
+def _sharpness(x: Tensor, values: Tensor, _: object) -> Tensor:
+    if min(x.shape[2:]) <= 2:
+        return x
+    kernel = torch.full((1, 1, 3, 3), 1 / 13, dtype=x.dtype, device=x.device)
+    kernel[0, 0, 1, 1] = 5 / 13
+    mean = F.conv2d(x.flatten(0, 1)[:, None], kernel).unflatten(0, x.shape[:2])[:, :, 0]
+    factor, middle = values[:, 1, None, None, None], x[:, :, 1:-1, 1:-1]
+    return F.pad((middle * factor + (1 - factor) * mean).clamp(0, 1) - middle, (1, 1, 1, 1)) + x
+
+
+def _blur(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
+    half = int(settings[0]) // 2
+    offsets = torch.arange(-half, half + 1, device=x.device)
+    sigma = values[:, 1, None].clamp(min=1e-6)
+    weight = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    weight = weight / weight.sum(1, keepdim=True)
+
+    def along(n: int) -> Tensor:
+        period = max(1, 2 * n - 2)
+        place = (torch.arange(n, device=x.device)[:, None] + offsets) % period
+        place = torch.where(place < n, place, period - place)
+        zero = torch.zeros(len(x), n, n, device=x.device)
+        return zero.scatter_add(2, place.expand(len(x), n, -1), weight[:, None].expand(-1, n, -1))[:, None]
+
+    return along(x.shape[2]) @ x @ along(x.shape[3]).mT
+
+
+def _affine(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
+    height, width = x.shape[2:]
+    back = torch.linalg.inv(affine_matrices(values.double(), (height, width)))[:, :2]
+    place = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing="xy"), -1) + 0.5
+    place = place.to(x.device, torch.float64).flatten(0, 1)
+    source = place @ back[:, :, :2].mT + back[:, None, :, 2]
+    grid = (source / torch.tensor([width, height], device=x.device) * 2 - 1).float().unflatten(1, (height, width))
+    mode, fill = INTERPOLATIONS[int(settings[0])], settings[1]
+    found = F.grid_sample(x, grid, mode=mode, align_corners=False)
+    inside = F.grid_sample(torch.ones_like(x[:, :1]), grid, mode=mode, align_corners=False)
+    return (found - fill) * inside + fill
+
+
+_STEPS: dict[str, Callable[[Tensor, Tensor, tuple[float, ...]], Tensor]] = {
+    "jitter": _jitter,
+    "gray": lambda x, values, settings: _gray(x).expand_as(x),
+    "solarize": _solarize,
+    "invert": lambda x, values, settings: 1 - x,
+    "autocontrast": _autocontrast,
+    "sharpness": _sharpness,
+    "blur": _blur,
+    "affine": _affine,
+}

@@ -1,0 +1,109 @@
+"""Parameters replayed on masks, boxes and keypoints."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from image_augment_cases import in_floats, photos, row
+
+from sslfast import augment as A
+
+LISTS = {
+    "crop": lambda: [A.RandomResizedCrop((40, 50)), A.RandomHorizontalFlip(), A.RandomVerticalFlip()],
+    "resize and crop": lambda: [A.Resize(60), A.CenterCrop((40, 90)), A.ColorJitter(0.5)],
+    "affine": lambda: [A.RandomAffine(40, (0.2, 0.1), (0.7, 1.4), (-20, 20, -9, 15)), A.GaussianBlur(3)],
+    "choices": lambda: [A.RandomResizedCrop(64, (0.5, 1.0)), A.RandAugment(3, 20)],
+    "two passes": lambda: [A.RandomRotation(30), A.RandomResizedCrop(48, (0.5, 1.0)), A.RandomHorizontalFlip()],
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_points_move_with_the_pixels(name: str) -> None:
+    """A bright square in the image and its middle as a keypoint end at the same place in the view."""
+    torch.manual_seed(0)
+    n, height, width = 40, 70, 84
+    transform = in_floats(*LISTS[name]())
+    images = torch.zeros(n, 1, height, width)
+    middle = torch.stack([torch.randint(10, width - 10, (n,)), torch.randint(10, height - 10, (n,))], -1)
+    for i, (x, y) in enumerate(middle.tolist()):
+        images[i, 0, y - 2 : y + 3, x - 2 : x + 3] = 1
+    params = transform.sample_params(images, generator=3)
+    views = transform.apply_masks(images, params)[:, 0]
+    points, inside = transform.apply_keypoints(middle[:, None] + 0.5, params, (height, width))
+    clear = inside[:, 0] & (views.sum((1, 2)) > 12)  # all of the square, or nearly
+    assert clear.sum() > 10
+    grid = torch.stack(torch.meshgrid(*map(torch.arange, views.shape[1:]), indexing="ij")[::-1], -1) + 0.5
+    found = (views[..., None] * grid).sum((1, 2)) / views.sum((1, 2))[:, None]
+    edge = (points[:, 0] < 4).any(-1) | (points[:, 0] > torch.tensor(views.shape[:0:-1]) - 4).any(-1)
+    assert (found - points[:, 0])[clear & ~edge].abs().max() < 1.0
+
+
+def test_masks_are_the_nearest_pixels_of_the_view() -> None:
+    images = photos(3, 1, 30, 40)
+    transform = A.Compose([A.RandomResizedCrop(20, interpolation="nearest"), A.RandomRotation(50), A.RandomInvert()])
+    params = transform.sample_params(images, generator=1)
+    plain = params.clone()
+    plain[:, transform.columns.index("invert")] = 0
+    assert torch.equal(transform.apply_masks(images, params), transform.apply_params(images, plain))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float32])
+def test_types_of_masks(dtype: torch.dtype) -> None:
+    masks = torch.randint(0, 2 if dtype == torch.bool else 120, (2, 9, 9)).to(dtype)
+    transform = A.RandomHorizontalFlip(1.0)
+    params = transform.sample_params(torch.zeros(2, 1, 9, 9))
+    assert torch.equal(transform.apply_masks(masks, params), masks.flip(-1))
+    assert torch.equal(transform.apply_masks(masks[:, None], params), masks[:, None].flip(-1))
+    large = torch.full((2, 9, 9), 2**24 - 1)
+    assert torch.equal(transform.apply_masks(large, params), large)
+
+
+def test_boxes_by_hand() -> None:
+    transform = A.Compose([A.RandomResizedCrop((50, 100)), A.RandomHorizontalFlip()])
+    images = torch.zeros(1, 3, 100, 100)
+    params = row(transform, images, top=20, left=10, height=50, width=50, hflip=1)
+    boxes = torch.tensor([[[10.0, 20.0, 35.0, 45.0], [0.0, 0.0, 100.0, 100.0], [70.0, 80.0, 90.0, 95.0]]])
+    got = transform.apply_boxes(boxes, params, (100, 100))
+    assert got.tolist() == [[[50.0, 0.0, 100.0, 25.0], [0.0, 0.0, 100.0, 50.0], [0.0, 50.0, 0.0, 50.0]]]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (
+            lambda t, p: t.apply_masks([1], p),
+            TypeError,
+            "RandomVerticalFlip: masks must be a tensor, got list",
+        ),
+        (
+            lambda t, p: t.apply_masks(torch.zeros(2, 3), p),
+            ValueError,
+            "RandomVerticalFlip: masks must have shape (N, H, W) or (N, C, H, W), got (2, 3)",
+        ),
+        (
+            lambda t, p: t.apply_masks(torch.zeros(2, 3, 3).double(), p),
+            TypeError,
+            "RandomVerticalFlip: masks must be bool, integers or float32, got torch.float64",
+        ),
+        (
+            lambda t, p: t.apply_boxes(torch.zeros(2, 4), p, (3, 3)),
+            ValueError,
+            "RandomVerticalFlip: boxes must have shape (N, K, 4), got (2, 4)",
+        ),
+        (
+            lambda t, p: t.apply_keypoints(torch.zeros(2, 1, 2, dtype=torch.int64), p, (3, 3)),
+            TypeError,
+            "RandomVerticalFlip: points must be a tensor of floats, got torch.int64",
+        ),
+        (
+            lambda t, p: t.apply_keypoints(torch.zeros(3, 1, 2), p, (3, 3)),
+            ValueError,
+            "RandomVerticalFlip: params must have shape (3, 10), got (2, 10)",
+        ),
+    ],
+)
+def test_bad_input(call: object, error: type[Exception], text: str) -> None:
+    transform = A.RandomVerticalFlip()
+    with pytest.raises(error) as caught:
+        call(transform, torch.zeros(2, 10))
+    assert str(caught.value) == text
