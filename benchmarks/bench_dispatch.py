@@ -63,13 +63,13 @@ def simclr_augment(device: torch.device) -> tuple[Call, Call]:
 
     images, seed = torch.zeros(1, 3, 4, 4, dtype=torch.uint8, device=device), torch.zeros((), dtype=torch.int64)
     module = augment.SimCLRAugment(4, views=1)
-    jitter, zeros, ones = [0.2, 1.8, 0.2, 1.8, 0.2, 1.8, -0.2, 0.2], [0.0] * 3, [1.0] * 3
+    (segment,) = module.transforms[0]._plan.segments
+    rules, like, normal = segment.rules((4, 4)), torch.empty((), device=device), ([0.0] * 3, [1.0] * 3)
 
     def operators() -> Any:
-        params = ops.image_augment_params(
-            images, seed, 1, 1, 4, 4, [0.08, 1.0], [3 / 4, 4 / 3], 0.5, 0.8, jitter, 0.2, 0
-        )
-        return ops.image_augment(images, params, 4, 4, zeros, ones, torch.float32)
+        params = ops.image_augment_params(like, seed, None, 0, 1, 1, 0, None, 4, 4, segment.codes, rules)
+        steps = (segment.codes, segment.settings)
+        return ops.image_augment([images], params, None, *steps, 4, 4, *normal, torch.float32, False)
 
     return lambda: module(images, generator=seed), operators
 

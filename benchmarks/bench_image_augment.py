@@ -1,9 +1,10 @@
-"""SimCLR's augmentation without blur, uint8 images to one normalised float32 batch, beside six image pipelines.
+"""SimCLR's augmentation, uint8 images to one normalised float32 batch, beside six image pipelines.
 
-Everywhere: random resized crop (0.08, 1), flip 0.5, jitter (0.8, 0.8, 0.8, 0.2) with probability 0.8, gray 0.2,
-normalise. The images lie ready in each library's own form; the batch of views is what comes out, so libraries that work
-image by image also stack. They differ in the resize (albumentations, augrs and kornia do not antialias), in hue (8 bits
-in albumentations, augrs and Pillow), and kornia shares the order of the jitter's steps within a batch.
+Everywhere: random resized crop (0.08, 1), flip 0.5, jitter (0.8, 0.8, 0.8, 0.2) with probability 0.8, gray 0.2, at 224
+also blur (23 pixels, sigma 0.1 to 2) with probability 0.5, normalise. The images lie ready in each library's own form;
+the batch of views is what comes out, so libraries that work image by image also stack. They differ in the resize
+(albumentations, augrs and kornia do not antialias), in hue (8 bits in albumentations, augrs and Pillow), in blur (three
+boxes in Pillow), and kornia shares the order of the jitter's steps within a batch.
 
 Floor of a view: the crop read once (0.48 of the image on average, 1 byte a value) and 4 bytes a value written.
 """
@@ -27,12 +28,18 @@ SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 FLIP, JITTER, GRAY = 0.5, 0.8, 0.2
 STRENGTH, HUE = 0.8, 0.2
 FACTORS = (1 - STRENGTH, 1 + STRENGTH)
+KERNEL, SIGMA, BLUR = 23, (0.1, 2.0), 0.5
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Inputs(NamedTuple):
     images: Tensor
     size: int
+
+    @property
+    def blurred(self) -> bool:
+        """The paper does not blur images of 32 x 32."""
+        return self.size > 32
 
     def on_cpu(self) -> Tensor:
         if self.images.is_cuda:
@@ -51,18 +58,20 @@ def make_inputs(device: torch.device, *, rows: int, side: int, size: int) -> Inp
 def ours(inputs: Inputs) -> Call:
     from sslfast.augment import SimCLRAugment
 
-    augment = SimCLRAugment(inputs.size, views=1, mean=MEAN, std=STD)
+    augment = SimCLRAugment(inputs.size, views=1, blur_prob=BLUR * inputs.blurred, mean=MEAN, std=STD)
     return lambda: augment(inputs.images)[0]
 
 
-def _torchvision_steps(size: int, first: list[Any]) -> Callable[[Any], Tensor]:
-    v2 = peers.load("torchvision.transforms.v2")
+def _torchvision_steps(inputs: Inputs, first: list[Any]) -> Callable[[Any], Tensor]:
+    v2, size = peers.load("torchvision.transforms.v2"), inputs.size
+    blur = [v2.RandomApply([v2.GaussianBlur(KERNEL, SIGMA)], BLUR)] if inputs.blurred else []
     return v2.Compose(
         [
             v2.RandomResizedCrop(size, SCALE, RATIO, antialias=True),
             v2.RandomHorizontalFlip(FLIP),
             v2.RandomApply([v2.ColorJitter(STRENGTH, STRENGTH, STRENGTH, HUE)], JITTER),
             v2.RandomGrayscale(GRAY),
+            *blur,
             *first,
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(MEAN, STD),
@@ -71,13 +80,13 @@ def _torchvision_steps(size: int, first: list[Any]) -> Callable[[Any], Tensor]:
 
 
 def torchvision_tensors(inputs: Inputs) -> Call:
-    steps, images = _torchvision_steps(inputs.size, []), list(inputs.images)
+    steps, images = _torchvision_steps(inputs, []), list(inputs.images)
     return lambda: torch.stack([steps(image) for image in images])
 
 
 def torchvision_pil(inputs: Inputs) -> Call:
     images = _pil_images(inputs)
-    steps = _torchvision_steps(inputs.size, [peers.load("torchvision.transforms.v2").ToImage()])
+    steps = _torchvision_steps(inputs, [peers.load("torchvision.transforms.v2").ToImage()])
     return lambda: torch.stack([steps(image) for image in images])
 
 
@@ -89,18 +98,21 @@ def kornia(inputs: Inputs) -> Call:
         k.RandomHorizontalFlip(FLIP),
         k.ColorJitter(STRENGTH, STRENGTH, STRENGTH, HUE, p=JITTER),
         k.RandomGrayscale(p=GRAY),
+        *([k.RandomGaussianBlur((KERNEL, KERNEL), SIGMA, p=BLUR)] if inputs.blurred else []),
         k.Normalize(torch.tensor(MEAN), torch.tensor(STD)),
     )
     return lambda: steps(inputs.images / 255)
 
 
-def _steps_on_arrays(library: Any, size: int) -> list[Any]:
-    """albumentations' steps; augrs takes the same names."""
+def _steps_on_arrays(library: Any, inputs: Inputs) -> list[Any]:
+    """albumentations' steps; augrs takes the same names. Their kernel follows from sigma."""
+    size = inputs.size
     return [
         library.RandomResizedCrop(size=(size, size), scale=SCALE, ratio=RATIO),
         library.HorizontalFlip(p=FLIP),
         library.ColorJitter(FACTORS, FACTORS, FACTORS, (-HUE, HUE), p=JITTER),
         library.ToGray(p=GRAY),
+        *([library.GaussianBlur((0, 0), SIGMA, p=BLUR)] if inputs.blurred else []),
         library.Normalize(mean=MEAN, std=STD),
     ]
 
@@ -116,13 +128,13 @@ def _batch(views: list[np.ndarray]) -> Tensor:
 def albumentations(inputs: Inputs) -> Call:
     library = peers.load("albumentations")
     peers.load("cv2").setNumThreads(torch.get_num_threads())
-    steps, images = library.Compose(_steps_on_arrays(library, inputs.size), seed=0), _arrays(inputs)
+    steps, images = library.Compose(_steps_on_arrays(library, inputs), seed=0), _arrays(inputs)
     return lambda: _batch([steps(image=image)["image"] for image in images])
 
 
 def augrs(inputs: Inputs) -> Call:
     library = peers.load("augrs")
-    steps, images = library.Compose(_steps_on_arrays(library, inputs.size)), _arrays(inputs)
+    steps, images = library.Compose(_steps_on_arrays(library, inputs)), _arrays(inputs)
     threads = torch.get_num_threads()
     return lambda: _batch([view["image"] for view in steps.augment_batch(images, num_threads=threads)])
 
@@ -136,6 +148,7 @@ def pillow(inputs: Inputs) -> Call:
     """The same steps by hand: the least that a pipeline on Pillow images costs."""
     images = _pil_images(inputs)
     image, enhance = peers.load("PIL.Image"), peers.load("PIL.ImageEnhance")
+    gaussian = peers.load("PIL.ImageFilter").GaussianBlur
     scale = 1 / (255 * np.array(STD, np.float32))
     shift = np.array(MEAN, np.float32) / np.array(STD, np.float32)
 
@@ -157,6 +170,8 @@ def pillow(inputs: Inputs) -> Call:
                 view = step(view)
         if random.random() < GRAY:
             view = view.convert("L").convert("RGB")
+        if inputs.blurred and random.random() < BLUR:
+            view = view.filter(gaussian(random.uniform(*SIGMA)))
         return np.asarray(view) * scale - shift
 
     return lambda: _batch([augment(picture) for picture in images])

@@ -8,22 +8,15 @@
 // Bytes: the box read once from DRAM (taps overlap in L1 and L2), 8 a value and wait, the view written once.
 #include <cub/block/block_reduce.cuh>
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include "shared/image_augment_colour.h"
+#include "image_augment_tile.cuh"
 #include "shared/image_augment_neighbours.h"
 #include "shared/image_augment_sample.h"
-#include "shared/image_augment_taps.h"
-#include "sslfast/unit_rows.h"
 
 namespace sslfast::cuda {
 namespace {
 
 using namespace augment;
 
-constexpr int kThreads = 256, kTile = 32, kTall = 16;  // a tile is kTall rows of kTile pixels
-constexpr int kRows = kTile * kTall / kThreads;        // a thread's pixels lie below each other
-constexpr int kMaxReach = 20;                          // of a blur whose tile is in shared memory
 constexpr int kMaxPasses = kMaxSteps + 1;
 constexpr int64_t kChunkBytes = int64_t{256} << 20;
 
@@ -51,119 +44,6 @@ struct Waiting {
   int64_t first, views;  // of this chunk
   int32_t tiles_across, tiles;
 };
-
-// Pixel i. uint8, the usual type, is known at compile time.
-template <bool kBytes>
-__device__ float load_pixel(const void* pixels, Pixels type, int64_t i) {
-  if (kBytes) return static_cast<float>(static_cast<const uint8_t*>(pixels)[i]);
-  if (type == Pixels::kFloat) return static_cast<const float*>(pixels)[i];
-  if (type == Pixels::kBFloat16) return __bfloat162float(static_cast<const __nv_bfloat16*>(pixels)[i]);
-  return __half2float(static_cast<const __half*>(pixels)[i]);
-}
-
-__device__ void store_pixel(void* out, Pixels type, int64_t i, float x) {
-  if (type == Pixels::kFloat) {
-    static_cast<float*>(out)[i] = x;
-  } else if (type == Pixels::kBFloat16) {
-    static_cast<__nv_bfloat16*>(out)[i] = __float2bfloat16_rn(x);
-  } else if (type == Pixels::kHalf) {
-    static_cast<__half*>(out)[i] = __float2half_rn(x);
-  } else {
-    static_cast<uint8_t*>(out)[i] = static_cast<uint8_t>(static_cast<int32_t>(x + 0.5f));
-  }
-}
-
-// The taps of one output along one axis, and what their weights are multiplied by; none outside the axis.
-struct Taps {
-  int32_t index, first, count;
-  float share;
-};
-
-__device__ Taps taps_of(const Axis& axis, int64_t wanted, float scale) {
-  if (wanted < 0 || wanted >= axis.target) return {0, 0, 0, 0.0f};
-  Taps t{static_cast<int32_t>(wanted), axis.first(static_cast<int32_t>(wanted)), axis.taps, 0.0f};
-  float sum = 0.0f;
-  for (int32_t k = 0; k < t.count; ++k) sum += axis.weight(t.index, t.first + k);
-  t.share = scale / sum;
-  return t;
-}
-
-template <bool kBytes, int kChannels>
-__device__ Pixel<float> resample(const Image& image, Pixels type, int64_t first, const Axis& across, const Axis& down,
-                                 const Taps& column, const Taps& row, float fill) {
-  if (column.count == 0 || row.count == 0) return {fill, fill, fill};
-  float sum[3] = {0.0f, 0.0f, 0.0f};
-  int64_t line = first + row.first * image.height_stride + column.first * image.width_stride;
-  for (int32_t ky = 0; ky < row.count; ++ky, line += image.height_stride) {
-    const float wy = down.weight(row.index, row.first + ky) * row.share;
-    int64_t at = line;
-    for (int32_t kx = 0; kx < column.count; ++kx, at += image.width_stride) {
-      const float w = across.weight(column.index, column.first + kx) * column.share * wy;
-      for (int c = 0; c < kChannels; ++c) {
-        sum[c] += w * load_pixel<kBytes>(image.data, type, at + c * image.channel_stride);
-      }
-    }
-  }
-  return kChannels == 3 ? Pixel<float>{sum[0], sum[1], sum[2]} : Pixel<float>{sum[0], sum[0], sum[0]};
-}
-
-__device__ int32_t reflected(int32_t i, int32_t n) {
-  if (n == 1) return 0;
-  const int32_t period = 2 * n - 2;
-  i = ((i % period) + period) % period;
-  return i < n ? i : period - i;
-}
-
-// One tile of one plane, blurred separably in shared memory: the tile and its neighbourhood, then its rows blurred.
-__device__ void blur_tile(const float* plane, int32_t height, int32_t width, int32_t top, int32_t left, int32_t reach,
-                          const float* weight, float* around, float* across, float* out) {
-  const int32_t side = kTile + 2 * reach, tall = kTall + 2 * reach;
-  __syncthreads();
-  for (int32_t i = threadIdx.x; i < side * tall; i += kThreads) {
-    const int32_t y = reflected(top + i / side - reach, height), x = reflected(left + i % side - reach, width);
-    around[i] = plane[int64_t{y} * width + x];
-  }
-  __syncthreads();
-  for (int32_t i = threadIdx.x; i < tall * kTile; i += kThreads) {
-    const float* middle = around + i / kTile * side + i % kTile + reach;
-    float sum = weight[0] * middle[0];
-    for (int32_t k = 1; k <= reach; ++k) sum += weight[k] * (middle[-k] + middle[k]);
-    across[i] = sum;
-  }
-  __syncthreads();
-  for (int r = 0; r < kRows; ++r) {
-    const float* middle = across + (threadIdx.x / kTile + r * (kThreads / kTile) + reach) * kTile + threadIdx.x % kTile;
-    float sum = weight[0] * middle[0];
-    for (int32_t k = 1; k <= reach; ++k) sum += weight[k] * (middle[-k * kTile] + middle[k * kTile]);
-    out[r] = sum;
-  }
-}
-
-// A pixel of a blur that reaches too far for shared memory.
-__device__ float blur_far(const float* plane, int32_t height, int32_t width, int32_t y, int32_t x, int32_t reach,
-                          float sigma) {
-  float sum = 0.0f, weights = 0.0f;
-  for (int32_t dy = -reach; dy <= reach; ++dy) {
-    const float* row = plane + int64_t{reflected(y + dy, height)} * width;
-    for (int32_t dx = -reach; dx <= reach; ++dx) {
-      const float weight = expf(-0.5f * static_cast<float>(dx * dx + dy * dy) / (sigma * sigma));
-      sum += weight * row[reflected(x + dx, width)];
-      weights += weight;
-    }
-  }
-  return sum / weights;
-}
-
-// The pixel blended with its average over 3 x 3, the middle one five times; the frame stays.
-__device__ float sharpened(const float* plane, int32_t height, int32_t width, int32_t y, int32_t x, float factor) {
-  const float* middle = plane + int64_t{y} * width + x;
-  if (y == 0 || x == 0 || y == height - 1 || x == width - 1) return *middle;
-  float around = 4.0f * middle[0];
-  for (int32_t dy = -1; dy <= 1; ++dy) {
-    for (int32_t dx = -1; dx <= 1; ++dx) around += middle[int64_t{dy} * width + dx];
-  }
-  return saturate(*middle + (1.0f - factor) * (around * (1.0f / 13.0f) - *middle));
-}
 
 // What the block knows of its view: the operations of this pass, the first of which may be one that the view waited
 // for, and what these need.
