@@ -13,7 +13,7 @@ from peer_oracle import peer
 from torch import nn
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/losses.md", "docs/masking.md")
+PAGES = ("README.md", "docs/augment.md", "docs/losses.md", "docs/masking.md")
 
 
 def blocks_of(page: str) -> dict[str, str]:
@@ -100,6 +100,24 @@ def masked_autoencoder() -> dict[str, Any]:
     return {"encoder": nn.Linear(12, 8), "decoder": nn.Linear(8, 12), **tokens}
 
 
+def image_batch() -> dict[str, Any]:
+    images = torch.randint(0, 256, (4, 3, 40, 48), dtype=torch.uint8)
+    model = nn.Sequential(nn.Flatten(), nn.LazyLinear(8))
+    return {
+        "torch": torch,
+        "seed": 7,
+        "images": images,
+        "dataloader": [(images, torch.arange(4))],
+        "dataset": [(image[:, :, k:], k) for k, image in enumerate(images)],
+        "model": model,
+        "classifier": nn.Sequential(nn.Flatten(), nn.LazyLinear(8)),
+        "criterion": lambda a, b: (a - b).square().mean(),
+        "masks": images[:, 0],
+        "boxes": torch.rand(4, 2, 4) * 40,
+        "keypoints": torch.rand(4, 5, 2) * 40,
+    }
+
+
 # A text that one block alone has -> what that block needs.
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "criterion(model(view0), model(view1))": two_views,
@@ -108,7 +126,14 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "momentum_encoder": own_loop,
     "from sslfast.masking import mask_tokens": token_masks,
     "mask_patches(patch_embed": patch_masks,
-    "SimCLRAugment": augmentation,
+    "augment = SimCLRAugment(224, views=2)": augmentation,
+    "DINOAugment(local_views=6": image_batch,
+    "train(images, generator=seed)": image_batch,
+    "apply_keypoints": image_batch,
+    "(direction,) =": image_batch,
+    "instead of lists of views": image_batch,
+    "cross_entropy(classifier": image_batch,
+    "DataLoader(dataset": image_batch,
     "host.mask_tokens": numpy_arrays,
     "import mask_indices, time_mask": dict,
     "electra_inputs": electra,

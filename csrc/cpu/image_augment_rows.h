@@ -2,7 +2,7 @@
 #pragma once
 
 #include <memory>
-#include <vector>
+#include <new>
 
 #include "../shared/image_augment_colour.h"
 #include "../shared/image_augment_taps.h"
@@ -13,21 +13,25 @@ constexpr int64_t kMaxLanes = 16;  // of any instruction set; rows of scratch ar
 
 inline int64_t padded(int64_t n) { return (n + kMaxLanes - 1) / kMaxLanes * kMaxLanes; }
 
-// A buffer that grows. What it held is lost when it does.
+// A buffer that grows, aligned to a cache line. What it held is lost when it does; it begins as zeros.
 template <typename T>
 class Buffer {
  public:
   T* get() const { return data_.get(); }
   T* at_least(int64_t size) {
     if (size > size_) {
-      data_.reset(new T[size]());
+      data_.reset(new (kLine) T[size]());
       size_ = size;
     }
     return data_.get();
   }
 
  private:
-  std::unique_ptr<T[]> data_;
+  static constexpr std::align_val_t kLine{64};
+  struct Delete {
+    void operator()(T* data) const { ::operator delete[](data, kLine); }
+  };
+  std::unique_ptr<T[], Delete> data_;
   int64_t size_ = 0;
 };
 
