@@ -204,6 +204,15 @@ def test_numbers_go_before_offsets():
     assert all_equal(both.values(), numbers.values())
 
 
+def test_offsets_go_before_numbers_where_transformers_knows_them_alone():
+    batch = examples(8, words=True, offsets=True)
+    for example in batch:
+        example["word_ids"] = [0] * len(example["input_ids"])
+    options = {"whole_word_mask": True, "mode": "compat", "mask_replace_prob": 1.0, "random_replace_prob": 0.0}
+    both, offsets = (MLMCollator(Tokenizer(), seed=1, **options)(b) for b in (batch, examples(8, offsets=True)))
+    assert all_equal(both.values(), offsets.values())
+
+
 def test_compat_whole_words_are_masks_alone():
     with pytest.warns(UserWarning, match="MLMCollator: mask_replace_prob is 1 for whole words in compat mode"):
         collator = MLMCollator(Tokenizer(), whole_word_mask=True, mode="compat", mlm_probability=0.5)

@@ -75,6 +75,19 @@ def take_words(words: list[list[int]], budget: int) -> list[int]:
     return sorted(taken)
 
 
+def test_the_next_word_is_the_first_that_fits():
+    """What the GPU does without storing an order: it takes the first of the words that fit until none does."""
+    rng = random.Random(3)
+    for _ in range(300):
+        words = [[i] * rng.randint(1, 6) for i in range(rng.randint(0, 12))]
+        budget = rng.randint(0, 20)
+        taken, left = [], list(words)
+        while fitting := [word for word in left if len(word) <= budget - len(taken)]:
+            taken += fitting[0]
+            left.remove(fitting[0])
+        assert sorted(taken) == take_words(words, budget)
+
+
 def masked_sets(rows: int, row: list[int], budget: int) -> Counter[tuple[int, ...]]:
     """Which tokens of a row are masked, counted over many rows."""
     words = torch.tensor(row).expand(rows, -1)

@@ -25,17 +25,17 @@ struct Later {
 
 // keys[k]: of token first + k, its word's. `carry` is the key of the token before the block's step. Called by all
 // threads of the block, with a barrier between two calls.
-template <typename Id>
+template <bool kBudgets, typename Id>
 __device__ void word_keys(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, int64_t first, int64_t forced,
                           typename Starts::TempStorage& storage, uint64_t& carry, uint64_t (&keys)[kTokens]) {
   uint64_t last = 0;
   Words w{};
-  if (!p.budgets) w = philox(seed, Stream::kWordSelect, p.row_ids[r], static_cast<uint32_t>(first / kTokens));
+  if (!kBudgets) w = philox(seed, Stream::kWordSelect, p.row_ids[r], static_cast<uint32_t>(first / kTokens));
   for (int k = 0; k < kTokens; ++k) {
     const int64_t t = first + k;
     keys[k] = 0;
     if (t < p.length) {
-      const bool drawn = p.budgets ? p.labels[r * p.length + t] == kTaken : w.word[k] < p.select_threshold;
+      const bool drawn = kBudgets ? p.labels[r * p.length + t] == kTaken : w.word[k] < p.select_threshold;
       keys[k] = word_key(word_place(p, r, t), t, drawn || t == forced);
     }
     last = later_key(last, keys[k]);
@@ -55,7 +55,7 @@ __device__ int count_hits(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, 
   for (int64_t base = 0; base < p.length; base += kThreads * kTokens) {  // all threads: the scan is a barrier
     const int64_t first = base + threadIdx.x * kTokens;
     uint64_t keys[kTokens];
-    word_keys(p, seed, r, first, forced, storage, carry, keys);
+    word_keys<false>(p, seed, r, first, forced, storage, carry, keys);
     for (int k = 0; k < kTokens; ++k) count += first + k < p.length && is_drawn(keys[k]);
     __syncthreads();  // the scan's storage is used again
   }
@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kThreads) take_words(WholeWordMask<Id> p) {
   if (threadIdx.x == 0) p.counts[r] = budget - left;
 }
 
-template <typename Id>
+template <bool kBudgets, typename Id>
 __global__ void __launch_bounds__(kThreads) mask_rows(WholeWordMask<Id> p) {
   __shared__ typename Ranks::TempStorage ranks;
   __shared__ typename Starts::TempStorage starts;
@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(kThreads) mask_rows(WholeWordMask<Id> p) {
   for (int64_t base = 0; base < p.length; base += kThreads * kTokens) {  // all threads: the scans are barriers
     const int64_t first = base + threadIdx.x * kTokens;
     uint64_t keys[kTokens];
-    word_keys(p, seed, r, first, forced, starts, carry, keys);
+    word_keys<kBudgets>(p, seed, r, first, forced, starts, carry, keys);
     int hits = 0, rank, found;
     for (int k = 0; k < kTokens; ++k) hits += first + k < p.length && is_drawn(keys[k]);
     Ranks(ranks).ExclusiveSum(hits, rank, found);
@@ -196,10 +196,11 @@ cudaError_t run(const WholeWordMask<Id>& p, cudaStream_t stream) {
   if (p.rows > INT32_MAX) return cudaErrorInvalidConfiguration;
   if (p.budgets) {
     take_words<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
+    mask_rows<true><<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
   } else {
     count_rows<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
+    mask_rows<false><<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
   }
-  mask_rows<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
   return cudaGetLastError();
 }
 
