@@ -61,6 +61,35 @@ def test_a_repeated_token_is_lightlys(device, dtype):
     assert torch.equal(repeated, theirs.repeat_token(token, (4, 10)))
 
 
+def test_gradients_of_a_repeated_token():
+    index = torch.tensor([[3, 1], [0, 2], [1, 0]])
+    token = torch.randn(1, 1, 3, dtype=torch.float64, requires_grad=True)
+    value = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
+
+    def function(t: Tensor, v: Tensor) -> Tensor:
+        return lightly.set_at_index(lightly.repeat_token(2 * t, (3, 4)), index, v)  # no leaf
+
+    assert torch.autograd.gradcheck(function, (token, value))
+    assert torch.autograd.gradgradcheck(function, (token, value))
+    for needs in ((True, False), (False, True)):
+        token.requires_grad_(needs[0]), value.requires_grad_(needs[1])
+        assert torch.autograd.gradcheck(function, (token, value))
+    token.requires_grad_()
+    detached = lightly.set_at_index(lightly.repeat_token(token, (3, 4)).detach(), index, value.detach())
+    assert not detached.requires_grad
+    with torch.no_grad():
+        repeated, view = lightly.repeat_token(token, (3, 4)), token.expand(3, 4, 3)
+    assert not repeated.requires_grad
+    token.grad = None
+    lightly.set_at_index(view, index, value.detach()).sum().backward()
+    assert token.grad is None  # torch's own view made without gradients
+    assert not lightly.set_at_index(repeated, index, value.detach()).requires_grad
+    twice = torch.stack([token.detach()[0, 0], token.detach()[0, 0] + 1]).requires_grad_()
+    other = twice[1].expand(3, 4, 3)  # a view of one token of two
+    (gradient,) = torch.autograd.grad(lightly.set_at_index(other, index, value).sum(), twice)
+    assert gradient.tolist() == [[0.0] * 3, [6.0] * 3]
+
+
 def test_lightlys_mae_loop():
     """The masked autoencoder of lightly's examples, around a linear encoder and decoder: loss and gradients."""
     theirs = peer("lightly.models.utils")

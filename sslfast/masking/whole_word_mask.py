@@ -45,11 +45,12 @@ def mask_words(
       before it ends. This is the rule of ``transformers.DataCollatorForLanguageModeling(whole_word_mask=True)``, and
       its words are not always words: "word." is one, and so is a whole sentence in a script without spaces.
 
-    A special token is in no word, and ends the one before it. Every word is masked independently, so that a token is
-    masked with ``mlm_probability`` whatever the length of its word. One pass over each row; the draws depend on (seed,
-    number of the row, place of the word's first token) alone. ``ids`` is not changed. No host synchronisation on a GPU.
-    With ``offset_mapping``, ``mask_replace_prob=1`` and ``random_replace_prob=0`` this is, in distribution, what
-    transformers has since version 5.
+    A special token is in no word, and ends the one before it. The draws depend on (seed, number of the row, place of
+    the word's first token) alone. ``ids`` is not changed. No host synchronisation on a GPU.
+
+    ``mode="exact"`` masks every word independently, so that a token is masked with ``mlm_probability`` whatever the
+    length of its word, in one pass over each row. With ``offset_mapping``, ``mask_replace_prob=1`` and
+    ``random_replace_prob=0`` this is, in distribution, what transformers has since version 5.
 
     ``mode="compat"`` is the rule of BERT's own code and of transformers before version 5, with its defects: a row has a
     budget of ``round(lengths * mlm_probability)`` tokens, at least 1 and at most ``max_predictions``, and in a random

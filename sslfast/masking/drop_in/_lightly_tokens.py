@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
-from sslfast.masking.mask_token_apply import apply_mask_token
+from sslfast.masking.mask_token_apply import apply_mask_token, mask_token_gradient
 from sslfast.masking.patch_gather import gather_patches
 
 __all__ = ["apply_masks", "get_at_index", "mask_at_index", "mask_bool", "repeat_token", "set_at_index"]
@@ -94,7 +94,7 @@ def repeat_token(token: Tensor, size: tuple[int, int]) -> Tensor:
     """``lightly.models.utils.repeat_token``, as a view: one token seen at every place.
 
     Nothing is copied, so that the result cannot be changed in place; ``clone()`` it for that. :func:`set_at_index`
-    reads it once.
+    reads it once, and its gradient goes to ``token`` in one pass, without one for each place.
 
     Args:
         token: (1, 1, D).
@@ -114,6 +114,8 @@ def repeat_token(token: Tensor, size: tuple[int, int]) -> Tensor:
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"{name}: size must be (batch size, sequence length), got {size}")
     rows, length = (_check.integer(name, "size", side, 0) for side in size)
+    if not torch.is_grad_enabled():
+        token = token.detach()  # a view made here would go on requiring a gradient
     return token.reshape(1, 1, -1).expand(rows, length, -1)
 
 
@@ -125,7 +127,7 @@ def set_at_index(tokens: Tensor, index: Tensor, value: Tensor) -> Tensor:
     the gradient of all of them is that of the place, as there.
 
     Args:
-        tokens: (N, L, D), any strides; a view by :func:`repeat_token` is read once.
+        tokens: (N, L, D), any strides; of a view by :func:`repeat_token` the token alone gets a gradient.
         index: int64 (N, K) in [0, L).
         value: (N, K, D), type of ``tokens``.
 
@@ -147,8 +149,60 @@ def set_at_index(tokens: Tensor, index: Tensor, value: Tensor) -> Tensor:
         raise ValueError(f"{name}: value must have shape {expected}, got {tuple(value.shape)}")
     if value.device != tokens.device:
         raise ValueError(f"{name}: value must be on {tokens.device}, like tokens, got {value.device}")
-    out: Tensor = _Set.apply(tokens, index, value)
+    token = _repeated(tokens)
+    out: Tensor
+    if token is None:
+        out = _Set.apply(tokens, index, value)
+    else:
+        out = _SetAmongOne.apply(token.view(-1), index, value, tokens.shape[1])
     return out
+
+
+def _repeated(tokens: Tensor) -> Tensor | None:
+    """The token that :func:`repeat_token` made ``tokens`` of, or None.
+
+    A gradient of the view would be a tensor of its size, which is only summed up again.
+    """
+    if torch.compiler.is_compiling() or tokens.stride() != (0, 0, 1) or not tokens.is_floating_point():
+        return None
+    token = tokens._base
+    if token is None or token.numel() != tokens.shape[2] or not token.is_contiguous():
+        return None
+    detached = token.requires_grad and tokens.grad_fn is None
+    return None if detached or token.data_ptr() != tokens.data_ptr() else token
+
+
+def _set_rows(tokens: Tensor, index: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """The result, and a mask that is True at ``index``."""
+    rows, length, width = tokens.shape
+    mask = torch.zeros((rows, length), dtype=torch.bool, device=index.device)
+    mask.scatter_(1, index, True)  # which looks for what is out of range
+    out = tokens.clone(memory_format=torch.contiguous_format)
+    flat = (index + torch.arange(rows, device=index.device)[:, None] * length).flatten()
+    out.view(rows * length, width).index_copy_(0, flat, value.reshape(index.numel(), width))
+    return out, mask
+
+
+class _SetAmongOne(torch.autograd.Function):
+    """Linear in the one token (D,) and in value."""
+
+    @staticmethod
+    def forward(ctx: Any, token: Tensor, index: Tensor, value: Tensor, length: int) -> Tensor:
+        out, mask = _set_rows(token.expand(len(index), length, -1), index, value)
+        ctx.save_for_backward(index, ~mask)
+        ctx.dtype = token.dtype
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
+        index, elsewhere = ctx.saved_tensors
+        of_token, _, of_value, _ = ctx.needs_input_grad
+        return (
+            mask_token_gradient(grad, elsewhere, ctx.dtype) if of_token else None,
+            None,
+            gather_patches(grad, index) if of_value else None,
+            None,
+        )
 
 
 class _Set(torch.autograd.Function):
@@ -156,12 +210,8 @@ class _Set(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, index: Tensor, value: Tensor) -> Tensor:
-        rows, length, width = tokens.shape
-        mask = torch.zeros((rows, length), dtype=torch.bool, device=index.device)
-        ctx.save_for_backward(index, mask.scatter_(1, index, True))  # which looks for what is out of range
-        out = tokens.clone(memory_format=torch.contiguous_format)
-        flat = (index + torch.arange(rows, device=index.device)[:, None] * length).flatten()
-        out.view(rows * length, width).index_copy_(0, flat, value.reshape(index.numel(), width))
+        out, mask = _set_rows(tokens, index, value)
+        ctx.save_for_backward(index, mask)
         return out
 
     @staticmethod
