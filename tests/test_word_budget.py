@@ -42,7 +42,7 @@ def check(device: torch.device, ids: torch.Tensor, **arguments: Any) -> None:
 @pytest.mark.parametrize(("rows", "length"), SIZES)
 def test_equals_reference(device, rows, length, dtype):
     given = text(rows, length, dtype)
-    lengths = torch.randint(-2, length + 3, (rows,))
+    lengths = torch.randint(length + 1, (rows,))
     for words in ("word_ids", "offset_mapping"):
         for replace in ("token", "word"):
             check(device, given["ids"], replace=replace, **{words: given[words]})
@@ -222,6 +222,8 @@ _GOOD = {"ids": _IDS, "word_ids": _IDS, "mask_token_id": 1, "vocab_size": 10, "m
             'lengths must be left out except in mode "compat", got mode "exact"',
         ),
         ({"lengths": torch.ones(3).long()}, ValueError, "lengths must have shape (2,), one a row, got (3,)"),
+        ({"lengths": torch.tensor([1, 4])}, ValueError, "lengths must be in [0, 3], got 4"),
+        ({"lengths": torch.tensor([-1, 3])}, ValueError, "lengths must be in [0, 3], got -1"),
         ({"min_masked": 1}, ValueError, 'min_masked must be 0 in mode "compat", got 1'),
         ({"max_predictions": 0}, ValueError, "max_predictions must be in [1, 32767], got 0"),
         ({"max_predictions": 2**15}, ValueError, "max_predictions must be in [1, 32767], got 32768"),

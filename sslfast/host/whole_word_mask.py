@@ -56,8 +56,8 @@ def mask_words(
             Default: 0.
         mode: "exact", every word by itself, or "compat", words within a budget, with the defects that the torch
             function's docstring names. Default: "exact".
-        lengths: integer (N,), in compat mode alone: the tokens of each row before its padding, special ones included.
-            Default: None, all L.
+        lengths: integer (N,), in compat mode alone: the tokens of each row before its padding, special ones included,
+            in [0, L]. Default: None, all L.
         max_predictions: in compat mode, the largest budget, in [1, 32767]. Default: 512.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
@@ -101,7 +101,9 @@ def mask_words(
     most = word_budget(name, mode, lengths is not None, max_predictions, min_masked)
     budgets = None
     if most is not None:
-        tokens = np.full(len(rows), rows.shape[1]) if lengths is None else lengths.clip(0, rows.shape[1])
+        tokens = np.full(len(rows), rows.shape[1]) if lengths is None else lengths
+        for got in (tokens.min(), tokens.max()) if len(tokens) else ():
+            _check.integer(name, "lengths", int(got), 0, rows.shape[1])
         budgets = np.rint(tokens * mlm_probability).astype(np.int64).clip(1, most)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(rows))
     masked_ids, labels, masked = _host.whole_word_mask(

@@ -77,7 +77,7 @@ def mask_words(
         found = words_of_row(words[r], None if special_tokens_mask is None else special_tokens_mask[r])
         order = sorted(found, key=lambda tokens: int(select[r, tokens[0]]))  # a random one; ties by place
         if mode == "compat":
-            tokens_of_row = length if lengths is None else min(max(int(lengths[r]), 0), length)
+            tokens_of_row = length if lengths is None else int(lengths[r])
             budget = min(max_predictions, max(1, round(tokens_of_row * mlm_probability)))
             chosen = within_budget(order, budget)
         else:
