@@ -42,7 +42,7 @@ def guard(benchmark: Any) -> Callable[[harness.Case], None]:
         assert rows[0].status == "ok", rows[0].note
         torch.manual_seed(0)
         benchmark(case.providers[harness.OURS](case.make_inputs(CPU)))
-        verdicts = thresholds.judge(rows)
+        verdicts = thresholds.judge(rows, complete=False)
         assert not [v.text for v in verdicts if v.failed]
 
     return run

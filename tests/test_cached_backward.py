@@ -1,56 +1,25 @@
-"""cached_backward against the plain step: loss and all gradients, over ranks too (gloo, CPU)."""
+"""cached_backward against the plain step: loss and all gradients."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-import torch.nn.functional as F
 from torch import Tensor, nn
+from towers import DIM, Both, Tower
 
 from sslfast.losses import NTXentLoss, SupConLoss, cached_backward, clip_loss, nt_xent_loss, siglip_loss
 
-N, DIM, OUT = 11, 6, 4
-
-
-class Tower(nn.Module):
-    """With dropout, and sizes of the batches that it saw with a graph."""
-
-    def __init__(self, dropout: float = 0.0, dtype: torch.dtype = torch.float64) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(DIM, 8, dtype=dtype), nn.Linear(8, OUT, dtype=dtype)
-        self.dropout = nn.Dropout(dropout)
-        self.graphs: list[int] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            self.graphs.append(len(x))
-        return self.second(self.dropout(self.first(x).tanh()))
+N = 11
 
 
 class Masked(Tower):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
         return super().forward(x if mask is None else x * mask)
-
-
-class Both(nn.Module):
-    """A model of images and texts that returns its scale beside them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.image, self.text = Tower(), Tower()
-        self.log_scale = nn.Parameter(torch.tensor(1.5, dtype=torch.float64))
-
-    def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return F.normalize(self.image(image), dim=1), F.normalize(self.text(text), dim=1), self.log_scale.exp()
 
 
 def clip(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
@@ -215,87 +184,6 @@ def test_no_sync_of_the_caller_is_for_all_chunks_but_the_last() -> None:
     tower = Tower()
     cached_backward(nt_xent_loss, lambda x: events.append("embed") or tower(x), views(), chunk_size=6, no_sync=no_sync)
     assert events == 4 * ["embed"] + 3 * ["quiet", "embed", "end"] + ["embed"]
-
-
-SHARDS = [3, 5]
-
-
-class Pair(nn.Module):
-    """Two towers that are encoders of their own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(2)
-        self.towers = nn.ModuleList([Tower(), Tower()])
-
-
-def data() -> Tensor:
-    return torch.randn(2, sum(SHARDS), DIM, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-
-
-def rank_main(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
-    own = data()[:, sum(SHARDS[:rank]) : sum(SHARDS[: rank + 1])]
-    results: dict[str, Any] = {}
-    for how in ("all_gather", "ring"):
-        # One encoder on two views, twice, so that the second step would notice what the first has left.
-        model = Pair().towers[0]
-        parallel = nn.parallel.DistributedDataParallel(model)
-        for _ in range(2):
-            model.zero_grad()
-            loss = cached_backward(NTXentLoss(0.2, gather_distributed=how), parallel, list(own), chunk_size=2)
-        results[f"views, {how}"] = [loss, *(p.grad for p in model.parameters())]
-        towers = Pair().towers
-        both = [nn.parallel.DistributedDataParallel(tower) for tower in towers]
-        scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
-
-        def loss_fn(a: Tensor, b: Tensor, how: str = how, scale: Tensor = scale) -> Tensor:
-            return clip_loss(a, b, scale, normalize=True, gather_distributed=how)
-
-        loss = cached_backward(loss_fn, both, list(own), chunk_size=2)
-        results[f"towers, {how}"] = [loss, *(p.grad for p in towers.parameters()), scale.grad]
-    model = Both()
-    torch.manual_seed(2)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter)
-    parallel = nn.parallel.DistributedDataParallel(model)
-    for _ in range(2):
-        model.zero_grad()
-        loss = cached_backward(
-            lambda a, b, s: clip_loss(a, b, s, gather_distributed="ring"), parallel, [tuple(own)], chunk_size=2
-        )
-    results["both"] = [loss, *(p.grad for p in model.parameters())]
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.barrier()
-    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
-
-
-def test_over_ranks_it_is_the_step_of_one_process(tmp_path: Path) -> None:
-    mp.spawn(rank_main, args=(len(SHARDS), str(tmp_path)), nprocs=len(SHARDS))
-    a, b = data()
-    tower = Pair().towers[0]
-    loss = NTXentLoss(0.2)(tower(a), tower(b))
-    loss.backward()
-    expected = {"views": [loss.detach(), *(p.grad for p in tower.parameters())]}
-    towers = Pair().towers
-    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
-    loss = clip_loss(towers[0](a), towers[1](b), scale, normalize=True)
-    loss.backward()
-    expected["towers"] = [loss.detach(), *(p.grad for p in towers.parameters()), scale.grad]
-    model = Both()
-    torch.manual_seed(2)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter)
-    loss = clip_loss(*model(a, b))
-    loss.backward()
-    expected["both"] = [loss.detach(), *(p.grad for p in model.parameters())]
-    for rank in range(len(SHARDS)):
-        found = torch.load(tmp_path / f"{rank}.pt")
-        assert len(found) == 5
-        for name, values in found.items():
-            truth = {name: expected[name.split(",")[0]]}
-            torch.testing.assert_close({name: values}, truth, rtol=1e-10, atol=1e-13)
 
 
 TOWER = nn.Linear(3, 2)

@@ -1,6 +1,6 @@
 """What the GPU compilers make of the kernels, without a GPU: no spills, shared memory that fits, tensor cores in use.
 
-Triton kernels are compiled by codegen.py, whose table says with which types; .cu files by nvcc.
+Triton kernels are compiled by codegen.py with the types that codegen_cases.py lists; .cu files by nvcc.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import pytest
 if importlib.util.find_spec("triton") is None:
     pytest.skip("needs triton", allow_module_level=True)
 
-from codegen import TARGETS, cases
+from codegen import TARGETS
+from codegen_cases import cases
 
 ROOT = Path(__file__).resolve().parent.parent
 

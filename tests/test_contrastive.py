@@ -1,45 +1,26 @@
-"""ContrastiveLoss and contrastive_loss against the definition, pytorch-metric-learning and analytic values."""
+"""ContrastiveLoss and contrastive_loss against the definition, pytorch-metric-learning and analytic values;
+test_margin_losses.py has what it shares with TripletLoss."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import re
+from functools import partial
 
 import loss_oracle
+import margin_oracle
 import pytest
 import torch
+from margin_oracle import DISTANCES, PAIR_MARGINS, pair_options, skip_float64_on, their_distance
 from peer_oracle import peer
 from torch import Tensor
 
 from sslfast.losses import ContrastiveLoss, contrastive_loss
 from sslfast.reference.contrastive import contrastive_loss as reference
 
-DISTANCES = ("euclidean", "squared_euclidean", "cosine")
-MARGINS = {"euclidean": (0.4, 1.3), "squared_euclidean": (0.3, 1.8), "cosine": (0.8, -0.2)}
-
-
-def options_of(distance: str, **options) -> dict:
-    pos_margin, neg_margin = MARGINS[distance]
-    return {"pos_margin": pos_margin, "neg_margin": neg_margin, "distance": distance} | options
-
-
-def on(labels: Tensor, **options):
-    return lambda z: contrastive_loss(z, labels.to(z.device), **options), lambda z: reference(z, labels, **options)
-
-
-def on_references(labels: Tensor, ref_labels: Tensor, **options):
-    """Embeddings and references are both inputs with a gradient."""
-
-    def ours(z: Tensor, r: Tensor) -> Tensor:
-        return contrastive_loss(z, labels.to(z.device), ref_emb=r, ref_labels=ref_labels.to(z.device), **options)
-
-    return ours, lambda z, r: reference(z, labels, ref_emb=r, ref_labels=ref_labels, **options)
-
-
-def skip_float64_on(device: torch.device, dtype: torch.dtype) -> None:
-    if device.type == "cuda" and dtype == torch.float64:
-        pytest.skip("float64 is refused on a GPU")
+on = partial(margin_oracle.on, contrastive_loss, reference)
+on_references = partial(margin_oracle.on_references, contrastive_loss, reference)
 
 
 # N, D, labels: many positives, which stay in the strips; so few that they are listed; one label; all alone; N = 1.
@@ -56,7 +37,7 @@ def test_against_the_reference(n, d, labels, distance, squared, dtype: torch.dty
     z, r = torch.randn(n, d, dtype=dtype), torch.randn(31, d, dtype=dtype)
     ry = 7 * torch.randint(0, labels, (31,)) - 3
     for normalize, reduction in itertools.product((True, False), ("mean_nonzero", "mean", "sum")):
-        options = options_of(distance, squared=squared, normalize=normalize, reduction=reduction)
+        options = pair_options(distance, squared=squared, normalize=normalize, reduction=reduction)
         factor = 256 * (n if reduction == "sum" else 1)
         loss_oracle.assert_like_reference(*on(y, **options), [z], device, factor=factor)
         loss_oracle.assert_like_reference(*on_references(y, ry, **options), [z, r], device, factor=factor)
@@ -70,15 +51,8 @@ def test_half_precision_inputs(dtype: torch.dtype, labels: int, device: torch.de
     loss_oracle.assert_half_is_like_reference(*on(y, neg_margin=1.2), [z], device)
 
 
-def their_distance(distance: str, normalize: bool):
-    distances = peer("pytorch_metric_learning.distances")
-    if distance == "cosine":
-        return distances.CosineSimilarity() if normalize else distances.DotProductSimilarity(normalize_embeddings=False)
-    return distances.LpDistance(normalize_embeddings=normalize, power=2 if distance == "squared_euclidean" else 1)
-
-
 def theirs(distance: str, normalize: bool = True, reduction: str = "mean_nonzero"):
-    pos_margin, neg_margin = MARGINS[distance]
+    pos_margin, neg_margin = PAIR_MARGINS[distance]
     reducer = peer("pytorch_metric_learning.reducers").MeanReducer() if reduction == "mean" else None
     return peer("pytorch_metric_learning.losses").ContrastiveLoss(
         pos_margin, neg_margin, distance=their_distance(distance, normalize), reducer=reducer
@@ -92,7 +66,7 @@ def theirs(distance: str, normalize: bool = True, reduction: str = "mean_nonzero
 def test_is_pytorch_metric_learnings(labels: int, distance: str, normalize: bool, reduction: str) -> None:
     y, ry = torch.randint(0, labels, (90,)), torch.randint(0, labels, (70,))
     z, r = 0.5 * torch.randn(90, 6, dtype=torch.float64), 0.5 * torch.randn(70, 6, dtype=torch.float64)
-    criterion = ContrastiveLoss(**options_of(distance, normalize=normalize, reduction=reduction))
+    criterion = ContrastiveLoss(**pair_options(distance, normalize=normalize, reduction=reduction))
     other = theirs(distance, normalize, reduction)
     loss_oracle.assert_has_values_of(lambda x: other(x, y), lambda x: criterion(x, y), [z])
     loss_oracle.assert_has_values_of(
@@ -116,7 +90,7 @@ def test_the_defaults_are_pytorch_metric_learnings() -> None:
 @pytest.mark.parametrize("miner", ["MultiSimilarityMiner", "PairMarginMiner", "TripletMarginMiner"])
 def test_takes_the_pairs_of_a_miner(distance: str, miner: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sslfast.losses._pairs._PAIRS", 20)  # several chunks
-    other, ours = theirs(distance), ContrastiveLoss(**options_of(distance))
+    other, ours = theirs(distance), ContrastiveLoss(**pair_options(distance))
     mine = getattr(peer("pytorch_metric_learning.miners"), miner)()
     y, z = torch.randint(0, 4, (20,)), torch.randn(20, 6, dtype=torch.float64)
     pairs = mine(z, y)
@@ -179,10 +153,10 @@ def test_equal_rows_are_at_distance_0_and_have_finite_gradients(labels: int, dis
     z = torch.randn(labels, 64).repeat(4, 1).requires_grad_()
     y = torch.arange(4 * labels) % labels
     y[1] = 0  # a negative that equals its anchor
-    loss = contrastive_loss(z, y, **options_of(distance, pos_margin=0.0, reduction="mean"))
+    loss = contrastive_loss(z, y, **pair_options(distance, pos_margin=0.0, reduction="mean"))
     (grad,) = torch.autograd.grad(loss, z)
     assert grad.isfinite().all()
-    expected = reference(z.double(), y, **options_of(distance, pos_margin=0.0, reduction="mean"))
+    expected = reference(z.double(), y, **pair_options(distance, pos_margin=0.0, reduction="mean"))
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -194,52 +168,6 @@ def test_small_distances_of_listed_positives_keep_their_digits() -> None:
     expected = reference(z.double(), y, normalize=False, neg_margin=0.0)
     assert ours < 1e-3
     torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=0.0)
-
-
-@pytest.mark.parametrize("labels", [3, 70])
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_gradcheck(labels: int, distance: str) -> None:
-    y, ry = torch.randint(0, labels, (9,)), torch.randint(0, labels, (7,))
-    y[0] = y[1] = 0
-    z, r = (torch.randn(n, 4, dtype=torch.float64, requires_grad=True) for n in (9, 7))
-    options = options_of(distance, reduction="sum", squared=labels == 3)
-    assert torch.autograd.gradcheck(on(y, **options)[0], z)
-    assert torch.autograd.gradcheck(on_references(y, ry, **options)[0], (z, r))
-    for needs in ((True, False), (False, True)):
-        z.requires_grad_(needs[0]), r.requires_grad_(needs[1])
-        assert torch.autograd.gradcheck(on_references(y, ry, **options)[0], (z, r))
-
-
-@pytest.mark.parametrize("labels", [9, 90])
-def test_several_strips_are_one(labels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    y, ry = torch.randint(0, labels, (90,)), torch.randint(0, labels, (70,))
-    z, r = torch.randn(90, 6, dtype=torch.float64), torch.randn(70, 6, dtype=torch.float64)
-    for (function, _), inputs in (on(y), [z]), (on_references(y, ry), [z, r]):
-        whole = loss_oracle.with_grads(function, *inputs)
-        with monkeypatch.context() as patch:
-            patch.setattr("sslfast.losses._strips._HELD", 7 * 90)
-            patch.setattr("sslfast.losses._pairs._PAIRS", 20)
-            for a, b in zip(loss_oracle.with_grads(function, *inputs), whole, strict=True):
-                torch.testing.assert_close(a, b)
-
-
-@pytest.mark.parametrize("labels", [6, 70])
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_composes(labels: int, distance: str) -> None:
-    torch.compiler.reset()  # one function here, many options
-    y, ry = torch.randint(0, labels, (90,)), torch.randint(0, labels, (70,))
-    z, r = torch.randn(90, 8), torch.randn(70, 8)
-    for (function, _), inputs in (
-        (on(y, **options_of(distance)), [z]),
-        (on_references(y, ry, **options_of(distance)), [z, r]),
-    ):
-        loss_oracle.assert_steady(function, *inputs)
-        loss_oracle.assert_takes_strides_and_mixed_dtypes(function, *inputs)
-        loss_oracle.assert_compiles(function, *inputs)
-    z.requires_grad_()
-    (grad,) = torch.autograd.grad(function(z, r), z, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"^contrastive_loss: second derivatives are not supported$"):
-        grad.sum().backward()
 
 
 @pytest.mark.parametrize("kinds", [3, 4])
@@ -259,25 +187,6 @@ def test_given_pairs_compose(kinds: int) -> None:
     assert torch.autograd.gradcheck(function, [x.double().requires_grad_() for x in (z, r)])
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_nan_and_inf_reach_the_loss(bad: float) -> None:
-    y = torch.arange(12) % 3
-    for normalize, row in itertools.product((True, False), (0, 7, 11)):
-        z = torch.randn(12, 4)
-        z[row, 2] = bad
-        assert contrastive_loss(z, y, normalize=normalize).isnan()
-        alone = contrastive_loss(torch.randn(3, 4), y[:3], normalize=normalize, ref_emb=z, ref_labels=y)
-        assert alone.isnan()
-
-
-@pytest.mark.parametrize("per_label", [4, 500])
-def test_no_matrix_of_a_large_batch_is_kept(per_label: int) -> None:
-    y, z = torch.arange(2000) // per_label, torch.randn(2000, 8)
-    function, _ = on(y)
-    assert loss_oracle.largest_tensor(function, z) <= 2**19
-    assert loss_oracle.largest_tensor(function, z) < 2000 * 2000 / 7
-
-
 def test_module() -> None:
     z, y = torch.randn(8, 3), torch.arange(8) % 2
     criterion = ContrastiveLoss(0.3, 0.9, squared=True, distance="cosine", gather_distributed=True)
@@ -291,39 +200,9 @@ Z, Y = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 ONE = torch.tensor([1])
 EXPECTED = "int64 vectors, four in pairs of one length or three of one length"
 BAD = [
-    ([Z, Y], {"gather_distributed": "ring"}, TypeError, "gather_distributed must be a bool, got 'ring'"),
-    ([Z.long(), Y], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
-    ([Z[:0], Y[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
-    ([Z, None], {}, TypeError, "labels must be an integer tensor, got NoneType"),
-    ([Z, Y[:3]], {}, ValueError, "labels must have shape (4,), got (3,)"),
-    ([Z, Y.to("meta")], {}, ValueError, "labels must be on cpu, like embeddings, got meta"),
     ([Z, Y], {"pos_margin": math.nan}, ValueError, "pos_margin must be finite, got nan"),
     ([Z, Y], {"neg_margin": "1"}, TypeError, "neg_margin must be a number, got str"),
     ([Z, Y], {"squared": 1}, TypeError, "squared must be a bool, got 1"),
-    ([Z, Y], {"normalize": None}, TypeError, "normalize must be a bool, got None"),
-    (
-        [Z, Y],
-        {"distance": "l2"},
-        ValueError,
-        "distance must be 'euclidean', 'squared_euclidean' or 'cosine', got 'l2'",
-    ),
-    ([Z, Y], {"reduction": "none"}, ValueError, "reduction must be 'mean_nonzero', 'mean' or 'sum', got 'none'"),
-    ([Z, Y], {"ref_emb": "z", "ref_labels": Y}, TypeError, "ref_emb must be a floating-point tensor, got str"),
-    ([Z, Y], {"ref_labels": Y}, ValueError, "ref_emb must be given with ref_labels, got None"),
-    ([Z, Y], {"ref_emb": Z}, ValueError, "ref_labels must be given with ref_emb, got None"),
-    (
-        [Z, Y],
-        {"ref_emb": Z[:, :2], "ref_labels": Y},
-        ValueError,
-        "ref_emb must have shape (M, 3), like embeddings, got (4, 2)",
-    ),
-    ([Z, Y], {"ref_emb": Z, "ref_labels": Y[:2]}, ValueError, "ref_labels must have shape (4,), got (2,)"),
-    (
-        [Z, Y],
-        {"ref_emb": Z, "ref_labels": Y, "copies": Y + 4},
-        ValueError,
-        "copies must be in [-1, 3], rows of ref_emb, got 4",
-    ),
     ([Z, Y], {"indices_tuple": ONE}, TypeError, f"indices_tuple must be {EXPECTED}, got Tensor"),
     (
         [Z, Y],
@@ -342,24 +221,6 @@ BAD = [
         {"indices_tuple": (ONE, ONE.int(), ONE)},
         TypeError,
         f"indices_tuple must be {EXPECTED}, got torch.int64 (1,), torch.int32 (1,), torch.int64 (1,)",
-    ),
-    (
-        [Z, Y],
-        {"indices_tuple": (ONE, ONE, ONE.to("meta"))},
-        ValueError,
-        "indices_tuple must be on cpu, like embeddings, got meta",
-    ),
-    (
-        [Z, Y],
-        {"ref_emb": Z, "ref_labels": Y, "gather_distributed": True},
-        ValueError,
-        "gather_distributed goes without ref_emb",
-    ),
-    (
-        [Z, Y],
-        {"indices_tuple": (ONE, ONE, ONE), "gather_distributed": True},
-        ValueError,
-        "gather_distributed goes without indices_tuple",
     ),
 ]
 

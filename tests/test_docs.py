@@ -120,7 +120,7 @@ def image_batch() -> dict[str, Any]:
 
 # A text that one block alone has -> what that block needs.
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
-    "criterion(model(view0), model(view1))": two_views,
+    "loss = criterion(model(view0), model(view1))": two_views,
     "SimCLRProjectionHead": lightly,
     "CLIPLoss(rank=": open_clip,
     "momentum_encoder": own_loop,
@@ -130,7 +130,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "DINOAugment(local_views=6": image_batch,
     "train(images, generator=seed)": image_batch,
     "apply_keypoints": image_batch,
-    "(direction,) =": image_batch,
+    "attacked = ": image_batch,
     "instead of lists of views": image_batch,
     "cross_entropy(classifier": image_batch,
     "DataLoader(dataset": image_batch,

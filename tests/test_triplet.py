@@ -1,14 +1,18 @@
-"""TripletLoss and triplet_loss against the definition, pytorch-metric-learning and analytic values."""
+"""TripletLoss and triplet_loss against the definition, pytorch-metric-learning and analytic values;
+test_margin_losses.py has what it shares with ContrastiveLoss."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import re
+from functools import partial
 
 import loss_oracle
+import margin_oracle
 import pytest
 import torch
+from margin_oracle import DISTANCES, skip_float64_on, their_distance
 from peer_oracle import peer
 from torch import Tensor
 
@@ -16,26 +20,11 @@ from sslfast.losses import TripletLoss, triplet_loss
 from sslfast.reference.triplet import triplet_loss as reference
 
 MINING = ("batch_all", "batch_hard", "semi_hard")
-DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 BATCH_HARD_ONLY = {"swap": True}, {"smooth_loss": True}, {"swap": True, "smooth_loss": True}
 
 
-def on(labels: Tensor, **options):
-    return lambda z: triplet_loss(z, labels.to(z.device), **options), lambda z: reference(z, labels, **options)
-
-
-def on_references(labels: Tensor, ref_labels: Tensor, **options):
-    """Embeddings and references are both inputs with a gradient."""
-
-    def ours(z: Tensor, r: Tensor) -> Tensor:
-        return triplet_loss(z, labels.to(z.device), ref_emb=r, ref_labels=ref_labels.to(z.device), **options)
-
-    return ours, lambda z, r: reference(z, labels, ref_emb=r, ref_labels=ref_labels, **options)
-
-
-def skip_float64_on(device: torch.device, dtype: torch.dtype) -> None:
-    if device.type == "cuda" and dtype == torch.float64:
-        pytest.skip("float64 is refused on a GPU")
+on = partial(margin_oracle.on, triplet_loss, reference)
+on_references = partial(margin_oracle.on_references, triplet_loss, reference)
 
 
 # N, D, labels: pairs and singles; two large groups, beyond what is compared one by one; one label; all alone; N = 1.
@@ -82,13 +71,6 @@ def test_half_precision_inputs(dtype: torch.dtype, mining: str, device: torch.de
     y = torch.randint(0, 6, (40,))
     z = torch.randn(40, 16).to(dtype)
     loss_oracle.assert_half_is_like_reference(*on(y, margin=0.4, mining=mining), [z], device)
-
-
-def their_distance(distance: str, normalize: bool):
-    distances = peer("pytorch_metric_learning.distances")
-    if distance == "cosine":
-        return distances.CosineSimilarity() if normalize else distances.DotProductSimilarity(normalize_embeddings=False)
-    return distances.LpDistance(normalize_embeddings=normalize, power=2 if distance == "squared_euclidean" else 1)
 
 
 def theirs(mining: str, distance: str, normalize: bool, reduction: str, margin: float, **options):
@@ -222,48 +204,6 @@ def test_small_terms_of_large_distances_keep_their_digits() -> None:
     assert loss == step
 
 
-@pytest.mark.parametrize("mining", MINING)
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_gradcheck(mining: str, distance: str) -> None:
-    y, ry = torch.randint(0, 3, (9,)), torch.randint(0, 3, (7,))
-    z, r = (torch.randn(n, 4, dtype=torch.float64, requires_grad=True) for n in (9, 7))
-    options = {"margin": 0.4, "mining": mining, "distance": distance, "reduction": "sum"}
-    assert torch.autograd.gradcheck(on(y, **options)[0], z)
-    assert torch.autograd.gradcheck(on_references(y, ry, **options)[0], (z, r))
-    for needs in ((True, False), (False, True)):
-        z.requires_grad_(needs[0]), r.requires_grad_(needs[1])
-        assert torch.autograd.gradcheck(on_references(y, ry, **options)[0], (z, r))
-
-
-@pytest.mark.parametrize("mining", MINING)
-def test_several_strips_are_one(mining: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    y, z = torch.randint(0, 9, (50,)), torch.randn(50, 6, dtype=torch.float64)
-    function, _ = on(y, margin=0.4, mining=mining)
-    whole = loss_oracle.with_grads(function, z)
-    monkeypatch.setattr("sslfast.losses._strips._HELD", 7 * 50)
-    for a, b in zip(loss_oracle.with_grads(function, z), whole, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-@pytest.mark.parametrize("mining", MINING)
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_composes(mining: str, distance: str) -> None:
-    torch.compiler.reset()  # one function here, many options
-    y, ry = torch.randint(0, 6, (40,)), torch.randint(0, 6, (30,))
-    z, r = torch.randn(40, 8), torch.randn(30, 8)
-    for (function, _), inputs in (
-        (on(y, margin=0.4, mining=mining, distance=distance), [z]),
-        (on_references(y, ry, margin=0.4, mining=mining, distance=distance), [z, r]),
-    ):
-        loss_oracle.assert_steady(function, *inputs)
-        loss_oracle.assert_takes_strides_and_mixed_dtypes(function, *inputs)
-        loss_oracle.assert_compiles(function, *inputs)
-    z.requires_grad_()
-    (grad,) = torch.autograd.grad(function(z, r), z, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"^triplet_loss: second derivatives are not supported$"):
-        grad.sum().backward()
-
-
 @pytest.mark.parametrize("options", [{}, *BATCH_HARD_ONLY], ids=str)
 def test_given_triplets_compose(options: dict) -> None:
     torch.compiler.reset()
@@ -277,26 +217,6 @@ def test_given_triplets_compose(options: dict) -> None:
     loss_oracle.assert_takes_strides_and_mixed_dtypes(function, z, r)
     loss_oracle.assert_compiles(function, z, r)
     assert torch.autograd.gradcheck(function, [x.double().requires_grad_() for x in (z, r)])
-
-
-@pytest.mark.parametrize("mining", MINING)
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_nan_and_inf_reach_the_loss(mining: str, bad: float) -> None:
-    y = torch.arange(12) % 3
-    for normalize, row in itertools.product((True, False), (0, 7, 11)):
-        z = torch.randn(12, 4)
-        z[row, 2] = bad
-        assert triplet_loss(z, y, mining=mining, normalize=normalize).isnan()
-        alone = triplet_loss(torch.randn(3, 4), y[:3], mining=mining, normalize=normalize, ref_emb=z, ref_labels=y)
-        assert alone.isnan()
-
-
-@pytest.mark.parametrize("mining", MINING)
-def test_no_matrix_of_a_large_batch_is_kept(mining: str) -> None:
-    y, z = torch.arange(2000) // 4, torch.randn(2000, 8)
-    function, _ = on(y, mining=mining)
-    assert loss_oracle.largest_tensor(function, z) <= 2**19
-    assert loss_oracle.largest_tensor(function, z) < 2000 * 2000 / 7
 
 
 def test_module() -> None:
@@ -314,22 +234,9 @@ FOUR = ", ".join(["torch.int64 (1,)"] * 4)
 EXPECTED = "three int64 vectors of one length: anchors, positives, negatives"
 ANY = "with mining='batch_hard' or given triplets"
 BAD = [
-    ([Z, Y], {"gather_distributed": "ring"}, TypeError, "gather_distributed must be a bool, got 'ring'"),
-    ([Z.long(), Y], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
-    ([Z[:0], Y[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
-    ([Z, None], {}, TypeError, "labels must be an integer tensor, got NoneType"),
-    ([Z, Y[:3]], {}, ValueError, "labels must have shape (4,), got (3,)"),
-    ([Z, Y.to("meta")], {}, ValueError, "labels must be on cpu, like embeddings, got meta"),
     ([Z, Y, math.nan], {}, ValueError, "margin must be finite, got nan"),
     ([Z, Y, "1"], {}, TypeError, "margin must be a number, got str"),
     ([Z, Y], {"mining": "hard"}, ValueError, "mining must be 'batch_all', 'batch_hard' or 'semi_hard', got 'hard'"),
-    (
-        [Z, Y],
-        {"distance": "l2"},
-        ValueError,
-        "distance must be 'euclidean', 'squared_euclidean' or 'cosine', got 'l2'",
-    ),
-    ([Z, Y], {"reduction": "none"}, ValueError, "reduction must be 'mean_nonzero', 'mean' or 'sum', got 'none'"),
     ([Z, Y], {"swap": True}, ValueError, f"swap goes {ANY}, got mining='batch_all'"),
     (
         [Z, Y],
@@ -337,23 +244,6 @@ BAD = [
         ValueError,
         f"smooth_loss goes {ANY}, got mining='semi_hard'",
     ),
-    ([Z, Y], {"ref_emb": "z", "ref_labels": Y}, TypeError, "ref_emb must be a floating-point tensor, got str"),
-    ([Z, Y], {"ref_labels": Y}, ValueError, "ref_emb must be given with ref_labels, got None"),
-    ([Z, Y], {"ref_emb": Z}, ValueError, "ref_labels must be given with ref_emb, got None"),
-    ([Z, Y], {"ref_emb": Y, "ref_labels": Y}, TypeError, "ref_emb must be a floating-point tensor, got torch.int64"),
-    (
-        [Z, Y],
-        {"ref_emb": Z[:, :2], "ref_labels": Y},
-        ValueError,
-        "ref_emb must have shape (M, 3), like embeddings, got (4, 2)",
-    ),
-    (
-        [Z, Y],
-        {"ref_emb": Z.to("meta"), "ref_labels": Y},
-        ValueError,
-        "ref_emb must be on cpu, like embeddings, got meta",
-    ),
-    ([Z, Y], {"ref_emb": Z, "ref_labels": Y[:2]}, ValueError, "ref_labels must have shape (4,), got (2,)"),
     ([Z, Y], {"indices_tuple": ONE}, TypeError, f"indices_tuple must be {EXPECTED}, got Tensor"),
     (
         [Z, Y],
@@ -366,24 +256,6 @@ BAD = [
         {"indices_tuple": (ONE, ONE.int(), Y)},
         TypeError,
         f"indices_tuple must be {EXPECTED}, got torch.int64 (1,), torch.int32 (1,), torch.int64 (4,)",
-    ),
-    (
-        [Z, Y],
-        {"indices_tuple": (ONE, ONE, ONE.to("meta"))},
-        ValueError,
-        "indices_tuple must be on cpu, like embeddings, got meta",
-    ),
-    (
-        [Z, Y],
-        {"ref_emb": Z, "ref_labels": Y, "gather_distributed": True},
-        ValueError,
-        "gather_distributed goes without ref_emb",
-    ),
-    (
-        [Z, Y],
-        {"indices_tuple": (ONE, ONE, ONE), "gather_distributed": True},
-        ValueError,
-        "gather_distributed goes without indices_tuple",
     ),
 ]
 

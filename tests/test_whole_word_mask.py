@@ -223,7 +223,7 @@ def test_opcheck(device):
         (given["word_ids"], None, None),
         (given["offset_mapping"], given["special"], torch.arange(5, device=device)),
     ):
-        arguments = (given["ids"], words, special, seed, samples, *numbers, True, 0, table, 1)
+        arguments = (given["ids"], words, special, seed, samples, *numbers, True, 0, table, 1, None)
         torch.library.opcheck(ops.whole_word_mask, arguments)
 
 

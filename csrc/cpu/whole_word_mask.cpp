@@ -4,8 +4,10 @@
 #include "sslfast/whole_word_mask.h"
 
 #include <algorithm>
+#include <functional>
+#include <vector>
 
-#include "../shared/whole_word_places.h"
+#include "../shared/word_budget.h"
 #include "packed_rows.h"
 #include "select_words.h"
 
@@ -32,6 +34,31 @@ int64_t least_word(const WholeWordMask<Id>& p, uint64_t seed, uint64_t row, int6
   return least;
 }
 
+// The first tokens of the words that the row's budget takes, ascending.
+template <typename Id>
+std::vector<int64_t> budgeted_words(const WholeWordMask<Id>& p, uint64_t seed, uint64_t row, int64_t r) {
+  uint32_t words[kChunk];
+  std::vector<uint64_t> order;
+  for (int64_t first = 0; first < p.length; first += kChunk) {
+    const int64_t n = std::min(kChunk, p.length - first);
+    select_words(seed, Stream::kWordSelect, row, first, (n + 3) / 4, words);
+    for (int64_t i = 0; i < n; ++i) {
+      if (word_place(p, r, first + i) == WordPlace::kStart) order.push_back(order_key(words[i], first + i));
+    }
+  }
+  std::make_heap(order.begin(), order.end(), std::greater<>());  // most words stay in it: no need to sort them
+  std::vector<int64_t> taken;
+  int64_t left = row_budget(p, r);
+  for (auto end = order.end(); end != order.begin() && left > 0;) {
+    std::pop_heap(order.begin(), end--, std::greater<>());
+    const int64_t start = ordered_word(*end), n = fitting_length(p, r, start, left);
+    if (n > 0) taken.push_back(start);
+    left -= n;
+  }
+  std::sort(taken.begin(), taken.end());
+  return taken;
+}
+
 template <typename Id>
 int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r) {
   const uint64_t row = p.row_ids[r];
@@ -49,6 +76,16 @@ int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r) {
     out[t] = p.replacement(kind, w.word[1], out[t]);
     masked[count++] = r * p.length + t;
   };
+  const auto mask_word = [&](int64_t start) {
+    mask_token(start, start);
+    for (int64_t t = start + 1; t < p.length && word_place(p, r, t) == WordPlace::kInside; ++t) mask_token(t, start);
+  };
+  if (p.budgets) {
+    for (int64_t t = 0; t < p.length; ++t) out[t] = ids[t * p.ids_stride];
+    std::fill_n(labels, p.length, p.ignore_index);
+    for (const int64_t start : budgeted_words(p, seed, row, r)) mask_word(start);
+    return count;
+  }
   uint32_t words[kChunk];
   int32_t hits[kChunk];
   uint64_t keys[kChunk];
@@ -70,10 +107,7 @@ int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r) {
   }
   if (p.forced && count == 0) {
     const int64_t start = least_word(p, seed, row, r);
-    for (int64_t t = start; start >= 0 && t < p.length; ++t) {
-      if (t > start && word_place(p, r, t) != WordPlace::kInside) break;
-      mask_token(t, start);
-    }
+    if (start >= 0) mask_word(start);
   }
   return count;
 }

@@ -2,10 +2,11 @@
 // What a token has to know of its word is a running maximum over keys (whole_word_places.h), a scan of the block. No
 // (length, length) comparison of words is made, and the keys are never stored. Launch 1 counts the masked tokens of
 // each row; launch 2 makes the keys again and writes ids, labels and the packed positions in the order of the CPU.
+// With budgets launch 1 takes word after word and leaves in the labels, which launch 2 overwrites, which were taken.
 // Bytes per int64 token: 16 of ids and 16 (32 with offsets) of words read, 24 written.
 #include <cub/block/block_scan.cuh>
 
-#include "../shared/whole_word_places.h"
+#include "../shared/word_budget.h"
 #include "row_slots.cuh"
 
 namespace sslfast::cuda {
@@ -13,6 +14,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kTokens = 4;  // per thread and step: the four words of one Philox counter
+constexpr int kTaken = -1;  // in the labels between the launches; else the length of a word that may fit, or 0
 
 using Ranks = cub::BlockScan<int, kThreads>;
 using Starts = cub::BlockScan<uint64_t, kThreads>;
@@ -23,15 +25,19 @@ struct Later {
 
 // keys[k]: of token first + k, its word's. `carry` is the key of the token before the block's step. Called by all
 // threads of the block, with a barrier between two calls.
-template <typename Id>
+template <bool kBudgets, typename Id>
 __device__ void word_keys(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, int64_t first, int64_t forced,
                           typename Starts::TempStorage& storage, uint64_t& carry, uint64_t (&keys)[kTokens]) {
   uint64_t last = 0;
-  const Words w = philox(seed, Stream::kWordSelect, p.row_ids[r], static_cast<uint32_t>(first / kTokens));
+  Words w{};
+  if (!kBudgets) w = philox(seed, Stream::kWordSelect, p.row_ids[r], static_cast<uint32_t>(first / kTokens));
   for (int k = 0; k < kTokens; ++k) {
     const int64_t t = first + k;
     keys[k] = 0;
-    if (t < p.length) keys[k] = word_key(word_place(p, r, t), t, w.word[k] < p.select_threshold || t == forced);
+    if (t < p.length) {
+      const bool drawn = kBudgets ? p.labels[r * p.length + t] == kTaken : w.word[k] < p.select_threshold;
+      keys[k] = word_key(word_place(p, r, t), t, drawn || t == forced);
+    }
     last = later_key(last, keys[k]);
   }
   uint64_t before, all;
@@ -49,7 +55,7 @@ __device__ int count_hits(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, 
   for (int64_t base = 0; base < p.length; base += kThreads * kTokens) {  // all threads: the scan is a barrier
     const int64_t first = base + threadIdx.x * kTokens;
     uint64_t keys[kTokens];
-    word_keys(p, seed, r, first, forced, storage, carry, keys);
+    word_keys<false>(p, seed, r, first, forced, storage, carry, keys);
     for (int k = 0; k < kTokens; ++k) count += first + k < p.length && is_drawn(keys[k]);
     __syncthreads();  // the scan's storage is used again
   }
@@ -97,7 +103,53 @@ __global__ void __launch_bounds__(kThreads) count_rows(WholeWordMask<Id> p) {
   if (threadIdx.x == 0) p.counts[r] = count;
 }
 
+// One word a step: the first in the order among those that fit. Reads the row once for every word that it masks.
 template <typename Id>
+__global__ void __launch_bounds__(kThreads) take_words(WholeWordMask<Id> p) {
+  using Reduce = cub::BlockReduce<uint64_t, kThreads>;
+  __shared__ typename Reduce::TempStorage storage;
+  __shared__ int64_t left;
+  __shared__ bool more;
+  const int64_t r = blockIdx.x;
+  const uint64_t seed = p.seed.get();
+  const int64_t budget = row_budget(p, r);
+  Id* state = p.labels + r * p.length;
+  for (int64_t t = threadIdx.x; t < p.length; t += kThreads) {
+    const bool starts = word_place(p, r, t) == WordPlace::kStart;
+    state[t] = static_cast<Id>(starts ? fitting_length(p, r, t, budget) : 0);
+  }
+  if (threadIdx.x == 0) left = budget, more = budget > 0;
+  __syncthreads();
+  while (more) {
+    uint64_t next = UINT64_MAX;
+    for (int64_t first = threadIdx.x * kTokens; first < p.length; first += kThreads * kTokens) {
+      bool fits[kTokens], any = false;
+      for (int k = 0; k < kTokens; ++k) {
+        fits[k] = first + k < p.length && state[first + k] > 0 && state[first + k] <= left;
+        any |= fits[k];
+      }
+      if (!any) continue;
+      const Words w = philox(seed, Stream::kWordSelect, p.row_ids[r], static_cast<uint32_t>(first / kTokens));
+      for (int k = 0; k < kTokens; ++k) {
+        const uint64_t key = order_key(w.word[k], first + k);
+        if (fits[k] && key < next) next = key;
+      }
+    }
+    next = Reduce(storage).Reduce(next, [](uint64_t a, uint64_t b) { return a < b ? a : b; });
+    if (threadIdx.x == 0) {  // the others have read left and more: the reduction is a barrier
+      if (next != UINT64_MAX) {
+        const int64_t t = ordered_word(next);
+        left -= state[t];
+        state[t] = kTaken;
+      }
+      more = next != UINT64_MAX && left > 0;
+    }
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) p.counts[r] = budget - left;
+}
+
+template <bool kBudgets, typename Id>
 __global__ void __launch_bounds__(kThreads) mask_rows(WholeWordMask<Id> p) {
   __shared__ typename Ranks::TempStorage ranks;
   __shared__ typename Starts::TempStorage starts;
@@ -111,7 +163,7 @@ __global__ void __launch_bounds__(kThreads) mask_rows(WholeWordMask<Id> p) {
   for (int64_t base = 0; base < p.length; base += kThreads * kTokens) {  // all threads: the scans are barriers
     const int64_t first = base + threadIdx.x * kTokens;
     uint64_t keys[kTokens];
-    word_keys(p, seed, r, first, forced, starts, carry, keys);
+    word_keys<kBudgets>(p, seed, r, first, forced, starts, carry, keys);
     int hits = 0, rank, found;
     for (int k = 0; k < kTokens; ++k) hits += first + k < p.length && is_drawn(keys[k]);
     Ranks(ranks).ExclusiveSum(hits, rank, found);
@@ -142,8 +194,13 @@ template <typename Id>
 cudaError_t run(const WholeWordMask<Id>& p, cudaStream_t stream) {
   if (p.rows == 0 || p.length == 0) return cudaSuccess;
   if (p.rows > INT32_MAX) return cudaErrorInvalidConfiguration;
-  count_rows<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
-  mask_rows<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
+  if (p.budgets) {
+    take_words<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
+    mask_rows<true><<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
+  } else {
+    count_rows<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
+    mask_rows<false><<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
+  }
   return cudaGetLastError();
 }
 

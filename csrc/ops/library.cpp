@@ -48,7 +48,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "whole_word_mask(Tensor ids, Tensor words, Tensor? special, Tensor seed, Tensor? sample_ids, int "
       "mask_token_id, int vocab_size, float mlm_probability, float mask_replace_prob, float random_replace_prob, "
-      "bool replace_words, int row_offset, Tensor? random_token_ids, int min_masked) -> (Tensor, Tensor, Tensor)");
+      "bool replace_words, int row_offset, Tensor? random_token_ids, int min_masked, Tensor? budgets) -> (Tensor, "
+      "Tensor, Tensor)");
   m.def(
       "span_corruption(Tensor ids, Tensor? lengths, Tensor seed, Tensor? sample_ids, float noise_density, float "
       "mean_span, bool anywhere, int sentinel, int sentinel_step, int? eos, int pad, int ignore_index, int "

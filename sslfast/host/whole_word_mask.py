@@ -25,6 +25,9 @@ def mask_words(
     random_token_ids: NDArray[np.int64] | None = None,
     replace: Literal["token", "word"] = "token",
     min_masked: int = 0,
+    mode: str = "exact",
+    lengths: NDArray[Any] | None = None,
+    max_predictions: int = 512,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
@@ -49,7 +52,13 @@ def mask_words(
             id below ``vocab_size``, special ones too.
         replace: "token", each masked token draws what it becomes; "word", the tokens of a word share that draw.
             Default: "token".
-        min_masked: 0, or 1 for at least one masked word in every row that has a word. Default: 0.
+        min_masked: 0, or 1 for at least one masked word in every row that has a word; 0 in compat mode.
+            Default: 0.
+        mode: "exact", every word by itself, or "compat", words within a budget, with the defects that the torch
+            function's docstring names. Default: "exact".
+        lengths: integer (N,), in compat mode alone: the tokens of each row before its padding, special ones included,
+            in [0, L]. Default: None, all L.
+        max_predictions: in compat mode, the largest budget, in [1, 32767]. Default: 512.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -62,7 +71,8 @@ def mask_words(
     Raises:
         TypeError: an array is not of a dtype above, or a number has the wrong type.
         ValueError: a shape, probability or id is out of range, the two replacement shares exceed 1, or not exactly one
-            of ``word_ids`` and ``offset_mapping`` is given.
+            of ``word_ids`` and ``offset_mapping`` is given, there is no such mode, or ``lengths`` or ``min_masked``
+            does not go with it.
 
     Reference: the whole-word models of Devlin et al., https://github.com/google-research/bert.
     """
@@ -87,6 +97,14 @@ def mask_words(
     if replace not in ("token", "word"):
         raise ValueError(f"{name}: replace must be 'token' or 'word', got {replace!r}")
     min_masked = _check.integer(name, "min_masked", min_masked, 0, 1)
+    lengths = _arguments.row_lengths(name, lengths, len(rows))
+    most = word_budget(name, mode, lengths is not None, max_predictions, min_masked)
+    budgets = None
+    if most is not None:
+        tokens = np.full(len(rows), rows.shape[1]) if lengths is None else lengths
+        for got in (tokens.min(), tokens.max()) if len(tokens) else ():
+            _check.integer(name, "lengths", int(got), 0, rows.shape[1])
+        budgets = np.rint(tokens * mlm_probability).astype(np.int64).clip(1, most)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(rows))
     masked_ids, labels, masked = _host.whole_word_mask(
         rows,
@@ -103,6 +121,24 @@ def mask_words(
         row_offset,
         rule.random_token_ids,
         min_masked,
+        budgets,
         _arguments.threads(name, threads),
     )
     return masked_ids.reshape(ids.shape), labels.reshape(ids.shape), masked
+
+
+def word_budget(function: str, mode: str, has_lengths: bool, max_predictions: int, min_masked: int) -> int | None:
+    """Returns the largest budget of a row, or None in exact mode, which has none.
+
+    Raises:
+        TypeError: if ``max_predictions`` is not an integer.
+        ValueError: if there is no such mode, or an argument is out of range or does not go with it.
+    """
+    most = _check.integer(function, "max_predictions", max_predictions, 1, 2**15 - 1)
+    if _check.mode_is_exact(function, mode):
+        if has_lengths:
+            raise ValueError(f'{function}: lengths must be left out except in mode "compat", got mode "exact"')
+        return None
+    if min_masked:
+        raise ValueError(f'{function}: min_masked must be 0 in mode "compat", got {min_masked}')
+    return most

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import (
-    check_choice,
-    check_device,
-    check_kernel_dtype,
-    check_labels,
-    check_references,
-    check_rows,
-    without_autocast,
-)
+from sslfast.losses._inputs import check_labels, check_rows, without_autocast
+from sslfast.losses._margins import compared_rows, given_rows, metric_options
 from sslfast.losses._pairs import given_pairs, pairs_in_strips
-
-_DISTANCES = ("euclidean", "squared_euclidean", "cosine")
-_REDUCTIONS = ("mean_nonzero", "mean", "sum")
 
 
 class ContrastiveLoss(nn.Module):
@@ -33,10 +22,7 @@ class ContrastiveLoss(nn.Module):
         pos_margin: how far apart a pair of one label may be. Default: 0.
         neg_margin: how far apart a pair of two labels has to be. Default: 1.
         squared: square the terms. Default: False.
-        distance: ``"euclidean"``, ``"squared_euclidean"`` or ``"cosine"``. Default: ``"euclidean"``.
-        normalize: divide embeddings by their norms first. Default: True.
-        reduction: ``"mean_nonzero"``, ``"mean"`` or ``"sum"``. Default: ``"mean_nonzero"``.
-        gather_distributed: take the samples of all ranks. Default: False.
+        distance, normalize, reduction, gather_distributed: as of :class:`TripletLoss`.
 
     Raises:
         TypeError: if a margin is not a number, or ``squared``, ``normalize`` or ``gather_distributed`` not a bool.
@@ -64,9 +50,7 @@ class ContrastiveLoss(nn.Module):
         self.pos_margin = _check.real(name, "pos_margin", pos_margin)
         self.neg_margin = _check.real(name, "neg_margin", neg_margin)
         self.squared = _check.boolean(name, "squared", squared)
-        self.distance = check_choice(name, "distance", distance, _DISTANCES)
-        self.normalize = _check.boolean(name, "normalize", normalize)
-        self.reduction = check_choice(name, "reduction", reduction, _REDUCTIONS)
+        self.distance, self.normalize, self.reduction = metric_options(name, distance, normalize, reduction)
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
 
     def forward(
@@ -136,42 +120,26 @@ def contrastive_loss(
     Where no positive term is left, their mean is 0, and so for the negatives.
 
     Args:
-        embeddings: (N, D), floating point, any strides.
-        labels: (N,) integers, any values; None where ``indices_tuple`` is given.
+        embeddings, labels, normalize, ref_emb, ref_labels, copies, gather_distributed: as of :func:`triplet_loss`.
         pos_margin: how far apart a pair of one label may be. Default: 0.
         neg_margin: how far apart a pair of two labels has to be. Default: 1.
         squared: square the terms. Default: False.
         distance: ``"euclidean"``; ``"squared_euclidean"``; or ``"cosine"``, the inner product. Default:
             ``"euclidean"``.
-        normalize: divide embeddings by their norms first. Default: True.
         reduction: of positives and of negatives, which are added: ``"mean_nonzero"``, over the terms above 0,
             ``"mean"``, over all pairs, or ``"sum"``, where every pair counts in both directions. Default:
             ``"mean_nonzero"``.
         indices_tuple: pairs in the place of all: four int64 vectors, rows of anchors and of their positives in
             ``ref_emb``, (P,) each, rows of anchors and of their negatives, (Q,) each; or the three of triplets, rows of
             anchors, positives and negatives; what a miner of pytorch-metric-learning returns. Default: None.
-        ref_emb: (M, D), what embeddings are compared with, on the same device. Gets a gradient if it requires one.
-            Default: None, the other embeddings.
-        ref_labels: (M,) integers, the labels of ``ref_emb``.
-        copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
-            -1 where there is none. Default: None, no copies.
-        gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
-            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes all of it. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
 
     Raises:
-        TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
-            or ``ref_labels`` not an integer tensor, ``copies`` not an int64 one, a margin not a number, ``squared``,
-            ``normalize`` or ``gather_distributed`` not a bool, or ``indices_tuple`` not int64 vectors, four in pairs of
-            one length or three of one length.
-        ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
-            with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
-            does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other, a margin
-            is not finite, an option is none of its values, or ``gather_distributed`` is with ``indices_tuple`` or
-            ``ref_emb``.
+        TypeError, ValueError: where :func:`triplet_loss` does for the arguments that both have; also TypeError if a
+            margin is not a number, ``squared`` not a bool, or ``indices_tuple`` not int64 vectors, four in pairs of one
+            length or three of one length; ValueError if a margin is not finite.
         IndexError: if a given pair names a row that does not exist.
         RuntimeError: at a second derivative, which is not supported.
 
@@ -182,21 +150,13 @@ def contrastive_loss(
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
     margins = (_check.real(name, "pos_margin", pos_margin), _check.real(name, "neg_margin", neg_margin))
     terms = (*margins, _check.boolean(name, "squared", squared))
-    check_choice(name, "distance", distance, _DISTANCES)
-    check_choice(name, "reduction", reduction, _REDUCTIONS)
-    options = (distance, _check.boolean(name, "normalize", normalize), reduction)
-    pairs = None if indices_tuple is None else _checked_pairs(name, indices_tuple, embeddings)
+    options = metric_options(name, distance, normalize, reduction)
+    expected = "int64 vectors, four in pairs of one length or three of one length"
+    pairs = None if indices_tuple is None else given_rows(name, indices_tuple, expected, embeddings, pairs=True)
     given = pairs is not None
-    check_references(
-        name, embeddings, ref_emb, ref_labels, copies, labels_needed=not given, gather_distributed=gather_distributed
+    ref_emb, ref_labels = compared_rows(
+        name, embeddings, labels, ref_emb, ref_labels, copies, given=given, gather_distributed=gather_distributed
     )
-    check_kernel_dtype(name, embeddings, *([] if ref_emb is None else [ref_emb]))
-    if gather_distributed and given:
-        raise ValueError(f"{name}: gather_distributed goes without indices_tuple")
-    if ref_emb is embeddings:
-        ref_emb = ref_emb.view_as(ref_emb)  # a graph takes no tensor twice into one function
-    if ref_labels is not None and ref_labels is labels:
-        ref_labels = ref_labels.view_as(ref_labels)
     with without_autocast(embeddings):
         if pairs is not None:
             return given_pairs(name, embeddings, ref_emb, pairs, terms, *options)
@@ -204,19 +164,3 @@ def contrastive_loss(
         if gather_distributed:
             embeddings, labels = gather_rows(embeddings), gather_rows(labels)
         return pairs_in_strips(name, embeddings, ref_emb, labels, ref_labels, copies, terms, *options)
-
-
-def _checked_pairs(function: str, pairs: Sequence[Tensor], embeddings: Tensor) -> Sequence[Tensor]:
-    """Four vectors, anchors with positives and anchors with negatives, of the pairs or the triplets."""
-    expected = "int64 vectors, four in pairs of one length or three of one length"
-    if not isinstance(pairs, (list, tuple)) or not all(isinstance(t, Tensor) for t in pairs):
-        raise TypeError(f"{function}: indices_tuple must be {expected}, got {type(pairs).__name__}")
-    quadruple = [pairs[0], pairs[1], pairs[0].view_as(pairs[0]), pairs[2]] if len(pairs) == 3 else pairs
-    right = len(quadruple) == 4 and all(t.dim() == 1 and t.dtype == torch.int64 for t in quadruple)
-    lengths = [t.shape for t in quadruple]
-    if not right or lengths[0] != lengths[1] or lengths[2] != lengths[3]:
-        got = ", ".join(f"{t.dtype} {tuple(t.shape)}" for t in pairs)
-        raise TypeError(f"{function}: indices_tuple must be {expected}, got {got}")
-    for t in pairs:
-        check_device(function, "embeddings", embeddings, "indices_tuple", t)
-    return quadruple

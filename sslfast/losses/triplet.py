@@ -9,20 +9,11 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import (
-    check_choice,
-    check_device,
-    check_kernel_dtype,
-    check_labels,
-    check_references,
-    check_rows,
-    without_autocast,
-)
+from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
+from sslfast.losses._margins import compared_rows, given_rows, metric_options
 from sslfast.losses._triplets import given_triplets, hardest, triplets_in_strips
 
 _MINING = ("batch_all", "batch_hard", "semi_hard")
-_DISTANCES = ("euclidean", "squared_euclidean", "cosine")
-_REDUCTIONS = ("mean_nonzero", "mean", "sum")
 
 
 class TripletLoss(nn.Module):
@@ -72,9 +63,7 @@ class TripletLoss(nn.Module):
         self.swap = _check.boolean(name, "swap", swap)
         self.smooth_loss = _check.boolean(name, "smooth_loss", smooth_loss)
         self.mining = check_choice(name, "mining", mining, _MINING)
-        self.distance = check_choice(name, "distance", distance, _DISTANCES)
-        self.normalize = _check.boolean(name, "normalize", normalize)
-        self.reduction = check_choice(name, "reduction", reduction, _REDUCTIONS)
+        self.distance, self.normalize, self.reduction = metric_options(name, distance, normalize, reduction)
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
 
     def forward(
@@ -176,10 +165,10 @@ def triplet_loss(
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
 
     Raises:
-        TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, ``labels`` or ``ref_labels`` not an
-            integer tensor, ``copies`` not an int64 one, ``margin`` not a number, ``swap``, ``smooth_loss``,
-            ``normalize`` or ``gather_distributed`` not a bool, or ``indices_tuple`` not three int64 vectors of one
-            length.
+        TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
+            or ``ref_labels`` not an integer tensor, ``copies`` not an int64 one, ``margin`` not a number, ``swap``,
+            ``smooth_loss``, ``normalize`` or ``gather_distributed`` not a bool, or ``indices_tuple`` not three int64
+            vectors of one length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other, ``margin``
@@ -197,25 +186,16 @@ def triplet_loss(
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
     margin = _check.real(name, "margin", margin)
     check_choice(name, "mining", mining, _MINING)
-    check_choice(name, "distance", distance, _DISTANCES)
-    check_choice(name, "reduction", reduction, _REDUCTIONS)
     terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
-    options = (distance, _check.boolean(name, "normalize", normalize), reduction)
-    if indices_tuple is not None:
-        _check_triplets(name, indices_tuple, embeddings)
-    given = indices_tuple is not None
-    check_references(
-        name, embeddings, ref_emb, ref_labels, copies, labels_needed=not given, gather_distributed=gather_distributed
+    options = metric_options(name, distance, normalize, reduction)
+    expected = "three int64 vectors of one length: anchors, positives, negatives"
+    triplets = None if indices_tuple is None else given_rows(name, indices_tuple, expected, embeddings, pairs=False)
+    given = triplets is not None
+    ref_emb, ref_labels = compared_rows(
+        name, embeddings, labels, ref_emb, ref_labels, copies, given=given, gather_distributed=gather_distributed
     )
-    check_kernel_dtype(name, embeddings, *([] if ref_emb is None else [ref_emb]))
-    if gather_distributed and given:
-        raise ValueError(f"{name}: gather_distributed goes without indices_tuple")
-    if ref_emb is embeddings:
-        ref_emb = ref_emb.view_as(ref_emb)  # a graph takes no tensor twice into one function
-    if ref_labels is not None and ref_labels is labels:
-        ref_labels = ref_labels.view_as(ref_labels)
-    if indices_tuple is not None:
-        anchors, positives, negatives = indices_tuple
+    if triplets is not None:
+        anchors, positives, negatives = triplets
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
     labels = check_labels(name, "labels", labels, "embeddings", embeddings)
     if (swap or smooth_loss) and mining != "batch_hard":
@@ -231,15 +211,3 @@ def triplet_loss(
         positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, copies, distance, normalize)
         anchors = torch.arange(len(embeddings), device=embeddings.device)
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), both, terms, *options)
-
-
-def _check_triplets(function: str, triplets: Sequence[Tensor], embeddings: Tensor) -> None:
-    expected = "three int64 vectors of one length: anchors, positives, negatives"
-    if not isinstance(triplets, (list, tuple)) or not all(isinstance(t, Tensor) for t in triplets):
-        raise TypeError(f"{function}: indices_tuple must be {expected}, got {type(triplets).__name__}")
-    size = triplets[0].shape if triplets else ()
-    if len(triplets) != 3 or any(t.dim() != 1 or t.dtype != torch.int64 or t.shape != size for t in triplets):
-        got = ", ".join(f"{t.dtype} {tuple(t.shape)}" for t in triplets)
-        raise TypeError(f"{function}: indices_tuple must be {expected}, got {got}")
-    for t in triplets:
-        check_device(function, "embeddings", embeddings, "indices_tuple", t)

@@ -44,15 +44,6 @@ class CollatorDraws:
         self._epoch.fill_(_check.integer(self._function, "epoch", epoch, 0))
         self._calls = 0
 
-    def check_batch(self, examples: Sequence[Any]) -> None:
-        """Refuses a batch of nothing.
-
-        Raises:
-            ValueError: if there is no example.
-        """
-        if len(examples) == 0:
-            raise ValueError(f"{self._function}: examples must not be empty, got {examples!r:.60}")
-
     def next_call(self, examples: Sequence[Any]) -> tuple[int | None, Tensor | None]:
         """``generator`` and ``sample_ids`` for one batch.
 

@@ -96,11 +96,15 @@ class Vocabulary:
         """bool, shape of ids. An id outside of the vocabulary is not special."""
         return self._lookup(self._special, ids)
 
-    def words(self, ids: Tensor, special: Tensor) -> Tensor | None:
-        """Numbers of the words of (N, L) ids by their ``##``, -1 where special, or None where nothing marks them."""
+    def words(self, ids: Tensor, special: Tensor, goes_on: Tensor | None = None) -> Tensor | None:
+        """Numbers of the words of (N, L) ids, -1 where special, or None where nothing marks them: a token goes on with
+        a word by its ``##``, or where ``goes_on``."""
         if self._continuations is None:
             return None
-        return (~self._lookup(self._continuations, ids)).cumsum(1).masked_fill_(special, -1)
+        inside = self._lookup(self._continuations, ids)
+        if goes_on is not None:
+            inside |= goes_on
+        return (~inside).cumsum(1).masked_fill_(special, -1)
 
     def ordinary_ids(self) -> Tensor:
         """int64: all ids that are not special, and not ``[MASK]``."""

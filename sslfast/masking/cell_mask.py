@@ -27,8 +27,9 @@ def grid_patch_mask(
 
     The grid of patches is cut into cells of ``cell_size`` patches. In every row the same number of cells, ``cells *
     mask_ratio`` rounded up, is masked, every subset of that size equally likely, and a patch is masked with its
-    cell. SimMIM's ``MaskGenerator(192, 32, 4, 0.6)`` is ``grid=(48, 48), cell_size=8, mask_ratio=0.6``. The draws
-    depend on (seed, number of the row, cell) alone. No host synchronisation on a GPU.
+    cell. SimMIM's ``MaskGenerator(192, 32, 4, 0.6)`` is ``grid=(48, 48), cell_size=8, mask_ratio=0.6``, equal in
+    distribution but where SimMIM rounds up a float's error, which its drop-in does too. The draws depend on (seed,
+    number of the row, cell) alone. No host synchronisation on a GPU.
 
     Args:
         batch_size: number of rows N, at least 0.
@@ -77,8 +78,9 @@ def tube_mask(
     """Masks the same random places in all frames of a video, as VideoMAE does.
 
     In every row the same number of places, ``H * W * mask_ratio`` rounded down, is masked in every frame, every
-    subset of that size equally likely: what is masked cannot be copied from another frame. V-JEPA's random tubes
-    are the same. The draws depend on (seed, number of the row, cell) alone. No host synchronisation on a GPU.
+    subset of that size equally likely: what is masked cannot be copied from another frame. In distribution this is
+    VideoMAE's ``TubeMaskingGenerator``, but where that rounds down a float's error, which its drop-in does too, and
+    V-JEPA's random tubes. The draws depend on (seed, number of the row, cell) alone. No host synchronisation on a GPU.
 
     Args:
         batch_size: number of rows N, at least 0.
@@ -122,7 +124,8 @@ def frame_mask(
     """Masks whole random frames of a video.
 
     In every row the same number of frames, ``T * mask_ratio`` rounded down, is masked, every subset of that size
-    equally likely. The draws depend on (seed, number of the row, cell) alone. No host synchronisation on a GPU.
+    equally likely: the frame masking that VideoMAE compares tubes with. The draws depend on (seed, number of the row,
+    cell) alone. No host synchronisation on a GPU.
 
     Args:
         batch_size: number of rows N, at least 0.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from sslfast import _check
 from sslfast.masking._draws import CollatorDraws
+from sslfast.masking._examples import check_examples, collated
 from sslfast.masking.jepa_mask import ijepa_masks
 from sslfast.masking.masked_patch_collator import batch_number
 
@@ -99,14 +99,14 @@ class IJEPACollator:
         int64 (N, K').
 
         Raises:
-            KeyError: if an example has no ``sample_id_key``.
-            TypeError: if an example cannot be collated or has no usable id.
-            ValueError: if there is no example.
+            KeyError: if an example has no ``sample_id_key``, or not a key of the first.
+            TypeError: if examples are no list, cannot be collated, or have no usable id.
+            ValueError: if there is no example, or their shapes differ.
         """
-        self._draws.check_batch(examples)
+        check_examples("IJEPACollator", examples)
         generator, sample_ids = self._draws.next_call(examples)
-        collated = default_collate(list(examples))
+        batch = collated("IJEPACollator", examples)
         number = 0 if sample_ids is None else batch_number(sample_ids)
         draws: dict[str, Any] = {"generator": generator, "sample_ids": sample_ids, "batch_number": number}
         masks = ijepa_masks(len(examples), self._grid, device="cpu", **draws, **self._options)
-        return collated, masks.masks_enc, masks.masks_pred
+        return batch, masks.masks_enc, masks.masks_pred

@@ -11,6 +11,7 @@ from torch import Tensor
 from sslfast import _check
 from sslfast.host.item_mask import check_numbers
 from sslfast.masking._draws import CollatorDraws
+from sslfast.masking._examples import check_examples
 from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
 from sslfast.masking.item_mask import mask_items
 
@@ -86,7 +87,7 @@ class ItemCollator:
             ValueError: there is no example, or an example's items have more than one dimension.
         """
         name = "ItemCollator"
-        self._draws.check_batch(examples)
+        check_examples(name, examples)
         generator, sample_ids = self._draws.next_call(examples)
         rows = [id_tensor(name, sample_ids_of(name, e, self._input_key))[-self._max_length :] for e in examples]
         items, _ = padded(rows, self._max_length, self._padding_id, left=self._left)

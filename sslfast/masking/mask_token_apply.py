@@ -63,6 +63,12 @@ def apply_mask_token(x: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
     return _Apply.apply(x.flatten(1, -2), mask.flatten(1), token).reshape(x.shape)
 
 
+def mask_token_gradient(grad: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """(D,): the sum of a gradient (N, L, D) over the places where ``mask`` is True, differentiable."""
+    _, token = _Gradients.apply(grad, mask, False, True, dtype)
+    return token
+
+
 class _Apply(torch.autograd.Function):
     """Linear in x and the mask token; its derivative is ``_Gradients``, whose derivative is this again."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from sslfast import _check
 from sslfast.masking._draws import CollatorDraws
+from sslfast.masking._examples import check_examples, collated
 from sslfast.masking.block_mask import block_mask, inverse_block_mask
 from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.dino_mask import dino_masks
@@ -83,7 +84,8 @@ class MaskedPatchCollator:
         self._rule, self._mask_key, self._options = rule, mask_key, options
         self._draws = CollatorDraws(name, seed, sample_id_key)
         if isinstance(rule, str):
-            self._mask(0, 0, None)  # the rule checks its options
+            _check_options(name, rule, options)
+            self._mask(0, 0, None)  # the rule checks what they are
 
     def set_epoch(self, epoch: int) -> None:
         """Makes later calls draw anew. The epoch is at least 0.
@@ -98,14 +100,16 @@ class MaskedPatchCollator:
         """The batch and its masks.
 
         Raises:
-            KeyError: if an example has no ``sample_id_key``.
-            TypeError: if an example cannot be collated or has no usable id.
-            ValueError: if there is no example, or the batch has a key that the masks have too.
+            KeyError: if an example has no ``sample_id_key``, or not a key of the first.
+            TypeError: if examples are no list, cannot be collated, or have no usable id, or a callable rule returns
+                neither a bool tensor nor a mapping.
+            ValueError: if there is no example, their shapes differ, the batch has a key that the masks have too, or a
+                callable rule returns a mask of another batch size.
         """
-        self._draws.check_batch(examples)
+        check_examples("MaskedPatchCollator", examples)
         generator, sample_ids = self._draws.next_call(examples)
-        collated = default_collate(list(examples))
-        batch = dict(collated) if isinstance(collated, Mapping) else {"inputs": collated}
+        columns = collated("MaskedPatchCollator", examples)
+        batch = dict(columns) if isinstance(columns, Mapping) else {"inputs": columns}
         masks = self._mask(len(examples), generator, sample_ids)
         added = masks if isinstance(masks, Mapping) else {self._mask_key: masks}
         for key in added:
@@ -114,8 +118,17 @@ class MaskedPatchCollator:
         return {**batch, **added}
 
     def _mask(self, rows: int, generator: int | None, sample_ids: Tensor | None) -> Tensor | Mapping[str, Any]:
-        rule = _RULES[self._rule] if isinstance(self._rule, str) else self._rule
-        return rule(rows, self._grid, generator=generator, sample_ids=sample_ids, **self._options)
+        rule = _RULES[self._rule][0] if isinstance(self._rule, str) else self._rule
+        masks = rule(rows, self._grid, generator=generator, sample_ids=sample_ids, **self._options)
+        if isinstance(masks, Mapping):
+            return masks
+        if not isinstance(masks, Tensor) or masks.dtype != torch.bool:
+            got = masks.dtype if isinstance(masks, Tensor) else type(masks).__name__
+            raise TypeError(f"MaskedPatchCollator: rule must return a bool tensor or a mapping, got {got}")
+        if masks.dim() == 0 or len(masks) != rows:
+            expected = f"must return a mask of shape ({rows}, ...)"
+            raise ValueError(f"MaskedPatchCollator: rule {expected}, got {tuple(masks.shape)}")
+        return masks
 
 
 def _block(rows: int, grid: Sequence[int], *, mask_ratio: float = 0.4, **options: Any) -> Tensor:
@@ -184,17 +197,35 @@ def _dinov2(rows: int, grid: Sequence[int], *, sample_ids: Tensor | None, **opti
     }
 
 
-_RULES: dict[str, Rule] = {
-    "block": _block,
-    "dinov2": _dinov2,
-    "frame": _frame,
-    "grid": _grid_cells,
-    "ibot": _ibot,
-    "inverse_block": _inverse_block,
-    "random": _random,
-    "square": _square,
-    "tube": _tube,
+# a rule, and the public function whose keywords it takes beside its own
+_RULES: dict[str, tuple[Rule, Callable[..., Any]]] = {
+    "block": (_block, block_mask),
+    "dinov2": (_dinov2, dino_masks),
+    "frame": (_frame, frame_mask),
+    "grid": (_grid_cells, grid_patch_mask),
+    "ibot": (_ibot, block_mask),
+    "inverse_block": (_inverse_block, inverse_block_mask),
+    "random": (_random, random_patch_mask),
+    "square": (_square, square_mask),
+    "tube": (_tube, tube_mask),
 }
+_OF_THE_COLLATOR = {"rows", "batch_size", "grid", "num_masked", "num_patches", "generator", "row_offset", "sample_ids"}
+_OF_NO_MEANING = {"device", "noise", "num_prefix_tokens", "order"}
+
+
+def _check_options(function: str, rule: str, options: Mapping[str, Any]) -> None:
+    """Refuses an option that the rule has not.
+
+    Raises:
+        TypeError: if there is one.
+    """
+    given = (inspect.signature(f).parameters.values() for f in _RULES[rule])
+    names = {p.name for parameters in given for p in parameters if p.kind is not p.VAR_KEYWORD}
+    names -= _OF_THE_COLLATOR | _OF_NO_MEANING
+    for option in options:
+        if option not in names:
+            expected = ", ".join(sorted(names))
+            raise TypeError(f"{function}: options of rule {rule!r} must be among {expected}, got {option!r}")
 
 
 def batch_number(sample_ids: Tensor) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast.masking._draws import CollatorDraws
+from sslfast.masking._examples import check_examples
 from sslfast.masking._token_batches import padded_batch
 from sslfast.masking._vocabulary import Vocabulary
 from sslfast.masking.token_mask import mask_tokens
@@ -27,8 +28,9 @@ class MLMCollator:
     ``mode="exact"`` masks at least one token in every row that has an ordinary one, so that no batch's loss is NaN,
     draws random words among the ordinary ids, and without ``mlm`` leaves a label wherever there is a token.
     ``mode="compat"`` has the peer's distribution: a row may have no masked token (4 % of the rows of 20 tokens), random
-    words may be special ids, whole words are always replaced by ``[MASK]``, and without ``mlm`` every ``pad_token_id``
-    loses its label, also one that ends a text. Padding is masked in neither.
+    words may be special ids, whole words come from ``offset_mapping`` where the examples have it and always become
+    ``[MASK]``, and without ``mlm`` every ``pad_token_id`` loses its label, also one that ends a text. Padding is masked
+    in neither.
 
     Works in DataLoader workers, forked or spawned. Its input is not changed. The shares and probabilities are
     attributes, read at every call, and may be changed between calls.
@@ -78,6 +80,7 @@ class MLMCollator:
     """
 
     _replace: Literal["token", "word"] = "token"
+    _compat_words_become_masks = True  # all their tokens, in compat mode
 
     def __init__(
         self,
@@ -100,6 +103,8 @@ class MLMCollator:
         special_ids: Sequence[int] | None = None,
     ) -> None:
         name = type(self).__name__
+        mlm = _check.boolean(name, "mlm", mlm)
+        whole_word_mask = _check.boolean(name, "whole_word_mask", whole_word_mask)
         by_ids = {"mask_token_id": mask_token_id, "pad_token_id": pad_token_id, "vocab_size": vocab_size}
         if tokenizer is None:
             self._vocabulary = Vocabulary.given(name, mask_token_id, pad_token_id, vocab_size, special_ids)
@@ -113,14 +118,15 @@ class MLMCollator:
         if whole_word_mask and not mlm:
             raise ValueError(f"{name}: mlm must be True for whole_word_mask=True, got {mlm}")
         _check.mode_is_exact(name, mode)
-        self.tokenizer, self.mlm, self.whole_word_mask, self.mode = tokenizer, bool(mlm), bool(whole_word_mask), mode
+        self.tokenizer, self.mlm, self.whole_word_mask, self.mode = tokenizer, mlm, whole_word_mask, mode
         self.mlm_probability = _check.probability(name, "mlm_probability", mlm_probability)
         self.mask_replace_prob = _check.probability(name, "mask_replace_prob", mask_replace_prob)
         self.random_replace_prob = _check.probability(name, "random_replace_prob", random_replace_prob)
         if self.mask_replace_prob + self.random_replace_prob > 1:
             shares = f"{mask_replace_prob} + {random_replace_prob}"
             raise ValueError(f"{name}: mask_replace_prob + random_replace_prob must be at most 1, got {shares}")
-        if self.whole_word_mask and mode == "compat" and self.mask_replace_prob < 1:
+        become_masks = whole_word_mask and mode == "compat" and self._compat_words_become_masks
+        if become_masks and self.mask_replace_prob < 1:
             text = "mask_replace_prob is 1 for whole words in compat mode, as in transformers"
             warnings.warn(f"{name}: {text}", stacklevel=2)
             self.mask_replace_prob, self.random_replace_prob = 1.0, 0.0
@@ -128,7 +134,7 @@ class MLMCollator:
             pad_to_multiple_of = _check.integer(name, "pad_to_multiple_of", pad_to_multiple_of, 1, 2**32 - 1)
         self.pad_to_multiple_of = pad_to_multiple_of
         self.return_tensors = self._checked_kind(return_tensors)
-        self.return_masked_indices = return_masked_indices
+        self.return_masked_indices = _check.boolean(name, "return_masked_indices", return_masked_indices)
         self.seed, self._sample_id_key = seed, sample_id_key
         self._draws = CollatorDraws(name, seed, sample_id_key)
         if self.whole_word_mask and tokenizer is not None:
@@ -149,11 +155,11 @@ class MLMCollator:
     def __call__(self, examples: Sequence[Any], return_tensors: Literal["pt", "np"] | None = None) -> dict[str, Any]:
         """Pads and masks the examples."""
         kind = self.return_tensors if return_tensors is None else self._checked_kind(return_tensors)
+        check_examples(type(self).__name__, examples)
         generator, sample_ids = self._draws.next_call(examples)
         batch, special, words = self._padded(examples)
-        ids = batch["input_ids"]
         if self.mlm:
-            batch["input_ids"], batch["labels"], masked = self._masked(ids, special, words, generator, sample_ids)
+            batch["input_ids"], batch["labels"], masked = self._masked(batch, special, words, generator, sample_ids)
             if self.return_masked_indices:
                 batch["masked_indices"] = masked[masked >= 0]
         else:
@@ -176,7 +182,7 @@ class MLMCollator:
 
     def _masked(
         self,
-        ids: Tensor,
+        batch: dict[str, Tensor],
         special: Tensor,
         words: dict[str, Tensor],
         generator: int | None,
@@ -196,15 +202,19 @@ class MLMCollator:
             "sample_ids": sample_ids,
         }
         if not self.whole_word_mask:
-            return mask_tokens(ids, **arguments)
-        arguments.update(self._words(ids, special, words))
-        return mask_words(ids, replace=self._replace, **arguments)
+            return mask_tokens(batch["input_ids"], **arguments)
+        arguments.update(self._word_arguments(batch, special, words))
+        return mask_words(batch["input_ids"], replace=self._replace, **arguments)
 
-    def _words(self, ids: Tensor, special: Tensor, words: dict[str, Tensor]) -> dict[str, Tensor]:
-        for key in ("word_ids", "offset_mapping"):  # the numbers first: they say it exactly
+    def _word_arguments(self, batch: dict[str, Tensor], special: Tensor, words: dict[str, Tensor]) -> dict[str, Any]:
+        """Where words begin and end."""
+        sources = ["word_ids", "offset_mapping"]  # the numbers first: they say it exactly
+        if self.mode == "compat" and self._compat_words_become_masks:
+            sources.reverse()
+        for key in sources:
             if key in words:
                 return {key: words[key]}
-        numbers = self._vocabulary.words(ids, special)
+        numbers = self._vocabulary.words(batch["input_ids"], special)
         if numbers is None:
             expected = "'word_ids' or 'offset_mapping', or the tokenizer tokens that begin with '##'"
             raise ValueError(f"{type(self).__name__}: for whole words the examples must have {expected}, got neither")

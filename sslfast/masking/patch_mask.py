@@ -45,7 +45,8 @@ def random_patch_mask(
     Every subset of ``keep`` patches is equally likely and every row has exactly ``keep = num_patches * (1 -
     mask_ratio)``, rounded down. The order is that of ``torch.argsort(noise)`` with 32 random bits per patch instead of
     a float's 24, and ties go to the lower index, so every device gives the same. The draws depend on (seed, number
-    of the row, patch) alone. No host synchronisation on a GPU.
+    of the row, patch) alone. No host synchronisation on a GPU. In distribution this is MAE's ``random_masking``, but
+    that MAE computes ``keep`` in floats, which may give one less, even 0; ``sslfast.masking.drop_in.mae`` has that too.
 
     With ``noise`` nothing is drawn: the order is ``torch.argsort(noise, dim=1, stable=True)``, so that the result is
     that of MAE and of Hugging Face's ViTMAE with the same noise, bit for bit. There as in torch a NaN lies above every

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast.masking._draws import CollatorDraws
+from sslfast.masking._examples import check_examples
 from sslfast.masking.negative_indices import sample_negatives
 from sslfast.masking.time_span_mask import time_mask
 
@@ -61,6 +62,9 @@ class SpeechCollator:
         sample_id_key: str | None = None,
     ) -> None:
         name = self._name = type(self).__name__
+        for argument, value in (("conv_kernel", conv_kernel), ("conv_stride", conv_stride)):
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise TypeError(f"{name}: {argument} must be a list of ints, got {type(value).__name__}")
         if len(conv_kernel) != len(conv_stride):
             got = f"{len(conv_kernel)} and {len(conv_stride)}"
             raise ValueError(f"{name}: conv_kernel and conv_stride must be equally many, got {got}")
@@ -121,7 +125,7 @@ class SpeechCollator:
             ValueError: there is no example, shapes differ beyond the first dimension, or all are too short for a frame.
         """
         name = self._name
-        self._draws.check_batch(examples)
+        check_examples(name, examples)
         rows = [self._inputs(example) for example in examples]
         generator, sample_ids = self._draws.next_call(examples)
         lengths = [len(row) for row in rows]

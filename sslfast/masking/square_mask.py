@@ -30,8 +30,9 @@ def square_mask(
     Squares of ``side`` patches, cut off at the edges, lie around random patches, which may be drawn twice. There are
     ``H * W * (share + adjust) / side ** 2`` of them, rounded down, where ``share`` is what they shall cover: ``1 -
     mask_ratio``, or with ``inverse=False`` the ``mask_ratio``. Then patches are taken from them or added to them, every
-    subset alike, until they are exactly ``H * W * share``, rounded down. The draws depend on (seed, number of the row)
-    alone. No host synchronisation on a GPU.
+    subset alike, until they are exactly ``H * W * share``, rounded down. In distribution this is fairseq's
+    ``compute_block_mask_2d`` with ``require_same_masks``, which rounds after a float's error. The draws depend on
+    (seed, number of the row) alone. No host synchronisation on a GPU.
 
     Args:
         batch_size: number of rows N, at least 0.

@@ -11,6 +11,7 @@ from torch import Tensor
 from sslfast import _check
 from sslfast.host.span_corruption import check_numbers
 from sslfast.masking._draws import CollatorDraws
+from sslfast.masking._examples import check_examples
 from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
 from sslfast.masking.span_corruption import corrupt_spans
 
@@ -93,7 +94,7 @@ class T5Collator:
             TypeError: an example's ids are not integers.
             ValueError: there is no example, or an example's ids have more than one dimension.
         """
-        self._draws.check_batch(examples)
+        check_examples(self._name, examples)
         generator, sample_ids = self._draws.next_call(examples)
         rows = [id_tensor(self._name, sample_ids_of(self._name, e, self._input_key)) for e in examples]
         length = self._tokens_length

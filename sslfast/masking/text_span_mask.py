@@ -58,9 +58,10 @@ def mask_spans(
 
     The law of the lengths is ``"geometric"``, p (1 - p)^(n - min_span) cut off at ``max_span`` and normalised, which is
     SpanBERT's with a mean of 3.8; ``"ngram"``, 1 / n, which is ALBERT's with ``max_span=3``; or probabilities of your
-    own. SpanBERT draws random ids from the tokens of its corpus, here they are uniform over the vocabulary. Tries are
-    bounded by 8 a masked token and 32: what they leave, where nearly all of a row is masked, is masked in order from a
-    random token on, so the number is exact always.
+    own. In distribution this is SpanBERT's ``PairWithSpanMaskingScheme``, but that SpanBERT draws random ids from the
+    tokens of its corpus, here they are uniform over the vocabulary. Tries are bounded by 8 a masked token and 32: what
+    they leave, where nearly all of a row is masked, is masked in order from a random token on, so the number is exact
+    always.
 
     The draws depend on (seed, number of the row, try or token) alone. ``ids`` is not changed. One launch and no host
     synchronisation on a GPU.

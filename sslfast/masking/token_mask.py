@@ -29,8 +29,9 @@ def mask_tokens(
 
     Every non-special token is masked independently with ``mlm_probability``, like
     ``transformers.DataCollatorForLanguageModeling``, whose random words are also uniform over the whole vocabulary,
-    special ids included, and whose rows can also have no masked token: ``random_token_ids`` and ``min_masked=1`` end
-    that. Where every token is special, as in rows of padding, nothing is masked.
+    special ids included, and whose rows can also have no masked token. These two defects are two arguments and no
+    ``mode``: the defaults have them, ``random_token_ids`` and ``min_masked=1`` end them, as in :class:`MLMCollator`'s
+    exact mode. Where every token is special, as in rows of padding, nothing is masked.
     The draws depend on (seed, number of the row, token position) alone, so a shard of a batch, another device or
     another thread count masks the same tokens. ``ids`` is not changed. No host synchronisation on a GPU.
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
-from sslfast.masking._arguments import numbered_rows
+from sslfast.host.whole_word_mask import word_budget
+from sslfast.masking._arguments import numbered_rows, row_lengths
 from sslfast.masking._tokens import like_ids, replacement, token_ids
 from sslfast.random import Generator, seed_tensor
 
@@ -27,6 +28,9 @@ def mask_words(
     random_token_ids: Tensor | None = None,
     replace: Literal["token", "word"] = "token",
     min_masked: int = 0,
+    mode: str = "exact",
+    lengths: Tensor | None = None,
+    max_predictions: int = 512,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -41,9 +45,18 @@ def mask_words(
       before it ends. This is the rule of ``transformers.DataCollatorForLanguageModeling(whole_word_mask=True)``, and
       its words are not always words: "word." is one, and so is a whole sentence in a script without spaces.
 
-    A special token is in no word, and ends the one before it. Every word is masked independently, so that a token is
-    masked with ``mlm_probability`` whatever the length of its word. One pass over each row; the draws depend on (seed,
-    number of the row, place of the word's first token) alone. ``ids`` is not changed. No host synchronisation on a GPU.
+    A special token is in no word, and ends the one before it. The draws depend on (seed, number of the row, place of
+    the word's first token) alone. ``ids`` is not changed. No host synchronisation on a GPU.
+
+    ``mode="exact"`` masks every word independently, so that a token is masked with ``mlm_probability`` whatever the
+    length of its word, in one pass over each row. With ``offset_mapping``, ``mask_replace_prob=1`` and
+    ``random_replace_prob=0`` this is, in distribution, what transformers has since version 5.
+
+    ``mode="compat"`` is the rule of BERT's own code and of transformers before version 5, with its defects: a row has a
+    budget of ``round(lengths * mlm_probability)`` tokens, at least 1 and at most ``max_predictions``, and in a random
+    order every word is masked that fits into what is left of it. **Long words are masked more rarely than short ones**
+    and one that is longer than the budget never; the budget counts special tokens, which cannot be masked, so that
+    short rows lose more than ``mlm_probability`` of their words; and words that do not fit leave part of it unspent.
 
     Args:
         ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides.
@@ -64,7 +77,15 @@ def mask_words(
             as in BERT's whole-word code; "word", the tokens of a word share that draw. Random ids are drawn for each
             token in either case. Default: "token".
         min_masked: 0, or 1 for at least one masked word in every row that has a word: a row without any gets one of its
-            words, each with equal probability. Default: 0.
+            words, each with equal probability; 0 in compat mode. Default: 0.
+        mode: "exact", every word by itself; or "compat", the distribution of BERT's ``create_masked_lm_predictions``
+            and of the ``DataCollatorForWholeWordMask`` that transformers had before version 5, see above. Default:
+            "exact".
+        lengths: integer (N,), in compat mode alone: the tokens of each row before its padding, special ones included,
+            of which the budget is a share, in [0, L], checked on the CPU alone and not under torch.compile. Default:
+            None, all L.
+        max_predictions: in compat mode, the largest budget, in [1, 32767]. Default: 512, as in transformers; BERT's
+            own scripts have 20.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -78,10 +99,11 @@ def mask_words(
     Raises:
         TypeError: a tensor is not of a dtype above, or a number has the wrong type.
         ValueError: a shape, device, probability or id is out of range, the two replacement shares exceed 1, not exactly
-            one of ``word_ids`` and ``offset_mapping`` is given, or the generator is on another GPU.
+            one of ``word_ids`` and ``offset_mapping`` is given, there is no such mode, ``lengths`` or ``min_masked``
+            does not go with it, or the generator is on another GPU.
 
-    Reference: the whole-word models of Devlin et al., https://github.com/google-research/bert; Cui et al.,
-    "Pre-Training with Whole Word Masking for Chinese BERT", 2019.
+    Reference: the whole-word models of Devlin et al., https://github.com/google-research/bert,
+    ``create_pretraining_data.py``; Cui et al., "Pre-Training with Whole Word Masking for Chinese BERT", 2019.
     """
     name = "mask_words"
     rows = token_ids(name, ids)
@@ -101,6 +123,9 @@ def mask_words(
     if replace not in ("token", "word"):
         raise ValueError(f"{name}: replace must be 'token' or 'word', got {replace!r}")
     min_masked = _check.integer(name, "min_masked", min_masked, 0, 1)
+    lengths = row_lengths(name, lengths, rows.shape[0], ids.device)
+    most = word_budget(name, mode, lengths is not None, max_predictions, min_masked)
+    budgets = None if most is None else _budgets(name, rows, lengths, mlm_probability, most)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows.shape[0], ids.device)
     masked_ids, labels, masked = ops.whole_word_mask(
         rows,
@@ -117,5 +142,22 @@ def mask_words(
         row_offset,
         rule.random_token_ids,
         min_masked,
+        budgets,
     )
     return masked_ids.view(ids.shape), labels.view(ids.shape), masked
+
+
+def _budgets(function: str, ids: Tensor, lengths: Tensor | None, mlm_probability: float, most: int) -> Tensor:
+    """int64 (N,): the tokens of a row that may be masked; in float64, and rounded half to even, as Python does.
+
+    Raises:
+        ValueError: if a length is out of range, on the CPU; a GPU would have to be waited for.
+    """
+    rows, length = ids.shape
+    if lengths is None:
+        lengths = torch.full((rows,), length, dtype=torch.int64, device=ids.device)
+    elif lengths.device.type == "cpu" and rows > 0 and not torch.compiler.is_compiling():
+        for got in (int(end) for end in lengths.aminmax()):
+            _check.integer(function, "lengths", got, 0, length)
+    tokens = (lengths.clamp(0, length).double() * mlm_probability).round().long()
+    return tokens.clamp(1, most)

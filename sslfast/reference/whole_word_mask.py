@@ -35,6 +35,15 @@ def words_of_row(words: Tensor, special: Tensor | None) -> list[list[int]]:
     return found
 
 
+def within_budget(words: list[list[int]], budget: int) -> list[list[int]]:
+    """The words, taken one after the other where they fit into what is left of a number of tokens."""
+    chosen: list[list[int]] = []
+    for tokens in words:
+        if sum(map(len, chosen)) + len(tokens) <= budget:
+            chosen.append(tokens)
+    return chosen
+
+
 def mask_words(
     ids: Tensor,
     *,
@@ -49,6 +58,9 @@ def mask_words(
     random_token_ids: Tensor | None = None,
     replace: str = "token",
     min_masked: int = 0,
+    mode: str = "exact",
+    lengths: Tensor | None = None,
+    max_predictions: int = 512,
     seed: int,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -63,9 +75,14 @@ def mask_words(
     masked = torch.zeros(rows, length, dtype=torch.bool)
     for r in range(rows):
         found = words_of_row(words[r], None if special_tokens_mask is None else special_tokens_mask[r])
-        chosen = [tokens for tokens in found if select[r, tokens[0]] < threshold(mlm_probability)]
-        if min_masked and found and not chosen:
-            chosen = [min(found, key=lambda tokens: int(select[r, tokens[0]]))]
+        order = sorted(found, key=lambda tokens: int(select[r, tokens[0]]))  # a random one; ties by place
+        if mode == "compat":
+            tokens_of_row = length if lengths is None else int(lengths[r])
+            budget = min(max_predictions, max(1, round(tokens_of_row * mlm_probability)))
+            chosen = within_budget(order, budget)
+        else:
+            chosen = [tokens for tokens in found if select[r, tokens[0]] < threshold(mlm_probability)]
+            chosen = chosen or order[:min_masked]
         for tokens in chosen:
             masked[r, tokens] = True
             if replace == "word":

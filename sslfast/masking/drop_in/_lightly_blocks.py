@@ -58,11 +58,11 @@ def random_block_mask(
     """
     name = "random_block_mask"
     rows, height, width = _sizes(name, size)
-    if max_image_mask_ratio < min_image_mask_ratio:
+    low = _check.probability(name, "min_image_mask_ratio", min_image_mask_ratio)
+    high = _check.probability(name, "max_image_mask_ratio", max_image_mask_ratio)
+    if high < low:
         expected = f"at least min_image_mask_ratio {min_image_mask_ratio}"
         raise ValueError(f"{name}: max_image_mask_ratio must be {expected}, got {max_image_mask_ratio}")
-    ratios = (min_image_mask_ratio, max_image_mask_ratio)
-    low, high = _check.interval(name, "min_image_mask_ratio and max_image_mask_ratio", ratios, 0, 1)
     masked_rows = int(rows * _check.probability(name, "batch_mask_ratio", batch_mask_ratio))
     ranges = _ranges(
         name,
@@ -204,10 +204,11 @@ def random_inverse_block_mask(
     rows, side = _square(name, size, num_prefix_tokens)
     visible = side * side - int(side * side * _check.probability(name, "mask_ratio", mask_ratio))
     log_aspect = _block_ranges.log_aspect(name, min_aspect, max_aspect)
+    roll = _check.boolean(name, "roll", roll)
     aspects = _block_ranges.fitting_log_aspect(side, side, visible, log_aspect, False)
     like = torch.empty((), device=device)
     seed = seed_tensor(device=like.device)
-    mask = ops.inverse_block_mask(like, seed, None, rows, side, side, visible, *aspects, False, bool(roll), 0)
+    mask = ops.inverse_block_mask(like, seed, None, rows, side, side, visible, *aspects, False, roll, 0)
     return _keep_and_mask(mask.view(rows, side * side), visible, num_prefix_tokens)
 
 

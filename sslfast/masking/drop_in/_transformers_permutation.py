@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sslfast.host.permutation_mask import check_numbers
 from sslfast.masking._draws import CollatorDraws
+from sslfast.masking._examples import check_examples
 from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
 from sslfast.masking.permutation_mask import permutation_mask
 
@@ -49,6 +51,10 @@ class DataCollatorForPermutationLanguageModeling:
         name = "DataCollatorForPermutationLanguageModeling"
         if return_tensors != "pt":
             raise ValueError(f"{name}: return_tensors must be 'pt', got {return_tensors!r}")
+        for attribute in ("mask_token", "mask_token_id", "pad_token_id", "get_special_tokens_mask"):
+            if not hasattr(tokenizer, attribute):
+                raise TypeError(f"{name}: tokenizer must have {attribute}, got {type(tokenizer).__name__}")
+        check_numbers(name, 0, 64, 0, plm_probability, max_span_length, "compat")
         self.tokenizer, self.return_tensors = tokenizer, return_tensors
         self.plm_probability, self.max_span_length = plm_probability, max_span_length
         self._name, self._draws = name, CollatorDraws(name, seed, sample_id_key)
@@ -61,10 +67,14 @@ class DataCollatorForPermutationLanguageModeling:
         """The batch of a list of examples: mappings with ``"input_ids"``, or ids themselves.
 
         Raises:
-            TypeError: an example's ids are not integers.
-            ValueError: there is no mask token, no example, or the rows come out with an odd length.
+            KeyError: an example has no ``"input_ids"``.
+            TypeError: the examples are no list, or an example's ids are not integers.
+            ValueError: there is no mask token, no example, ``return_tensors`` is not ``"pt"``, or the rows come out
+                with an odd length.
         """
-        self._draws.check_batch(examples)
+        if return_tensors not in (None, "pt"):
+            raise ValueError(f"{self._name}: return_tensors must be 'pt', got {return_tensors!r}")
+        check_examples(self._name, examples)
         generator, sample_ids = self._draws.next_call(examples)
         rows = [id_tensor(self._name, sample_ids_of(self._name, e, "input_ids")) for e in examples]
         length = max(len(row) for row in rows)
@@ -78,6 +88,10 @@ class DataCollatorForPermutationLanguageModeling:
 
     def torch_mask_tokens(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``(inputs, perm_mask, target_mapping, labels)`` of ids (N, L). Unlike the peer's, it changes no input."""
+        if not isinstance(inputs, Tensor):
+            raise TypeError(f"{self._name}: inputs must be a tensor, got {type(inputs).__name__}")
+        if inputs.dim() != 2:
+            raise ValueError(f"{self._name}: inputs must have shape (N, L), got {tuple(inputs.shape)}")
         generator, _ = self._draws.next_call([])
         return self._mask(inputs, generator, None)
 

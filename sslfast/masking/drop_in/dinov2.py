@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sslfast import _block_ranges, _check, ops
+from sslfast.masking._examples import check_examples, stacked
 from sslfast.random import seed_tensor
 
 __all__ = ["MaskingGenerator", "collate_data_and_cast"]
@@ -48,6 +49,8 @@ class MaskingGenerator:
         sides = input_size if isinstance(input_size, (tuple, list)) else (input_size, input_size)
         self.height, self.width = _check.grid(name, "input_size", sides, "(H, W)", _block_ranges.LONGEST_SIDE)
         self.num_patches = self.height * self.width
+        if num_masking_patches is not None:
+            num_masking_patches = _check.integer(name, "num_masking_patches", num_masking_patches, 0)
         self.num_masking_patches = num_masking_patches
         self.min_num_patches = _check.real(name, "min_num_patches", min_num_patches)
         self.max_num_patches = num_masking_patches if max_num_patches is None else max_num_patches
@@ -110,18 +113,24 @@ def collate_data_and_cast(
         ``n_masked_patches`` int64 (1,).
 
     Raises:
-        TypeError: ``n_tokens`` or ``mask_generator`` is missing.
-        ValueError: a ratio or the probability is out of range.
+        KeyError: an example has no global or no local crops.
+        TypeError: ``n_tokens`` or ``mask_generator`` is missing, an argument has the wrong type, or an example is no
+            tuple with a mapping of lists of tensors.
+        ValueError: there is no example, examples have other numbers or shapes of crops, a ratio or the probability is
+            out of range, or the masks have not ``n_tokens`` patches.
     """
     name = "collate_data_and_cast"
     if n_tokens is None or mask_generator is None:
         raise TypeError(f"{name}: n_tokens and mask_generator must be given, got None")
+    n_tokens = _check.integer(name, "n_tokens", n_tokens, 1)
+    if not callable(mask_generator):
+        raise TypeError(f"{name}: mask_generator must be callable, got {type(mask_generator).__name__}")
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"{name}: dtype must be a torch.dtype, got {type(dtype).__name__}")
+    check_examples(name, samples_list, "samples_list")
     low, high = _check.interval(name, "mask_ratio_tuple", mask_ratio_tuple, 0, 1)
     probability = _check.probability(name, "mask_probability", mask_probability)
-    crops = {
-        key: torch.stack([sample[0][key][i] for i in range(len(samples_list[0][0][key])) for sample in samples_list])
-        for key in ("global_crops", "local_crops")
-    }
+    crops = {key: _stacked_crops(name, key, samples_list) for key in ("global_crops", "local_crops")}
     rows = len(crops["global_crops"])
     masked_rows = int(rows * probability)
     bins = torch.linspace(low, high, masked_rows + 1)  # float32, and so are the products below, as published
@@ -130,6 +139,8 @@ def collate_data_and_cast(
         masks, indices, weights, found = _whole_batch(mask_generator, rows, masked_rows, low, high)
     else:
         masks, indices, weights, found = _one_by_one(mask_generator, rows, bins, n_tokens)
+    if masks.shape[1] != n_tokens:
+        raise ValueError(f"{name}: mask_generator must return masks of {n_tokens} patches, got {masks.shape[1]}")
     return {
         "collated_global_crops": crops["global_crops"].to(dtype),
         "collated_local_crops": crops["local_crops"].to(dtype),
@@ -139,6 +150,23 @@ def collate_data_and_cast(
         "upperbound": upperbound,
         "n_masked_patches": found,
     }
+
+
+def _stacked_crops(function: str, key: str, samples: Sequence[Any]) -> Tensor:
+    """The first crop of all examples, the second of all, and so on."""
+    lists = []
+    for sample in samples:
+        if not isinstance(sample, (tuple, list)) or len(sample) == 0 or not isinstance(sample[0], Mapping):
+            raise TypeError(f"{function}: an example must be a tuple (crops, ...), got {type(sample).__name__}")
+        if key not in sample[0]:
+            raise KeyError(f"{function}: an example's crops must have {key!r}, got {', '.join(map(repr, sample[0]))}")
+        lists.append(sample[0][key])
+        if len(lists[-1]) != len(lists[0]):
+            expected = f"must have {len(lists[0])} {key} like the first"
+            raise ValueError(f"{function}: an example {expected}, got {len(lists[-1])}")
+    if len(lists[0]) == 0:
+        raise ValueError(f"{function}: examples must have {key}, got none")
+    return stacked(function, key, [crops[i] for i in range(len(lists[0])) for crops in lists])
 
 
 def _whole_batch(

@@ -66,8 +66,8 @@ def compute_mask_indices(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a number is out of range, an option is not here, or, as in fairseq, a row gets no span or is masked
-            whole.
+        ValueError: a number is out of range, a shape does not fit, an option is not here, or, as in fairseq, a row gets
+            no span or is masked whole.
     """
     name = "compute_mask_indices"
     for argument, got, expected in (
@@ -78,15 +78,21 @@ def compute_mask_indices(
     ):
         if got != expected:
             raise ValueError(f"{name}: {argument} must be {expected!r}, got {got!r}")
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+        raise ValueError(f"{name}: shape must be (N, T), got {shape}")
     sizes = _check.time_spans(
         name, *shape, mask_prob, mask_length, min_masks, "fairseq", require_same_masks, add_masks, mask_dropout
     )
     rows, length = sizes[:2]
     keyed = seed is not None and epoch is not None and indices is not None
     key = step_seed(seed, epoch) if keyed else seed_tensor()  # type: ignore[arg-type]
-    sample_ids = torch.as_tensor(indices, dtype=torch.int64).cpu() if keyed else None
+    sample_ids = _sample_ids(name, indices, rows) if keyed else None
     lengths = torch.full((rows,), length)
     if padding_mask is not None:
+        if not isinstance(padding_mask, Tensor):
+            raise TypeError(f"{name}: padding_mask must be a tensor, got {type(padding_mask).__name__}")
+        if padding_mask.shape != (rows, length):
+            raise ValueError(f"{name}: padding_mask must have shape {(rows, length)}, got {tuple(padding_mask.shape)}")
         lengths -= padding_mask.long().sum(-1).cpu()
     like = torch.empty((), device="cpu")
     mask, counts = ops.time_span_mask(like, key, sample_ids, lengths, *sizes, 0)
@@ -95,3 +101,14 @@ def compute_mask_indices(
             row = int(wrong.int().argmax())
             raise ValueError(f"{name}: mask_prob, mask_length and min_masks must fit every row, got row {row} {what}")
     return mask.numpy()
+
+
+def _sample_ids(function: str, indices: Any, rows: int) -> Tensor:
+    try:
+        sample_ids = torch.as_tensor(indices, dtype=torch.int64).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        got = type(indices).__name__
+        raise TypeError(f"{function}: indices must be an integer tensor or a list of ints, got {got}") from None
+    if sample_ids.shape != (rows,):
+        raise ValueError(f"{function}: indices must have shape ({rows},), one a row, got {tuple(sample_ids.shape)}")
+    return sample_ids

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
-from sslfast.masking.jepa_mask import ijepa_masks
+from sslfast import _check
+from sslfast.masking._examples import check_examples, collated
+from sslfast.masking.jepa_mask import IJepaMasks, ijepa_masks
 
 __all__ = ["MaskCollator"]
 
@@ -34,6 +35,10 @@ class MaskCollator:
         npred: target blocks of an image. Default: 2.
         min_keep: a context has more patches than that. Default: 4.
         allow_overlap: leave the patches of targets in the contexts. Default: False.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -48,9 +53,13 @@ class MaskCollator:
         min_keep: int = 4,
         allow_overlap: bool = False,
     ) -> None:
-        sizes = input_size if isinstance(input_size, tuple) else (input_size, input_size)
-        self.patch_size = patch_size
-        self.height, self.width = sizes[0] // patch_size, sizes[1] // patch_size
+        name = "MaskCollator"
+        self.patch_size = _check.integer(name, "patch_size", patch_size, 1)
+        sizes = input_size if isinstance(input_size, (tuple, list)) else (input_size, input_size)
+        pixels = _check.grid(name, "input_size", sizes, "(H, W)", 2**31)
+        if min(pixels) < patch_size:
+            raise ValueError(f"{name}: input_size must be at least patch_size {patch_size}, got {pixels}")
+        self.height, self.width = (side // patch_size for side in pixels)
         self.enc_mask_scale = enc_mask_scale
         self.pred_mask_scale = pred_mask_scale
         self.aspect_ratio = aspect_ratio
@@ -59,6 +68,7 @@ class MaskCollator:
         self.min_keep = min_keep
         self.allow_overlap = allow_overlap
         self._calls = multiprocessing.Value("q", -1)  # of all workers
+        self._masks(0, 0, 0)  # checks the rest
 
     def step(self) -> int:
         """Counts one call and returns its number."""
@@ -70,12 +80,18 @@ class MaskCollator:
         """``(collated, masks_enc, masks_pred)``: ``nenc`` int64 (N, K) and ``npred`` int64 (N, K').
 
         Raises:
-            TypeError: an argument of the collator has the wrong type, or an example cannot be collated.
-            ValueError: an argument of the collator is out of range.
+            KeyError: an example has not a key of the first.
+            TypeError: the batch is no list, or an example cannot be collated.
+            ValueError: there is no example, or their shapes differ.
         """
-        collated = default_collate(list(batch))
-        masks = ijepa_masks(
-            len(batch),
+        check_examples("MaskCollator", batch, "batch")
+        collated_batch = collated("MaskCollator", batch)
+        masks = self._masks(len(batch), self.step(), int(torch.randint(2**62, ())))
+        return collated_batch, masks.masks_enc, masks.masks_pred
+
+    def _masks(self, rows: int, call: int, row_offset: int) -> IJepaMasks:
+        return ijepa_masks(
+            rows,
             (self.height, self.width),
             enc_mask_scale=self.enc_mask_scale,
             pred_mask_scale=self.pred_mask_scale,
@@ -86,8 +102,7 @@ class MaskCollator:
             allow_overlap=self.allow_overlap,
             mode="compat",
             generator=0,  # sizes are keyed by the call alone, places by rows that nobody else has
-            batch_number=self.step(),
-            row_offset=int(torch.randint(2**62, ())),
+            batch_number=call,
+            row_offset=row_offset,
             device="cpu",
         )
-        return collated, masks.masks_enc, masks.masks_pred

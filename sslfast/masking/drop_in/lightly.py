@@ -1,4 +1,4 @@
-"""lightly's masks under their own names: ``lightly.models.utils``."""
+"""lightly's masks and selections of tokens under their own names: ``lightly.models.utils``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ from sslfast.masking.drop_in._lightly_blocks import (
     random_grid_token_mask,
     random_inverse_block_mask,
 )
-from sslfast.masking.mask_token_apply import apply_mask_token
-from sslfast.masking.patch_gather import gather_patches
+from sslfast.masking.drop_in._lightly_tokens import (
+    apply_masks,
+    get_at_index,
+    mask_at_index,
+    mask_bool,
+    repeat_token,
+    set_at_index,
+)
 
 __all__ = [
     "apply_masks",
@@ -26,6 +32,8 @@ __all__ = [
     "random_grid_token_mask",
     "random_inverse_block_mask",
     "random_token_mask",
+    "repeat_token",
+    "set_at_index",
 ]
 
 
@@ -56,10 +64,12 @@ def random_token_mask(
     Reference: lightly, ``lightly.models.utils.random_token_mask``.
     """
     name = "random_token_mask"
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"{name}: size must be (batch size, sequence length), got {size}")
     rows = _check.integer(name, "size[0]", size[0], 0)
     length = _check.integer(name, "size[1]", size[1], 1, 2**32 - 1)
     ratio = _check.probability(name, "mask_ratio", mask_ratio)
-    prefix = 0 if mask_class_token else 1
+    prefix = 0 if _check.boolean(name, "mask_class_token", mask_class_token) else 1
     like = torch.empty((), device=device)
     keep = int((length - prefix) * (1 - ratio))
     if length == prefix:  # a class token alone
@@ -67,62 +77,3 @@ def random_token_mask(
     else:
         order, _, _ = patch_order(name, like, rows, length - prefix, length - prefix, num_prefix_tokens=prefix)
     return order[:, : prefix + keep], order[:, prefix + keep :]
-
-
-def get_at_index(tokens: Tensor, index: Tensor) -> Tensor:
-    """``lightly.models.utils.get_at_index``: :func:`sslfast.masking.gather_patches`.
-
-    Args:
-        tokens: (N, L, D).
-        index: int64 (N, K) in [0, L).
-
-    Returns:
-        (N, K, D).
-    """
-    return gather_patches(tokens, index)
-
-
-def apply_masks(x: Tensor, masks: Tensor | list[Tensor]) -> Tensor:
-    """``lightly.models.utils.apply_masks``, from I-JEPA: :func:`sslfast.masking.gather_patches`.
-
-    Args:
-        x: (N, L, D).
-        masks: int64 (N, K), or a list of such tensors.
-
-    Returns:
-        (N, K, D), or (len(masks) * N, K, D).
-    """
-    return gather_patches(x, masks)
-
-
-def mask_bool(tokens: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
-    """``lightly.models.utils.mask_bool``: :func:`sslfast.masking.apply_mask_token`.
-
-    lightly multiplies by the mask, so that a NaN in a masked token reaches the result and every gradient; here it is
-    never read.
-
-    Args:
-        tokens: (N, L, D).
-        mask: (N, L), True where masked.
-        mask_token: (1, 1, D).
-
-    Returns:
-        (N, L, D), in the dtype that tokens and mask token promote to.
-    """
-    tokens = tokens.to(torch.promote_types(tokens.dtype, mask_token.dtype))
-    return apply_mask_token(tokens, mask.to(torch.bool), mask_token)
-
-
-def mask_at_index(tokens: Tensor, index: Tensor, mask_token: Tensor) -> Tensor:
-    """``lightly.models.utils.mask_at_index``: :func:`mask_bool` with the mask that is True at ``index``.
-
-    Args:
-        tokens: (N, L, D).
-        index: int64 (N, K) in [0, L).
-        mask_token: (1, 1, D).
-
-    Returns:
-        (N, L, D), in the dtype that tokens and mask token promote to.
-    """
-    mask = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-    return mask_bool(tokens, mask.scatter(1, index, True), mask_token)

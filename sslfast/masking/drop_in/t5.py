@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sslfast import _check
+from sslfast.masking._examples import check_examples
 from sslfast.masking.span_corruption import t5_lengths
 from sslfast.masking.t5_collator import T5Collator
 
@@ -55,11 +57,18 @@ class FlaxDataCollatorForT5MLM:
         seed: int | None = None,
         sample_id_key: str | None = None,
     ) -> None:
+        name = "FlaxDataCollatorForT5MLM"
+        try:
+            size, eos = len(tokenizer), tokenizer.eos_token_id
+        except (AttributeError, TypeError):
+            got = type(tokenizer).__name__
+            raise TypeError(f"{name}: tokenizer must have eos_token_id and len(), got {got}") from None
         self.tokenizer = tokenizer
-        self.input_length, self.target_length = input_length, target_length
+        self.input_length = _check.integer(name, "input_length", input_length, 1)
+        self.target_length = _check.integer(name, "target_length", target_length, 1)
         self._collator = T5Collator(
-            sentinel_id=len(tokenizer) - 1,
-            eos_token_id=tokenizer.eos_token_id,
+            sentinel_id=size - 1,
+            eos_token_id=eos,
             pad_token_id=pad_token_id,
             decoder_start_token_id=decoder_start_token_id,
             noise_density=noise_density,
@@ -77,8 +86,10 @@ class FlaxDataCollatorForT5MLM:
         """The batch as int64 NumPy arrays: ``input_ids``, ``labels``, ``decoder_input_ids``.
 
         Raises:
-            ValueError: the inputs or labels have other lengths than those announced.
+            KeyError, TypeError: as of :class:`sslfast.masking.T5Collator`.
+            ValueError: there is no example, or the inputs or labels have other lengths than those announced.
         """
+        check_examples("FlaxDataCollatorForT5MLM", examples)
         batch = self._collator(examples)
         for key, expected in (("input_ids", self.input_length), ("labels", self.target_length)):
             if batch[key].shape[1] != expected:

@@ -73,7 +73,7 @@ class PatchDropoutWithIndices(nn.Module):
         name = type(self).__name__
         self.prob = _dropped(name, prob)
         self.num_prefix_tokens = prefix_tokens(name, num_prefix_tokens)
-        self.ordered = bool(ordered)
+        self.ordered = _check.boolean(name, "ordered", ordered)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """``(x, keep_indices)`` of :func:`patch_dropout_forward`."""

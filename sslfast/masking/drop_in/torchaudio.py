@@ -69,6 +69,7 @@ def _along_axis(
     if axis not in (dims - 2, dims - 1):
         raise ValueError(f"{function}: axis must be {dims - 2} or {dims - 1}, got {axis}")
     p = _check.probability(function, "p", p)
+    mask_param = _check.integer(function, "mask_param", mask_param, -(2**31), 2**31 - 1)
     mask_param = min(mask_param, int(spec.shape[axis] * p)) if p < 1 else mask_param
     if mask_param < 1:
         return spec
@@ -98,8 +99,8 @@ class SpecAugment(torch.nn.Module):
         zero_masking: masked cells become 0 instead of the mean of the whole input. Default: False.
 
     Raises:
-        TypeError: when called, if an argument has the wrong type.
-        ValueError: when called, if an argument is out of range.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -113,6 +114,9 @@ class SpecAugment(torch.nn.Module):
         zero_masking: bool = False,
     ) -> None:
         super().__init__()
+        name = type(self).__name__
+        _check.spec_masks(name, 1, n_freq_masks, freq_mask_param, n_time_masks, time_mask_param, p, iid_masks, "compat")
+        zero_masking = _check.boolean(name, "zero_masking", zero_masking)
         self.n_time_masks, self.time_mask_param = n_time_masks, time_mask_param
         self.n_freq_masks, self.freq_mask_param = n_freq_masks, freq_mask_param
         self.iid_masks, self.p, self.zero_masking = iid_masks, p, zero_masking

@@ -2,7 +2,8 @@
 
 The distribution is the peer's: every ordinary token is masked by itself, so that a row or a whole batch can have none;
 random words are uniform over the vocabulary, special ids and the word itself included; words are what touches in the
-text, and always become ``[MASK]``. Draws differ from the peer's: they are counter-based, and equal on every device.
+text, and always become ``[MASK]``, but in the whole-word collator that version 5 has no more. Draws differ from the
+peer's: they are counter-based, and equal on every device.
 """
 
 from __future__ import annotations
@@ -14,14 +15,21 @@ import torch
 from torch import Tensor
 
 from sslfast import host
+from sslfast.masking._examples import check_examples
 from sslfast.masking._vocabulary import Vocabulary
 from sslfast.masking.drop_in._transformers_permutation import DataCollatorForPermutationLanguageModeling
+from sslfast.masking.drop_in._transformers_whole_word import DataCollatorForWholeWordMask
 from sslfast.masking.mlm_collator import MLMCollator
 from sslfast.masking.token_mask import mask_tokens
 from sslfast.masking.whole_word_mask import mask_words
 from sslfast.random import Generator, seed_tensor
 
-__all__ = ["DataCollatorForLanguageModeling", "DataCollatorForPermutationLanguageModeling", "torch_mask_tokens"]
+__all__ = [
+    "DataCollatorForLanguageModeling",
+    "DataCollatorForPermutationLanguageModeling",
+    "DataCollatorForWholeWordMask",
+    "torch_mask_tokens",
+]
 
 
 def torch_mask_tokens(
@@ -69,7 +77,7 @@ def torch_mask_tokens(
     arguments: dict[str, Any] = {
         "mask_token_id": vocabulary.mask_token_id,
         "vocab_size": vocabulary.size,
-        "special_tokens_mask": torch.as_tensor(special_tokens_mask, device=inputs.device),
+        "special_tokens_mask": _tensor(name, "special_tokens_mask", special_tokens_mask, inputs.device),
         "mlm_probability": mlm_probability,
         "mask_replace_prob": 1.0 if whole_word_mask else mask_replace_prob,
         "random_replace_prob": 0.0 if whole_word_mask else random_replace_prob,
@@ -78,11 +86,19 @@ def torch_mask_tokens(
     if whole_word_mask:
         if offset_mapping is None:
             raise ValueError(f"{name}: offset_mapping must be given for whole_word_mask=True, got None")
-        offsets = torch.as_tensor(offset_mapping, device=inputs.device)
+        offsets = _tensor(name, "offset_mapping", offset_mapping, inputs.device)
         masked_ids, labels, _ = mask_words(inputs, offset_mapping=offsets, **arguments)
     else:
         masked_ids, labels, _ = mask_tokens(inputs, **arguments)
     return inputs.copy_(masked_ids), labels
+
+
+def _tensor(function: str, name: str, value: Any, device: torch.device | str = "cpu") -> Tensor:
+    try:
+        return torch.as_tensor(value, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        got = type(value).__name__
+        raise TypeError(f"{function}: {name} must be a tensor, or lists of ints of one length, got {got}") from None
 
 
 class DataCollatorForLanguageModeling(MLMCollator):
@@ -194,7 +210,7 @@ class DataCollatorForLanguageModeling(MLMCollator):
         arguments: dict[str, Any] = {
             "mask_token_id": vocabulary.mask_token_id,
             "vocab_size": vocabulary.size,
-            "special_tokens_mask": torch.as_tensor(special_tokens_mask).numpy(),
+            "special_tokens_mask": _tensor("numpy_mask_tokens", "special_tokens_mask", special_tokens_mask).numpy(),
             "mlm_probability": self.mlm_probability,
             "mask_replace_prob": self.mask_replace_prob,
             "random_replace_prob": self.random_replace_prob,
@@ -203,7 +219,7 @@ class DataCollatorForLanguageModeling(MLMCollator):
         if self.whole_word_mask:
             if offset_mapping is None:
                 raise ValueError("numpy_mask_tokens: offset_mapping must be given for whole_word_mask=True, got None")
-            arguments["offset_mapping"] = torch.as_tensor(offset_mapping).numpy()
+            arguments["offset_mapping"] = _tensor("numpy_mask_tokens", "offset_mapping", offset_mapping).numpy()
             masked_ids, labels, _ = host.mask_words(inputs, **arguments)
         else:
             masked_ids, labels, _ = host.mask_tokens(inputs, **arguments)
@@ -212,6 +228,7 @@ class DataCollatorForLanguageModeling(MLMCollator):
 
     def _prepared(self, examples: Sequence[Any]) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
         """The batch with the keys of the peer's, what is never masked, and the offsets; labels where mlm is False."""
+        check_examples(type(self).__name__, examples)
         self._vocabulary = Vocabulary.of(type(self).__name__, self.tokenizer)
         batch, special, words = self._padded(examples)
         if not self.mlm:

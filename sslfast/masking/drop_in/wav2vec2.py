@@ -44,8 +44,14 @@ def _compute_mask_indices(
         TypeError: an argument has the wrong type.
         ValueError: a number is out of range.
     """
-    batch_size, length = shape
-    mask_length = _check.integer("_compute_mask_indices", "mask_length", mask_length, 1, length)
+    name = "_compute_mask_indices"
+    batch_size, length = _frames(name, "shape", shape)
+    mask_length = _check.integer(name, "mask_length", mask_length, 1, length)
+    if attention_mask is not None and not isinstance(attention_mask, Tensor):
+        raise TypeError(f"{name}: attention_mask must be a tensor, got {type(attention_mask).__name__}")
+    if attention_mask is not None and attention_mask.shape != (batch_size, length):
+        got = tuple(attention_mask.shape)
+        raise ValueError(f"{name}: attention_mask must have shape {(batch_size, length)}, got {got}")
     lengths = None if attention_mask is None else attention_mask.detach().sum(-1).long().cpu().numpy()
     return host.time_mask(
         batch_size,
@@ -77,12 +83,23 @@ def _sample_negative_indices(
         ValueError: a number is out of range, or a row has exactly one masked frame, from which no other can be drawn.
     """
     name = "_sample_negative_indices"
+    rows, length = _frames(name, "features_shape", features_shape)
     if mask_time_indices is None:
-        mask = torch.ones(tuple(features_shape), dtype=torch.bool).numpy()
+        mask = torch.ones((rows, length), dtype=torch.bool).numpy()
     else:
+        if getattr(mask_time_indices, "shape", None) != (rows, length):
+            got = getattr(mask_time_indices, "shape", type(mask_time_indices).__name__)
+            raise ValueError(f"{name}: mask_time_indices must be an array of shape {(rows, length)}, got {got}")
         mask = mask_time_indices.astype(bool)
     counts = mask.sum(1)
     if (counts == 1).any():
         row = int((counts == 1).argmax())
         raise ValueError(f"{name}: mask_time_indices must mask no frame of a row, or two and more, got 1 in row {row}")
     return host.sample_negatives(mask, num_negatives, seed=int(seed_tensor()))
+
+
+def _frames(function: str, name: str, shape: tuple[int, int]) -> tuple[int, int]:
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+        raise ValueError(f"{function}: {name} must be (N, T), got {shape}")
+    rows, length = (_check.integer(function, name, size, 0) for size in shape)
+    return rows, length

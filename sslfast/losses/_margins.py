@@ -1,0 +1,88 @@
+"""What the losses with margins, of pairs and of triplets, take alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sslfast import _check
+from sslfast.losses._inputs import check_choice, check_device, check_kernel_dtype, check_references
+
+_DISTANCES = ("euclidean", "squared_euclidean", "cosine")
+_REDUCTIONS = ("mean_nonzero", "mean", "sum")
+
+
+def metric_options(function: str, distance: str, normalize: bool, reduction: str) -> tuple[str, bool, str]:
+    """Returns the three.
+
+    Raises:
+        TypeError: if ``normalize`` is not a bool.
+        ValueError: if one of the others is none of its values.
+    """
+    check_choice(function, "distance", distance, _DISTANCES)
+    check_choice(function, "reduction", reduction, _REDUCTIONS)
+    return distance, _check.boolean(function, "normalize", normalize), reduction
+
+
+def compared_rows(
+    function: str,
+    embeddings: Tensor,
+    labels: Tensor | None,
+    ref_emb: Tensor | None,
+    ref_labels: Tensor | None,
+    copies: Tensor | None,
+    *,
+    given: bool,
+    gather_distributed: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Returns references and their labels, checked, as tensors of their own.
+
+    Raises:
+        TypeError: if a tensor has the wrong type, or is float64 on a GPU.
+        ValueError: if a shape, a device or a row of ``copies`` does not fit, one of references and labels is given
+            without the other, or ``gather_distributed`` is with what is ``given`` or with references.
+    """
+    check_references(
+        function,
+        embeddings,
+        ref_emb,
+        ref_labels,
+        copies,
+        labels_needed=not given,
+        gather_distributed=gather_distributed,
+    )
+    check_kernel_dtype(function, embeddings, *([] if ref_emb is None else [ref_emb]))
+    if gather_distributed and given:
+        raise ValueError(f"{function}: gather_distributed goes without indices_tuple")
+    if ref_emb is embeddings:
+        ref_emb = ref_emb.view_as(ref_emb)  # a graph takes no tensor twice into one function
+    if ref_labels is not None and ref_labels is labels:
+        ref_labels = ref_labels.view_as(ref_labels)
+    return ref_emb, ref_labels
+
+
+def given_rows(
+    function: str, rows: Sequence[Tensor], expected: str, embeddings: Tensor, *, pairs: bool
+) -> list[Tensor]:
+    """Rows of anchors, positives and negatives; or, of ``pairs``, of anchors and positives, and of anchors and
+    negatives, which three vectors are too.
+
+    Raises:
+        TypeError: if they are not as many int64 vectors of such lengths.
+        ValueError: if they are on another device.
+    """
+    if not isinstance(rows, (list, tuple)) or not all(isinstance(t, Tensor) for t in rows):
+        raise TypeError(f"{function}: indices_tuple must be {expected}, got {type(rows).__name__}")
+    found = list(rows)
+    if pairs and len(found) == 3:
+        found.insert(2, found[0].view_as(found[0]))
+    groups = [found[:2], found[2:]] if pairs else [found]
+    right = len(found) == (4 if pairs else 3) and all(t.dim() == 1 and t.dtype == torch.int64 for t in found)
+    if not right or any(t.shape != group[0].shape for group in groups for t in group):
+        got = ", ".join(f"{t.dtype} {tuple(t.shape)}" for t in rows)
+        raise TypeError(f"{function}: indices_tuple must be {expected}, got {got}")
+    for t in rows:
+        check_device(function, "embeddings", embeddings, "indices_tuple", t)
+    return found
