@@ -18,6 +18,7 @@ from sslfast.ops._blocks import (
     square_mask,
     vjepa_mask,
 )
+from sslfast.ops._graphs import edge_mask, node_mask, node_mask_backward
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import (
     mask_indices,
@@ -33,9 +34,8 @@ from sslfast.ops._masking import (
 )
 from sslfast.ops._spans import gumbel_sample, item_mask, permutation_mask, span_corruption, text_span_mask
 from sslfast.ops._time import (
-    column_permutations,
     feature_corruption,
-    feature_draws,
+    feature_corruption_backward,
     negative_indices,
     spec_augment,
     spec_augment_,
@@ -47,12 +47,12 @@ from sslfast.ops._words import whole_word_mask
 __all__ = [
     "block_mask",
     "cell_mask",
-    "column_permutations",
     "cross_softmax_backward",
     "cross_softmax_forward",
     "dino_mask",
+    "edge_mask",
     "feature_corruption",
-    "feature_draws",
+    "feature_corruption_backward",
     "gumbel_sample",
     "ijepa_mask",
     "image_augment",
@@ -63,6 +63,8 @@ __all__ = [
     "mask_token_apply",
     "mask_token_apply_backward",
     "negative_indices",
+    "node_mask",
+    "node_mask_backward",
     "nt_xent_backward",
     "nt_xent_forward",
     "patch_gather",

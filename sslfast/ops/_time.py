@@ -9,7 +9,7 @@ from sslfast.ops import _library as _library
 
 __all__ = [
     "feature_corruption",
-    "feature_draws",
+    "feature_corruption_backward",
     "negative_indices",
     "spec_augment",
     "spec_augment_",
@@ -98,25 +98,24 @@ def _(grad: Tensor, intervals: Tensor, bin_masks: int) -> Tensor:
     return grad.new_empty(grad.shape)
 
 
-# ---- column_permutations, feature_draws, feature_corruption
+# ---- feature_corruption
 
-column_permutations = torch.ops.sslfast.column_permutations.default
-feature_draws = torch.ops.sslfast.feature_draws.default
 feature_corruption = torch.ops.sslfast.feature_corruption.default
-
-
-@torch.library.register_fake("sslfast::feature_draws")
-def _(
-    like: Tensor, seed: Tensor, sample_ids: Tensor | None, rows: int, features: int, *args: object
-) -> tuple[Tensor, Tensor]:
-    return like.new_empty((rows, features), dtype=torch.bool), like.new_empty((rows, features), dtype=torch.int64)
+feature_corruption_backward = torch.ops.sslfast.feature_corruption_backward.default
 
 
 @torch.library.register_fake("sslfast::feature_corruption")
-def _(x: Tensor, bank: Tensor, *args: object) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape, dtype=torch.bool)
+def _(x: Tensor, bank: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor]:
+    rows, features = x.shape
+    sources = x.new_empty((rows if args[8] else 0, features), dtype=torch.int32)
+    return x.new_empty(x.shape), x.new_empty(x.shape, dtype=torch.bool), sources
 
 
-@torch.library.register_fake("sslfast::column_permutations")
-def _(like: Tensor, seed: Tensor, stream: int, columns: int, rows: int) -> Tensor:
-    return like.new_empty((columns, rows), dtype=torch.int32)
+@torch.library.register_fake("sslfast::feature_corruption_backward")
+def _(
+    grad: Tensor, sources: Tensor, bank_rows: int, bank_is_x: bool, need_x: bool, need_bank: bool
+) -> tuple[Tensor, Tensor]:
+    rows, features = grad.shape
+    dtype = torch.float64 if grad.dtype == torch.float64 else torch.float32
+    x = grad.new_empty((rows if need_x else 0, features))
+    return x, grad.new_empty((bank_rows if need_bank else 0, features), dtype=dtype)
