@@ -18,7 +18,6 @@ from sslfast.ops._blocks import (
     square_mask,
     vjepa_mask,
 )
-from sslfast.ops._graphs import edge_mask, node_mask, node_mask_backward
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import (
     mask_indices,
@@ -33,9 +32,14 @@ from sslfast.ops._masking import (
     token_mask,
 )
 from sslfast.ops._spans import gumbel_sample, item_mask, permutation_mask, span_corruption, text_span_mask
-from sslfast.ops._time import (
+from sslfast.ops._tables import (
+    edge_mask,
     feature_corruption,
     feature_corruption_backward,
+    node_mask,
+    node_mask_backward,
+)
+from sslfast.ops._time import (
     negative_indices,
     spec_augment,
     spec_augment_,

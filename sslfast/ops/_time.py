@@ -8,8 +8,6 @@ from torch import Tensor
 from sslfast.ops import _library as _library
 
 __all__ = [
-    "feature_corruption",
-    "feature_corruption_backward",
     "negative_indices",
     "spec_augment",
     "spec_augment_",
@@ -96,26 +94,3 @@ def _(
 @torch.library.register_fake("sslfast::spec_zero")
 def _(grad: Tensor, intervals: Tensor, bin_masks: int) -> Tensor:
     return grad.new_empty(grad.shape)
-
-
-# ---- feature_corruption
-
-feature_corruption = torch.ops.sslfast.feature_corruption.default
-feature_corruption_backward = torch.ops.sslfast.feature_corruption_backward.default
-
-
-@torch.library.register_fake("sslfast::feature_corruption")
-def _(x: Tensor, bank: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor]:
-    rows, features = x.shape
-    sources = x.new_empty((rows if args[8] else 0, features), dtype=torch.int32)
-    return x.new_empty(x.shape), x.new_empty(x.shape, dtype=torch.bool), sources
-
-
-@torch.library.register_fake("sslfast::feature_corruption_backward")
-def _(
-    grad: Tensor, sources: Tensor, bank_rows: int, bank_is_x: bool, need_x: bool, need_bank: bool
-) -> tuple[Tensor, Tensor]:
-    rows, features = grad.shape
-    dtype = torch.float64 if grad.dtype == torch.float64 else torch.float32
-    x = grad.new_empty((rows if need_x else 0, features))
-    return x, grad.new_empty((bank_rows if need_bank else 0, features), dtype=dtype)
