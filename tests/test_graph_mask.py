@@ -213,6 +213,20 @@ def test_gradients_are_rounded_once_and_equal_for_any_threads(device, dtype):
         assert ((ours.double() - exact).abs() <= step + 1e-4 * (dtype == torch.float32) + 1e-3).all()
 
 
+@pytest.mark.parametrize("ptr", [[3, 7, 5, 900], [-5, 2, 2, 9], [9, 0], [2**62, -(2**62), 4]])
+def test_a_wrong_ptr_touches_nothing_outside(ptr):
+    """Where nobody looked, as in a compiled call: numbers of nodes are numbers of nodes."""
+    x, seed, rule = torch.randn(9, 4), torch.tensor(1), (0.9, 0.5, 0.0)
+    ptr = torch.tensor(ptr)
+    for compat in (False, True):
+        out, _, masked_nodes, kept_nodes = ops.node_mask(x, None, seed, None, ptr, *rule, compat, 0)
+        assert out.isfinite().all()
+        assert ((masked_nodes >= -1) & (masked_nodes < 9) & (kept_nodes >= -1) & (kept_nodes < 9)).all()
+        grad, _ = ops.node_mask_backward(x, seed, None, ptr, *rule, compat, True, True, 0)
+        assert grad.isfinite().all()
+    assert ops.edge_mask(x, seed, None, ptr, 9, 1.0, 0).sum() <= 9
+
+
 def test_composes(device):
     x, token = torch.randn(9, 4, device=device), torch.randn(4, device=device)
     seed, ptr, ids = torch.tensor(1), torch.tensor([0, 4, 9], device=device), torch.tensor([5, 3], device=device)

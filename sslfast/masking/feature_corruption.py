@@ -96,7 +96,7 @@ def corrupt_features(
         bank = None if bank is x else bank
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, x.shape[0], x.device)
     seed = seed_tensor(generator, function=name, device=x.device)
-    by_bits = not x.is_complex()  # a complex number has two parts that may be NaN
+    by_bits = x.dtype in _INFINITY or not (x.is_floating_point() or x.is_complex())  # others may be NaN in other ways
     options = (*rule, changed and by_bits, _INFINITY.get(x.dtype, 0))
     if torch.is_grad_enabled() and (x.requires_grad or (bank is not None and bank.requires_grad)):
         out, mask = _Corrupt.apply(x, bank, seed, sample_ids, *options, row_offset)
