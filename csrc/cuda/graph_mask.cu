@@ -48,7 +48,11 @@ __global__ void __launch_bounds__(kThreads) mask_nodes(NodeMask p) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + thread;
   int64_t node = kNone, source = kNone;
   const graphs::Span span = at < p.graphs.size ? graphs::graph_of(p.graphs, at) : graphs::Span{};
-  if (span.begin < span.end) {
+  if (at < p.graphs.size && span.begin == span.end) {  // in no graph
+    node = source = at;
+    p.mask[at] = false;
+    p.masked_nodes[at] = p.kept_nodes[at] = -1;
+  } else if (at < p.graphs.size) {
     const graphs::Counts counts(p.rule, span.end - span.begin);
     const uint64_t seed = p.graphs.seed.get(), id = p.graphs.ids[span.graph];
     const int64_t place = at - span.begin, k = place - counts.tokens;
@@ -86,7 +90,10 @@ __global__ void __launch_bounds__(kNodeChunk) mask_nodes_backward(NodeMaskBackwa
   int64_t node = kNone, first_taker = 0, takers = 0;
   bool stays = false;
   token_nodes[threadIdx.x] = kNone;
-  if (span.begin < span.end) {
+  if (at < p.graphs.size && span.begin == span.end) {  // in no graph
+    node = at;
+    stays = true;
+  } else if (at < p.graphs.size) {
     const int64_t place = at - span.begin;
     node = span.begin + order.at(place);
     stays = place >= counts.tokens && !counts.is_replaced(place);

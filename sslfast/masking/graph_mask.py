@@ -71,7 +71,7 @@ def mask_nodes(
         mask_token: D elements, shape (D,) or (1, D), type and device of ``x``, such as a parameter. Default: None,
             zeros.
         ptr: int64 (G + 1,), where each graph's nodes begin, and N. On a GPU its values are not checked, because that
-            waits: what they do not cover is undefined. Default: None, one graph.
+            waits: what they do not cover stays as it is. Default: None, one graph.
         mode: "exact" or "compat". Default: "exact".
         generator: None | torch.Generator | int seed | int64 seed tensor, which has to keep its value until the
             gradients are made. Default: None, torch's global generator.
@@ -209,7 +209,7 @@ def drop_edges(
         edge_index: shape (2, E), E below 2^31.
         p: probability that an edge is dropped, in [0, 1]. Default: 0.5.
         ptr: int64 (G + 1,), where each graph's edges begin, and E. On a GPU its values are not checked, because that
-            waits: what they do not cover is undefined. Default: None, one graph.
+            waits: what they do not cover stays as it is. Default: None, one graph.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: number of graph 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (G,), the number of each graph in the draws, such as its index in the data set. Default: None,

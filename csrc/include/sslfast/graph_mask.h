@@ -6,8 +6,8 @@
 namespace sslfast {
 
 // The graphs of a batch, one behind the other: graph g has the nodes, or edges, ptr[g] to ptr[g + 1]. Numbers in the
-// draws count within the graph. What lies in no graph, because ptr does not rise from 0 to size, is left as it is on
-// the CPU and undefined on the GPU; nothing outside of the arrays is touched.
+// draws count within the graph. Where ptr does not rise from 0 to size, what lies in no graph is left as it is, what
+// lies in several is anything, and nothing outside of the arrays is touched.
 struct Graphs {
   const int64_t* ptr;  // (count + 1), or null: one graph of all
   int64_t count, size;
