@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sslfast import _check
 
@@ -109,13 +109,149 @@ def jepa_grid(function: str, grid: Sequence[int], axes: str) -> tuple[int, ...]:
     return sides
 
 
-def leaves_context(
+class IJepaRule(NamedTuple):
+    """The arguments of I-JEPA's masks as the kernels take them."""
+
+    height: int
+    width: int
+    context: tuple[float, float]
+    target: tuple[float, float]
+    aspect: tuple[float, float]
+    flags: tuple[int, int, int, bool, bool, bool]  # contexts, blocks, min_keep, allow_overlap, exact, truncate
+    capacity: tuple[int, int]
+    fixed_size: bool
+    batch_number: int
+
+
+def ijepa_rule(
+    function: str,
+    grid: Sequence[int],
+    enc_mask_scale: Sequence[float],
+    pred_mask_scale: Sequence[float],
+    aspect_ratio: Sequence[float],
+    nenc: int,
+    npred: int,
+    min_keep: int,
+    allow_overlap: bool,
+    pad: bool,
+    fixed_size: bool,
+    mode: str,
+    batch_number: int,
+) -> IJepaRule:
+    """The rule of I-JEPA's masks.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if a number or a range is out of range, or there is no such mode.
+    """
+    height, width = jepa_grid(function, grid, "(H, W)")
+    context = _check.interval(function, "enc_mask_scale", enc_mask_scale, 0, 1)
+    target = _check.interval(function, "pred_mask_scale", pred_mask_scale, 0, 1)
+    aspect = _check.interval(function, "aspect_ratio", aspect_ratio, 1e-6, 1e6)
+    nenc = _check.integer(function, "nenc", nenc, 1, 16)
+    npred = _check.integer(function, "npred", npred, 1, 16)
+    min_keep = _check.integer(function, "min_keep", min_keep, 0)
+    allow_overlap = _check.boolean(function, "allow_overlap", allow_overlap)
+    truncate = not _check.boolean(function, "pad", pad)
+    fixed_size = _check.boolean(function, "fixed_size", fixed_size)
+    exact = _check.mode_is_exact(function, mode)
+    batch_number = _check.integer(function, "batch_number", batch_number, 0)
+    flags = (nenc, npred, min_keep, allow_overlap, exact, truncate)
+    capacity = block_capacity(height, width, context, (1.0, 1.0)), block_capacity(height, width, target, aspect)
+    return IJepaRule(height, width, context, target, aspect, flags, capacity, fixed_size, batch_number)
+
+
+class VJepaRule(NamedTuple):
+    """The arguments of V-JEPA's masks as the kernels take them."""
+
+    sides: tuple[int, ...]
+    temporal: tuple[float, float]
+    spatial: tuple[float, float]
+    aspect: tuple[float, float]
+    flags: tuple[int, int, int, bool, bool]  # blocks, context frames, max_keep, exact, truncate
+    fixed_size: bool
+    batch_number: int
+
+
+def vjepa_rule(
+    function: str,
+    grid: Sequence[int],
+    spatial_scale: Sequence[float],
+    temporal_scale: Sequence[float],
+    aspect_ratio: Sequence[float],
+    npred: int,
+    max_context_frames_ratio: float,
+    max_keep: int | None,
+    pad: bool,
+    fixed_size: bool,
+    mode: str,
+    batch_number: int,
+) -> VJepaRule:
+    """The rule of V-JEPA's masks.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if a number or a range is out of range, one block may leave no context, or there is no such mode.
+    """
+    sides = jepa_grid(function, grid, "(T, H, W)")
+    spatial = _check.interval(function, "spatial_scale", spatial_scale, 0, 1)
+    temporal = _check.interval(function, "temporal_scale", temporal_scale, 0, 1)
+    aspect = _check.interval(function, "aspect_ratio", aspect_ratio, 1e-6, 1e6)
+    npred = _check.integer(function, "npred", npred, 1, 16)
+    frames_ratio = _check.probability(function, "max_context_frames_ratio", max_context_frames_ratio)
+    most = 0 if max_keep is None else _check.integer(function, "max_keep", max_keep, 1)
+    truncate = not _check.boolean(function, "pad", pad)
+    fixed_size = _check.boolean(function, "fixed_size", fixed_size)
+    exact = _check.mode_is_exact(function, mode)
+    batch_number = _check.integer(function, "batch_number", batch_number, 0)
+    context_frames = max(1, int(sides[0] * frames_ratio))
+    if not _leaves_context(sides, spatial, temporal, context_frames):
+        scales = f"{spatial} and {temporal}"
+        raise ValueError(
+            f"{function}: spatial_scale and temporal_scale must leave context beside a block, got {scales}"
+        )
+    flags = (npred, context_frames, most, exact, truncate)
+    return VJepaRule(sides, temporal, spatial, aspect, flags, fixed_size, batch_number)
+
+
+def _leaves_context(
     grid: Sequence[int], spatial_scale: Sequence[float], temporal_scale: Sequence[float], context_frames: int
 ) -> bool:
     """Whether one block of V-JEPA surely leaves a patch of the context's frames."""
     frames, height, width = grid
     area = int(height * width * spatial_scale[1])
     return area < (height - 0.5) * (width - 0.5) or int(frames * temporal_scale[1]) < context_frames
+
+
+Cells = tuple[tuple[int, ...], tuple[int, ...], int]
+
+
+def grid_cells(function: str, grid: Sequence[int], cell_size: int | Sequence[int], mask_ratio: float) -> Cells:
+    """The grid of one frame, the sides of a square of patches in it, and how many squares are masked.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if a side or the ratio is out of range, squares do not tile the grid, or none would be left.
+    """
+    height, width = _check.grid(function, "grid", grid, "(H, W)")
+    sides = cell_size if isinstance(cell_size, (tuple, list)) else (cell_size, cell_size)
+    cell = _check.grid(function, "cell_size", sides, "(h, w)")
+    if height % cell[0] or width % cell[1]:
+        raise ValueError(f"{function}: cell_size must divide the grid {(height, width)}, got {cell}")
+    masked = _check.share(function, height // cell[0] * (width // cell[1]), mask_ratio, "cells", up=True)
+    return (1, height, width), (1, *cell), masked
+
+
+def tube_cells(function: str, grid: Sequence[int], mask_ratio: float) -> Cells:
+    """The grid, a place in all its frames, and how many places are masked; errors as of :func:`grid_cells`."""
+    sides = _check.grid(function, "grid", grid, "(T, H, W)")
+    return sides, (sides[0], 1, 1), _check.share(function, sides[1] * sides[2], mask_ratio, "places")
+
+
+def frame_cells(function: str, grid: Sequence[int], mask_ratio: float) -> Cells:
+    """The grid, a frame of it, and how many frames are masked; errors as of :func:`grid_cells`."""
+    sides = _check.grid(function, "grid", grid, "(T, H, W)")
+    return sides, (1, *sides[1:]), _check.share(function, sides[0], mask_ratio, "frames")
 
 
 def squares(function: str, patches: int, mask_ratio: float, side: int, adjust: float, inverse: bool) -> tuple[int, int]:

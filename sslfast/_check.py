@@ -277,15 +277,13 @@ def corrupted_features(
     if source == "permutation" and has_bank:
         raise ValueError(f'{function}: bank must be None with source "permutation", which permutes x')
     count = int(features * rate + 1e-12 * features)  # above the rounding of the product
-    return selection_is_exact(function, selection), min(count, features), rate, int(source == "rows")
+    return selection_is_exact(function, selection), min(count, features), rate, _FEATURE_SOURCES.index(source)
 
 
 def masked_nodes(
     function: str, nodes: int, mask_rate: float, replace_rate: float, keep_rate: float
-) -> tuple[int, int, int]:
-    """Returns how many nodes are masked, and how many of them become another's features and how many stay.
-
-    Each is its share, rounded down as exact arithmetic would.
+) -> tuple[int, tuple[float, float, float]]:
+    """Returns how many of ``nodes`` are masked, a share rounded down as exact arithmetic would, and the three rates.
 
     Raises:
         TypeError: if a number has the wrong type.
@@ -297,5 +295,4 @@ def masked_nodes(
     if replace_rate + keep_rate > 1:
         raise ValueError(f"{function}: replace_rate + keep_rate must be at most 1, got {replace_rate} + {keep_rate}")
     masked = min(int(nodes * mask_rate + 1e-12 * nodes), nodes)
-    replaced, kept = (int(masked * rate + 1e-12 * masked) for rate in (replace_rate, keep_rate))
-    return masked, replaced, min(kept, masked - replaced)
+    return masked, (mask_rate, replace_rate, keep_rate)

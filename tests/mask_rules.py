@@ -14,11 +14,13 @@ from sslfast.masking import (
     corrupt_features,
     corrupt_spans,
     dino_masks,
+    drop_edges,
     frame_mask,
     grid_patch_mask,
     ijepa_masks,
     inverse_block_mask,
     mask_items,
+    mask_nodes,
     mask_spans,
     mask_tokens,
     mask_words,
@@ -98,6 +100,19 @@ def table(numbers: Tensor) -> tuple[Tensor, ...]:
 
 
 BANK = torch.arange(600).view(20, 30) / 3
+
+
+def graphs(numbers: Tensor, size: int) -> tuple[Tensor, ...]:
+    """(N size, 2): the nodes of one graph a row, of ``size`` nodes each, and where they begin."""
+    nodes = (numbers[:, None, None] * 31 + torch.arange(2 * size).view(size, 2) * 7) % 101 / 7
+    return nodes.flatten(0, 1), torch.arange(len(numbers) + 1) * size
+
+
+def by_graph(rows: int, result: Any) -> tuple[Any, ...]:
+    """Node masks with the graph in front; nodes are numbered in the batch, here in their graph."""
+    size = len(result.x) // rows
+    lists = [(nodes - (nodes >= 0) * (nodes // size * size)).reshape(rows, size) for nodes in result[1:3]]
+    return (result.x.reshape(rows, size, -1), *lists, result.mask.reshape(rows, size))
 
 
 def own_frames(negatives: Any) -> Any:
@@ -200,6 +215,7 @@ def _lists(masks: Any) -> tuple[Any, ...]:
     return (*masks.masks_enc, *masks.masks_pred)
 
 
+NODES = {"replace_rate": 0.4, "keep_rate": 0.1}
 DINO = {"mask_ratio_min_max": (0.3, 0.3), "mask_probability": 1.0}
 
 RULES += [
@@ -237,6 +253,25 @@ RULES += [
             ),
         )
         for source in ("marginals", "rows", "uniform")
+    ),
+    *(
+        Rule(
+            f"mask_nodes of {size}, {mode}",
+            lambda numbers, size=size: graphs(numbers, size),
+            lambda inputs, rows, device, mode=mode, **draws: by_graph(
+                rows, mask_nodes(inputs[0], 0.5, ptr=inputs[1], mode=mode, **NODES, **draws)
+            ),
+            lambda inputs, rows, mode=mode, **draws: by_graph(
+                rows, host.mask_nodes(inputs[0], 0.5, ptr=inputs[1], mode=mode, **NODES, **draws)
+            ),
+        )
+        for size, mode in ((20, "exact"), (20, "compat"), (150, "exact"), (150, "compat"))
+    ),
+    Rule(
+        "drop_edges",
+        lambda numbers: (torch.zeros(2, 37 * len(numbers), dtype=torch.int64), torch.arange(len(numbers) + 1) * 37),
+        lambda inputs, rows, device, **draws: (drop_edges(inputs[0], ptr=inputs[1], **draws).reshape(rows, 37),),
+        lambda inputs, rows, **draws: (host.drop_edges(inputs[0], ptr=inputs[1], **draws).reshape(rows, 37),),
     ),
     Rule(
         "sample_negatives",

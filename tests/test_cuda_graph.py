@@ -14,6 +14,9 @@ from sslfast.augment import SimCLRAugment
 from sslfast.losses import nt_xent_loss
 from sslfast.masking import (
     apply_mask_token,
+    corrupt_features,
+    drop_edges,
+    mask_nodes,
     mask_patches,
     mask_tokens,
     mask_words,
@@ -43,12 +46,20 @@ def patches(seed: Any, device: str) -> tuple[Tensor, ...]:
     return (kept, mask, ids_restore, *decoded, *random_patch_mask(3, 50, generator=seed, device=device))
 
 
+def tables(seed: Any, device: str) -> tuple[Tensor, ...]:
+    x = (torch.arange(300 * 7, device=device, dtype=torch.float32) % 101).view(300, 7)
+    drawn = [corrupt_features(x, source=source, generator=seed) for source in ("marginals", "uniform", "permutation")]
+    ptr, edges = torch.arange(4, device=device) * 100, torch.zeros(2, 90, dtype=torch.int64, device=device)
+    nodes = mask_nodes(x, 0.5, replace_rate=0.4, ptr=ptr, generator=seed)
+    return (*(t for pair in drawn for t in pair), *nodes, drop_edges(edges, generator=seed))
+
+
 def views(seed: Any, device: str) -> tuple[Tensor, ...]:
     images = (torch.arange(2 * 3 * 40 * 40, device=device) % 251).to(torch.uint8).view(2, 3, 40, 40)
     return tuple(SimCLRAugment(32)(images, generator=seed))
 
 
-@pytest.mark.parametrize("call", [tokens, words, patches, views])
+@pytest.mark.parametrize("call", [tokens, words, patches, tables, views])
 def test_replays_draw_from_the_seed_on_the_device(call: Callable[[Any, str], tuple[Tensor, ...]]) -> None:
     seed = torch.tensor([1], device="cuda")
     graph, results = captured(lambda: call(seed, "cuda"))

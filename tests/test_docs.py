@@ -138,6 +138,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "import mask_indices, time_mask": dict,
     "electra_inputs": electra,
     "unshuffle_patches": masked_autoencoder,
+    "drop_edges": dict,
     "MLMCollator(": dict,
     "WholeWordCollator(": dict,
     "T5Collator(": dict,

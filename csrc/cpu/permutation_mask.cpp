@@ -44,13 +44,9 @@ void mask_row(const PermutationMask<Id, Out>& p, uint64_t seed, int64_t r, Scrat
   const uint64_t row = p.row_ids[r];
   const Id* ids = p.ids + r * p.ids_row_stride;
   bool* mask = p.mask + r * p.length;
-  int64_t low = 0, high = p.length;
-  if (!p.compat) {
-    while (low < high && permutation::is_special(p, r, low)) ++low;
-    while (low < high && permutation::is_special(p, r, high - 1)) --high;
-  }
+  const Lanes one{0, 1};
   std::fill_n(mask, p.length, false);
-  permutation::set_spans(p, r, seed, row, low, high, mask);
+  permutation::set_spans(p, r, seed, row, permutation::token_range(p, r, one), mask, one);
 
   const int64_t ordered = p.compat ? p.length / 2 : p.length;
   for (int64_t j = 0; j < ordered; j += 4) {

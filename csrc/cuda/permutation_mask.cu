@@ -1,7 +1,7 @@
 // XLNet's masking, one block per row, one launch, no host synchronisation, nothing atomic.
-// One thread sets the spans (a span in about 18 tokens), all threads find the order by counting the (word, place) pairs
-// below their own, with the words drawn again tile by tile, and all write who sees whom. Counting costs as much as
-// that writing and needs no memory, so rows may be of any length. Bytes: length^2 elements written a row.
+// One warp sets the spans (one in about 18 tokens, 32 at once), all threads find the order by counting the (word,
+// place) pairs below their own, with the words drawn again tile by tile, and all write who sees whom. Counting costs as
+// much as that writing and needs no memory, so rows may be of any length. Bytes: length^2 elements written a row.
 #include "../shared/permutation_spans.h"
 #include "sslfast/permutation_mask.h"
 
@@ -20,13 +20,9 @@ __global__ void __launch_bounds__(kThreads) mask_rows(PermutationMask<Id, Out> p
   int64_t* order = p.order + r * p.length;
   for (int64_t t = threadIdx.x; t < p.length; t += kThreads) mask[t] = false;
   __syncthreads();
-  if (threadIdx.x == 0) {
-    int64_t low = 0, high = p.length;
-    if (!p.compat) {
-      while (low < high && permutation::is_special(p, r, low)) ++low;
-      while (low < high && permutation::is_special(p, r, high - 1)) --high;
-    }
-    permutation::set_spans(p, r, seed, row, low, high, mask);
+  if (threadIdx.x < 32) {
+    const Lanes lanes{static_cast<int>(threadIdx.x), 32};
+    permutation::set_spans(p, r, seed, row, permutation::token_range(p, r, lanes), mask, lanes);
   }
   __syncthreads();
 

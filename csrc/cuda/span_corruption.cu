@@ -1,7 +1,10 @@
 // T5 span corruption, one block per row, one launch, no host synchronisation, nothing atomic.
-// All threads make the draws of a chunk of tokens, one thread walks over them (a step is a multiply and a compare, and
-// each depends on the one before), noting where every token goes, and all threads move the tokens. Neither the noise
-// mask nor a sorted list of boundaries exists. Bytes: the ids read once, both outputs written once.
+// All threads make the draws of a chunk of tokens, one thread walks over them, noting where every token goes, and all
+// threads move the tokens. Neither the noise mask nor a sorted list of boundaries exists. Bytes: the ids read once,
+// both outputs written once. Why one thread: a boundary's chance is boundaries wanted over boundaries left, so a step,
+// a multiply and a compare, needs the outcome of all steps before it, and no scan has the same bits. A set of
+// boundaries by the smallest of random keys could be scanned, but a CPU would pay for selecting them several times what
+// it pays for the walk; and rows walk side by side.
 #include "../shared/span_corruption_walk.h"
 #include "sslfast/span_corruption.h"
 

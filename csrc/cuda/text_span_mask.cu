@@ -1,7 +1,8 @@
 // SpanBERT's masking, one block per row, one launch, no host synchronisation, nothing atomic.
 // All threads note what may be masked, a byte a token in shared memory (in the mask itself where a row is longer), one
-// thread draws the spans (about one in 25 tokens begins one, and each depends on those before), and all threads write.
-// Bytes: what is given read once, ids, labels and mask written once.
+// thread draws the spans, about one in 25 tokens, and all threads write. Bytes: what is given read once, ids, labels
+// and mask written once. Why one thread: whether a start counts depends on what earlier spans masked, and the last span
+// is cut where the row's budget ends.
 #include <cub/block/block_reduce.cuh>
 
 #include "../shared/text_span_choice.h"

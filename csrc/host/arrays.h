@@ -33,6 +33,7 @@ void bind_token_mask(py::module_& m);
 void bind_negative_indices(py::module_& m);
 void bind_feature_corruption(py::module_& m);
 void bind_span_corruption(py::module_& m);
+void bind_graph_mask(py::module_& m);
 void bind_gumbel_sample(py::module_& m);
 void bind_item_mask(py::module_& m);
 void bind_permutation_mask(py::module_& m);

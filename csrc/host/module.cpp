@@ -18,6 +18,7 @@ PYBIND11_MODULE(_host, m) {
   host::bind_negative_indices(m);
   host::bind_feature_corruption(m);
   host::bind_span_corruption(m);
+  host::bind_graph_mask(m);
   host::bind_gumbel_sample(m);
   host::bind_item_mask(m);
   host::bind_permutation_mask(m);

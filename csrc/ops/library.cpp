@@ -124,15 +124,25 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "int rule, int row_offset) -> Tensor");
   m.def("spec_zero(Tensor grad, Tensor intervals, int bin_masks) -> Tensor");
   m.def(
-      "feature_draws(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int features, bool exact, int count, "
-      "float probability, int source, int bank_rows, int row_offset) -> (Tensor, Tensor)");
+      "feature_corruption(Tensor x, Tensor bank, Tensor seed, Tensor? sample_ids, bool exact, int count, float "
+      "probability, int source, bool changed, int infinity, bool need_sources, int row_offset) -> (Tensor, Tensor, "
+      "Tensor)");
   m.def(
-      "feature_corruption(Tensor x, Tensor bank, Tensor seed, Tensor? sample_ids, Tensor? sources, bool exact, int "
-      "count, float probability, int source, int row_offset) -> (Tensor, Tensor)");
+      "feature_corruption_backward(Tensor grad, Tensor sources, int bank_rows, bool bank_is_x, bool need_x, bool "
+      "need_bank) -> (Tensor, Tensor)");
   m.def(
       "square_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, int squares, int "
       "side, int marked, bool inverse, int row_offset) -> Tensor");
-  m.def("column_permutations(Tensor like, Tensor seed, int stream, int columns, int rows) -> Tensor");
+  m.def(
+      "node_mask(Tensor x, Tensor? mask_token, Tensor seed, Tensor? sample_ids, Tensor? ptr, float mask_rate, float "
+      "replace_rate, float keep_rate, bool compat, int row_offset) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "node_mask_backward(Tensor grad, Tensor seed, Tensor? sample_ids, Tensor? ptr, float mask_rate, float "
+      "replace_rate, float keep_rate, bool compat, bool need_x, bool need_mask_token, int row_offset) -> (Tensor, "
+      "Tensor)");
+  m.def(
+      "edge_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? ptr, int edges, float probability, int "
+      "row_offset) -> Tensor");
 
   // ---- augmentation
 

@@ -32,4 +32,16 @@ SSLFAST_HD uint64_t noise_key(double x) {
   return bits >> 63 ? ~bits : bits | uint64_t{1} << 63;
 }
 
+// The number of a key; 0 for both zeros.
+SSLFAST_HD double key_value(uint64_t key) {
+  const uint64_t bits = key >> 63 ? key ^ uint64_t{1} << 63 : ~key;
+#ifdef __CUDA_ARCH__
+  return __longlong_as_double(static_cast<long long>(bits));
+#else
+  double value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+#endif
+}
+
 }  // namespace sslfast

@@ -69,3 +69,16 @@ def row_lengths(function: str, lengths: NDArray[Any] | None, rows: int) -> NDArr
     if lengths.shape != (rows,):
         raise ValueError(f"{function}: lengths must have shape ({rows},), one a row, got {lengths.shape}")
     return np.ascontiguousarray(lengths, dtype=np.int64)
+
+
+def moved(function: str, name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Returns an array as the kernels that only move elements take it; a copy if its strides are no whole elements.
+
+    Raises:
+        TypeError: if its elements are objects, or not of 1, 2, 4 or 8 bytes.
+    """
+    size = array.dtype.itemsize
+    if array.dtype.hasobject or size not in (1, 2, 4, 8):
+        raise TypeError(f"{function}: {name} must have elements of 1, 2, 4 or 8 bytes, got {array.dtype}")
+    whole = array.flags.aligned and all(stride % size == 0 for stride in array.strides)
+    return array if whole else np.ascontiguousarray(array)

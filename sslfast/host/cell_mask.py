@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sslfast import _check, _host
+from sslfast import _block_ranges, _check, _host
 from sslfast.host import _arguments
 
 # As in sslfast.random.STREAMS, which needs torch.
@@ -49,18 +49,8 @@ def grid_patch_mask(
     """
     name = "grid_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    height, width = _check.grid(name, "grid", grid, "(H, W)")
-    sides = cell_size if isinstance(cell_size, (tuple, list)) else (cell_size, cell_size)
-    cell = _check.grid(name, "cell_size", sides, "(h, w)")
-    if height % cell[0] or width % cell[1]:
-        raise ValueError(f"{name}: cell_size must divide the grid {(height, width)}, got {cell}")
-    masked = _check.share(name, height // cell[0] * (width // cell[1]), mask_ratio, "cells", up=True)
-    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
-    threads = _arguments.threads(name, threads)
-    bits = _arguments.seed_bits(name, seed)
-    cells = (1, height, width), (1, *cell), masked
-    mask: NDArray[np.bool_] = _host.cell_mask(bits, sample_ids, _GRID_CELLS, batch_size, *cells, row_offset, threads)
-    return mask[:, 0]
+    cells = _block_ranges.grid_cells(name, grid, cell_size, mask_ratio)
+    return _cell_mask(name, _GRID_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads)[:, 0]
 
 
 def tube_mask(
@@ -97,14 +87,8 @@ def tube_mask(
     """
     name = "tube_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    sides = _check.grid(name, "grid", grid, "(T, H, W)")
-    masked = _check.share(name, sides[1] * sides[2], mask_ratio, "places")
-    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
-    threads = _arguments.threads(name, threads)
-    bits = _arguments.seed_bits(name, seed)
-    cells = sides, (sides[0], 1, 1), masked
-    mask: NDArray[np.bool_] = _host.cell_mask(bits, sample_ids, _TUBE_CELLS, batch_size, *cells, row_offset, threads)
-    return mask
+    cells = _block_ranges.tube_cells(name, grid, mask_ratio)
+    return _cell_mask(name, _TUBE_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads)
 
 
 def frame_mask(
@@ -140,11 +124,22 @@ def frame_mask(
     """
     name = "frame_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    sides = _check.grid(name, "grid", grid, "(T, H, W)")
-    masked = _check.share(name, sides[0], mask_ratio, "frames")
-    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
-    threads = _arguments.threads(name, threads)
-    bits = _arguments.seed_bits(name, seed)
-    cells = sides, (1, sides[1], sides[2]), masked
-    mask: NDArray[np.bool_] = _host.cell_mask(bits, sample_ids, _FRAME_CELLS, batch_size, *cells, row_offset, threads)
+    cells = _block_ranges.frame_cells(name, grid, mask_ratio)
+    return _cell_mask(name, _FRAME_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads)
+
+
+def _cell_mask(
+    function: str,
+    stream: int,
+    rows: int,
+    cells: _block_ranges.Cells,
+    seed: int,
+    row_offset: int,
+    sample_ids: NDArray[np.int64] | None,
+    threads: int,
+) -> NDArray[np.bool_]:
+    sample_ids, row_offset = _arguments.numbered_rows(function, sample_ids, row_offset, rows)
+    threads = _arguments.threads(function, threads)
+    bits = _arguments.seed_bits(function, seed)
+    mask: NDArray[np.bool_] = _host.cell_mask(bits, sample_ids, stream, rows, *cells, row_offset, threads)
     return mask

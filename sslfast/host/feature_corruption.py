@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from sslfast import _check, _host
 from sslfast.host import _arguments
 
-_ORDER_STREAM = 79
+# The bits of infinity, above which NaN lies.
+_INFINITY = {
+    np.dtype(np.float16): 0x7C00,
+    np.dtype(np.float32): 0x7F800000,
+    np.dtype(np.float64): 0x7FF0000000000000,
+}
 
 
 def corrupt_features(
@@ -29,12 +34,13 @@ def corrupt_features(
     """Replaces random features by those of other rows: :func:`sslfast.masking.corrupt_features`, said there in full.
 
     Args:
-        x: shape (N, D). Not changed.
+        x: shape (N, D), elements of 1, 2, 4 or 8 bytes, N below 2^31. Not changed.
         corruption_rate: share of the features that is replaced, in [0, 1]. Default: 0.6.
-        source: "marginals", "rows", "uniform" or "permutation". Default: "marginals".
+        source: "marginals", "rows", "uniform" (float16, float32 and float64 only) or "permutation". Default:
+            "marginals".
         selection: "exact", exactly ``D * corruption_rate`` features of every row, rounded down; or "bernoulli", each
             independently. Default: "exact".
-        bank: shape (M, D), type of ``x``, M at least 1: the rows to draw from. Default: None, ``x`` itself.
+        bank: shape (M, D), type of ``x``, 1 <= M < 2^31: the rows to draw from. Default: None, ``x`` itself.
         changed: the mask leaves out cells whose value came out the same. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
@@ -55,32 +61,25 @@ def corrupt_features(
     name = "corrupt_features"
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{name}: x must be an array, got {type(x).__name__}")
-    if x.ndim != 2 or x.shape[1] < 1:
-        raise ValueError(f"{name}: x must have shape (N, D) with D >= 1, got {x.shape}")
+    x = _arguments.moved(name, "x", x)
+    if x.ndim != 2 or len(x) >= 2**31 or x.shape[1] < 1:
+        raise ValueError(f"{name}: x must have shape (N, D) with N < 2^31 and D >= 1, got {x.shape}")
     rows, features = x.shape
     rule = _check.corrupted_features(name, features, corruption_rate, source, selection, bank is not None)
     changed = _check.boolean(name, "changed", changed)
-    if source == "uniform" and x.dtype.kind != "f":
+    if source == "uniform" and x.dtype not in _INFINITY:
         raise TypeError(f'{name}: x must be floating point with source "uniform", got {x.dtype}')
     if bank is not None:
         if not isinstance(bank, np.ndarray) or bank.dtype != x.dtype:
             got = bank.dtype if isinstance(bank, np.ndarray) else type(bank).__name__
             raise TypeError(f"{name}: bank must be an array of {x.dtype}, like x, got {got}")
-        if bank.ndim != 2 or len(bank) < 1 or bank.shape[1] != features:
-            raise ValueError(f"{name}: bank must have shape (M, {features}) with M >= 1, got {bank.shape}")
+        if bank.ndim != 2 or not 1 <= len(bank) < 2**31 or bank.shape[1] != features:
+            raise ValueError(f"{name}: bank must have shape (M, {features}) with 1 <= M < 2^31, got {bank.shape}")
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, rows)
     seed, threads = _arguments.seed_bits(name, seed), _arguments.threads(name, threads)
-    if rows == 0:
-        return x.copy(), np.zeros(x.shape, np.bool_)
-    bank = x if bank is None else bank
-    words = 2**32 if source == "uniform" else len(bank)
-    mask, sources = _host.feature_draws(seed, sample_ids, rows, features, *rule, words, row_offset, threads)
-    if source == "uniform":
-        low, high = bank.min(0).astype(np.float64), bank.max(0).astype(np.float64)
-        replacement = (low + (high - low) * (sources / 2**32)).astype(x.dtype)
-    else:
-        if source == "permutation":
-            sources = _host.column_permutations(seed, _ORDER_STREAM, features, rows, threads).T
-        replacement = np.take_along_axis(bank, sources, 0)
-    out = np.where(mask, replacement, x)
-    return out, mask & (out != x) if changed else mask
+    bank = x if bank is None else _arguments.moved(name, "bank", bank)
+    out = np.empty(x.shape, x.dtype)
+    by_bits = x.dtype in _INFINITY or x.dtype.kind in "biu"  # others have another way to be equal
+    options = (*rule, changed and by_bits, _INFINITY.get(x.dtype, 0))
+    mask = _host.feature_corruption(x, bank, out, seed, sample_ids, *options, row_offset, threads)
+    return out, mask if by_bits or not changed else mask & (out != x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,7 @@ from sslfast.host import _arguments
 
 
 class IJepaMasks(NamedTuple):
-    """The patches of a batch's contexts and targets, as I-JEPA's collator returns them.
-
-    Attributes:
-        masks_enc: a list of ``nenc`` int64 (N, K): the patches of each row's context, in ascending order.
-        masks_pred: a list of ``npred`` int64 (N, K'): the patches of each row's target block, in ascending order.
-        sizes: int64 (2,), K and K'.
-    """
+    """:class:`sslfast.masking.IJepaMasks` in NumPy arrays."""
 
     masks_enc: list[NDArray[np.int64]]
     masks_pred: list[NDArray[np.int64]]
@@ -27,13 +21,7 @@ class IJepaMasks(NamedTuple):
 
 
 class VJepaMasks(NamedTuple):
-    """The patches of a batch's contexts and targets, as V-JEPA's collator returns them for one of its settings.
-
-    Attributes:
-        masks_enc: int64 (N, K), the patches of each row's context, in ascending order.
-        masks_pred: int64 (N, K'), the patches of each row's targets, in ascending order.
-        sizes: int64 (2,), K and K'.
-    """
+    """:class:`sslfast.masking.VJepaMasks` in NumPy arrays."""
 
     masks_enc: NDArray[np.int64]
     masks_pred: NDArray[np.int64]
@@ -74,7 +62,7 @@ def ijepa_masks(
         allow_overlap: leave the patches of targets in the contexts. Default: False.
         pad: do not truncate: contexts are as long as the longest of the batch, with -1 behind the shorter ones.
             Default: False.
-        fixed_size: return lists of a size that the arguments alone decide, with -1 behind the patches
+        fixed_size: return lists of a size that the arguments alone decide, with -1 behind the patches.
             Default: False.
         mode: "exact" or "compat". Default: "exact".
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
@@ -96,28 +84,29 @@ def ijepa_masks(
     """
     name = "ijepa_masks"
     batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
-    height, width = _block_ranges.jepa_grid(name, grid, "(H, W)")
-    context = _check.interval(name, "enc_mask_scale", enc_mask_scale, 0, 1)
-    target = _check.interval(name, "pred_mask_scale", pred_mask_scale, 0, 1)
-    aspect = _check.interval(name, "aspect_ratio", aspect_ratio, 1e-6, 1e6)
-    nenc = _check.integer(name, "nenc", nenc, 1, 16)
-    npred = _check.integer(name, "npred", npred, 1, 16)
-    min_keep = _check.integer(name, "min_keep", min_keep, 0)
-    allow_overlap = _check.boolean(name, "allow_overlap", allow_overlap)
-    pad = _check.boolean(name, "pad", pad)
-    fixed_size = _check.boolean(name, "fixed_size", fixed_size)
-    exact = _check.mode_is_exact(name, mode)
-    batch_number = _check.integer(name, "batch_number", batch_number, 0)
-    enc_capacity = _block_ranges.block_capacity(height, width, context, (1.0, 1.0))
-    pred_capacity = _block_ranges.block_capacity(height, width, target, aspect)
+    rule = _block_ranges.ijepa_rule(
+        name,
+        grid,
+        enc_mask_scale,
+        pred_mask_scale,
+        aspect_ratio,
+        nenc,
+        npred,
+        min_keep,
+        allow_overlap,
+        pad,
+        fixed_size,
+        mode,
+        batch_number,
+    )
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
     threads = _arguments.threads(name, threads)
     bits = _arguments.seed_bits(name, seed)
-    rule: Any = (context, target, aspect, nenc, npred, min_keep, allow_overlap, exact, not pad)
-    shape = (enc_capacity, pred_capacity, row_offset, batch_number)
-    contexts, targets, sizes = _host.ijepa_mask(bits, sample_ids, batch_size, height, width, *rule, *shape, threads)
-    sizes = sizes[nenc - 1 :]
-    if not fixed_size:
+    draws = (rule.context, rule.target, rule.aspect, *rule.flags, *rule.capacity, row_offset, rule.batch_number)
+    lists = _host.ijepa_mask(bits, sample_ids, batch_size, rule.height, rule.width, *draws, threads)
+    contexts, targets, sizes = lists
+    sizes = sizes[rule.flags[0] - 1 :]
+    if not rule.fixed_size:
         keep, block = sizes.tolist()
         contexts, targets = contexts[..., :keep], targets[..., :block]
     arrays = np.ascontiguousarray
@@ -157,7 +146,7 @@ def vjepa_masks(
         max_keep: most patches of a context. Default: None, no limit.
         pad: do not truncate: lists are as long as the longest of the batch, with -1 behind the shorter ones. Default:
             False.
-        fixed_size: return lists of T * H * W numbers, with -1 behind the patches
+        fixed_size: return lists of T * H * W numbers, with -1 behind the patches.
             Default: False.
         mode: "exact" or "compat". Default: "exact".
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
@@ -179,27 +168,26 @@ def vjepa_masks(
     """
     name = "vjepa_masks"
     batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
-    sides = _block_ranges.jepa_grid(name, grid, "(T, H, W)")
-    spatial = _check.interval(name, "spatial_scale", spatial_scale, 0, 1)
-    temporal = _check.interval(name, "temporal_scale", temporal_scale, 0, 1)
-    aspect = _check.interval(name, "aspect_ratio", aspect_ratio, 1e-6, 1e6)
-    npred = _check.integer(name, "npred", npred, 1, 16)
-    frames_ratio = _check.probability(name, "max_context_frames_ratio", max_context_frames_ratio)
-    most = 0 if max_keep is None else _check.integer(name, "max_keep", max_keep, 1)
-    pad = _check.boolean(name, "pad", pad)
-    fixed_size = _check.boolean(name, "fixed_size", fixed_size)
-    exact = _check.mode_is_exact(name, mode)
-    batch_number = _check.integer(name, "batch_number", batch_number, 0)
-    context_frames = max(1, int(sides[0] * frames_ratio))
-    if not _block_ranges.leaves_context(sides, spatial, temporal, context_frames):
-        scales = f"{spatial} and {temporal}"
-        raise ValueError(f"{name}: spatial_scale and temporal_scale must leave context beside a block, got {scales}")
+    rule = _block_ranges.vjepa_rule(
+        name,
+        grid,
+        spatial_scale,
+        temporal_scale,
+        aspect_ratio,
+        npred,
+        max_context_frames_ratio,
+        max_keep,
+        pad,
+        fixed_size,
+        mode,
+        batch_number,
+    )
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
     threads = _arguments.threads(name, threads)
     bits = _arguments.seed_bits(name, seed)
-    rule: Any = (temporal, spatial, aspect, npred, context_frames, most, exact, not pad, row_offset, batch_number)
-    (contexts, targets), sizes = _host.vjepa_mask(bits, sample_ids, batch_size, sides, *rule, threads)
-    if not fixed_size:
+    draws = (rule.temporal, rule.spatial, rule.aspect, *rule.flags, row_offset, rule.batch_number)
+    (contexts, targets), sizes = _host.vjepa_mask(bits, sample_ids, batch_size, rule.sides, *draws, threads)
+    if not rule.fixed_size:
         keep, block = sizes.tolist()
         contexts, targets = np.ascontiguousarray(contexts[:, :keep]), np.ascontiguousarray(targets[:, :block])
     return VJepaMasks(contexts, targets, sizes)

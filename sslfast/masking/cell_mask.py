@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sslfast import _check, ops
+from sslfast import _block_ranges, _check, ops
 from sslfast.masking._arguments import numbered_rows
 from sslfast.random import STREAMS, Generator, seed_tensor
 
@@ -54,15 +54,8 @@ def grid_patch_mask(
     """
     name = "grid_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    height, width = _check.grid(name, "grid", grid, "(H, W)")
-    sides = cell_size if isinstance(cell_size, (tuple, list)) else (cell_size, cell_size)
-    cell = _check.grid(name, "cell_size", sides, "(h, w)")
-    if height % cell[0] or width % cell[1]:
-        raise ValueError(f"{name}: cell_size must divide the grid {(height, width)}, got {cell}")
-    masked = _check.share(name, height // cell[0] * (width // cell[1]), mask_ratio, "cells", up=True)
-    return _cell_mask(
-        name, batch_size, (1, height, width), (1, *cell), masked, generator, row_offset, sample_ids, device
-    )[:, 0]
+    cells = _block_ranges.grid_cells(name, grid, cell_size, mask_ratio)
+    return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device)[:, 0]
 
 
 def tube_mask(
@@ -105,10 +98,8 @@ def tube_mask(
     """
     name = "tube_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    sides = _check.grid(name, "grid", grid, "(T, H, W)")
-    masked = _check.share(name, sides[1] * sides[2], mask_ratio, "places")
-    mask = _cell_mask(name, batch_size, sides, (sides[0], 1, 1), masked, generator, row_offset, sample_ids, device)
-    return mask
+    cells = _block_ranges.tube_cells(name, grid, mask_ratio)
+    return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device)
 
 
 def frame_mask(
@@ -149,11 +140,8 @@ def frame_mask(
     """
     name = "frame_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    sides = _check.grid(name, "grid", grid, "(T, H, W)")
-    masked = _check.share(name, sides[0], mask_ratio, "frames")
-    return _cell_mask(
-        name, batch_size, sides, (1, sides[1], sides[2]), masked, generator, row_offset, sample_ids, device
-    )
+    cells = _block_ranges.frame_cells(name, grid, mask_ratio)
+    return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device)
 
 
 _STREAMS = {"grid_patch_mask": "grid_cells", "tube_mask": "tube_cells", "frame_mask": "frame_cells"}
@@ -162,9 +150,7 @@ _STREAMS = {"grid_patch_mask": "grid_cells", "tube_mask": "tube_cells", "frame_m
 def _cell_mask(
     function: str,
     rows: int,
-    grid: Sequence[int],
-    cell: Sequence[int],
-    masked: int,
+    cells: _block_ranges.Cells,
     generator: Generator,
     row_offset: int,
     sample_ids: Tensor | None,
@@ -174,4 +160,6 @@ def _cell_mask(
     sample_ids, row_offset = numbered_rows(function, sample_ids, row_offset, rows, like.device)
     seed = seed_tensor(generator, function=function, device=like.device)
     stream = STREAMS[_STREAMS[function]]
-    return ops.cell_mask(like, seed, sample_ids, stream, rows, *grid, *cell, masked, row_offset)
+    grid, cell, masked = cells
+    mask: Tensor = ops.cell_mask(like, seed, sample_ids, stream, rows, *grid, *cell, masked, row_offset)
+    return mask

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -115,28 +115,29 @@ def ijepa_masks(
     """
     name = "ijepa_masks"
     batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
-    height, width = _block_ranges.jepa_grid(name, grid, "(H, W)")
-    context = _check.interval(name, "enc_mask_scale", enc_mask_scale, 0, 1)
-    target = _check.interval(name, "pred_mask_scale", pred_mask_scale, 0, 1)
-    aspect = _check.interval(name, "aspect_ratio", aspect_ratio, 1e-6, 1e6)
-    nenc = _check.integer(name, "nenc", nenc, 1, 16)
-    npred = _check.integer(name, "npred", npred, 1, 16)
-    min_keep = _check.integer(name, "min_keep", min_keep, 0)
-    allow_overlap = _check.boolean(name, "allow_overlap", allow_overlap)
-    pad = _check.boolean(name, "pad", pad)
-    fixed_size = _check.boolean(name, "fixed_size", fixed_size)
-    exact = _check.mode_is_exact(name, mode)
-    batch_number = _check.integer(name, "batch_number", batch_number, 0)
-    enc_capacity = _block_ranges.block_capacity(height, width, context, (1.0, 1.0))
-    pred_capacity = _block_ranges.block_capacity(height, width, target, aspect)
+    rule = _block_ranges.ijepa_rule(
+        name,
+        grid,
+        enc_mask_scale,
+        pred_mask_scale,
+        aspect_ratio,
+        nenc,
+        npred,
+        min_keep,
+        allow_overlap,
+        pad,
+        fixed_size,
+        mode,
+        batch_number,
+    )
     like = torch.empty((), device=device)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
-    rule: Any = (*context, *target, *aspect, nenc, npred, min_keep, allow_overlap, exact, not pad)
-    shape = (enc_capacity, pred_capacity, row_offset, batch_number)
-    contexts, targets, sizes = ops.ijepa_mask(like, seed, sample_ids, batch_size, height, width, *rule, *shape)
-    sizes = sizes[nenc - 1 :]
-    if not fixed_size:
+    draws = (*rule.context, *rule.target, *rule.aspect, *rule.flags, *rule.capacity, row_offset, rule.batch_number)
+    lists = ops.ijepa_mask(like, seed, sample_ids, batch_size, rule.height, rule.width, *draws)
+    contexts, targets, sizes = lists
+    sizes = sizes[rule.flags[0] - 1 :]
+    if not rule.fixed_size:
         keep, block = sizes.tolist()
         contexts, targets = contexts[..., :keep], targets[..., :block]
     return IJepaMasks([c.contiguous() for c in contexts], [t.contiguous() for t in targets], sizes)
@@ -211,28 +212,27 @@ def vjepa_masks(
     """
     name = "vjepa_masks"
     batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
-    sides = _block_ranges.jepa_grid(name, grid, "(T, H, W)")
-    spatial = _check.interval(name, "spatial_scale", spatial_scale, 0, 1)
-    temporal = _check.interval(name, "temporal_scale", temporal_scale, 0, 1)
-    aspect = _check.interval(name, "aspect_ratio", aspect_ratio, 1e-6, 1e6)
-    npred = _check.integer(name, "npred", npred, 1, 16)
-    frames_ratio = _check.probability(name, "max_context_frames_ratio", max_context_frames_ratio)
-    most = 0 if max_keep is None else _check.integer(name, "max_keep", max_keep, 1)
-    pad = _check.boolean(name, "pad", pad)
-    fixed_size = _check.boolean(name, "fixed_size", fixed_size)
-    exact = _check.mode_is_exact(name, mode)
-    batch_number = _check.integer(name, "batch_number", batch_number, 0)
-    context_frames = max(1, int(sides[0] * frames_ratio))
-    if not _block_ranges.leaves_context(sides, spatial, temporal, context_frames):
-        scales = f"{spatial} and {temporal}"
-        raise ValueError(f"{name}: spatial_scale and temporal_scale must leave context beside a block, got {scales}")
+    rule = _block_ranges.vjepa_rule(
+        name,
+        grid,
+        spatial_scale,
+        temporal_scale,
+        aspect_ratio,
+        npred,
+        max_context_frames_ratio,
+        max_keep,
+        pad,
+        fixed_size,
+        mode,
+        batch_number,
+    )
     like = torch.empty((), device=device)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
-    rule: Any = (*temporal, *spatial, *aspect, npred, context_frames, most, exact, not pad, row_offset, batch_number)
-    lists, sizes = ops.vjepa_mask(like, seed, sample_ids, batch_size, *sides, *rule)
+    draws = (*rule.temporal, *rule.spatial, *rule.aspect, *rule.flags, row_offset, rule.batch_number)
+    lists, sizes = ops.vjepa_mask(like, seed, sample_ids, batch_size, *rule.sides, *draws)
     contexts, targets = lists
-    if not fixed_size:
+    if not rule.fixed_size:
         keep, block = sizes.tolist()
         contexts, targets = contexts[:, :keep].contiguous(), targets[:, :block].contiguous()
     return VJepaMasks(contexts, targets, sizes)

@@ -45,10 +45,14 @@ from sslfast.ops._similarity import (
     unit_rows_backward_,
 )
 from sslfast.ops._spans import gumbel_sample, item_mask, permutation_mask, span_corruption, text_span_mask
-from sslfast.ops._time import (
-    column_permutations,
+from sslfast.ops._tables import (
+    edge_mask,
     feature_corruption,
-    feature_draws,
+    feature_corruption_backward,
+    node_mask,
+    node_mask_backward,
+)
+from sslfast.ops._time import (
     negative_indices,
     spec_augment,
     spec_augment_,
@@ -60,12 +64,12 @@ from sslfast.ops._words import whole_word_mask
 __all__ = [
     "block_mask",
     "cell_mask",
-    "column_permutations",
     "cross_softmax_backward",
     "cross_softmax_forward",
     "dino_mask",
+    "edge_mask",
     "feature_corruption",
-    "feature_draws",
+    "feature_corruption_backward",
     "gumbel_sample",
     "ijepa_mask",
     "image_augment",
@@ -77,6 +81,8 @@ __all__ = [
     "mask_token_apply",
     "mask_token_apply_backward",
     "negative_indices",
+    "node_mask",
+    "node_mask_backward",
     "nt_xent_backward",
     "nt_xent_forward",
     "patch_gather",

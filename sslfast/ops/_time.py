@@ -8,8 +8,6 @@ from torch import Tensor
 from sslfast.ops import _library as _library
 
 __all__ = [
-    "feature_corruption",
-    "feature_draws",
     "negative_indices",
     "spec_augment",
     "spec_augment_",
@@ -96,27 +94,3 @@ def _(
 @torch.library.register_fake("sslfast::spec_zero")
 def _(grad: Tensor, intervals: Tensor, bin_masks: int) -> Tensor:
     return grad.new_empty(grad.shape)
-
-
-# ---- column_permutations, feature_draws, feature_corruption
-
-column_permutations = torch.ops.sslfast.column_permutations.default
-feature_draws = torch.ops.sslfast.feature_draws.default
-feature_corruption = torch.ops.sslfast.feature_corruption.default
-
-
-@torch.library.register_fake("sslfast::feature_draws")
-def _(
-    like: Tensor, seed: Tensor, sample_ids: Tensor | None, rows: int, features: int, *args: object
-) -> tuple[Tensor, Tensor]:
-    return like.new_empty((rows, features), dtype=torch.bool), like.new_empty((rows, features), dtype=torch.int64)
-
-
-@torch.library.register_fake("sslfast::feature_corruption")
-def _(x: Tensor, bank: Tensor, *args: object) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape, dtype=torch.bool)
-
-
-@torch.library.register_fake("sslfast::column_permutations")
-def _(like: Tensor, seed: Tensor, stream: int, columns: int, rows: int) -> Tensor:
-    return like.new_empty((columns, rows), dtype=torch.int32)

@@ -8,17 +8,9 @@ import torch
 from torch import Tensor
 
 from sslfast.reference.philox import philox_rows
+from sslfast.reference.random_order import random_order
 
 FEATURE_SELECT, FEATURE_SOURCE, FEATURE_ORDER = 77, 78, 79
-
-
-def shuffled(n: int, words: list[int]) -> Tensor:
-    """The numbers below ``n`` in the order of Fisher and Yates' shuffle from the end."""
-    order = list(range(n))
-    for last, word in zip(range(n - 1, 0, -1), words, strict=False):
-        other = word * (last + 1) >> 32
-        order[last], order[other] = order[other], order[last]
-    return torch.tensor(order, dtype=torch.int64)
 
 
 def corrupt_features(
@@ -55,8 +47,7 @@ def corrupt_features(
         replacement = (low + (high - low) * (words.double() / 2**32)).to(x.dtype)
     else:
         if source == "permutation":
-            words = philox_rows(seed, FEATURE_ORDER, features, -(-rows // 4)).flatten(1)
-            sources = torch.stack([shuffled(rows, column) for column in words.tolist()], 1)
+            sources = torch.stack([random_order(rows, seed, FEATURE_ORDER, column) for column in range(features)], 1)
         else:
             sources = words * len(bank) >> 32
             if source == "rows":

@@ -1,4 +1,4 @@
-"""Masked nodes by definition (GraphMAE: Hou et al., 2022, section 3.2), and dropped edges."""
+"""Masked nodes by definition (GraphMAE: Hou et al., 2022, section 3.2), and dropped edges, graph by graph."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from sslfast.reference.feature_corruption import shuffled
 from sslfast.reference.philox import philox_rows
+from sslfast.reference.random_order import random_order
 
 NODE_ORDER, EDGE_DROP = 80, 81
+DONORS = 2**31  # where the counters of compat's donors begin
 
 
 def mask_nodes(
@@ -20,23 +21,56 @@ def mask_nodes(
     replace_rate: float = 0.1,
     keep_rate: float = 0.0,
     mask_token: Tensor | None = None,
+    ptr: Tensor | None = None,
+    mode: str = "exact",
     seed: int,
-) -> tuple[Tensor, Tensor, Tensor]:
+    row_offset: int = 0,
+    sample_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``sslfast.masking.mask_nodes`` with an int seed."""
-    nodes = len(x)
-    words = philox_rows(seed, NODE_ORDER, 2, -(-nodes // 4)).flatten(1).tolist()
-    order, donors = (shuffled(nodes, column) for column in words)
-    masked = int(nodes * Fraction(str(mask_rate)))
-    replaced, kept = (int(masked * Fraction(str(rate))) for rate in (replace_rate, keep_rate))
-    out = x.clone()
-    token = torch.zeros_like(x[0]) if mask_token is None else mask_token.flatten().to(x.dtype)
-    out[order[: masked - replaced - kept]] = token
-    out[order[masked - replaced - kept : masked - kept]] = x[donors[:replaced]]
-    return out, order[:masked], order[masked:]
+    out, mask = x.clone(), torch.zeros(len(x), dtype=torch.bool)
+    token = x.new_zeros(x.shape[1]) if mask_token is None else mask_token.flatten().to(x.dtype)
+    masked_nodes, kept_nodes = [], []
+    for graph, begin, end in _graphs(ptr, len(x), row_offset, sample_ids):
+        nodes = end - begin
+        order = begin + random_order(nodes, seed, NODE_ORDER, graph)
+        masked = int(nodes * Fraction(str(mask_rate)))
+        replaced, stay = (int(masked * Fraction(str(rate))) for rate in (replace_rate, keep_rate))
+        if mode == "compat":
+            donors = begin + random_order(nodes, seed, NODE_ORDER, graph, DONORS)[:replaced]
+        elif masked == nodes:
+            replaced, donors = 0, order[:0]
+        else:
+            donors = order[masked + torch.arange(replaced) % (nodes - masked)]
+        tokens = masked - replaced - min(stay, masked - replaced)
+        out[order[:tokens]] = token
+        out[order[tokens : tokens + replaced]] = x[donors]
+        mask[order[:masked]] = True
+        holes = [torch.full_like(part, -1) for part in (order[masked:], order[:masked])]
+        masked_nodes += [order[:masked]] if ptr is None else [order[:masked], holes[0]]
+        kept_nodes += [order[masked:]] if ptr is None else [holes[1], order[masked:]]
+    return out, torch.cat(masked_nodes), torch.cat(kept_nodes), mask
 
 
-def drop_edges(edge_index: Tensor, p: float = 0.5, *, seed: int) -> Tensor:
+def drop_edges(
+    edge_index: Tensor,
+    p: float = 0.5,
+    *,
+    ptr: Tensor | None = None,
+    seed: int,
+    row_offset: int = 0,
+    sample_ids: Tensor | None = None,
+) -> Tensor:
     """``sslfast.masking.drop_edges`` with an int seed."""
-    edges = edge_index.shape[1]
-    words = philox_rows(seed, EDGE_DROP, 1, -(-edges // 4)).flatten()[:edges]
-    return words < int(p * 2**32 + 0.5)
+    dropped = torch.zeros(edge_index.shape[1], dtype=torch.bool)
+    for graph, begin, end in _graphs(ptr, len(dropped), row_offset, sample_ids):
+        words = philox_rows(seed, EDGE_DROP, 1, -(-(end - begin) // 4), graph).flatten()[: end - begin]
+        dropped[begin:end] = words < int(p * 2**32 + 0.5)
+    return dropped
+
+
+def _graphs(ptr: Tensor | None, size: int, row_offset: int, sample_ids: Tensor | None) -> list[tuple[int, int, int]]:
+    """The number of each graph in the draws, and where it begins and ends."""
+    ends = [0, size] if ptr is None else ptr.tolist()
+    numbers = range(row_offset, row_offset + len(ends) - 1) if sample_ids is None else sample_ids.tolist()
+    return list(zip(numbers, ends[:-1], ends[1:], strict=True))
