@@ -48,6 +48,7 @@ LOSSES = {
         "supcon_loss, references",
         "multi_positive_nt_xent_loss, pairs",
         "clip_loss, normalize",
+        "siglip_loss",
         "siglip_loss, normalize",
         "info_nce_loss, queue",
     )
