@@ -99,6 +99,11 @@ def sigmoid_weights(dim: int, element_size: int, arch: int) -> dict[str, int]:
     return weights(dim, element_size, arch) | small
 
 
+def sigmoid_mantissas(dim: int) -> dict[str, int]:
+    """BLOCK pairs, BLOCK_D numbers of each at a time: 32 a thread, as one program waits for every load."""
+    return {"BLOCK": 16, "BLOCK_D": min(256, max(16, triton.next_power_of_2(dim))), "num_warps": 4}
+
+
 def unit_rows(dim: int) -> dict[str, int]:
     """Rows a program and numbers of each at a time: 2,048 numbers, 16 a thread."""
     block_d = min(512, max(16, triton.next_power_of_2(dim)))

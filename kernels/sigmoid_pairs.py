@@ -12,6 +12,10 @@ both, and G, times the factors of K on its way to rows and of Q on its way to co
 leaves its share of the three sums in a slot of its own, and the slots are added up in order: no atomics, the same bits
 in every run. The positives, which weigh the most, are a launch of their own, in float32 throughout: 2 N D reads, and as
 many reads and writes of the gradients.
+
+Early in training all of G are nearly one number, and so are the errors of rounding it to a half type, where a short
+mantissa has twice those of a long one. So a launch of 16 pairs comes first, 32 D reads, from which G is multiplied by
+what makes the mantissa long; bringing the products back to the sums that G had takes that out again.
 """
 
 import torch
@@ -34,6 +38,46 @@ _PEAK = {torch.float16: 16384.0}  # the largest weight, before factors: 1 would 
 
 
 @triton.jit
+def _to_mantissa(logarithm):
+    """What a number of that binary logarithm has to be multiplied by for a mantissa of 1.6; 1 if there is none."""
+    above = logarithm - tl.floor(logarithm)
+    return tl.where(above >= 0.0, tl.exp2(0.6780719051126377 - above), 1.0)
+
+
+@triton.jit
+def sigmoid_mantissas_kernel(
+    q_ptr,
+    k_ptr,
+    row_factors_ptr,
+    col_factors_ptr,
+    scale_ptr,
+    bias_ptr,
+    mantissas_ptr,
+    N,
+    M,
+    D,
+    BLOCK: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """What brings the middle of G on a logarithmic scale, by some pairs, to a mantissa of 1.6; on the way to rows and,
+    the next number, to columns.
+
+    Where G spreads over less than an octave, few of it are then above 2, whose mantissas are short again.
+    """
+    pair = tl.arange(0, BLOCK)
+    row, col = pair % N, (pair + 1) % M
+    product = pair_logits(q_ptr, k_ptr, row, col, pair >= 0, D, 1.0, row_factors_ptr, col_factors_ptr, BLOCK, BLOCK_D)
+    minus_log, _ = softplus_and_sigmoid(-(product * tl.load(scale_ptr) + tl.load(bias_ptr)))
+    to_row, to_column = -1.4426950408889634 * minus_log, -1.4426950408889634 * minus_log
+    if col_factors_ptr is not None:
+        to_row += tl.log2(tl.load(col_factors_ptr + col))
+    if row_factors_ptr is not None:
+        to_column += tl.log2(tl.load(row_factors_ptr + row))
+    tl.store(mantissas_ptr, _to_mantissa(tl.sum(to_row) / BLOCK))
+    tl.store(mantissas_ptr + 1, _to_mantissa(tl.sum(to_column) / BLOCK))
+
+
+@triton.jit
 def sigmoid_weights_kernel(
     q_ptr,
     k_ptr,
@@ -42,6 +86,7 @@ def sigmoid_weights_kernel(
     positives_ptr,
     scale_ptr,
     bias_ptr,
+    mantissas_ptr,
     row_weights_ptr,
     col_weights_ptr,
     row_sums_ptr,
@@ -63,7 +108,7 @@ def sigmoid_weights_kernel(
     rows of that stride; and the three sums of each program.
 
     Its way to rows and its way to columns each have a buffer of their own where factors make two of it; None, where
-    that way is not gone.
+    that way is not gone. What goes there is multiplied by mantissas, if given, too.
     """
     tile_row, tile_col = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N
     row0, col0 = tl.cast(row_start, tl.int64) + tile_row, tl.cast(col_start, tl.int64) + tile_col
@@ -83,11 +128,13 @@ def sigmoid_weights_kernel(
     tl.store(slot + 2, tl.sum(weight))
     place, weight = tile_row * stride + tile_col, weight * peak
     if row_weights_ptr is not None:
-        left = store_weights(row_weights_ptr + place, weight, col_factors_ptr, col0, M, stride, inside, 1)
+        long = weight if mantissas_ptr is None else weight * tl.load(mantissas_ptr)
+        left = store_weights(row_weights_ptr + place, long, col_factors_ptr, col0, M, stride, inside, 1)
         if row_sums_ptr is not None:
             add_sums(row_sums_ptr, tl.program_id(1), weight, left, row0, N, inside, 1)
     if col_weights_ptr is not None:
-        left = store_weights(col_weights_ptr + place, weight, row_factors_ptr, row0, N, stride, inside, 0)
+        long = weight if mantissas_ptr is None else weight * tl.load(mantissas_ptr + 1)
+        left = store_weights(col_weights_ptr + place, long, row_factors_ptr, row0, N, stride, inside, 0)
     if col_sums_ptr is not None:
         add_sums(col_sums_ptr, tl.program_id(0), weight, left, col0, M, inside, 0)
 
@@ -167,7 +214,7 @@ def sigmoid_pairs(
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
     apart = row_factors is not None or col_factors is not None
-    to_rows = to_columns = row_sums = col_sums = None
+    mantissas = to_rows = to_columns = row_sums = col_sums = None
     height, width, stride = size, length, 0  # without a gradient it is one launch, which stores sums only
     if need_rows or need_columns:
         ways = 2 if apart and need_rows and need_columns else 1
@@ -181,8 +228,13 @@ def sigmoid_pairs(
             row_slots, col_slots = triton.cdiv(width, config["BLOCK_N"]), triton.cdiv(height, config["BLOCK_M"])
             row_sums = d_rows.new_zeros((row_slots, 2, size)) if need_rows else None
             col_sums = d_columns.new_zeros((col_slots, 2, length)) if need_columns else None
+            mantissas = d_rows.new_empty((2,))
     inputs = (rows, columns, row_factors, col_factors, positives, scale, bias)
     with _launch.on_device_of(rows):
+        if mantissas is not None:
+            sigmoid_mantissas_kernel[(1,)](
+                *inputs[:4], scale, bias, mantissas, size, length, dim, **_launch.sigmoid_mantissas(dim)
+            )
         for row0 in range(0, size, height):
             row1 = min(row0 + height, size)
             for col0 in range(0, length, width):
@@ -191,6 +243,7 @@ def sigmoid_pairs(
                     triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
                 ](
                     *inputs,
+                    mantissas,
                     to_rows,
                     to_columns,
                     row_sums,

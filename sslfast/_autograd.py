@@ -97,26 +97,21 @@ def unit_rows_backward(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tens
     return grad
 
 
-def normalized(function: str, z: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+def normalized(function: str, z: Tensor) -> Tensor:
     """:func:`unit_rows` with its gradient, which is rounded to the dtype of ``z`` once.
 
     Args:
         function: the name that the error about second derivatives begins with.
         z: (N, D), floating point.
-        dtype: what a GPU multiplies the unit rows in, without an exact side; if it is a half type, they are rounded to
-            it there for everything that is made of them, so that the rounding cancels where it should. Default: None,
-            no rounding.
     """
-    unit: Tensor = _Normalized.apply(function, z, dtype)
+    unit: Tensor = _Normalized.apply(function, z)
     return unit
 
 
 class _Normalized(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, z, dtype):  # type: ignore[no-untyped-def]
+    def forward(ctx, function, z):  # type: ignore[no-untyped-def]
         unit, inverse_norm = unit_rows(z)
-        if z.is_cuda and dtype in (torch.bfloat16, torch.float16):
-            unit = unit.to(dtype).to(unit.dtype)
         ctx.save_for_backward(z, unit, inverse_norm)
         ctx.function = function
         return unit
@@ -128,7 +123,7 @@ class _Normalized(torch.autograd.Function):
             grad_z = unit_rows_backward(grad.clone(memory_format=torch.contiguous_format), unit, inverse_norm).to(
                 z.dtype
             )
-        return None, first_order_only(ctx.function, grad_z, z, grad), None
+        return None, first_order_only(ctx.function, grad_z, z, grad)
 
 
 def distinct(*arguments: Tensor | None) -> list[Any]:

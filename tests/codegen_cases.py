@@ -189,10 +189,16 @@ def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: boo
     options |= _without(factors, *FACTORS)
     summed = stored and dtype != "fp32"
     options |= _without(stored, "row_weights_ptr") | _without(stored and factors, "col_weights_ptr")
-    options |= _without(summed, *SUMS)
+    options |= _without(summed, "mantissas_ptr", *SUMS)
     buffers = f"{f'*{dtype}' if stored else ''} {f'*{dtype}' if stored and factors else ''} {_of(summed, 2)}"
-    rest = f"{_of(factors, 2)} *i64 *fp32 *fp32 {buffers} *fp32 i32 i32 i32 i32 i32 i32 fp32"
+    rest = f"{_of(factors, 2)} *i64 *fp32 *fp32 {_of(summed)} {buffers} *fp32 i32 i32 i32 i32 i32 i32 fp32"
     return Case("sigmoid_pairs.sigmoid_weights_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
+
+
+def _sigmoid_mantissas(dtype: str, dim: int, factors: bool) -> Case:
+    signature = f"*{dtype} *{dtype} {_of(factors, 2)} *fp32 *fp32 *fp32 i32 i32 i32"
+    options: dict[str, Any] = _launch.sigmoid_mantissas(dim) | _without(factors, *FACTORS)
+    return Case("sigmoid_pairs.sigmoid_mantissas_kernel", signature, options)
 
 
 def _sigmoid_positives(arch: int, dtype: str, dim: int, factors: bool = False) -> Case:
@@ -310,6 +316,8 @@ def cases(capability: int) -> list[Case]:
         _sigmoid_weights(arch, "bf16", 512, True, factors=True),
         _sigmoid_weights(arch, "fp16", 128, True, factors=True),
         _sigmoid_weights(arch, "bf16", 128, False, factors=True),
+        _sigmoid_mantissas("bf16", 512, True),
+        _sigmoid_mantissas("fp16", 128, False),
         _sigmoid_positives(arch, "fp16", 512, factors=True),
         _sigmoid_weights(arch, "fp32", 512, True),
         _sigmoid_weights(arch, "fp32", 512, False),

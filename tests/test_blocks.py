@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -76,3 +78,39 @@ def test_the_ring_posts_the_next_block_before_the_present_one(
         target, source = (left, right) if distance < reach else home
         expected.append(f"post results to {target} from {source}")
     assert events == [*expected, "wait results"]
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("strategy", ["all_gather", "ring"])
+def test_nothing_travels_where_none_is_posted(monkeypatch: pytest.MonkeyPatch, strategy: str, symmetric: bool) -> None:
+    travelling: list[tuple[int, ...]] = []
+
+    class Exchange:  # all ranks have the same
+        def __init__(self, tensors: list[Tensor], *_: int) -> None:
+            travelling.extend(t.shape for t in tensors)
+            self.wait = lambda: [t.clone() for t in tensors]
+
+    def all_gather_shards(rows: Tensor, shards: Shards) -> Callable[[], Tensor]:
+        travelling.append(rows.shape)
+        return lambda: torch.cat([rows] * shards.world)
+
+    monkeypatch.setattr(_blocks, "Exchange", Exchange)
+    monkeypatch.setattr(_blocks, "all_gather_shards", all_gather_shards)
+    shards, columns, ids = shards_of(3, True)[1], torch.randn(4, 5), torch.arange(4)
+    for factors in (None, torch.rand(4)):
+        posted = [t.shape for t in (columns, factors, ids) if t is not None]
+        first = _blocks.blocks_over_ranks(strategy, shards, symmetric=symmetric)
+        first.post(columns, factors, ids)
+        second = _blocks.blocks_over_ranks(strategy, shards, symmetric=symmetric)
+        for exchange in (first, second):
+            if exchange is second:
+                second.post(columns, factors, ids, held=first.held)
+                posted = [ids.shape] if strategy == "all_gather" else posted  # which has held the others
+            for _, _, found in exchange.blocks():
+                if found:  # but of the own block, which nothing is needed for
+                    times = len(found[0]) // 4
+                    assert torch.equal(found[0], columns.repeat(times, 1))
+                    assert found[1] is None if factors is None else torch.equal(found[1], factors.repeat(times))
+                    assert torch.equal(found[2], ids.repeat(times))
+            assert travelling == posted * (2 if strategy == "ring" and not symmetric else 1)  # steps
+            travelling.clear()

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from gpu_operators import HALF, use_launchers
 from loss_regimes import CASES, LossCase, Regime, problem
 from test_loss_regimes import cast, differentiated
 from torch import Tensor
 
-from sslfast import _autograd, ops
+from sslfast import _autograd
 from sslfast.losses.nt_xent import _FusedNTXent
 
 pytest.importorskip("triton")
@@ -21,30 +22,18 @@ pytest.importorskip("triton")
 from sslfast.kernels import (
     _launch,
     cross_softmax,
-    nt_xent,
-    nt_xent_backward,
     queue_softmax,
     sigmoid_pairs,
     similarity_softmax,
     similarity_softmax_backward,
 )
 
-HALF = (torch.bfloat16, torch.float16)
-
 
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(triton_device, monkeypatch) -> Iterator[None]:
     """Without a GPU, the operators are the launchers and every half type is multiplied as it is."""
     if triton_device.type == "cpu":
-        monkeypatch.setattr(ops, "similarity_softmax_forward", similarity_softmax.forward)
-        monkeypatch.setattr(ops, "similarity_softmax_backward", similarity_softmax_backward.backward)
-        monkeypatch.setattr(ops, "cross_softmax_forward", cross_softmax.forward)
-        monkeypatch.setattr(ops, "cross_softmax_backward", cross_softmax.backward)
-        monkeypatch.setattr(ops, "queue_softmax", queue_softmax.queue_softmax)
-        monkeypatch.setattr(ops, "sigmoid_pairs", sigmoid_pairs.sigmoid_pairs)
-        monkeypatch.setattr(ops, "nt_xent_forward", nt_xent.forward)
-        monkeypatch.setattr(ops, "nt_xent_backward", nt_xent_backward.backward)
-        monkeypatch.setattr(_autograd, "multiplies_half", lambda dtype, side: dtype in HALF)
+        use_launchers(monkeypatch)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         yield
@@ -59,6 +48,7 @@ LOSSES = {
         "supcon_loss, references",
         "multi_positive_nt_xent_loss, pairs",
         "clip_loss, normalize",
+        "siglip_loss",
         "siglip_loss, normalize",
         "info_nce_loss, queue",
     )

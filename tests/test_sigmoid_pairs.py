@@ -138,3 +138,26 @@ def test_opcheck() -> None:
     check_op = functools.partial(torch.library.opcheck, raise_exception=True)
     for needs in ((True, True), (True, False), (False, False)):
         check_op(ops.sigmoid_pairs, (rows, columns, positives, *numbers, 0.5, *needs))
+
+
+@pytest.mark.parametrize("factor", [None, 0.13, 0.09])
+@pytest.mark.parametrize("bias", [-1.05, -0.3, 0.02])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+def test_triton_weights_that_are_nearly_one_number(bias: float, factor: float | None, triton_device) -> None:
+    """Their rounding is that of long mantissas, wherever between two powers of two they lie."""
+    from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
+
+    size, length, dim = 70, 90, 256
+    sides = [F.normalize(torch.randn(n, dim), dim=1) for n in (size, length)]
+    rows, columns = (z.div(factor or 1.0).to(torch.bfloat16) for z in sides)
+    factors = [] if factor is None else [torch.full((n,), factor) for n in (size, length)]
+    numbers, nobody = (torch.tensor([2.0]), torch.tensor([bias])), torch.full((size,), -1)
+    leaves = [(z.double() * (factor or 1.0)).requires_grad_() for z in (rows, columns)]
+    expected = torch.autograd.grad(sigmoid_pairs(*leaves, nobody, *(number.double() for number in numbers)), leaves)
+    inputs = (t.to(triton_device) for t in (rows, columns, nobody, *numbers))
+    for needs in ((True, True), (True, False), (False, True)):
+        inputs = tuple(inputs)
+        _, *found = launcher(*inputs, 1.0, *needs, *(f.to(triton_device) for f in factors))
+        for f, g, need in zip(found, expected, needs, strict=False):
+            # A mantissa of 1.0 would leave 2^-7 / 12^0.5 = 2.3e-3 of each weight, and of their sum with random signs.
+            assert not need or (f.cpu().double() - g).norm() <= 1.5e-3 * g.norm()

@@ -7,7 +7,8 @@ pairs, its share of the whole. Where rows and columns are one, every pair of blo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from sslfast.distributed import Exchange, Shards, all_gather_shards, reduce_scatter_shards
 
-# How many ranks ahead the columns begin, which of the own rows to take against them, and the columns' tensors.
-Block = tuple[int, slice, list[Tensor]]
+# How many ranks ahead the columns begin, which of the own rows to take against them, and the columns' tensors, with
+# None where None was posted.
+Block = tuple[int, slice, list[Any]]
+Held = tuple[Tensor | None, Tensor | None]
 
 
 def blocks_over_ranks(
@@ -24,10 +27,11 @@ def blocks_over_ranks(
 ) -> GatheredBlocks | RingBlocks:
     """The exchange of one pass.
 
-    ``post(columns, ...)`` sends the rank's block on its way. ``blocks()`` yields ``(distance, rows, columns)``: which
-    of the rank's rows to take against which columns. At distance 0 these are the rank's own, or begin with them. What
-    a pass finds for the columns at hand is given to ``leave``; when the blocks are through, ``collect()`` adds up what
-    all ranks have left for this rank's columns.
+    ``post(columns, factors, ...)`` sends the rank's block on its way: the rows of half types as they are, the float32
+    factors that normalise them or None, and what else goes with each. ``blocks()`` yields ``(distance, rows, [columns,
+    factors, ...])``: which of the rank's rows to take against which columns. At distance 0 these are the rank's own, or
+    begin with them. What a pass finds for the columns at hand is given to ``leave``; when the blocks are through,
+    ``collect()`` adds up what all ranks have left for this rank's columns.
 
     With ``symmetric`` the own block comes first, alone, for the caller to take as rows against themselves; nothing is
     left there. Then come the blocks of the (W - 1) / 2 ranks ahead, and for an even W half of the one at W / 2, of
@@ -60,6 +64,12 @@ def _reach(shards: Shards, symmetric: bool) -> int:
     return shards.world // 2 if symmetric else shards.world - 1
 
 
+def _as_posted(tensors: Iterable[Tensor], posted: list[bool]) -> list[Any]:
+    """The tensors, and None between them where nothing was posted."""
+    following = iter(tensors)
+    return [next(following) if some else None for some in posted]
+
+
 def _neutral(lse: bool) -> float:
     return float("-inf") if lse else 0.0
 
@@ -68,18 +78,18 @@ class GatheredBlocks:
     """All columns at once: a few large blocks, one collective there and one back.
 
     Attributes:
-        columns: after the blocks, the columns of the ranks at distances 0, 1, ... one after the other, for ``held`` of
-            a later pass.
+        held: after the blocks, the columns of the ranks at distances 0, 1, ... one after the other, and their factors,
+            for a later pass.
     """
 
     def __init__(self, shards: Shards, results: Tensor | None, lse: bool, symmetric: bool) -> None:
         self._shards, self._results, self._lse, self._symmetric = shards, results, lse, symmetric
         self._ranks = [shards.ahead(distance) for distance in range(_reach(shards, symmetric) + 1)]
         self._left: list[tuple[slice, Tensor]] = []
-        self.columns: Tensor | None = None
+        self.held: Held = (None, None)
 
-    def post(self, columns: Tensor, *others: Tensor, held: Tensor | None = None) -> None:
-        """Starts to gather (M_rank, ...) tensors; ``columns`` only if a former pass has not held them."""
+    def post(self, columns: Tensor, factors: Tensor | None, *others: Tensor, held: Held = (None, None)) -> None:
+        """Starts to gather (M_rank, ...) tensors; columns and factors only if a former pass has not held them."""
         # Where the gathered rows of each rank lie, in the order of their distance; made on the device, which is not
         # waited for, and in two launches where the shards are of one size.
         shards = self._shards
@@ -88,9 +98,10 @@ class GatheredBlocks:
             places = [(places[0][0], len(places) * len(columns))]
         rows = [torch.arange(place, place + size, device=columns.device) for place, size in places]
         self._order = torch.cat(rows).remainder_(shards.place(shards.world))
-        self.columns = held
-        travelling = others if held is not None else (columns, *others)
-        self._pending = [all_gather_shards(t, self._shards) for t in travelling]
+        self.held = held
+        travelling = others if held[0] is not None else (columns, factors, *others)
+        self._posted = [t is not None for t in travelling]
+        self._pending = [all_gather_shards(t, self._shards) for t in travelling if t is not None]
 
     def blocks(self) -> Iterator[Block]:
         shards = self._shards
@@ -107,15 +118,16 @@ class GatheredBlocks:
             if middle < len(self._ranks):
                 rows, part = _part(shards, middle, True)
                 work.append((middle, rows, slice(ends[middle] + part.start, ends[middle] + part.stop)))
-        tensors = [wait().index_select(0, self._order) for wait in self._pending]
-        if self.columns is None:
-            self.columns = tensors[0]
+        gathered = (wait().index_select(0, self._order) for wait in self._pending)
+        tensors = _as_posted(gathered, self._posted)
+        if self.held[0] is None:
+            self.held = (tensors[0], tensors[1])
         else:
-            tensors.insert(0, self.columns)
+            tensors = [*self.held, *tensors]
         for distance, rows, at in work:
             if rows.start < rows.stop and at.start < at.stop:
                 self._at = at
-                yield distance, rows, [t[at] for t in tensors]
+                yield distance, rows, [None if t is None else t[at] for t in tensors]
 
     def leave(self, values: Tensor) -> None:
         """Takes (m, ...) results for the columns at hand."""
@@ -147,10 +159,10 @@ class RingBlocks:
     leave for a block follows one step behind it, each adding its own, and after the last step goes to the owner.
 
     Attributes:
-        columns: None: nothing is held between passes.
+        held: nothing, between passes.
     """
 
-    columns = None
+    held: Held = (None, None)
 
     def __init__(self, shards: Shards, results: Tensor | None, lse: bool, symmetric: bool) -> None:
         self._shards, self._results, self._lse, self._symmetric = shards, results, lse, symmetric
@@ -159,9 +171,11 @@ class RingBlocks:
         self._trail: Exchange | None = None
         self._own: Tensor | None = None
 
-    def post(self, columns: Tensor, *others: Tensor, held: None = None) -> None:
+    def post(self, columns: Tensor, factors: Tensor | None, *others: Tensor, held: Held = (None, None)) -> None:
         """Starts to pass on (M_rank, ...) tensors."""
-        self._block = [columns.contiguous(), *(t.contiguous() for t in others)]
+        tensors = (columns, factors, *others)
+        self._posted = [t is not None for t in tensors]
+        self._block = [t.contiguous() for t in tensors if t is not None]
         self._coming = self._pass_on(0)
 
     def _pass_on(self, distance: int) -> Exchange:
@@ -177,7 +191,7 @@ class RingBlocks:
             rows, columns = _part(self._shards, distance, self._symmetric)
             self._left = None
             if rows.start < rows.stop and columns.start < columns.stop:
-                yield distance, rows, [t[columns] for t in self._block]
+                yield distance, rows, _as_posted((t[columns] for t in self._block), self._posted)
             if distance == 0:
                 self._own = self._left
             elif self._results is not None:

@@ -118,6 +118,11 @@ def once(
     ]
 
 
+def split_saved(saved):  # type: ignore[no-untyped-def]
+    """Rows, columns and scale; sides; norms; factors; and what else was saved after them."""
+    return saved[:3], saved[3:5], saved[5:7], saved[7:9], saved[9:]
+
+
 class _CrossSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
@@ -148,7 +153,7 @@ class _CrossSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_row, grad_col, grad_positive):  # type: ignore[no-untyped-def]
-        inputs, sides, norms, factors, rest = _split(ctx.saved_tensors)
+        inputs, sides, norms, factors, rest = split_saved(ctx.saved_tensors)
         positives, number, row_lse, col_lse, kept, *excluded = rest
         _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
         with torch.no_grad():
@@ -172,7 +177,3 @@ class _CrossSoftmax(torch.autograd.Function):
             needs = (need_rows, need_columns)
             found = (*input_gradients(products, number, units, norms, inputs[:2], needs), grad_scale)
         return None, *once(ctx.function, found, inputs, grad_row, grad_col, grad_positive), *[None] * 13
-
-
-def _split(saved):  # type: ignore[no-untyped-def]
-    return saved[:3], saved[3:5], saved[5:7], saved[7:9], saved[9:]

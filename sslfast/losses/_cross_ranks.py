@@ -9,10 +9,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import unit_rows
+from sslfast._autograd import product_side, unit_of, unit_side
 from sslfast.distributed import exchange_shards
 from sslfast.losses._blocks import blocks_over_ranks
-from sslfast.losses._cross import input_gradients, once
+from sslfast.losses._cross import input_gradients, once, split_saved
 
 
 def cross_softmax_over_ranks(
@@ -30,6 +30,7 @@ def cross_softmax_over_ranks(
     col_ids: Tensor | None = None,
     row_limits: Tensor | None = None,
     dtype: torch.dtype | None = None,
+    sides: tuple[Tensor | None, ...] = (None,) * 4,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What ``cross_softmax`` finds for the rows and columns of all ranks, for this rank's rows and columns.
 
@@ -47,8 +48,8 @@ def cross_softmax_over_ranks(
         two_way: whether the columns' log-sum-exps are wanted.
         normalize: divide rows and columns by their norms first, as F.normalize does.
         strategy: ``"all_gather"`` or ``"ring"``.
-        max_similarity, row_ids, col_ids, row_limits, dtype: as in ``cross_softmax``, ids of this rank's columns; all
-            ranks give ids, or none.
+        max_similarity, row_ids, col_ids, row_limits, dtype, sides: as in ``cross_softmax``, ids and sides of this
+            rank's columns; all ranks give them, or none.
 
     Returns:
         ``(row_lse, col_lse, positive_logits)``, (N_rank,), (M_rank,) or (0,), and (N_rank,).
@@ -72,6 +73,7 @@ def cross_softmax_over_ranks(
         row_ids,
         col_ids,
         row_limits,
+        *sides,
     )
     return results
 
@@ -93,30 +95,32 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
         row_ids,
         col_ids,
         row_limits,
+        row_side,
+        row_factors,
+        col_side,
+        col_factors,
     ):
         shards = exchange_shards(function, columns)
         dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        # On a GPU the tensor cores multiply in the inputs' dtype; the CPU multiplies in the dtype of accumulation.
-        product_dtype = dtype if rows.is_cuda else wide
-        norms = []
-        sides = []
-        for z in (rows, columns):
-            unit, norm = unit_rows(z) if normalize else (z, None)
-            sides.append(unit.detach().to(product_dtype).contiguous())
-            norms.append(norm)
+        row_norm = col_norm = None
+        if normalize:
+            row_side, row_norm, row_factors = unit_side(rows, dtype)
+            col_side, col_norm, col_factors = unit_side(columns, dtype)
+        row_side = product_side(rows, dtype) if row_side is None else row_side
+        col_side = product_side(columns, dtype) if col_side is None else col_side
         number = scale.detach().to(wide).reshape(1)
         bound = 1.0 if normalize else max_similarity
         ids = [] if col_ids is None else [col_ids]
         results = number.expand(len(columns)) if two_way else None
         exchange = blocks_over_ranks(strategy, shards, results, lse=True)
-        exchange.post(sides[1], *ids)
+        exchange.post(col_side, col_factors, *ids)
         nobody = torch.full_like(positives, -1)
-        for distance, _, (block, *block_ids) in exchange.blocks():
+        for distance, _, (block, block_factors, *block_ids) in exchange.blocks():
             picks = nobody if distance else positives
             excluded = (row_ids, block_ids[0] if block_ids else None, row_limits)
             found, block_lse, logits, _ = ops.cross_softmax_forward(
-                sides[0], block, picks, number, *excluded, bound, two_way, 0
+                row_side, block, picks, number, *excluded, bound, two_way, 0, row_factors, block_factors
             )
             if distance == 0:
                 row_lse, positive_logits = found, logits
@@ -125,15 +129,16 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             if two_way:
                 exchange.leave(block_lse)
         col_lse = exchange.collect() if two_way else row_lse[:0]
-        vectors = (positives, number, row_lse, col_lse, exchange.columns, row_ids, col_ids, row_limits)
-        ctx.save_for_backward(rows, columns, scale, *sides, *norms, *vectors)
+        sides, norms, factors = (row_side, col_side), (row_norm, col_norm), (row_factors, col_factors)
+        vectors = (positives, number, row_lse, col_lse, *exchange.held, row_ids, col_ids, row_limits)
+        ctx.save_for_backward(rows, columns, scale, *sides, *norms, *factors, *vectors)
         ctx.function, ctx.strategy, ctx.shards = function, strategy, shards
         return row_lse, col_lse, positive_logits
 
     @staticmethod
     def backward(ctx, grad_row, grad_col, grad_positive):  # type: ignore[no-untyped-def]
-        inputs, sides, norms, vectors = _split(ctx.saved_tensors)
-        positives, number, row_lse, col_lse, held, row_ids, col_ids, row_limits = vectors
+        inputs, sides, norms, factors, vectors = split_saved(ctx.saved_tensors)
+        positives, number, row_lse, col_lse, *held, row_ids, col_ids, row_limits = vectors
         _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
         with torch.no_grad():
             grads = [g.contiguous() for g in (grad_row, grad_col, grad_positive)]
@@ -144,9 +149,9 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             two_way = len(col_lse) > 0
             of_columns = [] if col_ids is None else [col_ids]
             of_columns += [torch.stack([col_lse, grads[1]], dim=1)] if two_way else []
-            exchange.post(sides[1], *of_columns, held=held)
+            exchange.post(sides[1], factors[1], *of_columns, held=tuple(held))
             nobody = torch.full_like(positives, -1)
-            for distance, _, (block, *of_block) in exchange.blocks():
+            for distance, _, (block, block_factors, *of_block) in exchange.blocks():
                 block_lse, block_grad = of_block[-1].T.contiguous() if two_way else (col_lse, col_lse)
                 block_ids = None if col_ids is None else of_block[0]
                 found_rows, found_columns = ops.cross_softmax_backward(
@@ -165,6 +170,8 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
                     number[:0],
                     need_rows or need_scale,
                     need_columns,
+                    factors[0],
+                    block_factors,
                 )
                 d_rows = found_rows if d_rows is None else d_rows.add_(found_rows)
                 if need_columns:
@@ -174,13 +181,9 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             grad_scale = None
             if need_scale and d_rows is not None:
                 # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
-                grad_scale = (d_rows * sides[0]).sum() / ctx.shards.world
+                grad_scale = (d_rows * unit_of(sides[0], factors[0])).sum() / ctx.shards.world
                 dist.all_reduce(grad_scale)
-            units = [None if norm is None else side for norm, side in zip(norms, sides, strict=True)]
+            units = [None if n is None else unit_of(*side) for n, *side in zip(norms, sides, factors, strict=True)]
             needs = (need_rows, need_columns)
             found = (*input_gradients((d_rows, d_columns), number, units, norms, inputs[:2], needs), grad_scale)
-        return None, *once(ctx.function, found, inputs, grad_row, grad_col, grad_positive), *[None] * 9
-
-
-def _split(saved):  # type: ignore[no-untyped-def]
-    return saved[:3], saved[3:5], saved[5:7], saved[7:]
+        return None, *once(ctx.function, found, inputs, grad_row, grad_col, grad_positive), *[None] * 13

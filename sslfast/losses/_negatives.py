@@ -62,8 +62,7 @@ class Negatives:
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
         self.query, self.keys = widened(query, keys)
         if normalize:
-            rounded = None if strategy == "local" else self.dtype  # over ranks there are no exact sides
-            self.query, self.keys = (normalized(function, z, rounded) for z in (self.query, self.keys))
+            self.query, self.keys = (normalized(function, z) for z in (self.query, self.keys))
         self.scale = scale.to(self.query.dtype)
         if strategy != "local":
             self.scale = mean_gradient_over_ranks(self.scale)
@@ -222,7 +221,7 @@ class Negatives:
         two_way: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         row_ids, col_ids = ids or (None, None)
-        function = functools.partial(cross_softmax, sides=sides)
+        function = cross_softmax
         if strategy != "local":
             function = functools.partial(cross_softmax_over_ranks, strategy=strategy)
         return function(
@@ -238,6 +237,7 @@ class Negatives:
             col_ids=col_ids,
             row_limits=limits,
             dtype=self.dtype,
+            sides=sides,
         )
 
     def _queue(

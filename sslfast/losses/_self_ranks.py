@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
+from sslfast._autograd import first_order_only, unit_of, unit_rows_backward, unit_side
 from sslfast.distributed import Shards, exchange_shards
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._labels import LabelGroups
@@ -63,18 +63,19 @@ def labelled_softmax_over_ranks(
 
 
 def _mean_positives(
-    strategy: str, shards: Shards, unit: Tensor, classes: Tensor, scale: float
+    strategy: str, shards: Shards, side: Tensor, factors: Tensor | None, classes: Tensor, number: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The mean logit of every row with the others of its class, and the share of each in it."""
     exchange = blocks_over_ranks(strategy, shards)
-    exchange.post(unit, classes)
+    exchange.post(side, factors, classes)
+    unit = unit_of(side, factors).to(number.dtype)
     others, count = -unit, torch.full_like(classes, -1, dtype=torch.int64)  # a row is not its own positive
-    for _, _, (block, block_classes) in exchange.blocks():
+    for _, _, (block, block_factors, block_classes) in exchange.blocks():
         groups = LabelGroups(classes, block_classes)
-        others += groups.sums(block)
+        others += groups.sums(unit_of(block, block_factors).to(number.dtype))
         count += groups.counts
     share = count.clamp_min(1).to(unit.dtype).reciprocal()
-    return scale * share * (unit * others).sum(dim=1), share
+    return number * share * (unit * others).sum(dim=1), share
 
 
 def _in_block(positives: Tensor, numbers: list[Tensor], total: int, size: int) -> Tensor:
@@ -90,29 +91,28 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, rows, scale, positives, strategy, classes):  # type: ignore[no-untyped-def]
         shards = exchange_shards(function, rows)
-        unit, factor = unit_rows(rows)
-        # On a GPU the tensor cores multiply in the input's dtype; the CPU multiplies in the dtype of accumulation.
-        side = unit.to(rows.dtype) if rows.is_cuda else unit
-        number = unit.new_full((1,), scale)
+        side, norm, factors = unit_side(rows, rows.dtype)
+        number = norm.new_full((1,), scale)
         # A row's positive logit is found where its block is made, like its sum: one number or none, which are added.
-        exchange = blocks_over_ranks(strategy, shards, unit[:, :1].expand(-1, 2), lse=True, symmetric=True)
+        exchange = blocks_over_ranks(strategy, shards, number.expand(len(rows), 2), lse=True, symmetric=True)
         own, numbers, labelled, total = positives, [], [], sum(shards.sizes)
-        mean = unit.new_empty(0)
+        mean = number.new_empty(0)
         if classes is not None:
             first, stop = shards.start, shards.start + len(rows)
             own = torch.where((positives >= first) & (positives < stop), positives - first, -1)
             numbers.append(torch.arange(first, stop, device=rows.device))
-            mean, share = _mean_positives(strategy, shards, unit, classes[first:stop], scale)
+            mean, share = _mean_positives(strategy, shards, side, factors, classes[first:stop], number)
             labelled += [classes, share]
-        exchange.post(side, *numbers)
+        exchange.post(side, factors, *numbers)
         for distance, some, columns in exchange.blocks():
             if distance == 0:
-                lse, positive_logits, _ = ops.similarity_softmax_forward(side, own, scale, 1.0, 0)
+                lse, positive_logits, _ = ops.similarity_softmax_forward(side, own, scale, 1.0, 0, factors)
                 continue
-            block, *block_numbers = columns
+            block, block_factors, *block_numbers = columns
             at = _in_block(positives[some], block_numbers, total, len(block))
             row_lse, col_lse, found, _ = ops.cross_softmax_forward(
-                side[some], block, at, number, None, None, None, 1.0, True, 0
+                *(side[some], block, at, number, None, None, None, 1.0, True, 0),
+                *(None if factors is None else factors[some], block_factors),
             )
             lse[some] = torch.logaddexp(lse[some], row_lse)
             positive_logits[some] = torch.where(at >= 0, found, positive_logits[some])
@@ -120,13 +120,16 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
             col_positive[torch.where(at >= 0, at, len(block))] = found
             exchange.leave(torch.stack([col_lse, col_positive[:-1]], dim=1))
         lse, positive_logits = (t.contiguous() for t in exchange.collect(torch.stack([lse, positive_logits], dim=1)).T)
-        ctx.save_for_backward(rows, side, factor, positives, own, number, lse, exchange.columns, *numbers, *labelled)
+        ctx.save_for_backward(
+            rows, side, norm, factors, positives, own, number, lse, *exchange.held, *numbers, *labelled
+        )
         ctx.function, ctx.scale, ctx.strategy, ctx.shards = function, scale, strategy, shards
         return lse, positive_logits, mean
 
     @staticmethod
     def backward(ctx, grad_lse, grad_positive, grad_mean):  # type: ignore[no-untyped-def]
-        rows, side, factor, positives, own, number, lse, held, *labelled = ctx.saved_tensors
+        rows, side, norm, factors, positives, own, number, lse, *held = ctx.saved_tensors
+        held, labelled = tuple(held[:2]), held[2:]
         numbers, total = labelled[:1], sum(ctx.shards.sizes)
         with torch.no_grad():
             grads = (grad_lse.contiguous(), grad_positive.contiguous())
@@ -135,15 +138,15 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
                 _, classes, share = labelled
                 weights = -grad_mean * share
                 of_own = [classes[numbers[0]], weights]
-            exchange = blocks_over_ranks(ctx.strategy, ctx.shards, lse[:, None].expand(side.shape), symmetric=True)
-            exchange.post(side, torch.stack([lse, *grads], dim=1), *numbers, held=held)
+            exchange = blocks_over_ranks(ctx.strategy, ctx.shards, number.expand(side.shape), symmetric=True)
+            exchange.post(side, factors, torch.stack([lse, *grads], dim=1), *numbers, held=held)
             for distance, some, columns in exchange.blocks():
                 if distance == 0:
                     grad = ops.similarity_softmax_backward(
-                        *(side, own, lse, *grads, lse[:0], ctx.scale, 1.0, None), *of_own
+                        *(side, own, lse, *grads, lse[:0], ctx.scale, 1.0, factors), *of_own
                     )
                     continue
-                block, vectors, *block_numbers = columns
+                block, block_factors, vectors, *block_numbers = columns
                 block_lse, block_grad, block_positive = vectors.T.contiguous()
                 at = _in_block(positives[some], block_numbers, total, len(block))
                 of_block: list[Tensor] = []
@@ -165,13 +168,13 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
                     number[:0],
                     True,
                     True,
-                    None,
-                    None,
+                    None if factors is None else factors[some],
+                    block_factors,
                     *of_block,
                 )
                 grad[some].add_(d_rows, alpha=ctx.scale)
                 exchange.leave(d_columns.mul_(ctx.scale))
             grad = exchange.collect(grad)
-            grad = unit_rows_backward(grad, side, factor).to(rows.dtype)
+            grad = unit_rows_backward(grad, unit_of(side, factors), norm).to(rows.dtype)
         grad = first_order_only(ctx.function, grad, rows, grad_lse, grad_positive, grad_mean)
         return None, grad, None, None, None, None

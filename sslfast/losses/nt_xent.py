@@ -126,8 +126,8 @@ def nt_xent_loss(
     with the value and the gradients of lightly's ``NTXentLoss``, in O(N D) memory: the 2N x 2N similarities are made
     in tiles, half of them because they are symmetric, and made again for the gradient unless they are kept. Accumulates
     in float32 (float64 inputs in float64). bfloat16 inputs, and float16 ones on a GPU, are multiplied as such, and of
-    what is made of them only the weights of the gradient are rounded; over several ranks on a GPU unit rows are, too.
-    Small losses keep their relative precision (log1p of the negatives' share).
+    what is made of them only the weights of the gradient are rounded, over several ranks as on one. Small losses keep
+    their relative precision (log1p of the negatives' share).
 
     Args:
         z0: embeddings of the first views, shape (N, D), floating point, any strides; need not be normalised.

@@ -12,7 +12,6 @@ from sslfast._autograd import (
     first_order_only,
     product_side,
     unit_of,
-    unit_rows,
     unit_rows_backward,
     unit_side,
 )
@@ -162,17 +161,11 @@ class _SigLIP(torch.autograd.Function):
     def forward(ctx, function, rows, columns, scale, bias, normalize, strategy, grad_enabled):  # type: ignore[no-untyped-def]
         dtype = torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        # Over ranks the CPU multiplies in the dtype of accumulation.
-        side_dtype = dtype if rows.is_cuda or strategy == "local" else wide
         norms = factors = (None, None)
-        if normalize and strategy == "local":
-            parts = [unit_side(z, side_dtype) for z in (rows, columns)]
-            sides, norms, factors = zip(*parts, strict=True)
-        elif normalize:
-            units, norms = zip(*(unit_rows(z) for z in (rows, columns)), strict=True)
-            sides = tuple(product_side(unit, side_dtype) for unit in units)
+        if normalize:
+            sides, norms, factors = zip(*(unit_side(z, dtype) for z in (rows, columns)), strict=True)
         else:
-            sides = tuple(product_side(z, side_dtype) for z in (rows, columns))
+            sides = tuple(product_side(z, dtype) for z in (rows, columns))
         numbers = [number.to(wide) for number in (scale, bias)]
         needs = [grad_enabled and needed for needed in ctx.needs_input_grad[1:3]]
         positives = torch.arange(len(rows), device=rows.device)
@@ -182,7 +175,7 @@ class _SigLIP(torch.autograd.Function):
             )
         else:
             loss, *products, d_scale, d_bias = _over_ranks(
-                function, strategy, sides[0], sides[1], positives, numbers[0], numbers[1], needs
+                function, strategy, (*sides, *factors), positives, numbers[0], numbers[1], needs
             )
         units = sides if normalize else (None, None)  # of no other use in the backward pass
         ctx.save_for_backward(rows, columns, scale, bias, *units, *norms, *factors, *products, d_scale, d_bias)
@@ -217,24 +210,29 @@ class _SigLIP(torch.autograd.Function):
 def _over_ranks(
     function: str,
     strategy: str,
-    images: Tensor,
-    texts: Tensor,
+    sides: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
     positives: Tensor,
     scale: Tensor,
     bias: Tensor,
     needs: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """What the operator gives for this rank's images and texts, of the batch of all ranks; the numbers are sums."""
+    """What the operator gives for this rank's images and texts, of the batch of all ranks; the numbers are sums.
+
+    ``sides`` are images and texts and the factors of both.
+    """
+    images, texts, image_factors, text_factors = sides
     shards = exchange_shards(function, texts)
     results = scale.expand(texts.shape) if needs[1] else None
     exchange = blocks_over_ranks(strategy, shards, results)
-    exchange.post(texts)
+    exchange.post(texts, text_factors)
     nobody = torch.full_like(positives, -1)
     share = 1 / sum(shards.sizes)
     found: list[Tensor] = []
-    for distance, _, (block,) in exchange.blocks():
+    for distance, _, (block, block_factors) in exchange.blocks():
         picks = nobody if distance else positives
-        loss, d_images, d_texts, d_scale, d_bias = ops.sigmoid_pairs(images, block, picks, scale, bias, share, *needs)
+        loss, d_images, d_texts, d_scale, d_bias = ops.sigmoid_pairs(
+            images, block, picks, scale, bias, share, *needs, image_factors, block_factors
+        )
         part = [torch.stack([loss, d_scale, d_bias]), d_images]
         found = [a.add_(b) for a, b in zip(found, part, strict=True)] if found else part
         if needs[1]:

@@ -120,8 +120,8 @@ def supcon_loss(
             -1 where there is none. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes an equal share of half the similarities; the embeddings travel a second time, in the
-            dtype of accumulation and with their labels, for the sums per label.
+            Every rank computes an equal share of half the similarities; the embeddings travel a second time, with
+            their labels, for the sums per label.
             True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
             compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
             alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process

@@ -1,0 +1,33 @@
+"""Losses in half types as a GPU makes them, on the CPU: with the Triton launchers, which are interpreted there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sslfast import _autograd, ops
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+def use_launchers(patch: pytest.MonkeyPatch) -> None:
+    """Makes the operators the launchers, and has every half type multiplied as it is."""
+    from sslfast.kernels import (
+        cross_softmax,
+        nt_xent,
+        nt_xent_backward,
+        queue_softmax,
+        sigmoid_pairs,
+        similarity_softmax,
+        similarity_softmax_backward,
+    )
+
+    patch.setattr(ops, "similarity_softmax_forward", similarity_softmax.forward)
+    patch.setattr(ops, "similarity_softmax_backward", similarity_softmax_backward.backward)
+    patch.setattr(ops, "cross_softmax_forward", cross_softmax.forward)
+    patch.setattr(ops, "cross_softmax_backward", cross_softmax.backward)
+    patch.setattr(ops, "queue_softmax", queue_softmax.queue_softmax)
+    patch.setattr(ops, "sigmoid_pairs", sigmoid_pairs.sigmoid_pairs)
+    patch.setattr(ops, "nt_xent_forward", nt_xent.forward)
+    patch.setattr(ops, "nt_xent_backward", nt_xent_backward.backward)
+    patch.setattr(_autograd, "multiplies_half", lambda dtype, side: dtype in HALF)
