@@ -89,6 +89,19 @@ def weights(dim: int, element_size: int, arch: int, *, excluded: bool = False, t
     return config | {"BLOCK_D": min(config["BLOCK_D"], max(16, triton.next_power_of_2(dim)))}
 
 
+def one_way_rows(length: int) -> int:
+    """Rows of a strip of float32 with so many columns: 32 MiB, or 1,024, with which the products are not slow.
+
+    A product of so many rows adds to the gradient of all columns, which is read and written for each strip.
+    """
+    return min(2048, max(1024, 2**23 // length // 128 * 128))
+
+
+def one_way_weights(block_n: int) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N weights a program, which only multiplies: 32 a thread."""
+    return {"BLOCK_M": 32, "BLOCK_N": block_n, "num_warps": block_n // 32}
+
+
 def sigmoid_weights(dim: int, element_size: int, arch: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N weights a program.
 

@@ -195,6 +195,34 @@ def _cross_weights(
     return Case("cross_softmax.cross_weights_kernel", signature, options, dtype != "fp32")
 
 
+def _one_way_logits(
+    arch: int, dtype: str, dim: int, excluded: dict[str, str] | None = None, factors: bool = False, stored: bool = True
+) -> Case:
+    excluded = excluded or {}
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, excluded=bool(excluded))
+    options |= {"PRECISION": "ieee"} | dict.fromkeys(name for name in IDS_AND_LIMITS if name not in excluded)
+    options |= _without(factors, *FACTORS) | _without(stored, "strip_ptr")
+    vectors = " ".join([*excluded.values(), *["*fp32"] * (2 + stored)])
+    signature = f"*{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {vectors} i32 i32 i32 i32 i32 i32"
+    return Case("one_way_softmax.one_way_logits_kernel", signature, options, dtype != "fp32")
+
+
+def _one_way_rows(arch: int, dtype: str, dim: int, known: bool, factors: bool = False) -> Case:
+    block_d = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
+    signature = f"*fp32 *fp32 *{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {_of(known, 3)} *fp32 *fp32 *fp32"
+    options = {"BLOCK": 16, "BLOCK_D": block_d, "SLOTS": 64} | _without(factors, *FACTORS)
+    options |= _without(known, "known_lse_ptr", "known_positive_ptr", "weights_ptr")
+    return Case("one_way_softmax.one_way_rows_kernel", f"{signature} i32 i32 i32 i32 i32 i32", options)
+
+
+def _one_way_weights(arch: int, dtype: str, factors: bool = False) -> Case:
+    options = _launch.one_way_weights(_launch.weights(512, 4 if dtype == "fp32" else 2, arch)["BLOCK_N"])
+    options |= _without(factors, *FACTORS, "col_weights_ptr") | _without(dtype != "fp32", *SUMS)
+    buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {_of(dtype != 'fp32', 2)}"
+    signature = f"*fp32 *fp32 *fp32 *fp32 {_of(factors, 2)} {buffers} i32 i32 i32 i32 i32"
+    return Case("one_way_softmax.one_way_weights_kernel", signature, options)
+
+
 def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: bool = False) -> Case:
     options: dict[str, Any] = _launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch) | {"PRECISION": "ieee"}
     options |= _without(factors, *FACTORS)
@@ -315,6 +343,18 @@ def cases(capability: int) -> list[Case]:
         _cross_weights(arch, "bf16", 512, True, labels=True),
         _cross_weights(arch, "bf16", 512, False, factors=True, labels=True),
         _cross_weights(arch, "fp16", 512, True, factors=True, labels=True),
+        _one_way_logits(arch, "bf16", 512),
+        _one_way_logits(arch, "fp16", 128, stored=False),
+        _one_way_logits(arch, "fp32", 512),
+        _one_way_logits(arch, "bf16", 512, factors=True),
+        _one_way_logits(arch, "bf16", 512, IDS_AND_LIMITS, factors=True),
+        _one_way_logits(arch, "fp32", 128, IDS_AND_LIMITS),
+        _one_way_rows(arch, "bf16", 512, False, factors=True),
+        _one_way_rows(arch, "fp16", 128, True, factors=True),
+        _one_way_rows(arch, "fp32", 512, True),
+        _one_way_weights(arch, "bf16", factors=True),
+        _one_way_weights(arch, "fp16"),
+        _one_way_weights(arch, "fp32"),
         _sigmoid_weights(arch, "bf16", 512, True),
         _sigmoid_weights(arch, "bf16", 128, False),
         _sigmoid_weights(arch, "fp16", 512, True),

@@ -23,6 +23,7 @@ from sslfast.kernels import (
     cross_softmax,
     nt_xent,
     nt_xent_backward,
+    one_way_softmax,
     queue_softmax,
     sigmoid_pairs,
     similarity_softmax,
@@ -40,6 +41,7 @@ def as_on_a_gpu(triton_device, monkeypatch) -> Iterator[None]:
         monkeypatch.setattr(ops, "similarity_softmax_backward", similarity_softmax_backward.backward)
         monkeypatch.setattr(ops, "cross_softmax_forward", cross_softmax.forward)
         monkeypatch.setattr(ops, "cross_softmax_backward", cross_softmax.backward)
+        monkeypatch.setattr(ops, "one_way_softmax", one_way_softmax.one_way_softmax)
         monkeypatch.setattr(ops, "queue_softmax", queue_softmax.queue_softmax)
         monkeypatch.setattr(ops, "sigmoid_pairs", sigmoid_pairs.sigmoid_pairs)
         monkeypatch.setattr(ops, "nt_xent_forward", nt_xent.forward)
@@ -60,6 +62,7 @@ LOSSES = {
         "multi_positive_nt_xent_loss, pairs",
         "clip_loss, normalize",
         "siglip_loss, normalize",
+        "info_nce_loss, keys",
         "info_nce_loss, queue",
     )
 } | {
@@ -154,6 +157,15 @@ def queue(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) ->
     return list(queue_softmax.queue_softmax(rows, columns, torch.tensor([SCALE]), *[None] * 4, need[0], *factors))
 
 
+def one_way(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
+    positives = torch.arange(len(rows)) * 3 % len(columns)  # columns are positives of several rows
+    weights = torch.linspace(0, 1, len(rows))
+    results = one_way_softmax.one_way_softmax(
+        rows, columns, positives, torch.tensor([SCALE]), *[None] * 5, weights, *need, *factors
+    )
+    return list(results)
+
+
 def similarity(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
     m = len(rows)
     positives = (torch.arange(m) + 1 + torch.arange(m) % max(m - 1, 1)) % m  # several rows may have the same
@@ -171,7 +183,10 @@ def on_triton_device(triton_device: torch.device) -> Iterator[None]:
         yield
 
 
-OPERATORS = [(similarity, True), *((operator, False) for operator in (similarity, cross, cross_two_way, pairs, queue))]
+OPERATORS = [
+    (similarity, True),
+    *((operator, False) for operator in (similarity, cross, cross_two_way, one_way, pairs, queue)),
+]
 
 
 @pytest.mark.parametrize(("operator", "in_registers"), OPERATORS)
@@ -183,6 +198,7 @@ def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, mon
     # More than one strip of weights is otherwise used from 2,049 rows on.
     tables = {name: getattr(_launch, name) for name in ("weights", "sigmoid_weights")}
     monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
+    monkeypatch.setattr(_launch, "one_way_rows", lambda _: 64)
     for name, table in tables.items():
         small = {"BLOCK_M": 32, "BLOCK_N": 64}
         monkeypatch.setattr(_launch, name, lambda *shape, table=table, small=small, **ways: table(*shape) | small)

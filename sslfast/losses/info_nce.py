@@ -152,7 +152,8 @@ def info_nce_loss(
 
     Further kinds of negatives join the same sum. N x M logits are never stored where that would be large. Keys that
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
-    altogether; they may be changed before ``backward()``. Accumulates in float32 (float64 inputs in float64).
+    altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
+    gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64).
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -229,7 +230,8 @@ def info_nce_loss(
     scale = _scale(name, query, temperature)
     number = None if isinstance(temperature, Tensor) else 1.0 / temperature
     at = None if positives is None else kernel_integers(positives)
-    negatives = Negatives(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy)
+    summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
+    negatives = Negatives(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy, summed)
     if in_batch:
         negatives.add_keys(two_way=symmetric)
     if query_negatives:
@@ -241,22 +243,30 @@ def info_nce_loss(
     if queue is not None:
         negatives.add_queue(queue)
 
+    weights = None if weights is None else weights.to(negatives.query.dtype).contiguous()
+    if summed:
+        total = negatives.total(weights)
+    else:
+        losses = _debiased_losses(negatives, at, tau_plus, symmetric)
+        losses = losses if weights is None else losses * weights
+        if strategy != "local":
+            return mean_over_ranks(losses)
+        if reduction == "none":
+            return losses
+        total = losses.sum()
+    return total if reduction == "sum" else total / (len(query) if weights is None else weights.sum())
+
+
+def _debiased_losses(negatives: Negatives, at: Tensor | None, tau_plus: float, symmetric: bool) -> Tensor:
+    """(N,) losses of the queries, averaged with those of their keys if ``symmetric``."""
     lse, positive = negatives.lse, negatives.positive
     of_query, of_key = negatives.counts() if tau_plus > 0.0 else (0, 0)
     losses = F.softplus(debiased(lse, positive, of_query, tau_plus, negatives.scale) - positive, threshold=50.0)
-    if symmetric:
-        of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
-        of_keys = debiased(of_keys, positive, of_key, tau_plus, negatives.scale)
-        losses = (losses + F.softplus(of_keys - positive, threshold=50.0)) / 2
-    if weights is not None:
-        weights = weights.to(losses.dtype)
-        losses = losses * weights
-    if strategy != "local":
-        return mean_over_ranks(losses)
-    if reduction == "none":
+    if not symmetric:
         return losses
-    total = losses.sum()
-    return total if reduction == "sum" else total / (len(losses) if weights is None else weights.sum())
+    of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
+    of_keys = debiased(of_keys, positive, of_key, tau_plus, negatives.scale)
+    return (losses + F.softplus(of_keys - positive, threshold=50.0)) / 2
 
 
 def _check_numbers(
