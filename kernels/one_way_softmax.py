@@ -11,8 +11,8 @@ twice. A strip of rows with all columns is held, so that its softmax is complete
 exp(S_ij - m_i) in float32, with its own maxima m_i and its sums in slots of its own; the second launch adds up the
 slots of each row in order; and what lies between m_i and n_i is one factor, with which the third makes weights of the
 sides' type. torch's matrix product takes these to rows and columns: no atomics, the same bits in every run. The strip
-is 32 MiB, which stay in the L2 cache of an H100; 10 to 12 bytes a logit go through memory where so many columns make a
-strip of 1,024 rows larger.
+is 32 MiB, which stay in the L2 cache of an H100; 14 to 18 bytes a logit go through memory where so many columns make a
+strip of 1,024 rows (256 in float32) larger.
 
 Rounding is that of cross_softmax: weights are rounded once, after the factors of the other side, each row's and each
 column's sum of products is brought back to the sum that its weights had, and the positives, which may weigh as much as
@@ -235,7 +235,7 @@ def one_way_softmax(
     excluded = row_ids is not None or row_limits is not None
     config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), excluded=excluded)
     blocks = _launch.one_way_weights(config["BLOCK_N"])
-    height = min(_launch.one_way_rows(length), size)
+    height = min(_launch.one_way_rows(length, rows.element_size()), size)
     slots = triton.cdiv(length, config["BLOCK_N"])
     shifts = rows.new_empty((slots, height), dtype=torch.float32)
     sums = torch.empty_like(shifts)

@@ -198,7 +198,7 @@ def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, mon
     # More than one strip of weights is otherwise used from 2,049 rows on.
     tables = {name: getattr(_launch, name) for name in ("weights", "sigmoid_weights")}
     monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
-    monkeypatch.setattr(_launch, "one_way_rows", lambda _: 64)
+    monkeypatch.setattr(_launch, "one_way_rows", lambda *_: 64)
     for name, table in tables.items():
         small = {"BLOCK_M": 32, "BLOCK_N": 64}
         monkeypatch.setattr(_launch, name, lambda *shape, table=table, small=small, **ways: table(*shape) | small)

@@ -106,7 +106,7 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, triton_device, 
 
     # More than one strip is otherwise taken from 1,025 rows on.
     blocks = _launch.weights
-    monkeypatch.setattr(_launch, "one_way_rows", lambda _: 64)
+    monkeypatch.setattr(_launch, "one_way_rows", lambda *_: 64)
     monkeypatch.setattr(_launch, "weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
     check(launcher, case, dtype, triton_device)
 

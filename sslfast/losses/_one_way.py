@@ -15,12 +15,12 @@ _WIDE = 768  # from here on, by estimate, logits of half types are read from mem
 def in_one_pass(rows: Tensor, columns: Tensor, dtype: torch.dtype) -> bool:
     """Whether :func:`one_way_softmax` is the fastest way of rows against columns on their device.
 
-    Always on the CPU. A GPU holds the logits of 1,024 rows: where these leave its cache, it has to be slow at making
-    them again.
+    Always on the CPU. A GPU holds the logits of 1,024 rows (256 in float32): where these leave its cache, it has to be
+    slow at making them again.
     """
     if not rows.is_cuda or dtype == torch.float32 or rows.shape[1] >= _WIDE:
         return True
-    return 1024 * len(columns) <= _STRIP
+    return min(len(rows), 1024) * len(columns) <= _STRIP
 
 
 def one_way_softmax(
