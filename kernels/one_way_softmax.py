@@ -25,18 +25,8 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import (
-    add_pairs,
-    add_product,
-    add_sums,
-    among_negatives,
-    correct_,
-    logit_tile,
-    merge_sums,
-    pair_logits,
-    softplus_and_sigmoid,
-    store_weights,
-)
+from sslfast.kernels.logit_tile import among_negatives, logit_tile, merge_sums, pair_logits, softplus_and_sigmoid
+from sslfast.kernels.weight_tile import add_pairs, add_product, add_sums, correct_, store_weights
 
 
 @triton.jit

@@ -78,7 +78,7 @@ def _backward(dtype: str, dim: int, bounded: bool, factors: bool = False, labels
     options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2)
     options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | _without(factors) | none | no_labels
     signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 fp32"
-    return Case("similarity_softmax_backward.similarity_backward_kernel", signature, options, dtype != "fp32")
+    return Case("similarity_softmax_registers.similarity_backward_kernel", signature, options, dtype != "fp32")
 
 
 def _weights(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
@@ -102,7 +102,7 @@ def _positives(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = F
 def _pairs(dtype: str, dim: int, sides: int, factors: bool) -> Case:
     begin = {"begin_ptr": None} if sides == 1 else {}
     signature = f"*fp32 *{dtype} {_of(factors)} *fp32 *i64 {'' if begin else '*i64'} fp32 i32 i32"
-    return Case("logit_tile.pairs_kernel", signature, _launch.pairs(dim) | _without(factors) | begin)
+    return Case("weight_tile.pairs_kernel", signature, _launch.pairs(dim) | _without(factors) | begin)
 
 
 def _nt_xent_normalise(dtype: str, dim: int) -> Case:
@@ -192,7 +192,7 @@ def _cross_weights(
     vectors = " ".join([*excluded.values(), *["*fp32"] * 4, grad_positive, classes])
     buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {_of(dtype != 'fp32', 2)}"
     signature = f"*{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {vectors} {buffers} i32 i32 i32 i32 i32 i32"
-    return Case("cross_softmax.cross_weights_kernel", signature, options, dtype != "fp32")
+    return Case("cross_softmax_backward.cross_weights_kernel", signature, options, dtype != "fp32")
 
 
 def _one_way_logits(

@@ -21,6 +21,7 @@ pytest.importorskip("triton")
 from sslfast.kernels import (
     _launch,
     cross_softmax,
+    cross_softmax_backward,
     nt_xent,
     nt_xent_backward,
     one_way_softmax,
@@ -40,7 +41,7 @@ def as_on_a_gpu(triton_device, monkeypatch) -> Iterator[None]:
         monkeypatch.setattr(ops, "similarity_softmax_forward", similarity_softmax.forward)
         monkeypatch.setattr(ops, "similarity_softmax_backward", similarity_softmax_backward.backward)
         monkeypatch.setattr(ops, "cross_softmax_forward", cross_softmax.forward)
-        monkeypatch.setattr(ops, "cross_softmax_backward", cross_softmax.backward)
+        monkeypatch.setattr(ops, "cross_softmax_backward", cross_softmax_backward.backward)
         monkeypatch.setattr(ops, "one_way_softmax", one_way_softmax.one_way_softmax)
         monkeypatch.setattr(ops, "queue_softmax", queue_softmax.queue_softmax)
         monkeypatch.setattr(ops, "sigmoid_pairs", sigmoid_pairs.sigmoid_pairs)
@@ -133,7 +134,7 @@ def cross(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) ->
     row_lse, col_lse, own, kept = cross_softmax.forward(rows, columns, *rest, *none, 1.0, False, 0, *factors)
     grads = (torch.linspace(-1, 1, n), col_lse, torch.linspace(-2, 2, n))
     vectors = (rest[0], row_lse.clamp_min(-1e30), col_lse, *grads, rest[1])
-    return [row_lse, own, *cross_softmax.backward(rows, columns, *vectors, *none, kept, *need, *factors)]
+    return [row_lse, own, *cross_softmax_backward.backward(rows, columns, *vectors, *none, kept, *need, *factors)]
 
 
 def cross_two_way(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
@@ -143,7 +144,7 @@ def cross_two_way(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, T
     row_lse, col_lse, own, kept = cross_softmax.forward(rows, columns, *rest, *none, 1.0, True, 0, *factors)
     grads = (torch.linspace(-1, 1, n), torch.linspace(-1, 1, m), torch.linspace(-2, 2, n))
     vectors = (rest[0], row_lse.clamp_min(-1e30), col_lse.clamp_min(-1e30), *grads, rest[1])
-    products = cross_softmax.backward(rows, columns, *vectors, *none, kept, *need, *factors)
+    products = cross_softmax_backward.backward(rows, columns, *vectors, *none, kept, *need, *factors)
     return [row_lse, col_lse, own, *products]
 
 
@@ -230,7 +231,7 @@ def test_positives_are_not_rounded(operator) -> None:
     positives = torch.arange(n) // 3 if operator is cross else torch.arange(n)
     weights, nothing = torch.randn(n), torch.zeros(n)
     vectors = (positives, nothing, nothing[:0], nothing, nothing[:0], weights, number, *none, nothing[:0])
-    found = cross_softmax.backward(rows, rows, *vectors, True, True, *factors)
+    found = cross_softmax_backward.backward(rows, rows, *vectors, True, True, *factors)
     torch.testing.assert_close(found[0], weights.unsqueeze(1) * unit[positives], rtol=1e-6, atol=1e-7)
     expected = torch.zeros(n, d).index_add_(0, positives, weights.unsqueeze(1) * unit)
     torch.testing.assert_close(found[1], expected, rtol=1e-6, atol=1e-7)

@@ -265,7 +265,7 @@ def _cross_softmax_forward_triton(*args):  # type: ignore[no-untyped-def]
 
 
 def _cross_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
-    from sslfast.kernels.cross_softmax import backward
+    from sslfast.kernels.cross_softmax_backward import backward
 
     return backward(*args)
 
