@@ -66,6 +66,9 @@ STREAMS = {
     "feature_order": 79,
     "node_order": 80,
     "edge_drop": 81,
+    "audio_augment": 110,
+    "audio_noise": 111,
+    "frames": 112,
 }
 
 _INT64 = (-(2**63), 2**63 - 1)

@@ -17,20 +17,26 @@ STANDARD = sys.stdlib_module_names
 
 # ---- Python. Module or package -> what of sslfast, and which other libraries, it may import.
 
-KERNEL_CALLERS = {"_autograd", "_block_ranges", "_check", "distributed", "ops", "random"}
+KERNEL_CALLERS = {"_autograd", "_block_ranges", "_check", "_rows", "distributed", "ops", "random"}
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast.__init__": (set(), set()),
     "sslfast._check": (set(), set()),
+    "sslfast._audio_rules": ({"_check"}, set()),
     "sslfast._block_ranges": ({"_check"}, set()),
+    "sslfast._frame_clips": ({"_check"}, set()),
+    "sslfast._rows": ({"_check"}, {"torch"}),
     "sslfast._autograd": ({"ops"}, {"torch"}),
     "sslfast.ops": ({"kernels"}, {"torch"}),
     "sslfast.random": ({"_check", "ops"}, {"torch"}),
     "sslfast.distributed": ({"_check"}, {"torch"}),
-    "sslfast.host": ({"_block_ranges", "_check", "_host"}, {"numpy"}),
+    "sslfast.host": ({"_audio_rules", "_block_ranges", "_check", "_frame_clips", "_host"}, {"numpy"}),
     "sslfast.doctor": ({"__version__"}, set()),  # all else by name, so that it works where they do not
     "sslfast.losses": (KERNEL_CALLERS, {"torch"}),
     "sslfast.masking": (KERNEL_CALLERS | {"host"}, {"torch"}),
-    "sslfast.augment": (KERNEL_CALLERS, {"torch"}),
+    "sslfast.augment": (
+        KERNEL_CALLERS | {"_audio_rules", "_frame_clips"},
+        {"torch", "torchaudio"},
+    ),  # the latter inside a function
     "sslfast.reference": (set(), {"torch"}),
     "sslfast.kernels": (set(), {"torch", "triton"}),
     "sslfast.integrations": ({"losses", "masking", "augment"}, {"torch"}),
@@ -245,6 +251,7 @@ assert not any(name.startswith("torch.") for name in set(sys.modules) - before),
 from sslfast import augment, host, losses, masking, random, reference
 import sslfast.doctor
 heavy = {{"triton", "lightning", "pytorch_lightning", "transformers", "sklearn", "matplotlib", "torchvision"}}
+heavy.add("torchaudio")
 loaded = {{name.split(".")[0] for name, module in sys.modules.items() if module is not None}} & heavy
 assert not loaded, loaded
 if torch.version.cuda is None:

@@ -22,6 +22,7 @@ inline Rows read_rows(const std::optional<Array<int64_t>>& sample_ids, int64_t r
   return {sample_ids ? sample_ids->data() : nullptr, row_offset};
 }
 
+void bind_audio_augment(py::module_& m);
 void bind_block_mask(py::module_& m);
 void bind_cell_mask(py::module_& m);
 void bind_dino_mask(py::module_& m);
@@ -33,6 +34,7 @@ void bind_token_mask(py::module_& m);
 void bind_negative_indices(py::module_& m);
 void bind_feature_corruption(py::module_& m);
 void bind_span_corruption(py::module_& m);
+void bind_frame_indices(py::module_& m);
 void bind_gumbel_sample(py::module_& m);
 void bind_item_mask(py::module_& m);
 void bind_permutation_mask(py::module_& m);

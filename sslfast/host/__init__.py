@@ -1,13 +1,15 @@
-"""The masking operators over NumPy arrays, for DataLoader workers, tokenising jobs and people without torch.
+"""Masks, audio augmentation and frame sub-sampling over NumPy arrays, for DataLoader workers and people without torch.
 
 The same kernels as behind the torch functions: equal arguments and seed give equal bits. The GIL is released while
 they run. Nothing here imports torch.
 """
 
+from sslfast.host.audio_augment import AUDIO_PARAMS, apply_audio_params, sample_audio_params
 from sslfast.host.block_mask import block_mask, inverse_block_mask
 from sslfast.host.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.host.dino_mask import DinoMasks, dino_masks
 from sslfast.host.feature_corruption import corrupt_features
+from sslfast.host.frame_indices import sample_frames
 from sslfast.host.graph_mask import NodeMask, drop_edges, mask_nodes
 from sslfast.host.gumbel_sample import sample_replacements
 from sslfast.host.item_mask import MaskedItems, mask_items
@@ -26,6 +28,7 @@ from sslfast.host.token_mask import mask_tokens
 from sslfast.host.whole_word_mask import mask_words
 
 __all__ = [
+    "AUDIO_PARAMS",
     "CorruptedSpans",
     "DinoMasks",
     "IJepaMasks",
@@ -35,6 +38,7 @@ __all__ = [
     "PatchMask",
     "PermutationMask",
     "VJepaMasks",
+    "apply_audio_params",
     "block_mask",
     "corrupt_features",
     "corrupt_spans",
@@ -53,6 +57,8 @@ __all__ = [
     "permutation_mask",
     "philox_words",
     "random_patch_mask",
+    "sample_audio_params",
+    "sample_frames",
     "sample_negatives",
     "sample_replacements",
     "spec_augment",

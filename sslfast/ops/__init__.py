@@ -42,9 +42,13 @@ from sslfast.ops._time import (
     spec_zero,
     time_span_mask,
 )
+from sslfast.ops._waves import audio_augment, audio_augment_params, audio_noise, frame_indices
 from sslfast.ops._words import whole_word_mask
 
 __all__ = [
+    "audio_augment",
+    "audio_augment_params",
+    "audio_noise",
     "block_mask",
     "cell_mask",
     "column_permutations",
@@ -53,6 +57,7 @@ __all__ = [
     "dino_mask",
     "feature_corruption",
     "feature_draws",
+    "frame_indices",
     "gumbel_sample",
     "ijepa_mask",
     "image_augment",

@@ -59,6 +59,9 @@ enum class Stream : uint32_t {
   kFeatureOrder = 79,      // feature_corruption: a shuffle of a column
   kNodeOrder = 80,         // mask_nodes: shuffles of the nodes
   kEdgeDrop = 81,          // drop_edges: is this edge dropped?
+  kAudioAugment = 110,     // audio_augment: parameters of one waveform
+  kAudioNoise = 111,       // audio_augment: white noise, of one channel
+  kFrames = 112,           // frame_indices: which frames
 };
 
 struct Words {
