@@ -13,7 +13,7 @@ from peer_oracle import peer
 from torch import nn
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/losses.md", "docs/masking.md")
+PAGES = ("README.md", "docs/losses.md", "docs/masking.md", "docs/augment_audio.md")
 
 
 def blocks_of(page: str) -> dict[str, str]:
@@ -80,6 +80,16 @@ def augmentation() -> dict[str, Any]:
     return {"images": torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)}
 
 
+def waveforms() -> dict[str, Any]:
+    model = nn.Linear(400, 2)
+    loader = [(torch.randn(3, 400), torch.tensor([400, 300, 20])) for _ in range(2)]
+    return {"loader": loader, "model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+
+
+def videos() -> dict[str, Any]:
+    return {"video": torch.rand(2, 80, 3, 4, 4), "num_frames": torch.tensor([80, 30])}
+
+
 def numpy_arrays() -> dict[str, Any]:
     return {"ids": torch.randint(1000, 2000, (4, 16)).numpy(), "seed": 0}
 
@@ -109,6 +119,9 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "from sslfast.masking import mask_tokens": token_masks,
     "mask_patches(patch_embed": patch_masks,
     "SimCLRAugment": augmentation,
+    "AudioAugment(": waveforms,
+    "sample_audio_params(8": dict,
+    "take_frames(video": videos,
     "host.mask_tokens": numpy_arrays,
     "import mask_indices, time_mask": dict,
     "electra_inputs": electra,
