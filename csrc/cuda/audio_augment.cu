@@ -56,10 +56,15 @@ __global__ void __launch_bounds__(kThreads) sum_squares(AudioAugment p) {
   const int64_t first = part * kAudioPart, end = min(s.length, first + kAudioPart);
   const In* x = static_cast<const In*>(p.x) + r * p.row_stride + c * p.channel_stride;
   const In* noise = static_cast<const In*>(p.bank) + s.noise_row * p.bank_row_stride;
+  int64_t at =
+      bank ? (s.noise_start + first + threadIdx.x) % p.bank_length : 0;  // a remainder costs more than a sample
+  const int64_t stride = bank ? kThreads % p.bank_length : 0;
   double sum = 0;
   for (int64_t t = first + threadIdx.x; t < end; t += kThreads) {
-    const double value = bank ? widen(noise[(s.noise_start + t) % p.bank_length]) : widen(x[t * p.stride]);
+    const double value = bank ? widen(noise[at]) : widen(x[t * p.stride]);
     sum += value * value;
+    at += stride;
+    if (at >= p.bank_length) at -= p.bank_length;
   }
   sum = Reduce(storage).Sum(sum);
   if (threadIdx.x == 0) p.sums[blockIdx.x] = sum;
@@ -85,8 +90,10 @@ __global__ void __launch_bounds__(kThreads) write_tiles(AudioAugment p, int64_t 
   for (int step = 0; step < kSteps; ++step) {
     const int64_t four = base + static_cast<int64_t>(step * kThreads + threadIdx.x) * 4;
     if (four >= p.length) return;
+    const bool banked = s.noisy && s.noise_row >= 0;
+    int64_t at = banked ? (s.noise_start + four) % p.bank_length : 0;
     float white[4];
-    if (s.noisy && s.noise_row < 0 && four < s.length) {
+    if (s.noisy && !banked && four < s.length) {
       const Words w = philox(s.key, Stream::kAudioNoise, c, static_cast<uint32_t>(four / 4));
       const gaussian::Pair a = gaussian::normal_pair(w.word[0], w.word[1]);
       const gaussian::Pair b = gaussian::normal_pair(w.word[2], w.word[3]);
@@ -105,9 +112,9 @@ __global__ void __launch_bounds__(kThreads) write_tiles(AudioAugment p, int64_t 
           value = gaussian::add(value, gaussian::mul(widen(other[(t + s.mix_lead) * p.stride]), other_factor));
         }
         if (s.noisy) {
-          const W noise = s.noise_row < 0 ? static_cast<W>(white[k])
-                                          : static_cast<W>(widen(bank[(s.noise_start + t) % p.bank_length]));
+          const W noise = banked ? static_cast<W>(widen(bank[at])) : static_cast<W>(white[k]);
           value = gaussian::add(value, gaussian::mul(noise, noise_factor));
+          if (++at == p.bank_length) at = 0;
         }
         value = gaussian::mul(value, gain);
       }
