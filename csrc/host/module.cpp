@@ -17,6 +17,7 @@ PYBIND11_MODULE(_host, m) {
   host::bind_token_mask(m);
   host::bind_negative_indices(m);
   host::bind_feature_corruption(m);
+  host::bind_feature_noise(m);
   host::bind_span_corruption(m);
   host::bind_gumbel_sample(m);
   host::bind_item_mask(m);
@@ -24,5 +25,6 @@ PYBIND11_MODULE(_host, m) {
   host::bind_spec_augment(m);
   host::bind_text_span_mask(m);
   host::bind_time_span_mask(m);
+  host::bind_token_augment(m);
   host::bind_whole_word_mask(m);
 }

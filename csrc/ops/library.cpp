@@ -140,6 +140,14 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "float[] ratio, float hflip_prob, float jitter_prob, float[] jitter, float gray_prob, int row_offset) -> "
       "Tensor");
   m.def(
+      "token_augment(Tensor ids, Tensor? present, Tensor? lengths, Tensor? special, Tensor? table_offsets, Tensor? "
+      "table_ids, Tensor seed, Tensor? sample_ids, int[] special_ids, int[] numbers, float[] rates, int choice, int "
+      "views, int out_length, int pad_id, int mask_id, bool left, bool positions, int row_offset) -> (Tensor, Tensor, "
+      "Tensor)");
+  m.def(
+      "feature_noise(Tensor x, Tensor? factors, Tensor seed, Tensor? sample_ids, float scale, float probability, "
+      "bool gaussian, int row_offset) -> Tensor");
+  m.def(
       "image_augment(Tensor images, Tensor params, int out_height, int out_width, float[] mean, float[] std, "
       "ScalarType dtype) -> Tensor");
 }

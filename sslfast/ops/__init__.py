@@ -31,6 +31,7 @@ from sslfast.ops._masking import (
     patch_unshuffle_backward,
     token_mask,
 )
+from sslfast.ops._sequences import feature_noise, token_augment
 from sslfast.ops._spans import gumbel_sample, item_mask, permutation_mask, span_corruption, text_span_mask
 from sslfast.ops._time import (
     column_permutations,
@@ -53,6 +54,7 @@ __all__ = [
     "dino_mask",
     "feature_corruption",
     "feature_draws",
+    "feature_noise",
     "gumbel_sample",
     "ijepa_mask",
     "image_augment",
@@ -84,6 +86,7 @@ __all__ = [
     "square_mask",
     "text_span_mask",
     "time_span_mask",
+    "token_augment",
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",
