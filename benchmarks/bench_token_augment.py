@@ -50,15 +50,16 @@ def options_of(name: str) -> dict[str, Any]:
 def ours(name: str, ids: Tensor) -> Call:
     from sslfast.augment import augment_tokens
 
-    return lambda: augment_tokens(ids, rule(name), pad_id=PAD, **options_of(name)).ids
+    rules, options = rule(name), options_of(name)
+    return lambda: augment_tokens(ids, rules, pad_id=PAD, **options).ids
 
 
 def ours_on_arrays(name: str, ids: Tensor) -> Call:
     from sslfast.host import augment_tokens
 
-    array, seeds, threads = ids.numpy(), itertools.count(), torch.get_num_threads()
-    options = {"pad_id": PAD, "threads": threads} | options_of(name)
-    return lambda: torch.from_numpy(augment_tokens(array, rule(name), seed=next(seeds), **options).ids)
+    array, seeds, rules = ids.numpy(), itertools.count(), rule(name)
+    options = {"pad_id": PAD, "threads": torch.get_num_threads()} | options_of(name)
+    return lambda: torch.from_numpy(augment_tokens(array, rules, seed=next(seeds), **options).ids)
 
 
 # ---- eager torch

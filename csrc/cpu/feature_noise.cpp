@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kCellsPerThread = 16 << 10;
 constexpr int64_t kChunk = 1024;  // cells whose noise is made at once
+constexpr int64_t kLanes = 16;    // noise is made for whole vectors: a rest, cell by cell, would cost as much
 
 SSLFAST_ISA_CLONES void make_words(uint64_t seed, Stream stream, uint64_t row, int64_t first, int64_t counters,
                                    uint32_t* words) {
@@ -22,38 +23,89 @@ SSLFAST_ISA_CLONES void make_words(uint64_t seed, Stream stream, uint64_t row, i
   }
 }
 
-SSLFAST_ISA_CLONES void normals(const uint32_t* words, int64_t n, float* noise) {
-  for (int64_t i = 0; i < n; ++i) noise[i] = noise::normal(words[i]);
+// Neighbouring cells of a row. The noise is made first, then added without a branch: both loops vectorise.
+template <typename Element>
+struct Cells {
+  const Element* x;
+  int64_t stride, n;
+  const Wide<Element>* factors;  // or null
+  Wide<Element> scale;
+  bool gaussian;
+  const uint32_t *words, *choice;  // choice: or null
+  uint32_t threshold;
+  float* noise;
+  Element* out;
+};
+
+template <bool kNeighbours, bool kFactors, bool kSome, typename Element>
+inline __attribute__((always_inline)) void add_noise(const Cells<Element>& c) {
+  const Element* x = c.x;
+  const uint32_t* choice = c.choice;
+  Element* out = c.out;
+  for (int64_t i = 0; i < c.n; ++i) {
+    const Element here = x[kNeighbours ? i : i * c.stride];
+    const Wide<Element> width = kFactors ? noise::mul(c.scale, c.factors[i]) : c.scale;
+    Element there;
+    narrow(noise::add(widen(here), noise::mul(width, static_cast<Wide<Element>>(c.noise[i]))), there);
+    out[i] = !kSome || choice[i] < c.threshold ? there : here;
+  }
 }
 
-SSLFAST_ISA_CLONES void uniforms(const uint32_t* words, int64_t n, float* noise) {
-  for (int64_t i = 0; i < n; ++i) noise[i] = noise::uniform(words[i]);
+template <bool kFactors, bool kSome, typename Element>
+inline __attribute__((always_inline)) void add_noise(const Cells<Element>& c) {
+  c.stride == 1 ? add_noise<true, kFactors, kSome>(c) : add_noise<false, kFactors, kSome>(c);
 }
 
 template <typename Element>
+inline __attribute__((always_inline)) void add_body(const Cells<Element>& c) {
+  const int64_t vectors = (c.n + kLanes - 1) / kLanes;
+  if (c.gaussian) {
+    for (int64_t i = 0; i < vectors * (kLanes / 2); ++i) {
+      const noise::Pair pair = noise::normal_pair(c.words[2 * i], c.words[2 * i + 1]);
+      c.noise[2 * i] = pair.first;
+      c.noise[2 * i + 1] = pair.second;
+    }
+  } else {
+    for (int64_t i = 0; i < vectors * kLanes; ++i) c.noise[i] = noise::uniform(c.words[i]);
+  }
+  if (c.factors) {
+    c.choice ? add_noise<true, true>(c) : add_noise<true, false>(c);
+  } else {
+    c.choice ? add_noise<false, true>(c) : add_noise<false, false>(c);
+  }
+}
+
+SSLFAST_ISA_CLONES void add_cells(const Cells<float>& c) { add_body(c); }
+SSLFAST_ISA_CLONES void add_cells(const Cells<double>& c) { add_body(c); }
+SSLFAST_ISA_CLONES void add_cells(const Cells<Brain16>& c) { add_body(c); }
+SSLFAST_ISA_CLONES void add_cells(const Cells<Half16>& c) { add_body(c); }
+
+template <typename Element>
 void add_row(const FeatureNoise& p, uint64_t seed, int64_t r) {
-  using Float = Wide<Element>;
   const uint64_t row = p.row_ids[r];
   const auto* x = static_cast<const Element*>(p.x) + r * p.row_stride;
-  const auto* factors = static_cast<const Float*>(p.factors);
+  const auto* factors = static_cast<const Wide<Element>*>(p.factors);
   auto* out = static_cast<Element*>(p.out) + r * p.features;
-  const auto scale = static_cast<Float>(p.scale);
   const bool some = p.threshold < uint64_t{1} << 32;
   uint32_t words[kChunk], choice[kChunk];
   float noise[kChunk];
   for (int64_t first = 0; first < p.features; first += kChunk) {
-    const int64_t n = std::min(kChunk, p.features - first), counters = (n + 3) / 4;
+    const int64_t n = std::min(kChunk, p.features - first), counters = (n + kLanes - 1) / kLanes * (kLanes / 4);
     make_words(seed, Stream::kFeatureNoise, row, first, counters, words);
     if (some) make_words(seed, Stream::kNoiseSelect, row, first, counters, choice);
-    (p.gaussian ? normals : uniforms)(words, n, noise);
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t j = first + i;
-      const Element here = x[j * p.stride];
-      const Float width = factors ? noise::mul(scale, factors[j]) : scale;
-      Element there;
-      narrow(noise::add(widen(here), noise::mul(width, static_cast<Float>(noise[i]))), there);
-      out[j] = !some || choice[i] < p.threshold ? there : here;
-    }
+    Cells<Element> c{};
+    c.x = x + first * p.stride;
+    c.stride = p.stride;
+    c.n = n;
+    c.factors = factors ? factors + first : nullptr;
+    c.scale = static_cast<Wide<Element>>(p.scale);
+    c.gaussian = p.gaussian;
+    c.words = words;
+    c.choice = some ? choice : nullptr;
+    c.threshold = static_cast<uint32_t>(p.threshold);
+    c.noise = noise;
+    c.out = out + first;
+    add_cells(c);
   }
 }
 

@@ -22,6 +22,16 @@ __global__ void __launch_bounds__(kThreads) add_noise(FeatureNoise p, int64_t co
   Words choice{};
   if (some) choice = philox(seed, Stream::kNoiseSelect, row, counter);
   const auto* factors = static_cast<const Float*>(p.factors);
+  float values[4];
+  if (p.gaussian) {
+    for (int k = 0; k < 4; k += 2) {
+      const noise::Pair pair = noise::normal_pair(w.word[k], w.word[k + 1]);
+      values[k] = pair.first;
+      values[k + 1] = pair.second;
+    }
+  } else {
+    for (int k = 0; k < 4; ++k) values[k] = noise::uniform(w.word[k]);
+  }
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     const int64_t j = 4 * static_cast<int64_t>(counter) + k;
@@ -29,7 +39,7 @@ __global__ void __launch_bounds__(kThreads) add_noise(FeatureNoise p, int64_t co
     const Element here = static_cast<const Element*>(p.x)[r * p.row_stride + j * p.stride];
     const auto scale = static_cast<Float>(p.scale);
     const Float width = factors ? noise::mul(scale, factors[j]) : scale;
-    const auto value = static_cast<Float>(p.gaussian ? noise::normal(w.word[k]) : noise::uniform(w.word[k]));
+    const auto value = static_cast<Float>(values[k]);
     const auto there = static_cast<Element>(noise::add(static_cast<Float>(here), noise::mul(width, value)));
     static_cast<Element*>(p.out)[r * p.features + j] = !some || choice.word[k] < p.threshold ? there : here;
   }

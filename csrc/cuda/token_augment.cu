@@ -22,8 +22,10 @@ struct Fill {
   }
 };
 
+// One block a processor is asked for, so that the rules need not spill registers.
 template <typename Id>
-__global__ void __launch_bounds__(kWarp* kWarps) augment_rows(TokenAugment<Id> p, int64_t bytes) {
+__global__ void __launch_bounds__(kWarp* kWarps, 1)
+    augment_rows(const __grid_constant__ TokenAugment<Id> p, int64_t bytes) {
   extern __shared__ uint64_t shared[];
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
   if (i >= p.rows * p.views) return;  // the whole warp

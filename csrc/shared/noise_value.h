@@ -1,9 +1,9 @@
-// Noise from one word, in float arithmetic with the same bits on CPU and GPU: products and sums are rounded one by one.
+// Noise from random words, in float arithmetic with the same bits on CPU and GPU: products and sums are rounded one by
+// one, roots are exact to the last bit.
 //
-// A normal number is the quantile of u = (word + 1/2) / 2^32. With x = 2 u - 1 it is x R(w), w = -log(1 - x^2), and R
-// is smooth: a polynomial in w near the middle, in sqrt(w) in the tails. 1 - x^2 = 4 t (1 - t) with t the lesser of u
-// and 1 - u, so that the tails keep all bits of the word: the largest number is 6.3. Minimax polynomials; the error is
-// below 1e-6 of the number.
+// Two normal numbers come from two words, by Box and Muller: r cos and r sin of a random angle, r^2 = -2 log u with
+// u = (word + 1/2) / 2^32, so that the largest is 6.8. Minimax polynomials for the logarithm, and for sine and cosine
+// in an eighth of the circle; the error is below 1e-6.
 #pragma once
 
 #include <cmath>
@@ -62,18 +62,29 @@ SSLFAST_HD float logarithm(float y) {
   return add(mul(static_cast<float>(k), 0.69314718f), mul(f, polynomial(c, f)));
 }
 
-SSLFAST_HD float normal(uint32_t word) {
-  constexpr float middle[] = {2.1233137f,     0.34880266f,     -0.0059081712f, -0.00177301f,  0.0003091502f,
-                              -6.217993e-06f, -4.9905652e-06f, 4.8610394e-07f, 4.0354635e-08f};
-  constexpr float tails[] = {4.7170887f,      1.4246379f,     0.004646412f,    -0.0029507144f, 0.0014796169f,
-                             -0.00086607062f, 0.00073408132f, -0.00043224543f, 1.9220126e-05f, 5.3393374e-05f};
-  const uint32_t other = ~word;
-  const auto lesser = static_cast<int32_t>(word < other ? word : other);
-  const float t = mul(add(static_cast<float>(lesser), 0.5f), 1.0f / 4294967296.0f);
-  const float w = -logarithm(mul(mul(4.0f, t), add(1.0f, -t)));
-  const float near = polynomial(middle, add(w, -2.5f));
-  const float far = polynomial(tails, add(square_root(w < 0.0f ? 0.0f : w), -3.5f));
-  return mul(uniform(word), w < 5.0f ? near : far);
+struct Pair {
+  float first, second;
+};
+
+SSLFAST_HD Pair normal_pair(uint32_t radius, uint32_t angle) {
+  constexpr float sine_of[] = {1.5707964f, -0.64596343f, 0.079680026f, -0.0046016257f};
+  constexpr float cosine_of[] = {1.0f, -1.2337005f, 0.25366917f, -0.020859933f, 0.00090335653f};
+  // Halves of the word are exact in float, so their sum is the word rounded once: not all CPUs convert 32 unsigned
+  // bits.
+  const float high = static_cast<float>(static_cast<int32_t>(radius >> 16));
+  const float low = static_cast<float>(static_cast<int32_t>(radius & 0xFFFFu));
+  const float u = mul(add(add(mul(high, 65536.0f), low), 0.5f), 1.0f / 4294967296.0f);
+  const float r = square_root(mul(logarithm(u), -2.0f));
+  const uint32_t turned = angle + (1u << 29), quarter = turned >> 30;
+  const int32_t rest = static_cast<int32_t>(turned & 0x3FFFFFFFu) - (1 << 29);
+  const float x = mul(add(static_cast<float>(rest), 0.5f), 1.0f / 1073741824.0f);  // of a quarter turn, within 1/2
+  const float square = mul(x, x);
+  const float sine = mul(x, polynomial(sine_of, square)), cosine = polynomial(cosine_of, square);
+  const bool swap = quarter & 1u;
+  const int32_t first_sign = static_cast<int32_t>(((quarter + 1u) & 2u) << 30);
+  const int32_t second_sign = static_cast<int32_t>((quarter & 2u) << 30);
+  return {mul(r, float_of(bits_of(swap ? sine : cosine) ^ first_sign)),
+          mul(r, float_of(bits_of(swap ? cosine : sine) ^ second_sign))};
 }
 
 }  // namespace sslfast::noise

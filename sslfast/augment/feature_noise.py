@@ -26,8 +26,8 @@ def add_feature_noise(
 ) -> Tensor:
     """``x + scale * std * noise``, drawn and added in one launch.
 
-    The noise is standard normal, or uniform in (-1, 1); the normal numbers come from 32 random bits, reach 6.3 and are
-    right to 1e-6 of themselves. Arithmetic is float32, in float64 the last product and the sum are float64; half types
+    The noise is standard normal, by Box and Muller from two words of 32 bits for two numbers, up to 6.8; or uniform in
+    (-1, 1). Arithmetic is float32, in float64 the last product and the sum are float64; half types
     are rounded once. With ``probability`` a cell gets noise or stays as it is. Equal bits on every device.
 
     To replace cells by those of other rows there is ``sslfast.masking.corrupt_features``.

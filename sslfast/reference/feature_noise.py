@@ -1,4 +1,4 @@
-"""Noise of features by definition: quantiles of uniform words, in the float32 arithmetic that every device repeats."""
+"""Noise of features by definition: Box and Muller's pairs, in the float32 arithmetic that every device repeats."""
 
 from __future__ import annotations
 
@@ -12,14 +12,8 @@ FEATURE_NOISE, NOISE_SELECT = 113, 114
 LOGARITHM = (
     1.0, -0.49999988, 0.33333325, -0.25001586, 0.20001969, -0.16609013, 0.14181836, -0.13243462, 0.1290466, -0.076211125
 )  # fmt: skip
-MIDDLE = (
-    2.1233137, 0.34880266, -0.0059081712, -0.00177301, 0.0003091502, -6.217993e-06, -4.9905652e-06, 4.8610394e-07,
-    4.0354635e-08,
-)  # fmt: skip
-TAILS = (
-    4.7170887, 1.4246379, 0.004646412, -0.0029507144, 0.0014796169, -0.00086607062, 0.00073408132, -0.00043224543,
-    1.9220126e-05, 5.3393374e-05,
-)  # fmt: skip
+SINE = (1.5707964, -0.64596343, 0.079680026, -0.0046016257)
+COSINE = (1.0, -1.2337005, 0.25366917, -0.020859933, 0.00090335653)
 
 
 def polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
@@ -42,12 +36,18 @@ def logarithm(y: Tensor) -> Tensor:
 
 
 def normal(words: Tensor) -> Tensor:
-    """The standard normal quantile of (word + 1/2) / 2^32."""
-    t = (torch.minimum(words, 2**32 - 1 - words).to(torch.float32) + 0.5) * 2.0**-32
-    w = -logarithm((t * 4.0) * (1.0 - t))
-    root = w.clamp(min=0).double().sqrt().float()  # rounded right, as torch's float32 root is not everywhere
-    middle, tails = polynomial(MIDDLE, w - 2.5), polynomial(TAILS, root - 3.5)
-    return uniform(words) * torch.where(w < 5.0, middle, tails)
+    """Standard normal numbers from int64 words in [0, 2^32), two from the two words of each pair in the last axis."""
+    radius, angle = words[..., 0::2], words[..., 1::2]
+    u = (radius.to(torch.float32) + 0.5) * 2.0**-32
+    r = (logarithm(u) * -2.0).double().sqrt().float()  # rounded right, as torch's float32 root is not everywhere
+    turned = angle + 2**29 & 2**32 - 1
+    quarter = turned >> 30
+    x = ((turned & 2**30 - 1) - 2**29).to(torch.float32).add(0.5) * 2.0**-30
+    sine, cosine = x * polynomial(SINE, x * x), polynomial(COSINE, x * x)
+    swap = (quarter & 1).bool()
+    first = torch.where(swap, sine, cosine) * (1.0 - (quarter + 1 & 2))
+    second = torch.where(swap, cosine, sine) * (1.0 - (quarter & 2))
+    return torch.stack([r * first, r * second], dim=-1).flatten(-2)
 
 
 def add_feature_noise(
@@ -64,12 +64,14 @@ def add_feature_noise(
     """``sslfast.augment.add_feature_noise`` with an int seed."""
     rows, features = x.shape
     words, choice = (
-        philox_rows(seed, stream, rows, -(-features // 4), row_offset, sample_ids).flatten(1)[:, :features]
+        philox_rows(seed, stream, rows, -(-features // 4), row_offset, sample_ids).flatten(1)
         for stream in (FEATURE_NOISE, NOISE_SELECT)
     )
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     width = (scale if isinstance(scale, Tensor) else torch.tensor(scale, dtype=torch.float64)).to(wide)
     if std is not None:
         width = width * std.to(wide)
-    value = (normal if noise == "gaussian" else uniform)(words).to(wide)
-    return torch.where(choice < int(probability * 2**32 + 0.5), (x.to(wide) + width * value).to(x.dtype), x)
+    value = (normal if noise == "gaussian" else uniform)(words)[:, :features].to(wide)
+    return torch.where(
+        choice[:, :features] < int(probability * 2**32 + 0.5), (x.to(wide) + width * value).to(x.dtype), x
+    )
