@@ -72,10 +72,20 @@ def features(numbers: Tensor) -> tuple[Tensor, ...]:
     return ((numbers[:, None] * 31 + torch.arange(30) * 7) % 101 / 7,)
 
 
+TABLE = augment.synonym_table(ENTRIES)
+TABLES = {"cpu": TABLE}
+
+
+def table_on(device: str) -> Any:
+    """The table on a device, copied there once: a copy within a captured graph would wait."""
+    if device not in TABLES:
+        TABLES[device] = TABLE.to(device)
+    return TABLES[device]
+
+
 def on_tensors(rule: Any, **options: Any) -> Any:
     def call(inputs: Any, rows: int, device: Any, **draws: Any) -> tuple[Tensor, ...]:
-        table = augment.synonym_table(ENTRIES).to(device) if device != "cpu" else TABLE
-        common = {"special_ids": (1, 2), "synonyms": table, "mask_id": MASK, "positions": True}
+        common = {"special_ids": (1, 2), "synonyms": table_on(str(device)), "mask_id": MASK, "positions": True}
         return tuple(_rows(t, options) for t in augment_tokens(*inputs, rule, **common, **options, **draws))
 
     return call
@@ -93,8 +103,6 @@ def _rows(result: Any, options: dict[str, Any]) -> Any:
     """Rows first."""
     return result.swapaxes(0, 1).reshape(result.shape[1], -1) if "views" in options else result
 
-
-TABLE = augment.synonym_table(ENTRIES)
 
 # (name, inputs, over tensors, over arrays)
 CASES: list[tuple[str, Any, Any, Any]] = [
