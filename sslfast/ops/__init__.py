@@ -9,6 +9,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sslfast.ops._batches import (
+    batch_mix,
+    batch_mix_,
+    batch_mix_backward,
+    batch_mix_params,
+    erase_boxes,
+    erase_boxes_,
+    random_erase,
+    random_erase_,
+    random_erase_params,
+)
 from sslfast.ops._blocks import (
     block_mask,
     cell_mask,
@@ -45,12 +56,18 @@ from sslfast.ops._time import (
 from sslfast.ops._words import whole_word_mask
 
 __all__ = [
+    "batch_mix",
+    "batch_mix_",
+    "batch_mix_backward",
+    "batch_mix_params",
     "block_mask",
     "cell_mask",
     "column_permutations",
     "cross_softmax_backward",
     "cross_softmax_forward",
     "dino_mask",
+    "erase_boxes",
+    "erase_boxes_",
     "feature_corruption",
     "feature_draws",
     "gumbel_sample",
@@ -74,6 +91,9 @@ __all__ = [
     "permutation_mask",
     "philox_words",
     "queue_softmax",
+    "random_erase",
+    "random_erase_",
+    "random_erase_params",
     "sigmoid_pairs",
     "similarity_softmax_backward",
     "similarity_softmax_forward",
