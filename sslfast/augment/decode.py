@@ -103,10 +103,14 @@ def decode_images(
     if isinstance(sources, (str, bytes)) or not isinstance(sources, Sequence):
         raise TypeError(f"{name}: sources must be a list, got {type(sources).__name__}")
     found = DecodedImages([], [], [])
+    for source in sources:
+        _check_source(name, source)
     for place, source in enumerate(sources):
         try:
-            image = decode_one(name, source, options)
-        except (OSError, ValueError, SyntaxError, EOFError, MemoryError, _Refused) as error:
+            image = _decoded(name, source, options)
+        except ImportError:
+            raise
+        except Exception as error:  # formats fail in ways of their own: struct.error, IndexError, SyntaxError and more
             where = f"image {place}" + (f" ({os.fspath(source)})" if isinstance(source, (str, os.PathLike)) else "")
             if on_error == "raise":
                 raise ValueError(f"{name}: {where} cannot be decoded: {_reason(error)}") from error
@@ -147,8 +151,32 @@ def check_options(name: str, mode: str, decoder: str | None, min_size: int | Non
     return DecodeOptions(mode, decoder, min_size, _check.boolean(name, "exif", exif))
 
 
-def decode_one(name: str, source: Source, options: DecodeOptions) -> Tensor:
-    """One image as uint8 (C, H, W); raises what its decoder does, or TypeError for what is no image at all."""
+def _check_source(name: str, source: Source) -> None:
+    """Raises TypeError for what cannot be an image, whatever it holds."""
+    if isinstance(source, Tensor):
+        source = source.numpy(force=True)
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim not in (1, 2, 3):
+            got = f"{source.dtype} of shape {source.shape}"
+            raise TypeError(f"{name}: arrays must be uint8 (n,), (H, W) or (H, W, C), got {got}")
+        if source.ndim > 1 and (0 in source.shape or (source.ndim == 3 and source.shape[2] > 4)):
+            raise TypeError(f"{name}: arrays of pixels must have 1 to 4 channels, got shape {source.shape}")
+    elif not (isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)) or _reads(source) or _shows(source)):
+        got = type(source).__name__
+        raise TypeError(f"{name}: sources must be bytes, paths, files, Pillow images or arrays, got {got}")
+
+
+def _reads(source: Source) -> bool:
+    return hasattr(source, "read")
+
+
+def _shows(source: Source) -> bool:
+    """Whether it is a Pillow image, without importing Pillow."""
+    return hasattr(source, "getexif") and hasattr(source, "convert")
+
+
+def _decoded(name: str, source: Source, options: DecodeOptions) -> Tensor:
+    """One image as uint8 (C, H, W); raises what its decoder does."""
     if isinstance(source, (str, os.PathLike)):
         with open(source, "rb") as file:
             return _from_file(name, file.read(), options)
@@ -157,19 +185,10 @@ def decode_one(name: str, source: Source, options: DecodeOptions) -> Tensor:
     if isinstance(source, Tensor):
         source = source.numpy(force=True)
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim not in (1, 2, 3):
-            got = f"{source.dtype} of shape {source.shape}"
-            raise TypeError(f"{name}: arrays must be uint8 (n,), (H, W) or (H, W, C), got {got}")
         if source.ndim == 1:
             return _from_file(name, source.tobytes(), options)
         return _from_pixels(name, source if source.ndim == 3 else source[..., None], options.mode)
-    if hasattr(source, "read"):
-        return _from_file(name, source.read(), options)
-    if hasattr(source, "getexif") and hasattr(source, "convert"):
-        return _from_pillow(source, options)
-    raise TypeError(
-        f"{name}: sources must be bytes, paths, files, Pillow images or arrays, got {type(source).__name__}"
-    )
+    return _from_file(name, source.read(), options) if _reads(source) else _from_pillow(source, options)
 
 
 def upright(image: Tensor, orientation: int) -> Tensor:
@@ -293,8 +312,6 @@ def _eight_bits(image: Any) -> Any:
 def _from_pixels(name: str, pixels: np.ndarray, mode: str) -> Tensor:
     """An array of pixels in a mode: a view where nothing has to be computed."""
     channels = pixels.shape[2]
-    if channels not in (1, 2, 3, 4) or 0 in pixels.shape:
-        raise TypeError(f"{name}: arrays of pixels must have 1 to 4 channels, got shape {pixels.shape}")
     wanted = {"L": 1, "RGB": 3, "RGBA": 4, "unchanged": channels}[mode]
     if wanted == channels:
         return _view(pixels)
