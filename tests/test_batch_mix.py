@@ -341,6 +341,7 @@ def test_composes(device):
     for x in (images, images.contiguous(memory_format=torch.channels_last), images[..., 2:]):
         torch.library.opcheck(ops.batch_mix, (x, params[:, :]))
     torch.library.opcheck(ops.batch_mix_, (images.clone(), params))
+    torch.library.opcheck(ops.mix_targets, (torch.arange(4, device=device), params, 5, 0.1))
     users, starts = params[:, 1].long().argsort(), torch.arange(5, device=device)
     torch.library.opcheck(ops.batch_mix_backward, (images, params, users, starts))
     for transform in (MixUp(num_classes=9), RandomMix(1.0, 1.0, mode="elem", partner="permutation")):
@@ -461,6 +462,8 @@ def test_bad_labels():
     bad(ValueError, message, mix_labels, torch.ones(2), params)
     message = f"{name}labels must have shape (2, 4), got (2, 3)"
     bad(ValueError, message, mix_labels, torch.ones(2, 3), params, num_classes=4)
+    for ids in ([0, 4], [-1, 0]):
+        bad(ValueError, f"{name}labels must be in [0, 4)", mix_labels, torch.tensor(ids), params, num_classes=4)
     message = f"{name}params must have shape (N, 7), got (2, 6)"
     bad(ValueError, message, mix_labels, None, params[:, :6])
     message = "MixUp: alpha must be in (0, 1e6], got 0"

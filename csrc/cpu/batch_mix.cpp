@@ -302,6 +302,19 @@ bool batch_mix(const BatchMix& p, int threads) {
   return true;
 }
 
+bool mix_targets(const MixTargets& p, int) {
+  bool classes = true;
+  for (int64_t r = 0; r < p.rows; ++r) {
+    float* out = p.out + r * p.classes;
+    std::fill_n(out, p.classes, mix::target(p, r, -1));
+    classes = classes && 0 <= p.labels[r] && p.labels[r] < p.classes;
+    for (const int64_t c : {p.labels[r], p.labels[mix::partner_of(p.params + r * kMixColumns, p.rows)]}) {
+      if (0 <= c && c < p.classes) out[c] = mix::target(p, r, c);
+    }
+  }
+  return classes;
+}
+
 void batch_mix_backward(const BatchMixBackward& p, int threads) {
   const std::vector<Row> rows = read_rows(p.mix);
   by_dtype(p.mix.dtype, [&](auto element) { run_backward<decltype(element)>(p, rows, threads); });

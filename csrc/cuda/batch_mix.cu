@@ -22,6 +22,11 @@ __global__ void draw_params(BatchMixParams p) {
   if (r < p.rows) mix::mix_params(p, p.seed.get(), r, p.out + r * kMixColumns);
 }
 
+__global__ void write_targets(MixTargets p) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < p.rows * p.classes) p.out[i] = mix::target(p, i / p.classes, i % p.classes);
+}
+
 // Where a pack of elements lies in every image.
 struct Place {
   int64_t plane, y, e;
@@ -209,6 +214,14 @@ cudaError_t batch_mix_params(const BatchMixParams& p, cudaStream_t stream) {
   unsigned grid;
   if (!grid_of(p.rows, kThreads, 1, grid)) return cudaErrorInvalidConfiguration;
   draw_params<<<grid, kThreads, 0, stream>>>(p);
+  return cudaGetLastError();
+}
+
+cudaError_t mix_targets(const MixTargets& p, cudaStream_t stream) {
+  unsigned grid;
+  if (p.rows * p.classes == 0) return cudaSuccess;
+  if (!grid_of(p.rows * p.classes, kThreads, 1, grid)) return cudaErrorInvalidConfiguration;
+  write_targets<<<grid, kThreads, 0, stream>>>(p);
   return cudaGetLastError();
 }
 

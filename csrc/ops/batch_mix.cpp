@@ -102,10 +102,40 @@ static Tensor batch_mix_backward(const Tensor& grad, const Tensor& params, const
   return out;
 }
 
+static Tensor mix_targets(const Tensor& labels, const Tensor& params, int64_t classes, double label_smoothing) {
+  const int64_t rows = labels.size(0);
+  check(labels.dim() == 1 && here(labels) && labels.scalar_type() == ScalarType::Long && labels.is_contiguous(),
+        "mix_targets: labels must be contiguous int64 (N)");
+  check(params.dim() == 2 && here(params) && params.scalar_type() == ScalarType::Float && params.is_contiguous() &&
+            params.size(0) == rows && params.size(1) == kMixColumns,
+        "mix_targets: params must be contiguous float32 (N, 7)");
+  check(classes >= 1 && label_smoothing >= 0 && label_smoothing <= 1, "mix_targets: at least one class");
+  Tensor out = empty({rows, classes}, ScalarType::Float, labels);
+  MixTargets p{};
+  p.labels = labels.const_data_ptr<int64_t>();
+  p.params = params.const_data_ptr<float>();
+  p.rows = rows;
+  p.classes = classes;
+  p.on = static_cast<float>(1 - label_smoothing);
+  p.off = static_cast<float>(label_smoothing / static_cast<double>(classes));
+  p.out = out.mutable_data_ptr<float>();
+  launch(
+      [](const MixTargets& what, auto where) {
+#ifdef SSLFAST_WITH_CUDA
+        return backend::mix_targets(what, where);
+#else
+        check(backend::mix_targets(what, where), "mix_targets: labels must be in [0, num_classes)");
+#endif
+      },
+      p, labels);
+  return out;
+}
+
 STABLE_TORCH_LIBRARY_IMPL(sslfast, SSLFAST_KEY, m) {
   m.impl("batch_mix_params", TORCH_BOX(&batch_mix_params));
   m.impl("batch_mix", TORCH_BOX(&batch_mix));
   m.impl("batch_mix_", TORCH_BOX(&batch_mix_));
+  m.impl("mix_targets", TORCH_BOX(&mix_targets));
   m.impl("batch_mix_backward", TORCH_BOX(&batch_mix_backward));
 }
 

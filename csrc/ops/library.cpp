@@ -148,6 +148,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "int box, float side_low, float side_high, bool area_lambda, int row_offset) -> Tensor");
   m.def("batch_mix(Tensor x, Tensor params) -> Tensor");
   m.def("batch_mix_(Tensor(a!) x, Tensor params) -> ()");
+  m.def("mix_targets(Tensor labels, Tensor params, int classes, float label_smoothing) -> Tensor");
   m.def("batch_mix_backward(Tensor grad, Tensor params, Tensor users, Tensor starts) -> Tensor");
   m.def(
       "random_erase_params(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float "

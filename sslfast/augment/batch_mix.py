@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -145,11 +146,8 @@ def mix_images(images: Tensor, params: Tensor, *, inplace: bool = False) -> Tens
         raise ValueError(f"{name}: images must be at most {_batches.MOST_IN_PLACE} where inplace, got {len(images)}")
     if torch.is_grad_enabled() and images.requires_grad:
         raise ValueError(f"{name}: inplace must be False for images that need a gradient, got True")
-    if images.is_cpu and not torch.compiler.is_compiling():
-        found = _partners(params).sort().values
-        if not torch.equal(found, torch.arange(len(images))):
-            raise ValueError(f"{name}: params must have a permutation of the batch for partners where inplace")
-    ops.batch_mix_(images, params)
+    message = f"{name}: params must have a permutation of the batch for partners where inplace"
+    _guarded(message, lambda: ops.batch_mix_(images, params))
     return images
 
 
@@ -213,7 +211,8 @@ def mix_labels(
 
     Raises:
         TypeError: ``labels`` or ``params`` is not a tensor of these types, or a number has the wrong type.
-        ValueError: a shape, device or number is out of range. That ids are below ``num_classes`` is not checked.
+        ValueError: a shape, device or number is out of range, or a class id on the CPU is none below ``num_classes``.
+            On a GPU, which is not waited for, the targets of such an image and of who has it for a partner are NaN.
     """
     name = "mix_labels"
     if not isinstance(params, Tensor) or params.dtype != torch.float32:
@@ -238,14 +237,25 @@ def mix_labels(
         num_classes = _check.integer(name, "num_classes", num_classes, 1)
         if soft and labels.shape[1] != num_classes:
             raise ValueError(f"{name}: labels must have shape ({rows}, {num_classes}), got {tuple(labels.shape)}")
-    lam, partners = params[:, 2], _partners(params)
     if soft:
+        lam, partners = params[:, 2], _partners(params)
         weight = lam[:, None].to(labels.dtype)
         return labels * weight + labels[partners] * (1 - weight)
     if num_classes is None:
-        return MixedLabels(labels, labels[partners], lam)
-    off = smoothing / num_classes
-    targets = lam.new_full((rows, num_classes), off)
-    on = 1.0 - smoothing
-    targets.scatter_add_(1, labels[:, None], (lam * on)[:, None])
-    return targets.scatter_add_(1, labels[partners][:, None], ((1 - lam) * on)[:, None])
+        return MixedLabels(labels, labels[_partners(params)], params[:, 2])
+    return _guarded(
+        f"{name}: labels must be in [0, {num_classes})",
+        lambda: ops.mix_targets(labels.contiguous(), params.detach().contiguous(), num_classes, smoothing),
+    )
+
+
+def _guarded(message: str, call: Callable[[], Any]) -> Any:
+    """What only the kernels on the CPU find out, in words of the caller; a GPU does not wait for it."""
+    if torch.compiler.is_compiling():
+        return call()
+    try:
+        return call()
+    except RuntimeError as error:
+        if "must be a permutation" not in str(error) and "must be in [0, num_classes)" not in str(error):
+            raise
+        raise ValueError(message) from None

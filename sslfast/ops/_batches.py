@@ -14,6 +14,7 @@ __all__ = [
     "batch_mix_params",
     "erase_boxes",
     "erase_boxes_",
+    "mix_targets",
     "random_erase",
     "random_erase_",
     "random_erase_params",
@@ -28,12 +29,13 @@ def _like_images(x: Tensor) -> Tensor:
     return x.new_empty((rows, height, width, channels)).permute(0, 3, 1, 2)
 
 
-# ---- batch_mix_params, batch_mix, batch_mix_, batch_mix_backward
+# ---- batch_mix_params, batch_mix, batch_mix_, batch_mix_backward, mix_targets
 
 batch_mix_params = torch.ops.sslfast.batch_mix_params.default
 batch_mix = torch.ops.sslfast.batch_mix.default
 batch_mix_ = torch.ops.sslfast.batch_mix_.default
 batch_mix_backward = torch.ops.sslfast.batch_mix_backward.default
+mix_targets = torch.ops.sslfast.mix_targets.default
 
 
 @torch.library.register_fake("sslfast::batch_mix_params")
@@ -54,6 +56,11 @@ def _(x: Tensor, params: Tensor) -> None:
 @torch.library.register_fake("sslfast::batch_mix_backward")
 def _(grad: Tensor, params: Tensor, users: Tensor, starts: Tensor) -> Tensor:
     return _like_images(grad)
+
+
+@torch.library.register_fake("sslfast::mix_targets")
+def _(labels: Tensor, params: Tensor, classes: int, label_smoothing: float) -> Tensor:
+    return params.new_empty((labels.shape[0], classes))
 
 
 # ---- random_erase_params, random_erase, random_erase_, erase_boxes, erase_boxes_

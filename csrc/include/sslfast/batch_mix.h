@@ -51,10 +51,21 @@ struct BatchMixBackward {
   const int64_t* starts;  // (rows + 1)
 };
 
+// Soft targets (rows, classes) of class ids: lambda of the image's own class, 1 - lambda of its partner's, with
+// label_smoothing spread over all. A row whose own or partner's id is no class is NaN.
+struct MixTargets {
+  const int64_t* labels;  // (rows)
+  const float* params;    // (rows, kMixColumns)
+  int64_t rows, classes;
+  float on, off;  // what goes to the class, and to all of them
+  float* out;     // (rows, classes)
+};
+
 namespace cpu {
 void batch_mix_params(const BatchMixParams& p, int threads);
 bool batch_mix(const BatchMix& p, int threads);  // false: in place, and partners are no permutation; nothing is done
 void batch_mix_backward(const BatchMixBackward& p, int threads);
+bool mix_targets(const MixTargets& p, int threads);  // whether all ids are classes
 }  // namespace cpu
 
 #ifdef SSLFAST_WITH_CUDA
@@ -62,6 +73,7 @@ namespace cuda {
 cudaError_t batch_mix_params(const BatchMixParams& p, cudaStream_t stream);
 cudaError_t batch_mix(const BatchMix& p, cudaStream_t stream);
 cudaError_t batch_mix_backward(const BatchMixBackward& p, cudaStream_t stream);
+cudaError_t mix_targets(const MixTargets& p, cudaStream_t stream);
 }  // namespace cuda
 #endif
 
