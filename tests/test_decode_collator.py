@@ -60,6 +60,17 @@ def test_augmentation_in_the_worker():
     )
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("augment", [None, brightness])
+def test_page_locked_memory(augment):
+    loader = DataLoader(Files(), batch_size=3, pin_memory=True, collate_fn=DecodeCollator(augment=augment))
+    for batch in loader:
+        assert all(image.is_pinned() for image in (batch.images if augment is None else [batch.images]))
+        assert batch.labels.is_pinned()
+        if augment is None:
+            assert all((image == label).all() for image, label in zip(batch.images, batch.labels, strict=True))
+
+
 def test_labels():
     files = [png(1), png(2)]
     assert DecodeCollator()(files).labels is None
