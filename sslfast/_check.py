@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from collections.abc import Sequence
 
 _INT64_MAX = 2**63 - 1
@@ -23,13 +25,13 @@ def probability(function: str, name: str, value: float) -> float:
 
 
 def real(function: str, name: str, value: float) -> float:
-    """Returns ``value`` as a finite float.
+    """Returns ``value`` as a finite float. NumPy's numbers are taken too; bools of any kind are not.
 
     Raises:
         TypeError: if it is not a number.
         ValueError: if it is NaN or infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, numbers.Real)):
         raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__}")
     if not -math.inf < value < math.inf:  # not isfinite: a float that torch.compile made symbolic has none
         raise ValueError(f"{function}: {name} must be finite, got {value}")
@@ -77,19 +79,20 @@ def is_boolean(value: object) -> bool:
 def integer(function: str, name: str, value: int, low: int, high: int = _INT64_MAX) -> int:
     """Returns ``value`` as an int of at least ``low`` and at most ``high``, by default what an operator can take.
 
+    NumPy's integers and arrays and tensors of one integer are taken too; bools of any kind are not.
+
     Raises:
         TypeError: if it is not an integer.
         ValueError: if it is out of range.
     """
-    text = f"{function}: {name} must be an int, got {type(value).__name__}"
-    if isinstance(value, bool) or not (isinstance(value, int) or hasattr(value, "__index__")):
-        raise TypeError(text)
     number = value
-    if not isinstance(value, int):  # a symbolic size is an int to torch.compile alone
+    if isinstance(value, bool) or not isinstance(value, int):  # a symbolic size is an int to torch.compile alone
         try:
-            number = value.__index__()
-        except TypeError:  # an array of several numbers
-            raise TypeError(text) from None
+            if isinstance(value, bool) or str(getattr(value, "dtype", "")) == "torch.bool":
+                raise TypeError
+            number = operator.index(value)
+        except TypeError:  # bools, fractions, arrays of several numbers
+            raise TypeError(f"{function}: {name} must be an int, got {type(value).__name__}") from None
     if number < low or number > high:
         expected = f"at least {low}" if number < low and high == _INT64_MAX else f"in [{low}, {high}]"
         raise ValueError(f"{function}: {name} must be {expected}, got {number}")
@@ -162,51 +165,6 @@ def interval(function: str, name: str, value: Sequence[float], low: float, high:
         expected = f"two numbers in order in [{low}, {high}]"
         raise ValueError(f"{function}: {name} must be {expected}, got {tuple(value)}")
     return first, last
-
-
-_SPAN_RULES = {"exact": 0, "hf": 1, "fairseq": 2}
-
-
-def time_spans(
-    function: str,
-    batch_size: int,
-    length: int,
-    mask_prob: float,
-    mask_length: int,
-    min_masks: int,
-    mode: str,
-    require_same_masks: bool,
-    add_masks: bool,
-    mask_dropout: float,
-) -> tuple[int, int, float, int, int, int, int, float]:
-    """Returns the arguments of a time span mask as the operator takes them, from ``rows`` to ``mask_dropout``.
-
-    Raises:
-        TypeError: if a number has the wrong type.
-        ValueError: if a number is out of range, there is no such mode, or an option does not go with the mode.
-    """
-    batch_size = integer(function, "batch_size", batch_size, 0)
-    length = integer(function, "length", length, 1, 2**32 - 1)
-    mask_prob = probability(function, "mask_prob", mask_prob)
-    mask_length = integer(function, "mask_length", mask_length, 1)
-    min_masks = integer(function, "min_masks", min_masks, 0)
-    if mode not in tuple(_SPAN_RULES):
-        raise ValueError(f"{function}: mode must be 'exact', 'hf' or 'fairseq', got {mode!r}")
-    require_same_masks = boolean(function, "require_same_masks", require_same_masks)
-    add_masks = boolean(function, "add_masks", add_masks)
-    mask_dropout = probability(function, "mask_dropout", mask_dropout)
-    if mode != "fairseq":
-        for name, value in (
-            ("require_same_masks", require_same_masks),
-            ("add_masks", add_masks),
-            ("mask_dropout", mask_dropout),
-        ):
-            if value:
-                raise ValueError(f'{function}: {name} must be left out except in mode "fairseq", got {value}')
-    if mode == "hf" and mask_length > length:
-        raise ValueError(f'{function}: mask_length must be at most length ({length}) in mode "hf", got {mask_length}')
-    same_count = (2 if add_masks else 1) if require_same_masks else 0
-    return batch_size, length, mask_prob, mask_length, min_masks, _SPAN_RULES[mode], same_count, mask_dropout
 
 
 def negatives(function: str, num_negatives: int, rows: int, length: int, narrow: bool) -> int:

@@ -59,7 +59,10 @@ def test_equals_reference(device, rows, length, mode):
         options = {"mode": mode, "noise_density": density, "mean_noise_span_length": mean}
         _check(_ids(rows, length), device, **options)
         _check(_ids(rows, length, torch.int32), device, **options, eos_token_id=None, descending=False)
-        _check(_ids(rows, length), device, lengths=torch.randint(-1, length + 2, (rows,)), **options, pad_token_id=-5)
+        lengths = torch.randint(-1, length + 2, (rows,))
+        if mode == "exact":
+            lengths.clamp_(0, length)
+        _check(_ids(rows, length), device, lengths=lengths, **options, pad_token_id=-5)
 
 
 @pytest.mark.parametrize("seed", [0, -1, 2**63 - 1])
@@ -219,6 +222,22 @@ def test_bad_input(arguments, error, message):
         host.corrupt_spans(**arrays, seed=1)
     expected = message.replace("torch.", "").replace("a tensor,", "an array,").replace("tensor,", "array,")
     assert str(raised.value) == f"corrupt_spans: {expected}"
+
+
+@pytest.mark.parametrize("wrong", [-1, 31])
+def test_lengths_out_of_range(device, wrong):
+    """An error on the CPU in mode "exact"; elsewhere as the nearest that is in range."""
+    ids, lengths = _ids(3, 30).to(device), torch.tensor([30, wrong, 17], device=device)
+    nearest, options = lengths.clamp(0, 30), {"sentinel_id": 999, "generator": 1}
+    if device.type == "cpu":
+        with pytest.raises(ValueError, match=rf"^corrupt_spans: lengths must be in \[0, 30\], got {wrong}$"):
+            corrupt_spans(ids, lengths=lengths, **options)
+        with pytest.raises(ValueError, match=rf"^corrupt_spans: lengths must be in \[0, 30\], got {wrong}$"):
+            host.corrupt_spans(ids.numpy(), lengths=lengths.numpy(), sentinel_id=999, seed=1)
+    else:
+        assert all_equal(corrupt_spans(ids, lengths=lengths, **options), corrupt_spans(ids, lengths=nearest, **options))
+    options["mode"] = "compat"
+    assert all_equal(corrupt_spans(ids, lengths=lengths, **options), corrupt_spans(ids, lengths=nearest, **options))
 
 
 def test_bad_lengths():

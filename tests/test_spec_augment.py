@@ -43,7 +43,8 @@ def test_equals_reference(device, shape, arguments, mode):
         {"seed": -1, "row_offset": 2**40},
         {"seed": 3, "sample_ids": torch.arange(shape[0]) * 5},
     ):
-        for lengths in (None, torch.arange(shape[0]) * shape[-1] // 2 - 1):
+        half_rows = torch.arange(shape[0]) * shape[-1] // 2 - 1
+        for lengths in (None, half_rows if mode == "compat" else half_rows.clamp(0, shape[-1])):
             options = {**MASKS, **arguments, "mode": mode, "mask_value": 2.5, "lengths": lengths}
             expected = reference.spec_augment(spec, **options, **draws)
             there = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in (options | draws).items()}
@@ -255,3 +256,21 @@ def test_bad_input_of_tensors(arguments, error, message):
     with pytest.raises(error) as raised:
         spec_augment(**{"spec": torch.zeros(2, 8, 30), **MASKS, **arguments})
     assert str(raised.value) == f"spec_augment: {message}"
+
+
+@pytest.mark.parametrize("wrong", [-1, 31])
+def test_lengths_out_of_range(device, wrong):
+    """An error on the CPU in mode "exact"; elsewhere as the nearest that is in range."""
+    spec, lengths = torch.ones(2, 8, 30, device=device), torch.tensor([wrong, 12], device=device)
+    nearest, options = lengths.clamp(0, 30), {**MASKS, "generator": 1}
+    if device.type == "cpu":
+        with pytest.raises(ValueError, match=rf"^spec_augment: lengths must be in \[0, 30\], got {wrong}$"):
+            spec_augment(spec, lengths=lengths, **options)
+        with pytest.raises(ValueError, match=rf"^spec_augment: lengths must be in \[0, 30\], got {wrong}$"):
+            host.spec_augment(spec.numpy(), lengths=lengths.numpy(), **MASKS, seed=1)
+    else:
+        assert torch.equal(
+            spec_augment(spec, lengths=lengths, **options), spec_augment(spec, lengths=nearest, **options)
+        )
+    options["mode"] = "compat"
+    assert torch.equal(spec_augment(spec, lengths=lengths, **options), spec_augment(spec, lengths=nearest, **options))

@@ -25,6 +25,7 @@ inline Rows read_rows(const std::optional<Array<int64_t>>& sample_ids, int64_t r
 void bind_block_mask(py::module_& m);
 void bind_cell_mask(py::module_& m);
 void bind_dino_mask(py::module_& m);
+void bind_fairseq_span_mask(py::module_& m);
 void bind_jepa_mask(py::module_& m);
 void bind_pad_sequences(py::module_& m);
 void bind_patch_mask(py::module_& m);

@@ -54,12 +54,20 @@ def numbered_rows(
     return np.ascontiguousarray(sample_ids), 0
 
 
-def row_lengths(function: str, lengths: NDArray[Any] | None, rows: int) -> NDArray[np.int64] | None:
+def row_lengths(
+    function: str, lengths: NDArray[Any] | None, rows: int, longest: int | None
+) -> NDArray[np.int64] | None:
     """Returns the rows' lengths as the kernels take them, contiguous int64.
+
+    Args:
+        function: the name that errors begin with.
+        lengths: what the caller gave.
+        rows: how many there must be.
+        longest: the greatest they may be, or None where any number means something.
 
     Raises:
         TypeError: if ``lengths`` is no integer array.
-        ValueError: if ``lengths`` has another shape than (rows,).
+        ValueError: if ``lengths`` has another shape than (rows,), or is out of range.
     """
     if lengths is None:
         return None
@@ -68,4 +76,18 @@ def row_lengths(function: str, lengths: NDArray[Any] | None, rows: int) -> NDArr
         raise TypeError(f"{function}: lengths must be an integer array, got {got}")
     if lengths.shape != (rows,):
         raise ValueError(f"{function}: lengths must have shape ({rows},), one a row, got {lengths.shape}")
+    if longest is not None and rows > 0:
+        in_range(function, "lengths", lengths, 0, longest)
     return np.ascontiguousarray(lengths, dtype=np.int64)
+
+
+def in_range(function: str, name: str, values: NDArray[Any], low: int, high: int) -> None:
+    """Checks that integers, at least one, are in [``low``, ``high``].
+
+    Raises:
+        ValueError: if one is not.
+    """
+    least, greatest = int(values.min()), int(values.max())
+    if least < low or greatest > high:
+        got = least if least < low else greatest
+        raise ValueError(f"{function}: {name} must be in [{low}, {high}], got {got}")

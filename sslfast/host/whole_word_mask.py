@@ -45,8 +45,8 @@ def mask_words(
         mlm_probability: probability that a word is masked. Default: 0.15.
         mask_replace_prob: share of the masked tokens that become ``mask_token_id``. Default: 0.8.
         random_replace_prob: share of the masked tokens that become a random id. Default: 0.1.
-        random_token_ids: int64 (R,), the ids that random words are drawn from, used as they stand. Default: None, every
-            id below ``vocab_size``, special ones too.
+        random_token_ids: int64 (R,), the ids that random words are drawn from, in [0, ``vocab_size``). Default: None,
+            every id below ``vocab_size``, special ones too.
         replace: "token", each masked token draws what it becomes; "word", the tokens of a word share that draw.
             Default: "token".
         min_masked: 0, or 1 for at least one masked word in every row that has a word. Default: 0.

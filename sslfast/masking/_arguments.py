@@ -32,12 +32,23 @@ def numbered_rows(
     return sample_ids.contiguous(), 0
 
 
-def row_lengths(function: str, lengths: Tensor | None, rows: int, device: torch.device) -> Tensor | None:
+def row_lengths(
+    function: str, lengths: Tensor | None, rows: int, device: torch.device, longest: int | None
+) -> Tensor | None:
     """Returns the rows' lengths as the operators take them, contiguous int64.
+
+    They are looked at on the CPU alone, since a GPU would have to be waited for, and torch.compile cannot.
+
+    Args:
+        function: the name that errors begin with.
+        lengths: what the caller gave.
+        rows: how many there must be.
+        device: where they must be.
+        longest: the greatest they may be, or None where any number means something.
 
     Raises:
         TypeError: if ``lengths`` is no integer tensor.
-        ValueError: if ``lengths`` has another shape than (rows,) or is on another device.
+        ValueError: if ``lengths`` has another shape than (rows,), is on another device, or is out of range.
     """
     if lengths is None:
         return None
@@ -48,7 +59,24 @@ def row_lengths(function: str, lengths: Tensor | None, rows: int, device: torch.
         raise ValueError(f"{function}: lengths must have shape ({rows},), one a row, got {tuple(lengths.shape)}")
     if lengths.device != device:
         raise ValueError(f"{function}: lengths must be on {device}, got {lengths.device}")
-    return lengths.to(torch.int64).contiguous()
+    lengths = lengths.to(torch.int64).contiguous()
+    if longest is not None and rows > 0:
+        in_range(function, "lengths", lengths, 0, longest)
+    return lengths
+
+
+def in_range(function: str, name: str, values: Tensor, low: int, high: int) -> None:
+    """Checks that int64 values on the CPU, at least one, are in [``low``, ``high``]; elsewhere it would have to wait.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    least, greatest = (int(end) for end in values.aminmax())
+    if least < low or greatest > high:
+        got = least if least < low else greatest
+        raise ValueError(f"{function}: {name} must be in [{low}, {high}], got {got}")
 
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)

@@ -58,8 +58,8 @@ def mask_words(
         mlm_probability: probability that a word is masked. Default: 0.15.
         mask_replace_prob: share of the masked tokens that become ``mask_token_id``. Default: 0.8. transformers has 1.0.
         random_replace_prob: share of the masked tokens that become a random id. Default: 0.1. transformers has 0.0.
-        random_token_ids: int64 (R,), the ids that random words are drawn from, used as they stand. Default: None, every
-            id below ``vocab_size``, special ones too.
+        random_token_ids: int64 (R,), the ids that random words are drawn from, in [0, ``vocab_size``), checked on the
+            CPU alone and not under torch.compile. Default: None, every id below ``vocab_size``, special ones too.
         replace: "token", each masked token draws by itself whether it becomes ``mask_token_id``, a random id or stays,
             as in BERT's whole-word code; "word", the tokens of a word share that draw. Random ids are drawn for each
             token in either case. Default: "token".

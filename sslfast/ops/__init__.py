@@ -34,6 +34,7 @@ from sslfast.ops._masking import (
 from sslfast.ops._spans import gumbel_sample, item_mask, permutation_mask, span_corruption, text_span_mask
 from sslfast.ops._time import (
     column_permutations,
+    fairseq_span_mask,
     feature_corruption,
     feature_draws,
     negative_indices,
@@ -51,6 +52,7 @@ __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
     "dino_mask",
+    "fairseq_span_mask",
     "feature_corruption",
     "feature_draws",
     "gumbel_sample",
