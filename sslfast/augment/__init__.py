@@ -4,7 +4,6 @@ from sslfast.augment.auto_augment import RandAugment, TrivialAugmentWide
 from sslfast.augment.colour import (
     ColorJitter,
     GaussianBlur,
-    Normalize,
     RandomAdjustSharpness,
     RandomAutocontrast,
     RandomEqualize,
@@ -12,7 +11,6 @@ from sslfast.augment.colour import (
     RandomInvert,
     RandomPosterize,
     RandomSolarize,
-    ToDtype,
 )
 from sslfast.augment.compose import Compose, MultiView
 from sslfast.augment.geometry import (
@@ -26,6 +24,7 @@ from sslfast.augment.geometry import (
     Resize,
 )
 from sslfast.augment.multi_crop import DINOAugment, DINOv2Augment, MSNAugment, SwAVAugment
+from sslfast.augment.output import Normalize, ToDtype
 from sslfast.augment.recipes import (
     BYOLAugment,
     MoCoV1Augment,

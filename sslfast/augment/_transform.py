@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,7 @@ from sslfast.random import Generator, seed_tensor
 _SEGMENT = 2**16  # views that lie between the draws of two segments
 
 
-class Transform(nn.Module):
+class Transform(nn.Module, ABC):
     """What every image transform can do: be called on a batch, draw its parameters, replay them.
 
     A subclass says in ``_add`` what it asks of a plan.
@@ -39,8 +41,9 @@ class Transform(nn.Module):
         super().__init__()
         self._made: Plan | None = None
 
+    @abstractmethod
     def _add(self, plan: Plan) -> None:
-        raise TypeError(f"{type(self).__name__}: is not a transform by itself")
+        """Tells the plan what to do, by its methods."""
 
     @property
     def _plan(self) -> Plan:

@@ -9,9 +9,10 @@ import torch
 from sslfast.augment._arguments import Size, view_size
 from sslfast.augment._plan import IMAGENET_MEAN, IMAGENET_STD
 from sslfast.augment._transform import Transform
-from sslfast.augment.colour import ColorJitter, GaussianBlur, Normalize, RandomGrayscale, RandomSolarize, ToDtype
+from sslfast.augment.colour import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 from sslfast.augment.compose import Compose
 from sslfast.augment.geometry import RandomHorizontalFlip, RandomResizedCrop
+from sslfast.augment.output import Normalize, ToDtype
 
 Jitter = tuple[float, float, float, float]
 

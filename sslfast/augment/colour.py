@@ -1,21 +1,16 @@
-"""Colours, blur and the form of the output, each image with draws of its own: torchvision's float functionals."""
+"""Colours, blur and sharpness, each image with draws of its own: torchvision's float functionals."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
-
 from sslfast import _check
 from sslfast.augment._arguments import Factor, factor, floats, pair
-from sslfast.augment._batch import DTYPES
-from sslfast.augment._plan import IMAGENET_MEAN, IMAGENET_STD, Plan
+from sslfast.augment._happens import Happens
+from sslfast.augment._plan import Plan
 from sslfast.augment._transform import Transform
 
 __all__ = [
     "ColorJitter",
     "GaussianBlur",
-    "Normalize",
     "RandomAdjustSharpness",
     "RandomAutocontrast",
     "RandomEqualize",
@@ -23,7 +18,6 @@ __all__ = [
     "RandomInvert",
     "RandomPosterize",
     "RandomSolarize",
-    "ToDtype",
 ]
 
 _INFINITY = float("inf")
@@ -73,23 +67,7 @@ class ColorJitter(Transform):
         return f"{factors}, hue={self.hue}, p={self.p}"
 
 
-class _Happens(Transform):
-    """A transform that has a probability and nothing else."""
-
-    _step: str
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = _check.probability(type(self).__name__, "p", p)
-
-    def _add(self, plan: Plan) -> None:
-        plan.step(self._step, (self.p,))
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
-
-class RandomGrayscale(_Happens):
+class RandomGrayscale(Happens):
     """All channels become 0.2989 R + 0.587 G + 0.114 B with probability ``p``.
 
     Args:
@@ -102,13 +80,14 @@ class RandomGrayscale(_Happens):
     Reference: torchvision.transforms.v2.RandomGrayscale.
     """
 
-    _step = "gray"
-
     def __init__(self, p: float = 0.1) -> None:
         super().__init__(p)
 
+    def _add(self, plan: Plan) -> None:
+        plan.step("gray", (self.p,))
 
-class RandomInvert(_Happens):
+
+class RandomInvert(Happens):
     """x becomes 1 - x with probability ``p``.
 
     Args:
@@ -121,13 +100,14 @@ class RandomInvert(_Happens):
     Reference: torchvision.transforms.v2.RandomInvert.
     """
 
-    _step = "invert"
-
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)
 
+    def _add(self, plan: Plan) -> None:
+        plan.step("invert", (self.p,))
 
-class RandomAutocontrast(_Happens):
+
+class RandomAutocontrast(Happens):
     """Every channel is stretched to [0, 1] with probability ``p``.
 
     Args:
@@ -140,13 +120,14 @@ class RandomAutocontrast(_Happens):
     Reference: torchvision.transforms.v2.RandomAutocontrast.
     """
 
-    _step = "autocontrast"
-
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)
 
+    def _add(self, plan: Plan) -> None:
+        plan.step("autocontrast", (self.p,))
 
-class RandomEqualize(_Happens):
+
+class RandomEqualize(Happens):
     """The histogram of every channel, of 256 values, is made even with probability ``p``.
 
     Args:
@@ -159,10 +140,11 @@ class RandomEqualize(_Happens):
     Reference: torchvision.transforms.v2.RandomEqualize.
     """
 
-    _step = "equalize"
-
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)
+
+    def _add(self, plan: Plan) -> None:
+        plan.step("equalize", (self.p,))
 
 
 class RandomSolarize(Transform):
@@ -280,54 +262,3 @@ class GaussianBlur(Transform):
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, sigma={self.sigma}, p={self.p}"
-
-
-class Normalize(Transform):
-    """(x - mean) / std per channel, x in [0, 1], as the last step of a list.
-
-    Args:
-        mean: one number per channel, or one for all. Default: ImageNet's.
-        std: one positive number per channel, or one for all. Default: ImageNet's.
-
-    Raises:
-        TypeError: an argument is not a tuple of numbers.
-        ValueError: ``std`` is not positive, or the two differ in length.
-    """
-
-    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
-        super().__init__()
-        name = type(self).__name__
-        self.mean, self.std = floats(name, "mean", mean), floats(name, "std", std)
-        if len(self.mean) != len(self.std) or not self.mean:
-            raise ValueError(f"{name}: mean and std must have one number per channel each, got {mean} and {std}")
-        if min(self.std) <= 0:
-            raise ValueError(f"{name}: std must be positive, got {std}")
-
-    def _add(self, plan: Plan) -> None:
-        plan.mean, plan.std = self.mean, self.std
-
-    def extra_repr(self) -> str:
-        return f"mean={self.mean}, std={self.std}"
-
-
-class ToDtype(Transform):
-    """The dtype of what comes out: floats for pixels in [0, 1], or normalised; uint8 for [0, 255], rounded.
-
-    Args:
-        dtype: torch.float32, torch.bfloat16, torch.float16 or torch.uint8. Computed in float32, rounded at the end.
-
-    Raises:
-        TypeError: ``dtype`` is another.
-    """
-
-    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
-        super().__init__()
-        if dtype not in DTYPES:
-            raise TypeError(f"{type(self).__name__}: dtype must be float32, bfloat16, float16 or uint8, got {dtype}")
-        self.dtype = dtype
-
-    def _add(self, plan: Plan) -> None:
-        plan.dtype = self.dtype
-
-    def extra_repr(self) -> str:
-        return f"dtype={self.dtype}"

@@ -33,13 +33,7 @@ class Compose(Transform):
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__()
         name = type(self).__name__
-        if not isinstance(transforms, (tuple, list, nn.ModuleList)) or len(transforms) == 0:
-            raise ValueError(f"{name}: transforms must be a list of at least one transform, got {transforms!r:.80}")
-        for i, transform in enumerate(transforms):
-            if not isinstance(transform, Transform):
-                raise TypeError(
-                    f"{name}: transforms[{i}] must be a transform of sslfast.augment, got {type(transform).__name__}"
-                )
+        check_transforms(name, transforms)
         self.transforms = nn.ModuleList(transforms)
         self._plan  # noqa: B018  (made here, not when it is first needed, which may be inside torch.compile)
 
@@ -66,13 +60,7 @@ class MultiView(nn.Module):
     def __init__(self, transforms: Sequence[Transform], *, generator: Generator = None) -> None:
         super().__init__()
         name = type(self).__name__
-        if not isinstance(transforms, (tuple, list)) or len(transforms) == 0:
-            raise ValueError(f"{name}: transforms must be a list of at least one transform, got {transforms!r:.80}")
-        for i, transform in enumerate(transforms):
-            if not isinstance(transform, Transform):
-                raise TypeError(
-                    f"{name}: transforms[{i}] must be a transform of sslfast.augment, got {type(transform).__name__}"
-                )
+        check_transforms(name, transforms)
         self.transforms = nn.ModuleList(transforms)
         if generator is not None and not isinstance(generator, (torch.Generator, Tensor)):
             generator = torch.Generator().manual_seed(int(seed_tensor(generator, function=name)))
@@ -164,3 +152,14 @@ class MultiView(nn.Module):
             else:
                 runs.append((transform, 1))
         return runs
+
+
+def check_transforms(name: str, transforms: Sequence[Transform]) -> None:
+    """Raises TypeError or ValueError unless ``transforms`` is a list of at least one image transform."""
+    if not isinstance(transforms, (tuple, list)) or len(transforms) == 0:
+        raise ValueError(f"{name}: transforms must be a list of at least one transform, got {transforms!r:.80}")
+    for i, transform in enumerate(transforms):
+        if not isinstance(transform, Transform):
+            raise TypeError(
+                f"{name}: transforms[{i}] must be a transform of sslfast.augment, got {type(transform).__name__}"
+            )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sslfast import _check
 from sslfast.augment._arguments import Factor, Size, factor, floats, interpolation_name, padding_of, pair, view_size
+from sslfast.augment._happens import Happens
 from sslfast.augment._plan import ANYWHERE, CENTRE, EXACT, INTERPOLATIONS, SHORTER, Plan
 from sslfast.augment._transform import Transform
 
@@ -170,7 +171,7 @@ class RandomCrop(Transform):
         return f"size={self.size}, padding={self.padding}, fill={self.fill}"
 
 
-class RandomHorizontalFlip(Transform):
+class RandomHorizontalFlip(Happens):
     """Left and right exchanged with probability ``p``.
 
     Args:
@@ -182,17 +183,13 @@ class RandomHorizontalFlip(Transform):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        self.p = _check.probability(type(self).__name__, "p", p)
+        super().__init__(p)
 
     def _add(self, plan: Plan) -> None:
         plan.flip(self.p, 0.0)
 
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
 
-
-class RandomVerticalFlip(Transform):
+class RandomVerticalFlip(Happens):
     """Top and bottom exchanged with probability ``p``.
 
     Args:
@@ -204,14 +201,10 @@ class RandomVerticalFlip(Transform):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        self.p = _check.probability(type(self).__name__, "p", p)
+        super().__init__(p)
 
     def _add(self, plan: Plan) -> None:
         plan.flip(0.0, self.p)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
 
 
 class RandomAffine(Transform):

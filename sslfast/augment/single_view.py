@@ -11,9 +11,9 @@ from sslfast.augment._plan import IMAGENET_MEAN, IMAGENET_STD
 from sslfast.augment._transform import Transform
 from sslfast.augment._view import make_view
 from sslfast.augment.auto_augment import RandAugment
-from sslfast.augment.colour import Normalize, ToDtype
 from sslfast.augment.compose import Compose, MultiView
 from sslfast.augment.geometry import CenterCrop, RandomHorizontalFlip, RandomResizedCrop, Resize
+from sslfast.augment.output import Normalize, ToDtype
 from sslfast.random import Generator
 
 __all__ = ["CLIPAugment", "IJEPAAugment", "ImageNetAugment", "ImageNetEval", "MAEAugment"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def cosine_with_warmup(step: int, warmup_steps: int, total_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-class Pretraining(LightningModule):
+class Pretraining(LightningModule, ABC):
     """One pretraining method: a subclass adds its heads and says what ``loss`` is.
 
     Args:
@@ -43,9 +44,9 @@ class Pretraining(LightningModule):
         super().__init__()
         self.config, self.encoder, self.steps_per_epoch = config, encoder, steps_per_epoch
 
+    @abstractmethod
     def loss(self, images: Tensor, seed: int) -> Tensor:
         """The loss of uint8 images (N, C, H, W); every draw comes from ``seed``."""
-        raise NotImplementedError
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """The loss of one batch, with draws keyed by the step."""

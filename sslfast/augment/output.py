@@ -1,0 +1,65 @@
+"""The form in which views come out: normalised, and of which dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from sslfast.augment._arguments import floats
+from sslfast.augment._batch import DTYPES
+from sslfast.augment._plan import IMAGENET_MEAN, IMAGENET_STD, Plan
+from sslfast.augment._transform import Transform
+
+__all__ = ["Normalize", "ToDtype"]
+
+
+class Normalize(Transform):
+    """(x - mean) / std per channel, x in [0, 1], as the last step of a list.
+
+    Args:
+        mean: one number per channel, or one for all. Default: ImageNet's.
+        std: one positive number per channel, or one for all. Default: ImageNet's.
+
+    Raises:
+        TypeError: an argument is not a tuple of numbers.
+        ValueError: ``std`` is not positive, or the two differ in length.
+    """
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.mean, self.std = floats(name, "mean", mean), floats(name, "std", std)
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ValueError(f"{name}: mean and std must have one number per channel each, got {mean} and {std}")
+        if min(self.std) <= 0:
+            raise ValueError(f"{name}: std must be positive, got {std}")
+
+    def _add(self, plan: Plan) -> None:
+        plan.mean, plan.std = self.mean, self.std
+
+    def extra_repr(self) -> str:
+        return f"mean={self.mean}, std={self.std}"
+
+
+class ToDtype(Transform):
+    """The dtype of what comes out: floats for pixels in [0, 1], or normalised; uint8 for [0, 255], rounded.
+
+    Args:
+        dtype: torch.float32, torch.bfloat16, torch.float16 or torch.uint8. Computed in float32, rounded at the end.
+
+    Raises:
+        TypeError: ``dtype`` is another.
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        if dtype not in DTYPES:
+            raise TypeError(f"{type(self).__name__}: dtype must be float32, bfloat16, float16 or uint8, got {dtype}")
+        self.dtype = dtype
+
+    def _add(self, plan: Plan) -> None:
+        plan.dtype = self.dtype
+
+    def extra_repr(self) -> str:
+        return f"dtype={self.dtype}"
