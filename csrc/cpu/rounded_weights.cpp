@@ -1,10 +1,5 @@
 // Two passes: the first finds the largest weight of each row or column, the second scales and rounds them. A row is
 // still in L1 then, columns are in L2.
-//
-// Where labels give a row several positives, whose weights are negative, the largest is that of the negatives: there
-// are many of them, and early in training, or when the positives have become one vector, they are one number or nearly
-// so, whose rounding would be that of the gradient. The positives' errors are along themselves, and go with the row's
-// own direction then. Only where no weight is positive is it the largest without signs.
 #include "bf16_lanes.h"
 #include "sslfast/tile_product.h"
 
@@ -20,14 +15,13 @@ SSLFAST_BF16 inline __attribute__((always_inline)) __m256i rounded(__m512 number
   return (__m256i)_mm512_cvtneps_pbh(numbers);
 }
 
-// Beside the largest weights seen so far, the same times factors.
+// Beside the largest weights seen so far, without their signs, the same times factors.
 struct Largest {
   __m512 weight, product;
 };
 
-template <bool kSigned>
 SSLFAST_BF16 inline __attribute__((always_inline)) void take(Largest& largest, __m512 weights, __m512 factors) {
-  const __m512 sizes = kSigned ? weights : _mm512_abs_ps(weights);
+  const __m512 sizes = _mm512_abs_ps(weights);
   const __mmask16 above = _mm512_cmp_ps_mask(sizes, largest.weight, _CMP_GT_OQ);
   largest.weight = _mm512_mask_mov_ps(largest.weight, above, sizes);
   largest.product = _mm512_mask_mul_ps(largest.product, above, weights, factors);
@@ -41,10 +35,10 @@ SSLFAST_BF16 inline __attribute__((always_inline)) __m512 scale_of(__m512 produc
                        _mm512_set1_ps(1.0f / kMostMantissa));
 }
 
-// Of a row.
-template <bool kSigned>
-SSLFAST_BF16 inline __attribute__((always_inline)) Largest largest_of_row(const float* row, const float* col_factors,
-                                                                          int64_t cols) {
+SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, const RoundedWeights& to, int64_t i) {
+  const int64_t cols = to.cols;
+  const float* row = weights + i * cols;
+  uint16_t* out = to.by_row + i * RoundedWeights::even(cols);
   const __m512 one = _mm512_set1_ps(1.0f);
   Largest largest[kVectors]{};
   for (int64_t j = 0; j < cols; j += kBlock) {
@@ -52,8 +46,8 @@ SSLFAST_BF16 inline __attribute__((always_inline)) Largest largest_of_row(const 
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = j + 16 * v;
       const __mmask16 mask = lanes(cols - at);
-      take<kSigned>(largest[v], _mm512_maskz_loadu_ps(mask, row + at),
-                    col_factors ? _mm512_maskz_loadu_ps(mask, col_factors + at) : one);
+      take(largest[v], _mm512_maskz_loadu_ps(mask, row + at),
+           col_factors ? _mm512_maskz_loadu_ps(mask, col_factors + at) : one);
     }
   }
 #pragma GCC unroll 3
@@ -64,17 +58,7 @@ SSLFAST_BF16 inline __attribute__((always_inline)) Largest largest_of_row(const 
   }
   const __m512 most = _mm512_set1_ps(_mm512_reduce_max_ps(largest[0].weight));
   const __mmask16 lane = _mm512_cmp_ps_mask(largest[0].weight, most, _CMP_EQ_OQ);
-  return {most, _mm512_maskz_compress_ps(lane, largest[0].product)};
-}
-
-SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, const RoundedWeights& to, int64_t i) {
-  const int64_t cols = to.cols;
-  const float* row = weights + i * cols;
-  uint16_t* out = to.by_row + i * RoundedWeights::even(cols);
-  const __m512 one = _mm512_set1_ps(1.0f);
-  Largest largest = largest_of_row<true>(row, col_factors, cols);
-  if (_mm512_cvtss_f32(largest.weight) == 0.0f) largest = largest_of_row<false>(row, col_factors, cols);
-  const __m512 product = largest.product;
+  const __m512 product = _mm512_maskz_compress_ps(lane, largest[0].product);
   const __m512 scale = scale_of(_mm512_broadcastss_ps(_mm512_castps512_ps128(product)));
   const __m512 inverse = _mm512_div_ps(one, scale);
   to.row_scales[i] = _mm512_cvtss_f32(scale);
@@ -85,39 +69,23 @@ SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, cons
   }
 }
 
-// Of kBlock columns, of which the mask has the first.
-template <bool kSigned>
-SSLFAST_BF16 inline __attribute__((always_inline)) void largest_of_columns(const float* column,
-                                                                           const float* row_factors,
-                                                                           const RoundedWeights& to,
-                                                                           const __mmask16* mask, Largest* largest) {
-  const __m512 one = _mm512_set1_ps(1.0f);
-  for (int64_t i = 0; i < to.rows; ++i) {
-    const __m512 factor = row_factors ? _mm512_set1_ps(row_factors[i]) : one;
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      take<kSigned>(largest[v], _mm512_maskz_loadu_ps(mask[v], column + i * to.cols + 16 * v), factor);
-    }
-  }
-}
-
 // kBlock columns from column j.
 SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, const RoundedWeights& to, int64_t j) {
   const int64_t rows = to.rows, cols = to.cols, stride = RoundedWeights::column_stride(cols);
   const __m512 one = _mm512_set1_ps(1.0f);
   const float* column = weights + j;
   uint16_t* out = to.by_column + 2 * j;
-  __mmask16 mask[kVectors], none[kVectors], any = 0;
+  __mmask16 mask[kVectors];
   Largest largest[kVectors]{};
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) mask[v] = lanes(cols - j - 16 * v);
-  largest_of_columns<true>(column, row_factors, to, mask, largest);
+  for (int64_t i = 0; i < rows; ++i) {
+    const __m512 factor = row_factors ? _mm512_set1_ps(row_factors[i]) : one;
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) {
-    none[v] = _mm512_mask_cmp_ps_mask(mask[v], largest[v].weight, _mm512_setzero_ps(), _CMP_EQ_OQ);
-    any = static_cast<__mmask16>(any | none[v]);
+    for (int v = 0; v < kVectors; ++v) {
+      take(largest[v], _mm512_maskz_loadu_ps(mask[v], column + i * cols + 16 * v), factor);
+    }
   }
-  if (any) largest_of_columns<false>(column, row_factors, to, none, largest);
   __m512 inverse[kVectors];
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
