@@ -232,12 +232,33 @@ ARGUMENTS = [
     (
         lambda: A.DINOAugment(blur_prob=(1.0, 0.1)),
         ValueError,
-        "DINOAugment: blur_prob must hold 3 probabilities, got (1.0, 0.1)",
+        "DINOAugment: blur_prob must hold one value for each of first global view, second global view, local views, "
+        "got (1.0, 0.1)",
     ),
     (
         lambda: A.SwAVAugment(sizes=(224,)),
         ValueError,
-        "SwAVAugment: sizes, views and scales must have one length, got 1, 2, 2",
+        "SwAVAugment: views must hold one value for each of kind 0, got (2, 6)",
+    ),
+    (
+        lambda: A.SwAVAugment(sizes=224),
+        ValueError,
+        "SwAVAugment: sizes must hold one value for each of kind 0, got 224",
+    ),
+    (
+        lambda: A.SimCLRAugment(8, jitter=0.8),
+        ValueError,
+        "SimCLRAugment: jitter must hold brightness, contrast, saturation and hue, got 0.8",
+    ),
+    (
+        lambda: A.MAEAugment("8"),
+        TypeError,
+        "RandomResizedCrop: size must be an int, got str",
+    ),
+    (
+        lambda: A.BYOLAugment(blur_prob=1.0),
+        ValueError,
+        "BYOLAugment: blur_prob must hold one value for each of first view, second view, got 1.0",
     ),
 ]
 

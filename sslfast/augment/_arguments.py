@@ -62,6 +62,13 @@ def interpolation_name(name: str, value: object) -> str:
     return str(found)
 
 
+def one_each(name: str, argument: str, values: Sequence[object], of: Sequence[str]) -> tuple[object, ...]:
+    """``values`` as a tuple that holds one for each of ``of``."""
+    if not isinstance(values, (tuple, list)) or len(values) != len(of):
+        raise ValueError(f"{name}: {argument} must hold one value for each of {', '.join(of)}, got {values}")
+    return tuple(values)
+
+
 def padding_of(name: str, padding: int | Sequence[int]) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) from one number, (left-right, top-bottom) or four."""
     numbers: list[int] = list(padding) if isinstance(padding, (tuple, list)) else [padding]  # type: ignore[list-item]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from sslfast.augment._arguments import Size, view_size
+from sslfast.augment._arguments import Size
 from sslfast.augment._plan import IMAGENET_MEAN, IMAGENET_STD
 from sslfast.augment._transform import Transform
 from sslfast.augment.colour import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
@@ -18,6 +18,7 @@ Jitter = tuple[float, float, float, float]
 
 
 def make_view(
+    name: str,
     size: Size,
     scale: tuple[float, float],
     *,
@@ -35,10 +36,13 @@ def make_view(
 ) -> Compose:
     """Random resized crop, flip, jitter, gray, blur, solarize, normalise: in this order; what never happens is absent.
 
-    The blur's kernel is the odd number at or below a tenth of the view's side plus one: 23 of 224, as in the papers.
+    ``name`` is the recipe's, for errors. The blur's kernel is the odd number at or below a tenth of the view's side plus
+    one: 23 of 224, as in the papers.
     """
-    height, _ = view_size("make_view", "size", size)
-    steps: list[Transform] = [RandomResizedCrop(size, scale, interpolation=interpolation)]
+    if not isinstance(jitter, (tuple, list)) or len(jitter) != 4:
+        raise ValueError(f"{name}: jitter must hold brightness, contrast, saturation and hue, got {jitter}")
+    crop = RandomResizedCrop(size, scale, interpolation=interpolation)
+    steps: list[Transform] = [crop]
     if hflip_prob:
         steps.append(RandomHorizontalFlip(hflip_prob))
     if any(jitter) and jitter_prob:
@@ -46,7 +50,7 @@ def make_view(
     if gray_prob:
         steps.append(RandomGrayscale(gray_prob))
     if blur_prob:
-        steps.append(GaussianBlur(max(3, int(0.1 * height) // 2 * 2 + 1), sigma, p=blur_prob))
+        steps.append(GaussianBlur(max(3, int(0.1 * crop.size[0]) // 2 * 2 + 1), sigma, p=blur_prob))
     if solarize_prob:
         steps.append(RandomSolarize(0.5, p=solarize_prob))
     mean, std = IMAGENET_MEAN if mean is None else mean, IMAGENET_STD if std is None else std

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from sslfast import _check
+from sslfast.augment._arguments import one_each
 from sslfast.augment._transform import Transform
 from sslfast.augment._view import Jitter, make_view
 from sslfast.augment.compose import MultiView
@@ -61,11 +62,11 @@ class DINOAugment(MultiView):
     ) -> None:
         name = type(self).__name__
         local_views = _check.integer(name, "local_views", local_views, 0, 2**10)
-        if not isinstance(blur_prob, (tuple, list)) or len(blur_prob) != 3:
-            raise ValueError(f"{name}: blur_prob must hold 3 probabilities, got {blur_prob}")
+        one_each(name, "blur_prob", blur_prob, ("first global view", "second global view", "local views"))
 
         def view(size: int, scale: tuple[float, float], blur: float, solarize: float) -> Transform:
             return make_view(
+                name,
                 size,
                 scale,
                 interpolation="bicubic",
@@ -153,13 +154,13 @@ class SwAVAugment(MultiView):
         generator: Generator = None,
     ) -> None:
         name = type(self).__name__
-        if not len(sizes) == len(views) == len(scales):
-            raise ValueError(
-                f"{name}: sizes, views and scales must have one length, got {len(sizes)}, {len(views)}, {len(scales)}"
-            )
+        kinds = tuple(f"kind {k}" for k in range(len(sizes))) if isinstance(sizes, (tuple, list)) else ("kind 0",)
+        for argument, values in (("sizes", sizes), ("views", views), ("scales", scales)):
+            one_each(name, argument, values, kinds)
         crops: list[Transform] = []
         for size, count, scale in zip(sizes, views, scales, strict=True):
             crop = make_view(
+                name,
                 size,
                 scale,
                 jitter=jitter,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from sslfast import _check
-from sslfast.augment._arguments import Size
+from sslfast.augment._arguments import Size, one_each
 from sslfast.augment._view import Jitter, make_view
 from sslfast.augment.compose import MultiView
 from sslfast.random import Generator
@@ -71,8 +71,10 @@ class SimCLRAugment(MultiView):
         dtype: torch.dtype = torch.float32,
         generator: Generator = None,
     ) -> None:
-        views = _check.integer(type(self).__name__, "views", views, 1, 2**10)
+        name = type(self).__name__
+        views = _check.integer(name, "views", views, 1, 2**10)
         view = make_view(
+            name,
             size,
             scale,
             hflip_prob=hflip_prob,
@@ -188,8 +190,12 @@ class BYOLAugment(MultiView):
         dtype: torch.dtype = torch.float32,
         generator: Generator = None,
     ) -> None:
+        name, both = type(self).__name__, ("first view", "second view")
+        one_each(name, "blur_prob", blur_prob, both)
+        one_each(name, "solarize_prob", solarize_prob, both)
         views = [
             make_view(
+                name,
                 size,
                 scale,
                 jitter=jitter,

@@ -49,6 +49,7 @@ class MAEAugment(MultiView):
         generator: Generator = None,
     ) -> None:
         view = make_view(
+            type(self).__name__,
             size,
             scale,
             interpolation="bicubic",
