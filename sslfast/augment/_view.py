@@ -36,8 +36,8 @@ def make_view(
 ) -> Compose:
     """Random resized crop, flip, jitter, gray, blur, solarize, normalise: in this order; what never happens is absent.
 
-    ``name`` is the recipe's, for errors. The blur's kernel is the odd number at or below a tenth of the view's side plus
-    one: 23 of 224, as in the papers.
+    ``name`` is the recipe's, for errors. The blur's kernel is the odd number at or below a tenth of the view's side
+    plus one: 23 of 224, as in the papers.
     """
     if not isinstance(jitter, (tuple, list)) or len(jitter) != 4:
         raise ValueError(f"{name}: jitter must hold brightness, contrast, saturation and hue, got {jitter}")

@@ -43,8 +43,8 @@ def corrupt_features(
     in float32 (float64 in float64): equal in every run. Twice differentiable.
 
     A permutation is a uniform shuffle up to 64 rows. Beyond, it is a Feistel network on ceil(sqrt(N)) lines, in which
-    every row finds its source by itself: a value goes anywhere and two values go to any two places, to 2^-24, which
-    makes no claim about all N! orders.
+    every row finds its source by itself: a value goes anywhere and two values go to any two places, to 2^-24 of the
+    rectangle of about N places that it is drawn in. Nothing is claimed about all N! orders.
 
     ``corruption_rate`` is the share that is replaced; implementations of SCARF exist that replace one minus it.
 

@@ -58,7 +58,8 @@ def mask_nodes(
 
     Up to 64 nodes every set is equally likely: a shuffle. Beyond, the order is that of a Feistel network on
     ceil(sqrt(n)) lines, in which every place is found by itself: a node is anywhere and two nodes are at any two
-    places, to 2^-24, and nothing is claimed about all n! orders. In GraphMAE the token's share is rounded down too,
+    places, to 2^-24 of the rectangle of about n places that it is drawn in, and nothing is claimed about all n!
+    orders. In GraphMAE the token's share is rounded down too,
     which leaves up to one masked node as it was, and where no node is to be replaced all of them are, an error; neither
     happens here. One launch on a GPU, no host synchronisation. The gradients, that of ``x`` in one launch, are made
     without atomics in float32 (float64 in float64): equal in every run. Twice differentiable.
