@@ -10,7 +10,7 @@ import torch
 from cuda_graph import captured
 from torch import Tensor
 
-from sslfast.augment import SimCLRAugment
+from sslfast.augment import RandomErasing, RandomMix, SimCLRAugment
 from sslfast.losses import nt_xent_loss
 from sslfast.masking import (
     apply_mask_token,
@@ -59,7 +59,14 @@ def views(seed: Any, device: str) -> tuple[Tensor, ...]:
     return tuple(SimCLRAugment(32)(images, generator=seed))
 
 
-@pytest.mark.parametrize("call", [tokens, words, patches, tables, views])
+def batches(seed: Any, device: str) -> tuple[Tensor, ...]:
+    images = (torch.arange(6 * 3 * 20 * 24, device=device) % 251).view(6, 3, 20, 24) / 250
+    mix = RandomMix(0.4, 1.0, mode="elem", num_classes=9, partner="permutation")
+    mixed, targets, params = mix(images, torch.arange(6, device=device), generator=seed, return_params=True)
+    return (mixed, targets, params, *RandomErasing(value="random")(images, generator=seed, return_params=True))
+
+
+@pytest.mark.parametrize("call", [tokens, words, patches, tables, views, batches])
 def test_replays_draw_from_the_seed_on_the_device(call: Callable[[Any, str], tuple[Tensor, ...]]) -> None:
     seed = torch.tensor([1], device="cuda")
     graph, results = captured(lambda: call(seed, "cuda"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,10 @@ from peer_oracle import peer
 from torch import nn
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/augment.md", "docs/losses.md", "docs/masking.md")
+PAGES = (
+    "README.md",
+    *(f"docs/{page}.md" for page in ("augment", "augment_batch", "decoding", "losses", "masking")),
+)
 
 
 def blocks_of(page: str) -> dict[str, str]:
@@ -118,6 +122,43 @@ def image_batch() -> dict[str, Any]:
     }
 
 
+def batches() -> dict[str, Any]:
+    views = {"view0": torch.randn(4, 3, 8, 8), "view1": torch.randn(4, 3, 8, 8)}
+    labels = torch.tensor([1, 0, 3, 2])
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(192, 6))
+    return {"images": torch.randn(4, 3, 8, 8), "labels": labels, "encoder": encoder, **views}
+
+
+def images_in_memory() -> list[bytes]:
+    image = pytest.importorskip("PIL.Image")
+    files = []
+    for value in range(4):
+        file = io.BytesIO()
+        image.new("RGB", (12, 9), (50 * value, 0, 0)).save(file, "JPEG")
+        files.append(file.getvalue())
+    return files
+
+
+def image_files() -> dict[str, Any]:
+    return {"paths": images_in_memory()}
+
+
+def image_data_set() -> dict[str, Any]:
+    return {"dataset": [(file, number) for number, file in enumerate(images_in_memory())]}
+
+
+def video_file() -> dict[str, Any]:
+    av = pytest.importorskip("av")
+    file = io.BytesIO()
+    with av.open(file, "w", format="avi") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(6):
+            container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+        container.mux(stream.encode())
+    return {"video": file.getvalue()}
+
+
 # A text that one block alone has -> what that block needs.
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "loss = criterion(model(view0), model(view1))": two_views,
@@ -134,6 +175,13 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "instead of lists of views": image_batch,
     "cross_entropy(classifier": image_batch,
     "DataLoader(dataset": image_batch,
+    "mixup = MixUp(": batches,
+    "cross_entropy(logits, own": batches,
+    "RandomErasing(p=0.25": batches,
+    "ERASE_PARAMS": batches,
+    "available_decoders": image_files,
+    "DecodeCollator(min_size": image_data_set,
+    "decode_video(": video_file,
     "host.mask_tokens": numpy_arrays,
     "import mask_indices, time_mask": dict,
     "electra_inputs": electra,

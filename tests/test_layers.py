@@ -17,20 +17,21 @@ STANDARD = sys.stdlib_module_names
 
 # ---- Python. Module or package -> what of sslfast, and which other libraries, it may import.
 
-KERNEL_CALLERS = {"_autograd", "_block_ranges", "_check", "distributed", "ops", "random"}
+KERNEL_CALLERS = {"_autograd", "_batch_rules", "_block_ranges", "_check", "distributed", "ops", "random"}
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast.__init__": (set(), set()),
     "sslfast._check": (set(), set()),
+    "sslfast._batch_rules": ({"_check"}, set()),
     "sslfast._block_ranges": ({"_check"}, set()),
     "sslfast._autograd": ({"ops"}, {"torch"}),
     "sslfast.ops": ({"kernels"}, {"torch"}),
     "sslfast.random": ({"_check", "ops"}, {"torch"}),
     "sslfast.distributed": ({"_check"}, {"torch"}),
-    "sslfast.host": ({"_block_ranges", "_check", "_host"}, {"numpy"}),
+    "sslfast.host": ({"_batch_rules", "_block_ranges", "_check", "_host"}, {"numpy"}),
     "sslfast.doctor": ({"__version__"}, set()),  # all else by name, so that it works where they do not
     "sslfast.losses": (KERNEL_CALLERS, {"torch"}),
     "sslfast.masking": (KERNEL_CALLERS | {"host"}, {"torch"}),
-    "sslfast.augment": (KERNEL_CALLERS, {"torch"}),
+    "sslfast.augment": (KERNEL_CALLERS, {"numpy", "torch"}),
     "sslfast.reference": (set(), {"torch"}),
     "sslfast.kernels": (set(), {"torch", "triton"}),
     "sslfast.integrations": ({"losses", "masking", "augment"}, {"torch"}),
@@ -51,6 +52,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
 }
+# What a package may import within a function alone, because it need not be installed.
+OPTIONAL = {"sslfast.augment": {"cv2", "simplejpeg"}}
 PEERS = {
     "lightly",
     "open_clip",
@@ -103,7 +106,9 @@ def violations(module: str, source: str) -> list[str]:
                 found.append(f"{module} imports {name}")
             elif part == "kernels" and package == "sslfast.ops" and not lazy:
                 found.append(f"{module} imports {name} before it is needed")
-        elif top not in STANDARD | outside and not (package == "sslfast.integrations" and lazy and top in PEERS):
+        elif lazy and top in OPTIONAL.get(package, set()) | (PEERS if package == "sslfast.integrations" else set()):
+            continue
+        elif top not in STANDARD | outside:
             found.append(f"{module} imports {name}")
     return found
 
@@ -129,6 +134,7 @@ def test_python_imports(path):
         ("sslfast.host", "import torch"),
         ("sslfast.reference.x", "from sslfast import ops"),
         ("sslfast.integrations.x", "import lightly"),
+        ("sslfast.augment.x", "import cv2"),
         ("sslfast.pretrain.x", "from sslfast import ops"),
     ],
 )
@@ -245,6 +251,7 @@ assert not any(name.startswith("torch.") for name in set(sys.modules) - before),
 from sslfast import augment, host, losses, masking, random, reference
 import sslfast.doctor
 heavy = {{"triton", "lightning", "pytorch_lightning", "transformers", "sklearn", "matplotlib", "torchvision"}}
+heavy |= {{"PIL", "cv2", "simplejpeg", "av"}}
 loaded = {{name.split(".")[0] for name, module in sys.modules.items() if module is not None}} & heavy
 assert not loaded, loaded
 if torch.version.cuda is None:

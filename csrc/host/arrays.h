@@ -22,6 +22,7 @@ inline Rows read_rows(const std::optional<Array<int64_t>>& sample_ids, int64_t r
   return {sample_ids ? sample_ids->data() : nullptr, row_offset};
 }
 
+void bind_batch_mix(py::module_& m);
 void bind_block_mask(py::module_& m);
 void bind_cell_mask(py::module_& m);
 void bind_dino_mask(py::module_& m);
@@ -32,6 +33,7 @@ void bind_philox_words(py::module_& m);
 void bind_token_mask(py::module_& m);
 void bind_negative_indices(py::module_& m);
 void bind_feature_corruption(py::module_& m);
+void bind_random_erase(py::module_& m);
 void bind_span_corruption(py::module_& m);
 void bind_graph_mask(py::module_& m);
 void bind_gumbel_sample(py::module_& m);

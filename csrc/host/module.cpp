@@ -7,6 +7,7 @@ PYBIND11_MODULE(_host, m) {
   using namespace sslfast;
   m.doc() = "sslfast's CPU kernels over NumPy arrays; see sslfast.host";
   m.def("instruction_set", &cpu::instruction_set);
+  host::bind_batch_mix(m);
   host::bind_block_mask(m);
   host::bind_cell_mask(m);
   host::bind_dino_mask(m);
@@ -17,6 +18,7 @@ PYBIND11_MODULE(_host, m) {
   host::bind_token_mask(m);
   host::bind_negative_indices(m);
   host::bind_feature_corruption(m);
+  host::bind_random_erase(m);
   host::bind_span_corruption(m);
   host::bind_graph_mask(m);
   host::bind_gumbel_sample(m);

@@ -155,4 +155,23 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "image_augment_out(Tensor[] images, Tensor params, Tensor? table, int[] codes, float[] settings, float[] mean, "
       "float[] std, Tensor(a!) out) -> ()");
+  m.def(
+      "batch_mix_params(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? order, int rows, int height, int "
+      "width, int mode, int partner, float blend_alpha, float box_alpha, float probability, float box_probability, "
+      "int box, float side_low, float side_high, bool area_lambda, int row_offset) -> Tensor");
+  m.def("batch_mix(Tensor x, Tensor params) -> Tensor");
+  m.def("batch_mix_(Tensor(a!) x, Tensor params) -> ()");
+  m.def("mix_targets(Tensor labels, Tensor params, int classes, float label_smoothing) -> Tensor");
+  m.def("batch_mix_backward(Tensor grad, Tensor params, Tensor users, Tensor starts) -> Tensor");
+  m.def(
+      "random_erase_params(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float "
+      "probability, float[] scale, float[] ratio, int row_offset) -> Tensor");
+  m.def(
+      "random_erase(Tensor x, Tensor seed, Tensor? sample_ids, float[] values, bool noise, float probability, "
+      "float[] scale, float[] ratio, int row_offset) -> (Tensor, Tensor)");
+  m.def(
+      "random_erase_(Tensor(a!) x, Tensor seed, Tensor? sample_ids, float[] values, bool noise, float probability, "
+      "float[] scale, float[] ratio, int row_offset) -> Tensor");
+  m.def("erase_boxes(Tensor x, Tensor params, float[] values, bool noise) -> Tensor");
+  m.def("erase_boxes_(Tensor(a!) x, Tensor params, float[] values, bool noise) -> ()");
 }

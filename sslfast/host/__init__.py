@@ -1,9 +1,11 @@
-"""The masking operators over NumPy arrays, for DataLoader workers, tokenising jobs and people without torch.
+"""The masking operators, mixed and erased images over NumPy arrays, for DataLoader workers, tokenising jobs and people
+without torch.
 
 The same kernels as behind the torch functions: equal arguments and seed give equal bits. The GIL is released while
 they run. Nothing here imports torch.
 """
 
+from sslfast.host.batch_mix import mix_images, sample_mix
 from sslfast.host.block_mask import block_mask, inverse_block_mask
 from sslfast.host.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.host.dino_mask import DinoMasks, dino_masks
@@ -17,6 +19,7 @@ from sslfast.host.pad_sequences import pad_sequences
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
 from sslfast.host.permutation_mask import PermutationMask, permutation_mask
 from sslfast.host.philox_words import philox_words, step_seed
+from sslfast.host.random_erase import erase_boxes, sample_erase
 from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.host.spec_augment import spec_augment
 from sslfast.host.square_mask import square_mask
@@ -40,6 +43,7 @@ __all__ = [
     "corrupt_spans",
     "dino_masks",
     "drop_edges",
+    "erase_boxes",
     "frame_mask",
     "grid_patch_mask",
     "ijepa_masks",
@@ -49,10 +53,13 @@ __all__ = [
     "mask_spans",
     "mask_tokens",
     "mask_words",
+    "mix_images",
     "pad_sequences",
     "permutation_mask",
     "philox_words",
     "random_patch_mask",
+    "sample_erase",
+    "sample_mix",
     "sample_negatives",
     "sample_replacements",
     "spec_augment",

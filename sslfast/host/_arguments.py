@@ -82,3 +82,42 @@ def moved(function: str, name: str, array: NDArray[Any]) -> NDArray[Any]:
         raise TypeError(f"{function}: {name} must have elements of 1, 2, 4 or 8 bytes, got {array.dtype}")
     whole = array.flags.aligned and all(stride % size == 0 for stride in array.strides)
     return array if whole else np.ascontiguousarray(array)
+
+
+def image_size(function: str, size: tuple[int, int]) -> tuple[int, int]:
+    """Returns (height, width) of images; raises TypeError or ValueError."""
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"{function}: image_size must be (height, width), got {size}")
+    height, width = (_check.integer(function, "image_size", side, 1, 2**24) for side in size)
+    return height, width
+
+
+def image_batch(function: str, images: NDArray[Any], inplace: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns a contiguous batch of floating-point images, and where the result goes: the same array in place.
+
+    TypeError: if it is no array of these types.
+    ValueError: if it has another shape than (N, C, H, W), or cannot be changed where ``inplace``.
+    """
+    if not isinstance(images, np.ndarray) or images.dtype not in (np.float16, np.float32, np.float64):
+        got = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        raise TypeError(f"{function}: images must be a float16, float32 or float64 array, got {got}")
+    if images.ndim != 4 or 0 in images.shape[2:] or max(images.shape) > 2**24:
+        raise ValueError(f"{function}: images must have shape (N, C, H, W), got {images.shape}")
+    if inplace and not (images.flags.writeable and images.flags.c_contiguous):
+        raise ValueError(f"{function}: images must be writeable and contiguous where inplace")
+    images = np.ascontiguousarray(images)
+    return images, images if inplace else np.empty_like(images)
+
+
+def image_params(function: str, params: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:
+    """Returns the parameters of a batch, contiguous.
+
+    TypeError: if they are no float32 array.
+    ValueError: if they have another shape than (``rows``, ``columns``).
+    """
+    if not isinstance(params, np.ndarray) or params.dtype != np.float32:
+        got = params.dtype if isinstance(params, np.ndarray) else type(params).__name__
+        raise TypeError(f"{function}: params must be a float32 array, got {got}")
+    if params.shape != (rows, columns):
+        raise ValueError(f"{function}: params must have shape ({rows}, {columns}), got {params.shape}")
+    return np.ascontiguousarray(params)

@@ -10,6 +10,18 @@ import torch
 from torch import Tensor
 
 from sslfast.ops._augment import image_augment, image_augment_out, image_augment_params
+from sslfast.ops._batches import (
+    batch_mix,
+    batch_mix_,
+    batch_mix_backward,
+    batch_mix_params,
+    erase_boxes,
+    erase_boxes_,
+    mix_targets,
+    random_erase,
+    random_erase_,
+    random_erase_params,
+)
 from sslfast.ops._blocks import (
     block_mask,
     cell_mask,
@@ -52,22 +64,22 @@ from sslfast.ops._tables import (
     node_mask,
     node_mask_backward,
 )
-from sslfast.ops._time import (
-    negative_indices,
-    spec_augment,
-    spec_augment_,
-    spec_zero,
-    time_span_mask,
-)
+from sslfast.ops._time import negative_indices, spec_augment, spec_augment_, spec_zero, time_span_mask
 from sslfast.ops._words import whole_word_mask
 
 __all__ = [
+    "batch_mix",
+    "batch_mix_",
+    "batch_mix_backward",
+    "batch_mix_params",
     "block_mask",
     "cell_mask",
     "cross_softmax_backward",
     "cross_softmax_forward",
     "dino_mask",
     "edge_mask",
+    "erase_boxes",
+    "erase_boxes_",
     "feature_corruption",
     "feature_corruption_backward",
     "gumbel_sample",
@@ -80,6 +92,7 @@ __all__ = [
     "mask_indices",
     "mask_token_apply",
     "mask_token_apply_backward",
+    "mix_targets",
     "negative_indices",
     "node_mask",
     "node_mask_backward",
@@ -94,6 +107,9 @@ __all__ = [
     "permutation_mask",
     "philox_words",
     "queue_softmax",
+    "random_erase",
+    "random_erase_",
+    "random_erase_params",
     "sigmoid_pairs",
     "similarity_softmax_backward",
     "similarity_softmax_forward",

@@ -32,6 +32,10 @@ enum class Stream : uint32_t {
   kItemSelect = 26,        // item_mask: is this item masked?
   kItemRow = 27,           // item_mask: what goes for the row
   kGumbel = 28,            // gumbel_sample: the noise of each id
+  kBatchMix = 40,          // batch_mix: how an image is mixed
+  kMixOrder = 41,          // batch_mix: a shuffle of the batch
+  kErase = 42,             // random_erase: the box of an image
+  kEraseNoise = 43,        // random_erase: noise in the box
   kGridCells = 50,         // cell_mask: sort keys of coarse squares
   kTubeCells = 51,         // cell_mask: of tubes
   kFrameCells = 52,        // cell_mask: of frames

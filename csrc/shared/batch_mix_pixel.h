@@ -1,0 +1,55 @@
+// What one row of parameters says, and the arithmetic of a blend: two products and their sum, each rounded once on
+// every backend, as torch's are.
+#pragma once
+
+#include "portable_double.h"
+#include "sslfast/batch_mix.h"
+
+namespace sslfast::mix {
+
+#ifdef __CUDA_ARCH__
+SSLFAST_HD float scaled(float a, float b) { return __fmul_rn(a, b); }
+SSLFAST_HD float sum(float a, float b) { return __fadd_rn(a, b); }
+#else
+SSLFAST_HD float scaled(float a, float b) { return a * b; }
+SSLFAST_HD float sum(float a, float b) { return a + b; }
+#endif
+SSLFAST_HD double scaled(double a, double b) { return portable::mul(a, b); }
+SSLFAST_HD double sum(double a, double b) { return portable::add(a, b); }
+
+SSLFAST_HD int64_t partner_of(const float* params, int64_t rows) {
+  const float partner = params[kMixPartner], last = static_cast<float>(rows - 1);
+  return partner > 0.0f ? static_cast<int64_t>(partner < last ? partner : last) : 0;  // NaN: 0
+}
+
+// The target of one class for one row.
+SSLFAST_HD float target(const MixTargets& p, int64_t r, int64_t c) {
+  const float* params = p.params + r * kMixColumns;
+  const int64_t own = p.labels[r], other = p.labels[partner_of(params, p.rows)];
+  const bool classes = 0 <= own && own < p.classes && 0 <= other && other < p.classes;
+  float value = classes ? p.off : __builtin_nanf("");
+  const float lambda = params[kMixLambda];
+  if (c == own) value = sum(value, scaled(lambda, p.on));
+  if (c == other) value = sum(value, scaled(sum(1.0f, -lambda), p.on));
+  return value;
+}
+
+struct Row {
+  MixKind kind;
+  int64_t partner;
+  double own, other;  // weights of a blend
+  LineBox box;        // of a box
+};
+
+SSLFAST_HD Row read_row(const float* params, const ImageLines& image) {
+  Row row;
+  const float kind = params[kMixKind];
+  row.kind = kind == 1.0f ? MixKind::kBlend : kind == 2.0f ? MixKind::kBox : MixKind::kNone;
+  row.partner = partner_of(params, image.rows);
+  row.own = params[kMixLambda];
+  row.other = portable::sub(1.0, row.own);
+  row.box = line_box(params + kMixTop, image);
+  return row;
+}
+
+}  // namespace sslfast::mix
