@@ -70,6 +70,11 @@ STREAMS = {
     "feature_order": 79,
     "node_order": 80,
     "edge_drop": 81,
+    "augment_token": 110,
+    "augment_place": 111,
+    "augment_row": 112,
+    "feature_noise": 113,
+    "noise_select": 114,
 }
 
 _INT64 = (-(2**63), 2**63 - 1)

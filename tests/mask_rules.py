@@ -1,4 +1,4 @@
-"""Every masking rule, callable alike, for the contracts that all of them keep (test_mask_rules.py)."""
+"""Every masking and sequence augmentation rule, callable alike, for the contracts of test_mask_rules.py."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from token_rule_cases import CASES
 from torch import Tensor
 
 from sslfast import host
@@ -307,3 +308,5 @@ RULES += [
         lambda inputs, rows, **draws: host.vjepa_masks(rows, (4, 7, 7), fixed_size=True, **draws)[:2],
     ),
 ]
+
+RULES += [Rule(*case) for case in CASES]

@@ -16,7 +16,7 @@ from torch import nn
 ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
-    *(f"docs/{page}.md" for page in ("augment", "augment_batch", "decoding", "losses", "masking")),
+    *(f"docs/{page}.md" for page in ("augment", "augment_batch", "augment_text", "decoding", "losses", "masking")),
 )
 
 
@@ -159,6 +159,31 @@ def video_file() -> dict[str, Any]:
     return {"video": file.getvalue()}
 
 
+def two_augmented_sentences() -> dict[str, Any]:
+    batch = {"input_ids": torch.randint(5, 100, (4, 16)), "attention_mask": torch.ones(4, 16, dtype=torch.int64)}
+    table = nn.Embedding(100, 8)
+    return {
+        "seed": 0,
+        "dataloader": [batch, batch],
+        "tokenizer": SimpleNamespace(pad_token_id=0, all_special_ids=[101, 102]),
+        "encoder": lambda ids, mask: (table(ids) * mask[..., None]).sum(1),
+    }
+
+
+def item_histories() -> dict[str, Any]:
+    table = nn.Embedding(102, 8)
+    histories = [torch.randint(0, 101, (6, 20)) for _ in range(2)]
+    return {"num_items": 100, "histories": histories, "sequence_encoder": lambda items: table(items).mean(1)}
+
+
+def token_lists() -> dict[str, Any]:
+    return {"seed": 0, "epoch": 1, "examples": [{"input_ids": list(range(1, 4 + i)), "idx": i} for i in range(5)]}
+
+
+def translators() -> dict[str, Any]:
+    return {"to_german": lambda texts: texts, "to_english": lambda texts: texts}
+
+
 # A text that one block alone has -> what that block needs.
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "loss = criterion(model(view0), model(view1))": two_views,
@@ -194,6 +219,10 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "SpeechCollator(": dict,
     "MaskedPatchCollator(": dict,
     "IJEPACollator(": dict,
+    "RepeatTokens(0.32)]": two_augmented_sentences,
+    "CL4SRecAugment(": item_histories,
+    "def collate(examples)": token_lists,
+    "BackTranslation(": translators,
 }
 
 

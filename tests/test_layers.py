@@ -17,10 +17,11 @@ STANDARD = sys.stdlib_module_names
 
 # ---- Python. Module or package -> what of sslfast, and which other libraries, it may import.
 
-KERNEL_CALLERS = {"_autograd", "_batch_rules", "_block_ranges", "_check", "distributed", "ops", "random"}
+KERNEL_CALLERS = {"_arguments", "_autograd", "_batch_rules", "_block_ranges", "_check", "distributed", "ops", "random"}
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast.__init__": (set(), set()),
     "sslfast._check": (set(), set()),
+    "sslfast._arguments": ({"_check"}, {"torch"}),
     "sslfast._batch_rules": ({"_check"}, set()),
     "sslfast._block_ranges": ({"_check"}, set()),
     "sslfast._autograd": ({"ops"}, {"torch"}),
@@ -31,7 +32,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast.doctor": ({"__version__"}, set()),  # all else by name, so that it works where they do not
     "sslfast.losses": (KERNEL_CALLERS, {"torch"}),
     "sslfast.masking": (KERNEL_CALLERS | {"host"}, {"torch"}),
-    "sslfast.augment": (KERNEL_CALLERS, {"numpy", "torch"}),
+    "sslfast.augment": (KERNEL_CALLERS | {"host"}, {"numpy", "torch"}),
     "sslfast.reference": (set(), {"torch"}),
     "sslfast.kernels": (set(), {"torch", "triton"}),
     "sslfast.integrations": ({"losses", "masking", "augment"}, {"torch"}),

@@ -34,6 +34,7 @@ void bind_token_mask(py::module_& m);
 void bind_negative_indices(py::module_& m);
 void bind_feature_corruption(py::module_& m);
 void bind_random_erase(py::module_& m);
+void bind_feature_noise(py::module_& m);
 void bind_span_corruption(py::module_& m);
 void bind_graph_mask(py::module_& m);
 void bind_gumbel_sample(py::module_& m);
@@ -42,6 +43,7 @@ void bind_permutation_mask(py::module_& m);
 void bind_spec_augment(py::module_& m);
 void bind_text_span_mask(py::module_& m);
 void bind_time_span_mask(py::module_& m);
+void bind_token_augment(py::module_& m);
 void bind_whole_word_mask(py::module_& m);
 
 }  // namespace sslfast::host

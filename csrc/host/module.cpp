@@ -19,6 +19,7 @@ PYBIND11_MODULE(_host, m) {
   host::bind_negative_indices(m);
   host::bind_feature_corruption(m);
   host::bind_random_erase(m);
+  host::bind_feature_noise(m);
   host::bind_span_corruption(m);
   host::bind_graph_mask(m);
   host::bind_gumbel_sample(m);
@@ -27,5 +28,6 @@ PYBIND11_MODULE(_host, m) {
   host::bind_spec_augment(m);
   host::bind_text_span_mask(m);
   host::bind_time_span_mask(m);
+  host::bind_token_augment(m);
   host::bind_whole_word_mask(m);
 }

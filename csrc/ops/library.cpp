@@ -174,4 +174,12 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "float[] scale, float[] ratio, int row_offset) -> Tensor");
   m.def("erase_boxes(Tensor x, Tensor params, float[] values, bool noise) -> Tensor");
   m.def("erase_boxes_(Tensor(a!) x, Tensor params, float[] values, bool noise) -> ()");
+      "token_augment(Tensor ids, Tensor? present, Tensor? lengths, Tensor? special, Tensor? table_offsets, Tensor? "
+      "table_ids, Tensor seed, Tensor? sample_ids, int[] special_ids, int[] numbers, float[] rates, int choice, int "
+      "views, int out_length, int pad_id, int mask_id, bool left, bool positions, int row_offset) -> (Tensor, Tensor, "
+      "Tensor)");
+  m.def(
+      "feature_noise(Tensor x, Tensor? factors, Tensor seed, Tensor? sample_ids, float scale, float probability, "
+      "bool gaussian, int row_offset) -> Tensor");
+  m.def(
 }

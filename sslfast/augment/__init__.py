@@ -17,6 +17,7 @@ from sslfast.augment.compose import Compose, MultiView
 from sslfast.augment.decode import DecodedImages, available_decoders, decode_images
 from sslfast.augment.decode_collator import DecodeCollator, DecodedBatch
 from sslfast.augment.decode_video import decode_video
+from sslfast.augment.feature_noise import add_feature_noise
 from sslfast.augment.geometry import (
     CenterCrop,
     RandomAffine,
@@ -27,6 +28,7 @@ from sslfast.augment.geometry import (
     RandomVerticalFlip,
     Resize,
 )
+from sslfast.augment.item_augment import CL4SRecAugment, crop_items, reorder_items
 from sslfast.augment.mixup import CutMix, MixUp, RandomMix
 from sslfast.augment.multi_crop import DINOAugment, DINOv2Augment, MSNAugment, SwAVAugment
 from sslfast.augment.output import Normalize, ToDtype
@@ -40,27 +42,48 @@ from sslfast.augment.recipes import (
     SimSiamAugment,
 )
 from sslfast.augment.single_view import CLIPAugment, IJEPAAugment, ImageNetAugment, ImageNetEval, MAEAugment
+from sslfast.augment.text_augment import BackTranslation, augment_text
+from sslfast.augment.token_augment import AugmentedTokens, SynonymTable, augment_tokens, synonym_table
+from sslfast.host.token_rules import (
+    CropTokens,
+    DropTokens,
+    InsertTokens,
+    MaskTokens,
+    ReorderTokens,
+    RepeatTokens,
+    ReplaceTokens,
+    ShuffleSpans,
+    ShuffleTokens,
+    SwapTokens,
+)
 
 __all__ = [
     "ERASE_PARAMS",
     "MIX_PARAMS",
+    "AugmentedTokens",
     "BYOLAugment",
+    "BackTranslation",
+    "CL4SRecAugment",
     "CLIPAugment",
     "CenterCrop",
     "ColorJitter",
     "Compose",
+    "CropTokens",
     "CutMix",
     "DINOAugment",
     "DINOv2Augment",
     "DecodeCollator",
     "DecodedBatch",
     "DecodedImages",
+    "DropTokens",
     "GaussianBlur",
     "IJEPAAugment",
     "ImageNetAugment",
     "ImageNetEval",
+    "InsertTokens",
     "MAEAugment",
     "MSNAugment",
+    "MaskTokens",
     "MixUp",
     "MixedLabels",
     "MoCoV1Augment",
@@ -84,18 +107,31 @@ __all__ = [
     "RandomRotation",
     "RandomSolarize",
     "RandomVerticalFlip",
+    "ReorderTokens",
+    "RepeatTokens",
+    "ReplaceTokens",
     "Resize",
+    "ShuffleSpans",
+    "ShuffleTokens",
     "SimCLRAugment",
     "SimSiamAugment",
     "SwAVAugment",
+    "SwapTokens",
+    "SynonymTable",
     "ToDtype",
     "TrivialAugmentWide",
+    "add_feature_noise",
+    "augment_text",
+    "augment_tokens",
     "available_decoders",
+    "crop_items",
     "decode_images",
     "decode_video",
     "erase_boxes",
     "mix_images",
     "mix_labels",
+    "reorder_items",
     "sample_erase",
     "sample_mix",
+    "synonym_table",
 ]

@@ -10,6 +10,7 @@ from sslfast.host.block_mask import block_mask, inverse_block_mask
 from sslfast.host.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.host.dino_mask import DinoMasks, dino_masks
 from sslfast.host.feature_corruption import corrupt_features
+from sslfast.host.feature_noise import add_feature_noise
 from sslfast.host.graph_mask import NodeMask, drop_edges, mask_nodes
 from sslfast.host.gumbel_sample import sample_replacements
 from sslfast.host.item_mask import MaskedItems, mask_items
@@ -23,21 +24,50 @@ from sslfast.host.random_erase import erase_boxes, sample_erase
 from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.host.spec_augment import spec_augment
 from sslfast.host.square_mask import square_mask
+from sslfast.host.text_augment import augment_text
 from sslfast.host.text_span_mask import MaskedSpans, mask_spans
 from sslfast.host.time_span_mask import time_mask
+from sslfast.host.token_augment import AugmentedTokens, SynonymTable, augment_tokens, synonym_table
 from sslfast.host.token_mask import mask_tokens
+from sslfast.host.token_rules import (
+    CropTokens,
+    DropTokens,
+    InsertTokens,
+    MaskTokens,
+    ReorderTokens,
+    RepeatTokens,
+    ReplaceTokens,
+    ShuffleSpans,
+    ShuffleTokens,
+    SwapTokens,
+)
 from sslfast.host.whole_word_mask import mask_words
 
 __all__ = [
+    "AugmentedTokens",
     "CorruptedSpans",
+    "CropTokens",
     "DinoMasks",
+    "DropTokens",
     "IJepaMasks",
+    "InsertTokens",
+    "MaskTokens",
     "MaskedItems",
     "MaskedSpans",
     "NodeMask",
     "PatchMask",
     "PermutationMask",
+    "ReorderTokens",
+    "RepeatTokens",
+    "ReplaceTokens",
+    "ShuffleSpans",
+    "ShuffleTokens",
+    "SwapTokens",
+    "SynonymTable",
     "VJepaMasks",
+    "add_feature_noise",
+    "augment_text",
+    "augment_tokens",
     "block_mask",
     "corrupt_features",
     "corrupt_spans",
@@ -65,6 +95,7 @@ __all__ = [
     "spec_augment",
     "square_mask",
     "step_seed",
+    "synonym_table",
     "t5_lengths",
     "time_mask",
     "tube_mask",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._arguments import like_ids as like_ids
 
 
 class Replacement(NamedTuple):
@@ -34,26 +35,6 @@ def token_ids(function: str, ids: Tensor) -> Tensor:
     if ids.dim() not in (1, 2):
         raise ValueError(f"{function}: ids must have shape (N, L) or (L,), got {tuple(ids.shape)}")
     return ids if ids.dim() == 2 else ids[None]
-
-
-def like_ids(function: str, name: str, value: Tensor, ids: Tensor, *, kind: str = "integer", last: int = 0) -> Tensor:
-    """Returns what is given for each token as (N, L), or (N, L, last).
-
-    Raises:
-        TypeError: if it is no tensor, or of floating point, or bool where ``kind`` is "integer".
-        ValueError: if it has not the shape of ``ids``, or is on another device.
-    """
-    bad = not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex()
-    if bad or (kind == "integer" and value.dtype == torch.bool):
-        got: object = value.dtype if isinstance(value, Tensor) else type(value).__name__
-        raise TypeError(f"{function}: {name} must be {'an' if kind == 'integer' else 'a'} {kind} tensor, got {got}")
-    expected = (*ids.shape, last) if last else tuple(ids.shape)
-    if value.shape != expected:
-        like = "like ids" if not last else "ids' and the two ends"
-        raise ValueError(f"{function}: {name} must have shape {tuple(expected)}, {like}, got {tuple(value.shape)}")
-    if value.device != ids.device:
-        raise ValueError(f"{function}: {name} must be on {ids.device}, like ids, got {value.device}")
-    return value if ids.dim() == 2 else value[None]
 
 
 def replacement(

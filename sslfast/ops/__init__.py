@@ -44,6 +44,7 @@ from sslfast.ops._masking import (
     patch_unshuffle_backward,
     token_mask,
 )
+from sslfast.ops._sequences import feature_noise, token_augment
 from sslfast.ops._similarity import (
     cross_softmax_backward,
     cross_softmax_forward,
@@ -82,6 +83,7 @@ __all__ = [
     "erase_boxes_",
     "feature_corruption",
     "feature_corruption_backward",
+    "feature_noise",
     "gumbel_sample",
     "ijepa_mask",
     "image_augment",
@@ -120,6 +122,7 @@ __all__ = [
     "square_mask",
     "text_span_mask",
     "time_span_mask",
+    "token_augment",
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",

@@ -63,6 +63,11 @@ enum class Stream : uint32_t {
   kFeatureOrder = 79,      // feature_corruption: a shuffle of a column
   kNodeOrder = 80,         // mask_nodes: shuffles of the nodes
   kEdgeDrop = 81,          // drop_edges: is this edge dropped?
+  kAugmentToken = 110,     // token_augment: is this token chosen, and where does it move?
+  kAugmentPlace = 111,     // token_augment: places of swaps and spans, and entries of the table
+  kAugmentRow = 112,       // token_augment: what goes for the row
+  kFeatureNoise = 113,     // feature_noise: the noise of each cell
+  kNoiseSelect = 114,      // feature_noise: does this cell get any?
 };
 
 struct Words {

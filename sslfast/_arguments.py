@@ -1,0 +1,74 @@
+"""Arguments that rules over rows of a batch take, whatever they do with them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sslfast import _check
+
+
+def numbered_rows(
+    function: str, sample_ids: Tensor | None, row_offset: int, rows: int, device: torch.device
+) -> tuple[Tensor | None, int]:
+    """Returns how the operators take the rows' numbers: ids, or None and the number of row 0.
+
+    Raises:
+        TypeError: if ``sample_ids`` is no int64 tensor, or ``row_offset`` no integer.
+        ValueError: if ``sample_ids`` has another shape than (rows,), is on another device, or both are given.
+    """
+    row_offset = _check.integer(function, "row_offset", row_offset, 0)
+    if sample_ids is None:
+        return None, row_offset
+    if not isinstance(sample_ids, Tensor) or sample_ids.dtype != torch.int64:
+        got = sample_ids.dtype if isinstance(sample_ids, Tensor) else type(sample_ids).__name__
+        raise TypeError(f"{function}: sample_ids must be an int64 tensor, got {got}")
+    if sample_ids.shape != (rows,):
+        raise ValueError(f"{function}: sample_ids must have shape ({rows},), one a row, got {tuple(sample_ids.shape)}")
+    if sample_ids.device != device:
+        raise ValueError(f"{function}: sample_ids must be on {device}, got {sample_ids.device}")
+    if row_offset != 0:
+        raise ValueError(f"{function}: row_offset must be 0 beside sample_ids, got {row_offset}")
+    return sample_ids.contiguous(), 0
+
+
+def row_lengths(function: str, lengths: Tensor | None, rows: int, device: torch.device) -> Tensor | None:
+    """Returns the rows' lengths as the operators take them, contiguous int64.
+
+    Raises:
+        TypeError: if ``lengths`` is no integer tensor.
+        ValueError: if ``lengths`` has another shape than (rows,) or is on another device.
+    """
+    if lengths is None:
+        return None
+    if not isinstance(lengths, Tensor) or lengths.dtype not in _INTEGERS:
+        got = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise TypeError(f"{function}: lengths must be an integer tensor, got {got}")
+    if lengths.shape != (rows,):
+        raise ValueError(f"{function}: lengths must have shape ({rows},), one a row, got {tuple(lengths.shape)}")
+    if lengths.device != device:
+        raise ValueError(f"{function}: lengths must be on {device}, got {lengths.device}")
+    return lengths.to(torch.int64).contiguous()
+
+
+def like_ids(function: str, name: str, value: Tensor, ids: Tensor, *, kind: str = "integer", last: int = 0) -> Tensor:
+    """Returns what is given for each token as (N, L), or (N, L, last).
+
+    Raises:
+        TypeError: if it is no tensor, or of floating point, or bool where ``kind`` is "integer".
+        ValueError: if it has not the shape of ``ids``, or is on another device.
+    """
+    bad = not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex()
+    if bad or (kind == "integer" and value.dtype == torch.bool):
+        got: object = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{function}: {name} must be {'an' if kind == 'integer' else 'a'} {kind} tensor, got {got}")
+    expected = (*ids.shape, last) if last else tuple(ids.shape)
+    if value.shape != expected:
+        like = "like ids" if not last else "ids' and the two ends"
+        raise ValueError(f"{function}: {name} must have shape {tuple(expected)}, {like}, got {tuple(value.shape)}")
+    if value.device != ids.device:
+        raise ValueError(f"{function}: {name} must be on {ids.device}, like ids, got {value.device}")
+    return value if ids.dim() == 2 else value[None]
+
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
