@@ -75,6 +75,9 @@ STREAMS = {
     "augment_row": 112,
     "feature_noise": 113,
     "noise_select": 114,
+    "audio_augment": 115,
+    "audio_noise": 116,
+    "frames": 117,
 }
 
 _INT64 = (-(2**63), 2**63 - 1)

@@ -16,7 +16,10 @@ from torch import nn
 ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
-    *(f"docs/{page}.md" for page in ("augment", "augment_batch", "augment_text", "decoding", "losses", "masking")),
+    *(
+        f"docs/{page}.md"
+        for page in ("augment", "augment_audio", "augment_batch", "augment_text", "decoding", "losses", "masking")
+    ),
 )
 
 
@@ -184,6 +187,16 @@ def translators() -> dict[str, Any]:
     return {"to_german": lambda texts: texts, "to_english": lambda texts: texts}
 
 
+def waveforms() -> dict[str, Any]:
+    model = nn.Linear(400, 2)
+    loader = [(torch.randn(3, 400), torch.tensor([400, 300, 20])) for _ in range(2)]
+    return {"loader": loader, "model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+
+
+def videos() -> dict[str, Any]:
+    return {"video": torch.rand(2, 80, 3, 4, 4), "num_frames": torch.tensor([80, 30])}
+
+
 # A text that one block alone has -> what that block needs.
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "loss = criterion(model(view0), model(view1))": two_views,
@@ -223,6 +236,9 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "CL4SRecAugment(": item_histories,
     "def collate(examples)": token_lists,
     "BackTranslation(": translators,
+    "AudioAugment(": waveforms,
+    "sample_audio_params(8": dict,
+    "take_frames(video": videos,
 }
 
 

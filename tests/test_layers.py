@@ -23,16 +23,18 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast._check": (set(), set()),
     "sslfast._arguments": ({"_check"}, {"torch"}),
     "sslfast._batch_rules": ({"_check"}, set()),
+    "sslfast._audio_rules": ({"_check"}, set()),
     "sslfast._block_ranges": ({"_check"}, set()),
+    "sslfast._frame_clips": ({"_check"}, set()),
     "sslfast._autograd": ({"ops"}, {"torch"}),
     "sslfast.ops": ({"kernels"}, {"torch"}),
     "sslfast.random": ({"_check", "ops"}, {"torch"}),
     "sslfast.distributed": ({"_check"}, {"torch"}),
-    "sslfast.host": ({"_batch_rules", "_block_ranges", "_check", "_host"}, {"numpy"}),
+    "sslfast.host": ({"_audio_rules", "_batch_rules", "_frame_clips", "_block_ranges", "_check", "_host"}, {"numpy"}),
     "sslfast.doctor": ({"__version__"}, set()),  # all else by name, so that it works where they do not
     "sslfast.losses": (KERNEL_CALLERS, {"torch"}),
     "sslfast.masking": (KERNEL_CALLERS | {"host"}, {"torch"}),
-    "sslfast.augment": (KERNEL_CALLERS | {"host"}, {"numpy", "torch"}),
+    "sslfast.augment": (KERNEL_CALLERS | {"_audio_rules", "_frame_clips", "host"}, {"numpy", "torch"}),
     "sslfast.reference": (set(), {"torch"}),
     "sslfast.kernels": (set(), {"torch", "triton"}),
     "sslfast.integrations": ({"losses", "masking", "augment"}, {"torch"}),
@@ -54,7 +56,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
 }
 # What a package may import within a function alone, because it need not be installed.
-OPTIONAL = {"sslfast.augment": {"cv2", "simplejpeg"}}
+OPTIONAL = {"sslfast.augment": {"cv2", "simplejpeg", "torchaudio"}}
 PEERS = {
     "lightly",
     "open_clip",
@@ -252,7 +254,7 @@ assert not any(name.startswith("torch.") for name in set(sys.modules) - before),
 from sslfast import augment, host, losses, masking, random, reference
 import sslfast.doctor
 heavy = {{"triton", "lightning", "pytorch_lightning", "transformers", "sklearn", "matplotlib", "torchvision"}}
-heavy |= {{"PIL", "cv2", "simplejpeg", "av"}}
+heavy |= {{"PIL", "cv2", "simplejpeg", "av", "torchaudio"}}
 loaded = {{name.split(".")[0] for name, module in sys.modules.items() if module is not None}} & heavy
 assert not loaded, loaded
 if torch.version.cuda is None:

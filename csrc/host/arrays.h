@@ -23,6 +23,7 @@ inline Rows read_rows(const std::optional<Array<int64_t>>& sample_ids, int64_t r
 }
 
 void bind_batch_mix(py::module_& m);
+void bind_audio_augment(py::module_& m);
 void bind_block_mask(py::module_& m);
 void bind_cell_mask(py::module_& m);
 void bind_dino_mask(py::module_& m);
@@ -37,6 +38,7 @@ void bind_random_erase(py::module_& m);
 void bind_feature_noise(py::module_& m);
 void bind_span_corruption(py::module_& m);
 void bind_graph_mask(py::module_& m);
+void bind_frame_indices(py::module_& m);
 void bind_gumbel_sample(py::module_& m);
 void bind_item_mask(py::module_& m);
 void bind_permutation_mask(py::module_& m);

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_host, m) {
   m.doc() = "sslfast's CPU kernels over NumPy arrays; see sslfast.host";
   m.def("instruction_set", &cpu::instruction_set);
   host::bind_batch_mix(m);
+  host::bind_audio_augment(m);
   host::bind_block_mask(m);
   host::bind_cell_mask(m);
   host::bind_dino_mask(m);
@@ -22,6 +23,7 @@ PYBIND11_MODULE(_host, m) {
   host::bind_feature_noise(m);
   host::bind_span_corruption(m);
   host::bind_graph_mask(m);
+  host::bind_frame_indices(m);
   host::bind_gumbel_sample(m);
   host::bind_item_mask(m);
   host::bind_permutation_mask(m);

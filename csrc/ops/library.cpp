@@ -182,4 +182,13 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "feature_noise(Tensor x, Tensor? factors, Tensor seed, Tensor? sample_ids, float scale, float probability, "
       "bool gaussian, int row_offset) -> Tensor");
   m.def(
+  m.def(
+      "audio_augment_params(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? lengths, int rows, int length, "
+      "float[] ranges, float[] chances, bool shift_in_samples, bool mix_by_ratio, int bank_rows, int bank_length, "
+      "int row_offset) -> Tensor");
+  m.def("audio_augment(Tensor x, Tensor params, Tensor? lengths, Tensor? bank, bool rollover, bool powers) -> Tensor");
+  m.def("audio_noise(Tensor params, int channels, int length) -> Tensor");
+  m.def(
+      "frame_indices(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? lengths, int rows, int frames, int clips, "
+      "int clip_length, int stride, bool segments, bool random, bool loop, int row_offset) -> Tensor");
 }

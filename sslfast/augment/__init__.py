@@ -1,5 +1,7 @@
 """Batched augmentation with parameters per sample: images in, views out, in one pass."""
 
+from sslfast.augment.audio import AudioAugment
+from sslfast.augment.audio_augment import AUDIO_PARAMS, apply_audio_params, sample_audio_params
 from sslfast.augment.auto_augment import RandAugment, TrivialAugmentWide
 from sslfast.augment.batch_mix import MIX_PARAMS, MixedLabels, mix_images, mix_labels, sample_mix
 from sslfast.augment.colour import (
@@ -18,6 +20,7 @@ from sslfast.augment.decode import DecodedImages, available_decoders, decode_ima
 from sslfast.augment.decode_collator import DecodeCollator, DecodedBatch
 from sslfast.augment.decode_video import decode_video
 from sslfast.augment.feature_noise import add_feature_noise
+from sslfast.augment.frame_indices import sample_frames, take_frames
 from sslfast.augment.geometry import (
     CenterCrop,
     RandomAffine,
@@ -41,6 +44,7 @@ from sslfast.augment.recipes import (
     SimCLRAugment,
     SimSiamAugment,
 )
+from sslfast.augment.resample import resample
 from sslfast.augment.single_view import CLIPAugment, IJEPAAugment, ImageNetAugment, ImageNetEval, MAEAugment
 from sslfast.augment.text_augment import BackTranslation, augment_text
 from sslfast.augment.token_augment import AugmentedTokens, SynonymTable, augment_tokens, synonym_table
@@ -58,8 +62,10 @@ from sslfast.host.token_rules import (
 )
 
 __all__ = [
+    "AUDIO_PARAMS",
     "ERASE_PARAMS",
     "MIX_PARAMS",
+    "AudioAugment",
     "AugmentedTokens",
     "BYOLAugment",
     "BackTranslation",
@@ -121,6 +127,7 @@ __all__ = [
     "ToDtype",
     "TrivialAugmentWide",
     "add_feature_noise",
+    "apply_audio_params",
     "augment_text",
     "augment_tokens",
     "available_decoders",
@@ -131,7 +138,11 @@ __all__ = [
     "mix_images",
     "mix_labels",
     "reorder_items",
+    "resample",
+    "sample_audio_params",
     "sample_erase",
+    "sample_frames",
     "sample_mix",
     "synonym_table",
+    "take_frames",
 ]

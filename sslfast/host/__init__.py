@@ -5,12 +5,14 @@ The same kernels as behind the torch functions: equal arguments and seed give eq
 they run. Nothing here imports torch.
 """
 
+from sslfast.host.audio_augment import AUDIO_PARAMS, apply_audio_params, sample_audio_params
 from sslfast.host.batch_mix import mix_images, sample_mix
 from sslfast.host.block_mask import block_mask, inverse_block_mask
 from sslfast.host.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.host.dino_mask import DinoMasks, dino_masks
 from sslfast.host.feature_corruption import corrupt_features
 from sslfast.host.feature_noise import add_feature_noise
+from sslfast.host.frame_indices import sample_frames
 from sslfast.host.graph_mask import NodeMask, drop_edges, mask_nodes
 from sslfast.host.gumbel_sample import sample_replacements
 from sslfast.host.item_mask import MaskedItems, mask_items
@@ -44,6 +46,7 @@ from sslfast.host.token_rules import (
 from sslfast.host.whole_word_mask import mask_words
 
 __all__ = [
+    "AUDIO_PARAMS",
     "AugmentedTokens",
     "CorruptedSpans",
     "CropTokens",
@@ -66,6 +69,7 @@ __all__ = [
     "SynonymTable",
     "VJepaMasks",
     "add_feature_noise",
+    "apply_audio_params",
     "augment_text",
     "augment_tokens",
     "block_mask",
@@ -88,7 +92,9 @@ __all__ = [
     "permutation_mask",
     "philox_words",
     "random_patch_mask",
+    "sample_audio_params",
     "sample_erase",
+    "sample_frames",
     "sample_mix",
     "sample_negatives",
     "sample_replacements",

@@ -66,9 +66,13 @@ from sslfast.ops._tables import (
     node_mask_backward,
 )
 from sslfast.ops._time import negative_indices, spec_augment, spec_augment_, spec_zero, time_span_mask
+from sslfast.ops._waves import audio_augment, audio_augment_params, audio_noise, frame_indices
 from sslfast.ops._words import whole_word_mask
 
 __all__ = [
+    "audio_augment",
+    "audio_augment_params",
+    "audio_noise",
     "batch_mix",
     "batch_mix_",
     "batch_mix_backward",
@@ -84,6 +88,7 @@ __all__ = [
     "feature_corruption",
     "feature_corruption_backward",
     "feature_noise",
+    "frame_indices",
     "gumbel_sample",
     "ijepa_mask",
     "image_augment",

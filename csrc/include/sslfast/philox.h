@@ -68,6 +68,9 @@ enum class Stream : uint32_t {
   kAugmentRow = 112,       // token_augment: what goes for the row
   kFeatureNoise = 113,     // feature_noise: the noise of each cell
   kNoiseSelect = 114,      // feature_noise: does this cell get any?
+  kAudioAugment = 115,     // audio_augment: parameters of one waveform
+  kAudioNoise = 116,       // audio_augment: white noise, of one channel
+  kFrames = 117,           // frame_indices: which frames
 };
 
 struct Words {
