@@ -16,10 +16,8 @@ from torch import nn
 ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
-    *(
-        f"docs/{page}.md"
-        for page in ("augment", "augment_audio", "augment_batch", "augment_text", "decoding", "losses", "masking")
-    ),
+    *(f"docs/{page}.md" for page in ("augment", "decoding", "losses", "masking")),
+    *(f"docs/augment_{page}.md" for page in ("audio", "batch", "text")),
 )
 
 
