@@ -89,6 +89,21 @@ def weights(dim: int, element_size: int, arch: int, *, excluded: bool = False, t
     return config | {"BLOCK_D": min(config["BLOCK_D"], max(16, triton.next_power_of_2(dim)))}
 
 
+def one_way_rows(length: int, element_size: int) -> int:
+    """Rows of a strip of float32 with so many columns: 32 MiB, or the fewest with which the products are not slow.
+
+    A product of so many rows adds to the gradient of all columns, which is read and written for each strip: what takes
+    as long as the product where these are 500 in half types, and 60 in float32.
+    """
+    least = 1024 if element_size == 2 else 256
+    return min(2048, max(least, 2**23 // length // 128 * 128))
+
+
+def one_way_weights(block_n: int) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N weights a program, which only multiplies: 32 a thread."""
+    return {"BLOCK_M": 32, "BLOCK_N": block_n, "num_warps": block_n // 32}
+
+
 def sigmoid_weights(dim: int, element_size: int, arch: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N weights a program.
 

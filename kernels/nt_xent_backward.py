@@ -19,8 +19,8 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch, similarity_softmax_backward
-from sslfast.kernels.logit_tile import correction
 from sslfast.kernels.nt_xent import mantissa, rows_of_views
+from sslfast.kernels.weight_tile import correction
 
 _HUGE = tl.constexpr(1e12)  # where a row's norm is below eps, F.normalize divides by the constant eps: no projection
 

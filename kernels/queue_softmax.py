@@ -19,7 +19,8 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import among_negatives, correction, logit_tile
+from sslfast.kernels.logit_tile import among_negatives, logit_tile
+from sslfast.kernels.weight_tile import correction
 
 
 @triton.jit

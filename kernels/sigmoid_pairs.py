@@ -24,15 +24,8 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import (
-    add_product,
-    add_sums,
-    correct_,
-    logit_tile,
-    pair_logits,
-    softplus_and_sigmoid,
-    store_weights,
-)
+from sslfast.kernels.logit_tile import logit_tile, pair_logits, softplus_and_sigmoid
+from sslfast.kernels.weight_tile import add_product, add_sums, correct_, store_weights
 
 _PEAK = {torch.float16: 16384.0}  # the largest weight, before factors: 1 would leave most of float16's range unused
 

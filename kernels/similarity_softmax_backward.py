@@ -7,18 +7,15 @@ and j are of one label and neither is the other's positive. Neither S nor W is e
 dtype of X for the product with X; in half types V_{i, p(i)} is left out of it and added in float32. Where rows come
 with factors, X are the products of both, and W is multiplied by the factors before it is rounded.
 
-Two ways, each without atomics and with the same bits in every run:
+Two ways, each without atomics and with the same bits in every run. Small problems go through
+similarity_softmax_registers.py.
 
-Strips, 1.5 M^2 D multiply-adds: W is symmetric like S, so a strip of rows takes the tiles on and right of the diagonal.
-similarity_weights_kernel writes one tile of W, M^2 D / 2 in all, and torch's matrix product takes it back to its rows
-and, transposed, to its columns. (A tile on the diagonal is made whole and serves its rows only: 1024 M D more with
-strips of 2,048 rows.) Every tile goes through the same buffer, 32 MiB at most, which stays in the L2 cache of an H100.
-From device memory each strip reads half of X on average, and reads and writes half of dX: 5 M^2 D / 2048 bytes with
-half types.
-
-In registers, 2 M^2 D multiply-adds, 1 launch: a program keeps BLOCK_M rows and BLOCK_OUT columns of dX and walks over
-all rows of X, so each S_ij is made twice, and as often again for every further slice of BLOCK_OUT columns. That is for
-small problems, where the launches of the strips take longer than the arithmetic.
+Others go in strips, here, 1.5 M^2 D multiply-adds: W is symmetric like S, so a strip of rows takes the tiles on and
+right of the diagonal. similarity_weights_kernel writes one tile of W, M^2 D / 2 in all, and torch's matrix product
+takes it back to its rows and, transposed, to its columns. (A tile on the diagonal is made whole and serves its rows
+only: 1024 M D more with strips of 2,048 rows.) Every tile goes through the same buffer, 32 MiB at most, which stays in
+the L2 cache of an H100. From device memory each strip reads half of X on average, and reads and writes half of dX:
+5 M^2 D / 2048 bytes with half types.
 """
 
 from collections.abc import Iterator
@@ -29,25 +26,10 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import (
-    add_pairs,
-    add_product,
-    add_sums,
-    correct_,
-    correction,
-    label_shares,
-    logit_tile,
-    off_diagonal,
-    pair_logits,
-    store_weights,
-)
+from sslfast.kernels.logit_tile import label_shares, logit_tile, pair_logits
 from sslfast.kernels.similarity_softmax import supported_rows
-
-
-@triton.jit
-def _one_sided(logits, lse, grad, BOUNDED: tl.constexpr):
-    """V at negatives: a exp(S - n). Where BOUNDED, grad is a exp(-n)."""
-    return grad * tl.exp(logits if BOUNDED else logits - lse)
+from sslfast.kernels.similarity_softmax_registers import in_registers, one_sided
+from sslfast.kernels.weight_tile import add_pairs, add_product, add_sums, correct_, store_weights
 
 
 @triton.jit
@@ -71,7 +53,7 @@ def similarity_positives_kernel(
     inside = row < M
     positive = tl.maximum(tl.load(positives_ptr + row, inside, 0), 0)  # of rows without one nothing is used
     logit = pair_logits(x_ptr, x_ptr, row, positive, inside, D, scale, factors_ptr, factors_ptr, BLOCK, BLOCK_D)
-    back = _one_sided(logit, tl.load(lse_ptr + positive), tl.load(grad_lse_ptr + positive), BOUNDED)
+    back = one_sided(logit, tl.load(lse_ptr + positive), tl.load(grad_lse_ptr + positive), BOUNDED)
     mutual = tl.load(positives_ptr + positive) == row
     if grad_positive_ptr is not None:
         back = tl.where(mutual, tl.load(grad_positive_ptr + positive), back)
@@ -132,7 +114,7 @@ def similarity_weights_kernel(
     else:
         row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)[:, None]
         col_lse = tl.load(lse_ptr + col0 + col, in_cols, 0.0)[None, :]
-        weights = _one_sided(logits, row_lse, row_grad, False) + _one_sided(logits, col_lse, col_grad, False)
+        weights = one_sided(logits, row_lse, row_grad, False) + one_sided(logits, col_lse, col_grad, False)
     if labels_ptr is not None:
         weights -= label_shares(
             labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, SYMMETRIC=True
@@ -171,81 +153,6 @@ def similarity_weights_kernel(
     tl.store(row_weights_ptr + place + row * stride + own_at, zero, in_rows & (own_at >= 0) & (own_at < BLOCK_N))
 
 
-@triton.jit
-def similarity_backward_kernel(
-    x_ptr,
-    factors_ptr,
-    positives_ptr,
-    lse_ptr,
-    grad_lse_ptr,
-    grad_positive_ptr,
-    labels_ptr,
-    label_weights_ptr,
-    grad_ptr,
-    M,
-    D,
-    scale,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    BLOCK_OUT: tl.constexpr,
-    BOUNDED: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    row0 = tl.program_id(0).to(tl.int64) * BLOCK_M
-    row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
-    out = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
-    in_rows = row < M - row0
-    row_positive = tl.load(positives_ptr + row0 + row, in_rows, -1)
-    row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)
-    row_grad = tl.load(grad_lse_ptr + row0 + row, in_rows, 0.0)
-    row_grad_positive = tl.zeros((BLOCK_M,), tl.float32)
-    if grad_positive_ptr is not None:
-        row_grad_positive = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0)
-    grad = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
-    total, left = tl.zeros((BLOCK_M,), tl.float32), tl.zeros((BLOCK_M,), tl.float32)
-    for start in range(0, M, BLOCK_N):
-        col0 = tl.cast(start, tl.int64)
-        in_cols = col < M - col0
-        col_positive = tl.load(positives_ptr + col0 + col, in_cols, -1)
-        col_lse = tl.load(lse_ptr + col0 + col, in_cols, 0.0)
-        col_grad = tl.load(grad_lse_ptr + col0 + col, in_cols, 0.0)
-        col_grad_positive = tl.zeros((BLOCK_N,), tl.float32)
-        if grad_positive_ptr is not None:
-            col_grad_positive = tl.load(grad_positive_ptr + col0 + col, in_cols, 0.0)
-        logits = logit_tile(
-            x_ptr, x_ptr, row0, col0, M, M, D, scale, factors_ptr, factors_ptr, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION
-        )
-        of_row = col[None, :] == (row_positive - col0).to(tl.int32)[:, None]
-        of_col = row[:, None] == (col_positive - row0).to(tl.int32)[None, :]
-        from_row = _one_sided(logits, row_lse[:, None], row_grad[:, None], BOUNDED)
-        from_col = _one_sided(logits, col_lse[None, :], col_grad[None, :], BOUNDED)
-        weight = tl.where(of_row, row_grad_positive[:, None], from_row)
-        weight += tl.where(of_col, col_grad_positive[None, :], from_col)
-        if labels_ptr is not None:
-            shares = label_shares(
-                labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, SYMMETRIC=True
-            )
-            weight -= tl.where(of_row | of_col, 0.0, shares)
-        weight = tl.where(off_diagonal(row0, col0, M, BLOCK_M, BLOCK_N), weight, 0.0)
-        rounded = weight
-        if factors_ptr is not None:
-            rounded *= tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
-        x = tl.load(x_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
-        rounded = rounded.to(x.dtype)
-        grad = tl.dot(rounded, x, grad, input_precision=PRECISION)
-        if grad_positive_ptr is None:
-            kept = rounded.to(tl.float32)
-            if factors_ptr is not None:
-                kept *= 1.0 / tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
-            total += tl.sum(tl.abs(weight), 1)
-            left += tl.sum(tl.abs(kept), 1)
-    if grad_positive_ptr is None:
-        grad *= correction(total, left)[:, None]
-    mask = in_rows[:, None] & (out < D)[None, :]
-    tl.store(grad_ptr + row0 * D + row[:, None] * D + out[None, :], grad * scale, mask)
-
-
 def backward(
     rows: Tensor,
     positives: Tensor,
@@ -277,37 +184,10 @@ def backward(
     classes = (labels, None if label_weights is None else label_weights.contiguous())
     small = _launch.similarity_in_registers(*rows.shape, rows.element_size())
     with _launch.on_device_of(rows):
-        grad = (_in_registers if small else _in_strips)(rows, factors, vectors, classes, scale, bounded)
+        grad = (in_registers if small else _in_strips)(rows, factors, vectors, classes, scale, bounded)
         if rounded:
             add_pairs(grad, grad, rows, rows, factors, factors, positives, grad_positive, scale)
     return grad if peak is None else grad.mul_(peak)
-
-
-def _in_registers(
-    rows: Tensor,
-    factors: Tensor | None,
-    vectors: tuple[Tensor | None, ...],
-    classes: tuple[Tensor | None, ...],
-    scale: float,
-    bounded: bool,
-) -> Tensor:
-    size, dim = rows.shape
-    config = _launch.similarity_backward(dim, rows.element_size())
-    grad = torch.empty_like(rows, dtype=torch.float32)
-    similarity_backward_kernel[triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"])](
-        rows,
-        factors,
-        *vectors,
-        *classes,
-        grad,
-        size,
-        dim,
-        scale,
-        **config,
-        BOUNDED=bounded,
-        PRECISION=_launch.input_precision(rows),
-    )
-    return grad
 
 
 def _in_strips(

@@ -67,7 +67,7 @@ def _backward(dtype: str, dim: int, bounded: bool, factors: bool = False, labels
     options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2)
     options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | _without(factors) | none | no_labels
     signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 fp32"
-    return Case("similarity_softmax_backward.similarity_backward_kernel", signature, options, dtype != "fp32")
+    return Case("similarity_softmax_registers.similarity_backward_kernel", signature, options, dtype != "fp32")
 
 
 def _weights(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
@@ -91,7 +91,7 @@ def _positives(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = F
 def _pairs(dtype: str, dim: int, sides: int, factors: bool) -> Case:
     begin = {"begin_ptr": None} if sides == 1 else {}
     signature = f"*fp32 *{dtype} {_of(factors)} *fp32 *i64 {'' if begin else '*i64'} fp32 i32 i32"
-    return Case("logit_tile.pairs_kernel", signature, _launch.pairs(dim) | _without(factors) | begin)
+    return Case("weight_tile.pairs_kernel", signature, _launch.pairs(dim) | _without(factors) | begin)
 
 
 def _nt_xent_normalise(dtype: str, dim: int) -> Case:
@@ -181,7 +181,35 @@ def _cross_weights(
     vectors = " ".join([*excluded.values(), *["*fp32"] * 4, grad_positive, classes])
     buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {_of(dtype != 'fp32', 2)}"
     signature = f"*{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {vectors} {buffers} i32 i32 i32 i32 i32 i32"
-    return Case("cross_softmax.cross_weights_kernel", signature, options, dtype != "fp32")
+    return Case("cross_softmax_backward.cross_weights_kernel", signature, options, dtype != "fp32")
+
+
+def _one_way_logits(
+    arch: int, dtype: str, dim: int, excluded: dict[str, str] | None = None, factors: bool = False, stored: bool = True
+) -> Case:
+    excluded = excluded or {}
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, excluded=bool(excluded))
+    options |= {"PRECISION": "ieee"} | dict.fromkeys(name for name in IDS_AND_LIMITS if name not in excluded)
+    options |= _without(factors, *FACTORS) | _without(stored, "strip_ptr")
+    vectors = " ".join([*excluded.values(), *["*fp32"] * (2 + stored)])
+    signature = f"*{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {vectors} i32 i32 i32 i32 i32 i32"
+    return Case("one_way_softmax.one_way_logits_kernel", signature, options, dtype != "fp32")
+
+
+def _one_way_rows(arch: int, dtype: str, dim: int, known: bool, factors: bool = False) -> Case:
+    block_d = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
+    signature = f"*fp32 *fp32 *{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {_of(known, 3)} *fp32 *fp32 *fp32"
+    options = {"BLOCK": 16, "BLOCK_D": block_d, "SLOTS": 64} | _without(factors, *FACTORS)
+    options |= _without(known, "known_lse_ptr", "known_positive_ptr", "weights_ptr")
+    return Case("one_way_softmax.one_way_rows_kernel", f"{signature} i32 i32 i32 i32 i32 i32", options)
+
+
+def _one_way_weights(arch: int, dtype: str, factors: bool = False) -> Case:
+    options = _launch.one_way_weights(_launch.weights(512, 4 if dtype == "fp32" else 2, arch)["BLOCK_N"])
+    options |= _without(factors, *FACTORS, "col_weights_ptr") | _without(dtype != "fp32", *SUMS)
+    buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {_of(dtype != 'fp32', 2)}"
+    signature = f"*fp32 *fp32 *fp32 *fp32 {_of(factors, 2)} {buffers} i32 i32 i32 i32 i32"
+    return Case("one_way_softmax.one_way_weights_kernel", signature, options)
 
 
 def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: bool = False) -> Case:
@@ -310,6 +338,18 @@ def cases(capability: int) -> list[Case]:
         _cross_weights(arch, "bf16", 512, True, labels=True),
         _cross_weights(arch, "bf16", 512, False, factors=True, labels=True),
         _cross_weights(arch, "fp16", 512, True, factors=True, labels=True),
+        _one_way_logits(arch, "bf16", 512),
+        _one_way_logits(arch, "fp16", 128, stored=False),
+        _one_way_logits(arch, "fp32", 512),
+        _one_way_logits(arch, "bf16", 512, factors=True),
+        _one_way_logits(arch, "bf16", 512, IDS_AND_LIMITS, factors=True),
+        _one_way_logits(arch, "fp32", 128, IDS_AND_LIMITS),
+        _one_way_rows(arch, "bf16", 512, False, factors=True),
+        _one_way_rows(arch, "fp16", 128, True, factors=True),
+        _one_way_rows(arch, "fp32", 512, True),
+        _one_way_weights(arch, "bf16", factors=True),
+        _one_way_weights(arch, "fp16"),
+        _one_way_weights(arch, "fp32"),
         _sigmoid_weights(arch, "bf16", 512, True),
         _sigmoid_weights(arch, "bf16", 128, False),
         _sigmoid_weights(arch, "fp16", 512, True),

@@ -14,8 +14,10 @@ def use_launchers(patch: pytest.MonkeyPatch) -> None:
     """Makes the operators the launchers, and has every half type multiplied as it is."""
     from sslfast.kernels import (
         cross_softmax,
+        cross_softmax_backward,
         nt_xent,
         nt_xent_backward,
+        one_way_softmax,
         queue_softmax,
         sigmoid_pairs,
         similarity_softmax,
@@ -25,7 +27,8 @@ def use_launchers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ops, "similarity_softmax_forward", similarity_softmax.forward)
     patch.setattr(ops, "similarity_softmax_backward", similarity_softmax_backward.backward)
     patch.setattr(ops, "cross_softmax_forward", cross_softmax.forward)
-    patch.setattr(ops, "cross_softmax_backward", cross_softmax.backward)
+    patch.setattr(ops, "cross_softmax_backward", cross_softmax_backward.backward)
+    patch.setattr(ops, "one_way_softmax", one_way_softmax.one_way_softmax)
     patch.setattr(ops, "queue_softmax", queue_softmax.queue_softmax)
     patch.setattr(ops, "sigmoid_pairs", sigmoid_pairs.sigmoid_pairs)
     patch.setattr(ops, "nt_xent_forward", nt_xent.forward)

@@ -224,6 +224,14 @@ CASES = {
         _biased,
         pairwise=True,
     ),
+    "info_nce_loss, keys": LossCase(
+        lambda q, k, t: losses.info_nce_loss(q, k, temperature=t),
+        lambda q, k, t: info_nce_reference(q, k, None, t).mean(),
+        unreduced=(
+            lambda q, k, t: losses.info_nce_loss(q, k, temperature=t, reduction="none"),
+            lambda q, k, t: info_nce_reference(q, k, None, t),
+        ),
+    ),
     "info_nce_loss, queue": LossCase(
         lambda q, k, queue, t: losses.info_nce_loss(q, k, queue=queue, temperature=t),
         lambda q, k, queue, t: info_nce_reference(q, k, None, t, queue=queue).mean(),

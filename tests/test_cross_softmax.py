@@ -108,7 +108,8 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 def test_triton_against_the_definition(case, group: int, dtype: torch.dtype, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch
-    from sslfast.kernels.cross_softmax import backward, forward
+    from sslfast.kernels.cross_softmax import forward
+    from sslfast.kernels.cross_softmax_backward import backward
 
     # A group of tiles a program is otherwise used from 8,193 rows on, more than one strip of weights from 2,049 on.
     table, blocks = _launch.similarity_forward, _launch.weights
@@ -125,7 +126,8 @@ def test_triton_against_the_definition(case, group: int, dtype: torch.dtype, tri
 @pytest.mark.parametrize(("loss", "temperature"), [(1e-6, 0.04), (1e-6, 0.005), (1e-2, 0.005)])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 def test_triton_late_in_training(loss: float, temperature: float, dtype: torch.dtype, triton_device) -> None:
-    from sslfast.kernels.cross_softmax import backward, forward
+    from sslfast.kernels.cross_softmax import forward
+    from sslfast.kernels.cross_softmax_backward import backward
 
     *sides, number = problem("clip_loss", Regime(loss, temperature, 19, 40))
     leaves = [z.to(dtype).double().requires_grad_() for z in sides]
@@ -217,7 +219,8 @@ def test_entries_left_out_cpu(case, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES[1:4]], ids=[p.id for p in CASES[1:4]])
 def test_entries_left_out_triton(case, dtype: torch.dtype, triton_device) -> None:
-    from sslfast.kernels.cross_softmax import backward, forward
+    from sslfast.kernels.cross_softmax import forward
+    from sslfast.kernels.cross_softmax_backward import backward
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards

@@ -15,6 +15,7 @@ from benchmarks.harness import Case, Plan, measure
 # benchmark, op, rows per size, those that store the similarities
 LOSSES = [
     ("cross_softmax", "clip", 1, {"eager torch", "torch.compile", "open_clip ClipLoss"}),
+    ("one_way_softmax", "info_nce", 1, {"eager torch", "torch.compile"}),
     ("sigmoid_pairs", "siglip", 1, {"eager torch", "torch.compile", "open_clip SigLipLoss"}),
     ("similarity_softmax", "nt_xent", 2, {"eager torch", "torch.compile", "lightly NTXentLoss"}),
 ]

@@ -22,6 +22,8 @@ pytest.importorskip("triton")
 from sslfast.kernels import (
     _launch,
     cross_softmax,
+    cross_softmax_backward,
+    one_way_softmax,
     queue_softmax,
     sigmoid_pairs,
     similarity_softmax,
@@ -50,6 +52,7 @@ LOSSES = {
         "clip_loss, normalize",
         "siglip_loss",
         "siglip_loss, normalize",
+        "info_nce_loss, keys",
         "info_nce_loss, queue",
     )
 } | {
@@ -120,7 +123,7 @@ def cross(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) ->
     row_lse, col_lse, own, kept = cross_softmax.forward(rows, columns, *rest, *none, 1.0, False, 0, *factors)
     grads = (torch.linspace(-1, 1, n), col_lse, torch.linspace(-2, 2, n))
     vectors = (rest[0], row_lse.clamp_min(-1e30), col_lse, *grads, rest[1])
-    return [row_lse, own, *cross_softmax.backward(rows, columns, *vectors, *none, kept, *need, *factors)]
+    return [row_lse, own, *cross_softmax_backward.backward(rows, columns, *vectors, *none, kept, *need, *factors)]
 
 
 def cross_two_way(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
@@ -130,7 +133,7 @@ def cross_two_way(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, T
     row_lse, col_lse, own, kept = cross_softmax.forward(rows, columns, *rest, *none, 1.0, True, 0, *factors)
     grads = (torch.linspace(-1, 1, n), torch.linspace(-1, 1, m), torch.linspace(-2, 2, n))
     vectors = (rest[0], row_lse.clamp_min(-1e30), col_lse.clamp_min(-1e30), *grads, rest[1])
-    products = cross_softmax.backward(rows, columns, *vectors, *none, kept, *need, *factors)
+    products = cross_softmax_backward.backward(rows, columns, *vectors, *none, kept, *need, *factors)
     return [row_lse, col_lse, own, *products]
 
 
@@ -142,6 +145,15 @@ def pairs(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) ->
 
 def queue(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
     return list(queue_softmax.queue_softmax(rows, columns, torch.tensor([SCALE]), *[None] * 4, need[0], *factors))
+
+
+def one_way(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
+    positives = torch.arange(len(rows)) * 3 % len(columns)  # columns are positives of several rows
+    weights = torch.linspace(0, 1, len(rows))
+    results = one_way_softmax.one_way_softmax(
+        rows, columns, positives, torch.tensor([SCALE]), *[None] * 5, weights, *need, *factors
+    )
+    return list(results)
 
 
 def similarity(rows: Tensor, columns: Tensor, *factors: Tensor, need=(True, True)) -> list[Tensor]:
@@ -161,7 +173,10 @@ def on_triton_device(triton_device: torch.device) -> Iterator[None]:
         yield
 
 
-OPERATORS = [(similarity, True), *((operator, False) for operator in (similarity, cross, cross_two_way, pairs, queue))]
+OPERATORS = [
+    (similarity, True),
+    *((operator, False) for operator in (similarity, cross, cross_two_way, one_way, pairs, queue)),
+]
 
 
 @pytest.mark.parametrize(("operator", "in_registers"), OPERATORS)
@@ -173,6 +188,7 @@ def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, mon
     # More than one strip of weights is otherwise used from 2,049 rows on.
     tables = {name: getattr(_launch, name) for name in ("weights", "sigmoid_weights")}
     monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
+    monkeypatch.setattr(_launch, "one_way_rows", lambda *_: 64)
     for name, table in tables.items():
         small = {"BLOCK_M": 32, "BLOCK_N": 64}
         monkeypatch.setattr(_launch, name, lambda *shape, table=table, small=small, **ways: table(*shape) | small)
@@ -204,7 +220,7 @@ def test_positives_are_not_rounded(operator) -> None:
     positives = torch.arange(n) // 3 if operator is cross else torch.arange(n)
     weights, nothing = torch.randn(n), torch.zeros(n)
     vectors = (positives, nothing, nothing[:0], nothing, nothing[:0], weights, number, *none, nothing[:0])
-    found = cross_softmax.backward(rows, rows, *vectors, True, True, *factors)
+    found = cross_softmax_backward.backward(rows, rows, *vectors, True, True, *factors)
     torch.testing.assert_close(found[0], weights.unsqueeze(1) * unit[positives], rtol=1e-6, atol=1e-7)
     expected = torch.zeros(n, d).index_add_(0, positives, weights.unsqueeze(1) * unit)
     torch.testing.assert_close(found[1], expected, rtol=1e-6, atol=1e-7)

@@ -70,7 +70,13 @@ def queue(rows: Tensor, columns: Tensor, *factors: Tensor) -> list[Tensor]:
     return list(ops.queue_softmax(rows, columns, torch.tensor([SCALE]), *[None] * 4, True, *factors))
 
 
-OPERATORS = pytest.mark.parametrize("operator", [similarity, cross, pairs, queue])
+def one_way(rows: Tensor, columns: Tensor, *factors: Tensor) -> list[Tensor]:
+    positives = torch.arange(len(rows)) * 3 % len(columns)  # columns are positives of several rows
+    results = ops.one_way_softmax(rows, columns, positives, torch.tensor([SCALE]), *[None] * 6, True, True, *factors)
+    return list(results)
+
+
+OPERATORS = pytest.mark.parametrize("operator", [similarity, cross, one_way, pairs, queue])
 Operator = Callable[..., list[Tensor]]
 
 
@@ -120,6 +126,7 @@ def test_opcheck_with_factors() -> None:
     check(ops.cross_softmax_backward, (*args, *factors))
     check(ops.sigmoid_pairs, (rows, columns, positives, number, number, 1.0, True, False, *factors))
     check(ops.queue_softmax, (rows, columns, number, *[None] * 4, True, *factors))
+    check(ops.one_way_softmax, (rows, columns, positives, number, *[None] * 6, True, False, *factors))
 
 
 @pytest.fixture

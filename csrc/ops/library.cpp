@@ -37,6 +37,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "queue_softmax(Tensor rows, Tensor queue, Tensor scale, Tensor? positives, Tensor? row_ids, Tensor? col_ids, "
       "Tensor? row_limits, bool need_mean, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor)");
+  m.def(
+      "one_way_softmax(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, Tensor? col_ids, "
+      "Tensor? row_limits, Tensor? known_lse, Tensor? known_positive, Tensor? weights, bool need_rows, bool "
+      "need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
 
   // ---- masks
 

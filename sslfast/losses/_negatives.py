@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast._autograd import exact_side, normalized
@@ -14,6 +16,7 @@ from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._hard import own_similarities
 from sslfast.losses._inputs import widened
+from sslfast.losses._one_way import in_one_pass, one_way_softmax
 from sslfast.losses._queue import queue_softmax
 from sslfast.losses._self import self_softmax
 
@@ -38,6 +41,7 @@ class Negatives:
         ids: of queries (N,) and of keys (M,), int64, or None.
         normalize: whether queries, keys and further keys are divided by their norms.
         strategy: ``"local"``, or how the batches of all ranks come together.
+        summed: whether :meth:`total` is all that is wanted; with the strategy ``"local"``.
 
     Attributes:
         of_keys: (M,) log-sum-exps of the keys over the queries that are not their own, once they are added two-way.
@@ -57,8 +61,9 @@ class Negatives:
         ids: _Ids | None,
         normalize: bool,
         strategy: str,
+        summed: bool = False,
     ) -> None:
-        self.function, self.strategy = function, strategy
+        self.function, self.strategy, self.summed = function, strategy, summed
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
         self.query, self.keys = widened(query, keys)
         if normalize:
@@ -73,6 +78,7 @@ class Negatives:
         self.positives = self.own if positives is None else positives
         self.limits = None if margin is None else self._limits(margin)
         self._groups: list[Tensor] = []
+        self._last: tuple[Any, ...] | None = None  # a group that waits for the others
         self._key_groups, self._query_groups, self._others = 0, 0, 0
         self._positive: Tensor | None = None
 
@@ -92,12 +98,38 @@ class Negatives:
         """(N,) logits of the positives."""
         return self.scale * self._similarities() if self._positive is None else self._positive
 
+    def total(self, weights: Tensor | None) -> Tensor:
+        """The sum of the losses of the queries, each times its weight if there are weights.
+
+        The last group comes in one pass with its gradients, which takes that all other negatives are known.
+        """
+        if self._last is None:
+            losses = F.softplus(self.lse - self.positive, threshold=50.0)
+            return (losses if weights is None else losses * weights).sum()
+        rows, columns, positives, (row_ids, col_ids), limits, sides = self._last
+        in_columns = rows is self.query and columns is self.keys
+        return one_way_softmax(
+            self.function,
+            rows,
+            columns,
+            self.scale,
+            positives,
+            weights=weights,
+            known_lse=self.lse if self._groups else None,
+            known_positive=None if in_columns else self.positive,
+            row_ids=row_ids,
+            col_ids=col_ids,
+            row_limits=limits,
+            dtype=self.dtype,
+            sides=sides,
+        )
+
     def add_keys(self, two_way: bool) -> None:
         """The other keys; ``two_way`` for the keys' own sums too."""
         self._key_groups += 1
         sides = (*self._query_side, *self._key_side)
         if not two_way:
-            self._groups.append(self._against(self.query, self.keys, self.positives, self.ids, self.limits, sides))
+            self._add(self.query, self.keys, self.positives, self.ids, self.limits, sides)
         elif self.limits is None:
             row_lse, self.of_keys, self._positive = self._cross(
                 self.query, self.keys, self.positives, self.ids, None, sides, strategy=self.strategy, two_way=True
@@ -115,11 +147,12 @@ class Negatives:
         """The other queries."""
         self._query_groups += 1
         lse = self._itself(self.query, self._query_side)
-        if lse is None:
-            ids = None if self.ids is None else (self.ids[0], self.ids[0])
-            sides = (*self._query_side, *self._query_side)
-            lse = self._against(self.query, self.query, self.own, ids, self.limits, sides)
-        self._groups.append(lse)
+        if lse is not None:
+            self._groups.append(lse)
+            return
+        ids = None if self.ids is None else (self.ids[0], self.ids[0])
+        sides = (*self._query_side, *self._query_side)
+        self._add(self.query, self.query, self.own, ids, self.limits, sides)
 
     def add_keys_of_keys(self) -> None:
         """The other keys, by their similarity with the positive key."""
@@ -133,7 +166,7 @@ class Negatives:
         if not self.in_order:
             side = tuple(None if part is None else part.index_select(0, self.positives) for part in side)
         sides = (*side, *self._key_side)
-        self._groups.append(self._against(self._chosen(), self.keys, self.positives, ids, self.limits, sides))
+        self._add(self._chosen(), self.keys, self.positives, ids, self.limits, sides)
 
     def add_others(self, keys: Tensor) -> None:
         """Further keys of this rank: (K, D) for all queries or (N, K, D) for one each."""
@@ -143,7 +176,7 @@ class Negatives:
             nobody = torch.full_like(self.own, -1)
             others = normalized(self.function, others) if self.normalize else others
             sides = (*self._query_side, *self._side(keys))
-            self._groups.append(self._against(self.query, others, nobody, None, self.limits, sides, strategy="local"))
+            self._add(self.query, others, nobody, None, self.limits, sides, strategy="local")
             return
         logits = self.scale * own_similarities(self.function, self.query, keys, self.normalize)
         if self.limits is not None:
@@ -188,6 +221,28 @@ class Negatives:
             side=side,
         )
         return lse
+
+    def _add(
+        self,
+        rows: Tensor,
+        columns: Tensor,
+        positives: Tensor,
+        ids: _Ids | None,
+        limits: Tensor | None,
+        sides: _Side,
+        strategy: str | None = None,
+    ) -> None:
+        """Adds a group; the first that can be the last waits for the others."""
+        if (
+            self.summed
+            and self._last is None
+            and columns.requires_grad
+            and torch.is_grad_enabled()
+            and in_one_pass(rows, columns, self.dtype)
+        ):
+            self._last = (rows, columns, positives, ids or (None, None), limits, sides)
+        else:
+            self._groups.append(self._against(rows, columns, positives, ids, limits, sides, strategy))
 
     def _against(
         self,

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.distributed import mean_over_ranks, strategy_of
-from sslfast.losses._debias import check_tau_plus, debiased
-from sslfast.losses._inputs import (
-    check_device,
-    check_floating,
-    check_kernel_dtype,
-    check_labels,
-    check_rows,
-    check_scalar,
-    kernel_integers,
-    temperature_of,
-)
+from sslfast.losses._debias import debiased
+from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
+from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._negatives import Negatives
-
-_REDUCTIONS = ("mean", "sum", "none")
 
 
 class InfoNCELoss(nn.Module):
@@ -64,8 +53,8 @@ class InfoNCELoss(nn.Module):
     ) -> None:
         super().__init__()
         name = "InfoNCELoss"
-        margin, tau_plus = _check_numbers(name, temperature, margin, tau_plus, normalize)
-        _check_reduction(name, reduction)
+        margin, tau_plus = check_numbers(name, temperature, margin, tau_plus, normalize)
+        check_reduction(name, reduction)
         strategy_of(name, gather_distributed)
         if isinstance(temperature, Tensor) and not isinstance(temperature, nn.Parameter):
             self.register_buffer("temperature", temperature)
@@ -152,7 +141,8 @@ def info_nce_loss(
 
     Further kinds of negatives join the same sum. N x M logits are never stored where that would be large. Keys that
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
-    altogether; they may be changed before ``backward()``. Accumulates in float32 (float64 inputs in float64).
+    altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
+    gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64).
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -213,23 +203,24 @@ def info_nce_loss(
     query_negatives = _check.boolean(name, "query_negatives", query_negatives)
     key_negatives = _check.boolean(name, "key_negatives", key_negatives)
     normalize = _check.boolean(name, "normalize", normalize)
-    _check_pairs(name, query, positive_key, positives, symmetric)
-    _check_others(name, query, negative_keys, queue, weights)
-    ids = _ids(name, query, positive_key, query_ids, key_ids)
-    margin, tau_plus = _check_numbers(name, temperature, margin, tau_plus, normalize)
+    check_pairs(name, query, positive_key, positives, symmetric)
+    check_others(name, query, negative_keys, queue, weights)
+    ids = ids_of(name, query, positive_key, query_ids, key_ids)
+    margin, tau_plus = check_numbers(name, temperature, margin, tau_plus, normalize)
     if not (in_batch or query_negatives or key_negatives or negative_keys is not None or queue is not None):
         raise ValueError(f"{name}: in_batch must be True where there are no other negatives, got False")
     if symmetric and not (in_batch and len(positive_key) == len(query)):
         raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {len(positive_key)}")
-    _check_reduction(name, reduction)
+    check_reduction(name, reduction)
     strategy = strategy_of(name, gather_distributed)
     if gather_distributed not in (False, "local") and (reduction != "mean" or weights is not None):
         raise ValueError(f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}")
 
-    scale = _scale(name, query, temperature)
+    scale = scale_of(name, query, temperature)
     number = None if isinstance(temperature, Tensor) else 1.0 / temperature
     at = None if positives is None else kernel_integers(positives)
-    negatives = Negatives(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy)
+    summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
+    negatives = Negatives(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy, summed)
     if in_batch:
         negatives.add_keys(two_way=symmetric)
     if query_negatives:
@@ -241,108 +232,27 @@ def info_nce_loss(
     if queue is not None:
         negatives.add_queue(queue)
 
+    weights = None if weights is None else weights.to(negatives.query.dtype).contiguous()
+    if summed:
+        total = negatives.total(weights)
+    else:
+        losses = _debiased_losses(negatives, at, tau_plus, symmetric)
+        losses = losses if weights is None else losses * weights
+        if strategy != "local":
+            return mean_over_ranks(losses)
+        if reduction == "none":
+            return losses
+        total = losses.sum()
+    return total if reduction == "sum" else total / (len(query) if weights is None else weights.sum())
+
+
+def _debiased_losses(negatives: Negatives, at: Tensor | None, tau_plus: float, symmetric: bool) -> Tensor:
+    """(N,) losses of the queries, averaged with those of their keys if ``symmetric``."""
     lse, positive = negatives.lse, negatives.positive
     of_query, of_key = negatives.counts() if tau_plus > 0.0 else (0, 0)
     losses = F.softplus(debiased(lse, positive, of_query, tau_plus, negatives.scale) - positive, threshold=50.0)
-    if symmetric:
-        of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
-        of_keys = debiased(of_keys, positive, of_key, tau_plus, negatives.scale)
-        losses = (losses + F.softplus(of_keys - positive, threshold=50.0)) / 2
-    if weights is not None:
-        weights = weights.to(losses.dtype)
-        losses = losses * weights
-    if strategy != "local":
-        return mean_over_ranks(losses)
-    if reduction == "none":
+    if not symmetric:
         return losses
-    total = losses.sum()
-    return total if reduction == "sum" else total / (len(losses) if weights is None else weights.sum())
-
-
-def _check_numbers(
-    function: str, temperature: float | Tensor, margin: float | None, tau_plus: float, normalize: bool
-) -> tuple[float | None, float]:
-    """Margin and tau_plus as floats."""
-    if isinstance(temperature, Tensor):
-        check_scalar(function, "temperature", temperature, temperature)
-    elif temperature_of(function, temperature) < 0.0 and margin is not None:
-        raise ValueError(f"{function}: temperature must be positive with a margin, got {temperature}")
-    margin = None if margin is None else _check.real(function, "margin", margin)
-    return margin, check_tau_plus(function, tau_plus, normalize)
-
-
-def _check_reduction(function: str, reduction: str) -> None:
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"{function}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-
-
-def _scale(function: str, query: Tensor, temperature: float | Tensor) -> Tensor:
-    if isinstance(temperature, Tensor):
-        check_scalar(function, "temperature", temperature, query)
-        return temperature.double().reciprocal()
-    return torch.full((1,), 1.0 / temperature, dtype=torch.float64, device=query.device)
-
-
-def _check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor | None, symmetric: bool) -> None:
-    check_rows(function, "query", query)
-    check_rows(function, "positive_key", keys)
-    width = query.shape[1]
-    if positives is None and keys.shape != query.shape:
-        expected = f"{tuple(query.shape)}, like query"
-        raise ValueError(f"{function}: positive_key must have shape {expected}, got {tuple(keys.shape)}")
-    if keys.shape[1] != width:
-        raise ValueError(f"{function}: positive_key must have shape (M, {width}), got {tuple(keys.shape)}")
-    check_device(function, "query", query, "positive_key", keys)
-    check_kernel_dtype(function, query, keys)
-    if positives is None:
-        return
-    check_labels(function, "positives", positives, "query", query)
-    if not positives.is_cpu or torch.compiler.is_compiling():
-        return
-    low, high = (int(end) for end in positives.aminmax())
-    if low < 0 or high >= len(keys):
-        got = low if low < 0 else high
-        raise ValueError(f"{function}: positives must be in [0, {len(keys) - 1}], rows of positive_key, got {got}")
-    if symmetric and int(positives.long().bincount().amax()) > 1:
-        raise ValueError(f"{function}: positives must name no key twice with symmetric, got {positives.tolist()[:8]}")
-
-
-def _check_others(
-    function: str, query: Tensor, negative_keys: Tensor | None, queue: Tensor | None, weights: Tensor | None
-) -> None:
-    n, width = query.shape
-    if negative_keys is not None:
-        check_floating(function, "negative_keys", negative_keys)
-        shape = tuple(negative_keys.shape)
-        fits = len(shape) == 2 or (len(shape) == 3 and shape[0] == n)
-        if not fits or shape[-1] != width or 0 in shape:
-            expected = f"(K, {width}) or ({n}, K, {width}) with K >= 1"
-            raise ValueError(f"{function}: negative_keys must have shape {expected}, got {shape}")
-        check_device(function, "query", query, "negative_keys", negative_keys)
-        check_kernel_dtype(function, negative_keys)
-    if queue is not None:
-        check_floating(function, "queue", queue)
-        if queue.dim() != 2 or queue.shape[1] != width or len(queue) < 1:
-            raise ValueError(f"{function}: queue must have shape (K, {width}) with K >= 1, got {tuple(queue.shape)}")
-        check_device(function, "query", query, "queue", queue)
-    if weights is not None:
-        check_floating(function, "weights", weights)
-        if weights.shape != (n,):
-            raise ValueError(f"{function}: weights must have shape ({n},), got {tuple(weights.shape)}")
-        check_device(function, "query", query, "weights", weights)
-    for name, constant in (("queue", queue), ("weights", weights)):
-        if constant is not None and constant.requires_grad:
-            raise ValueError(f"{function}: {name} must not require a gradient: detach it")
-
-
-def _ids(
-    function: str, query: Tensor, keys: Tensor, query_ids: Tensor | None, key_ids: Tensor | None
-) -> tuple[Tensor, Tensor] | None:
-    if query_ids is None and key_ids is None:
-        return None
-    if query_ids is None or key_ids is None:
-        given, missing = ("key_ids", "query_ids") if query_ids is None else ("query_ids", "key_ids")
-        raise ValueError(f"{function}: {missing} must be given with {given}, got None")
-    check_labels(function, "query_ids", query_ids, "query", query)
-    check_labels(function, "key_ids", key_ids, "positive_key", keys)
-    return kernel_integers(query_ids), kernel_integers(key_ids)
+    of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
+    of_keys = debiased(of_keys, positive, of_key, tau_plus, negatives.scale)
+    return (losses + F.softplus(of_keys - positive, threshold=50.0)) / 2

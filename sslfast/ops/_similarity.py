@@ -12,6 +12,7 @@ __all__ = [
     "cross_softmax_forward",
     "nt_xent_backward",
     "nt_xent_forward",
+    "one_way_softmax",
     "queue_softmax",
     "sigmoid_pairs",
     "similarity_softmax_backward",
@@ -174,7 +175,7 @@ def _cross_softmax_forward_triton(*args):  # type: ignore[no-untyped-def]
 
 
 def _cross_softmax_backward_triton(*args):  # type: ignore[no-untyped-def]
-    from sslfast.kernels.cross_softmax import backward
+    from sslfast.kernels.cross_softmax_backward import backward
 
     return backward(*args)
 
@@ -237,3 +238,28 @@ def _sigmoid_pairs_triton(*args):  # type: ignore[no-untyped-def]
 
 
 triton_library.impl("sigmoid_pairs", _sigmoid_pairs_triton)
+
+
+# ---- one_way_softmax: C++ on the CPU, Triton on the GPU
+
+one_way_softmax = torch.ops.sslfast.one_way_softmax.default
+
+
+@torch.library.register_fake("sslfast::one_way_softmax")
+def _(rows: Tensor, columns: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    needs = args[8:10]
+    d_rows, d_columns = (
+        x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=_accumulator(rows))
+        for x, need in zip((rows, columns), needs, strict=True)
+    )
+    losses, lse, shares = (d_rows.new_empty((rows.shape[0],)) for _ in range(3))
+    return losses, lse, shares, d_rows, d_columns
+
+
+def _one_way_softmax_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.one_way_softmax import one_way_softmax
+
+    return one_way_softmax(*args)
+
+
+triton_library.impl("one_way_softmax", _one_way_softmax_triton)

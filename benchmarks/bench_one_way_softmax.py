@@ -2,7 +2,8 @@
 cross entropy; "locked" where the keys take no gradient, as those of a locked tower.
 
 Floor, N queries and keys of D numbers: 6 N^2 D FLOPs, the product and two products of its gradient with queries and
-keys; locked 4 N^2 D, one product less.
+keys; locked 4 N^2 D, one product less. On a GPU also beside cut-cross-entropy and quack-kernels, which know a linear
+layer's cross entropy: the keys are its weights.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from benchmarks import peers
 from benchmarks.bench_similarity_softmax import DTYPES, check
+from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
 TEMPERATURE = 0.1
@@ -39,6 +42,26 @@ def ours() -> Callable[[Tensor, Tensor], Tensor]:
     return partial(info_nce_loss, temperature=TEMPERATURE)
 
 
+def one_way(find: Callable[[], Callable[..., Tensor]]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A linear layer's cross entropy, with the keys for its weights."""
+    linear_cross_entropy = find()
+
+    def loss(query: Tensor, keys: Tensor) -> Tensor:
+        labels = torch.arange(len(query), device=query.device)
+        return linear_cross_entropy(normalize(query, dim=1) / TEMPERATURE, normalize(keys, dim=1), labels)
+
+    return loss
+
+
+def cut_cross_entropy() -> Callable[..., Tensor]:
+    """Exact: by default it leaves out what is small in a softmax over words, which is most of this gradient."""
+    return partial(peers.load("cut_cross_entropy").linear_cross_entropy, filter_eps=None)
+
+
+def quack() -> Callable[..., Tensor]:
+    return peers.load("quack.linear_cross_entropy").chunked_linear_cross_entropy
+
+
 def call(find: Callable[[], Callable[[Tensor, Tensor], Tensor]], inputs: Inputs) -> Call:
     """The timed call: the loss and the gradients of what takes one."""
     loss_function = find()
@@ -57,17 +80,22 @@ PROVIDERS = {
     "eager torch": partial(call, lambda: eager),
     "torch.compile": partial(call, lambda: compiled(eager)),
 }
+GPU_PROVIDERS = PROVIDERS | {
+    "cut-cross-entropy": partial(call, partial(one_way, cut_cross_entropy)),
+    "quack-kernels": partial(call, partial(one_way, quack)),
+}
+STORING = ("eager torch", "torch.compile")
 
 
 def case(queries: int, width: int, dtype: str = "fp32", *, locked: bool = False, **options: Any) -> Case:
     products = 4 if locked else 6
+    options = {"providers": PROVIDERS} | options
     return Case(
         op="info_nce locked" if locked else "info_nce",
         size=f"{queries}x{width}",
         dtype=dtype,
         mode="forward+backward",
         make_inputs=partial(make_inputs, queries=queries, width=width, dtype=DTYPES[dtype], locked=locked),
-        providers=PROVIDERS,
         check=check,
         work=products * queries**2 * width,
         unit="FLOP",
@@ -81,8 +109,9 @@ def cases() -> list[Case]:
         case(256, 128, quick=True),
         case(4096, 128, memory=True),
         case(4096, 512),
+        case(4096, 512, "bf16", devices=("cpu",)),
         case(4096, 128, locked=True),
-        case(65536, 512, "bf16", devices=("cuda",), memory=True),
+        *grid(case, GPU_PROVIDERS, storing=STORING, slow=("cut-cross-entropy",)),
     ]
 
 

@@ -1,0 +1,331 @@
+"""Softmax cross-entropy of rows that pick their positive among columns, and its gradients in the same pass, in Triton.
+
+For rows Q (N, D), columns K (M, D), S = scale * Q K^T and positives p: n_i, the log-sum-exp of row i over its
+negatives, all entries but (i, p(i)) and those that ids and limits leave out, and further ones that are known; the
+losses log(1 + exp(n_i - S_{i, p(i)})); their derivatives g_i in n_i, times the weights of the rows; and with
+W_ij = g_i exp(S_ij - n_i) and W_{i, p(i)} = -g_i the products W K and W^T Q. Where the logits of the positives are
+given, these are no business of the columns. scale is read where it lies: a learnable temperature waits for nothing.
+
+N M D multiply-adds, and as many again for each side that needs a gradient: no logit is made, nor any exponential taken,
+twice. A strip of rows with all columns is held, so that its softmax is complete. A tile of the first launch leaves
+exp(S_ij - m_i) in float32, with its own maxima m_i and its sums in slots of its own; the second launch adds up the
+slots of each row in order; and what lies between m_i and n_i is one factor, with which the third makes weights of the
+sides' type. torch's matrix product takes these to rows and columns: no atomics, the same bits in every run. The strip
+is 32 MiB, which stay in the L2 cache of an H100; 14 to 18 bytes a logit go through memory where so many columns make a
+strip of 1,024 rows (256 in float32) larger.
+
+Rounding is that of cross_softmax: weights are rounded once, after the factors of the other side, each row's and each
+column's sum of products is brought back to the sum that its weights had, and the positives, which may weigh as much as
+all the rest, are added in float32.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sslfast.kernels import _launch
+from sslfast.kernels.logit_tile import among_negatives, logit_tile, merge_sums, pair_logits, softplus_and_sigmoid
+from sslfast.kernels.weight_tile import add_pairs, add_product, add_sums, correct_, store_weights
+
+
+@triton.jit
+def one_way_logits_kernel(
+    q_ptr,
+    k_ptr,
+    row_factors_ptr,
+    col_factors_ptr,
+    positives_ptr,
+    scale_ptr,
+    row_ids_ptr,
+    col_ids_ptr,
+    row_limits_ptr,
+    strip_ptr,
+    shift_ptr,
+    sum_ptr,
+    row_start,
+    height,
+    stride,
+    N,
+    M,
+    D,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Exponentials below the maximum of each row of a tile, and these maxima and sums; the strip may be None."""
+    tile_row, tile_col = tl.program_id(0).to(tl.int64) * BLOCK_M, tl.program_id(1).to(tl.int64) * BLOCK_N
+    row0 = row_start + tile_row
+    scale = tl.load(scale_ptr)
+    logits = logit_tile(
+        q_ptr,
+        k_ptr,
+        row0,
+        tile_col,
+        N,
+        M,
+        D,
+        scale,
+        row_factors_ptr,
+        col_factors_ptr,
+        BLOCK_M,
+        BLOCK_N,
+        BLOCK_D,
+        PRECISION,
+    )
+    row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
+    in_rows, in_cols = row < N - row0, col < M - tile_col
+    positive = (tl.load(positives_ptr + row0 + row, in_rows, -1) - tile_col).to(tl.int32)
+    negative = in_cols[None, :] & (col[None, :] != positive[:, None])
+    if row_ids_ptr is not None or row_limits_ptr is not None:
+        negative = negative & among_negatives(
+            logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, tile_col, N, M, BLOCK_M, BLOCK_N
+        )
+    logits = tl.where(negative, logits, float("-inf"))
+    shift = tl.max(logits, 1)
+    logits = tl.exp(logits - tl.where(shift == float("-inf"), 0.0, shift)[:, None])
+    slot = tl.program_id(1).to(tl.int64) * height + tile_row + row
+    tl.store(shift_ptr + slot, shift, in_rows)
+    tl.store(sum_ptr + slot, tl.sum(logits, 1), in_rows)
+    if strip_ptr is not None:
+        at = strip_ptr + tile_row * stride + tile_col + row[:, None] * stride + col[None, :]
+        tl.store(at, logits, in_rows[:, None] & in_cols[None, :])
+
+
+@triton.jit
+def one_way_rows_kernel(
+    shift_ptr,
+    sum_ptr,
+    q_ptr,
+    k_ptr,
+    row_factors_ptr,
+    col_factors_ptr,
+    positives_ptr,
+    scale_ptr,
+    known_lse_ptr,
+    known_positive_ptr,
+    weights_ptr,
+    losses_ptr,
+    lse_ptr,
+    shares_ptr,
+    row_start,
+    height,
+    slots,
+    N,
+    M,
+    D,
+    BLOCK: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    SLOTS: tl.constexpr,
+):
+    """Adds up the slots of each row of the strip, SLOTS at a time; losses, log-sum-exps and weighted derivatives."""
+    line = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    row = row_start + line
+    inside = row < N
+    shift = tl.full((BLOCK,), float("-inf"), tl.float32)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, slots, SLOTS):
+        slot = start + tl.arange(0, SLOTS)
+        at = slot.to(tl.int64)[:, None] * height + line[None, :]
+        mask = (slot < slots)[:, None] & inside[None, :]
+        shifts = tl.load(shift_ptr + at, mask, float("-inf"))
+        top = tl.max(shifts, 0)
+        safe = tl.where(top == float("-inf"), 0.0, top)
+        sums = tl.load(sum_ptr + at, mask, 0.0) * tl.exp(shifts - safe[None, :])
+        shift, total = merge_sums(shift, total, top, tl.sum(sums, 0))
+    if known_lse_ptr is not None:
+        shift, total = merge_sums(shift, total, tl.load(known_lse_ptr + row, inside, float("-inf")), 1.0)
+    lse = tl.log(total) + shift
+    if known_positive_ptr is not None:
+        positive = tl.load(known_positive_ptr + row, inside, 0.0)
+    else:
+        at = tl.load(positives_ptr + row, inside, -1)
+        has = inside & (at >= 0) & (at < M)
+        scale = tl.load(scale_ptr)
+        positive = pair_logits(q_ptr, k_ptr, row, at, has, D, scale, row_factors_ptr, col_factors_ptr, BLOCK, BLOCK_D)
+        positive = tl.where(has, positive, float("-inf"))
+    loss, share = softplus_and_sigmoid(lse - positive)
+    if weights_ptr is not None:
+        share *= tl.load(weights_ptr + row, inside, 0.0)
+    tl.store(losses_ptr + row, loss, inside)
+    tl.store(lse_ptr + row, lse, inside)
+    tl.store(shares_ptr + row, share, inside)
+
+
+@triton.jit
+def one_way_weights_kernel(
+    strip_ptr,
+    shift_ptr,
+    lse_ptr,
+    shares_ptr,
+    row_factors_ptr,
+    col_factors_ptr,
+    row_weights_ptr,
+    col_weights_ptr,
+    row_sums_ptr,
+    col_sums_ptr,
+    row_start,
+    height,
+    stride,
+    N,
+    M,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):
+    """Weights of the strip's exponentials, on their way to rows and to columns, as in cross_weights_kernel; the way to
+    rows may be the strip itself. BLOCK_N is that of the tiles. Log-sum-exps and shares are the strip's alone.
+    """
+    tile_row, tile_col = tl.program_id(0).to(tl.int64) * BLOCK_M, tl.program_id(1).to(tl.int64) * BLOCK_N
+    row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
+    row0 = row_start + tile_row
+    in_rows, in_cols = row < N - row0, col < M - tile_col
+    mask = in_rows[:, None] & in_cols[None, :]
+    place = tile_row * stride + tile_col
+    weights = tl.load(strip_ptr + place + row[:, None] * stride + col[None, :], mask, 0.0)
+    tl.debug_barrier()  # every thread has loaded before one stores to the strip
+    shift = tl.load(shift_ptr + tl.program_id(1).to(tl.int64) * height + tile_row + row, in_rows, float("-inf"))
+    lse = tl.load(lse_ptr + tile_row + row, in_rows, 0.0)
+    share = tl.load(shares_ptr + tile_row + row, in_rows, 0.0)
+    # Where a tile has nothing to sum its numbers are 0; a NaN among them is one in the log-sum-exp, and the share, too.
+    factor = tl.where(shift == float("-inf"), 0.0, tl.exp(shift - lse)) * share
+    weights *= factor[:, None]
+    if row_weights_ptr is not None:
+        left = store_weights(row_weights_ptr + place, weights, col_factors_ptr, tile_col, M, stride, mask, 1)
+        if row_sums_ptr is not None:
+            add_sums(row_sums_ptr, tl.program_id(1), weights, left, tile_row, height, mask, 1)
+    if col_weights_ptr is not None:
+        left = store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, stride, mask, 0)
+    if col_sums_ptr is not None:
+        add_sums(col_sums_ptr, tl.program_id(0), weights, left, tile_col, M, mask, 0)
+
+
+def one_way_softmax(
+    rows: Tensor,
+    columns: Tensor,
+    positives: Tensor,
+    scale: Tensor,
+    row_ids: Tensor | None,
+    col_ids: Tensor | None,
+    row_limits: Tensor | None,
+    known_lse: Tensor | None,
+    known_positive: Tensor | None,
+    weights: Tensor | None,
+    need_rows: bool,
+    need_columns: bool,
+    row_factors: Tensor | None = None,
+    col_factors: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    if rows.dtype == torch.float64:
+        raise TypeError("one_way_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
+    rows, columns = rows.contiguous(), columns.contiguous()
+    (size, dim), length = rows.shape, len(columns)
+    rounded, half = rows.dtype != torch.float32, rows.dtype == torch.float16
+    need, apart = need_rows or need_columns, row_factors is not None or col_factors is not None
+    excluded = row_ids is not None or row_limits is not None
+    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), excluded=excluded)
+    blocks = _launch.one_way_weights(config["BLOCK_N"])
+    height = min(_launch.one_way_rows(length, rows.element_size()), size)
+    slots = triton.cdiv(length, config["BLOCK_N"])
+    shifts = rows.new_empty((slots, height), dtype=torch.float32)
+    sums = torch.empty_like(shifts)
+    losses, lse, shares = (rows.new_empty((size,), dtype=torch.float32) for _ in range(3))
+    d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
+    d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
+    # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernels and for the products.
+    stride = triton.cdiv(length, 16) * 16
+    strip = rows.new_empty((height, stride), dtype=torch.float32) if need else None
+    buffers = [strip]
+    if rounded and need:
+        ways = 2 if apart and need_rows and need_columns else 1
+        buffers = [rows.new_empty((height, stride)) for _ in range(ways)]
+    to_rows = buffers[0] if need_rows or not apart else None
+    to_columns = buffers[-1] if need_columns and apart else None
+    product, col_sums = (rows, columns, row_factors, col_factors, positives, scale), None
+    with _launch.on_device_of(rows):
+        for row0 in range(0, size, height):
+            row1 = min(row0 + height, size)
+            one_way_logits_kernel[triton.cdiv(row1 - row0, config["BLOCK_M"]), slots](
+                *product,
+                row_ids,
+                col_ids,
+                row_limits,
+                strip,
+                shifts,
+                sums,
+                row0,
+                height,
+                stride,
+                row1,
+                length,
+                dim,
+                **config,
+                PRECISION=_launch.input_precision(rows),
+            )
+            one_way_rows_kernel[(triton.cdiv(row1 - row0, 16),)](
+                shifts,
+                sums,
+                *product,
+                known_lse,
+                known_positive,
+                weights,
+                losses,
+                lse,
+                shares,
+                row0,
+                height,
+                slots,
+                row1,
+                length,
+                dim,
+                BLOCK=16,
+                BLOCK_D=config["BLOCK_D"],
+                SLOTS=64,
+            )
+            if not need:
+                continue
+            tile, strip_shares, peak = (slice(row1 - row0), slice(length)), shares[row0:row1], None
+            if half:
+                # Weights of about 1 / N would be below float16's range: bring their peak to 256 and take it out again.
+                peak = strip_shares.abs().amax().clamp_min(1e-30) / 256
+                strip_shares = strip_shares / peak
+            row_sums = d_rows.new_zeros((slots, 2, height)) if rounded and need_rows else None
+            if rounded and need_columns and (half or row0 == 0):
+                col_sums = d_columns.new_zeros((triton.cdiv(height, blocks["BLOCK_M"]), 2, length))
+            one_way_weights_kernel[triton.cdiv(row1 - row0, blocks["BLOCK_M"]), slots](
+                strip,
+                shifts,
+                lse[row0:row1],
+                strip_shares,
+                row_factors,
+                col_factors,
+                to_rows,
+                to_columns,
+                row_sums,
+                col_sums,
+                row0,
+                height,
+                stride,
+                row1,
+                length,
+                **blocks,
+            )
+            if need_rows:
+                part = d_rows[row0:row1]
+                add_product(part, buffers[0][tile], columns)
+                correct_(part, None if row_sums is None else row_sums[..., : len(part)])
+                if peak is not None:
+                    part.mul_(peak)
+            if need_columns:
+                part = d_columns if peak is None else torch.zeros_like(d_columns)
+                add_product(part, buffers[-1][tile].t(), rows[row0:row1])
+                if peak is not None:
+                    correct_(part, col_sums)
+                    d_columns.addcmul_(part, peak)
+        if not half:
+            correct_(d_columns, col_sums)
+        if known_positive is None:
+            sides = (d_rows if need_rows else None, d_columns if need_columns else None)
+            picks = positives.masked_fill(positives >= length, -1)
+            add_pairs(*sides, rows, columns, row_factors, col_factors, picks, shares, -1.0)
+    return losses, lse, shares, d_rows, d_columns

@@ -1,0 +1,124 @@
+"""Gradient of the softmax over the similarities of rows with themselves, in registers: one launch, in Triton.
+
+dX = scale * W X with the W of similarity_softmax_backward.py, in 2 M^2 D multiply-adds: a program keeps BLOCK_M rows
+and BLOCK_OUT columns of dX and walks over all rows of X, so each S_ij is made twice, and as often again for every
+further slice of BLOCK_OUT columns. That is for small problems, where the launches of the strips take longer than the
+arithmetic.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sslfast.kernels import _launch
+from sslfast.kernels.logit_tile import label_shares, logit_tile, off_diagonal
+from sslfast.kernels.weight_tile import correction
+
+
+@triton.jit
+def one_sided(logits, lse, grad, BOUNDED: tl.constexpr):
+    """V at negatives: a exp(S - n). Where BOUNDED, grad is a exp(-n)."""
+    return grad * tl.exp(logits if BOUNDED else logits - lse)
+
+
+@triton.jit
+def similarity_backward_kernel(
+    x_ptr,
+    factors_ptr,
+    positives_ptr,
+    lse_ptr,
+    grad_lse_ptr,
+    grad_positive_ptr,
+    labels_ptr,
+    label_weights_ptr,
+    grad_ptr,
+    M,
+    D,
+    scale,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BOUNDED: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    row0 = tl.program_id(0).to(tl.int64) * BLOCK_M
+    row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
+    out = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+    in_rows = row < M - row0
+    row_positive = tl.load(positives_ptr + row0 + row, in_rows, -1)
+    row_lse = tl.load(lse_ptr + row0 + row, in_rows, 0.0)
+    row_grad = tl.load(grad_lse_ptr + row0 + row, in_rows, 0.0)
+    row_grad_positive = tl.zeros((BLOCK_M,), tl.float32)
+    if grad_positive_ptr is not None:
+        row_grad_positive = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0)
+    grad = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
+    total, left = tl.zeros((BLOCK_M,), tl.float32), tl.zeros((BLOCK_M,), tl.float32)
+    for start in range(0, M, BLOCK_N):
+        col0 = tl.cast(start, tl.int64)
+        in_cols = col < M - col0
+        col_positive = tl.load(positives_ptr + col0 + col, in_cols, -1)
+        col_lse = tl.load(lse_ptr + col0 + col, in_cols, 0.0)
+        col_grad = tl.load(grad_lse_ptr + col0 + col, in_cols, 0.0)
+        col_grad_positive = tl.zeros((BLOCK_N,), tl.float32)
+        if grad_positive_ptr is not None:
+            col_grad_positive = tl.load(grad_positive_ptr + col0 + col, in_cols, 0.0)
+        logits = logit_tile(
+            x_ptr, x_ptr, row0, col0, M, M, D, scale, factors_ptr, factors_ptr, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION
+        )
+        of_row = col[None, :] == (row_positive - col0).to(tl.int32)[:, None]
+        of_col = row[:, None] == (col_positive - row0).to(tl.int32)[None, :]
+        from_row = one_sided(logits, row_lse[:, None], row_grad[:, None], BOUNDED)
+        from_col = one_sided(logits, col_lse[None, :], col_grad[None, :], BOUNDED)
+        weight = tl.where(of_row, row_grad_positive[:, None], from_row)
+        weight += tl.where(of_col, col_grad_positive[None, :], from_col)
+        if labels_ptr is not None:
+            shares = label_shares(
+                labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, SYMMETRIC=True
+            )
+            weight -= tl.where(of_row | of_col, 0.0, shares)
+        weight = tl.where(off_diagonal(row0, col0, M, BLOCK_M, BLOCK_N), weight, 0.0)
+        rounded = weight
+        if factors_ptr is not None:
+            rounded *= tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
+        x = tl.load(x_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
+        rounded = rounded.to(x.dtype)
+        grad = tl.dot(rounded, x, grad, input_precision=PRECISION)
+        if grad_positive_ptr is None:
+            kept = rounded.to(tl.float32)
+            if factors_ptr is not None:
+                kept *= 1.0 / tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
+            total += tl.sum(tl.abs(weight), 1)
+            left += tl.sum(tl.abs(kept), 1)
+    if grad_positive_ptr is None:
+        grad *= correction(total, left)[:, None]
+    mask = in_rows[:, None] & (out < D)[None, :]
+    tl.store(grad_ptr + row0 * D + row[:, None] * D + out[None, :], grad * scale, mask)
+
+
+def in_registers(
+    rows: Tensor,
+    factors: Tensor | None,
+    vectors: tuple[Tensor | None, ...],
+    classes: tuple[Tensor | None, ...],
+    scale: float,
+    bounded: bool,
+) -> Tensor:
+    size, dim = rows.shape
+    config = _launch.similarity_backward(dim, rows.element_size())
+    grad = torch.empty_like(rows, dtype=torch.float32)
+    similarity_backward_kernel[triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"])](
+        rows,
+        factors,
+        *vectors,
+        *classes,
+        grad,
+        size,
+        dim,
+        scale,
+        **config,
+        BOUNDED=bounded,
+        PRECISION=_launch.input_precision(rows),
+    )
+    return grad

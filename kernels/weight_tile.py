@@ -1,0 +1,142 @@
+"""The way of weights back to the gradients of rows and columns, which the kernels of the similarity operators share.
+
+A weight is multiplied by the factor, if there is one, of the row that it is to multiply, before it is rounded. Weights
+of half types are rounded, and the errors of many average out; but where a row has one that is far above the others, or
+all are alike, they do not. So each row's sum of products is brought back to the sum that its weights had: what is one
+number in all of them, or one weight's, is not lost by rounding. The gradient of a positive, which may be as large as
+those of all negatives, is never rounded: it takes no place in a tile of half types and is added by a launch of its own.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sslfast.kernels import _launch
+
+
+@triton.jit
+def store_weights(weights_ptr, weights, factors_ptr, start, end, stride, mask, AXIS: tl.constexpr):
+    """A tile of weights, rounded to a buffer with rows of that stride; first, if factors are not None, times those from
+    start to end along AXIS: of the columns (1) on the way to rows, of the rows (0) on the way to columns.
+
+    Returns what the rounding has left of the weights, float32, without the factors.
+    """
+    row, col = tl.arange(0, weights.shape[0]), tl.arange(0, weights.shape[1])
+    at = weights_ptr + row[:, None] * stride + col[None, :]
+    if factors_ptr is not None:
+        line = col if AXIS == 1 else row
+        factors = tl.expand_dims(tl.load(factors_ptr + start + line, line < end - start, 1.0), 1 - AXIS)
+        rounded = (weights * factors).to(weights_ptr.dtype.element_ty)
+        tl.store(at, rounded, mask)
+        left = rounded.to(tl.float32) * (1.0 / factors)
+    else:
+        rounded = weights.to(weights_ptr.dtype.element_ty)
+        tl.store(at, rounded, mask)
+        left = rounded.to(tl.float32)
+    return left
+
+
+@triton.jit
+def add_sums(sums_ptr, slot, weights, left, start, size, mask, AXIS: tl.constexpr):
+    """Adds the sums over AXIS, without signs, of weights and of what rounding has left of them to a slot (2, size)."""
+    line = tl.arange(0, weights.shape[1 - AXIS])
+    inside = line < size - start
+    at = sums_ptr + tl.cast(slot, tl.int64) * 2 * size + start + line
+    tl.store(at, tl.load(at, inside, 0.0) + tl.sum(tl.where(mask, tl.abs(weights), 0.0), AXIS), inside)
+    at += size
+    tl.store(at, tl.load(at, inside, 0.0) + tl.sum(tl.where(mask, tl.abs(left), 0.0), AXIS), inside)
+
+
+@triton.jit
+def correction(total, left):
+    """What brings a product with rounded weights back to the sum that they had."""
+    return tl.where(left > 0.0, total / left, 1.0)
+
+
+@triton.jit
+def pairs_kernel(
+    out_ptr,
+    from_ptr,
+    factors_ptr,
+    weights_ptr,
+    pairs_ptr,
+    begin_ptr,
+    alpha,
+    size,
+    D,
+    BLOCK: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """out_i += alpha * weights * factors * from, for every pair of row i; the factors may be None.
+
+    Without begin it has one pair: weights_i and, if it is not negative, the row pairs_i. Else those from begin_i to
+    begin_{i + 1}: each is a row, whose weight has its number.
+    """
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    inside, in_dim = row < size, (d < D)[None, :]
+    if begin_ptr is None:
+        other = tl.load(pairs_ptr + row, inside, -1)
+        has = inside & (other >= 0)
+        weight = alpha * tl.load(weights_ptr + row, has, 0.0)
+        if factors_ptr is not None:
+            weight *= tl.load(factors_ptr + other, has, 0.0)
+        total = weight[:, None] * tl.load(from_ptr + other[:, None] * D + d[None, :], has[:, None] & in_dim, 0.0)
+    else:
+        begin = tl.load(begin_ptr + row, inside, 0)
+        count = tl.load(begin_ptr + row + 1, inside, 0) - begin
+        total = tl.zeros((BLOCK, BLOCK_D), tl.float32)
+        for k in range(tl.max(count)):
+            has = k < count
+            other = tl.load(pairs_ptr + begin + k, has, 0)
+            weight = alpha * tl.load(weights_ptr + other, has, 0.0)
+            if factors_ptr is not None:
+                weight *= tl.load(factors_ptr + other, has, 0.0)
+            total += weight[:, None] * tl.load(from_ptr + other[:, None] * D + d[None, :], has[:, None] & in_dim, 0.0)
+    at, mask = out_ptr + row[:, None] * D + d[None, :], inside[:, None] & in_dim
+    tl.store(at, tl.load(at, mask, 0.0) + total, mask)
+
+
+def add_pairs(
+    out_rows: Tensor | None,
+    out_columns: Tensor | None,
+    rows: Tensor,
+    columns: Tensor,
+    row_factors: Tensor | None,
+    col_factors: Tensor | None,
+    positives: Tensor,
+    weights: Tensor,
+    alpha: float = 1.0,
+) -> None:
+    """What weights of the pairs (i, positives_i) alone add to the gradients of rows and of columns, in float32.
+
+    The pairs of a column, which may be the positive of several rows, are added up in order: no atomics.
+    """
+    config = _launch.pairs(rows.shape[1])
+
+    def add(out: Tensor, *rest: Tensor | None) -> None:
+        grid = (triton.cdiv(len(out), config["BLOCK"]), triton.cdiv(out.shape[1], config["BLOCK_D"]))
+        pairs_kernel[grid](out, *rest, alpha, *out.shape, **config)
+
+    if out_rows is not None:
+        add(out_rows, columns, col_factors, weights, positives, None)
+    if out_columns is not None:
+        sorted_positives, order = positives.sort(stable=True)
+        begin = torch.searchsorted(sorted_positives, torch.arange(len(out_columns) + 1, device=positives.device))
+        add(out_columns, rows, row_factors, weights, order, begin)
+
+
+def correct_(out: Tensor, sums: Tensor | None) -> None:
+    """Brings sums of products with rounded weights back to the sums (slots, 2, N) that the weights had, if given."""
+    if sums is not None:
+        total, left = sums.sum(dim=0)
+        out.mul_(torch.where(left > 0.0, total / left, 1.0).unsqueeze(1))
+
+
+def add_product(out: Tensor, a: Tensor, b: Tensor, alpha: float = 1.0) -> None:
+    """out += alpha * a b, in float32 whatever the dtype of a and b."""
+    if a.is_cuda and a.dtype != torch.float32:
+        torch.addmm(out, a, b, out_dtype=torch.float32, alpha=alpha, out=out)
+    else:  # the interpreter's half types are widened: torch has out_dtype on CUDA only
+        out.addmm_(a.float(), b.float(), alpha=alpha)

@@ -1,0 +1,115 @@
+"""What InfoNCE takes: every argument is checked, with one line of what was expected and what it got."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sslfast import _check
+from sslfast.losses._debias import check_tau_plus
+from sslfast.losses._inputs import (
+    check_device,
+    check_floating,
+    check_kernel_dtype,
+    check_labels,
+    check_rows,
+    check_scalar,
+    kernel_integers,
+    temperature_of,
+)
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_numbers(
+    function: str, temperature: float | Tensor, margin: float | None, tau_plus: float, normalize: bool
+) -> tuple[float | None, float]:
+    """Margin and tau_plus as floats."""
+    if isinstance(temperature, Tensor):
+        check_scalar(function, "temperature", temperature, temperature)
+    elif temperature_of(function, temperature) < 0.0 and margin is not None:
+        raise ValueError(f"{function}: temperature must be positive with a margin, got {temperature}")
+    margin = None if margin is None else _check.real(function, "margin", margin)
+    return margin, check_tau_plus(function, tau_plus, normalize)
+
+
+def check_reduction(function: str, reduction: str) -> None:
+    """Raises ValueError where there is no such reduction."""
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"{function}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+def scale_of(function: str, query: Tensor, temperature: float | Tensor) -> Tensor:
+    """1 / temperature, float64, on the device of the query."""
+    if isinstance(temperature, Tensor):
+        check_scalar(function, "temperature", temperature, query)
+        return temperature.double().reciprocal()
+    return torch.full((1,), 1.0 / temperature, dtype=torch.float64, device=query.device)
+
+
+def check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor | None, symmetric: bool) -> None:
+    """Raises TypeError or ValueError where queries, keys and the numbers of the positives do not go together."""
+    check_rows(function, "query", query)
+    check_rows(function, "positive_key", keys)
+    width = query.shape[1]
+    if positives is None and keys.shape != query.shape:
+        expected = f"{tuple(query.shape)}, like query"
+        raise ValueError(f"{function}: positive_key must have shape {expected}, got {tuple(keys.shape)}")
+    if keys.shape[1] != width:
+        raise ValueError(f"{function}: positive_key must have shape (M, {width}), got {tuple(keys.shape)}")
+    check_device(function, "query", query, "positive_key", keys)
+    check_kernel_dtype(function, query, keys)
+    if positives is None:
+        return
+    check_labels(function, "positives", positives, "query", query)
+    if not positives.is_cpu or torch.compiler.is_compiling():
+        return
+    low, high = (int(end) for end in positives.aminmax())
+    if low < 0 or high >= len(keys):
+        got = low if low < 0 else high
+        raise ValueError(f"{function}: positives must be in [0, {len(keys) - 1}], rows of positive_key, got {got}")
+    if symmetric and int(positives.long().bincount().amax()) > 1:
+        raise ValueError(f"{function}: positives must name no key twice with symmetric, got {positives.tolist()[:8]}")
+
+
+def check_others(
+    function: str, query: Tensor, negative_keys: Tensor | None, queue: Tensor | None, weights: Tensor | None
+) -> None:
+    """Raises TypeError or ValueError where further negatives or weights do not go with the queries."""
+    n, width = query.shape
+    if negative_keys is not None:
+        check_floating(function, "negative_keys", negative_keys)
+        shape = tuple(negative_keys.shape)
+        fits = len(shape) == 2 or (len(shape) == 3 and shape[0] == n)
+        if not fits or shape[-1] != width or 0 in shape:
+            expected = f"(K, {width}) or ({n}, K, {width}) with K >= 1"
+            raise ValueError(f"{function}: negative_keys must have shape {expected}, got {shape}")
+        check_device(function, "query", query, "negative_keys", negative_keys)
+        check_kernel_dtype(function, negative_keys)
+    if queue is not None:
+        check_floating(function, "queue", queue)
+        if queue.dim() != 2 or queue.shape[1] != width or len(queue) < 1:
+            raise ValueError(f"{function}: queue must have shape (K, {width}) with K >= 1, got {tuple(queue.shape)}")
+        check_device(function, "query", query, "queue", queue)
+    if weights is not None:
+        check_floating(function, "weights", weights)
+        if weights.shape != (n,):
+            raise ValueError(f"{function}: weights must have shape ({n},), got {tuple(weights.shape)}")
+        check_device(function, "query", query, "weights", weights)
+    for name, constant in (("queue", queue), ("weights", weights)):
+        if constant is not None and constant.requires_grad:
+            raise ValueError(f"{function}: {name} must not require a gradient: detach it")
+
+
+def ids_of(
+    function: str, query: Tensor, keys: Tensor, query_ids: Tensor | None, key_ids: Tensor | None
+) -> tuple[Tensor, Tensor] | None:
+    """Ids of queries and of keys as the kernels take them, or None."""
+    if query_ids is None and key_ids is None:
+        return None
+    if query_ids is None or key_ids is None:
+        given, missing = ("key_ids", "query_ids") if query_ids is None else ("query_ids", "key_ids")
+        raise ValueError(f"{function}: {missing} must be given with {given}, got None")
+    check_labels(function, "query_ids", query_ids, "query", query)
+    check_labels(function, "key_ids", key_ids, "positive_key", keys)
+    return kernel_integers(query_ids), kernel_integers(key_ids)

@@ -1,0 +1,105 @@
+"""What info_nce_loss and InfoNCELoss refuse, with negatives of every kind, and the text of each error."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import torch
+
+from sslfast.losses import InfoNCELoss, info_nce_loss
+
+MADE = [
+    ({"temperature": "a"}, TypeError, "temperature must be a number, got str"),
+    ({"temperature": -1.0, "margin": 0.1}, ValueError, "temperature must be positive with a margin, got -1.0"),
+    ({"reduction": 7}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 7"),
+    ({"margin": [0.1]}, TypeError, "margin must be a number, got list"),
+    ({"tau_plus": 2}, ValueError, "tau_plus must be in [0, 1), got 2"),
+    (
+        {"gather_distributed": "x"},
+        ValueError,
+        "gather_distributed must be False, True, 'local', 'all_gather' or 'ring', got 'x'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "text"), MADE, ids=[m[2] for m in MADE])
+def test_errors_of_the_module(options, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"InfoNCELoss: {text}") + "$"):
+        InfoNCELoss(**options)
+
+
+GOOD, MORE, IDS = torch.ones(4, 3), torch.ones(6, 3), torch.arange(4)
+BAD = [
+    ([GOOD, MORE], {}, ValueError, "positive_key must have shape (4, 3), like query, got (6, 3)"),
+    ([GOOD, MORE[:, :2]], {"positives": IDS}, ValueError, "positive_key must have shape (M, 3), got (6, 2)"),
+    ([GOOD, MORE], {"positives": IDS[:3]}, ValueError, "positives must have shape (4,), got (3,)"),
+    ([GOOD, MORE], {"positives": IDS.float()}, TypeError, "positives must be an integer tensor, got torch.float32"),
+    ([GOOD, MORE], {"positives": IDS + 3}, ValueError, "positives must be in [0, 5], rows of positive_key, got 6"),
+    ([GOOD, MORE], {"positives": IDS - 1}, ValueError, "positives must be in [0, 5], rows of positive_key, got -1"),
+    (
+        [GOOD, GOOD, GOOD[0]],
+        {},
+        ValueError,
+        "negative_keys must have shape (K, 3) or (4, K, 3) with K >= 1, got (3,)",
+    ),
+    (
+        [GOOD, GOOD, torch.ones(3, 2, 3)],
+        {},
+        ValueError,
+        "negative_keys must have shape (K, 3) or (4, K, 3) with K >= 1, got (3, 2, 3)",
+    ),
+    ([GOOD, GOOD, IDS], {}, TypeError, "negative_keys must be a floating-point tensor, got torch.int64"),
+    ([GOOD, GOOD, MORE.to("meta")], {}, ValueError, "negative_keys must be on cpu, like query, got meta"),
+    ([GOOD, GOOD], {"weights": MORE[:, 0]}, ValueError, "weights must have shape (4,), got (6,)"),
+    (
+        [GOOD, GOOD],
+        {"weights": GOOD[:, 0].clone().requires_grad_()},
+        ValueError,
+        "weights must not require a gradient: detach it",
+    ),
+    ([GOOD, GOOD], {"query_ids": IDS}, ValueError, "key_ids must be given with query_ids, got None"),
+    ([GOOD, GOOD], {"key_ids": IDS}, ValueError, "query_ids must be given with key_ids, got None"),
+    ([GOOD, GOOD], {"query_ids": IDS, "key_ids": IDS[:2]}, ValueError, "key_ids must have shape (4,), got (2,)"),
+    ([GOOD, GOOD], {"margin": "0.1"}, TypeError, "margin must be a number, got str"),
+    ([GOOD, GOOD], {"tau_plus": 1.0}, ValueError, "tau_plus must be in [0, 1), got 1.0"),
+    (
+        [GOOD, GOOD],
+        {"tau_plus": 0.1, "normalize": False},
+        ValueError,
+        "tau_plus must be 0 without normalize, got 0.1",
+    ),
+    (
+        [GOOD, GOOD],
+        {"in_batch": False},
+        ValueError,
+        "in_batch must be True where there are no other negatives, got False",
+    ),
+    (
+        [GOOD, MORE],
+        {"positives": IDS, "symmetric": True},
+        ValueError,
+        "symmetric goes with in_batch and as many keys as queries, got 6",
+    ),
+    (
+        [GOOD, GOOD],
+        {"positives": torch.tensor([0, 0, 1, 2]), "symmetric": True},
+        ValueError,
+        "positives must name no key twice with symmetric, got [0, 0, 1, 2]",
+    ),
+    (
+        [GOOD, GOOD],
+        {"margin": 0.1, "temperature": -1.0},
+        ValueError,
+        "temperature must be positive with a margin, got -1.0",
+    ),
+    ([GOOD, GOOD], {"temperature": torch.ones(2)}, ValueError, "temperature must have one element, got shape (2,)"),
+    ([GOOD, GOOD], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "error", "text"), BAD, ids=[b[3] for b in BAD])
+def test_errors(args, kwargs, error, text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"info_nce_loss: {text}") + "$"):
+        info_nce_loss(*args, **kwargs)
