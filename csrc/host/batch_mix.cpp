@@ -4,11 +4,10 @@
 
 namespace sslfast::host {
 
-static Array<float> batch_mix_params(uint64_t seed, std::optional<Array<int64_t>> sample_ids,
-                                     std::optional<Array<int32_t>> order, int64_t rows, int64_t height, int64_t width,
-                                     int64_t mode, int64_t partner, double blend_alpha, double box_alpha,
-                                     double probability, double box_probability, int64_t box, double side_low,
-                                     double side_high, bool area_lambda, int64_t row_offset) {
+static Array<float> batch_mix_params(uint64_t seed, std::optional<Array<int64_t>> sample_ids, int64_t rows,
+                                     int64_t height, int64_t width, int64_t mode, int64_t partner, double blend_alpha,
+                                     double box_alpha, double probability, double box_probability, int64_t box,
+                                     double side_low, double side_high, bool area_lambda, int64_t row_offset) {
   Array<float> out({rows, static_cast<int64_t>(kMixColumns)});
   BatchMixParams p{};
   p.seed = {nullptr, seed};
@@ -18,7 +17,6 @@ static Array<float> batch_mix_params(uint64_t seed, std::optional<Array<int64_t>
   p.width = width;
   p.mode = static_cast<MixMode>(mode);
   p.partner = static_cast<MixPartner>(partner);
-  p.order = order ? order->data() : nullptr;
   p.blend_alpha = blend_alpha;
   p.box_alpha = box_alpha;
   p.mix_threshold = probability_threshold(probability);

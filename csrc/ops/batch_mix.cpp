@@ -7,10 +7,9 @@
 namespace sslfast::ops {
 
 static Tensor batch_mix_params(const Tensor& like, const Tensor& seed, const std::optional<Tensor>& sample_ids,
-                               const std::optional<Tensor>& order, int64_t rows, int64_t height, int64_t width,
-                               int64_t mode, int64_t partner, double blend_alpha, double box_alpha, double probability,
-                               double box_probability, int64_t box, double side_low, double side_high, bool area_lambda,
-                               int64_t row_offset) {
+                               int64_t rows, int64_t height, int64_t width, int64_t mode, int64_t partner,
+                               double blend_alpha, double box_alpha, double probability, double box_probability,
+                               int64_t box, double side_low, double side_high, bool area_lambda, int64_t row_offset) {
   check(rows >= 0 && rows <= 1 << 24, "batch_mix_params: at most 2^24 rows");
   check(height >= 1 && width >= 1 && height <= 1 << 24 && width <= 1 << 24,
         "batch_mix_params: height and width must be in [1, 2^24]");
@@ -20,11 +19,6 @@ static Tensor batch_mix_params(const Tensor& like, const Tensor& seed, const std
   check(probability >= 0 && probability <= 1 && box_probability >= 0 && box_probability <= 1,
         "batch_mix_params: probabilities must be in [0, 1]");
   check(side_low >= 0 && side_low <= side_high && side_high <= 1, "batch_mix_params: sides must be in [0, 1]");
-  const bool shuffled = static_cast<MixPartner>(partner) == MixPartner::kShuffle;
-  check(shuffled == order.has_value(), "batch_mix_params: an order for shuffled partners alone");
-  check(!order || (order->scalar_type() == ScalarType::Int && order->dim() == 1 && order->size(0) == rows &&
-                   order->is_contiguous() && here(*order)),
-        "batch_mix_params: order must be contiguous int32, one a row");
   Tensor out = empty({rows, kMixColumns}, ScalarType::Float, like);
   BatchMixParams p{};
   p.seed = read_seed(seed);
@@ -34,7 +28,6 @@ static Tensor batch_mix_params(const Tensor& like, const Tensor& seed, const std
   p.width = width;
   p.mode = static_cast<MixMode>(mode);
   p.partner = static_cast<MixPartner>(partner);
-  p.order = order ? order->const_data_ptr<int32_t>() : nullptr;
   p.blend_alpha = blend_alpha;
   p.box_alpha = box_alpha;
   p.mix_threshold = probability_threshold(probability);

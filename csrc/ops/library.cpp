@@ -160,7 +160,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "image_augment_out(Tensor[] images, Tensor params, Tensor? table, int[] codes, float[] settings, float[] mean, "
       "float[] std, Tensor(a!) out) -> ()");
   m.def(
-      "batch_mix_params(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? order, int rows, int height, int "
+      "batch_mix_params(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int "
       "width, int mode, int partner, float blend_alpha, float box_alpha, float probability, float box_probability, "
       "int box, float side_low, float side_high, bool area_lambda, int row_offset) -> Tensor");
   m.def("batch_mix(Tensor x, Tensor params) -> Tensor");
@@ -178,6 +178,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "float[] scale, float[] ratio, int row_offset) -> Tensor");
   m.def("erase_boxes(Tensor x, Tensor params, float[] values, bool noise) -> Tensor");
   m.def("erase_boxes_(Tensor(a!) x, Tensor params, float[] values, bool noise) -> ()");
+  m.def(
       "token_augment(Tensor ids, Tensor? present, Tensor? lengths, Tensor? special, Tensor? table_offsets, Tensor? "
       "table_ids, Tensor seed, Tensor? sample_ids, int[] special_ids, int[] numbers, float[] rates, int choice, int "
       "views, int out_length, int pad_id, int mask_id, bool left, bool positions, int row_offset) -> (Tensor, Tensor, "
@@ -185,7 +186,6 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "feature_noise(Tensor x, Tensor? factors, Tensor seed, Tensor? sample_ids, float scale, float probability, "
       "bool gaussian, int row_offset) -> Tensor");
-  m.def(
   m.def(
       "audio_augment_params(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? lengths, int rows, int length, "
       "float[] ranges, float[] chances, bool shift_in_samples, bool mix_by_ratio, int bank_rows, int bank_length, "

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "portable_double.h"
+#include "random_order.h"
 #include "sslfast/batch_mix.h"
 
 namespace sslfast::mix {
@@ -79,9 +80,11 @@ SSLFAST_HD void mix_params(const BatchMixParams& p, uint64_t seed, int64_t r, fl
   const bool by_box = both ? choice.word[1] < p.box_threshold : p.box_alpha > 0;
   const bool mixed = choice.word[0] < p.mix_threshold;
   for (int k = 0; k < kMixColumns; ++k) out[k] = 0.0f;
-  const int64_t partner = p.partner == MixPartner::kFlip   ? mirrored
-                          : p.partner == MixPartner::kRoll ? (r == 0 ? p.rows - 1 : r - 1)
-                                                           : p.order[r];
+  int64_t partner = mirrored;
+  if (p.partner == MixPartner::kRoll) partner = r == 0 ? p.rows - 1 : r - 1;
+  if (p.partner == MixPartner::kShuffle) {
+    partner = number_at(OrderDraw{seed, Stream::kMixOrder, 0, 0}, p.rows, static_cast<uint32_t>(r));
+  }
   out[kMixPartner] = static_cast<float>(partner);
   out[kMixLambda] = 1.0f;
   if (!mixed) return;

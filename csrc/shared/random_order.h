@@ -118,4 +118,15 @@ SSLFAST_HD uint32_t place_of(const Rectangle& r, const Shifts& shift, uint32_t n
   return number;
 }
 
+// The number at a place, by a thread that has nothing but the draws.
+SSLFAST_HD uint32_t number_at(const OrderDraw& d, int64_t n, uint32_t place) {
+  if (n > kShuffled) {
+    const Rectangle sides(n);
+    return number_at(sides, DrawnShifts{d, sides}, place);
+  }
+  uint8_t order[kShuffled];
+  shuffle(d, static_cast<int>(n), order, 1);
+  return order[place];
+}
+
 }  // namespace sslfast

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sslfast import _batch_rules, _check, ops
 from sslfast.augment import _batches
-from sslfast.random import STREAMS, Generator, seed_tensor
+from sslfast.random import Generator, seed_tensor
 
 # Columns of the parameters of a batch: 0 an image that stays, 1 a blend, 2 a box; the index of the partner; lambda, the
 # weight of the image's own label, and in a blend of its pixels; the box that is the partner's, in pixels.
@@ -105,10 +105,7 @@ def draw_mix(
     """The parameters of a batch, on the device of ``like``; raises what ``sample_mix`` does."""
     sample_ids, row_offset = _batches.numbered(name, sample_ids, row_offset, rows, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
-    order = None
-    if rules[1] == 2:  # a permutation
-        order = ops.column_permutations(like, seed, STREAMS["mix_order"], 1, rows).view(rows)
-    return ops.batch_mix_params(like, seed, sample_ids, order, rows, *size, *rules, row_offset)
+    return ops.batch_mix_params(like, seed, sample_ids, rows, *size, *rules, row_offset)
 
 
 def mix_images(images: Tensor, params: Tensor, *, inplace: bool = False) -> Tensor:

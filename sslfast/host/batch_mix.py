@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from sslfast import _batch_rules, _check, _host
 from sslfast.host import _arguments
 
-_MIX_ORDER = 41  # sslfast.random.STREAMS["mix_order"]
-
 
 def sample_mix(
     rows: int,
@@ -66,8 +64,7 @@ def sample_mix(
     height, width = _arguments.image_size(name, image_size)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, rows)
     bits = _arguments.seed_bits(name, seed)
-    order = _host.column_permutations(bits, _MIX_ORDER, 1, rows, 1).reshape(rows) if partner == "permutation" else None
-    return _host.batch_mix_params(bits, sample_ids, order, rows, height, width, *rules, row_offset)
+    return _host.batch_mix_params(bits, sample_ids, rows, height, width, *rules, row_offset)
 
 
 def mix_images(

@@ -39,7 +39,7 @@ mix_targets = torch.ops.sslfast.mix_targets.default
 
 
 @torch.library.register_fake("sslfast::batch_mix_params")
-def _(like: Tensor, seed: Tensor, sample_ids: Tensor | None, order: Tensor | None, rows: int, *args: object) -> Tensor:
+def _(like: Tensor, seed: Tensor, sample_ids: Tensor | None, rows: int, *args: object) -> Tensor:
     return like.new_empty((rows, 7), dtype=torch.float32)
 
 

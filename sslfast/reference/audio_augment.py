@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sslfast.reference.philox import WORD, philox
 
-AUDIO_AUGMENT, AUDIO_NOISE = 110, 111
+AUDIO_AUGMENT, AUDIO_NOISE = 115, 116
 
 COLUMNS = (
     "shift",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast.reference.philox import philox
+from sslfast.reference.random_order import random_order
 
 BATCH_MIX, MIX_ORDER = 40, 41
 
@@ -62,20 +63,20 @@ def sample_mix(
     partner: str = "roll",
     box: str = "torchvision",
     correct_lam: bool = True,
-    order: list[int] | None = None,
     seed: int,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
 ) -> Tensor:
-    """``sslfast.augment.sample_mix`` with an int seed, and the order that ``partner="permutation"`` draws."""
+    """``sslfast.augment.sample_mix`` with an int seed."""
     height, width = image_size
     numbers = torch.arange(rows) + row_offset if sample_ids is None else sample_ids
     if cutmix_minmax is not None:
         cutmix_alpha, correct_lam = 1.0, True
     out = torch.zeros(rows, 7)
+    order = random_order(rows, seed, MIX_ORDER, 0).tolist()
     for r in range(rows):
         mirrored = rows - 1 - r
-        out[r, 1] = {"roll": (r - 1) % rows, "flip": mirrored}[partner] if order is None else order[r]
+        out[r, 1] = {"roll": (r - 1) % rows, "flip": mirrored, "permutation": order[r]}[partner]
         out[r, 2] = 1.0
         unit = {"batch": 0, "pair": int(numbers[min(r, mirrored)]), "elem": int(numbers[r])}[mode]
         words = philox(seed, BATCH_MIX, torch.tensor([unit]), torch.arange(3)).tolist()

@@ -12,7 +12,7 @@ enum MixColumn { kMixKind, kMixPartner, kMixLambda, kMixTop, kMixLeft, kMixHeigh
 enum class MixKind : int32_t { kNone, kBlend, kBox };
 
 enum class MixMode : int64_t { kBatch, kPair, kElement };    // who shares a draw: all, i and N - 1 - i, nobody
-enum class MixPartner : int64_t { kRoll, kFlip, kShuffle };  // i - 1, N - 1 - i, order[i]
+enum class MixPartner : int64_t { kRoll, kFlip, kShuffle };  // i - 1, N - 1 - i, in a random order
 enum class MixBox : int64_t { kHalves, kWhole, kSides };     // torchvision's box, timm's, and sides drawn by themselves
 
 struct BatchMixParams {
@@ -21,7 +21,6 @@ struct BatchMixParams {
   int64_t rows, height, width;
   MixMode mode;
   MixPartner partner;
-  const int32_t* order;           // (rows) for kShuffle, or null
   double blend_alpha, box_alpha;  // of the symmetric Beta that lambda has; 0: never
   uint64_t mix_threshold;         // mixed: word below this
   uint64_t box_threshold;         // by a box where both are possible: word below this
