@@ -73,7 +73,7 @@ CALLS = [
     (
         lambda: CROP(IMAGES, sample_ids=torch.zeros(3, dtype=torch.int64)),
         ValueError,
-        "RandomResizedCrop: sample_ids must have shape (2,), got (3,)",
+        "RandomResizedCrop: sample_ids must have shape (2,), one a row, got (3,)",
     ),
     (
         lambda: CROP(IMAGES, generator=0.5),

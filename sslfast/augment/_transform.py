@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from sslfast import _check, ops
+from sslfast import ops
+from sslfast._arguments import numbered_rows
 from sslfast.augment._arguments import view_size
-from sslfast.augment._batch import (
+from sslfast.augment._gradient import DifferentiableViews
+from sslfast.augment._images import (
     Images,
     address_table,
     check_channels,
@@ -17,13 +19,11 @@ from sslfast.augment._batch import (
     check_images,
     check_out,
     check_params,
-    check_sample_ids,
     has_channels_last,
     normalisation,
     sizes_of,
     wants_gradient,
 )
-from sslfast.augment._gradient import DifferentiableViews
 from sslfast.augment._plan import Plan, Segment
 from sslfast.augment._replay import matrices, move_masks
 from sslfast.random import Generator, seed_tensor
@@ -226,8 +226,7 @@ class Transform(nn.Module, ABC):
         """(N, views, columns). Segments count as views of their own in the draws."""
         plan, rows = self._plan, len(images)
         device = images.device if isinstance(images, Tensor) else images[0].device
-        offset = _check.integer(name, "row_offset", row_offset, 0)
-        ids = check_sample_ids(name, sample_ids, rows, device)
+        ids, offset = numbered_rows(name, sample_ids, row_offset, rows, device)
         seed = seed_tensor(generator, function=name, device=device)
         sizes = sizes_of(images)
         parts = []

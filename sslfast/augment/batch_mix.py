@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from sslfast import _batch_rules, _check, ops
-from sslfast.augment import _batches
+from sslfast._arguments import numbered_rows
+from sslfast.augment import _float_batch
 from sslfast.random import Generator, seed_tensor
 
 # Columns of the parameters of a batch: 0 an image that stays, 1 a blend, 2 a box; the index of the partner; lambda, the
@@ -86,7 +87,7 @@ def sample_mix(
         name, mixup_alpha, cutmix_alpha, cutmix_minmax, prob, switch_prob, mode, partner, box, correct_lam
     )
     rows = _check.integer(name, "rows", rows, 0, 2**24)
-    size = _batches.check_size(name, image_size)
+    size = _float_batch.check_size(name, image_size)
     at = sample_ids.device if device is None and isinstance(sample_ids, Tensor) else device
     like = torch.empty((), device=at)
     return draw_mix(name, like, rows, size, rules, generator, row_offset, sample_ids)
@@ -103,7 +104,7 @@ def draw_mix(
     sample_ids: Tensor | None,
 ) -> Tensor:
     """The parameters of a batch, on the device of ``like``; raises what ``sample_mix`` does."""
-    sample_ids, row_offset = _batches.numbered(name, sample_ids, row_offset, rows, like.device)
+    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
     return ops.batch_mix_params(like, seed, sample_ids, rows, *size, *rules, row_offset)
 
@@ -133,14 +134,16 @@ def mix_images(images: Tensor, params: Tensor, *, inplace: bool = False) -> Tens
             lines that are not contiguous, N is above 8192, or partners on the CPU are no permutation.
     """
     name = "mix_images"
-    _batches.check_batch(name, images)
-    params = _batches.check_params(name, params, images, len(MIX_PARAMS))
+    _float_batch.check_batch(name, images)
+    params = _float_batch.check_params(name, params, images, len(MIX_PARAMS))
     inplace = _check.boolean(name, "inplace", inplace)
     if not inplace:
-        return _mixed(_batches.in_lines(images), params)
-    _batches.check_in_place(name, images)
-    if images.shape[0] > _batches.MOST_IN_PLACE:
-        raise ValueError(f"{name}: images must be at most {_batches.MOST_IN_PLACE} where inplace, got {len(images)}")
+        return _mixed(_float_batch.in_lines(images), params)
+    _float_batch.check_in_place(name, images)
+    if images.shape[0] > _float_batch.MOST_IN_PLACE:
+        raise ValueError(
+            f"{name}: images must be at most {_float_batch.MOST_IN_PLACE} where inplace, got {len(images)}"
+        )
     if torch.is_grad_enabled() and images.requires_grad:
         raise ValueError(f"{name}: inplace must be False for images that need a gradient, got True")
     message = f"{name}: params must have a permutation of the batch for partners where inplace"
@@ -169,7 +172,7 @@ class _Mix(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _MixAdjoint.apply(_batches.in_lines(grad), ctx.saved_tensors[0]), None
+        return _MixAdjoint.apply(_float_batch.in_lines(grad), ctx.saved_tensors[0]), None
 
 
 class _MixAdjoint(torch.autograd.Function):
@@ -183,7 +186,7 @@ class _MixAdjoint(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _mixed(_batches.in_lines(grad), ctx.saved_tensors[0]), None
+        return _mixed(_float_batch.in_lines(grad), ctx.saved_tensors[0]), None
 
 
 def mix_labels(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sslfast.augment._batch import Images, check_images, check_params, wants_gradient
+from sslfast.augment._images import Images, check_images, check_params, wants_gradient
 from sslfast.augment._plan import Plan
 from sslfast.augment._transform import Transform
 from sslfast.random import Generator, seed_tensor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _batch_rules, _check
-from sslfast.augment import _batches
+from sslfast.augment import _float_batch
 from sslfast.augment.batch_mix import MixedLabels, MixRules, draw_mix, mix_images, mix_labels
 from sslfast.random import Generator, seed_tensor
 
@@ -78,7 +78,7 @@ class _BatchMix(nn.Module):
     ) -> Tensor:
         """The parameters that ``forward`` would draw: (N, 7), columns ``MIX_PARAMS``. Takes and raises what it does."""
         name = type(self).__name__
-        _batches.check_batch(name, images)
+        _float_batch.check_batch(name, images)
         rows, _, height, width = images.shape
         chosen = self.generator if generator is None else generator
         return draw_mix(name, images.detach(), rows, (height, width), self._rules, chosen, row_offset, sample_ids)

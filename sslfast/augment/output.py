@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from sslfast.augment._arguments import floats
-from sslfast.augment._batch import DTYPES
+from sslfast.augment._images import DTYPES
 from sslfast.augment._plan import IMAGENET_MEAN, IMAGENET_STD, Plan
 from sslfast.augment._transform import Transform
 

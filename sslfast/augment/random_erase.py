@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _batch_rules, _check, ops
-from sslfast.augment import _batches
+from sslfast._arguments import numbered_rows
+from sslfast.augment import _float_batch
 from sslfast.augment.mixup import constructor_generator
 from sslfast.random import Generator, seed_tensor
 
@@ -60,10 +61,10 @@ def sample_erase(
     name = "sample_erase"
     rules = _batch_rules.erase_rules(name, p, scale, ratio)
     rows = _check.integer(name, "rows", rows, 0, 2**24)
-    height, width = _batches.check_size(name, image_size)
+    height, width = _float_batch.check_size(name, image_size)
     at = sample_ids.device if device is None and isinstance(sample_ids, Tensor) else device
     like = torch.empty((), device=at)
-    sample_ids, row_offset = _batches.numbered(name, sample_ids, row_offset, rows, like.device)
+    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
     return ops.random_erase_params(like, seed, sample_ids, rows, height, width, *rules, row_offset)
 
@@ -93,14 +94,14 @@ def erase_boxes(images: Tensor, params: Tensor, value: Value = 0.0, *, inplace: 
     Reference: torchvision.transforms.v2.functional.erase.
     """
     name = "erase_boxes"
-    _batches.check_batch(name, images)
-    params = _batches.check_params(name, params, images, len(ERASE_PARAMS))
+    _float_batch.check_batch(name, images)
+    params = _float_batch.check_params(name, params, images, len(ERASE_PARAMS))
     values, noise = _batch_rules.erase_values(name, value, images.shape[1])
     inplace = _check.boolean(name, "inplace", inplace)
     if inplace:
-        _batches.check_in_place(name, images)
+        _float_batch.check_in_place(name, images)
     else:
-        images = _batches.in_lines(images)
+        images = _float_batch.in_lines(images)
     if torch.is_grad_enabled() and images.requires_grad:
         return _EraseBoxes.apply(images, params, values, noise, inplace)
     if inplace:
@@ -124,7 +125,7 @@ class _EraseBoxes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         (params,) = ctx.saved_tensors
-        grad = _batches.in_lines(grad)
+        grad = _float_batch.in_lines(grad)
         if torch.is_grad_enabled() and grad.requires_grad:
             return _EraseBoxes.apply(grad, params, [0.0], False, False), None, None, None, None
         return ops.erase_boxes(grad, params, [0.0], False), None, None, None, None
@@ -203,10 +204,10 @@ class RandomErasing(nn.Module):
             arguments = self._drawn(images, generator, row_offset, sample_ids)
             values, noise = _batch_rules.erase_values(name, self.value, images.shape[1])
             if self.inplace:
-                _batches.check_in_place(name, images)
+                _float_batch.check_in_place(name, images)
                 out, params = images, ops.random_erase_(images, *arguments[:2], values, noise, *arguments[2:])
             else:
-                lines = _batches.in_lines(images)
+                lines = _float_batch.in_lines(images)
                 out, params = ops.random_erase(lines, *arguments[:2], values, noise, *arguments[2:])
         else:
             if params is None:
@@ -229,8 +230,8 @@ class RandomErasing(nn.Module):
 
     def _drawn(self, images: Tensor, generator: Generator, row_offset: int, sample_ids: Tensor | None) -> list[Any]:
         name = type(self).__name__
-        _batches.check_batch(name, images)
-        ids, offset = _batches.numbered(name, sample_ids, row_offset, images.shape[0], images.device)
+        _float_batch.check_batch(name, images)
+        ids, offset = numbered_rows(name, sample_ids, row_offset, images.shape[0], images.device)
         chosen = self.generator if generator is None else generator
         return [seed_tensor(chosen, function=name, device=images.device), ids, *self._rules, offset]
 

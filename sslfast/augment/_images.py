@@ -97,20 +97,6 @@ def check_params(name: str, params: Tensor, images: Images, columns: int) -> Non
         raise ValueError(f"{name}: params must be on {device}, like images, got {params.device}")
 
 
-def check_sample_ids(name: str, sample_ids: Tensor | None, rows: int, device: torch.device) -> Tensor | None:
-    """``sample_ids`` as the operator takes them."""
-    if sample_ids is None:
-        return None
-    if not isinstance(sample_ids, Tensor) or sample_ids.dtype != torch.int64:
-        got = sample_ids.dtype if isinstance(sample_ids, Tensor) else type(sample_ids).__name__
-        raise TypeError(f"{name}: sample_ids must be an int64 tensor, got {got}")
-    if sample_ids.shape != (rows,):
-        raise ValueError(f"{name}: sample_ids must have shape ({rows},), got {tuple(sample_ids.shape)}")
-    if sample_ids.device != device:
-        raise ValueError(f"{name}: sample_ids must be on {device}, like images, got {sample_ids.device}")
-    return sample_ids.contiguous()
-
-
 def check_channels(name: str, plan: Plan, channels: int) -> None:
     """Raises ValueError where a colour transform meets other than 1 or 3 channels."""
     if channels in (1, 3):

@@ -70,27 +70,3 @@ def check_size(function: str, image_size: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(f"{function}: image_size must be (height, width), got {image_size}")
     height, width = (_check.integer(function, "image_size", side, 1, _SIDE) for side in image_size)
     return height, width
-
-
-def numbered(
-    function: str, sample_ids: Tensor | None, row_offset: int, rows: int, device: torch.device
-) -> tuple[Tensor | None, int]:
-    """Returns how the operators take the rows' numbers: ids, or None and the number of row 0.
-
-    Raises:
-        TypeError: if ``sample_ids`` is no int64 tensor, or ``row_offset`` no integer.
-        ValueError: if ``sample_ids`` has another shape than (rows,), is on another device, or both are given.
-    """
-    row_offset = _check.integer(function, "row_offset", row_offset, 0)
-    if sample_ids is None:
-        return None, row_offset
-    if not isinstance(sample_ids, Tensor) or sample_ids.dtype != torch.int64:
-        got = sample_ids.dtype if isinstance(sample_ids, Tensor) else type(sample_ids).__name__
-        raise TypeError(f"{function}: sample_ids must be an int64 tensor, got {got}")
-    if sample_ids.shape != (rows,):
-        raise ValueError(f"{function}: sample_ids must have shape ({rows},), one a row, got {tuple(sample_ids.shape)}")
-    if sample_ids.device != device:
-        raise ValueError(f"{function}: sample_ids must be on {device}, got {sample_ids.device}")
-    if row_offset != 0:
-        raise ValueError(f"{function}: row_offset must be 0 beside sample_ids, got {row_offset}")
-    return sample_ids.contiguous(), 0
