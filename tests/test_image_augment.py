@@ -85,6 +85,16 @@ def test_blur_of_any_size(device: torch.device, kernel_size: int, size: tuple[in
         torch.testing.assert_close(transform.apply_params(images, params).cpu().double(), want, atol=1e-5, rtol=0)
 
 
+def test_large_images_are_averaged_whole(device: torch.device) -> None:
+    """8,192 pixels to 12: every output has 1,366 taps or more."""
+    images = noise(1, 3, 3, 8192).to(device)
+    for interpolation in ("bilinear", "bicubic"):
+        transform = in_floats(A.Resize((2, 12), interpolation))
+        params = transform.sample_params(images)
+        want = expected(transform, images, params.cpu())
+        torch.testing.assert_close(transform.apply_params(images, params).cpu().double(), want, atol=1e-5, rtol=0)
+
+
 def test_gray_pixels_have_no_hue(device: torch.device) -> None:
     images = noise(2, 1, 6, 7).expand(-1, 3, -1, -1).to(device)
     transform = in_floats(A.ColorJitter(hue=0.5))

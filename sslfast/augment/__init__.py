@@ -48,6 +48,7 @@ from sslfast.augment.resample import resample
 from sslfast.augment.single_view import CLIPAugment, IJEPAAugment, ImageNetAugment, ImageNetEval, MAEAugment
 from sslfast.augment.text_augment import BackTranslation, augment_text
 from sslfast.augment.token_augment import AugmentedTokens, SynonymTable, augment_tokens, synonym_table
+from sslfast.augment.video import VideoTransform
 from sslfast.host.token_rules import (
     CropTokens,
     DropTokens,
@@ -126,6 +127,7 @@ __all__ = [
     "SynonymTable",
     "ToDtype",
     "TrivialAugmentWide",
+    "VideoTransform",
     "add_feature_noise",
     "apply_audio_params",
     "augment_text",
