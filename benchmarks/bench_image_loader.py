@@ -1,7 +1,8 @@
 """From JPEG files to both of SimCLR's views of a batch: decoding, augmentation and collation, beside lightly's preset.
 
 The files are in memory. lightly's way is Pillow's decoder and its preset, image by image, then a stack; ours is
-``decode_images`` and the augmentation of the list. Pillow's decoder before our augmentation says what decoding is of it.
+``decode_images`` and the augmentation of the list. Pillow's decoder before our augmentation says what
+decoding is of it.
 
 Floor: both views written once, 4 bytes a value.
 """
