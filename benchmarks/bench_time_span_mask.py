@@ -1,7 +1,7 @@
-"""Time span masks beside transformers' function and fairseq's published algorithm.
+"""Time span masks beside transformers' function; fairseq's are in bench_fairseq_span_mask.py.
 
-Floor: one byte written a frame. "drop-in" is the swap of one import, arrays on both sides. The peers run on the CPU
-alone and return arrays; on a GPU their result is copied there.
+Floor: one byte written a frame. "drop-in" is the swap of one import, arrays on both sides. The peer runs on the CPU
+alone and returns arrays; on a GPU its result is copied there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from benchmarks import peers
@@ -45,28 +44,8 @@ def hugging_face(inputs: Inputs) -> Call:
     return lambda: torch.from_numpy(mask((inputs.rows, inputs.length), PROBABILITY, LENGTH)).to(inputs.device)
 
 
-def fairseq(inputs: Inputs) -> Call:
-    """The published algorithm with static lengths: a generator a row, starts without replacement, equal counts."""
-
-    def mask() -> torch.Tensor:
-        spans = []
-        for _ in range(inputs.rows):
-            rng = np.random.default_rng()
-            number = max(2, int(PROBABILITY * inputs.length / LENGTH + rng.random()))
-            starts = rng.choice(inputs.length - LENGTH, number, replace=False)
-            frames = np.asarray([start + offset for start in starts for offset in range(LENGTH)])
-            spans.append(np.unique(frames[frames < inputs.length]))
-        fewest = min(len(frames) for frames in spans)
-        out = np.zeros((inputs.rows, inputs.length), dtype=bool)
-        for row, frames in zip(out, spans, strict=True):
-            row[rng.choice(frames, fewest, replace=False) if len(frames) > fewest else frames] = True
-        return torch.from_numpy(out).to(inputs.device)
-
-    return mask
-
-
 def check(inputs: Inputs, theirs: torch.Tensor, ours: torch.Tensor) -> None:
-    """Both mask about 1 - exp(-0.65) of the frames; fairseq's trims take some of it."""
+    """Both mask about 1 - exp(-0.65) of the frames."""
     for mask in (theirs, ours):
         assert mask.shape == (inputs.rows, inputs.length), "another shape"
         assert mask.dtype == torch.bool, "another type"
@@ -91,12 +70,10 @@ def case(op: str, rows: int, length: int, providers: Any, **options: Any) -> Cas
 
 def cases() -> list[Case]:
     arrays = {"sslfast": drop_in, "transformers": hugging_face}
-    same = partial(ours, mode="fairseq", require_same_masks=True, min_masks=2)
     exact = {"sslfast": ours, "transformers": hugging_face}
     return [
         case("time_span_mask", 32, 1500, exact, quick=True),
         case("time_span_mask drop-in", 32, 1500, arrays, devices=("cpu",)),
-        case("time_span_mask fairseq", 32, 1500, {"sslfast": same, "eager NumPy (fairseq)": fairseq}, quick=True),
     ]
 
 

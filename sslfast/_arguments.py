@@ -32,12 +32,13 @@ def numbered_rows(
     return sample_ids.contiguous(), 0
 
 
-def row_lengths(function: str, lengths: Tensor | None, rows: int, device: torch.device) -> Tensor | None:
+def row_lengths(function: str, lengths: Tensor | None, rows: int, device: torch.device, longest: int) -> Tensor | None:
     """Returns the rows' lengths as the operators take them, contiguous int64.
 
     Raises:
         TypeError: if ``lengths`` is no integer tensor.
-        ValueError: if ``lengths`` has another shape than (rows,) or is on another device.
+        ValueError: if ``lengths`` has another shape than (rows,), is on another device, or, where :func:`in_range`
+            looks, is outside [0, ``longest``].
     """
     if lengths is None:
         return None
@@ -48,7 +49,26 @@ def row_lengths(function: str, lengths: Tensor | None, rows: int, device: torch.
         raise ValueError(f"{function}: lengths must have shape ({rows},), one a row, got {tuple(lengths.shape)}")
     if lengths.device != device:
         raise ValueError(f"{function}: lengths must be on {device}, got {lengths.device}")
-    return lengths.to(torch.int64).contiguous()
+    lengths = lengths.to(torch.int64).contiguous()
+    in_range(function, "lengths", lengths, 0, longest)
+    return lengths
+
+
+def in_range(function: str, name: str, values: Tensor, low: int, high: int) -> None:
+    """Checks that integers on the CPU are in [``low``, ``high``].
+
+    Those on a GPU are not looked at, since the host would have to wait for them, and neither are those of
+    torch.compile, which cannot branch on them: the operators take what is outside as the nearest that is inside.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    if values.device.type != "cpu" or values.numel() == 0 or torch.compiler.is_compiling():
+        return
+    least, greatest = (int(end) for end in values.aminmax())
+    if least < low or greatest > high:
+        got = least if least < low else greatest
+        raise ValueError(f"{function}: {name} must be in [{low}, {high}], got {got}")
 
 
 def like_ids(function: str, name: str, value: Tensor, ids: Tensor, *, kind: str = "integer", last: int = 0) -> Tensor:

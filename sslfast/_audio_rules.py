@@ -66,8 +66,7 @@ def audio_rules(
         TypeError: if a number has the wrong type, or a range is no pair.
         ValueError: if a number is out of range, there is no such unit, or both ways of mixing are given.
     """
-    if shift_unit not in ("fraction", "samples"):
-        raise ValueError(f"{function}: shift_unit must be 'fraction' or 'samples', got {shift_unit!r}")
+    _check.one_of(function, "shift_unit", shift_unit, ("fraction", "samples"))
     if mix_snr_db is not None and mix_ratio is not None:
         raise ValueError(f"{function}: mix_ratio must be None beside mix_snr_db, got {tuple(mix_ratio)}")
     samples = shift_unit == "samples"

@@ -42,11 +42,9 @@ def mix_rules(
         ("partner", partner, _MIX_PARTNERS),
         ("box", box, _MIX_BOXES),
     ):
-        if word not in words:
-            expected = " or ".join(map(repr, words))
-            raise ValueError(f"{function}: {argument} must be {expected}, got {word!r}")
+        _check.one_of(function, argument, word, tuple(words))
     if mode == "pair" and partner != "flip":
-        raise ValueError(f'{function}: partner must be "flip" in mode "pair", got {partner!r}')
+        raise ValueError(f'{function}: partner must be "flip" in mode "pair", got {_check.shown(partner)}')
     correct_lam = _check.boolean(function, "correct_lam", correct_lam)
     low, high, rule = 0.0, 0.0, _MIX_BOXES[box]
     if cutmix_minmax is not None:
@@ -88,7 +86,9 @@ def erase_values(function: str, value: float | Sequence[float] | str, channels: 
     """
     if isinstance(value, str):
         if value != "random":
-            raise ValueError(f'{function}: value must be a number, one per channel, or "random", got {value!r}')
+            raise ValueError(
+                f'{function}: value must be a number, one per channel, or "random", got {_check.shown(value)}'
+            )
         return [0.0], True
     if not isinstance(value, (tuple, list)):
         return [_check.real(function, "value", value)], False  # type: ignore[arg-type]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from collections.abc import Sequence
 
 _INT64_MAX = 2**63 - 1
@@ -22,14 +24,35 @@ def probability(function: str, name: str, value: float) -> float:
     return number
 
 
+def shown(value: object) -> str:
+    """How an error shows what it got: in one short line, whatever it is; an array or a tensor by its shape."""
+    shape = getattr(value, "shape", None)
+    if shape is not None and hasattr(value, "dtype"):
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
+
+
+def one_of(function: str, name: str, value: str, words: Sequence[str]) -> str:
+    """Returns ``value``, which is one of the words, at least two.
+
+    Raises:
+        ValueError: if it is none of them, or no string.
+    """
+    if not isinstance(value, str) or value not in words:
+        expected = f"{', '.join(map(repr, words[:-1]))} or {words[-1]!r}"
+        raise ValueError(f"{function}: {name} must be {expected}, got {shown(value)}")
+    return value
+
+
 def real(function: str, name: str, value: float) -> float:
-    """Returns ``value`` as a finite float.
+    """Returns ``value`` as a finite float. NumPy's numbers are taken too; bools of any kind are not.
 
     Raises:
         TypeError: if it is not a number.
         ValueError: if it is NaN or infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, numbers.Real)):
         raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__}")
     if not -math.inf < value < math.inf:  # not isfinite: a float that torch.compile made symbolic has none
         raise ValueError(f"{function}: {name} must be finite, got {value}")
@@ -43,7 +66,7 @@ def boolean(function: str, name: str, value: bool) -> bool:
         TypeError: if it is neither.
     """
     if not is_boolean(value):
-        raise TypeError(f"{function}: {name} must be a bool, got {value!r}")
+        raise TypeError(f"{function}: {name} must be a bool, got {shown(value)}")
     return bool(value)
 
 
@@ -53,9 +76,7 @@ def mode_is_exact(function: str, mode: str) -> bool:
     Raises:
         ValueError: if it is neither.
     """
-    if mode not in ("exact", "compat"):
-        raise ValueError(f"{function}: mode must be 'exact' or 'compat', got {mode!r}")
-    return mode == "exact"
+    return one_of(function, "mode", mode, ("exact", "compat")) == "exact"
 
 
 def selection_is_exact(function: str, selection: str) -> bool:
@@ -64,9 +85,7 @@ def selection_is_exact(function: str, selection: str) -> bool:
     Raises:
         ValueError: if it is neither.
     """
-    if selection not in ("bernoulli", "exact"):
-        raise ValueError(f"{function}: selection must be 'bernoulli' or 'exact', got {selection!r}")
-    return selection == "exact"
+    return one_of(function, "selection", selection, ("bernoulli", "exact")) == "exact"
 
 
 def is_boolean(value: object) -> bool:
@@ -77,19 +96,20 @@ def is_boolean(value: object) -> bool:
 def integer(function: str, name: str, value: int, low: int, high: int = _INT64_MAX) -> int:
     """Returns ``value`` as an int of at least ``low`` and at most ``high``, by default what an operator can take.
 
+    NumPy's integers and arrays and tensors of one integer are taken too; bools of any kind are not.
+
     Raises:
         TypeError: if it is not an integer.
         ValueError: if it is out of range.
     """
-    text = f"{function}: {name} must be an int, got {type(value).__name__}"
-    if isinstance(value, bool) or not (isinstance(value, int) or hasattr(value, "__index__")):
-        raise TypeError(text)
     number = value
-    if not isinstance(value, int):  # a symbolic size is an int to torch.compile alone
+    if isinstance(value, bool) or not isinstance(value, int):  # a symbolic size is an int to torch.compile alone
         try:
-            number = value.__index__()
-        except TypeError:  # an array of several numbers
-            raise TypeError(text) from None
+            if isinstance(value, bool) or str(getattr(value, "dtype", "")) == "torch.bool":
+                raise TypeError
+            number = operator.index(value)
+        except TypeError:  # bools, fractions, arrays of several numbers
+            raise TypeError(f"{function}: {name} must be an int, got {type(value).__name__}") from None
     if number < low or number > high:
         expected = f"at least {low}" if number < low and high == _INT64_MAX else f"in [{low}, {high}]"
         raise ValueError(f"{function}: {name} must be {expected}, got {number}")
@@ -164,51 +184,6 @@ def interval(function: str, name: str, value: Sequence[float], low: float, high:
     return first, last
 
 
-_SPAN_RULES = {"exact": 0, "hf": 1, "fairseq": 2}
-
-
-def time_spans(
-    function: str,
-    batch_size: int,
-    length: int,
-    mask_prob: float,
-    mask_length: int,
-    min_masks: int,
-    mode: str,
-    require_same_masks: bool,
-    add_masks: bool,
-    mask_dropout: float,
-) -> tuple[int, int, float, int, int, int, int, float]:
-    """Returns the arguments of a time span mask as the operator takes them, from ``rows`` to ``mask_dropout``.
-
-    Raises:
-        TypeError: if a number has the wrong type.
-        ValueError: if a number is out of range, there is no such mode, or an option does not go with the mode.
-    """
-    batch_size = integer(function, "batch_size", batch_size, 0)
-    length = integer(function, "length", length, 1, 2**32 - 1)
-    mask_prob = probability(function, "mask_prob", mask_prob)
-    mask_length = integer(function, "mask_length", mask_length, 1)
-    min_masks = integer(function, "min_masks", min_masks, 0)
-    if mode not in tuple(_SPAN_RULES):
-        raise ValueError(f"{function}: mode must be 'exact', 'hf' or 'fairseq', got {mode!r}")
-    require_same_masks = boolean(function, "require_same_masks", require_same_masks)
-    add_masks = boolean(function, "add_masks", add_masks)
-    mask_dropout = probability(function, "mask_dropout", mask_dropout)
-    if mode != "fairseq":
-        for name, value in (
-            ("require_same_masks", require_same_masks),
-            ("add_masks", add_masks),
-            ("mask_dropout", mask_dropout),
-        ):
-            if value:
-                raise ValueError(f'{function}: {name} must be left out except in mode "fairseq", got {value}')
-    if mode == "hf" and mask_length > length:
-        raise ValueError(f'{function}: mask_length must be at most length ({length}) in mode "hf", got {mask_length}')
-    same_count = (2 if add_masks else 1) if require_same_masks else 0
-    return batch_size, length, mask_prob, mask_length, min_masks, _SPAN_RULES[mode], same_count, mask_dropout
-
-
 def negatives(function: str, num_negatives: int, rows: int, length: int, narrow: bool) -> int:
     """Returns ``num_negatives`` if the positions of so many frames fit the draws and, where narrow, int32.
 
@@ -271,9 +246,7 @@ def corrupted_features(
     """
     integer(function, "features", features, 1, 2**32 - 1)
     rate = probability(function, "corruption_rate", corruption_rate)
-    if source not in _FEATURE_SOURCES:
-        expected = ", ".join(f'"{name}"' for name in _FEATURE_SOURCES)
-        raise ValueError(f"{function}: source must be one of {expected}, got {source!r}")
+    one_of(function, "source", source, _FEATURE_SOURCES)
     if source == "permutation" and has_bank:
         raise ValueError(f'{function}: bank must be None with source "permutation", which permutes x')
     count = int(features * rate + 1e-12 * features)  # above the rounding of the product

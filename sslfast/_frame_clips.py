@@ -31,8 +31,7 @@ def frame_clips(
         ("position", position, ("random", "centre")),
         ("out_of_range", out_of_range, ("last", "loop")),
     ):
-        if value not in words:
-            raise ValueError(f"{function}: {name} must be {words[0]!r} or {words[1]!r}, got {value!r}")
+        _check.one_of(function, name, value, words)
     if mode == "segments" and stride != 1:
         raise ValueError(f"{function}: stride must be 1 with mode 'segments', got {stride}")
     return num_frames, clips, clip_length, stride, mode == "segments", position == "random", out_of_range == "loop"

@@ -47,7 +47,7 @@ def strategy_of(function: str, gather_distributed: bool | str) -> str:
     known = isinstance(gather_distributed, str) or _check.is_boolean(gather_distributed)
     if not known or gather_distributed not in names:
         expected = "False, True, 'local', 'all_gather' or 'ring'"
-        raise ValueError(f"{function}: gather_distributed must be {expected}, got {gather_distributed!r}")
+        raise ValueError(f"{function}: gather_distributed must be {expected}, got {_check.shown(gather_distributed)}")
     return names[gather_distributed] if world_size() > 1 else "local"
 
 

@@ -58,6 +58,7 @@ STREAMS = {
     "block_target": 62,
     "square": 63,
     "square_rest": 64,
+    "time_span_length": 65,
     "time_span_start": 70,
     "time_span_count": 71,
     "time_span_batch": 72,

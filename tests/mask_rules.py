@@ -236,6 +236,23 @@ RULES += [
         )
         for mode in ("exact", "hf", "fairseq")
     ),
+    *(
+        Rule(
+            f"time_mask fairseq, {name}",
+            frames,
+            lambda inputs, rows, device, options=options, **draws: (
+                time_mask(rows, 200, lengths=inputs[0], mode="fairseq", **options, device=device, **draws),
+            ),
+            lambda inputs, rows, options=options, **draws: (
+                host.time_mask(rows, 200, lengths=inputs[0], mode="fairseq", **options, **draws),
+            ),
+        )
+        for name, options in {
+            "uniform, apart": {"mask_type": "uniform", "mask_other": 2, "no_overlap": True, "min_space": 2},
+            "normal, holes": {"mask_type": "normal", "mask_other": 4.0, "mask_dropout": 0.1},
+            "poisson, every start": {"mask_type": "poisson", "idc_select_ver": 2},
+        }.items()
+    ),
     Rule(
         "spec_augment",
         spectrograms,

@@ -180,13 +180,13 @@ def test_ijepa_collator_in_workers():
         ({"rule": 3}, TypeError, "MaskedPatchCollator: rule must be a str or a callable, got int"),
         ({"mask_key": 1}, TypeError, "MaskedPatchCollator: mask_key must be a str, got int"),
         ({"mask_ratio": 1.0}, ValueError, "MaskedPatchCollator: mask_ratio must be in [0, 1), got 1.0"),
-        ({"mode": "x"}, ValueError, "block_mask: mode must be 'exact' or 'compat', got 'x'"),
+        ({"mode": "x"}, ValueError, "MaskedPatchCollator: mode must be 'exact' or 'compat', got 'x'"),
         (
             {"rule": "ibot", "pred_ratio_var": 0.5},
             ValueError,
             "MaskedPatchCollator: pred_ratio_var must leave pred_ratio 0.3 in [0, 1], got 0.5",
         ),
-        ({"rule": "tube"}, ValueError, "tube_mask: grid must be (T, H, W), got (8, 6)"),
+        ({"rule": "tube"}, ValueError, "MaskedPatchCollator: grid must be (T, H, W), got (8, 6)"),
         (
             {"rule": "grid"},
             ValueError,
@@ -218,7 +218,7 @@ def test_the_mask_needs_a_key_of_its_own():
         ({"patch_size": 0}, ValueError, "IJEPACollator: patch_size must be at least 1, got 0"),
         ({"input_size": 8}, ValueError, "IJEPACollator: input_size must be at least patch_size 16, got (8, 8)"),
         ({"input_size": "224"}, TypeError, "IJEPACollator: input_size must be an int, got str"),
-        ({"npred": 0}, ValueError, "ijepa_masks: npred must be in [1, 16], got 0"),
+        ({"npred": 0}, ValueError, "IJEPACollator: npred must be in [1, 16], got 0"),
         ({"seed": 1.0}, TypeError, "IJEPACollator: seed must be an int, got float"),
     ],
 )

@@ -257,6 +257,11 @@ MAKING = [
         lambda: torchaudio.SpecAugment(1, 1, 1, 1, zero_masking="x"),
         "SpecAugment: zero_masking must be a bool, got 'x'",
     ),
+    (
+        lambda: SpeechCollator(mode="hf")([torch.zeros(5)]),
+        'SpeechCollator: mask_length must be at most length (5) in mode "hf", got 10',
+    ),
+    (lambda: IJEPACollator(nenc=0), "IJEPACollator: nenc must be in [1, 16], got 0"),
     (lambda: wav2vec2._compute_mask_indices(5, 0.5, 3), "_compute_mask_indices: shape must be (N, T), got 5"),
     (
         lambda: wav2vec2._compute_mask_indices((2, 9), 0.5, 3, [1]),

@@ -21,6 +21,8 @@ from sslfast.masking import (
     mask_tokens,
     mask_words,
     random_patch_mask,
+    sample_negatives,
+    time_mask,
     unshuffle_patches,
 )
 
@@ -36,6 +38,15 @@ def words(seed: Any, device: str) -> tuple[Tensor, ...]:
     ids = torch.arange(8 * 2100, device=device).view(8, 2100) % 1000
     options = {"mask_token_id": 1, "vocab_size": 1000, "generator": seed, "replace": "word", "min_masked": 1}
     return mask_words(ids, word_ids=ids // 7 - 1, **options)
+
+
+def spans(seed: Any, device: str) -> tuple[Tensor, ...]:
+    lengths = torch.tensor([300, 120, 7, 0], device=device)
+    options = {"lengths": lengths, "mode": "fairseq", "require_same_masks": True, "mask_dropout": 0.1}
+    masks = [time_mask(4, 300, generator=seed, device=device)]
+    for law in ({"mask_type": "normal", "mask_other": 3.0}, {"mask_type": "poisson", "no_overlap": True}):
+        masks.append(time_mask(4, 300, generator=seed, **options, **law))
+    return (*masks, sample_negatives(masks[0], 5, generator=seed))
 
 
 def patches(seed: Any, device: str) -> tuple[Tensor, ...]:
@@ -74,7 +85,7 @@ def sounds(seed: Any, device: str) -> tuple[Tensor, ...]:
     return out / 50, frames, take_frames(waves.view(4, 30, 100), frames)
 
 
-@pytest.mark.parametrize("call", [tokens, words, patches, tables, views, batches, sounds])
+@pytest.mark.parametrize("call", [tokens, words, spans, patches, tables, views, batches, sounds])
 def test_replays_draw_from_the_seed_on_the_device(call: Callable[[Any, str], tuple[Tensor, ...]]) -> None:
     seed = torch.tensor([1], device="cuda")
     graph, results = captured(lambda: call(seed, "cuda"))

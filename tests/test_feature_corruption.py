@@ -240,7 +240,7 @@ def test_faces_take_the_same_arguments():
         (
             {"source": "x"},
             ValueError,
-            'source must be one of "marginals", "rows", "uniform", "permutation", got \'x\'',
+            "source must be 'marginals', 'rows', 'uniform' or 'permutation', got 'x'",
         ),
         (
             {"source": "permutation", "bank": torch.ones(2, 4)},

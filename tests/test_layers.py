@@ -17,7 +17,17 @@ STANDARD = sys.stdlib_module_names
 
 # ---- Python. Module or package -> what of sslfast, and which other libraries, it may import.
 
-KERNEL_CALLERS = {"_arguments", "_autograd", "_batch_rules", "_block_ranges", "_check", "distributed", "ops", "random"}
+KERNEL_CALLERS = {
+    "_arguments",
+    "_autograd",
+    "_batch_rules",
+    "_block_ranges",
+    "_check",
+    "_time_spans",
+    "distributed",
+    "ops",
+    "random",
+}
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast.__init__": (set(), set()),
     "sslfast._check": (set(), set()),
@@ -26,11 +36,15 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast._audio_rules": ({"_check"}, set()),
     "sslfast._block_ranges": ({"_check"}, set()),
     "sslfast._frame_clips": ({"_check"}, set()),
+    "sslfast._time_spans": ({"_check"}, set()),
     "sslfast._autograd": ({"ops"}, {"torch"}),
     "sslfast.ops": ({"kernels"}, {"torch"}),
     "sslfast.random": ({"_check", "ops"}, {"torch"}),
     "sslfast.distributed": ({"_check"}, {"torch"}),
-    "sslfast.host": ({"_audio_rules", "_batch_rules", "_frame_clips", "_block_ranges", "_check", "_host"}, {"numpy"}),
+    "sslfast.host": (
+        {"_audio_rules", "_batch_rules", "_frame_clips", "_block_ranges", "_check", "_host", "_time_spans"},
+        {"numpy"},
+    ),
     "sslfast.doctor": ({"__version__"}, set()),  # all else by name, so that it works where they do not
     "sslfast.losses": (KERNEL_CALLERS, {"torch"}),
     "sslfast.masking": (KERNEL_CALLERS | {"host"}, {"torch"}),

@@ -146,8 +146,8 @@ NOISE = torch.zeros(2, 8)
         ({"noise": NOISE, "seed": 1}, ValueError, "{seed}, sample_ids and row_offset must not be given beside noise"),
         ({"num_prefix_tokens": -1}, ValueError, "num_prefix_tokens must be at least 0, got -1"),
         ({"num_prefix_tokens": 1.0}, TypeError, "num_prefix_tokens must be an int, got float"),
-        ({"order": "up"}, ValueError, 'order must be "random" or "sorted", got \'up\''),
-        ({"order": None}, ValueError, 'order must be "random" or "sorted", got None'),
+        ({"order": "up"}, ValueError, "order must be 'random' or 'sorted', got 'up'"),
+        ({"order": None}, ValueError, "order must be 'random' or 'sorted', got None"),
     ],
 )
 def test_bad_input(arguments, error, message):

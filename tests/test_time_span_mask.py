@@ -7,11 +7,10 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from oracle import all_equal
+from time_masks import same_everywhere, some_lengths
 
 from sslfast import host, ops
 from sslfast.masking import time_mask
-from sslfast.reference import time_span_mask as reference
 
 # (rows, length, arguments) and why it is there
 SIZES = [
@@ -32,49 +31,14 @@ SIZES = [
 MODES = ["exact", "hf", "fairseq"]
 
 
-def some_lengths(rows, length):
-    return torch.tensor([[length, 0, 1, length // 2, length + 5, -3][r % 6] for r in range(rows)], dtype=torch.int64)
-
-
-def same_everywhere(device, rows, length, **arguments):
-    draws = {k: arguments.pop(k) for k in ("seed", "row_offset", "sample_ids") if k in arguments}
-    expected = reference.time_mask(rows, length, **arguments, **draws)
-    on_device = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in (arguments | draws).items()}
-    ours = time_mask(rows, length, device=device, generator=on_device.pop("seed"), **on_device)
-    assert all_equal([ours], [expected])
-    arrays = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in (arguments | draws).items()}
-    assert all_equal([torch.from_numpy(host.time_mask(rows, length, threads=2, **arrays))], [expected])
-    return expected
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("rows", "length", "arguments"), SIZES)
 def test_equals_reference(device, rows, length, arguments, mode):
     if mode == "hf" and arguments.get("mask_length", 10) > length:
         pytest.skip("transformers raises: in the table of bad inputs")
     same_everywhere(device, rows, length, mode=mode, seed=7, **arguments)
-    same_everywhere(
-        device, rows, length, mode=mode, seed=-1, row_offset=2**40, lengths=some_lengths(rows, length), **arguments
-    )
-
-
-@pytest.mark.parametrize("options", [{"require_same_masks": True}, {"require_same_masks": True, "add_masks": True}, {}])
-@pytest.mark.parametrize("mask_dropout", [0.0, 0.25, 1.0])
-@pytest.mark.parametrize("padded", [False, True])
-def test_fairseq_adjustments(device, options, mask_dropout, padded):
-    rows, length = 7, 120
-    lengths = torch.tensor([120, 90, 60, 120, 33, 100, 77]) if padded else None
-    arguments = {"mode": "fairseq", "seed": 3, "lengths": lengths, "min_masks": 2, **options}
-    spans = same_everywhere(device, rows, length, **(arguments | {"require_same_masks": False, "add_masks": False}))
-    mask = same_everywhere(device, rows, length, mask_dropout=mask_dropout, **arguments)
-    counts = spans.sum(1)
-    if options.get("add_masks"):
-        counts = counts.amax().expand(rows)
-    elif options:
-        counts = counts.amin().expand(rows)
-    assert mask.sum(1).tolist() == [n - round(n * mask_dropout) for n in counts.tolist()]
-    if not options.get("add_masks"):
-        assert not (mask & ~spans).any()
+    lengths = some_lengths(rows, length)
+    same_everywhere(device, rows, length, mode=mode, seed=-1, row_offset=2**40, lengths=lengths, **arguments)
 
 
 def test_exact_masks_whole_spans_within_the_row(device):
@@ -116,8 +80,13 @@ def test_faces_take_the_same_arguments():
 
 def test_composes(device):
     like, lengths = torch.empty((), device=device), torch.tensor([20, 11], device=device)
-    arguments = (like, torch.tensor(1), None, lengths, 2, 20, 0.5, 4, 1, 0, 0, 0.0, 0)
-    torch.library.opcheck(ops.time_span_mask, arguments)
+    spans = (like, torch.tensor(1), None, lengths, 2, 20, 0.5, 4, 1)
+    torch.library.opcheck(ops.time_span_mask, (*spans, 0, 0))
+    torch.library.opcheck(ops.fairseq_span_mask, (*spans, 3, 0.0, True, 1, False, False, 1, 0.1, 0))
+    fairseq = {"mode": "fairseq", "mask_type": "normal", "mask_other": 2.0, "require_same_masks": True}
+    compiled = torch.compile(time_mask, fullgraph=True)
+    ours = compiled(2, 20, lengths=lengths, generator=4, **fairseq)
+    assert torch.equal(ours, time_mask(2, 20, lengths=lengths, generator=4, **fairseq))
     compiled = torch.compile(time_mask, fullgraph=True)
     for rows, length in ((2, 40), (3, 64), (3, 65)):  # from the second on with symbols
         ours = compiled(rows, length, generator=4, device=device)
@@ -142,6 +111,39 @@ def test_composes(device):
             ValueError,
             'require_same_masks must be left out except in mode "fairseq", got True',
         ),
+        ({"mask_type": "poisson"}, ValueError, "mask_type must be left out except in mode \"fairseq\", got 'poisson'"),
+        (
+            {"num_mask_ver": 1, "mode": "hf"},
+            ValueError,
+            'num_mask_ver must be left out except in mode "fairseq", got 1',
+        ),
+        (
+            {"mode": "fairseq", "mask_type": None},
+            ValueError,
+            "mask_type must be 'static', 'uniform', 'normal' or 'poisson', got None",
+        ),
+        (
+            {"mode": "fairseq", "mask_type": "uniform", "mask_other": 20.5},
+            ValueError,
+            'mask_other must be in [0, 20], twice mask_length, for mask_type "uniform", got 20.5',
+        ),
+        (
+            {"mode": "fairseq", "mask_type": "normal", "mask_other": -0.5},
+            ValueError,
+            'mask_other must be at least 0 for mask_type "normal", got -0.5',
+        ),
+        ({"mode": "fairseq", "mask_other": "2"}, TypeError, "mask_other must be a number, got str"),
+        (
+            {"mode": "fairseq", "mask_type": "poisson", "mask_length": 2**31},
+            ValueError,
+            "mask_length must be in [1, 2147483647], got 2147483648",
+        ),
+        ({"mode": "fairseq", "no_overlap": 1}, TypeError, "no_overlap must be a bool, got 1"),
+        ({"mode": "fairseq", "min_space": 0.5}, TypeError, "min_space must be an int, got float"),
+        ({"mode": "fairseq", "min_space": -1}, ValueError, "min_space must be in [0, 4294967295], got -1"),
+        ({"mode": "fairseq", "idc_select_ver": 0}, ValueError, "idc_select_ver must be 1 or 2, got 0"),
+        ({"mode": "fairseq", "num_mask_ver": 3}, ValueError, "num_mask_ver must be 1 or 2, got 3"),
+        ({"mode": "fairseq", "mask_dropout": 2}, ValueError, "mask_dropout must be a probability in [0, 1], got 2"),
         ({"mask_dropout": 0.1}, ValueError, 'mask_dropout must be left out except in mode "fairseq", got 0.1'),
         (
             {"mode": "hf", "mask_length": 21},

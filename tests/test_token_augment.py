@@ -176,9 +176,9 @@ def test_lengths_and_masks_say_the_same(device):
         options = {"padding_side": side, "generator": 5}
         by_length = augment_tokens(ids, SwapTokens(0.5), lengths=lengths.int(), **options)
         assert torch.equal(by_length.ids, augment_tokens(ids, SwapTokens(0.5), attention_mask=mask, **options).ids)
-    long = augment_tokens(ids, SwapTokens(0.5), lengths=lengths + 100, generator=5)
+    long = augment_tokens(ids, SwapTokens(0.5), lengths=torch.full_like(lengths, 20), generator=5)
     assert torch.equal(long.ids, augment_tokens(ids, SwapTokens(0.5), generator=5).ids)
-    none = augment_tokens(ids, SwapTokens(0.5), lengths=-lengths, generator=5)
+    none = augment_tokens(ids, SwapTokens(0.5), lengths=torch.zeros_like(lengths), generator=5)
     assert not none.attention_mask.any()
 
 

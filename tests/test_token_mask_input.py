@@ -40,6 +40,8 @@ _GOOD = {"ids": torch.zeros(2, 3, dtype=torch.int64), "mask_token_id": 1, "vocab
             ValueError,
             "random_token_ids must have shape (R,), at least one id, got (2, 2)",
         ),
+        ({"random_token_ids": torch.tensor([3, 10])}, ValueError, "random_token_ids must be in [0, 9], got 10"),
+        ({"random_token_ids": torch.tensor([3, -1, 10])}, ValueError, "random_token_ids must be in [0, 9], got -1"),
         ({"vocab_size": 0}, ValueError, "vocab_size must be in [1, 4294967296], got 0"),
         ({"vocab_size": 1.5}, TypeError, "vocab_size must be an int, got float"),
         (

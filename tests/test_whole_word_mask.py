@@ -276,6 +276,7 @@ _GOOD = {"ids": _IDS, "word_ids": _IDS, "mask_token_id": 1, "vocab_size": 10}
             ValueError,
             "special_tokens_mask must have shape (2, 3), like ids, got (2,)",
         ),
+        ({"random_token_ids": torch.tensor([3, 10])}, ValueError, "random_token_ids must be in [0, 9], got 10"),
     ],
 )
 def test_bad_input(arguments, error, message):

@@ -1,9 +1,6 @@
 // Masked spans, one block per row, no host synchronisation. All threads draw, one thread runs Floyd's algorithm over
 // the row of cells in shared memory (rows above 32 KiB use the output itself), then every marked start writes its span:
 // neighbours set the same bit of the same byte, so the order does not matter. Bytes: one written a frame.
-// fairseq's equal counts need those of all rows: a second launch, in which one thread of a warp walks each row.
-#include <cub/block/block_reduce.cuh>
-
 #include "shared/time_span_rules.h"
 #include "sslfast/time_span_mask.h"
 
@@ -13,12 +10,9 @@ namespace {
 using namespace time_span;
 
 constexpr int kThreads = 128;
-constexpr int kWarp = 32;
 constexpr int64_t kSharedCells = 32 << 10;
 
 __global__ void __launch_bounds__(kThreads) mask_rows(TimeSpanMask p, bool in_shared) {
-  using Reduce = cub::BlockReduce<int64_t, kThreads>;
-  __shared__ typename Reduce::TempStorage storage;
   __shared__ uint32_t words[4 * kThreads];
   extern __shared__ uint8_t shared_cells[];
   const int64_t r = blockIdx.x;
@@ -32,40 +26,21 @@ __global__ void __launch_bounds__(kThreads) mask_rows(TimeSpanMask p, bool in_sh
     for (int k = 0; k < 4; ++k) words[4 * threadIdx.x + k] = w.word[k];
     __syncthreads();
     if (threadIdx.x == 0) {
-      for (int i = 0; i < 4 * kThreads && base + i < plan.spans; ++i) pick_start(plan, cells, words[i], base + i);
+      for (int i = 0; i < 4 * kThreads && base + i < plan.spans; ++i) {
+        pick_start(plan.starts, plan.spans, cells, words[i], base + i);
+      }
     }
     __syncthreads();  // the words are drawn over, the cells are read
   }
   __syncthreads();
   for (int64_t t = threadIdx.x; t < plan.frames; t += kThreads) {
     if (!(cells[t] & kStart)) continue;
-    const int64_t end = t + min(p.mask_length, plan.frames - t);
-    for (int64_t i = t; i < end; ++i) cells[i] |= kMasked;
+    for (int64_t i = t; i < t + p.mask_length; ++i) cells[i] |= kMasked;
   }
   __syncthreads();
-  int64_t count = 0;
   for (int64_t t = threadIdx.x; t < p.length; t += kThreads) {
-    const bool masked = (cells[t] & kMasked) || (plan.marks_padding && t == p.length - 1);
-    out[t] = masked;
-    count += masked;
+    out[t] = (cells[t] & kMasked) || (plan.marks_padding && t == p.length - 1);
   }
-  if (!p.counts) return;
-  count = Reduce(storage).Sum(count);
-  if (threadIdx.x == 0) p.counts[r] = count;
-}
-
-__global__ void __launch_bounds__(kWarp) settle_rows(TimeSpanMask p) {
-  const int64_t r = blockIdx.x;
-  const bool most = p.same_count == SameCount::kMost;
-  int64_t target = p.counts[r];
-  for (int64_t i = threadIdx.x; i < p.rows; i += kWarp) {
-    target = most ? max(target, p.counts[i]) : min(target, p.counts[i]);
-  }
-  for (int step = kWarp / 2; step > 0; step /= 2) {
-    const int64_t other = __shfl_xor_sync(0xFFFFFFFFu, target, step);
-    target = most ? max(target, other) : min(target, other);
-  }
-  if (threadIdx.x == 0) settle_row(p, p.seed.get(), r, target, reinterpret_cast<uint8_t*>(p.mask) + r * p.length);
 }
 
 }  // namespace
@@ -76,9 +51,6 @@ cudaError_t time_span_mask(const TimeSpanMask& p, cudaStream_t stream) {
   const bool in_shared = p.length <= kSharedCells;
   const unsigned blocks = static_cast<unsigned>(p.rows);
   mask_rows<<<blocks, kThreads, in_shared ? static_cast<size_t>(p.length) : 0, stream>>>(p, in_shared);
-  if (p.counts && (p.same_count != SameCount::kNo || p.mask_dropout > 0)) {
-    settle_rows<<<blocks, kWarp, 0, stream>>>(p);
-  }
   return cudaGetLastError();
 }
 

@@ -27,6 +27,7 @@ void bind_audio_augment(py::module_& m);
 void bind_block_mask(py::module_& m);
 void bind_cell_mask(py::module_& m);
 void bind_dino_mask(py::module_& m);
+void bind_fairseq_span_mask(py::module_& m);
 void bind_jepa_mask(py::module_& m);
 void bind_pad_sequences(py::module_& m);
 void bind_patch_mask(py::module_& m);

@@ -1,17 +1,14 @@
 #include "sslfast/time_span_mask.h"
 
-#include <vector>
-
 #include "arrays.h"
 
 namespace sslfast::host {
 
 static Array<bool> time_span_mask(uint64_t seed, std::optional<Array<int64_t>> sample_ids,
                                   std::optional<Array<int64_t>> lengths, int64_t rows, int64_t length, double mask_prob,
-                                  int64_t mask_length, int64_t min_masks, int64_t rule, int64_t same_count,
-                                  double mask_dropout, int64_t row_offset, int threads) {
+                                  int64_t mask_length, int64_t min_masks, int64_t rule, int64_t row_offset,
+                                  int threads) {
   Array<bool> mask({rows, length});
-  std::vector<int64_t> counts;
   TimeSpanMask p{};
   p.seed = {nullptr, seed};
   p.row_ids = read_rows(sample_ids, row_offset);
@@ -22,14 +19,8 @@ static Array<bool> time_span_mask(uint64_t seed, std::optional<Array<int64_t>> s
   p.mask_length = mask_length;
   p.min_masks = min_masks;
   p.rule = static_cast<SpanRule>(rule);
-  p.same_count = static_cast<SameCount>(same_count);
-  p.mask_dropout = mask_dropout;
   p.mask = mask.mutable_data();
   py::gil_scoped_release release;
-  if (p.rule == SpanRule::kFairseq) {
-    counts.resize(rows);
-    p.counts = counts.data();
-  }
   cpu::time_span_mask(p, threads);
   return mask;
 }

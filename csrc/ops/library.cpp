@@ -113,8 +113,11 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "-> (Tensor, Tensor)");
   m.def(
       "time_span_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? lengths, int rows, int length, float "
-      "mask_prob, int mask_length, int min_masks, int rule, int same_count, float mask_dropout, int row_offset) -> "
-      "(Tensor, Tensor)");
+      "mask_prob, int mask_length, int min_masks, int rule, int row_offset) -> Tensor");
+  m.def(
+      "fairseq_span_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? lengths, int rows, int length, float "
+      "mask_prob, int mask_length, int min_masks, int span_length, float mask_other, bool apart, int min_space, bool "
+      "every_start, bool one_rounding, int same_count, float mask_dropout, int row_offset) -> (Tensor, Tensor)");
   m.def(
       "negative_indices(Tensor mask, Tensor seed, Tensor? sample_ids, int negatives, ScalarType dtype, int "
       "row_offset) -> Tensor");

@@ -14,20 +14,28 @@ from sslfast import masking
 @picture
 def time_mask(count: int) -> Figure:
     frames, short, lengths = 100, 40, torch.tensor([100, 100, 70, 6])
-    figure = canvas(3.3)
-    axes = figure.subplots(3, 2, width_ratios=[1.25, 1])
-    for i, (row, mode) in enumerate(zip(axes, ("exact", "hf", "fairseq"), strict=True)):
-        mask = masking.time_mask(4, frames, lengths=lengths, mode=mode, generator=1)
+    fairseq = {"mode": "fairseq"}
+    rules = {
+        "exact": {"mode": "exact"},
+        "hf": {"mode": "hf"},
+        "fairseq": fairseq,
+        "normal": fairseq | {"mask_type": "normal", "mask_other": 4.0, "idc_select_ver": 2},
+        "apart": fairseq | {"mask_type": "poisson", "no_overlap": True, "min_space": 1},
+    }
+    figure = canvas(5.2)
+    axes = figure.subplots(len(rules), 2, width_ratios=[1.25, 1])
+    for i, (row, (name, rule)) in enumerate(zip(axes, rules.items(), strict=True)):
+        mask = masking.time_mask(4, frames, lengths=lengths, generator=1, **rule)
         names = np.where((torch.arange(frames) < lengths[:, None]).numpy(), "visible", "padding").astype(object)
         names[mask.numpy()] = "masked"
-        tiles(bare(row[0], "rows of 100, 100, 70 and 6 frames" if i == 0 else "", mode), names, lines=0)
+        tiles(bare(row[0], "rows of 100, 100, 70 and 6 frames" if i == 0 else "", name), names, lines=0)
         for y in (0.5, 1.5, 2.5):
             row[0].axhline(y, color="white", linewidth=3)
-        chance = masking.time_mask(count, short, mask_prob=0.75, mode=mode, generator=2).double().mean(0).numpy()
+        chance = masking.time_mask(count, short, mask_prob=0.75, generator=2, **rule).double().mean(0).numpy()
         bare(row[1], f"probability of each frame in rows of {short}, 3 spans" if i == 0 else "")
         row[1].bar(np.arange(short), chance, width=0.86, color=COLOURS["masked"])
         row[1].set_xlim(-0.5, short - 0.5)
-        chances(row[1], 0.7)
+        chances(row[1], 0.85)
     legend(figure, "visible", "masked", "padding")
     return figure
 

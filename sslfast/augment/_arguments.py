@@ -57,8 +57,8 @@ def view_size(name: str, argument: str, size: Size) -> tuple[int, int]:
 def interpolation_name(name: str, value: object) -> str:
     """``value`` as one of our names; torchvision's and Pillow's enumerations are taken by theirs."""
     found = getattr(value, "value", value)
-    if found not in INTERPOLATIONS:
-        raise ValueError(f"{name}: interpolation must be one of {', '.join(INTERPOLATIONS)}, got {value!r}")
+    if not isinstance(found, str) or found not in INTERPOLATIONS:
+        raise ValueError(f"{name}: interpolation must be one of {', '.join(INTERPOLATIONS)}, got {_check.shown(value)}")
     return str(found)
 
 

@@ -111,7 +111,8 @@ class AudioAugment(nn.Module):
 
         Args:
             waves: shape (N, T) or (N, C, T), float32, float16, bfloat16 or float64, any strides; T below 2^31.
-            lengths: integer (N,): the samples of each row before its padding, which comes out as zero. Default: None.
+            lengths: integer (N,): the samples of each row before its padding, which comes out as zero; in [0, T],
+                looked at as by :func:`sample_audio_params`. Default: None, all T.
             generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, the constructor's.
             row_offset: global index of row 0, for shards of a larger batch. Default: 0.
             sample_ids: int64 (N,), the number of each row in the draws. Default: None, ``row_offset`` and up.
@@ -161,7 +162,7 @@ class AudioAugment(nn.Module):
         three = check_waves(name, waves)
         rows, _, length = three.shape
         check_bank(name, self.noise_bank, waves)
-        lengths = row_lengths(name, lengths, rows, waves.device)
+        lengths = row_lengths(name, lengths, rows, waves.device, length)
         sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows, waves.device)
         seed = seed_tensor(self.generator if generator is None else generator, function=name, device=waves.device)
         bank = (0, 0) if self.noise_bank is None else self.noise_bank.shape

@@ -68,8 +68,8 @@ def sample_audio_params(
         mix_length: (low, high) of the piece's share of the row's samples; at least one sample, and not more than the
             other row has. Not of ``mix_ratio``, which takes the whole row. Default: (0, 0.5).
         mix_p: probability that another row is mixed in; it is never where N is 1. Default: 0.5.
-        lengths: integer (N,): the samples of each row before its padding; numbers outside [0, T] count as the nearest
-            of the two. Default: None, all T.
+        lengths: integer (N,): the samples of each row before its padding, in [0, T]; on a GPU and under torch.compile,
+            where they are not looked at, numbers outside count as the nearest of the two. Default: None, all T.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -116,7 +116,7 @@ def sample_audio_params(
         at = [t.device for t in (lengths, sample_ids) if isinstance(t, Tensor)]
         device = at[0] if at else None
     like = torch.empty((), device=device)
-    lengths = row_lengths(name, lengths, rows, like.device)
+    lengths = row_lengths(name, lengths, rows, like.device, length)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
     return ops.audio_augment_params(like, seed, sample_ids, lengths, rows, length, *rules, *bank, row_offset)
@@ -150,7 +150,8 @@ def apply_audio_params(
         params: float64 (N, 13), on the device of ``waves``: from :func:`sample_audio_params`, or by hand with the
             columns of ``AUDIO_PARAMS``. Not read on the host: places outside of a row are cut to what is there, a
             ``mix_row`` that does not exist is none, and a ``noise_row`` that does not exist is white noise.
-        lengths: integer (N,): the samples of each row before its padding, which comes out as zero. Default: None, all.
+        lengths: integer (N,): the samples of each row before its padding, which comes out as zero; in [0, T], looked
+            at as by :func:`sample_audio_params`. Default: None, all T.
         noise_bank: contiguous (K, Tn) of the dtype of ``waves``. Default: None, noise is white.
         rollover: what is shifted out comes in at the other end of the row's samples; else zeros do. Default: True.
 
@@ -160,7 +161,7 @@ def apply_audio_params(
     Raises:
         TypeError: ``waves``, ``params``, ``lengths`` or ``noise_bank`` is not a tensor of a dtype above, or
             ``rollover`` is not a bool.
-        ValueError: a shape or device is out of range, or ``noise_bank`` is empty, not contiguous or requires a
+        ValueError: a shape, length or device is out of range, or ``noise_bank`` is empty, not contiguous or requires a
             gradient, which it has not.
     """
     name = "apply_audio_params"
@@ -173,7 +174,7 @@ def apply_audio_params(
         raise ValueError(f"{name}: params {expected}, got {tuple(params.shape)}")
     if params.device != waves.device:
         raise ValueError(f"{name}: params must be on {waves.device}, like waves, got {params.device}")
-    lengths = row_lengths(name, lengths, three.shape[0], waves.device)
+    lengths = row_lengths(name, lengths, three.shape[0], waves.device, three.shape[-1])
     check_bank(name, noise_bank, waves)
     rollover = _check.boolean(name, "rollover", rollover)
     return apply_checked(three, params.contiguous(), lengths, noise_bank, rollover, True).view(waves.shape)

@@ -98,8 +98,7 @@ def decode_images(
     """
     name = "decode_images"
     options = check_options(name, mode, decoder, min_size, exif)
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"{name}: on_error must be 'raise' or 'skip', got {on_error!r}")
+    _check.one_of(name, "on_error", on_error, ("raise", "skip"))
     if isinstance(sources, (str, bytes)) or not isinstance(sources, Sequence):
         raise TypeError(f"{name}: sources must be a list, got {type(sources).__name__}")
     found = DecodedImages([], [], [])
@@ -137,14 +136,11 @@ class DecodeOptions(NamedTuple):
 
 def check_options(name: str, mode: str, decoder: str | None, min_size: int | None, exif: bool) -> DecodeOptions:
     """Raises TypeError, ValueError or ImportError unless the arguments are those of ``decode_images``."""
-    if mode not in _MODES:
-        raise ValueError(f"{name}: mode must be 'RGB', 'L', 'RGBA' or 'unchanged', got {mode!r}")
+    _check.one_of(name, "mode", mode, _MODES)
     installed = available_decoders()
     if decoder is None:
         decoder = installed[0] if installed else "pillow"
-    elif decoder not in _MODULES:
-        raise ValueError(f"{name}: decoder must be 'simplejpeg', 'cv2' or 'pillow', got {decoder!r}")
-    elif decoder not in installed:
+    elif _check.one_of(name, "decoder", decoder, tuple(_MODULES)) not in installed:
         raise ImportError(f"{name}: decoder {decoder!r} needs {_package(decoder)}, which is not installed")
     if min_size is not None:
         min_size = _check.integer(name, "min_size", min_size, 1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from sslfast import _check
 from sslfast.augment.decode import Source, check_options, decode_images
 
 
@@ -87,8 +88,7 @@ class DecodeCollator:
     ) -> None:
         name = type(self).__name__
         check_options(name, mode, decoder, min_size, exif)
-        if on_error not in ("raise", "skip"):
-            raise ValueError(f"{name}: on_error must be 'raise' or 'skip', got {on_error!r}")
+        _check.one_of(name, "on_error", on_error, ("raise", "skip"))
         if augment is not None and not callable(augment):
             raise TypeError(f"{name}: augment must be callable or None, got {type(augment).__name__}")
         self._options: dict[str, Any] = {"mode": mode, "decoder": decoder, "min_size": min_size, "exif": exif}

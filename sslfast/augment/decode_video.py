@@ -52,8 +52,7 @@ def decode_video(
             or it cannot be decoded: the text has the path and the reason.
     """
     name = "decode_video"
-    if mode not in _FORMATS:
-        raise ValueError(f"{name}: mode must be 'RGB' or 'L', got {mode!r}")
+    _check.one_of(name, "mode", mode, tuple(_FORMATS))
     start = _check.integer(name, "start", start, 0)
     stride = _check.integer(name, "stride", stride, 1)
     count = None if count is None else _check.integer(name, "count", count, 1)

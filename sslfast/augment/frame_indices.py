@@ -55,8 +55,8 @@ def sample_frames(
         position: "random" or "centre". Default: "random".
         out_of_range: what a frame behind the end of a short video is: "last", its last frame, or "loop", frames from
             its start again. Default: "last".
-        lengths: integer (N,), frames of each video; numbers outside [0, num_frames] count as the nearest of the two.
-            Default: None, all ``num_frames``.
+        lengths: integer (N,), frames of each video, in [0, num_frames]; on a GPU and under torch.compile, where they
+            are not looked at, numbers outside count as the nearest of the two. Default: None, all ``num_frames``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -68,7 +68,7 @@ def sample_frames(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a number, shape or device is out of range, there is no such mode, position or out_of_range,
+        ValueError: a number, length, shape or device is out of range, there is no such mode, position or out_of_range,
             ``stride`` is not 1 with "segments", or the generator is on another GPU.
 
     Reference: Wang et al., "Temporal Segment Networks", ECCV 2016; Tong et al., "VideoMAE", NeurIPS 2022; mmaction2
@@ -81,7 +81,7 @@ def sample_frames(
         at = [t.device for t in (lengths, sample_ids) if isinstance(t, Tensor)]
         device = at[0] if at else None
     like = torch.empty((), device=device)
-    lengths = row_lengths(name, lengths, rows, like.device)
+    lengths = row_lengths(name, lengths, rows, like.device, sizes[0])
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
     return ops.frame_indices(like, seed, sample_ids, lengths, rows, *sizes, row_offset)

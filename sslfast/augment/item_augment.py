@@ -142,8 +142,7 @@ class CL4SRecAugment(nn.Module):
         self.mask_id = _check.integer(name, "mask_id", mask_id, 0)
         if self.mask_id == self.padding_id:
             raise ValueError(f"{name}: mask_id must not be padding_id, got {mask_id}")
-        if padding_side not in ("left", "right"):
-            raise ValueError(f"{name}: padding_side must be 'left' or 'right', got {padding_side!r}")
+        _check.one_of(name, "padding_side", padding_side, ("left", "right"))
         self.padding_side = padding_side
         if generator is not None and not isinstance(generator, torch.Generator):
             seed = seed_tensor(generator, function=name)

@@ -24,7 +24,8 @@ def resample(
         waves: shape (N, T) or (N, C, T), floating point.
         orig_freq: samples a second of ``waves``, at least 1.
         new_freq: samples a second of the result, at least 1.
-        lengths: integer (N,), the samples of each row before its padding. Default: None.
+        lengths: integer (N,), the samples of each row before its padding, in [0, T]; on a GPU and under
+            torch.compile, where they are not looked at, numbers outside count as the nearest of the two. Default: None.
         options: what ``torchaudio.functional.resample`` takes besides: ``lowpass_filter_width``, ``rolloff``,
             ``resampling_method``, ``beta``.
 
@@ -41,7 +42,7 @@ def resample(
     check_waves(name, waves)
     orig_freq = _check.integer(name, "orig_freq", orig_freq, 1)
     new_freq = _check.integer(name, "new_freq", new_freq, 1)
-    lengths = row_lengths(name, lengths, waves.shape[0], waves.device)
+    lengths = row_lengths(name, lengths, waves.shape[0], waves.device, waves.shape[-1])
     try:
         from torchaudio.functional import resample as of_torchaudio
     except ImportError as error:

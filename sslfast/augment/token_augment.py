@@ -105,7 +105,8 @@ def augment_tokens(
         rules: a rule, or a tuple or list of up to 8.
         pad_id: what stands where no token is. Default: 0.
         attention_mask: shape of ``ids``, bool or integer, non-zero where a token is. Default: None.
-        lengths: integer (N,), tokens of each row, on the other side of ``padding_side``. Default: None.
+        lengths: integer (N,), tokens of each row, on the other side of ``padding_side``, in [0, L]; on a GPU and under
+            torch.compile, where they are not looked at, numbers outside count as the nearest of the two. Default: None.
         special_ids: at most 16 ids that no rule touches. Default: none.
         special_tokens_mask: shape of ``ids``, bool or integer, non-zero where no rule touches a token. Default: None.
         synonyms: the table of ``ReplaceTokens`` and ``InsertTokens``. Default: None.
@@ -155,7 +156,7 @@ def augment_tokens(
         None if value is None else like_ids(name, of, value, ids, kind="bool or integer").bool()
         for of, value in (("attention_mask", attention_mask), ("special_tokens_mask", special_tokens_mask))
     )
-    lengths = row_lengths(name, lengths, ids.shape[0], ids.device)
+    lengths = row_lengths(name, lengths, ids.shape[0], ids.device, ids.shape[1])
     table = (None, None) if synonyms is None else _check_table(name, synonyms, ids)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, ids.shape[0], ids.device)
     seed = seed_tensor(generator, function=name, device=ids.device)

@@ -54,12 +54,12 @@ def numbered_rows(
     return np.ascontiguousarray(sample_ids), 0
 
 
-def row_lengths(function: str, lengths: NDArray[Any] | None, rows: int) -> NDArray[np.int64] | None:
+def row_lengths(function: str, lengths: NDArray[Any] | None, rows: int, longest: int) -> NDArray[np.int64] | None:
     """Returns the rows' lengths as the kernels take them, contiguous int64.
 
     Raises:
         TypeError: if ``lengths`` is no integer array.
-        ValueError: if ``lengths`` has another shape than (rows,).
+        ValueError: if ``lengths`` has another shape than (rows,), or is outside [0, ``longest``].
     """
     if lengths is None:
         return None
@@ -68,7 +68,22 @@ def row_lengths(function: str, lengths: NDArray[Any] | None, rows: int) -> NDArr
         raise TypeError(f"{function}: lengths must be an integer array, got {got}")
     if lengths.shape != (rows,):
         raise ValueError(f"{function}: lengths must have shape ({rows},), one a row, got {lengths.shape}")
+    in_range(function, "lengths", lengths, 0, longest)
     return np.ascontiguousarray(lengths, dtype=np.int64)
+
+
+def in_range(function: str, name: str, values: NDArray[Any], low: int, high: int) -> None:
+    """Checks that integers are in [``low``, ``high``].
+
+    Raises:
+        ValueError: if one is not.
+    """
+    if values.size == 0:
+        return
+    least, greatest = int(values.min()), int(values.max())
+    if least < low or greatest > high:
+        got = least if least < low else greatest
+        raise ValueError(f"{function}: {name} must be in [{low}, {high}], got {got}")
 
 
 def moved(function: str, name: str, array: NDArray[Any]) -> NDArray[Any]:

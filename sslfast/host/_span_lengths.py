@@ -26,7 +26,7 @@ def length_thresholds(
     if isinstance(length_law, str):
         if length_law not in LAWS:
             expected = "'geometric', 'ngram' or a sequence of probabilities"
-            raise ValueError(f"{function}: length_law must be {expected}, got {length_law!r}")
+            raise ValueError(f"{function}: length_law must be {expected}, got {_check.shown(length_law)}")
         p = _check.real(function, "geometric_p", geometric_p)
         if not 0.0 < p <= 1.0:
             raise ValueError(f"{function}: geometric_p must be in (0, 1], got {geometric_p}")
@@ -40,6 +40,8 @@ def length_thresholds(
             raise ValueError(f"{function}: length_law must have {expected}, got {len(length_law)}")
         weights = [_check.real(function, "length_law", float(w)) for w in length_law]
         if min(weights) < 0.0 or sum(weights) <= 0.0:
-            raise ValueError(f"{function}: length_law must hold numbers of at least 0, not all 0, got {length_law!r}")
+            raise ValueError(
+                f"{function}: length_law must hold numbers of at least 0, not all 0, got {_check.shown(length_law)}"
+            )
     total = sum(weights)
     return [*(round(c / total * 2**32) for c in accumulate(weights[:-1])), 2**32]

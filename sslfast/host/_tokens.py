@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslfast import _check
+from sslfast.host import _arguments
 
 
 class Replacement(NamedTuple):
@@ -68,7 +69,8 @@ def replacement(
 
     Raises:
         TypeError: if a number or ``random_token_ids`` has the wrong type.
-        ValueError: if a number is out of range, the two shares exceed 1, or ``random_token_ids`` is not (R,) or empty.
+        ValueError: if a number is out of range, the two shares exceed 1, or ``random_token_ids`` is not (R,), is
+            empty, or has an id outside [0, ``vocab_size``).
     """
     bits = 8 * ids.itemsize
     vocab_size = _check.integer(function, "vocab_size", vocab_size, 1, 2 ** min(bits - 1, 32))
@@ -85,5 +87,6 @@ def replacement(
             raise TypeError(f"{function}: random_token_ids must be an int64 array, got {got}")
         if table.ndim != 1 or not 1 <= table.size <= 2**32:
             raise ValueError(f"{function}: random_token_ids must have shape (R,), at least one id, got {table.shape}")
+        _arguments.in_range(function, "random_token_ids", table, 0, vocab_size - 1)
         random_token_ids = np.ascontiguousarray(table)
     return Replacement(mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_token_ids)

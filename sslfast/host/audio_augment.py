@@ -55,7 +55,7 @@ def sample_audio_params(
         mix_ratio: (low, high) of the waveform's weight in mixup; not beside ``mix_snr_db``. Default: None.
         mix_length: (low, high) of the piece's share of the row. Default: (0, 0.5).
         mix_p: probability that another row is mixed in. Default: 0.5.
-        lengths: integer (N,): the samples of each row before its padding. Default: None, all T.
+        lengths: integer (N,): the samples of each row before its padding, in [0, T]. Default: None, all T.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws. Default: None, ``row_offset`` and up.
@@ -96,7 +96,7 @@ def sample_audio_params(
     return _host.audio_augment_params(
         _arguments.seed_bits(name, seed),
         sample_ids,
-        _arguments.row_lengths(name, lengths, rows),
+        _arguments.row_lengths(name, lengths, rows, length),
         rows,
         length,
         *rules,
@@ -120,7 +120,8 @@ def apply_audio_params(
     Args:
         waves: shape (N, T) or (N, C, T), float32, float16 or float64, any strides; T below 2^31.
         params: float64 (N, 13), columns named by ``AUDIO_PARAMS``.
-        lengths: integer (N,): the samples of each row before its padding, which comes out as zero. Default: None, all.
+        lengths: integer (N,): the samples of each row before its padding, which comes out as zero; in [0, T]. Default:
+            None, all T.
         noise_bank: C-contiguous (K, Tn) of the dtype of ``waves``. Default: None, noise is white.
         rollover: what is shifted out comes in at the other end of the row's samples; else zeros do. Default: True.
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
@@ -130,7 +131,7 @@ def apply_audio_params(
 
     Raises:
         TypeError: an array has another dtype, or ``rollover`` is not a bool.
-        ValueError: a shape is out of range, or ``noise_bank`` is empty or not contiguous.
+        ValueError: a shape or length is out of range, or ``noise_bank`` is empty or not contiguous.
     """
     name = "apply_audio_params"
     if not isinstance(waves, np.ndarray) or waves.dtype not in (np.float32, np.float16, np.float64):
@@ -161,7 +162,7 @@ def apply_audio_params(
         three,
         out,
         np.ascontiguousarray(params),
-        _arguments.row_lengths(name, lengths, rows),
+        _arguments.row_lengths(name, lengths, rows, waves.shape[-1]),
         noise_bank,
         rollover,
         True,

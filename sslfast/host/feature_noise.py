@@ -104,6 +104,5 @@ def check_noise(function: str, noise: str, probability: float) -> tuple[bool, fl
         TypeError: if the probability is not a number.
         ValueError: if it is out of range, or there is no such noise.
     """
-    if noise not in ("gaussian", "uniform"):
-        raise ValueError(f"{function}: noise must be 'gaussian' or 'uniform', got {noise!r}")
+    _check.one_of(function, "noise", noise, ("gaussian", "uniform"))
     return noise == "gaussian", _check.probability(function, "probability", probability)

@@ -39,7 +39,7 @@ def sample_frames(
         mode: "clip" or "segments". Default: "clip".
         position: "random" or "centre". Default: "random".
         out_of_range: "last" or "loop". Default: "last".
-        lengths: integer (N,), frames of each video. Default: None, all ``num_frames``.
+        lengths: integer (N,), frames of each video, in [0, num_frames]. Default: None, all ``num_frames``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws. Default: None, ``row_offset`` and up.
@@ -50,8 +50,8 @@ def sample_frames(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a number or shape is out of range, there is no such mode, position or out_of_range, or ``stride``
-            is not 1 with "segments".
+        ValueError: a number, length or shape is out of range, there is no such mode, position or out_of_range, or
+            ``stride`` is not 1 with "segments".
 
     Reference: as of the torch function.
     """
@@ -62,7 +62,7 @@ def sample_frames(
     return _host.frame_indices(
         _arguments.seed_bits(name, seed),
         sample_ids,
-        _arguments.row_lengths(name, lengths, rows),
+        _arguments.row_lengths(name, lengths, rows, sizes[0]),
         rows,
         *sizes,
         row_offset,

@@ -70,7 +70,6 @@ def pad_sequences(
         if multiple_of is not None:
             raise ValueError(f"{name}: length must be None beside multiple_of, got {length}")
     multiple = 1 if multiple_of is None else _check.integer(name, "multiple_of", multiple_of, 1, _LENGTH)
-    if side not in ("right", "left"):
-        raise ValueError(f"{name}: side must be 'right' or 'left', got {side!r}")
+    _check.one_of(name, "side", side, ("right", "left"))
     given = -1 if length is None else length
     return _host.pad_sequences(sequences, padding_value, given, multiple, kind, side == "left", none_value)

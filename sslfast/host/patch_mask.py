@@ -69,8 +69,7 @@ def random_patch_mask(
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     keep = _check.kept_patches(name, num_patches, mask_ratio)
     prefix = _check.integer(name, "num_prefix_tokens", num_prefix_tokens, 0)
-    if order not in ("random", "sorted"):
-        raise ValueError(f'{name}: order must be "random" or "sorted", got {order!r}')
+    _check.one_of(name, "order", order, ("random", "sorted"))
     numbers, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
     if noise is None:
         bits = _arguments.seed_bits(name, seed)  # type: ignore[arg-type]  # None is refused there

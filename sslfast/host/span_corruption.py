@@ -96,7 +96,8 @@ def corrupt_spans(
         mean_noise_span_length: mean length of a span, at least 1. Default: 3.0.
         descending: whether the second sentinel is ``sentinel_id - 1``, as in T5, or one more. Default: True.
         ignore_index: fills up the targets. Default: -100.
-        lengths: integer (N,), the tokens of each row that count. Default: None, all L.
+        lengths: integer (N,), the tokens of each row that count, in [0, L]. Default: None, all
+            L.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
@@ -121,7 +122,7 @@ def corrupt_spans(
         raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
     if ids.ndim != 2:
         raise ValueError(f"{name}: ids must have shape (N, L), got {ids.shape}")
-    lengths = _arguments.row_lengths(name, lengths, len(ids))
+    lengths = _arguments.row_lengths(name, lengths, len(ids), ids.shape[1])
     numbers = check_numbers(
         name,
         ids.shape[1],

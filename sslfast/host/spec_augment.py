@@ -38,8 +38,8 @@ def spec_augment(
         n_time_masks: intervals of frames, in [0, 32].
         time_mask_param: greatest width of an interval in frames.
         p: an interval is at most this share of the row's frames wide. Default: 1.
-        lengths: integer (N,), N the first of at least three dimensions: the frames of each row before its padding.
-            Default: None, all T.
+        lengths: integer (N,), N the first of at least three dimensions: the frames of each row before its padding,
+            in [0, T]. Default: None, all T.
         mask_value: what masked cells get. Default: 0.
         inplace: change ``spec`` and return it. Default: False.
         iid: every spectrogram draws its own masks; else all have the same. Default: True.
@@ -86,7 +86,7 @@ def spec_augment(
         int(constant.view(f"u{spec.itemsize}")),
         _arguments.seed_bits(name, seed),
         sample_ids,
-        _arguments.row_lengths(name, lengths, rows),
+        _arguments.row_lengths(name, lengths, rows, spec.shape[-1]),
         *sizes,
         row_offset,
         _arguments.threads(name, threads),

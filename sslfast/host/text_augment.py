@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sslfast import _check
 from sslfast.host.token_augment import augment_tokens, synonym_table
 from sslfast.host.token_rules import MaskTokens, TokenRule, check_rules
 
@@ -48,8 +49,7 @@ def augment_text(
     name = "augment_text"
     sentences = [_words(name, text) for text in _sequence(name, "texts", texts)]
     steps = check_rules(name, rules)
-    if choose not in ("all", "one"):
-        raise ValueError(f"{name}: choose must be 'all' or 'one', got {choose!r}")
+    _check.one_of(name, "choose", choose, ("all", "one"))
     if not isinstance(mask_word, str):
         raise TypeError(f"{name}: mask_word must be a str, got {type(mask_word).__name__}")
     if synonyms is not None and not isinstance(synonyms, Mapping):

@@ -148,8 +148,7 @@ def check_numbers(
     mask_token_id = _check.integer(function, "mask_token_id", mask_token_id, 0, vocab_size - 1)
     mask_ratio = _check.probability(function, "mask_ratio", mask_ratio)
     thresholds = length_thresholds(function, length_law, geometric_p, min_span, max_span)
-    if replace_per not in ("span", "token"):
-        raise ValueError(f"{function}: replace_per must be 'span' or 'token', got {replace_per!r}")
+    _check.one_of(function, "replace_per", replace_per, ("span", "token"))
     mask_replace_prob = _check.probability(function, "mask_replace_prob", mask_replace_prob)
     random_replace_prob = _check.probability(function, "random_replace_prob", random_replace_prob)
     if mask_replace_prob + random_replace_prob > 1:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslfast import _check, _host
+from sslfast import _host, _time_spans
 from sslfast.host import _arguments
 
 
@@ -20,6 +20,12 @@ def time_mask(
     lengths: NDArray[Any] | None = None,
     min_masks: int = 0,
     mode: str = "exact",
+    mask_type: str = "static",
+    mask_other: float = 0.0,
+    no_overlap: bool = False,
+    min_space: int = 0,
+    idc_select_ver: int = 1,
+    num_mask_ver: int = 2,
     require_same_masks: bool = False,
     add_masks: bool = False,
     mask_dropout: float = 0.0,
@@ -35,10 +41,16 @@ def time_mask(
         length: frames per row T, at least 1.
         mask_prob: masked frames per frame if spans did not overlap, in [0, 1]. Default: 0.65.
         mask_length: frames per span, at least 1. Default: 10.
-        lengths: integer (N,), the frames of each row before its padding; numbers outside [0, T] count as the nearest of
-            the two. Default: None, all T.
+        lengths: integer (N,), the frames of each row before its padding, in [0, T]. Default: None, all T.
         min_masks: least number of spans of a row, as far as they fit. Default: 0.
         mode: "exact", "hf" or "fairseq". Default: "exact".
+        mask_type: fairseq's: lengths of spans, "static", "uniform", "normal" or "poisson". Default: "static".
+        mask_other: fairseq's: least length of "uniform", standard deviation of "normal". Default: 0.
+        no_overlap: fairseq's: spans are placed beside one another. Default: False.
+        min_space: fairseq's: frames between them, with ``no_overlap`` alone. Default: 0.
+        idc_select_ver: fairseq's: 2 draws starts up to the last frame. Default: 1.
+        num_mask_ver: fairseq's: 1 rounds the numbers of spans by one draw of the batch where ``lengths`` is None.
+            Default: 2.
         require_same_masks: fairseq's: all rows mask as many frames as the row with the fewest. Default: False.
         add_masks: fairseq's: as many as the row with the most. Default: False.
         mask_dropout: fairseq's: share of the masked frames that is unmasked again at the end. Default: 0.
@@ -53,21 +65,35 @@ def time_mask(
 
     Raises:
         TypeError: a number or array has the wrong type.
-        ValueError: a number is out of range, there is no such mode, an option of another mode is set, or an array has
-            another shape.
+        ValueError: a number, or one of ``lengths``, is out of range, there is no such mode or
+            ``mask_type``, an option of another mode is set, or an array has another shape.
 
     Reference: Baevski et al., "wav2vec 2.0", NeurIPS 2020, section 3.1.
     """
     name = "time_mask"
-    sizes = _check.time_spans(
-        name, batch_size, length, mask_prob, mask_length, min_masks, mode, require_same_masks, add_masks, mask_dropout
+    batch_size, length, mask_prob, mask_length, min_masks, rule = _time_spans.spans(
+        name, batch_size, length, mask_prob, mask_length, min_masks, mode
     )
-    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, sizes[0])
-    return _host.time_span_mask(
-        _arguments.seed_bits(name, seed),
-        sample_ids,
-        _arguments.row_lengths(name, lengths, sizes[0]),
-        *sizes,
-        row_offset,
-        _arguments.threads(name, threads),
+    options = (
+        mask_type,
+        mask_other,
+        no_overlap,
+        min_space,
+        idc_select_ver,
+        num_mask_ver,
+        require_same_masks,
+        add_masks,
+        mask_dropout,
     )
+    if mode == "fairseq":
+        law = _time_spans.fairseq_options(name, mask_length, lengths is not None, *options)
+    else:
+        _time_spans.no_options(name, *options)
+    sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
+    lengths = _arguments.row_lengths(name, lengths, batch_size, length)
+    draws = (_arguments.seed_bits(name, seed), sample_ids, lengths)
+    threads = _arguments.threads(name, threads)
+    spans = (batch_size, length, mask_prob, mask_length, min_masks)
+    if mode == "fairseq":
+        return _host.fairseq_span_mask(*draws, *spans, *law, row_offset, threads)[0]
+    return _host.time_span_mask(*draws, *spans, rule, row_offset, threads)

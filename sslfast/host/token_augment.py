@@ -122,7 +122,7 @@ def augment_tokens(
         rules: a rule such as ``DropTokens(0.1)``, or up to 8 of them.
         pad_id: what stands where no token is. Default: 0.
         attention_mask: shape of ``ids``, bool or integer, non-zero where a token is. Default: None.
-        lengths: integer (N,), tokens of each row, on the other side of ``padding_side``. Default: None.
+        lengths: integer (N,), tokens of each row, on the other side of ``padding_side``, in [0, L]. Default: None.
         special_ids: at most 16 ids that no rule touches. Default: none.
         special_tokens_mask: shape of ``ids``, bool or integer, non-zero where no rule touches a token. Default: None.
         synonyms: the table of ``ReplaceTokens`` and ``InsertTokens``. Default: None.
@@ -172,7 +172,7 @@ def augment_tokens(
         None if value is None else like_ids(name, of, value, ids, kind="bool or integer").astype(np.bool_, copy=False)
         for of, value in (("attention_mask", attention_mask), ("special_tokens_mask", special_tokens_mask))
     ]
-    lengths = _arguments.row_lengths(name, lengths, len(ids))
+    lengths = _arguments.row_lengths(name, lengths, len(ids), ids.shape[1])
     table = (None, None) if synonyms is None else _check_table(name, synonyms)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(ids))
     kernel = _host.token_augment_int32 if ids.dtype == np.int32 else _host.token_augment_int64
@@ -239,8 +239,7 @@ def check_options(
     if mask_id is None and any(isinstance(rule, MaskTokens) for rule in steps):
         raise ValueError(f"{function}: mask_id must be given for MaskTokens, got None")
     mask_id = 0 if mask_id is None else _check.integer(function, "mask_id", mask_id, 0, high)
-    if choose not in tuple(_CHOICES):
-        raise ValueError(f"{function}: choose must be 'all', 'one' or 'distinct', got {choose!r}")
+    _check.one_of(function, "choose", choose, tuple(_CHOICES))
     count = 1 if views is None else _check.integer(function, "views", views, 1, _MOST_VIEWS)
     if choose == "distinct" and (count != 2 or len(steps) < 2):
         got = f"{count} and {len(steps)}"
@@ -249,8 +248,7 @@ def check_options(
         width = min(grown_length(steps, length, choose != "all"), MOST_TOKENS)
     else:
         width = _check.integer(function, "max_length", max_length, length, MOST_TOKENS)
-    if padding_side not in ("left", "right"):
-        raise ValueError(f"{function}: padding_side must be 'left' or 'right', got {padding_side!r}")
+    _check.one_of(function, "padding_side", padding_side, ("left", "right"))
     positions = _check.boolean(function, "positions", positions)
     if two_lengths:
         raise ValueError(f"{function}: lengths must be None beside attention_mask, got both")

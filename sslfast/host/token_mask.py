@@ -38,9 +38,8 @@ def mask_tokens(
         mlm_probability: probability that a token is masked. Default: 0.15.
         mask_replace_prob: share of the masked tokens that become ``mask_token_id``. Default: 0.8.
         random_replace_prob: share of the masked tokens that become a random id. Default: 0.1.
-        random_token_ids: int64 (R,), the ids that random words are drawn from, used as they stand: an id that is there
-            twice is drawn twice as often, and whether all are below ``vocab_size`` is not checked, which would have to
-            wait for a GPU. Default: None, every id below ``vocab_size``, special ones too.
+        random_token_ids: int64 (R,), the ids that random words are drawn from, in [0, ``vocab_size``): an id that is
+            there twice is drawn twice as often. Default: None, every id below ``vocab_size``, special ones too.
         min_masked: 0, or 1 for at least one masked token in every row that has an ordinary one: a row without any gets
             one of its ordinary tokens, each with equal probability. Default: 0, so that 4 % of the rows of 20 tokens
             have none, and a batch can have none (its mean loss is NaN).

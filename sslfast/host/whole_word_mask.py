@@ -48,8 +48,8 @@ def mask_words(
         mlm_probability: probability that a word is masked. Default: 0.15.
         mask_replace_prob: share of the masked tokens that become ``mask_token_id``. Default: 0.8.
         random_replace_prob: share of the masked tokens that become a random id. Default: 0.1.
-        random_token_ids: int64 (R,), the ids that random words are drawn from, used as they stand. Default: None, every
-            id below ``vocab_size``, special ones too.
+        random_token_ids: int64 (R,), the ids that random words are drawn from, in [0, ``vocab_size``). Default: None,
+            every id below ``vocab_size``, special ones too.
         replace: "token", each masked token draws what it becomes; "word", the tokens of a word share that draw.
             Default: "token".
         min_masked: 0, or 1 for at least one masked word in every row that has a word; 0 in compat mode.
@@ -94,16 +94,13 @@ def mask_words(
         name, ids, mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_token_ids
     )
     mlm_probability = _check.probability(name, "mlm_probability", mlm_probability)
-    if replace not in ("token", "word"):
-        raise ValueError(f"{name}: replace must be 'token' or 'word', got {replace!r}")
+    _check.one_of(name, "replace", replace, ("token", "word"))
     min_masked = _check.integer(name, "min_masked", min_masked, 0, 1)
-    lengths = _arguments.row_lengths(name, lengths, len(rows))
+    lengths = _arguments.row_lengths(name, lengths, len(rows), rows.shape[1])
     most = word_budget(name, mode, lengths is not None, max_predictions, min_masked)
     budgets = None
     if most is not None:
         tokens = np.full(len(rows), rows.shape[1]) if lengths is None else lengths
-        for got in (tokens.min(), tokens.max()) if len(tokens) else ():
-            _check.integer(name, "lengths", int(got), 0, rows.shape[1])
         budgets = np.rint(tokens * mlm_probability).astype(np.int64).clip(1, most)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(rows))
     masked_ids, labels, masked = _host.whole_word_mask(

@@ -35,8 +35,7 @@ def check_numbers(
 
 def check_reduction(function: str, reduction: str) -> None:
     """Raises ValueError where there is no such reduction."""
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"{function}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    _check.one_of(function, "reduction", reduction, _REDUCTIONS)
 
 
 def scale_of(function: str, query: Tensor, temperature: float | Tensor) -> Tensor:

@@ -180,10 +180,7 @@ def check_choice(function: str, name: str, value: str, choices: tuple[str, ...])
     Raises:
         ValueError: if it is none of them.
     """
-    if value not in choices:
-        expected = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
-        raise ValueError(f"{function}: {name} must be {expected}, got {value!r}")
-    return value
+    return _check.one_of(function, name, value, choices)
 
 
 def check_two_rows(function: str, name: str, z: Tensor) -> None:

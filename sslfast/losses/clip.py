@@ -66,8 +66,7 @@ class CLIPLoss(nn.Module):
         super().__init__()
         if _check.boolean("CLIPLoss", "use_horovod", use_horovod):
             raise ValueError("CLIPLoss: use_horovod is not supported, torch.distributed is")
-        if strategy not in ("all_gather", "ring"):
-            raise ValueError(f"CLIPLoss: strategy must be 'all_gather' or 'ring', got {strategy!r}")
+        _check.one_of("CLIPLoss", "strategy", strategy, ("all_gather", "ring"))
         self.local_loss = _check.boolean("CLIPLoss", "local_loss", local_loss)
         self.gather_with_grad = _check.boolean("CLIPLoss", "gather_with_grad", gather_with_grad)
         self.cache_labels = _check.boolean("CLIPLoss", "cache_labels", cache_labels)

@@ -49,7 +49,7 @@ class MemoryBank(nn.Module):
         super().__init__()
         name = type(self).__name__
         if isinstance(size, (str, Tensor)) or not isinstance(size, Sequence) or len(size) != 2:
-            raise TypeError(f"{name}: size must be a pair (num, dim), got {size!r}")
+            raise TypeError(f"{name}: size must be a pair (num, dim), got {_check.shown(size)}")
         self.size = tuple(_check.integer(name, each, n, 1) for each, n in zip(("num", "dim"), size, strict=True))
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         self.register_buffer("bank", F.normalize(torch.randn(self.size), dim=-1))

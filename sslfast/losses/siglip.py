@@ -57,10 +57,9 @@ class SigLIPLoss(nn.Module):
         normalize: bool = False,
     ) -> None:
         super().__init__()
-        if dist_impl not in _DIST_IMPLS:
-            raise ValueError(
-                f"SigLIPLoss: dist_impl must be None, 'bidir', 'shift', 'reduce' or 'gather', got {dist_impl!r}"
-            )
+        if not isinstance(dist_impl, (str, type(None))) or dist_impl not in _DIST_IMPLS:
+            expected = "None, 'bidir', 'shift', 'reduce' or 'gather'"
+            raise ValueError(f"SigLIPLoss: dist_impl must be {expected}, got {_check.shown(dist_impl)}")
         self.cache_labels = _check.boolean("SigLIPLoss", "cache_labels", cache_labels)
         self.rank = rank
         self.world_size = _check.integer("SigLIPLoss", "world_size", world_size, 1)

@@ -35,8 +35,7 @@ def patch_order(
         ValueError: ``order`` is unknown, ``noise`` has another shape or device or stands beside a source of draws, a
             number is out of range, or the generator is on another GPU.
     """
-    if order not in ("random", "sorted"):
-        raise ValueError(f'{function}: order must be "random" or "sorted", got {order!r}')
+    _check.one_of(function, "order", order, ("random", "sorted"))
     numbers, row_offset = numbered_rows(function, sample_ids, row_offset, rows, like.device)
     if noise is None:
         seed = seed_tensor(generator, function=function, device=like.device)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._arguments import in_range
 from sslfast._arguments import like_ids as like_ids
 
 
@@ -50,8 +51,8 @@ def replacement(
 
     Raises:
         TypeError: if a number or ``random_token_ids`` has the wrong type.
-        ValueError: if a number is out of range, the two shares exceed 1, or ``random_token_ids`` is not (R,), empty or
-            on another device.
+        ValueError: if a number is out of range, the two shares exceed 1, or ``random_token_ids`` is not (R,), empty,
+            on another device or, on the CPU, outside [0, ``vocab_size``).
     """
     bits = 8 * ids.element_size()
     vocab_size = _check.integer(function, "vocab_size", vocab_size, 1, 2 ** min(bits - 1, 32))
@@ -73,4 +74,5 @@ def replacement(
             expected = f"must be on {ids.device}, like ids"
             raise ValueError(f"{function}: random_token_ids {expected}, got {random_token_ids.device}")
         random_token_ids = random_token_ids.contiguous()
+        in_range(function, "random_token_ids", random_token_ids, 0, vocab_size - 1)
     return Replacement(mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_token_ids)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples, collated
 from sslfast.masking.jepa_mask import ijepa_masks
@@ -83,7 +84,8 @@ class IJEPACollator:
             "mode": mode,
         }
         self._draws = CollatorDraws(name, seed, sample_id_key)
-        ijepa_masks(0, self._grid, generator=0, device="cpu", **self._options)  # checks the rest
+        with errors_of(name):
+            ijepa_masks(0, self._grid, generator=0, device="cpu", **self._options)  # checks the rest
 
     def set_epoch(self, epoch: int) -> None:
         """Makes later calls draw anew. The epoch is at least 0.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast.host.item_mask import check_numbers
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples
 from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
@@ -58,8 +59,7 @@ class ItemCollator:
     ) -> None:
         name = "ItemCollator"
         self._max_length = _check.integer(name, "max_length", max_length, 1)
-        if padding_side not in ("left", "right"):
-            raise ValueError(f"{name}: padding_side must be 'left' or 'right', got {padding_side!r}")
+        _check.one_of(name, "padding_side", padding_side, ("left", "right"))
         if not isinstance(input_key, str):
             raise TypeError(f"{name}: input_key must be a str, got {type(input_key).__name__}")
         self._options: dict[str, Any] = {
@@ -91,6 +91,7 @@ class ItemCollator:
         generator, sample_ids = self._draws.next_call(examples)
         rows = [id_tensor(name, sample_ids_of(name, e, self._input_key))[-self._max_length :] for e in examples]
         items, _ = padded(rows, self._max_length, self._padding_id, left=self._left)
-        out = mask_items(items, generator=generator, sample_ids=sample_ids, **self._options)
+        with errors_of(name):
+            out = mask_items(items, generator=generator, sample_ids=sample_ids, **self._options)
         present = (items != self._padding_id).to(torch.int64)
         return {"input_ids": out.items, "attention_mask": present, "labels": out.labels}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples, collated
 from sslfast.masking.block_mask import block_mask, inverse_block_mask
@@ -85,7 +86,8 @@ class MaskedPatchCollator:
         self._draws = CollatorDraws(name, seed, sample_id_key)
         if isinstance(rule, str):
             _check_options(name, rule, options)
-            self._mask(0, 0, None)  # the rule checks what they are
+            with errors_of(name):
+                self._mask(0, 0, None)  # the rule checks what they are
 
     def set_epoch(self, epoch: int) -> None:
         """Makes later calls draw anew. The epoch is at least 0.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples
 from sslfast.masking._token_batches import padded_batch
@@ -201,10 +202,11 @@ class MLMCollator:
             "generator": generator,
             "sample_ids": sample_ids,
         }
-        if not self.whole_word_mask:
-            return mask_tokens(batch["input_ids"], **arguments)
-        arguments.update(self._word_arguments(batch, special, words))
-        return mask_words(batch["input_ids"], replace=self._replace, **arguments)
+        with errors_of(type(self).__name__):
+            if not self.whole_word_mask:
+                return mask_tokens(batch["input_ids"], **arguments)
+            arguments.update(self._word_arguments(batch, special, words))
+            return mask_words(batch["input_ids"], replace=self._replace, **arguments)
 
     def _word_arguments(self, batch: dict[str, Tensor], special: Tensor, words: dict[str, Tensor]) -> dict[str, Any]:
         """Where words begin and end."""
@@ -236,6 +238,5 @@ class MLMCollator:
             del batch["attention_mask"]
 
     def _checked_kind(self, return_tensors: Any) -> Literal["pt", "np"]:
-        if return_tensors not in ("pt", "np"):
-            raise ValueError(f"{type(self).__name__}: return_tensors must be 'pt' or 'np', got {return_tensors!r}")
+        _check.one_of(type(self).__name__, "return_tensors", return_tensors, ("pt", "np"))
         return return_tensors

@@ -71,8 +71,8 @@ def corrupt_spans(
         mean_noise_span_length: mean length of a span, at least 1. Default: 3.0.
         descending: whether the second sentinel is ``sentinel_id - 1``, as in T5, or one more. Default: True.
         ignore_index: fills up the targets. Default: -100.
-        lengths: integer (N,), the tokens of each row that count; numbers outside [0, L] count as the nearest of the
-            two. Default: None, all L.
+        lengths: integer (N,), the tokens of each row that count, in [0, L]; on a GPU and under torch.compile,
+            where they are not looked at, numbers outside count as the nearest of the two. Default: None, all L.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
@@ -86,8 +86,8 @@ def corrupt_spans(
     Raises:
         TypeError: ``ids``, ``lengths`` or ``sample_ids`` is not a tensor of the dtypes above, or a number has the wrong
             type.
-        ValueError: a shape, device, number or mode is out of range, the ids below ``sentinel_id`` (above it where
-            ascending) are fewer than the spans, or the generator is on another GPU.
+        ValueError: a shape, device, number or mode, or on the CPU one of ``lengths``, is out of range, the ids below
+            ``sentinel_id`` (above it where ascending) are fewer than the spans, or the generator is on another GPU.
 
     Reference: Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR
     2020, section 3.1.4; google-research/text-to-text-transfer-transformer, ``random_spans_noise_mask``.
@@ -99,7 +99,7 @@ def corrupt_spans(
         raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
     if ids.dim() != 2:
         raise ValueError(f"{name}: ids must have shape (N, L), got {tuple(ids.shape)}")
-    lengths = row_lengths(name, lengths, ids.shape[0], ids.device)
+    lengths = row_lengths(name, lengths, ids.shape[0], ids.device, ids.shape[1])
     numbers = check_numbers(
         name,
         ids.shape[1],

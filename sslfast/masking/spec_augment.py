@@ -55,7 +55,8 @@ def spec_augment(
         time_mask_param: greatest width of an interval in frames.
         p: an interval is at most this share of the row's frames wide. Default: 1.
         lengths: integer (N,), N the first of at least three dimensions: the frames of each row before its padding,
-            which is not changed; numbers outside [0, T] count as the nearest of the two. Default: None, all T.
+            which is not changed, in [0, T]; on a GPU and under torch.compile, where they are not looked at, numbers
+            outside count as the nearest of the two. Default: None, all T.
         mask_value: what masked cells get: a number, a floating-point tensor of one element, or "mean", the mean of the
             spectrogram's own frames. Default: 0.
         inplace: change ``spec`` and return it. Default: False.
@@ -71,8 +72,9 @@ def spec_augment(
 
     Raises:
         TypeError: ``spec`` is not a tensor of these types, or another argument has the wrong type.
-        ValueError: a shape, device or number is out of range, there is no such mode, ``spec`` is expanded, or its
-            more than four dimensions cannot be viewed as four, where ``inplace``, or the generator is on another GPU.
+        ValueError: a shape, device or number, or on the CPU one of ``lengths``, is out of range, there is no such mode,
+            ``spec`` is expanded, or its more than four dimensions cannot be viewed as four, where ``inplace``, or the
+            generator is on another GPU.
 
     Reference: Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition",
     Interspeech 2019; Park et al., "SpecAugment on Large Scale Datasets", ICASSP 2020 (``p``).
@@ -91,7 +93,7 @@ def spec_augment(
         raise ValueError(f"{name}: spec must not be expanded where inplace, got strides {spec.stride()}")
     four = _four_dimensions(name, spec, inplace)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, four.shape[0], spec.device)
-    lengths = row_lengths(name, lengths, four.shape[0], spec.device)
+    lengths = row_lengths(name, lengths, four.shape[0], spec.device, spec.shape[-1])
     values = _values(name, four, mask_value, lengths, mode)
     constant = 0.0 if values is not None else _check.real(name, "mask_value", mask_value)  # type: ignore[arg-type]
     seed = seed_tensor(generator, function=name, device=spec.device)
@@ -135,7 +137,7 @@ def _values(
     if not isinstance(mask_value, str):
         return None
     if mask_value != "mean":
-        raise ValueError(f'{name}: mask_value must be a number, a tensor or "mean", got {mask_value!r}')
+        raise ValueError(f'{name}: mask_value must be a number, a tensor or "mean", got {_check.shown(mask_value)}')
     wide = torch.float64 if spec.dtype == torch.float64 else torch.float32
     if mode == "compat":
         return spec.mean(dtype=wide).to(spec.dtype).expand(rows).contiguous()

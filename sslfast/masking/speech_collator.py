@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples
 from sslfast.masking.negative_indices import sample_negatives
@@ -74,8 +75,7 @@ class SpeechCollator:
         ]
         if not isinstance(input_key, str):
             raise TypeError(f"{name}: input_key must be a str, got {type(input_key).__name__}")
-        if mode not in ("exact", "hf"):
-            raise ValueError(f"{name}: mode must be 'exact' or 'hf', got {mode!r}")
+        _check.one_of(name, "mode", mode, ("exact", "hf"))
         self._input_key = input_key
         self._spans = {
             "mask_prob": _check.probability(name, "mask_prob", mask_prob),
@@ -141,15 +141,16 @@ class SpeechCollator:
                 raise ValueError(f"{name}: examples must have shape {expected}, got {tuple(row.shape[1:])}")
             out[: len(row)] = row
             attended[: len(row)] = 1
-        mask = time_mask(
-            len(rows),
-            frames,
-            lengths=torch.tensor([self.frames(n) for n in lengths]),
-            generator=generator,
-            sample_ids=sample_ids,
-            device="cpu",
-            **self._spans,  # type: ignore[arg-type]
-        )
+        with errors_of(name):
+            mask = time_mask(
+                len(rows),
+                frames,
+                lengths=torch.tensor([self.frames(n) for n in lengths]),
+                generator=generator,
+                sample_ids=sample_ids,
+                device="cpu",
+                **self._spans,  # type: ignore[arg-type]
+            )
         batch = {self._input_key: inputs, "attention_mask": attention_mask, "mask_time_indices": mask}
         if self._negatives is not None:
             batch["sampled_negative_indices"] = sample_negatives(

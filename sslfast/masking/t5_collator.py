@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast.host.span_corruption import check_numbers
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples
 from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
@@ -101,13 +102,14 @@ class T5Collator:
         if length is None:
             length = max(len(row) for row in rows)
         ids, lengths = padded([row[:length] for row in rows], length, 0)
-        inputs, labels, input_lengths = corrupt_spans(
-            ids,
-            lengths=lengths,
-            generator=generator,
-            sample_ids=sample_ids,
-            **self._options,
-        )
+        with errors_of(self._name):
+            inputs, labels, input_lengths = corrupt_spans(
+                ids,
+                lengths=lengths,
+                generator=generator,
+                sample_ids=sample_ids,
+                **self._options,
+            )
         decoder = torch.empty_like(labels)
         decoder[:, :1] = self._start
         decoder[:, 1:] = torch.where(labels == -100, self._options["pad_token_id"], labels)[:, :-1]

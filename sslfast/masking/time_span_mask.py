@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast import _check, ops
+from sslfast import _time_spans, ops
 from sslfast.masking._arguments import numbered_rows, row_lengths
 from sslfast.random import Generator, seed_tensor
 
@@ -19,6 +19,12 @@ def time_mask(
     lengths: Tensor | None = None,
     min_masks: int = 0,
     mode: str = "exact",
+    mask_type: str = "static",
+    mask_other: float = 0.0,
+    no_overlap: bool = False,
+    min_space: int = 0,
+    idc_select_ver: int = 1,
+    num_mask_ver: int = 2,
     require_same_masks: bool = False,
     add_masks: bool = False,
     mask_dropout: float = 0.0,
@@ -44,21 +50,33 @@ def time_mask(
         ``"hf"``: the distribution of transformers' ``_compute_mask_indices``. Rows round together, with one draw of the
         batch, and a row without a span masks the last frame of the batch, **in its padding**.
 
-        ``"fairseq"``: the distribution of fairseq's ``compute_mask_indices`` with static lengths and
-        ``num_mask_ver=2``. The last start is left out, so **the last frame is never masked** in rows that have room; a
-        short row may be masked whole, where fairseq raises, and a row without a span stays unmasked, where fairseq
-        raises too. ``require_same_masks``, ``add_masks`` and ``mask_dropout`` exist here alone; with the first, what a
-        row masks depends on its batch.
+        ``"fairseq"``: the distribution of fairseq's ``compute_mask_indices``, whose options exist here alone. The last
+        start is left out, so **the last frame is never masked** in rows that have room. Where fairseq raises, a row is
+        masked whole (no room) or not at all (no span). Lengths that add up to nothing, or of no span, become one span
+        of ``min(mask_length, n - 1)`` frames, also where fairseq fails. At most T - 1 spans of a row, and those beyond
+        a row's end mask nothing. With ``require_same_masks``, what a row masks depends on its batch.
 
     Args:
         batch_size: number of rows N, at least 0.
         length: frames per row T, at least 1.
         mask_prob: masked frames per frame if spans did not overlap, in [0, 1]. Default: 0.65.
         mask_length: frames per span, at least 1. Default: 10.
-        lengths: integer (N,), the frames of each row before its padding; numbers outside [0, T] count as the nearest of
-            the two. Default: None, all T.
+        lengths: integer (N,), the frames of each row before its padding, in [0, T]; on a GPU and under
+            torch.compile, where they are not looked at, numbers outside count as the nearest of the two. Default: None,
+            all T.
         min_masks: least number of spans of a row, as far as they fit. Default: 0.
         mode: "exact", "hf" or "fairseq". Default: "exact".
+        mask_type: fairseq's: how the lengths of spans are drawn. "static": all are ``mask_length``; "uniform": from
+            ``int(mask_other)`` to ``2 * mask_length``, both included; "normal": of mean ``mask_length`` and standard
+            deviation ``mask_other``, rounded, at least 1; "poisson": of mean ``mask_length``. Default: "static".
+        mask_other: fairseq's: in [0, 2 * mask_length] for "uniform", at least 0 for "normal". Default: 0.
+        no_overlap: fairseq's: spans are placed one after another, the longest first, in what is left of the row, until
+            one fits nowhere. Default: False.
+        min_space: fairseq's: frames that are not masked between spans, with ``no_overlap`` alone. Default: 0.
+        idc_select_ver: fairseq's: 2 draws starts up to the last frame, so that a span may run out of the row; not with
+            ``no_overlap``. Default: 1.
+        num_mask_ver: fairseq's: 1 rounds the numbers of spans by one draw of the batch where ``lengths`` is None.
+            Default: 2.
         require_same_masks: fairseq's: random masked frames of every row are unmasked until all rows have as many as the
             row with the fewest. Default: False (fairseq's own default is True).
         add_masks: fairseq's: instead random frames are masked until all rows have as many as the row with the most;
@@ -75,22 +93,42 @@ def time_mask(
 
     Raises:
         TypeError: a number, ``lengths``, ``sample_ids`` or the generator has the wrong type.
-        ValueError: a number is out of range, there is no such mode, an option of another mode is set, ``mask_length``
-            exceeds ``length`` in mode "hf", ``lengths`` has another shape or is on another device, or the generator is
-            on another GPU.
+        ValueError: a number, or on the CPU one of ``lengths``, is out of range, there is no such mode
+            or ``mask_type``, an option of another mode is set, ``mask_length`` exceeds ``length`` in mode "hf" or
+            2^31 - 1 for random lengths, ``lengths`` has another shape or is on another device, or the generator is on
+            another GPU.
 
     Reference: Baevski et al., "wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations",
     NeurIPS 2020, section 3.1.
     """
     name = "time_mask"
-    sizes = _check.time_spans(
-        name, batch_size, length, mask_prob, mask_length, min_masks, mode, require_same_masks, add_masks, mask_dropout
+    batch_size, length, mask_prob, mask_length, min_masks, rule = _time_spans.spans(
+        name, batch_size, length, mask_prob, mask_length, min_masks, mode
     )
+    options = (
+        mask_type,
+        mask_other,
+        no_overlap,
+        min_space,
+        idc_select_ver,
+        num_mask_ver,
+        require_same_masks,
+        add_masks,
+        mask_dropout,
+    )
+    if mode == "fairseq":
+        law = _time_spans.fairseq_options(name, mask_length, lengths is not None, *options)
+    else:
+        _time_spans.no_options(name, *options)
     if device is None and isinstance(lengths, Tensor):
         device = lengths.device
     like = torch.empty((), device=device)
-    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, sizes[0], like.device)
-    lengths = row_lengths(name, lengths, sizes[0], like.device)
+    sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
+    lengths = row_lengths(name, lengths, batch_size, like.device, length)
     seed = seed_tensor(generator, function=name, device=like.device)
-    mask, _ = ops.time_span_mask(like, seed, sample_ids, lengths, *sizes, row_offset)
-    return mask
+    if mode == "fairseq":
+        spans = (batch_size, length, mask_prob, mask_length, min_masks)
+        return ops.fairseq_span_mask(like, seed, sample_ids, lengths, *spans, *law, row_offset)[0]
+    return ops.time_span_mask(
+        like, seed, sample_ids, lengths, batch_size, length, mask_prob, mask_length, min_masks, rule, row_offset
+    )

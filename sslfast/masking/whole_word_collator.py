@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from sslfast import _check
 from sslfast.host.whole_word_mask import word_budget
 from sslfast.masking.mlm_collator import MLMCollator
 
@@ -67,8 +68,7 @@ class WholeWordCollator(MLMCollator):
         vocab_size: int | None = None,
         special_ids: Sequence[int] | None = None,
     ) -> None:
-        if replace not in ("token", "word"):
-            raise ValueError(f"{type(self).__name__}: replace must be 'token' or 'word', got {replace!r}")
+        _check.one_of(type(self).__name__, "replace", replace, ("token", "word"))
         word_budget(type(self).__name__, mode, False, max_predictions, 0)
         super().__init__(
             tokenizer,

@@ -71,8 +71,8 @@ def mask_words(
         mlm_probability: probability that a word is masked. Default: 0.15.
         mask_replace_prob: share of the masked tokens that become ``mask_token_id``. Default: 0.8. transformers has 1.0.
         random_replace_prob: share of the masked tokens that become a random id. Default: 0.1. transformers has 0.0.
-        random_token_ids: int64 (R,), the ids that random words are drawn from, used as they stand. Default: None, every
-            id below ``vocab_size``, special ones too.
+        random_token_ids: int64 (R,), the ids that random words are drawn from, in [0, ``vocab_size``), checked on the
+            CPU alone and not under torch.compile. Default: None, every id below ``vocab_size``, special ones too.
         replace: "token", each masked token draws by itself whether it becomes ``mask_token_id``, a random id or stays,
             as in BERT's whole-word code; "word", the tokens of a word share that draw. Random ids are drawn for each
             token in either case. Default: "token".
@@ -82,8 +82,8 @@ def mask_words(
             and of the ``DataCollatorForWholeWordMask`` that transformers had before version 5, see above. Default:
             "exact".
         lengths: integer (N,), in compat mode alone: the tokens of each row before its padding, special ones included,
-            of which the budget is a share, in [0, L], checked on the CPU alone and not under torch.compile. Default:
-            None, all L.
+            of which the budget is a share, in [0, L]; on a GPU and under torch.compile, where they are not looked at,
+            numbers outside count as the nearest of the two. Default: None, all L.
         max_predictions: in compat mode, the largest budget, in [1, 32767]. Default: 512, as in transformers; BERT's
             own scripts have 20.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
@@ -120,12 +120,11 @@ def mask_words(
         special = like_ids(name, "special_tokens_mask", special, ids, kind="bool or integer").bool()
     rule = replacement(name, ids, mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_token_ids)
     mlm_probability = _check.probability(name, "mlm_probability", mlm_probability)
-    if replace not in ("token", "word"):
-        raise ValueError(f"{name}: replace must be 'token' or 'word', got {replace!r}")
+    _check.one_of(name, "replace", replace, ("token", "word"))
     min_masked = _check.integer(name, "min_masked", min_masked, 0, 1)
-    lengths = row_lengths(name, lengths, rows.shape[0], ids.device)
+    lengths = row_lengths(name, lengths, rows.shape[0], ids.device, rows.shape[1])
     most = word_budget(name, mode, lengths is not None, max_predictions, min_masked)
-    budgets = None if most is None else _budgets(name, rows, lengths, mlm_probability, most)
+    budgets = None if most is None else _budgets(rows, lengths, mlm_probability, most)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows.shape[0], ids.device)
     masked_ids, labels, masked = ops.whole_word_mask(
         rows,
@@ -147,17 +146,10 @@ def mask_words(
     return masked_ids.view(ids.shape), labels.view(ids.shape), masked
 
 
-def _budgets(function: str, ids: Tensor, lengths: Tensor | None, mlm_probability: float, most: int) -> Tensor:
-    """int64 (N,): the tokens of a row that may be masked; in float64, and rounded half to even, as Python does.
-
-    Raises:
-        ValueError: if a length is out of range, on the CPU; a GPU would have to be waited for.
-    """
+def _budgets(ids: Tensor, lengths: Tensor | None, mlm_probability: float, most: int) -> Tensor:
+    """int64 (N,): the tokens of a row that may be masked; in float64, and rounded half to even, as Python does."""
     rows, length = ids.shape
     if lengths is None:
         lengths = torch.full((rows,), length, dtype=torch.int64, device=ids.device)
-    elif lengths.device.type == "cpu" and rows > 0 and not torch.compiler.is_compiling():
-        for got in (int(end) for end in lengths.aminmax()):
-            _check.integer(function, "lengths", got, 0, length)
     tokens = (lengths.clamp(0, length).double() * mlm_probability).round().long()
     return tokens.clamp(1, most)

@@ -66,7 +66,14 @@ from sslfast.ops._tables import (
     node_mask,
     node_mask_backward,
 )
-from sslfast.ops._time import negative_indices, spec_augment, spec_augment_, spec_zero, time_span_mask
+from sslfast.ops._time import (
+    fairseq_span_mask,
+    negative_indices,
+    spec_augment,
+    spec_augment_,
+    spec_zero,
+    time_span_mask,
+)
 from sslfast.ops._waves import audio_augment, audio_augment_params, audio_noise, frame_indices
 from sslfast.ops._words import whole_word_mask
 
@@ -86,6 +93,7 @@ __all__ = [
     "edge_mask",
     "erase_boxes",
     "erase_boxes_",
+    "fairseq_span_mask",
     "feature_corruption",
     "feature_corruption_backward",
     "feature_noise",

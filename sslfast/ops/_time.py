@@ -8,6 +8,7 @@ from torch import Tensor
 from sslfast.ops import _library as _library
 
 __all__ = [
+    "fairseq_span_mask",
     "negative_indices",
     "spec_augment",
     "spec_augment_",
@@ -16,9 +17,10 @@ __all__ = [
 ]
 
 
-# ---- time_span_mask
+# ---- time_span_mask, fairseq_span_mask
 
 time_span_mask = torch.ops.sslfast.time_span_mask.default
+fairseq_span_mask = torch.ops.sslfast.fairseq_span_mask.default
 
 
 @torch.library.register_fake("sslfast::time_span_mask")
@@ -30,10 +32,21 @@ def _(
     rows: int,
     length: int,
     *args: object,
+) -> Tensor:
+    return like.new_empty((rows, length), dtype=torch.bool)
+
+
+@torch.library.register_fake("sslfast::fairseq_span_mask")
+def _(
+    like: Tensor,
+    seed: Tensor,
+    sample_ids: Tensor | None,
+    lengths: Tensor | None,
+    rows: int,
+    length: int,
+    *args: object,
 ) -> tuple[Tensor, Tensor]:
-    rule = args[3]
-    counts = like.new_empty((rows if rule == 2 else 0,), dtype=torch.int64)
-    return like.new_empty((rows, length), dtype=torch.bool), counts
+    return like.new_empty((rows, length), dtype=torch.bool), like.new_empty((rows,), dtype=torch.int64)
 
 
 # ---- negative_indices

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sslfast.reference.fairseq_span_mask import fairseq_mask
 from sslfast.reference.philox import philox, philox_rows
 
-TIME_SPAN_START, TIME_SPAN_COUNT, TIME_SPAN_BATCH, TIME_SPAN_TRIM, TIME_SPAN_DROPOUT = 70, 71, 72, 73, 74
+TIME_SPAN_START, TIME_SPAN_COUNT, TIME_SPAN_BATCH = 70, 71, 72
 
 
 def time_mask(
@@ -19,6 +20,12 @@ def time_mask(
     lengths: Tensor | None = None,
     min_masks: int = 0,
     mode: str = "exact",
+    mask_type: str = "static",
+    mask_other: float = 0.0,
+    no_overlap: bool = False,
+    min_space: int = 0,
+    idc_select_ver: int = 1,
+    num_mask_ver: int = 2,
     require_same_masks: bool = False,
     add_masks: bool = False,
     mask_dropout: float = 0.0,
@@ -27,6 +34,27 @@ def time_mask(
     sample_ids: Tensor | None = None,
 ) -> Tensor:
     """``sslfast.masking.time_mask`` with an int seed."""
+    if mode == "fairseq":
+        return fairseq_mask(
+            batch_size,
+            length,
+            mask_prob=mask_prob,
+            mask_length=mask_length,
+            lengths=lengths,
+            min_masks=min_masks,
+            mask_type=mask_type,
+            mask_other=mask_other,
+            no_overlap=no_overlap,
+            min_space=min_space,
+            idc_select_ver=idc_select_ver,
+            num_mask_ver=num_mask_ver,
+            require_same_masks=require_same_masks,
+            add_masks=add_masks,
+            mask_dropout=mask_dropout,
+            seed=seed,
+            row_offset=row_offset,
+            sample_ids=sample_ids,
+        )
     numbers = torch.arange(batch_size) + row_offset if sample_ids is None else sample_ids
     frames = [length] * batch_size if lengths is None else [min(max(int(n), 0), length) for n in lengths]
     batch_word = int(philox(seed, TIME_SPAN_BATCH, torch.tensor(0), torch.tensor(0))[0])
@@ -45,37 +73,15 @@ def time_mask(
         starts = n - mask_length + 1
         if mode == "exact":
             spans = min(rounded(row_words[r], n), n // mask_length)
-        elif mode == "hf":
+        else:
             spans = as_transformers(n)
             if spans == 0 and as_transformers(length) > 0:
                 mask[r, -1] = True
-        else:
-            spans = min(rounded(row_words[r], n), length - 1)
-            starts = spans + 1 if n - mask_length <= spans else n - mask_length
         words = philox(seed, TIME_SPAN_START, numbers[r], torch.arange(-(-spans // 4))).flatten().tolist()
         chosen: set[int] = set()
         for word, newest in zip(words, range(starts - spans, starts), strict=False):
             drawn = word * (newest + 1) >> 32
             chosen.add(newest if drawn in chosen else drawn)
         for start in chosen:
-            mask[r, start : min(start + mask_length, n)] = True
-    if mode != "fairseq":
-        return mask
-
-    def flip(row: Tensor, value: bool, wanted: int, stream: int, number: Tensor) -> None:
-        """Flips ``wanted`` random ones of the cells of this value."""
-        cells = (row == value).nonzero().flatten().tolist()
-        words = philox(seed, stream, number, torch.arange(-(-len(cells) // 4))).flatten().tolist()
-        for seen, cell in enumerate(cells):
-            if words[seen] * (len(cells) - seen) >> 32 < wanted:
-                row[cell] = not value
-                wanted -= 1
-
-    counts = mask.sum(1).tolist()
-    for r, count in enumerate(counts):
-        if require_same_masks:
-            target = max(counts) if add_masks else min(counts)
-            flip(mask[r], count > target, abs(count - target), TIME_SPAN_TRIM, numbers[r])
-            count = target
-        flip(mask[r], True, round(count * mask_dropout), TIME_SPAN_DROPOUT, numbers[r])
+            mask[r, start : start + mask_length] = True
     return mask

@@ -51,11 +51,12 @@ enum class Stream : uint32_t {
   kBlockTarget = 62,       // block_mask: is the row masked, and how many patches?
   kSquare = 63,            // square_mask: centres of squares
   kSquareRest = 64,        // square_mask: sort keys of the patches that complete or thin a mask
+  kTimeSpanLength = 65,    // fairseq_span_mask: lengths of a row's spans
   kTimeSpanStart = 70,     // time_span_mask: starts of a row's spans
   kTimeSpanCount = 71,     // time_span_mask: is a row's number of spans rounded up?
   kTimeSpanBatch = 72,     // time_span_mask: the same, once for a batch
-  kTimeSpanTrim = 73,      // time_span_mask: frames that make the counts equal
-  kTimeSpanDropout = 74,   // time_span_mask: holes
+  kTimeSpanTrim = 73,      // fairseq_span_mask: frames that make the counts equal
+  kTimeSpanDropout = 74,   // fairseq_span_mask: holes
   kNegatives = 75,         // negative_indices: which frames
   kSpecAugment = 76,       // spec_augment: intervals of a spectrogram
   kFeatureSelect = 77,     // feature_corruption: is this feature corrupted?

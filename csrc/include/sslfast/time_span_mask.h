@@ -4,12 +4,9 @@
 
 namespace sslfast {
 
-enum class SpanRule : int64_t { kExact = 0, kHuggingFace = 1, kFairseq = 2 };
+enum class SpanRule : int64_t { kExact = 0, kHuggingFace = 1 };
 
-// How fairseq makes the rows of a batch mask equally many frames.
-enum class SameCount : int64_t { kNo = 0, kFewest = 1, kMost = 2 };
-
-// Masked spans of mask_length frames in rows of `length` frames. Outputs contiguous; writes one byte a frame.
+// Masked spans of mask_length frames in rows of `length` frames. Output contiguous; writes one byte a frame.
 struct TimeSpanMask {
   Seed seed;
   Rows row_ids;
@@ -18,10 +15,7 @@ struct TimeSpanMask {
   double mask_prob;
   int64_t mask_length, min_masks;
   SpanRule rule;
-  SameCount same_count;  // fairseq's alone
-  double mask_dropout;   // fairseq's alone
-  bool* mask;            // (rows, length)
-  int64_t* counts;       // fairseq's alone, else null: (rows), frames that the spans cover
+  bool* mask;  // (rows, length)
 };
 
 namespace cpu {
