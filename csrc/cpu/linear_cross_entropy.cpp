@@ -134,7 +134,8 @@ void finish(int64_t rows, const ClassRows<T>& r, const ClassTerms<T>& terms) {
     r.nll[i] = (z > 0 ? z : T(0)) + std::log1p(e);
     r.lse[i] = (z > 0 ? rest : own) + std::log1p(e);
     r.correct[i] = own > r.shift[i];
-    const T weight = r.weights != nullptr ? r.weights[i] : T(1), other = r.others != nullptr ? r.others[i] : T(1);
+    const T weight = terms.keep * (r.weights != nullptr ? r.weights[i] : T(1)),
+            other = r.others != nullptr ? r.others[i] : T(1);
     const T common = terms.smoothing * terms.class_weight_sum + 2 * terms.z_loss * r.lse[i];
     const T own_weight = terms.class_weights != nullptr ? terms.class_weights[r.targets[i]] : T(1);
     r.scale[i] = share * (weight + other * common);

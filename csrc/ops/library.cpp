@@ -43,7 +43,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, Tensor? index, Tensor? bias, Tensor? "
-      "weights, Tensor? others, Tensor? class_weights, float smoothing, float softcap, float z_loss, bool need_hidden, "
+      "weights, Tensor? others, Tensor? class_weights, float label_smoothing, float softcap, float z_loss, bool "
+      "need_hidden, "
       "bool need_weight, bool need_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 
   // ---- masks

@@ -47,7 +47,7 @@ struct Picks {
 
 struct Options {
   const std::optional<Tensor>&bias, &weights, &others, &class_weights;
-  double smoothing, softcap, z_loss;
+  double label_smoothing, softcap, z_loss;
   bool need_hidden, need_weight, need_bias;
 
   bool need() const { return need_hidden || need_weight || need_bias; }
@@ -95,10 +95,13 @@ void run(Products& products, const Sides& sides, const Picks& picks, const Optio
   std::fill_n(v, n, -std::numeric_limits<T>::infinity());  // shift; the sums start at 0
   const std::unique_ptr<bool[]> correct(new bool[n]);
   const T* c = numbers<T>(in.class_weights);
-  const ClassTerms<T> terms{
-      numbers<T>(in.bias),        c,
-      static_cast<T>(in.softcap), static_cast<T>(in.smoothing),
-      static_cast<T>(in.z_loss),  c != nullptr ? std::accumulate(c, c + m, T(0)) : static_cast<T>(m)};
+  const ClassTerms<T> terms{numbers<T>(in.bias),
+                            c,
+                            static_cast<T>(in.softcap),
+                            static_cast<T>(1 - in.label_smoothing),
+                            static_cast<T>(in.label_smoothing / static_cast<double>(m)),
+                            static_cast<T>(in.z_loss),
+                            c != nullptr ? std::accumulate(c, c + m, T(0)) : static_cast<T>(m)};
   const auto state = [&](int64_t row0) {
     const auto part = [&](int64_t k) { return v + k * n + row0; };
     return ClassRows<T>{picks.target.data() + row0,
@@ -180,7 +183,7 @@ Tensor zeros(std::initializer_list<int64_t> sizes, ScalarType type, const Tensor
 Results linear_cross_entropy(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
                              const std::optional<Tensor>& index, const std::optional<Tensor>& bias,
                              const std::optional<Tensor>& weights, const std::optional<Tensor>& others,
-                             const std::optional<Tensor>& class_weights, double smoothing, double softcap,
+                             const std::optional<Tensor>& class_weights, double label_smoothing, double softcap,
                              double z_loss, bool need_hidden, bool need_weight, bool need_bias) {
   for (const Tensor* t : {&hidden, &weight}) {
     check(t->is_cpu() && t->dim() == 2 && t->is_contiguous() && t->size(1) > 0,
@@ -203,7 +206,7 @@ Results linear_cross_entropy(const Tensor& hidden, const Tensor& weight, const T
         "linear_cross_entropy: bias and weights must be vectors of float64 for float64 rows, else float32");
 
   const Picks picks(targets, index, hidden.size(0), m);
-  const Options in{bias,    weights, others,      class_weights, smoothing,
+  const Options in{bias,    weights, others,      class_weights, label_smoothing,
                    softcap, z_loss,  need_hidden, need_weight,   need_bias};
   Outputs out{
       zeros({n}, type, hidden),

@@ -119,6 +119,7 @@ def class_loss(
     class_weights: Tensor | None,
     options: Options,
     num_items: Tensor | float | None,
+    metrics: bool,
 ) -> ClassificationOutput:
     """The loss of rows of ``hidden`` (T, D) that have a target.
 
@@ -127,33 +128,37 @@ def class_loss(
         targets: (R,) int64, -1 for none.
         index: (R,) int64, the row of ``hidden`` that belongs to a target, -1 for none. None: its own number.
         num_items: what a mean is divided by. None: the sum of the weights of the targets.
+        metrics: whether the results beside the loss are wanted.
     """
-    wide = torch.float64 if torch.float64 in (hidden.dtype, weight.dtype) else torch.float32
     dtype = torch.promote_types(hidden.dtype, weight.dtype)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
     if torch.is_autocast_enabled(hidden.device.type) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(hidden.device.type)
     has = targets >= 0 if index is None else (targets >= 0) & (index >= 0)
-    count = has.sum()
-    others = has.to(wide)
+    own = None
     if class_weights is not None:
         class_weights = class_weights.detach().to(wide).contiguous()
-        own = others * class_weights[targets.clamp(0, len(class_weights) - 1)]
-    else:
-        own = others
-    if options.reduction == "mean":
-        items = own.sum() if num_items is None else torch.as_tensor(num_items, device=own.device).to(wide)
-        # Nothing to average is 0, and so is its gradient.
-        share = torch.where(items == 0, 0.0, 1.0 / items) if num_items is None else 1.0 / items
-        own, others = own * share, others * share
-    own = own * (1.0 - options.label_smoothing) if options.label_smoothing else own
+        own = has * class_weights[targets.clamp(0, len(class_weights) - 1)]
     hidden, weight, bias = distinct(hidden, weight, bias)
     row_loss = _RowLosses if options.reduction == "none" else _TotalLoss
     loss, nll, lse, correct = row_loss.apply(
-        function, hidden, weight, bias, targets, index, own, others, class_weights, options, dtype
+        function, hidden, weight, bias, targets, index, own, None, class_weights, options, dtype
     )
+    share = None
+    if options.reduction == "mean":
+        if num_items is None:
+            items = has.sum() if own is None else own.sum()
+            share = torch.where(items == 0, 0.0, items.to(wide).reciprocal())  # nothing to average is 0
+        else:
+            share = 1.0 / (num_items.detach().reshape(()).to(wide) if isinstance(num_items, Tensor) else num_items)
+        loss = loss * share
+    if not metrics:
+        return ClassificationOutput(loss, *[loss] * 4)
     with torch.no_grad():
+        count = has.sum()
         some = count.clamp_min(1)
-        z_loss = options.z_loss * (others * lse.square()).sum() if options.reduction != "none" else lse.new_zeros(())
+        z_loss = lse.new_zeros(()) if options.reduction == "none" else options.z_loss * lse.square().sum()
+        z_loss = z_loss if share is None else z_loss * share
         return ClassificationOutput(loss, correct.sum() / some, (nll.sum() / some).exp(), z_loss, count)
 
 
@@ -170,7 +175,7 @@ def _run(
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     sides = product_side(hidden.detach(), dtype), product_side(weight.detach(), dtype)
     bias = None if bias is None else bias.detach().to(wide).contiguous()
-    numbers = (options.label_smoothing / len(weight), options.softcap, options.z_loss)
+    numbers = (options.label_smoothing, options.softcap, options.z_loss)
     results: tuple[Tensor, ...] = ops.linear_cross_entropy(
         *sides, targets, index, bias, own, others, class_weights, *numbers, *needs
     )
@@ -181,13 +186,13 @@ def _losses(
     nll: Tensor, lse: Tensor, sums: Tensor, rest: tuple[Tensor | None, ...], options: Options, classes: int
 ) -> Tensor:
     """(R,) losses, times the weights of the rows."""
-    _, _, own, others, class_weights = rest
-    losses = nll * own
+    _, _, own, _, class_weights = rest
+    losses = nll if own is None else nll * own
     if options.label_smoothing:
         total = classes if class_weights is None else class_weights.sum()
-        losses = losses + others * (options.label_smoothing / classes) * (total * lse - sums)
+        losses = (1.0 - options.label_smoothing) * losses + options.label_smoothing / classes * (total * lse - sums)
     if options.z_loss:
-        losses = losses + others * options.z_loss * lse.square()
+        losses = losses + options.z_loss * lse.square()
     return losses
 
 
@@ -228,11 +233,12 @@ class _RowLosses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad, *_):  # type: ignore[no-untyped-def]
-        hidden, weight, bias, targets, index, own, others, class_weights = ctx.saved_tensors
+        hidden, weight, bias, targets, index, own, _, class_weights = ctx.saved_tensors
         inputs = [x for x in (hidden, weight, bias) if x is not None]
         needs = tuple(ctx.needs_input_grad[1:4])
         with torch.no_grad():
-            rest = (targets, index, own * grad, others * grad, class_weights)
+            grad = grad.contiguous()
+            rest = (targets, index, grad if own is None else own * grad, grad, class_weights)
             *_, d_hidden, d_weight, d_bias = _run(hidden, weight, bias, rest, ctx.options, ctx.dtype, needs)
             pairs = zip((d_hidden, d_weight, d_bias), (hidden, weight, bias), needs, strict=True)
             found = [g.to(x.dtype) if need else None for g, x, need in pairs]

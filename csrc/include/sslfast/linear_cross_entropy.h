@@ -10,13 +10,13 @@
 
 namespace sslfast {
 
-// What is done to logits, and what the loss has beside the cross-entropy nll_i of a row:
-// smoothing * sum_j c_j (lse_i - s_ij) + z_loss * lse_i^2, with the class weights c.
+// What is done to logits, and what the loss of a row is made of: its cross-entropy nll_i and
+// keep * nll_i + smoothing * sum_j c_j (lse_i - s_ij) + z_loss * lse_i^2, with the class weights c.
 template <typename T>
 struct ClassTerms {
   const T *bias, *class_weights;  // (V); null for 0, and for 1
   T softcap;                      // s = softcap * tanh(logit / softcap); 0 for s = logit
-  T smoothing, z_loss;
+  T keep, smoothing, z_loss;
   T class_weight_sum;  // of c
 };
 
@@ -24,7 +24,7 @@ struct ClassTerms {
 template <typename T>
 struct ClassRows {
   const int64_t* targets;     // a class each
-  const T *weights, *others;  // derivatives of the total in nll and in the other terms; null for 1
+  const T *weights, *others;  // derivatives of the total in keep * nll and in the other terms; null for 1
   T *shift, *sum;             // sum of exp(s_ij) over the other classes = exp(shift_i) * sum_i; -inf and 0 at first
   T *positive, *sums;         // s of the row's own class; sum_j c_j s_ij, 0 at first
   T *nll, *lse;               // results: lse_i over all classes
