@@ -49,9 +49,7 @@ def gather_first(x: Inputs) -> Tensor:
 def torch_linear_cross_entropy(x: Inputs) -> Tensor:
     masked = x.hidden.flatten(0, 1)[x.indices]
     options = torch.nn.LinearCrossEntropyOptions()
-    return F.linear_cross_entropy(
-        masked, x.weight, x.labels.flatten()[x.indices], linear_bias=x.bias, options=options
-    )
+    return F.linear_cross_entropy(masked, x.weight, x.labels.flatten()[x.indices], linear_bias=x.bias, options=options)
 
 
 def liger(x: Inputs) -> Tensor:
@@ -111,9 +109,7 @@ def case(rows: int, length: int, width: int, words: int, dtype: str = "fp32", **
         size=f"{rows}x{length}x{width} of {words}",
         dtype=dtype,
         mode="forward+backward",
-        make_inputs=partial(
-            make_inputs, rows=rows, length=length, width=width, words=words, dtype=DTYPES[dtype]
-        ),
+        make_inputs=partial(make_inputs, rows=rows, length=length, width=width, words=words, dtype=DTYPES[dtype]),
         check=check,
         work=6 * masked * width * words,
         unit="FLOP",

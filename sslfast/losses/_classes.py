@@ -42,9 +42,7 @@ class Options:
     z_loss: float = 0.0
 
 
-def options_of(
-    function: str, reduction: str, label_smoothing: float, softcap: float | None, z_loss: float
-) -> Options:
+def options_of(function: str, reduction: str, label_smoothing: float, softcap: float | None, z_loss: float) -> Options:
     """Raises TypeError or ValueError where one of them is none."""
     check_reduction(function, reduction)
     return Options(
@@ -187,7 +185,7 @@ def _losses(
 ) -> Tensor:
     """(R,) losses, times the weights of the rows."""
     _, _, own, _, class_weights = rest
-    losses = nll if own is None else nll * own
+    losses = nll.clone() if own is None else nll * own
     if options.label_smoothing:
         total = classes if class_weights is None else class_weights.sum()
         losses = (1.0 - options.label_smoothing) * losses + options.label_smoothing / classes * (total * lse - sums)
@@ -215,8 +213,14 @@ class _TotalLoss(torch.autograd.Function):
         hidden, weight, bias, *kept = ctx.saved_tensors
         inputs = [x for x in (hidden, weight, bias) if x is not None]
         with torch.no_grad():
-            found = [None if g is None else (g * grad).to(x.dtype) for g, x in zip(kept, (hidden, weight, bias), strict=True)]
-        return None, *(None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found), *[None] * 7
+            found = [
+                None if g is None else (g * grad).to(x.dtype) for g, x in zip(kept, (hidden, weight, bias), strict=True)
+            ]
+        return (
+            None,
+            *(None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found),
+            *[None] * 7,
+        )
 
 
 class _RowLosses(torch.autograd.Function):
@@ -242,4 +246,8 @@ class _RowLosses(torch.autograd.Function):
             *_, d_hidden, d_weight, d_bias = _run(hidden, weight, bias, rest, ctx.options, ctx.dtype, needs)
             pairs = zip((d_hidden, d_weight, d_bias), (hidden, weight, bias), needs, strict=True)
             found = [g.to(x.dtype) if need else None for g, x, need in pairs]
-        return None, *(None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found), *[None] * 7
+        return (
+            None,
+            *(None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found),
+            *[None] * 7,
+        )

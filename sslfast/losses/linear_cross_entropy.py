@@ -162,7 +162,16 @@ def linear_cross_entropy(
         check_scalar(name, "num_items", num_items, input)
     targets = check_targets(name, "target", target, len(linear_weight), ignored)
     found = class_loss(
-        name, input.flatten(0, -2), linear_weight, linear_bias, targets, None, weight, options, num_items, return_metrics
+        name,
+        input.flatten(0, -2),
+        linear_weight,
+        linear_bias,
+        targets,
+        None,
+        weight,
+        options,
+        num_items,
+        return_metrics,
     )
     if reduction == "none":
         found = found._replace(loss=found.loss.view(target.shape))

@@ -154,7 +154,9 @@ def masked_lm_loss(
         labels = _labels_at(name, hidden, labels, indices, ignore_index)
         indices = indices.contiguous()
     targets = check_targets(name, "labels", labels, len(weight), ignore_index)
-    found = class_loss(name, hidden.flatten(0, -2), weight, bias, targets, indices, None, options, num_items, return_metrics)
+    found = class_loss(
+        name, hidden.flatten(0, -2), weight, bias, targets, indices, None, options, num_items, return_metrics
+    )
     if reduction == "none" and indices is None:
         found = found._replace(loss=found.loss.view(labels.shape))
     return found if return_metrics else found.loss
