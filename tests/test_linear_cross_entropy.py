@@ -134,6 +134,21 @@ def test_cpu_against_the_definition(case, terms, dtype: torch.dtype) -> None:
     check(ops.linear_cross_entropy, case, terms, dtype, torch.device("cpu"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("terms", TERMS)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+def test_triton_against_the_definition(case, terms, dtype: torch.dtype, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+    from sslfast.kernels.linear_cross_entropy import linear_cross_entropy as launcher
+
+    # More than one strip is otherwise taken from 1,025 rows on.
+    blocks = _launch.weights
+    monkeypatch.setattr(_launch, "one_way_rows", lambda *_: 64)
+    monkeypatch.setattr(_launch, "weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
+    check(launcher, case, terms, dtype, triton_device)
+
+
 def test_arguments_of_torch() -> None:
     x, w, b = (torch.randn(*size, dtype=torch.float64) for size in ((3, 5, 7), (11, 7), (11,)))
     target = torch.randint(0, 11, (3, 5))
