@@ -179,8 +179,8 @@ def test_metrics() -> None:
     target[:8] = -100
     logits, kept = (x @ w.T)[8:], target[8:]
     options = {"label_smoothing": 0.1, "z_loss": 0.01, "return_metrics": True}
-    loss, accuracy, perplexity, z_loss, count = linear_cross_entropy(x, w, target, **options)
-    assert count == 32
+    loss, accuracy, perplexity, z_loss, num_targets = linear_cross_entropy(x, w, target, **options)
+    assert num_targets == 32
     torch.testing.assert_close(accuracy, (logits.argmax(1) == kept).float().mean())
     torch.testing.assert_close(perplexity, F.cross_entropy(logits, kept).exp())
     torch.testing.assert_close(z_loss, 0.01 * logits.logsumexp(1).square().mean())
@@ -238,6 +238,22 @@ def test_logits_out_of_a_softmax_range() -> None:
     bias = torch.zeros(30)
     bias[target[0]] = -math.inf  # a class that cannot be
     assert linear_cross_entropy(x, w, target, linear_bias=bias) == math.inf
+
+
+def test_no_gradient_is_made_where_none_is_wanted(monkeypatch) -> None:
+    x, w = torch.randn(6, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    operator, needs = ops.linear_cross_entropy, []
+
+    def noted(*args: object) -> tuple[Tensor, ...]:
+        needs.append(args[-3:])
+        return operator(*args)
+
+    monkeypatch.setattr(ops, "linear_cross_entropy", noted)
+    target = torch.zeros(6, dtype=torch.int64)
+    linear_cross_entropy(x, w.detach(), target)
+    with torch.no_grad():
+        linear_cross_entropy(x, w, target)
+    assert needs == [(True, False, False), (False, False, False)]
 
 
 def test_nothing_to_predict() -> None:

@@ -98,7 +98,7 @@ def test_metrics_of_the_masked_tokens() -> None:
     torch.testing.assert_close(out.accuracy, (logits.argmax(1) == labels.flatten()[at]).float().mean())
     torch.testing.assert_close(out.perplexity, out.loss.exp().detach())
     assert not out.perplexity.requires_grad
-    assert out.count == len(at)
+    assert out.num_targets == len(at)
 
 
 def test_one_masked_none_masked_all_masked() -> None:

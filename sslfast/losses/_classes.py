@@ -22,14 +22,14 @@ class ClassificationOutput(NamedTuple):
         accuracy: scalar, the share of targets whose logit is the largest, alone; 0 where there are no targets.
         perplexity: scalar, exp of the mean negative log-likelihood, without smoothing, weights and z-loss.
         z_loss: scalar, the part of a mean or a sum that ``z_loss`` has added; 0 for ``reduction="none"``.
-        count: scalar int64, the number of targets.
+        num_targets: scalar int64, the number of targets.
     """
 
     loss: Tensor
     accuracy: Tensor
     perplexity: Tensor
     z_loss: Tensor
-    count: Tensor
+    num_targets: Tensor
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ def check_layer(function: str, rows: tuple[str, Tensor], weight: tuple[str, Tens
         raise ValueError(f"{function}: {weight_name} must have shape {expected}, got {tuple(w.shape)}")
     check_device(function, rows_name, x, weight_name, w)
     check_kernel_dtype(function, x, w)
-    for name, vector in (bias,):
-        check_class_vector(function, name, vector, w)
+    check_class_vector(function, *bias, w)
 
 
 def check_class_vector(function: str, name: str, vector: object, weight: Tensor) -> None:
@@ -138,11 +137,22 @@ def class_loss(
         class_weights = class_weights.detach().to(wide).contiguous()
         own = has * class_weights[targets.clamp(0, len(class_weights) - 1)]
     hidden, weight, bias = distinct(hidden, weight, bias)
-    row_loss = _RowLosses if options.reduction == "none" else _TotalLoss
-    loss, nll, lse, correct = row_loss.apply(
-        function, hidden, weight, bias, targets, index, own, None, class_weights, options, dtype
+    losses = _RowLosses if options.reduction == "none" else _TotalLoss
+    loss, nll, lse, correct = losses.apply(
+        function,
+        hidden,
+        weight,
+        bias,
+        targets,
+        index,
+        own,
+        None,
+        class_weights,
+        options,
+        dtype,
+        torch.is_grad_enabled(),
     )
-    share = None
+    share: Tensor | float | None = None
     if options.reduction == "mean":
         if num_items is None:
             items = has.sum() if own is None else own.sum()
@@ -199,8 +209,8 @@ class _TotalLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, function, hidden, weight, bias, *args):  # type: ignore[no-untyped-def]
-        *rest, options, dtype = args
-        needs = tuple(ctx.needs_input_grad[1:4])
+        *tensors, options, dtype, grad_enabled = args
+        rest, needs = tuple(tensors), tuple(grad_enabled and needed for needed in ctx.needs_input_grad[1:4])
         nll, lse, sums, correct, *grads = _run(hidden, weight, bias, rest, options, dtype, needs)
         kept = [g if need else None for g, need in zip(grads, needs, strict=True)]
         ctx.save_for_backward(hidden, weight, bias, *kept)
@@ -219,7 +229,7 @@ class _TotalLoss(torch.autograd.Function):
         return (
             None,
             *(None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found),
-            *[None] * 7,
+            *[None] * 8,
         )
 
 
@@ -228,7 +238,8 @@ class _RowLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, function, hidden, weight, bias, *args):  # type: ignore[no-untyped-def]
-        *rest, options, dtype = args
+        *tensors, options, dtype, _ = args
+        rest = tuple(tensors)
         nll, lse, sums, correct, *_ = _run(hidden, weight, bias, rest, options, dtype, (False, False, False))
         ctx.save_for_backward(hidden, weight, bias, *rest)
         ctx.function, ctx.options, ctx.dtype = function, options, dtype
@@ -243,11 +254,11 @@ class _RowLosses(torch.autograd.Function):
         with torch.no_grad():
             grad = grad.contiguous()
             rest = (targets, index, grad if own is None else own * grad, grad, class_weights)
-            *_, d_hidden, d_weight, d_bias = _run(hidden, weight, bias, rest, ctx.options, ctx.dtype, needs)
-            pairs = zip((d_hidden, d_weight, d_bias), (hidden, weight, bias), needs, strict=True)
-            found = [g.to(x.dtype) if need else None for g, x, need in pairs]
+            made = _run(hidden, weight, bias, rest, ctx.options, ctx.dtype, needs)[4:]
+            sides = (hidden, weight, bias)
+            found = [g.to(x.dtype) if need else None for g, x, need in zip(made, sides, needs, strict=True)]
         return (
             None,
             *(None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found),
-            *[None] * 7,
+            *[None] * 8,
         )

@@ -175,8 +175,8 @@ def _labels_at(function: str, hidden: Tensor, labels: Tensor, indices: Tensor, i
     if indices.is_cpu and len(indices) and not torch.compiler.is_compiling():
         low, high = (int(end) for end in indices.aminmax())
         if low < -1 or high >= size:
-            got = low if low < -1 else high
-            raise ValueError(f"{function}: indices must be in [-1, {size - 1}], tokens of hidden, got {got}")
+            worst = low if low < -1 else high
+            raise ValueError(f"{function}: indices must be in [-1, {size - 1}], tokens of hidden, got {worst}")
     if labels.shape == indices.shape and labels.shape != tokens:
         return labels
     if labels.shape != tokens:
