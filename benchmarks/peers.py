@@ -33,6 +33,7 @@ _DISTRIBUTIONS = {
     "inf-cl": "inf-cl",
     "kornia": "kornia",
     "lightly": "lightly",
+    "liger-kernel": "liger-kernel",
     "memeff": "memeff",
     "open_clip": "open_clip_torch",
     "Pillow": "pillow",

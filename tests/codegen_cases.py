@@ -212,6 +212,34 @@ def _one_way_weights(arch: int, dtype: str, factors: bool = False) -> Case:
     return Case("one_way_softmax.one_way_weights_kernel", signature, options)
 
 
+def _classes(arch: int, dtype: str, dim: int, terms: bool) -> list[Case]:
+    """The three kernels of linear_cross_entropy: ``terms`` stands for bias, class weights, cap and smoothing."""
+    sized = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch)
+    module, capped = "class_softmax", {"CAPPED": terms}
+    none = _without(terms, "class_weights_ptr")
+    logits = sized | capped | none | _without(terms, "bias_ptr", "weighted_ptr") | {"PRECISION": "ieee"}
+    rows = {"BLOCK": 16, "SLOTS": 64} | capped | none | _without(terms, "weighted_ptr", "weights_ptr", "others_ptr")
+    gradients = _launch.one_way_weights(sized["BLOCK_N"]) | capped | none | _without(terms, "bias_sums_ptr")
+    gradients |= _without(dtype != "fp32", *SUMS)
+    sums = f"{_of(terms, 2)} *i64 *fp32 *fp32 *fp32 {_of(terms)} *fp32"
+    results = "*fp32 *fp32 *fp32 *i1 *fp32 *fp32 *fp32 *fp32 fp32 fp32 fp32 fp32"
+    buffers = f"*i64 *fp32 *fp32 *fp32 {_of(terms)} {_of(dtype != 'fp32', 2)} {_of(terms)}"
+    return [
+        Case(
+            f"{module}.class_logits_kernel",
+            f"*{dtype} *{dtype} {sums} fp32 i32 i32 i32 i32 i32 i32",
+            logits,
+            dtype != "fp32",
+        ),
+        Case(
+            f"{module}.class_rows_kernel",
+            f"*fp32 *fp32 {_of(terms)} *fp32 *i64 {_of(terms, 3)} *fp32 {results} i32 i32 i32 i32 i32",
+            rows,
+        ),
+        Case(f"{module}.class_gradients_kernel", f"*fp32 *{dtype} {buffers} fp32 i32 i32 i32 i32 i32", gradients),
+    ]
+
+
 def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: bool = False) -> Case:
     options: dict[str, Any] = _launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch) | {"PRECISION": "ieee"}
     options |= _without(factors, *FACTORS)
@@ -350,6 +378,10 @@ def cases(capability: int) -> list[Case]:
         _one_way_weights(arch, "bf16", factors=True),
         _one_way_weights(arch, "fp16"),
         _one_way_weights(arch, "fp32"),
+        *_classes(arch, "bf16", 768, False),
+        *_classes(arch, "bf16", 256, True),
+        *_classes(arch, "fp16", 768, True),
+        *_classes(arch, "fp32", 768, True),
         _sigmoid_weights(arch, "bf16", 512, True),
         _sigmoid_weights(arch, "bf16", 128, False),
         _sigmoid_weights(arch, "fp16", 512, True),

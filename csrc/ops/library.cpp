@@ -41,6 +41,11 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "one_way_softmax(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, Tensor? col_ids, "
       "Tensor? row_limits, Tensor? known_lse, Tensor? known_positive, Tensor? weights, bool need_rows, bool "
       "need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, Tensor? index, Tensor? bias, Tensor? "
+      "weights, Tensor? others, Tensor? class_weights, float label_smoothing, float softcap, float z_loss, bool "
+      "need_hidden, "
+      "bool need_weight, bool need_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 
   // ---- masks
 

@@ -3,6 +3,7 @@
 The contrastive ones are exact in O(N D) memory: no N x N matrix of similarities is stored where it would be large.
 """
 
+from sslfast.losses._classes import ClassificationOutput
 from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss, hypersphere_loss, uniformity_loss
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss
 from sslfast.losses.cached_backward import cached_backward
@@ -12,6 +13,8 @@ from sslfast.losses.cross_batch_memory import CrossBatchMemory
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
+from sslfast.losses.linear_cross_entropy import LinearCrossEntropyLoss, linear_cross_entropy
+from sslfast.losses.masked_lm import MaskedLMLoss, masked_lm_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
 from sslfast.losses.memory_bank import MemoryBank
 from sslfast.losses.multi_positive_nt_xent import MultiPositiveNTXentLoss, multi_positive_nt_xent_loss
@@ -27,6 +30,7 @@ from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 __all__ = [
     "BarlowTwinsLoss",
     "CLIPLoss",
+    "ClassificationOutput",
     "ContrastiveLoss",
     "CrossBatchMemory",
     "DCLLoss",
@@ -34,6 +38,8 @@ __all__ = [
     "HypersphereLoss",
     "InfoNCELoss",
     "KoLeoLoss",
+    "LinearCrossEntropyLoss",
+    "MaskedLMLoss",
     "MatryoshkaLoss",
     "MemoryBank",
     "MultiPositiveNTXentLoss",
@@ -54,6 +60,8 @@ __all__ = [
     "hypersphere_loss",
     "info_nce_loss",
     "koleo_loss",
+    "linear_cross_entropy",
+    "masked_lm_loss",
     "multi_positive_nt_xent_loss",
     "negative_cosine_similarity",
     "negative_mises_fisher_weights",

@@ -96,13 +96,23 @@ def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str
         TypeError: if it is not an integer tensor.
         ValueError: if its shape is not (N,), or it is on another device.
     """
-    if not isinstance(labels, Tensor) or labels.dtype not in _INTEGERS:
-        got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise TypeError(f"{function}: {name} must be an integer tensor, got {got}")
+    check_integers(function, name, labels)
+    assert labels is not None
     if labels.shape != rows.shape[:1]:
         raise ValueError(f"{function}: {name} must have shape ({len(rows)},), got {tuple(labels.shape)}")
     check_device(function, rows_name, rows, name, labels)
     return labels
+
+
+def check_integers(function: str, name: str, numbers: object) -> None:
+    """A tensor of integers.
+
+    Raises:
+        TypeError: if it is not one.
+    """
+    if not isinstance(numbers, Tensor) or numbers.dtype not in _INTEGERS:
+        got = numbers.dtype if isinstance(numbers, Tensor) else type(numbers).__name__
+        raise TypeError(f"{function}: {name} must be an integer tensor, got {got}")
 
 
 def kernel_integers(numbers: Tensor) -> Tensor:
