@@ -158,8 +158,9 @@ def prepared(name: str, regime: Regime = LATE, dtype: torch.dtype = torch.float3
 def test_a_gradient_is_the_same_whatever_else_has_one(name: str, regime: Regime) -> None:
     case, inputs = prepared(name, regime)
     _, *expected = differentiated(case.ours, case, inputs, regime.temperature)
-    bound = relative_bound(case, regime)  # keys that take no gradient are multiplied in another order
     for at, grad in enumerate(expected):
+        # Where the other input is locked, another operator sums the logits in another order; their rounding shows.
+        bound = relative_bound(case, regime) if case.locks and at == 0 else 1e-6
         leaves = [z.clone().requires_grad_(k == at) for k, z in enumerate(inputs)]
         case.ours(*leaves, regime.temperature).backward()
         torch.testing.assert_close(leaves[at].grad, grad, rtol=bound, atol=bound * grad.abs().max().item())
