@@ -31,6 +31,12 @@ __all__ = [
     "world_size",
 ]
 
+# Ranks tell each other the dtype of their rows by its number here.
+_DTYPES = (
+    *(torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.bool),
+    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+)
+
 
 def world_size() -> int:
     """Number of ranks of the default process group; 1 where there is none."""
@@ -196,15 +202,22 @@ class Shards:
 def exchange_shards(function: str, rows: Tensor) -> Shards:
     """The number of rows of every rank; a GPU is waited for once.
 
+    Args:
+        function: the name that the error begins with.
+        rows: (N_rank, ...), in the dtype that they travel in.
+
     Raises:
-        ValueError: on every rank, if the rows are not of the same shape but for their number.
+        ValueError: on every rank, if the rows are not of the same dtype, or of the same shape but for their number.
     """
-    own = torch.tensor([len(rows), *rows.shape[1:]], device=rows.device)
+    own = torch.tensor([len(rows), _DTYPES.index(rows.dtype), *rows.shape[1:]], device=rows.device)
     shapes = [torch.empty_like(own) for _ in range(world_size())]
     dist.all_gather(shapes, own)
-    counts, widths = zip(*((n, tuple(width)) for n, *width in torch.stack(shapes).tolist()), strict=True)
+    found = [(n, dtype, tuple(width)) for n, dtype, *width in torch.stack(shapes).tolist()]
+    counts, dtypes, widths = zip(*found, strict=True)
     if len(set(widths)) > 1:
         raise ValueError(f"{function}: rows must have the same shape on every rank, got {[*widths]}")
+    if len(set(dtypes)) > 1:
+        raise ValueError(f"{function}: rows must have the same dtype on every rank, got {[_DTYPES[d] for d in dtypes]}")
     return Shards(counts, dist.get_rank())
 
 

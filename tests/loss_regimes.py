@@ -40,6 +40,7 @@ class LossCase:
         least: the fewest rows of a view that it takes.
         shares: whether a row has several positives, whose shares are rounded with the weights of a product.
         infimum: what a loss comes to as training goes on; it is the excess over that which vanishes.
+        locks: whether the first input takes another operator where the second needs no gradient.
     """
 
     ours: Callable[..., Tensor]
@@ -53,6 +54,7 @@ class LossCase:
     least: int = 1
     shares: bool = False
     infimum: float = 0.0
+    locks: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,7 @@ CASES = {
             lambda q, k, t: losses.info_nce_loss(q, k, temperature=t, reduction="none"),
             lambda q, k, t: info_nce_reference(q, k, None, t),
         ),
+        locks=True,
     ),
     "info_nce_loss, queue": LossCase(
         lambda q, k, queue, t: losses.info_nce_loss(q, k, queue=queue, temperature=t),

@@ -67,6 +67,13 @@ def with_labels(make: Callable[[bool], nn.Module]) -> Criterion:
     return loss
 
 
+def memory_of_some(z0: Tensor, z1: Tensor, labels: Tensor, _: Tensor, __: Tensor, strategy: str) -> Tensor:
+    """Some rows enter, which ones a rank knows of its own alone, and the others are compared with them."""
+    loss = losses.ContrastiveLoss(neg_margin=1.2)
+    memory = losses.CrossBatchMemory(loss, OUT, 7, gather_distributed=strategy != "local")
+    return memory(z0, labels, enqueue_mask=z0[:, 0] > 0) + memory(z1, labels, enqueue_mask=z1[:, 1] > 0)
+
+
 def memory_bank(strategy: str) -> losses.NTXentLoss:
     torch.manual_seed(3)  # the same bank on every rank
     return losses.NTXentLoss(0.3, (20, OUT), strategy).double()
@@ -90,10 +97,17 @@ CRITERIA: dict[str, Criterion] = {
     "triplet, hardest": with_labels(
         lambda gather: losses.TripletLoss(0.3, mining="batch_hard", gather_distributed=gather)
     ),
+    "triplet, semi-hard": with_labels(
+        lambda gather: losses.TripletLoss(0.6, mining="semi_hard", reduction="sum", gather_distributed=gather)
+    ),
     "contrastive": with_labels(lambda gather: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=gather)),
     "memory": with_labels(
         lambda gather: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=gather)
     ),
+    "memory of triplets": with_labels(
+        lambda gather: losses.CrossBatchMemory(losses.TripletLoss(0.6), OUT, 20, gather_distributed=gather)
+    ),
+    "memory, some enter": memory_of_some,
     "clip": clip,
     "clip, smooth": lambda a, b, y, s, t, how: losses.clip_loss(
         a, b, s, t, normalize=True, label_smoothing=0.2, tau_plus=0.01, gather_distributed=how
@@ -214,6 +228,16 @@ def second_derivative(kind: str, strategy: str) -> str:
     return message(lambda: grad.sum().backward())
 
 
+MIXED = ("nt_xent", "supcon", "clip", "siglip", "triplet")
+
+
+def mixed_dtypes(strategy: str) -> dict[str, str]:
+    """What a rank says where the first has rows of another dtype than the others."""
+    z = torch.ones(2, 3, OUT, dtype=torch.float32 if dist.get_rank() == 0 else torch.bfloat16)
+    rest = (torch.tensor([0, 1, 0]), torch.tensor(2.0), torch.tensor(0.0), strategy)
+    return {kind: message(lambda kind=kind: CRITERIA[kind](*z, *rest)) for kind in MIXED}
+
+
 def message(function: Callable[[], Any]) -> str:
     try:
         function()
@@ -238,6 +262,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
             results["small", how] = small_loss(how)
             results["near", how] = near_positives(how)
             results["second", how] = {kind: second_derivative(kind, how) for kind in ("nt_xent", "supcon", "clip")}
+            results["mixed", how] = mixed_dtypes(how)
             ragged = torch.ones(2, 3, 4 + rank)
             results["ragged", how] = message(lambda z=ragged, how=how: losses.dcl_loss(*z, gather_distributed=how))
     if world == 4:
@@ -281,6 +306,10 @@ def check_conduct(ranks: list[dict[Any, Any]]) -> None:
             assert (found - true).norm() <= 2 * (plain - true).norm() + 5e-6 * true.norm()
             for kind, text in rank["second", how].items():
                 assert text == f"{kind}_loss: second derivatives are not supported"
+            dtypes = [torch.float32] + [torch.bfloat16] * (len(ranks) - 1)
+            for kind, text in rank["mixed", how].items():
+                name = "gather_rows" if kind == "triplet" else f"{kind}_loss"
+                assert text == f"{name}: rows must have the same dtype on every rank, got {dtypes}"
             widths = [(4 + r,) for r in range(len(ranks))]
             assert rank["ragged", how] == f"dcl_loss: rows must have the same shape on every rank, got {widths}"
 

@@ -131,10 +131,12 @@ def test_oracle(name: str, regime: Regime, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rows", [80, 92, 122])
 @pytest.mark.parametrize("name", [name for name in CASES if "three" in name])
-def test_positives_that_have_become_one(name: str, dtype: torch.dtype) -> None:
+def test_positives_that_have_become_one(name: str, rows: int, dtype: torch.dtype) -> None:
     # Of several positives no weight is left then but what keeps the negatives away: not the rounding of their shares.
-    case, regime = CASES[name], Regime(None, 0.07, 64, 80)
+    # The negatives are of one weight, whose rounding would be that of the gradient.
+    case, regime = CASES[name], Regime(None, 0.07, rows, rows + 16)
     z0 = torch.linalg.qr(problem("nt_xent_loss", regime)[0].T)[0].T.contiguous()
     inputs = cast(case.inputs(z0, z0.clone(), regime.temperature), dtype)
     found = differentiated(case.ours, case, inputs, regime.temperature)
@@ -143,7 +145,7 @@ def test_positives_that_have_become_one(name: str, dtype: torch.dtype) -> None:
         if dtype == torch.float64:
             assert (f - g).norm() <= 1e-9 * g.norm()
         else:
-            rounding = 2.5e-3 + 2.0**-8 if dtype == torch.bfloat16 else 0.0  # negatives of one weight are off as one
+            rounding = 2.5e-3 if dtype == torch.bfloat16 else 0.0
             assert (f.double() - g).norm() <= (4 * relative_bound(case, regime) + rounding) * g.norm()
 
 
@@ -156,8 +158,9 @@ def prepared(name: str, regime: Regime = LATE, dtype: torch.dtype = torch.float3
 def test_a_gradient_is_the_same_whatever_else_has_one(name: str, regime: Regime) -> None:
     case, inputs = prepared(name, regime)
     _, *expected = differentiated(case.ours, case, inputs, regime.temperature)
-    bound = relative_bound(case, regime)  # keys that take no gradient are multiplied in another order
     for at, grad in enumerate(expected):
+        # Where the other input is locked, another operator sums the logits in another order; their rounding shows.
+        bound = relative_bound(case, regime) if case.locks and at == 0 else 1e-6
         leaves = [z.clone().requires_grad_(k == at) for k, z in enumerate(inputs)]
         case.ours(*leaves, regime.temperature).backward()
         torch.testing.assert_close(leaves[at].grad, grad, rtol=bound, atol=bound * grad.abs().max().item())

@@ -55,7 +55,7 @@ def cross_softmax_over_ranks(
         ``(row_lse, col_lse, positive_logits)``, (N_rank,), (M_rank,) or (0,), and (N_rank,).
 
     Raises:
-        ValueError: if D is not the same on every rank.
+        ValueError: if D, or the dtype that columns travel in, is not the same on every rank.
     """
     if not isinstance(scale, Tensor):
         scale = rows.new_tensor(scale, dtype=torch.float64)
@@ -100,7 +100,6 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
         col_side,
         col_factors,
     ):
-        shards = exchange_shards(function, columns)
         dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         row_norm = col_norm = None
@@ -109,6 +108,7 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             col_side, col_norm, col_factors = unit_side(columns, dtype)
         row_side = product_side(rows, dtype) if row_side is None else row_side
         col_side = product_side(columns, dtype) if col_side is None else col_side
+        shards = exchange_shards(function, col_side)
         number = scale.detach().to(wide).reshape(1)
         bound = 1.0 if normalize else max_similarity
         ids = [] if col_ids is None else [col_ids]

@@ -33,7 +33,7 @@ def self_softmax_over_ranks(
         ``(lse, positive_logits)``, both (M_rank,).
 
     Raises:
-        ValueError: if D is not the same on every rank.
+        ValueError: if D, or the dtype that rows travel in, is not the same on every rank.
     """
     lse, positive_logits, _ = _SelfSoftmaxRanks.apply(function, rows, scale, positives, strategy, None)
     return lse, positive_logits
@@ -90,8 +90,8 @@ def _in_block(positives: Tensor, numbers: list[Tensor], total: int, size: int) -
 class _SelfSoftmaxRanks(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, rows, scale, positives, strategy, classes):  # type: ignore[no-untyped-def]
-        shards = exchange_shards(function, rows)
         side, norm, factors = unit_side(rows, rows.dtype)
+        shards = exchange_shards(function, side)
         number = norm.new_full((1,), scale)
         # A row's positive logit is found where its block is made, like its sum: one number or none, which are added.
         exchange = blocks_over_ranks(strategy, shards, number.expand(len(rows), 2), lse=True, symmetric=True)

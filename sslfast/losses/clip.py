@@ -160,7 +160,7 @@ def clip_loss(
             ``logit_scale`` or ``logit_bias`` is not finite, more than the dtype of the loss can hold, has more than one
             element or is on another device,
             ``label_smoothing`` is not in [0, 1], ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative,
-            ``gather_distributed`` is none of these, or D is not the same on every rank.
+            ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.

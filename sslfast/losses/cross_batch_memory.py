@@ -37,7 +37,8 @@ class CrossBatchMemory(nn.Module):
         miner: None; mining is an argument of :class:`~sslfast.losses.TripletLoss`. Default: None.
         gather_distributed: compare the embeddings of all ranks, which all go into the memory; the loss is the same on
             every rank, with gradients that are right under DistributedDataParallel's averaging, and shards may differ
-            in size. Every rank computes all of it. The loss itself gathers nothing. Default: False.
+            in size. Every rank gathers all embeddings, keeps the whole memory and computes the whole loss: the ranks
+            share no work. The loss itself gathers nothing. Default: False.
 
     Attributes:
         embedding_memory: (memory_size, D) float32, the embeddings; rows beyond ``stored`` are 0 and unused.

@@ -161,7 +161,7 @@ def dcl_loss(
             or ``weight_fn`` is not callable.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
             1e-8, ``gather_distributed`` is none of these, fewer than 2 samples come together, so that there are no
-            negatives, ``weight_fn`` returns another shape than (N,), or D is not the same on every rank.
+            negatives, ``weight_fn`` returns another shape than (N,), or D or a dtype is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.

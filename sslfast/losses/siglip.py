@@ -133,7 +133,7 @@ def siglip_loss(
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device, or
             ``logit_scale`` or ``logit_bias`` is not finite, more than the dtype of the loss can hold, has more than one
             element or is on another device,
-            ``gather_distributed`` is none of these, or D is not the same on every rank.
+            ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023.

@@ -137,7 +137,7 @@ def supcon_loss(
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
             ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or is more than ``"local"``
-            with ``ref_emb``, or D is not the same on every rank.
+            with ``ref_emb``, or D or a dtype is not the same on every rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.

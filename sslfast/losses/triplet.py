@@ -159,7 +159,8 @@ def triplet_loss(
             -1 where there is none. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes all of it. Default: False.
+            Every rank gathers all rows and computes the whole loss: the ranks share no work. Rows of all ranks have
+            to have one D and one dtype. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.

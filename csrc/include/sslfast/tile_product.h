@@ -45,8 +45,8 @@ void product(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t dep
 // A tile of weights rounded to bf16, for the products with both sides. Pairs lie along a row in by_row, (rows, cols)
 // with cols rounded up to even, and along a column in by_column: numbers (2p, j) and (2p + 1, j) follow each other at
 // by_column + p * stride + 2 * j. What is filled up is zero. Each row of by_row, and each column of by_column, is
-// divided by a scale with which its largest weight is a number of bf16 and the ones near it have long mantissas: the
-// product is to be multiplied by it.
+// divided by a scale with which its largest weight, and the largest of the other sign if there is one, have long
+// mantissas and are near numbers of bf16: the product is to be multiplied by it.
 struct RoundedWeights {
   uint16_t *by_row, *by_column;
   float *row_scales, *col_scales;  // (rows), (cols)
