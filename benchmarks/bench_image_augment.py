@@ -1,4 +1,5 @@
-"""SimCLR's augmentation, uint8 images to one normalised float32 batch, beside six image pipelines.
+"""SimCLR's augmentation, uint8 images to one normalised float32 batch, beside six image pipelines; over NumPy arrays
+beside the two that take these.
 
 Everywhere: random resized crop (0.08, 1), flip 0.5, jitter (0.8, 0.8, 0.8, 0.2) with probability 0.8, gray 0.2, at 224
 also blur (23 pixels, sigma 0.1 to 2) with probability 0.5, normalise. The images lie ready in each library's own form;
@@ -11,6 +12,7 @@ Floor of a view: the crop read once (0.48 of the image on average, 1 byte a valu
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable
@@ -60,6 +62,14 @@ def ours(inputs: Inputs) -> Call:
 
     augment = SimCLRAugment(inputs.size, views=1, blur_prob=BLUR * inputs.blurred, mean=MEAN, std=STD)
     return lambda: augment(inputs.images)[0]
+
+
+def ours_on_arrays(inputs: Inputs) -> Call:
+    from sslfast.augment import SimCLRAugment
+
+    augment = SimCLRAugment(inputs.size, views=1, blur_prob=BLUR * inputs.blurred, mean=MEAN, std=STD).host()
+    images, threads, seeds = _arrays(inputs), torch.get_num_threads(), itertools.count()
+    return lambda: torch.from_numpy(augment(images, seed=next(seeds), threads=threads)[0]).permute(0, 3, 1, 2)
 
 
 def _torchvision_steps(inputs: Inputs, first: list[Any]) -> Callable[[Any], Tensor]:
@@ -218,13 +228,18 @@ PROVIDERS = {
 }
 
 
-def case(rows: int, side: int, size: int, **options: Any) -> Case:
+ON_ARRAYS = {"sslfast": ours_on_arrays, "albumentations": albumentations, "augrs": augrs}
+
+
+def case(
+    rows: int, side: int, size: int, *, op: str = "simclr_augment", providers: Any = PROVIDERS, **options: Any
+) -> Case:
     return Case(
-        op="simclr_augment",
+        op=op,
         size=f"{rows} of {side} to {size}",
         dtype="uint8 to fp32",
         make_inputs=partial(make_inputs, rows=rows, side=side, size=size),
-        providers=PROVIDERS,
+        providers=providers,
         check=check,
         work=rows * 3 * (0.48 * side**2 + 4 * size**2),
         unit="B",
@@ -234,7 +249,13 @@ def case(rows: int, side: int, size: int, **options: Any) -> Case:
 
 
 def cases() -> list[Case]:
-    return [case(64, 256, 224, memory=True), case(512, 32, 32), case(8, 32, 32, quick=True)]
+    arrays = {"op": "simclr_augment NumPy", "providers": ON_ARRAYS, "devices": ("cpu",)}
+    return [
+        case(64, 256, 224, memory=True),
+        case(512, 32, 32),
+        case(8, 32, 32, quick=True),
+        case(64, 256, 224, **arrays),
+    ]
 
 
 def test_case(case: Case, guard: Any) -> None:

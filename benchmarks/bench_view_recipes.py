@@ -2,7 +2,7 @@
 
 lightly's take Pillow images one by one and blur with Pillow's three boxes; the batch of each view is what comes out, so
 they also stack. Ours take the same images as one uint8 batch. Floor: the box of every view read once (1 byte a value),
-4 bytes a value written.
+4 bytes a value written. On a GPU: SimCLR's two views and DINO's ten in bf16 (gpu_views.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import peers
+from benchmarks import gpu_views, peers
 from benchmarks.bench_image_augment import Inputs, make_inputs
 from benchmarks.harness import Call, Case
 
@@ -73,6 +73,8 @@ def cases() -> list[Case]:
     return [
         case("dino_augment", dino, "DINOTransform", [224] * 2 + [96] * LOCAL_VIEWS),
         case("mae_augment", mae, "MAETransform", [224]),
+        gpu_views.case("simclr_augment", "SimCLRAugment", gpu_views.SIMCLR, check, rows=256),
+        gpu_views.case("dino_augment", "DINOAugment", gpu_views.DINO, check, rows=64),
     ]
 
 

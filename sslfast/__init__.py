@@ -1,8 +1,8 @@
 """sslfast: masking, similarity losses and augmentation for self-supervised pretraining, in C++, CUDA and Triton.
 
 ``sslfast.losses``, ``sslfast.masking`` and ``sslfast.augment`` hold the public functions and modules,
-``sslfast.host`` the same masking over NumPy arrays, ``sslfast.random`` the counter-based random bits behind all of
-them and ``sslfast.reference`` the plain PyTorch definition of each. ``sslfast doctor`` says what is installed.
+``sslfast.host`` the same masks and views over NumPy arrays, ``sslfast.random`` the counter-based random bits behind all
+of them and ``sslfast.reference`` the plain PyTorch definition of each. ``sslfast doctor`` says what is installed.
 """
 
 import importlib

@@ -123,6 +123,10 @@ def image_batch() -> dict[str, Any]:
     }
 
 
+def image_arrays() -> dict[str, Any]:
+    return image_batch() | {"epoch": 1}
+
+
 def batches() -> dict[str, Any]:
     views = {"view0": torch.randn(4, 3, 8, 8), "view1": torch.randn(4, 3, 8, 8)}
     labels = torch.tensor([1, 0, 3, 2])
@@ -211,6 +215,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "instead of lists of views": image_batch,
     "cross_entropy(classifier": image_batch,
     "def collate(samples)": image_batch,
+    "SimCLRAugment(32).host()": image_arrays,
     "mixup = MixUp(": batches,
     "cross_entropy(logits, own": batches,
     "RandomErasing(p=0.25": batches,

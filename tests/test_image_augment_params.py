@@ -12,9 +12,8 @@ from image_augment_cases import noise
 from peer_oracle import peer
 from torch import Tensor
 
+from sslfast import _image_plan, ops
 from sslfast import augment as A
-from sslfast import ops
-from sslfast.augment import _plan
 from sslfast.reference import image_augment as reference
 from sslfast.reference import image_augment_params as reference_params
 
@@ -61,11 +60,11 @@ def test_params_equal_the_reference_bit_for_bit(device: torch.device, name: str,
 
 
 def test_lists_of_codes_agree() -> None:
-    assert _plan.CHOICES == reference.CHOICES
-    assert list(_plan.CODES) == list(_plan.COLUMNS)
-    assert list(_plan.CODES.values()) == list(range(12))
+    assert _image_plan.CHOICES == reference.CHOICES
+    assert list(_image_plan.CODES) == list(_image_plan.COLUMNS)
+    assert list(_image_plan.CODES.values()) == list(range(12))
     fake = ops._augment._COLUMNS
-    assert fake == tuple(len(columns) for columns in _plan.COLUMNS.values())
+    assert fake == tuple(len(columns) for columns in _image_plan.COLUMNS.values())
 
 
 def test_reference_exponential() -> None:
@@ -203,7 +202,7 @@ def test_rand_augment_draws_like_torchvision() -> None:
     p = drawn(transform)
     count = torch.bincount(p["choice"].long(), minlength=14)
     assert scipy.stats.chisquare(count.numpy()).pvalue > 1e-3
-    for code, name in enumerate(_plan.CHOICES):
+    for code, name in enumerate(_image_plan.CHOICES):
         function, signed = list(space.values())[names.index(name.replace("_", ""))]
         magnitudes = function(31, 80, 120)
         got = p["magnitude"][p["choice"] == code]
@@ -218,6 +217,6 @@ def test_rand_augment_draws_like_torchvision() -> None:
 
 def test_trivial_augment_draws_any_magnitude() -> None:
     p = drawn(A.Compose([A.TrivialAugmentWide()]))
-    rotation = p["magnitude"][p["choice"] == _plan.CHOICES.index("rotate")]
+    rotation = p["magnitude"][p["choice"] == _image_plan.CHOICES.index("rotate")]
     bins = (rotation.abs() / 4.5).round().long()
     assert scipy.stats.chisquare(torch.bincount(bins, minlength=31).numpy()).pvalue > 1e-3

@@ -123,6 +123,10 @@ class Renderer {
       set(y);
       if (direct_) row_.out = planes(reinterpret_cast<float*>(out_), plane_).moved(y * n_);
       paint(row_);
+      if (p_.channels_last && row_.channels == 3) {
+        interleave_rows(row_.out, n_, p_.out_type, out_ + y * n_ * 3 * bytes);
+        continue;
+      }
       for (int64_t c = 0; c < row_.channels && !direct_; ++c) {
         narrow_row(row_.out.plane[c], n_, pixel, p_.out_type,
                    out_ + (y * n_ * pixel + c * (p_.channels_last ? 1 : plane_)) * bytes);

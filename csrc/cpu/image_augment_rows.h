@@ -99,6 +99,9 @@ void sharpen(const float* above, const float* row, const float* below, float fac
 // n floats to the type of the output; those for bytes, in [0, 255], are rounded.
 void narrow_row(const float* row, int64_t n, int64_t out_stride, Pixels type, void* out);
 
+// The same for three rows whose pixels lie side by side in `out`.
+void interleave_rows(const Planes& rows, int64_t n, Pixels type, void* out);
+
 // n pixels, not bytes, to floats; true where one of them is not finite.
 bool widen_row(const void* pixels, int64_t stride, Pixels type, int64_t n, float* out);
 

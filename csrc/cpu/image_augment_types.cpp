@@ -41,6 +41,18 @@ inline __attribute__((always_inline)) void narrow_pixels(const float* __restrict
   }
 }
 
+// One pass over three rows, which becomes shuffles and whole stores; three passes over every third value would not.
+template <typename Pixel>
+inline __attribute__((always_inline)) void interleave_pixels(const float* __restrict red, const float* __restrict green,
+                                                             const float* __restrict blue, int64_t n,
+                                                             Pixel* __restrict out) {
+  for (int64_t x = 0; x < n; ++x) {
+    narrow_pixel(red[x], out[3 * x]);
+    narrow_pixel(green[x], out[3 * x + 1]);
+    narrow_pixel(blue[x], out[3 * x + 2]);
+  }
+}
+
 }  // namespace
 
 SSLFAST_ISA_CLONES bool widen_row(const void* pixels, int64_t stride, Pixels type, int64_t n, float* out) {
@@ -64,6 +76,20 @@ SSLFAST_ISA_CLONES void narrow_row(const float* row, int64_t n, int64_t stride, 
       return narrow_pixels(row, n, stride, static_cast<Brain16*>(out));
     default:
       return narrow_pixels(row, n, stride, static_cast<Half16*>(out));
+  }
+}
+
+SSLFAST_ISA_CLONES void interleave_rows(const Planes& rows, int64_t n, Pixels type, void* out) {
+  const float *red = rows.plane[0], *green = rows.plane[1], *blue = rows.plane[2];
+  switch (type) {
+    case Pixels::kUint8:
+      return interleave_pixels(red, green, blue, n, static_cast<uint8_t*>(out));
+    case Pixels::kFloat:
+      return interleave_pixels(red, green, blue, n, static_cast<float*>(out));
+    case Pixels::kBFloat16:
+      return interleave_pixels(red, green, blue, n, static_cast<Brain16*>(out));
+    default:
+      return interleave_pixels(red, green, blue, n, static_cast<Half16*>(out));
   }
 }
 

@@ -8,7 +8,7 @@
 // Bytes: the box read once from DRAM (taps overlap in L1 and L2), 8 a value and wait, the view written once.
 #include <cub/block/block_reduce.cuh>
 
-#include "image_augment_tile.cuh"
+#include "image_augment_waiting.cuh"
 #include "shared/image_augment_neighbours.h"
 #include "shared/image_augment_sample.h"
 
@@ -17,33 +17,12 @@ namespace {
 
 using namespace augment;
 
-constexpr int kMaxPasses = kMaxSteps + 1;
-constexpr int64_t kChunkBytes = int64_t{256} << 20;
-
-// A view, and the operation with which each of its passes begins: `count` of the view from the pass on that it is
-// finished before.
-struct Plan {
-  View view;
-  int32_t first[kMaxPasses + 1];
-};
-
 __global__ void __launch_bounds__(kThreads) draw_params(ImageAugmentParams p) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < p.rows * p.views) {
     sample::sample_view(p, p.seed.get(), i / p.views, i % p.views, p.out + i * p.columns);
   }
 }
-
-// What waits for the next pass: two buffers of planes and two of statistics, written by turns.
-struct Waiting {
-  Plan* plans;  // (views)
-  float* planes[2];
-  double* gray[2];       // (views, tiles)
-  float2* range[2];      // (views, channels, tiles): least and largest value
-  int32_t* count[2];     // (views, channels, 256)
-  int64_t first, views;  // of this chunk
-  int32_t tiles_across, tiles;
-};
 
 // What the block knows of its view: the operations of this pass, the first of which may be one that the view waited
 // for, and what these need.
@@ -265,64 +244,6 @@ __global__ void __launch_bounds__(kThreads, 2) make_tiles(ImageAugment p, Waitin
       if (thread == 0) w.range[pass % 2][(item * kChannels + c) * w.tiles + tile] = {least, most};
     }
   }
-}
-
-// What a list of steps needs beyond one pass.
-struct Needs {
-  int32_t passes = 1, reach = -1;
-  bool contrast = false, range = false, counts = false;
-};
-
-Needs needs_of(const ImageAugment& p) {
-  Needs n;
-  for (int32_t s = 1; s < p.steps; ++s) {
-    const int32_t code = p.step[s].code;
-    const bool any = code == kStepChoice;
-    n.contrast |= any || code == kStepColorJitter;
-    n.range |= any || code == kStepAutoContrast;
-    n.counts |= any || code == kStepEqualize;
-    if (code == kStepBlur) {
-      const int32_t half = static_cast<int32_t>(p.step[s].setting[0]) / 2;
-      const int32_t reach = half < kMaxReach ? half : kMaxReach;
-      n.reach = reach > n.reach ? reach : n.reach;
-    }
-    n.passes += any || code == kStepColorJitter || code == kStepAutoContrast || code == kStepEqualize ||
-                code == kStepSharpness || code == kStepBlur || code == kStepAffine;
-  }
-  return n;
-}
-
-int64_t tiles_across(const ImageAugment& p) { return (p.out_width + kTile - 1) / kTile; }
-int64_t tiles_of(const ImageAugment& p) { return tiles_across(p) * ((p.out_height + kTall - 1) / kTall); }
-
-// Lays the buffers of a chunk of `views` out from `memory` on; returns their bytes.
-int64_t lay_out(const ImageAugment& p, const Needs& needs, int64_t views, char* memory, Waiting* w) {
-  int64_t bytes = 0;
-  const auto take = [&](int64_t size) {
-    char* at = memory + bytes;
-    bytes += (size + 255) / 256 * 256;
-    return static_cast<void*>(at);
-  };
-  w->plans = static_cast<Plan*>(take(views * static_cast<int64_t>(sizeof(Plan))));
-  const int64_t tiles = tiles_of(p);
-  const int64_t planes = views * p.channels, groups = p.channels == 3 ? views : planes;
-  for (int k = 0; k < 2; ++k) {
-    if (k < needs.passes - 1) {
-      w->planes[k] = static_cast<float*>(take(planes * p.out_height * p.out_width * 4));
-    }
-    if (needs.contrast) w->gray[k] = static_cast<double*>(take(groups * tiles * 8));
-    if (needs.range) w->range[k] = static_cast<float2*>(take(planes * tiles * 8));
-    if (needs.counts) w->count[k] = static_cast<int32_t*>(take(planes * 256 * 4));
-  }
-  return bytes;
-}
-
-int64_t chunk_views(const ImageAugment& p, const Needs& needs) {
-  Waiting unused{};
-  const int64_t views = p.rows * p.views, one = lay_out(p, needs, 1, nullptr, &unused);
-  if (views == 0) return 1;
-  const int64_t many = kChunkBytes / one;
-  return many < 1 ? 1 : many < views ? many : views;
 }
 
 template <bool kBytes, int kChannels>

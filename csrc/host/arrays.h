@@ -41,6 +41,7 @@ void bind_span_corruption(py::module_& m);
 void bind_graph_mask(py::module_& m);
 void bind_frame_indices(py::module_& m);
 void bind_gumbel_sample(py::module_& m);
+void bind_image_augment(py::module_& m);
 void bind_item_mask(py::module_& m);
 void bind_permutation_mask(py::module_& m);
 void bind_spec_augment(py::module_& m);

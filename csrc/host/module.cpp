@@ -26,6 +26,7 @@ PYBIND11_MODULE(_host, m) {
   host::bind_graph_mask(m);
   host::bind_frame_indices(m);
   host::bind_gumbel_sample(m);
+  host::bind_image_augment(m);
   host::bind_item_mask(m);
   host::bind_permutation_mask(m);
   host::bind_spec_augment(m);

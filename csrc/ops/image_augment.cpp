@@ -124,19 +124,10 @@ static void run(const Tensors& images, const Tensor& params, const std::optional
   }
   (void)table;
   p.params = params.const_data_ptr<float>();
-  p.steps = static_cast<int32_t>(codes.size());
-  for (size_t s = 0; s < codes.size(); ++s) {
-    p.step[s].code = static_cast<int32_t>(codes[s]);
-    for (size_t k = 0; k < 3; ++k) p.step[s].setting[k] = static_cast<float>(settings[3 * s + k]);
-  }
   p.out_type = pixels_of(out.scalar_type());
   p.out_height = out.size(3);
   p.out_width = out.size(4);
-  const double scale = p.out_type == Pixels::kUint8 ? 255.0 : 1.0;
-  for (int64_t c = 0; c < channels; ++c) {
-    p.gain[c] = static_cast<float>(scale / std[c]);
-    p.offset[c] = static_cast<float>(-scale * mean[c] / std[c]);
-  }
+  describe(p, static_cast<int32_t>(codes.size()), codes.data(), settings.data(), mean.data(), std.data());
   p.channels_last = !out.is_contiguous() && channels > 1;
   check(p.channels_last
             ? out.stride(2) == 1 && out.stride(4) == channels && out.stride(3) == channels * p.out_width &&

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from sslfast import _check
-from sslfast.augment._plan import INTERPOLATIONS
+from sslfast._image_plan import INTERPOLATIONS
 
 Factor: TypeAlias = "float | tuple[float, float]"
 Size: TypeAlias = "int | tuple[int, int]"

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import ops
-from sslfast.augment._plan import INTERPOLATIONS, Segment
+from sslfast._image_plan import INTERPOLATIONS, Segment
 from sslfast.augment._replay import affine_matrices, columns_by_step
 
 _GRAY = (0.2989, 0.587, 0.114)

@@ -8,11 +8,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from sslfast.augment._plan import COLOUR, FLAT, Plan
+from sslfast._image_plan import FLAT, MAX_CHANNELS, MAX_SIDE, Plan
 
 Images: TypeAlias = "Tensor | Sequence[Tensor]"
 
-MAX_SIDE, MAX_CHANNELS = 2**24, 32
 DTYPES = (torch.uint8, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -97,16 +96,6 @@ def check_params(name: str, params: Tensor, images: Images, columns: int) -> Non
         raise ValueError(f"{name}: params must be on {device}, like images, got {params.device}")
 
 
-def check_channels(name: str, plan: Plan, channels: int) -> None:
-    """Raises ValueError where a colour transform meets other than 1 or 3 channels."""
-    if channels in (1, 3):
-        return
-    for segment in plan.segments:
-        for step in segment.steps:
-            if step.name in COLOUR:
-                raise ValueError(f"{name}: {step.name} needs images of 1 or 3 channels, got {channels}")
-
-
 def check_differentiable(name: str, plan: Plan, images: list[Tensor], params: Tensor, dtype: torch.dtype) -> None:
     """Raises ValueError where images want a gradient that there is not."""
     flat = sorted({step.name for segment in plan.segments for step in segment.steps} & FLAT)
@@ -132,13 +121,3 @@ def check_out(name: str, out: Tensor, shape: tuple[int, ...], dtype: torch.dtype
             f"{name}: out must be dense, of shape {shape} on {device}, got {tuple(out.shape)}, strides {out.stride()} "
             f"on {out.device}"
         )
-
-
-def normalisation(plan: Plan, channels: int, name: str) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel, for pixels in [0, 1]."""
-    if plan.mean is None or plan.std is None:
-        return [0.0] * channels, [1.0] * channels
-    if len(plan.mean) not in (1, channels):
-        raise ValueError(f"{name}: mean must have one number per channel ({channels}), got {len(plan.mean)}")
-    repeat = channels if len(plan.mean) == 1 else 1
-    return list(plan.mean) * repeat, list(plan.std) * repeat

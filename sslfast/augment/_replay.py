@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast.augment._plan import CHOICES, CODES, COLUMNS, Plan, Segment
+from sslfast._image_plan import CHOICES, CODES, COLUMNS, Plan, Segment
 
 _MOVING = frozenset({"affine", "choice"})
 _MOVING_CHOICES = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")

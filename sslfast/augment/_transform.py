@@ -9,26 +9,23 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._arguments import numbered_rows
+from sslfast._image_plan import SEGMENT, Plan
 from sslfast.augment._arguments import view_size
 from sslfast.augment._gradient import DifferentiableViews
 from sslfast.augment._images import (
     Images,
     address_table,
-    check_channels,
     check_differentiable,
     check_images,
     check_out,
     check_params,
     has_channels_last,
-    normalisation,
     sizes_of,
     wants_gradient,
 )
-from sslfast.augment._plan import Plan, Segment
 from sslfast.augment._replay import matrices, move_masks
+from sslfast.host import ImageAugment
 from sslfast.random import Generator, seed_tensor
-
-_SEGMENT = 2**16  # views that lie between the draws of two segments
 
 
 class Transform(nn.Module, ABC):
@@ -55,13 +52,18 @@ class Transform(nn.Module, ABC):
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of a parameter tensor. A name that comes again has its count behind it."""
-        seen: dict[str, int] = {}
-        names = []
-        for segment in self._plan.segments:
-            for name in segment.columns:
-                seen[name] = seen.get(name, 0) + 1
-                names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-        return tuple(names)
+        return self._plan.columns
+
+    def host(self) -> ImageAugment:
+        """The transform over NumPy arrays, for DataLoader workers and for loaders without torch: the same bits.
+
+        Returns:
+            A :class:`sslfast.host.ImageAugment`, which holds no torch.
+
+        Raises:
+            ValueError: ``ToDtype`` asks for bfloat16, which NumPy does not have.
+        """
+        return ImageAugment(type(self).__name__, self._plan)
 
     def forward(
         self,
@@ -233,7 +235,7 @@ class Transform(nn.Module, ABC):
         for number, segment in enumerate(plan.segments):
             height, width = sizes[0]
             table = None if len(sizes) == 1 else torch.tensor(sizes).to(device, non_blocking=True)
-            size = self._view_size(segment, sizes, name)
+            size = segment.view_size(name, sizes)
             parts.append(
                 ops.image_augment_params(
                     torch.empty((), device=device),
@@ -242,7 +244,7 @@ class Transform(nn.Module, ABC):
                     offset,
                     rows,
                     views,
-                    first_view + number * _SEGMENT,
+                    first_view + number * SEGMENT,
                     table,
                     height,
                     width,
@@ -259,14 +261,16 @@ class Transform(nn.Module, ABC):
         views, start = params.shape[1], 0
         current = list(images) if not isinstance(images, Tensor) else [images]
         channels = current[0].shape[-3]
-        check_channels(name, plan, channels)
-        mean, std = normalisation(plan, channels, name)
+        plan.check_channels(name, channels)
+        mean, std = plan.normalisation(name, channels)
         sizes = sizes_of(images)
         source_dtype = current[0].dtype
-        dtype = plan.dtype or (torch.uint8 if source_dtype == torch.uint8 and plan.mean is None else torch.float32)
+        dtype = torch.uint8 if source_dtype == torch.uint8 and plan.mean is None else torch.float32
+        if plan.dtype is not None:
+            dtype = getattr(torch, plan.dtype)
         last = has_channels_last(images)
         for number, segment in enumerate(plan.segments):
-            size = self._view_size(segment, sizes, name)
+            size = segment.view_size(name, sizes)
             final = number == len(plan.segments) - 1
             part = params[..., start : start + len(segment.columns)].contiguous()
             start += len(segment.columns)
@@ -292,13 +296,3 @@ class Transform(nn.Module, ABC):
                     raise ValueError(f"{name}: several views at once need transforms of one pass")
                 current, sizes = [done[0]], [size]
         return done
-
-    def _view_size(self, segment: Segment, sizes: list[tuple[int, int]], name: str) -> tuple[int, int]:
-        """(height, width) of the views, which may not depend on the image."""
-        found = {segment.resample.view(*size) for size in sizes}
-        if len(found) > 1:
-            sizes_found = ", ".join(map(str, sorted(found)))
-            raise ValueError(
-                f"{name}: images of several sizes need a transform that gives views one size, got {sizes_found}"
-            )
-        return found.pop()

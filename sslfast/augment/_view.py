@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from sslfast._image_plan import IMAGENET_MEAN, IMAGENET_STD
 from sslfast.augment._arguments import Size
-from sslfast.augment._plan import IMAGENET_MEAN, IMAGENET_STD
 from sslfast.augment._transform import Transform
 from sslfast.augment.colour import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 from sslfast.augment.compose import Compose

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sslfast import _check
+from sslfast._image_plan import CHOICES, INTERPOLATIONS, Plan
 from sslfast.augment._arguments import interpolation_name
-from sslfast.augment._plan import CHOICES, INTERPOLATIONS, Plan
 from sslfast.augment._transform import Transform
 
 __all__ = ["RandAugment", "TrivialAugmentWide"]

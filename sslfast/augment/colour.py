@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sslfast import _check
+from sslfast._image_plan import MOST_KERNEL, Plan
 from sslfast.augment._arguments import Factor, factor, floats, pair
 from sslfast.augment._happens import Happens
-from sslfast.augment._plan import Plan
 from sslfast.augment._transform import Transform
 
 __all__ = [
@@ -249,7 +249,7 @@ class GaussianBlur(Transform):
     def __init__(self, kernel_size: int, sigma: Factor = (0.1, 2.0), p: float = 1.0) -> None:
         super().__init__()
         name = type(self).__name__
-        self.kernel_size = _check.integer(name, "kernel_size", kernel_size, 1, 2**16)
+        self.kernel_size = _check.integer(name, "kernel_size", kernel_size, 1, MOST_KERNEL)
         if self.kernel_size % 2 == 0:
             raise ValueError(f"{name}: kernel_size must be odd, got {kernel_size}")
         both = floats(name, "sigma", sigma if isinstance(sigma, (tuple, list)) else (sigma, sigma), 2)

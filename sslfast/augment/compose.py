@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sslfast._image_plan import Plan
 from sslfast.augment._images import Images, check_images, check_params, wants_gradient
-from sslfast.augment._plan import Plan
 from sslfast.augment._transform import Transform
+from sslfast.host import ImageAugment, ImageViews
 from sslfast.random import Generator, seed_tensor
 
 __all__ = ["Compose", "MultiView"]
@@ -70,6 +71,21 @@ class MultiView(nn.Module):
     def views(self) -> int:
         """Views of every image, V."""
         return len(self.transforms)
+
+    def host(self) -> ImageViews:
+        """The views over NumPy arrays, for DataLoader workers and for loaders without torch: the same bits.
+
+        Returns:
+            A :class:`sslfast.host.ImageViews`, which holds no torch and is given a seed at every call.
+
+        Raises:
+            ValueError: a transform asks for bfloat16, which NumPy does not have.
+        """
+        made: dict[int, ImageAugment] = {}
+        for transform in self.transforms:
+            assert isinstance(transform, Transform)
+            made.setdefault(id(transform), transform.host())
+        return ImageViews(type(self).__name__, [made[id(transform)] for transform in self.transforms])
 
     def forward(
         self,

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from sslfast import _check
+from sslfast._image_plan import ANYWHERE, CENTRE, EXACT, INTERPOLATIONS, SHORTER, Plan
 from sslfast.augment._arguments import Factor, Size, factor, floats, interpolation_name, padding_of, pair, view_size
 from sslfast.augment._happens import Happens
-from sslfast.augment._plan import ANYWHERE, CENTRE, EXACT, INTERPOLATIONS, SHORTER, Plan
 from sslfast.augment._transform import Transform
 
 __all__ = [

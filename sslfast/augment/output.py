@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+from sslfast._image_plan import IMAGENET_MEAN, IMAGENET_STD, Plan
 from sslfast.augment._arguments import floats
 from sslfast.augment._images import DTYPES
-from sslfast.augment._plan import IMAGENET_MEAN, IMAGENET_STD, Plan
 from sslfast.augment._transform import Transform
 
 __all__ = ["Normalize", "ToDtype"]
@@ -59,7 +59,7 @@ class ToDtype(Transform):
         self.dtype = dtype
 
     def _add(self, plan: Plan) -> None:
-        plan.dtype = self.dtype
+        plan.dtype = str(self.dtype).removeprefix("torch.")
 
     def extra_repr(self) -> str:
         return f"dtype={self.dtype}"

@@ -1,5 +1,5 @@
-"""The masking operators, mixed and erased images over NumPy arrays, for DataLoader workers, tokenising jobs and people
-without torch.
+"""The masking operators, views of images, mixed and erased images over NumPy arrays: for DataLoader workers, tokenising
+jobs and people without torch.
 
 The same kernels as behind the torch functions: equal arguments and seed give equal bits. The GIL is released while
 they run. Nothing here imports torch.
@@ -15,6 +15,7 @@ from sslfast.host.feature_noise import add_feature_noise
 from sslfast.host.frame_indices import sample_frames
 from sslfast.host.graph_mask import NodeMask, drop_edges, mask_nodes
 from sslfast.host.gumbel_sample import sample_replacements
+from sslfast.host.image_augment import ImageAugment, ImageViews
 from sslfast.host.item_mask import MaskedItems, mask_items
 from sslfast.host.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
 from sslfast.host.negative_indices import sample_negatives
@@ -53,6 +54,8 @@ __all__ = [
     "DinoMasks",
     "DropTokens",
     "IJepaMasks",
+    "ImageAugment",
+    "ImageViews",
     "InsertTokens",
     "MaskTokens",
     "MaskedItems",

@@ -146,6 +146,22 @@ struct ImageAugment {
   }
 };
 
+// The steps, and out = (pixel - mean) / std, as callers name them: three settings a step, a mean and deviation a
+// channel. Their numbers are the caller's to check, and channels and out_type are set before.
+inline void describe(ImageAugment& p, int32_t steps, const int64_t* codes, const double* settings, const double* mean,
+                     const double* std) {
+  p.steps = steps;
+  for (int32_t s = 0; s < steps; ++s) {
+    p.step[s].code = static_cast<int32_t>(codes[s]);
+    for (int32_t k = 0; k < 3; ++k) p.step[s].setting[k] = static_cast<float>(settings[3 * s + k]);
+  }
+  const double scale = p.out_type == Pixels::kUint8 ? 255.0 : 1.0;
+  for (int64_t c = 0; c < p.channels; ++c) {
+    p.gain[c] = static_cast<float>(scale / std[c]);
+    p.offset[c] = static_cast<float>(-scale * mean[c] / std[c]);
+  }
+}
+
 namespace cpu {
 void image_augment_params(const ImageAugmentParams& p, int threads);
 void image_augment(const ImageAugment& p, int threads);

@@ -1,15 +1,14 @@
-"""What a list of transforms asks of the operators: segments of steps, each one pass from images to views.
+"""What a list of transforms asks of the kernels: segments of steps, each one pass from images to views.
 
 csrc/include/sslfast/image_augment.h and csrc/shared/image_augment_sample.h hold the same lists of codes, columns and
-rules; tests compare them.
+rules; tests compare them. Torch tensors and NumPy arrays go through the same plans, so nothing here imports torch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import torch
 
 CODES = {
     "resample": 0,
@@ -53,7 +52,10 @@ CROP, RESIZE = 0, 1  # kinds of resampling
 KEEP, SHORTER, EXACT = 0, 1, 2  # resize rules
 CENTRE, ANYWHERE = 0, 1  # placements
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_MOST_STEPS, _MOST_RULES = 8, 320  # of a segment: what the operators take
+MOST_STEPS, MOST_RULES = 8, 320  # of a segment: what the kernels take
+SEGMENT = 2**16  # views that lie between the draws of two segments
+MAX_SIDE, MAX_CHANNELS = 2**24, 32  # of images
+MOST_KERNEL = 2**16  # pixels that a blur's kernel can have
 
 
 class Step(NamedTuple):
@@ -107,7 +109,7 @@ class Resample:
         return self.size is None and self.rule[0] != EXACT
 
     def rules(self, size: tuple[int, int]) -> list[float]:
-        """The 13 numbers of the operator, for views of ``size``."""
+        """The 13 numbers of the kernel, for views of ``size``."""
         if self.kind == CROP:
             numbers: tuple[float, ...] = (*self.box, 0, 0)
         else:
@@ -115,7 +117,7 @@ class Resample:
         return [self.kind, *size, self.hflip, self.vflip, *map(float, numbers)]
 
     def settings(self) -> list[float]:
-        """The three settings of the operator."""
+        """The three settings of the kernel."""
         return [INTERPOLATIONS.index(self.interpolation), float(self.antialias), self.fill]
 
 
@@ -142,6 +144,16 @@ class Segment:
         """The rules of every step, in order, for views of ``size``."""
         return [*self.resample.rules(size), *(number for step in self.steps for number in step.rules)]
 
+    def view_size(self, name: str, sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
+        """(height, width) of the views of images of ``sizes``. ValueError where it is not the same for all."""
+        found = {self.resample.view(*size) for size in sizes}
+        if len(found) > 1:
+            sizes_found = ", ".join(map(str, sorted(found)))
+            raise ValueError(
+                f"{name}: images of several sizes need a transform that gives views one size, got {sizes_found}"
+            )
+        return found.pop()
+
 
 class Plan:
     """The segments of a list of transforms. Transforms call the methods below in their order."""
@@ -150,7 +162,7 @@ class Plan:
         self.segments = [Segment()]
         self.mean: tuple[float, ...] | None = None
         self.std: tuple[float, ...] | None = None
-        self.dtype: torch.dtype | None = None
+        self.dtype: str | None = None  # its name in torch and NumPy
         self._resampled = False  # has the last segment's resampling been said?
 
     def crop(self, size: tuple[int, int], box: tuple[float, ...], interpolation: str, antialias: bool) -> None:
@@ -187,10 +199,39 @@ class Plan:
         """Any other step."""
         last = self.segments[-1]
         numbers = 13 + sum(len(step.rules) for step in last.steps) + len(rules)
-        if len(last.steps) == _MOST_STEPS or numbers > _MOST_RULES:
+        if len(last.steps) == MOST_STEPS or numbers > MOST_RULES:
             self._begin()
         first, second, third = (*settings, 0.0, 0.0, 0.0)[:3]
         self.segments[-1].steps.append(Step(name, (first, second, third), rules))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of a row of parameters. A name that comes again has its count behind it."""
+        seen: dict[str, int] = {}
+        names = []
+        for segment in self.segments:
+            for name in segment.columns:
+                seen[name] = seen.get(name, 0) + 1
+                names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        return tuple(names)
+
+    def normalisation(self, name: str, channels: int) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation per channel, for pixels in [0, 1]. ValueError where their number is another."""
+        if self.mean is None or self.std is None:
+            return [0.0] * channels, [1.0] * channels
+        if len(self.mean) not in (1, channels):
+            raise ValueError(f"{name}: mean must have one number per channel ({channels}), got {len(self.mean)}")
+        repeat = channels if len(self.mean) == 1 else 1
+        return list(self.mean) * repeat, list(self.std) * repeat
+
+    def check_channels(self, name: str, channels: int) -> None:
+        """Raises ValueError where a colour transform meets other than 1 or 3 channels."""
+        if channels in (1, 3):
+            return
+        for segment in self.segments:
+            for step in segment.steps:
+                if step.name in COLOUR:
+                    raise ValueError(f"{name}: {step.name} needs images of 1 or 3 channels, got {channels}")
 
     def _begin(self) -> None:
         if self._resampled or self.segments[-1].steps:

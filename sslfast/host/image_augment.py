@@ -1,0 +1,288 @@
+"""Views of images over NumPy arrays: what the transforms of ``sslfast.augment`` give, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslfast._image_plan import Plan
+from sslfast.host import _arguments, _images, _plan_text
+from sslfast.host._images import Images
+
+
+class ImageAugment:
+    """One view of every image: a transform of :mod:`sslfast.augment` over NumPy arrays.
+
+    ``transform.host()`` makes it. It holds plain numbers, no torch: it can be pickled into a DataLoader's worker, and
+    ``to_json`` writes it down for a process that has no torch. The same kernels run, with the GIL released: equal
+    seeds give the bits that the transform gives on the CPU.
+
+    Args:
+        name: the transform's, for messages.
+        plan: what it does.
+
+    Raises:
+        ValueError: views are to be bfloat16, which NumPy does not have.
+    """
+
+    def __init__(self, name: str, plan: Plan) -> None:
+        if plan.dtype is not None and plan.dtype not in _images.DTYPES:
+            raise ValueError(
+                f"{name}: dtype must be one that NumPy has, float32, float16 or uint8, for host, got {plan.dtype}"
+            )
+        self._name, self._plan = name, plan
+
+    def __repr__(self) -> str:
+        return f"ImageAugment({self._name}: {', '.join(self.columns)})"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of an array of parameters."""
+        return self._plan.columns
+
+    def __call__(
+        self,
+        images: Images,
+        *,
+        seed: int,
+        row_offset: int = 0,
+        sample_ids: NDArray[np.int64] | None = None,
+        layout: str = "NHWC",
+        out_layout: str | None = None,
+        out: NDArray[Any] | None = None,
+        threads: int = 1,
+    ) -> NDArray[Any]:
+        """Transforms a batch, every image with draws of its own.
+
+        Args:
+            images: uint8, float32 or float16, shape (N, H, W, C) or (N, C, H, W) as ``layout`` says, C 1 to 32, any
+                strides (``images[..., ::-1]`` for BGR is no copy); floats lie in [0, 1]. Or a sequence of N arrays
+                without the N that may differ in height and width.
+            seed: 64-bit signed seed, what the transform takes as ``generator=seed``; ``step_seed`` makes one a step.
+            row_offset: global index of row 0, for shards of a larger batch. Default: 0.
+            sample_ids: int64 (N,), the number of each row in the draws. Default: None, ``row_offset`` and up.
+            layout: "NHWC" or "NCHW", of ``images``. Default: "NHWC".
+            out_layout: "NHWC" or "NCHW", of the views. Default: None, ``layout``.
+            out: where to write, contiguous, of the shape and dtype that would be returned. Default: None.
+            threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
+
+        Returns:
+            An array of shape (N, h, w, C) or (N, C, h, w): of the dtype that ``ToDtype`` says, else uint8 for uint8
+            images that are not normalised, else float32. ``out`` if it is given.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a shape or a number is out of range, a layout is another word, ``out`` is not contiguous and
+                writeable, a colour transform meets other than 1 or 3 channels, or images of several sizes meet
+                transforms that keep them.
+        """
+        batch = _images.read_images(self._name, images, layout)
+        params = _sample(self._name, [(self, 1)], batch, seed, row_offset, sample_ids, threads)[0]
+        return self._make(batch, params, layout, out_layout, out, threads)
+
+    def sample_params(
+        self,
+        images: Images,
+        *,
+        seed: int,
+        row_offset: int = 0,
+        sample_ids: NDArray[np.int64] | None = None,
+        layout: str = "NHWC",
+        threads: int = 1,
+    ) -> NDArray[np.float32]:
+        """The parameters that a call would draw: float32 (N, len(columns)). Takes and raises what it does."""
+        batch = _images.read_images(self._name, images, layout)
+        return _sample(self._name, [(self, 1)], batch, seed, row_offset, sample_ids, threads)[0]
+
+    def apply_params(
+        self,
+        images: Images,
+        params: NDArray[np.float32],
+        *,
+        layout: str = "NHWC",
+        out_layout: str | None = None,
+        out: NDArray[Any] | None = None,
+        threads: int = 1,
+    ) -> NDArray[Any]:
+        """The views that ``params`` describes. Takes, returns and raises what a call does.
+
+        Args:
+            images, layout, out_layout, out, threads: as of a call.
+            params: float32 (N, len(columns)), of ``sample_params``, of the transform's, or by hand. What is out of
+                range is clipped.
+        """
+        batch = _images.read_images(self._name, images, layout)
+        params = _arguments.image_params(self._name, params, batch.rows, len(self.columns))
+        return self._make(batch, params, layout, out_layout, out, threads)
+
+    def to_json(self) -> str:
+        """The transform as text, for ``from_json``."""
+        return _plan_text.write([self._name], [self._plan], [0])
+
+    @classmethod
+    def from_json(cls, text: str) -> ImageAugment:
+        """The transform that ``to_json`` wrote down.
+
+        Raises:
+            TypeError: ``text`` is no string.
+            ValueError: it is not of ``to_json``, or describes several views.
+        """
+        names, plans, order = _plan_text.read("ImageAugment.from_json", text)
+        if len(order) != 1:
+            raise ValueError(f"ImageAugment.from_json: text must describe one view, got {len(order)}")
+        return cls(names[order[0]], plans[order[0]])
+
+    def _make(
+        self,
+        batch: _images.Batch,
+        params: NDArray[np.float32],
+        layout: str,
+        out_layout: str | None,
+        out: NDArray[Any] | None,
+        threads: int,
+    ) -> NDArray[Any]:
+        last = _images.channels_are_last(self._name, "out_layout", layout if out_layout is None else out_layout)
+        count = _arguments.threads(self._name, threads)
+        return _images.render(self._name, self._plan, batch, params[:, None], last, out, count)[0]
+
+
+class ImageViews:
+    """Several views of every image: a recipe or ``MultiView`` of :mod:`sslfast.augment` over NumPy arrays.
+
+    ``recipe.host()`` makes it; it is to ``ImageAugment`` what ``MultiView`` is to a transform.
+
+    Args:
+        name: the recipe's, for messages.
+        transforms: one for each view. Where one stands several times in a row, its views are made together.
+    """
+
+    def __init__(self, name: str, transforms: Sequence[ImageAugment]) -> None:
+        self._name, self.transforms = name, list(transforms)
+
+    def __repr__(self) -> str:
+        return f"ImageViews({self._name}: {self.views} views)"
+
+    @property
+    def views(self) -> int:
+        """Views of every image, V."""
+        return len(self.transforms)
+
+    def __call__(
+        self,
+        images: Images,
+        *,
+        seed: int,
+        row_offset: int = 0,
+        sample_ids: NDArray[np.int64] | None = None,
+        layout: str = "NHWC",
+        out_layout: str | None = None,
+        threads: int = 1,
+    ) -> list[NDArray[Any]]:
+        """All views of a batch: a list of V arrays. Takes and raises what ``ImageAugment`` does, but no ``out``."""
+        batch = _images.read_images(self._name, images, layout)
+        params = _sample(self._name, self._runs(), batch, seed, row_offset, sample_ids, threads)
+        return self._make(batch, params, layout, out_layout, threads)
+
+    def sample_params(
+        self,
+        images: Images,
+        *,
+        seed: int,
+        row_offset: int = 0,
+        sample_ids: NDArray[np.int64] | None = None,
+        layout: str = "NHWC",
+        threads: int = 1,
+    ) -> list[NDArray[np.float32]]:
+        """The parameters that a call would draw: one float32 (N, columns) a view. Takes and raises what it does."""
+        batch = _images.read_images(self._name, images, layout)
+        return _sample(self._name, self._runs(), batch, seed, row_offset, sample_ids, threads)
+
+    def apply_params(
+        self,
+        images: Images,
+        params: Sequence[NDArray[np.float32]],
+        *,
+        layout: str = "NHWC",
+        out_layout: str | None = None,
+        threads: int = 1,
+    ) -> list[NDArray[Any]]:
+        """The views that ``params``, one array a view, describes. Takes and raises what a call does, and
+
+        Raises:
+            ValueError: ``params`` has not one array per view.
+        """
+        batch = _images.read_images(self._name, images, layout)
+        if not isinstance(params, (tuple, list)) or len(params) != self.views:
+            got = len(params) if isinstance(params, (tuple, list)) else type(params).__name__
+            raise ValueError(f"{self._name}: params must be a list of {self.views} arrays, got {got}")
+        checked = [
+            _arguments.image_params(self._name, one, batch.rows, len(transform.columns))
+            for one, transform in zip(params, self.transforms, strict=True)
+        ]
+        return self._make(batch, checked, layout, out_layout, threads)
+
+    def to_json(self) -> str:
+        """The views as text, for ``from_json``."""
+        kinds = list({id(one): one for one in self.transforms}.values())
+        order = [next(k for k, kind in enumerate(kinds) if kind is one) for one in self.transforms]
+        return _plan_text.write([one._name for one in kinds], [one._plan for one in kinds], order)
+
+    @classmethod
+    def from_json(cls, text: str) -> ImageViews:
+        """The views that ``to_json`` wrote down, of an ``ImageAugment`` too.
+
+        Raises:
+            TypeError: ``text`` is no string.
+            ValueError: it is not of ``to_json``.
+        """
+        names, plans, order = _plan_text.read("ImageViews.from_json", text)
+        kinds = [ImageAugment(name, plan) for name, plan in zip(names, plans, strict=True)]
+        return cls("ImageViews", [kinds[k] for k in order])
+
+    def _make(
+        self,
+        batch: _images.Batch,
+        params: Sequence[NDArray[np.float32]],
+        layout: str,
+        out_layout: str | None,
+        threads: int,
+    ) -> list[NDArray[Any]]:
+        last = _images.channels_are_last(self._name, "out_layout", layout if out_layout is None else out_layout)
+        count = _arguments.threads(self._name, threads)
+        views: list[NDArray[Any]] = []
+        for transform, together in self._runs():
+            stacked = np.stack(params[len(views) : len(views) + together], 1)
+            views.extend(_images.render(self._name, transform._plan, batch, stacked, last, None, count))
+        return views
+
+    def _runs(self) -> list[tuple[ImageAugment, int]]:
+        """Each transform and how often it stands in a row; one by one those of several passes."""
+        runs: list[tuple[ImageAugment, int]] = []
+        for transform in self.transforms:
+            if runs and runs[-1][0] is transform and len(transform._plan.segments) == 1:
+                runs[-1] = (transform, runs[-1][1] + 1)
+            else:
+                runs.append((transform, 1))
+        return runs
+
+
+def _sample(
+    name: str,
+    runs: Sequence[tuple[ImageAugment, int]],
+    batch: _images.Batch,
+    seed: int,
+    row_offset: int,
+    sample_ids: NDArray[np.int64] | None,
+    threads: int,
+) -> list[NDArray[np.float32]]:
+    """One (N, columns) for each view."""
+    bits, count = _arguments.seed_bits(name, seed), _arguments.threads(name, threads)
+    numbers = _arguments.numbered_rows(name, sample_ids, row_offset, batch.rows)
+    params: list[NDArray[np.float32]] = []
+    for transform, views in runs:
+        drawn = _images.sample(name, transform._plan, batch, views, len(params), bits, numbers, count)
+        params += [drawn[:, view] for view in range(views)]
+    return params
