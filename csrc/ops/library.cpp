@@ -41,6 +41,13 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "one_way_softmax(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, Tensor? col_ids, "
       "Tensor? row_limits, Tensor? known_lse, Tensor? known_positive, Tensor? weights, bool need_rows, bool "
       "need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "soft_cross_entropy(Tensor[] students, Tensor[] teachers, Tensor? centers, Tensor? weights, float "
+      "student_scale, float teacher_scale, float grad_factor, bool skip_same_view, bool need_grad, bool need_sum) -> "
+      "(Tensor, Tensor, Tensor)");
+  m.def("sinkhorn_peaks(Tensor scores, Tensor? weights, float scale) -> (Tensor, Tensor)");
+  m.def("sinkhorn_masses(Tensor scores, Tensor potentials, Tensor? weights, float scale) -> Tensor");
+  m.def("sinkhorn_assign(Tensor scores, Tensor potentials, float scale, int rows) -> Tensor");
 
   // ---- masks
 

@@ -10,6 +10,8 @@ from sslfast.losses.clip import CLIPLoss, clip_loss
 from sslfast.losses.contrastive import ContrastiveLoss, contrastive_loss
 from sslfast.losses.cross_batch_memory import CrossBatchMemory
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
+from sslfast.losses.dino import DINOLoss, dino_loss
+from sslfast.losses.ibot import IBOTPatchLoss, ibot_patch_loss
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
@@ -21,6 +23,7 @@ from sslfast.losses.nt_xent import NTXentLoss, nt_xent_loss
 from sslfast.losses.siglip import SigLIPLoss, siglip_loss
 from sslfast.losses.supcon import SupConLoss, supcon_loss
 from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp, swav_loss
+from sslfast.losses.teacher import cosine_schedule, update_teacher
 from sslfast.losses.triplet import TripletLoss, triplet_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 
@@ -31,7 +34,9 @@ __all__ = [
     "CrossBatchMemory",
     "DCLLoss",
     "DCLWLoss",
+    "DINOLoss",
     "HypersphereLoss",
+    "IBOTPatchLoss",
     "InfoNCELoss",
     "KoLeoLoss",
     "MatryoshkaLoss",
@@ -50,8 +55,11 @@ __all__ = [
     "cached_backward",
     "clip_loss",
     "contrastive_loss",
+    "cosine_schedule",
     "dcl_loss",
+    "dino_loss",
     "hypersphere_loss",
+    "ibot_patch_loss",
     "info_nce_loss",
     "koleo_loss",
     "multi_positive_nt_xent_loss",
@@ -64,5 +72,6 @@ __all__ = [
     "swav_loss",
     "triplet_loss",
     "uniformity_loss",
+    "update_teacher",
     "vicreg_loss",
 ]

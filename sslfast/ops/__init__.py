@@ -44,6 +44,7 @@ from sslfast.ops._masking import (
     patch_unshuffle_backward,
     token_mask,
 )
+from sslfast.ops._prototypes import sinkhorn_assign, sinkhorn_masses, sinkhorn_peaks, soft_cross_entropy
 from sslfast.ops._sequences import feature_noise, token_augment
 from sslfast.ops._similarity import (
     cross_softmax_backward,
@@ -122,6 +123,10 @@ __all__ = [
     "sigmoid_pairs",
     "similarity_softmax_backward",
     "similarity_softmax_forward",
+    "sinkhorn_assign",
+    "sinkhorn_masses",
+    "sinkhorn_peaks",
+    "soft_cross_entropy",
     "span_corruption",
     "spec_augment",
     "spec_augment_",
