@@ -3,7 +3,7 @@
 Q_nk, rows that sum to 1, is the softmax over k of scale * s_nk + potential_k. `peaks` goes down the columns once, with
 a running maximum: the masses of the prototypes before any iteration. `masses` reads the scores twice, along the rows
 for their sums (kernels/prototype_rows.py) and down the columns for the sums of Q, `assign` twice and writes Q. No
-matrix is written before that, nothing is atomic. Rows of weight 0 are not read.
+matrix is written before that, `potentials` is all iterations, nothing is atomic. Rows of weight 0 are not read.
 """
 
 import torch
@@ -136,6 +136,21 @@ def masses(scores: Tensor, potentials: Tensor, weights: Tensor | None, scale: fl
             scores, center, weights, row_tops, inverse, result, size, width, scores.stride(0), scale, **config
         )
     return result
+
+
+def potentials(scores: Tensor, weights: Tensor | None, scale: float, iterations: int) -> Tensor:
+    tops, sums = peaks(scores, weights, scale)
+    highest = tops.amax()
+    result = torch.where(tops == -torch.inf, 0.0, highest - tops) * scale - _log(sums)
+    for _ in range(iterations - 1):
+        result -= result.amax()
+        result -= _log(masses(scores, result, weights, scale))
+    return result - result.amax()
+
+
+def _log(mass: Tensor) -> Tensor:
+    """A prototype that no sample reaches within the range of a float stays as it is."""
+    return torch.where(mass == 0, 0.0, mass.log())
 
 
 def assign(scores: Tensor, potentials: Tensor, scale: float, rows: int) -> Tensor:

@@ -17,7 +17,12 @@ from sslfast.losses.swav import sinkhorn_knopp
 from sslfast.reference.sinkhorn import sinkhorn_assign, sinkhorn_masses, sinkhorn_peaks
 from sslfast.reference.swav import sinkhorn_knopp as by_iteration
 
-CPU = SimpleNamespace(peaks=ops.sinkhorn_peaks, masses=ops.sinkhorn_masses, assign=ops.sinkhorn_assign)
+CPU = SimpleNamespace(
+    peaks=ops.sinkhorn_peaks,
+    masses=ops.sinkhorn_masses,
+    potentials=ops.sinkhorn_potentials,
+    assign=ops.sinkhorn_assign,
+)
 CASES = [
     pytest.param(1, 1, id="one number"),
     pytest.param(5, 33, id="few"),
@@ -43,6 +48,9 @@ def check(operators, n: int, k: int, dtype: torch.dtype, device: torch.device, l
     found = [*operators.peaks(there[0], there[2], scale), operators.masses(*there, scale)]
     for f, s, t in zip(found, same, truth, strict=True):
         assert_no_worse(f, s, t, 64 * eps * t.abs())
+    found = operators.potentials(there[0], there[2], scale, 3)
+    by_scores = sinkhorn_assign(exact, found.cpu().double(), scale)
+    torch.testing.assert_close(by_scores, by_iteration(exact, 3, 1 / scale), rtol=max(1e-11, 2e3 * eps), atol=1e-9)
     assigned = operators.assign(good, there[1], scale, len(good))
     expected = sinkhorn_assign(exact, potentials.double(), scale)
     assert_no_worse(assigned, sinkhorn_assign(own, potentials, scale), expected, 256 * eps * expected + 1e-37)
@@ -109,6 +117,7 @@ def test_opcheck() -> None:
     check_op(ops.sinkhorn_peaks, (scores, weights, 20.0))
     check_op(ops.sinkhorn_peaks, (scores.bfloat16(), None, 20.0))
     check_op(ops.sinkhorn_masses, (scores, potentials, None, 20.0))
+    check_op(ops.sinkhorn_potentials, (scores, None, 20.0, 3))
     check_op(ops.sinkhorn_assign, (scores, potentials, 20.0, 4))
     refused: list[tuple[Tensor, Tensor, Tensor | None, str]] = [
         (scores.T, potentials, None, r"scores must be \(N, K\)"),
@@ -118,5 +127,7 @@ def test_opcheck() -> None:
     for *args, text in refused:
         with pytest.raises(RuntimeError, match=text):
             ops.sinkhorn_masses(*args, 20.0)
+    with pytest.raises(RuntimeError, match="iterations must be at least 1"):
+        ops.sinkhorn_potentials(scores, None, 20.0, 0)
     with pytest.raises(RuntimeError, match="rows must be at most"):
         ops.sinkhorn_assign(scores, potentials, 20.0, 7)

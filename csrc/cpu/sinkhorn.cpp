@@ -1,6 +1,7 @@
 #include "sslfast/sinkhorn.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -217,7 +218,47 @@ void assign(const Sinkhorn& p, int64_t rows, int threads) {
   }
 }
 
+// A prototype that no sample reaches within the range of the type stays as it is.
+template <typename T>
+T log_mass(T mass) {
+  return mass == 0 ? T(0) : std::log(mass);
+}
+
+template <typename T>
+void subtract_largest(T* potentials, int64_t n) {
+  const T largest = *std::max_element(potentials, potentials + n);
+  for (int64_t k = 0; k < n; ++k) potentials[k] -= largest;
+}
+
+template <typename In>
+void potentials(const Sinkhorn& params, int iterations, int threads) {
+  using T = Wide<In>;
+  Sinkhorn p = params;
+  const int64_t n = p.prototypes;
+  std::vector<T> sums(n), tops(n);
+  auto* found = static_cast<T*>(p.out);
+  p.potentials = found;
+  p.out = sums.data();
+  p.tops = tops.data();
+  peaks<In>(p, threads);
+  const T highest = *std::max_element(tops.begin(), tops.end());
+  for (int64_t k = 0; k < n; ++k) {
+    const T below = tops[k] == -std::numeric_limits<T>::infinity() ? T(0) : highest - tops[k];
+    found[k] = below * static_cast<T>(p.scale) - log_mass(sums[k]);
+  }
+  for (int i = 1; i < iterations; ++i) {
+    subtract_largest(found, n);
+    masses<In>(p, threads);
+    for (int64_t k = 0; k < n; ++k) found[k] -= log_mass(sums[k]);
+  }
+  subtract_largest(found, n);
+}
+
 }  // namespace
+
+void sinkhorn_potentials(const Sinkhorn& p, int iterations, int threads) {
+  by_dtype(p.dtype, [&](auto element) { potentials<decltype(element)>(p, iterations, threads); });
+}
 
 void sinkhorn_peaks(const Sinkhorn& p, int threads) {
   by_dtype(p.dtype, [&](auto element) { peaks<decltype(element)>(p, threads); });

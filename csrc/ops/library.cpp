@@ -47,6 +47,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "(Tensor, Tensor, Tensor)");
   m.def("sinkhorn_peaks(Tensor scores, Tensor? weights, float scale) -> (Tensor, Tensor)");
   m.def("sinkhorn_masses(Tensor scores, Tensor potentials, Tensor? weights, float scale) -> Tensor");
+  m.def("sinkhorn_potentials(Tensor scores, Tensor? weights, float scale, int iterations) -> Tensor");
   m.def("sinkhorn_assign(Tensor scores, Tensor potentials, float scale, int rows) -> Tensor");
 
   // ---- masks

@@ -57,6 +57,21 @@ Tensor sinkhorn_masses(const Tensor& scores, const Tensor& potentials, const std
   return out;
 }
 
+Tensor sinkhorn_potentials(const Tensor& scores, const std::optional<Tensor>& weights, double scale,
+                           int64_t iterations) {
+  Sinkhorn p = read(scores, weights, scale);
+  check(iterations > 0, "sinkhorn_potentials: iterations must be at least 1");
+  const ScalarType sums = wide(scores.scalar_type());
+  const int64_t chunks = (p.samples + kSinkhornChunk - 1) / kSinkhornChunk;
+  Tensor out = empty({p.prototypes}, sums, scores), partial = empty({chunks, p.prototypes}, sums, scores);
+  p.out = out.mutable_data_ptr();
+  p.partial = partial.mutable_data_ptr();
+  launch([iterations](const Sinkhorn& params,
+                      int threads) { cpu::sinkhorn_potentials(params, static_cast<int>(iterations), threads); },
+         p, scores);
+  return out;
+}
+
 Tensor sinkhorn_assign(const Tensor& scores, const Tensor& potentials, double scale, int64_t rows) {
   Sinkhorn p = read(scores, std::nullopt, scale);
   add_potentials(p, scores, potentials);
@@ -72,6 +87,7 @@ Tensor sinkhorn_assign(const Tensor& scores, const Tensor& potentials, double sc
 STABLE_TORCH_LIBRARY_IMPL(sslfast, CPU, m) {
   m.impl("sinkhorn_peaks", TORCH_BOX(&sinkhorn_peaks));
   m.impl("sinkhorn_masses", TORCH_BOX(&sinkhorn_masses));
+  m.impl("sinkhorn_potentials", TORCH_BOX(&sinkhorn_potentials));
   m.impl("sinkhorn_assign", TORCH_BOX(&sinkhorn_assign));
 }
 

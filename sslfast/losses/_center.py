@@ -23,11 +23,11 @@ class CenterUpdate:
     @torch.no_grad()
     def start(self, center: Tensor, momentum: float, total: Tensor, count: int | Tensor) -> None:
         """Begins to take in ``total``, the sum of ``count`` rows of this rank, and ends it where there is one rank."""
-        numbers = count if isinstance(count, Tensor) else total.new_full((), count)
         if world_size() == 1:
-            _take_in(center, momentum, total, numbers)
+            _take_in(center, momentum, total, count)
             return
         self.finish(center, momentum)
+        numbers = count if isinstance(count, Tensor) else total.new_full((), count)
         sums = torch.cat([total, numbers.to(total.dtype).reshape(1)])
         self._pending = sums, dist.all_reduce(sums, async_op=True)
 
@@ -41,10 +41,14 @@ class CenterUpdate:
         _take_in(center, momentum, sums[:-1], sums[-1])
 
 
-def _take_in(center: Tensor, momentum: float, total: Tensor, count: Tensor) -> None:
-    mean = (total / count.clamp_min(1)).to(center.dtype).reshape(center.shape)
-    share = torch.where(count > 0, 1 - momentum, 0.0).to(center.dtype)  # no rows leave the center as it is
-    center.copy_(torch.lerp(center, mean, share))
+def _take_in(center: Tensor, momentum: float, total: Tensor, count: int | Tensor) -> None:
+    """No rows leave the center as it is."""
+    total = total.reshape(center.shape)
+    if isinstance(count, Tensor):
+        share = torch.where(count > 0, 1 - momentum, 0.0).to(center.dtype)
+        center.copy_(torch.lerp(center, (total / count.clamp_min(1)).to(center.dtype), share))
+    elif count:
+        center.mul_(momentum).add_(total, alpha=(1 - momentum) / count)
 
 
 class Centered(nn.Module):

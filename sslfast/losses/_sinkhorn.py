@@ -29,24 +29,22 @@ def sinkhorn_potentials(
     Returns:
         (K,), float32, or float64 for float64 scores; the largest is 0.
     """
-    gather = gather and world_size() > 1
     scale = 1 / temperature
+    if not gather or world_size() == 1:
+        found: Tensor = ops.sinkhorn_potentials(scores, weights, scale, iterations)
+        return found
     tops, masses = ops.sinkhorn_peaks(scores, weights, scale)
-    shift = tops
-    if gather:
-        shift = tops.clone()
-        dist.all_reduce(shift, dist.ReduceOp.MAX)
+    shift = tops.clone()
+    dist.all_reduce(shift, dist.ReduceOp.MAX)
     highest = shift.amax()
     shift = torch.where(shift == -torch.inf, highest, shift)
-    if gather:
-        masses = masses * ((tops - shift) * scale).exp()
-        dist.all_reduce(masses)
+    masses = masses * ((tops - shift) * scale).exp()
+    dist.all_reduce(masses)
     potentials = (highest - shift) * scale - _log(masses)
     for _ in range(iterations - 1):
         potentials = potentials - potentials.amax()
         masses = ops.sinkhorn_masses(scores, potentials, weights, scale)
-        if gather:
-            dist.all_reduce(masses)
+        dist.all_reduce(masses)
         potentials = potentials - _log(masses)
     return potentials - potentials.amax()
 

@@ -44,7 +44,13 @@ from sslfast.ops._masking import (
     patch_unshuffle_backward,
     token_mask,
 )
-from sslfast.ops._prototypes import sinkhorn_assign, sinkhorn_masses, sinkhorn_peaks, soft_cross_entropy
+from sslfast.ops._prototypes import (
+    sinkhorn_assign,
+    sinkhorn_masses,
+    sinkhorn_peaks,
+    sinkhorn_potentials,
+    soft_cross_entropy,
+)
 from sslfast.ops._sequences import feature_noise, token_augment
 from sslfast.ops._similarity import (
     cross_softmax_backward,
@@ -126,6 +132,7 @@ __all__ = [
     "sinkhorn_assign",
     "sinkhorn_masses",
     "sinkhorn_peaks",
+    "sinkhorn_potentials",
     "soft_cross_entropy",
     "span_corruption",
     "spec_augment",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 
-__all__ = ["sinkhorn_assign", "sinkhorn_masses", "sinkhorn_peaks", "soft_cross_entropy"]
+__all__ = ["sinkhorn_assign", "sinkhorn_masses", "sinkhorn_peaks", "sinkhorn_potentials", "soft_cross_entropy"]
 
 
 def _accumulator(rows: Tensor) -> torch.dtype:
@@ -47,6 +47,7 @@ triton_library.impl("soft_cross_entropy", _soft_cross_entropy_triton)
 
 sinkhorn_peaks = torch.ops.sslfast.sinkhorn_peaks.default
 sinkhorn_masses = torch.ops.sslfast.sinkhorn_masses.default
+sinkhorn_potentials = torch.ops.sslfast.sinkhorn_potentials.default
 sinkhorn_assign = torch.ops.sslfast.sinkhorn_assign.default
 
 
@@ -58,6 +59,11 @@ def _(scores: Tensor, weights: Tensor | None, scale: float) -> tuple[Tensor, Ten
 
 @torch.library.register_fake("sslfast::sinkhorn_masses")
 def _(scores: Tensor, potentials: Tensor, weights: Tensor | None, scale: float) -> Tensor:
+    return scores.new_empty((scores.shape[1],), dtype=_accumulator(scores))
+
+
+@torch.library.register_fake("sslfast::sinkhorn_potentials")
+def _(scores: Tensor, weights: Tensor | None, scale: float, iterations: int) -> Tensor:
     return scores.new_empty((scores.shape[1],), dtype=_accumulator(scores))
 
 
@@ -78,6 +84,12 @@ def _sinkhorn_masses_triton(*args):  # type: ignore[no-untyped-def]
     return masses(*args)
 
 
+def _sinkhorn_potentials_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.sinkhorn import potentials
+
+    return potentials(*args)
+
+
 def _sinkhorn_assign_triton(*args):  # type: ignore[no-untyped-def]
     from sslfast.kernels.sinkhorn import assign
 
@@ -86,4 +98,5 @@ def _sinkhorn_assign_triton(*args):  # type: ignore[no-untyped-def]
 
 triton_library.impl("sinkhorn_peaks", _sinkhorn_peaks_triton)
 triton_library.impl("sinkhorn_masses", _sinkhorn_masses_triton)
+triton_library.impl("sinkhorn_potentials", _sinkhorn_potentials_triton)
 triton_library.impl("sinkhorn_assign", _sinkhorn_assign_triton)

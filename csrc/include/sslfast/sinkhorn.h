@@ -15,10 +15,10 @@ struct Sinkhorn {
   int64_t samples, prototypes, row_stride;
   double scale;         // 1 / temperature
   const void* weights;  // (samples) of the type of sums, or null; a sample of weight 0 is not read, others count as one
-  const void* potentials;  // (prototypes) of the type of sums; not of peaks
+  const void* potentials;  // (prototypes) of the type of sums; of masses and assign
   void* out;               // (prototypes), or of assign (rows, prototypes); of the type of sums
   void* tops;              // of peaks: (prototypes), of the type of sums
-  void* partial;           // of masses: (chunks of kSinkhornChunk samples, prototypes)
+  void* partial;           // of masses and potentials: (chunks of kSinkhornChunk samples, prototypes)
 
   template <typename T>
   bool takes(int64_t sample) const {
@@ -34,6 +34,8 @@ namespace cpu {
 void sinkhorn_peaks(const Sinkhorn& params, int threads);
 // out = sum_n Q.
 void sinkhorn_masses(const Sinkhorn& params, int threads);
+// out = the potentials after so many iterations, at least 1; the largest is 0.
+void sinkhorn_potentials(const Sinkhorn& params, int iterations, int threads);
 // out = Q of the first `rows` samples.
 void sinkhorn_assign(const Sinkhorn& params, int64_t rows, int threads);
 
