@@ -16,6 +16,7 @@ from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
 from sslfast.losses.memory_bank import MemoryBank
+from sslfast.losses.msn import MSNLoss, msn_loss
 from sslfast.losses.multi_positive_nt_xent import MultiPositiveNTXentLoss, multi_positive_nt_xent_loss
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
 from sslfast.losses.nn_memory_bank import NNMemoryBank
@@ -39,6 +40,7 @@ __all__ = [
     "IBOTPatchLoss",
     "InfoNCELoss",
     "KoLeoLoss",
+    "MSNLoss",
     "MatryoshkaLoss",
     "MemoryBank",
     "MultiPositiveNTXentLoss",
@@ -62,6 +64,7 @@ __all__ = [
     "ibot_patch_loss",
     "info_nce_loss",
     "koleo_loss",
+    "msn_loss",
     "multi_positive_nt_xent_loss",
     "negative_cosine_similarity",
     "negative_mises_fisher_weights",
