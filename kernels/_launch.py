@@ -174,3 +174,30 @@ def queue_run(programs: int, length: int, block: int) -> int:
     """
     runs = max(1, 512 // programs)
     return max(8 * block, triton.cdiv(triton.cdiv(length, runs), block) * block)
+
+
+def prototype_rows(width: int) -> dict[str, int]:
+    """ROWS rows a program, BLOCK columns of each at a time: 16 numbers a thread."""
+    block = min(256, max(16, triton.next_power_of_2(width)))
+    return {"ROWS": 8, "BLOCK": block, "num_warps": 4}
+
+
+def prototype_run(blocks: int, width: int, block: int) -> int:
+    """Columns that one program walks over: as many runs as bring the launch to 1,024 programs, but 64 at most."""
+    runs = min(64, max(1, 1024 // blocks))
+    return max(4 * block, triton.cdiv(triton.cdiv(width, runs), block) * block)
+
+
+def soft_cross_entropy(width: int) -> dict[str, int]:
+    """BLOCK prototypes of one row at a time: 16 a thread."""
+    return {"BLOCK": min(4096, max(16, triton.next_power_of_2(width))), "num_warps": 8}
+
+
+def sinkhorn_columns() -> dict[str, int]:
+    """BLOCK columns a program, ROWS of their rows at a time: 16 numbers a thread."""
+    return {"ROWS": 32, "BLOCK": 64, "num_warps": 4}
+
+
+def sinkhorn_assign(width: int) -> dict[str, int]:
+    """BLOCK numbers of one row a program: 8 a thread."""
+    return {"BLOCK": min(1024, max(16, triton.next_power_of_2(width))), "num_warps": 4}

@@ -273,6 +273,34 @@ def _unit_rows_backward(dtype: str, dim: int) -> Case:
     return Case("unit_rows.unit_rows_backward_kernel", signature, _launch.unit_rows(dim))
 
 
+def _prototype_rows(dtype: str, center: bool, columns: bool) -> Case:
+    absent = {"center_ptr": center, "weights_ptr": columns, "column_ptr": columns}
+    options = _launch.prototype_rows(65536) | {name: None for name, there in absent.items() if not there}
+    given = " ".join(["*fp32"] * (int(center) + int(columns) + 2 + int(columns)))
+    return Case("prototype_rows.prototype_rows_kernel", f"*{dtype} {given} i32 i32 i32 i32 fp32", options)
+
+
+def _soft_cross_entropy(student: str, teacher: str, two: bool, grad: bool) -> Case:
+    none = [] if two else ["t1_ptr", "center1_ptr", "top1_ptr", "sum1_ptr"]
+    none += [] if grad else ["grad_ptr", "weights_ptr"]
+    options = _launch.soft_cross_entropy(65536) | {"SPLITS": 64, "MORE": two} | dict.fromkeys(none)
+    rows = f"*{student} *{teacher} " + (f"*{teacher} " if two else "")
+    rest = " ".join(["*fp32"] * ((6 if two else 3) + int(grad) + 1) + ([f"*{student}"] if grad else []))
+    signature = f"{rows}{rest} i32 i32 i32 i32 i32 i32 fp32 fp32 fp32"
+    return Case("soft_cross_entropy.soft_cross_entropy_kernel", signature, options)
+
+
+def _sinkhorn(dtype: str) -> list[Case]:
+    columns, sums = _launch.sinkhorn_columns(), "*fp32 *fp32 *fp32"
+    totals = {"SPLITS": 64, "num_warps": 1}
+    return [
+        Case("sinkhorn.sinkhorn_peaks_kernel", f"*{dtype} {sums} i32 i32 i32 fp32", columns),
+        Case("sinkhorn.sinkhorn_masses_kernel", f"*{dtype} *fp32 *fp32 {sums} i32 i32 i32 fp32", columns),
+        Case("sinkhorn.sinkhorn_totals_kernel", f"*fp32 {sums} i32 i32 fp32", totals),
+        Case("sinkhorn.sinkhorn_assign_kernel", f"*{dtype} *fp32 {sums} i32 i32 fp32", _launch.sinkhorn_assign(65536)),
+    ]
+
+
 def cases(capability: int) -> list[Case]:
     arch = capability // 10
     return [
@@ -331,6 +359,12 @@ def cases(capability: int) -> list[Case]:
         _nt_xent_project("bf16", 768),
         _nt_xent_project("fp32", 128),
         _nt_xent_project("fp32", 1),
+        _prototype_rows("bf16", True, True),
+        _prototype_rows("fp32", False, False),
+        _soft_cross_entropy("bf16", "bf16", True, True),
+        _soft_cross_entropy("fp32", "bf16", False, True),
+        _soft_cross_entropy("fp16", "fp32", False, False),
+        *_sinkhorn("bf16"),
         _queue(arch, "bf16", 128, True),
         _queue(arch, "fp16", 512, True),
         _queue(arch, "bf16", 128, False),

@@ -68,6 +68,31 @@ def own_loop() -> dict[str, Any]:
     }
 
 
+class Prototypes(nn.Module):
+    """Logits of a crop and of each of its 16 patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 12)
+
+    def forward(self, crop: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        patches = self.head(crop if mask is None else crop * ~mask[:, :, None])
+        return patches.mean(1), patches
+
+
+def teacher_and_student() -> dict[str, Any]:
+    student = Prototypes()
+    crops = torch.randn(4, 3, 16, 6)
+    return {
+        "torch": torch,
+        "student": student,
+        "prototypes": 12,
+        "dataloader": [(crops[:2], crops[2:])] * 2,
+        "optimizer": torch.optim.SGD(student.parameters(), lr=0.1),
+        "steps": 2,
+    }
+
+
 def token_masks() -> dict[str, Any]:
     ids = torch.randint(1000, 2000, (4, 16))
     batch = {"input_ids": ids, "special_tokens_mask": ids < 1100, "attention_mask": torch.ones_like(ids)}
@@ -205,6 +230,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "SimCLRProjectionHead": lightly,
     "CLIPLoss(rank=": open_clip,
     "momentum_encoder": own_loop,
+    "update_teacher(student": teacher_and_student,
     "from sslfast.masking import mask_tokens": token_masks,
     "mask_patches(patch_embed": patch_masks,
     "augment = SimCLRAugment(224, views=2)": augmentation,

@@ -44,8 +44,15 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, Tensor? index, Tensor? bias, Tensor? "
       "weights, Tensor? others, Tensor? class_weights, float label_smoothing, float softcap, float z_loss, bool "
-      "need_hidden, "
-      "bool need_weight, bool need_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "need_hidden, bool need_weight, bool need_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "soft_cross_entropy(Tensor[] students, Tensor[] teachers, Tensor? centers, Tensor? weights, float "
+      "student_scale, float teacher_scale, float grad_factor, bool skip_same_view, bool need_grad, bool need_sum) -> "
+      "(Tensor, Tensor, Tensor)");
+  m.def("sinkhorn_peaks(Tensor scores, Tensor? weights, float scale) -> (Tensor, Tensor)");
+  m.def("sinkhorn_masses(Tensor scores, Tensor potentials, Tensor? weights, float scale) -> Tensor");
+  m.def("sinkhorn_potentials(Tensor scores, Tensor? weights, float scale, int iterations) -> Tensor");
+  m.def("sinkhorn_assign(Tensor scores, Tensor potentials, float scale, int rows) -> Tensor");
 
   // ---- masks
 

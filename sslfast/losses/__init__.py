@@ -11,12 +11,15 @@ from sslfast.losses.clip import CLIPLoss, clip_loss
 from sslfast.losses.contrastive import ContrastiveLoss, contrastive_loss
 from sslfast.losses.cross_batch_memory import CrossBatchMemory
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
+from sslfast.losses.dino import DINOLoss, dino_loss
+from sslfast.losses.ibot import IBOTPatchLoss, ibot_patch_loss
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.linear_cross_entropy import LinearCrossEntropyLoss, linear_cross_entropy
 from sslfast.losses.masked_lm import MaskedLMLoss, masked_lm_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
 from sslfast.losses.memory_bank import MemoryBank
+from sslfast.losses.msn import MSNLoss, msn_loss
 from sslfast.losses.multi_positive_nt_xent import MultiPositiveNTXentLoss, multi_positive_nt_xent_loss
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
 from sslfast.losses.nn_memory_bank import NNMemoryBank
@@ -24,6 +27,7 @@ from sslfast.losses.nt_xent import NTXentLoss, nt_xent_loss
 from sslfast.losses.siglip import SigLIPLoss, siglip_loss
 from sslfast.losses.supcon import SupConLoss, supcon_loss
 from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp, swav_loss
+from sslfast.losses.teacher import cosine_schedule, update_teacher
 from sslfast.losses.triplet import TripletLoss, triplet_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 
@@ -35,10 +39,13 @@ __all__ = [
     "CrossBatchMemory",
     "DCLLoss",
     "DCLWLoss",
+    "DINOLoss",
     "HypersphereLoss",
+    "IBOTPatchLoss",
     "InfoNCELoss",
     "KoLeoLoss",
     "LinearCrossEntropyLoss",
+    "MSNLoss",
     "MaskedLMLoss",
     "MatryoshkaLoss",
     "MemoryBank",
@@ -56,12 +63,16 @@ __all__ = [
     "cached_backward",
     "clip_loss",
     "contrastive_loss",
+    "cosine_schedule",
     "dcl_loss",
+    "dino_loss",
     "hypersphere_loss",
+    "ibot_patch_loss",
     "info_nce_loss",
     "koleo_loss",
     "linear_cross_entropy",
     "masked_lm_loss",
+    "msn_loss",
     "multi_positive_nt_xent_loss",
     "negative_cosine_similarity",
     "negative_mises_fisher_weights",
@@ -72,5 +83,6 @@ __all__ = [
     "swav_loss",
     "triplet_loss",
     "uniformity_loss",
+    "update_teacher",
     "vicreg_loss",
 ]

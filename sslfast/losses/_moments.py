@@ -25,7 +25,7 @@ def second_moments(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """
     n, d = a.shape[-2:]
     if d <= 2 * n:
-        m: Tensor = _Gram.apply(a, True) if b is a else _Product.apply(a, b)
+        m: Tensor = _Gram.apply(a, True) if b is a else product(a, b)
         own = torch.eye(d, dtype=torch.bool, device=m.device)
         return m.diagonal(dim1=-2, dim2=-1), m.masked_fill(own, 0.0).square().sum(dim=(-2, -1))
     rows_a: Tensor = _Gram.apply(a, False)
@@ -33,6 +33,12 @@ def second_moments(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     diagonal = (a * b).sum(dim=-2)
     everything = (rows_a * rows_b).sum(dim=(-2, -1), dtype=torch.float64)
     return diagonal, (everything - diagonal.double().square().sum(dim=-1)).to(a.dtype)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """``a.mT @ b``, twice differentiable, whose backward autocast leaves alone."""
+    m: Tensor = _Product.apply(a, b)
+    return m
 
 
 class _Gram(torch.autograd.Function):

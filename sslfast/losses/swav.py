@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslfast import _check
-from sslfast.distributed import mean_over_ranks, world_size
-from sslfast.losses._inputs import check_floating, check_like, positive, widened, without_autocast
-
-_LEAST_SHARE = 1e-30  # of the heaviest prototype: what is lighter still gets no sample
+from sslfast import _check, ops
+from sslfast.distributed import mean_over_ranks
+from sslfast.losses._inputs import (
+    check_floating,
+    check_kernel_dtype,
+    check_like,
+    positive,
+    widened,
+    without_autocast,
+)
+from sslfast.losses._sinkhorn import sinkhorn_potentials
+from sslfast.losses._soft_targets import prototype_rows
 
 
 class SwAVLoss(nn.Module):
@@ -111,8 +117,8 @@ def swav_loss(
         Scalar loss, float32, or float64 if an input is.
 
     Raises:
-        TypeError: if one of the three is not a sequence of floating-point tensors, ``temperature`` or
-            ``sinkhorn_epsilon`` is not a number, or ``sinkhorn_iterations`` not an int.
+        TypeError: if one of the three is not a sequence of floating-point tensors, or float64 on a GPU, ``temperature``
+            or ``sinkhorn_epsilon`` is not a number, or ``sinkhorn_iterations`` not an int.
         ValueError: if there is no large crop or fewer than two crops, the first is not (N, K) with N, K >= 1, another
             crop differs in shape or device, the queue has not one tensor (Q, K) on that device per large crop,
             ``temperature`` or ``sinkhorn_epsilon`` is not positive and finite, or ``sinkhorn_iterations`` is below 1.
@@ -125,6 +131,7 @@ def swav_loss(
     first = high_resolution_outputs[0]
     if queue_outputs is not None:
         _check_queue(name, queue_outputs, len(high_resolution_outputs), first)
+    check_kernel_dtype(name, *high_resolution_outputs, *low_resolution_outputs, *(queue_outputs or ()))
     temperature = positive(name, "temperature", temperature)
     iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
     epsilon = positive(name, "sinkhorn_epsilon", sinkhorn_epsilon)
@@ -134,9 +141,8 @@ def swav_loss(
         codes = []
         for i, outputs in enumerate(crops[: len(high_resolution_outputs)]):
             parts = [outputs] if queue_outputs is None else [outputs, queue_outputs[i]]
-            scores = torch.cat([part.detach() for part in widened(*parts)])  # a copy, to be used up
-            assigned = _sinkhorn(scores, len(first), iterations, epsilon, gather)
-            codes.append(assigned.to(crops[0].dtype))
+            scores = parts[0].detach() if len(parts) == 1 else torch.cat([part.detach() for part in widened(*parts)])
+            codes.append(_assignments(scores, len(first), iterations, epsilon, gather).to(crops[0].dtype))
         losses = crops[0].new_zeros(len(first))
         of_all = _total(codes)
         for v, crop in enumerate(crops):
@@ -156,9 +162,10 @@ def sinkhorn_knopp(
     ``Q = torch.exp((scores - scores.max()) / epsilon)``, then ``iterations`` times: ``Q /= Q.sum(0)``;
     ``Q /= Q.sum(1, keepdim=True)``
 
-    equal to lightly's ``sinkhorn``, and finite where that one overflows or loses a sample: the maximum of each row
-    comes out of the exponential and goes into its weight. Iterations scale two vectors, not the matrix. Computes in
-    float32 (float64 input in float64).
+    equal to lightly's ``sinkhorn`` and, with ``Q.sum(0)`` as it is, DINOv2's ``sinkhorn_knopp_teacher``; finite where
+    these overflow or lose a sample or a prototype: the maximum of each column comes out of the exponential, then that
+    of each row. An iteration is one read of the scores, and changes K potentials, one a prototype: Q is written once,
+    at the end. Computes in float32 (float64 input in float64).
 
     Args:
         scores: similarities of samples with prototypes, shape (N, K), floating point, any strides.
@@ -187,28 +194,16 @@ def sinkhorn_knopp(
     iterations = _check.integer(name, "iterations", iterations, 1)
     epsilon = positive(name, "epsilon", epsilon)
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    with without_autocast(scores):
-        own = torch.cat(widened(scores))  # a copy, to be used up
-        return _sinkhorn(own, len(own), iterations, epsilon, gather_distributed)
+    check_kernel_dtype(name, scores)
+    return _assignments(scores.detach(), len(scores), iterations, epsilon, gather_distributed)
 
 
-def _sinkhorn(scores: Tensor, count: int, iterations: int, epsilon: float, gather_distributed: bool) -> Tensor:
-    """The assignments of the first ``count`` samples; overwrites ``scores``, float32 or float64."""
-    gather = gather_distributed and world_size() > 1
-    top = scores.amax(dim=1)
-    kernel = scores.sub_(top.unsqueeze(1)).div_(epsilon).exp_()
-    highest = top.max()
-    if gather:
-        dist.all_reduce(highest, dist.ReduceOp.MAX)
-    weight = ((top - highest) / epsilon).exp()  # of a sample; Q is weight[:, None] * kernel * share
-    for _ in range(iterations):
-        mass = kernel.T.mv(weight)
-        if gather:
-            dist.all_reduce(mass)
-        share = (mass / mass.max()).clamp_min(_LEAST_SHARE).reciprocal()
-        weight = kernel.mv(share).reciprocal()
-    first = kernel if count == len(kernel) else kernel[:count].clone()  # a view would keep all of it in memory
-    return first.mul_(share).mul_(weight[:count].unsqueeze(1))
+def _assignments(scores: Tensor, count: int, iterations: int, epsilon: float, gather_distributed: bool) -> Tensor:
+    """The assignments of the first ``count`` samples."""
+    rows = prototype_rows(scores)
+    potentials = sinkhorn_potentials(rows, epsilon, iterations, gather_distributed)
+    assigned: Tensor = ops.sinkhorn_assign(rows, potentials, 1 / epsilon, count)
+    return assigned
 
 
 def _total(codes: list[Tensor]) -> Tensor | None:

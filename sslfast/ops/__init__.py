@@ -45,6 +45,13 @@ from sslfast.ops._masking import (
     patch_unshuffle_backward,
     token_mask,
 )
+from sslfast.ops._prototypes import (
+    sinkhorn_assign,
+    sinkhorn_masses,
+    sinkhorn_peaks,
+    sinkhorn_potentials,
+    soft_cross_entropy,
+)
 from sslfast.ops._sequences import feature_noise, token_augment
 from sslfast.ops._similarity import (
     cross_softmax_backward,
@@ -132,6 +139,11 @@ __all__ = [
     "sigmoid_pairs",
     "similarity_softmax_backward",
     "similarity_softmax_forward",
+    "sinkhorn_assign",
+    "sinkhorn_masses",
+    "sinkhorn_peaks",
+    "sinkhorn_potentials",
+    "soft_cross_entropy",
     "span_corruption",
     "spec_augment",
     "spec_augment_",

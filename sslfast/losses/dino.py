@@ -1,0 +1,256 @@
+"""DINO: every view of the student predicts the teacher's softmax over prototypes of the other views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sslfast import _check
+from sslfast.losses._center import Centered
+from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, positive
+from sslfast.losses._sinkhorn import sinkhorn_potentials
+from sslfast.losses._soft_targets import SoftTargets, prototype_rows, soft_cross_entropy
+
+CENTERINGS = ("centering", "sinkhorn_knopp")
+
+
+class DINOLoss(Centered):
+    """DINO's loss with its center; see :func:`dino_loss`.
+
+    After the loss the center moves towards the mean of the teacher's rows, whose sum comes out of the same read of
+    them: ``center = center_momentum * center + (1 - center_momentum) * mean``. With torch.distributed initialised it is
+    the mean over all ranks, whose sums travel while the step goes on and are taken in at the next call, or when the
+    module is saved; ranks may differ in their number of samples.
+
+    Arguments, defaults and ``state_dict`` are lightly's. DINO's own are ``DINOLoss(out_dim, ncrops,
+    warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs, nepochs, student_temp=0.1, center_momentum=0.9)``
+    and DINOv2's ``DINOLoss(out_dim, student_temp=0.1, center_momentum=0.9)``; both give ``teacher_temp`` step by step,
+    from 0.04 to 0.07. DINO's value is this one; DINOv2's sums over pairs, and its trainer divides by their number.
+
+    Args:
+        output_dim: number of prototypes K. Default: 65536.
+        warmup_teacher_temp: teacher temperature of epoch 0. Default: 0.04.
+        teacher_temp: teacher temperature after the warm-up. Default: 0.04.
+        warmup_teacher_temp_epochs: epochs in which it goes from one to the other in equal steps. Default: 30.
+        student_temp: divides the student's logits. Default: 0.1.
+        center_momentum: in [0, 1]. Default: 0.9.
+        center_mode: "mean". Default: "mean".
+        centering: "centering", or "sinkhorn_knopp", in which the targets are Sinkhorn-Knopp's assignments of all rows
+            of the teacher (DINOv2) on all ranks, and the center is not used. Default: "centering".
+        sinkhorn_iterations: of "sinkhorn_knopp". Default: 3.
+
+    Attributes:
+        center: (1, 1, K) float32, subtracted from the teacher's logits.
+
+    Raises:
+        TypeError: if a temperature or ``center_momentum`` is not a number, or a count not an int.
+        ValueError: if a temperature is not positive and finite, ``center_momentum`` is outside [0, 1], ``output_dim``
+            or ``sinkhorn_iterations`` is below 1, ``warmup_teacher_temp_epochs`` is negative, or ``center_mode`` or
+            ``centering`` is none of these.
+
+    Example:
+        >>> criterion = DINOLoss(4096)
+        >>> loss = criterion([teacher(x) for x in views[:2]], [student(x) for x in views], epoch=epoch)
+        >>> loss.backward()
+    """
+
+    center: Tensor
+
+    def __init__(
+        self,
+        output_dim: int = 65536,
+        warmup_teacher_temp: float = 0.04,
+        teacher_temp: float = 0.04,
+        warmup_teacher_temp_epochs: int = 30,
+        student_temp: float = 0.1,
+        center_momentum: float = 0.9,
+        center_mode: str = "mean",
+        *,
+        centering: str = "centering",
+        sinkhorn_iterations: int = 3,
+    ) -> None:
+        super().__init__()
+        name = "DINOLoss"
+        output_dim = _check.integer(name, "output_dim", output_dim, 1)
+        self.warmup_teacher_temp = positive(name, "warmup_teacher_temp", warmup_teacher_temp)
+        self.teacher_temp = positive(name, "teacher_temp", teacher_temp)
+        epochs = _check.integer(name, "warmup_teacher_temp_epochs", warmup_teacher_temp_epochs, 0)
+        self.warmup_teacher_temp_epochs = epochs
+        self.student_temp = positive(name, "student_temp", student_temp)
+        self.center_momentum = _check.probability(name, "center_momentum", center_momentum)
+        if center_mode != "mean":
+            raise ValueError(f"{name}: center_mode must be 'mean', got {center_mode!r}")
+        self.centering = check_choice(name, "centering", centering, CENTERINGS)
+        self.sinkhorn_iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
+        self.register_buffer("center", torch.zeros(1, 1, output_dim))
+
+    def center_buffer(self) -> Tensor:
+        return self.center
+
+    def temperature(self, epoch: int) -> float:
+        """The teacher temperature of an epoch."""
+        steps = self.warmup_teacher_temp_epochs
+        if epoch >= steps or steps == 1:
+            return self.teacher_temp if epoch >= steps else self.warmup_teacher_temp
+        return self.warmup_teacher_temp + (self.teacher_temp - self.warmup_teacher_temp) * epoch / (steps - 1)
+
+    def forward(
+        self,
+        teacher_out: Sequence[Tensor],
+        student_out: Sequence[Tensor],
+        teacher_temp: float | None = None,
+        epoch: int | None = None,
+    ) -> Tensor:
+        """The loss, and the update of the center.
+
+        Args:
+            teacher_out: as in :func:`dino_loss`.
+            student_out: as in :func:`dino_loss`.
+            teacher_temp: the teacher temperature. Default: None, that of ``epoch``.
+            epoch: at least 0. Default: None, ``teacher_temp`` of the module.
+
+        Returns:
+            Scalar loss, float32, or float64 if a view is.
+
+        Raises:
+            TypeError, ValueError: as :func:`dino_loss`; if ``epoch`` is not an int or negative.
+        """
+        if teacher_temp is None:
+            teacher_temp = self.teacher_temp
+            if epoch is not None:
+                teacher_temp = self.temperature(_check.integer("DINOLoss", "epoch", epoch, 0))
+        options = (teacher_temp, self.student_temp, self.sinkhorn_iterations)
+        if self.centering == "sinkhorn_knopp":
+            return _dino("DINOLoss", teacher_out, student_out, None, self.centering, *options, False)[0]
+        self.finish_center_update()
+        loss, total = _dino("DINOLoss", teacher_out, student_out, self.center, self.centering, *options, True)
+        self._update.start(self.center, self.center_momentum, total, len(teacher_out) * len(teacher_out[0]))
+        return loss
+
+    def extra_repr(self) -> str:
+        temperatures = f"teacher_temp={self.teacher_temp}, student_temp={self.student_temp}"
+        return f"{self.center.numel()}, {temperatures}, centering={self.centering!r}"
+
+
+def dino_loss(
+    teacher_out: Sequence[Tensor],
+    student_out: Sequence[Tensor],
+    center: Tensor | None = None,
+    *,
+    teacher_temp: float = 0.04,
+    student_temp: float = 0.1,
+    centering: str = "centering",
+    sinkhorn_iterations: int = 3,
+) -> Tensor:
+    """Cross-entropy of every student view with every teacher view but its own, over K prototypes.
+
+    With ``q_g = softmax((teacher_out[g] - center) / teacher_temp)``, constants, and ``z_v = student_out[v] /
+    student_temp``: the mean over the pairs g != v of ``F.cross_entropy(z_v, q_g)``.
+
+    Value and gradient are those of DINO's and lightly's ``DINOLoss``. Every logit is read once and no probability is
+    written to memory: a student view meets the sum of its targets in one cross-entropy. Where a gradient is asked for
+    it is made in the forward pass. Accumulates in float32 (float64 inputs in float64); half types are read as they are
+    and gradients rounded once. A second derivative raises.
+
+    Args:
+        teacher_out: logits of the views that the teacher saw, each (N, K): the same as the first of ``student_out``.
+            Floating point, any strides; get no gradient.
+        student_out: logits of the views that the student saw, each (N, K), on the same device: large crops first.
+        center: K numbers, subtracted from the teacher's rows, in any shape. Default: None, none.
+        teacher_temp: divides the teacher's logits. Default: 0.04.
+        student_temp: divides the student's logits. Default: 0.1.
+        centering: "centering", or "sinkhorn_knopp": ``q`` is ``sinkhorn_knopp(torch.cat(teacher_out),
+            sinkhorn_iterations, teacher_temp)`` over the samples of all ranks. Default: "centering".
+        sinkhorn_iterations: at least 1. Default: 3.
+
+    Returns:
+        Scalar loss, float32, or float64 if a view is.
+
+    Raises:
+        TypeError: if the views are not sequences of floating-point tensors, or float64 on a GPU, ``center`` is neither
+            None nor a floating-point tensor, a temperature not a number or ``sinkhorn_iterations`` not an int.
+        ValueError: if there is no view, or no pair of different views; the first view is not (N, K) with N, K >= 1 or
+            another differs in shape or device; ``center`` has not K numbers on that device, or is given with
+            "sinkhorn_knopp"; a temperature is not positive and finite; ``centering`` is none of these, or
+            ``sinkhorn_iterations`` is below 1.
+        RuntimeError: at a second derivative, which is not supported.
+
+    Reference: Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021; Oquab et al.,
+    "DINOv2: Learning Robust Visual Features without Supervision", TMLR 2024.
+    """
+    options = (teacher_temp, student_temp, sinkhorn_iterations)
+    return _dino("dino_loss", teacher_out, student_out, center, centering, *options, False)[0]
+
+
+def _dino(
+    name: str,
+    teacher_out: Sequence[Tensor],
+    student_out: Sequence[Tensor],
+    center: Tensor | None,
+    centering: str,
+    teacher_temp: float,
+    student_temp: float,
+    iterations: int,
+    need_sum: bool,
+) -> tuple[Tensor, Tensor]:
+    _check_views(name, teacher_out, student_out)
+    teacher_temp, student_temp = (
+        positive(name, "teacher_temp", teacher_temp),
+        positive(name, "student_temp", student_temp),
+    )
+    check_choice(name, "centering", centering, CENTERINGS)
+    iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)
+    centers = check_center(name, center, teacher_out[0])
+    if centering == "sinkhorn_knopp":
+        if center is not None:
+            raise ValueError(f"{name}: center must be None with centering='sinkhorn_knopp', got a tensor")
+        centers = balanced_center(torch.cat([t.detach() for t in teacher_out]), teacher_temp, iterations)
+    pairs = len(teacher_out) * len(student_out) - min(len(teacher_out), len(student_out))
+    targets = SoftTargets(student_temp, teacher_temp, 1 / (pairs * len(teacher_out[0])), True, need_sum)
+    return soft_cross_entropy(name, student_out, teacher_out, centers, None, targets)
+
+
+def balanced_center(scores: Tensor, temperature: float, iterations: int, weights: Tensor | None = None) -> Tensor:
+    """(1, K): the center with which the softmax of a row is its assignment by Sinkhorn-Knopp, over all ranks."""
+    potentials = sinkhorn_potentials(prototype_rows(scores), temperature, iterations, True, weights)
+    return (potentials * -temperature).unsqueeze(0)
+
+
+def check_center(function: str, center: Tensor | None, like: Tensor) -> Tensor | None:
+    """``center`` as (1, K).
+
+    Raises:
+        TypeError: if it is not a floating-point tensor.
+        ValueError: if it has not K numbers, or is on another device.
+    """
+    if center is None:
+        return None
+    check_floating(function, "center", center)
+    if center.numel() != like.shape[1]:
+        raise ValueError(f"{function}: center must have {like.shape[1]} numbers, got shape {tuple(center.shape)}")
+    if center.device != like.device:
+        raise ValueError(f"{function}: center must be on {like.device}, like the views, got {center.device}")
+    return center.reshape(1, -1)
+
+
+def _check_views(function: str, teacher_out: Sequence[Tensor], student_out: Sequence[Tensor]) -> None:
+    for argument, views in (("teacher_out", teacher_out), ("student_out", student_out)):
+        if not isinstance(views, (list, tuple)):
+            raise TypeError(f"{function}: {argument} must be a list or tuple of tensors, got {type(views).__name__}")
+        if not views:
+            raise ValueError(f"{function}: {argument} must hold at least 1 tensor, got 0")
+        for i, view in enumerate(views):
+            check_floating(function, f"{argument}[{i}]", view)
+    if len(teacher_out) == len(student_out) == 1:
+        raise ValueError(
+            f"{function}: there must be a pair of different views, got 1 of the teacher and 1 of the student"
+        )
+    first = teacher_out[0]
+    if first.dim() != 2 or 0 in first.shape:
+        raise ValueError(f"{function}: teacher_out[0] must have shape (N, K) with N, K >= 1, got {tuple(first.shape)}")
+    for argument, views in (("teacher_out", teacher_out), ("student_out", student_out)):
+        for i, view in enumerate(views):
+            check_like(function, "teacher_out[0]", first, f"{argument}[{i}]", view)
+            check_kernel_dtype(function, view)

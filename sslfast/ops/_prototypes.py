@@ -1,0 +1,102 @@
+"""Softmaxes of teachers and students over prototypes: C++ on the CPU, Triton on the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sslfast.ops._library import triton_library
+
+__all__ = ["sinkhorn_assign", "sinkhorn_masses", "sinkhorn_peaks", "sinkhorn_potentials", "soft_cross_entropy"]
+
+
+def _accumulator(rows: Tensor) -> torch.dtype:
+    return torch.float64 if rows.dtype == torch.float64 else torch.float32
+
+
+# ---- soft_cross_entropy
+
+soft_cross_entropy = torch.ops.sslfast.soft_cross_entropy.default
+
+
+@torch.library.register_fake("sslfast::soft_cross_entropy")
+def _(students: Sequence[Tensor], teachers: Sequence[Tensor], *args: object) -> tuple[Tensor, Tensor, Tensor]:
+    *_, need_grad, need_sum = args
+    first, views = students[0], len(students)
+    size, width = first.shape
+    losses = first.new_empty((views, size), dtype=_accumulator(first))
+    return (
+        losses,
+        first.new_empty((views if need_grad else 0, size, width)),
+        losses.new_empty((width * bool(need_sum),)),
+    )
+
+
+def _soft_cross_entropy_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.soft_cross_entropy import soft_cross_entropy
+
+    return soft_cross_entropy(*args)
+
+
+triton_library.impl("soft_cross_entropy", _soft_cross_entropy_triton)
+
+
+# ---- sinkhorn
+
+sinkhorn_peaks = torch.ops.sslfast.sinkhorn_peaks.default
+sinkhorn_masses = torch.ops.sslfast.sinkhorn_masses.default
+sinkhorn_potentials = torch.ops.sslfast.sinkhorn_potentials.default
+sinkhorn_assign = torch.ops.sslfast.sinkhorn_assign.default
+
+
+@torch.library.register_fake("sslfast::sinkhorn_peaks")
+def _(scores: Tensor, weights: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    tops = scores.new_empty((scores.shape[1],), dtype=_accumulator(scores))
+    return tops, torch.empty_like(tops)
+
+
+@torch.library.register_fake("sslfast::sinkhorn_masses")
+def _(scores: Tensor, potentials: Tensor, weights: Tensor | None, scale: float) -> Tensor:
+    return scores.new_empty((scores.shape[1],), dtype=_accumulator(scores))
+
+
+@torch.library.register_fake("sslfast::sinkhorn_potentials")
+def _(scores: Tensor, weights: Tensor | None, scale: float, iterations: int) -> Tensor:
+    return scores.new_empty((scores.shape[1],), dtype=_accumulator(scores))
+
+
+@torch.library.register_fake("sslfast::sinkhorn_assign")
+def _(scores: Tensor, potentials: Tensor, scale: float, rows: int) -> Tensor:
+    return scores.new_empty((rows, scores.shape[1]), dtype=_accumulator(scores))
+
+
+def _sinkhorn_peaks_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.sinkhorn import peaks
+
+    return peaks(*args)
+
+
+def _sinkhorn_masses_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.sinkhorn import masses
+
+    return masses(*args)
+
+
+def _sinkhorn_potentials_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.sinkhorn import potentials
+
+    return potentials(*args)
+
+
+def _sinkhorn_assign_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.sinkhorn import assign
+
+    return assign(*args)
+
+
+triton_library.impl("sinkhorn_peaks", _sinkhorn_peaks_triton)
+triton_library.impl("sinkhorn_masses", _sinkhorn_masses_triton)
+triton_library.impl("sinkhorn_potentials", _sinkhorn_potentials_triton)
+triton_library.impl("sinkhorn_assign", _sinkhorn_assign_triton)
