@@ -95,6 +95,19 @@ def test_large_images_are_averaged_whole(device: torch.device) -> None:
         torch.testing.assert_close(transform.apply_params(images, params).cpu().double(), want, atol=1e-5, rtol=0)
 
 
+def test_large_batches_have_the_views_of_small_ones(device: torch.device) -> None:
+    """More than 4 MiB are written past the caches on the CPU; rows of 333 pixels begin anywhere in a line of those."""
+    images = photos(6, 3, 70, 90).to(device)
+    transform = in_floats(
+        *(A.RandomResizedCrop((256, 333)), A.ColorJitter(*JITTER), A.GaussianBlur(9, p=0.7)),
+        *(A.RandomAutocontrast(), A.RandomEqualize()),
+    )
+    params = transform.sample_params(images, generator=5)
+    views = transform.apply_params(images, params)
+    for i, view in enumerate(views):
+        assert torch.equal(transform.apply_params(images[i : i + 1], params[i : i + 1])[0], view)
+
+
 def test_gray_pixels_have_no_hue(device: torch.device) -> None:
     images = noise(2, 1, 6, 7).expand(-1, 3, -1, -1).to(device)
     transform = in_floats(A.ColorJitter(hue=0.5))

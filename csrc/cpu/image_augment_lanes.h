@@ -69,13 +69,48 @@ SSLFAST_INLINE void resample_window(const Planes& rows, const Table& table, cons
   }
 }
 
-// Of each channel through 256 values.
+// Of each channel through 256 values. The lanes go through an array of their own: indexed in place, they would keep
+// every pixel of paint_blocks in memory.
 template <int kLanes>
-SSLFAST_INLINE void look_up(const float* table, augment::Pixel<typename Lanes<kLanes>::Floats>& pixel) {
-  for (int i = 0; i < kLanes; ++i) {
-    pixel.r[i] = table[augment::to_byte(pixel.r[i])];
-    pixel.g[i] = table[256 + augment::to_byte(pixel.g[i])];
-    pixel.b[i] = table[512 + augment::to_byte(pixel.b[i])];
+SSLFAST_INLINE typename Lanes<kLanes>::Floats look_up(const float* table, typename Lanes<kLanes>::Floats channel) {
+  float value[kLanes];
+  Lanes<kLanes>::store(value, channel);
+  for (float& one : value) one = table[augment::to_byte(one)];
+  return Lanes<kLanes>::load(value);
+}
+
+// One operation on every block. Its code is a constant in each case, and the blocks stay in registers: with the choice
+// inside, block by block, they went through memory and the second waited for the first.
+template <int kLanes, int kBlocks>
+SSLFAST_INLINE void apply_to_blocks(const augment::Op& op,
+                                    augment::Pixel<typename Lanes<kLanes>::Floats> (&pixels)[kBlocks]) {
+  const auto all = [&]<int32_t kCode>() __attribute__((always_inline)) {
+    augment::Op one = op;
+    one.code = kCode;
+#pragma GCC unroll 4
+    for (int i = 0; i < kBlocks; ++i) pixels[i] = augment::apply(one, pixels[i]);
+  };
+  switch (op.code) {
+    case augment::kOpBrightness:
+      return all.template operator()<augment::kOpBrightness>();
+    case augment::kOpContrast:
+      return all.template operator()<augment::kOpContrast>();
+    case augment::kOpSaturation:
+      return all.template operator()<augment::kOpSaturation>();
+    case augment::kOpHue:
+      return all.template operator()<augment::kOpHue>();
+    case augment::kOpGray:
+      return all.template operator()<augment::kOpGray>();
+    case augment::kOpTable:
+#pragma GCC unroll 4
+      for (int i = 0; i < kBlocks; ++i) {
+        pixels[i] = {look_up<kLanes>(op.table, pixels[i].r), look_up<kLanes>(op.table + 256, pixels[i].g),
+                     look_up<kLanes>(op.table + 512, pixels[i].b)};
+      }
+      return;
+    default:
+#pragma GCC unroll 4
+      for (int i = 0; i < kBlocks; ++i) pixels[i] = augment::apply(op, pixels[i]);
   }
 }
 
@@ -86,31 +121,31 @@ SSLFAST_INLINE void paint_blocks(const Row& row, int64_t x, int64_t count, typen
   using L = Lanes<kLanes>;
   using Floats = typename L::Floats;
   augment::Pixel<Floats> pixels[kBlocks];
+#pragma GCC unroll 4
   for (int i = 0; i < kBlocks; ++i) {
     Floats channel[3];
+#pragma GCC unroll 4
     for (int c = 0; c < kChannels; ++c) channel[c] = L::template load<kWhole>(row.top.plane[c] + x + i * kLanes, count);
+#pragma GCC unroll 4
     for (int c = kChannels; c < 3; ++c) channel[c] = channel[0];
     pixels[i] = {channel[0], channel[1], channel[2]};
   }
   if (row.blend) {
+#pragma GCC unroll 4
     for (int i = 0; i < kBlocks; ++i) {
       Floats* channel[3] = {&pixels[i].r, &pixels[i].g, &pixels[i].b};
+#pragma GCC unroll 4
       for (int c = 0; c < kChannels; ++c) {
         const Floats bottom = L::template load<kWhole>(row.bottom.plane[c] + x + i * kLanes, count);
         *channel[c] = *channel[c] * row.top_weight + bottom * row.bottom_weight;
       }
     }
   }
-  for (int32_t k = 0; k < row.ops; ++k) {
-    const augment::Op& op = row.op[k];
-    if (op.code == augment::kOpTable) {
-      for (auto& pixel : pixels) look_up<kLanes>(op.table, pixel);
-    } else {
-      for (auto& pixel : pixels) pixel = augment::apply(op, pixel);
-    }
-  }
+  for (int32_t k = 0; k < row.ops; ++k) apply_to_blocks<kLanes>(row.op[k], pixels);
+#pragma GCC unroll 4
   for (int i = 0; i < kBlocks; ++i) {
     const Floats done[3] = {pixels[i].r, pixels[i].g, pixels[i].b};
+#pragma GCC unroll 4
     for (int c = 0; c < kChannels; ++c) {
       const Floats value = row.hold ? done[c] : done[c] * row.gain[c] + row.offset[c];
       L::template store<kWhole>(row.out.plane[c] + x + i * kLanes, value, count);
