@@ -26,6 +26,7 @@ from sslfast.losses.supcon import SupConLoss, supcon_loss
 from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp, swav_loss
 from sslfast.losses.triplet import TripletLoss, triplet_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
+from sslfast.losses.vocab_parallel import vocab_parallel_cross_entropy
 
 __all__ = [
     "BarlowTwinsLoss",
@@ -73,4 +74,5 @@ __all__ = [
     "triplet_loss",
     "uniformity_loss",
     "vicreg_loss",
+    "vocab_parallel_cross_entropy",
 ]
