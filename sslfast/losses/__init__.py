@@ -30,6 +30,7 @@ from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp, swav_loss
 from sslfast.losses.teacher import cosine_schedule, update_teacher
 from sslfast.losses.triplet import TripletLoss, triplet_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
+from sslfast.losses.vocab_parallel import vocab_parallel_cross_entropy
 
 __all__ = [
     "BarlowTwinsLoss",
@@ -85,4 +86,5 @@ __all__ = [
     "uniformity_loss",
     "update_teacher",
     "vicreg_loss",
+    "vocab_parallel_cross_entropy",
 ]

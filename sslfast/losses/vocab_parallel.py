@@ -1,0 +1,184 @@
+"""Cross-entropy against a vocabulary whose rows lie on several ranks."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from sslfast import _check
+from sslfast._autograd import multiplies_half
+from sslfast.losses._classes import check_layer
+from sslfast.losses._cross import cross_softmax
+from sslfast.losses._info_nce_inputs import check_reduction
+from sslfast.losses._inputs import check_device, check_integers, check_scalar, not_negative
+
+
+def vocab_parallel_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    z_loss: float = 0.0,
+    num_items: float | Tensor | None = None,
+    group: dist.ProcessGroup | None = None,
+) -> Tensor:
+    """:func:`linear_cross_entropy` with the rows of the weight shared out over the ranks of a process group.
+
+    Every rank has the same ``input`` and ``target`` and a shard of the classes, in order of rank: those of rank 0 come
+    first. A rank multiplies with its own classes alone, in tiles that are not stored where they would be large; between
+    the ranks travel two numbers a row in forward, and the gradient of the rows with a target in backward. Forward and
+    backward communicate: all ranks of the group have to call both. 8 N V D FLOPs for N targets, shared by the ranks.
+
+    Args:
+        input: (..., D), floating point, the same on every rank of the group.
+        linear_weight: (V_rank, D), this rank's classes; shards may differ in size.
+        target: (...) integers, the same on every rank: a class in [0, V) of all ranks, or ``ignore_index``.
+        linear_bias: (V_rank,), of this rank's classes. Default: None.
+        reduction: ``"mean"`` over the targets, ``"sum"`` or ``"none"``. Default: ``"mean"``.
+        ignore_index: targets that do not count. Default: -100.
+        z_loss: factor of the square of the log-sum-exp, which is added to the loss of each row. Default: 0.
+        num_items: what ``"mean"`` is divided by instead of the number of targets. Default: None.
+        group: the ranks that share the vocabulary. Default: None, all; without any, one.
+
+    Returns:
+        The loss, float32 or float64, the same on every rank; as :func:`linear_cross_entropy` gives it on one. Every
+        rank has the whole gradient of ``input``, and that of its own classes.
+
+    Raises:
+        TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, or a number is
+            none.
+        ValueError: if a shape, a device or a number is out of what is said above, or a target is no class.
+        RuntimeError: at a second derivative, which is not supported.
+
+    Reference: Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models Using Model Parallelism",
+    2019, section 3.
+    """
+    name = "vocab_parallel_cross_entropy"
+    check_layer(name, ("input", input), ("linear_weight", linear_weight), ("linear_bias", linear_bias))
+    check_integers(name, "target", target)
+    if target.shape != input.shape[:-1]:
+        raise ValueError(f"{name}: target must have shape {tuple(input.shape[:-1])}, got {tuple(target.shape)}")
+    check_device(name, "input", input, "target", target)
+    check_reduction(name, reduction)
+    z_loss = not_negative(name, "z_loss", z_loss)
+    ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
+    if num_items is not None:
+        if reduction != "mean":
+            raise ValueError(f"{name}: num_items goes with reduction='mean', got {reduction!r}")
+        check_scalar(name, "num_items", num_items, input)
+
+    goals = target.reshape(-1).long()
+    picked = (goals != ignore_index).nonzero().flatten()
+    goals = goals[picked]
+    start, classes = _place(len(linear_weight), input.device, group)
+    # Every rank has the same targets and comes to the same verdict: none waits for another.
+    if len(goals):
+        low, high = (int(end) for end in goals.aminmax())
+        if low < 0 or high >= classes:
+            worst = low if low < 0 else high
+            raise ValueError(f"{name}: target must be in [0, {classes - 1}] or {ignore_index}, got {worst}")
+    rows = input.flatten(0, -2)[picked]
+    losses = _losses(name, rows, linear_weight, linear_bias, goals - start, z_loss, group)
+    if reduction == "none":
+        return losses.new_zeros((target.numel(),)).index_copy(0, picked, losses).view(target.shape)
+    total = losses.sum()
+    if reduction == "sum":
+        return total
+    items = max(1, len(picked)) if num_items is None else num_items
+    return total / (items.detach().reshape(()) if isinstance(items, Tensor) else items)
+
+
+def _losses(
+    function: str,
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    goals: Tensor,
+    z_loss: float,
+    group: dist.ProcessGroup | None,
+) -> Tensor:
+    """(N,) losses of rows, each with its target on one of the ranks: a class, counted from this rank's first."""
+    dtype = torch.promote_types(rows.dtype, weight.dtype)
+    if torch.is_autocast_enabled(rows.device.type) and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(rows.device.type)
+    if not len(rows):
+        return (
+            (rows.sum() + weight.sum() * 0.0).to(torch.float64 if dtype == torch.float64 else torch.float32).expand(0)
+        )
+    here = (goals >= 0) & (goals < len(weight))
+    rows, weight = _SummedGradient.apply(rows.to(dtype), group), weight.to(dtype)
+    if bias is not None:
+        ones = [rows.new_ones((len(rows), 1))]
+        parts = [bias.to(dtype)]
+        if multiplies_half(dtype, rows):
+            # Three numbers of a half type have all the digits of a float32.
+            for _ in range(2):
+                rest = bias.detach().float() - sum(part.detach().float() for part in parts)
+                parts.append(rest.to(dtype))
+        rows = torch.cat([rows, *ones * len(parts)], dim=1)
+        weight = torch.cat([weight, torch.stack(parts, dim=1)], dim=1)
+    picks = torch.where(here, goals, -1)
+    rest, _, own = cross_softmax(function, rows, weight, 1.0, picks, two_way=False, normalize=False, dtype=dtype)
+    rest, own = _OverRanks.apply(rest, torch.where(here, own, 0.0), group)
+    losses = F.softplus(rest - own, threshold=50.0)
+    return losses + z_loss * torch.logaddexp(rest, own).square() if z_loss else losses
+
+
+def _place(classes: int, device: torch.device, group: dist.ProcessGroup | None) -> tuple[int, int]:
+    """Number of this rank's first class, and how many there are on all ranks."""
+    if not _distributed():
+        return 0, classes
+    counts = torch.zeros(dist.get_world_size(group), dtype=torch.int64, device=device)
+    counts[dist.get_rank(group)] = classes
+    dist.all_reduce(counts, group=group)
+    ends = counts.cumsum(0)
+    return int(ends[dist.get_rank(group)]) - classes, int(ends[-1])
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+class _SummedGradient(torch.autograd.Function):
+    """What every rank has the same of, and makes a part of the gradient of."""
+
+    @staticmethod
+    def forward(ctx, x, group):  # type: ignore[no-untyped-def]
+        ctx.group = group
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        total = grad.float() if grad.dtype in (torch.float16, torch.bfloat16) else grad.clone()
+        if _distributed():
+            dist.all_reduce(total, group=ctx.group)
+        return total.to(grad.dtype), None
+
+
+class _OverRanks(torch.autograd.Function):
+    """The log-sum-exp over the ranks, and the logits of targets, of which one rank has each and the others have 0."""
+
+    @staticmethod
+    def forward(ctx, lse, own, group):  # type: ignore[no-untyped-def]
+        if not _distributed():
+            ctx.save_for_backward(torch.ones_like(lse))
+            return lse.clone(), own.clone()
+        shift = lse.clone()
+        dist.all_reduce(shift, dist.ReduceOp.MAX, group=group)
+        safe = torch.where(shift.isfinite(), shift, 0.0)
+        both = torch.stack([(lse - safe).exp(), own])
+        dist.all_reduce(both, group=group)
+        total = safe + both[0].log()
+        # Nothing but the target on all ranks: no gradient.
+        ctx.save_for_backward(torch.where(total == -torch.inf, 0.0, (lse - total).exp()))
+        return total, both[1]
+
+    @staticmethod
+    def backward(ctx, grad_lse, grad_own):  # type: ignore[no-untyped-def]
+        (share,) = ctx.saved_tensors
+        return grad_lse * share, grad_own, None

@@ -1,0 +1,149 @@
+"""vocab_parallel_cross_entropy over ranks (gloo, CPU) is linear_cross_entropy of all classes on one."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from torch import Tensor
+
+from sslfast.losses import linear_cross_entropy, vocab_parallel_cross_entropy
+
+SHARDS = {2: [1, 10], 3: [4, 5, 2]}  # classes of every rank
+CLASSES, DIM = 11, 9
+
+
+def data(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    x, weight, bias = (
+        torch.randn(*size, generator=generator, dtype=torch.float64).to(dtype)
+        for size in ((2, 7, DIM), (CLASSES, DIM), (CLASSES,))
+    )
+    target = torch.arange(14).view(2, 7) % CLASSES
+    target[0, ::3] = -100
+    return x, weight, bias, target
+
+
+OPTIONS = {
+    "mean": {},
+    "sum": {"reduction": "sum", "z_loss": 0.1},
+    "none": {"reduction": "none"},
+    "items": {"num_items": 50.0, "z_loss": 0.1},
+}
+
+
+def run(function, dtype: torch.dtype, own: slice, options: dict, with_bias: bool) -> list[Tensor]:
+    """The loss, and the gradients in rows, and in weight and bias of some classes."""
+    x, weight, bias, target = data(dtype)
+    leaves = [x, weight[own].clone(), *([bias[own].clone()] if with_bias else [])]
+    leaves = [z.requires_grad_() for z in leaves]
+    rest = {"linear_bias": leaves[2]} if with_bias else {}
+    loss = function(leaves[0], leaves[1], target, **rest, **options)
+    upstream = torch.arange(1.0, loss.numel() + 1).view(loss.shape)
+    return [loss.detach(), *torch.autograd.grad((loss * upstream).sum(), leaves)]
+
+
+def results(function, own: slice) -> dict[str, list[Tensor]]:
+    found = {
+        f"{name}, {dtype}, {with_bias}": run(function, dtype, own, options, with_bias)
+        for name, options in OPTIONS.items()
+        for dtype in (torch.float64, torch.float32, torch.bfloat16)
+        for with_bias in (False, True)
+    }
+    x, weight, bias, target = data(torch.float64)
+    none = torch.full_like(target, -100)
+    x.requires_grad_()
+    loss = function(x, weight[own], none, linear_bias=bias[own])
+    found["nothing"] = [loss.detach(), *torch.autograd.grad(loss, x)]
+    return found
+
+
+def rank_main(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    ends = torch.tensor(SHARDS[world]).cumsum(0).tolist()
+    own = slice(ends[rank] - SHARDS[world][rank], ends[rank])
+    found: dict[str, object] = dict(results(vocab_parallel_cross_entropy, own))
+    x, weight, _, target = data(torch.float32)
+    try:
+        vocab_parallel_cross_entropy(x, weight[own], target + CLASSES)
+    except ValueError as error:
+        found["error"] = str(error)
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.barrier()
+    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
+
+
+@pytest.mark.parametrize("world", SHARDS)
+def test_ranks_make_what_one_makes(world: int, tmp_path: Path) -> None:
+    mp.spawn(rank_main, (world, str(tmp_path)), nprocs=world)
+    expected = results(linear_cross_entropy, slice(0, CLASSES))
+    starts = [0, *torch.tensor(SHARDS[world]).cumsum(0).tolist()]
+    for rank in range(world):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        own = slice(starts[rank], starts[rank + 1])
+        assert found.pop("error").startswith("vocab_parallel_cross_entropy: target must be in [0, 10] or -100, got ")
+        assert found.keys() == expected.keys()
+        for name, (loss, d_x, *others) in found.items():
+            tolerance = 1e-12 if "64" in name or name == "nothing" else 1e-5 if "float32" in name else 2e-2
+            e_loss, e_x, *e_others = expected[name]
+            close = {"rtol": tolerance, "atol": tolerance}
+            torch.testing.assert_close(
+                loss, e_loss, **(close if "bfloat" not in name else {"rtol": 1e-5, "atol": 1e-5})
+            )
+            torch.testing.assert_close(d_x, e_x, **close)
+            for g, e in zip(others, e_others, strict=True):
+                torch.testing.assert_close(g, e[own], **close)
+
+
+def test_without_a_group() -> None:
+    found, expected = (results(f, slice(0, CLASSES)) for f in (vocab_parallel_cross_entropy, linear_cross_entropy))
+    for name, values in found.items():
+        tolerance = 1e-12 if "64" in name or name == "nothing" else 1e-5 if "float32" in name else 2e-2
+        for value, e in zip(values, expected[name], strict=True):
+            torch.testing.assert_close(value, e, rtol=tolerance, atol=tolerance)
+
+
+def test_small_losses_and_one_class() -> None:
+    x = torch.tensor([[20.0, 0.0]], requires_grad=True)
+    loss = vocab_parallel_cross_entropy(x, torch.eye(2), torch.tensor([0]))
+    torch.testing.assert_close(loss.item(), math.log1p(math.exp(-20.0)), rtol=1e-6, atol=0.0)
+    loss = vocab_parallel_cross_entropy(x, torch.ones(1, 2), torch.tensor([0]))
+    assert loss == 0
+    assert not torch.autograd.grad(loss, x)[0].any()
+    logits = 1e4 * torch.randn(5, 3)
+    target = torch.tensor([0, 1, 2, 0, 1])
+    torch.testing.assert_close(
+        vocab_parallel_cross_entropy(logits, torch.eye(3), target), F.cross_entropy(logits, target)
+    )
+
+
+X, W, TARGET = torch.randn(2, 3, 4), torch.randn(9, 4), torch.zeros(2, 3, dtype=torch.int64)
+BAD = [
+    ((X.int(), W, TARGET), {}, TypeError, "input must be a floating-point tensor, got torch.int32"),
+    ((X, W[:, :2], TARGET), {}, ValueError, "linear_weight must have shape (V, 4), a row a class, got (9, 2)"),
+    ((X, W, TARGET[0]), {}, ValueError, "target must have shape (2, 3), got (3,)"),
+    ((X, W, TARGET + 9), {}, ValueError, "target must be in [0, 8] or -100, got 9"),
+    ((X, W, TARGET), {"linear_bias": W}, ValueError, "linear_bias must have shape (9,), got (9, 4)"),
+    ((X, W, TARGET), {"reduction": "max"}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 'max'"),
+    ((X, W, TARGET), {"z_loss": -1}, ValueError, "z_loss must be at least 0, got -1"),
+    (
+        (X, W, TARGET),
+        {"num_items": 3, "reduction": "sum"},
+        ValueError,
+        "num_items goes with reduction='mean', got 'sum'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("args", "options", "error", "text"), BAD)
+def test_bad_input(args, options, error, text) -> None:
+    with pytest.raises(error) as caught:
+        vocab_parallel_cross_entropy(*args, **options)
+    assert str(caught.value) == f"vocab_parallel_cross_entropy: {text}"
