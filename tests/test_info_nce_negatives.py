@@ -300,6 +300,18 @@ def test_composes() -> None:
     assert_steady(lambda a, b, c: info_nce_loss(a, b, c, in_batch=True), query, keys, hard)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_negative_keys_of_a_wider_type_are_not_rounded(dtype: torch.dtype) -> None:
+    query, keys = torch.randn(2, 40, 24).bfloat16()
+    hard = torch.randn(300, 24, dtype=dtype, requires_grad=True)
+    sides = [z.clone().requires_grad_() for z in (query, keys)]
+    grads = torch.autograd.grad(info_nce_loss(*sides, hard, 0.05), [*sides, hard])
+    truth = [z.detach().double().requires_grad_() for z in (query, keys, hard)]
+    expected = torch.autograd.grad(reference(*truth, 0.05).mean(), truth)
+    for found, e, bound in zip(grads, expected, (3e-3, 3e-3, 2e-6), strict=True):
+        assert torch.linalg.vector_norm(found - e) <= bound * torch.linalg.vector_norm(e)
+
+
 def test_second_derivatives_are_refused() -> None:
     query, keys = torch.randn(2, 5, 4, requires_grad=True)
     for other in (keys, keys.detach()):

@@ -42,6 +42,7 @@ class Negatives:
         normalize: whether queries, keys and further keys are divided by their norms.
         strategy: ``"local"``, or how the batches of all ranks come together.
         summed: whether :meth:`total` is all that is wanted; with the strategy ``"local"``.
+        others: what :meth:`add_others` will add, so that no product is made in a narrower dtype than theirs.
 
     Attributes:
         of_keys: (M,) log-sum-exps of the keys over the queries that are not their own, once they are added two-way.
@@ -62,10 +63,14 @@ class Negatives:
         normalize: bool,
         strategy: str,
         summed: bool = False,
+        others: Tensor | None = None,
     ) -> None:
         self.function, self.strategy, self.summed = function, strategy, summed
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
         self.query, self.keys = widened(query, keys)
+        if others is not None:
+            joint = torch.promote_types(self.dtype, others.dtype)
+            self.dtype = self.query.dtype if joint == torch.float64 else joint
         if normalize:
             self.query, self.keys = (normalized(function, z) for z in (self.query, self.keys))
         self.scale = scale.to(self.query.dtype)

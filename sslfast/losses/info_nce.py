@@ -220,7 +220,9 @@ def info_nce_loss(
     number = None if isinstance(temperature, Tensor) else 1.0 / temperature
     at = None if positives is None else kernel_integers(positives)
     summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
-    negatives = Negatives(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy, summed)
+    negatives = Negatives(
+        name, query, positive_key, at, scale, number, margin, ids, normalize, strategy, summed, negative_keys
+    )
     if in_batch:
         negatives.add_keys(two_way=symmetric)
     if query_negatives:

@@ -106,21 +106,20 @@ def _losses(
     dtype = torch.promote_types(rows.dtype, weight.dtype)
     if torch.is_autocast_enabled(rows.device.type) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(rows.device.type)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
     if not len(rows):
-        return (
-            (rows.sum() + weight.sum() * 0.0).to(torch.float64 if dtype == torch.float64 else torch.float32).expand(0)
-        )
+        return (rows.sum() + weight.sum() * 0.0).to(wide).expand(0)
     here = (goals >= 0) & (goals < len(weight))
-    rows, weight = _SummedGradient.apply(rows.to(dtype), group), weight.to(dtype)
+    # In the dtype of accumulation: what the ranks make of a row's gradient is rounded once, when it is added up.
+    rows, weight = _SummedGradient.apply(rows.to(wide), group), weight.to(dtype)
     if bias is not None:
-        ones = [rows.new_ones((len(rows), 1))]
         parts = [bias.to(dtype)]
         if multiplies_half(dtype, rows):
             # Three numbers of a half type have all the digits of a float32.
             for _ in range(2):
                 rest = bias.detach().float() - sum(part.detach().float() for part in parts)
                 parts.append(rest.to(dtype))
-        rows = torch.cat([rows, *ones * len(parts)], dim=1)
+        rows = torch.cat([rows, rows.new_ones((len(rows), len(parts)))], dim=1)
         weight = torch.cat([weight, torch.stack(parts, dim=1)], dim=1)
     picks = torch.where(here, goals, -1)
     rest, _, own = cross_softmax(function, rows, weight, 1.0, picks, two_way=False, normalize=False, dtype=dtype)
@@ -154,10 +153,10 @@ class _SummedGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        total = grad.float() if grad.dtype in (torch.float16, torch.bfloat16) else grad.clone()
+        total = grad.clone()
         if _distributed():
             dist.all_reduce(total, group=ctx.group)
-        return total.to(grad.dtype), None
+        return total, None
 
 
 class _OverRanks(torch.autograd.Function):
