@@ -24,6 +24,7 @@ from sslfast.losses.multi_positive_nt_xent import MultiPositiveNTXentLoss, multi
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
 from sslfast.losses.nn_memory_bank import NNMemoryBank
 from sslfast.losses.nt_xent import NTXentLoss, nt_xent_loss
+from sslfast.losses.replaced_token import ReplacedTokenLoss, replaced_token_loss
 from sslfast.losses.siglip import SigLIPLoss, siglip_loss
 from sslfast.losses.supcon import SupConLoss, supcon_loss
 from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp, swav_loss
@@ -54,6 +55,7 @@ __all__ = [
     "NNMemoryBank",
     "NTXentLoss",
     "NegativeCosineSimilarity",
+    "ReplacedTokenLoss",
     "SigLIPLoss",
     "SupConLoss",
     "SwAVLoss",
@@ -78,6 +80,7 @@ __all__ = [
     "negative_cosine_similarity",
     "negative_mises_fisher_weights",
     "nt_xent_loss",
+    "replaced_token_loss",
     "siglip_loss",
     "sinkhorn_knopp",
     "supcon_loss",
