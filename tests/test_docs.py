@@ -99,6 +99,18 @@ def token_masks() -> dict[str, Any]:
     return {"batch": batch, "seed": 0, "model": lambda **inputs: SimpleNamespace(loss=torch.zeros(()))}
 
 
+def masked_lm() -> dict[str, Any]:
+    ids = torch.randint(0, 100, (4, 16))
+    masked = torch.cat([torch.arange(0, 64, 7), torch.full((3,), -1)])
+    labels = torch.full((64,), -100).index_copy(0, masked[:-3], ids.flatten()[masked[:-3]]).view(4, 16)
+    head = SimpleNamespace(transform=nn.GELU(), decoder=nn.Linear(8, 100))
+    table = nn.Embedding(100, 8)
+    model = SimpleNamespace(
+        cls=SimpleNamespace(predictions=head), bert=lambda ids: SimpleNamespace(last_hidden_state=table(ids))
+    )
+    return {"model": model, "ids": ids, "labels": labels, "masked": masked}
+
+
 def patch_masks() -> dict[str, Any]:
     def patch_embed(images: torch.Tensor) -> torch.Tensor:
         return images.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
@@ -232,6 +244,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "momentum_encoder": own_loop,
     "update_teacher(student": teacher_and_student,
     "from sslfast.masking import mask_tokens": token_masks,
+    "import masked_lm_loss": masked_lm,
     "mask_patches(patch_embed": patch_masks,
     "augment = SimCLRAugment(224, views=2)": augmentation,
     "DINOAugment(local_views=6": image_batch,
