@@ -4,6 +4,7 @@ The contrastive ones are exact in O(N D) memory: no N x N matrix of similarities
 """
 
 from sslfast.losses._classes import ClassificationOutput
+from sslfast.losses.adversarial import AdversarialPerturbation
 from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss, hypersphere_loss, uniformity_loss
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss
 from sslfast.losses.cached_backward import cached_backward
@@ -11,6 +12,17 @@ from sslfast.losses.clip import CLIPLoss, clip_loss
 from sslfast.losses.contrastive import ContrastiveLoss, contrastive_loss
 from sslfast.losses.cross_batch_memory import CrossBatchMemory
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
+from sslfast.losses.gan import (
+    BiGANLoss,
+    FeatureMatchingLoss,
+    GANDiscriminatorLoss,
+    GANGeneratorLoss,
+    bigan_loss,
+    feature_matching_loss,
+    gan_discriminator_loss,
+    gan_generator_loss,
+)
+from sslfast.losses.gan_penalty import GradientPenalty, R1Penalty, gradient_penalty, r1_penalty
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.linear_cross_entropy import LinearCrossEntropyLoss, linear_cross_entropy
@@ -28,13 +40,19 @@ from sslfast.losses.triplet import TripletLoss, triplet_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 
 __all__ = [
+    "AdversarialPerturbation",
     "BarlowTwinsLoss",
+    "BiGANLoss",
     "CLIPLoss",
     "ClassificationOutput",
     "ContrastiveLoss",
     "CrossBatchMemory",
     "DCLLoss",
     "DCLWLoss",
+    "FeatureMatchingLoss",
+    "GANDiscriminatorLoss",
+    "GANGeneratorLoss",
+    "GradientPenalty",
     "HypersphereLoss",
     "InfoNCELoss",
     "KoLeoLoss",
@@ -46,6 +64,7 @@ __all__ = [
     "NNMemoryBank",
     "NTXentLoss",
     "NegativeCosineSimilarity",
+    "R1Penalty",
     "SigLIPLoss",
     "SupConLoss",
     "SwAVLoss",
@@ -53,10 +72,15 @@ __all__ = [
     "VICRegLoss",
     "alignment_loss",
     "barlow_twins_loss",
+    "bigan_loss",
     "cached_backward",
     "clip_loss",
     "contrastive_loss",
     "dcl_loss",
+    "feature_matching_loss",
+    "gan_discriminator_loss",
+    "gan_generator_loss",
+    "gradient_penalty",
     "hypersphere_loss",
     "info_nce_loss",
     "koleo_loss",
@@ -66,6 +90,7 @@ __all__ = [
     "negative_cosine_similarity",
     "negative_mises_fisher_weights",
     "nt_xent_loss",
+    "r1_penalty",
     "siglip_loss",
     "sinkhorn_knopp",
     "supcon_loss",
