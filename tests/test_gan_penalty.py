@@ -126,6 +126,15 @@ def test_a_gradient_of_zero_gives_no_nan() -> None:
     assert gradient_penalty(lambda x: x @ weight, real, fake).isnan()
 
 
+def test_the_curvature_where_the_gradient_is_zero() -> None:
+    """With center 0 the penalty of a linear critic is 10 |w|^2, of second derivative 20 everywhere."""
+    weight = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    points = torch.randn(2, 4, 3, dtype=torch.float64)
+    penalty = gradient_penalty(lambda x: x @ weight, *points, center=0.0)
+    (grad,) = torch.autograd.grad(penalty, weight, create_graph=True)
+    assert torch.autograd.grad(grad.sum(), weight)[0].tolist() == [20.0] * 3
+
+
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_autocast(half: torch.dtype) -> None:
     net = critic(6, 1, dtype=torch.float32)
