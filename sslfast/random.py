@@ -79,6 +79,8 @@ STREAMS = {
     "audio_augment": 115,
     "audio_noise": 116,
     "frames": 117,
+    "gan_interpolate": 130,
+    "attack_start": 131,
 }
 
 _INT64 = (-(2**63), 2**63 - 1)

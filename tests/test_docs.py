@@ -93,6 +93,19 @@ def teacher_and_student() -> dict[str, Any]:
     }
 
 
+def adversaries() -> dict[str, Any]:
+    pairs = nn.Linear(6 + 4, 1)
+    return {
+        "x": torch.randn(5, 6),
+        "z": torch.randn(5, 4),
+        "view0": torch.rand(5, 6),
+        "view1": torch.rand(5, 6),
+        "encoder": nn.Linear(6, 4),
+        "generator": nn.Linear(4, 6),
+        "discriminator": lambda x, z: pairs(torch.cat([x, z], dim=1)).tanh(),
+    }
+
+
 def token_masks() -> dict[str, Any]:
     ids = torch.randint(1000, 2000, (4, 16))
     batch = {"input_ids": ids, "special_tokens_mask": ids < 1100, "attention_mask": torch.ones_like(ids)}
@@ -243,6 +256,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "CLIPLoss(rank=": open_clip,
     "momentum_encoder": own_loop,
     "update_teacher(student": teacher_and_student,
+    "AdversarialPerturbation(": adversaries,
     "from sslfast.masking import mask_tokens": token_masks,
     "import masked_lm_loss": masked_lm,
     "mask_patches(patch_embed": patch_masks,

@@ -4,6 +4,7 @@ The contrastive ones are exact in O(N D) memory: no N x N matrix of similarities
 """
 
 from sslfast.losses._classes import ClassificationOutput
+from sslfast.losses.adversarial import AdversarialPerturbation
 from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss, hypersphere_loss, uniformity_loss
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss
 from sslfast.losses.cached_backward import cached_backward
@@ -12,6 +13,17 @@ from sslfast.losses.contrastive import ContrastiveLoss, contrastive_loss
 from sslfast.losses.cross_batch_memory import CrossBatchMemory
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
 from sslfast.losses.dino import DINOLoss, dino_loss
+from sslfast.losses.gan import (
+    BiGANLoss,
+    FeatureMatchingLoss,
+    GANDiscriminatorLoss,
+    GANGeneratorLoss,
+    bigan_loss,
+    feature_matching_loss,
+    gan_discriminator_loss,
+    gan_generator_loss,
+)
+from sslfast.losses.gan_penalty import GradientPenalty, R1Penalty, gradient_penalty, r1_penalty
 from sslfast.losses.ibot import IBOTPatchLoss, ibot_patch_loss
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
@@ -34,7 +46,9 @@ from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 from sslfast.losses.vocab_parallel import vocab_parallel_cross_entropy
 
 __all__ = [
+    "AdversarialPerturbation",
     "BarlowTwinsLoss",
+    "BiGANLoss",
     "CLIPLoss",
     "ClassificationOutput",
     "ContrastiveLoss",
@@ -42,6 +56,10 @@ __all__ = [
     "DCLLoss",
     "DCLWLoss",
     "DINOLoss",
+    "FeatureMatchingLoss",
+    "GANDiscriminatorLoss",
+    "GANGeneratorLoss",
+    "GradientPenalty",
     "HypersphereLoss",
     "IBOTPatchLoss",
     "InfoNCELoss",
@@ -55,6 +73,7 @@ __all__ = [
     "NNMemoryBank",
     "NTXentLoss",
     "NegativeCosineSimilarity",
+    "R1Penalty",
     "ReplacedTokenLoss",
     "SigLIPLoss",
     "SupConLoss",
@@ -63,12 +82,17 @@ __all__ = [
     "VICRegLoss",
     "alignment_loss",
     "barlow_twins_loss",
+    "bigan_loss",
     "cached_backward",
     "clip_loss",
     "contrastive_loss",
     "cosine_schedule",
     "dcl_loss",
     "dino_loss",
+    "feature_matching_loss",
+    "gan_discriminator_loss",
+    "gan_generator_loss",
+    "gradient_penalty",
     "hypersphere_loss",
     "ibot_patch_loss",
     "info_nce_loss",
@@ -80,6 +104,7 @@ __all__ = [
     "negative_cosine_similarity",
     "negative_mises_fisher_weights",
     "nt_xent_loss",
+    "r1_penalty",
     "replaced_token_loss",
     "siglip_loss",
     "sinkhorn_knopp",

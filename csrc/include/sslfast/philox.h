@@ -72,6 +72,8 @@ enum class Stream : uint32_t {
   kAudioAugment = 115,     // audio_augment: parameters of one waveform
   kAudioNoise = 116,       // audio_augment: white noise, of one channel
   kFrames = 117,           // frame_indices: which frames
+  kGanInterpolate = 130,   // gradient_penalty: where between a real and a made sample
+  kAttackStart = 131,      // AdversarialPerturbation: where in the ball a sample starts
 };
 
 struct Words {
