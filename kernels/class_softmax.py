@@ -161,7 +161,8 @@ def class_rows_kernel(
     tl.store(sums_ptr + row, tl.where(has, weighted, 0.0), inside)
     tl.store(correct_ptr + row, has & (own > shift), inside)
     tl.store(scale_ptr + row, tl.where(has, share * (weight + other * common), 0.0), inside)
-    tl.store(offset_ptr + row, rest, inside)
+    # Where there is no other class that could be, its exponentials are 0 below any offset.
+    tl.store(offset_ptr + row, tl.where(rest == float("-inf"), 0.0, rest), inside)
     tl.store(flat_ptr + row, tl.where(has, other * smoothing, 0.0), inside)
     tl.store(pair_ptr + row, tl.where(has, pair, 0.0), inside)
 

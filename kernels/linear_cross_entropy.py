@@ -8,7 +8,7 @@ G K and G^T Q and its sums over the rows. Only rows with a target are gathered a
 3 N V D multiply-adds: no logit is made twice. A strip of rows with all classes is held in float32, so that its softmax
 is complete. A tile of the first launch leaves s, its maxima and its sums in slots of its own; the second launch adds up
 the slots of each row in order; the third makes G of the rows' type, which torch's matrix product takes to both sides:
-no atomics, the same bits in every run. 14 to 18 bytes a logit go through memory.
+no atomics, the same bits in every run (where no row has two indices). 14 to 18 bytes a logit go through memory.
 
 Rounding is that of one_way_softmax: G is rounded once, each row's and each class's sum of products is brought back to
 the sum that its weights had, and those of the targets, which may weigh as much as all the rest, are added in float32.
@@ -54,7 +54,9 @@ def linear_cross_entropy(
     picked, at = _picked(targets, index)
     goals = targets.masked_fill(at < 0, -1) if picked is None else targets[picked]
     per_row = [z if z is None or picked is None else z[picked] for z in (weights, others)]
-    rows = hidden[at.clamp_min(0)]
+    # What stands in for a row without a target is 0: a product with its gradient, 0, must not be NaN.
+    source = hidden if len(hidden) else hidden.new_zeros((1, hidden.shape[1]))
+    rows = source[at.clamp_min(0)].masked_fill_((goals < 0).unsqueeze(1), 0.0)
     results, gradients = _of_rows(
         rows,
         weight,
@@ -69,7 +71,7 @@ def linear_cross_entropy(
         results = [z.new_zeros((len(targets),)).index_copy_(0, picked, z) for z in results]
     d_rows, d_weight, d_bias = gradients
     d_hidden = d_rows.new_zeros((len(hidden) if need_hidden else 0, hidden.shape[1]))
-    if need_hidden:
+    if need_hidden and len(hidden):
         d_hidden.index_add_(0, at.clamp_min(0), d_rows)
     nll, lse, sums, correct = results
     return nll, lse, sums, correct, d_hidden, d_weight, d_bias

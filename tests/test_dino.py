@@ -167,6 +167,19 @@ def test_gradients() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
+def test_a_retained_graph_keeps_its_gradients() -> None:
+    teachers, students = views(2, 3, 5), [z.requires_grad_() for z in views(3, 3, 5)]
+    loss = dino_loss(teachers, students)
+    for times in (1, 2, 3):
+        loss.backward(retain_graph=True)
+        assert students[0].grad is not None
+        if times == 1:
+            first = students[0].grad.clone()
+        torch.testing.assert_close(students[0].grad, times * first)
+    students[0].grad.zero_()
+    assert torch.equal(torch.autograd.grad(loss, students)[0], first)
+
+
 def test_probabilities_are_never_made() -> None:
     teachers, students = views(2, 6, 500), views(3, 6, 500)
     for needed, largest_allowed in ((False, 1), (True, 3)):  # in views: the inputs; the gradient

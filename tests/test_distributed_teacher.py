@@ -46,6 +46,12 @@ def run(part: slice, images: int) -> tuple[list[Tensor], list[Tensor], list[Tens
         if step == 1:  # while sums are on their way
             centers.append(dino.state_dict()["center"].clone())
             others.append(copy.deepcopy(ibot).center.value.clone())
+    loaded = DINOLoss(K, center_momentum=0.5)
+    state = {name: torch.full_like(value, 7) for name, value in loaded.state_dict().items()}
+    loaded(*views)
+    loaded.load_state_dict(state)  # while sums are on their way, which belong to what was before
+    loaded.finish_center_update()
+    assert (loaded.center == 7).all()
     dino.finish_center_update()
     ibot.finish_center_update()
     return losses, centers, others, dino.center, ibot.center.value

@@ -149,6 +149,23 @@ def test_triton_against_the_definition(case, terms, dtype: torch.dtype, triton_d
     check(launcher, case, terms, dtype, triton_device)
 
 
+def test_triton_reads_no_row_in_the_place_of_none(triton_device) -> None:
+    from sslfast.kernels.linear_cross_entropy import linear_cross_entropy as launcher
+
+    hidden, weight = torch.randn(4, 8, device=triton_device), torch.randn(20, 8, device=triton_device)
+    hidden[0] = math.nan
+    index = torch.tensor([1, 3, -1], device=triton_device)
+    targets = torch.tensor([5, 6, 7], device=triton_device)
+    rest = (*[None] * 4, 0.0, 0.0, 0.0, True, True, False)
+    nll, *_, d_hidden, d_weight, _ = launcher(hidden, weight, targets, index, *rest)
+    assert nll[2] == 0
+    assert d_weight.isfinite().all()
+    assert d_hidden.isfinite().all()
+    nothing = launcher(hidden[:0], weight, targets, torch.full_like(index, -1), *rest)
+    assert not any(z.any() for z in nothing)
+    assert nothing[4].shape == (0, 8)
+
+
 def test_arguments_of_torch() -> None:
     x, w, b = (torch.randn(*size, dtype=torch.float64) for size in ((3, 5, 7), (11, 7), (11,)))
     target = torch.randint(0, 11, (3, 5))
@@ -170,7 +187,8 @@ def test_arguments_of_torch() -> None:
     torch.testing.assert_close(found, F.cross_entropy(logits, every.flatten()))
     found = linear_cross_entropy(x, w, target, num_items=20)
     torch.testing.assert_close(found, linear_cross_entropy(x, w, target, reduction="sum") / 20)
-    assert torch.equal(linear_cross_entropy(x, w, target, num_items=torch.tensor([20.0])), found)
+    for items in (torch.tensor([20.0]), torch.tensor(20)):
+        assert torch.equal(linear_cross_entropy(x, w, target, num_items=items), found)
 
 
 def test_metrics() -> None:
@@ -254,6 +272,26 @@ def test_no_gradient_is_made_where_none_is_wanted(monkeypatch) -> None:
     with torch.no_grad():
         linear_cross_entropy(x, w, target)
     assert needs == [(True, False, False), (False, False, False)]
+
+
+def test_a_class_alone_among_those_left_out() -> None:
+    x, w, bias = torch.randn(4, 3, requires_grad=True), torch.randn(3, 3), torch.tensor([0.0, -math.inf, -math.inf])
+    for reduction in ("mean", "none"):
+        loss = linear_cross_entropy(x, w, torch.zeros(4, dtype=torch.int64), linear_bias=bias, reduction=reduction)
+        assert not loss.any()
+        assert not torch.autograd.grad(loss.sum(), x)[0].any()
+
+
+def test_every_target_counts_without_an_ignore_index() -> None:
+    x, w, target = torch.randn(3, 4), torch.randn(9, 4), torch.tensor([0, -1, 2])
+    with pytest.raises(ValueError, match=r"^linear_cross_entropy: target must be in \[0, 8\], got -1$"):
+        linear_cross_entropy(x, w, target, ignore_index=None)
+    with pytest.raises(ValueError, match=r"^linear_cross_entropy: target must be in \[0, 8\], got -1$"):
+        LinearCrossEntropyLoss(ignore_index=None)(w, x, target)
+    # Where nobody looks, the operator does.
+    compiled = torch.compile(lambda t: linear_cross_entropy(x, w, t), fullgraph=True, backend="aot_eager")
+    with pytest.raises(RuntimeError, match="out of range"):
+        compiled(target)
 
 
 def test_nothing_to_predict() -> None:
@@ -356,6 +394,9 @@ BAD = [
     ((X, W, TARGET), {"label_smoothing": 1.5}, ValueError, "label_smoothing must be a probability in [0, 1], got 1.5"),
     ((X, W, TARGET), {"softcap": 0.0}, ValueError, "softcap must be positive, got 0.0"),
     ((X, W, TARGET), {"z_loss": -1.0}, ValueError, "z_loss must be at least 0, got -1.0"),
+    ((X, W, TARGET), {"num_items": 0}, ValueError, "num_items must be positive, got 0"),
+    ((X, W, TARGET), {"num_items": X > 0}, TypeError, "num_items must be a number, got torch.bool"),
+    ((X, W, TARGET), {"num_items": X}, ValueError, "num_items must have one element, got shape (2, 3, 4)"),
     ((X, W, TARGET), {"num_items": "5"}, TypeError, "num_items must be a number, got str"),
     (
         (X, W, TARGET),

@@ -58,9 +58,9 @@ def results(function, own: slice) -> dict[str, list[Tensor]]:
     }
     x, weight, bias, target = data(torch.float64)
     none = torch.full_like(target, -100)
-    x.requires_grad_()
-    loss = function(x, weight[own], none, linear_bias=bias[own])
-    found["nothing"] = [loss.detach(), *torch.autograd.grad(loss, x)]
+    leaves = [z.requires_grad_() for z in (x, weight[own].clone(), bias[own].clone())]
+    loss = function(leaves[0], leaves[1], none, linear_bias=leaves[2])
+    found["nothing"] = [loss.detach(), *torch.autograd.grad(loss, leaves)]
     return found
 
 
@@ -108,6 +108,16 @@ def test_without_a_group() -> None:
         tolerance = 1e-12 if "64" in name or name == "nothing" else 1e-5 if "float32" in name else 2e-2
         for value, e in zip(values, expected[name], strict=True):
             torch.testing.assert_close(value, e, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("left_out", [-math.inf, torch.finfo(torch.float32).min])
+def test_classes_left_out_by_the_bias(left_out: float) -> None:
+    x, weight, bias, target = data(torch.bfloat16)
+    bias = bias.float()
+    bias[5] = left_out
+    target[target == 5] = 6
+    found = vocab_parallel_cross_entropy(x, weight, target, linear_bias=bias)
+    torch.testing.assert_close(found, linear_cross_entropy(x, weight, target, linear_bias=bias))
 
 
 def test_small_losses_and_one_class() -> None:

@@ -139,7 +139,8 @@ void finish(int64_t rows, const ClassRows<T>& r, const ClassTerms<T>& terms) {
     const T common = terms.smoothing * terms.class_weight_sum + 2 * terms.z_loss * r.lse[i];
     const T own_weight = terms.class_weights != nullptr ? terms.class_weights[r.targets[i]] : T(1);
     r.scale[i] = share * (weight + other * common);
-    r.offset[i] = rest;
+    // Where there is no other class that could be, its exponentials are 0 below any offset.
+    r.offset[i] = rest == -std::numeric_limits<T>::infinity() ? T(0) : rest;
     r.flat[i] = other * terms.smoothing;
     r.pair[i] = other * (common * other_share - terms.smoothing * own_weight) - weight * share;
     if (terms.softcap != 0) r.pair[i] *= slope(own, terms.softcap);

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sslfast import _host
+from sslfast import _check, _host
 from sslfast._image_plan import MAX_CHANNELS, MAX_SIDE, SEGMENT, Plan
 
 Images: TypeAlias = "NDArray[Any] | Sequence[NDArray[Any]]"
@@ -40,9 +40,7 @@ class Batch(NamedTuple):
 
 def channels_are_last(name: str, argument: str, layout: str) -> bool:
     """Whether ``layout`` is "NHWC" and not "NCHW"; ValueError if it is neither."""
-    if layout not in LAYOUTS:
-        raise ValueError(f"{name}: {argument} must be 'NHWC' or 'NCHW', got {layout!r}")
-    return layout == "NHWC"
+    return _check.one_of(name, argument, layout, LAYOUTS) == "NHWC"
 
 
 def read_images(name: str, images: Images, layout: str) -> Batch:

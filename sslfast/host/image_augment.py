@@ -146,7 +146,8 @@ class ImageAugment:
     ) -> NDArray[Any]:
         last = _images.channels_are_last(self._name, "out_layout", layout if out_layout is None else out_layout)
         count = _arguments.threads(self._name, threads)
-        return _images.render(self._name, self._plan, batch, params[:, None], last, out, count)[0]
+        made = _images.render(self._name, self._plan, batch, params[:, None], last, out, count)[0]
+        return made if out is None else out
 
 
 class ImageViews:

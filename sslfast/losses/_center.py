@@ -40,6 +40,12 @@ class CenterUpdate:
         work.wait()
         _take_in(center, momentum, sums[:-1], sums[-1])
 
+    def drop(self) -> None:
+        """Waits for what was begun and forgets it."""
+        if self._pending is not None:
+            (_, work), self._pending = self._pending, None
+            work.wait()
+
 
 def _take_in(center: Tensor, momentum: float, total: Tensor, count: int | Tensor) -> None:
     """No rows leave the center as it is."""
@@ -60,6 +66,7 @@ class Centered(nn.Module):
         super().__init__()
         self._update = CenterUpdate()
         self.register_state_dict_pre_hook(_finish)
+        self.register_load_state_dict_pre_hook(_drop)
 
     def center_buffer(self) -> Tensor:
         raise NotImplementedError
@@ -75,3 +82,8 @@ class Centered(nn.Module):
 
 def _finish(module: Centered, prefix: str, keep_vars: bool) -> None:
     module.finish_center_update()
+
+
+def _drop(module: Centered, *_: object) -> None:
+    """A batch from before a checkpoint has no part in the center that is loaded."""
+    module._update.drop()

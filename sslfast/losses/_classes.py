@@ -15,7 +15,7 @@ from sslfast.losses._inputs import check_device, check_floating, check_kernel_dt
 
 
 class ClassificationOutput(NamedTuple):
-    """A loss over classes and what falls out of it, detached; on the device, nothing is waited for.
+    """A loss over classes and what falls out of it, which is detached; on the device, nothing is waited for.
 
     Attributes:
         loss: as it is without the metrics.
@@ -89,21 +89,52 @@ def check_class_vector(function: str, name: str, vector: object, weight: Tensor)
     check_device(function, "the classes", weight, name, vector)
 
 
-def check_targets(function: str, name: str, targets: Tensor, classes: int, ignore_index: int) -> Tensor:
-    """``targets`` as the kernels read them: int64, contiguous, -1 where there is none.
+def check_targets(function: str, name: str, targets: Tensor, classes: int, ignore_index: int | None) -> Tensor:
+    """``targets`` as the kernels read them: int64, contiguous, -1 where there is none, ``classes`` if it is no class.
 
     Raises:
         ValueError: if one is neither ``ignore_index`` nor a class, on the CPU; a GPU is not waited for.
     """
     flat = targets.reshape(-1).long()
-    ignored = flat == ignore_index
+    ignored = torch.zeros_like(flat, dtype=torch.bool) if ignore_index is None else flat == ignore_index
     if flat.is_cpu and len(flat) and not torch.compiler.is_compiling():
-        seen = flat.masked_fill(ignored, 0)
-        low, high = (int(end) for end in seen.aminmax())
+        low, high = (int(end) for end in flat.masked_fill(ignored, 0).aminmax())
         if low < 0 or high >= classes:
-            got = low if low < 0 else high
-            raise ValueError(f"{function}: {name} must be in [0, {classes - 1}] or {ignore_index}, got {got}")
-    return flat.masked_fill(ignored, -1)
+            worst = low if low < 0 else high
+            either = "" if ignore_index is None else f" or {ignore_index}"
+            raise ValueError(f"{function}: {name} must be in [0, {classes - 1}]{either}, got {worst}")
+        return flat.masked_fill(ignored, -1)
+    return flat.masked_fill(flat < 0, classes).masked_fill(ignored, -1)
+
+
+def check_num_items(function: str, num_items: float | Tensor | None, reduction: str, like: Tensor) -> None:
+    """A number above 0, or a tensor of one on the device of ``like``, which is not read.
+
+    Raises:
+        TypeError: if it is neither.
+        ValueError: if the number is 0 or less, the tensor has more than one or is elsewhere, or the reduction is none
+            that divides.
+    """
+    if num_items is None:
+        return
+    if reduction != "mean":
+        raise ValueError(f"{function}: num_items goes with reduction='mean', got {reduction!r}")
+    if not isinstance(num_items, Tensor):
+        positive(function, "num_items", num_items)
+        return
+    if num_items.is_complex() or num_items.dtype == torch.bool:
+        raise TypeError(f"{function}: num_items must be a number, got {num_items.dtype}")
+    if num_items.numel() != 1:
+        raise ValueError(f"{function}: num_items must have one element, got shape {tuple(num_items.shape)}")
+    check_device(function, "the rows", like, "num_items", num_items)
+
+
+def mean_of(total: Tensor, items: Tensor | float) -> Tensor:
+    """``total / items``, 0 where a tensor of items is 0, in the dtype of ``total``."""
+    if not isinstance(items, Tensor):
+        return total / items
+    items = items.detach().reshape(()).to(total.dtype)
+    return total * torch.where(items == 0, 0.0, items.reciprocal())
 
 
 def class_loss(
@@ -117,8 +148,8 @@ def class_loss(
     options: Options,
     num_items: Tensor | float | None,
     metrics: bool,
-) -> ClassificationOutput:
-    """The loss of rows of ``hidden`` (T, D) that have a target.
+) -> Tensor | ClassificationOutput:
+    """The loss of rows of ``hidden`` (T, D) that have a target, alone or with what falls out of it.
 
     Args:
         function: the name that errors begin with.
@@ -152,22 +183,25 @@ def class_loss(
         dtype,
         torch.is_grad_enabled(),
     )
-    share: Tensor | float | None = None
+    items: Tensor | float | None = None
     if options.reduction == "mean":
-        if num_items is None:
-            items = has.sum() if own is None else own.sum()
-            share = torch.where(items == 0, 0.0, items.to(wide).reciprocal())  # nothing to average is 0
-        else:
-            share = 1.0 / (num_items.detach().reshape(()).to(wide) if isinstance(num_items, Tensor) else num_items)
-        loss = loss * share
+        items = num_items if num_items is not None else has.sum() if own is None else own.sum()
+        loss = mean_of(loss, items)
     if not metrics:
-        return ClassificationOutput(loss, *[loss] * 4)
+        return loss
     with torch.no_grad():
-        count = has.sum()
-        some = count.clamp_min(1)
+        targets_seen = has.sum()
+        some = targets_seen.clamp_min(1)
         z_loss = lse.new_zeros(()) if options.reduction == "none" else options.z_loss * lse.square().sum()
-        z_loss = z_loss if share is None else z_loss * share
-        return ClassificationOutput(loss, correct.sum() / some, (nll.sum() / some).exp(), z_loss, count)
+        z_loss = z_loss if items is None else mean_of(z_loss, items)
+        return ClassificationOutput(loss, correct.sum() / some, (nll.sum() / some).exp(), z_loss, targets_seen)
+
+
+def shaped_like(targets: Tensor, found: Tensor | ClassificationOutput) -> Tensor | ClassificationOutput:
+    """Losses of rows in the shape of their targets."""
+    if isinstance(found, Tensor):
+        return found.view(targets.shape)
+    return found._replace(loss=found.loss.view(targets.shape))
 
 
 def _run(

@@ -115,14 +115,15 @@ class _SoftCrossEntropy(torch.autograd.Function):
         grads, *students = ctx.saved_tensors
         found: list[Tensor | None] = []
         with torch.no_grad():
-            # The plain backward() of a loss on a CPU: a pass over the gradient saved.
+            # The plain backward() of a loss on a CPU: a pass over the gradient saved. What a leaf gets it may keep and
+            # add to, while a graph that is retained needs it once more.
             as_it_is = ctx.lift == 1.0 and not torch.compiler.is_compiling() and grad.is_cpu and grad.item() == 1.0
             for student, own, needed in zip(students, grads, ctx.needs_input_grad[4 + ctx.count :], strict=True):
                 if not needed:
                     found.append(None)
                     continue
                 # One number as a matrix widens half types: a loss scale may be more than they can hold.
-                own = own if as_it_is else own * (grad / ctx.lift).reshape(1, 1)
+                own = own if as_it_is and not student.is_leaf else own * (grad / ctx.lift).reshape(1, 1)
                 found.append(own.to(student.dtype))
         results = (None if g is None else first_order_only(ctx.function, g, *students, grad) for g in found)
         return None, None, None, None, *[None] * ctx.count, *results

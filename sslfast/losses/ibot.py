@@ -154,8 +154,8 @@ def ibot_patch_loss(
         mask: bool (B, ...), True where a patch is masked: the rows are its True positions in order. Of a mask with
             ``masks_weight`` only B is used.
         center: K numbers, subtracted from the teacher's rows, in any shape. Default: None, none.
-        masks_weight: (M,), floating point: 1 / the number of masked patches of the row's image, and 0 for a row to
-            leave out, as :func:`sslfast.masking.dino_masks` makes them. Default: None, made from ``mask``.
+        masks_weight: (M,), floating point, in [0, 1]: 1 / the number of masked patches of the row's image, and 0 for a
+            row to leave out, as :func:`sslfast.masking.dino_masks` makes them. Default: None, made from ``mask``.
         teacher_temp: divides the teacher's logits. Default: 0.04.
         student_temp: divides the student's logits. Default: 0.1.
         centering: "centering", or "sinkhorn_knopp": ``q`` is ``sinkhorn_knopp(teacher_out, sinkhorn_iterations,

@@ -9,11 +9,13 @@ from sslfast.losses._classes import (
     ClassificationOutput,
     check_class_vector,
     check_layer,
+    check_num_items,
     check_targets,
     class_loss,
     options_of,
+    shaped_like,
 )
-from sslfast.losses._inputs import check_device, check_integers, check_scalar
+from sslfast.losses._inputs import check_device, check_integers
 
 
 class LinearCrossEntropyLoss(nn.Module):
@@ -21,7 +23,7 @@ class LinearCrossEntropyLoss(nn.Module):
 
     Args:
         weight: (V,), weights of the classes. Default: None, 1.
-        ignore_index: targets that do not count. Default: -100.
+        ignore_index: targets that do not count; None if all do. Default: -100.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
         label_smoothing: in [0, 1]. Default: 0.
         softcap: caps the logits. Default: None.
@@ -42,7 +44,7 @@ class LinearCrossEntropyLoss(nn.Module):
     def __init__(
         self,
         weight: Tensor | None = None,
-        ignore_index: int = -100,
+        ignore_index: int | None = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
         *,
@@ -54,7 +56,9 @@ class LinearCrossEntropyLoss(nn.Module):
         name = "LinearCrossEntropyLoss"
         options_of(name, reduction, label_smoothing, softcap, z_loss)
         self.register_buffer("weight", weight)
-        self.ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
+        if ignore_index is not None:
+            ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
+        self.ignore_index = ignore_index
         self.reduction = reduction
         self.label_smoothing = label_smoothing
         self.softcap = softcap
@@ -126,7 +130,7 @@ def linear_cross_entropy(
         softcap: positive; logits become ``softcap * tanh(logits / softcap)``. Default: None.
         z_loss: factor of the square of the log-sum-exp, which is added to the loss of each row. Default: 0.
         num_items: what ``"mean"`` is divided by instead, for gradient accumulation: the number of targets of all
-            micro-batches. A number, or a tensor of one, which is not waited for. Default: None.
+            micro-batches. A number above 0, or a tensor of one, which is not waited for. Default: None.
         return_metrics: give a :class:`ClassificationOutput` with accuracy and perplexity, which cost nothing. Default:
             False.
 
@@ -155,12 +159,10 @@ def linear_cross_entropy(
     check_device(name, "input", input, "target", target)
     options = options_of(name, reduction, label_smoothing, softcap, z_loss)
     return_metrics = _check.boolean(name, "return_metrics", return_metrics)
-    ignored = -1 if ignore_index is None else _check.integer(name, "ignore_index", ignore_index, -(2**63))
-    if num_items is not None:
-        if reduction != "mean":
-            raise ValueError(f"{name}: num_items goes with reduction='mean', got {reduction!r}")
-        check_scalar(name, "num_items", num_items, input)
-    targets = check_targets(name, "target", target, len(linear_weight), ignored)
+    if ignore_index is not None:
+        ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
+    check_num_items(name, num_items, reduction, input)
+    targets = check_targets(name, "target", target, len(linear_weight), ignore_index)
     found = class_loss(
         name,
         input.flatten(0, -2),
@@ -173,6 +175,4 @@ def linear_cross_entropy(
         num_items,
         return_metrics,
     )
-    if reduction == "none":
-        found = found._replace(loss=found.loss.view(target.shape))
-    return found if return_metrics else found.loss
+    return shaped_like(target, found) if reduction == "none" else found

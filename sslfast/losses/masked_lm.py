@@ -6,8 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.losses._classes import ClassificationOutput, check_layer, check_targets, class_loss, options_of
-from sslfast.losses._inputs import check_device, check_integers, check_scalar
+from sslfast.losses._classes import (
+    ClassificationOutput,
+    check_layer,
+    check_num_items,
+    check_targets,
+    class_loss,
+    options_of,
+    shaped_like,
+)
+from sslfast.losses._inputs import check_device, check_integers
 
 
 class MaskedLMLoss(nn.Module):
@@ -118,7 +126,7 @@ def masked_lm_loss(
         softcap: positive; logits become ``softcap * tanh(logits / softcap)``. Default: None.
         z_loss: factor of the square of the log-sum-exp, which is added to the loss of each token. Default: 0.
         num_items: what ``"mean"`` is divided by instead of the number of masked tokens: those of all micro-batches,
-            transformers' ``num_items_in_batch``. A number, or a tensor of one, not waited for. Default: None.
+            transformers' ``num_items_in_batch``. A number above 0, or a tensor of one, not waited for. Default: None.
         return_metrics: give a :class:`ClassificationOutput` with accuracy and perplexity, which cost nothing. Default:
             False.
 
@@ -130,7 +138,8 @@ def masked_lm_loss(
         TypeError: if a tensor is not floating point (integer, for ``labels``; int64, for ``indices``), float64 is on a
             GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, or a label or an index is out of
-            range (on the CPU; a GPU is not waited for, there the loss is infinite).
+            range (on the CPU; a GPU is not waited for: with such a label the loss is infinite, such an index is an
+            error of the device).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", NAACL
@@ -146,10 +155,7 @@ def masked_lm_loss(
     options = options_of(name, reduction, label_smoothing, softcap, z_loss)
     return_metrics = _check.boolean(name, "return_metrics", return_metrics)
     ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
-    if num_items is not None:
-        if reduction != "mean":
-            raise ValueError(f"{name}: num_items goes with reduction='mean', got {reduction!r}")
-        check_scalar(name, "num_items", num_items, hidden)
+    check_num_items(name, num_items, reduction, hidden)
     if indices is not None:
         labels = _labels_at(name, hidden, labels, indices, ignore_index)
         indices = indices.contiguous()
@@ -157,9 +163,7 @@ def masked_lm_loss(
     found = class_loss(
         name, hidden.flatten(0, -2), weight, bias, targets, indices, None, options, num_items, return_metrics
     )
-    if reduction == "none" and indices is None:
-        found = found._replace(loss=found.loss.view(labels.shape))
-    return found if return_metrics else found.loss
+    return shaped_like(labels, found) if reduction == "none" and indices is None else found
 
 
 def _labels_at(function: str, hidden: Tensor, labels: Tensor, indices: Tensor, ignore_index: int) -> Tensor:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast._autograd import multiplies_half
-from sslfast.losses._classes import check_layer
+from sslfast.losses._classes import check_layer, check_num_items, mean_of
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._info_nce_inputs import check_reduction
-from sslfast.losses._inputs import check_device, check_integers, check_scalar, not_negative
+from sslfast.losses._inputs import check_device, check_integers, not_negative
 
 
 def vocab_parallel_cross_entropy(
@@ -67,10 +67,7 @@ def vocab_parallel_cross_entropy(
     check_reduction(name, reduction)
     z_loss = not_negative(name, "z_loss", z_loss)
     ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
-    if num_items is not None:
-        if reduction != "mean":
-            raise ValueError(f"{name}: num_items goes with reduction='mean', got {reduction!r}")
-        check_scalar(name, "num_items", num_items, input)
+    check_num_items(name, num_items, reduction, input)
 
     goals = target.reshape(-1).long()
     picked = (goals != ignore_index).nonzero().flatten()
@@ -89,8 +86,7 @@ def vocab_parallel_cross_entropy(
     total = losses.sum()
     if reduction == "sum":
         return total
-    items = max(1, len(picked)) if num_items is None else num_items
-    return total / (items.detach().reshape(()) if isinstance(items, Tensor) else items)
+    return mean_of(total, max(1, len(picked)) if num_items is None else num_items)
 
 
 def _losses(
@@ -108,17 +104,18 @@ def _losses(
         dtype = torch.get_autocast_dtype(rows.device.type)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     if not len(rows):
-        return (rows.sum() + weight.sum() * 0.0).to(wide).expand(0)
+        nothing = sum(0.0 * z.sum(dtype=wide) for z in (rows, weight, bias) if z is not None)
+        return torch.as_tensor(nothing).expand(0)
     here = (goals >= 0) & (goals < len(weight))
     # In the dtype of accumulation: what the ranks make of a row's gradient is rounded once, when it is added up.
     rows, weight = _SummedGradient.apply(rows.to(wide), group), weight.to(dtype)
     if bias is not None:
-        parts = [bias.to(dtype)]
+        parts = [_narrowed(bias, dtype)]
         if multiplies_half(dtype, rows):
             # Three numbers of a half type have all the digits of a float32.
             for _ in range(2):
                 rest = bias.detach().float() - sum(part.detach().float() for part in parts)
-                parts.append(rest.to(dtype))
+                parts.append(torch.where(parts[0].isfinite(), rest.to(dtype), 0.0))  # a class left out stays -inf
         rows = torch.cat([rows, rows.new_ones((len(rows), len(parts)))], dim=1)
         weight = torch.cat([weight, torch.stack(parts, dim=1)], dim=1)
     picks = torch.where(here, goals, -1)
@@ -126,6 +123,12 @@ def _losses(
     rest, own = _OverRanks.apply(rest, torch.where(here, own, 0.0), group)
     losses = F.softplus(rest - own, threshold=50.0)
     return losses + z_loss * torch.logaddexp(rest, own).square() if z_loss else losses
+
+
+def _narrowed(bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """``bias`` in a dtype in which what is finite stays finite."""
+    limits = torch.finfo(dtype)
+    return torch.where(bias.isinf(), bias, bias.clamp(limits.min, limits.max)).to(dtype)
 
 
 def _place(classes: int, device: torch.device, group: dist.ProcessGroup | None) -> tuple[int, int]:
