@@ -113,7 +113,7 @@ RECIPES: dict[str, A.MultiView] = {
     "SimCLR": A.SimCLRAugment(SIDE, 4),
     "MoCo v1": A.MultiView([A.MoCoV1Augment(SIDE).transforms[0]] * 4),
     "MoCo v2, SimSiam": A.MultiView([A.MoCoV2Augment(SIDE).transforms[0]] * 4),
-    "BYOL, MoCo v3": A.MultiView([*A.BYOLAugment(SIDE).transforms] * 2),
+    "BYOL": A.MultiView([*A.BYOLAugment(SIDE).transforms] * 2),
     "SwAV": A.SwAVAugment((SIDE, 69), (2, 2)),
     "DINO": A.DINOAugment(SIDE, local_size=69, local_views=2),
     "DINOv2": A.DINOv2Augment(SIDE, local_size=70, local_views=2),

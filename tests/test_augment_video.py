@@ -35,8 +35,32 @@ def test_every_frame_is_the_image_transforms(device: torch.device) -> None:
     assert torch.equal(shard, views[1:])
 
 
+def test_views_of_a_recipe(device: torch.device) -> None:
+    """Each view is the recipe's of every frame, the views differ, and replay gives them again."""
+    image = photos(1, 3, 20, 26).to(device)
+    videos = image.expand(2 * 4, -1, -1, -1).unflatten(0, (2, 4))
+    recipe = A.DINOAugment(12, local_size=6, local_views=2)
+    video_transform = A.VideoTransform(recipe)
+    views = video_transform(videos, generator=3)
+    assert [tuple(view.shape) for view in views] == [(2, 4, 3, 12, 12)] * 2 + [(2, 4, 3, 6, 6)] * 2
+    params = recipe.sample_params(videos[:, 0], generator=3)
+    for t in range(4):
+        for view, want in zip(views, recipe.apply_params(videos[:, t], params), strict=True):
+            assert torch.equal(view[:, t], want)
+    assert not torch.equal(views[2], views[3])
+    assert not torch.equal(views[0][0, 0], views[0][1, 0])
+    for view, want in zip(video_transform.apply_params(videos, params), views, strict=True):
+        assert torch.equal(view, want)
+    shard = video_transform(videos[1:], generator=3, row_offset=1)
+    assert all(torch.equal(a, b[1:]) for a, b in zip(shard, views, strict=True))
+    one, two = A.VideoTransform(A.SimCLRAugment(8, generator=1)), A.VideoTransform(A.SimCLRAugment(8, generator=1))
+    assert all(torch.equal(a, b) for a, b in zip(one(videos), two(videos), strict=True))
+
+
 def test_no_videos(device: torch.device) -> None:
-    assert A.VideoTransform(transform())(torch.zeros(0, 5, 3, 8, 8, device=device)).shape == (0, 5, 3, 9, 9)
+    empty = torch.zeros(0, 5, 3, 8, 8, device=device)
+    assert A.VideoTransform(transform())(empty).shape == (0, 5, 3, 9, 9)
+    assert [view.shape for view in A.VideoTransform(A.SimCLRAugment(9))(empty)] == [(0, 5, 3, 9, 9)] * 2
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ ARGUMENTS = [
     (
         lambda: A.MAEAugment("8"),
         TypeError,
-        "RandomResizedCrop: size must be an int, got str",
+        "MAEAugment: size must be an int, got str",
     ),
     (
         lambda: A.BYOLAugment(blur_prob=1.0),

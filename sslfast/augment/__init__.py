@@ -4,6 +4,7 @@ from sslfast.augment.audio import AudioAugment
 from sslfast.augment.audio_augment import AUDIO_PARAMS, apply_audio_params, sample_audio_params
 from sslfast.augment.auto_augment import RandAugment, TrivialAugmentWide
 from sslfast.augment.batch_mix import MIX_PARAMS, MixedLabels, mix_images, mix_labels, sample_mix
+from sslfast.augment.byol import BYOLAugment, MoCoV3Augment
 from sslfast.augment.colour import (
     ColorJitter,
     GaussianBlur,
@@ -33,19 +34,13 @@ from sslfast.augment.geometry import (
 )
 from sslfast.augment.item_augment import CL4SRecAugment, crop_items, reorder_items
 from sslfast.augment.mixup import CutMix, MixUp, RandomMix
-from sslfast.augment.multi_crop import DINOAugment, DINOv2Augment, MSNAugment, SwAVAugment
+from sslfast.augment.multi_crop import DINOAugment, DINOv2Augment
 from sslfast.augment.output import Normalize, ToDtype
 from sslfast.augment.random_erase import ERASE_PARAMS, RandomErasing, erase_boxes, sample_erase
-from sslfast.augment.recipes import (
-    BYOLAugment,
-    MoCoV1Augment,
-    MoCoV2Augment,
-    MoCoV3Augment,
-    SimCLRAugment,
-    SimSiamAugment,
-)
+from sslfast.augment.recipes import MoCoV1Augment, MoCoV2Augment, SimCLRAugment, SimSiamAugment
 from sslfast.augment.resample import resample
 from sslfast.augment.single_view import CLIPAugment, IJEPAAugment, ImageNetAugment, ImageNetEval, MAEAugment
+from sslfast.augment.swav import MSNAugment, SwAVAugment
 from sslfast.augment.text_augment import BackTranslation, augment_text
 from sslfast.augment.token_augment import AugmentedTokens, SynonymTable, augment_tokens, synonym_table
 from sslfast.augment.video import VideoTransform

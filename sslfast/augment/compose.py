@@ -63,9 +63,7 @@ class MultiView(nn.Module):
         name = type(self).__name__
         check_transforms(name, transforms)
         self.transforms = nn.ModuleList(transforms)
-        if generator is not None and not isinstance(generator, (torch.Generator, Tensor)):
-            generator = torch.Generator().manual_seed(int(seed_tensor(generator, function=name)))
-        self.generator = generator
+        self.generator = kept_generator(name, generator)
 
     @property
     def views(self) -> int:
@@ -168,6 +166,13 @@ class MultiView(nn.Module):
             else:
                 runs.append((transform, 1))
         return runs
+
+
+def kept_generator(name: str, generator: Generator) -> torch.Generator | Tensor | None:
+    """What successive calls draw from: an int seeds a torch.Generator, so that they differ and a run repeats."""
+    if generator is None or isinstance(generator, (torch.Generator, Tensor)):
+        return generator
+    return torch.Generator().manual_seed(int(seed_tensor(generator, function=name)))
 
 
 def check_transforms(name: str, transforms: Sequence[Transform]) -> None:

@@ -1,4 +1,4 @@
-"""The augmentations of papers with their defaults, of two views alike or nearly: both of a batch in one call."""
+"""SimCLR's augmentations and MoCo's, with the papers' defaults: views alike, all of a batch in one call."""
 
 from __future__ import annotations
 
@@ -7,40 +7,30 @@ from collections.abc import Sequence
 import torch
 
 from sslfast import _check
-from sslfast.augment._arguments import Size, one_each
-from sslfast.augment._view import Jitter, make_view
+from sslfast.augment._arguments import Size
+from sslfast.augment._view import RATIO, SIGMA, Jitter, Range, make_view
 from sslfast.augment.compose import MultiView
 from sslfast.random import Generator
 
-__all__ = [
-    "BYOLAugment",
-    "MoCoV1Augment",
-    "MoCoV2Augment",
-    "MoCoV3Augment",
-    "SimCLRAugment",
-    "SimSiamAugment",
-]
-
-_STRONG: Jitter = (0.8, 0.8, 0.8, 0.2)
-_MILD: Jitter = (0.4, 0.4, 0.4, 0.1)
-_BYOL: Jitter = (0.4, 0.4, 0.2, 0.1)
-_MOCO_V1: Jitter = (0.4, 0.4, 0.4, 0.4)
+__all__ = ["MoCoV1Augment", "MoCoV2Augment", "SimCLRAugment", "SimSiamAugment"]
 
 
 class SimCLRAugment(MultiView):
     """SimCLR's views at colour strength 1: crop, flip, jitter, gray, blur.
 
     Args:
-        size: side, or (height, width), of the views, in pixels.
+        size: side, or (height, width), of the views, in pixels. Default: 224.
         views: views per image V, at least 1. Default: 2.
         scale: (low, high) of the crop's share of the image's area, in (0, 1]. Default: (0.08, 1.0).
+        ratio: (low, high) of the crop's width / height. Default: (3/4, 4/3).
+        interpolation: "nearest", "bilinear" or "bicubic". Default: "bilinear".
         hflip_prob: probability of a horizontal flip. Default: 0.5.
         jitter: brightness, contrast, saturation and hue, as of ``ColorJitter``. Default: (0.8, 0.8, 0.8, 0.2).
         jitter_prob: probability that colours are jittered at all. Default: 0.8.
         gray_prob: probability of grayscale. Default: 0.2.
-        blur_prob: probability of a Gaussian blur, with a kernel of a tenth of the side. Default: 0.5. The paper has
-            none for images of 32 x 32.
+        blur_prob: probability of a Gaussian blur. Default: 0.5. The paper has none for images of 32 x 32.
         sigma: (low, high) of the blur's width, in pixels. Default: (0.1, 2.0).
+        kernel_size: odd, of the blur, in pixels. Default: None, a tenth of the view's side, made odd.
         mean: one number per channel or for all, for pixels in [0, 1]. Default: None, ImageNet's.
         std: one positive number per channel or for all. Default: None, ImageNet's.
         dtype: of the views. Default: torch.float32.
@@ -51,7 +41,8 @@ class SimCLRAugment(MultiView):
         ValueError: a number is out of range, or a (low, high) is the wrong way round.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020, appendix
-    A; lightly's ``SimCLRTransform``, with torchvision's Gaussian for Pillow's boxes.
+    A; lightly's ``SimCLRTransform``, with torchvision's Gaussian for Pillow's boxes. The authors' TensorFlow code
+    resizes bicubically, which the paper does not say: ``interpolation="bicubic"``.
     """
 
     def __init__(
@@ -59,13 +50,16 @@ class SimCLRAugment(MultiView):
         size: Size = 224,
         views: int = 2,
         *,
-        scale: tuple[float, float] = (0.08, 1.0),
+        scale: Range = (0.08, 1.0),
+        ratio: Range = RATIO,
+        interpolation: str = "bilinear",
         hflip_prob: float = 0.5,
-        jitter: Jitter = _STRONG,
+        jitter: Jitter = (0.8, 0.8, 0.8, 0.2),
         jitter_prob: float = 0.8,
         gray_prob: float = 0.2,
         blur_prob: float = 0.5,
-        sigma: tuple[float, float] = (0.1, 2.0),
+        sigma: Range = SIGMA,
+        kernel_size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         dtype: torch.dtype = torch.float32,
@@ -77,12 +71,15 @@ class SimCLRAugment(MultiView):
             name,
             size,
             scale,
+            ratio=ratio,
+            interpolation=interpolation,
             hflip_prob=hflip_prob,
             jitter=jitter,
             jitter_prob=jitter_prob,
             gray_prob=gray_prob,
             blur_prob=blur_prob,
             sigma=sigma,
+            kernel_size=kernel_size,
             mean=mean,
             std=std,
             dtype=dtype,
@@ -90,17 +87,93 @@ class SimCLRAugment(MultiView):
         super().__init__([view] * views, generator=generator)
 
 
-class _Alike(SimCLRAugment):
-    """A recipe of two equal views that differs from SimCLR's in its defaults."""
+class MoCoV1Augment(MultiView):
+    """MoCo's first views: crops of at least a fifth, gray, jitter of every image, no blur.
 
-    _scale: tuple[float, float]
-    _jitter: Jitter
-    _jitter_prob, _blur_prob = 0.8, 0.5
+    Args:
+        gray_first: gray before the jitter, not after it. Default: True.
+        all others: as of ``SimCLRAugment``, with ``scale`` (0.2, 1.0), ``jitter`` (0.4, 0.4, 0.4, 0.4), ``jitter_prob``
+            1 and ``blur_prob`` 0.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a number is out of range, or a (low, high) is the wrong way round.
+
+    Reference: He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020; its code.
+    lightly's ``MoCoV1Transform`` is ``gray_first=False, jitter_prob=0.8``.
+    """
 
     def __init__(
         self,
         size: Size = 224,
         *,
+        views: int = 2,
+        scale: Range = (0.2, 1.0),
+        ratio: Range = RATIO,
+        interpolation: str = "bilinear",
+        hflip_prob: float = 0.5,
+        jitter: Jitter = (0.4, 0.4, 0.4, 0.4),
+        jitter_prob: float = 1.0,
+        gray_prob: float = 0.2,
+        gray_first: bool = True,
+        blur_prob: float = 0.0,
+        sigma: Range = SIGMA,
+        kernel_size: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        dtype: torch.dtype = torch.float32,
+        generator: Generator = None,
+    ) -> None:
+        name = type(self).__name__
+        views = _check.integer(name, "views", views, 1, 2**10)
+        view = make_view(
+            name,
+            size,
+            scale,
+            ratio=ratio,
+            interpolation=interpolation,
+            hflip_prob=hflip_prob,
+            jitter=jitter,
+            jitter_prob=jitter_prob,
+            gray_prob=gray_prob,
+            gray_first=gray_first,
+            blur_prob=blur_prob,
+            sigma=sigma,
+            kernel_size=kernel_size,
+            mean=mean,
+            std=std,
+            dtype=dtype,
+        )
+        super().__init__([view] * views, generator=generator)
+
+
+class MoCoV2Augment(SimCLRAugment):
+    """MoCo's second views: SimCLR's with crops of at least a fifth and half the jitter.
+
+    Args:
+        as of ``SimCLRAugment``, with ``scale`` (0.2, 1.0) and ``jitter`` (0.4, 0.4, 0.4, 0.1).
+
+    Raises:
+        TypeError, ValueError: as of ``SimCLRAugment``.
+
+    Reference: Chen et al., "Improved Baselines with Momentum Contrastive Learning", 2020; its code.
+    """
+
+    def __init__(
+        self,
+        size: Size = 224,
+        *,
+        views: int = 2,
+        scale: Range = (0.2, 1.0),
+        ratio: Range = RATIO,
+        interpolation: str = "bilinear",
+        hflip_prob: float = 0.5,
+        jitter: Jitter = (0.4, 0.4, 0.4, 0.1),
+        jitter_prob: float = 0.8,
+        gray_prob: float = 0.2,
+        blur_prob: float = 0.5,
+        sigma: Range = SIGMA,
+        kernel_size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         dtype: torch.dtype = torch.float32,
@@ -108,10 +181,17 @@ class _Alike(SimCLRAugment):
     ) -> None:
         super().__init__(
             size,
-            scale=self._scale,
-            jitter=self._jitter,
-            jitter_prob=self._jitter_prob,
-            blur_prob=self._blur_prob,
+            views=views,
+            scale=scale,
+            ratio=ratio,
+            interpolation=interpolation,
+            hflip_prob=hflip_prob,
+            jitter=jitter,
+            jitter_prob=jitter_prob,
+            gray_prob=gray_prob,
+            blur_prob=blur_prob,
+            sigma=sigma,
+            kernel_size=kernel_size,
             mean=mean,
             std=std,
             dtype=dtype,
@@ -119,105 +199,53 @@ class _Alike(SimCLRAugment):
         )
 
 
-class MoCoV1Augment(_Alike):
-    """MoCo's first views: crops of at least a fifth, jitter of every image, gray, no blur.
-
-    Args:
-        size, mean, std, dtype, generator: as of ``SimCLRAugment``.
-
-    Reference: He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020.
-    """
-
-    _scale, _jitter, _jitter_prob, _blur_prob = (0.2, 1.0), _MOCO_V1, 1.0, 0.0
-
-
-class MoCoV2Augment(_Alike):
-    """MoCo's second views: SimCLR's with crops of at least a fifth and half the jitter.
-
-    Args:
-        size, mean, std, dtype, generator: as of ``SimCLRAugment``.
-
-    Reference: Chen et al., "Improved Baselines with Momentum Contrastive Learning", 2020.
-    """
-
-    _scale, _jitter = (0.2, 1.0), _MILD
-
-
 class SimSiamAugment(MoCoV2Augment):
     """SimSiam's views, which are MoCo v2's.
 
     Args:
-        size, mean, std, dtype, generator: as of ``SimCLRAugment``.
-
-    Reference: Chen and He, "Exploring Simple Siamese Representation Learning", CVPR 2021.
-    """
-
-
-class BYOLAugment(MultiView):
-    """BYOL's two views, which differ: the first is always blurred, the second sometimes blurred or solarized.
-
-    Args:
-        size: side, or (height, width), of the views, in pixels. Default: 224.
-        scale: (low, high) of the crop's share of the image's area, in (0, 1]. Default: (0.08, 1.0).
-        jitter: as of ``SimCLRAugment``. Default: (0.4, 0.4, 0.2, 0.1).
-        jitter_prob: probability of it. Default: 0.8.
-        gray_prob: probability of grayscale. Default: 0.2.
-        blur_prob: of the two views. Default: (1.0, 0.1).
-        sigma: (low, high) of the blur's width, in pixels. Default: (0.1, 2.0).
-        solarize_prob: of the two views. Default: (0.0, 0.2).
-        mean, std, dtype, generator: as of ``SimCLRAugment``.
+        as of ``MoCoV2Augment``.
 
     Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: a number is out of range, or a (low, high) is the wrong way round.
+        TypeError, ValueError: as of ``SimCLRAugment``.
 
-    Reference: Grill et al., "Bootstrap your own latent", NeurIPS 2020, appendix B.
+    Reference: Chen and He, "Exploring Simple Siamese Representation Learning", CVPR 2021.
     """
 
     def __init__(
         self,
         size: Size = 224,
         *,
-        scale: tuple[float, float] = (0.08, 1.0),
-        jitter: Jitter = _BYOL,
+        views: int = 2,
+        scale: Range = (0.2, 1.0),
+        ratio: Range = RATIO,
+        interpolation: str = "bilinear",
+        hflip_prob: float = 0.5,
+        jitter: Jitter = (0.4, 0.4, 0.4, 0.1),
         jitter_prob: float = 0.8,
         gray_prob: float = 0.2,
-        blur_prob: tuple[float, float] = (1.0, 0.1),
-        sigma: tuple[float, float] = (0.1, 2.0),
-        solarize_prob: tuple[float, float] = (0.0, 0.2),
+        blur_prob: float = 0.5,
+        sigma: Range = SIGMA,
+        kernel_size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         dtype: torch.dtype = torch.float32,
         generator: Generator = None,
     ) -> None:
-        name, both = type(self).__name__, ("first view", "second view")
-        one_each(name, "blur_prob", blur_prob, both)
-        one_each(name, "solarize_prob", solarize_prob, both)
-        views = [
-            make_view(
-                name,
-                size,
-                scale,
-                jitter=jitter,
-                jitter_prob=jitter_prob,
-                gray_prob=gray_prob,
-                blur_prob=blur,
-                sigma=sigma,
-                solarize_prob=solarize,
-                mean=mean,
-                std=std,
-                dtype=dtype,
-            )
-            for blur, solarize in zip(blur_prob, solarize_prob, strict=True)
-        ]
-        super().__init__(views, generator=generator)
-
-
-class MoCoV3Augment(BYOLAugment):
-    """MoCo v3's views, which are BYOL's.
-
-    Args:
-        as of ``BYOLAugment``.
-
-    Reference: Chen et al., "An Empirical Study of Training Self-Supervised Vision Transformers", ICCV 2021.
-    """
+        super().__init__(
+            size,
+            views=views,
+            scale=scale,
+            ratio=ratio,
+            interpolation=interpolation,
+            hflip_prob=hflip_prob,
+            jitter=jitter,
+            jitter_prob=jitter_prob,
+            gray_prob=gray_prob,
+            blur_prob=blur_prob,
+            sigma=sigma,
+            kernel_size=kernel_size,
+            mean=mean,
+            std=std,
+            dtype=dtype,
+            generator=generator,
+        )

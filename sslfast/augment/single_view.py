@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
+from sslfast import _check
 from sslfast._image_plan import IMAGENET_MEAN, IMAGENET_STD
 from sslfast.augment._arguments import Size
+from sslfast.augment._images import Images
 from sslfast.augment._transform import Transform
-from sslfast.augment._view import make_view
+from sslfast.augment._view import RATIO, Range, errors_of, make_view
 from sslfast.augment.auto_augment import RandAugment
-from sslfast.augment.compose import Compose, MultiView
+from sslfast.augment.compose import Compose, MultiView, kept_generator
 from sslfast.augment.geometry import CenterCrop, RandomHorizontalFlip, RandomResizedCrop, Resize
 from sslfast.augment.output import Normalize, ToDtype
 from sslfast.random import Generator
@@ -27,6 +30,8 @@ class MAEAugment(MultiView):
     Args:
         size: side, or (height, width), of the view, in pixels. Default: 224.
         scale: (low, high) of the crop's share of the image's area, in (0, 1]. Default: (0.2, 1.0).
+        ratio: (low, high) of the crop's width / height. Default: (3/4, 4/3).
+        interpolation: "nearest", "bilinear" or "bicubic". Default: "bicubic".
         hflip_prob: probability of a horizontal flip. Default: 0.5.
         mean, std, dtype, generator: as of ``SimCLRAugment``.
 
@@ -41,7 +46,9 @@ class MAEAugment(MultiView):
         self,
         size: Size = 224,
         *,
-        scale: tuple[float, float] = (0.2, 1.0),
+        scale: Range = (0.2, 1.0),
+        ratio: Range = RATIO,
+        interpolation: str = "bicubic",
         hflip_prob: float = 0.5,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -52,7 +59,8 @@ class MAEAugment(MultiView):
             type(self).__name__,
             size,
             scale,
-            interpolation="bicubic",
+            ratio=ratio,
+            interpolation=interpolation,
             hflip_prob=hflip_prob,
             gray_prob=0.0,
             mean=mean,
@@ -63,26 +71,52 @@ class MAEAugment(MultiView):
 
 
 class IJEPAAugment(MAEAugment):
-    """I-JEPA's one view: a bicubic crop of at least three tenths, no flip.
+    """I-JEPA's one view: a bilinear crop of at least three tenths, no flip.
 
     Args:
-        as of ``MAEAugment``, with ``scale`` (0.3, 1.0) and ``hflip_prob`` 0.
+        as of ``MAEAugment``, with ``scale`` (0.3, 1.0), ``interpolation`` "bilinear" and ``hflip_prob`` 0.
+
+    Raises:
+        TypeError, ValueError: as of ``MAEAugment``.
 
     Reference: Assran et al., "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture",
-    CVPR 2023.
+    CVPR 2023; its code. lightly's ``IJEPATransform`` is ``MAEAugment``.
     """
 
     def __init__(
-        self, size: Size = 224, *, scale: tuple[float, float] = (0.3, 1.0), hflip_prob: float = 0.0, **others: object
+        self,
+        size: Size = 224,
+        *,
+        scale: Range = (0.3, 1.0),
+        ratio: Range = RATIO,
+        interpolation: str = "bilinear",
+        hflip_prob: float = 0.0,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        dtype: torch.dtype = torch.float32,
+        generator: Generator = None,
     ) -> None:
-        super().__init__(size, scale=scale, hflip_prob=hflip_prob, **others)  # type: ignore[arg-type]
+        super().__init__(
+            size,
+            scale=scale,
+            ratio=ratio,
+            interpolation=interpolation,
+            hflip_prob=hflip_prob,
+            mean=mean,
+            std=std,
+            dtype=dtype,
+            generator=generator,
+        )
 
 
 class CLIPAugment(MAEAugment):
     """CLIP's one view: a bicubic crop of nearly the whole image, normalised by CLIP's own numbers.
 
     Args:
-        as of ``MAEAugment``, with ``scale`` (0.9, 1.0) and ``hflip_prob`` 0.
+        as of ``MAEAugment``, with ``scale`` (0.9, 1.0), ``hflip_prob`` 0 and CLIP's ``mean`` and ``std``.
+
+    Raises:
+        TypeError, ValueError: as of ``MAEAugment``.
 
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021;
     open_clip's training transform.
@@ -92,13 +126,26 @@ class CLIPAugment(MAEAugment):
         self,
         size: Size = 224,
         *,
-        scale: tuple[float, float] = (0.9, 1.0),
+        scale: Range = (0.9, 1.0),
+        ratio: Range = RATIO,
+        interpolation: str = "bicubic",
+        hflip_prob: float = 0.0,
         mean: Sequence[float] | None = CLIP_MEAN,
         std: Sequence[float] | None = CLIP_STD,
         dtype: torch.dtype = torch.float32,
         generator: Generator = None,
     ) -> None:
-        super().__init__(size, scale=scale, hflip_prob=0.0, mean=mean, std=std, dtype=dtype, generator=generator)
+        super().__init__(
+            size,
+            scale=scale,
+            ratio=ratio,
+            interpolation=interpolation,
+            hflip_prob=hflip_prob,
+            mean=mean,
+            std=std,
+            dtype=dtype,
+            generator=generator,
+        )
 
 
 class ImageNetAugment(Compose):
@@ -107,9 +154,12 @@ class ImageNetAugment(Compose):
     Args:
         size: side, or (height, width), of the view, in pixels. Default: 224.
         scale: (low, high) of the crop's share of the image's area, in (0, 1]. Default: (0.08, 1.0).
+        ratio: (low, high) of the crop's width / height. Default: (3/4, 4/3).
+        interpolation: "nearest", "bilinear" or "bicubic". Default: "bilinear".
         hflip_prob: probability of a horizontal flip. Default: 0.5.
         rand_augment: operations of ``RandAugment``, 0 for none. Default: 0.
-        mean, std, dtype: as of ``SimCLRAugment``.
+        magnitude: of ``RandAugment``, from 0 to 30. Default: 9.
+        mean, std, dtype, generator: as of ``SimCLRAugment``.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -120,17 +170,42 @@ class ImageNetAugment(Compose):
         self,
         size: Size = 224,
         *,
-        scale: tuple[float, float] = (0.08, 1.0),
+        scale: Range = (0.08, 1.0),
+        ratio: Range = RATIO,
+        interpolation: str = "bilinear",
         hflip_prob: float = 0.5,
         rand_augment: int = 0,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        magnitude: int = 9,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         dtype: torch.dtype = torch.float32,
+        generator: Generator = None,
     ) -> None:
-        steps: list[Transform] = [RandomResizedCrop(size, scale), RandomHorizontalFlip(hflip_prob)]
-        if rand_augment:
-            steps.append(RandAugment(rand_augment))
-        super().__init__([*steps, Normalize(mean, std), ToDtype(dtype)])
+        name = type(self).__name__
+        hflip_prob = _check.probability(name, "hflip_prob", hflip_prob)
+        rand_augment = _check.integer(name, "rand_augment", rand_augment, 0, 64)
+        with errors_of(name):
+            steps: list[Transform] = [
+                RandomResizedCrop(size, scale, ratio, interpolation),
+                RandomHorizontalFlip(hflip_prob),
+            ]
+            if rand_augment:
+                steps.append(RandAugment(rand_augment, magnitude))
+            steps += [_normalised(mean, std), ToDtype(dtype)]
+        super().__init__(steps)
+        self.generator = kept_generator(name, generator)
+
+    def sample_params(
+        self,
+        images: Images,
+        *,
+        generator: Generator = None,
+        row_offset: int = 0,
+        sample_ids: Tensor | None = None,
+    ) -> Tensor:
+        """As of every transform, but drawn from the constructor's generator where none is given."""
+        generator = self.generator if generator is None else generator
+        return super().sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
 
 
 class ImageNetEval(Compose):
@@ -139,7 +214,7 @@ class ImageNetEval(Compose):
     Args:
         size: side, or (height, width), of the view, in pixels. Default: 224.
         resize: the shorter side before the crop. Default: 256.
-        interpolation: "bilinear" or "bicubic". Default: "bilinear".
+        interpolation: "nearest", "bilinear" or "bicubic". Default: "bilinear".
         mean, std, dtype: as of ``SimCLRAugment``.
 
     Raises:
@@ -153,8 +228,17 @@ class ImageNetEval(Compose):
         *,
         resize: int = 256,
         interpolation: str = "bilinear",
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__([Resize(resize, interpolation), CenterCrop(size), Normalize(mean, std), ToDtype(dtype)])
+        name = type(self).__name__
+        with errors_of(name):
+            steps: list[Transform] = [CenterCrop(size), _normalised(mean, std), ToDtype(dtype)]
+            steps.insert(0, Resize(_check.integer(name, "resize", resize, 1, 2**24), interpolation))
+        super().__init__(steps)
+
+
+def _normalised(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalize:
+    """``Normalize`` with ImageNet's numbers for those that are None."""
+    return Normalize(IMAGENET_MEAN if mean is None else mean, IMAGENET_STD if std is None else std)
