@@ -1,4 +1,4 @@
-"""Draws the gallery of docs/augment.md: ``python docs/augment_figures.py [folder]``.
+"""Draws the gallery of docs/augment.md and docs/augment_batch.md: ``python docs/augment_figures.py [folder]``.
 
 One sheet per family of transforms, a row per transform at several strengths, and one with the views of every recipe.
 Seeds are fixed. Needs matplotlib, whose sample photograph of Grace Hopper (US Navy, public domain) is the image.
@@ -19,6 +19,7 @@ from sslfast.augment._transform import Transform
 
 FOLDER = Path(__file__).resolve().parent / "images" / "augment"
 SIDE = 160  # of a view in a sheet
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which the sheet of recipes undoes
 
 Row = list[tuple[str, Tensor]]
 
@@ -120,11 +121,14 @@ RECIPES: dict[str, A.MultiView] = {
     "MSN": A.MSNAugment((SIDE, 69), (2, 2)),
     "MAE": A.MultiView([A.MAEAugment(SIDE).transforms[0]] * 4),
     "I-JEPA": A.MultiView([A.IJEPAAugment(SIDE).transforms[0]] * 4),
+    "CLIP": A.MultiView([A.CLIPAugment(SIDE, mean=MEAN, std=STD).transforms[0]] * 4),
+    "ImageNet": A.MultiView([A.ImageNetAugment(SIDE)] * 4),
+    "ImageNet, RandAugment": A.MultiView([A.ImageNetAugment(SIDE, rand_augment=2)] * 4),
 }
 
 
 def recipes(images: Tensor) -> list[Row]:
-    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, std = (torch.tensor(v)[:, None, None] for v in (MEAN, STD))
     rows = []
     for name, recipe in RECIPES.items():
         views = [(view[0] * std + mean).clamp(0, 1).permute(1, 2, 0) for view in recipe(images, generator=3)]
@@ -132,7 +136,39 @@ def recipes(images: Tensor) -> list[Row]:
     return rows
 
 
-SHEETS = {"geometry": geometry, "colours": colours, "neighbourhoods": neighbourhoods, "recipes": recipes}
+def batches(images: Tensor, count: int = 5) -> list[Row]:
+    """Erased images, and the photograph mixed with its mirrored negative."""
+    tiny = small(images)
+    negative = A.Compose([A.RandomHorizontalFlip(1.0), A.RandomInvert(1.0)])(tiny)
+    pairs = torch.cat([tiny, negative]).div(255).repeat(count, 1, 1, 1)
+    rows = []
+    for name, erase in {
+        "RandomErasing": A.RandomErasing(1.0),
+        "value='random'": A.RandomErasing(1.0, value="random"),
+    }.items():
+        erased = erase(pairs[::2], generator=1)
+        assert isinstance(erased, Tensor)
+        rows.append([(name if k == 0 else "", view) for k, view in enumerate(pixels(erased))])
+    for name, mix in {"MixUp": A.MixUp(mode="elem"), "CutMix": A.CutMix(mode="elem")}.items():
+        params = mix.sample_params(pairs, generator=4)
+        mixed, targets = mix(pairs, params=params)[:2]
+        assert isinstance(targets, A.MixedLabels)
+        shares = targets.lam.expand(2 * count)[::2].tolist()
+        rows.append([(f"{name}, {lam:.2f}", view) for lam, view in zip(shares, pixels(mixed[::2]), strict=True)])
+    return rows
+
+
+def pixels(images: Tensor) -> list[Tensor]:
+    return list(images.clamp(0, 1).permute(0, 2, 3, 1))
+
+
+SHEETS = {
+    "geometry": geometry,
+    "colours": colours,
+    "neighbourhoods": neighbourhoods,
+    "recipes": recipes,
+    "batches": batches,
+}
 
 
 def save(rows: list[Row], path: Path) -> None:

@@ -75,6 +75,18 @@ def test_a_second_derivative_is_refused() -> None:
     (grad,) = torch.autograd.grad(view.square().sum(), images, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
+    with pytest.raises(RuntimeError, match="to not have been used in the graph"):
+        torch.autograd.grad(grad.sum(), images)
+
+
+def test_a_penalty_on_the_gradient_of_a_view() -> None:
+    """The second derivative is the model's alone; the images get the first of the transform."""
+    images = torch.rand(1, 3, 6, 6, requires_grad=True)
+    view = A.RandomResizedCrop(4)(images, generator=0)
+    (grad,) = torch.autograd.grad(view.pow(3).sum() / 3, view, create_graph=True)  # view ** 2
+    (found,) = torch.autograd.grad(grad.sum(), images)
+    (expected,) = torch.autograd.grad(A.RandomResizedCrop(4)(images, generator=0).square().sum(), images)
+    assert torch.allclose(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sslfast.augment import DecodeCollator, DecodedBatch
+from sslfast.augment import CenterCrop, DecodeCollator, DecodedBatch, MultiView, SimCLRAugment
 
 Image = pytest.importorskip("PIL.Image", reason="images are made with Pillow")
 
@@ -58,6 +58,30 @@ def test_augmentation_in_the_worker():
     assert torch.equal(
         torch.cat([batch.images for batch in batches]), torch.cat([batch.labels for batch in batches]).float()
     )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("mode", "augment", "shapes"),
+    [
+        ("RGB", SimCLRAugment(16, views=3, dtype=torch.bfloat16), [(0, 3, 16, 16)] * 3),
+        ("L", MultiView([CenterCrop(8), CenterCrop(4)]), [(0, 1, 8, 8), (0, 1, 4, 4)]),
+        ("RGBA", CenterCrop(8), (0, 4, 8, 8)),
+        ("unchanged", CenterCrop(8), (0, 3, 8, 8)),
+        ("RGB", brightness, []),  # would raise for no images
+        ("RGB", None, []),
+    ],
+)
+def test_every_file_of_a_batch_is_broken(workers, mode, augment, shapes):
+    collate = DecodeCollator(mode=mode, augment=augment)
+    files = [(b"", 0), (b"broken", 1), (png(2), 2)]
+    empty, full = DataLoader(files, batch_size=2, num_workers=workers, collate_fn=collate)
+    views = empty.images
+    assert (tuple(views.shape) if isinstance(views, torch.Tensor) else [tuple(v.shape) for v in views]) == shapes
+    assert (empty.labels, empty.kept, empty.skipped, len(empty)) == (None, [], 2, 0)
+    assert (full.labels.tolist(), full.skipped, len(full)) == ([2], 0, 1)
+    if isinstance(augment, SimCLRAugment):
+        assert [v.dtype for v in views] == [v.dtype for v in full.images] == [torch.bfloat16] * 3
 
 
 @pytest.mark.gpu

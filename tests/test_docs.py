@@ -162,7 +162,6 @@ def image_batch() -> dict[str, Any]:
         "torch": torch,
         "seed": 7,
         "images": images,
-        "dataloader": [(images, torch.arange(4))],
         "dataset": [(image[:, :, k:], k) for k, image in enumerate(images)],
         "model": model,
         "classifier": nn.Sequential(nn.Flatten(), nn.LazyLinear(8)),
@@ -171,6 +170,12 @@ def image_batch() -> dict[str, Any]:
         "boxes": torch.rand(4, 2, 4) * 40,
         "keypoints": torch.rand(4, 5, 2) * 40,
     }
+
+
+def pillow_data_set() -> dict[str, Any]:
+    """What a dataset of torchvision's or lightly's is without its transform."""
+    image = pytest.importorskip("PIL.Image")
+    return image_batch() | {"dataset": [(image.new("RGB", (40 + k, 36), (50 * k, 0, 0)), k) for k in range(4)]}
 
 
 def image_arrays() -> dict[str, Any]:
@@ -265,8 +270,8 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "train(images, generator=seed)": image_batch,
     "apply_keypoints": image_batch,
     "attacked = ": image_batch,
-    "instead of lists of views": image_batch,
-    "cross_entropy(classifier": image_batch,
+    "for SimCLRTransform(input_size=32)": pillow_data_set,
+    "cross_entropy(classifier": pillow_data_set,
     "def collate(samples)": image_batch,
     "SimCLRAugment(32).host()": image_arrays,
     "mixup = MixUp(": batches,

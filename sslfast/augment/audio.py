@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast._arguments import numbered_rows, row_lengths
 from sslfast._audio_rules import Between, audio_rules
+from sslfast.augment._own_draws import DrawingModule
 from sslfast.augment.audio_augment import apply_audio_params, apply_checked, check_bank, check_waves
 from sslfast.random import Generator, seed_tensor
 
 
-class AudioAugment(nn.Module):
+class AudioAugment(DrawingModule):
     """Shift, gain, polarity, mixing and noise of raw waveforms, each with parameters and a chance of its own per row.
 
     The same draws and numbers as :func:`sslfast.augment.sample_audio_params` followed by
@@ -37,8 +37,9 @@ class AudioAugment(nn.Module):
         noise_bank: (K, Tn), the noise to add; a buffer that moves with the module and is not in its state. Default:
             None, white noise.
         generator: what calls draw from that are given none: None | torch.Generator | int seed | int64 seed tensor. An
-            int seeds a torch.Generator, so that successive calls differ and a run repeats. A tensor is the seed
-            itself, read at every call. Default: None, torch's global generator.
+            int seeds a torch.Generator, so that successive calls differ and a run repeats; a DataLoader's workers mix
+            it with the loader's seed, so that they and their epochs differ too. A tensor is the seed itself, read at
+            every call. Default: None, torch's global generator.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -69,7 +70,7 @@ class AudioAugment(nn.Module):
         noise_bank: Tensor | None = None,
         generator: Generator = None,
     ) -> None:
-        super().__init__()
+        super().__init__(generator)
         name = type(self).__name__
         self._rules = audio_rules(
             name,
@@ -92,11 +93,6 @@ class AudioAugment(nn.Module):
                 raise TypeError(f"{name}: noise_bank must be a tensor, got {type(noise_bank).__name__}")
             check_bank(name, noise_bank, noise_bank)
         self.register_buffer("noise_bank", noise_bank, persistent=False)
-        if generator is not None and not isinstance(generator, torch.Generator):
-            seed = seed_tensor(generator, function=name)
-            if not isinstance(generator, Tensor):
-                generator = torch.Generator().manual_seed(int(seed))
-        self.generator = generator
 
     def forward(
         self,
@@ -164,7 +160,7 @@ class AudioAugment(nn.Module):
         check_bank(name, self.noise_bank, waves)
         lengths = row_lengths(name, lengths, rows, waves.device, length)
         sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows, waves.device)
-        seed = seed_tensor(self.generator if generator is None else generator, function=name, device=waves.device)
+        seed = seed_tensor(self._chosen(generator), function=name, device=waves.device)
         bank = (0, 0) if self.noise_bank is None else self.noise_bank.shape
         params = ops.audio_augment_params(
             waves.detach(), seed, sample_ids, lengths, rows, length, *self._rules, *bank, row_offset

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sslfast._image_plan import Plan
 from sslfast.augment._images import Images, check_images, check_params, wants_gradient
+from sslfast.augment._own_draws import DrawingModule
 from sslfast.augment._transform import Transform
 from sslfast.host import ImageAugment, ImageViews
 from sslfast.random import Generator, seed_tensor
@@ -44,14 +45,15 @@ class Compose(Transform):
             transform._add(plan)
 
 
-class MultiView(nn.Module):
+class MultiView(DrawingModule):
     """Several views of every image, each by a transform of its own, in one call.
 
     Args:
         transforms: one transform per view. Where one stands several times in a row, its views are made together.
         generator: what calls draw from that are given none: None | torch.Generator | int seed | int64 seed tensor. An
-            int seeds a torch.Generator, so that successive calls differ and a run repeats. A tensor is the seed
-            itself, read at every call. Default: None, torch's global generator.
+            int seeds a torch.Generator, so that successive calls differ and a run repeats; a DataLoader's workers mix
+            it with the loader's seed, so that they and their epochs differ too. A tensor is the seed itself, read at
+            every call. Default: None, torch's global generator.
 
     Raises:
         TypeError: a transform is none, or ``generator`` has the wrong type.
@@ -59,11 +61,9 @@ class MultiView(nn.Module):
     """
 
     def __init__(self, transforms: Sequence[Transform], *, generator: Generator = None) -> None:
-        super().__init__()
-        name = type(self).__name__
-        check_transforms(name, transforms)
+        check_transforms(type(self).__name__, transforms)
+        super().__init__(generator)
         self.transforms = nn.ModuleList(transforms)
-        self.generator = kept_generator(name, generator)
 
     @property
     def views(self) -> int:
@@ -126,7 +126,7 @@ class MultiView(nn.Module):
         name = type(self).__name__
         check_images(name, images)
         device = images.device if isinstance(images, Tensor) else images[0].device
-        seed = seed_tensor(self.generator if generator is None else generator, function=name, device=device)
+        seed = seed_tensor(self._chosen(generator), function=name, device=device)
         params: list[Tensor] = []
         for transform, count in self._runs():
             drawn = transform._sample(images, count, len(params), seed, row_offset, sample_ids, name)
@@ -166,13 +166,6 @@ class MultiView(nn.Module):
             else:
                 runs.append((transform, 1))
         return runs
-
-
-def kept_generator(name: str, generator: Generator) -> torch.Generator | Tensor | None:
-    """What successive calls draw from: an int seeds a torch.Generator, so that they differ and a run repeats."""
-    if generator is None or isinstance(generator, (torch.Generator, Tensor)):
-        return generator
-    return torch.Generator().manual_seed(int(seed_tensor(generator, function=name)))
 
 
 def check_transforms(name: str, transforms: Sequence[Transform]) -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from sslfast import _check
+from sslfast.augment._transform import Transform
+from sslfast.augment.compose import MultiView
 from sslfast.augment.decode import Source, check_options, decode_images
 
 
@@ -68,7 +70,9 @@ class DecodeCollator:
         min_size: least smaller side that is needed: large JPEG files are decoded at a fraction. Default: None.
         exif: turn images upright. Default: True.
         on_error: "skip", or "raise". Default: "skip"; look at ``batch.errors``.
-        augment: called in the worker with the list of images; the result takes their place. Default: None.
+        augment: called in the worker with the list of images; the result takes their place. Default: None. Where every
+            sample was left out, a transform or recipe of this package gives its views of no image, (0, C, h, w), for
+            the C of ``mode`` (3 for "unchanged"); anything else is not called, and the images are ``[]``.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -117,7 +121,17 @@ class DecodeCollator:
             images, kept, errors = decode_images(sources, **self._options, on_error="skip")
         rest = [labelled[place][1:] for place in kept]
         labels = default_collate([row[0] if len(row) == 1 else row for row in rest]) if rest and rest[0] else None
-        return DecodedBatch(images if self.augment is None else self.augment(images), labels, kept, errors)
+        return DecodedBatch(self._augmented(images), labels, kept, errors)
+
+    def _augmented(self, images: list[Tensor]) -> Any:
+        if self.augment is None:
+            return images
+        if images:
+            return self.augment(images)
+        if not isinstance(self.augment, (Transform, MultiView)):
+            return []
+        channels = {"L": 1, "RGBA": 4}.get(self._options["mode"], 3)
+        return self.augment(torch.empty(0, channels, 1, 1, dtype=torch.uint8))
 
 
 def _plain(images: Any) -> bool:

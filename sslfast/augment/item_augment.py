@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslfast import _check
+from sslfast.augment._own_draws import DrawingModule
 from sslfast.augment.token_augment import AugmentedTokens, augment_tokens, check_ids
 from sslfast.host.token_rules import CropTokens, MaskTokens, ReorderTokens
-from sslfast.random import Generator, seed_tensor
+from sslfast.random import Generator
 
 
 def crop_items(
@@ -99,7 +99,7 @@ def reorder_items(
     return augment_tokens(items, rule, **options, **draws)  # type: ignore[arg-type]
 
 
-class CL4SRecAugment(nn.Module):
+class CL4SRecAugment(DrawingModule):
     """Two views of every item sequence: each is cropped, masked or reordered, at random, in one launch for both.
 
     Args:
@@ -112,8 +112,9 @@ class CL4SRecAugment(nn.Module):
         padding_id: never an item. Default: 0.
         padding_side: ``"left"`` or ``"right"``. Default: ``"left"``.
         generator: what calls draw from that are given none: None | torch.Generator | int seed | int64 seed tensor. An
-            int seeds a torch.Generator, so that successive calls differ and a run repeats. A tensor is the seed
-            itself, read at every call. Default: None, torch's global generator.
+            int seeds a torch.Generator, so that successive calls differ and a run repeats; a DataLoader's workers mix
+            it with the loader's seed, so that they and their epochs differ too. A tensor is the seed itself, read at
+            every call. Default: None, torch's global generator.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -134,7 +135,7 @@ class CL4SRecAugment(nn.Module):
         padding_side: str = "left",
         generator: Generator = None,
     ) -> None:
-        super().__init__()
+        super().__init__(generator)
         name = type(self).__name__
         self.rules = (CropTokens(crop_ratio), MaskTokens(mask_ratio), ReorderTokens(reorder_ratio))
         self.choose = "distinct" if _check.boolean(name, "distinct", distinct) else "one"
@@ -144,11 +145,6 @@ class CL4SRecAugment(nn.Module):
             raise ValueError(f"{name}: mask_id must not be padding_id, got {mask_id}")
         _check.one_of(name, "padding_side", padding_side, ("left", "right"))
         self.padding_side = padding_side
-        if generator is not None and not isinstance(generator, torch.Generator):
-            seed = seed_tensor(generator, function=name)
-            if not isinstance(generator, Tensor):
-                generator = torch.Generator().manual_seed(int(seed))
-        self.generator = generator
 
     def forward(
         self,
@@ -185,7 +181,7 @@ class CL4SRecAugment(nn.Module):
             choose=self.choose,
             views=2,
             padding_side=self.padding_side,
-            generator=self.generator if generator is None else generator,
+            generator=self._chosen(generator),
             row_offset=row_offset,
             sample_ids=sample_ids,
         )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslfast import _batch_rules, _check
 from sslfast.augment import _float_batch
+from sslfast.augment._own_draws import DrawingModule
 from sslfast.augment.batch_mix import MixedLabels, MixRules, draw_mix, mix_images, mix_labels
-from sslfast.random import Generator, seed_tensor
+from sslfast.random import Generator
 
 
-class _BatchMix(nn.Module):
+class _BatchMix(DrawingModule):
     """A mixing whose rules the subclasses name."""
 
     def __init__(
@@ -24,13 +24,12 @@ class _BatchMix(nn.Module):
         inplace: bool,
         generator: Generator,
     ) -> None:
-        super().__init__()
+        super().__init__(generator)
         name = type(self).__name__
         self._rules = rules
         self.num_classes = None if num_classes is None else _check.integer(name, "num_classes", num_classes, 1)
         self.label_smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         self.inplace = _check.boolean(name, "inplace", inplace)
-        self.generator = constructor_generator(name, generator)
 
     def forward(
         self,
@@ -80,19 +79,11 @@ class _BatchMix(nn.Module):
         name = type(self).__name__
         _float_batch.check_batch(name, images)
         rows, _, height, width = images.shape
-        chosen = self.generator if generator is None else generator
+        chosen = self._chosen(generator)
         return draw_mix(name, images.detach(), rows, (height, width), self._rules, chosen, row_offset, sample_ids)
 
     def extra_repr(self) -> str:
         return f"num_classes={self.num_classes}, inplace={self.inplace}"
-
-
-def constructor_generator(name: str, generator: Generator) -> torch.Generator | Tensor | None:
-    """What successive calls draw from: an int becomes a torch.Generator, so that they differ and a run repeats."""
-    if generator is None or isinstance(generator, torch.Generator):
-        return generator
-    seed = seed_tensor(generator, function=name)
-    return generator if isinstance(generator, Tensor) else torch.Generator().manual_seed(int(seed))
 
 
 class MixUp(_BatchMix):
@@ -110,8 +101,9 @@ class MixUp(_BatchMix):
         label_smoothing: of class ids. Default: 0.
         inplace: change the images that are given. Default: False.
         generator: what calls draw from that are given none: None | torch.Generator | int seed | int64 seed tensor. An
-            int seeds a torch.Generator, so that successive calls differ and a run repeats. A tensor is the seed
-            itself, read at every call. Default: None, torch's global generator.
+            int seeds a torch.Generator, so that successive calls differ and a run repeats; a DataLoader's workers mix
+            it with the loader's seed, so that they and their epochs differ too. A tensor is the seed itself, read at
+            every call. Default: None, torch's global generator.
 
     Raises:
         TypeError: an argument has the wrong type.

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslfast import _batch_rules, _check, ops
 from sslfast._arguments import numbered_rows
 from sslfast.augment import _float_batch
-from sslfast.augment.mixup import constructor_generator
+from sslfast.augment._own_draws import DrawingModule
 from sslfast.random import Generator, seed_tensor
 
 # Columns of the parameters of a batch: the box, in pixels, 0 high where none is erased, and the key of its noise in two
@@ -131,7 +131,7 @@ class _EraseBoxes(torch.autograd.Function):
         return ops.erase_boxes(grad, params, [0.0], False), None, None, None, None
 
 
-class RandomErasing(nn.Module):
+class RandomErasing(DrawingModule):
     """Erases a random box of every image of a batch: ``torchvision.transforms.v2.RandomErasing``, per image.
 
     The same arguments and defaults; torchvision erases the same box of a whole batch.
@@ -143,8 +143,9 @@ class RandomErasing(nn.Module):
         value: a number, one number per channel, or "random", normal noise. Default: 0.
         inplace: change the images that are given. Default: False.
         generator: what calls draw from that are given none: None | torch.Generator | int seed | int64 seed tensor. An
-            int seeds a torch.Generator, so that successive calls differ and a run repeats. A tensor is the seed
-            itself, read at every call. Default: None, torch's global generator.
+            int seeds a torch.Generator, so that successive calls differ and a run repeats; a DataLoader's workers mix
+            it with the loader's seed, so that they and their epochs differ too. A tensor is the seed itself, read at
+            every call. Default: None, torch's global generator.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -163,13 +164,12 @@ class RandomErasing(nn.Module):
         *,
         generator: Generator = None,
     ) -> None:
-        super().__init__()
+        super().__init__(generator)
         name = type(self).__name__
         self._rules = _batch_rules.erase_rules(name, p, scale, ratio)
         _batch_rules.erase_values(name, value, None)
         self.value = value
         self.inplace = _check.boolean(name, "inplace", inplace)
-        self.generator = constructor_generator(name, generator)
 
     def forward(
         self,
@@ -232,7 +232,7 @@ class RandomErasing(nn.Module):
         name = type(self).__name__
         _float_batch.check_batch(name, images)
         ids, offset = numbered_rows(name, sample_ids, row_offset, images.shape[0], images.device)
-        chosen = self.generator if generator is None else generator
+        chosen = self._chosen(generator)
         return [seed_tensor(chosen, function=name, device=images.device), ids, *self._rules, offset]
 
     def extra_repr(self) -> str:

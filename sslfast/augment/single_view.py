@@ -11,10 +11,11 @@ from sslfast import _check
 from sslfast._image_plan import IMAGENET_MEAN, IMAGENET_STD
 from sslfast.augment._arguments import Size
 from sslfast.augment._images import Images
+from sslfast.augment._own_draws import DrawingModule
 from sslfast.augment._transform import Transform
 from sslfast.augment._view import RATIO, Range, errors_of, make_view
 from sslfast.augment.auto_augment import RandAugment
-from sslfast.augment.compose import Compose, MultiView, kept_generator
+from sslfast.augment.compose import Compose, MultiView
 from sslfast.augment.geometry import CenterCrop, RandomHorizontalFlip, RandomResizedCrop, Resize
 from sslfast.augment.output import Normalize, ToDtype
 from sslfast.random import Generator
@@ -193,7 +194,8 @@ class ImageNetAugment(Compose):
                 steps.append(RandAugment(rand_augment, magnitude))
             steps += [_normalised(mean, std), ToDtype(dtype)]
         super().__init__(steps)
-        self.generator = kept_generator(name, generator)
+        with errors_of(name):
+            self._draws = DrawingModule(generator)
 
     def sample_params(
         self,
@@ -204,8 +206,8 @@ class ImageNetAugment(Compose):
         sample_ids: Tensor | None = None,
     ) -> Tensor:
         """As of every transform, but drawn from the constructor's generator where none is given."""
-        generator = self.generator if generator is None else generator
-        return super().sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
+        chosen = self._draws._chosen(generator)
+        return super().sample_params(images, generator=chosen, row_offset=row_offset, sample_ids=sample_ids)
 
 
 class ImageNetEval(Compose):
