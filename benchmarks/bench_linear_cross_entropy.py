@@ -96,8 +96,8 @@ def call(loss_function: Callable[[Inputs], Tensor], inputs: Inputs) -> Call:
 
 PROVIDERS = {
     "sslfast": partial(call, ours),
-    "full logits": partial(call, full_logits),
-    "gather first": partial(call, gather_first),
+    "eager torch (full logits)": partial(call, full_logits),
+    "eager torch (gather first)": partial(call, gather_first),
     "torch linear_cross_entropy": partial(call, torch_linear_cross_entropy),
     "torch.compile": lambda inputs: call(compiled(gather_first), inputs),
 }
