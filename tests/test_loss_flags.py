@@ -65,7 +65,9 @@ FLAGS = [(name, call, flag) for name, call, flags in ROWS for flag in flags]
 @pytest.mark.parametrize(("name", "call", "flag"), FLAGS, ids=[f"{name}-{flag}" for name, _, flag in FLAGS])
 def test_flags_are_bools(name: str, call, flag: str) -> None:
     for value in (1, "yes", np.ones(2, dtype=bool), torch.tensor(True)):
-        with pytest.raises(TypeError, match="^" + re.escape(f"{name}: {flag} must be a bool, got {shown(value)}") + "$"):
+        with pytest.raises(
+            TypeError, match="^" + re.escape(f"{name}: {flag} must be a bool, got {shown(value)}") + "$"
+        ):
             call(**{flag: value})
     call(**{flag: np.bool_(False)})
     if flag != "use_horovod":
