@@ -110,7 +110,8 @@ def _losses(
     # In the dtype of accumulation: what the ranks make of a row's gradient is rounded once, when it is added up.
     rows, weight = _SummedGradient.apply(rows.to(wide), group), weight.to(dtype)
     if bias is not None:
-        parts = [_narrowed(bias, dtype)]
+        bias = _bounded(bias)
+        parts = [bias.to(dtype)]
         if multiplies_half(dtype, rows):
             # Three numbers of a half type have all the digits of a float32.
             for _ in range(2):
@@ -125,10 +126,10 @@ def _losses(
     return losses + z_loss * torch.logaddexp(rest, own).square() if z_loss else losses
 
 
-def _narrowed(bias: Tensor, dtype: torch.dtype) -> Tensor:
-    """``bias`` in a dtype in which what is finite stays finite."""
-    limits = torch.finfo(dtype)
-    return torch.where(bias.isinf(), bias, bias.clamp(limits.min, limits.max)).to(dtype)
+def _bounded(bias: Tensor) -> Tensor:
+    """``bias`` without finite numbers so large that a logit with them would not be finite."""
+    limit = torch.finfo(bias.dtype).max / 4
+    return torch.where(bias.isinf(), bias, bias.clamp(-limit, limit))
 
 
 def _place(classes: int, device: torch.device, group: dist.ProcessGroup | None) -> tuple[int, int]:
