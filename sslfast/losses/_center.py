@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def _take_in(center: Tensor, momentum: float, total: Tensor, count: int | Tensor
         center.mul_(momentum).add_(total, alpha=(1 - momentum) / count)
 
 
-class Centered(nn.Module):
+class Centered(nn.Module, ABC):
     """A loss with a center, which is up to date wherever it is used, saved or copied."""
 
     center_momentum: float
@@ -68,8 +69,9 @@ class Centered(nn.Module):
         self.register_state_dict_pre_hook(_finish)
         self.register_load_state_dict_pre_hook(_drop)
 
+    @abstractmethod
     def center_buffer(self) -> Tensor:
-        raise NotImplementedError
+        """The center itself, which is updated in place."""
 
     def finish_center_update(self) -> None:
         """Waits for the sums of the other ranks, if some are on their way. The loss does so by itself when it runs."""
