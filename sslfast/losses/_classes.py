@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sslfast import _check, ops
 from sslfast._autograd import distinct, first_order_only, product_side
@@ -40,6 +40,39 @@ class Options:
     label_smoothing: float = 0.0
     softcap: float = 0.0
     z_loss: float = 0.0
+
+
+class ClassLoss(nn.Module):
+    """A loss over classes as a module: it holds what is the same in every call."""
+
+    def __init__(
+        self,
+        reduction: str,
+        ignore_index: int | None,
+        label_smoothing: float,
+        softcap: float | None,
+        z_loss: float,
+        return_metrics: bool,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        options_of(name, reduction, label_smoothing, softcap, z_loss)
+        if ignore_index is not None:
+            ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.softcap = softcap
+        self.z_loss = z_loss
+        self.return_metrics = _check.boolean(name, "return_metrics", return_metrics)
+
+    def held(self) -> dict[str, Any]:
+        """The arguments of a call that the module has."""
+        names = ("reduction", "ignore_index", "label_smoothing", "softcap", "z_loss", "return_metrics")
+        return {name: getattr(self, name) for name in names}
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}, ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}"
 
 
 def options_of(function: str, reduction: str, label_smoothing: float, softcap: float | None, z_loss: float) -> Options:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslfast import _check
 from sslfast.losses._classes import (
     ClassificationOutput,
+    ClassLoss,
     check_class_vector,
     check_layer,
     check_num_items,
@@ -18,7 +19,7 @@ from sslfast.losses._classes import (
 from sslfast.losses._inputs import check_device, check_integers
 
 
-class LinearCrossEntropyLoss(nn.Module):
+class LinearCrossEntropyLoss(ClassLoss):
     """:func:`linear_cross_entropy` as a module; the layer comes with every call, in Liger's order.
 
     Args:
@@ -52,18 +53,8 @@ class LinearCrossEntropyLoss(nn.Module):
         z_loss: float = 0.0,
         return_metrics: bool = False,
     ) -> None:
-        super().__init__()
-        name = "LinearCrossEntropyLoss"
-        options_of(name, reduction, label_smoothing, softcap, z_loss)
+        super().__init__(reduction, ignore_index, label_smoothing, softcap, z_loss, return_metrics)
         self.register_buffer("weight", weight)
-        if ignore_index is not None:
-            ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
-        self.ignore_index = ignore_index
-        self.reduction = reduction
-        self.label_smoothing = label_smoothing
-        self.softcap = softcap
-        self.z_loss = z_loss
-        self.return_metrics = _check.boolean(name, "return_metrics", return_metrics)
 
     def forward(
         self,
@@ -80,17 +71,9 @@ class LinearCrossEntropyLoss(nn.Module):
             target,
             linear_bias=linear_bias,
             weight=self.weight,
-            reduction=self.reduction,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            softcap=self.softcap,
-            z_loss=self.z_loss,
             num_items=num_items,
-            return_metrics=self.return_metrics,
+            **self.held(),
         )
-
-    def extra_repr(self) -> str:
-        return f"reduction={self.reduction!r}, ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}"
 
 
 def linear_cross_entropy(

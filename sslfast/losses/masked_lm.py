@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslfast import _check
 from sslfast.losses._classes import (
     ClassificationOutput,
+    ClassLoss,
     check_layer,
     check_num_items,
     check_targets,
@@ -18,7 +19,7 @@ from sslfast.losses._classes import (
 from sslfast.losses._inputs import check_device, check_integers
 
 
-class MaskedLMLoss(nn.Module):
+class MaskedLMLoss(ClassLoss):
     """:func:`masked_lm_loss` as a module.
 
     Args:
@@ -50,15 +51,7 @@ class MaskedLMLoss(nn.Module):
         z_loss: float = 0.0,
         return_metrics: bool = False,
     ) -> None:
-        super().__init__()
-        name = "MaskedLMLoss"
-        options_of(name, reduction, label_smoothing, softcap, z_loss)
-        self.reduction = reduction
-        self.ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
-        self.label_smoothing = label_smoothing
-        self.softcap = softcap
-        self.z_loss = z_loss
-        self.return_metrics = _check.boolean(name, "return_metrics", return_metrics)
+        super().__init__(reduction, ignore_index, label_smoothing, softcap, z_loss, return_metrics)
 
     def forward(
         self,
@@ -70,23 +63,7 @@ class MaskedLMLoss(nn.Module):
         indices: Tensor | None = None,
         num_items: float | Tensor | None = None,
     ) -> Tensor | ClassificationOutput:
-        return masked_lm_loss(
-            hidden,
-            weight,
-            labels,
-            bias,
-            indices=indices,
-            reduction=self.reduction,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            softcap=self.softcap,
-            z_loss=self.z_loss,
-            num_items=num_items,
-            return_metrics=self.return_metrics,
-        )
-
-    def extra_repr(self) -> str:
-        return f"reduction={self.reduction!r}, ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}"
+        return masked_lm_loss(hidden, weight, labels, bias, indices=indices, num_items=num_items, **self.held())
 
 
 def masked_lm_loss(
