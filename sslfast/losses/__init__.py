@@ -3,7 +3,7 @@
 The contrastive ones are exact in O(N D) memory: no N x N matrix of similarities is stored where it would be large.
 """
 
-from sslfast.losses._classes import ClassificationOutput
+from sslfast.losses._class_inputs import ClassificationOutput
 from sslfast.losses.adversarial import AdversarialPerturbation
 from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss, hypersphere_loss, uniformity_loss
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss

@@ -6,16 +6,15 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
-from sslfast.losses._classes import (
+from sslfast.losses._class_inputs import (
     ClassificationOutput,
     ClassLoss,
     check_layer,
     check_num_items,
     check_targets,
-    class_loss,
     options_of,
-    shaped_like,
 )
+from sslfast.losses._classes import class_loss, shaped_like
 from sslfast.losses._inputs import check_device, check_integers
 
 

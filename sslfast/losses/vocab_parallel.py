@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast._autograd import multiplies_half
-from sslfast.losses._classes import check_layer, check_num_items, mean_of
+from sslfast.losses._class_inputs import check_layer, check_num_items
+from sslfast.losses._classes import mean_of
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_integers, not_negative
