@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from codegen_cases import Case, cases
+from codegen_case import Case
+from codegen_cases import cases
 
 # Compute capability, and the shared memory of one block in bytes: the least that a chip with its major number has.
 TARGETS = {80: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024}

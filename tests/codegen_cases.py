@@ -4,50 +4,31 @@ architecture. The launchers pass None for what a kernel does without.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from codegen_case import SUMS, Case, of, without
+from codegen_class_cases import class_cases
 
 from sslfast.kernels import _launch
 
 # What may be left out of the sums beside the positives: argument and type. The launchers pass None for the rest.
 IDS = {"row_ids_ptr": "*i64", "col_ids_ptr": "*i64"}
-SUMS = ("row_sums_ptr", "col_sums_ptr")
 FACTORS = ("row_factors_ptr", "col_factors_ptr")
 WEIGHTS = "label_weights_ptr"
 IDS_AND_LIMITS = IDS | {"row_limits_ptr": "*fp32"}
 
 
-class Case(NamedTuple):
-    kernel: str  # module of sslfast.kernels, dot, name
-    signature: str  # types of the arguments that are not constexpr, in order
-    options: dict[str, Any]  # constexprs, num_warps and num_stages, as the launcher passes them
-    tensor_cores: bool = False  # whether a product must run on them
-
-    @property
-    def id(self) -> str:
-        values = [f"no {key[:-4]}" if value is None else str(value) for key, value in self.options.items()]
-        return "-".join([self.kernel.split(".")[1], self.signature.split()[0].strip("*"), *values])
-
-
-def _without(factors: bool, *names: str) -> dict[str, None]:
-    """The arguments that a kernel gets no factors in."""
-    return {} if factors else dict.fromkeys(names or ("factors_ptr",))
-
-
-def _of(factors: bool, number: int = 1) -> str:
-    return " ".join(["*fp32"] * number if factors else [])
-
-
 def _forward(dtype: str, size: int, dim: int, bounded: bool, factors: bool = False) -> Case:
     options = _launch.similarity_forward(size, dim, 4 if dtype == "fp32" else 2)
-    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | _without(factors)
-    signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 i32 i32 fp32"
+    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors)
+    signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 i32 i32 fp32"
     return Case("logit_tile.similarity_forward_kernel", signature, options, dtype != "fp32")
 
 
 def _finish(dtype: str, dim: int, bounded: bool, factors: bool = False) -> Case:
     block_d = _launch.similarity_forward(4096, dim, 4 if dtype == "fp32" else 2)["BLOCK_D"]
-    signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 *fp32 *fp32 i32 i32 i32 fp32"
-    options = {"BLOCK": 64, "BLOCK_D": block_d, "BOUNDED": bounded} | _without(factors)
+    signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 *fp32 *fp32 i32 i32 i32 fp32"
+    options = {"BLOCK": 64, "BLOCK_D": block_d, "BOUNDED": bounded} | without(factors)
     return Case("similarity_softmax.similarity_finish_kernel", signature, options)
 
 
@@ -65,45 +46,45 @@ def _backward(dtype: str, dim: int, bounded: bool, factors: bool = False, labels
     none, grad_positive = _apart(dtype)
     no_labels, classes = _labels(labels, "labels_ptr")
     options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2)
-    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | _without(factors) | none | no_labels
-    signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 fp32"
+    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors) | none | no_labels
+    signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 fp32"
     return Case("similarity_softmax_registers.similarity_backward_kernel", signature, options, dtype != "fp32")
 
 
 def _weights(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
     no_labels, classes = _labels(labels, "labels_ptr")
     options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, two=factors)
-    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | _without(factors, "factors_ptr", "col_weights_ptr")
-    options |= _without(dtype != "fp32", "sums_ptr") | no_labels
-    buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {_of(dtype != 'fp32')}"
-    signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 *fp32 {classes} {buffers} i32 i32 i32 i32 i32 fp32"
+    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors, "factors_ptr", "col_weights_ptr")
+    options |= without(dtype != "fp32", "sums_ptr") | no_labels
+    buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {of(dtype != 'fp32')}"
+    signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 *fp32 {classes} {buffers} i32 i32 i32 i32 i32 fp32"
     return Case("similarity_softmax_backward.similarity_weights_kernel", signature, options, dtype != "fp32")
 
 
 def _positives(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False) -> Case:
     none, grad_positive = _apart(dtype)
     block_d = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
-    signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 {grad_positive} *fp32 i32 i32 fp32"
-    options = {"BLOCK": 64, "BLOCK_D": block_d, "BOUNDED": bounded} | _without(factors) | none
+    signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 {grad_positive} *fp32 i32 i32 fp32"
+    options = {"BLOCK": 64, "BLOCK_D": block_d, "BOUNDED": bounded} | without(factors) | none
     return Case("similarity_softmax_backward.similarity_positives_kernel", signature, options)
 
 
 def _pairs(dtype: str, dim: int, sides: int, factors: bool) -> Case:
     begin = {"begin_ptr": None} if sides == 1 else {}
-    signature = f"*fp32 *{dtype} {_of(factors)} *fp32 *i64 {'' if begin else '*i64'} fp32 i32 i32"
-    return Case("weight_tile.pairs_kernel", signature, _launch.pairs(dim) | _without(factors) | begin)
+    signature = f"*fp32 *{dtype} {of(factors)} *fp32 *i64 {'' if begin else '*i64'} fp32 i32 i32"
+    return Case("weight_tile.pairs_kernel", signature, _launch.pairs(dim) | without(factors) | begin)
 
 
 def _nt_xent_normalise(dtype: str, dim: int) -> Case:
     factors = dtype != "fp32"
-    signature = f"*{dtype} *{dtype} *{dtype} *fp32 {_of(factors)} *i64 i32 i32 i32 i32 i32 i32"
-    return Case("nt_xent.nt_xent_normalise_kernel", signature, _launch.nt_xent_rows(dim) | _without(factors))
+    signature = f"*{dtype} *{dtype} *{dtype} *fp32 {of(factors)} *i64 i32 i32 i32 i32 i32 i32"
+    return Case("nt_xent.nt_xent_normalise_kernel", signature, _launch.nt_xent_rows(dim) | without(factors))
 
 
 def _nt_xent_finish(dtype: str, dim: int, bounded: bool) -> Case:
     factors = dtype != "fp32"
-    signature = f"*{dtype} {_of(factors)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 i32 fp32"
-    options = _launch.nt_xent_finish(dim) | {"BOUNDED": bounded} | _without(factors)
+    signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 i32 fp32"
+    options = _launch.nt_xent_finish(dim) | {"BOUNDED": bounded} | without(factors)
     return Case("nt_xent.nt_xent_finish_kernel", signature, options)
 
 
@@ -131,8 +112,8 @@ def _queue(
     }
     all_of_them = {"positives_ptr": "*i64"} | IDS_AND_LIMITS
     excluded = excluded or {}
-    options |= dict.fromkeys(name for name in all_of_them if name not in excluded) | _without(factors, *FACTORS)
-    rest = f"{_of(factors, 2)} *fp32 {' '.join(excluded.values())} *fp32 *fp32 *fp32 i32 i32 i32 i32"
+    options |= dict.fromkeys(name for name in all_of_them if name not in excluded) | without(factors, *FACTORS)
+    rest = f"{of(factors, 2)} *fp32 {' '.join(excluded.values())} *fp32 *fp32 *fp32 i32 i32 i32 i32"
     return Case("queue_softmax.queue_softmax_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
 
 
@@ -149,15 +130,15 @@ def _cross_forward(
     options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(
         name for name in IDS_AND_LIMITS if name not in excluded
     )
-    options |= _without(factors, *FACTORS)
-    rest = f"{_of(factors, 2)} *i64 *fp32 {' '.join(excluded.values())} *fp32 *fp32 *fp32 *fp32 i32 i32 i32"
+    options |= without(factors, *FACTORS)
+    rest = f"{of(factors, 2)} *i64 *fp32 {' '.join(excluded.values())} *fp32 *fp32 *fp32 *fp32 i32 i32 i32"
     return Case("cross_softmax.cross_forward_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
 
 
 def _cross_finish(dtype: str, dim: int, factors: bool = False) -> Case:
     block_d = _launch.similarity_forward(4096, dim, 4 if dtype == "fp32" else 2)["BLOCK_D"]
-    signature = f"*fp32 *fp32 *fp32 *{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 *fp32 i32 i32 i32 i32"
-    options = {"BLOCK": 64, "BLOCK_D": block_d, "POSITIVES": True} | _without(factors, *FACTORS)
+    signature = f"*fp32 *fp32 *fp32 *{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 i32 i32 i32 i32"
+    options = {"BLOCK": 64, "BLOCK_D": block_d, "POSITIVES": True} | without(factors, *FACTORS)
     return Case("cross_softmax.cross_finish_kernel", signature, options)
 
 
@@ -177,10 +158,10 @@ def _cross_weights(
     options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(
         name for name in IDS_AND_LIMITS if name not in excluded
     )
-    options |= _without(factors, *FACTORS, "col_weights_ptr") | _without(dtype != "fp32", *SUMS) | none | no_labels
+    options |= without(factors, *FACTORS, "col_weights_ptr") | without(dtype != "fp32", *SUMS) | none | no_labels
     vectors = " ".join([*excluded.values(), *["*fp32"] * 4, grad_positive, classes])
-    buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {_of(dtype != 'fp32', 2)}"
-    signature = f"*{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {vectors} {buffers} i32 i32 i32 i32 i32 i32"
+    buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {of(dtype != 'fp32', 2)}"
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 {vectors} {buffers} i32 i32 i32 i32 i32 i32"
     return Case("cross_softmax_backward.cross_weights_kernel", signature, options, dtype != "fp32")
 
 
@@ -190,77 +171,49 @@ def _one_way_logits(
     excluded = excluded or {}
     options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, excluded=bool(excluded))
     options |= {"PRECISION": "ieee"} | dict.fromkeys(name for name in IDS_AND_LIMITS if name not in excluded)
-    options |= _without(factors, *FACTORS) | _without(stored, "strip_ptr")
+    options |= without(factors, *FACTORS) | without(stored, "strip_ptr")
     vectors = " ".join([*excluded.values(), *["*fp32"] * (2 + stored)])
-    signature = f"*{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {vectors} i32 i32 i32 i32 i32 i32"
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 {vectors} i32 i32 i32 i32 i32 i32"
     return Case("one_way_softmax.one_way_logits_kernel", signature, options, dtype != "fp32")
 
 
 def _one_way_rows(arch: int, dtype: str, dim: int, known: bool, factors: bool = False) -> Case:
     block_d = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
-    signature = f"*fp32 *fp32 *{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 {_of(known, 3)} *fp32 *fp32 *fp32"
-    options = {"BLOCK": 16, "BLOCK_D": block_d, "SLOTS": 64} | _without(factors, *FACTORS)
-    options |= _without(known, "known_lse_ptr", "known_positive_ptr", "weights_ptr")
+    signature = f"*fp32 *fp32 *{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 {of(known, 3)} *fp32 *fp32 *fp32"
+    options = {"BLOCK": 16, "BLOCK_D": block_d, "SLOTS": 64} | without(factors, *FACTORS)
+    options |= without(known, "known_lse_ptr", "known_positive_ptr", "weights_ptr")
     return Case("one_way_softmax.one_way_rows_kernel", f"{signature} i32 i32 i32 i32 i32 i32", options)
 
 
 def _one_way_weights(arch: int, dtype: str, factors: bool = False) -> Case:
     options = _launch.one_way_weights(_launch.weights(512, 4 if dtype == "fp32" else 2, arch)["BLOCK_N"])
-    options |= _without(factors, *FACTORS, "col_weights_ptr") | _without(dtype != "fp32", *SUMS)
-    buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {_of(dtype != 'fp32', 2)}"
-    signature = f"*fp32 *fp32 *fp32 *fp32 {_of(factors, 2)} {buffers} i32 i32 i32 i32 i32"
+    options |= without(factors, *FACTORS, "col_weights_ptr") | without(dtype != "fp32", *SUMS)
+    buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {of(dtype != 'fp32', 2)}"
+    signature = f"*fp32 *fp32 *fp32 *fp32 {of(factors, 2)} {buffers} i32 i32 i32 i32 i32"
     return Case("one_way_softmax.one_way_weights_kernel", signature, options)
-
-
-def _classes(arch: int, dtype: str, dim: int, terms: bool) -> list[Case]:
-    """The three kernels of linear_cross_entropy: ``terms`` stands for bias, class weights, cap and smoothing."""
-    sized = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch)
-    module, capped = "class_softmax", {"CAPPED": terms}
-    none = _without(terms, "class_weights_ptr")
-    logits = sized | capped | none | _without(terms, "bias_ptr", "weighted_ptr") | {"PRECISION": "ieee"}
-    rows = {"BLOCK": 16, "SLOTS": 64} | capped | none | _without(terms, "weighted_ptr", "weights_ptr", "others_ptr")
-    gradients = _launch.one_way_weights(sized["BLOCK_N"]) | capped | none | _without(terms, "bias_sums_ptr")
-    gradients |= _without(dtype != "fp32", *SUMS)
-    sums = f"{_of(terms, 2)} *i64 *fp32 *fp32 *fp32 {_of(terms)} *fp32"
-    results = "*fp32 *fp32 *fp32 *i1 *fp32 *fp32 *fp32 *fp32 fp32 fp32 fp32 fp32"
-    buffers = f"*i64 *fp32 *fp32 *fp32 {_of(terms)} {_of(dtype != 'fp32', 2)} {_of(terms)}"
-    return [
-        Case(
-            f"{module}.class_logits_kernel",
-            f"*{dtype} *{dtype} {sums} fp32 i32 i32 i32 i32 i32 i32",
-            logits,
-            dtype != "fp32",
-        ),
-        Case(
-            f"{module}.class_rows_kernel",
-            f"*fp32 *fp32 {_of(terms)} *fp32 *i64 {_of(terms, 3)} *fp32 {results} i32 i32 i32 i32 i32",
-            rows,
-        ),
-        Case(f"{module}.class_gradients_kernel", f"*fp32 *{dtype} {buffers} fp32 i32 i32 i32 i32 i32", gradients),
-    ]
 
 
 def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: bool = False) -> Case:
     options: dict[str, Any] = _launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch) | {"PRECISION": "ieee"}
-    options |= _without(factors, *FACTORS)
+    options |= without(factors, *FACTORS)
     summed = stored and dtype != "fp32"
-    options |= _without(stored, "row_weights_ptr") | _without(stored and factors, "col_weights_ptr")
-    options |= _without(summed, "mantissas_ptr", *SUMS)
-    buffers = f"{f'*{dtype}' if stored else ''} {f'*{dtype}' if stored and factors else ''} {_of(summed, 2)}"
-    rest = f"{_of(factors, 2)} *i64 *fp32 *fp32 {_of(summed)} {buffers} *fp32 i32 i32 i32 i32 i32 i32 fp32"
+    options |= without(stored, "row_weights_ptr") | without(stored and factors, "col_weights_ptr")
+    options |= without(summed, "mantissas_ptr", *SUMS)
+    buffers = f"{f'*{dtype}' if stored else ''} {f'*{dtype}' if stored and factors else ''} {of(summed, 2)}"
+    rest = f"{of(factors, 2)} *i64 *fp32 *fp32 {of(summed)} {buffers} *fp32 i32 i32 i32 i32 i32 i32 fp32"
     return Case("sigmoid_pairs.sigmoid_weights_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
 
 
 def _sigmoid_mantissas(dtype: str, dim: int, factors: bool) -> Case:
-    signature = f"*{dtype} *{dtype} {_of(factors, 2)} *fp32 *fp32 *fp32 i32 i32 i32"
-    options: dict[str, Any] = _launch.sigmoid_mantissas(dim) | _without(factors, *FACTORS)
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *fp32 *fp32 *fp32 i32 i32 i32"
+    options: dict[str, Any] = _launch.sigmoid_mantissas(dim) | without(factors, *FACTORS)
     return Case("sigmoid_pairs.sigmoid_mantissas_kernel", signature, options)
 
 
 def _sigmoid_positives(arch: int, dtype: str, dim: int, factors: bool = False) -> Case:
     block_d = _launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
-    signature = f"*{dtype} *{dtype} {_of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32"
-    options = {"BLOCK": 64, "BLOCK_D": block_d, "NEED_ROWS": True, "NEED_COLUMNS": True} | _without(factors, *FACTORS)
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32"
+    options = {"BLOCK": 64, "BLOCK_D": block_d, "NEED_ROWS": True, "NEED_COLUMNS": True} | without(factors, *FACTORS)
     return Case("sigmoid_pairs.sigmoid_positives_kernel", signature, options)
 
 
@@ -271,34 +224,6 @@ def _unit_rows(dtype: str, out: str, dim: int) -> Case:
 def _unit_rows_backward(dtype: str, dim: int) -> Case:
     signature = f"*fp32 *{dtype} *fp32 i32 i32"
     return Case("unit_rows.unit_rows_backward_kernel", signature, _launch.unit_rows(dim))
-
-
-def _prototype_rows(dtype: str, center: bool, columns: bool) -> Case:
-    absent = {"center_ptr": center, "weights_ptr": columns, "column_ptr": columns}
-    options = _launch.prototype_rows(65536) | {name: None for name, there in absent.items() if not there}
-    given = " ".join(["*fp32"] * (int(center) + int(columns) + 2 + int(columns)))
-    return Case("prototype_rows.prototype_rows_kernel", f"*{dtype} {given} i32 i32 i32 i32 fp32", options)
-
-
-def _soft_cross_entropy(student: str, teacher: str, two: bool, grad: bool) -> Case:
-    none = [] if two else ["t1_ptr", "center1_ptr", "top1_ptr", "sum1_ptr"]
-    none += [] if grad else ["grad_ptr", "weights_ptr"]
-    options = _launch.soft_cross_entropy(65536) | {"SPLITS": 64, "MORE": two} | dict.fromkeys(none)
-    rows = f"*{student} *{teacher} " + (f"*{teacher} " if two else "")
-    rest = " ".join(["*fp32"] * ((6 if two else 3) + int(grad) + 1) + ([f"*{student}"] if grad else []))
-    signature = f"{rows}{rest} i32 i32 i32 i32 i32 i32 fp32 fp32 fp32"
-    return Case("soft_cross_entropy.soft_cross_entropy_kernel", signature, options)
-
-
-def _sinkhorn(dtype: str) -> list[Case]:
-    columns, sums = _launch.sinkhorn_columns(), "*fp32 *fp32 *fp32"
-    totals = {"SPLITS": 64, "num_warps": 1}
-    return [
-        Case("sinkhorn.sinkhorn_peaks_kernel", f"*{dtype} {sums} i32 i32 i32 fp32", columns),
-        Case("sinkhorn.sinkhorn_masses_kernel", f"*{dtype} *fp32 *fp32 {sums} i32 i32 i32 fp32", columns),
-        Case("sinkhorn.sinkhorn_totals_kernel", f"*fp32 {sums} i32 i32 fp32", totals),
-        Case("sinkhorn.sinkhorn_assign_kernel", f"*{dtype} *fp32 {sums} i32 i32 fp32", _launch.sinkhorn_assign(65536)),
-    ]
 
 
 def cases(capability: int) -> list[Case]:
@@ -359,12 +284,6 @@ def cases(capability: int) -> list[Case]:
         _nt_xent_project("bf16", 768),
         _nt_xent_project("fp32", 128),
         _nt_xent_project("fp32", 1),
-        _prototype_rows("bf16", True, True),
-        _prototype_rows("fp32", False, False),
-        _soft_cross_entropy("bf16", "bf16", True, True),
-        _soft_cross_entropy("fp32", "bf16", False, True),
-        _soft_cross_entropy("fp16", "fp32", False, False),
-        *_sinkhorn("bf16"),
         _queue(arch, "bf16", 128, True),
         _queue(arch, "fp16", 512, True),
         _queue(arch, "bf16", 128, False),
@@ -412,10 +331,6 @@ def cases(capability: int) -> list[Case]:
         _one_way_weights(arch, "bf16", factors=True),
         _one_way_weights(arch, "fp16"),
         _one_way_weights(arch, "fp32"),
-        *_classes(arch, "bf16", 768, False),
-        *_classes(arch, "bf16", 256, True),
-        *_classes(arch, "fp16", 768, True),
-        *_classes(arch, "fp32", 768, True),
         _sigmoid_weights(arch, "bf16", 512, True),
         _sigmoid_weights(arch, "bf16", 128, False),
         _sigmoid_weights(arch, "fp16", 512, True),
@@ -429,4 +344,5 @@ def cases(capability: int) -> list[Case]:
         _sigmoid_weights(arch, "fp32", 512, False),
         _sigmoid_positives(arch, "bf16", 512),
         _sigmoid_positives(arch, "fp32", 512),
+        *class_cases(arch),
     ]

@@ -1,0 +1,28 @@
+"""A Triton kernel to compile, and the arguments that its launcher may leave out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+SUMS = ("row_sums_ptr", "col_sums_ptr")
+
+
+class Case(NamedTuple):
+    kernel: str  # module of sslfast.kernels, dot, name
+    signature: str  # types of the arguments that are not constexpr, in order
+    options: dict[str, Any]  # constexprs, num_warps and num_stages, as the launcher passes them
+    tensor_cores: bool = False  # whether a product must run on them
+
+    @property
+    def id(self) -> str:
+        values = [f"no {key[:-4]}" if value is None else str(value) for key, value in self.options.items()]
+        return "-".join([self.kernel.split(".")[1], self.signature.split()[0].strip("*"), *values])
+
+
+def without(factors: bool, *names: str) -> dict[str, None]:
+    """The arguments that a kernel gets no factors in."""
+    return {} if factors else dict.fromkeys(names or ("factors_ptr",))
+
+
+def of(factors: bool, number: int = 1) -> str:
+    return " ".join(["*fp32"] * number if factors else [])

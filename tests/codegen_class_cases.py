@@ -1,0 +1,78 @@
+"""The Triton kernels of losses over the classes of a linear layer and over prototypes, for test_codegen.py."""
+
+from __future__ import annotations
+
+from codegen_case import SUMS, Case, of, without
+
+from sslfast.kernels import _launch
+
+
+def _classes(arch: int, dtype: str, dim: int, terms: bool) -> list[Case]:
+    """The three kernels of linear_cross_entropy: ``terms`` stands for bias, class weights, cap and smoothing."""
+    sized = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch)
+    module, capped = "class_softmax", {"CAPPED": terms}
+    none = without(terms, "class_weights_ptr")
+    logits = sized | capped | none | without(terms, "bias_ptr", "weighted_ptr") | {"PRECISION": "ieee"}
+    rows = {"BLOCK": 16, "SLOTS": 64} | capped | none | without(terms, "weighted_ptr", "weights_ptr", "others_ptr")
+    gradients = _launch.one_way_weights(sized["BLOCK_N"]) | capped | none | without(terms, "bias_sums_ptr")
+    gradients |= without(dtype != "fp32", *SUMS)
+    sums = f"{of(terms, 2)} *i64 *fp32 *fp32 *fp32 {of(terms)} *fp32"
+    results = "*fp32 *fp32 *fp32 *i1 *fp32 *fp32 *fp32 *fp32 fp32 fp32 fp32 fp32"
+    buffers = f"*i64 *fp32 *fp32 *fp32 {of(terms)} {of(dtype != 'fp32', 2)} {of(terms)}"
+    return [
+        Case(
+            f"{module}.class_logits_kernel",
+            f"*{dtype} *{dtype} {sums} fp32 i32 i32 i32 i32 i32 i32",
+            logits,
+            dtype != "fp32",
+        ),
+        Case(
+            f"{module}.class_rows_kernel",
+            f"*fp32 *fp32 {of(terms)} *fp32 *i64 {of(terms, 3)} *fp32 {results} i32 i32 i32 i32 i32",
+            rows,
+        ),
+        Case(f"{module}.class_gradients_kernel", f"*fp32 *{dtype} {buffers} fp32 i32 i32 i32 i32 i32", gradients),
+    ]
+
+
+def _prototype_rows(dtype: str, center: bool, columns: bool) -> Case:
+    absent = {"center_ptr": center, "weights_ptr": columns, "column_ptr": columns}
+    options = _launch.prototype_rows(65536) | {name: None for name, there in absent.items() if not there}
+    given = " ".join(["*fp32"] * (int(center) + int(columns) + 2 + int(columns)))
+    return Case("prototype_rows.prototype_rows_kernel", f"*{dtype} {given} i32 i32 i32 i32 fp32", options)
+
+
+def _soft_cross_entropy(student: str, teacher: str, two: bool, grad: bool) -> Case:
+    none = [] if two else ["t1_ptr", "center1_ptr", "top1_ptr", "sum1_ptr"]
+    none += [] if grad else ["grad_ptr", "weights_ptr"]
+    options = _launch.soft_cross_entropy(65536) | {"SPLITS": 64, "MORE": two} | dict.fromkeys(none)
+    rows = f"*{student} *{teacher} " + (f"*{teacher} " if two else "")
+    rest = " ".join(["*fp32"] * ((6 if two else 3) + int(grad) + 1) + ([f"*{student}"] if grad else []))
+    signature = f"{rows}{rest} i32 i32 i32 i32 i32 i32 fp32 fp32 fp32"
+    return Case("soft_cross_entropy.soft_cross_entropy_kernel", signature, options)
+
+
+def _sinkhorn(dtype: str) -> list[Case]:
+    columns, sums = _launch.sinkhorn_columns(), "*fp32 *fp32 *fp32"
+    totals = {"SPLITS": 64, "num_warps": 1}
+    return [
+        Case("sinkhorn.sinkhorn_peaks_kernel", f"*{dtype} {sums} i32 i32 i32 fp32", columns),
+        Case("sinkhorn.sinkhorn_masses_kernel", f"*{dtype} *fp32 *fp32 {sums} i32 i32 i32 fp32", columns),
+        Case("sinkhorn.sinkhorn_totals_kernel", f"*fp32 {sums} i32 i32 fp32", totals),
+        Case("sinkhorn.sinkhorn_assign_kernel", f"*{dtype} *fp32 {sums} i32 i32 fp32", _launch.sinkhorn_assign(65536)),
+    ]
+
+
+def class_cases(arch: int) -> list[Case]:
+    return [
+        _prototype_rows("bf16", True, True),
+        _prototype_rows("fp32", False, False),
+        _soft_cross_entropy("bf16", "bf16", True, True),
+        _soft_cross_entropy("fp32", "bf16", False, True),
+        _soft_cross_entropy("fp16", "fp32", False, False),
+        *_sinkhorn("bf16"),
+        *_classes(arch, "bf16", 768, False),
+        *_classes(arch, "bf16", 256, True),
+        *_classes(arch, "fp16", 768, True),
+        *_classes(arch, "fp32", 768, True),
+    ]
