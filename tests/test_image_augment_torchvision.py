@@ -37,6 +37,17 @@ def test_resized_crop(F: ModuleType, interpolation: str, antialias: bool, size: 
     close(transform, want.clamp(0, 1), images, top=5, left=3, height=30, width=34)
 
 
+@pytest.mark.parametrize(("source", "target"), [((77, 33), (65, 209)), ((60, 70), (200, 30)), ((50, 49), (41, 93))])
+def test_nearest_takes_the_pixel_that_torch_takes(
+    F: ModuleType, source: tuple[int, int], target: tuple[int, int]
+) -> None:
+    """Where a place is a whole number, the step in float32 decides."""
+    images = photos(2, 3, *source)
+    mode = peer("torchvision.transforms.v2").InterpolationMode.NEAREST
+    for x in (images, images.float() / 255):
+        assert torch.equal(A.Resize(target, "nearest")(x), F.resize(x, list(target), interpolation=mode))
+
+
 def test_resize_and_crops(F: ModuleType) -> None:
     images = photos(3, 3, 70, 90)
     x = images.double() / 255

@@ -29,7 +29,12 @@ struct Axis {
 
   // The first tap of output i.
   SSLFAST_HD int32_t first(int32_t i) const {
-    if (filter == kNearest) return static_cast<int32_t>(int64_t{i} * source / target);
+    if (filter == kNearest) {
+      // In float, as torch has it: where the exact place is a whole number, that may be the pixel before.
+      const float step = static_cast<float>(source) / static_cast<float>(target);
+      const auto pixel = static_cast<int32_t>(static_cast<float>(i) * step);
+      return pixel < source - 1 ? pixel : source - 1;
+    }
     const int64_t numerator = (2 * int64_t{i} + 1) * source - reach() + target;
     if (numerator <= 0) return 0;
     const int64_t tap = numerator / (2 * int64_t{target});

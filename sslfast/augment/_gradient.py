@@ -89,7 +89,8 @@ def _weights(
     in_box = ((pixel >= 0) & (pixel < source))[:, None]
     step = source / target
     if how == "nearest":
-        weight = (pixel[:, None] == (place * source / target).floor()[:, :, None]).double()
+        nearest = torch.minimum((place.float() * (source.float() / target.float())).floor().double(), source - 1)
+        weight = (pixel[:, None] == nearest[:, :, None]).double()
         return (weight * in_box * inside[:, :, None]).float(), inside
     wide = step.clamp(min=1) if antialias else torch.ones_like(step)
     centre = (place + 0.5) * step

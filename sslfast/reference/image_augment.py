@@ -51,7 +51,7 @@ def resize_matrix(
     """
     step = source / target
     if interpolation == "nearest":
-        index = torch.arange(target) * source // target
+        index = (torch.arange(target).float() * (torch.tensor(float(source)) / target)).long().clamp(max=source - 1)
         return torch.nn.functional.one_hot(index, source).to(dtype)
     edge = 3 if interpolation == "bicubic" and not antialias else 0
     centre = (torch.arange(target, dtype=torch.float64) + 0.5) * step
