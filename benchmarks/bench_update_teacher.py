@@ -53,7 +53,7 @@ def dino(models: Models) -> Call:
 
 
 def check(models: Models, theirs: None, ours: None) -> None:
-    """Calls change the teacher that all share, so that the update is compared on a copy, with DINO's loop on another."""
+    """Calls change the teacher that all share: the update of a copy is compared with DINO's loop on another."""
     student, teacher = models
     found, expected = copy.deepcopy(teacher), copy.deepcopy(teacher)
     update_by_sslfast((student, found))()
