@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sslfast.losses._inputs import check_rows, check_two_rows, not_negative, positive, widened, without_autocast
 
 _SEARCH_ROWS = 128  # rows whose similarities with the batch are held at once
+_WHOLE_ROWS = 512  # so many rows are compared in one product: 1 MiB of float32
 
 
 class KoLeoLoss(nn.Module):
@@ -80,6 +81,9 @@ def koleo_loss(x: Tensor, p: float = 2, eps: float = 1e-8) -> Tensor:
 
 def _nearest(unit: Tensor) -> Tensor:
     """For each row, the first of the others that it has the largest product with."""
+    if len(unit) <= _WHOLE_ROWS:
+        similarity = unit @ unit.T
+        return similarity.fill_diagonal_(-2.0).max(dim=1).indices
     best = unit.new_full((len(unit),), -2.0)
     index = torch.zeros(len(unit), dtype=torch.int64, device=unit.device)
     for start in range(0, len(unit), _SEARCH_ROWS):
