@@ -105,7 +105,7 @@ def main() -> int:
         return _quick_verdict(measured)
     if not options.no_save:
         print(f"\nwrote {report.save(rows, device)}")
-    verdicts = thresholds.judge(measured, complete=not options.stems)
+    verdicts = thresholds.judge(measured, complete=not options.stems, machine=machine.name(device))
     print("\nthresholds")
     for verdict in verdicts:
         print(f"  {verdict.state:10}{verdict.text}")

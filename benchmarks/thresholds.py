@@ -1,4 +1,4 @@
-"""Holds measured ratios against thresholds.toml."""
+"""Holds measured ratios, and on a GPU absolute figures, against thresholds.toml."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from benchmarks.harness import OURS, Row
 
 FILE = Path(__file__).with_name("thresholds.toml")
+# What a limit may bound: the row's figure, and in which words.
+LIMITS = {"ms": "median_ms", "mib": "extra_mib", "launches": "launches", "waits": "waits"}
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,21 @@ class Verdict:
         return self.state == "failed"
 
 
-def judge(rows: Sequence[Row], *, complete: bool) -> list[Verdict]:
-    """Applies every threshold to its case, for those cases that were measured with one thread.
+def judge(rows: Sequence[Row], *, complete: bool, machine: str = "") -> list[Verdict]:
+    """Applies every threshold to its case, for those cases that were measured with one thread; and every limit.
 
     After a complete run a threshold without a case has failed: a case renamed would otherwise lose its guard.
+
+    Args:
+        rows: what was measured.
+        complete: whether that were all cases.
+        machine: the name of the results' file: limits of time are for one GPU each.
     """
+    tables = tomllib.loads(FILE.read_text())
     devices = {row.device for row in rows}
     found = {(row.device, row.op, row.size, row.dtype, row.mode, row.provider): row for row in rows if row.threads == 1}
     verdicts = []
-    for entry in tomllib.loads(FILE.read_text())["threshold"]:
+    for entry in tables["threshold"]:
         case = (entry.get("device", "cpu"), entry["op"], entry["size"], entry["dtype"], entry["mode"])
         ours, theirs = found.get((*case, OURS)), found.get((*case, entry["provider"]))
         subject = " ".join((*case[1:], "against", entry["provider"]))
@@ -44,7 +52,25 @@ def judge(rows: Sequence[Row], *, complete: bool) -> list[Verdict]:
         verdicts.append(_speed(subject, entry["ratio"], ours, theirs))
         if "memory" in entry:
             verdicts.append(_memory(subject, entry["memory"], ours, theirs))
+    for entry in tables.get("limit", []):
+        case = ("cuda", entry["op"], entry["size"], entry["dtype"], entry["mode"])
+        if "cuda" not in devices or entry.get("gpu", "") not in machine:
+            continue
+        ours = found.get((*case, OURS))
+        if ours is not None:
+            verdicts += [_within(" ".join(case[1:]), name, entry[name], ours) for name in LIMITS if name in entry]
+        elif complete:
+            verdicts.append(Verdict("failed", f"{' '.join(case[1:])}: no such case"))
     return verdicts
+
+
+def _within(subject: str, name: str, most: float, ours: Row) -> Verdict:
+    if ours.status == "failed":
+        return Verdict("failed", f"{subject}: sslfast {ours.note}")
+    figure = getattr(ours, LIMITS[name])
+    if math.isnan(figure):
+        return Verdict("unchecked", f"{subject}: no figure for {name}")
+    return Verdict("held" if figure <= most else "failed", f"{subject}: {figure:.4g} {name}, at most {most:g}")
 
 
 def _speed(subject: str, least: float, ours: Row, theirs: Row) -> Verdict:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import gpu_grid, thresholds
-from benchmarks.harness import Case, Plan, measure
+from benchmarks.harness import Case, Plan, Row, measure
 
 # benchmark, op, rows per size, those that store the similarities
 LOSSES = [
@@ -69,3 +69,24 @@ def test_thresholds_have_their_cases() -> None:
     for entry in tomllib.loads(thresholds.FILE.read_text())["threshold"]:
         if entry.get("device") == "cuda" and entry["op"] in ops:
             assert (entry["op"], entry["size"], entry["dtype"]) in found
+
+
+def test_limits_have_their_cases() -> None:
+    stems = [*STEMS, "masks_on_device"]
+    modules = (importlib.import_module(f"benchmarks.bench_{stem}") for stem in stems)
+    cases = {(c.op, c.size, c.dtype, c.mode) for module in modules for c in module.cases() if "cuda" in c.devices}
+    for entry in tomllib.loads(thresholds.FILE.read_text())["limit"]:
+        assert (entry["op"], entry["size"], entry["dtype"], entry["mode"]) in cases
+        assert entry.keys() & thresholds.LIMITS.keys()
+
+
+def test_limits_are_judged_on_their_gpu() -> None:
+    def judged(machine: str, **figures: float) -> list[str]:
+        key = {"op": "nt_xent", "size": "4096x128", "dtype": "bf16", "mode": "forward+backward"}
+        row = Row(**key, provider="sslfast", device="cuda", threads=1, clock="events", **figures)
+        return [verdict.state for verdict in thresholds.judge([row], complete=False, machine=machine)]
+
+    assert judged("nvidia-h200", median_ms=0.1, launches=5) == ["held", "held"]
+    assert judged("nvidia-h200", median_ms=0.2, launches=5) == ["failed", "held"]
+    assert judged("nvidia-h200", median_ms=0.1) == ["held", "unchecked"]
+    assert judged("nvidia-a100", median_ms=0.2, launches=9) == []

@@ -67,7 +67,8 @@ def mask_spans(
     synchronisation on a GPU.
 
     Args:
-        ids: token ids, shape (N, L), int64 or int32, any strides.
+        ids: token ids, shape (N, L), int64 or int32, any strides. They are copied as they are:
+            ``vocab_size`` bounds the random words, not them.
         mask_token_id: the id of ``[MASK]``, in [0, ``vocab_size``).
         vocab_size: random ids are uniform in [0, ``vocab_size``).
         word_ids: shape of ``ids``, integer: neighbours with equal numbers are one word, tokens below 0 are never masked

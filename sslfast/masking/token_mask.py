@@ -36,7 +36,8 @@ def mask_tokens(
     another thread count masks the same tokens. ``ids`` is not changed. No host synchronisation on a GPU.
 
     Args:
-        ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides.
+        ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides. They are copied as they are:
+            ``vocab_size`` bounds the random words, not them.
         mask_token_id: the id of ``[MASK]``, in [0, ``vocab_size``).
         vocab_size: random ids are uniform in [0, ``vocab_size``).
         special_tokens_mask: shape of ``ids``, bool or integer, non-zero where a token is never masked (special tokens

@@ -59,7 +59,8 @@ def mask_words(
     short rows lose more than ``mlm_probability`` of their words; and words that do not fit leave part of it unspent.
 
     Args:
-        ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides.
+        ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides. They are copied as they are:
+            ``vocab_size`` bounds the random words, not them.
         word_ids: the number of each token's word, shape of ``ids``, integer, negative outside of words. Default: None.
         offset_mapping: start and end of each token in the text, shape (N, L, 2) or (L, 2), integer. Default: None.
             Exactly one of the two is given; another dtype than int64 is converted.
