@@ -29,6 +29,7 @@ from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.linear_cross_entropy import LinearCrossEntropyLoss, linear_cross_entropy
 from sslfast.losses.masked_lm import MaskedLMLoss, masked_lm_loss
+from sslfast.losses.masked_patch import MaskedPatchLoss, masked_patch_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
 from sslfast.losses.memory_bank import MemoryBank
 from sslfast.losses.msn import MSNLoss, msn_loss
@@ -67,6 +68,7 @@ __all__ = [
     "LinearCrossEntropyLoss",
     "MSNLoss",
     "MaskedLMLoss",
+    "MaskedPatchLoss",
     "MatryoshkaLoss",
     "MemoryBank",
     "MultiPositiveNTXentLoss",
@@ -99,6 +101,7 @@ __all__ = [
     "koleo_loss",
     "linear_cross_entropy",
     "masked_lm_loss",
+    "masked_patch_loss",
     "msn_loss",
     "multi_positive_nt_xent_loss",
     "negative_cosine_similarity",
