@@ -106,6 +106,17 @@ def adversaries() -> dict[str, Any]:
     }
 
 
+def utterances() -> dict[str, Any]:
+    return {
+        "step": 3,
+        "context": torch.randn(2, 30, 8, requires_grad=True),
+        "quantized": torch.randn(2, 30, 8, requires_grad=True),
+        "codes": torch.randint(0, 320, (2, 30, 2)),
+        "mask": torch.rand(2, 30) < 0.5,
+        "perplexity": torch.tensor(400.0),
+    }
+
+
 def token_masks() -> dict[str, Any]:
     ids = torch.randint(1000, 2000, (4, 16))
     batch = {"input_ids": ids, "special_tokens_mask": ids < 1100, "attention_mask": torch.ones_like(ids)}
@@ -262,6 +273,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "momentum_encoder": own_loop,
     "update_teacher(student": teacher_and_student,
     "AdversarialPerturbation(": adversaries,
+    "Wav2Vec2ContrastiveLoss(": utterances,
     "from sslfast.masking import mask_tokens": token_masks,
     "import masked_lm_loss": masked_lm,
     "mask_patches(patch_embed": patch_masks,

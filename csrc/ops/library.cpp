@@ -46,6 +46,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "weights, Tensor? others, Tensor? class_weights, float label_smoothing, float softcap, float z_loss, bool "
       "need_hidden, bool need_weight, bool need_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
+      "sampled_softmax(Tensor rows, Tensor table, Tensor index, Tensor positives, Tensor candidates, Tensor? offsets, "
+      "Tensor? corrections, Tensor? codes, Tensor? weights, float scale, float shift, bool cosine, int twins, bool "
+      "candidates_of_rows, bool need_rows, bool need_table, bool need_offsets) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
       "soft_cross_entropy(Tensor[] students, Tensor[] teachers, Tensor? centers, Tensor? weights, float "
       "student_scale, float teacher_scale, float grad_factor, bool skip_same_view, bool need_grad, bool need_sum) -> "
       "(Tensor, Tensor, Tensor)");

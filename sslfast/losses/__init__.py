@@ -45,6 +45,7 @@ from sslfast.losses.teacher import cosine_schedule, update_teacher
 from sslfast.losses.triplet import TripletLoss, triplet_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
 from sslfast.losses.vocab_parallel import vocab_parallel_cross_entropy
+from sslfast.losses.wav2vec2 import Wav2Vec2ContrastiveLoss, diversity_loss, wav2vec2_contrastive_loss
 
 __all__ = [
     "AdversarialPerturbation",
@@ -82,6 +83,7 @@ __all__ = [
     "SwAVLoss",
     "TripletLoss",
     "VICRegLoss",
+    "Wav2Vec2ContrastiveLoss",
     "alignment_loss",
     "barlow_twins_loss",
     "bigan_loss",
@@ -91,6 +93,7 @@ __all__ = [
     "cosine_schedule",
     "dcl_loss",
     "dino_loss",
+    "diversity_loss",
     "feature_matching_loss",
     "gan_discriminator_loss",
     "gan_generator_loss",
@@ -118,4 +121,5 @@ __all__ = [
     "update_teacher",
     "vicreg_loss",
     "vocab_parallel_cross_entropy",
+    "wav2vec2_contrastive_loss",
 ]

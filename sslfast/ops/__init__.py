@@ -31,7 +31,7 @@ from sslfast.ops._blocks import (
     square_mask,
     vjepa_mask,
 )
-from sslfast.ops._classes import linear_cross_entropy
+from sslfast.ops._classes import linear_cross_entropy, sampled_softmax
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import (
     mask_indices,
@@ -138,6 +138,7 @@ __all__ = [
     "random_erase",
     "random_erase_",
     "random_erase_params",
+    "sampled_softmax",
     "sigmoid_pairs",
     "similarity_softmax_backward",
     "similarity_softmax_forward",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 
-__all__ = ["linear_cross_entropy"]
+__all__ = ["linear_cross_entropy", "sampled_softmax"]
 
 
 # ---- linear_cross_entropy: C++ on the CPU, Triton on the GPU
@@ -37,3 +37,22 @@ def _linear_cross_entropy_triton(*args):  # type: ignore[no-untyped-def]
 
 
 triton_library.impl("linear_cross_entropy", _linear_cross_entropy_triton)
+
+
+# ---- sampled_softmax: C++ and CUDA C++
+
+sampled_softmax = torch.ops.sslfast.sampled_softmax.default
+
+
+@torch.library.register_fake("sslfast::sampled_softmax")
+def _(
+    rows: Tensor, table: Tensor, index: Tensor, positives: Tensor, *args: object
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    need_rows, need_table, need_offsets = args[-3:]
+    wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
+    losses = rows.new_empty(index.shape, dtype=wide)
+    d_rows, d_table = (
+        x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=wide)
+        for x, need in ((rows, need_rows), (table, need_table))
+    )
+    return losses, d_rows, d_table, losses.new_empty((table.shape[0] if need_offsets else 0,))

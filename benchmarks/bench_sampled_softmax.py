@@ -1,0 +1,146 @@
+"""Losses against named rows of a table, forward and backward: wav2vec 2.0's contrastive loss beside transformers',
+which gathers the distractors of every frame; beside fairseq's, which gathers those of the masked frames; and beside a
+Gram matrix for each utterance, of which scalars are gathered.
+
+Floor, M masked frames, K distractors, width D: 6 M (K + 1) D FLOPs, a product for the logits and one for each gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks import peers
+from benchmarks.bench_similarity_softmax import DTYPES
+from benchmarks.harness import Call, Case, compiled
+
+TEMPERATURE = 0.1
+
+
+class Frames(NamedTuple):
+    context: Tensor
+    targets: Tensor
+    mask: Tensor
+    negatives: Tensor
+    indices: Tensor  # of the masked frames
+
+
+def make_frames(
+    device: torch.device, *, batch: int, length: int, width: int, negatives: int, dtype: torch.dtype
+) -> Frames:
+    from sslfast.masking import sample_negatives, time_mask
+
+    leaves = [torch.randn(batch, length, width).to(device, dtype).requires_grad_() for _ in range(2)]
+    mask = time_mask(batch, length, generator=0, device=device)
+    return Frames(*leaves, mask, sample_negatives(mask, negatives, generator=1), mask.flatten().nonzero().flatten())
+
+
+def ours(x: Frames) -> Tensor:
+    from sslfast.losses import wav2vec2_contrastive_loss
+
+    return wav2vec2_contrastive_loss(x.context, x.targets, None, x.negatives, indices=x.indices)
+
+
+def ours_from_the_mask(x: Frames) -> Tensor:
+    from sslfast.losses import wav2vec2_contrastive_loss
+
+    return wav2vec2_contrastive_loss(x.context, x.targets, x.mask, num_negatives=x.negatives.shape[2], generator=1)
+
+
+def hugging_face(x: Frames) -> Tensor:
+    """The lines of its model's forward around its own logits."""
+    model = peers.load("transformers.models.wav2vec2.modeling_wav2vec2").Wav2Vec2ForPreTraining
+    batch, length, width = x.targets.shape
+    gathered = x.targets.view(-1, width)[x.negatives.long().view(-1)]
+    gathered = gathered.view(batch, length, -1, width).permute(2, 0, 1, 3)
+    logits = model.compute_contrastive_logits(x.targets[None], gathered, x.context, TEMPERATURE)
+    same = (x.targets == gathered).all(-1)
+    if same.any():
+        logits[1:][same] = float("-inf")
+    logits = logits.transpose(0, 2).reshape(-1, logits.size(0))
+    target = ((1 - x.mask.long()) * -100).transpose(0, 1).flatten()
+    return F.cross_entropy(logits.float(), target, reduction="sum")
+
+
+def fairseq(x: Frames) -> Tensor:
+    """What its model and criterion compute, of masked frames alone."""
+    flat = x.targets.flatten(0, 1)
+    context, right = x.context.flatten(0, 1)[x.indices], flat[x.indices]
+    others = flat[x.negatives.flatten(0, 1)[x.indices].long().T]
+    same = (right == others).all(-1)
+    logits = torch.cosine_similarity(context.float(), torch.cat([right[None], others]).float(), dim=-1) / TEMPERATURE
+    logits = torch.cat([logits[:1], logits[1:].masked_fill(same, float("-inf"))])
+    return F.cross_entropy(logits.T, torch.zeros_like(x.indices), reduction="sum")
+
+
+def gram(x: Frames) -> Tensor:
+    """All similarities of an utterance, of which those of the distractors are picked; equal targets stay."""
+    length = x.mask.shape[1]
+    context, targets = (F.normalize(z.float(), dim=2) for z in (x.context, x.targets))
+    logits = (context @ targets.mT).flatten(0, 1)[x.indices] / TEMPERATURE
+    at = torch.cat([x.indices[:, None], x.negatives.flatten(0, 1)[x.indices].long()], dim=1) % length
+    return F.cross_entropy(logits.gather(1, at), torch.zeros_like(x.indices), reduction="sum")
+
+
+def check(inputs: Frames, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
+    """Loss and gradients within the rounding of peers, which round logits to the dtype of the inputs."""
+    eps = torch.finfo(inputs.context.dtype).eps
+    for name, their, our in zip(("loss", "context", "targets"), theirs, ours, strict=True):
+        error = torch.linalg.vector_norm(our.float() - their.float()) / torch.linalg.vector_norm(their.float())
+        assert error <= max(8 * eps, 1e-4), f"{name}: relative error {error:.1e}"
+
+
+def call(loss_function: Callable[[Any], Tensor], inputs: Any) -> Call:
+    """The timed call: the loss and the gradients of its leaves, the first two of the inputs."""
+    leaves = list(inputs[:2])
+
+    def forward_and_backward() -> tuple[Tensor, ...]:
+        loss = loss_function(inputs)
+        return loss.detach(), *torch.autograd.grad(loss, leaves)
+
+    return forward_and_backward
+
+
+PROVIDERS = {
+    "sslfast": partial(call, ours),
+    "sslfast (distractors drawn in the call)": partial(call, ours_from_the_mask),
+    "transformers": partial(call, hugging_face),
+    "eager torch (fairseq's formulation)": partial(call, fairseq),
+    "eager torch (Gram matrix)": partial(call, gram),
+}
+GPU_PROVIDERS = PROVIDERS | {"torch.compile": lambda inputs: call(compiled(gram), inputs)}
+
+
+def contrastive(batch: int, length: int, width: int, negatives: int, dtype: str = "fp32", **options: Any) -> Case:
+    shape = {"batch": batch, "length": length, "width": width, "negatives": negatives}
+    return Case(
+        op="wav2vec2_contrastive",
+        size=f"{batch}x{length}x{width}, {negatives} distractors",
+        dtype=dtype,
+        mode="forward+backward",
+        make_inputs=partial(make_frames, **shape, dtype=DTYPES[dtype]),
+        providers=options.pop("providers", PROVIDERS),
+        check=check,
+        work=6 * 0.49 * batch * length * (negatives + 1) * width,
+        unit="FLOP",
+        formula="6 M (K + 1) D, M of 49 % masked",
+        **options,
+    )
+
+
+def cases() -> list[Case]:
+    return [
+        contrastive(2, 100, 64, 20, quick=True),
+        contrastive(4, 500, 256, 100, memory=True, devices=("cpu",)),
+        contrastive(4, 500, 256, 100, "bf16", devices=("cpu",)),
+        contrastive(8, 1500, 256, 100, "bf16", memory=True, devices=("cuda",), providers=GPU_PROVIDERS),
+    ]
+
+
+def test_case(case: Case, guard: Any) -> None:
+    guard(case)
