@@ -100,17 +100,20 @@ def torchvision_pil(inputs: Inputs) -> Call:
     return lambda: torch.stack([steps(image) for image in images])
 
 
-def kornia(inputs: Inputs) -> Call:
+def kornia_steps(size: int, blurred: bool) -> torch.nn.Module:
     k = peers.load("kornia.augmentation")
-    side = (inputs.size, inputs.size)
-    steps = torch.nn.Sequential(
-        k.RandomResizedCrop(side, SCALE, RATIO, align_corners=False, cropping_mode="slice"),
+    return torch.nn.Sequential(
+        k.RandomResizedCrop((size, size), SCALE, RATIO, align_corners=False, cropping_mode="slice"),
         k.RandomHorizontalFlip(FLIP),
         k.ColorJitter(STRENGTH, STRENGTH, STRENGTH, HUE, p=JITTER),
         k.RandomGrayscale(p=GRAY),
-        *([k.RandomGaussianBlur((KERNEL, KERNEL), SIGMA, p=BLUR)] if inputs.blurred else []),
+        *([k.RandomGaussianBlur((KERNEL, KERNEL), SIGMA, p=BLUR)] if blurred else []),
         k.Normalize(torch.tensor(MEAN), torch.tensor(STD)),
     )
+
+
+def kornia(inputs: Inputs) -> Call:
+    steps = kornia_steps(inputs.size, inputs.blurred)
     return lambda: steps(inputs.images / 255)
 
 

@@ -248,14 +248,16 @@ def stems(name: str) -> list[str]:
     return found[1].split()
 
 
-CUDA_STEMS, CPU_STEMS = stems("STEMS"), stems("CPU_ONLY_STEMS")
+CUDA_STEMS, CPU_STEMS, TORCH_STEMS = stems("STEMS"), stems("CPU_ONLY_STEMS"), stems("TORCH_ON_GPU_STEMS")
+IN_TORCH = {"image_augment_backward": "sslfast/augment/_gradient.py"}  # what a GPU runs
 TEST_OF = {"philox_words": "philox"}  # the operator shows what the header draws
 
 
-@pytest.mark.parametrize("stem", [*CUDA_STEMS, *CPU_STEMS])
+@pytest.mark.parametrize("stem", [*CUDA_STEMS, *CPU_STEMS, *TORCH_STEMS])
 def test_a_stem_runs_through_every_layer(stem):
     short = TEST_OF.get(stem, stem)
     gpu = f"csrc/cuda/{stem}.cu" if stem in CUDA_STEMS else f"kernels/{short}.py"
+    gpu = IN_TORCH.get(stem, gpu)
     layers = [f"csrc/include/sslfast/{stem}.h", f"csrc/cpu/{stem}.cpp", f"csrc/ops/{stem}.cpp", gpu]
     layers += [f"sslfast/reference/{short}.py", f"tests/test_{short}.py"]
     if stem not in TEST_OF:

@@ -6,10 +6,10 @@
 #include "sslfast/image_augment.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "../shared/image_augment_neighbours.h"
+#include "image_augment_moves.h"
 #include "image_augment_resize.h"
 #include "large_output.h"
 
@@ -21,22 +21,13 @@ using namespace augment;
 // The shortest row that goes past the caches: of fewer pixels the ends cost more than that saves.
 constexpr int64_t kStreamedRow = 64;
 
-// Buffers of one thread. A view that waits for its next pass lies in one of `views`, 3 planes.
+// Buffers of one thread. A view that waits for its next pass lies in one of `views`, 3 planes; a blur reads a block
+// past their end.
 struct Scratch {
   ResizeScratch resize;
-  Buffer<float> views[2], row, line, weight, table;
-  Buffer<const float*> rows;
+  MoveScratch move;
+  Buffer<float> views[2], row, table;
 };
-
-// Pixel -1 is pixel 1, and so on from either end as often as it takes. Nearly all pixels lie inside, and two
-// divisions for each took a tenth of a blurred view's time.
-inline int64_t reflected(int64_t i, int64_t n) {
-  if (i >= 0 && i < n) return i;
-  if (n == 1) return 0;
-  const int64_t period = 2 * n - 2;
-  i = ((i % period) + period) % period;
-  return i < n ? i : period - i;
-}
 
 // One to three channels of a view.
 class Renderer {
@@ -75,13 +66,8 @@ class Renderer {
         continue;
       }
       ++next;
-      if (op.code == kOpBlur) {
-        gray = blur(op, next);
-      } else if (op.code == kOpSharpness) {
-        gray = sharpness(op, next);
-      } else {
-        gray = affine(op, next);
-      }
+      Move move(op, {p_.out_height, n_, channels}, s_.move);
+      gray = pass(next, false, [&, from = held_](int64_t y) { row_.top = move.row(from, y); });
     }
     if (resizer.poisoned()) poison();
   }
@@ -109,7 +95,7 @@ class Renderer {
     Planes to = planes(reinterpret_cast<float*>(out_), plane_);
     if (to_scratch || !direct_ || streamed_) {
       if (!in_place) slot_ = 1 - slot_;
-      to = planes(s_.views[slot_].at_least(3 * plane_), plane_);
+      to = planes(s_.views[slot_].at_least(3 * plane_ + kMaxLanes), plane_);
     }
     double gray = 0;
     for (int64_t y = 0; y < p_.out_height; ++y) {
@@ -144,64 +130,6 @@ class Renderer {
       }
     }
     return 0;
-  }
-
-  // Separably, down and then across, out to 4.5 sigma or the kernel's end.
-  double blur(const Op& op, int32_t& next) {
-    const auto half = static_cast<int64_t>(op.b) / 2;
-    const auto reach = static_cast<int32_t>(std::min<int64_t>(half, std::lround(std::ceil(4.5 * double{op.a}))));
-    float* weight = s_.weight.at_least(reach + 1);
-    double sum = -1.0;
-    for (int32_t k = 0; k <= reach; ++k) sum += 2 * std::exp(-0.5 * k * k / (double{op.a} * op.a));
-    for (int32_t k = 0; k <= reach; ++k) {
-      weight[k] = static_cast<float>(std::exp(-0.5 * k * k / (double{op.a} * op.a)) / sum);
-    }
-    const int64_t stride = padded(n_), line_stride = padded(reach) + stride + padded(reach) + kMaxLanes;
-    float* line = s_.line.at_least(3 * (line_stride + stride));
-    const Planes lines = planes(line + padded(reach), line_stride), done = planes(line + 3 * line_stride, stride);
-    const float** rows = s_.rows.at_least(2 * reach + 1) + reach;
-    const Planes from = held_;
-    const bool once = reach < n_;  // no pixel is reflected twice
-    return pass(next, false, [&, rows](int64_t y) {
-      for (int64_t c = 0; c < row_.channels; ++c) {
-        for (int32_t k = -reach; k <= reach; ++k) rows[k] = from.plane[c] + reflected(y + k, p_.out_height) * n_;
-        float *line = lines.plane[c], *last = line + n_ - 1;
-        blur_down(rows, weight, reach, n_, line);
-        for (int32_t k = 1; k <= reach; ++k) {
-          line[-k] = line[once ? k : reflected(-k, n_)];
-          last[k] = once ? last[-k] : line[reflected(n_ - 1 + k, n_)];
-        }
-        blur_across(line, weight, reach, n_, done.plane[c]);
-      }
-      row_.top = done;
-    });
-  }
-
-  // The frame stays as it is.
-  double sharpness(const Op& op, int32_t& next) {
-    const int64_t stride = padded(n_);
-    const Planes from = held_, done = planes(s_.line.at_least(3 * stride), stride);
-    return pass(next, false, [&](int64_t y) {
-      row_.top = from.moved(y * n_);
-      if (y == 0 || y == p_.out_height - 1 || n_ <= 2) return;
-      for (int64_t c = 0; c < row_.channels; ++c) {
-        const float* middle = from.plane[c] + y * n_;
-        sharpen(middle - n_, middle, middle + n_, op.a, n_, done.plane[c]);
-      }
-      row_.top = done;
-    });
-  }
-
-  double affine(const Op& op, int32_t& next) {
-    const int64_t stride = padded(n_);
-    const Planes from = held_, done = planes(s_.line.at_least(3 * stride), stride);
-    return pass(next, false, [&](int64_t y) {
-      for (int64_t x = 0; x < n_; ++x) {
-        const AffineTaps taps = affine_taps(op, p_.out_height, n_, y, x);
-        for (int64_t c = 0; c < row_.channels; ++c) done.plane[c][x] = taps.of(from.plane[c], op.fill);
-      }
-      row_.top = done;
-    });
   }
 
   // Auto contrast: every channel from its least to its largest value, to [0, 1].

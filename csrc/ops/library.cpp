@@ -183,6 +183,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "image_augment_out(Tensor[] images, Tensor params, Tensor? table, int[] codes, float[] settings, float[] mean, "
       "float[] std, Tensor(a!) out) -> ()");
   m.def(
+      "image_augment_backward(Tensor grad, Tensor images, Tensor params, int[] codes, float[] settings, float[] std) "
+      "-> Tensor");
+  m.def(
       "batch_mix_params(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int "
       "width, int mode, int partner, float blend_alpha, float box_alpha, float probability, float box_probability, "
       "int box, float side_low, float side_high, bool area_lambda, int row_offset) -> Tensor");

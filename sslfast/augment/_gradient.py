@@ -1,6 +1,6 @@
-"""Gradients of views: the same steps in plain torch, batched, computed when a backward pass asks for them.
+"""Gradients of views: the operator's on the CPU; on a GPU the same steps in plain torch, differentiated there.
 
-The views themselves always come from the operators. csrc/shared/image_augment_*.h has the formulae.
+csrc/shared/image_augment_*.h has the formulae of the views, csrc/cpu/image_augment_backward.cpp those of the gradients.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._image_plan import INTERPOLATIONS, Segment
-from sslfast.augment._replay import affine_matrices, columns_by_step
+from sslfast._autograd import first_order_only
+from sslfast._image_plan import CODES, COLUMNS, INTERPOLATIONS, Segment
+from sslfast.augment._replay import affine_matrices
 
 _GRAY = (0.2989, 0.587, 0.114)
 _ORDERS = torch.tensor(list(itertools.permutations(range(4))))
+_NAMES = {code: name for name, code in CODES.items()}
 
 
 class DifferentiableViews(torch.autograd.Function):
@@ -28,31 +30,42 @@ class DifferentiableViews(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, params: Tensor, segment: Segment, size: tuple[int, int], form: Any) -> Tensor:
         mean, std, dtype, last = form
         ctx.save_for_backward(images, params)
-        ctx.segment, ctx.size, ctx.std = segment, size, std
-        return ops.image_augment(
-            [images], params, None, segment.codes, segment.settings, *size, mean, std, dtype, last
-        )[0]
+        ctx.codes, ctx.settings, ctx.std = segment.codes, segment.settings, std
+        return ops.image_augment([images], params, None, ctx.codes, ctx.settings, *size, mean, std, dtype, last)[0]
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         images, params = ctx.saved_tensors
-        with torch.enable_grad():
-            leaf = images.detach().float().requires_grad_()
-            view = _view(leaf, params[:, 0], ctx.segment, ctx.size)
-            scale = torch.tensor(ctx.std, device=grad.device)[:, None, None]
-            (found,) = torch.autograd.grad(view, leaf, grad.float() / scale)
-        return found.to(images.dtype), None, None, None, None
+        with torch.no_grad():
+            dense = grad.float().contiguous()
+            found = ops.image_augment_backward(dense, images.detach(), params, ctx.codes, ctx.settings, ctx.std)
+        return first_order_only("views", found, images, grad), None, None, None, None
 
 
-def _view(x: Tensor, params: Tensor, segment: Segment, size: tuple[int, int]) -> Tensor:
+def gradient_in_torch(
+    grad: Tensor, images: Tensor, params: Tensor, codes: list[int], settings: list[float], std: list[float]
+) -> Tensor:
+    """``ops.image_augment_backward`` in plain torch, batched: what a GPU runs."""
+    with torch.enable_grad():
+        leaf = images.detach().float().requires_grad_()
+        view = _view(leaf, params[:, 0], codes, settings, (grad.shape[2], grad.shape[3]))
+        scale = torch.tensor(std, device=grad.device)[:, None, None]
+        (found,) = torch.autograd.grad(view, leaf, grad / scale)
+    return found.to(images.dtype).contiguous()
+
+
+ops.triton_library.impl("image_augment_backward", gradient_in_torch)
+
+
+def _view(x: Tensor, params: Tensor, codes: list[int], settings: list[float], size: tuple[int, int]) -> Tensor:
     """Views (N, C, *size) in [0, 1] of float32 images (N, C, H, W)."""
-    (_, columns), *steps = columns_by_step(segment, params)
-    interpolation, antialias, fill = segment.resample.settings()
+    names = [_NAMES[code] for code in codes]
+    columns, *steps = params.split([len(COLUMNS[name]) for name in names], dim=-1)
+    interpolation, antialias, fill = settings[:3]
     x = _resample(x, columns, size, INTERPOLATIONS[int(interpolation)], bool(antialias), fill)
-    for step, (name, values) in zip(segment.steps, steps, strict=True):
+    for number, (name, values) in enumerate(zip(names[1:], steps, strict=True), 1):
         applied = values[:, 0] != 0
-        done = _STEPS[name](x, values, step.settings)
+        done = _STEPS[name](x, values, tuple(settings[3 * number : 3 * number + 3]))
         x = torch.where(applied[:, None, None, None], done, x)
     return x
 

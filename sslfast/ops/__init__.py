@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast.ops._augment import image_augment, image_augment_out, image_augment_params
+from sslfast.ops._augment import image_augment, image_augment_backward, image_augment_out, image_augment_params
 from sslfast.ops._batches import (
     batch_mix,
     batch_mix_,
@@ -110,6 +110,7 @@ __all__ = [
     "gumbel_sample",
     "ijepa_mask",
     "image_augment",
+    "image_augment_backward",
     "image_augment_out",
     "image_augment_params",
     "inverse_block_mask",

@@ -1,4 +1,4 @@
-"""Augmentation: C++ on the CPU, CUDA on the GPU."""
+"""Augmentation: C++ on the CPU, CUDA on the GPU, where the gradient is plain torch (sslfast.augment registers it)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from torch import Tensor
 
 from sslfast.ops import _library as _library
 
-__all__ = ["image_augment", "image_augment_out", "image_augment_params"]
+__all__ = ["image_augment", "image_augment_backward", "image_augment_out", "image_augment_params"]
 
 _COLUMNS = (10, 6, 1, 2, 2, 1, 1, 1, 2, 2, 8, 2)  # of the steps, by code
 
 image_augment_params = torch.ops.sslfast.image_augment_params.default
 image_augment = torch.ops.sslfast.image_augment.default
 image_augment_out = torch.ops.sslfast.image_augment_out.default
+image_augment_backward = torch.ops.sslfast.image_augment_backward.default
 
 
 @torch.library.register_fake("sslfast::image_augment_params")
@@ -57,3 +58,8 @@ def _(
 @torch.library.register_fake("sslfast::image_augment_out")
 def _(images: list[Tensor], params: Tensor, *args: object) -> None:
     return None
+
+
+@torch.library.register_fake("sslfast::image_augment_backward")
+def _(grad: Tensor, images: Tensor, *args: object) -> Tensor:
+    return grad.new_empty(images.shape, dtype=images.dtype)

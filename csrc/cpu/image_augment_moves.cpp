@@ -1,0 +1,160 @@
+#include "image_augment_moves.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "../shared/image_augment_neighbours.h"
+#include "image_augment_adjoint_rows.h"
+
+namespace sslfast::cpu {
+
+using namespace augment;
+
+// A blur reaches out to 4.5 sigma or the kernel's end.
+Move::Move(const Op& op, const ViewShape& shape, MoveScratch& scratch) : op_(op), shape_(shape), s_(scratch) {
+  if (op.code != kOpBlur) return;
+  const auto half = static_cast<int64_t>(op.b) / 2;
+  reach_ = static_cast<int32_t>(std::min<int64_t>(half, std::lround(std::ceil(4.5 * double{op.a}))));
+  float* weight = s_.weight.at_least(reach_ + 1);
+  double sum = -1.0;
+  for (int32_t k = 0; k <= reach_; ++k) sum += 2 * std::exp(-0.5 * k * k / (double{op.a} * op.a));
+  for (int32_t k = 0; k <= reach_; ++k) {
+    weight[k] = static_cast<float>(std::exp(-0.5 * k * k / (double{op.a} * op.a)) / sum);
+  }
+}
+
+Planes Move::row(const Planes& from, int64_t y) {
+  if (op_.code == kOpBlur) return blurred(from, y);
+  return op_.code == kOpSharpness ? sharpened(from, y) : moved(from, y);
+}
+
+void Move::back(const Planes& before, Planes& grad, Planes& spare) {
+  if (op_.code == kOpAffine) {
+    affine_back(grad, spare);
+    std::swap(grad, spare);
+    return;
+  }
+  for (int64_t c = 0; c < shape_.channels; ++c) {
+    op_.code == kOpBlur ? blur_back(grad.plane[c], spare.plane[c])
+                        : sharpness_back(before.plane[c], grad.plane[c], spare.plane[c]);
+  }
+}
+
+// Separably, down and then across.
+Planes Move::blurred(const Planes& from, int64_t y) {
+  const int64_t n = shape_.width, stride = padded(n);
+  const int64_t line_stride = padded(reach_) + stride + padded(reach_) + kMaxLanes;
+  float* buffer = s_.line.at_least(3 * (line_stride + stride));
+  const Planes lines = planes(buffer + padded(reach_), line_stride), done = planes(buffer + 3 * line_stride, stride);
+  const float** rows = s_.rows.at_least(2 * reach_ + 1) + reach_;
+  const bool once = reach_ < n;  // no pixel is reflected twice
+  for (int64_t c = 0; c < shape_.channels; ++c) {
+    for (int32_t k = -reach_; k <= reach_; ++k) {
+      rows[k] = from.plane[c] + reflected(y + k, shape_.height) * shape_.width;
+    }
+    float *line = lines.plane[c], *last = line + n - 1;
+    blur_down(rows, s_.weight.get(), reach_, n, line);
+    for (int32_t k = 1; k <= reach_; ++k) {
+      line[-k] = line[once ? k : reflected(-k, n)];
+      last[k] = once ? last[-k] : line[reflected(n - 1 + k, n)];
+    }
+    blur_across(line, s_.weight.get(), reach_, n, done.plane[c]);
+  }
+  return done;
+}
+
+// The frame stays as it is.
+Planes Move::sharpened(const Planes& from, int64_t y) {
+  const int64_t n = shape_.width;
+  if (y == 0 || y == shape_.height - 1 || n <= 2) return from.moved(y * shape_.width);
+  const Planes done = planes(s_.line.at_least(3 * padded(n)), padded(n));
+  for (int64_t c = 0; c < shape_.channels; ++c) {
+    const float* middle = from.plane[c] + y * shape_.width;
+    sharpen(middle - shape_.width, middle, middle + shape_.width, op_.a, n, done.plane[c]);
+  }
+  return done;
+}
+
+Planes Move::moved(const Planes& from, int64_t y) {
+  const Planes done = planes(s_.line.at_least(3 * padded(shape_.width)), padded(shape_.width));
+  for (int64_t x = 0; x < shape_.width; ++x) {
+    const AffineTaps taps = affine_taps(op_, shape_.height, shape_.width, y, x);
+    for (int64_t c = 0; c < shape_.channels; ++c) {
+      done.plane[c][x] = taps.of(from.plane[c], op_.fill);
+    }
+  }
+  return done;
+}
+
+// The blur of the gradient, zero outside, and what of it lies outside reflected into the view: down, then across.
+void Move::blur_back(float* grad, float* spare) {
+  const int64_t n = shape_.width, height = shape_.height, stride = padded(n), outer = padded(2 * reach_);
+  const int64_t wide = n + 2 * int64_t{reach_}, line_stride = outer + stride + outer + kMaxLanes;
+  float* line = s_.line.at_least(2 * line_stride + 2 * stride) + outer;
+  float *full = line - outer + line_stride, *zero = full + line_stride, *outside = zero + stride;
+  std::fill(line - outer, line - outer + line_stride, 0.0f);
+  std::fill(zero, zero + stride, 0.0f);
+  const float** rows = s_.rows.at_least(2 * reach_ + 1) + reach_;
+  const auto down = [&](int64_t y, float* out) {
+    for (int32_t k = -reach_; k <= reach_; ++k) {
+      rows[k] = y + k >= 0 && y + k < height ? grad + (y + k) * n : zero;
+    }
+    blur_down(rows, s_.weight.get(), reach_, n, out);
+  };
+  for (int64_t y = 0; y < height; ++y) down(y, spare + y * n);
+  for (int64_t k = 1; k <= reach_; ++k) {
+    for (const int64_t y : {-k, height - 1 + k}) {
+      down(y, outside);
+      float* to = spare + reflected(y, height) * n;
+      for (int64_t x = 0; x < n; ++x) to[x] += outside[x];
+    }
+  }
+  for (int64_t y = 0; y < height; ++y) {
+    std::copy_n(spare + y * n, n, line);
+    blur_across(line - reach_, s_.weight.get(), reach_, wide, full);
+    float* to = grad + y * n;
+    std::copy_n(full + reach_, n, to);
+    for (int64_t k = 1; k <= reach_; ++k) {
+      to[reflected(-k, n)] += full[reach_ - k];
+      to[reflected(n - 1 + k, n)] += full[reach_ + n - 1 + k];
+    }
+  }
+}
+
+void Move::sharpness_back(const float* before, float* grad, float* spare) {
+  const int64_t n = shape_.width, height = shape_.height;
+  if (n <= 2 || height <= 2) return;
+  float* zero = s_.line.at_least(n);
+  std::fill_n(zero, n, 0.0f);
+  for (const int64_t y : {int64_t{0}, height - 1}) std::fill_n(spare + y * n, n, 0.0f);
+  for (int64_t y = 1; y < height - 1; ++y) {
+    const float* middle = before + y * n;
+    sharpen_mask(middle - n, middle, middle + n, op_.a, grad + y * n, n, spare + y * n);
+  }
+  for (int64_t y = 0; y < height; ++y) {
+    const float* middle = spare + y * n;
+    sharpen_back(y == 0 ? zero : middle - n, middle, y == height - 1 ? zero : middle + n, op_.a,
+                 y > 0 && y < height - 1, n, grad + y * n);
+  }
+}
+
+// Each pixel's gradient to those that it was taken from.
+void Move::affine_back(const Planes& grad, const Planes& spare) {
+  for (int64_t c = 0; c < shape_.channels; ++c) std::fill_n(spare.plane[c], shape_.height * shape_.width, 0.0f);
+  for (int64_t y = 0; y < shape_.height; ++y) {
+    for (int64_t x = 0; x < shape_.width; ++x) {
+      const AffineTaps taps = affine_taps(op_, shape_.height, shape_.width, y, x);
+      float inside = 0.0f;
+      for (int32_t k = 0; k < taps.count; ++k) inside += taps.at[k] < 0 ? 0.0f : taps.weight[k];
+      for (int32_t k = 0; k < taps.count; ++k) {
+        if (taps.at[k] < 0) continue;
+        const float weight = taps.weight[k] * inside;
+        for (int64_t c = 0; c < shape_.channels; ++c) {
+          spare.plane[c][taps.at[k]] += weight * grad.plane[c][y * shape_.width + x];
+        }
+      }
+    }
+  }
+}
+
+}  // namespace sslfast::cpu

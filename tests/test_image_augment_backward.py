@@ -1,0 +1,320 @@
+"""Gradients of views with respect to float images."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+import torch
+from image_augment_cases import expected, in_floats, row
+from peer_oracle import peer
+from torch import Tensor
+
+from sslfast import augment as A
+from sslfast import ops
+from sslfast.augment._gradient import gradient_in_torch
+from sslfast.reference.image_augment import Settings, view
+from sslfast.reference.image_augment_backward import gradient as reference_gradient
+
+LISTS = {
+    "bilinear": lambda: [A.RandomResizedCrop((9, 14)), A.RandomHorizontalFlip(), A.RandomVerticalFlip()],
+    "bicubic": lambda: [A.RandomResizedCrop((13, 8), interpolation="bicubic")],
+    "cubic without antialias": lambda: [A.RandomResizedCrop((7, 25), interpolation="bicubic", antialias=False)],
+    "nearest": lambda: [A.RandomResizedCrop((9, 30), interpolation="nearest")],
+    "padded crop": lambda: [A.RandomCrop((22, 10), padding=4, fill=0.3)],
+    "resize and crop": lambda: [A.Resize(12), A.CenterCrop((9, 20))],
+    "jitter": lambda: [A.RandomResizedCrop(10), A.ColorJitter(0.3, 0.3, 0.3, 0.1)],
+    "simclr": lambda: [
+        *(A.RandomResizedCrop((12, 9)), A.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8), A.RandomGrayscale(0.4)),
+        *(A.GaussianBlur(7, p=0.6), A.RandomSolarize(0.6, 0.5), A.RandomInvert()),
+    ],
+    "statistics": lambda: [A.RandomAutocontrast(), A.RandomAdjustSharpness((0.0, 2.0))],
+    "affine": lambda: [A.RandomAffine(40, (0.2, 0.1), (0.7, 1.4), (-20, 20), "bilinear", fill=0.2, p=0.8)],
+    "corner and nearest": lambda: [A.RandomAffine(25)],
+    "jitter between moves": lambda: [
+        *(A.RandomResizedCrop((15, 11)), A.GaussianBlur(5), A.ColorJitter(0.4, 0.4, 0.4, 0.1)),
+        *(A.RandomAdjustSharpness((0.0, 2.0)), A.ColorJitter(0.4, 0.4, 0.4, 0.1), A.RandomAffine(20)),
+    ],
+    "blur wider than the view": lambda: [A.Resize((4, 5)), A.GaussianBlur(23, (3.0, 3.0))],
+    "one pixel": lambda: [A.Resize((1, 1)), A.GaussianBlur(5), A.RandomAdjustSharpness((0.5, 0.5))],
+}
+LINEAR = ("bilinear", "padded crop", "resize and crop", "affine", "corner and nearest", "blur wider than the view")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(2)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", LISTS)
+def test_gradients_are_those_of_the_reference(device: torch.device, name: str, channels: int) -> None:
+    transform = in_floats(*LISTS[name]())
+    images = (0.1 + 0.8 * torch.rand(4, channels, 17, 19)).to(device).requires_grad_()
+    params = transform.sample_params(images, generator=5)
+    view = transform.apply_params(images, params)
+    assert torch.equal(view, transform.apply_params(images.detach(), params))
+    weight = torch.randn(view.shape)
+    (view.cpu() * weight).sum().backward()
+    exact = images.detach().cpu().double().requires_grad_()
+    (expected(transform, exact, params.cpu()) * weight).sum().backward()
+    off = (images.grad.cpu().double() - exact.grad).abs()
+    # A clamp, or the largest of three colours, decides by a rounding now and then.
+    assert (off > 1e-4).double().mean() < 5e-3, off.max()
+
+
+def operator_arguments(transform: A.Compose, images: Tensor, generator: int) -> tuple[object, ...]:
+    """Of the backward operator, for a gradient of noise."""
+    (segment,) = transform._plan.segments
+    params = transform.sample_params(images, generator=generator)[:, None]
+    grad = torch.randn(transform.apply_params(images, params[:, 0]).shape, device=images.device)
+    std = [0.5 + 0.25 * c for c in range(images.shape[1])]
+    return grad, images, params, segment.codes, segment.settings, std
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_what_a_gpu_runs_is_the_same(name: str) -> None:
+    arguments = operator_arguments(in_floats(*LISTS[name]()), 0.1 + 0.8 * torch.rand(4, 3, 17, 19), 6)
+    off = (gradient_in_torch(*arguments) - ops.image_augment_backward(*arguments)).abs()
+    assert (off > 1e-4).double().mean() < 5e-3, off.max()
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_views_have_their_adjoint(name: str) -> None:
+    """The inner product of a view with noise is that of its image with what the noise becomes."""
+    transform = in_floats(*LISTS[name]())
+    first, second = torch.rand(2, 3, 2, 29, 37)
+    grad, _, params, codes, settings, _ = operator_arguments(transform, first, 7)
+    change = (transform.apply_params(first, params[:, 0]) - transform.apply_params(second, params[:, 0])).double()
+    found = ops.image_augment_backward(grad, first, params, codes, settings, [1.0] * 2).double()
+    inner = (found * (first - second)).sum((1, 2, 3))
+    torch.testing.assert_close((grad * change).sum((1, 2, 3)), inner, atol=2e-4, rtol=1e-4)
+
+
+def test_the_reference_is_the_derivative_of_views() -> None:
+    steps = [
+        ("resample", (1, 0, 4, 4, 5, 3, 0, 0, 1, 0)),
+        ("jitter", (1, 13, 1.2, 0.7, 1.3, 0.1)),
+        ("autocontrast", (1,)),
+        ("sharpness", (1, 1.6)),
+        ("blur", (1, 0.8)),
+        ("affine", (1, 10, 0.3, 0.1, 1.1, 4, 2, 0)),
+    ]
+    settings = Settings(kernel_size=3, affine_interpolation="bilinear")
+    image = (0.2 + 0.6 * torch.rand(3, 6, 5)).double()
+    weight = torch.randn(3, 5, 3).double()
+    found = reference_gradient(weight, image, steps, settings, std=(2.0, 2.0, 2.0))
+    direction, step = torch.randn_like(image), 1e-7
+    ends = [(view(image + sign * step * direction, steps, (5, 3), settings) * weight).sum() for sign in (1, -1)]
+    torch.testing.assert_close((found * direction).sum(), (ends[0] - ends[1]) / (2 * step) / 2, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def F() -> ModuleType:
+    return peer("torchvision.transforms.v2.functional")
+
+
+def torchvision_operations(F: ModuleType, first: ModuleType) -> list[tuple[A.Compose, dict[str, float], object]]:
+    jitter, linear = A.ColorJitter(0.5, 0.5, 0.5, 0.2), F.InterpolationMode.BILINEAR
+    unit = {"jitter": 1, "brightness": 1, "contrast": 1, "saturation": 1}
+    crop = in_floats(A.RandomResizedCrop((15, 40)))
+    box = {"top": 5, "left": 3, "height": 20, "width": 11}
+    centred = {"affine": 1, "angle": 20, "translate_x": 3, "translate_y": -2, "scale": 1.2, "shear_x": 9}
+    normal = A.Compose([A.RandomHorizontalFlip(), A.Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.25))])
+    return [
+        (crop, box, lambda x: F.resized_crop(x, 5, 3, 20, 11, [15, 40], antialias=True)),
+        (normal, {"hflip": 1}, lambda x: F.normalize(F.hflip(x), [0.5, 0.4, 0.3], [0.2, 0.3, 0.25])),
+        (in_floats(jitter), unit | {"brightness": 1.5}, lambda x: F.adjust_brightness(x, 1.5)),
+        (in_floats(jitter), unit | {"contrast": 1.8}, lambda x: F.adjust_contrast(x, 1.8)),
+        (in_floats(jitter), unit | {"contrast": 0.3}, lambda x: F.adjust_contrast(x, 0.3)),
+        (in_floats(jitter), unit | {"saturation": 1.7}, lambda x: F.adjust_saturation(x, 1.7)),
+        (in_floats(jitter), unit | {"hue": 0.21}, lambda x: first.adjust_hue(x, 0.21)),
+        (in_floats(jitter), unit | {"hue": -0.4}, lambda x: first.adjust_hue(x, -0.4)),
+        (in_floats(A.RandomGrayscale()), {"gray": 1}, lambda x: F.rgb_to_grayscale(x, 3)),
+        (in_floats(A.GaussianBlur(9)), {"blur": 1, "sigma": 1.3}, lambda x: F.gaussian_blur(x, [9, 9], [1.3, 1.3])),
+        (in_floats(A.RandomSolarize(0.6)), {"solarize": 1, "threshold": 0.6}, lambda x: F.solarize(x, 0.6)),
+        (in_floats(A.RandomInvert()), {"invert": 1}, F.invert),
+        (
+            in_floats(A.RandomAdjustSharpness(1.9)),
+            {"sharpness": 1, "factor": 1.9},
+            lambda x: first.adjust_sharpness(x, 1.9),
+        ),
+        (
+            in_floats(A.RandomAffine(20, interpolation="bilinear")),
+            centred,
+            lambda x: first.affine(x, 20.0, [3, -2], 1.2, [9.0, 0.0], interpolation=linear, fill=[0.0] * 3),
+        ),
+    ]
+
+
+@pytest.mark.parametrize("number", range(14))
+def test_gradients_are_those_of_torchvision(F: ModuleType, number: int) -> None:
+    """The second version changes in place what its own autograd needs: there the first. Neither has auto contrast."""
+    transform, columns, function = torchvision_operations(F, peer("torchvision.transforms.functional"))[number]
+    images = (0.02 + 0.96 * torch.rand(3, 3, 26, 31)).requires_grad_()
+    view = transform.apply_params(images, row(transform, images, **columns))
+    exact = images.detach().double().requires_grad_()
+    want = function(exact)
+    weight = torch.randn(want.shape)
+    (found,) = torch.autograd.grad((view * weight).sum(), images)
+    (expected,) = torch.autograd.grad((want * weight).sum(), exact)
+    off = (found - expected).abs() / (1 + expected.abs())
+    assert (off > 2e-5).double().mean() < 2e-3, off.max()
+
+
+def test_saturated_and_gray_pixels_have_finite_gradients(device: torch.device) -> None:
+    """At a clamp's end the gradient passes; of equal colours hue gives each the same."""
+    images = torch.tensor([0.0, 0.5, 1.0], device=device)[torch.randint(3, (6, 3, 16, 16))]
+    images[1], images[2], images[3], images[4] = 0.0, 0.5, 1.0, images[4, :1]
+    images.requires_grad_()
+    steps = [A.ColorJitter(0.9, 0.9, 0.9, 0.5), A.RandomAutocontrast(1.0), A.RandomAdjustSharpness((2.0, 3.0), 1.0)]
+    view = in_floats(A.RandomResizedCrop(12), *steps, *steps)(images, generator=3)
+    (found,) = torch.autograd.grad((view * torch.randn_like(view)).sum(), images)
+    assert found.isfinite().all()
+    jitter = in_floats(A.ColorJitter(0.5, 0.5, 0.5, 0.2))
+    params = row(jitter, images, jitter=1, brightness=1, contrast=1, saturation=1, hue=0.1)
+    (found,) = torch.autograd.grad(jitter.apply_params(images, params)[2].sum(), images)
+    torch.testing.assert_close(found[2], torch.ones_like(found[2]))
+    params = row(jitter, images, jitter=1, brightness=2, contrast=1, saturation=1)
+    (found,) = torch.autograd.grad(jitter.apply_params(images, params).sum(), images)
+    assert torch.equal(found, 2.0 * (images <= 0.5))
+
+
+def test_pixels_that_are_not_numbers(device: torch.device) -> None:
+    images = torch.rand(2, 3, 9, 9, device=device)
+    transform = in_floats(A.CenterCrop(5), A.ColorJitter(0.5, 0.5, 0.5, 0.2), A.GaussianBlur(3))
+    images[0, 1, 4, 4] = torch.nan
+    images.requires_grad_()
+    view = transform(images, generator=0)
+    (found,) = torch.autograd.grad(view.sum(), images, retain_graph=True)
+    assert found[0, :, 2:7, 2:7].isnan().any()
+    assert found[1].isfinite().all()
+    weight = torch.ones_like(view)
+    weight[1, 0, 2, 2] = torch.nan
+    (found,) = torch.autograd.grad(view, images, weight)
+    assert found[1].isnan().any()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_any_layout_of_images_and_gradients(device: torch.device, channels: int) -> None:
+    transform = in_floats(A.RandomResizedCrop((6, 9)), A.GaussianBlur(3), A.RandomSolarize(0.5, 0.5))
+    images = torch.rand(3, channels, 14, 11, device=device)
+    params = transform.sample_params(images, generator=2)
+    weight = torch.rand(3, channels, 6, 9, device=device)
+
+    def found(given: Tensor, grad: Tensor) -> Tensor:
+        leaf = given.detach().requires_grad_()
+        return torch.autograd.grad(transform.apply_params(leaf, params), leaf, grad)[0]
+
+    plain = found(images, weight)
+    last = images.contiguous(memory_format=torch.channels_last)
+    for given in (last, images.mT.contiguous().mT):
+        for grad in (weight, weight.mT.contiguous().mT, weight.contiguous(memory_format=torch.channels_last)):
+            assert torch.equal(found(given, grad), plain)
+    same = images[:1].expand(3, -1, -1, -1)
+    assert torch.equal(
+        found(same, weight[:1].expand_as(weight)), found(same.contiguous(), weight[:1].repeat(3, 1, 1, 1))
+    )
+
+
+def test_no_images(device: torch.device) -> None:
+    images = torch.zeros(0, 3, 8, 8, device=device, requires_grad=True)
+    A.RandomResizedCrop(4)(images).sum().backward()
+    assert images.grad.shape == images.shape
+
+
+def test_threads_change_nothing() -> None:
+    arguments = operator_arguments(in_floats(*LISTS["simclr"]()), torch.rand(9, 3, 40, 28), 4)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = ops.image_augment_backward(*arguments)
+        torch.set_num_threads(3)
+        assert torch.equal(ops.image_augment_backward(*arguments), one)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_operator_contract(device: torch.device) -> None:
+    arguments = operator_arguments(in_floats(*LISTS["simclr"]()), torch.rand(2, 3, 10, 12, device=device), 5)
+    torch.library.opcheck(ops.image_augment_backward, arguments)
+
+
+def test_compiles_to_one_graph(device: torch.device) -> None:
+    images = torch.rand(2, 3, 12, 10, device=device, requires_grad=True)
+    views, seed = A.SimCLRAugment(8), torch.tensor(3)
+
+    def loss(x: Tensor) -> Tensor:
+        first, second = views(x, generator=seed)
+        return (first * second).sum()
+
+    found = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="aot_eager")(images), images)
+    torch.testing.assert_close(found, torch.autograd.grad(loss(images), images))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_normalised_views_of_any_float(device: torch.device, dtype: torch.dtype) -> None:
+    images = torch.rand(2, 3, 8, 8, device=device).to(dtype).requires_grad_()
+    views = A.Compose([A.RandomHorizontalFlip(1.0), A.Normalize((0.5,), (0.25,)), A.ToDtype(dtype)])(images)
+    views.sum().backward()
+    assert images.grad.dtype == dtype
+    assert torch.equal(images.grad, torch.full_like(images, 4))
+
+
+def test_through_several_passes_and_views(device: torch.device) -> None:
+    images = torch.rand(2, 3, 12, 12, device=device, requires_grad=True)
+    transform = in_floats(A.GaussianBlur(3), A.CenterCrop(6))
+    transform(images).sum().backward()
+    assert images.grad[:, :, 6, 6].allclose(torch.ones(2, 3, device=device), atol=1e-6)
+    views = A.SimCLRAugment(6)(images)
+    (grad,) = torch.autograd.grad(sum(view.square().sum() for view in views), images)
+    assert grad.abs().sum() > 0
+    with torch.no_grad():
+        assert not A.SimCLRAugment(6)(images)[0].requires_grad
+
+
+def test_a_second_derivative_is_refused() -> None:
+    images = torch.rand(1, 3, 6, 6, requires_grad=True)
+    view = A.RandomResizedCrop(4)(images)
+    (grad,) = torch.autograd.grad(view.square().sum(), images, create_graph=True)
+    for call in (grad.sum().backward, lambda: torch.autograd.grad(grad.sum(), images)):
+        with pytest.raises(RuntimeError, match="views: second derivatives are not supported"):
+            call()
+
+
+def test_a_penalty_on_the_gradient_of_a_view() -> None:
+    """The second derivative is the model's alone; the images get the first of the transform."""
+    images = torch.rand(1, 3, 6, 6, requires_grad=True)
+    view = A.RandomResizedCrop(4)(images, generator=0)
+    (grad,) = torch.autograd.grad(view.pow(3).sum() / 3, view, create_graph=True)  # view ** 2
+    (found,) = torch.autograd.grad(grad.sum(), images)
+    (expected,) = torch.autograd.grad(A.RandomResizedCrop(4)(images, generator=0).square().sum(), images)
+    assert torch.allclose(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("transform", "text"),
+    [
+        (
+            A.Compose([A.RandomPosterize(3)]),
+            "Compose: images must not require a gradient, which posterize has none of; detach them",
+        ),
+        (
+            A.RandAugment(),
+            "RandAugment: images must not require a gradient, which choice has none of; detach them",
+        ),
+        (
+            A.Compose([A.RandomInvert(), A.ToDtype(torch.uint8)]),
+            "Compose: images that require a gradient need views of floats, got torch.uint8",
+        ),
+    ],
+)
+def test_what_has_no_gradient_says_so(transform: A.Compose, text: str) -> None:
+    with pytest.raises(ValueError, match="gradient") as caught:
+        transform(torch.rand(1, 3, 6, 6, requires_grad=True))
+    assert str(caught.value) == text
+
+
+def test_a_list_with_a_gradient_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"one batch \(N, C, H, W\), got a list"):
+        A.RandomResizedCrop(4)([torch.rand(3, 6, 6, requires_grad=True)])
