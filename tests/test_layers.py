@@ -73,6 +73,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "sklearn",
             "torch",
             "threadpoolctl",
+            "tokenizers",
             "torchmetrics",
             "transformers",
             "typer",

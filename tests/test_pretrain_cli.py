@@ -10,10 +10,10 @@ pytest.importorskip("lightning")
 
 import sslfast.pretrain
 from sslfast.pretrain import main
-from sslfast.pretrain.config import resolve
 from sslfast.pretrain.data import load_data
 from sslfast.pretrain.files import write_json
 from sslfast.pretrain.loop import provenance
+from sslfast.pretrain.settings import resolve
 
 DIGITS = ["pretrain", "--method", "simclr", "--data", "digits"]
 MAE = ["pretrain", "--method", "mae"]

@@ -4,8 +4,9 @@ import pytest
 
 pytest.importorskip("lightning")
 
-from sslfast.pretrain.config import UserError, changed_settings, keyed_seed, resolve, suggest
+from sslfast.pretrain.config import UserError, keyed_seed, suggest
 from sslfast.pretrain.pretraining import cosine_with_warmup
+from sslfast.pretrain.settings import changed_settings, resolve
 
 
 def test_defaults_of_the_method_and_data_give_way_to_what_the_user_gave():
@@ -24,7 +25,7 @@ def test_all_mistakes_are_listed_in_one_line_with_suggestions():
     message = str(caught.value)
     assert "\n" not in message
     for part in (
-        "--method must be one of simclr, masked-pixels, mae, got 'simcrl' (did you mean 'simclr'?)",
+        "--method must be one of simclr, masked-pixels, mae, mlm, got 'simcrl' (did you mean 'simclr'?)",
         "folder not found: 'digts' (did you mean 'digits'?)",
         "got 'adamv' (did you mean 'adam'?)",
         "--lr must be positive, got -1.0",

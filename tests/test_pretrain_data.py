@@ -10,9 +10,11 @@ import torch
 pytest.importorskip("lightning")
 from PIL import Image
 
-from sslfast.pretrain import data as data_module
-from sslfast.pretrain.config import UserError, resolve
-from sslfast.pretrain.data import KeyedBatches, load_digits, load_fashion_mnist, load_folder, loaders, read_idx
+from sslfast.pretrain import image_data
+from sslfast.pretrain.batches import KeyedBatches, image_loaders
+from sslfast.pretrain.config import UserError
+from sslfast.pretrain.image_data import load_digits, load_fashion_mnist, load_folder, load_images, read_idx
+from sslfast.pretrain.settings import resolve
 
 
 def idx_bytes(array):
@@ -93,8 +95,8 @@ def test_fashion_mnist_is_loaded_or_its_package_is_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="apt-get install dataset-fashion-mnist"):
         load_fashion_mnist(tmp_path / "absent")
     write_fashion_mnist(tmp_path)
-    monkeypatch.setattr(data_module, "FASHION_MNIST_DIR", tmp_path)
-    loaded = data_module.load_data(resolve({"method": "simclr", "data": "fashion-mnist", "image_size": 14}))
+    monkeypatch.setattr(image_data, "FASHION_MNIST_DIR", tmp_path)
+    loaded = load_images(resolve({"method": "simclr", "data": "fashion-mnist", "image_size": 14}))
     assert loaded.train.shape == (30, 1, 14, 14)
     assert loaded.test_labels.tolist() == list(range(10))
     write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.zeros(3))
@@ -157,12 +159,12 @@ def test_batch_order_is_a_permutation_keyed_by_seed_and_epoch():
 
 def test_validation_images_are_held_out_and_large_batches_refused():
     digits = load_digits()
-    digits = data_module.ImageData("digits", digits.train[:100], digits.test, None, None, ())
+    digits = image_data.ImageData("digits", digits.train[:100], digits.test, None, None, ())
     # Pixels are not unique among digits: number the images instead.
     digits.train[:, 0, 0, 0] = torch.arange(100, dtype=torch.uint8)
-    train, validation = loaders(resolve({"method": "simclr", "data": "digits", "batch_size": 30}), digits)
+    train, validation = image_loaders(resolve({"method": "simclr", "data": "digits", "batch_size": 30}), digits)
     numbers = [torch.cat([batch[:, 0, 0, 0] for batch in loader]).tolist() for loader in (train, validation)]
     assert len(numbers[1]) == 10
     assert not set(numbers[0]) & set(numbers[1])
     with pytest.raises(UserError, match="--batch-size 91 is larger than the data: 90 training images"):
-        loaders(resolve({"method": "simclr", "data": "digits", "batch_size": 91}), digits)
+        image_loaders(resolve({"method": "simclr", "data": "digits", "batch_size": 91}), digits)

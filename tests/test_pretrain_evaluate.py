@@ -17,10 +17,11 @@ from test_pretrain_data import write_images
 
 from sslfast.pretrain import demo, load_encoder, main, report
 from sslfast.pretrain import finetune as finetune_module
+from sslfast.pretrain.comparison import LINEAR, PRETRAINED, RANDOM, RAW, ROWS, best_rows, summarise
 from sslfast.pretrain.config import PretrainConfig
-from sslfast.pretrain.data import load_digits
-from sslfast.pretrain.evaluate import LINEAR, PRETRAINED, RANDOM, RAW, ROWS, best_rows, random_encoder, summarise
+from sslfast.pretrain.evaluate import random_encoder
 from sslfast.pretrain.figures import read_metrics
+from sslfast.pretrain.image_data import load_digits
 from sslfast.pretrain.page import page, summary_table
 from sslfast.pretrain.probe import (
     ALL,
@@ -57,7 +58,7 @@ def test_collapse_verdicts():
     assert isotropic["effective_rank"] > 50
     point = torch.ones(500, 64) + 1e-4 * normal(500, 64)
     assert judge_collapse(point)["state"] == "collapsed"
-    assert judge_collapse(point)["verdict"].startswith("Collapsed: all images get nearly the same feature")
+    assert judge_collapse(point)["verdict"].startswith("Collapsed: all inputs get nearly the same feature")
     # Spread over the sphere, but along two directions of 64.
     plane = normal(500, 2) @ normal(2, 64)
     assert judge_collapse(plane)["state"] == "partial"

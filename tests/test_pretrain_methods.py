@@ -5,11 +5,11 @@ import torch
 
 pytest.importorskip("lightning")
 
-from sslfast.pretrain.config import resolve
-from sslfast.pretrain.data import ImageData
 from sslfast.pretrain.encoders import SmallResNet, patchify, unpatchify
-from sslfast.pretrain.loop import build
+from sslfast.pretrain.image_data import ImageData
 from sslfast.pretrain.mae import _patch_statistics
+from sslfast.pretrain.methods import build
+from sslfast.pretrain.settings import resolve
 from sslfast.pretrain.simclr import erase_patches
 
 

@@ -122,7 +122,7 @@ def test_kills_in_resumed_epochs_lose_no_row_of_the_log(tmp_path):
 
 
 def test_torn_rows_are_left_out(tmp_path):
-    path, row = tmp_path / "metrics.csv", "0,3,2.5,0.001,0.02,,,\r\n"
+    path, row = tmp_path / "metrics.csv", "0,3,2.5,0.001,0.02,,,,\r\n"
     for torn in ("0,4", "0,4\r\n", "0,4,2.5,0.001,0.02,,800,0.0", "0,0,4,2.5,0.001,0.02,,800,0.01\r\n"):
         path.write_text(",".join(COLUMNS) + "\r\n" + row + torn, newline="")
         assert [kept["step"] for kept in complete_rows(path)] == ["3"], torn
@@ -213,7 +213,7 @@ def test_resume_refuses_changed_settings_and_changed_data(tmp_path, capsys, monk
     assert main(["pretrain", "--out", str(out), "--resume", "--lr", "0.3", "--seed", "4"]) == 2
     assert capsys.readouterr().err.strip().endswith("with other settings: --seed was 0, now 4; --lr was 0.002, now 0.3")
     (out / "encoder.pt").unlink()
-    monkeypatch.setattr("sslfast.pretrain.data.DIGITS_TRAIN", 1000)
+    monkeypatch.setattr("sslfast.pretrain.image_data.DIGITS_TRAIN", 1000)
     assert main(["pretrain", "--out", str(out), "--resume"]) == 2
     assert "the images of digits have changed" in capsys.readouterr().err
 

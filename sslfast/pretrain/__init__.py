@@ -1,4 +1,4 @@
-"""The toolkit: pretrain an encoder on unlabelled images, evaluate it, write a report.
+"""The toolkit: pretrain an encoder on unlabelled images or texts, evaluate it, write a report.
 
 Only this package may import lightning, typer and the other packages of the extra ``pretrain``; they are imported when
 a command runs, so that ``sslfast doctor`` and ``sslfast --version`` work without them.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sslfast.pretrain.bert import TextEncoder
     from sslfast.pretrain.encoders import ImageEncoder
 
 __all__ = ["load_encoder", "main"]
@@ -49,20 +50,21 @@ def main(argv: list[str] | None = None) -> int:
     return run(argv)
 
 
-def load_encoder(run_dir: str | Path) -> ImageEncoder:
+def load_encoder(run_dir: str | Path) -> ImageEncoder | TextEncoder:
     """Loads the pretrained encoder of a finished run, in evaluation mode.
 
-    The encoder is called on raw images, ``features = encoder(images)``, and does the normalisation of the run itself.
+    The encoder is called on raw images or texts, ``features = encoder(images)``, and does the normalisation of the run
+    itself.
 
     Args:
         run_dir: The folder given to ``sslfast pretrain --out``.
 
     Returns:
-        A module that maps uint8 images (N, C, H, W) to float features (N, D).
+        A module that maps uint8 images (N, C, H, W), or a list of N texts, to float features (N, D).
 
     Raises:
-        UserError: The folder holds no finished run.
+        UserError: The folder holds no finished run, or one of texts where transformers is not installed.
     """
-    from sslfast.pretrain.encoders import load_encoder as load
+    from sslfast.pretrain.encoder_file import load_encoder as load
 
     return load(run_dir)

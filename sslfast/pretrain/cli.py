@@ -50,19 +50,24 @@ def _options(
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Option(help="Run folder, e.g. runs/first.", rich_help_panel=_RUN)],
-    method: Annotated[str | None, _option("simclr, masked-pixels or mae.", _RUN)] = None,
-    data: Annotated[str | None, _option("digits, fashion-mnist or a folder of images.", _RUN)] = None,
+    method: Annotated[str | None, _option("simclr, masked-pixels, mae or mlm (texts).", _RUN)] = None,
+    data: Annotated[
+        str | None,
+        _option("digits, fashion-mnist, a folder of images; mlm: glosses, a .txt file, a folder of them.", _RUN),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.", rich_help_panel=_RUN)] = False,
     seed: Annotated[int | None, _option("Key of every random draw (default 0).", _RUN)] = None,
-    threads: Annotated[int | None, _option("CPU threads (default 1; more is slower on small images).", _RUN)] = None,
+    threads: Annotated[
+        int | None, _option("CPU threads (default 1, as more is slower on small images; mlm: 2).", _RUN)
+    ] = None,
     device: Annotated[str | None, _option("auto, cpu or cuda (default auto).", _RUN)] = None,
     precision: Annotated[str | None, _option("32-true or bf16-mixed (default 32-true).", _RUN)] = None,
     log_every: Annotated[int | None, _option("Steps between two rows of metrics.csv (default 1).", _RUN)] = None,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be decoded.", rich_help_panel=_RUN)
+        bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be decoded.", rich_help_panel=_RUN)
     ] = False,
-    epochs: Annotated[int | None, _option("Passes over the training images.", _OPTIMISATION)] = None,
-    batch_size: Annotated[int | None, _option("Images per step.", _OPTIMISATION)] = None,
+    epochs: Annotated[int | None, _option("Passes over the training images or texts.", _OPTIMISATION)] = None,
+    batch_size: Annotated[int | None, _option("Images or texts per step.", _OPTIMISATION)] = None,
     optimizer: Annotated[str | None, _option("adam, adamw or sgd (default adamw).", _OPTIMISATION)] = None,
     lr: Annotated[float | None, _option("Peak learning rate.", _OPTIMISATION)] = None,
     weight_decay: Annotated[float | None, _option("L2 penalty.", _OPTIMISATION)] = None,
@@ -73,25 +78,31 @@ def pretrain(
     ] = None,
     val_every: Annotated[int | None, _option("Epochs between validations.", _OPTIMISATION)] = None,
     val_fraction: Annotated[
-        float | None, _option("Held-out share of the training images (default 0.1).", _OPTIMISATION)
+        float | None, _option("Held-out share of the training data (default 0.1).", _OPTIMISATION)
     ] = None,
     temperature: Annotated[float | None, _option("simclr: temperature.", _METHOD)] = None,
     crop_scale: Annotated[float | None, _option("simclr: least area a random crop keeps.", _METHOD)] = None,
     hflip: Annotated[float | None, _option("simclr: probability of a horizontal flip.", _METHOD)] = None,
     jitter: Annotated[float | None, _option("simclr: strength of the colour jitter (default 0.4).", _METHOD)] = None,
     erase_ratio: Annotated[float | None, _option("simclr: share of patches blanked in a view.", _METHOD)] = None,
-    mask_ratio: Annotated[float | None, _option("masked-pixels, mae: share of hidden patches.", _METHOD)] = None,
+    mask_ratio: Annotated[float | None, _option("Share of hidden patches or tokens.", _METHOD)] = None,
     patch_size: Annotated[int | None, _option("Side of a patch in pixels.", _METHOD)] = None,
+    vocab_size: Annotated[int | None, _option("mlm: entries of the WordPiece vocabulary.", _METHOD)] = None,
+    max_length: Annotated[int | None, _option("mlm: most tokens of a text; longer ones are cut.", _METHOD)] = None,
+    whole_words: Annotated[
+        bool, typer.Option("--whole-words", help="mlm: mask whole words.", rich_help_panel=_METHOD)
+    ] = False,
     width: Annotated[
-        int | None, _option("Channels of the first ResNet stage; half the ViT dimension (even).", _MODEL)
+        int | None, _option("Channels of the first ResNet stage; half the ViT or BERT dimension (even).", _MODEL)
     ] = None,
+    depth: Annotated[int | None, _option("BERT: transformer layers.", _MODEL)] = None,
     norm: Annotated[str | None, _option("ResNet: batch or group normalisation (default batch).", _MODEL)] = None,
     pool_grid: Annotated[int | None, _option("ResNet: cells per side that features are pooled to.", _MODEL)] = None,
     image_size: Annotated[
         int | None, _option("Side the images are resized to (default for a folder: 64).", _MODEL)
     ] = None,
 ) -> None:
-    """Pretrain an encoder on unlabelled images."""
+    """Pretrain an encoder on unlabelled images or texts."""
     given = {
         key: value
         for key, value in locals().items()

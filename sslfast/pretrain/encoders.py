@@ -1,16 +1,14 @@
-"""The encoders: a small residual network and a small vision transformer, and their file ``encoder.pt``."""
+"""The encoders of images: a small residual network and a small vision transformer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sslfast.pretrain.config import PretrainConfig, UserError
-from sslfast.pretrain.files import write_atomically
+from sslfast.pretrain.config import PretrainConfig
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
@@ -170,6 +168,14 @@ class ImageEncoder(nn.Module):
         """Features (N, dim) of uint8 images (N, C, H, W)."""
         return self.backbone(self.normalise(images))
 
+    def saved(self) -> dict[str, Any]:
+        """What ``encoder.pt`` holds beside the weights."""
+        return {"settings": self.settings, "mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
+
+    def untrained(self) -> ImageEncoder:
+        """The same network with freshly drawn weights."""
+        return ImageEncoder(self.settings, self.mean.flatten().tolist(), self.std.flatten().tolist()).eval()
+
     @torch.no_grad()
     def embed(self, images: Tensor, batch_size: int = 512) -> Tensor:
         """Features (N, dim) of uint8 images in evaluation mode, batch by batch, on the CPU."""
@@ -189,25 +195,3 @@ def encoder_settings(config: PretrainConfig, channels: int) -> dict[str, Any]:
     if config.method == "mae":
         return {**settings, "kind": "vit", "patch_size": config.patch_size, "dim": 2 * config.width}
     return {**settings, "kind": "resnet", "width": config.width, "norm": config.norm, "pool_grid": config.pool_grid}
-
-
-def save_encoder(encoder: ImageEncoder, path: Path) -> None:
-    """Writes the encoder with what is needed to build it again."""
-    content = {
-        "settings": encoder.settings,
-        "mean": encoder.mean.flatten().tolist(),
-        "std": encoder.std.flatten().tolist(),
-        "state_dict": {name: value.cpu() for name, value in encoder.state_dict().items()},
-    }
-    write_atomically(path, lambda file: torch.save(content, file))
-
-
-def load_encoder(run_dir: str | Path) -> ImageEncoder:
-    """See ``sslfast.pretrain.load_encoder``."""
-    path = Path(run_dir) / "encoder.pt"
-    if not path.is_file():
-        raise UserError(f"load_encoder: {run_dir} holds no finished run (no encoder.pt)")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    encoder = ImageEncoder(content["settings"], content["mean"], content["std"])
-    encoder.load_state_dict(content["state_dict"])
-    return encoder.eval()

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from sslfast.pretrain.evaluate import FINETUNE, KNN, LINEAR, PRETRAINED, RANDOM, RAW, label_count
+from sslfast.pretrain.comparison import PRETRAINED, RANDOM, RAW, TFIDF, entries_of, label_count, rows_of
 from sslfast.pretrain.progress import COLUMNS, complete_rows
 
 INK, MUTED, BLUE, ORANGE, GRID = "#1f2430", "#8a93a3", "#2f6fde", "#e07b28", "#e6e9ef"
@@ -123,12 +123,13 @@ def embedding_maps(maps: Sequence[tuple[str, Tensor]], labels: Tensor | None, cl
 def label_efficiency(evaluation: dict[str, Any]) -> Figure:
     """Accuracy against labels per class, with the standard deviation over the seeds."""
     figure = _figure(10, 3.0)
-    panels = figure.subplots(1, 3, sharey=True)
-    colours = {RAW: MUTED, RANDOM: ORANGE, PRETRAINED: BLUE}
+    protocols = list(dict.fromkeys(protocol for protocol, _ in rows_of(evaluation)))
+    panels = figure.subplots(1, len(protocols), sharey=True, squeeze=False)[0]
+    colours = {RAW: MUTED, TFIDF: MUTED, RANDOM: ORANGE, PRETRAINED: BLUE}
     counts = evaluation["labels_per_class"]
-    for axes, protocol in zip(panels, (LINEAR, KNN, FINETUNE), strict=True):
+    for axes, protocol in zip(panels, protocols, strict=True):
         for name, colour in colours.items():
-            entries = [row for row in evaluation["summary"] if (row["protocol"], row["features"]) == (protocol, name)]
+            entries = entries_of(evaluation, (protocol, name))
             if not entries:
                 continue
             heights = [100 * entry["accuracy"] for entry in entries]

@@ -9,20 +9,22 @@ from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
-from sslfast.pretrain.config import PretrainConfig, UserError, suggest
+from sslfast.pretrain.config import TEXT_METHODS, PretrainConfig, UserError, suggest
 
 CONFIG = "config.json"
 METRICS = "metrics.csv"
 ENCODER = "encoder.pt"
+TOKENIZER = "tokenizer.json"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
 LAST = Path("checkpoints", "last.ckpt")
 BEST = Path("checkpoints", "best.ckpt")
 
 # What the commands read from config.json; settings that are left out have their defaults.
+_OF_UNIT = {"images": ("train_images", "test_images", "image_shape"), "texts": ("train_texts", "test_texts")}
 _CONTENT = {
     "settings": ("method", "data"),
-    "data": ("name", "train_images", "test_images", "image_shape", "classes", "skipped", "fingerprint"),
+    "data": ("name", "classes", "skipped", "fingerprint"),
     "environment": ("started", "sslfast", "torch", "gpu"),
 }
 
@@ -70,6 +72,10 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     lacking = [f"{part}.{key}" for part, keys in _CONTENT.items() for key in keys if key not in run.get(part, {})]
     if lacking:
         raise UserError(f"{path} is damaged (it lacks {', '.join(lacking[:3])}{', ...' * (len(lacking) > 3)})")
+    unit = "texts" if run["settings"]["method"] in TEXT_METHODS else "images"
+    lacking = [f"data.{key}" for key in _OF_UNIT[unit] if key not in run["data"]]
+    if lacking:
+        raise UserError(f"{path} is damaged (it lacks {', '.join(lacking)})")
     kinds = {field.name: str(field.type) for field in fields(PretrainConfig)}
     for name, value in run["settings"].items():
         if name not in kinds:

@@ -22,17 +22,16 @@ from rich.console import Console
 
 import sslfast
 from sslfast.pretrain.checkpoints import AtomicCheckpointIO, LastAndBest, read_checkpoint
-from sslfast.pretrain.config import PretrainConfig, UserError, changed_settings, keyed_seed, resolve
-from sslfast.pretrain.data import ImageData, load_data, load_run_data, loaders
-from sslfast.pretrain.encoders import ImageEncoder, encoder_settings, save_encoder
-from sslfast.pretrain.files import BEST, CONFIG, ENCODER, LAST, METRICS, holds_checkpoint, read_run, write_json
-from sslfast.pretrain.mae import MAE
-from sslfast.pretrain.masked_pixels import MaskedPixels
+from sslfast.pretrain.config import PretrainConfig, UserError
+from sslfast.pretrain.data import load_data, load_run_data
+from sslfast.pretrain.encoder_file import check_transformers, save_encoder
+from sslfast.pretrain.files import CONFIG, ENCODER, LAST, METRICS, holds_checkpoint, read_run, write_json
+from sslfast.pretrain.image_data import ImageData
+from sslfast.pretrain.methods import load_method, prepare
 from sslfast.pretrain.pretraining import Pretraining
 from sslfast.pretrain.progress import MetricsCsv, ProgressLine, Recorder
-from sslfast.pretrain.simclr import SimCLR
-
-_METHODS: dict[str, type[Pretraining]] = {"simclr": SimCLR, "masked-pixels": MaskedPixels, "mae": MAE}
+from sslfast.pretrain.settings import changed_settings, resolve
+from sslfast.pretrain.text_data import TextData
 
 
 def pretrain(given: Mapping[str, Any], run_dir: Path, *, resume: bool = False, console: Console) -> None:
@@ -55,16 +54,18 @@ def pretrain(given: Mapping[str, Any], run_dir: Path, *, resume: bool = False, c
         return
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("pretrain: --device cuda, but torch finds no GPU; sslfast doctor says more")
+    if config.unit == "texts":
+        check_transformers("pretrain")
     torch.set_num_threads(config.threads)
     data = load_data(config) if saved is None else load_run_data(run_dir, saved, "pretrain --resume")
     if data.skipped:
+        kind = "files" if config.unit == "texts" else "images"
         console.print(
-            f"skipped {len(data.skipped)} unreadable images: {', '.join(data.skipped[:3])}",
+            f"skipped {len(data.skipped)} unreadable {kind}: {', '.join(data.skipped[:3])}",
             highlight=False,
             soft_wrap=True,
         )
-    train_batches, val_batches = loaders(config, data)
-    module = build(config, data, len(train_batches))
+    module, train_batches, val_batches = prepare(config, data, run_dir, resumed=saved is not None)
     if saved is None:
         write_json(run_dir / CONFIG, {"settings": config.to_dict(), **provenance(config, data)})
     checkpoint = run_dir / LAST if (run_dir / LAST).is_file() else None
@@ -73,35 +74,10 @@ def pretrain(given: Mapping[str, Any], run_dir: Path, *, resume: bool = False, c
     save_encoder(finished.encoder, run_dir / ENCODER)
 
 
-def build(config: PretrainConfig, data: ImageData, steps_per_epoch: int) -> Pretraining:
-    """The method with weights drawn from the seed of the run."""
-    torch.manual_seed(keyed_seed(config.seed, "weights"))
-    encoder = ImageEncoder(encoder_settings(config, data.train.shape[1]), *data.mean_std())
-    return _METHODS[config.method](config, encoder, steps_per_epoch)
-
-
-def load_method(run_dir: Path, data: ImageData) -> Pretraining:
-    """The method of a run with the weights of its best checkpoint (the last one where nothing was validated)."""
-    module = build(PretrainConfig(**read_run(run_dir)["settings"]), data, steps_per_epoch=1)
-    path = run_dir / BEST if (run_dir / BEST).is_file() else run_dir / LAST
-    if not path.is_file():
-        raise UserError(f"{run_dir} holds no complete epoch yet")
-    module.load_state_dict(read_checkpoint(path)["state_dict"])
-    return module.eval()
-
-
-def provenance(config: PretrainConfig, data: ImageData) -> dict[str, Any]:
+def provenance(config: PretrainConfig, data: ImageData | TextData) -> dict[str, Any]:
     """What a reader needs to judge and repeat a run: the data and the software."""
     return {
-        "data": {
-            "name": data.name,
-            "train_images": len(data.train),
-            "test_images": len(data.test),
-            "image_shape": list(data.train.shape[1:]),
-            "classes": list(data.classes),
-            "skipped": list(data.skipped),
-            "fingerprint": data.fingerprint(),
-        },
+        "data": data.described(),
         "environment": {
             "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
             "sslfast": sslfast.__version__,

@@ -7,9 +7,31 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from sslfast.pretrain.evaluate import FINETUNE, KNN, LINEAR, PRETRAINED, RANDOM, RAW, ROWS, best_rows, cell, label_count
+from sslfast.pretrain.comparison import (
+    FINETUNE,
+    KNN,
+    LINEAR,
+    PRETRAINED,
+    RANDOM,
+    RAW,
+    TFIDF,
+    baseline_of,
+    best_rows,
+    cell,
+    entries_of,
+    label_count,
+    rows_of,
+)
+from sslfast.pretrain.config import PretrainConfig
 
-METHOD_NAMES = {"simclr": "SimCLR", "masked-pixels": "masked pixels", "mae": "masked autoencoder"}
+METHOD_NAMES = {
+    "simclr": "SimCLR",
+    "masked-pixels": "masked pixels",
+    "mae": "masked autoencoder",
+    "mlm": "masked language model",
+}
+
+_CHOSEN_IN_VIEW = ("digits", "glosses")
 
 _STYLE = """
 :root { --ink:#1f2430; --muted:#667085; --line:#e3e7ee; --blue:#2f6fde; --soft:#f5f7fb; }
@@ -48,9 +70,8 @@ def page(runs: Sequence[dict[str, Any]], summary: str, sections: Sequence[str]) 
     """The whole document."""
     # Runs may differ in their data and machines: each is named once.
     name = " and ".join(dict.fromkeys(Path(run["data"]["name"]).name for run in runs))
-    images = " ".join(
-        dict.fromkeys(_images(run["data"], len({run["data"]["name"] for run in runs}) > 1) for run in runs)
-    )
+    several = len({run["data"]["name"] for run in runs}) > 1
+    described = " ".join(dict.fromkeys(_described(run["data"], several) for run in runs))
     machines = "; ".join(dict.fromkeys(_machine(run["environment"]) for run in runs))
     started = min(run["environment"]["started"] for run in runs)
     return f"""<!doctype html>
@@ -63,7 +84,7 @@ def page(runs: Sequence[dict[str, Any]], summary: str, sections: Sequence[str]) 
 </head>
 <body><main>
 <h1>Self-supervised pretraining on {escape(name)}</h1>
-<p class="lead">{escape(images)} No label was used in pretraining. {escape(machines)}. {escape(started)}.</p>
+<p class="lead">{escape(described)} No label was used in pretraining. {escape(machines)}. {escape(started)}.</p>
 {summary}
 {"".join(sections)}
 </main></body>
@@ -71,8 +92,11 @@ def page(runs: Sequence[dict[str, Any]], summary: str, sections: Sequence[str]) 
 """
 
 
-def _images(data: dict[str, Any], named: bool) -> str:
+def _described(data: dict[str, Any], named: bool) -> str:
     """``digits: 1,197 training and 600 test images, 8x8 pixels, grey.``; the name where there is more than one."""
+    if "train_texts" in data:
+        counts = f"{data['train_texts']:,} training and {data['test_texts']:,} test texts"
+        return f"{Path(data['name']).name}: " * named + f"{counts}, {data['train_words']:,} words to train on."
     shape = "\u00d7".join(map(str, data["image_shape"][1:]))
     channels = "grey" if data["image_shape"][0] == 1 else "colour"
     counts = f"{data['train_images']:,} training and {data['test_images']:,} test images"
@@ -85,9 +109,10 @@ def _machine(environment: dict[str, Any]) -> str:
 
 def chosen_in_view(run: dict[str, Any]) -> str:
     """A caution that belongs beside the numbers of a run; empty where there is none to give."""
-    if run["data"]["name"] != "digits":
+    name, unit = run["data"]["name"], PretrainConfig(**run["settings"]).unit
+    if name not in _CHOSEN_IN_VIEW:
         return ""
-    return " The default settings for the digits were chosen with these test images in view."
+    return f" The default settings for the {name} were chosen with these test {unit} in view."
 
 
 def _row(cells: Sequence[tuple[str, str]], kind: str = "") -> str:
@@ -106,7 +131,12 @@ def row_names(protocol: str, features: str) -> tuple[str, str]:
         return "Whole network trained", "fine-tuned after pretraining" if features == PRETRAINED else (
             "from scratch, same augmentation"
         )
-    names = {RAW: "raw pixels", RANDOM: "same encoder, random weights", PRETRAINED: "pretrained encoder"}
+    names = {
+        RAW: "raw pixels",
+        TFIDF: "TF-IDF of the words",
+        RANDOM: "same encoder, random weights",
+        PRETRAINED: "pretrained encoder",
+    }
     return {LINEAR: "Linear probe", KNN: "Nearest neighbours"}[protocol], names[features]
 
 
@@ -115,8 +145,8 @@ def comparison_table(evaluation: dict[str, Any]) -> str:
     counts = evaluation["labels_per_class"]
     best, before = best_rows(evaluation), None
     lines = [_head(["", ""], [label_count(count) for count in counts])]
-    for protocol, features in ROWS:
-        entries = [row for row in evaluation["summary"] if (row["protocol"], row["features"]) == (protocol, features)]
+    for protocol, features in rows_of(evaluation):
+        entries = entries_of(evaluation, (protocol, features))
         group, name = row_names(protocol, features)
         numbers = [
             ("number best" if best[entry["labels"]] == (protocol, features) else "number", cell(entry))
@@ -133,8 +163,8 @@ def details_table(evaluation: dict[str, Any]) -> str:
     counts = evaluation["labels_per_class"]
     columns = [f"{metric}, {label_count(count)}" for metric in ("precision", "recall") for count in counts]
     lines = [_head(["", ""], columns)]
-    for protocol, features in ROWS:
-        entries = [row for row in evaluation["summary"] if (row["protocol"], row["features"]) == (protocol, features)]
+    for protocol, features in rows_of(evaluation):
+        entries = entries_of(evaluation, (protocol, features))
         numbers = [("number", cell(entry, metric)) for metric in ("precision", "recall") for entry in entries]
         group, name = row_names(protocol, features)
         lines.append(_row([("", group), ("", name), *numbers]))
@@ -153,11 +183,11 @@ def summary_table(runs: Sequence[dict[str, Any]], evaluations: Sequence[dict[str
     lines = [_head(["Linear probe on", ""], [label_count(count) for count in counts])]
 
     def line(evaluation: dict[str, Any], features: str, name: str, note: str, kind: str) -> str:
-        entries = [row for row in evaluation["summary"] if (row["protocol"], row["features"]) == (LINEAR, features)]
-        entries = [entry for entry in entries if entry["labels"] in counts]
+        entries = [entry for entry in entries_of(evaluation, (LINEAR, features)) if entry["labels"] in counts]
         return _row([("", name), ("note", note), *[("number", cell(entry)) for entry in entries]], kind)
 
-    lines.append(line(evaluations[0], RAW, "raw pixels", "", ""))
+    raw = baseline_of(evaluations[0])
+    lines.append(line(evaluations[0], raw, raw, "", ""))
     untrained = ""
     for run, evaluation in zip(runs, evaluations, strict=True):
         method = METHOD_NAMES[run["settings"]["method"]]

@@ -1,4 +1,4 @@
-"""What the three methods share as LightningModules: keyed draws, the optimiser, the schedule, the guard against NaN."""
+"""What the methods share as LightningModules: keyed draws, the optimiser, the schedule, the guard against NaN."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from sslfast.pretrain.config import PretrainConfig, UserError, keyed_seed
-from sslfast.pretrain.encoders import ImageEncoder
 
 # A CUDA loss is looked at this rarely because looking waits for the GPU; NaN weights stay NaN, so none is missed.
 _CUDA_GUARD_EVERY = 50
@@ -38,17 +37,21 @@ class Pretraining(LightningModule, ABC):
         steps_per_epoch: Optimiser steps in an epoch, for the schedule.
     """
 
-    encoder: ImageEncoder
+    encoder: Any
 
-    def __init__(self, config: PretrainConfig, encoder: ImageEncoder, steps_per_epoch: int) -> None:
+    def __init__(self, config: PretrainConfig, encoder: nn.Module, steps_per_epoch: int) -> None:
         super().__init__()
         self.config, self.encoder, self.steps_per_epoch = config, encoder, steps_per_epoch
 
     @abstractmethod
-    def loss(self, images: Tensor, seed: int) -> Tensor:
-        """The loss of uint8 images (N, C, H, W); every draw comes from ``seed``."""
+    def loss(self, batch: Any, seed: int) -> Tensor:
+        """The loss of a batch, for images uint8 (N, C, H, W); every draw comes from ``seed``."""
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def count(self, batch: Any) -> int:
+        """Images or texts in a batch."""
+        return len(batch)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch, with draws keyed by the step."""
         seed = keyed_seed(self.config.seed, "train", self.global_step)
         torch.manual_seed(seed)  # dropout draws from torch's own generator
@@ -58,8 +61,8 @@ class Pretraining(LightningModule, ABC):
             raise self._not_finite("loss", loss.item())
         return loss
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Logs the loss of held-out images under the same draws each time, so that the curve is comparable."""
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Logs the loss of held-out data under the same draws each time, so that the curve is comparable."""
         loss = self.loss(batch, keyed_seed(self.config.seed, "validation", batch_idx))
         self.log("val_loss", loss, batch_size=len(batch), on_epoch=True, logger=False)
 

@@ -20,12 +20,12 @@ ALL = 0  # "labels per class" when every label is used
 
 
 def draw_labels(labels: Tensor, per_class: int, seed: int) -> Tensor:
-    """Indices of ``per_class`` images of each class (all of a smaller one), drawn by the seed; ``ALL`` = everything."""
+    """Indices of ``per_class`` examples of each class (all of a smaller one), drawn by the seed; ``ALL``: everything."""
     if per_class == ALL:
         return torch.arange(len(labels))
     generator = torch.Generator().manual_seed(keyed_seed(seed, "labels"))
     order = torch.randperm(len(labels), generator=generator)
-    # One order for all counts: the five labelled images of a class contain the one.
+    # One order for all counts: the five labelled examples of a class contain the one.
     picked = [order[labels[order] == label][:per_class] for label in labels.unique()]
     return torch.cat(picked)
 
@@ -37,12 +37,17 @@ def linear_probe(features: Tensor, labels: Tensor, test_features: Tensor) -> Ten
     return torch.from_numpy(model.predict(test_features.numpy()))
 
 
-def nearest_neighbours(features: Tensor, labels: Tensor, test_features: Tensor) -> Tensor:
-    """Predictions by cosine similarity to the labelled images: the nearest of one label per class, else the five."""
+def nearest_neighbours(features: Any, labels: Tensor, test_features: Any) -> Tensor:
+    """Predictions by cosine similarity to the labelled examples: the nearest of one label per class, else the five.
+
+    Features are tensors, or sparse matrices of SciPy.
+    """
     neighbours = 5 if len(labels) >= 5 * len(labels.unique()) else 1
     model = KNeighborsClassifier(neighbours, metric="cosine", weights="distance")
-    model.fit(features.numpy(), labels.numpy())
-    return torch.from_numpy(model.predict(test_features.numpy()))
+    if isinstance(features, Tensor):
+        features, test_features = features.numpy(), test_features.numpy()
+    model.fit(features, labels.numpy())
+    return torch.from_numpy(model.predict(test_features))
 
 
 def scores(predicted: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:
@@ -83,7 +88,7 @@ def judge_collapse(features: Tensor) -> dict[str, Any]:
     """Effective rank, spread, and in plain words whether the features have collapsed.
 
     Args:
-        features: (N, D), of images the encoder was not trained on.
+        features: (N, D), of images or texts the encoder was not trained on.
 
     Returns:
         ``effective_rank``, ``dim``, ``spread``, ``state`` (``ok``, ``partial``, ``collapsed``) and ``verdict``.
@@ -98,7 +103,7 @@ def judge_collapse(features: Tensor) -> dict[str, Any]:
     rank, width = effective_rank(features), spread(features)
     numbers = f"effective rank {rank:.1f} of {min(features.shape)}, spread {width:.2f}"
     if width < 0.05 or rank < 1.5:
-        state, verdict = "collapsed", f"Collapsed: all images get nearly the same feature ({numbers})."
+        state, verdict = "collapsed", f"Collapsed: all inputs get nearly the same feature ({numbers})."
     elif rank < 0.05 * min(features.shape) or rank < 3:
         state, verdict = "partial", f"Partly collapsed: the features use only a few directions ({numbers})."
     else:

@@ -16,7 +16,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sslfast.pretrain.files import write_atomically
 
-COLUMNS = ("epoch", "step", "train_loss", "lr", "update_ratio", "val_loss", "samples_per_s", "data_wait")
+COLUMNS = (
+    "epoch",
+    "step",
+    "train_loss",
+    "lr",
+    "update_ratio",
+    "val_loss",
+    "samples_per_s",
+    "data_wait",
+    "val_accuracy",
+)
 
 
 def complete_rows(path: Path) -> list[dict[str, str]]:
@@ -74,8 +84,8 @@ class MetricsCsv(Logger):
 class Recorder(Callback):
     """Logs, every ``log_every`` steps, the loss, the learning rate and the size of the update ||dw|| / ||w||.
 
-    It also times the epoch: images per second, and the share of the time in which the loop waited for data. A row for
-    the epoch, with the validation loss, goes to the loggers before the checkpoint is written.
+    It also times the epoch: images or texts per second, and the share of the time in which the loop waited for data. A
+    row for the epoch, with the validation loss, goes to the loggers before the checkpoint is written.
     """
 
     def __init__(self, log_every: int) -> None:
@@ -83,15 +93,15 @@ class Recorder(Callback):
         self.epoch_metrics: dict[str, float] = {}
         self._before: list[torch.Tensor] | None = None
         self._lr = self._idle_since = self._epoch_start = self._epoch_seconds = 0.0
-        self._waited, self._images = 0.0, 0
+        self._waited, self._samples = 0.0, 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._epoch_start = self._idle_since = time.perf_counter()
-        self._waited, self._images = 0.0, 0
+        self._waited, self._samples = 0.0, 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._waited += time.perf_counter() - self._idle_since
-        self._images += len(batch)
+        self._samples += pl_module.count(batch)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
         if trainer.global_step % self.log_every == 0:
@@ -117,11 +127,13 @@ class Recorder(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         metrics: dict[str, float] = {
             "epoch": trainer.current_epoch,
-            "samples_per_s": self._images / self._epoch_seconds,
+            "samples_per_s": self._samples / self._epoch_seconds,
             "data_wait": self._waited / self._epoch_seconds,
         }
         if (trainer.current_epoch + 1) % pl_module.config.val_every == 0:
-            metrics["val_loss"] = float(trainer.callback_metrics["val_loss"])
+            for name in ("val_loss", "val_accuracy"):  # the second of some methods alone
+                if name in trainer.callback_metrics:
+                    metrics[name] = float(trainer.callback_metrics[name])
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step - 1)
             logger.save()
@@ -174,7 +186,10 @@ class ProgressLine(Callback):
         metrics = self.recorder.epoch_metrics
         if "val_loss" in metrics:
             self._val_loss = f"val loss {metrics['val_loss']:.4f}  "
-        text = f"{self._val_loss}{metrics['samples_per_s']:,.0f} images/s  data wait {metrics['data_wait']:.0%}"
+        if "val_accuracy" in metrics:
+            self._val_loss += f"accuracy {metrics['val_accuracy']:.1%}  "
+        unit = pl_module.config.unit
+        text = f"{self._val_loss}{metrics['samples_per_s']:,.0f} {unit}/s  data wait {metrics['data_wait']:.0%}"
         epoch, epochs = trainer.current_epoch + 1, pl_module.config.epochs
         if self._bar is not None:
             self._bar.update(self._task, text=text)

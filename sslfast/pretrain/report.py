@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -15,11 +16,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sslfast.pretrain import figures
+from sslfast.pretrain.comparison import label_count
 from sslfast.pretrain.config import PretrainConfig, keyed_seed
-from sslfast.pretrain.data import ImageData, load_run_data
-from sslfast.pretrain.evaluate import label_count, random_encoder
+from sslfast.pretrain.data import load_run_data
+from sslfast.pretrain.evaluate import random_encoder
 from sslfast.pretrain.files import EVALUATION, METRICS, REPORT, read_json, read_run, write_atomically
-from sslfast.pretrain.loop import load_method
+from sslfast.pretrain.image_data import ImageData
+from sslfast.pretrain.methods import load_method
 from sslfast.pretrain.page import (
     METHOD_NAMES,
     chosen_in_view,
@@ -31,6 +34,7 @@ from sslfast.pretrain.page import (
 )
 from sslfast.pretrain.probe import judge_collapse
 from sslfast.pretrain.simclr import SimCLR
+from sslfast.pretrain.text_data import TextData
 from sslfast.pretrain.verdict import verdict_lines
 
 _SAMPLES = 10
@@ -47,7 +51,7 @@ def write_report(run_dirs: Sequence[Path], folder: Path) -> Path:
         The path of report.html.
 
     Raises:
-        UserError: A folder without a run, a run without a complete epoch, or images that are not those of the run.
+        UserError: A folder without a run, a run without a complete epoch, or data that is not that of the run.
     """
     runs = [read_run(run_dir) for run_dir in run_dirs]
     torch.set_num_threads(max(run["settings"]["threads"] for run in runs))
@@ -93,20 +97,28 @@ def _section(run_dir: Path, run: dict[str, Any], evaluation: dict[str, Any] | No
     data = load_run_data(run_dir, run, "report")
     module = load_method(run_dir, data)
     metrics = figures.read_metrics(run_dir / METRICS)
+    seen: list[str]
+    judged = evaluation.get("language_model") if evaluation else None
+    if isinstance(data, TextData):
+        from sslfast.pretrain.text_report import language_model_table, masked_predictions
+
+        seen, predicted = [masked_predictions(module, data)], [language_model_table(judged)] if judged else []
+    else:
+        seen, predicted = _seen(module, data, pictures), []
     parts = [f'<section id="{escape(run_dir.name)}"><h2>{escape(title(config))}</h2>', verdict_lines(run, evaluation)]
     if evaluation and evaluation["summary"]:
         parts += [
             "<h3>What pretraining was worth</h3>",
             f"<p>Test accuracy in %, mean ± standard deviation of {evaluation['seeds']} seeds"
-            f" ({evaluation['test_images']:,} test images the encoder never saw; best of each column in bold). "
-            f"{_what_a_seed_varies(evaluation)}{chosen_in_view(run)}</p>",
+            f" ({evaluation[f'test_{config.unit}']:,} test {config.unit} the encoder never saw; best of each column in"
+            f" bold). {_what_a_seed_varies(evaluation, config.unit)}{chosen_in_view(run)}</p>",
             comparison_table(evaluation),
             pictures.add("labels", figures.label_efficiency(evaluation), "Accuracy against the number of labels."),
             details_table(evaluation),
         ]
     elif evaluation is None:
         parts.append(f"<p class=note>Not evaluated yet: <code>sslfast evaluate {escape(str(run_dir))}</code></p>")
-    parts += ["<h3>The features</h3>", *_features(module, data, pictures)]
+    parts += [*predicted, "<h3>The features</h3>", *_features(module, data, pictures)]
     if evaluation and evaluation["confusion"]:
         labels = label_count(evaluation["confusion"]["labels"])
         parts.append(
@@ -116,7 +128,7 @@ def _section(run_dir: Path, run: dict[str, Any], evaluation: dict[str, Any] | No
                 f"Linear probe on pretrained features, {labels}, all seeds together.",
             )
         )
-    parts += ["<h3>What the method saw</h3>", *_seen(module, data, pictures)]
+    parts += ["<h3>What the method saw</h3>", *seen]
     parts += ["<h3>Training</h3>", *_training(config, metrics, pictures)]
     parts += [settings_table(run), "</section>"]
     return "\n".join(parts)
@@ -128,8 +140,9 @@ def title(config: PretrainConfig) -> str:
     return f"{name[0].upper()}{name[1:]} on {Path(config.data).name}"
 
 
-def _what_a_seed_varies(evaluation: dict[str, Any]) -> str:
-    drawn = "the labelled images, the random weights and all of fine-tuning"
+def _what_a_seed_varies(evaluation: dict[str, Any], unit: str) -> str:
+    drawn = f"the labelled {unit}{', the' if unit == 'images' else ' and the'} random weights"
+    drawn += " and all of fine-tuning" * (unit == "images")
     if len(evaluation["runs"]) >= evaluation["seeds"] > 1:
         return f"Each seed is a pretraining run of its own and draws {drawn}."
     if len(evaluation["runs"]) == 1:
@@ -137,13 +150,13 @@ def _what_a_seed_varies(evaluation: dict[str, Any]) -> str:
     return f"A seed draws {drawn}; there are {len(evaluation['runs'])} pretraining runs."
 
 
-def _features(module: Any, data: ImageData, pictures: _Pictures) -> list[str]:
-    """The verdict on collapse and the map of the test images."""
+def _features(module: Any, data: ImageData | TextData, pictures: _Pictures) -> list[str]:
+    """The verdict on collapse and the map of the test images or texts."""
     encoder = module.encoder
     before, after = random_encoder(encoder, 0).embed(data.test), encoder.embed(data.test)
     judged, untrained = judge_collapse(after), judge_collapse(before)
     caption = (
-        "t-SNE of the features of test images, before and after pretraining. "
+        f"t-SNE of the features of test {module.config.unit}, before and after pretraining. "
         + ("Colours are the classes, which pretraining never saw. " if data.test_labels is not None else "")
         + "Distances between far groups mean little in such a map."
     )
@@ -190,14 +203,16 @@ def _training(config: PretrainConfig, metrics: dict[str, np.ndarray], pictures: 
     seconds = float(np.nansum(steps_per_epoch * config.batch_size / rate[~np.isnan(rate)]))
     lowest = "No validation; the encoder is the one of the last epoch."
     if not np.isnan(metrics["val_loss"]).all():
-        lowest = f"Lowest held-out loss {np.nanmin(metrics['val_loss']):.4f}; the encoder is the one of that epoch."
+        least = np.nanmin(metrics["val_loss"])
+        perplexity = f" (perplexity {math.exp(least):.1f})" if config.method == "mlm" else ""
+        lowest = f"Lowest held-out loss {least:.4f}{perplexity}; the encoder is the one of that epoch."
     note = ""
     if config.method == "simclr":
         note = " The held-out loss lies lower than the training loss because its smaller batch has fewer negatives."
     stopped = f", stopped early before {config.epochs}" if epochs < config.epochs else ""
     return [
-        f"<p>{epochs} epochs{stopped}, {int(epochs * steps_per_epoch):,} steps of {config.batch_size} images in"
-        f" {seconds:.0f} s of training; {np.nanmedian(rate):,.0f} images per second (median),"
+        f"<p>{epochs} epochs{stopped}, {int(epochs * steps_per_epoch):,} steps of {config.batch_size} {config.unit} in"
+        f" {seconds:.0f} s of training; {np.nanmedian(rate):,.0f} {config.unit} per second (median),"
         f" {np.nanmedian(wait):.1%} of the time waiting for data. {lowest}</p>",
         pictures.add(
             "curves",

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from sslfast.pretrain.evaluate import FINETUNE, LINEAR, PRETRAINED, RANDOM, RAW, cell, label_count
+from sslfast.pretrain.comparison import (
+    FINETUNE,
+    LINEAR,
+    PRETRAINED,
+    RANDOM,
+    baseline_of,
+    cell,
+    label_count,
+    rows_of,
+)
+from sslfast.pretrain.config import PretrainConfig
 
 
 def compare(ours: dict[str, Any], other: dict[str, Any]) -> str:
@@ -34,18 +45,20 @@ def verdict_sentences(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
 
     ``evaluate`` sorts the columns: the fewest labels stand first and the most last.
     """
-    counts = evaluation["labels_per_class"]
+    counts, raw = evaluation["labels_per_class"], baseline_of(evaluation)
+    probe, tuned = "a linear probe on the pretrained encoder", "fine-tuning the pretrained network"
+    compared = [
+        (LINEAR, PRETRAINED, probe, RANDOM, "one on random weights"),
+        (LINEAR, PRETRAINED, probe, raw, f"one on {raw}"),
+        (FINETUNE, PRETRAINED, tuned, RANDOM, "training it from scratch with the same augmentation"),
+    ]
+    known = rows_of(evaluation)
     sentences = []
     for labels in dict.fromkeys((counts[0], counts[-1])):
-        probe, tuned = find(evaluation, LINEAR, PRETRAINED, labels), find(evaluation, FINETUNE, PRETRAINED, labels)
-        for ours, name, baseline, other in (
-            (probe, "a linear probe on the pretrained encoder", find(evaluation, LINEAR, RANDOM, labels),
-             "one on random weights"),
-            (probe, "a linear probe on the pretrained encoder", find(evaluation, LINEAR, RAW, labels),
-             "one on raw pixels"),
-            (tuned, "fine-tuning the pretrained network", find(evaluation, FINETUNE, RANDOM, labels),
-             "training it from scratch with the same augmentation"),
-        ):  # fmt: skip
+        for protocol, features, name, without, other in compared:
+            if (protocol, without) not in known:
+                continue
+            ours, baseline = (find(evaluation, protocol, row, labels) for row in (features, without))
             outcome = compare(ours, baseline)
             words = {"better": "beats", "worse": "is behind", "level": "is level with"}[outcome]
             gain = 100 * (ours["accuracy"] - baseline["accuracy"])
@@ -59,6 +72,20 @@ def verdict_sentences(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
     return sentences
 
 
+def language_model_sentence(judged: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """The perplexity of masked tokens against that of the unigram distribution; of several runs, the worst."""
+    worst = max(judged, key=lambda run: run["perplexity"])
+    ours, baseline = worst["perplexity"], worst["unigram_perplexity"]
+    outcome = "better" if ours < baseline else "worse" if ours > baseline else "level"
+    words = {"better": "below", "worse": "above", "level": "at"}[outcome]
+    runs = "" if len(judged) == 1 else f" in the worst of {len(judged)} runs"
+    return outcome, (
+        f"The perplexity of masked tokens ({ours:.1f}{runs}) is {words} that of the unigram distribution"
+        f" ({baseline:.1f}); {worst['accuracy']:.1%} of them are predicted ({worst['unigram_accuracy']:.1%} by the"
+        " most frequent token)."
+    )
+
+
 def verdict_lines(run: dict[str, Any], evaluation: dict[str, Any] | None) -> str:
     """The verdict as an HTML list."""
     items = []
@@ -67,9 +94,12 @@ def verdict_lines(run: dict[str, Any], evaluation: dict[str, Any] | None) -> str
         items.append(("better" if state["state"] == "ok" else "worse", state["verdict"]))
         if evaluation["summary"]:
             items = [*verdict_sentences(evaluation), *items]
+        if "language_model" in evaluation:
+            items.insert(0, language_model_sentence(evaluation["language_model"]))
     skipped = run["data"]["skipped"]
     if skipped:
-        items.append(("worse", f"{len(skipped)} images could not be decoded and were left out."))
+        kind = "files" if PretrainConfig(**run["settings"]).unit == "texts" else "images"
+        items.append(("worse", f"{len(skipped)} {kind} could not be decoded and were left out."))
     marks = {"better": "▲", "worse": "▼", "level": "="}
     lines = "".join(f'<li class="{kind}"><b>{marks[kind]}</b><span>{escape(text)}</span></li>' for kind, text in items)
     return f"<ul class=verdict>{lines}</ul>" if items else ""
