@@ -68,7 +68,17 @@ def check(inputs: list[Tensor], theirs: tuple[Tensor, ...], ours: tuple[Tensor, 
         assert relative <= 1e-3, f"{f'gradient {i}' if i else 'loss'} differs by {relative:.1e} of its largest element"
 
 
-def case(op: str, name: str, rows: int, width: int, work: float, formula: str, **options: Any) -> Case:
+def eager_barlow_twins(z_a: Tensor, z_b: Tensor) -> Tensor:
+    """The paper's code."""
+    a, b = (torch.nn.functional.batch_norm(z, None, None, training=True) for z in (z_a, z_b))
+    c = a.T @ b / len(a)
+    off_diagonal = c.flatten()[:-1].view(len(c) - 1, len(c) + 1)[:, 1:]
+    return (c.diagonal() - 1).square().sum() + 5e-3 * off_diagonal.square().sum()
+
+
+def case(
+    op: str, name: str, rows: int, width: int, work: float, formula: str, eager: Criterion | None = None, **options: Any
+) -> Case:
     """A loss of one or two batches that goes by one name here and in lightly."""
     return Case(
         op=op,
@@ -78,6 +88,7 @@ def case(op: str, name: str, rows: int, width: int, work: float, formula: str, *
         make_inputs=partial(make_rows, rows=rows, width=width, views=1 if op == "koleo" else 2),
         providers={
             "sslfast": partial(call, partial(ours, name)),
+            **({"eager torch": partial(call, lambda: eager)} if eager else {}),
             f"lightly {name}": partial(call, partial(theirs, name)),
         },
         check=check,
@@ -89,7 +100,8 @@ def case(op: str, name: str, rows: int, width: int, work: float, formula: str, *
 
 def barlow_twins(rows: int, width: int, **options: Any) -> Case:
     work = min(6 * rows * width**2, 8 * rows**2 * width)
-    return case("barlow_twins", "BarlowTwinsLoss", rows, width, work, "min(6 N D^2, 8 N^2 D)", **options)
+    formula = "min(6 N D^2, 8 N^2 D)"
+    return case("barlow_twins", "BarlowTwinsLoss", rows, width, work, formula, eager_barlow_twins, **options)
 
 
 def vicreg(rows: int, width: int, **options: Any) -> Case:
@@ -123,6 +135,7 @@ def cosine(rows: int, width: int, **options: Any) -> Case:
 
 def cases() -> list[Case]:
     return [
+        barlow_twins(256, 128, quick=True),
         barlow_twins(256, 2048, quick=True),
         barlow_twins(256, 8192, memory=True, one_thread_only=True),
         barlow_twins(4096, 2048, one_thread_only=True),

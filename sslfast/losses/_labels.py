@@ -79,11 +79,11 @@ class LabelGroups:
         return index, valid
 
     def without_own(self, same: Tensor, start: int) -> Tensor:
-        """Clears, in a strip (rows, M) of who has whose label, the places of the rows' own columns."""
+        """Clears, in a strip (rows, M) of who has whose label, bool or 1 and 0, the places of the rows' own columns."""
         if self.own is not None:
             own = self.own[start : start + len(same), None]
             place = own.clamp_min(0)
-            same.scatter_(1, place, same.gather(1, place) & (own < 0))
+            same.scatter_(1, place, same.gather(1, place) * (own < 0).to(same.dtype))
         return same
 
     def number(self) -> int | None:

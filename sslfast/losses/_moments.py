@@ -25,11 +25,10 @@ def second_moments(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """
     n, d = a.shape[-2:]
     if d <= 2 * n:
-        m: Tensor = _Gram.apply(a, True) if b is a else product(a, b)
-        own = torch.eye(d, dtype=torch.bool, device=m.device)
-        return m.diagonal(dim1=-2, dim2=-1), m.masked_fill(own, 0.0).square().sum(dim=(-2, -1))
-    rows_a: Tensor = _Gram.apply(a, False)
-    rows_b: Tensor = rows_a if b is a else _Gram.apply(b, False)
+        moments: tuple[Tensor, Tensor] = _Moments.apply(a, None if b is a else b)
+        return moments
+    rows_a: Tensor = _Gram.apply(a)
+    rows_b: Tensor = rows_a if b is a else _Gram.apply(b)
     diagonal = (a * b).sum(dim=-2)
     everything = (rows_a * rows_b).sum(dim=(-2, -1), dtype=torch.float64)
     return diagonal, (everything - diagonal.double().square().sum(dim=-1)).to(a.dtype)
@@ -41,24 +40,53 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return m
 
 
+class _Moments(torch.autograd.Function):
+    """The two of :func:`second_moments` from the D x D matrix, whose gradient needs no other; ``b`` None stands for
+    ``a``, whose backward is then one product instead of two.
+
+    A first derivative takes the matrix that forward made; for a second one it is made again, differentiably.
+    """
+
+    @staticmethod
+    def forward(ctx, a, b):  # type: ignore[no-untyped-def]
+        m = a.mT @ (a if b is None else b)
+        diagonal = m.diagonal(dim1=-2, dim2=-1).clone()
+        m.diagonal(dim1=-2, dim2=-1).zero_()
+        ctx.save_for_backward(a, b, m)
+        return diagonal, m.square().sum(dim=(-2, -1))
+
+    @staticmethod
+    def backward(ctx, grad_diagonal, grad_rest):  # type: ignore[no-untyped-def]
+        a, b, rest = ctx.saved_tensors
+        with without_autocast(a):  # backward may be called where autocast is on
+            if torch.is_grad_enabled():
+                m = product(a, a if b is None else b)
+                rest = m - torch.diag_embed(m.diagonal(dim1=-2, dim2=-1))
+            grad = rest * (2.0 * grad_rest)[..., None, None] + torch.diag_embed(grad_diagonal)
+            if b is None:
+                return a @ (2.0 * grad), None
+            return (
+                b @ grad.mT if ctx.needs_input_grad[0] else None,
+                a @ grad if ctx.needs_input_grad[1] else None,
+            )
+
+
 class _Gram(torch.autograd.Function):
-    """``x.mT @ x`` if ``columns``, else ``x @ x.mT``, with one product in backward instead of two.
+    """``x @ x.mT`` with one product in backward instead of two.
 
     Its backward is of differentiable operations on what forward was given: second derivatives are right.
     """
 
     @staticmethod
-    def forward(ctx, x, columns):  # type: ignore[no-untyped-def]
+    def forward(ctx, x):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x)
-        ctx.columns = columns
-        return x.mT @ x if columns else x @ x.mT
+        return x @ x.mT
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         (x,) = ctx.saved_tensors
         with without_autocast(x):  # backward may be called where autocast is on
-            symmetric = grad + grad.mT
-            return x @ symmetric if ctx.columns else symmetric @ x, None
+            return (grad + grad.mT) @ x
 
 
 class _Product(torch.autograd.Function):

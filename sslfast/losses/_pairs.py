@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast.losses._labels import LabelGroups
-from sslfast.losses._points import Points, add_gradients, apart_of, pull, scaled
+from sslfast.losses._points import Points, add_gradients, add_symmetric_gradients, apart_of, pull, scaled
 
 _PAIRS = 4096  # pairs whose embeddings are held at once
 _FEW = 64  # one pair in so many, or fewer, is faster from the difference of its embeddings than from a product of all
@@ -55,25 +55,38 @@ class _Side:
     """The terms of the positive pairs, or of the negative ones: their sum, their number, and their gradients.
 
     A term is ``max(0, sign * (d - margin))``, or its square; the gradients wait for the number to divide them by.
+    Each term stands for ``times`` pairs where they are summed.
     """
 
     def __init__(
-        self, points: Points, positive: bool, terms: tuple[float, float, bool], reduction: str, needed: bool
+        self,
+        points: Points,
+        positive: bool,
+        terms: tuple[float, float, bool],
+        reduction: str,
+        needed: bool,
+        times: float = 1.0,
     ) -> None:
-        self.points, self.reduction = points, reduction
+        self.points, self.reduction, self.times = points, reduction, times
         margin = terms[0] if positive else terms[1]
         self.margin = -margin if points.distance == "cosine" else margin
         self.sign = 1.0 if positive else -1.0
         self.squared = terms[2]
         self.total = torch.zeros((), dtype=torch.float64, device=points.rows.device)
-        self.number = torch.zeros((), dtype=torch.int64, device=points.rows.device)
+        self.number = torch.zeros_like(self.total)  # whole, and exact: far below 2^53
         self.grads = points.zeros() if needed else []
 
     def add_strip(self, start: int, stop: int, first: int, between: Tensor, taken: Tensor) -> None:
-        """The pairs ``taken`` of a strip (rows, columns from ``first`` on)."""
+        """The pairs that are ``taken``, 1 and not 0, of a strip (rows, columns from ``first`` on)."""
         weights = self._add(between, taken)
         if self.grads:
             add_gradients(self.points, start, stop, between, weights, self.grads, first=first)
+
+    def add_square(self, between: Tensor, taken: Tensor) -> None:
+        """The pairs that are ``taken`` of all rows with all, both of a pair and its reverse."""
+        weights = self._add(between, taken)
+        if self.grads:
+            add_symmetric_gradients(self.points, between, weights, self.grads[0])
 
     def add_pairs(self, rows: Tensor, columns: Tensor) -> None:
         """Pairs one by one, some thousands at once, from the differences of their embeddings."""
@@ -92,34 +105,36 @@ class _Side:
         """Counts the terms of these distances, and returns the derivatives in them."""
         excess = (between - self.margin).mul_(self.sign).clamp_min_(0.0)
         if taken is not None:
-            excess = torch.where(taken, excess, 0.0)
-        above = excess > 0
+            excess.mul_(taken)
+        above = excess.sign()  # as numbers: torch is several times slower from bool to float and back
         if self.reduction == "mean_nonzero":
             self.number += above.sum()
         elif self.reduction == "mean":
             self.number += between.numel() if taken is None else taken.sum()
         self.total += (excess.square() if self.squared else excess).sum()
-        return excess.mul_(2.0 * self.sign) if self.squared else above.to(between.dtype).mul_(self.sign)
+        return excess.mul_(2.0 * self.sign) if self.squared else above.mul_(self.sign)
 
-    def reduced(self, times: float) -> tuple[Tensor, list[Tensor]]:
-        """The loss of these terms, of which each stands for several where they are summed, and its gradients."""
+    def reduced(self) -> tuple[Tensor, list[Tensor]]:
+        """The loss of these terms and its gradients."""
         if self.reduction == "sum":
-            share = torch.full_like(self.total, times)
+            share = torch.full_like(self.total, self.times)
         else:
-            share = self.number.clamp_min(1).double().reciprocal()
+            share = self.number.clamp_min(1.0).reciprocal()
         return self.total * share, [grad.mul_(share) for grad in self.grads]
 
 
-def _finished(ctx, points: Points, sides: tuple[_Side, _Side], times: float) -> Tensor:  # type: ignore[no-untyped-def]
+def _finished(ctx, points: Points, sides: tuple[_Side, _Side]) -> Tensor:  # type: ignore[no-untyped-def]
     """The loss; its gradients are saved."""
-    (near, near_grads), (far, far_grads) = (side.reduced(times) for side in sides)
+    (near, near_grads), (far, far_grads) = (side.reduced() for side in sides)
     grads = points.gradients([a.add_(b) for a, b in zip(near_grads, far_grads, strict=True)])
     ctx.save_for_backward(*points.inputs, *([None] * (2 - len(points.inputs))), *grads)
     return (near + far).to(points.rows.dtype) + points.poison
 
 
 class _AllPairs(torch.autograd.Function):
-    """Without references a pair and its reverse are one: rows meet the columns after them."""
+    """Without references a pair and its reverse are one: rows meet the columns after them. Rows that all fit into one
+    strip meet all: that is one product less than from half of the square.
+    """
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
@@ -131,24 +146,31 @@ class _AllPairs(torch.autograd.Function):
             itself = ref_emb is None
             column_labels = labels if ref_labels is None else ref_labels
             needed = any(ctx.needs_input_grad[1:3])
-            positives, negatives = (_Side(points, positive, terms, reduction, needed) for positive in (True, False))
             number = groups.number()
             listed = 0 if number is None or number * _FEW > len(labels) * len(column_labels) else number
+            strips = points.strips()
+            square = itself and len(strips) == 1
+            half = 2.0 if itself else 1.0
+            positives = _Side(points, True, terms, reduction, needed, 1.0 if square and not listed else half)
+            negatives = _Side(points, False, terms, reduction, needed, 1.0 if square else half)
             for start in range(0, listed, _PAIRS):
                 rows, columns = groups.pairs(start, min(start + _PAIRS, listed))
                 if itself:
                     rows, columns = rows[rows < columns], columns[rows < columns]
                 positives.add_pairs(rows, columns)
-            for start, stop in points.strips():
+            for start, stop in strips:
                 first = start if itself else 0
                 between = points.distances(start, stop, first=first)
-                same = labels[start:stop, None] == column_labels[first:]
-                for side, taken in ((positives, same), (negatives, ~same)):
+                same = torch.eq(labels[start:stop, None], column_labels[first:], out=torch.empty_like(between))
+                for side, taken in ((positives, same), (negatives, 1.0 - same)):
                     if side is positives and listed:
                         continue
-                    taken = taken.triu_(1) if itself else groups.without_own(taken, start)
-                    side.add_strip(start, stop, first, between, taken)
-            loss = _finished(ctx, points, (positives, negatives), 2.0 if itself else 1.0)
+                    if square:
+                        side.add_square(between, taken.fill_diagonal_(0.0))
+                    else:
+                        taken = taken.triu_(1) if itself else groups.without_own(taken, start)
+                        side.add_strip(start, stop, first, between, taken)
+            loss = _finished(ctx, points, (positives, negatives))
         ctx.function = function
         return loss
 
@@ -166,7 +188,7 @@ class _GivenPairs(torch.autograd.Function):
             positives, negatives = (_Side(points, positive, terms, reduction, needed) for positive in (True, False))
             positives.add_pairs(*pairs[:2])
             negatives.add_pairs(*pairs[2:])
-            loss = _finished(ctx, points, (positives, negatives), 1.0)
+            loss = _finished(ctx, points, (positives, negatives))
         ctx.function = function
         return loss
 

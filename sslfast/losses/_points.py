@@ -47,7 +47,7 @@ class Points:
         squares = self.squares[0][start:stop, None] + self.squares[1][first:]
         least = squares * (8 * torch.finfo(squares.dtype).eps)
         between = squares.addmm_(rows, columns.T, alpha=-2.0)
-        between.masked_fill_(between <= least, 0.0)  # equal rows are apart by the rounding of the product
+        between.mul_(least.lt_(between))  # 0 where not: equal rows are apart by the rounding of the product
         return between.sqrt_() if root and self.distance == "euclidean" else between
 
     def gradients(self, grads: list[Tensor]) -> list[Tensor]:
@@ -75,14 +75,26 @@ def add_gradients(
     rows, grad_rows = points.rows[start:stop], grads[0][start:stop]
     columns, grad_columns = points.columns[first:], grads[-1][first:]
     if points.distance != "cosine":
-        if points.distance == "euclidean":
-            weights = torch.where(between > 0, weights / between, 0.0)
-        else:
-            weights.mul_(2.0)
+        weights = _per_difference(points, between, weights)
         grad_rows.addcmul_(rows, weights.sum(dim=1, keepdim=True))
         grad_columns.addcmul_(columns, weights.sum(dim=0).unsqueeze(1))
     grad_rows.addmm_(weights, columns, alpha=-1.0)
     grad_columns.addmm_(weights.T, rows, alpha=-1.0)
+
+
+def add_symmetric_gradients(points: Points, between: Tensor, weights: Tensor, grad: Tensor) -> None:
+    """Adds the gradients of the distances of all rows from all, where the weights of a pair and its reverse are one."""
+    if points.distance != "cosine":
+        weights = _per_difference(points, between, weights)
+        grad.addcmul_(points.rows, weights.sum(dim=1, keepdim=True), value=2.0)
+    grad.addmm_(weights, points.rows, alpha=-2.0)
+
+
+def _per_difference(points: Points, between: Tensor, weights: Tensor) -> Tensor:
+    """What a difference of points is multiplied by, from the derivatives in their distance; 0 where it is 0."""
+    if points.distance == "euclidean":
+        return (weights / between).nan_to_num_(0.0, 0.0, 0.0)
+    return weights.mul_(2.0)
 
 
 def scaled(ctx, grad):  # type: ignore[no-untyped-def]

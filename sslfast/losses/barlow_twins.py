@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -79,7 +80,69 @@ def barlow_twins_loss(
         z_a, z_b = gather_rows(z_a), gather_rows(z_b)
     check_two_rows(name, "z_a", z_a)
     with without_autocast(z_a):
-        a, b = (F.batch_norm(z, None, None, training=True) for z in widened(z_a, z_b))
-        diagonal, rest = second_moments(a, b)
-        invariance = (diagonal / len(a) - 1.0).square().sum()
-        return invariance + lambda_param / len(a) ** 2 * rest
+        a, b = widened(z_a, z_b)
+        if a.shape[1] <= 2 * len(a):
+            loss: Tensor = _BarlowTwins.apply(a, b, lambda_param)
+            return loss
+        return _from_moments(a, b, lambda_param)
+
+
+_EPS = 1e-5  # of F.batch_norm
+
+
+def _from_moments(a: Tensor, b: Tensor, lambda_param: float) -> Tensor:
+    """The loss as torch differentiates it, any number of times."""
+    a, b = (F.batch_norm(z, None, None, training=True, eps=_EPS) for z in (a, b))
+    diagonal, rest = second_moments(a, b)
+    return (diagonal / len(a) - 1.0).square().sum() + lambda_param / len(a) ** 2 * rest
+
+
+class _BarlowTwins(torch.autograd.Function):
+    """The loss from the D x D matrix c, with its first derivative in few passes.
+
+    With G = dloss/dc / N and x, y the normalised features, that of z_a is ``(y @ G.T - x * (c * G).sum(1)) / std``: of
+    the two means that the derivative of a normalisation takes off, one is 0, because y has mean 0, and the other is a
+    sum over c. Second derivatives are those of :func:`_from_moments`.
+    """
+
+    @staticmethod
+    def forward(ctx, z_a, z_b, lambda_param):  # type: ignore[no-untyped-def]
+        (x, scale_x), (y, scale_y) = _standardized(z_a), _standardized(z_b)
+        c = (x.mT @ y).div_(len(x))
+        diagonal = c.diagonal().clone()
+        c.diagonal().zero_()
+        ctx.save_for_backward(z_a, z_b, x, y, scale_x, scale_y, c, diagonal)
+        ctx.lambda_param = lambda_param
+        return (diagonal - 1.0).square().sum() + lambda_param * c.square().sum()
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        z_a, z_b, x, y, scale_x, scale_y, c, diagonal = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:2]
+        with without_autocast(z_a):  # backward may be called where autocast is on
+            if torch.is_grad_enabled():
+                again = _from_moments(z_a, z_b, ctx.lambda_param)
+                needed = [z for z, is_wanted in zip((z_a, z_b), wanted, strict=True) if is_wanted]
+                found = iter(torch.autograd.grad(again, needed, grad, create_graph=True))
+                return (*(next(found) if is_wanted else None for is_wanted in wanted), None)
+            share = grad * (2.0 / len(x))
+            grad_c = c * (share * ctx.lambda_param)
+            grad_diagonal = (diagonal - 1.0) * share
+            own = grad_diagonal * diagonal
+            products = grad_c * c
+            grad_c.diagonal().copy_(grad_diagonal)
+            grad_a = grad_b = None
+            if wanted[0]:
+                along = (products.sum(dim=1) + own).mul_(scale_x)
+                grad_a = (y @ (grad_c * scale_x.unsqueeze(1)).mT).addcmul_(x, along, value=-1.0)
+            if wanted[1]:
+                along = (products.sum(dim=0) + own).mul_(scale_y)
+                grad_b = (x @ (grad_c * scale_y)).addcmul_(y, along, value=-1.0)
+        return grad_a, grad_b, None
+
+
+def _standardized(z: Tensor) -> tuple[Tensor, Tensor]:
+    """``F.batch_norm(z, None, None, training=True)`` and the factors (D,) that do it."""
+    centered = z - z.mean(dim=0)
+    scale = centered.square().mean(dim=0).add_(_EPS).rsqrt_()
+    return centered.mul_(scale), scale
