@@ -226,7 +226,9 @@ def _leaves_context(
 Cells = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
-def grid_cells(function: str, grid: Sequence[int], cell_size: int | Sequence[int], mask_ratio: float) -> Cells:
+def grid_cells(
+    function: str, grid: Sequence[int], cell_size: int | Sequence[int], mask_ratio: float, mode: str
+) -> Cells:
     """The grid of one frame, the sides of a square of patches in it, and how many squares are masked.
 
     Raises:
@@ -238,33 +240,38 @@ def grid_cells(function: str, grid: Sequence[int], cell_size: int | Sequence[int
     cell = _check.grid(function, "cell_size", sides, "(h, w)")
     if height % cell[0] or width % cell[1]:
         raise ValueError(f"{function}: cell_size must divide the grid {(height, width)}, got {cell}")
-    masked = _check.share(function, height // cell[0] * (width // cell[1]), mask_ratio, "cells", up=True)
+    masked = _check.share(function, height // cell[0] * (width // cell[1]), mask_ratio, "cells", mode, up=True)
     return (1, height, width), (1, *cell), masked
 
 
-def tube_cells(function: str, grid: Sequence[int], mask_ratio: float) -> Cells:
+def tube_cells(function: str, grid: Sequence[int], mask_ratio: float, mode: str) -> Cells:
     """The grid, a place in all its frames, and how many places are masked; errors as of :func:`grid_cells`."""
     sides = _check.grid(function, "grid", grid, "(T, H, W)")
-    return sides, (sides[0], 1, 1), _check.share(function, sides[1] * sides[2], mask_ratio, "places")
+    return sides, (sides[0], 1, 1), _check.share(function, sides[1] * sides[2], mask_ratio, "places", mode)
 
 
-def frame_cells(function: str, grid: Sequence[int], mask_ratio: float) -> Cells:
+def frame_cells(function: str, grid: Sequence[int], mask_ratio: float, mode: str) -> Cells:
     """The grid, a frame of it, and how many frames are masked; errors as of :func:`grid_cells`."""
     sides = _check.grid(function, "grid", grid, "(T, H, W)")
-    return sides, (1, *sides[1:]), _check.share(function, sides[0], mask_ratio, "frames")
+    return sides, (1, *sides[1:]), _check.share(function, sides[0], mask_ratio, "frames", mode)
 
 
-def squares(function: str, patches: int, mask_ratio: float, side: int, adjust: float, inverse: bool) -> tuple[int, int]:
-    """How many squares are drawn, and how many patches they cover in the end.
+def squares(
+    function: str, patches: int, mask_ratio: float, side: int, adjust: float, inverse: bool, mode: str = "exact"
+) -> tuple[int, int]:
+    """How many squares are drawn, and how many patches they cover in the end; in ``"compat"`` both after a float's
+    error.
 
     Raises:
         TypeError: if the ratio is not a number.
-        ValueError: if it is out of range or leaves no patch.
+        ValueError: if it is out of range or leaves no patch, or there is no such mode.
     """
     ratio = _check.real(function, "mask_ratio", mask_ratio)
-    _check.share(function, patches, ratio, "patches")
+    _check.share(function, patches, ratio, "patches", mode)
     covered = 1 - ratio if inverse else ratio
-    marked = int(patches * covered + 1e-12 * patches)
-    if inverse and marked < 1:
+    exact = _check.mode_is_exact(function, mode)
+    slack = 1e-12 * patches if exact else 0.0  # above the rounding of the shares and the products
+    marked = int(patches * covered + slack)
+    if exact and inverse and marked < 1:
         raise ValueError(f"{function}: mask_ratio must keep at least 1 of {patches} patches, got {ratio}")
-    return int(patches * ((covered + adjust) / side**2) + 1e-12 * patches), marked
+    return int(patches * ((covered + adjust) / side**2) + slack), marked

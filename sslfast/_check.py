@@ -116,16 +116,20 @@ def integer(function: str, name: str, value: int, low: int, high: int = _INT64_M
     return number
 
 
-def kept_patches(function: str, num_patches: int, mask_ratio: float) -> int:
+def kept_patches(function: str, num_patches: int, mask_ratio: float, mode: str = "exact") -> int:
     """Returns how many of ``num_patches`` stay: ``num_patches * (1 - mask_ratio)``, rounded down.
 
-    Rounded as exact arithmetic would: of 10 patches at ratio 0.9 one stays, though ``int(10 * (1 - 0.9))`` is 0.
+    Rounded as exact arithmetic would: of 10 patches at ratio 0.9 one stays, though ``int(10 * (1 - 0.9))`` is 0, which
+    is what ``"compat"`` returns.
 
     Raises:
         TypeError: if an argument is not a number.
-        ValueError: if ``num_patches`` < 1, ``mask_ratio`` is outside [0, 1), or no patch would stay.
+        ValueError: if ``num_patches`` < 1, there is no such mode, or, in ``"exact"``, ``mask_ratio`` is outside [0, 1)
+            or no patch would stay, in ``"compat"`` it is outside [0, 1].
     """
     num_patches = integer(function, "num_patches", num_patches, 1, 2**32 - 1)
+    if not mode_is_exact(function, mode):
+        return int(num_patches * (1 - probability(function, "mask_ratio", mask_ratio)))
     ratio = real(function, "mask_ratio", mask_ratio)
     if not 0.0 <= ratio < 1.0:
         raise ValueError(f"{function}: mask_ratio must be in [0, 1), got {mask_ratio}")
@@ -149,13 +153,18 @@ def grid(function: str, name: str, value: Sequence[int], axes: str, high: int = 
     return tuple(integer(function, name, side, 1, high) for side in value)
 
 
-def share(function: str, total: int, ratio: float, what: str, *, up: bool = False) -> int:
-    """Returns ``total * ratio`` as exact arithmetic would round it: of 100 at 0.29 these are 29, not ``int(28.99..)``.
+def share(function: str, total: int, ratio: float, what: str, mode: str = "exact", *, up: bool = False) -> int:
+    """Returns ``total * ratio`` as exact arithmetic would round it: of 100 at 0.29 these are 29, not ``int(28.99..)``,
+    which is what ``"compat"`` returns.
 
     Raises:
         TypeError: if ``ratio`` is not a number.
-        ValueError: if it is outside [0, 1), or nothing of ``total`` would be left.
+        ValueError: if there is no such mode, or, in ``"exact"``, the ratio is outside [0, 1) or nothing of ``total``
+            would be left, in ``"compat"`` it is outside [0, 1].
     """
+    if not mode_is_exact(function, mode):
+        product = total * probability(function, "mask_ratio", ratio)
+        return math.ceil(product) if up else int(product)
     ratio = real(function, "mask_ratio", ratio)
     if not 0.0 <= ratio < 1.0:
         raise ValueError(f"{function}: mask_ratio must be in [0, 1), got {ratio}")
@@ -233,20 +242,23 @@ _FEATURE_SOURCES = ("marginals", "rows", "uniform", "permutation")
 
 
 def corrupted_features(
-    function: str, features: int, corruption_rate: float, source: str, selection: str, has_bank: bool
+    function: str, features: int, corruption_rate: float, source: str, selection: str, has_bank: bool, mode: str
 ) -> tuple[bool, int, float, int]:
     """Returns the arguments of feature corruption as the operators take them, from ``exact`` to ``source``.
 
-    The exact count is ``features * corruption_rate``, rounded down as exact arithmetic would.
+    The exact count is ``features * corruption_rate``, rounded down as exact arithmetic would. In ``"compat"`` the
+    source "uniform" takes the rate for the share that stays, as SCARF's published code does.
 
     Raises:
         TypeError: if a number has the wrong type.
-        ValueError: if a number is out of range, there is no such source or selection, or a bank is given that is not
-            used.
+        ValueError: if a number is out of range, there is no such source, selection or mode, or a bank is given that is
+            not used.
     """
     integer(function, "features", features, 1, 2**32 - 1)
     rate = probability(function, "corruption_rate", corruption_rate)
     one_of(function, "source", source, _FEATURE_SOURCES)
+    if not mode_is_exact(function, mode) and source == "uniform":
+        rate = 1 - rate
     if source == "permutation" and has_bank:
         raise ValueError(f'{function}: bank must be None with source "permutation", which permutes x')
     count = int(features * rate + 1e-12 * features)  # above the rounding of the product

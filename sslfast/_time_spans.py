@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sslfast import _check
 
-_RULES = {"exact": 0, "hf": 1, "fairseq": 2}
+_RULES = {"exact": 0, "compat": 1, "hf": 1, "fairseq": 2}  # of the two peers "compat" is the one that most copy
 _LENGTHS = {"static": 0, "uniform": 1, "normal": 2, "poisson": 3}
 _OPTIONS = {  # fairseq's alone, with their defaults
     "mask_type": "static",
@@ -34,8 +34,9 @@ def spans(
     mask_length = _check.integer(function, "mask_length", mask_length, 1)
     min_masks = _check.integer(function, "min_masks", min_masks, 0)
     _check.one_of(function, "mode", mode, tuple(_RULES))
-    if mode == "hf" and mask_length > length:
-        raise ValueError(f'{function}: mask_length must be at most length ({length}) in mode "hf", got {mask_length}')
+    if _RULES[mode] == _RULES["hf"] and mask_length > length:
+        expected = f'at most length ({length}) in mode "{mode}"'
+        raise ValueError(f"{function}: mask_length must be {expected}, got {mask_length}")
     return batch_size, length, mask_prob, mask_length, min_masks, _RULES[mode]
 
 

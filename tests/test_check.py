@@ -116,12 +116,12 @@ def test_no_word_and_no_bool(value, text):
 
 IDS = torch.arange(6).view(2, 3)
 PLACES = [
-    (lambda v: time_mask(2, 9, mode=v), "time_mask: mode must be 'exact', 'hf' or 'fairseq'"),
+    (lambda v: time_mask(2, 9, mode=v), "time_mask: mode must be 'exact', 'compat', 'hf' or 'fairseq'"),
     (lambda v: time_mask(2, 9, no_overlap=v), 'time_mask: no_overlap must be left out except in mode "fairseq"'),
     (lambda v: time_mask(2, 9, mode="fairseq", add_masks=v), "time_mask: add_masks must be a bool"),
-    (lambda v: host.time_mask(2, 9, mode=v, seed=1), "time_mask: mode must be 'exact', 'hf' or 'fairseq'"),
+    (lambda v: host.time_mask(2, 9, mode=v, seed=1), "time_mask: mode must be 'exact', 'compat', 'hf' or 'fairseq'"),
     (lambda v: random_patch_mask(2, 9, order=v), "random_patch_mask: order must be 'random' or 'sorted'"),
-    (lambda v: SpeechCollator(mode=v), "SpeechCollator: mode must be 'exact' or 'hf'"),
+    (lambda v: SpeechCollator(mode=v), "SpeechCollator: mode must be 'exact', 'compat' or 'hf'"),
     (
         lambda v: mask_words(IDS, word_ids=IDS, mask_token_id=1, vocab_size=9, replace=v),
         "mask_words: replace must be 'token' or 'word'",

@@ -197,8 +197,8 @@ MAKING = [
         "min_aspect, min_patches, mode, pred_ratio, pred_ratio_var, shift, got 'mask_ratio'",
     ),
     (
-        lambda: MaskedPatchCollator(GRID, "random", mode="compat"),
-        "MaskedPatchCollator: options of rule 'random' must be among mask_ratio, got 'mode'",
+        lambda: MaskedPatchCollator(GRID, "random", shift=True),
+        "MaskedPatchCollator: options of rule 'random' must be among mask_ratio, mode, got 'shift'",
     ),
     (
         lambda: MaskedPatchCollator(GRID, lambda *args, **options: 3)([1]),

@@ -131,7 +131,7 @@ def test_gradient_of_frames(device):
 
 
 def test_an_index_out_of_range_is_an_error_on_the_cpu():
-    with pytest.raises(RuntimeError, match=r"ids must be in \[0, L\), or -1 for none"):
+    with pytest.raises(ValueError, match=r"^take_frames: frames must be in \[0, 4\), or -1 for none, got 4$"):
         take_frames(torch.zeros(1, 4, 2), torch.tensor([[4]]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from oracle import all_equal, assert_no_worse
@@ -140,7 +142,8 @@ def test_composes(device):
 def test_ids_out_of_range(wrong):
     ids = torch.zeros(2, 3, dtype=torch.int64)
     ids[1, 2] = wrong
-    with pytest.raises(RuntimeError, match=r"gather_patches: ids must be in \[0, L\), or -1 for none"):
+    message = f"gather_patches: ids must be in [0, L) with L = 8, or -1 for none, got {wrong}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         gather_patches(torch.zeros(2, 8, 4), ids)
 
 

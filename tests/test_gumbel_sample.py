@@ -200,6 +200,8 @@ def test_bad_dtypes():
         ({"masked": torch.zeros(2)}, TypeError, "masked must be an int64 or bool tensor, got torch.float32"),
         ({"masked": torch.ones(3).bool()}, ValueError, "masked must have shape (2, 3), like ids, got (3,)"),
         ({"masked": torch.ones(1, 1).long()}, ValueError, "masked must have shape (R,), got (1, 1)"),
+        ({"masked": torch.tensor([0, 6])}, ValueError, "masked must be in [-1, 5], got 6"),
+        ({"masked": torch.tensor([-2, 1])}, ValueError, "masked must be in [-1, 5], got -2"),
         ({"sampled": torch.zeros(1)}, TypeError, "sampled must be an int64 or int32 tensor, got torch.float32"),
         ({"sampled": torch.zeros(3).long()}, ValueError, "sampled must have shape (2,), like masked, got (3,)"),
         ({"sampled": torch.zeros(2).long().to("meta")}, ValueError, "sampled must be on cpu, like ids, got meta"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracle import all_equal
 
-from sslfast import ops
+from sslfast import host, ops
 from sslfast.masking import MaskIndices, mask_indices
 from sslfast.reference import mask_indices as reference
 
@@ -20,6 +20,10 @@ def test_equals_reference(device, rows, length, share):
     ours = mask_indices(mask.to(device))
     assert isinstance(ours, MaskIndices)
     assert all_equal(ours, reference.mask_indices(mask))
+    for threads in (1, 3):
+        arrays = host.mask_indices(mask.numpy(), threads=threads)
+        assert isinstance(arrays, host.MaskIndices)
+        assert all_equal(map(torch.from_numpy, arrays), reference.mask_indices(mask))
 
 
 def test_the_short_form_is_nonzero():
@@ -33,6 +37,7 @@ def test_shapes_and_strides(device):
     for mask in (base, base[..., 0], base[::2, 1::3, 1].T, base[:, 0, 0], base[:1, :, 0].expand(5, 30)):
         expected = reference.mask_indices(mask.flatten(1) if mask.dim() > 1 else mask[:, None])
         assert all_equal(mask_indices(mask.to(device)), expected)
+        assert all_equal(map(torch.from_numpy, host.mask_indices(mask.numpy())), expected)
 
 
 def test_composes(device):
@@ -53,3 +58,6 @@ def test_bad_input(mask, error, message):
     with pytest.raises(error) as raised:
         mask_indices(mask)
     assert str(raised.value) == message
+    with pytest.raises(error) as raised:
+        host.mask_indices(mask.numpy() if isinstance(mask, torch.Tensor) else mask)
+    assert str(raised.value) == message.replace("bool tensor", "bool array").replace("torch.", "")

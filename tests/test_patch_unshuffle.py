@@ -237,7 +237,9 @@ def test_composes(device):
 def test_ids_that_are_no_permutation(change):
     (tokens, mask_token, _), ids_restore = make(3, 6, 2, 0, 4)
     ids_restore[1, 2] = {"twice": int(ids_restore[1, 3]), "negative": -1, "too large": 6}[change]
-    with pytest.raises(RuntimeError, match="ids_restore must hold 0 to L - 1 in every row, each once"):
+    got = {"twice": f"{int(ids_restore[1, 3])} twice", "negative": "-1", "too large": "6"}[change]
+    message = f"unshuffle_patches: ids_restore must hold 0 to 5 in every row, each once, got {got} in row 1"
+    with pytest.raises(ValueError, match=f"^{message}$"):
         unshuffle_patches(tokens, mask_token, ids_restore)
 
 

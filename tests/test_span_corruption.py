@@ -199,6 +199,13 @@ _GOOD = {"ids": torch.zeros(2, 40, dtype=torch.int64), "sentinel_id": 99}
         ),
         ({"sentinel_id": 1.0}, TypeError, "sentinel_id must be an int, got float"),
         ({"eos_token_id": -1}, ValueError, "eos_token_id must be at least 0, got -1"),
+        ({"pad_token_id": 98}, ValueError, "pad_token_id must be none of the 2 sentinels from 99 to 98, got 98"),
+        ({"eos_token_id": 99}, ValueError, "eos_token_id must be none of the 2 sentinels from 99 to 98, got 99"),
+        (
+            {"sentinel_id": 50, "descending": False, "ignore_index": 51},
+            ValueError,
+            "ignore_index must be none of the 2 sentinels from 50 to 51, got 51",
+        ),
         ({"noise_density": 0.0}, ValueError, "noise_density must be in (0, 1), got 0.0"),
         ({"noise_density": 1}, ValueError, "noise_density must be in (0, 1), got 1"),
         ({"noise_density": float("nan")}, ValueError, "noise_density must be finite, got nan"),

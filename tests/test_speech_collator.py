@@ -141,7 +141,7 @@ def test_without_a_seed_the_global_generator_draws():
         ({"conv_kernel": (3,)}, ValueError, "conv_kernel and conv_stride must be equally many, got 1 and 0"),
         ({"conv_kernel": (3,), "conv_stride": (0,)}, ValueError, "conv_stride must be at least 1, got 0"),
         ({"input_key": 1}, TypeError, "input_key must be a str, got int"),
-        ({"mode": "fairseq"}, ValueError, "mode must be 'exact' or 'hf', got 'fairseq'"),
+        ({"mode": "fairseq"}, ValueError, "mode must be 'exact', 'compat' or 'hf', got 'fairseq'"),
         ({"mask_prob": 2.0}, ValueError, "mask_prob must be a probability in [0, 1], got 2.0"),
         ({"mask_length": 0}, ValueError, "mask_length must be at least 1, got 0"),
         ({"min_masks": -1}, ValueError, "min_masks must be at least 0, got -1"),

@@ -51,6 +51,9 @@ def _check(ids, device, word_ids=None, special=None, **options) -> MaskedSpans:
     before = ids.clone()
     expected = reference.mask_spans(ids, thresholds=thresholds, seed=seed, **given, **plain)
     on_device = {k: v.to(device) if v is not None else None for k, v in given.items()}
+    tables = {k: options.pop(k) for k in ("random_token_ids",) if k in options}
+    on_device |= {k: v.to(device) for k, v in tables.items()}
+    given |= tables
     ours = mask_spans(ids.to(device), generator=seed, **on_device, **options)
     assert isinstance(ours, MaskedSpans)
     assert all_equal(ours, expected)
@@ -71,6 +74,19 @@ def test_equals_reference(device, rows, length, replace_per):
         _check(ids, device, word_ids=_words(rows, length), replace_per=replace_per)
         _check(ids, device, special=special, replace_per=replace_per)
         _check(ids, device, word_ids=_words(rows, length).to(dtype), special=special, replace_per=replace_per)
+
+
+@pytest.mark.parametrize("replace_per", ["span", "token"])
+def test_random_words_from_a_table(device, replace_per):
+    table = torch.tensor([900, 7, 900, 31])
+    shares = {"mask_replace_prob": 0.2, "random_replace_prob": 0.7, "mask_ratio": 0.5}
+    ours = _check(_ids(40, 50) % 800, device, random_token_ids=table, replace_per=replace_per, **shares)
+    new = ours.ids[(ours.ids != ours.labels) & ours.mask & (ours.ids != MASK)]
+    assert set(new.tolist()) == {900, 7, 31}
+    assert 0.4 < (new == 900).float().mean() < 0.6  # twice in the table, drawn twice as often
+    for mode in ("exact", "compat"):
+        again = mask_spans(_ids(40, 50), **NUMBERS, generator=7, mode=mode, **shares, replace_per=replace_per)
+        assert torch.equal(again.mask.cpu(), ours.mask.cpu())
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1e-9, 0.5, 0.95, 1.0])

@@ -103,8 +103,8 @@ def test_composes(device):
         ({"mask_prob": "a"}, TypeError, "mask_prob must be a number, got str"),
         ({"mask_length": 0}, ValueError, "mask_length must be at least 1, got 0"),
         ({"min_masks": -1}, ValueError, "min_masks must be at least 0, got -1"),
-        ({"mode": "compat"}, ValueError, "mode must be 'exact', 'hf' or 'fairseq', got 'compat'"),
-        ({"mode": ["hf"]}, ValueError, "mode must be 'exact', 'hf' or 'fairseq', got ['hf']"),
+        ({"mode": "peer"}, ValueError, "mode must be 'exact', 'compat', 'hf' or 'fairseq', got 'peer'"),
+        ({"mode": ["hf"]}, ValueError, "mode must be 'exact', 'compat', 'hf' or 'fairseq', got ['hf']"),
         ({"mode": "fairseq", "add_masks": "no"}, TypeError, "add_masks must be a bool, got 'no'"),
         (
             {"require_same_masks": True},

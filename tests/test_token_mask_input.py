@@ -29,6 +29,8 @@ _GOOD = {"ids": torch.zeros(2, 3, dtype=torch.int64), "mask_token_id": 1, "vocab
         ({"ids": _GOOD["ids"].short(), "vocab_size": 2**15 + 1}, ValueError, "vocab_size must be in [1, 32768], got"),
         ({"min_masked": 2}, ValueError, "min_masked must be in [0, 1], got 2"),
         ({"min_masked": True}, TypeError, "min_masked must be an int, got bool"),
+        ({"mode": "hf"}, ValueError, "mode must be 'exact' or 'compat', got 'hf'"),
+        ({"return_counts": 1}, TypeError, "return_counts must be a bool, got 1"),
         ({"random_token_ids": [1, 2]}, TypeError, "random_token_ids must be an int64"),
         (
             {"random_token_ids": torch.zeros(0).long()},

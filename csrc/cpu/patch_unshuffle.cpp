@@ -125,16 +125,17 @@ void by_dtypes(Dtype dtype, Dtype out_dtype, Function function) {
 
 }  // namespace
 
-bool rows_are_permutations(const int64_t* ids, int64_t rows, int64_t patches) {
+Misplaced first_misplaced(const int64_t* ids, int64_t rows, int64_t patches) {
   std::vector<int64_t> seen_in(patches, -1);
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t l = 0; l < patches; ++l) {
       const int64_t place = ids[r * patches + l];
-      if (place < 0 || place >= patches || seen_in[place] == r) return false;
+      if (place < 0 || place >= patches) return {r, place, false};
+      if (seen_in[place] == r) return {r, place, true};
       seen_in[place] = r;
     }
   }
-  return true;
+  return {-1, 0, false};
 }
 
 void patch_unshuffle(const PatchUnshuffle& p, int threads) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "../shared/text_span_choice.h"
+#include "id_range.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -11,7 +12,7 @@ namespace {
 constexpr int64_t kTokensPerThread = 8192;
 
 template <typename Id>
-void mask_row(const TextSpanMask<Id>& p, uint64_t seed, int64_t r) {
+void mask_row(const TextSpanMask<Id>& p, uint64_t seed, int64_t r, Id& strayed_id) {
   using namespace text_spans;
   const uint64_t row = p.row_ids[r];
   const Id* ids = p.ids + r * p.ids_row_stride;
@@ -33,7 +34,13 @@ void mask_row(const TextSpanMask<Id>& p, uint64_t seed, int64_t r) {
     }
   }
   choose(state, low, high, budget(maskable, p.mask_ratio), p.lengths, seed, row);
-  for (int64_t t = 0; t < p.length; ++t) out[t] = ids[t * p.ids_stride];
+  Id stray = 0;
+  for (int64_t t = 0; t < p.length; ++t) {
+    const Id id = ids[t * p.ids_stride];
+    stray = strayed(stray, id, p.last_id);
+    out[t] = id;
+  }
+  strayed_id |= stray;
   std::fill_n(labels, p.length, p.ignore_index);
   int64_t key = 0;
   for (int64_t t = 0; t < p.length; ++t) {
@@ -49,8 +56,10 @@ template <typename Id>
 void run(const TextSpanMask<Id>& p, int threads) {
   const uint64_t seed = p.seed.get();
   threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.length / kTokensPerThread, 1, threads));
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-  for (int64_t r = 0; r < p.rows; ++r) mask_row(p, seed, r);
+  Id stray = 0;
+#pragma omp parallel for num_threads(threads) if (threads > 1) reduction(| : stray)
+  for (int64_t r = 0; r < p.rows; ++r) mask_row(p, seed, r, stray);
+  if (stray < 0) refuse_ids("mask_spans", p);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "id_range.h"
 #include "packed_rows.h"
 #include "select_words.h"
 
@@ -32,7 +33,7 @@ int64_t least_token(const TokenMask<Id>& p, uint64_t seed, uint64_t row, const b
 }
 
 template <typename Id>
-int64_t mask_row(const TokenMask<Id>& p, uint64_t seed, int64_t r) {
+int64_t mask_row(const TokenMask<Id>& p, uint64_t seed, int64_t r, Id& strayed_id) {
   const uint64_t row = p.row_ids[r];
   const Id* ids = p.ids + r * p.ids_row_stride;
   const bool* special = p.special ? p.special + r * p.special_row_stride : nullptr;
@@ -48,10 +49,15 @@ int64_t mask_row(const TokenMask<Id>& p, uint64_t seed, int64_t r) {
   };
   uint32_t words[kChunk];
   int32_t hits[kChunk];
+  Id stray = 0;
   for (int64_t first = 0; first < p.length; first += kChunk) {
     const int64_t n = std::min(kChunk, p.length - first);
     select_words(seed, Stream::kTokenSelect, row, first, (n + 3) / 4, words);
-    for (int64_t i = 0; i < n; ++i) out[first + i] = ids[(first + i) * p.ids_stride];
+    for (int64_t i = 0; i < n; ++i) {
+      const Id id = ids[(first + i) * p.ids_stride];
+      stray = strayed(stray, id, p.last_id);
+      out[first + i] = id;
+    }
     std::fill_n(labels + first, n, p.ignore_index);
     int64_t found = 0;
     for (int64_t i = 0; i < n; ++i) {  // branch free: which tokens are masked cannot be predicted
@@ -63,6 +69,7 @@ int64_t mask_row(const TokenMask<Id>& p, uint64_t seed, int64_t r) {
       if (!(special && special[t * p.special_stride])) mask_token(t);
     }
   }
+  strayed_id = static_cast<Id>(strayed_id | stray);
   if (p.forced && count == 0) {
     const int64_t t = least_token(p, seed, row, special);
     if (t >= 0) mask_token(t);
@@ -74,8 +81,10 @@ template <typename Id>
 void run(const TokenMask<Id>& p, int threads) {
   const uint64_t seed = p.seed.get();
   threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.length / kTokensPerThread, 1, threads));
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-  for (int64_t r = 0; r < p.rows; ++r) p.counts[r] = mask_row(p, seed, r);
+  Id stray = 0;
+#pragma omp parallel for num_threads(threads) if (threads > 1) reduction(| : stray)
+  for (int64_t r = 0; r < p.rows; ++r) p.counts[r] = mask_row(p, seed, r, stray);
+  if (stray < 0) refuse_ids("mask_tokens", p);
   pack_rows(p.masked, p.counts, p.rows, p.length);
 }
 

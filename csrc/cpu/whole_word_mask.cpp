@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../shared/word_budget.h"
+#include "id_range.h"
 #include "packed_rows.h"
 #include "select_words.h"
 
@@ -60,7 +61,7 @@ std::vector<int64_t> budgeted_words(const WholeWordMask<Id>& p, uint64_t seed, u
 }
 
 template <typename Id>
-int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r) {
+int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, Id& strayed_id) {
   const uint64_t row = p.row_ids[r];
   const Id* ids = p.ids + r * p.ids_row_stride;
   Id* out = p.masked_ids + r * p.length;
@@ -89,11 +90,16 @@ int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r) {
   uint32_t words[kChunk];
   int32_t hits[kChunk];
   uint64_t keys[kChunk];
+  Id stray = 0;
   uint64_t key = 0;  // of the word at hand
   for (int64_t first = 0; first < p.length; first += kChunk) {
     const int64_t n = std::min(kChunk, p.length - first);
     select_words(seed, Stream::kWordSelect, row, first, (n + 3) / 4, words);
-    for (int64_t i = 0; i < n; ++i) out[first + i] = ids[(first + i) * p.ids_stride];
+    for (int64_t i = 0; i < n; ++i) {
+      const Id id = ids[(first + i) * p.ids_stride];
+      stray = strayed(stray, id, p.last_id);
+      out[first + i] = id;
+    }
     std::fill_n(labels + first, n, p.ignore_index);
     int64_t found = 0;
     for (int64_t i = 0; i < n; ++i) {  // what is masked cannot be predicted, so no branch on it
@@ -105,6 +111,7 @@ int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r) {
     }
     for (int64_t h = 0; h < found; ++h) mask_token(first + hits[h], word_start(keys[h]));
   }
+  strayed_id = static_cast<Id>(strayed_id | stray);
   if (p.forced && count == 0) {
     const int64_t start = least_word(p, seed, row, r);
     if (start >= 0) mask_word(start);
@@ -116,8 +123,10 @@ template <typename Id>
 void run(const WholeWordMask<Id>& p, int threads) {
   const uint64_t seed = p.seed.get();
   threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.length / kTokensPerThread, 1, threads));
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-  for (int64_t r = 0; r < p.rows; ++r) p.counts[r] = mask_row(p, seed, r);
+  Id stray = 0;
+#pragma omp parallel for num_threads(threads) if (threads > 1) reduction(| : stray)
+  for (int64_t r = 0; r < p.rows; ++r) p.counts[r] = mask_row(p, seed, r, stray);
+  if (stray < 0) refuse_ids("mask_words", p);
   pack_rows(p.masked, p.counts, p.rows, p.length);
 }
 

@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kThreads) mask_rows(TokenMask<Id> p) {
 
 template <typename Id>
 cudaError_t run(const TokenMask<Id>& p, cudaStream_t stream) {
-  if (p.rows == 0 || p.length == 0) return cudaSuccess;
+  if (p.rows == 0) return cudaSuccess;
   if (p.rows > INT32_MAX) return cudaErrorInvalidConfiguration;
   count_rows<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);
   mask_rows<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);

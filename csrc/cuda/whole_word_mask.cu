@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(kThreads) mask_rows(WholeWordMask<Id> p) {
 
 template <typename Id>
 cudaError_t run(const WholeWordMask<Id>& p, cudaStream_t stream) {
-  if (p.rows == 0 || p.length == 0) return cudaSuccess;
+  if (p.rows == 0) return cudaSuccess;
   if (p.rows > INT32_MAX) return cudaErrorInvalidConfiguration;
   if (p.budgets) {
     take_words<<<static_cast<unsigned>(p.rows), kThreads, 0, stream>>>(p);

@@ -29,6 +29,7 @@ void bind_cell_mask(py::module_& m);
 void bind_dino_mask(py::module_& m);
 void bind_fairseq_span_mask(py::module_& m);
 void bind_jepa_mask(py::module_& m);
+void bind_mask_indices(py::module_& m);
 void bind_pad_sequences(py::module_& m);
 void bind_patch_mask(py::module_& m);
 void bind_philox_words(py::module_& m);

@@ -14,6 +14,7 @@ PYBIND11_MODULE(_host, m) {
   host::bind_dino_mask(m);
   host::bind_fairseq_span_mask(m);
   host::bind_jepa_mask(m);
+  host::bind_mask_indices(m);
   host::bind_pad_sequences(m);
   host::bind_patch_mask(m);
   host::bind_philox_words(m);

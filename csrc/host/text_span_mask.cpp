@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "arrays.h"
+#include "masked_tokens.h"
 
 namespace sslfast::host {
 
@@ -12,7 +12,7 @@ static py::tuple text_span_mask(py::array_t<Id> ids, std::optional<py::array_t<b
                                 std::optional<Array<int64_t>> sample_ids, int64_t mask_token_id, int64_t vocab_size,
                                 double mask_ratio, int64_t min_span, const std::vector<int64_t>& thresholds,
                                 bool per_span, double mask_replace_prob, double random_replace_prob, int64_t row_offset,
-                                int threads) {
+                                std::optional<Array<int64_t>> random_ids, bool check_ids, int threads) {
   TextSpanMask<Id> p{};
   p.rows = ids.shape(0);
   p.length = ids.shape(1);
@@ -38,10 +38,8 @@ static py::tuple text_span_mask(py::array_t<Id> ids, std::optional<py::array_t<b
   p.lengths = {min_span, static_cast<int32_t>(thresholds.size()), {}};
   for (size_t i = 0; i < thresholds.size(); ++i) p.lengths.thresholds[i] = static_cast<uint64_t>(thresholds[i]);
   p.per_span = per_span;
-  p.replace_threshold = probability_threshold(mask_replace_prob);
-  p.random_threshold = p.replace_threshold + probability_threshold(random_replace_prob);
-  p.mask_token_id = static_cast<Id>(mask_token_id);
-  p.vocab_size = static_cast<uint64_t>(vocab_size);
+  p.replacement = token_replacement<Id>(mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_ids);
+  p.last_id = check_ids ? static_cast<Id>(vocab_size - 1) : Id{-1};
   p.ignore_index = -100;
   p.masked_ids = masked_ids.mutable_data();
   p.labels = labels.mutable_data();

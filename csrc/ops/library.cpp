@@ -68,12 +68,12 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "token_mask(Tensor ids, Tensor? special, Tensor seed, Tensor? sample_ids, int mask_token_id, int vocab_size, "
       "float mlm_probability, float mask_replace_prob, float random_replace_prob, int row_offset, Tensor? "
-      "random_token_ids=None, int min_masked=0) -> (Tensor, Tensor, Tensor)");
+      "random_token_ids=None, int min_masked=0, bool check_ids=False) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "whole_word_mask(Tensor ids, Tensor words, Tensor? special, Tensor seed, Tensor? sample_ids, int "
       "mask_token_id, int vocab_size, float mlm_probability, float mask_replace_prob, float random_replace_prob, "
-      "bool replace_words, int row_offset, Tensor? random_token_ids, int min_masked, Tensor? budgets) -> (Tensor, "
-      "Tensor, Tensor)");
+      "bool replace_words, int row_offset, Tensor? random_token_ids, int min_masked, Tensor? budgets, bool "
+      "check_ids=False) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "span_corruption(Tensor ids, Tensor? lengths, Tensor seed, Tensor? sample_ids, float noise_density, float "
       "mean_span, bool anywhere, int sentinel, int sentinel_step, int? eos, int pad, int ignore_index, int "
@@ -81,7 +81,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "text_span_mask(Tensor ids, Tensor? special, Tensor? word_ids, Tensor seed, Tensor? sample_ids, int "
       "mask_token_id, int vocab_size, float mask_ratio, int min_span, int[] thresholds, bool per_span, float "
-      "mask_replace_prob, float random_replace_prob, int row_offset) -> (Tensor, Tensor, Tensor)");
+      "mask_replace_prob, float random_replace_prob, int row_offset, Tensor? random_token_ids=None, bool "
+      "check_ids=False) -> (Tensor, Tensor, Tensor)");
   m.def(
       "permutation_mask(Tensor ids, Tensor? special, Tensor seed, Tensor? sample_ids, int mask_token_id, int[] "
       "contexts, bool as_bool, bool compat, int row_offset) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");

@@ -1,5 +1,7 @@
 #include "sslfast/patch_gather.h"
 
+#include <algorithm>
+
 #include "dtype.h"
 
 namespace sslfast::ops {
@@ -14,8 +16,13 @@ static void check_ids(const Tensor& data, const Tensor& ids) {
 // A GPU does not wait for what it has read: there such ids give zeros.
 static void check_range([[maybe_unused]] const Tensor& ids, [[maybe_unused]] int64_t patches) {
 #ifndef SSLFAST_WITH_CUDA
-  check(cpu::patch_ids_in_range(ids.const_data_ptr<int64_t>(), ids.numel(), patches),
-        "gather_patches: ids must be in [0, L), or -1 for none");
+  const auto* begin = ids.const_data_ptr<int64_t>();
+  const auto* end = begin + ids.numel();
+  if (cpu::patch_ids_in_range(begin, ids.numel(), patches)) return;
+  const auto* found = std::find_if(begin, end, [&](int64_t id) { return id < -1 || id >= patches; });
+  if (found == end) return;  // another thread has changed them
+  throw std::invalid_argument("gather_patches: ids must be in [0, L) with L = " + std::to_string(patches) +
+                           ", or -1 for none, got " + std::to_string(*found));
 #endif
 }
 

@@ -38,8 +38,12 @@ static Tensor patch_unshuffle(const Tensor& tokens, const Tensor& mask_token, co
   p.width = tokens.size(2);
   check(prefix >= 0 && p.keep >= 0 && p.keep <= p.patches, "patch_unshuffle: expected prefix + 0 to patches tokens");
 #ifndef SSLFAST_WITH_CUDA  // a GPU does not wait for what it has read
-  check(cpu::rows_are_permutations(ids_restore.const_data_ptr<int64_t>(), p.rows, p.patches),
-        "patch_unshuffle: ids_restore must hold 0 to L - 1 in every row, each once");
+  const auto found = cpu::first_misplaced(ids_restore.const_data_ptr<int64_t>(), p.rows, p.patches);
+  if (found.row >= 0) {
+    throw std::invalid_argument("unshuffle_patches: ids_restore must hold 0 to " + std::to_string(p.patches - 1) +
+                             " in every row, each once, got " + std::to_string(found.place) +
+                             (found.repeated ? " twice" : "") + " in row " + std::to_string(found.row));
+  }
 #endif
   p.mask_token = read_rows_of(mask_token, dtype, p.width);
   if (positions) p.positions = read_rows_of(*positions, dtype, (prefix + p.patches) * p.width);

@@ -3,7 +3,7 @@
 #include <tuple>
 #include <vector>
 
-#include "tensor.h"
+#include "masked_tokens.h"
 
 namespace sslfast::ops {
 
@@ -13,7 +13,8 @@ template <typename Id>
 static Masked run(const Tensor& ids, const std::optional<Tensor>& special, const std::optional<Tensor>& word_ids,
                   const Tensor& seed, const std::optional<Tensor>& sample_ids, int64_t mask_token_id,
                   int64_t vocab_size, double mask_ratio, const SpanLengths& lengths, bool per_span,
-                  double mask_replace_prob, double random_replace_prob, int64_t row_offset) {
+                  double mask_replace_prob, double random_replace_prob, int64_t row_offset,
+                  const std::optional<Tensor>& random_ids, bool check_ids) {
   TextSpanMask<Id> p{};
   p.rows = ids.size(0);
   p.length = ids.size(1);
@@ -38,10 +39,8 @@ static Masked run(const Tensor& ids, const std::optional<Tensor>& special, const
   p.mask_ratio = mask_ratio;
   p.lengths = lengths;
   p.per_span = per_span;
-  p.replace_threshold = probability_threshold(mask_replace_prob);
-  p.random_threshold = p.replace_threshold + probability_threshold(random_replace_prob);
-  p.mask_token_id = static_cast<Id>(mask_token_id);
-  p.vocab_size = static_cast<uint64_t>(vocab_size);
+  p.replacement = token_replacement<Id>(mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_ids);
+  p.last_id = check_ids ? static_cast<Id>(vocab_size - 1) : Id{-1};
   p.ignore_index = -100;
   p.masked_ids = masked_ids.mutable_data_ptr<Id>();
   p.labels = labels.mutable_data_ptr<Id>();
@@ -54,7 +53,8 @@ static Masked text_span_mask(const Tensor& ids, const std::optional<Tensor>& spe
                              const std::optional<Tensor>& word_ids, const Tensor& seed,
                              const std::optional<Tensor>& sample_ids, int64_t mask_token_id, int64_t vocab_size,
                              double mask_ratio, int64_t min_span, std::vector<int64_t> thresholds, bool per_span,
-                             double mask_replace_prob, double random_replace_prob, int64_t row_offset) {
+                             double mask_replace_prob, double random_replace_prob, int64_t row_offset,
+                             const std::optional<Tensor>& random_ids, bool check_ids) {
   check(ids.dim() == 2 && here(ids), "text_span_mask: ids must be (rows, length)");
   const auto like_ids = [&](const std::optional<Tensor>& t, ScalarType dtype) {
     return !t || (t->scalar_type() == dtype && t->dim() == 2 && here(*t) && t->size(0) == ids.size(0) &&
@@ -62,6 +62,7 @@ static Masked text_span_mask(const Tensor& ids, const std::optional<Tensor>& spe
   };
   check(like_ids(special, ScalarType::Bool), "text_span_mask: special must be bool, like ids");
   check(like_ids(word_ids, ScalarType::Long), "text_span_mask: word_ids must be int64, like ids");
+  check_random_ids(random_ids);
   check(vocab_size >= 1 && vocab_size <= int64_t{1} << 32, "text_span_mask: vocab_size out of range");
   check(mask_ratio >= 0 && mask_ratio <= 1, "text_span_mask: mask_ratio out of range");
   check(ids.size(1) < int64_t{1} << 28, "text_span_mask: rows of less than 2^28 tokens");
@@ -74,7 +75,7 @@ static Masked text_span_mask(const Tensor& ids, const std::optional<Tensor>& spe
   return (dtype == ScalarType::Int ? run<int32_t> : run<int64_t>)(ids, special, word_ids, seed, sample_ids,
                                                                   mask_token_id, vocab_size, mask_ratio, lengths,
                                                                   per_span, mask_replace_prob, random_replace_prob,
-                                                                  row_offset);
+                                                                  row_offset, random_ids, check_ids);
 }
 
 STABLE_TORCH_LIBRARY_IMPL(sslfast, SSLFAST_KEY, m) { m.impl("text_span_mask", TORCH_BOX(&text_span_mask)); }

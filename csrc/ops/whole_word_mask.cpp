@@ -6,18 +6,18 @@
 
 namespace sslfast::ops {
 
-using Masked = std::tuple<Tensor, Tensor, Tensor>;
+using Masked = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 template <typename Id>
 static Masked run(const Tensor& ids, const Tensor& words, const std::optional<Tensor>& special, const Tensor& seed,
                   const std::optional<Tensor>& sample_ids, int64_t mask_token_id, int64_t vocab_size,
                   double mlm_probability, double mask_replace_prob, double random_replace_prob, bool replace_words,
                   int64_t row_offset, const std::optional<Tensor>& random_ids, int64_t min_masked,
-                  const std::optional<Tensor>& budgets) {
+                  const std::optional<Tensor>& budgets, bool check_ids) {
   WholeWordMask<Id> p{};
   const MaskedTokens out =
       read_tokens<Id>(p, ids, special, seed, sample_ids, mask_token_id, vocab_size, mlm_probability, mask_replace_prob,
-                      random_replace_prob, row_offset, random_ids, min_masked);
+                      random_replace_prob, row_offset, random_ids, min_masked, check_ids);
   p.words = words.const_data_ptr<int64_t>();
   p.words_row_stride = words.stride(0);
   p.words_stride = words.stride(1);
@@ -26,7 +26,7 @@ static Masked run(const Tensor& ids, const Tensor& words, const std::optional<Te
   p.replace_words = replace_words;
   p.budgets = budgets ? budgets->const_data_ptr<int64_t>() : nullptr;
   launch([](const auto& params, auto where) { return backend::whole_word_mask(params, where); }, p, ids);
-  return {out.ids, out.labels, out.masked};
+  return {out.ids, out.labels, out.masked, out.counts};
 }
 
 static Masked whole_word_mask(const Tensor& ids, const Tensor& words, const std::optional<Tensor>& special,
@@ -34,7 +34,7 @@ static Masked whole_word_mask(const Tensor& ids, const Tensor& words, const std:
                               int64_t vocab_size, double mlm_probability, double mask_replace_prob,
                               double random_replace_prob, bool replace_words, int64_t row_offset,
                               const std::optional<Tensor>& random_ids, int64_t min_masked,
-                              const std::optional<Tensor>& budgets) {
+                              const std::optional<Tensor>& budgets, bool check_ids) {
   check_tokens(ids, special, random_ids, vocab_size);
   check(words.scalar_type() == ScalarType::Long && here(words) &&
             (words.dim() == 2 || (words.dim() == 3 && words.size(2) == 2)) && words.size(0) == ids.size(0) &&
@@ -48,7 +48,7 @@ static Masked whole_word_mask(const Tensor& ids, const Tensor& words, const std:
                         : dtype == ScalarType::Int ? run<int32_t>
                                                    : run<int64_t>;
   return of_dtype(ids, words, special, seed, sample_ids, mask_token_id, vocab_size, mlm_probability, mask_replace_prob,
-                  random_replace_prob, replace_words, row_offset, random_ids, min_masked, budgets);
+                  random_replace_prob, replace_words, row_offset, random_ids, min_masked, budgets, check_ids);
 }
 
 STABLE_TORCH_LIBRARY_IMPL(sslfast, SSLFAST_KEY, m) { m.impl("whole_word_mask", TORCH_BOX(&whole_word_mask)); }

@@ -66,11 +66,11 @@ SSLFAST_HD void choose(uint8_t* state, int64_t low, int64_t high, int64_t left, 
 // What takes the place of a masked token; `key` is the first token of its span where a span is replaced as one.
 template <typename Id>
 SSLFAST_HD Id replacement(const TextSpanMask<Id>& p, uint64_t seed, uint64_t row, int64_t key, int64_t t, Id id) {
-  const uint32_t kind = philox(seed, Stream::kTextSpanReplace, row, static_cast<uint32_t>(key)).word[0];
-  if (kind < p.replace_threshold) return p.mask_token_id;
-  if (kind >= p.random_threshold) return id;
-  const uint32_t word = philox(seed, Stream::kTextSpanReplace, row, static_cast<uint32_t>(t)).word[1];
-  return static_cast<Id>(uniform_below(word, p.vocab_size));
+  const Words of_key = philox(seed, Stream::kTextSpanReplace, row, static_cast<uint32_t>(key));
+  const uint32_t kind = of_key.word[0];
+  const bool random = kind >= p.replacement.mask_threshold && kind < p.replacement.random_threshold;
+  const Words own = random && key != t ? philox(seed, Stream::kTextSpanReplace, row, static_cast<uint32_t>(t)) : of_key;
+  return p.replacement(kind, own.word[1], id);
 }
 
 }  // namespace sslfast::text_spans

@@ -105,9 +105,8 @@ def take_frames(video: Tensor, frames: Tensor, *, dim: int = 1) -> Tensor:
 
     Raises:
         TypeError: ``video`` or ``frames`` is not a tensor, ``frames`` is not int64, or elements are too large.
-        ValueError: a shape or device is out of range, or ``dim`` is neither 1 nor 2.
-        RuntimeError: an index is neither in [0, T) nor -1, on the CPU. On a GPU, which would have to wait to say so,
-            its frame is zero.
+        ValueError: a shape or device is out of range, ``dim`` is neither 1 nor 2, or, on the CPU, an index is neither
+            in [0, T) nor -1. On a GPU, which would have to wait to say so, its frame is zero.
     """
     name = "take_frames"
     dim = _check.integer(name, "dim", dim, 1, 2)
@@ -129,7 +128,11 @@ def take_frames(video: Tensor, frames: Tensor, *, dim: int = 1) -> Tensor:
     lead, inner = video.shape[1:dim], video.shape[dim + 1 :]
     groups, width = lead.numel(), inner.numel()
     ids = frames.reshape(rows, 1, -1).expand(-1, groups, -1).reshape(rows * groups, -1).contiguous()
-    out = _Take.apply(video.reshape(rows * groups, total, width), ids)
+    try:
+        out = _Take.apply(video.reshape(rows * groups, total, width), ids)
+    except ValueError as error:  # the operator's, which speaks of ids
+        got = str(error).rpartition(" ")[2]
+        raise ValueError(f"{name}: frames must be in [0, {total}), or -1 for none, got {got}") from None
     if frames.dim() == 2:
         return out.view(rows, *lead, *frames.shape[1:], *inner)
     out = out.view(rows, *lead, *frames.shape[1:], *inner)

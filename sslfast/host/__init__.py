@@ -18,6 +18,7 @@ from sslfast.host.gumbel_sample import sample_replacements
 from sslfast.host.image_augment import ImageAugment, ImageViews
 from sslfast.host.item_mask import MaskedItems, mask_items
 from sslfast.host.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
+from sslfast.host.mask_indices import MaskIndices, mask_indices
 from sslfast.host.negative_indices import sample_negatives
 from sslfast.host.pad_sequences import pad_sequences
 from sslfast.host.patch_mask import PatchMask, random_patch_mask
@@ -57,6 +58,7 @@ __all__ = [
     "ImageAugment",
     "ImageViews",
     "InsertTokens",
+    "MaskIndices",
     "MaskTokens",
     "MaskedItems",
     "MaskedSpans",
@@ -85,6 +87,7 @@ __all__ = [
     "grid_patch_mask",
     "ijepa_masks",
     "inverse_block_mask",
+    "mask_indices",
     "mask_items",
     "mask_nodes",
     "mask_spans",

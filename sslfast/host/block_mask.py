@@ -137,7 +137,7 @@ def inverse_block_mask(
     name = "inverse_block_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
-    masked = _check.share(name, height * width, mask_ratio, "patches")
+    masked = _check.share(name, height * width, mask_ratio, "patches", mode)
     log_aspect = _block_ranges.log_aspect(name, min_aspect, max_aspect)
     exact = _check.mode_is_exact(name, mode)
     shift = _check.boolean(name, "shift", shift)

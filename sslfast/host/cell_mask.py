@@ -20,6 +20,7 @@ def grid_patch_mask(
     cell_size: int | Sequence[int],
     mask_ratio: float = 0.6,
     *,
+    mode: str = "exact",
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
@@ -32,6 +33,8 @@ def grid_patch_mask(
         grid: patches along height and width, (H, W).
         cell_size: patches along a side of a cell, or along its height and width; must divide the grid.
         mask_ratio: share of the cells that is masked, in [0, 1). Default: 0.6.
+        mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it; the ratio is in [0, 1]
+            then. Default: ``"exact"``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -49,7 +52,7 @@ def grid_patch_mask(
     """
     name = "grid_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    cells = _block_ranges.grid_cells(name, grid, cell_size, mask_ratio)
+    cells = _block_ranges.grid_cells(name, grid, cell_size, mask_ratio, mode)
     return _cell_mask(name, _GRID_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads)[:, 0]
 
 
@@ -58,6 +61,7 @@ def tube_mask(
     grid: Sequence[int],
     mask_ratio: float = 0.9,
     *,
+    mode: str = "exact",
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
@@ -69,6 +73,8 @@ def tube_mask(
         batch_size: number of rows N, at least 0.
         grid: patches along time, height and width, (T, H, W).
         mask_ratio: share of the places that is masked, in [0, 1). Default: 0.9.
+        mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it; the ratio is in [0, 1]
+            then. Default: ``"exact"``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -87,7 +93,7 @@ def tube_mask(
     """
     name = "tube_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    cells = _block_ranges.tube_cells(name, grid, mask_ratio)
+    cells = _block_ranges.tube_cells(name, grid, mask_ratio, mode)
     return _cell_mask(name, _TUBE_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads)
 
 
@@ -96,6 +102,7 @@ def frame_mask(
     grid: Sequence[int],
     mask_ratio: float = 0.5,
     *,
+    mode: str = "exact",
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
@@ -107,6 +114,8 @@ def frame_mask(
         batch_size: number of rows N, at least 0.
         grid: patches along time, height and width, (T, H, W).
         mask_ratio: share of the frames that is masked, in [0, 1). Default: 0.5.
+        mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it; the ratio is in [0, 1]
+            then. Default: ``"exact"``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -124,7 +133,7 @@ def frame_mask(
     """
     name = "frame_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    cells = _block_ranges.frame_cells(name, grid, mask_ratio)
+    cells = _block_ranges.frame_cells(name, grid, mask_ratio, mode)
     return _cell_mask(name, _FRAME_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads)
 
 

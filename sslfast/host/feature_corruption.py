@@ -26,6 +26,7 @@ def corrupt_features(
     selection: str = "exact",
     bank: NDArray[Any] | None = None,
     changed: bool = False,
+    mode: str = "exact",
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
@@ -42,6 +43,8 @@ def corrupt_features(
             independently. Default: "exact".
         bank: shape (M, D), type of ``x``, 1 <= M < 2^31: the rows to draw from. Default: None, ``x`` itself.
         changed: the mask leaves out cells whose value came out the same. Default: False.
+        mode: "exact"; or "compat", where with source "uniform" it is one minus ``corruption_rate`` that is replaced.
+            Default: "exact".
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -53,8 +56,8 @@ def corrupt_features(
 
     Raises:
         TypeError: ``x``, ``bank`` or another argument has the wrong type.
-        ValueError: a shape or number is out of range, there is no such source or selection, or a bank is given that
-            is not used.
+        ValueError: a shape or number is out of range, there is no such source, selection or mode, or a bank is given
+            that is not used.
 
     Reference: Bahri et al., "SCARF", ICLR 2022; Yoon et al., "VIME", NeurIPS 2020.
     """
@@ -65,7 +68,7 @@ def corrupt_features(
     if x.ndim != 2 or len(x) >= 2**31 or x.shape[1] < 1:
         raise ValueError(f"{name}: x must have shape (N, D) with N < 2^31 and D >= 1, got {x.shape}")
     rows, features = x.shape
-    rule = _check.corrupted_features(name, features, corruption_rate, source, selection, bank is not None)
+    rule = _check.corrupted_features(name, features, corruption_rate, source, selection, bank is not None, mode)
     changed = _check.boolean(name, "changed", changed)
     if source == "uniform" and x.dtype not in _INFINITY:
         raise TypeError(f'{name}: x must be floating point with source "uniform", got {x.dtype}')

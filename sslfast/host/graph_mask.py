@@ -113,6 +113,7 @@ def drop_edges(
     p: float = 0.5,
     *,
     ptr: NDArray[np.int64] | None = None,
+    mode: str = "exact",
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
@@ -124,6 +125,7 @@ def drop_edges(
         edge_index: shape (2, E), E below 2^31.
         p: probability that an edge is dropped, in [0, 1]. Default: 0.5.
         ptr: int64 (G + 1,), where each graph's edges begin, and E. Default: None, one graph.
+        mode: ``"exact"`` or ``"compat"``; both are the peer's distribution, the same bits. Default: ``"exact"``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: number of graph 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (G,), the number of each graph in the draws. Default: None, ``row_offset`` and up.
@@ -144,6 +146,7 @@ def drop_edges(
     if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.shape[1] >= 2**31:
         raise ValueError(f"{name}: edge_index must have shape (2, E) with E below 2^31, got {edge_index.shape}")
     p = _check.probability(name, "p", p)
+    _check.mode_is_exact(name, mode)
     edges = edge_index.shape[1]
     ptr, graphs = _graphs(name, ptr, edges, "edges")
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, graphs)

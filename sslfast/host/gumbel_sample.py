@@ -16,6 +16,7 @@ def sample_replacements(
     *,
     temperature: float = 1.0,
     positions: NDArray[np.int64] | None = None,
+    mode: str = "exact",
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
@@ -27,6 +28,7 @@ def sample_replacements(
         logits: shape (R, V) with V >= 1, float32 or float16, any strides.
         temperature: divides the logits, positive. Default: 1.0.
         positions: int64 (R,): rows below 0 are not sampled. Default: None, all are.
+        mode: ``"exact"`` or ``"compat"``; both are the peer's distribution, the same bits. Default: ``"exact"``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (R,), the number of each row in the draws. Default: None, ``row_offset`` and up.
@@ -37,7 +39,7 @@ def sample_replacements(
 
     Raises:
         TypeError: an array has another dtype, or a number the wrong type.
-        ValueError: a shape or number is out of range.
+        ValueError: a shape or number is out of range, or there is no such mode.
 
     Reference: Clark et al., "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators", ICLR 2020.
     """
@@ -49,6 +51,7 @@ def sample_replacements(
     if logits.ndim != 2 or not 1 <= logits.shape[1] <= 2**32:
         raise ValueError(f"{name}: logits must have shape (R, V) with V >= 1, got {logits.shape}")
     temperature = check_temperature(name, temperature)
+    _check.mode_is_exact(name, mode)
     if positions is not None:
         if not isinstance(positions, np.ndarray) or positions.dtype != np.int64:
             got = str(positions.dtype) if isinstance(positions, np.ndarray) else type(positions).__name__

@@ -16,6 +16,7 @@ def sample_negatives(
     num_negatives: int,
     *,
     dtype: Any = np.int32,
+    mode: str = "exact",
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
@@ -27,6 +28,7 @@ def sample_negatives(
         mask_time_indices: bool (N, T), True where masked, any strides, T at least 1.
         num_negatives: negatives per frame K, at least 1.
         dtype: np.int32 or np.int64. Default: np.int32, as transformers has it.
+        mode: ``"exact"`` or ``"compat"``; both are the peer's distribution, the same bits. Default: ``"exact"``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0 in the draws, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -39,7 +41,8 @@ def sample_negatives(
 
     Raises:
         TypeError: ``mask_time_indices`` is not a bool array, or another argument has the wrong type.
-        ValueError: a shape or number is out of range, or ``dtype`` is neither of the two or too narrow for N * T.
+        ValueError: a shape or number is out of range, ``dtype`` is neither of the two or too narrow for N * T, or there
+            is no such mode.
 
     Reference: Baevski et al., "wav2vec 2.0", NeurIPS 2020, section 3.2.
     """
@@ -55,6 +58,7 @@ def sample_negatives(
     rows, length = mask.shape
     wide = np.dtype(dtype) == np.int64
     num_negatives = _check.negatives(name, num_negatives, rows, length, not wide)
+    _check.mode_is_exact(name, mode)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, rows)
     return _host.negative_indices(
         mask,

@@ -34,6 +34,7 @@ def random_patch_mask(
     noise: NDArray[np.floating[Any]] | None = None,
     num_prefix_tokens: int = 0,
     order: str = "random",
+    mode: str = "exact",
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
@@ -49,6 +50,8 @@ def random_patch_mask(
         num_prefix_tokens: tokens in front of the patches which always stay and come first. Default: 0.
         order: ``"random"``, or ``"sorted"``: what stays keeps its order, and so does what is masked. Default:
             ``"random"``.
+        mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it; the ratio is in [0, 1]
+            then. Default: ``"exact"``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
             ``row_offset`` and up.
@@ -60,14 +63,14 @@ def random_patch_mask(
 
     Raises:
         TypeError: a number or the noise has the wrong type, or neither seed nor noise is there.
-        ValueError: a size or the ratio is out of range, the ratio leaves no patch, ``order`` is unknown, or the noise
-            has another shape or stands beside a source of draws.
+        ValueError: a size or the ratio is out of range, the ratio leaves no patch, ``order`` or ``mode`` is unknown, or
+            the noise has another shape or stands beside a source of draws.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, section 3.
     """
     name = "random_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    keep = _check.kept_patches(name, num_patches, mask_ratio)
+    keep = _check.kept_patches(name, num_patches, mask_ratio, mode)
     prefix = _check.integer(name, "num_prefix_tokens", num_prefix_tokens, 0)
     _check.one_of(name, "order", order, ("random", "sorted"))
     numbers, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)

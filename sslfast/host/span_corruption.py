@@ -110,7 +110,8 @@ def corrupt_spans(
 
     Raises:
         TypeError: an array has another dtype, or a number the wrong type.
-        ValueError: a shape, number or mode is out of range, or there are fewer ids below ``sentinel_id`` than spans.
+        ValueError: a shape, number or mode is out of range, there are fewer ids below ``sentinel_id`` than spans, or
+            ``eos_token_id``, ``pad_token_id`` or ``ignore_index`` is one of the sentinels.
 
     Reference: Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR
     2020, section 3.1.4.
@@ -193,7 +194,7 @@ def check_numbers(
 
     Raises:
         TypeError: a number has the wrong type.
-        ValueError: a number or the mode is out of range.
+        ValueError: a number or the mode is out of range, or another id is one of a full row's sentinels.
     """
     density, mean = check_density(function, noise_density, mean_noise_span_length)
     exact = _check.mode_is_exact(function, mode)
@@ -208,6 +209,10 @@ def check_numbers(
     last = sentinel_id - spans + 1 if descending else sentinel_id + spans - 1
     if spans > 0 and not 0 <= last <= high:
         raise ValueError(f"{function}: sentinel_id must leave room for {spans} sentinels, got {sentinel_id}")
+    for name, other in (("eos_token_id", eos_token_id), ("pad_token_id", pad_token_id), ("ignore_index", ignore_index)):
+        if other is not None and spans > 0 and min(sentinel_id, last) <= other <= max(sentinel_id, last):
+            expected = f"must be none of the {spans} sentinels from {sentinel_id} to {last}"
+            raise ValueError(f"{function}: {name} {expected}, got {other}")
     ends = 0 if eos_token_id is None else 1
     sizes = (length - noise + spans + ends, noise + spans + ends)
     step = -1 if descending else 1

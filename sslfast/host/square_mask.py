@@ -19,6 +19,7 @@ def square_mask(
     side: int = 3,
     adjust: float = 0.0,
     inverse: bool = True,
+    mode: str = "exact",
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
@@ -33,6 +34,7 @@ def square_mask(
         side: patches along a side of a square, at least 1. Default: 3.
         adjust: share of the patches that squares are drawn for beyond what they shall cover, in [0, 1]. Default: 0.0.
         inverse: keep the squares; False masks them. Default: True.
+        mode: ``"exact"``, or ``"compat"``, both numbers in floats as fairseq has them. Default: ``"exact"``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -55,7 +57,7 @@ def square_mask(
     side = _check.integer(name, "side", side, 1, 2**31)
     inverse = _check.boolean(name, "inverse", inverse)
     more = _check.probability(name, "adjust", adjust)
-    squares, marked = _block_ranges.squares(name, height * width, mask_ratio, side, more, inverse)
+    squares, marked = _block_ranges.squares(name, height * width, mask_ratio, side, more, inverse, mode)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
     threads = _arguments.threads(name, threads)
     bits = _arguments.seed_bits(name, seed)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sslfast import _check, _host
 from sslfast.host import _arguments
 from sslfast.host._span_lengths import length_thresholds
-from sslfast.host._tokens import like_ids
+from sslfast.host._tokens import like_ids, replacement
 
 
 class MaskedSpans(NamedTuple):
@@ -43,6 +43,8 @@ def mask_spans(
     replace_per: str = "span",
     mask_replace_prob: float = 0.8,
     random_replace_prob: float = 0.1,
+    random_token_ids: NDArray[np.int64] | None = None,
+    mode: str = "exact",
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
@@ -51,7 +53,7 @@ def mask_spans(
     """Masks spans of words as SpanBERT does: :func:`sslfast.masking.mask_spans` over NumPy arrays.
 
     Args:
-        ids: token ids, shape (N, L), int64 or int32, any strides. Not changed.
+        ids: token ids, shape (N, L), int64 or int32, any strides, in [0, ``vocab_size``). Not changed.
         mask_token_id: the id of ``[MASK]``, in [0, ``vocab_size``).
         vocab_size: random ids are uniform in [0, ``vocab_size``).
         word_ids: shape of ``ids``, integer: neighbours with equal numbers are one word, tokens below 0 are never
@@ -65,6 +67,9 @@ def mask_spans(
         replace_per: ``"span"`` or ``"token"``. Default: ``"span"``.
         mask_replace_prob: share of the spans (tokens) that become ``mask_token_id``. Default: 0.8.
         random_replace_prob: share of the spans (tokens) that become random ids. Default: 0.1.
+        random_token_ids: int64 (R,), the ids that random words are drawn from, in [0, ``vocab_size``): an id that is
+            there twice is drawn twice as often. Default: None, every id below ``vocab_size``.
+        mode: ``"exact"``, or ``"compat"``, in which ids are not looked at. Default: ``"exact"``.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -76,7 +81,7 @@ def mask_spans(
 
     Raises:
         TypeError: an array has another dtype, or a number the wrong type.
-        ValueError: a shape, number or name is out of range, or the two replacement shares exceed 1.
+        ValueError: a shape, number, name or id is out of range, or the two replacement shares exceed 1.
 
     Reference: Joshi et al., "SpanBERT: Improving Pre-training by Representing and Predicting Spans", TACL 2020.
     """
@@ -94,20 +99,9 @@ def mask_spans(
         special = like_ids(name, "special_tokens_mask", special, ids, kind="bool or integer").astype(
             np.bool_, copy=False
         )
-    numbers = check_numbers(
-        name,
-        32 if ids.dtype == np.int32 else 64,
-        mask_token_id,
-        vocab_size,
-        mask_ratio,
-        length_law,
-        geometric_p,
-        min_span,
-        max_span,
-        replace_per,
-        mask_replace_prob,
-        random_replace_prob,
-    )
+    rule = replacement(name, ids, mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_token_ids)
+    numbers = check_numbers(name, mask_ratio, length_law, geometric_p, min_span, max_span, replace_per)
+    exact = _check.mode_is_exact(name, mode)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(ids))
     kernel = _host.text_span_mask_int32 if ids.dtype == np.int32 else _host.text_span_mask_int64
     return MaskedSpans(
@@ -117,8 +111,14 @@ def mask_spans(
             word_ids,
             _arguments.seed_bits(name, seed),
             sample_ids,
+            rule.mask_token_id,
+            rule.vocab_size,
             *numbers,
+            rule.mask_replace_prob,
+            rule.random_replace_prob,
             row_offset,
+            rule.random_token_ids,
+            exact,
             _arguments.threads(name, threads),
         )
     )
@@ -126,17 +126,12 @@ def mask_spans(
 
 def check_numbers(
     function: str,
-    bits: int,
-    mask_token_id: int,
-    vocab_size: int,
     mask_ratio: float,
     length_law: str | Sequence[float],
     geometric_p: float,
     min_span: int,
     max_span: int,
     replace_per: str,
-    mask_replace_prob: float,
-    random_replace_prob: float,
 ) -> tuple[Any, ...]:
     """The numbers as the kernels take them.
 
@@ -144,16 +139,7 @@ def check_numbers(
         TypeError: a number has the wrong type.
         ValueError: a number or a name is out of range.
     """
-    vocab_size = _check.integer(function, "vocab_size", vocab_size, 1, 2 ** min(bits - 1, 32))
-    mask_token_id = _check.integer(function, "mask_token_id", mask_token_id, 0, vocab_size - 1)
     mask_ratio = _check.probability(function, "mask_ratio", mask_ratio)
     thresholds = length_thresholds(function, length_law, geometric_p, min_span, max_span)
     _check.one_of(function, "replace_per", replace_per, ("span", "token"))
-    mask_replace_prob = _check.probability(function, "mask_replace_prob", mask_replace_prob)
-    random_replace_prob = _check.probability(function, "random_replace_prob", random_replace_prob)
-    if mask_replace_prob + random_replace_prob > 1:
-        got = f"{mask_replace_prob} + {random_replace_prob}"
-        raise ValueError(f"{function}: mask_replace_prob + random_replace_prob must be at most 1, got {got}")
-    per_span = replace_per == "span"
-    shares = (mask_replace_prob, random_replace_prob)
-    return mask_token_id, vocab_size, mask_ratio, min_span, thresholds, per_span, *shares
+    return mask_ratio, min_span, thresholds, replace_per == "span"

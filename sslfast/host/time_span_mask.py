@@ -43,7 +43,7 @@ def time_mask(
         mask_length: frames per span, at least 1. Default: 10.
         lengths: integer (N,), the frames of each row before its padding, in [0, T]. Default: None, all T.
         min_masks: least number of spans of a row, as far as they fit. Default: 0.
-        mode: "exact", "hf" or "fairseq". Default: "exact".
+        mode: "exact", "hf", which "compat" is too, or "fairseq". Default: "exact".
         mask_type: fairseq's: lengths of spans, "static", "uniform", "normal" or "poisson". Default: "static".
         mask_other: fairseq's: least length of "uniform", standard deviation of "normal". Default: 0.
         no_overlap: fairseq's: spans are placed beside one another. Default: False.

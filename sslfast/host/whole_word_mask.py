@@ -26,17 +26,19 @@ def mask_words(
     replace: Literal["token", "word"] = "token",
     min_masked: int = 0,
     mode: str = "exact",
+    return_counts: bool = False,
     lengths: NDArray[Any] | None = None,
     max_predictions: int = 512,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+) -> tuple[NDArray[Any], ...]:
     """Masks whole words of token ids: :func:`sslfast.masking.mask_words` over NumPy arrays.
 
     Args:
-        ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides. Not changed.
+        ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides, in exact mode in [0, ``vocab_size``).
+            Not changed.
         word_ids: the number of each token's word, shape of ``ids``, integer, negative outside of words. Default: None.
         offset_mapping: start and end of each token in the text, shape (N, L, 2) or (L, 2), integer. Default: None.
             Exactly one of the two is given; another dtype than int64 is converted.
@@ -56,6 +58,7 @@ def mask_words(
             Default: 0.
         mode: "exact", every word by itself, or "compat", words within a budget, with the defects that the torch
             function's docstring names. Default: "exact".
+        return_counts: whether the result has how many tokens of each row are masked. Default: False.
         lengths: integer (N,), in compat mode alone: the tokens of each row before its padding, special ones included,
             in [0, L]. Default: None, all L.
         max_predictions: in compat mode, the largest budget, in [1, 32767]. Default: 512.
@@ -66,10 +69,10 @@ def mask_words(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        ``(ids, labels, masked)``, as of :func:`mask_tokens`.
+        ``(ids, labels, masked)``, as of :func:`mask_tokens`, and ``counts`` with ``return_counts``.
 
     Raises:
-        TypeError: an array is not of a dtype above, or a number has the wrong type.
+        TypeError: an array is not of a dtype above, or a number or ``return_counts`` has the wrong type.
         ValueError: a shape, probability or id is out of range, the two replacement shares exceed 1, or not exactly one
             of ``word_ids`` and ``offset_mapping`` is given, there is no such mode, or ``lengths`` or ``min_masked``
             does not go with it.
@@ -103,7 +106,8 @@ def mask_words(
         tokens = np.full(len(rows), rows.shape[1]) if lengths is None else lengths
         budgets = np.rint(tokens * mlm_probability).astype(np.int64).clip(1, most)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(rows))
-    masked_ids, labels, masked = _host.whole_word_mask(
+    return_counts = _check.boolean(name, "return_counts", return_counts)
+    masked_ids, labels, masked, counts = _host.whole_word_mask(
         rows,
         np.require(words, dtype=np.int64, requirements="A"),
         special,
@@ -119,9 +123,11 @@ def mask_words(
         rule.random_token_ids,
         min_masked,
         budgets,
+        budgets is None,
         _arguments.threads(name, threads),
     )
-    return masked_ids.reshape(ids.shape), labels.reshape(ids.shape), masked
+    result = (masked_ids.reshape(ids.shape), labels.reshape(ids.shape), masked)
+    return (*result, counts) if return_counts else result
 
 
 def word_budget(function: str, mode: str, has_lengths: bool, max_predictions: int, min_masked: int) -> int | None:

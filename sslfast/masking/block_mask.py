@@ -114,9 +114,10 @@ def inverse_block_mask(
 ) -> Tensor:
     """Masks all but one block of patches: what is left is connected, as CAPI does.
 
-    Every row has exactly ``H * W * mask_ratio`` masked patches, rounded down. The block is the smallest rectangle of a
-    log-uniform aspect that holds the others; what it holds too many is masked at one end of its first or last line. The
-    draws depend on (seed, number of the row) alone. No host synchronisation on a GPU.
+    Every row has exactly ``H * W * mask_ratio`` masked patches, rounded down ("compat": after a float's error). The
+    block is the smallest rectangle of a log-uniform aspect that holds the others; what it holds too many is masked at
+    one end of its first or last line. The draws depend on (seed, number of the row) alone. No host synchronisation on a
+    GPU.
 
     Args:
         batch_size: number of rows N, at least 0.
@@ -151,7 +152,7 @@ def inverse_block_mask(
     name = "inverse_block_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
-    masked = _check.share(name, height * width, mask_ratio, "patches")
+    masked = _check.share(name, height * width, mask_ratio, "patches", mode)
     log_aspect = _block_ranges.log_aspect(name, min_aspect, max_aspect)
     exact = _check.mode_is_exact(name, mode)
     shift = _check.boolean(name, "shift", shift)

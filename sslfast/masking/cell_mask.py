@@ -18,6 +18,7 @@ def grid_patch_mask(
     cell_size: int | Sequence[int],
     mask_ratio: float = 0.6,
     *,
+    mode: str = "exact",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -28,7 +29,8 @@ def grid_patch_mask(
     The grid of patches is cut into cells of ``cell_size`` patches. In every row the same number of cells, ``cells *
     mask_ratio`` rounded up, is masked, every subset of that size equally likely, and a patch is masked with its
     cell. SimMIM's ``MaskGenerator(192, 32, 4, 0.6)`` is ``grid=(48, 48), cell_size=8, mask_ratio=0.6``, equal in
-    distribution but where SimMIM rounds up a float's error, which its drop-in does too. The draws depend on (seed,
+    distribution but where SimMIM rounds up a float's error (``ceil(0.07 * 100)`` is 8), and always with
+    ``mode="compat"``. The draws depend on (seed,
     number of the row, cell) alone. No host synchronisation on a GPU.
 
     Args:
@@ -36,6 +38,8 @@ def grid_patch_mask(
         grid: patches along height and width, (H, W).
         cell_size: patches along a side of a cell, or along its height and width; must divide the grid.
         mask_ratio: share of the cells that is masked, in [0, 1). Default: 0.6.
+        mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it, see above; the ratio is in [0, 1]
+            then. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -47,14 +51,14 @@ def grid_patch_mask(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a size or the ratio is out of range, the cells do not tile the grid, or the ratio leaves no
-            cell, or the generator is on another GPU.
+        ValueError: a size or the ratio is out of range, the cells do not tile the grid, the ratio leaves no
+            cell, there is no such mode, or the generator is on another GPU.
 
     Reference: Xie et al., "SimMIM: A Simple Framework for Masked Image Modeling", CVPR 2022, section 3.2.
     """
     name = "grid_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    cells = _block_ranges.grid_cells(name, grid, cell_size, mask_ratio)
+    cells = _block_ranges.grid_cells(name, grid, cell_size, mask_ratio, mode)
     return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device)[:, 0]
 
 
@@ -63,6 +67,7 @@ def tube_mask(
     grid: Sequence[int],
     mask_ratio: float = 0.9,
     *,
+    mode: str = "exact",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -70,15 +75,18 @@ def tube_mask(
 ) -> Tensor:
     """Masks the same random places in all frames of a video, as VideoMAE does.
 
-    In every row the same number of places, ``H * W * mask_ratio`` rounded down, is masked in every frame, every
-    subset of that size equally likely: what is masked cannot be copied from another frame. In distribution this is
-    VideoMAE's ``TubeMaskingGenerator``, but where that rounds down a float's error, which its drop-in does too, and
-    V-JEPA's random tubes. The draws depend on (seed, number of the row, cell) alone. No host synchronisation on a GPU.
+    In every row the same number of places, ``H * W * mask_ratio`` rounded down, is masked in every frame, every subset
+    of that size equally likely: what is masked cannot be copied from another frame. In distribution this is VideoMAE's
+    ``TubeMaskingGenerator``, but where that rounds down a float's error (``int(0.29 * 100)`` is 28), and always with
+    ``mode="compat"``; and V-JEPA's random tubes. The draws depend on (seed, number of the row, cell) alone. No host
+    synchronisation on a GPU.
 
     Args:
         batch_size: number of rows N, at least 0.
         grid: patches along time, height and width, (T, H, W).
         mask_ratio: share of the places that is masked, in [0, 1). Default: 0.9.
+        mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it, see above; the ratio is in [0, 1]
+            then. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -90,15 +98,15 @@ def tube_mask(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a size or the ratio is out of range, the ratio leaves no place, or the generator is on another
-            GPU.
+        ValueError: a size or the ratio is out of range, the ratio leaves no place, there is no such mode, or the
+            generator is on another GPU.
 
     Reference: Tong et al., "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video
     Pre-Training", NeurIPS 2022, section 3.3.
     """
     name = "tube_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    cells = _block_ranges.tube_cells(name, grid, mask_ratio)
+    cells = _block_ranges.tube_cells(name, grid, mask_ratio, mode)
     return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device)
 
 
@@ -107,6 +115,7 @@ def frame_mask(
     grid: Sequence[int],
     mask_ratio: float = 0.5,
     *,
+    mode: str = "exact",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -115,13 +124,16 @@ def frame_mask(
     """Masks whole random frames of a video.
 
     In every row the same number of frames, ``T * mask_ratio`` rounded down, is masked, every subset of that size
-    equally likely: the frame masking that VideoMAE compares tubes with. The draws depend on (seed, number of the row,
+    equally likely: the frame masking that VideoMAE compares tubes with, whose code is not published; ``mode="compat"``
+    rounds as its tubes do, in floats. The draws depend on (seed, number of the row,
     cell) alone. No host synchronisation on a GPU.
 
     Args:
         batch_size: number of rows N, at least 0.
         grid: patches along time, height and width, (T, H, W).
         mask_ratio: share of the frames that is masked, in [0, 1). Default: 0.5.
+        mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it, see above; the ratio is in [0, 1]
+            then. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -133,14 +145,14 @@ def frame_mask(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a size or the ratio is out of range, the ratio leaves no frame, or the generator is on another
-            GPU.
+        ValueError: a size or the ratio is out of range, the ratio leaves no frame, there is no such mode, or the
+            generator is on another GPU.
 
     Reference: Tong et al., "VideoMAE", NeurIPS 2022, section 4.3 (frame masking).
     """
     name = "frame_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    cells = _block_ranges.frame_cells(name, grid, mask_ratio)
+    cells = _block_ranges.frame_cells(name, grid, mask_ratio, mode)
     return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device)
 
 

@@ -30,6 +30,7 @@ def corrupt_features(
     selection: str = "exact",
     bank: Tensor | None = None,
     changed: bool = False,
+    mode: str = "exact",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -46,7 +47,9 @@ def corrupt_features(
     every row finds its source by itself: a value goes anywhere and two values go to any two places, to 2^-24 of the
     rectangle of about N places that it is drawn in. Nothing is claimed about all N! orders.
 
-    ``corruption_rate`` is the share that is replaced; implementations of SCARF exist that replace one minus it.
+    ``corruption_rate`` is the share that is replaced. The published code of SCARF, whose source is "uniform" and whose
+    selection "bernoulli", replaces one minus it, and so does ``mode="compat"`` with that source; with the others
+    "compat" is "exact". VIME's ``x * (1 - m) + x_bar * m``, which lets NaN through, is in neither.
 
     Args:
         x: shape (N, D), any strides, elements of at most 8 bytes, N below 2^31.
@@ -61,6 +64,8 @@ def corrupt_features(
         bank: shape (M, D), type and device of ``x``, 1 <= M < 2^31: the rows to draw from, such as the training data.
             Default: None, ``x`` itself, a row's own included.
         changed: the mask that is returned leaves out cells whose value came out the same. Default: False.
+        mode: "exact"; or "compat", where with source "uniform" it is one minus ``corruption_rate`` that is replaced,
+            see above. Default: "exact".
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Which row of the
@@ -73,8 +78,8 @@ def corrupt_features(
 
     Raises:
         TypeError: ``x``, ``bank`` or another argument has the wrong type.
-        ValueError: a shape, device or number is out of range, there is no such source or selection, a bank is given
-            that is not used, or the generator is on another GPU.
+        ValueError: a shape, device or number is out of range, there is no such source, selection or mode, a bank is
+            given that is not used, or the generator is on another GPU.
         RuntimeError: the gradient of complex ``x``, which has none here.
 
     Reference: Bahri et al., "SCARF: Self-Supervised Contrastive Learning using Random Feature Corruption", ICLR 2022;
@@ -87,7 +92,7 @@ def corrupt_features(
         raise ValueError(f"{name}: x must have shape (N, D) with N < 2^31 and D >= 1, got {tuple(x.shape)}")
     if x.dtype == torch.complex128:
         raise TypeError(f"{name}: x must have elements of at most 8 bytes, got {x.dtype}")
-    rule = _check.corrupted_features(name, x.shape[1], corruption_rate, source, selection, bank is not None)
+    rule = _check.corrupted_features(name, x.shape[1], corruption_rate, source, selection, bank is not None, mode)
     changed = _check.boolean(name, "changed", changed)
     if source == "uniform" and x.dtype not in _INFINITY:
         raise TypeError(f'{name}: x must be floating point with source "uniform", got {x.dtype}')

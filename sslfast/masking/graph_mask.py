@@ -191,6 +191,7 @@ def drop_edges(
     p: float = 0.5,
     *,
     ptr: Tensor | None = None,
+    mode: str = "exact",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -211,6 +212,7 @@ def drop_edges(
         p: probability that an edge is dropped, in [0, 1]. Default: 0.5.
         ptr: int64 (G + 1,), where each graph's edges begin, and E. On a GPU its values are not checked, because that
             waits: what they do not cover stays as it is. Default: None, one graph.
+        mode: ``"exact"`` or ``"compat"``; both are the peer's distribution, the same bits. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: number of graph 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (G,), the number of each graph in the draws, such as its index in the data set. Default: None,
@@ -232,6 +234,7 @@ def drop_edges(
     if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.shape[1] >= 2**31:
         raise ValueError(f"{name}: edge_index must have shape (2, E) with E below 2^31, got {tuple(edge_index.shape)}")
     p = _check.probability(name, "p", p)
+    _check.mode_is_exact(name, mode)
     edges = edge_index.shape[1]
     ptr, graphs = _graphs(name, ptr, edges, "edges", edge_index.device)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, graphs, edge_index.device)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast import ops
+from sslfast import _check, ops
 from sslfast.host.gumbel_sample import check_temperature
-from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._arguments import in_range, numbered_rows
 from sslfast.random import Generator, seed_tensor
 
 
@@ -16,6 +16,7 @@ def sample_replacements(
     *,
     temperature: float = 1.0,
     positions: Tensor | None = None,
+    mode: str = "exact",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -36,6 +37,7 @@ def sample_replacements(
         temperature: divides the logits, positive. Default: 1.0.
         positions: int64 (R,), where the rows belong, such as the third result of :func:`mask_tokens`: rows below 0 are
             not read, which keeps the size fixed. Default: None, all rows are sampled.
+        mode: ``"exact"`` or ``"compat"``; both are the peer's distribution, the same bits. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (R,), the number of each row in the draws; ``sample * L + position`` makes a token's
@@ -47,7 +49,8 @@ def sample_replacements(
 
     Raises:
         TypeError: a tensor has another dtype than above, or a number the wrong type.
-        ValueError: a shape, device or number is out of range, or the generator is on another GPU.
+        ValueError: a shape, device or number is out of range, there is no such mode, or the generator is on another
+            GPU.
 
     Reference: Clark et al., "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators", ICLR 2020,
     section 2.
@@ -60,6 +63,7 @@ def sample_replacements(
     if logits.dim() != 2 or not 1 <= logits.shape[1] <= 2**32:
         raise ValueError(f"{name}: logits must have shape (R, V) with V >= 1, got {tuple(logits.shape)}")
     temperature = check_temperature(name, temperature)
+    _check.mode_is_exact(name, mode)
     rows = logits.shape[0]
     if positions is not None:
         if not isinstance(positions, Tensor) or positions.dtype != torch.int64:
@@ -95,7 +99,8 @@ def electra_inputs(ids: Tensor, masked: Tensor, sampled: Tensor) -> tuple[Tensor
 
     Raises:
         TypeError: a tensor has another dtype than above.
-        ValueError: a shape or device does not fit.
+        ValueError: a shape or device does not fit, or, on the CPU and not under torch.compile, a position of ``masked``
+            is out of range. On a GPU such a position is not used.
 
     Reference: Clark et al., "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators", ICLR 2020,
     section 2.
@@ -126,8 +131,9 @@ def electra_inputs(ids: Tensor, masked: Tensor, sampled: Tensor) -> tuple[Tensor
     if masked.dtype == torch.bool:
         corrupted = torch.where(masked, sampled, ids)
     else:
+        in_range(name, "masked", masked, -1, ids.numel() - 1)
         spare = ids.numel()  # a slot for what is not used: the size stays fixed
         slots = torch.cat([ids.reshape(-1), ids.new_zeros(1)])
-        slots.scatter_(0, torch.where(masked < 0, spare, masked), sampled)
+        slots.scatter_(0, torch.where((masked < 0) | (masked > spare), spare, masked), sampled)
         corrupted = slots[:spare].view(ids.shape)
     return corrupted, corrupted != ids

@@ -204,9 +204,11 @@ class MLMCollator:
         }
         with errors_of(type(self).__name__):
             if not self.whole_word_mask:
-                return mask_tokens(batch["input_ids"], **arguments)
+                ids, labels, masked = mask_tokens(batch["input_ids"], mode=self.mode, **arguments)
+                return ids, labels, masked
             arguments.update(self._word_arguments(batch, special, words))
-            return mask_words(batch["input_ids"], replace=self._replace, **arguments)
+            ids, labels, masked = mask_words(batch["input_ids"], replace=self._replace, **arguments)
+            return ids, labels, masked
 
     def _word_arguments(self, batch: dict[str, Tensor], special: Tensor, words: dict[str, Tensor]) -> dict[str, Any]:
         """Where words begin and end."""

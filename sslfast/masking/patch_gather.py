@@ -33,10 +33,10 @@ def gather_patches(x: Tensor, ids: Tensor | Sequence[Tensor]) -> Tensor:
     Raises:
         TypeError: ``x`` or an element of ``ids`` is not a tensor, ``ids`` are not int64, or elements of ``x`` are
             larger than 8 bytes.
-        ValueError: ``x`` has no shape (N, L, D), the list is empty, or ``ids`` have other shapes or are on another
-            device.
-        RuntimeError: an id is neither in [0, L) nor -1, on the CPU. On a GPU, which would have to wait to say so, its
-            patch is zero. Also the gradient of complex ``x``, which has none here.
+        ValueError: ``x`` has no shape (N, L, D), the list is empty, ``ids`` have other shapes or are on another
+            device, or, on the CPU, one is neither in [0, L) nor -1. On a GPU, which would have to wait to say so, its
+            patch is zero.
+        RuntimeError: the gradient of complex ``x``, which has none here.
 
     Reference: Assran et al., "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture",
     CVPR 2023; facebookresearch/ijepa, ``masks.utils.apply_masks``.

@@ -35,6 +35,7 @@ def random_patch_mask(
     noise: Tensor | None = None,
     num_prefix_tokens: int = 0,
     order: str = "random",
+    mode: str = "exact",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -44,9 +45,10 @@ def random_patch_mask(
 
     Every subset of ``keep`` patches is equally likely and every row has exactly ``keep = num_patches * (1 -
     mask_ratio)``, rounded down. The order is that of ``torch.argsort(noise)`` with 32 random bits per patch instead of
-    a float's 24, and ties go to the lower index, so every device gives the same. The draws depend on (seed, number
-    of the row, patch) alone. No host synchronisation on a GPU. In distribution this is MAE's ``random_masking``, but
-    that MAE computes ``keep`` in floats, which may give one less, even 0; ``sslfast.masking.drop_in.mae`` has that too.
+    a float's 24, and ties go to the lower index, so every device gives the same. The draws depend on (seed, number of
+    the row, patch) alone. No host synchronisation on a GPU. In distribution this is MAE's ``random_masking``, but that
+    MAE computes ``keep`` in floats, which may give one less: of 10 patches at 0.9 it keeps none, of 100 at 0.8 it keeps
+    19. ``mode="compat"`` has that defect; the ties of MAE's float noise, which an unstable sort breaks, it has not.
 
     With ``noise`` nothing is drawn: the order is ``torch.argsort(noise, dim=1, stable=True)``, so that the result is
     that of MAE and of Hugging Face's ViTMAE with the same noise, bit for bit. There as in torch a NaN lies above every
@@ -62,6 +64,8 @@ def random_patch_mask(
             patches are the same with and without them. Default: 0.
         order: ``"random"``, or ``"sorted"``: what stays keeps its order, and so does what is masked; the mask is the
             same. Default: ``"random"``.
+        mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it, see above; the ratio is in [0, 1]
+            then. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -73,15 +77,15 @@ def random_patch_mask(
 
     Raises:
         TypeError: a number, the noise or the generator has the wrong type.
-        ValueError: a size or the ratio is out of range, the ratio leaves no patch, ``order`` is unknown, the noise has
-            another shape or is on another device or stands beside a source of draws, or the generator is on another
-            GPU.
+        ValueError: a size or the ratio is out of range, the ratio leaves no patch, ``order`` or ``mode`` is unknown,
+            the noise has another shape or is on another device or stands beside a source of draws, or the generator is
+            on another GPU.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, section 3.
     """
     name = "random_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
-    keep = _check.kept_patches(name, num_patches, mask_ratio)
+    keep = _check.kept_patches(name, num_patches, mask_ratio, mode)
     if device is None and isinstance(noise, Tensor):
         device = noise.device
     found = patch_order(
@@ -107,6 +111,7 @@ def mask_patches(
     noise: Tensor | None = None,
     num_prefix_tokens: int = 0,
     order: str = "random",
+    mode: str = "exact",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -124,6 +129,8 @@ def mask_patches(
             :func:`random_patch_mask`. Default: None.
         num_prefix_tokens: tokens in front of the patches, such as a class token, which always stay. Default: 0.
         order: ``"random"``, or ``"sorted"``: what stays keeps its order. Default: ``"random"``.
+        mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it, see
+            :func:`random_patch_mask`; the ratio is in [0, 1] then. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -137,8 +144,8 @@ def mask_patches(
         TypeError: ``x`` is not a tensor, its elements are larger than 8 bytes, or a number or the noise has the wrong
             type.
         ValueError: ``x`` has no shape (N, L, D) with at least one patch, the ratio is out of range or leaves no patch,
-            ``order`` is unknown, the noise has another shape or is on another device or stands beside a source of
-            draws, or the generator is on another GPU.
+            ``order`` or ``mode`` is unknown, the noise has another shape or is on another device or stands beside a
+            source of draws, or the generator is on another GPU.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022; facebookresearch/mae,
     ``MaskedAutoencoderViT.random_masking``.
@@ -152,7 +159,7 @@ def mask_patches(
         x,
         x.shape[0],
         patches,
-        _check.kept_patches(name, patches, mask_ratio),
+        _check.kept_patches(name, patches, mask_ratio, mode),
         noise=noise,
         num_prefix_tokens=prefix,
         order=order,

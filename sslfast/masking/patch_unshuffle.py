@@ -48,9 +48,9 @@ def unshuffle_patches(
 
     Raises:
         TypeError: an argument is not a tensor or has the wrong dtype, or ``num_prefix_tokens`` is not an integer.
-        ValueError: a shape or device does not fit, or ``num_prefix_tokens`` is negative.
-        RuntimeError: a row of ``ids_restore`` is no permutation, on the CPU. On a GPU, which would have to wait to say
-            so, the result and the gradient of its tokens are then unspecified.
+        ValueError: a shape or device does not fit, ``num_prefix_tokens`` is negative, or, on the CPU, a row of
+            ``ids_restore`` is no permutation. On a GPU, which would have to wait to say so, the result and the gradient
+            of its tokens are then unspecified.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022; facebookresearch/mae,
     ``MaskedAutoencoderViT.forward_decoder``.

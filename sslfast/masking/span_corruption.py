@@ -87,7 +87,8 @@ def corrupt_spans(
         TypeError: ``ids``, ``lengths`` or ``sample_ids`` is not a tensor of the dtypes above, or a number has the wrong
             type.
         ValueError: a shape, device, number or mode, or on the CPU one of ``lengths``, is out of range, the ids below
-            ``sentinel_id`` (above it where ascending) are fewer than the spans, or the generator is on another GPU.
+            ``sentinel_id`` (above it where ascending) are fewer than the spans, ``eos_token_id``, ``pad_token_id`` or
+            ``ignore_index`` is one of the sentinels of a full row, or the generator is on another GPU.
 
     Reference: Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR
     2020, section 3.1.4; google-research/text-to-text-transfer-transformer, ``random_spans_noise_mask``.

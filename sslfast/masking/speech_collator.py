@@ -32,7 +32,8 @@ class SpeechCollator:
         mask_prob: see :func:`time_mask`. Default: 0.65.
         mask_length: frames per span. Default: 10.
         min_masks: least number of spans of a row, as far as they fit. Default: 2.
-        mode: "exact" or "hf", see :func:`time_mask`. Default: "exact", which masks nothing in the padding.
+        mode: "exact" or "compat", which is "hf", see :func:`time_mask`. Default: "exact", which masks nothing in the
+            padding.
         num_negatives: negatives per masked frame, see :func:`sample_negatives`, or None for none. Default: 100.
         padding_value: what fills short rows. Default: 0.
         pad_to_multiple_of: the rows' length is rounded up to a multiple of this. Default: None, the longest row's.
@@ -75,7 +76,7 @@ class SpeechCollator:
         ]
         if not isinstance(input_key, str):
             raise TypeError(f"{name}: input_key must be a str, got {type(input_key).__name__}")
-        _check.one_of(name, "mode", mode, ("exact", "hf"))
+        _check.one_of(name, "mode", mode, ("exact", "compat", "hf"))
         self._input_key = input_key
         self._spans = {
             "mask_prob": _check.probability(name, "mask_prob", mask_prob),

@@ -20,6 +20,7 @@ def square_mask(
     side: int = 3,
     adjust: float = 0.0,
     inverse: bool = True,
+    mode: str = "exact",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -31,8 +32,8 @@ def square_mask(
     ``H * W * (share + adjust) / side ** 2`` of them, rounded down, where ``share`` is what they shall cover: ``1 -
     mask_ratio``, or with ``inverse=False`` the ``mask_ratio``. Then patches are taken from them or added to them, every
     subset alike, until they are exactly ``H * W * share``, rounded down. In distribution this is fairseq's
-    ``compute_block_mask_2d`` with ``require_same_masks``, which rounds after a float's error. The draws depend on
-    (seed, number of the row) alone. No host synchronisation on a GPU.
+    ``compute_block_mask_2d`` with ``require_same_masks``, which rounds after a float's error; ``mode="compat"`` does
+    too. The draws depend on (seed, number of the row) alone. No host synchronisation on a GPU.
 
     Args:
         batch_size: number of rows N, at least 0.
@@ -41,6 +42,7 @@ def square_mask(
         side: patches along a side of a square, at least 1. Default: 3.
         adjust: share of the patches that squares are drawn for beyond what they shall cover, in [0, 1]. Default: 0.0.
         inverse: keep the squares; False masks them. Default: True.
+        mode: ``"exact"``, or ``"compat"``, both numbers in floats as fairseq has them. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -52,7 +54,8 @@ def square_mask(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a size or a share is out of range, the ratio leaves no patch, or the generator is on another GPU.
+        ValueError: a size or a share is out of range, the ratio leaves no patch, there is no such mode, or the
+            generator is on another GPU.
 
     Reference: Baevski et al., "Efficient Self-supervised Learning with Contextualized Target Representations for
     Vision, Speech and Language", ICML 2023; fairseq, ``compute_block_mask_2d``.
@@ -63,7 +66,7 @@ def square_mask(
     side = _check.integer(name, "side", side, 1, 2**31)
     inverse = _check.boolean(name, "inverse", inverse)
     more = _check.probability(name, "adjust", adjust)
-    squares, marked = _block_ranges.squares(name, height * width, mask_ratio, side, more, inverse)
+    squares, marked = _block_ranges.squares(name, height * width, mask_ratio, side, more, inverse, mode)
     like = torch.empty((), device=device)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sslfast import ops
+from sslfast import _check, ops
 from sslfast.host.text_span_mask import check_numbers
 from sslfast.masking._arguments import numbered_rows
-from sslfast.masking._tokens import like_ids
+from sslfast.masking._tokens import like_ids, replacement
 from sslfast.random import Generator, seed_tensor
 
 
@@ -44,6 +44,8 @@ def mask_spans(
     replace_per: str = "span",
     mask_replace_prob: float = 0.8,
     random_replace_prob: float = 0.1,
+    random_token_ids: Tensor | None = None,
+    mode: str = "exact",
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -58,17 +60,18 @@ def mask_spans(
 
     The law of the lengths is ``"geometric"``, p (1 - p)^(n - min_span) cut off at ``max_span`` and normalised, which is
     SpanBERT's with a mean of 3.8; ``"ngram"``, 1 / n, which is ALBERT's with ``max_span=3``; or probabilities of your
-    own. In distribution this is SpanBERT's ``PairWithSpanMaskingScheme``, but that SpanBERT draws random ids from the
-    tokens of its corpus, here they are uniform over the vocabulary. Tries are bounded by 8 a masked token and 32: what
-    they leave, where nearly all of a row is masked, is masked in order from a random token on, so the number is exact
-    always.
+    own. In distribution this is SpanBERT's ``PairWithSpanMaskingScheme``, which draws random ids from the tokens of its
+    corpus: ``random_token_ids`` are these. ``"exact"`` and ``"compat"`` have this one distribution, the same bits;
+    ``"compat"`` lets ids outside of the vocabulary pass, as SpanBERT does. Tries are bounded by 8 a masked token and
+    32: what they leave, where nearly all of a row is masked, is masked in order from a random token on, so the number
+    is exact always.
 
     The draws depend on (seed, number of the row, try or token) alone. ``ids`` is not changed. One launch and no host
     synchronisation on a GPU.
 
     Args:
-        ids: token ids, shape (N, L), int64 or int32, any strides. They are copied as they are:
-            ``vocab_size`` bounds the random words, not them.
+        ids: token ids, shape (N, L), int64 or int32, any strides, in [0, ``vocab_size``), padding and special tokens
+            too; on a GPU, where they are not looked at, others are copied as they are.
         mask_token_id: the id of ``[MASK]``, in [0, ``vocab_size``).
         vocab_size: random ids are uniform in [0, ``vocab_size``).
         word_ids: shape of ``ids``, integer: neighbours with equal numbers are one word, tokens below 0 are never masked
@@ -84,6 +87,10 @@ def mask_spans(
         replace_per: ``"span"``, a span is replaced as one, or ``"token"``. Default: ``"span"``.
         mask_replace_prob: share of the spans (tokens) that become ``mask_token_id``. Default: 0.8.
         random_replace_prob: share of the spans (tokens) that become random ids. Default: 0.1.
+        random_token_ids: int64 (R,), the ids that random words are drawn from, in [0, ``vocab_size``), checked on the
+            CPU alone and not under torch.compile: an id that is there twice is drawn twice as often. Default: None,
+            every id below ``vocab_size``, special ones too.
+        mode: ``"exact"``, or ``"compat"``, in which ids are not looked at, see above. Default: ``"exact"``.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -94,8 +101,8 @@ def mask_spans(
 
     Raises:
         TypeError: a tensor has another dtype than above, or a number the wrong type.
-        ValueError: a shape, device, number or name is out of range, the two replacement shares exceed 1, or the
-            generator is on another GPU.
+        ValueError: a shape, device, number, name or, on the CPU, id is out of range, the two replacement shares exceed
+            1, or the generator is on another GPU.
 
     Reference: Joshi et al., "SpanBERT: Improving Pre-training by Representing and Predicting Spans", TACL 2020, section
     3.1; Lan et al., "ALBERT: A Lite BERT for Self-supervised Learning of Language Representations", ICLR 2020, section
@@ -113,29 +120,11 @@ def mask_spans(
     special = special_tokens_mask
     if special is not None:
         special = like_ids(name, "special_tokens_mask", special, ids, kind="bool or integer").bool()
-    numbers = check_numbers(
-        name,
-        32 if ids.dtype == torch.int32 else 64,
-        mask_token_id,
-        vocab_size,
-        mask_ratio,
-        length_law,
-        geometric_p,
-        min_span,
-        max_span,
-        replace_per,
-        mask_replace_prob,
-        random_replace_prob,
-    )
+    rule = replacement(name, ids, mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_token_ids)
+    numbers = check_numbers(name, mask_ratio, length_law, geometric_p, min_span, max_span, replace_per)
+    exact = _check.mode_is_exact(name, mode)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, ids.shape[0], ids.device)
-    return MaskedSpans(
-        *ops.text_span_mask(
-            ids,
-            special,
-            word_ids,
-            seed_tensor(generator, function=name, device=ids.device),
-            sample_ids,
-            *numbers,
-            row_offset,
-        )
-    )
+    seed = seed_tensor(generator, function=name, device=ids.device)
+    shares = (rule.mask_replace_prob, rule.random_replace_prob)
+    arguments = (rule.mask_token_id, rule.vocab_size, *numbers, *shares, row_offset, rule.random_token_ids, exact)
+    return MaskedSpans(*ops.text_span_mask(ids, special, word_ids, seed, sample_ids, *arguments))

@@ -65,7 +65,7 @@ def time_mask(
             torch.compile, where they are not looked at, numbers outside count as the nearest of the two. Default: None,
             all T.
         min_masks: least number of spans of a row, as far as they fit. Default: 0.
-        mode: "exact", "hf" or "fairseq". Default: "exact".
+        mode: "exact", "hf", which "compat" is too, or "fairseq". Default: "exact".
         mask_type: fairseq's: how the lengths of spans are drawn. "static": all are ``mask_length``; "uniform": from
             ``int(mask_other)`` to ``2 * mask_length``, both included; "normal": of mean ``mask_length`` and standard
             deviation ``mask_other``, rounded, at least 1; "poisson": of mean ``mask_length``. Default: "static".

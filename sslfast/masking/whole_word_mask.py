@@ -29,12 +29,13 @@ def mask_words(
     replace: Literal["token", "word"] = "token",
     min_masked: int = 0,
     mode: str = "exact",
+    return_counts: bool = False,
     lengths: Tensor | None = None,
     max_predictions: int = 512,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Masks whole words of token ids: all tokens of a word or none, each word with ``mlm_probability``.
 
     Words come from one of two sources:
@@ -59,8 +60,9 @@ def mask_words(
     short rows lose more than ``mlm_probability`` of their words; and words that do not fit leave part of it unspent.
 
     Args:
-        ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides. They are copied as they are:
-            ``vocab_size`` bounds the random words, not them.
+        ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides, in [0, ``vocab_size``), padding and
+            special tokens too; on a GPU and in compat mode, where they are not looked at, others are copied as they
+            are.
         word_ids: the number of each token's word, shape of ``ids``, integer, negative outside of words. Default: None.
         offset_mapping: start and end of each token in the text, shape (N, L, 2) or (L, 2), integer. Default: None.
             Exactly one of the two is given; another dtype than int64 is converted.
@@ -82,6 +84,7 @@ def mask_words(
         mode: "exact", every word by itself; or "compat", the distribution of BERT's ``create_masked_lm_predictions``
             and of the ``DataCollatorForWholeWordMask`` that transformers had before version 5, see above. Default:
             "exact".
+        return_counts: whether the result has how many tokens of each row are masked. Default: False.
         lengths: integer (N,), in compat mode alone: the tokens of each row before its padding, special ones included,
             of which the budget is a share, in [0, L]; on a GPU and under torch.compile, where they are not looked at,
             numbers outside count as the nearest of the two. Default: None, all L.
@@ -95,13 +98,13 @@ def mask_words(
     Returns:
         ``(ids, labels, masked)``, as of :func:`mask_tokens`: ``labels`` holds the original id where masked and -100
         elsewhere, ``masked`` is int64 of shape (N * L,), the flat positions of the masked tokens in ascending order,
-        then -1.
+        then -1. With ``return_counts``, ``(ids, labels, masked, counts)``: ``counts`` is int64 (N,).
 
     Raises:
-        TypeError: a tensor is not of a dtype above, or a number has the wrong type.
-        ValueError: a shape, device, probability or id is out of range, the two replacement shares exceed 1, not exactly
-            one of ``word_ids`` and ``offset_mapping`` is given, there is no such mode, ``lengths`` or ``min_masked``
-            does not go with it, or the generator is on another GPU.
+        TypeError: a tensor is not of a dtype above, or a number or ``return_counts`` has the wrong type.
+        ValueError: a shape, device, probability or, on the CPU, id is out of range, the two replacement shares exceed
+            1, not exactly one of ``word_ids`` and ``offset_mapping`` is given, there is no such mode, ``lengths`` or
+            ``min_masked`` does not go with it, or the generator is on another GPU.
 
     Reference: the whole-word models of Devlin et al., https://github.com/google-research/bert,
     ``create_pretraining_data.py``; Cui et al., "Pre-Training with Whole Word Masking for Chinese BERT", 2019.
@@ -127,7 +130,8 @@ def mask_words(
     most = word_budget(name, mode, lengths is not None, max_predictions, min_masked)
     budgets = None if most is None else _budgets(rows, lengths, mlm_probability, most)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, rows.shape[0], ids.device)
-    masked_ids, labels, masked = ops.whole_word_mask(
+    return_counts = _check.boolean(name, "return_counts", return_counts)
+    masked_ids, labels, masked, counts = ops.whole_word_mask(
         rows,
         words.to(torch.int64),
         special,
@@ -143,8 +147,10 @@ def mask_words(
         rule.random_token_ids,
         min_masked,
         budgets,
+        budgets is None,
     )
-    return masked_ids.view(ids.shape), labels.view(ids.shape), masked
+    result = (masked_ids.view(ids.shape), labels.view(ids.shape), masked)
+    return (*result, counts) if return_counts else result
 
 
 def _budgets(ids: Tensor, lengths: Tensor | None, mlm_probability: float, most: int) -> Tensor:

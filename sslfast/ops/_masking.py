@@ -38,10 +38,10 @@ token_mask = torch.ops.sslfast.token_mask.default
 
 
 @torch.library.register_fake("sslfast::token_mask")
-def _(ids: Tensor, special: Tensor | None, seed: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor]:
+def _(ids: Tensor, special: Tensor | None, seed: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rows, length = ids.shape
-    masked = ids.new_empty((rows * length,), dtype=torch.int64)
-    return ids.new_empty((rows, length)), ids.new_empty((rows, length)), masked
+    masked, counts = (ids.new_empty((n,), dtype=torch.int64) for n in (rows * length, rows))
+    return ids.new_empty((rows, length)), ids.new_empty((rows, length)), masked, counts
 
 
 # ---- patch_mask

@@ -13,7 +13,7 @@ whole_word_mask = torch.ops.sslfast.whole_word_mask.default
 
 
 @torch.library.register_fake("sslfast::whole_word_mask")
-def _(ids: Tensor, words: Tensor, special: Tensor | None, *args: object) -> tuple[Tensor, Tensor, Tensor]:
+def _(ids: Tensor, words: Tensor, special: Tensor | None, *args: object) -> tuple[Tensor, ...]:
     rows, length = ids.shape
-    masked = ids.new_empty((rows * length,), dtype=torch.int64)
-    return ids.new_empty((rows, length)), ids.new_empty((rows, length)), masked
+    masked, counts = (ids.new_empty((n,), dtype=torch.int64) for n in (rows * length, rows))
+    return ids.new_empty((rows, length)), ids.new_empty((rows, length)), masked, counts

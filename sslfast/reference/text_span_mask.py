@@ -62,6 +62,7 @@ def mask_spans(
     replace_per: str = "span",
     mask_replace_prob: float = 0.8,
     random_replace_prob: float = 0.1,
+    random_token_ids: Tensor | None = None,
     seed: int,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -89,7 +90,8 @@ def mask_spans(
             if kind < replace_below:
                 out[r, t] = mask_token_id
             elif kind < random_below:
-                out[r, t] = word * vocab_size >> 32
+                drawn = word * (vocab_size if random_token_ids is None else len(random_token_ids)) >> 32
+                out[r, t] = drawn if random_token_ids is None else int(random_token_ids[drawn])
         mask[r, masked] = True
     labels[mask] = ids[mask]
     return out, labels, mask

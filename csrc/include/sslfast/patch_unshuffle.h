@@ -39,8 +39,13 @@ struct PatchUnshuffleBackward {
 };
 
 namespace cpu {
-// Whether every row of ids (rows, patches) is a permutation.
-bool rows_are_permutations(const int64_t* ids, int64_t rows, int64_t patches);
+// What keeps a row of ids from being a permutation: a place out of range, or one that is there a second time.
+struct Misplaced {
+  int64_t row;  // -1: nothing does
+  int64_t place;
+  bool repeated;
+};
+Misplaced first_misplaced(const int64_t* ids, int64_t rows, int64_t patches);  // ids (rows, patches)
 void patch_unshuffle(const PatchUnshuffle& p, int threads);
 void patch_unshuffle_backward(const PatchUnshuffleBackward& p, int threads);
 }  // namespace cpu

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "sslfast/launch.h"
+#include "sslfast/token_replacement.h"
 
 namespace sslfast {
 
@@ -34,11 +35,9 @@ struct TextSpanMask {
   Rows row_ids;
   double mask_ratio;
   SpanLengths lengths;
-  bool per_span;               // a span is replaced as one
-  uint64_t replace_threshold;  // replace word below this: mask_token_id
-  uint64_t random_threshold;   // else below this: a random id; else the id stays
-  Id mask_token_id;
-  uint64_t vocab_size;
+  bool per_span;  // a span is replaced as one
+  TokenReplacement<Id> replacement;
+  Id last_id;  // CPU alone: ids outside [0, last_id] are refused by std::invalid_argument; negative: none is
   Id ignore_index;
   Id* masked_ids;  // (rows, length)
   Id* labels;      // (rows, length): the id where masked, else ignore_index

@@ -18,6 +18,7 @@ struct TokenMask {
   Rows row_ids;
   uint64_t select_threshold;  // masked: select word below this
   TokenReplacement<Id> replacement;
+  Id last_id;  // CPU alone: ids outside [0, last_id] are refused by std::invalid_argument; negative: none is
   Id ignore_index;
   Id* masked_ids;   // (rows, length)
   Id* labels;       // (rows, length): the id where masked, else ignore_index

@@ -89,7 +89,7 @@ def torch_mask_tokens(
         offsets = _tensor(name, "offset_mapping", offset_mapping, inputs.device)
         masked_ids, labels, _ = mask_words(inputs, offset_mapping=offsets, **arguments)
     else:
-        masked_ids, labels, _ = mask_tokens(inputs, **arguments)
+        masked_ids, labels, _ = mask_tokens(inputs, mode="compat", **arguments)
     return inputs.copy_(masked_ids), labels
 
 
@@ -222,7 +222,7 @@ class DataCollatorForLanguageModeling(MLMCollator):
             arguments["offset_mapping"] = _tensor("numpy_mask_tokens", "offset_mapping", offset_mapping).numpy()
             masked_ids, labels, _ = host.mask_words(inputs, **arguments)
         else:
-            masked_ids, labels, _ = host.mask_tokens(inputs, **arguments)
+            masked_ids, labels, _ = host.mask_tokens(inputs, mode="compat", **arguments)
         inputs[...] = masked_ids
         return inputs, labels
 
