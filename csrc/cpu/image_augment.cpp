@@ -52,6 +52,7 @@ class Renderer {
   void render(int64_t view, int64_t row, int64_t first_channel, int64_t channels) {
     const Image image = p_.source(row);
     first_channel_ = first_channel;
+    gray_ = false;
     row_ = Row{};
     row_.n = n_;
     row_.channels = channels;
@@ -97,6 +98,7 @@ class Renderer {
     while (next < view_.count && works_on_pixels(view_.op[next].code)) ++next;
     row_.op = view_.op + first;
     row_.ops = next - first;
+    for (int32_t k = 0; k < row_.ops; ++k) gray_ = gray_ || row_.op[k].code == kOpGray;
     row_.hold = next < view_.count;
     row_.blend = false;
     return row_.hold ? hold(set, moves_pixels(view_.op[next].code), ready) : finish(set);
@@ -161,9 +163,9 @@ class Renderer {
     const Planes lines = planes(line + padded(reach), line_stride), done = planes(line + 3 * line_stride, stride);
     const float** rows = s_.rows.at_least(2 * reach + 1) + reach;
     const Planes from = held_;
-    const bool once = reach < n_;  // no pixel is reflected twice
+    const bool alike = gray_, once = reach < n_;  // once: no pixel is reflected twice
     return pass(next, false, [&, rows](int64_t y) {
-      for (int64_t c = 0; c < row_.channels; ++c) {
+      for (int64_t c = 0; c < (alike ? 1 : row_.channels); ++c) {
         for (int32_t k = -reach; k <= reach; ++k) rows[k] = from.plane[c] + reflected(y + k, p_.out_height) * n_;
         float *line = lines.plane[c], *last = line + n_ - 1;
         blur_down(rows, weight, reach, n_, line);
@@ -173,7 +175,7 @@ class Renderer {
         }
         blur_across(line, weight, reach, n_, done.plane[c]);
       }
-      row_.top = done;
+      row_.top = alike ? planes(done.plane[0], 0) : done;
     });
   }
 
@@ -249,6 +251,7 @@ class Renderer {
   const bool streamed_;  // which go past the caches
   int64_t first_channel_ = 0;
   int slot_ = 0;
+  bool gray_ = false;  // are the channels alike? Nothing makes them differ again
   char* out_ = nullptr;
   View view_;
   Row row_;

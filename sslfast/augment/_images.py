@@ -32,6 +32,8 @@ def has_channels_last(images: Images) -> bool:
 
 def wants_gradient(images: Images) -> bool:
     """Whether a backward pass may come to the images."""
+    if isinstance(images, Tensor):  # not to be walked through: a view of every row takes longer than a small call
+        return torch.is_grad_enabled() and images.requires_grad
     return torch.is_grad_enabled() and any(image.requires_grad for image in images)
 
 

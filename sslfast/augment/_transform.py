@@ -45,8 +45,9 @@ class Transform(nn.Module, ABC):
     @property
     def _plan(self) -> Plan:
         if self._made is None:
-            self._made = Plan()
-            self._add(self._made)
+            plan = Plan()
+            self._add(plan)
+            self._made = plan.complete()
         return self._made
 
     @property
