@@ -124,21 +124,19 @@ class Resample:
 class Segment:
     """A resampling and the steps after it."""
 
+    codes: list[int]
+    settings: list[float]
+    columns: list[str]
+
     def __init__(self) -> None:
         self.resample = Resample()
         self.steps: list[Step] = []
 
-    @property
-    def codes(self) -> list[int]:
-        return [CODES["resample"], *(CODES[step.name] for step in self.steps)]
-
-    @property
-    def settings(self) -> list[float]:
-        return [*self.resample.settings(), *(number for step in self.steps for number in step.settings)]
-
-    @property
-    def columns(self) -> list[str]:
-        return [*COLUMNS["resample"], *(name for step in self.steps for name in COLUMNS[step.name])]
+    def complete(self) -> None:
+        """Writes down what follows from the steps: a call of few images would notice the time."""
+        self.codes = [CODES["resample"], *(CODES[step.name] for step in self.steps)]
+        self.settings = [*self.resample.settings(), *(number for step in self.steps for number in step.settings)]
+        self.columns = [*COLUMNS["resample"], *(name for step in self.steps for name in COLUMNS[step.name])]
 
     def rules(self, size: tuple[int, int]) -> list[float]:
         """The rules of every step, in order, for views of ``size``."""
@@ -156,7 +154,9 @@ class Segment:
 
 
 class Plan:
-    """The segments of a list of transforms. Transforms call the methods below in their order."""
+    """The segments of a list of transforms. Transforms call the methods below in their order, then ``complete``."""
+
+    columns: tuple[str, ...]  # names of a row of parameters; a name that comes again has its count behind it
 
     def __init__(self) -> None:
         self.segments = [Segment()]
@@ -204,16 +204,17 @@ class Plan:
         first, second, third = (*settings, 0.0, 0.0, 0.0)[:3]
         self.segments[-1].steps.append(Step(name, (first, second, third), rules))
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the columns of a row of parameters. A name that comes again has its count behind it."""
+    def complete(self) -> Plan:
+        """To be called after the last transform; returns the plan."""
         seen: dict[str, int] = {}
         names = []
         for segment in self.segments:
+            segment.complete()
             for name in segment.columns:
                 seen[name] = seen.get(name, 0) + 1
                 names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-        return tuple(names)
+        self.columns = tuple(names)
+        return self
 
     def normalisation(self, name: str, channels: int) -> tuple[list[float], list[float]]:
         """Mean and standard deviation per channel, for pixels in [0, 1]. ValueError where their number is another."""

@@ -43,6 +43,7 @@ class Renderer {
   void render(int64_t view, int64_t row, int64_t first_channel, int64_t channels) {
     const Image image = p_.source(row);
     first_channel_ = first_channel;
+    gray_ = false;
     row_ = Row{};
     row_.n = n_;
     row_.channels = channels;
@@ -66,8 +67,12 @@ class Renderer {
         continue;
       }
       ++next;
-      Move move(op, {p_.out_height, n_, channels}, s_.move);
-      gray = pass(next, false, [&, from = held_](int64_t y) { row_.top = move.row(from, y); });
+      const bool alike = gray_;
+      Move move(op, {p_.out_height, n_, alike ? 1 : channels}, s_.move);
+      gray = pass(next, false, [&, from = held_](int64_t y) {
+        const Planes moved = move.row(from, y);
+        row_.top = alike ? planes(moved.plane[0], 0) : moved;
+      });
     }
     if (resizer.poisoned()) poison();
   }
@@ -83,6 +88,7 @@ class Renderer {
     while (next < view_.count && works_on_pixels(view_.op[next].code)) ++next;
     row_.op = view_.op + first;
     row_.ops = next - first;
+    for (int32_t k = 0; k < row_.ops; ++k) gray_ = gray_ || row_.op[k].code == kOpGray;
     row_.hold = next < view_.count;
     row_.blend = false;
     return row_.hold ? hold(set, moves_pixels(view_.op[next].code), ready) : finish(set);
@@ -177,6 +183,7 @@ class Renderer {
   const bool streamed_;  // which go past the caches
   int64_t first_channel_ = 0;
   int slot_ = 0;
+  bool gray_ = false;  // are the channels alike? Nothing makes them differ again
   char* out_ = nullptr;
   View view_;
   Row row_;

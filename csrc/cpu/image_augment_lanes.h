@@ -1,4 +1,4 @@
-// The two loops that cost the time, for any number of lanes: image_augment_rows.cpp instantiates them once per
+// The loops that cost the time, for any number of lanes: image_augment_rows.cpp instantiates them once per
 // instruction set. Everything is inlined into a function that is compiled for that set.
 #pragma once
 
@@ -159,6 +159,17 @@ SSLFAST_INLINE void paint_blocks(const Row& row, int64_t x, int64_t count, typen
   }
 }
 
+// Halves onto halves: one lane after another would wait for as many additions as there are lanes.
+template <int kLanes>
+SSLFAST_INLINE float sum_of_lanes(typename Lanes<kLanes>::Floats sum) {
+  float lane[kLanes];
+  Lanes<kLanes>::store(lane, sum);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+  }
+  return lane[0];
+}
+
 template <int kLanes, int kChannels>
 SSLFAST_INLINE double paint_lanes(const Row& row) {
   constexpr int kBlocks = 2;
@@ -170,19 +181,14 @@ SSLFAST_INLINE double paint_lanes(const Row& row) {
   for (int64_t x = whole; x < n; x += kLanes) {
     paint_blocks<kLanes, kChannels, 1, false>(row, x, n - x < kLanes ? n - x : kLanes, gray_sum);
   }
-  double total = 0;
-  if (row.hold) {
-    for (int i = 0; i < kLanes; ++i) total += gray_sum[i];
-  }
-  return total;
+  return row.hold ? sum_of_lanes<kLanes>(gray_sum) : 0.0;
 }
 
-// A symmetric sum of taps: of rows, or of a row and itself moved. tap(k) is where the k-th begins. Four blocks side by
-// side, whose sums do not wait for each other; the last ones may write up to padded(n).
+// A symmetric sum of taps: of rows, or of a row and itself moved. tap(k) is where the k-th begins. Eight blocks side by
+// side, whose sums do not wait for each other and share the weights; the last one may write up to padded(n).
 template <int kLanes, typename Tap>
 SSLFAST_INLINE void blur_lanes(const Tap& tap, const float* weight, int32_t reach, int64_t n, float* out) {
   using L = Lanes<kLanes>;
-  constexpr int kBlocks = 4;
   int64_t x = 0;
   const auto blocks = [&]<int kCount>() __attribute__((always_inline)) {
     typename L::Floats sum[kCount];
@@ -195,7 +201,9 @@ SSLFAST_INLINE void blur_lanes(const Tap& tap, const float* weight, int32_t reac
     for (int i = 0; i < kCount; ++i) L::store(out + x + i * kLanes, sum[i]);
     x += kCount * kLanes;
   };
-  while (x + kBlocks * kLanes <= n) blocks.template operator()<kBlocks>();
+  while (x + 8 * kLanes <= n) blocks.template operator()<8>();
+  if (x + 4 * kLanes <= n) blocks.template operator()<4>();
+  if (x + 2 * kLanes <= n) blocks.template operator()<2>();
   while (x < n) blocks.template operator()<1>();
 }
 

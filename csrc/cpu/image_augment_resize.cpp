@@ -6,6 +6,15 @@ namespace sslfast::cpu {
 
 using namespace augment;
 
+namespace {
+
+constexpr float kOne = 1.0f;
+
+// Outputs a channel, up to which all rows of a box are resized in one go: they stay in L1.
+constexpr int64_t kWholeBox = 2048;
+
+}  // namespace
+
 Resizer::Resizer(const ImageAugment& p, const Image& image, int64_t first_channel, int64_t channels, const View& v,
                  ResizeScratch& scratch)
     : s_(scratch),
@@ -27,26 +36,27 @@ Resizer::Resizer(const ImageAugment& p, const Image& image, int64_t first_channe
   s_.down.fill(Axis(v.height, v.target_height, interpolation, antialias), v.offset_top, p.out_height,
                v.flip_upside_down);
   widths_first_ = s_.down.taps <= 2 && v.height <= v.target_height;
-  const int64_t source_stride = v.width + 2 * kMaxLanes, view_stride = padded(view_width_);
-  s_.source.at_least(3 * source_stride);
-  float* resized = s_.resized.at_least(6 * view_stride);
-  slots_[0] = planes(resized, view_stride);
-  slots_[1] = planes(resized + 3 * view_stride, view_stride);
+  view_stride_ = padded(view_width_);
+  whole_ = widths_first_ && (v.height + 1) * view_stride_ <= kWholeBox;
+  const int64_t rows = whole_ ? v.height + 1 : 2, plane = rows * view_stride_;
+  kept_ = planes(s_.resized.at_least(3 * plane), plane);
+  if (whole_) resize(0, 1, &kOne, v.height, kept_);
 }
 
 void Resizer::set(int64_t y, Row& row) {
   const Table& down = s_.down;
   const float* weight = down.weight.get() + y;
   row.blend = false;
-  if (y < down.inside_from || y >= down.inside_to) {  // possible only where no row is kept: the slots are free
+  if (y < down.inside_from || y >= down.inside_to) {  // possible only where no row is kept, or all: one place is free
     held_[0] = held_[1] = -1;
-    for (int64_t c = 0; c < channels_; ++c) std::fill_n(slots_[0].plane[c], view_width_, fill_);
-    row.top = slots_[0];
+    row.top = kept_.moved(whole_ ? image_.height * view_stride_ : 0);
+    for (int64_t c = 0; c < channels_; ++c) std::fill_n(row.top.plane[c], view_width_, fill_);
     return;
   }
   const int32_t first = down.first.get()[y];
   if (!widths_first_) {
-    row.top = resized(first, down.taps, weight, 0);
+    resize(first, down.taps, weight, 1, kept_);
+    row.top = kept_;
     return;
   }
   row.top = resized_once(first);
@@ -57,49 +67,44 @@ void Resizer::set(int64_t y, Row& row) {
   row.bottom_weight = weight[down.stride];
 }
 
-// Source row y alone, resized when it is first asked for and kept in the slot of its parity.
-const Planes& Resizer::resized_once(int32_t y) {
-  const float one = 1.0f;
+// Source row y alone, resized: with all others, or when it is first asked for and kept in the place of its parity.
+Planes Resizer::resized_once(int32_t y) {
+  if (whole_) return kept_.moved(y * view_stride_);
   const int slot = y % 2;
-  if (held_[slot] == y) return slots_[slot];
+  const Planes place = kept_.moved(slot * view_stride_);
+  if (held_[slot] != y) resize(y, 1, &kOne, 1, place);
   held_[slot] = y;
-  return resized(y, 1, &one, slot);
+  return place;
 }
 
-// The weighted average of `taps` source rows from y on, resized.
-const Planes& Resizer::resized(int32_t y, int32_t taps, const float* weight, int slot) {
-  const Planes source = planes(s_.source.get(), image_.width + 2 * kMaxLanes);
+// The weighted average of `taps` source rows from y on, resized, and of `count` - 1 more, each one row further on.
+void Resizer::resize(int32_t y, int32_t taps, const float* weight, int64_t count, const Planes& out) {
   const char* pixels = static_cast<const char*>(image_.data) + y * image_.height_stride * pixel_bytes_;
-  const int64_t packed = taps * image_.width;
+  const int64_t width = image_.width, rows = taps + count - 1;
+  const int64_t stride = padded(width) + 2 * kMaxLanes;
+  const Planes between = planes(s_.source.at_least(3 * count * stride), count * stride);
+  const auto from = [&](const auto& source) {
+    average_rows(source, channels_, taps, weight, s_.down.stride, count, between, stride);
+  };
   if (type_ != Pixels::kUint8) {
-    unpack_floats(pixels, taps);
-    average(s_.floats.get(), image_.width, packed, taps, weight, source);
+    unpack_floats(pixels, rows);
+    from(SourceRows<float>{s_.floats.get(), width, rows * width, width});
   } else if (image_.width_stride != 1) {
-    unpack_bytes(reinterpret_cast<const uint8_t*>(pixels), taps);
-    average(s_.bytes.get(), image_.width, packed, taps, weight, source);
+    unpack_bytes(reinterpret_cast<const uint8_t*>(pixels), rows);
+    from(SourceRows<uint8_t>{s_.bytes.get(), width, rows * width, width});
   } else {
-    average(reinterpret_cast<const uint8_t*>(pixels), image_.height_stride, image_.channel_stride, taps, weight,
-            source);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(pixels);
+    from(SourceRows<uint8_t>{bytes, image_.height_stride, image_.channel_stride, width});
   }
-  const Planes& out = slots_[slot];
-  resample(source, channels_, s_.across, out, view_width_);
-  fill_outside(out);
-  return out;
-}
-
-template <typename Pixel>
-void Resizer::average(const Pixel* pixels, int64_t row_stride, int64_t channel_stride, int32_t taps,
-                      const float* weight, const Planes& out) {
-  for (int64_t c = 0; c < channels_; ++c) {
-    average_rows(pixels + c * channel_stride, row_stride, image_.width, taps, weight, s_.down.stride, out.plane[c]);
-  }
+  resample_rows(between, stride, channels_, count, s_.across, out, view_stride_, view_width_);
+  fill_outside(count, out);
 }
 
 // Rows whose pixels lie apart, copied to (channels, rows, width).
-void Resizer::unpack_bytes(const uint8_t* pixels, int32_t rows) {
+void Resizer::unpack_bytes(const uint8_t* pixels, int64_t rows) {
   const int64_t width = image_.width, plane = rows * width;
   uint8_t* out = s_.bytes.at_least(3 * plane);
-  for (int32_t k = 0; k < rows; ++k, pixels += image_.height_stride, out += width) {
+  for (int64_t k = 0; k < rows; ++k, pixels += image_.height_stride, out += width) {
     if (image_.width_stride == 3 && image_.channel_stride == 1 && channels_ == 3) {
       unpack_rgb(pixels, width, out, out + plane, out + 2 * plane);
       continue;
@@ -112,23 +117,26 @@ void Resizer::unpack_bytes(const uint8_t* pixels, int32_t rows) {
   }
 }
 
-void Resizer::unpack_floats(const char* pixels, int32_t rows) {
+void Resizer::unpack_floats(const char* pixels, int64_t rows) {
   const int64_t width = image_.width;
   float* out = s_.floats.at_least(3 * rows * width);
   for (int64_t c = 0; c < channels_; ++c) {
-    for (int32_t k = 0; k < rows; ++k, out += width) {
+    for (int64_t k = 0; k < rows; ++k, out += width) {
       const int64_t at = c * image_.channel_stride + k * image_.height_stride;
       poisoned_ |= widen_row(pixels + at * pixel_bytes_, image_.width_stride, type_, width, out);
     }
   }
 }
 
-void Resizer::fill_outside(const Planes& out) const {
+void Resizer::fill_outside(int64_t count, const Planes& out) const {
   if (fill_ == 0.0f) return;  // weights of 0 have written that
   const int64_t from = std::min(s_.across.inside_from, view_width_), to = s_.across.inside_to;
   for (int64_t c = 0; c < channels_; ++c) {
-    std::fill(out.plane[c], out.plane[c] + from, fill_);
-    if (to > 0) std::fill(out.plane[c] + to, out.plane[c] + view_width_, fill_);
+    for (int64_t r = 0; r < count; ++r) {
+      float* row = out.plane[c] + r * view_stride_;
+      std::fill(row, row + from, fill_);
+      if (to > 0) std::fill(row + to, row + view_width_, fill_);
+    }
   }
 }
 

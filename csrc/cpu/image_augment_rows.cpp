@@ -1,6 +1,7 @@
 #include "image_augment_rows.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "image_augment_lanes.h"
 #include "isa.h"
@@ -15,8 +16,11 @@ namespace {
 #define SSLFAST_LEVEL(name, width, ...)                                                                           \
   struct name {                                                                                                   \
     template <int kChannels>                                                                                      \
-    __VA_ARGS__ static void resample(const Planes& rows, const Table& table, const Planes& out, int64_t n) {      \
-      resample_window<width, kChannels>(rows, table, out, n);                                                     \
+    __VA_ARGS__ static void resample(const Planes& rows, int64_t stride, int64_t count, const Table& table,       \
+                                     const Planes& out, int64_t out_stride, int64_t n) {                          \
+      for (int64_t k = 0; k < count; ++k) {                                                                       \
+        resample_window<width, kChannels>(rows.moved(k * stride), table, out.moved(k * out_stride), n);           \
+      }                                                                                                           \
     }                                                                                                             \
     template <int kChannels>                                                                                      \
     __VA_ARGS__ static double paint(const Row& row) {                                                             \
@@ -54,11 +58,9 @@ auto at_level(With with) {
 }
 #endif
 
-// What a pixel is multiplied by to lie in [0, 1].
-template <typename In>
-constexpr float unit() {
-  return sizeof(In) == 1 ? 1.0f / 255.0f : 1.0f;
-}
+}  // namespace
+
+namespace {
 
 SSLFAST_ISA_CLONES void resample_gather(const float* __restrict row, const Table& table, float* __restrict out,
                                         int64_t n) {
@@ -71,44 +73,38 @@ SSLFAST_ISA_CLONES void resample_gather(const float* __restrict row, const Table
   }
 }
 
-// The last block overlaps the one before it, so that there is no loop over a rest.
-template <int kTaps, typename In>
-SSLFAST_INLINE void average(const In* __restrict pixels, int64_t row_stride, int64_t n, const float* weight,
-                            int64_t weight_stride, float* __restrict out) {
-  constexpr int64_t kBlock = 16;
-  float w[kTaps];
-  for (int k = 0; k < kTaps; ++k) w[k] = weight[k * weight_stride] * unit<In>();
-  const auto sum = [&](int64_t x) __attribute__((always_inline)) {
-    float value = 0.0f;
-    for (int k = 0; k < kTaps; ++k) value += w[k] * static_cast<float>(pixels[k * row_stride + x]);
-    out[x] = value;
+// What Axis says of the first tap and the weights of a linear filter, of every output: its whole numbers as doubles,
+// which hold them and their quotients exactly, so that the loops become vector instructions.
+SSLFAST_ISA_CLONES void linear_taps(const Axis& axis, double begin, double step, int64_t n, int64_t stride,
+                                    int32_t* __restrict starts, float* __restrict weights) {
+  const double source = axis.source, target = axis.target, unit = axis.unit, last = axis.source - axis.taps;
+  const auto centre = [&](int64_t slot) __attribute__((always_inline)) {
+    const double wanted = begin + step * static_cast<double>(slot), most = target - 1.0;
+    const double inside = wanted < 0.0 ? 0.0 : wanted > most ? most : wanted;
+    return (2.0 * inside + 1.0) * source;
   };
-  const int64_t whole = n / kBlock * kBlock;
-  for (int64_t x = 0; x < whole; ++x) sum(x);
-  if (whole == 0) {
-    for (int64_t x = 0; x < n; ++x) sum(x);
-  } else if (whole < n) {
-    for (int64_t x = 0; x < kBlock; ++x) sum(n - kBlock + x);
+  for (int64_t slot = 0; slot < n; ++slot) {
+    const double tap = (centre(slot) - unit + target) / (2.0 * target);
+    starts[slot] = static_cast<int32_t>(tap < 0.0 ? 0.0 : tap > last ? last : tap);
+  }
+  for (int32_t k = 0; k < axis.taps; ++k) {
+    for (int64_t slot = 0; slot < n; ++slot) {
+      const double tap = starts[slot] + k, distance = std::fabs((2.0 * tap + 1.0) * target - centre(slot));
+      weights[k * stride + slot] = static_cast<float>(distance < unit ? unit - distance : 0.0);
+    }
   }
 }
 
-template <typename In>
-SSLFAST_INLINE void average_any(const In* pixels, int64_t row_stride, int64_t n, int32_t taps, const float* weight,
-                                int64_t weight_stride, float* __restrict out) {
-  switch (taps) {
-    case 1:
-      return average<1>(pixels, row_stride, n, weight, weight_stride, out);
-    case 2:
-      return average<2>(pixels, row_stride, n, weight, weight_stride, out);
-    case 3:
-      return average<3>(pixels, row_stride, n, weight, weight_stride, out);
-    default:
-      average<4>(pixels, row_stride, n, weight, weight_stride, out);
+// Weights that were heights of the filter, divided by the sum of those of their output.
+SSLFAST_ISA_CLONES void share_out(int32_t taps, int64_t n, int64_t stride, float* __restrict weights,
+                                  float* __restrict share) {
+  for (int64_t slot = 0; slot < n; ++slot) share[slot] = weights[slot];
+  for (int32_t k = 1; k < taps; ++k) {
+    for (int64_t slot = 0; slot < n; ++slot) share[slot] += weights[k * stride + slot];
   }
-  for (int32_t k = 4; k < taps; ++k) {
-    const float w = weight[k * weight_stride] * unit<In>();
-    const In* row = pixels + k * row_stride;
-    for (int64_t x = 0; x < n; ++x) out[x] += w * static_cast<float>(row[x]);
+  for (int64_t slot = 0; slot < n; ++slot) share[slot] = 1.0f / share[slot];
+  for (int32_t k = 0; k < taps; ++k) {
+    for (int64_t slot = 0; slot < n; ++slot) weights[k * stride + slot] *= share[slot];
   }
 }
 
@@ -117,27 +113,28 @@ SSLFAST_INLINE void average_any(const In* pixels, int64_t row_stride, int64_t n,
 void Table::fill(const Axis& axis, int64_t offset, int64_t n, bool reversed) {
   taps = axis.taps;
   stride = padded(n);
-  inside_from = n;
-  inside_to = 0;
   int32_t* starts = first.at_least(stride);
   float* weights = weight.at_least(taps * stride);
-  for (int64_t slot = 0; slot < n; ++slot) {
-    const int64_t wanted = offset + (reversed ? n - 1 - slot : slot);
-    const bool inside = wanted >= 0 && wanted < axis.target;
-    const auto i = static_cast<int32_t>(std::clamp<int64_t>(wanted, 0, axis.target - 1));
-    starts[slot] = axis.first(i);
-    float sum = 0.0f;
-    for (int32_t k = 0; k < taps; ++k) sum += weights[k * stride + slot] = axis.weight(i, starts[slot] + k);
-    const float share = inside ? 1.0f / sum : 0.0f;
-    for (int32_t k = 0; k < taps; ++k) weights[k * stride + slot] *= share;
-    if (!inside) continue;
-    inside_from = std::min(inside_from, slot);
-    inside_to = slot + 1;
+  const int64_t begin = reversed ? offset + n - 1 : offset, step = reversed ? -1 : 1;
+  if (axis.filter == kBilinear) {
+    linear_taps(axis, static_cast<double>(begin), static_cast<double>(step), n, stride, starts, weights);
+  } else {
+    for (int64_t slot = 0; slot < n; ++slot) {
+      const auto i = static_cast<int32_t>(std::clamp<int64_t>(begin + step * slot, 0, axis.target - 1));
+      starts[slot] = axis.first(i);
+      for (int32_t k = 0; k < taps; ++k) weights[k * stride + slot] = axis.weight(i, starts[slot] + k);
+    }
   }
-  for (int64_t slot = n; slot < stride; ++slot) {
-    starts[slot] = starts[n - 1];
-    for (int32_t k = 0; k < taps; ++k) weights[k * stride + slot] = 0.0f;
+  share_out(taps, n, stride, weights, share.at_least(stride));
+  inside_from = std::clamp<int64_t>(reversed ? begin - axis.target + 1 : -begin, 0, n);
+  inside_to = std::clamp<int64_t>(reversed ? begin + 1 : axis.target - begin, 0, n);
+  if (inside_from >= inside_to) inside_from = n, inside_to = 0;
+  for (int32_t k = 0; k < taps; ++k) {
+    float* row = weights + k * stride;
+    std::fill(row, row + std::min(inside_from, n), 0.0f);
+    std::fill(row + inside_to, row + stride, 0.0f);
   }
+  std::fill(starts + n, starts + stride, starts[n - 1]);
   const int lanes = at_level([](auto, int width) { return width; });
   windowed = lanes > 4;  // below that no instruction shuffles by variable indices
   int32_t *bases = base.at_least(stride), *shifts = shift.at_least(stride);
@@ -158,24 +155,20 @@ SSLFAST_ISA_CLONES void unpack_rgb(const uint8_t* __restrict pixels, int64_t n, 
   }
 }
 
-SSLFAST_ISA_CLONES void average_rows(const uint8_t* pixels, int64_t row_stride, int64_t n, int32_t taps,
-                                     const float* weight, int64_t weight_stride, float* out) {
-  average_any(pixels, row_stride, n, taps, weight, weight_stride, out);
-}
-
-SSLFAST_ISA_CLONES void average_rows(const float* pixels, int64_t row_stride, int64_t n, int32_t taps,
-                                     const float* weight, int64_t weight_stride, float* out) {
-  average_any(pixels, row_stride, n, taps, weight, weight_stride, out);
-}
-
-void resample(const Planes& rows, int64_t channels, const Table& table, const Planes& out, int64_t n) {
+void resample_rows(const Planes& rows, int64_t stride, int64_t channels, int64_t count, const Table& table,
+                   const Planes& out, int64_t out_stride, int64_t n) {
   if (!table.windowed) {
-    for (int64_t c = 0; c < channels; ++c) resample_gather(rows.plane[c], table, out.plane[c], n);
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t k = 0; k < count; ++k) {
+        resample_gather(rows.plane[c] + k * stride, table, out.plane[c] + k * out_stride, n);
+      }
+    }
     return;
   }
   at_level([&](auto level, int) {
     using Level = decltype(level);
-    channels == 3 ? Level::template resample<3>(rows, table, out, n) : Level::template resample<1>(rows, table, out, n);
+    const auto resample = channels == 3 ? Level::template resample<3> : Level::template resample<1>;
+    resample(rows, stride, count, table, out, out_stride, n);
   });
 }
 

@@ -44,19 +44,13 @@ struct Table {
   int32_t taps = 0;
   bool windowed = false;
   Buffer<int32_t> first, base, shift;
-  Buffer<float> weight;
+  Buffer<float> weight, share;
 
   void fill(const augment::Axis& axis, int64_t offset, int64_t n, bool reversed);
 };
 
 // Three bytes a pixel, side by side, into three rows.
 void unpack_rgb(const uint8_t* pixels, int64_t n, uint8_t* r, uint8_t* g, uint8_t* b);
-
-// out[x] = sum over k of weight[k * weight_stride] * pixels[k * row_stride + x], n pixels, bytes divided by 255.
-void average_rows(const uint8_t* pixels, int64_t row_stride, int64_t n, int32_t taps, const float* weight,
-                  int64_t weight_stride, float* out);
-void average_rows(const float* pixels, int64_t row_stride, int64_t n, int32_t taps, const float* weight,
-                  int64_t weight_stride, float* out);
 
 struct Planes {
   float* plane[3];
@@ -66,9 +60,24 @@ struct Planes {
 
 inline Planes planes(float* first, int64_t stride) { return {{first, first + stride, first + 2 * stride}}; }
 
-// Resizes a row of every channel to n outputs. Rows are readable for 2 * kMaxLanes more than their pixels, and out is
-// writable up to padded(n).
-void resample(const Planes& rows, int64_t channels, const Table& table, const Planes& out, int64_t n);
+// Rows of the source, of one channel and `channel_stride` further on the next; strides in elements.
+template <typename In>
+struct SourceRows {
+  const In* pixels;
+  int64_t row_stride, channel_stride, width;
+};
+
+// The average of `taps` source rows, bytes divided by 255, by weight[k * weight_stride], of every channel; `count`
+// times, each one source row and out_stride further on.
+void average_rows(const SourceRows<uint8_t>& from, int64_t channels, int32_t taps, const float* weight,
+                  int64_t weight_stride, int64_t count, const Planes& out, int64_t out_stride);
+void average_rows(const SourceRows<float>& from, int64_t channels, int32_t taps, const float* weight,
+                  int64_t weight_stride, int64_t count, const Planes& out, int64_t out_stride);
+
+// Resizes a row of every channel to n outputs; `count` rows. They are readable for 2 * kMaxLanes more than their
+// pixels, and those of out are writable up to padded(n).
+void resample_rows(const Planes& rows, int64_t stride, int64_t channels, int64_t count, const Table& table,
+                   const Planes& out, int64_t out_stride, int64_t n);
 
 // A row of a view on its way through operations that work on pixels alone.
 struct Row {

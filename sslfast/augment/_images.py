@@ -30,8 +30,21 @@ def has_channels_last(images: Images) -> bool:
     return images.is_contiguous(memory_format=torch.channels_last)
 
 
+def last_in_views(name: str, images: Images, memory_format: torch.memory_format | None) -> bool:
+    """Whether views shall have the channels last: as the images, unless a format is asked for."""
+    if memory_format is None:
+        return has_channels_last(images)
+    if memory_format not in (torch.contiguous_format, torch.channels_last):
+        got = memory_format if isinstance(memory_format, torch.memory_format) else type(memory_format).__name__
+        raise ValueError(f"{name}: memory_format must be torch.contiguous_format or torch.channels_last, got {got}")
+    channels = images.shape[1] if isinstance(images, Tensor) else images[0].shape[0]
+    return memory_format == torch.channels_last and channels > 1
+
+
 def wants_gradient(images: Images) -> bool:
     """Whether a backward pass may come to the images."""
+    if isinstance(images, Tensor):  # not to be walked through: a view of every row takes longer than a small call
+        return torch.is_grad_enabled() and images.requires_grad
     return torch.is_grad_enabled() and any(image.requires_grad for image in images)
 
 

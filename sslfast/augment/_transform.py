@@ -19,7 +19,7 @@ from sslfast.augment._images import (
     check_images,
     check_out,
     check_params,
-    has_channels_last,
+    last_in_views,
     sizes_of,
     wants_gradient,
 )
@@ -45,8 +45,9 @@ class Transform(nn.Module, ABC):
     @property
     def _plan(self) -> Plan:
         if self._made is None:
-            self._made = Plan()
-            self._add(self._made)
+            plan = Plan()
+            self._add(plan)
+            self._made = plan.complete()
         return self._made
 
     @property
@@ -72,6 +73,8 @@ class Transform(nn.Module, ABC):
         generator: Generator = None,
         row_offset: int = 0,
         sample_ids: Tensor | None = None,
+        out: Tensor | None = None,
+        memory_format: torch.memory_format | None = None,
     ) -> Tensor:
         """Transforms a batch, every image with draws of its own.
 
@@ -81,18 +84,23 @@ class Transform(nn.Module, ABC):
             generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
             row_offset: global index of row 0, for shards of a larger batch. Default: 0.
             sample_ids: int64, shape (N,), the numbers of the rows in the draws, instead of ``row_offset``.
+            out: where to write, of the shape and dtype that would be returned, dense in either layout: a buffer used
+                again spares the time that fresh memory costs. Default: None.
+            memory_format: torch.contiguous_format or torch.channels_last, of the views, unless ``out`` has one.
+                Default: None, the channels last if the batch has them last; contiguous for a list.
 
         Returns:
             A tensor of shape (N, C, h, w): of the dtype that ``ToDtype`` says, else uint8 for uint8 images that are
-            not normalised, else float32. Dense, with the channels last if the batch has them last.
+            not normalised, else float32. Dense. ``out`` if it is given.
 
         Raises:
-            TypeError: ``images``, ``generator``, ``row_offset`` or ``sample_ids`` has the wrong type.
-            ValueError: a shape or a number is out of range, a colour transform meets other than 1 or 3 channels, or
-                images of several sizes meet transforms that keep them.
+            TypeError: ``images``, ``generator``, ``row_offset``, ``sample_ids`` or ``out`` has the wrong type.
+            ValueError: a shape or a number is out of range, a colour transform meets other than 1 or 3 channels,
+                images of several sizes meet transforms that keep them, ``memory_format`` is another, or images
+                require a gradient and ``out`` is given.
         """
         params = self.sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
-        return self.apply_params(images, params)
+        return self.apply_params(images, params, out=out, memory_format=memory_format)
 
     def sample_params(
         self,
@@ -107,26 +115,33 @@ class Transform(nn.Module, ABC):
         check_images(name, images)
         return self._sample(images, 1, 0, generator, row_offset, sample_ids, name).squeeze(1)
 
-    def apply_params(self, images: Images, params: Tensor, *, out: Tensor | None = None) -> Tensor:
+    def apply_params(
+        self,
+        images: Images,
+        params: Tensor,
+        *,
+        out: Tensor | None = None,
+        memory_format: torch.memory_format | None = None,
+    ) -> Tensor:
         """The views that ``params`` describes. (``nn.Module.apply`` is something else.)
 
         Args:
             images: as in ``forward``.
             params: float32, shape (N, len(columns)), on the device of ``images``: from ``sample_params`` or by hand.
                 Not read on the host: what is out of range is clipped.
-            out: where to write, of the shape and dtype that would be returned, dense in either layout. Default: None.
+            out, memory_format: as in ``forward``.
 
         Returns:
             The views, as ``forward``; ``out`` if it is given.
 
         Raises:
             TypeError: a type is wrong.
-            ValueError: a shape or device is.
+            ValueError: a shape, device or format is, or images require a gradient and ``out`` is given.
         """
         name = type(self).__name__
         check_images(name, images)
         check_params(name, params, images, len(self.columns))
-        return self._render(images, params.unsqueeze(1), name, out)[0]
+        return self._render(images, params.unsqueeze(1), name, out, memory_format)[0]
 
     def apply_masks(self, masks: Tensor, params: Tensor) -> Tensor:
         """The geometry of ``params`` on masks: crop, resize, flips, affine maps, by the nearest pixel.
@@ -255,7 +270,14 @@ class Transform(nn.Module, ABC):
             sizes = [size]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
-    def _render(self, images: Images, params: Tensor, name: str, out: Tensor | None = None) -> Tensor:
+    def _render(
+        self,
+        images: Images,
+        params: Tensor,
+        name: str,
+        out: Tensor | None = None,
+        memory_format: torch.memory_format | None = None,
+    ) -> Tensor:
         """(V, N, C, h, w) from (N, V, columns)."""
         plan = self._plan
         views, start = params.shape[1], 0
@@ -268,7 +290,9 @@ class Transform(nn.Module, ABC):
         dtype = torch.uint8 if source_dtype == torch.uint8 and plan.mean is None else torch.float32
         if plan.dtype is not None:
             dtype = getattr(torch, plan.dtype)
-        last = has_channels_last(images)
+        last = last_in_views(name, images, memory_format)
+        if out is not None and wants_gradient(images):
+            raise ValueError(f"{name}: out must be None for images that require a gradient, got a tensor")
         for number, segment in enumerate(plan.segments):
             size = segment.view_size(name, sizes)
             final = number == len(plan.segments) - 1

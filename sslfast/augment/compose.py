@@ -92,6 +92,8 @@ class MultiView(DrawingModule):
         generator: Generator = None,
         row_offset: int = 0,
         sample_ids: Tensor | None = None,
+        out: Sequence[Tensor] | None = None,
+        memory_format: torch.memory_format | None = None,
     ) -> list[Tensor]:
         """All views of a batch.
 
@@ -100,16 +102,20 @@ class MultiView(DrawingModule):
             generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, the constructor's.
             row_offset: global index of row 0, for shards of a larger batch. Default: 0.
             sample_ids: int64, shape (N,), the numbers of the rows in the draws, instead of ``row_offset``.
+            out: where to write, one tensor a view, as a transform takes it. Default: None.
+            memory_format: torch.contiguous_format or torch.channels_last, of the views, unless ``out`` has one.
+                Default: None, the channels last if the batch has them last; contiguous for a list.
 
         Returns:
-            A list of V tensors of shape (N, C, h, w), each as its transform gives it.
+            A list of V tensors of shape (N, C, h, w), each as its transform gives it: those of ``out`` if given.
 
         Raises:
             TypeError: an argument has the wrong type.
-            ValueError: a shape or a number is out of range.
+            ValueError: a shape or a number is out of range, ``out`` has not one tensor per view, or images require a
+                gradient and ``out`` is given.
         """
         params = self.sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
-        return self._make(images, params)
+        return self._make(images, params, out, memory_format)
 
     def sample_params(
         self,
@@ -133,28 +139,50 @@ class MultiView(DrawingModule):
             params += drawn.unbind(1)
         return params
 
-    def apply_params(self, images: Images, params: Sequence[Tensor]) -> list[Tensor]:
-        """The views that ``params`` describes, one tensor a view. Raises what the transforms do, and
+    def apply_params(
+        self,
+        images: Images,
+        params: Sequence[Tensor],
+        *,
+        out: Sequence[Tensor] | None = None,
+        memory_format: torch.memory_format | None = None,
+    ) -> list[Tensor]:
+        """The views that ``params`` describes, one tensor a view. Takes ``out`` and ``memory_format`` as ``forward``.
+
+        Raises what the transforms do, and
 
         Raises:
-            ValueError: ``params`` has not one tensor per view.
+            ValueError: ``params`` or ``out`` has not one tensor per view.
         """
         name = type(self).__name__
         check_images(name, images)
-        if not isinstance(params, (tuple, list)) or len(params) != self.views:
-            got = len(params) if isinstance(params, (tuple, list)) else type(params).__name__
-            raise ValueError(f"{name}: params must be a list of {self.views} tensors, got {got}")
+        self._check_each("params", params)
         for transform, one in zip(self.transforms, params, strict=True):
             check_params(name, one, images, len(transform.columns))  # type: ignore[arg-type]
-        return self._make(images, params)
+        return self._make(images, params, out, memory_format)
 
-    def _make(self, images: Images, params: Sequence[Tensor]) -> list[Tensor]:
+    def _check_each(self, argument: str, tensors: Sequence[Tensor]) -> None:
+        """Raises ValueError unless ``tensors`` is a list of one per view."""
+        if not isinstance(tensors, (tuple, list)) or len(tensors) != self.views:
+            got = len(tensors) if isinstance(tensors, (tuple, list)) else type(tensors).__name__
+            raise ValueError(f"{type(self).__name__}: {argument} must be a list of {self.views} tensors, got {got}")
+
+    def _make(
+        self,
+        images: Images,
+        params: Sequence[Tensor],
+        out: Sequence[Tensor] | None,
+        memory_format: torch.memory_format | None,
+    ) -> list[Tensor]:
         views: list[Tensor] = []
-        for transform, count in self._runs(together=not wants_gradient(images)):
+        if out is not None:
+            self._check_each("out", out)
+        for transform, count in self._runs(together=out is None and not wants_gradient(images)):
             part = params[len(views) : len(views) + count]
             stacked = part[0].unsqueeze(1) if count == 1 else torch.stack(list(part), 1)
-            views += transform._render(images, stacked, type(self).__name__).unbind(0)
-        return views
+            to = None if out is None else out[len(views)]
+            views += transform._render(images, stacked, type(self).__name__, to, memory_format).unbind(0)
+        return views if out is None else list(out)
 
     def _runs(self, together: bool = True) -> list[tuple[Transform, int]]:
         """Each transform and how often it stands in a row; one by one those of several passes, and unless together."""

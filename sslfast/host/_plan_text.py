@@ -83,7 +83,7 @@ def _plan(found: dict[str, Any]) -> Plan:
     plan.dtype = found["dtype"]
     if plan.dtype is not None and plan.dtype not in DTYPES:
         raise ValueError(f"dtype {plan.dtype!r}")
-    return plan
+    return plan.complete()
 
 
 def _segment(found: dict[str, Any]) -> Segment:

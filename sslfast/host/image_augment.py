@@ -180,12 +180,17 @@ class ImageViews:
         sample_ids: NDArray[np.int64] | None = None,
         layout: str = "NHWC",
         out_layout: str | None = None,
+        out: Sequence[NDArray[Any]] | None = None,
         threads: int = 1,
     ) -> list[NDArray[Any]]:
-        """All views of a batch: a list of V arrays. Takes and raises what ``ImageAugment`` does, but no ``out``."""
+        """All views of a batch: a list of V arrays. Takes and raises what ``ImageAugment`` does; ``out`` is a list.
+
+        Raises:
+            ValueError: ``out`` has not one array per view.
+        """
         batch = _images.read_images(self._name, images, layout)
         params = _sample(self._name, self._runs(), batch, seed, row_offset, sample_ids, threads)
-        return self._make(batch, params, layout, out_layout, threads)
+        return self._make(batch, params, layout, out_layout, out, threads)
 
     def sample_params(
         self,
@@ -208,6 +213,7 @@ class ImageViews:
         *,
         layout: str = "NHWC",
         out_layout: str | None = None,
+        out: Sequence[NDArray[Any]] | None = None,
         threads: int = 1,
     ) -> list[NDArray[Any]]:
         """The views that ``params``, one array a view, describes. Takes and raises what a call does, and
@@ -216,14 +222,18 @@ class ImageViews:
             ValueError: ``params`` has not one array per view.
         """
         batch = _images.read_images(self._name, images, layout)
-        if not isinstance(params, (tuple, list)) or len(params) != self.views:
-            got = len(params) if isinstance(params, (tuple, list)) else type(params).__name__
-            raise ValueError(f"{self._name}: params must be a list of {self.views} arrays, got {got}")
+        self._check_each("params", params)
         checked = [
             _arguments.image_params(self._name, one, batch.rows, len(transform.columns))
             for one, transform in zip(params, self.transforms, strict=True)
         ]
-        return self._make(batch, checked, layout, out_layout, threads)
+        return self._make(batch, checked, layout, out_layout, out, threads)
+
+    def _check_each(self, argument: str, arrays: Sequence[NDArray[Any]]) -> None:
+        """Raises ValueError unless ``arrays`` is a list of one per view."""
+        if not isinstance(arrays, (tuple, list)) or len(arrays) != self.views:
+            got = len(arrays) if isinstance(arrays, (tuple, list)) else type(arrays).__name__
+            raise ValueError(f"{self._name}: {argument} must be a list of {self.views} arrays, got {got}")
 
     def to_json(self) -> str:
         """The views as text, for ``from_json``."""
@@ -249,21 +259,25 @@ class ImageViews:
         params: Sequence[NDArray[np.float32]],
         layout: str,
         out_layout: str | None,
+        out: Sequence[NDArray[Any]] | None,
         threads: int,
     ) -> list[NDArray[Any]]:
         last = _images.channels_are_last(self._name, "out_layout", layout if out_layout is None else out_layout)
         count = _arguments.threads(self._name, threads)
         views: list[NDArray[Any]] = []
-        for transform, together in self._runs():
+        if out is not None:
+            self._check_each("out", out)
+        for transform, together in self._runs(together=out is None):
             stacked = np.stack(params[len(views) : len(views) + together], 1)
-            views.extend(_images.render(self._name, transform._plan, batch, stacked, last, None, count))
-        return views
+            to = None if out is None else out[len(views)]
+            views.extend(_images.render(self._name, transform._plan, batch, stacked, last, to, count))
+        return views if out is None else list(out)
 
-    def _runs(self) -> list[tuple[ImageAugment, int]]:
-        """Each transform and how often it stands in a row; one by one those of several passes."""
+    def _runs(self, together: bool = True) -> list[tuple[ImageAugment, int]]:
+        """Each transform and how often it stands in a row; one by one those of several passes, and unless together."""
         runs: list[tuple[ImageAugment, int]] = []
         for transform in self.transforms:
-            if runs and runs[-1][0] is transform and len(transform._plan.segments) == 1:
+            if together and runs and runs[-1][0] is transform and len(transform._plan.segments) == 1:
                 runs[-1] = (transform, runs[-1][1] + 1)
             else:
                 runs.append((transform, 1))
