@@ -117,7 +117,7 @@ class Vocabulary:
 
     def words(self, ids: Iterable[int]) -> list[str]:
         """The pieces of ids, as they are in the vocabulary."""
-        return [self.tokenizer.id_to_token(piece) for piece in ids]
+        return [self.tokenizer.id_to_token(piece) or "" for piece in ids]
 
     def collator(self, mask_ratio: float, seed: int, *, whole_words: bool = False) -> MLMCollator:
         """Pads and masks examples of ``encode``; what is drawn depends on (seed, epoch, ``id`` of the example)."""
