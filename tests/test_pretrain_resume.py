@@ -123,7 +123,7 @@ def test_kills_in_resumed_epochs_lose_no_row_of_the_log(tmp_path):
 
 def test_torn_rows_are_left_out(tmp_path):
     path, row = tmp_path / "metrics.csv", "0,3,2.5,0.001,0.02,,,,\r\n"
-    for torn in ("0,4", "0,4\r\n", "0,4,2.5,0.001,0.02,,800,0.0", "0,0,4,2.5,0.001,0.02,,800,0.01\r\n"):
+    for torn in ("0,4", "0,4\r\n", "0,4,2.5,0.001,0.02,,800,0.0", "0,0,4,2.5,0.001,0.02,,800,0.01,\r\n"):
         path.write_text(",".join(COLUMNS) + "\r\n" + row + torn, newline="")
         assert [kept["step"] for kept in complete_rows(path)] == ["3"], torn
 

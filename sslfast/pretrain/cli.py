@@ -58,7 +58,7 @@ def pretrain(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.", rich_help_panel=_RUN)] = False,
     seed: Annotated[int | None, _option("Key of every random draw (default 0).", _RUN)] = None,
     threads: Annotated[
-        int | None, _option("CPU threads (default 1, as more is slower on small images; mlm: 2).", _RUN)
+        int | None, _option("CPU threads (default 1; more is slower on small images and models).", _RUN)
     ] = None,
     device: Annotated[str | None, _option("auto, cpu or cuda (default auto).", _RUN)] = None,
     precision: Annotated[str | None, _option("32-true or bf16-mixed (default 32-true).", _RUN)] = None,

@@ -18,6 +18,7 @@ from sslfast.pretrain.comparison import (
     RANDOM,
     ROWS,
     TEXT_ROWS,
+    Row,
     best_rows,
     cell,
     entries_of,
@@ -56,7 +57,7 @@ def evaluate(run_dirs: Sequence[Path], *, labels: Sequence[int], seeds: int, con
     """
     runs = [read_run(run_dir) for run_dir in run_dirs]
     config = _one_configuration(run_dirs, runs)
-    encoders = [load_encoder(run_dir) for run_dir in run_dirs]
+    encoders: list[Any] = [load_encoder(run_dir) for run_dir in run_dirs]
     torch.set_num_threads(config.threads)
     data = load_data(config)
     for run_dir, run in zip(run_dirs, runs, strict=True):
@@ -118,6 +119,7 @@ def _one_seed(
     networks = {RANDOM: random_encoder(encoder, seed), PRETRAINED: encoder}
     pool = draw_labels(data.train_labels, max(labels) if ALL not in labels else ALL, seed)
     judge: ImageJudge | TextJudge
+    rows: Sequence[Row]
     if isinstance(data, ImageData):
         rows, judge = ROWS, ImageJudge(networks, config, data, pool, seed)
     else:

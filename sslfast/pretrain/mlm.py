@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class MLM(Pretraining):
 
     def outcome(self, batch: Batch) -> ClassificationOutput:
         """Loss, accuracy and perplexity over the masked tokens of a batch of the collator."""
-        return masked_lm_loss(
+        found = masked_lm_loss(
             self.states(batch),
             self.head.decoder.weight,
             batch["labels"],
@@ -61,6 +62,7 @@ class MLM(Pretraining):
             indices=batch["masked_indices"],
             return_metrics=True,
         )
+        return cast(ClassificationOutput, found)
 
     def loss(self, batch: Batch, seed: int) -> Tensor:
         """Cross-entropy over the masked tokens; the collator has drawn them already."""

@@ -20,7 +20,7 @@ ALL = 0  # "labels per class" when every label is used
 
 
 def draw_labels(labels: Tensor, per_class: int, seed: int) -> Tensor:
-    """Indices of ``per_class`` examples of each class (all of a smaller one), drawn by the seed; ``ALL``: everything."""
+    """Indices of ``per_class`` examples of each class (all of a smaller one), drawn by the seed; ``ALL`` = all."""
     if per_class == ALL:
         return torch.arange(len(labels))
     generator = torch.Generator().manual_seed(keyed_seed(seed, "labels"))

@@ -31,15 +31,14 @@ _METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
     "masked-pixels": {"batch_size": 128},
     "mae": {"batch_size": 128, "mask_ratio": 0.75, "weight_decay": 0.05, "warmup_epochs": 10},
     "mlm": {
-        "batch_size": 64,
-        "mask_ratio": 0.15,
-        "epochs": 20,
+        "batch_size": 32,
+        "mask_ratio": 0.3,
+        "epochs": 16,
         "lr": 2e-3,
         "weight_decay": 0.01,
         "warmup_epochs": 1,
         "width": 64,
         "log_every": 5,
-        "threads": min(2, os.cpu_count() or 1),
     },
 }
 
@@ -71,10 +70,11 @@ _BOTH_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
-def _with_absolute_data(given: Mapping[str, Any]) -> dict[str, Any]:
+def _with_absolute_data(given: Mapping[str, Any], method: str | None) -> dict[str, Any]:
     """The settings with the path of the data made absolute: a run is also read from another working directory."""
-    data = given.get("data")
-    if data and data not in BUILTIN_DATA and Path(data).exists():
+    data = given.get("data") or ""
+    usable = data != "" and (Path(data).is_dir() or (method in TEXT_METHODS and Path(data).is_file()))
+    if usable and data not in BUILTIN_DATA:
         return {**given, "data": str(Path(data).resolve())}
     return dict(given)
 
@@ -94,7 +94,7 @@ def resolve(given: Mapping[str, Any]) -> PretrainConfig:
     missing = [option_name(name) for name in ("method", "data") if not given.get(name)]
     if missing:
         raise UserError(f"pretrain: missing {' and '.join(missing)}")
-    given = _with_absolute_data(given)
+    given = _with_absolute_data(given, given["method"])
     method, data = given["method"], given["data"]
     values = {
         **_METHOD_DEFAULTS.get(method, {}),
@@ -233,6 +233,6 @@ def changed_settings(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list
     known = {field.name for field in fields(PretrainConfig)}
     return [
         f"{option_name(name)} was {saved.get(name)}, now {value}"
-        for name, value in _with_absolute_data(given).items()
+        for name, value in _with_absolute_data(given, saved.get("method")).items()
         if name in known and saved.get(name) != value
     ]

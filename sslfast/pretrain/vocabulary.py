@@ -64,16 +64,20 @@ class Vocabulary:
         self.tokenizer = Tokenizer.from_str(text)
 
     @classmethod
-    def trained(cls, texts: Iterable[str], size: int, max_length: int) -> Vocabulary:
-        """A vocabulary of at most ``size`` pieces that occur twice or more in the texts."""
-        tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS[UNKNOWN]))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=size, min_frequency=2, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+    def trained(cls, texts: Sequence[str], size: int, max_length: int) -> Vocabulary:
+        """A vocabulary of at most ``size`` pieces that occur twice or more in the texts, but of all their letters."""
+        tokenizer = _wordpiece(None)
+        # The trainer numbers letters in the order of a hash table, which changes from run to run and decides between
+        # pairs that are equally frequent: letters it already knows keep their numbers.
+        first, within = _letters(tokenizer, texts)
+        known = [*SPECIAL_TOKENS, *sorted(first | within), *(f"##{letter}" for letter in sorted(within))]
+        tokenizer.train_from_iterator(
+            texts,
+            trainers.WordPieceTrainer(vocab_size=size, min_frequency=2, special_tokens=known, show_progress=False),
         )
-        tokenizer.train_from_iterator(texts, trainer)
+        # A model of its own: to the trained one letters are special tokens, to be found within words.
+        tokenizer = _wordpiece(tokenizer.get_vocab(with_added_tokens=False))
+        tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
         tokenizer.post_processor = processors.BertProcessing((SPECIAL_TOKENS[END], END), (SPECIAL_TOKENS[BEGIN], BEGIN))
         tokenizer.enable_truncation(max_length)
         return cls(tokenizer.to_str())
@@ -117,7 +121,7 @@ class Vocabulary:
 
     def words(self, ids: Iterable[int]) -> list[str]:
         """The pieces of ids, as they are in the vocabulary."""
-        return [self.tokenizer.id_to_token(piece) for piece in ids]
+        return [self.tokenizer.id_to_token(piece) or "" for piece in ids]
 
     def collator(self, mask_ratio: float, seed: int, *, whole_words: bool = False) -> MLMCollator:
         """Pads and masks examples of ``encode``; what is drawn depends on (seed, epoch, ``id`` of the example)."""
@@ -132,3 +136,22 @@ class Vocabulary:
             vocab_size=len(self),
             special_ids=range(len(SPECIAL_TOKENS)),
         )
+
+
+def _wordpiece(vocab: dict[str, int] | None) -> Tokenizer:
+    """BERT's uncased tokenizer with a vocabulary, or before it has one."""
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=SPECIAL_TOKENS[UNKNOWN]))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _letters(tokenizer: Tokenizer, texts: Iterable[str]) -> tuple[set[str], set[str]]:
+    """The letters that words begin with, and those within words."""
+    first, within = set(), set()
+    for text in texts:
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
+            first.add(word[0])
+            within.update(word[1:])
+    return first, within
