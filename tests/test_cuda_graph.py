@@ -11,7 +11,7 @@ from cuda_graph import captured
 from torch import Tensor
 
 from sslfast.augment import AudioAugment, RandomErasing, RandomMix, SimCLRAugment, sample_frames, take_frames
-from sslfast.losses import nt_xent_loss
+from sslfast.losses import masked_patch_loss, nt_xent_loss
 from sslfast.masking import (
     apply_mask_token,
     corrupt_features,
@@ -108,3 +108,21 @@ def test_loss_and_gradients_replay_on_new_inputs() -> None:
     torch.testing.assert_close(results[0], expected)
     for ours, grad in zip(results[1:], torch.autograd.grad(expected, (z0, z1)), strict=True):
         torch.testing.assert_close(ours, grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masked_patches_replay_on_new_masks(dtype: torch.dtype) -> None:
+    pred = torch.randn(4, 9, 48, dtype=dtype, device="cuda", requires_grad=True)
+    images, mask = torch.randn(4, 3, 12, 12, device="cuda"), torch.rand(4, 9, device="cuda") < 0.5
+
+    def call() -> tuple[Tensor, Tensor]:
+        loss = masked_patch_loss(pred, images, mask, 4, norm_pix=True)
+        return loss, *torch.autograd.grad(loss, pred)
+
+    graph, results = captured(call)
+    with torch.no_grad():
+        images.normal_()
+        mask.copy_(torch.rand(4, 9, device="cuda") < 0.7)
+    graph.replay()
+    for ours, expected in zip(results, call(), strict=True):
+        assert torch.equal(ours, expected)

@@ -28,7 +28,9 @@ from sslfast.losses.ibot import IBOTPatchLoss, ibot_patch_loss
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.linear_cross_entropy import LinearCrossEntropyLoss, linear_cross_entropy
+from sslfast.losses.masked_code import MaskedCodeLoss, masked_code_loss
 from sslfast.losses.masked_lm import MaskedLMLoss, masked_lm_loss
+from sslfast.losses.masked_patch import MaskedPatchLoss, masked_patch_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
 from sslfast.losses.memory_bank import MemoryBank
 from sslfast.losses.msn import MSNLoss, msn_loss
@@ -66,7 +68,9 @@ __all__ = [
     "KoLeoLoss",
     "LinearCrossEntropyLoss",
     "MSNLoss",
+    "MaskedCodeLoss",
     "MaskedLMLoss",
+    "MaskedPatchLoss",
     "MatryoshkaLoss",
     "MemoryBank",
     "MultiPositiveNTXentLoss",
@@ -98,7 +102,9 @@ __all__ = [
     "info_nce_loss",
     "koleo_loss",
     "linear_cross_entropy",
+    "masked_code_loss",
     "masked_lm_loss",
+    "masked_patch_loss",
     "msn_loss",
     "multi_positive_nt_xent_loss",
     "negative_cosine_similarity",

@@ -45,6 +45,7 @@ from sslfast.ops._masking import (
     patch_unshuffle_backward,
     token_mask,
 )
+from sslfast.ops._patches import masked_patch
 from sslfast.ops._prototypes import (
     sinkhorn_assign,
     sinkhorn_masses,
@@ -117,6 +118,7 @@ __all__ = [
     "mask_indices",
     "mask_token_apply",
     "mask_token_apply_backward",
+    "masked_patch",
     "mix_targets",
     "negative_indices",
     "node_mask",

@@ -1,0 +1,237 @@
+"""What losses over patches take: checks, and the form in which the operator reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from sslfast import _check
+from sslfast.losses._info_nce_inputs import check_reduction
+from sslfast.losses._inputs import not_negative, positive
+
+_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.uint8)
+_SCALED_CHANNELS = 16  # kScaledChannels of csrc/include/sslfast/masked_patch.h
+
+
+class PatchOptions(NamedTuple):
+    """What the operator is told; see csrc/include/sslfast/masked_patch.h."""
+
+    patch: tuple[int, int, int]
+    layout: int
+    flat: bool
+    norm: int
+    kind: int
+    beta: float
+    eps: float
+    scale: list[float]
+    shift: list[float]
+    reduction: str
+
+
+class Places(NamedTuple):
+    """Predictions, and the patches that they are for.
+
+    Attributes:
+        pred: (rows, items, D), or (N, C, T, H, W).
+        mask: bool (N, L), or None.
+        ids: int64 (rows, items), or None.
+        flat: whether the ids count through all images.
+        shape: of the losses of the patches.
+    """
+
+    pred: Tensor
+    mask: Tensor | None
+    ids: Tensor | None
+    flat: bool
+    shape: tuple[int, ...]
+
+
+def check_options(
+    function: str, norm_pix: bool | str, kind: str, beta: float, order: str, eps: float, reduction: str
+) -> tuple[int, float, float]:
+    """The code of the normalisation, and the numbers as floats.
+
+    Raises:
+        TypeError: if a number is none.
+        ValueError: if a word is unknown, or a number is out of range.
+    """
+    if not isinstance(norm_pix, bool) and norm_pix not in ("patch", "channel"):
+        raise ValueError(f"{function}: norm_pix must be a bool, 'patch' or 'channel', got {_check.shown(norm_pix)}")
+    _check.one_of(function, "kind", kind, ("mse", "l1", "smooth_l1"))
+    _check.one_of(function, "order", order, ("pqc", "cpq"))
+    check_reduction(function, reduction)
+    norm = 0 if norm_pix is False else 2 if norm_pix == "channel" else 1
+    return norm, not_negative(function, "beta", beta), positive(function, "eps", eps)
+
+
+def as_videos(function: str, images: Tensor) -> Tensor:
+    """``images`` as (N, C, T, H, W).
+
+    Raises:
+        TypeError: if they are no tensor of floating point or uint8.
+        ValueError: if they have another shape, or require a gradient.
+    """
+    if not isinstance(images, Tensor) or images.dtype not in _TYPES:
+        got = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(f"{function}: images must be a floating-point or uint8 tensor, got {got}")
+    if images.dim() not in (4, 5) or images.shape[1] < 1:
+        expected = "(N, C, H, W) or (N, C, T, H, W)"
+        raise ValueError(f"{function}: images must have shape {expected}, got {tuple(images.shape)}")
+    if images.requires_grad and torch.is_grad_enabled():
+        raise ValueError(f"{function}: images must not require a gradient, as targets are constants: detach them")
+    return images.detach() if images.dim() == 5 else images.detach().unsqueeze(2)
+
+
+def patch_sides(function: str, patch_size: int | Sequence[int], images: Tensor) -> tuple[int, int, int]:
+    """Frames, height and width of a patch, which divide the images.
+
+    Raises:
+        TypeError: if they are no integers.
+        ValueError: if they are too few or many, out of range, or do not divide the images.
+    """
+    sides = images.shape[2:]
+    axes = "(h, w)" if len(sides) == 2 else "(t, h, w)"
+    if isinstance(patch_size, (tuple, list)):
+        found = _check.grid(function, "patch_size", patch_size, axes, 2**31 - 1)
+    elif len(sides) == 2:
+        found = (_check.integer(function, "patch_size", cast(int, patch_size), 1),) * 2
+    else:
+        raise TypeError(f"{function}: patch_size must be (t, h, w) for videos, got {type(patch_size).__name__}")
+    if any(side % size or side < size for side, size in zip(sides, found, strict=True)):
+        raise ValueError(f"{function}: patch_size must divide images of {tuple(sides)}, got {patch_size}")
+    return (found[0], found[1], found[2]) if len(found) == 3 else (1, found[0], found[1])
+
+
+def target_scale(
+    function: str,
+    images: Tensor,
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
+) -> tuple[list[float], list[float], Tensor]:
+    """Factors and summands of the channels that make targets, none where they change nothing, and the images for them.
+
+    Raises:
+        TypeError: if ``mean`` or ``std`` are no numbers.
+        ValueError: if one is given without the other, they are not as many as channels, or a number is out of range.
+    """
+    if (mean is None) != (std is None):
+        missing, other = ("mean", "std") if mean is None else ("std", "mean")
+        raise ValueError(f"{function}: {missing} must be given with {other}, got None")
+    unit = 1 / 255 if images.dtype == torch.uint8 else 1.0
+    channels = images.shape[1]
+    if mean is None or std is None:
+        if unit == 1.0:
+            return [], [], images
+        factors, summands = [unit] * channels, [0.0] * channels
+    else:
+        means, deviations = (_numbers(function, n, v, channels) for n, v in (("mean", mean), ("std", std)))
+        deviations = [positive(function, "std", value) for value in deviations]
+        factors = [unit / value for value in deviations]
+        summands = [-m / value for m, value in zip(means, deviations, strict=True)]
+    if channels <= _SCALED_CHANNELS:
+        return factors, summands, images
+    wide = images.double() if images.dtype == torch.float64 else images.float()
+    factor, summand = (torch.tensor(v, dtype=wide.dtype, device=wide.device) for v in (factors, summands))
+    return [], [], torch.addcmul(summand.view(1, -1, 1, 1, 1), wide, factor.view(1, -1, 1, 1, 1))
+
+
+def _numbers(function: str, name: str, value: float | Sequence[float], channels: int) -> list[float]:
+    if not isinstance(value, (tuple, list)):
+        return [_check.real(function, name, cast(float, value))] * channels
+    if len(value) != channels:
+        raise ValueError(f"{function}: {name} must have {channels} numbers, one per channel, got {len(value)}")
+    return [_check.real(function, name, number) for number in value]
+
+
+def check_places(
+    function: str,
+    pred: Tensor,
+    images: Tensor,
+    patch: tuple[int, int, int],
+    mask: Tensor | None,
+    ids: Tensor | None,
+) -> Places:
+    """Which prediction is for which patch.
+
+    Raises:
+        TypeError: if ``mask`` is no bool or ``ids`` no int64 tensor.
+        ValueError: if a shape or a device does not fit, an id on the CPU is out of range, or both or none are given.
+    """
+    if (mask is None) == (ids is None):
+        raise ValueError(f"{function}: either mask or ids must be given, got {'neither' if mask is None else 'both'}")
+    rows, channels = images.shape[:2]
+    sides = (1, *images.shape[2:]) if images.dim() == 4 else tuple(images.shape[2:])
+    grid = tuple(side // size for side, size in zip(sides, patch, strict=True))
+    patches, pixels = grid[0] * grid[1] * grid[2], channels * patch[0] * patch[1] * patch[2]
+    if pred.device != images.device:
+        raise ValueError(f"{function}: pred must be on {images.device}, like images, got {pred.device}")
+    like_images = pred.shape == images.shape
+    all_of_them = like_images or pred.shape == (rows, patches, pixels)
+    if ids is not None:
+        _check_ids(function, ids, images, rows, patches)
+        if pred.shape == (*ids.shape, pixels):
+            compact = pred if ids.dim() == 2 else pred[None]
+            ids2 = (ids if ids.dim() == 2 else ids[None]).contiguous()
+            return Places(_with_rows(compact), None, ids2, ids.dim() == 1, tuple(ids.shape))
+        if not all_of_them:
+            expected = f"{(*ids.shape, pixels)}, one row for each of ids, {(rows, patches, pixels)}"
+            raise ValueError(
+                f"{function}: pred must have shape {expected} or {tuple(images.shape)}, got {tuple(pred.shape)}"
+            )
+        mask = _mask_of(ids, rows, patches)
+    elif mask is not None:
+        mask = _check_mask(function, mask, images, rows, patches, grid)
+        if not all_of_them:
+            expected = f"{(rows, patches, pixels)} or {tuple(images.shape)}"
+            raise ValueError(f"{function}: pred must have shape {expected}, got {tuple(pred.shape)}")
+    if like_images and pred.dim() == 4:
+        pred = pred.unsqueeze(2)
+    return Places(pred if like_images else _with_rows(pred), mask, None, False, (rows, patches))
+
+
+def _with_rows(pred: Tensor) -> Tensor:
+    """Predictions as the operator reads them: the pixels of a patch side by side."""
+    return pred if pred.stride(2) == 1 else pred.contiguous()
+
+
+def _check_mask(function: str, mask: Tensor, images: Tensor, rows: int, patches: int, grid: tuple[int, ...]) -> Tensor:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{function}: mask must be a bool tensor, got {got}")
+    shown = grid if images.dim() == 5 else grid[1:]
+    if mask.shape not in ((rows, patches), (rows, *shown)):
+        expected = f"{(rows, patches)} or {(rows, *shown)}"
+        raise ValueError(f"{function}: mask must have shape {expected}, got {tuple(mask.shape)}")
+    if mask.device != images.device:
+        raise ValueError(f"{function}: mask must be on {images.device}, like images, got {mask.device}")
+    return mask if mask.dim() == 2 else mask.flatten(1)
+
+
+def _check_ids(function: str, ids: Tensor, images: Tensor, rows: int, patches: int) -> None:
+    if not isinstance(ids, Tensor) or ids.dtype != torch.int64:
+        got = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
+        raise TypeError(f"{function}: ids must be an int64 tensor, got {got}")
+    if ids.dim() not in (1, 2) or (ids.dim() == 2 and ids.shape[0] != rows):
+        raise ValueError(f"{function}: ids must have shape ({rows}, R) or (R,), got {tuple(ids.shape)}")
+    if ids.device != images.device:
+        raise ValueError(f"{function}: ids must be on {images.device}, like images, got {ids.device}")
+    if ids.is_cpu and ids.numel() and not torch.compiler.is_compiling():
+        size = patches if ids.dim() == 2 else rows * patches
+        low, high = (int(end) for end in ids.aminmax())
+        if low < -1 or high >= size:
+            worst = low if low < -1 else high
+            raise ValueError(f"{function}: ids must be in [-1, {size - 1}], patches of images, got {worst}")
+
+
+def _mask_of(ids: Tensor, rows: int, patches: int) -> Tensor:
+    """bool (rows, patches), True at the ids."""
+    if ids.dim() == 2:
+        first = torch.arange(rows, device=ids.device).unsqueeze(1) * patches
+        ids = torch.where(ids < 0, -1, ids + first).flatten()
+    size = rows * patches
+    mask = torch.zeros(size + 1, dtype=torch.bool, device=ids.device)
+    mask = mask.scatter(0, torch.where(ids < 0, size, ids), torch.ones_like(ids, dtype=torch.bool))
+    return mask[:size].view(rows, patches)

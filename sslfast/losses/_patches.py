@@ -1,0 +1,69 @@
+"""The autograd function of losses over patches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sslfast import ops
+from sslfast._autograd import first_order_only
+from sslfast.losses._patch_inputs import PatchOptions, Places
+
+
+def patch_losses(function: str, places: Places, images: Tensor, options: PatchOptions) -> Tensor:
+    """The loss of predictions that are checked already."""
+    found: Tensor = _PatchLoss.apply(
+        function, options, torch.is_grad_enabled(), places.pred, images, places.mask, places.ids
+    )
+    return found.view(places.shape) if options.reduction == "none" else found
+
+
+def _run(
+    pred: Tensor,
+    images: Tensor,
+    mask: Tensor | None,
+    ids: Tensor | None,
+    weights: Tensor | None,
+    options: PatchOptions,
+    need_grad: bool,
+) -> tuple[Tensor, Tensor]:
+    results: tuple[Tensor, Tensor] = ops.masked_patch(
+        pred.detach(), images, mask, ids, weights, list(options.patch), *options[1:-1], need_grad
+    )
+    return results
+
+
+class _PatchLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, function, options, grad_enabled, pred, images, mask, ids):  # type: ignore[no-untyped-def]
+        wide = torch.float64 if pred.dtype == torch.float64 else torch.float32
+        share = None
+        if options.reduction == "mean":
+            count = mask.sum() if mask is not None else (ids >= 0).sum()
+            share = count.clamp_min(1).to(wide).reciprocal().view(1)
+        early = grad_enabled and ctx.needs_input_grad[3] and pred.dtype == wide and options.reduction != "none"
+        losses, grad = _run(pred, images, mask, ids, share, options, early)
+        ctx.function, ctx.options, ctx.early = function, options, early
+        ctx.save_for_backward(pred, *((grad,) if early else (images, mask, ids, share)))
+        if options.reduction == "none":
+            return losses
+        total = losses.sum()
+        return total if share is None else total * share.squeeze(0)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        pred, *saved = ctx.saved_tensors
+        with torch.no_grad():
+            if ctx.early:
+                (found,) = saved
+                # The plain backward() of a loss on a CPU: a pass over the gradient saved. What a leaf gets it may keep
+                # and add to, while a graph that is retained needs it once more.
+                as_it_is = not torch.compiler.is_compiling() and grad.is_cpu and grad.item() == 1.0
+                found = found if as_it_is and not pred.is_leaf else found * grad
+            else:
+                images, mask, ids, share = saved
+                weights = grad.contiguous()
+                if ctx.options.reduction != "none":
+                    weights = (grad if share is None else grad * share).reshape(1)
+                _, found = _run(pred, images, mask, ids, weights, ctx.options, True)
+        return None, None, None, first_order_only(ctx.function, found, pred, grad), None, None, None
