@@ -31,9 +31,9 @@ class CMakeBuild(build_ext):
 
 
 setup(
-    packages=[*find_packages(include=["sslfast", "sslfast.*"]), "sslfast.kernels"],
+    packages=[*find_packages(include=["sslfast", "sslfast.*"]), "sslfast.kernels", "sslfast.pretrain.corpus"],
     package_dir={"sslfast.kernels": "kernels"},
-    package_data={"sslfast": ["py.typed"], "sslfast.pretrain": ["corpus/*"]},
+    package_data={"sslfast": ["py.typed"], "sslfast.pretrain.corpus": ["*"]},
     ext_modules=[Extension("sslfast._ops", sources=[])],  # tells setuptools that the wheel is not pure Python
     cmdclass={"build_ext": CMakeBuild},
 )

@@ -53,6 +53,7 @@ def test_all_mistakes_are_listed_in_one_line_with_suggestions():
         ({"method": "mae", "width": 33}, "--width must be even with --method mae, got 33"),
         ({"method": "simclr", "erase_ratio": 0.95}, "--erase-ratio 0.95 keeps 0 of 16 patches"),
         ({"method": "simclr", "erase_ratio": 0.5, "patch_size": 3}, "--patch-size must divide --image-size 8, got 3"),
+        ({"method": "mae", "patch_size": 1}, "--patch-size must be at least 2 with --method mae, got 1"),
         ({"val_every": 41}, "--val-every must be at most --epochs 40, got 41"),
         ({"threads": 100000}, "the CPUs of this machine, got 100000"),
     ],

@@ -9,6 +9,7 @@ from sslfast.pretrain.encoders import SmallResNet, patchify, unpatchify
 from sslfast.pretrain.image_data import ImageData
 from sslfast.pretrain.mae import _patch_statistics
 from sslfast.pretrain.methods import build
+from sslfast.pretrain.pretraining import pixel_mask
 from sslfast.pretrain.settings import resolve
 from sslfast.pretrain.simclr import erase_patches
 
@@ -56,6 +57,31 @@ def test_loss_depends_on_the_seed_alone_and_reaches_every_weight(name, channels)
     assert not torch.equal(module.loss(images, seed=4), loss)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "patch_size"), [("mae", 8, 2), ("masked-pixels", 8, 2), ("masked-pixels", 28, 4)]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_losses_and_gradients_are_those_of_plain_torch(name, size, patch_size, channels):
+    module = method(name, channels, size, patch_size=patch_size).eval()
+    images = tiny_data(channels, size).train[:8]
+    loss = module.loss(images, seed=5)
+    loss.backward()
+    ours = {key: parameter.grad.clone() for key, parameter in module.named_parameters()}
+    module.zero_grad()
+    pixels, predicted, mask = module.predict(images, seed=5)
+    if name == "mae":
+        target = patchify(pixels, patch_size)
+        mean, std = _patch_statistics(target)
+        plain = ((predicted - (target - mean) / std).square().mean(dim=2) * mask).sum() / mask.sum()
+    else:
+        hidden = pixel_mask(mask, patch_size, size)
+        plain = ((predicted - pixels).square().mean(dim=1, keepdim=True) * hidden).sum() / hidden.sum()
+    plain.backward()
+    assert torch.allclose(loss, plain, rtol=1e-5)
+    for key, parameter in module.named_parameters():
+        assert torch.allclose(ours[key], parameter.grad, rtol=1e-4, atol=1e-6), key
+
+
 # The attention heads of encoder and decoder divide their dimensions, 2 * width and max(32, width).
 @pytest.mark.parametrize("width", [2, 30, 32, 34, 50])
 def test_mae_takes_every_even_width(width):
@@ -65,7 +91,8 @@ def test_mae_takes_every_even_width(width):
 def test_masked_pixels_loss_counts_hidden_pixels_alone():
     module = method("masked-pixels", size=28, patch_size=4)
     images = tiny_data(size=28).train[:4]
-    pixels, predicted, mask = module.predict(images, seed=1)
+    pixels, predicted, drawn = module.predict(images, seed=1)
+    mask = pixel_mask(drawn, 4, 28)
     expected = (predicted - pixels)[mask.expand_as(pixels)].square().mean()
     assert torch.allclose(module.loss(images, seed=1), expected, rtol=1e-5)
     share = mask.float().mean().item()
@@ -82,7 +109,7 @@ def test_masked_pixels_network_does_not_see_what_is_hidden():
     module = method("masked-pixels").eval()
     images = tiny_data().train[:4]
     _, before, mask = module.predict(images, seed=1)
-    changed = images.where(~mask, 255 - images)
+    changed = images.where(~pixel_mask(mask, 2, 8), 255 - images)
     _, after, _ = module.predict(changed, seed=1)
     assert torch.equal(before, after)
 
@@ -90,7 +117,8 @@ def test_masked_pixels_network_does_not_see_what_is_hidden():
 def test_mae_network_does_not_see_masked_patches_and_its_target_is_normalised():
     module = method("mae").eval()
     images = tiny_data().train[:4]
-    patches, before, mask = module.predict(images, seed=1)
+    pixels, before, mask = module.predict(images, seed=1)
+    patches = patchify(pixels, 2)
     inverted = patchify(255 - images.float(), 2).where(mask.unsqueeze(-1), patchify(images.float(), 2))
     changed = unpatchify(inverted, 2, 8).round().to(torch.uint8)
     _, after, mask_again = module.predict(changed, seed=1)

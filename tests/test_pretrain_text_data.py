@@ -23,7 +23,11 @@ def write_texts(folder, count=240, names=("animal", "person")):
     data = load_glosses()
     for name in names:
         label = data.classes.index(name)
-        lines = [text for text, number in zip(data.train, data.train_labels.tolist(), strict=True) if number == label]
+        parts = ((data.train, data.train_labels), (data.test, data.test_labels))
+        found = [
+            [text for text, n in zip(texts, labels.tolist(), strict=True) if n == label] for texts, labels in parts
+        ]
+        lines = [text for five in zip(*[iter(found[0])] * 4, found[1], strict=False) for text in five]
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "lines.txt").write_text("\n".join(lines[: count // len(names)]) + "\n", encoding="utf-8")
 
@@ -148,6 +152,12 @@ def test_too_little_text_is_an_error(tmp_path):
         for path in (tmp_path, tmp_path / "few.txt"):
             with pytest.raises(UserError, match=f"--data: {count} texts in .*, at least 100 are needed; a text is a"):
                 load_text_files(path)
+
+
+def test_texts_that_are_all_the_same_are_an_error(tmp_path):
+    (tmp_path / "same.txt").write_text("the same text\n" * 150)
+    with pytest.raises(UserError, match=r"keeps (0|150) for testing and .*, at least 5 are needed of each; are they"):
+        load_text_files(tmp_path)
 
 
 def test_fingerprint_covers_texts_and_labels_of_both_parts():

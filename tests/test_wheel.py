@@ -66,6 +66,7 @@ def test_contents(wheel):
     expected = {"sslfast/_ops.so", f"sslfast/_host{suffix}", "sslfast/py.typed"}
     expected |= {str(path.relative_to(ROOT)) for path in ROOT.glob("sslfast/**/*.py")}
     expected |= {f"sslfast/{path.relative_to(ROOT)}" for path in ROOT.glob("kernels/*.py")}
+    expected |= {f"sslfast/pretrain/corpus/{name}" for name in ("wordnet_glosses.tsv.gz", "LICENSE.wordnet")}
     assert expected - names == set()
     assert {name.split("/")[0] for name in names} == {"sslfast", f"sslfast-{sslfast.__version__}.dist-info"}
     assert not wheel.name.endswith("-any.whl"), "it holds compiled code"
@@ -92,6 +93,8 @@ except ImportError:
 else:
     from sslfast.kernels import philox
     assert Path(philox.__file__).is_relative_to(sys.prefix)
+from sslfast.pretrain.text_data import load_glosses
+assert len(load_glosses().classes) == 26
 sys.exit(doctor.main())
 """
 

@@ -113,10 +113,11 @@ def embedding_maps(maps: Sequence[tuple[str, Tensor]], labels: Tensor | None, cl
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-    if labels is not None and len(classes) <= 20:
+    if labels is not None and len(classes) <= 30:
         present = [classes[label] for label in labels[:_MAP_POINTS].unique().tolist()]
         handles, _ = dots.legend_elements(num=None)
-        figure.legend(handles, present, loc="outside right center", frameon=False, fontsize=8)
+        size = 8 if len(present) <= 20 else 6.5
+        figure.legend(handles, present, loc="outside right center", frameon=False, fontsize=size)
     return figure
 
 

@@ -12,6 +12,7 @@ from sslfast.pretrain.config import keyed_seed
 from sslfast.pretrain.mlm import MLM
 
 _BATCH_SIZE = 64
+_LARGEST = 700.0  # exp of more is no float64
 
 
 @torch.no_grad()
@@ -50,7 +51,7 @@ def judge_language_model(module: MLM, texts: Sequence[str]) -> dict[str, Any]:
     share = 1 / max(1, tokens)
     return {
         "masked_tokens": tokens,
-        "perplexity": math.exp(loss * share),
+        "perplexity": math.exp(min(loss * share, _LARGEST)),
         "accuracy": hits * share,
         "unigram_perplexity": math.exp(unigram_loss * share),
         "unigram_accuracy": unigram_hits * share,

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from sslfast.losses import masked_patch_loss
 from sslfast.masking import mask_patches, unshuffle_patches
 from sslfast.pretrain.config import PretrainConfig
 from sslfast.pretrain.encoders import ImageEncoder, SmallViT, patchify, transformer, unpatchify
@@ -33,27 +34,28 @@ class MAE(Pretraining):
         return cast(SmallViT, self.encoder.backbone)
 
     def predict(self, images: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the patches (N, L, P), the predicted ones, normalised patch by patch, and the mask (N, L)."""
+        """Returns the normalised images, the predicted patches (N, L, P), each normalised, and the mask (N, L)."""
         pixels = self.encoder.normalise(images)
         tokens = self.vit.tokens(pixels)
         kept, mask, ids_restore = mask_patches(tokens, self.config.mask_ratio, generator=seed)
         encoded = self.decoder_embed(self.vit.blocks(kept))
         decoded = self.decoder_blocks(unshuffle_patches(encoded, self.mask_token, ids_restore, self.decoder_position))
-        return patchify(pixels, self.config.patch_size), self.decoder_pixels(decoded), mask
+        return pixels, self.decoder_pixels(decoded), mask
 
     def loss(self, images: Tensor, seed: int) -> Tensor:
-        """Norm-pix mean squared error over the masked patches."""
-        patches, predicted, mask = self.predict(images, seed)
-        mean, std = _patch_statistics(patches)
-        error = (predicted.float() - (patches - mean) / std).square().mean(dim=2)
-        return (error * mask).sum() / mask.sum()
+        """Norm-pix mean squared error over the masked patches, whose pixels are read from the images in place."""
+        pixels, predicted, mask = self.predict(images, seed)
+        return masked_patch_loss(
+            predicted, pixels, mask, self.config.patch_size, norm_pix=True, order="cpq", eps=_NORM_PIX_EPS
+        )
 
     def reconstruct(self, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Normalised images with patches hidden, and the same with the predicted patches in their place.
 
         The prediction lacks the mean and contrast of a patch, so these are taken from the original, as the authors do.
         """
-        patches, predicted, mask = self.predict(images, seed)
+        pixels, predicted, mask = self.predict(images, seed)
+        patches = patchify(pixels, self.config.patch_size)
         mean, std = _patch_statistics(patches)
         hidden = patches.masked_fill(mask.unsqueeze(-1), 0.0)
         filled = patches.where(~mask.unsqueeze(-1), predicted.float() * std + mean)

@@ -6,6 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from sslfast.losses import masked_patch_loss
 from sslfast.masking import random_patch_mask
 from sslfast.pretrain.config import PretrainConfig
 from sslfast.pretrain.encoders import ImageEncoder, SmallResNet
@@ -30,25 +31,24 @@ class MaskedPixels(Pretraining):
         return cast(SmallResNet, self.encoder.backbone)
 
     def predict(self, images: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the normalised images, the predicted ones (N, C, H, W) and the mask (N, 1, H, W), True = hidden."""
+        """Returns the normalised images, the predicted ones (N, C, H, W) and the hidden patches (N, L)."""
         size, patch = self.config.image_size, self.config.patch_size
         pixels = self.encoder.normalise(images)
         drawn = random_patch_mask(
             len(images), (size // patch) ** 2, self.config.mask_ratio, generator=seed, device=images.device
         )
-        mask = pixel_mask(drawn.mask, patch, size)
         # Zero is the mean grey of the data after normalisation.
-        features = self.resnet.feature_map(pixels.masked_fill(mask, 0.0))
+        features = self.resnet.feature_map(pixels.masked_fill(pixel_mask(drawn.mask, patch, size), 0.0))
         # The feature map of a side that the stride does not divide is rounded up: the surplus is cut off.
-        return pixels, self.decoder(self.resnet.dropout(features))[..., :size, :size], mask
+        return pixels, self.decoder(self.resnet.dropout(features))[..., :size, :size], drawn.mask
 
     def loss(self, images: Tensor, seed: int) -> Tensor:
         """Mean squared error over the hidden pixels, in units of the standard deviation of the data."""
         pixels, predicted, mask = self.predict(images, seed)
-        error = (predicted.float() - pixels).square().mean(dim=1, keepdim=True)
-        return (error * mask).sum() / mask.sum()
+        return masked_patch_loss(predicted, pixels, mask, self.config.patch_size)
 
     def reconstruct(self, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Normalised images with patches hidden, and the same with the predicted pixels in their place."""
-        pixels, predicted, mask = self.predict(images, seed)
+        pixels, predicted, drawn = self.predict(images, seed)
+        mask = pixel_mask(drawn, self.config.patch_size, self.config.image_size)
         return pixels.masked_fill(mask, 0.0), pixels.where(~mask, predicted)

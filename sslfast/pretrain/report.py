@@ -204,7 +204,7 @@ def _training(config: PretrainConfig, metrics: dict[str, np.ndarray], pictures: 
     lowest = "No validation; the encoder is the one of the last epoch."
     if not np.isnan(metrics["val_loss"]).all():
         least = np.nanmin(metrics["val_loss"])
-        perplexity = f" (perplexity {math.exp(least):.1f})" if config.method == "mlm" else ""
+        perplexity = f" (perplexity {math.exp(min(least, 700.0)):.1f})" if config.method == "mlm" else ""
         lowest = f"Lowest held-out loss {least:.4f}{perplexity}; the encoder is the one of that epoch."
     note = ""
     if config.method == "simclr":

@@ -174,6 +174,9 @@ def _mistakes(config: PretrainConfig) -> list[str]:
     if config.method == "mae" and config.width % 2:
         # The encoder's 2 * width is shared by 4 attention heads, the decoder's width by 2.
         found.append(f"--width must be even with --method mae, got {config.width}")
+    if config.method == "mae" and config.patch_size == 1:
+        # The mean of a patch is taken from it, its deviation is divided out: nothing is left of a single grey pixel.
+        found.append("--patch-size must be at least 2 with --method mae, got 1")
     # simclr hides patches too where it erases some; the other methods do not look at --erase-ratio.
     hidden = "erase_ratio" if config.method == "simclr" else "mask_ratio"
     ratio = getattr(config, hidden)

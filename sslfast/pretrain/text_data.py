@@ -16,6 +16,7 @@ from sslfast.pretrain.config import PretrainConfig, UserError
 
 TEXT_SUFFIX = ".txt"
 LEAST_TEXTS = 100
+LEAST_TEST_TEXTS = 5  # of 100 different texts, 20 on the average
 _TEST_EVERY = 5  # one text of so many is kept for testing
 
 
@@ -92,7 +93,8 @@ def load_text_files(path: Path, *, skip_unreadable: bool = False) -> TextData:
     their hash, is kept for testing. All texts are held in memory.
 
     Raises:
-        UserError: No such file or folder, no text in it, fewer than 100, or a file that is not UTF-8 (unless skipped).
+        UserError: No such file or folder, no text in it, fewer than 100, hardly two different ones, or a file that is
+            not UTF-8 (unless skipped).
     """
     if not path.exists():
         raise UserError(f"--data: no such file or folder: {path}")
@@ -137,6 +139,11 @@ def _split(name: str, texts: list[str], names: list[str], skipped: list[str]) ->
     classes = tuple(sorted(set(names)))
     tested = torch.tensor([is_test(text) for text in texts])
     test, train = ([texts[place] for place in part.nonzero().flatten().tolist()] for part in (tested, ~tested))
+    if min(len(test), len(train)) < LEAST_TEST_TEXTS:
+        raise UserError(
+            f"--data: of {len(texts)} texts in {name} the split by hash keeps {len(test)} for testing and {len(train)}"
+            f" to train on, at least {LEAST_TEST_TEXTS} are needed of each; are they all the same?"
+        )
     if "" in classes or len(classes) < 2:
         return TextData(name, tuple(train), tuple(test), None, None, (), tuple(skipped))
     numbers = {label: number for number, label in enumerate(classes)}
