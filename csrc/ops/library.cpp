@@ -53,6 +53,11 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "soft_cross_entropy(Tensor[] students, Tensor[] teachers, Tensor? centers, Tensor? weights, float "
       "student_scale, float teacher_scale, float grad_factor, bool skip_same_view, bool need_grad, bool need_sum) -> "
       "(Tensor, Tensor, Tensor)");
+  m.def("gumbel_quantize(Tensor logits, Tensor? mask) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "gumbel_quantize_backward(Tensor logits, Tensor? mask, Tensor lse, Tensor? products, Tensor? shares, Tensor "
+      "seed, "
+      "Tensor numbers, float temperature) -> Tensor");
   m.def("sinkhorn_peaks(Tensor scores, Tensor? weights, float scale) -> (Tensor, Tensor)");
   m.def("sinkhorn_masses(Tensor scores, Tensor potentials, Tensor? weights, float scale) -> Tensor");
   m.def("sinkhorn_potentials(Tensor scores, Tensor? weights, float scale, int iterations) -> Tensor");

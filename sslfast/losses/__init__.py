@@ -24,6 +24,7 @@ from sslfast.losses.gan import (
     gan_generator_loss,
 )
 from sslfast.losses.gan_penalty import GradientPenalty, R1Penalty, gradient_penalty, r1_penalty
+from sslfast.losses.gumbel_quantizer import GumbelVectorQuantizer, QuantizerOutput, gumbel_quantize
 from sslfast.losses.ibot import IBOTPatchLoss, ibot_patch_loss
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
@@ -61,6 +62,7 @@ __all__ = [
     "GANDiscriminatorLoss",
     "GANGeneratorLoss",
     "GradientPenalty",
+    "GumbelVectorQuantizer",
     "HypersphereLoss",
     "IBOTPatchLoss",
     "InfoNCELoss",
@@ -74,6 +76,7 @@ __all__ = [
     "NNMemoryBank",
     "NTXentLoss",
     "NegativeCosineSimilarity",
+    "QuantizerOutput",
     "R1Penalty",
     "ReplacedTokenLoss",
     "SigLIPLoss",
@@ -96,6 +99,7 @@ __all__ = [
     "gan_discriminator_loss",
     "gan_generator_loss",
     "gradient_penalty",
+    "gumbel_quantize",
     "hypersphere_loss",
     "ibot_patch_loss",
     "info_nce_loss",

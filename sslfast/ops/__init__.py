@@ -46,6 +46,8 @@ from sslfast.ops._masking import (
     token_mask,
 )
 from sslfast.ops._prototypes import (
+    gumbel_quantize,
+    gumbel_quantize_backward,
     sinkhorn_assign,
     sinkhorn_masses,
     sinkhorn_peaks,
@@ -106,6 +108,8 @@ __all__ = [
     "feature_corruption_backward",
     "feature_noise",
     "frame_indices",
+    "gumbel_quantize",
+    "gumbel_quantize_backward",
     "gumbel_sample",
     "ijepa_mask",
     "image_augment",
