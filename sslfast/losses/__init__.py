@@ -25,6 +25,7 @@ from sslfast.losses.gan import (
 )
 from sslfast.losses.gan_penalty import GradientPenalty, R1Penalty, gradient_penalty, r1_penalty
 from sslfast.losses.gumbel_quantizer import GumbelVectorQuantizer, QuantizerOutput, gumbel_quantize
+from sslfast.losses.hubert import HubertLoss, hubert_loss
 from sslfast.losses.ibot import IBOTPatchLoss, ibot_patch_loss
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
@@ -63,6 +64,7 @@ __all__ = [
     "GANGeneratorLoss",
     "GradientPenalty",
     "GumbelVectorQuantizer",
+    "HubertLoss",
     "HypersphereLoss",
     "IBOTPatchLoss",
     "InfoNCELoss",
@@ -100,6 +102,7 @@ __all__ = [
     "gan_generator_loss",
     "gradient_penalty",
     "gumbel_quantize",
+    "hubert_loss",
     "hypersphere_loss",
     "ibot_patch_loss",
     "info_nce_loss",
