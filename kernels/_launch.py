@@ -201,3 +201,13 @@ def sinkhorn_columns() -> dict[str, int]:
 def sinkhorn_assign(width: int) -> dict[str, int]:
     """BLOCK numbers of one row a program: 8 a thread."""
     return {"BLOCK": min(1024, max(16, triton.next_power_of_2(width))), "num_warps": 4}
+
+
+def gumbel_rows(width: int) -> dict[str, int]:
+    """BLOCK logits of one row at a time: 8 a thread."""
+    return {"BLOCK": min(1024, max(16, triton.next_power_of_2(width))), "num_warps": 4}
+
+
+def gumbel_sums(width: int) -> dict[str, int]:
+    """BLOCK columns of a group a program: one a thread, for more programs."""
+    return {"BLOCK": min(128, max(16, triton.next_power_of_2(width))), "num_warps": 4}

@@ -63,6 +63,26 @@ def _sinkhorn(dtype: str) -> list[Case]:
     ]
 
 
+def _gumbel_quantize(dtype: str, given: bool) -> list[Case]:
+    """``given`` stands for a mask and both derivatives."""
+    rows, module = _launch.gumbel_rows(320), "gumbel_quantize"
+    none = without(given, "mask_ptr")
+    mask, sums = ("*i1 " if given else ""), "*fp32 *fp32 " if given else ""
+    return [
+        Case(f"{module}.gumbel_rows_kernel", f"*{dtype} *i64 *fp32 i32", rows),
+        Case(
+            f"{module}.gumbel_sums_kernel",
+            f"*{dtype} {mask}*i64 *fp32 *fp32 *fp32 i32 i32 i32",
+            _launch.gumbel_sums(320) | {"CHUNK": 32} | none,
+        ),
+        Case(
+            f"{module}.gumbel_backward_kernel",
+            f"*{dtype} {mask}*fp32 {sums}*i64 *i64 *{dtype} i32 i32 i32 fp32",
+            rows | none | without(given, "h_ptr", "a_ptr"),
+        ),
+    ]
+
+
 def class_cases(arch: int) -> list[Case]:
     return [
         _prototype_rows("bf16", True, True),
@@ -71,6 +91,8 @@ def class_cases(arch: int) -> list[Case]:
         _soft_cross_entropy("fp32", "bf16", False, True),
         _soft_cross_entropy("fp16", "fp32", False, False),
         *_sinkhorn("bf16"),
+        *_gumbel_quantize("bf16", True),
+        *_gumbel_quantize("fp32", False),
         *_classes(arch, "bf16", 768, False),
         *_classes(arch, "bf16", 256, True),
         *_classes(arch, "fp16", 768, True),

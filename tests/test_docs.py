@@ -109,11 +109,10 @@ def adversaries() -> dict[str, Any]:
 def utterances() -> dict[str, Any]:
     return {
         "step": 3,
+        "features": torch.randn(2, 30, 512),
         "context": torch.randn(2, 30, 8, requires_grad=True),
-        "quantized": torch.randn(2, 30, 8, requires_grad=True),
-        "codes": torch.randint(0, 320, (2, 30, 2)),
+        "project_q": nn.Linear(256, 8),
         "mask": torch.rand(2, 30) < 0.5,
-        "perplexity": torch.tensor(400.0),
     }
 
 

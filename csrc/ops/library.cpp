@@ -57,6 +57,11 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "masked_patch(Tensor pred, Tensor images, Tensor? mask, Tensor? ids, Tensor? weights, int[] patch, int order, "
       "bool flat, int norm, int kind, float beta, float eps, float[] scale, float[] shift, bool need_grad) -> (Tensor, "
       "Tensor)");
+  m.def("gumbel_quantize(Tensor logits, Tensor? mask) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "gumbel_quantize_backward(Tensor logits, Tensor? mask, Tensor lse, Tensor? products, Tensor? shares, Tensor "
+      "seed, "
+      "Tensor numbers, float temperature) -> Tensor");
   m.def("sinkhorn_peaks(Tensor scores, Tensor? weights, float scale) -> (Tensor, Tensor)");
   m.def("sinkhorn_masses(Tensor scores, Tensor potentials, Tensor? weights, float scale) -> Tensor");
   m.def("sinkhorn_potentials(Tensor scores, Tensor? weights, float scale, int iterations) -> Tensor");

@@ -24,6 +24,8 @@ from sslfast.losses.gan import (
     gan_generator_loss,
 )
 from sslfast.losses.gan_penalty import GradientPenalty, R1Penalty, gradient_penalty, r1_penalty
+from sslfast.losses.gumbel_quantizer import GumbelVectorQuantizer, QuantizerOutput, gumbel_quantize
+from sslfast.losses.hubert import HubertLoss, hubert_loss
 from sslfast.losses.ibot import IBOTPatchLoss, ibot_patch_loss
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
@@ -63,6 +65,8 @@ __all__ = [
     "GANDiscriminatorLoss",
     "GANGeneratorLoss",
     "GradientPenalty",
+    "GumbelVectorQuantizer",
+    "HubertLoss",
     "HypersphereLoss",
     "IBOTPatchLoss",
     "InfoNCELoss",
@@ -78,6 +82,7 @@ __all__ = [
     "NNMemoryBank",
     "NTXentLoss",
     "NegativeCosineSimilarity",
+    "QuantizerOutput",
     "R1Penalty",
     "ReplacedTokenLoss",
     "SigLIPLoss",
@@ -100,6 +105,8 @@ __all__ = [
     "gan_discriminator_loss",
     "gan_generator_loss",
     "gradient_penalty",
+    "gumbel_quantize",
+    "hubert_loss",
     "hypersphere_loss",
     "ibot_patch_loss",
     "info_nce_loss",

@@ -47,6 +47,8 @@ from sslfast.ops._masking import (
 )
 from sslfast.ops._patches import masked_patch
 from sslfast.ops._prototypes import (
+    gumbel_quantize,
+    gumbel_quantize_backward,
     sinkhorn_assign,
     sinkhorn_masses,
     sinkhorn_peaks,
@@ -107,6 +109,8 @@ __all__ = [
     "feature_corruption_backward",
     "feature_noise",
     "frame_indices",
+    "gumbel_quantize",
+    "gumbel_quantize_backward",
     "gumbel_sample",
     "ijepa_mask",
     "image_augment",

@@ -1,4 +1,4 @@
-"""Softmaxes of teachers and students over prototypes: C++ on the CPU, Triton on the GPU."""
+"""Softmaxes over prototypes and codes: C++ on the CPU, Triton on the GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 
-__all__ = ["sinkhorn_assign", "sinkhorn_masses", "sinkhorn_peaks", "sinkhorn_potentials", "soft_cross_entropy"]
+__all__ = [
+    "gumbel_quantize",
+    "gumbel_quantize_backward",
+    "sinkhorn_assign",
+    "sinkhorn_masses",
+    "sinkhorn_peaks",
+    "sinkhorn_potentials",
+    "soft_cross_entropy",
+]
 
 
 def _accumulator(rows: Tensor) -> torch.dtype:
@@ -100,3 +108,38 @@ triton_library.impl("sinkhorn_peaks", _sinkhorn_peaks_triton)
 triton_library.impl("sinkhorn_masses", _sinkhorn_masses_triton)
 triton_library.impl("sinkhorn_potentials", _sinkhorn_potentials_triton)
 triton_library.impl("sinkhorn_assign", _sinkhorn_assign_triton)
+
+
+# ---- gumbel_quantize
+
+gumbel_quantize = torch.ops.sslfast.gumbel_quantize.default
+gumbel_quantize_backward = torch.ops.sslfast.gumbel_quantize_backward.default
+
+
+@torch.library.register_fake("sslfast::gumbel_quantize")
+def _(logits: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    frames, groups, width = logits.shape
+    best = logits.new_empty((frames, groups), dtype=torch.int64)
+    probs = logits.new_empty(((frames + 31) // 32, groups, width), dtype=_accumulator(logits))
+    return best, probs.new_empty((frames, groups)), probs, torch.empty_like(probs)
+
+
+@torch.library.register_fake("sslfast::gumbel_quantize_backward")
+def _(logits: Tensor, *args: object) -> Tensor:
+    return torch.empty_like(logits)
+
+
+def _gumbel_quantize_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.gumbel_quantize import forward
+
+    return forward(*args)
+
+
+def _gumbel_quantize_backward_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.gumbel_quantize import backward
+
+    return backward(*args)
+
+
+triton_library.impl("gumbel_quantize", _gumbel_quantize_triton)
+triton_library.impl("gumbel_quantize_backward", _gumbel_quantize_backward_triton)
