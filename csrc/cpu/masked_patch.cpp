@@ -10,6 +10,7 @@
 #include "copy_rows.h"
 #include "element_types.h"
 #include "isa.h"
+#include "lane_sums.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -19,39 +20,6 @@ using patch::State;
 
 inline __attribute__((always_inline)) float widen(uint8_t x) { return x; }
 using cpu::widen;  // beside it, not hidden by it
-
-template <typename T>
-struct SumLanes;
-template <>
-struct SumLanes<float> {
-  typedef float Type __attribute__((vector_size(64), aligned(4), may_alias));
-};
-template <>
-struct SumLanes<double> {
-  typedef double Type __attribute__((vector_size(64), aligned(8), may_alias));
-};
-
-// The sum of x, or of (x - mean)^2, in lanes of 64 bytes at every instruction set.
-template <bool kSquares, typename T>
-inline __attribute__((always_inline)) T sum_body(const T* x, int64_t n, T mean) {
-  using Lanes = typename SumLanes<T>::Type;
-  constexpr int64_t kLanes = 64 / sizeof(T);
-  Lanes sums{};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const Lanes value = *reinterpret_cast<const Lanes*>(x + i);
-    if constexpr (kSquares) {
-      const Lanes distance = value - mean;
-      sums += distance * distance;
-    } else {
-      sums += value;
-    }
-  }
-  T sum = 0;
-  for (int64_t k = 0; k < kLanes; ++k) sum += sums[k];
-  for (; i < n; ++i) sum += kSquares ? (x[i] - mean) * (x[i] - mean) : x[i];
-  return sum;
-}
 
 // ---- pixels between their places and a buffer in the order (channel, frame, row, column)
 
@@ -129,11 +97,9 @@ SSLFAST_STORE(float, Half16)
 template <typename T>
 inline __attribute__((always_inline)) void normalise_body(T* pixels, int64_t groups, int64_t n, PatchNorm norm, T eps) {
   for (int64_t g = 0; g < groups; ++g, pixels += n) {
-    const T mean = sum_body<false>(pixels, n, T{0}) / static_cast<T>(n);
-    for (int64_t i = 0; i < n; ++i) pixels[i] -= mean;
-    const T rest = sum_body<false>(pixels, n, T{0}) / static_cast<T>(n);  // what rounding left of the mean
-    const T inverse = patch::inverse_deviation(norm, sum_body<true>(pixels, n, rest), n, eps);
-    for (int64_t i = 0; i < n; ++i) pixels[i] = (pixels[i] - rest) * inverse;
+    standardise_row(pixels, n, [&](T squares) __attribute__((always_inline)) {
+      return patch::inverse_deviation(norm, squares, n, eps);
+    });
   }
 }
 
@@ -166,7 +132,7 @@ inline __attribute__((always_inline)) T score_body(const T* pred, T* target, int
   } else {
     for (int64_t i = 0; i < n; ++i) target[i] = patch::pixel_loss<kKind>(pred[i] - target[i], beta);
   }
-  return sum_body<false>(target, n, T{0}) / static_cast<T>(n);
+  return sum_in_lanes<false>(target, n, T{0}) / static_cast<T>(n);
 }
 
 template <typename T>

@@ -5,6 +5,7 @@
 // target = (x - mean) / deviation, loss = mean f(pred - target), grad = weight / D * f'(pred - target): the backward of
 // the loss is done here, and the incoming gradient is one factor.
 #include "../shared/masked_patch_pixel.h"
+#include "block_sum.cuh"
 #include "packs.cuh"
 #include "sslfast/masked_patch.h"
 
@@ -55,19 +56,6 @@ __device__ T target_pixel(const MaskedPatch& p, int64_t start, int k) {
   return value * static_cast<T>(p.scale[at.channel]) + static_cast<T>(p.shift[at.channel]);
 }
 
-// The sum over the block, in an order that does not vary, in every thread.
-template <typename T>
-__device__ T block_sum(T value) {
-  __shared__ T parts[kThreads / 32];
-  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
-  __syncthreads();  // the parts of the sum before have been read
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
-  __syncthreads();
-  T sum = 0;
-  for (int w = 0; w < kThreads / 32; ++w) sum += parts[w];
-  return sum;
-}
-
 // (value - mean - rest) * inverse is normalised; `rest` is what rounding left of the mean.
 template <typename T>
 struct Scale {
@@ -80,16 +68,17 @@ __device__ Scale<T> scale_of(const MaskedPatch& p, int first, int last, Load loa
   const T n = static_cast<T>(last - first);
   T sum = 0;
   for (int k = first + threadIdx.x; k < last; k += kThreads) sum += load(k);
-  const T mean = block_sum(sum) / n;
+  const T mean = block_sum<kThreads>(sum) / n;
   sum = 0;
   for (int k = first + threadIdx.x; k < last; k += kThreads) sum += load(k) - mean;
-  const T rest = block_sum(sum) / n;
+  const T rest = block_sum<kThreads>(sum) / n;
   T squares = 0;
   for (int k = first + threadIdx.x; k < last; k += kThreads) {
     const T distance = load(k) - mean - rest;
     squares += distance * distance;
   }
-  return {mean, rest, patch::inverse_deviation(p.norm, block_sum(squares), last - first, static_cast<T>(p.eps))};
+  return {mean, rest,
+          patch::inverse_deviation(p.norm, block_sum<kThreads>(squares), last - first, static_cast<T>(p.eps))};
 }
 
 template <typename T>
@@ -154,7 +143,7 @@ __global__ void __launch_bounds__(kThreads) score_patches(MaskedPatch p) {
       if (grad) grad[offset(p.grad_strides, pixel)] = static_cast<Element>(found.slope * factor);
     }
   }
-  total = block_sum(total);
+  total = block_sum<kThreads>(total);
   if (threadIdx.x == 0) static_cast<T*>(p.loss)[i] = total / static_cast<T>(pixels);
 }
 

@@ -53,6 +53,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "soft_cross_entropy(Tensor[] students, Tensor[] teachers, Tensor? centers, Tensor? weights, float "
       "student_scale, float teacher_scale, float grad_factor, bool skip_same_view, bool need_grad, bool need_sum) -> "
       "(Tensor, Tensor, Tensor)");
+  m.def("feature_moments(Tensor[] layers, float eps) -> (Tensor, Tensor)");
+  m.def(
+      "feature_targets(Tensor[] layers, Tensor ids, Tensor? means, Tensor? scales, bool layer_norm, bool target_norm, "
+      "float eps) -> Tensor");
   m.def(
       "masked_patch(Tensor pred, Tensor images, Tensor? mask, Tensor? ids, Tensor? weights, int[] patch, int order, "
       "bool flat, int norm, int kind, float beta, float eps, float[] scale, float[] shift, bool need_grad) -> (Tensor, "

@@ -100,7 +100,7 @@ static std::tuple<Tensor, Tensor> masked_patch(const Tensor& pred, const Tensor&
   read_images(p, images, patch);
   read_pred(p, pred, images, order);
   read_places(p, mask, ids, flat);
-  check(norm >= 0 && norm <= 2 && kind >= 0 && kind <= 2, "masked_patch: no such norm or kind");
+  check(norm >= 0 && norm <= 3 && kind >= 0 && kind <= 2, "masked_patch: no such norm or kind");
   p.norm = static_cast<PatchNorm>(norm);
   p.kind = static_cast<PixelKind>(kind);
   p.beta = beta;

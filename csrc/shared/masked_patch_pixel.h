@@ -48,11 +48,11 @@ SSLFAST_HD int64_t grad_start(const MaskedPatch& p, int64_t row, int64_t item) {
 }
 
 // One over what a target is divided by, from the sum of squared distances from the mean of n numbers. mae has eps under
-// the root, VideoMAE outside.
+// the root, VideoMAE outside; a layer norm's variance is that of all there is, not an estimate.
 template <typename T>
 SSLFAST_HD T inverse_deviation(PatchNorm norm, T squares, int64_t n, T eps) {
-  const T variance = squares / static_cast<T>(n - 1);
-  return norm == PatchNorm::kPatch ? T{1} / std::sqrt(variance + eps) : T{1} / (std::sqrt(variance) + eps);
+  const T variance = squares / static_cast<T>(norm == PatchNorm::kLayer ? n : n - 1);
+  return norm == PatchNorm::kChannel ? T{1} / (std::sqrt(variance) + eps) : T{1} / std::sqrt(variance + eps);
 }
 
 // The loss of a pixel and its derivative, of d = prediction - target. NaN stays NaN in both.

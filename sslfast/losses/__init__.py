@@ -31,6 +31,7 @@ from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.linear_cross_entropy import LinearCrossEntropyLoss, linear_cross_entropy
 from sslfast.losses.masked_code import MaskedCodeLoss, masked_code_loss
+from sslfast.losses.masked_feature import MaskedFeatureLoss, masked_feature_loss
 from sslfast.losses.masked_lm import MaskedLMLoss, masked_lm_loss
 from sslfast.losses.masked_patch import MaskedPatchLoss, masked_patch_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
@@ -74,6 +75,7 @@ __all__ = [
     "LinearCrossEntropyLoss",
     "MSNLoss",
     "MaskedCodeLoss",
+    "MaskedFeatureLoss",
     "MaskedLMLoss",
     "MaskedPatchLoss",
     "MatryoshkaLoss",
@@ -113,6 +115,7 @@ __all__ = [
     "koleo_loss",
     "linear_cross_entropy",
     "masked_code_loss",
+    "masked_feature_loss",
     "masked_lm_loss",
     "masked_patch_loss",
     "msn_loss",

@@ -29,6 +29,7 @@ class PatchOptions(NamedTuple):
     scale: list[float]
     shift: list[float]
     reduction: str
+    factor: float = 1.0  # of every loss
 
 
 class Places(NamedTuple):
@@ -146,15 +147,38 @@ def _numbers(function: str, name: str, value: float | Sequence[float], channels:
     return [_check.real(function, name, number) for number in value]
 
 
-def check_places(
-    function: str,
-    pred: Tensor,
-    images: Tensor,
-    patch: tuple[int, int, int],
-    mask: Tensor | None,
-    ids: Tensor | None,
-) -> Places:
-    """Which prediction is for which patch.
+class Targets(NamedTuple):
+    """What predictions are compared with: rows of places, each of so many numbers.
+
+    Attributes:
+        name, unit: in errors, the argument and what its places are.
+        device: where they are.
+        rows, places, numbers: (N, L, D).
+        grid: another shape of a row's places that a mask may have, or (L,).
+        shape: of predictions that lie as the targets do, or None.
+    """
+
+    name: str
+    unit: str
+    device: torch.device
+    rows: int
+    places: int
+    numbers: int
+    grid: tuple[int, ...]
+    shape: tuple[int, ...] | None
+
+
+def patches_as_targets(images: Tensor, patch: tuple[int, int, int]) -> Targets:
+    """The patches of images, which divide them."""
+    sides = (1, *images.shape[2:]) if images.dim() == 4 else tuple(images.shape[2:])
+    grid = tuple(side // size for side, size in zip(sides, patch, strict=True))
+    places, numbers = grid[0] * grid[1] * grid[2], images.shape[1] * patch[0] * patch[1] * patch[2]
+    grid = grid if images.dim() == 5 else grid[1:]
+    return Targets("images", "patches", images.device, images.shape[0], places, numbers, grid, tuple(images.shape))
+
+
+def check_places(function: str, pred: Tensor, targets: Targets, mask: Tensor | None, ids: Tensor | None) -> Places:
+    """Which prediction is for which place.
 
     Raises:
         TypeError: if ``mask`` is no bool or ``ids`` no int64 tensor.
@@ -162,76 +186,75 @@ def check_places(
     """
     if (mask is None) == (ids is None):
         raise ValueError(f"{function}: either mask or ids must be given, got {'neither' if mask is None else 'both'}")
-    rows, channels = images.shape[:2]
-    sides = (1, *images.shape[2:]) if images.dim() == 4 else tuple(images.shape[2:])
-    grid = tuple(side // size for side, size in zip(sides, patch, strict=True))
-    patches, pixels = grid[0] * grid[1] * grid[2], channels * patch[0] * patch[1] * patch[2]
-    if pred.device != images.device:
-        raise ValueError(f"{function}: pred must be on {images.device}, like images, got {pred.device}")
-    like_images = pred.shape == images.shape
-    all_of_them = like_images or pred.shape == (rows, patches, pixels)
+    if pred.device != targets.device:
+        raise ValueError(f"{function}: pred must be on {targets.device}, like {targets.name}, got {pred.device}")
+    rows, numbers, whole = targets.rows, targets.numbers, (targets.rows, targets.places, targets.numbers)
+    as_targets = targets.shape is not None and pred.shape == targets.shape
+    lying = "" if targets.shape is None else f" or {targets.shape}"
     if ids is not None:
-        _check_ids(function, ids, images, rows, patches)
-        if pred.shape == (*ids.shape, pixels):
+        _check_ids(function, ids, targets)
+        if pred.shape == (*ids.shape, numbers):
             compact = pred if ids.dim() == 2 else pred[None]
-            ids2 = (ids if ids.dim() == 2 else ids[None]).contiguous()
-            return Places(_with_rows(compact), None, ids2, ids.dim() == 1, tuple(ids.shape))
-        if not all_of_them:
-            expected = f"{(*ids.shape, pixels)}, one row for each of ids, {(rows, patches, pixels)}"
-            raise ValueError(
-                f"{function}: pred must have shape {expected} or {tuple(images.shape)}, got {tuple(pred.shape)}"
-            )
-        mask = _mask_of(ids, rows, patches)
-    elif mask is not None:
-        mask = _check_mask(function, mask, images, rows, patches, grid)
-        if not all_of_them:
-            expected = f"{(rows, patches, pixels)} or {tuple(images.shape)}"
+            listed = (ids if ids.dim() == 2 else ids[None]).contiguous()
+            return Places(with_rows(compact), None, listed, ids.dim() == 1, tuple(ids.shape))
+        if not as_targets and pred.shape != whole:
+            expected = f"{(*ids.shape, numbers)}, one row for each of ids, {whole}{lying}"
             raise ValueError(f"{function}: pred must have shape {expected}, got {tuple(pred.shape)}")
-    if like_images and pred.dim() == 4:
+        mask = _mask_of(ids, rows, targets.places)
+    elif mask is not None:
+        mask = _check_mask(function, mask, targets)
+        if not as_targets and pred.shape != whole:
+            raise ValueError(f"{function}: pred must have shape {whole}{lying}, got {tuple(pred.shape)}")
+    if as_targets and pred.dim() == 4:
         pred = pred.unsqueeze(2)
-    return Places(pred if like_images else _with_rows(pred), mask, None, False, (rows, patches))
+    return Places(pred if as_targets else with_rows(pred), mask, None, False, (rows, targets.places))
 
 
-def _with_rows(pred: Tensor) -> Tensor:
-    """Predictions as the operator reads them: the pixels of a patch side by side."""
+def with_rows(pred: Tensor) -> Tensor:
+    """Predictions as the operator reads them: the numbers of a place side by side."""
     return pred if pred.stride(2) == 1 else pred.contiguous()
 
 
-def _check_mask(function: str, mask: Tensor, images: Tensor, rows: int, patches: int, grid: tuple[int, ...]) -> Tensor:
+def _check_mask(function: str, mask: Tensor, targets: Targets) -> Tensor:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(f"{function}: mask must be a bool tensor, got {got}")
-    shown = grid if images.dim() == 5 else grid[1:]
-    if mask.shape not in ((rows, patches), (rows, *shown)):
-        expected = f"{(rows, patches)} or {(rows, *shown)}"
+    flat, gridded = (targets.rows, targets.places), (targets.rows, *targets.grid)
+    if mask.shape not in (flat, gridded):
+        expected = f"{flat}" if flat == gridded else f"{flat} or {gridded}"
         raise ValueError(f"{function}: mask must have shape {expected}, got {tuple(mask.shape)}")
-    if mask.device != images.device:
-        raise ValueError(f"{function}: mask must be on {images.device}, like images, got {mask.device}")
+    if mask.device != targets.device:
+        raise ValueError(f"{function}: mask must be on {targets.device}, like {targets.name}, got {mask.device}")
     return mask if mask.dim() == 2 else mask.flatten(1)
 
 
-def _check_ids(function: str, ids: Tensor, images: Tensor, rows: int, patches: int) -> None:
+def _check_ids(function: str, ids: Tensor, targets: Targets) -> None:
     if not isinstance(ids, Tensor) or ids.dtype != torch.int64:
         got = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
         raise TypeError(f"{function}: ids must be an int64 tensor, got {got}")
+    rows = targets.rows
     if ids.dim() not in (1, 2) or (ids.dim() == 2 and ids.shape[0] != rows):
         raise ValueError(f"{function}: ids must have shape ({rows}, R) or (R,), got {tuple(ids.shape)}")
-    if ids.device != images.device:
-        raise ValueError(f"{function}: ids must be on {images.device}, like images, got {ids.device}")
+    if ids.device != targets.device:
+        raise ValueError(f"{function}: ids must be on {targets.device}, like {targets.name}, got {ids.device}")
     if ids.is_cpu and ids.numel() and not torch.compiler.is_compiling():
-        size = patches if ids.dim() == 2 else rows * patches
+        size = targets.places * (1 if ids.dim() == 2 else rows)
         low, high = (int(end) for end in ids.aminmax())
         if low < -1 or high >= size:
-            worst = low if low < -1 else high
-            raise ValueError(f"{function}: ids must be in [-1, {size - 1}], patches of images, got {worst}")
+            expected, worst = f"[-1, {size - 1}], {targets.unit} of {targets.name}", low if low < -1 else high
+            raise ValueError(f"{function}: ids must be in {expected}, got {worst}")
 
 
-def _mask_of(ids: Tensor, rows: int, patches: int) -> Tensor:
-    """bool (rows, patches), True at the ids."""
-    if ids.dim() == 2:
-        first = torch.arange(rows, device=ids.device).unsqueeze(1) * patches
-        ids = torch.where(ids < 0, -1, ids + first).flatten()
-    size = rows * patches
+def flat_ids(ids: Tensor, places: int) -> Tensor:
+    """ids (rows, R) of places within their rows as positions among all rows."""
+    first = torch.arange(ids.shape[0], device=ids.device).unsqueeze(1) * places
+    return torch.where(ids < 0, -1, ids + first)
+
+
+def _mask_of(ids: Tensor, rows: int, places: int) -> Tensor:
+    """bool (rows, places), True at the ids."""
+    ids = flat_ids(ids, places).flatten() if ids.dim() == 2 else ids
+    size = rows * places
     mask = torch.zeros(size + 1, dtype=torch.bool, device=ids.device)
     mask = mask.scatter(0, torch.where(ids < 0, size, ids), torch.ones_like(ids, dtype=torch.bool))
-    return mask[:size].view(rows, patches)
+    return mask[:size].view(rows, places)

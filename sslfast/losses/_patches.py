@@ -28,7 +28,7 @@ def _run(
     need_grad: bool,
 ) -> tuple[Tensor, Tensor]:
     results: tuple[Tensor, Tensor] = ops.masked_patch(
-        pred.detach(), images, mask, ids, weights, list(options.patch), *options[1:-1], need_grad
+        pred.detach(), images, mask, ids, weights, list(options.patch), *options[1:-2], need_grad
     )
     return results
 
@@ -39,14 +39,17 @@ class _PatchLoss(torch.autograd.Function):
         wide = torch.float64 if pred.dtype == torch.float64 else torch.float32
         share = None
         if options.reduction == "mean":
-            count = mask.sum() if mask is not None else (ids >= 0).sum()
-            share = count.clamp_min(1).to(wide).reciprocal().view(1)
+            count = (ids >= 0 if mask is None else mask).sum(dtype=wide)
+            share = count.clamp_min_(1).reciprocal_().view(1)
+            share = share if options.factor == 1.0 else share * options.factor
+        elif options.factor != 1.0:
+            share = torch.full((1,), options.factor, dtype=wide, device=pred.device)
         early = grad_enabled and ctx.needs_input_grad[3] and pred.dtype == wide and options.reduction != "none"
         losses, grad = _run(pred, images, mask, ids, share, options, early)
         ctx.function, ctx.options, ctx.early = function, options, early
         ctx.save_for_backward(pred, *((grad,) if early else (images, mask, ids, share)))
         if options.reduction == "none":
-            return losses
+            return losses if share is None else losses * share
         total = losses.sum()
         return total if share is None else total * share.squeeze(0)
 
@@ -62,8 +65,7 @@ class _PatchLoss(torch.autograd.Function):
                 found = found if as_it_is and not pred.is_leaf else found * grad
             else:
                 images, mask, ids, share = saved
-                weights = grad.contiguous()
-                if ctx.options.reduction != "none":
-                    weights = (grad if share is None else grad * share).reshape(1)
+                weights = grad if share is None else grad * share
+                weights = weights.contiguous() if ctx.options.reduction == "none" else weights.reshape(1)
                 _, found = _run(pred, images, mask, ids, weights, ctx.options, True)
         return None, None, None, first_order_only(ctx.function, found, pred, grad), None, None, None

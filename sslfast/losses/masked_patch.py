@@ -14,6 +14,7 @@ from sslfast.losses._patch_inputs import (
     check_options,
     check_places,
     patch_sides,
+    patches_as_targets,
     target_scale,
 )
 from sslfast.losses._patches import patch_losses
@@ -170,7 +171,7 @@ def masked_patch_loss(
     group = patch[0] * patch[1] * patch[2] * (channels if norm == 1 else 1)
     if norm and group < 2:
         raise ValueError(f"{name}: patch_size must leave at least 2 pixels to normalise, got {patch_size}")
-    places = check_places(name, pred, images, patch, mask, ids)
+    places = check_places(name, pred, patches_as_targets(images, patch), mask, ids)
     scale, shift, videos = target_scale(name, videos, mean, std)
     if videos.dtype == torch.float64 and places.pred.dtype != torch.float64:
         places = places._replace(pred=places.pred.double())

@@ -45,7 +45,7 @@ from sslfast.ops._masking import (
     patch_unshuffle_backward,
     token_mask,
 )
-from sslfast.ops._patches import masked_patch
+from sslfast.ops._patches import feature_moments, feature_targets, masked_patch
 from sslfast.ops._prototypes import (
     gumbel_quantize,
     gumbel_quantize_backward,
@@ -107,7 +107,9 @@ __all__ = [
     "fairseq_span_mask",
     "feature_corruption",
     "feature_corruption_backward",
+    "feature_moments",
     "feature_noise",
+    "feature_targets",
     "frame_indices",
     "gumbel_quantize",
     "gumbel_quantize_backward",

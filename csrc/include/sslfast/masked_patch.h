@@ -5,7 +5,7 @@
 
 namespace sslfast {
 
-enum class PatchNorm : int32_t { kNone, kPatch, kChannel };
+enum class PatchNorm : int32_t { kNone, kPatch, kChannel, kLayer };
 enum class PixelKind : int32_t { kSquared, kAbsolute, kSmooth };
 
 // Where channel c and pixel (t, p, q) of a patch lie from the patch's start, in elements.

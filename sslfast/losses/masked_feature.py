@@ -1,0 +1,282 @@
+"""Features of a teacher, predicted where the student's input was masked: data2vec and I-JEPA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sslfast import _check, ops
+from sslfast.losses._info_nce_inputs import check_reduction
+from sslfast.losses._inputs import check_floating, not_negative, positive
+from sslfast.losses._patch_inputs import PatchOptions, Places, Targets, check_places, flat_ids, with_rows
+from sslfast.losses._patches import patch_losses
+
+KINDS = ("mse", "l1", "smooth_l1")
+NORMS = ("instance", "layer")
+_MOST_LAYERS = 48  # kMostLayers of csrc/include/sslfast/masked_feature.h
+_LAYER_NORM = 3  # PatchNorm::kLayer
+
+
+class MaskedFeatureLoss(nn.Module):
+    """:func:`masked_feature_loss` as a module.
+
+    Args:
+        kind: ``"smooth_l1"``, ``"l1"`` or ``"mse"``. Default: ``"smooth_l1"``.
+        beta: where ``"smooth_l1"`` becomes linear. Default: 1.
+        norm_layers: None, ``"layer"`` or ``"instance"``. Default: None.
+        norm_targets: None or ``"layer"``. Default: None.
+        scale: of the sum over features; None: 1 / D. Default: None.
+        eps: of the norms. Default: 1e-5.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
+
+    Raises:
+        TypeError: if a number is none.
+        ValueError: if one is out of range, or a word is unknown.
+
+    Example:
+        >>> criterion = MaskedFeatureLoss(norm_targets="layer")  # I-JEPA's
+        >>> loss = criterion(predictor(context, masks_pred), teacher(images), ids=masks_pred)
+    """
+
+    def __init__(
+        self,
+        kind: str = "smooth_l1",
+        beta: float = 1.0,
+        *,
+        norm_layers: str | None = None,
+        norm_targets: str | None = None,
+        scale: float | None = None,
+        eps: float = 1e-5,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        _check_options("MaskedFeatureLoss", kind, beta, norm_layers, norm_targets, scale, eps, reduction)
+        self.kind = kind
+        self.beta = beta
+        self.norm_layers = norm_layers
+        self.norm_targets = norm_targets
+        self.scale = scale
+        self.eps = eps
+        self.reduction = reduction
+
+    def forward(
+        self,
+        pred: Tensor,
+        targets: Tensor | Sequence[Tensor],
+        mask: Tensor | None = None,
+        *,
+        ids: Tensor | Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        return masked_feature_loss(
+            pred,
+            targets,
+            mask,
+            ids=ids,
+            kind=self.kind,
+            beta=self.beta,
+            norm_layers=self.norm_layers,
+            norm_targets=self.norm_targets,
+            scale=self.scale,
+            eps=self.eps,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        norms = f"norm_layers={self.norm_layers!r}, norm_targets={self.norm_targets!r}"
+        return f"kind={self.kind!r}, beta={self.beta}, {norms}, scale={self.scale}"
+
+
+def masked_feature_loss(
+    pred: Tensor,
+    targets: Tensor | Sequence[Tensor],
+    mask: Tensor | None = None,
+    *,
+    ids: Tensor | Sequence[Tensor] | None = None,
+    kind: str = "smooth_l1",
+    beta: float = 1.0,
+    norm_layers: str | None = None,
+    norm_targets: str | None = None,
+    scale: float | None = None,
+    eps: float = 1e-5,
+    reduction: str = "mean",
+) -> Tensor:
+    """Regression of a teacher's features at masked tokens.
+
+    With ``y = sum(norm(layer) for layer in targets) / len(targets)``, normalised again: the mean over masked tokens of
+    ``scale * F.smooth_l1_loss(pred, y[mask], beta=beta, reduction="none").sum(-1)``. Of the targets nothing is read but
+    the masked tokens (and for instance norms, whose statistics are those of all tokens, each layer once more): layers
+    are gathered, normalised and averaged in one pass, and the loss and its gradient are made in another.
+
+    - I-JEPA: ``masked_feature_loss(z, teacher_tokens, ids=masks_pred, norm_targets="layer")``.
+    - data2vec: ``masked_feature_loss(x, teacher_layers[-8:], ids=indices, kind="mse", norm_layers="instance",
+      norm_targets="layer", scale=D ** -0.5)``; its ``loss_beta`` of 0 is ``"mse"``, others are ``"smooth_l1"`` with
+      ``beta``. fairseq's layers (T, B, C) are ``layer.transpose(0, 1)``, which copies nothing.
+    - V-JEPA: ``kind="l1"``.
+
+    The gradient of a float32 or float64 prediction is written in the forward pass; that of a half type is made in the
+    backward pass, rounded once. Targets are constants.
+
+    Args:
+        pred: (N, L, D), one prediction per token, or one per id, floating point; for ``ids`` in blocks (B K N, R, D),
+            as I-JEPA's predictor gives them: block after block, for each of K context blocks.
+        targets: (N, L, D), the teacher's last layer, or a sequence of up to 48 such layers of one dtype, floating
+            point, any strides.
+        mask: bool (N, L), True where the token counts. Default: None, then ``ids``.
+        ids: int64, which tokens count, instead of a mask. (N, R): of every row; with ``pred`` (N, R, D) row r predicts
+            token ``ids[n, r]``, so also where R is L. (R,): flat positions n L + l, as
+            :func:`sslfast.masking.mask_indices` gives them; with ``pred`` (R, D) row r predicts that token. A list of
+            B blocks (N, R), I-JEPA's ``masks_pred``. -1 is none.
+        kind: ``"smooth_l1"``, ``"l1"`` or ``"mse"``, torch's. Default: ``"smooth_l1"``.
+        beta: where ``"smooth_l1"`` becomes linear, at least 0. Default: 1.
+        norm_layers: what is done to each layer: None; ``"layer"``, a layer norm over D; ``"instance"``, an instance
+            norm over the L tokens of a feature. Neither has weights. Default: None.
+        norm_targets: None, or ``"layer"``: a layer norm of the mean of the layers. Default: None.
+        scale: what the sum over D is multiplied by. Default: None, 1 / D.
+        eps: of the norms, positive. Default: 1e-5.
+        reduction: ``"mean"`` over the tokens that count, ``"sum"`` or ``"none"``. Default: ``"mean"``.
+
+    Returns:
+        The loss, float32, or float64 if ``pred`` or a target is: a scalar, or for ``"none"`` of the shape of ``ids``
+        (of ``pred`` without D, for blocks), or (N, L), 0 where the token does not count. Where nothing is masked, mean
+        and sum are 0 with gradients of 0.
+
+    Raises:
+        TypeError: if a tensor or a number has not the type that is said above.
+        ValueError: if a shape, a device, a number or a word does not fit, both or none of ``mask`` and ``ids`` are
+            given, an id is out of range (on the CPU; on a GPU, which is not waited for, the loss is then NaN, or the
+            device reports an error), or targets require a gradient.
+        RuntimeError: at a second derivative, which is not supported.
+
+    Reference: Baevski et al., "data2vec", ICML 2022; Assran et al., "Self-Supervised Learning from Images with a
+    Joint-Embedding Predictive Architecture", CVPR 2023.
+    """
+    name = "masked_feature_loss"
+    check_floating(name, "pred", pred)
+    beta, eps, scale = _check_options(name, kind, beta, norm_layers, norm_targets, scale, eps, reduction)
+    layers = _layers_of(name, targets)
+    rows, length, width = layers[0].shape
+    shape, listed = None, ids if isinstance(ids, Tensor) else None
+    if ids is not None and not isinstance(ids, Tensor):
+        shape = tuple(pred.shape[:-1])
+        pred, listed = _blocks(name, pred, ids, rows, length)
+    described = Targets("targets", "tokens", layers[0].device, rows, length, width, (length,), None)
+    places = check_places(name, pred, described, mask, listed)
+    dtypes = {layer.dtype for layer in layers}
+    if torch.float64 in dtypes or pred.dtype == torch.float64:
+        layers = [layer.double() for layer in layers] if len(layers) > 1 or norm_layers else layers
+        places = places._replace(pred=places.pred.double())
+    norm = 0
+    if len(layers) == 1 and norm_layers != "instance" and not (norm_layers and norm_targets):
+        images = layers[0][:, None, None]
+        norm = _LAYER_NORM if norm_layers or norm_targets else 0
+    else:
+        places, images = _averaged(layers, places, norm_layers, norm_targets, eps)
+    code = KINDS.index("l1" if kind == "smooth_l1" and beta == 0.0 else kind)
+    factor = 1.0 if scale is None else scale * width
+    options = PatchOptions((1, 1, width), 0, places.flat, norm, code, beta, eps, [], [], reduction, factor)
+    found = patch_losses(name, places, images, options)
+    return found if shape is None or reduction != "none" else found.view(shape)
+
+
+def _averaged(
+    layers: list[Tensor], places: Places, norm_layers: str | None, norm_targets: str | None, eps: float
+) -> tuple[Places, Tensor]:
+    """Targets of several layers where a prediction asks for them, as images of one row each, and the new places."""
+    length = layers[0].shape[1]
+    if places.mask is not None:
+        positions = torch.arange(places.mask.numel(), device=places.mask.device).view(places.mask.shape)
+        ids = torch.where(places.mask, positions, -1)
+    else:
+        assert places.ids is not None
+        ids = places.ids if places.flat else flat_ids(places.ids, length)
+    means = scales = None
+    if norm_layers == "instance":
+        means, scales = ops.feature_moments(layers, eps)
+    standardised = norm_layers == "layer", norm_targets == "layer"
+    found: Tensor = ops.feature_targets(layers, ids.flatten(), means, scales, *standardised, eps)
+    counts = places.mask if places.mask is not None else ids != -1
+    return places._replace(mask=counts, ids=None, flat=False), found.view(
+        ids.shape[0], 1, 1, ids.shape[1], found.shape[1]
+    )
+
+
+def _layers_of(function: str, targets: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The layers, detached and as the operators read them."""
+    if isinstance(targets, Tensor):
+        layers, names = [targets], ["targets"]
+    elif isinstance(targets, (tuple, list)):
+        layers, names = list(targets), [f"targets[{k}]" for k in range(len(targets))]
+    else:
+        raise TypeError(f"{function}: targets must be a tensor or a list of them, got {type(targets).__name__}")
+    if not 1 <= len(layers) <= _MOST_LAYERS:
+        raise ValueError(f"{function}: targets must have 1 to {_MOST_LAYERS} layers, got {len(layers)}")
+    first = layers[0]
+    for name, layer in zip(names, layers, strict=True):
+        check_floating(function, name, layer)
+        if layer.dim() != 3 or layer.shape[2] < 1:
+            raise ValueError(f"{function}: {name} must have shape (N, L, D), got {tuple(layer.shape)}")
+        if layer.shape != first.shape or layer.dtype != first.dtype or layer.device != first.device:
+            expected = f"{first.dtype} of shape {tuple(first.shape)} on {first.device}, like {names[0]}"
+            got = f"{layer.dtype} of shape {tuple(layer.shape)} on {layer.device}"
+            raise ValueError(f"{function}: {name} must be {expected}, got {got}")
+        if layer.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{function}: {name} must not require a gradient, as targets are constants: detach them")
+    return [with_rows(layer.detach() if layer.requires_grad else layer) for layer in layers]
+
+
+def _blocks(function: str, pred: Tensor, ids: Sequence[Tensor], rows: int, length: int) -> tuple[Tensor, Tensor]:
+    """Predictions of blocks as (R, D), and flat positions of their tokens (R,)."""
+    if not isinstance(ids, (tuple, list)):
+        raise TypeError(f"{function}: ids must be an int64 tensor or a list of them, got {type(ids).__name__}")
+    if not ids:
+        raise ValueError(f"{function}: ids must have at least 1 block, got 0")
+    for k, block in enumerate(ids):
+        if not isinstance(block, Tensor) or block.dtype != torch.int64:
+            got = block.dtype if isinstance(block, Tensor) else type(block).__name__
+            raise TypeError(f"{function}: ids[{k}] must be an int64 tensor, got {got}")
+        if block.dim() != 2 or block.shape != (rows, ids[0].shape[-1]):
+            expected = f"({rows}, R), R the same in every block"
+            raise ValueError(f"{function}: ids[{k}] must have shape {expected}, got {tuple(block.shape)}")
+        _check_block(function, k, block, length)
+    count, each = len(ids) * rows, ids[0].shape[1]
+    if pred.dim() != 3 or pred.shape[1] != each or pred.shape[0] % max(count, 1) or (pred.shape[0] and not count):
+        raise ValueError(
+            f"{function}: pred must have shape (K * {count}, {each}, D), a row for each of ids, got {tuple(pred.shape)}"
+        )
+    flat = torch.stack([flat_ids(block, length) for block in ids])
+    contexts = pred.shape[0] // max(count, 1)
+    return pred.flatten(0, 1), flat[:, None].expand(-1, contexts, -1, -1).flatten()
+
+
+def _check_block(function: str, k: int, block: Tensor, length: int) -> None:
+    if block.is_cpu and block.numel() and not torch.compiler.is_compiling():
+        low, high = (int(end) for end in block.aminmax())
+        if low < -1 or high >= length:
+            worst = low if low < -1 else high
+            raise ValueError(f"{function}: ids[{k}] must be in [-1, {length - 1}], tokens of targets, got {worst}")
+
+
+def _check_options(
+    function: str,
+    kind: str,
+    beta: float,
+    norm_layers: str | None,
+    norm_targets: str | None,
+    scale: float | None,
+    eps: float,
+    reduction: str,
+) -> tuple[float, float, float | None]:
+    _check.one_of(function, "kind", kind, KINDS)
+    if norm_layers is not None and norm_layers not in NORMS:
+        got = _check.shown(norm_layers)
+        raise ValueError(f"{function}: norm_layers must be None, 'instance' or 'layer', got {got}")
+    if norm_targets not in (None, "layer"):
+        raise ValueError(f"{function}: norm_targets must be None or 'layer', got {_check.shown(norm_targets)}")
+    check_reduction(function, reduction)
+    return (
+        not_negative(function, "beta", beta),
+        positive(function, "eps", eps),
+        None if scale is None else positive(function, "scale", scale),
+    )
