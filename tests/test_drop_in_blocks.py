@@ -10,6 +10,8 @@ from scipy import stats
 from torch.utils.data import DataLoader
 
 from sslfast.masking.drop_in import dinov2, ijepa, lightly, simmim, videomae, vjepa
+from sslfast.random import seed_tensor
+from sslfast.reference import block_mask as reference
 
 ALPHA = 1e-4
 
@@ -198,8 +200,29 @@ def test_random_block_mask_image():
     assert 0 < mask.sum() <= 40
     with pytest.raises(ValueError, match="max_num_masks_per_block must be at least min_num_masks_per_block 4, got 3"):
         lightly.random_block_mask_image((14, 10), 3)
-    with pytest.raises(ValueError, match="random_block_mask_image: max_attempts_per_block must be 10, got 5"):
-        lightly.random_block_mask_image((14, 10), 30, max_attempts_per_block=5)
+    with pytest.raises(
+        ValueError, match=r"random_block_mask_image: max_attempts_per_block must be in \[1, 1000\], got 0"
+    ):
+        lightly.random_block_mask_image((14, 10), 30, max_attempts_per_block=0)
+    with pytest.raises(ValueError, match="random_block_mask_image: min_block_aspect_ratio must be in"):
+        lightly.random_block_mask_image((14, 10), 30, min_block_aspect_ratio=0)
+
+
+@pytest.mark.parametrize("tries", [1, 3, 16, 40])
+def test_attempts_per_block(device, tries):
+    """More attempts reach what is asked for more often."""
+    grid, wanted, found = (9, 8), 40, []
+    for seed in range(30):
+        torch.manual_seed(seed)
+        mask = lightly.random_block_mask_image(grid, wanted, max_attempts_per_block=tries, device=device)
+        torch.manual_seed(seed)
+        drawn = int(seed_tensor())
+        expected = reference.block_mask(1, grid, wanted, max_patches=wanted, exact=False, tries=tries, seed=drawn)
+        assert torch.equal(mask.cpu(), expected[0])
+        found.append(int(mask.sum()))
+    assert (sum(found) > 30 * 38) == (tries > 1), found
+    masks = lightly.random_block_mask((64, *grid), max_attempts_per_block=tries)
+    assert masks.shape == (64, *grid)
 
 
 @pytest.mark.parametrize(

@@ -181,8 +181,8 @@ TOKENS, INDEX, VALUE = torch.ones(2, 3, 4), torch.zeros(2, 1, dtype=torch.int64)
         ),
         (
             lambda: lightly.set_at_index(TOKENS, INDEX + 3, VALUE),
-            RuntimeError,
-            "index 3 is out of bounds for dimension 1 with size 3",
+            ValueError,
+            "set_at_index: index must be in [0, 2], got 3",
         ),
         (
             lambda: lightly.mask_at_index(TOKENS, [1], VALUE),

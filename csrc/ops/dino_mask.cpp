@@ -11,10 +11,10 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> dino_mask(
     const Tensor& like, const Tensor& seed, const std::optional<Tensor>& sample_ids, int64_t rows, int64_t height,
     int64_t width, double min_patches, double max_patches, double log_aspect_low, double log_aspect_high, bool exact,
     bool shift, int64_t masked_rows, double ratio_low, double ratio_high, int64_t capacity, int64_t row_offset,
-    int64_t batch_number) {
+    int64_t batch_number, int64_t tries) {
   check(here(like), "dino_mask: like is on another device");
   DinoMask p{};
-  p.rule = block_rule(height, width, min_patches, max_patches, log_aspect_low, log_aspect_high, exact, shift);
+  p.rule = block_rule(height, width, min_patches, max_patches, log_aspect_low, log_aspect_high, exact, shift, tries);
   check(rows >= 0 && rows < int64_t{1} << 31 && masked_rows >= 0 && masked_rows <= rows && ratio_low >= 0 &&
             ratio_low <= ratio_high && ratio_high <= 1,
         "dino_mask: 0 <= masked_rows <= rows, 0 <= ratio <= 1");

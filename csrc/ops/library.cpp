@@ -122,15 +122,15 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "block_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? targets, int target_low, int target_high, "
       "float mask_probability, int rows, int height, int width, float min_patches, float max_patches, float "
-      "log_aspect_low, float log_aspect_high, bool exact, bool shift, int row_offset) -> Tensor");
+      "log_aspect_low, float log_aspect_high, bool exact, bool shift, int row_offset, int tries=10) -> Tensor");
   m.def(
       "inverse_block_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, int "
       "visible, float log_aspect_low, float log_aspect_high, bool exact, bool shift, int row_offset) -> Tensor");
   m.def(
       "dino_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float min_patches, "
       "float max_patches, float log_aspect_low, float log_aspect_high, bool exact, bool shift, int masked_rows, "
-      "float ratio_low, float ratio_high, int capacity, int row_offset, int batch_number) -> (Tensor, Tensor, "
-      "Tensor, Tensor)");
+      "float ratio_low, float ratio_high, int capacity, int row_offset, int batch_number, int tries=10) -> (Tensor, "
+      "Tensor, Tensor, Tensor)");
   m.def(
       "ijepa_mask(Tensor like, Tensor seed, Tensor? sample_ids, int rows, int height, int width, float "
       "enc_scale_low, float enc_scale_high, float pred_scale_low, float pred_scale_high, float aspect_low, float "

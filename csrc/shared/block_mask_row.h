@@ -8,7 +8,6 @@
 
 namespace sslfast::blocks {
 
-constexpr int kTries = 10;  // for one block
 constexpr int kDrawn = 16;  // tries whose numbers are drawn together
 
 // The numbers of the next tries: independent of what is masked so far.
@@ -33,8 +32,8 @@ SSLFAST_HD void draw_tries(const BlockRule& rule, uint64_t seed, uint64_t row, u
   }
 }
 
-// Masks blocks until the target is reached or ten tries in a row add nothing. A block adds at least one patch and never
-// more than are missing. Returns how many are masked.
+// Masks blocks until the target is reached or `tries` tries in a row add nothing. A block adds at least one patch and
+// never more than are missing. Returns how many are masked.
 SSLFAST_HD int64_t fill_blocks(const BlockRule& rule, uint64_t seed, uint64_t row, int64_t target, const BitGrid& grid,
                                Tries& tries, Lanes lanes) {
   using namespace portable;
@@ -46,7 +45,7 @@ SSLFAST_HD int64_t fill_blocks(const BlockRule& rule, uint64_t seed, uint64_t ro
     const double missing = static_cast<double>(target - masked);
     const double most = missing < rule.max_patches ? missing : rule.max_patches;
     int64_t added = 0;
-    for (int k = 0; k < kTries && added == 0; ++k, ++attempt) {
+    for (int64_t k = 0; k < rule.tries && added == 0; ++k, ++attempt) {
       const uint32_t i = attempt % kDrawn;
       if (i == 0) {
         lane_barrier();

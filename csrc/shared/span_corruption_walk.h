@@ -1,6 +1,7 @@
 // Where the noise of one row lies: a walk over its tokens that decides at each token, with that token's word, whether
 // the segment before it ends. A boundary is taken with probability (boundaries still wanted) / (boundaries left), which
-// makes every set of boundaries equally likely and needs neither a sort nor memory.
+// makes every set of boundaries equally likely and needs neither a sort nor memory. What the tokens of one kind, kept
+// or noise, change is known beforehand, so that many lanes find the next boundary at once: a walk over runs.
 #pragma once
 
 #include "portable_double.h"
@@ -38,24 +39,57 @@ struct Walk {
         in_noise(false),
         first(true) {}
 
-  // Takes one token; whether it begins a span of noise. `in_noise` says afterwards what it is.
-  SSLFAST_HD bool step(uint32_t word) {
-    bool begins = false;
-    if (in_noise) {
-      in_noise = noise > 0 && uniform_below(word, static_cast<uint64_t>(noise)) >= spans;
-    } else if (anywhere) {
-      begins = uniform_below(word, static_cast<uint64_t>(keep) + 1) < spans;
-    } else if (!first) {
-      begins = keep == 0 || uniform_below(word, static_cast<uint64_t>(keep)) + 1 < spans;
-    }
+  // Whether the token `ahead` tokens on is of the other kind than the last, if all before it are of the same.
+  SSLFAST_HD bool turns(uint32_t word, int64_t ahead) const {
+    const int64_t left = (in_noise ? noise : keep) - ahead;  // tokens of the same kind still to come then
+    if (in_noise) return left <= 0 || uniform_below(word, static_cast<uint64_t>(left)) < spans;
+    if (anywhere) return left < 0 || uniform_below(word, static_cast<uint64_t>(left) + 1) < spans;
+    if (first && ahead == 0) return false;
+    return left <= 0 || uniform_below(word, static_cast<uint64_t>(left)) + 1 < spans;
+  }
+
+  // Takes tokens of the same kind as the last.
+  SSLFAST_HD void go_on(int64_t tokens) {
+    if (tokens > 0) first = false;
+    (in_noise ? noise : keep) -= tokens;
+  }
+
+  // Takes one token of the other kind; `in_noise` says afterwards which.
+  SSLFAST_HD void turn() {
     first = false;
-    if (begins) {
-      in_noise = true;
-      --spans;
-    }
+    in_noise = !in_noise;
+    if (in_noise) --spans;
     --(in_noise ? noise : keep);
-    return begins;
+  }
+
+  // Takes one token; whether it begins a span of noise.
+  SSLFAST_HD bool step(uint32_t word) {
+    if (turns(word, 0)) {
+      turn();
+      return in_noise;
+    }
+    go_on(1);
+    return false;
   }
 };
+
+// Walks over n tokens by their words, `lanes` at a time. first(condition) is the least number below `lanes` for which
+// condition(number) holds, or `lanes`. run(begin, end, begins) gets the tokens from begin to end, all of one kind,
+// which walk.in_noise says; whether the first of them begins a span of noise.
+template <typename First, typename Run>
+SSLFAST_HD void walk_runs(Walk& walk, const uint32_t* words, int n, int lanes, First first, Run run) {
+  for (int i = 0; i < n;) {
+    const int many = n - i < lanes ? n - i : lanes;
+    const int found = first([&](int lane) { return lane < many && walk.turns(words[i + lane], lane); });
+    const int same = found < many ? found : many;
+    walk.go_on(same);
+    if (same > 0) run(i, i + same, false);
+    i += same;
+    if (found >= many) continue;
+    walk.turn();
+    run(i, i + 1, walk.in_noise);
+    ++i;
+  }
+}
 
 }  // namespace sslfast::spans

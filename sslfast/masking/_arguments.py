@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,9 +12,10 @@ __all__ = ["errors_of", "in_range", "numbered_rows", "row_lengths"]
 
 
 @contextmanager
-def errors_of(caller: str) -> Iterator[None]:
-    """Within it the errors of a masking rule begin with the name of the collator that calls the rule: the rule's own
-    name means nothing to whoever called the collator.
+def errors_of(caller: str, **arguments: str) -> Iterator[None]:
+    """Within it the errors of a masking rule begin with the name of the collator or drop-in that calls the rule, whose
+    own name means nothing to whoever called; and with the caller's words for its arguments, the rule's name to the
+    caller's.
     """
     try:
         yield
@@ -21,4 +23,10 @@ def errors_of(caller: str) -> Iterator[None]:
         function, colon, text = str(error).partition(": ")
         if type(error) not in (TypeError, ValueError) or not colon or not function.isidentifier():
             raise
+        argument = _ARGUMENT.match(text)
+        if argument is not None:
+            text = arguments.get(argument[0], argument[0]) + text[argument.end() :]
         raise type(error)(f"{caller}: {text}") from None
+
+
+_ARGUMENT = re.compile(r"\w+")

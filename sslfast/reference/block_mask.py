@@ -12,7 +12,6 @@ from sslfast.reference.image_augment_params import exponential
 from sslfast.reference.philox import philox_rows
 
 BLOCK, BLOCK_REST, BLOCK_SHIFT, INVERSE_BLOCK, BLOCK_TARGET = 53, 54, 55, 56, 62
-TRIES = 10  # for one block
 
 
 def uniform(word: Tensor, low: float, high: float) -> float:
@@ -37,6 +36,7 @@ def _row(
     max_patches: float,
     log_aspect: tuple[float, float],
     exact: bool,
+    tries: int,
 ) -> Tensor:
     height, width = grid
     mask = torch.zeros(height, width, dtype=torch.bool)
@@ -44,7 +44,7 @@ def _row(
     while (masked := int(mask.sum())) < target:
         most = min(float(target - masked), max_patches)
         added = False
-        for _ in range(TRIES):
+        for _ in range(tries):
             area_word, aspect_word, top_word, left_word = words[attempt]
             attempt += 1
             area, aspect = uniform(area_word, min_patches, most), aspect_of(aspect_word, *log_aspect)
@@ -76,25 +76,26 @@ def block_mask(
     max_aspect: float | None = None,
     shift: bool = False,
     exact: bool = True,
+    tries: int = 10,
     seed: int,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
 ) -> Tensor:
-    """``sslfast.masking.block_mask`` with an int seed."""
+    """``sslfast.masking.block_mask`` with an int seed, and a number of tries for one block."""
     patches = grid[0] * grid[1]
     chosen, number, *_ = philox_rows(seed, BLOCK_TARGET, batch_size, 1, row_offset, sample_ids)[:, 0].unbind(1)
     if isinstance(num_masked, tuple):
         num_masked = num_masked[0] + (number * (num_masked[1] - num_masked[0] + 1) >> 32)
     wanted = torch.as_tensor(num_masked).expand(batch_size).clamp(0, patches)
     targets = torch.where(chosen < int(mask_probability * 2**32 + 0.5), wanted, 0).tolist()
-    words = philox_rows(seed, BLOCK, batch_size, TRIES * (max(targets, default=0) + 1), row_offset, sample_ids)
+    words = philox_rows(seed, BLOCK, batch_size, tries * (max(targets, default=0) + 1), row_offset, sample_ids)
     rest = philox_rows(seed, BLOCK_REST, batch_size, -(-patches // 4), row_offset, sample_ids)
     turns = philox_rows(seed, BLOCK_SHIFT, batch_size, 1, row_offset, sample_ids)
     log_aspect = math.log(min_aspect), math.log(max_aspect if max_aspect is not None else 1 / min_aspect)
     most = float(patches if max_patches is None else max_patches)
     masks = torch.zeros(batch_size, *grid, dtype=torch.bool)
     for row, target in enumerate(targets):
-        mask = _row(words[row], rest[row], grid, target, float(min_patches), most, log_aspect, exact)
+        mask = _row(words[row], rest[row], grid, target, float(min_patches), most, log_aspect, exact, tries)
         if shift:
             mask = mask.roll((below(turns[row, 0, 0], grid[0]), below(turns[row, 0, 1], grid[1])), (0, 1))
         masks[row] = mask

@@ -11,6 +11,7 @@ struct BlockRule {
   double log_aspect_low, log_aspect_high;  // of height over width
   bool exact;                              // exactly the target, blocks as wide as the grid; else at most the target
   bool shift;                              // the finished mask is turned around the edges by a random step
+  int64_t tries = 10;                      // for one block
 };
 
 constexpr int64_t kLongestSide = 512;

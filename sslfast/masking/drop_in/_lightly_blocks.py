@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _block_ranges, _check, ops
+from sslfast.masking._arguments import errors_of
 from sslfast.random import STREAMS, seed_tensor
 
 __all__ = [
@@ -46,7 +47,7 @@ def random_block_mask(
         max_num_masks_per_block: largest area of a block. Default: None, what is missing.
         min_block_aspect_ratio: least height over width of a block. Default: 0.3.
         max_block_aspect_ratio: largest height over width of a block. Default: None, 1 / the least.
-        max_attempts_per_block: tries for one block; only 10. Default: 10.
+        max_attempts_per_block: tries for one block, in [1, 1000]. Default: 10.
         device: where the result is made. Default: torch's default device.
 
     Returns:
@@ -71,11 +72,11 @@ def random_block_mask(
         max_num_masks_per_block,
         min_block_aspect_ratio,
         max_block_aspect_ratio,
-        max_attempts_per_block,
     )
+    tries = _check.integer(name, "max_attempts_per_block", max_attempts_per_block, 1, 1000)
     capacity = _block_ranges.dino_upperbound(height * width, masked_rows, low, high)
     like = torch.empty((), device=device)
-    options = (*ranges, False, False, masked_rows, low, high, capacity, 0, 0)
+    options = (*ranges, False, False, masked_rows, low, high, capacity, 0, 0, tries)
     masks = ops.dino_mask(like, seed_tensor(device=like.device), None, rows, height, width, *options)[0]
     return masks.view(rows, height, width)
 
@@ -99,7 +100,7 @@ def random_block_mask_image(
         max_num_masks_per_block: largest area of a block. Default: None, what is missing.
         min_block_aspect_ratio: least height over width of a block. Default: 0.3.
         max_block_aspect_ratio: largest height over width of a block. Default: None, 1 / the least.
-        max_attempts_per_block: tries for one block; only 10. Default: 10.
+        max_attempts_per_block: tries for one block, in [1, 1000]. Default: 10.
         device: where the result is made. Default: torch's default device.
 
     Returns:
@@ -119,14 +120,14 @@ def random_block_mask_image(
         num_masks if max_num_masks_per_block is None else max_num_masks_per_block,
         min_block_aspect_ratio,
         max_block_aspect_ratio,
-        max_attempts_per_block,
     )
+    tries = _check.integer(name, "max_attempts_per_block", max_attempts_per_block, 1, 1000)
     if ranges[1] < ranges[0]:
         expected = f"at least min_num_masks_per_block {min_num_masks_per_block}"
         raise ValueError(f"{name}: max_num_masks_per_block must be {expected}, got {ranges[1]:g}")
     like = torch.empty((), device=device)
     seed = seed_tensor(device=like.device)
-    rule = (target, target, 1.0, 1, height, width, *ranges, False, False, 0)
+    rule = (target, target, 1.0, 1, height, width, *ranges, False, False, 0, tries)
     return ops.block_mask(like, seed, None, None, *rule)[0]
 
 
@@ -227,16 +228,14 @@ def _ranges(
     most: float | None,
     min_aspect: float,
     max_aspect: float | None,
-    attempts: int,
 ) -> tuple[float, float, float, float]:
-    if attempts != 10:
-        raise ValueError(f"{function}: max_attempts_per_block must be 10, got {attempts}")
     least = _check.real(function, "min_num_masks_per_block", least)
     most = _check.real(function, "max_num_masks_per_block", patches if most is None else most)
     if least < 0 or most < 0:
         limits = (least, most)
         raise ValueError(f"{function}: numbers of masks per block must not be negative, got {limits}")
-    return (least, most, *_block_ranges.log_aspect(function, min_aspect, max_aspect))
+    with errors_of(function, min_aspect="min_block_aspect_ratio", max_aspect="max_block_aspect_ratio"):
+        return (least, most, *_block_ranges.log_aspect(function, min_aspect, max_aspect))
 
 
 def _square(function: str, size: tuple[int, int], prefix: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.masking._arguments import errors_of, in_range
 from sslfast.masking.mask_token_apply import apply_mask_token, mask_token_gradient
 from sslfast.masking.patch_gather import gather_patches
 
@@ -27,7 +28,8 @@ def get_at_index(tokens: Tensor, index: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: as :func:`sslfast.masking.gather_patches`.
     """
-    return gather_patches(tokens, index)
+    with errors_of("get_at_index", x="tokens", ids="index"):
+        return gather_patches(tokens, index)
 
 
 def apply_masks(x: Tensor, masks: Tensor | list[Tensor]) -> Tensor:
@@ -43,7 +45,8 @@ def apply_masks(x: Tensor, masks: Tensor | list[Tensor]) -> Tensor:
     Raises:
         TypeError, ValueError: as :func:`sslfast.masking.gather_patches`.
     """
-    return gather_patches(x, masks)
+    with errors_of("apply_masks", ids="masks"):
+        return gather_patches(x, masks)
 
 
 def mask_bool(tokens: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
@@ -65,8 +68,13 @@ def mask_bool(tokens: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
     """
     for name, value in (("tokens", tokens), ("mask", mask), ("mask_token", mask_token)):
         _check_tensor("mask_bool", name, value)
+    return _masked("mask_bool", tokens, mask.to(torch.bool), mask_token)
+
+
+def _masked(function: str, tokens: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
     tokens = tokens.to(torch.promote_types(tokens.dtype, mask_token.dtype))
-    return apply_mask_token(tokens, mask.to(torch.bool), mask_token)
+    with errors_of(function, x="tokens"):
+        return apply_mask_token(tokens, mask, mask_token)
 
 
 def mask_at_index(tokens: Tensor, index: Tensor, mask_token: Tensor) -> Tensor:
@@ -82,12 +90,14 @@ def mask_at_index(tokens: Tensor, index: Tensor, mask_token: Tensor) -> Tensor:
 
     Raises:
         TypeError: an argument is not a tensor of the right type.
-        ValueError: a shape or device does not fit.
-        RuntimeError: an index is out of range.
+        ValueError: a shape or device does not fit, or, on the CPU, an index is out of range. On a GPU such an index is
+            torch's error, as in lightly.
     """
-    _check_index("mask_at_index", tokens, index)
+    name = "mask_at_index"
+    _check_index(name, tokens, index)
+    _check_tensor(name, "mask_token", mask_token)
     mask = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-    return mask_bool(tokens, mask.scatter(1, index, True), mask_token)
+    return _masked(name, tokens, mask.scatter(1, index, True), mask_token)
 
 
 def repeat_token(token: Tensor, size: tuple[int, int]) -> Tensor:
@@ -136,8 +146,8 @@ def set_at_index(tokens: Tensor, index: Tensor, value: Tensor) -> Tensor:
 
     Raises:
         TypeError: an argument is not a tensor, ``index`` not int64, or ``value`` of another type than ``tokens``.
-        ValueError: a shape or device does not fit.
-        RuntimeError: an index is out of range.
+        ValueError: a shape or device does not fit, or, on the CPU, an index is out of range. On a GPU such an index is
+            torch's error, as in lightly.
     """
     name = "set_at_index"
     _check_index(name, tokens, index)
@@ -242,3 +252,4 @@ def _check_index(function: str, tokens: Any, index: Any) -> None:
         raise ValueError(f"{function}: index must have shape (N, K) with N = {rows}, got {tuple(index.shape)}")
     if index.device != tokens.device:
         raise ValueError(f"{function}: index must be on {tokens.device}, like tokens, got {index.device}")
+    in_range(function, "index", index, 0, tokens.shape[1] - 1)

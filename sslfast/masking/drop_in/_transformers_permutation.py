@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast.host.permutation_mask import check_numbers
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples
 from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
@@ -104,14 +105,15 @@ class DataCollatorForPermutationLanguageModeling:
         never = torch.tensor(special, dtype=torch.bool).view(ids.shape)
         if self.tokenizer.pad_token_id is not None:
             never |= ids == self.tokenizer.pad_token_id
-        masked, labels, perm_mask, target_mapping, *_ = permutation_mask(
-            ids,
-            mask_token_id=self.tokenizer.mask_token_id,
-            special_tokens_mask=never,
-            plm_probability=self.plm_probability,
-            max_span_length=self.max_span_length,
-            mode="compat",
-            generator=generator,
-            sample_ids=sample_ids,
-        )
+        with errors_of(self._name, ids="inputs"):
+            masked, labels, perm_mask, target_mapping, *_ = permutation_mask(
+                ids,
+                mask_token_id=self.tokenizer.mask_token_id,
+                special_tokens_mask=never,
+                plm_probability=self.plm_probability,
+                max_span_length=self.max_span_length,
+                mode="compat",
+                generator=generator,
+                sample_ids=sample_ids,
+            )
         return masked, perm_mask, target_mapping, labels

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, _time_spans, ops
+from sslfast.masking._arguments import errors_of
 from sslfast.random import seed_tensor, step_seed
 
 __all__ = ["compute_mask_indices"]
@@ -76,9 +77,10 @@ def compute_mask_indices(
     name = "compute_mask_indices"
     if not isinstance(shape, (tuple, list)) or len(shape) != 2:
         raise ValueError(f"{name}: shape must be (N, T), got {_check.shown(shape)}")
-    rows, length, mask_prob, mask_length, min_masks, _ = _time_spans.spans(
-        name, *shape, mask_prob, mask_length, min_masks, "fairseq"
-    )
+    with errors_of(name, batch_size="shape", length="shape"):
+        rows, length, mask_prob, mask_length, min_masks, _ = _time_spans.spans(
+            name, *shape, mask_prob, mask_length, min_masks, "fairseq"
+        )
     law = _time_spans.fairseq_options(
         name,
         mask_length,
@@ -94,7 +96,8 @@ def compute_mask_indices(
         mask_dropout,
     )
     keyed = seed is not None and epoch is not None and indices is not None
-    key = step_seed(seed, epoch) if keyed else seed_tensor()  # type: ignore[arg-type]
+    with errors_of(name, generator="seed", step="epoch"):
+        key = step_seed(seed, epoch) if keyed else seed_tensor()  # type: ignore[arg-type]
     sample_ids = _sample_ids(name, indices, rows) if keyed else None
     lengths = torch.full((rows,), length)
     if padding_mask is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._examples import check_examples, collated
 from sslfast.masking.jepa_mask import IJepaMasks, ijepa_masks
 
@@ -90,19 +91,20 @@ class MaskCollator:
         return collated_batch, masks.masks_enc, masks.masks_pred
 
     def _masks(self, rows: int, call: int, row_offset: int) -> IJepaMasks:
-        return ijepa_masks(
-            rows,
-            (self.height, self.width),
-            enc_mask_scale=self.enc_mask_scale,
-            pred_mask_scale=self.pred_mask_scale,
-            aspect_ratio=self.aspect_ratio,
-            nenc=self.nenc,
-            npred=self.npred,
-            min_keep=self.min_keep,
-            allow_overlap=self.allow_overlap,
-            mode="compat",
-            generator=0,  # sizes are keyed by the call alone, places by rows that nobody else has
-            batch_number=call,
-            row_offset=row_offset,
-            device="cpu",
-        )
+        with errors_of("MaskCollator"):
+            return ijepa_masks(
+                rows,
+                (self.height, self.width),
+                enc_mask_scale=self.enc_mask_scale,
+                pred_mask_scale=self.pred_mask_scale,
+                aspect_ratio=self.aspect_ratio,
+                nenc=self.nenc,
+                npred=self.npred,
+                min_keep=self.min_keep,
+                allow_overlap=self.allow_overlap,
+                mode="compat",
+                generator=0,  # sizes are keyed by the call alone, places by rows that nobody else has
+                batch_number=call,
+                row_offset=row_offset,
+                device="cpu",
+            )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sslfast import _check
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._examples import check_examples
 from sslfast.masking.span_corruption import t5_lengths
 from sslfast.masking.t5_collator import T5Collator
@@ -17,7 +18,8 @@ def compute_input_and_target_lengths(
     inputs_length: int, noise_density: float, mean_noise_span_length: float
 ) -> tuple[int, int]:
     """How many tokens fill an encoder of ``inputs_length``, and how many the decoder gets: :func:`t5_lengths`."""
-    return t5_lengths(inputs_length, noise_density, mean_noise_span_length)
+    with errors_of("compute_input_and_target_lengths"):
+        return t5_lengths(inputs_length, noise_density, mean_noise_span_length)
 
 
 class FlaxDataCollatorForT5MLM:
@@ -66,21 +68,23 @@ class FlaxDataCollatorForT5MLM:
         self.tokenizer = tokenizer
         self.input_length = _check.integer(name, "input_length", input_length, 1)
         self.target_length = _check.integer(name, "target_length", target_length, 1)
-        self._collator = T5Collator(
-            sentinel_id=size - 1,
-            eos_token_id=eos,
-            pad_token_id=pad_token_id,
-            decoder_start_token_id=decoder_start_token_id,
-            noise_density=noise_density,
-            mean_noise_span_length=mean_noise_span_length,
-            mode="compat",
-            seed=seed,
-            sample_id_key=sample_id_key,
-        )
+        with errors_of(name):
+            self._collator = T5Collator(
+                sentinel_id=size - 1,
+                eos_token_id=eos,
+                pad_token_id=pad_token_id,
+                decoder_start_token_id=decoder_start_token_id,
+                noise_density=noise_density,
+                mean_noise_span_length=mean_noise_span_length,
+                mode="compat",
+                seed=seed,
+                sample_id_key=sample_id_key,
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Makes later batches draw anew. The epoch is at least 0."""
-        self._collator.set_epoch(epoch)
+        with errors_of("FlaxDataCollatorForT5MLM"):
+            self._collator.set_epoch(epoch)
 
     def __call__(self, examples: Sequence[Any]) -> dict[str, Any]:
         """The batch as int64 NumPy arrays: ``input_ids``, ``labels``, ``decoder_input_ids``.
@@ -90,7 +94,8 @@ class FlaxDataCollatorForT5MLM:
             ValueError: there is no example, or the inputs or labels have other lengths than those announced.
         """
         check_examples("FlaxDataCollatorForT5MLM", examples)
-        batch = self._collator(examples)
+        with errors_of("FlaxDataCollatorForT5MLM"):
+            batch = self._collator(examples)
         for key, expected in (("input_ids", self.input_length), ("labels", self.target_length)):
             if batch[key].shape[1] != expected:
                 got = batch[key].shape[1]

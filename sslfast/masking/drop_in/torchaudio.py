@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.masking._arguments import errors_of
 from sslfast.masking.spec_augment import spec_augment
 
 __all__ = ["SpecAugment", "mask_along_axis", "mask_along_axis_iid"]
@@ -61,11 +62,12 @@ def mask_along_axis(specgram: Tensor, mask_param: int, mask_value: float | Tenso
 def _along_axis(
     function: str, spec: Tensor, mask_param: int, mask_value: float | Tensor, axis: int, p: float, least: int
 ) -> Tensor:
+    name = "specgrams" if least == 3 else "specgram"
     if not isinstance(spec, Tensor):
-        raise TypeError(f"{function}: specgram must be a tensor, got {type(spec).__name__}")
+        raise TypeError(f"{function}: {name} must be a tensor, got {type(spec).__name__}")
     dims = spec.dim()
     if dims < least:
-        raise ValueError(f"{function}: specgram must have at least {least} dimensions, got {dims}")
+        raise ValueError(f"{function}: {name} must have at least {least} dimensions, got {dims}")
     if axis not in (dims - 2, dims - 1):
         raise ValueError(f"{function}: axis must be {dims - 2} or {dims - 1}, got {axis}")
     p = _check.probability(function, "p", p)
@@ -74,16 +76,17 @@ def _along_axis(
     if mask_param < 1:
         return spec
     of_bins = axis == dims - 2
-    return spec_augment(
-        spec,
-        n_freq_masks=int(of_bins),
-        freq_mask_param=mask_param if of_bins else 0,
-        n_time_masks=int(not of_bins),
-        time_mask_param=0 if of_bins else mask_param,
-        mask_value=mask_value,
-        iid=least == 3,
-        mode="compat",
-    )
+    with errors_of(function, spec=name):
+        return spec_augment(
+            spec,
+            n_freq_masks=int(of_bins),
+            freq_mask_param=mask_param if of_bins else 0,
+            n_time_masks=int(not of_bins),
+            time_mask_param=0 if of_bins else mask_param,
+            mask_value=mask_value,
+            iid=least == 3,
+            mode="compat",
+        )
 
 
 class SpecAugment(torch.nn.Module):
@@ -115,7 +118,9 @@ class SpecAugment(torch.nn.Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        _check.spec_masks(name, 1, n_freq_masks, freq_mask_param, n_time_masks, time_mask_param, p, iid_masks, "compat")
+        numbers = (n_freq_masks, freq_mask_param, n_time_masks, time_mask_param, p)
+        with errors_of(name, iid="iid_masks"):
+            _check.spec_masks(name, 1, *numbers, iid_masks, "compat")
         zero_masking = _check.boolean(name, "zero_masking", zero_masking)
         self.n_time_masks, self.time_mask_param = n_time_masks, time_mask_param
         self.n_freq_masks, self.freq_mask_param = n_freq_masks, freq_mask_param
@@ -123,14 +128,15 @@ class SpecAugment(torch.nn.Module):
 
     def forward(self, specgram: Tensor) -> Tensor:
         """Returns a masked copy of ``specgram``, shape (..., F, T)."""
-        return spec_augment(
-            specgram,
-            n_freq_masks=self.n_freq_masks,
-            freq_mask_param=self.freq_mask_param,
-            n_time_masks=self.n_time_masks,
-            time_mask_param=self.time_mask_param,
-            p=self.p,
-            mask_value=0.0 if self.zero_masking else "mean",
-            iid=self.iid_masks,
-            mode="compat",
-        )
+        with errors_of(type(self).__name__, spec="specgram", iid="iid_masks"):
+            return spec_augment(
+                specgram,
+                n_freq_masks=self.n_freq_masks,
+                freq_mask_param=self.freq_mask_param,
+                n_time_masks=self.n_time_masks,
+                time_mask_param=self.time_mask_param,
+                p=self.p,
+                mask_value=0.0 if self.zero_masking else "mean",
+                iid=self.iid_masks,
+                mode="compat",
+            )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sslfast import host
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._examples import check_examples
 from sslfast.masking._vocabulary import Vocabulary
 from sslfast.masking.drop_in._transformers_permutation import DataCollatorForPermutationLanguageModeling
@@ -87,9 +88,11 @@ def torch_mask_tokens(
         if offset_mapping is None:
             raise ValueError(f"{name}: offset_mapping must be given for whole_word_mask=True, got None")
         offsets = _tensor(name, "offset_mapping", offset_mapping, inputs.device)
-        masked_ids, labels, _ = mask_words(inputs, offset_mapping=offsets, **arguments)
-    else:
-        masked_ids, labels, _ = mask_tokens(inputs, mode="compat", **arguments)
+    with errors_of(name, ids="inputs"):
+        if whole_word_mask:
+            masked_ids, labels, _ = mask_words(inputs, offset_mapping=offsets, **arguments)
+        else:
+            masked_ids, labels, _ = mask_tokens(inputs, mode="compat", **arguments)
     return inputs.copy_(masked_ids), labels
 
 
@@ -220,9 +223,11 @@ class DataCollatorForLanguageModeling(MLMCollator):
             if offset_mapping is None:
                 raise ValueError("numpy_mask_tokens: offset_mapping must be given for whole_word_mask=True, got None")
             arguments["offset_mapping"] = _tensor("numpy_mask_tokens", "offset_mapping", offset_mapping).numpy()
-            masked_ids, labels, _ = host.mask_words(inputs, **arguments)
-        else:
-            masked_ids, labels, _ = host.mask_tokens(inputs, mode="compat", **arguments)
+        with errors_of("numpy_mask_tokens", ids="inputs"):
+            if self.whole_word_mask:
+                masked_ids, labels, _ = host.mask_words(inputs, **arguments)
+            else:
+                masked_ids, labels, _ = host.mask_tokens(inputs, mode="compat", **arguments)
         inputs[...] = masked_ids
         return inputs, labels
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.masking._arguments import errors_of
 from sslfast.masking._examples import check_examples, collated
 from sslfast.masking.jepa_mask import VJepaMasks, vjepa_masks
 
@@ -89,16 +90,19 @@ class MaskCollator:
         return collated_batch, [m.masks_enc for m in masks], [m.masks_pred for m in masks]
 
     def _masks(self, which: int, rows: int, call: int, row_offset: int) -> VJepaMasks:
-        return vjepa_masks(
-            rows,
-            self.grid,
-            **self.settings[which],
-            mode="compat",
-            generator=which,  # sizes are keyed by setting and call, places by rows that nobody else has
-            batch_number=call,
-            row_offset=row_offset,
-            device="cpu",
-        )
+        with errors_of(
+            "MaskCollator", npred="num_blocks", max_context_frames_ratio="max_temporal_keep", grid="crop_size"
+        ):
+            return vjepa_masks(
+                rows,
+                self.grid,
+                **self.settings[which],
+                mode="compat",
+                generator=which,  # sizes are keyed by setting and call, places by rows that nobody else has
+                batch_number=call,
+                row_offset=row_offset,
+                device="cpu",
+            )
 
 
 def _setting(name: str, cfg: Mapping[str, Any]) -> dict[str, Any]:

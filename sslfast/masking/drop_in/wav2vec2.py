@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, host
+from sslfast.masking._arguments import errors_of
 from sslfast.random import seed_tensor
 
 __all__ = ["_compute_mask_indices", "_sample_negative_indices"]
@@ -53,16 +54,17 @@ def _compute_mask_indices(
         got = tuple(attention_mask.shape)
         raise ValueError(f"{name}: attention_mask must have shape {(batch_size, length)}, got {got}")
     lengths = None if attention_mask is None else attention_mask.detach().sum(-1).long().cpu().numpy()
-    return host.time_mask(
-        batch_size,
-        length,
-        mask_prob=mask_prob,
-        mask_length=mask_length,
-        lengths=lengths,
-        min_masks=min_masks,
-        mode="hf",
-        seed=int(seed_tensor()),
-    )
+    with errors_of(name, length="shape", lengths="attention_mask"):
+        return host.time_mask(
+            batch_size,
+            length,
+            mask_prob=mask_prob,
+            mask_length=mask_length,
+            lengths=lengths,
+            min_masks=min_masks,
+            mode="hf",
+            seed=int(seed_tensor()),
+        )
 
 
 def _sample_negative_indices(
@@ -95,7 +97,8 @@ def _sample_negative_indices(
     if (counts == 1).any():
         row = int((counts == 1).argmax())
         raise ValueError(f"{name}: mask_time_indices must mask no frame of a row, or two and more, got 1 in row {row}")
-    return host.sample_negatives(mask, num_negatives, seed=int(seed_tensor()))
+    with errors_of(name):
+        return host.sample_negatives(mask, num_negatives, seed=int(seed_tensor()))
 
 
 def _frames(function: str, name: str, shape: tuple[int, int]) -> tuple[int, int]:
