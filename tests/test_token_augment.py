@@ -203,6 +203,7 @@ def test_synonym_table():
         (lambda: synonym_table({5: [1]}, vocab_size=3), ValueError, "an id must be in [0, 2], got 5"),
         (lambda: synonym_table({1: [-1]}), ValueError, f"an entry must be in [0, {2**31 - 1}], got -1"),
         (lambda: synonym_table({1: ["a"]}), TypeError, "an entry must be an int, got str"),
+        (lambda: synonym_table({1: 2}), TypeError, "entries must hold lists of ids, got int for 1"),
     ):
         with pytest.raises(error) as raised:
             call()
@@ -358,6 +359,13 @@ def test_bad_input(arguments, error, message):
             lambda: reorder_items(IDS.float()),
             TypeError,
             "reorder_items: items must be int64 or int32, got torch.float32",
+        ),
+        (lambda: crop_items(IDS, 0), ValueError, "crop_items: ratio must be in (0, 1], got 0"),
+        (lambda: reorder_items(IDS, 1.5), ValueError, "reorder_items: ratio must be in (0, 1], got 1.5"),
+        (
+            lambda: CL4SRecAugment(9, reorder_ratio=0),
+            ValueError,
+            "CL4SRecAugment: reorder_ratio must be in (0, 1], got 0",
         ),
         (lambda: CL4SRecAugment(0), ValueError, "CL4SRecAugment: mask_id must not be padding_id, got 0"),
         (lambda: CL4SRecAugment(9, distinct=1), TypeError, "CL4SRecAugment: distinct must be a bool, got 1"),

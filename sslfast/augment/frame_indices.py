@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
-from sslfast._arguments import numbered_rows, row_lengths
+from sslfast._arguments import in_range, numbered_rows, row_lengths
 from sslfast._frame_clips import frame_clips
 from sslfast.random import Generator, seed_tensor
 
@@ -105,9 +105,8 @@ def take_frames(video: Tensor, frames: Tensor, *, dim: int = 1) -> Tensor:
 
     Raises:
         TypeError: ``video`` or ``frames`` is not a tensor, ``frames`` is not int64, or elements are too large.
-        ValueError: a shape or device is out of range, or ``dim`` is neither 1 nor 2.
-        RuntimeError: an index is neither in [0, T) nor -1, on the CPU. On a GPU, which would have to wait to say so,
-            its frame is zero.
+        ValueError: a shape or device is out of range, ``dim`` is neither 1 nor 2, or, on the CPU, an index is neither
+            in [0, T) nor -1. On a GPU, which would have to wait to say so, its frame is zero.
     """
     name = "take_frames"
     dim = _check.integer(name, "dim", dim, 1, 2)
@@ -126,6 +125,7 @@ def take_frames(video: Tensor, frames: Tensor, *, dim: int = 1) -> Tensor:
     if frames.device != video.device:
         raise ValueError(f"{name}: frames must be on {video.device}, like video, got {frames.device}")
     rows, total = video.shape[0], video.shape[dim]
+    in_range(name, "frames", frames, -1, total - 1)
     lead, inner = video.shape[1:dim], video.shape[dim + 1 :]
     groups, width = lead.numel(), inner.numel()
     ids = frames.reshape(rows, 1, -1).expand(-1, groups, -1).reshape(rows * groups, -1).contiguous()
