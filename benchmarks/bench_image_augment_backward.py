@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks import bench_image_augment as views
+from benchmarks import view_peers
+from benchmarks.bench_image_augment import view_of
 from benchmarks.harness import Call, Case
 
 
@@ -27,20 +28,19 @@ class Inputs(NamedTuple):
 
 
 def make_inputs(device: torch.device, *, rows: int, side: int, size: int) -> Inputs:
-    images = views.make_inputs(device, rows=rows, side=side, size=size).images / 255
+    images = view_peers.make_inputs(device, rows=rows, side=side, size=size).images / 255
     return Inputs(images.requires_grad_(), torch.randn(rows, 3, size, size, device=device), size)
 
 
 def ours(inputs: Inputs) -> Call:
     from sslfast.augment import SimCLRAugment
 
-    blur = views.BLUR * (inputs.size > 32)
-    augment = SimCLRAugment(inputs.size, views=1, blur_prob=blur, mean=views.MEAN, std=views.STD)
+    augment = SimCLRAugment(inputs.size, views=1, blur_prob=view_of(inputs).blur)
     return lambda: torch.autograd.grad(augment(inputs.images)[0], inputs.images, inputs.weight)[0]
 
 
 def kornia(inputs: Inputs) -> Call:
-    steps = views.kornia_steps(inputs.size, blurred=inputs.size > 32).to(inputs.images.device)
+    steps = view_peers.kornia_steps(view_of(inputs), inputs.images.device)
     return lambda: torch.autograd.grad(steps(inputs.images), inputs.images, inputs.weight)[0]
 
 

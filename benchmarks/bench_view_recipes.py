@@ -1,21 +1,24 @@
-"""Whole recipes of views beside lightly's presets: DINO's multi-crop and MAE's crop, from the images to all views.
+"""Whole recipes of views beside lightly's presets and the other pipelines: both of SimCLR's, DINO's multi-crop, and
+MAE's crop, from the images to all views.
 
 lightly's take Pillow images one by one and blur with Pillow's three boxes; the batch of each view is what comes out, so
-they also stack. Ours take the same images as one uint8 batch. Floor: the box of every view read once (1 byte a value),
-4 bytes a value written. On a GPU: SimCLR's two views and DINO's ten in bf16 (gpu_views.py).
+they also stack. view_peers.py has the others. Ours take the same images as one uint8 batch. Floor: the box of every
+view read once (the mean of the scale, 1 byte a value), 4 bytes a value written. On a GPU: SimCLR's two views and DINO's
+ten in bf16 (gpu_views.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks import gpu_views, peers
-from benchmarks.bench_image_augment import Inputs, make_inputs
+from benchmarks import gpu_views, peers, view_peers
 from benchmarks.harness import Call, Case
+from benchmarks.view_peers import Inputs, View, make_inputs
 
 LOCAL_VIEWS = 6  # lightly's
 
@@ -25,24 +28,16 @@ def _stacked(views: list[Tensor]) -> Tensor:
     return torch.cat([view.flatten() for view in views])
 
 
-def dino(inputs: Inputs) -> Call:
-    from sslfast.augment import DINOAugment
+def ours(inputs: Inputs, *, recipe: str, **arguments: Any) -> Call:
+    import sslfast.augment
 
-    augment = DINOAugment(local_views=LOCAL_VIEWS)
+    augment = getattr(sslfast.augment, recipe)(**arguments)
     return lambda: augment(inputs.images)
 
 
-def mae(inputs: Inputs) -> Call:
-    from sslfast.augment import MAEAugment
-
-    augment = MAEAugment()
-    return lambda: augment(inputs.images)
-
-
-def _lightly(inputs: Inputs, name: str) -> Call:
-    images = inputs.on_cpu().permute(0, 2, 3, 1).contiguous().numpy()
-    pictures = [peers.load("PIL.Image").fromarray(image) for image in images]
-    transform = getattr(peers.load("lightly.transforms"), name)()
+def lightly(inputs: Inputs, *, preset: str, **arguments: Any) -> Call:
+    pictures = view_peers.pil_images(inputs)
+    transform = getattr(peers.load("lightly.transforms"), preset)(**arguments)
     return lambda: [torch.stack(views) for views in zip(*map(transform, pictures), strict=True)]
 
 
@@ -54,25 +49,59 @@ def check(inputs: Inputs, theirs: list[Tensor], ours: list[Tensor]) -> None:
     assert abs(our - their) < 0.3, f"mean {their:.3f}, ours {our:.3f}"
 
 
-def case(op: str, make: Any, preset: str, views: list[int], rows: int = 16, side: int = 256) -> Case:
+def case(
+    op: str,
+    views: list[View],
+    ours: Callable[[Inputs], Call],
+    lightly: Callable[[Inputs], Call],
+    others: dict[str, Any],
+    *,
+    rows: int = 16,
+    side: int = 256,
+) -> Case:
     return Case(
         op=op,
-        size=f"{rows} of {side}",
+        size=f"{rows} of {side}, {len(views)} view{'s' * (len(views) > 1)}",
         dtype="uint8 to fp32",
-        make_inputs=partial(make_inputs, rows=rows, side=side, size=224),
-        providers={"sslfast": make, "lightly": lambda inputs: _lightly(inputs, preset)},
+        make_inputs=partial(make_inputs, rows=rows, side=side, size=views[0].size),
+        providers={"sslfast": ours, "lightly": lightly}
+        | {name: partial(make, views=views) for name, make in others.items()},
         check=check,
-        work=rows * 3 * sum(4 * size**2 + size**2 for size in views),
+        work=rows * sum(view.bytes_of(side, 4) for view in views),
         unit="B",
-        formula="15 S S B a view",
-        memory=False,
+        formula="3 (s H W + 4 S S) B a view, s the mean scale",
+        devices=("cpu",),
     )
 
 
 def cases() -> list[Case]:
+    simclr, small = [View(224)] * 2, [View(32, blur=0.0)] * 2
+    mae = [View(224, (0.2, 1.0), interpolation="bicubic")]
     return [
-        case("dino_augment", dino, "DINOTransform", [224] * 2 + [96] * LOCAL_VIEWS),
-        case("mae_augment", mae, "MAETransform", [224]),
+        case(
+            "simclr_augment",
+            simclr,
+            partial(ours, recipe="SimCLRAugment"),
+            partial(lightly, preset="SimCLRTransform"),
+            {},
+        ),
+        case(
+            "simclr_augment",
+            small,
+            partial(ours, recipe="SimCLRAugment", size=32, blur_prob=0.0),
+            partial(lightly, preset="SimCLRTransform", input_size=32, gaussian_blur=0.0),
+            {},
+            rows=256,
+            side=32,
+        ),
+        case(
+            "dino_augment",
+            view_peers.dino(LOCAL_VIEWS),
+            partial(ours, recipe="DINOAugment", local_views=LOCAL_VIEWS),
+            partial(lightly, preset="DINOTransform"),
+            view_peers.ALL,
+        ),
+        case("mae_augment", mae, partial(ours, recipe="MAEAugment"), partial(lightly, preset="MAETransform"), {}),
         gpu_views.case("simclr_augment", "SimCLRAugment", gpu_views.SIMCLR, check, rows=256),
         gpu_views.case("dino_augment", "DINOAugment", gpu_views.DINO, check, rows=64),
     ]

@@ -40,13 +40,14 @@ class Case:
             imports its peer itself: what it raises becomes a failure row.
         check: ``check(inputs, theirs, ours)`` raises AssertionError where a peer's result is not ours.
         work: least bytes or FLOPs of one call, the floor that ``formula`` states.
-        unit: ``"B"`` or ``"FLOP"``.
+        unit: ``"B"`` or ``"FLOP"``; or ``"image"`` where ``work`` is how many are made, and no floor.
         formula: how ``work`` is counted.
         mode: ``"forward"`` or ``"forward+backward"``.
         memory: measure the peak extra memory too.
         quick: part of ``--quick``.
         one_thread_only: left out of the pass with all threads.
         once: timed in one round and never again, because a call takes many seconds.
+        workers: processes work for the call; their CPU time counts as the process's own.
         devices: where the case exists.
     """
 
@@ -64,6 +65,7 @@ class Case:
     quick: bool = False
     one_thread_only: bool = False
     once: bool = False
+    workers: bool = False
     devices: tuple[str, ...] = ("cpu", "cuda")
 
     @property
@@ -122,10 +124,14 @@ class _Run:
 
 
 class Timer:
-    """Seconds per call by a clock: ``cpu``, the process's CPU time; ``wall``; or CUDA's ``events``, with L2 cold."""
+    """Seconds per call by a clock: ``cpu``, the process's CPU time; ``wall``; or CUDA's ``events``, with L2 cold.
 
-    def __init__(self, device: torch.device, clock: str) -> None:
-        self._now = time.process_time if clock == "cpu" else time.perf_counter
+    With ``workers`` the CPU time of child processes counts too.
+    """
+
+    def __init__(self, device: torch.device, clock: str, workers: bool = False) -> None:
+        cpu = machine.cpu_seconds_with_children if workers else time.process_time
+        self._now = cpu if clock == "cpu" else time.perf_counter
         self._flush = None
         if clock == "events":
             cache = torch.cuda.get_device_properties(device).L2_cache_size
@@ -198,14 +204,14 @@ def measure(
     machine.return_freed_memory()
     torch.manual_seed(0)
     inputs = case.make_inputs(device)
-    timer = Timer(device, clock)
+    timer = Timer(device, clock, case.workers)
     rows, runs = [], []
     expected = result = None
     for name, make in case.providers.items():
         if name != OURS and not providers(name):
             continue
         row = Row(case.op, case.size, case.dtype, case.mode, name, device.type, threads, clock)
-        row.rate_unit = "GB/s" if case.unit == "B" else "GFLOP/s"
+        row.rate_unit = {"B": "GB/s", "FLOP": "GFLOP/s", "image": "images/s"}[case.unit]
         rows.append(row)
         if skip and name in skip:
             row.status, row.note = "failed", skip[name]
@@ -279,8 +285,9 @@ def _evaluate(case: Case, device: torch.device, runs: list[_Run]) -> None:
         row.rounds = len(ordered)
         row.median_ms = statistics.median(ordered) * 1e3
         row.p20_ms, row.p80_ms = (_quantile(ordered, q) * 1e3 for q in (0.2, 0.8))
-        row.rate = case.work / row.median_ms * 1e-6
-        row.share_of_peak = row.rate / machine.peak_rate(case.unit, case.dtype, device.type, row.threads)
+        row.rate = case.work / row.median_ms * (1e3 if case.unit == "image" else 1e-6)
+        if case.unit != "image":
+            row.share_of_peak = row.rate / machine.peak_rate(case.unit, case.dtype, device.type, row.threads)
         if ours is not None:
             row.ratio = statistics.median(theirs / mine for theirs, mine in zip(run.samples, ours, strict=True))
 

@@ -5,7 +5,7 @@ lightly, open_clip, pytorch-metric-learning, timm and torchvision are installed 
 torchvision whose library does not load breaks every package that imports it, torchmetrics and Lightning among them.
 So the directory is on the path of the benchmarks alone, and last: what the environment itself has comes first. After it
 comes ``build/gpu-peers`` (requirements-gpu-no-deps.txt), which is Python alone and can be carried to a machine with a
-GPU and no network.
+GPU and no network. Last comes ``build/dali``: DALI with all that it needs, 1.1 GB, which nobody gets who does not ask.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from benchmarks import machine
 
 PEERS = machine.ROOT / "build" / "peers"
 GPU_PEERS = machine.ROOT / "build" / "gpu-peers"
+DALI = machine.ROOT / "build" / "dali"
 
 # First word of a provider's name -> the distribution that it is.
 _DISTRIBUTIONS = {
     "albumentations": "albumentations",
     "augrs": "augrs-py",
+    "DALI": "nvidia-dali-cuda120",
     "cut-cross-entropy": "cut-cross-entropy",
     "cv2": "opencv-python-headless",
     "inf-cl": "inf-cl",
@@ -62,7 +64,7 @@ def version(provider: str) -> str:
 
 @functools.cache
 def _prepare() -> None:
-    sys.path.extend(str(folder) for folder in (PEERS, GPU_PEERS) if folder.is_dir())
+    sys.path.extend(str(folder) for folder in (PEERS, GPU_PEERS, DALI) if folder.is_dir())
     _declare_torchvision_operators()
     # open_clip's package imports its models and what they need; its losses need torch alone.
     spec = importlib.util.find_spec("open_clip")

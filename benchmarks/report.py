@@ -31,7 +31,8 @@ def print_table(rows: list[Row], cases: Iterable[Case]) -> None:
         for row in measured:
             lines.setdefault(row.provider, []).append(row)
         amount = _amount(case.work, case.unit)
-        print(f"\n{' '.join(key)}    floor {case.formula}: {amount}" if case.work else f"\n{' '.join(key)}")
+        floor = f"    floor {case.formula}: {amount}" if case.work and case.unit != "image" else ""
+        print(f"\n{' '.join(key)}{floor}")
         unit = "us" if measured[0].median_ms < 0.1 else "ms"
         head = " ".join(_pass_head(row, unit) for row in next(iter(lines.values())))
         print(f"  {'provider':24}{head}   extra MiB")

@@ -83,10 +83,13 @@ def _ratio(passes: list[Line]) -> str:
 
 
 def _time(passes: list[Line]) -> str:
-    """sslfast's own time with one thread."""
+    """sslfast's own time with one thread, or how many images that is a second."""
     if not passes or passes[0]["status"] == "failed":
         return f"failed ({passes[0]['note']})" if passes else "-"
-    milliseconds = float(min(passes, key=lambda line: int(line["threads"]))["median_ms"])
+    first = min(passes, key=lambda line: int(line["threads"]))
+    if first["rate_unit"] == "images/s":
+        return f"{float(first['rate']):.3g} images/s"
+    milliseconds = float(first["median_ms"])
     return f"{milliseconds * 1e3:.3g} us" if milliseconds < 0.1 else f"{milliseconds:.3g} ms"
 
 

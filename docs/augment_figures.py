@@ -69,6 +69,17 @@ def geometry(images: Tensor) -> list[Row]:
             *strengths(tiny, {"horizontal flip": A.RandomHorizontalFlip(1.0), "vertical": A.RandomVerticalFlip(1.0)}),
             *draws("RandomRotation(45)", tiny, A.RandomRotation(45, "bilinear"), 3),
         ],
+        strengths(tiny, {f"rotation {v:+}": A.RandomRotation((v, v), "bilinear") for v in (-90, -30, -10, 10, 45)}),
+        strengths(
+            tiny,
+            {
+                "scale 0.5": A.RandomAffine(0, scale=(0.5, 0.5), interpolation="bilinear"),
+                "scale 1.5": A.RandomAffine(0, scale=(1.5, 1.5), interpolation="bilinear"),
+                "shear x 20": A.RandomAffine(0, shear=(20, 20), interpolation="bilinear"),
+                "shear y 20": A.RandomAffine(0, shear=(0, 0, 20, 20), interpolation="bilinear"),
+                "all, fill 0.5": A.RandomAffine((20, 20), (0, 0), (0.8, 0.8), (15, 15), "bilinear", 0.5),
+            },
+        ),
         draws("RandomAffine", tiny, A.RandomAffine(15, (0.2, 0.2), (0.7, 1.3), 20, "bilinear", 0.5)),
     ]
 

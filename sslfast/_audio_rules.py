@@ -30,6 +30,12 @@ MOST_SAMPLES = 2**31 - 1
 _DECIBELS = 1000.0  # at most: a float64 holds 10^(1000 / 20) and its square
 
 
+def check_bank_is_used(function: str, name: str, bank: object, noise_snr_db: object) -> None:
+    """Raises ValueError where noise is given, and not how loud it is: nothing would be added."""
+    if bank is not None and noise_snr_db is None:
+        raise ValueError(f"{function}: noise_snr_db must be given beside {name}, got None")
+
+
 class AudioRules(NamedTuple):
     """``ranges`` and ``chances`` as the operator takes them, and what else it asks."""
 

@@ -120,6 +120,16 @@ def test_bad_input(arguments, error, message):
     assert str(raised.value) == f"apply_audio_params: {expected}"
 
 
+def test_a_bank_without_a_ratio_is_an_error():
+    message = "noise_snr_db must be given beside noise_bank"
+    with pytest.raises(ValueError, match=rf"^AudioAugment: {message}, got None$"):
+        AudioAugment(gain_db=(0, 1), noise_bank=torch.zeros(1, 4))
+    with pytest.raises(ValueError, match=rf"^sample_audio_params: {message}_shape, got None$"):
+        sample_audio_params(2, 9, noise_bank_shape=(1, 4))
+    with pytest.raises(ValueError, match=rf"^sample_audio_params: {message}_shape, got None$"):
+        host.sample_audio_params(2, 9, noise_bank_shape=(1, 4), seed=0)
+
+
 def test_bad_banks():
     waves, params = torch.zeros(2, 3), by_hand(2)
     with pytest.raises(ValueError, match=r"noise_bank must be contiguous, got strides \(1, 2\)"):

@@ -86,6 +86,18 @@ def test_no_videos(device: torch.device) -> None:
             ValueError,
             "VideoTransform: videos must have shape (N, T, C, H, W), T >= 1, got (2, 0, 3, 8, 8)",
         ),
+        (
+            lambda: A.VideoTransform(A.RandomHorizontalFlip()).apply_params(
+                torch.ones(2, 4, 3, 8, 8), torch.ones(8, 10)
+            ),
+            ValueError,
+            "VideoTransform: params must have shape (2, columns), a row a video, got (8, 10)",
+        ),
+        (
+            lambda: A.VideoTransform(A.SimCLRAugment(4)).apply_params(torch.ones(2, 4, 3, 8, 8), [torch.ones(20)] * 2),
+            ValueError,
+            "VideoTransform: params must have shape (2, columns), a row a video, got (20,)",
+        ),
     ],
 )
 def test_bad_input(call: object, error: type[Exception], text: str) -> None:

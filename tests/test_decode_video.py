@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sslfast.augment import decode_video
+from sslfast.augment import decode_video, sample_frames
 
 av = pytest.importorskip("av", reason="videos are made and read with PyAV")
 
@@ -48,6 +48,9 @@ def test_frames_by_number(tmp_path):
     assert numbers(decode_video(data, start=2, stride=3)) == [2, 5, 8, 11]
     assert numbers(decode_video(data, start=1, stride=4, count=2)) == [1, 5]
     assert numbers(decode_video(data, indices=range(3, 5))) == [3, 4]
+    clip = sample_frames(1, 12, 3, stride=4, generator=0)[0, 0]
+    assert numbers(decode_video(data, indices=clip)) == clip.tolist()
+    assert numbers(decode_video(data, indices=clip.numpy())) == clip.tolist()
     assert torch.equal(decode_video(data, threads=2), whole)
     gray = decode_video(data, mode="L", count=2)
     assert gray.shape == (2, 1, 32, 48)
@@ -78,6 +81,21 @@ def test_frames_are_in_the_order_in_which_they_are_shown():
 )
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError) as raised:  # noqa: PT011  the text is compared
+        decode_video(**{"source": video(), **arguments})
+    assert str(raised.value) == f"decode_video: {message}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"indices": 3}, "indices must be a list of numbers, got int"),
+        ({"indices": 3, "start": 1}, "indices must be a list of numbers, got int"),
+        ({"indices": torch.rand(2)}, "indices must be an int, got float"),
+        ({"source": None}, "source must be a path, bytes or an open file, got NoneType"),
+    ],
+)
+def test_wrong_types(arguments, message):
+    with pytest.raises(TypeError) as raised:
         decode_video(**{"source": video(), **arguments})
     assert str(raised.value) == f"decode_video: {message}"
 

@@ -131,8 +131,9 @@ def test_gradient_of_frames(device):
 
 
 def test_an_index_out_of_range_is_an_error_on_the_cpu():
-    with pytest.raises(ValueError, match=r"^take_frames: frames must be in \[0, 4\), or -1 for none, got 4$"):
-        take_frames(torch.zeros(1, 4, 2), torch.tensor([[4]]))
+    for wrong in (4, -2):
+        with pytest.raises(ValueError, match=rf"^take_frames: frames must be in \[-1, 3\], got {wrong}$"):
+            take_frames(torch.zeros(1, 4, 2), torch.tensor([[0, wrong]]))
 
 
 # ---- bad input

@@ -9,9 +9,9 @@ import pytest
 import torch
 from peer_oracle import peer
 
-from benchmarks import bench_view_recipes, gpu_views
-from benchmarks.bench_image_augment import make_inputs
+from benchmarks import bench_view_recipes, gpu_views, view_peers
 from benchmarks.harness import Case, Plan, measure
+from benchmarks.view_peers import make_inputs
 from sslfast import augment as A
 
 CASES = [case for case in bench_view_recipes.cases() if case.devices == ("cuda",)]
@@ -45,13 +45,13 @@ def test_the_peers_are_asked_for_what_we_do(recipe: A.MultiView, views: list[gpu
         steps = {type(step).__name__: step for step in transform.transforms}
         crop, jitter, blur = steps["RandomResizedCrop"], steps["ColorJitter"], steps["GaussianBlur"]
         assert (crop.size, crop.scale, crop.interpolation) == ((view.size,) * 2, view.scale, view.interpolation)
-        assert (blur.kernel_size, blur.p, blur.sigma) == (view.kernel, view.blur, gpu_views.SIGMA)
+        assert (blur.kernel_size, blur.p, blur.sigma) == (view.kernel, view.blur, view_peers.SIGMA)
         for strength, pair in zip(
             view.jitter[:3], (jitter.brightness, jitter.contrast, jitter.saturation), strict=True
         ):
             assert pair == pytest.approx((1 - strength, 1 + strength))
         assert jitter.hue == (-view.jitter[3], view.jitter[3])
-        assert jitter.p == gpu_views.JITTER
+        assert jitter.p == view_peers.JITTER
         assert getattr(steps.get("RandomSolarize"), "p", 0.0) == view.solarize
 
 

@@ -129,6 +129,8 @@ def test_bad_translators(call, error, message):
         ({"rules": "drop"}, TypeError, "rules must be a rule such as DropTokens(0.1) or several, got 'drop'"),
         ({"synonyms": ["a"]}, TypeError, "synonyms must be a mapping from words to words, got list"),
         ({"synonyms": {"a": [5]}}, TypeError, "synonyms must hold words, got 5"),
+        ({"synonyms": {"a": "big"}}, TypeError, "synonyms of 'a' must be a list of words, got str"),
+        ({"sample_ids": torch.arange(3)}, ValueError, "sample_ids must have shape (1,), one a row, got (3,)"),
         ({"mask_word": 5}, TypeError, "mask_word must be a str, got int"),
         ({"keep": "the"}, TypeError, "keep must be a list, got str"),
         ({"choose": "distinct"}, ValueError, "choose must be 'all' or 'one', got 'distinct'"),
@@ -141,5 +143,7 @@ def test_bad_input(arguments, error, message):
 
 
 def test_rules_without_synonyms():
-    with pytest.raises(ValueError, match="synonyms must be given for ReplaceTokens and InsertTokens, got None"):
+    with pytest.raises(
+        ValueError, match=r"^augment_text: synonyms must be given for ReplaceTokens and InsertTokens, got None"
+    ):
         augment_text(["a"], ReplaceTokens(), generator=1)

@@ -203,6 +203,7 @@ def test_synonym_table():
         (lambda: synonym_table({5: [1]}, vocab_size=3), ValueError, "an id must be in [0, 2], got 5"),
         (lambda: synonym_table({1: [-1]}), ValueError, f"an entry must be in [0, {2**31 - 1}], got -1"),
         (lambda: synonym_table({1: ["a"]}), TypeError, "an entry must be an int, got str"),
+        (lambda: synonym_table({1: 2}), TypeError, "entries must hold lists of ids, got int for 1"),
     ):
         with pytest.raises(error) as raised:
             call()

@@ -114,6 +114,13 @@ def test_bad_input(arguments, error, message):
             TypeError,
             "reorder_items: items must be int64 or int32, got torch.float32",
         ),
+        (lambda: crop_items(IDS, 0), ValueError, "crop_items: ratio must be in (0, 1], got 0"),
+        (lambda: reorder_items(IDS, 1.5), ValueError, "reorder_items: ratio must be in (0, 1], got 1.5"),
+        (
+            lambda: CL4SRecAugment(9, reorder_ratio=0),
+            ValueError,
+            "CL4SRecAugment: reorder_ratio must be in (0, 1], got 0",
+        ),
         (lambda: CL4SRecAugment(0), ValueError, "CL4SRecAugment: mask_id must not be padding_id, got 0"),
         (lambda: CL4SRecAugment(9, distinct=1), TypeError, "CL4SRecAugment: distinct must be a bool, got 1"),
         (

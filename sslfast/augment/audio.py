@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast._arguments import numbered_rows, row_lengths
-from sslfast._audio_rules import Between, audio_rules
+from sslfast._audio_rules import Between, audio_rules, check_bank_is_used
 from sslfast.augment._own_draws import DrawingModule
 from sslfast.augment.audio_augment import apply_audio_params, apply_checked, check_bank, check_waves
 from sslfast.random import Generator, seed_tensor
@@ -44,7 +44,7 @@ class AudioAugment(DrawingModule):
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: a number is out of range, a (low, high) is the wrong way round, there is no such unit, both ways of
-            mixing are given, or the bank is not a contiguous, non-empty (K, Tn).
+            mixing are given, the bank is not a contiguous, non-empty (K, Tn), or it is given without ``noise_snr_db``.
 
     Reference: as of :func:`sslfast.augment.sample_audio_params`.
     """
@@ -92,6 +92,7 @@ class AudioAugment(DrawingModule):
             if not isinstance(noise_bank, Tensor):
                 raise TypeError(f"{name}: noise_bank must be a tensor, got {type(noise_bank).__name__}")
             check_bank(name, noise_bank, noise_bank)
+        check_bank_is_used(name, "noise_bank", noise_bank, noise_snr_db)
         self.register_buffer("noise_bank", noise_bank, persistent=False)
 
     def forward(

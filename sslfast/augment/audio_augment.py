@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast._arguments import numbered_rows, row_lengths
-from sslfast._audio_rules import AUDIO_PARAMS, MOST_SAMPLES, Between, audio_rules
+from sslfast._audio_rules import AUDIO_PARAMS, MOST_SAMPLES, Between, audio_rules, check_bank_is_used
 from sslfast.augment._audio_gradient import waves_gradient
 from sslfast.random import Generator, seed_tensor
 
@@ -85,7 +85,8 @@ def sample_audio_params(
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: a number, shape or device is out of range, a (low, high) is the wrong way round, there is no such
-            unit, both ways of mixing are given, or the generator is on another GPU.
+            unit, both ways of mixing are given, ``noise_bank_shape`` is without ``noise_snr_db``, or the generator is
+            on another GPU.
 
     Reference: torch-audiomentations ``Shift``, ``Gain``, ``PolarityInversion``, ``AddBackgroundNoise``; audiomentations
     ``AddGaussianSNR``; Chen et al., "WavLM: Large-Scale Self-Supervised Pre-Training for Full Stack Speech Processing",
@@ -112,6 +113,7 @@ def sample_audio_params(
     bank = (0, 0)
     if noise_bank_shape is not None:
         bank = _check.grid(name, "noise_bank_shape", noise_bank_shape, "(K, Tn)", MOST_SAMPLES)  # type: ignore[assignment]
+    check_bank_is_used(name, "noise_bank_shape", noise_bank_shape, noise_snr_db)
     if device is None:
         at = [t.device for t in (lengths, sample_ids) if isinstance(t, Tensor)]
         device = at[0] if at else None

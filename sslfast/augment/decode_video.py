@@ -21,7 +21,7 @@ _FORMATS = {"RGB": "rgb24", "L": "gray"}
 def decode_video(
     source: Any,
     *,
-    indices: Sequence[int] | None = None,
+    indices: Sequence[int] | Tensor | np.ndarray | None = None,
     start: int = 0,
     stride: int = 1,
     count: int | None = None,
@@ -35,7 +35,8 @@ def decode_video(
 
     Args:
         source: a path, the bytes of a file, or an open binary file.
-        indices: numbers of frames, in any order, repeated or not. Default: None, ``start``, ``stride`` and ``count``.
+        indices: numbers of frames, in any order, repeated or not: a list, or a tensor or array of integers (T,), such
+            as a clip of :func:`sample_frames`. Default: None, ``start``, ``stride`` and ``count``.
         start: number of the first frame. Default: 0.
         stride: from one frame to the next, at least 1. Default: 1.
         count: how many frames. Default: None, all up to the end.
@@ -57,10 +58,16 @@ def decode_video(
     stride = _check.integer(name, "stride", stride, 1)
     count = None if count is None else _check.integer(name, "count", count, 1)
     threads = _check.integer(name, "threads", threads, 1, 1024)
+    if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)) and not hasattr(source, "read"):
+        raise TypeError(f"{name}: source must be a path, bytes or an open file, got {type(source).__name__}")
     if indices is not None:
+        if isinstance(indices, (Tensor, np.ndarray)):
+            indices = indices.tolist()
+        if not isinstance(indices, (list, tuple, range)):
+            raise TypeError(f"{name}: indices must be a list of numbers, got {type(indices).__name__}")
         if (start, stride, count) != (0, 1, None):
             raise ValueError(f"{name}: indices must be None beside start, stride or count, got {len(indices)}")
-        if not isinstance(indices, (list, tuple, range)) or len(indices) == 0:
+        if len(indices) == 0:
             raise ValueError(f"{name}: indices must be a list of at least one number, got {indices!r}")
         wanted: Sequence[int] | None = [_check.integer(name, "indices", index, 0) for index in indices]
     else:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
-from sslfast._arguments import numbered_rows, row_lengths
+from sslfast._arguments import in_range, numbered_rows, row_lengths
 from sslfast._frame_clips import frame_clips
 from sslfast.random import Generator, seed_tensor
 
@@ -125,14 +125,11 @@ def take_frames(video: Tensor, frames: Tensor, *, dim: int = 1) -> Tensor:
     if frames.device != video.device:
         raise ValueError(f"{name}: frames must be on {video.device}, like video, got {frames.device}")
     rows, total = video.shape[0], video.shape[dim]
+    in_range(name, "frames", frames, -1, total - 1)
     lead, inner = video.shape[1:dim], video.shape[dim + 1 :]
     groups, width = lead.numel(), inner.numel()
     ids = frames.reshape(rows, 1, -1).expand(-1, groups, -1).reshape(rows * groups, -1).contiguous()
-    try:
-        out = _Take.apply(video.reshape(rows * groups, total, width), ids)
-    except ValueError as error:  # the operator's, which speaks of ids
-        got = str(error).rpartition(" ")[2]
-        raise ValueError(f"{name}: frames must be in [0, {total}), or -1 for none, got {got}") from None
+    out = _Take.apply(video.reshape(rows * groups, total, width), ids)
     if frames.dim() == 2:
         return out.view(rows, *lead, *frames.shape[1:], *inner)
     out = out.view(rows, *lead, *frames.shape[1:], *inner)

@@ -7,7 +7,7 @@ from torch import Tensor
 from sslfast import _check
 from sslfast.augment._own_draws import DrawingModule
 from sslfast.augment.token_augment import AugmentedTokens, augment_tokens, check_ids
-from sslfast.host.token_rules import CropTokens, MaskTokens, ReorderTokens
+from sslfast.host.token_rules import CropTokens, MaskTokens, ReorderTokens, check_ratio
 from sslfast.random import Generator
 
 
@@ -49,6 +49,7 @@ def crop_items(
     Reference: Xie et al., "Contrastive Learning for Sequential Recommendation", ICDE 2022, section III-C.
     """
     check_ids("crop_items", "items", items)
+    check_ratio("crop_items", ratio)
     rule = CropTokens(ratio)
     options = {"pad_id": padding_id, "lengths": lengths, "padding_side": padding_side, "positions": positions}
     draws = {"generator": generator, "row_offset": row_offset, "sample_ids": sample_ids}
@@ -93,6 +94,7 @@ def reorder_items(
     Reference: Xie et al., "Contrastive Learning for Sequential Recommendation", ICDE 2022, section III-C.
     """
     check_ids("reorder_items", "items", items)
+    check_ratio("reorder_items", ratio)
     rule = ReorderTokens(ratio)
     options = {"pad_id": padding_id, "lengths": lengths, "padding_side": padding_side, "positions": positions}
     draws = {"generator": generator, "row_offset": row_offset, "sample_ids": sample_ids}
@@ -137,6 +139,9 @@ class CL4SRecAugment(DrawingModule):
     ) -> None:
         super().__init__(generator)
         name = type(self).__name__
+        shares = {"crop_ratio": crop_ratio, "mask_ratio": mask_ratio, "reorder_ratio": reorder_ratio}
+        for of, share in shares.items():
+            check_ratio(name, share, of)
         self.rules = (CropTokens(crop_ratio), MaskTokens(mask_ratio), ReorderTokens(reorder_ratio))
         self.choose = "distinct" if _check.boolean(name, "distinct", distinct) else "one"
         self.padding_id = _check.integer(name, "padding_id", padding_id, -(2**31))

@@ -70,7 +70,11 @@ class VideoTransform(nn.Module):
             params: float32, shape (N, len(transform.columns)); of a ``MultiView`` a list of them, one a view.
         """
         self._check(videos)
-        frames = videos.shape[1]
+        rows, frames = videos.shape[:2]
+        for one in params if isinstance(params, (tuple, list)) else [params]:
+            if isinstance(one, Tensor) and (one.dim() != 2 or one.shape[0] != rows):
+                name, got = type(self).__name__, tuple(one.shape)
+                raise ValueError(f"{name}: params must have shape ({rows}, columns), a row a video, got {got}")
 
         def by_frame(one: Tensor) -> Tensor:
             return one.repeat_interleave(frames, 0) if isinstance(one, Tensor) else one

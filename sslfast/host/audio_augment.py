@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslfast import _check, _host
-from sslfast._audio_rules import AUDIO_PARAMS, MOST_SAMPLES, Between, audio_rules
+from sslfast._audio_rules import AUDIO_PARAMS, MOST_SAMPLES, Between, audio_rules, check_bank_is_used
 from sslfast.host import _arguments
 
 __all__ = ["AUDIO_PARAMS", "apply_audio_params", "sample_audio_params"]
@@ -92,6 +92,7 @@ def sample_audio_params(
     bank = (0, 0)
     if noise_bank_shape is not None:
         bank = _check.grid(name, "noise_bank_shape", noise_bank_shape, "(K, Tn)", MOST_SAMPLES)  # type: ignore[assignment]
+    check_bank_is_used(name, "noise_bank_shape", noise_bank_shape, noise_snr_db)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, rows)
     return _host.audio_augment_params(
         _arguments.seed_bits(name, seed),

@@ -68,20 +68,23 @@ def augment_text(
         flags[: len(words)] = [word in kept for word in words]
     table = None
     if synonyms is not None:
-        found = {i: [_word(name, "synonyms", w) for w in synonyms[word]] for word, i in ids.items() if word in synonyms}
+        found = {i: _synonyms(name, word, synonyms[word]) for word, i in ids.items() if word in synonyms}
         table = synonym_table({i: [number(word) for word in words] for i, words in found.items()})
-    augmented = augment_tokens(
-        rows,
-        steps,
-        lengths=lengths,
-        special_tokens_mask=special,
-        synonyms=table,
-        mask_id=number(mask_word) if any(isinstance(step, MaskTokens) for step in steps) else None,
-        choose=choose,
-        seed=seed,
-        row_offset=row_offset,
-        sample_ids=sample_ids,
-    )
+    try:
+        augmented = augment_tokens(
+            rows,
+            steps,
+            lengths=lengths,
+            special_tokens_mask=special,
+            synonyms=table,
+            mask_id=number(mask_word) if any(isinstance(step, MaskTokens) for step in steps) else None,
+            choose=choose,
+            seed=seed,
+            row_offset=row_offset,
+            sample_ids=sample_ids,
+        )
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {str(error).partition(': ')[2]}") from None
     words_of = ["", *ids]
     results = []
     for text, row, mask in zip(texts, augmented.ids, augmented.attention_mask, strict=True):
@@ -100,6 +103,12 @@ def _word(function: str, name: str, word: Any) -> str:
     if not isinstance(word, str):
         raise TypeError(f"{function}: {name} must hold words, got {word!r:.60}")
     return word
+
+
+def _synonyms(function: str, word: str, words: Any) -> list[str]:
+    if isinstance(words, str) or not isinstance(words, Sequence):
+        raise TypeError(f"{function}: synonyms of {word!r} must be a list of words, got {type(words).__name__}")
+    return [_word(function, "synonyms", one) for one in words]
 
 
 def _words(function: str, text: Any) -> list[str]:

@@ -89,6 +89,9 @@ def synonym_table(
     size = max(keys, default=-1) + 1 if vocab_size is None else vocab_size
     counts = np.zeros(size, np.int64)
     for key in keys:
+        if isinstance(entries[key], (str, bytes)) or not isinstance(entries[key], (Sequence, np.ndarray)):
+            got = type(entries[key]).__name__
+            raise TypeError(f"{name}: entries must hold lists of ids, got {got} for {key}")
         counts[key] = len(entries[key])
     flat = [_check.integer(name, "an entry", i, 0, 2**31 - 1) for key in sorted(keys) for i in entries[key]]
     return SynonymTable(np.concatenate([[0], counts.cumsum()]).astype(np.int64), np.array(flat, np.int64))

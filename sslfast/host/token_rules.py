@@ -186,7 +186,7 @@ class CropTokens:
     kind: ClassVar[int] = 7
 
     def __post_init__(self) -> None:
-        _check_ratio("CropTokens", self.ratio)
+        check_ratio("CropTokens", self.ratio)
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class ReorderTokens:
     kind: ClassVar[int] = 8
 
     def __post_init__(self) -> None:
-        _check_ratio("ReorderTokens", self.ratio)
+        check_ratio("ReorderTokens", self.ratio)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class MaskTokens:
     kind: ClassVar[int] = 9
 
     def __post_init__(self) -> None:
-        _check_ratio("MaskTokens", self.ratio)
+        check_ratio("MaskTokens", self.ratio)
         _check.selection_is_exact("MaskTokens", self.selection)
 
 
@@ -259,9 +259,10 @@ def _check_count(function: str, count: int | None) -> None:
         _check.integer(function, "count", count, 0, MOST_TOKENS)
 
 
-def _check_ratio(function: str, ratio: float) -> None:
-    if not 0.0 < _check.real(function, "ratio", ratio) <= 1.0:
-        raise ValueError(f"{function}: ratio must be in (0, 1], got {ratio}")
+def check_ratio(function: str, ratio: float, name: str = "ratio") -> None:
+    """Raises TypeError or ValueError unless ``ratio`` is a number in (0, 1]."""
+    if not 0.0 < _check.real(function, name, ratio) <= 1.0:
+        raise ValueError(f"{function}: {name} must be in (0, 1], got {ratio}")
 
 
 def check_rules(function: str, rules: TokenRule | Sequence[TokenRule]) -> tuple[TokenRule, ...]:
