@@ -20,7 +20,7 @@ from loss_oracle import (
 )
 from peer_oracle import peer
 
-from sslfast.losses import SupConLoss, nt_xent_loss, supcon_loss
+from sslfast.losses import SupConLoss, _supcon_references, nt_xent_loss, supcon_loss
 from sslfast.reference.supcon import supcon_loss as reference
 
 
@@ -119,6 +119,26 @@ def test_references_compose() -> None:
         grad.sum().backward()
     r[3, 1] = math.nan
     assert function(z, r).isnan()
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_references_in_two_passes(copied: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU where there are many of them."""
+    y, ry = torch.randint(0, 12, (40,)), torch.randint(0, 12, (30,))
+    z, r = torch.randn(40, 8).to(dtype), torch.randn(30, 8).to(dtype)
+    copies = torch.arange(40).where(torch.arange(40) < 20, -1) if copied else None
+    function = functools.partial(supcon_loss, labels=y, temperature=0.2, ref_labels=ry, copies=copies)
+    for needs in ((True, True), (True, False), (False, True)):
+        results = []
+        for one_pass in (True, False):
+            monkeypatch.setattr(_supcon_references, "in_one_pass", lambda *_, way=one_pass: way)
+            leaves = [x.clone().requires_grad_(need) for x, need in zip((z, r), needs, strict=True)]
+            loss = function(leaves[0], ref_emb=leaves[1])
+            results.append([loss, *torch.autograd.grad(3 * loss, [x for x in leaves if x.requires_grad])])
+        tolerance = 2e-6 if dtype == torch.float32 else 1e-2
+        for one, two in zip(*results, strict=True):
+            torch.testing.assert_close(one, two, rtol=tolerance, atol=tolerance * float(two.detach().abs().max()))
 
 
 def test_no_matrix_of_references_is_kept() -> None:
