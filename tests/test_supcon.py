@@ -246,12 +246,38 @@ def test_composes() -> None:
     assert "temperature=0.2" in repr(SupConLoss(0.2))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_memory_budget_bounds_what_is_kept_and_changes_nothing(dtype: torch.dtype) -> None:
+    z, labels = torch.randn(800, 16).to(dtype), torch.arange(800) % 200
+    kept, results = [], []
+    for budget in (0, 500_000, 10**9, None):
+        sizes = []
+
+        def pack(t: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(t.numel() * t.element_size())
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            loss = supcon_loss(z.requires_grad_(), labels, 0.1, memory_budget=budget)
+        kept.append(max(sizes))
+        results.append([loss.detach(), *torch.autograd.grad(loss, z)])
+        assert torch.equal(SupConLoss(memory_budget=budget)(z, labels), loss)
+    assert kept[0] <= 800 * 16 * 4  # rows, labels and sums
+    assert 400_000 < kept[1] <= 500_000
+    assert 4 * 800**2 / 2 <= kept[2] < 1.4 * 4 * 800**2 / 2  # half the similarities
+    assert kept[3] <= 2 * 2**20
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
 GOOD, LABELS = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 BAD = [
     ([GOOD.long(), LABELS], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
     ([GOOD[:0], LABELS[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
     ([GOOD[0], LABELS], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (3,)"),
     ([None, LABELS], {}, TypeError, "embeddings must be a floating-point tensor, got NoneType"),
+    ([GOOD, LABELS], {"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
+    ([GOOD, LABELS], {"memory_budget": "all"}, TypeError, "memory_budget must be an int, got str"),
     ([GOOD, LABELS[None]], {}, ValueError, "labels must have shape (4,), got (1, 4)"),
     ([GOOD, LABELS.bool()], {}, TypeError, "labels must be an integer tensor, got torch.bool"),
     ([GOOD, LABELS, math.nan], {}, ValueError, "temperature must be finite, got nan"),
