@@ -17,6 +17,9 @@ strip of 1,024 rows (256 in float32) larger.
 Rounding is that of cross_softmax: weights are rounded once, after the factors of the other side, each row's and each
 column's sum of products is brought back to the sum that its weights had, and the positives, which may weigh as much as
 all the rest, are added in float32.
+
+With labels, W_ij is less by w_i where row and column are of one label and j is not p(i): a share that may be near the
+softmax's, so that it is taken off in float32, before rounding.
 """
 
 import torch
@@ -25,7 +28,14 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import among_negatives, logit_tile, merge_sums, pair_logits, softplus_and_sigmoid
+from sslfast.kernels.logit_tile import (
+    among_negatives,
+    label_shares,
+    logit_tile,
+    merge_sums,
+    pair_logits,
+    softplus_and_sigmoid,
+)
 from sslfast.kernels.weight_tile import add_pairs, add_product, add_sums, correct_, store_weights
 
 
@@ -161,6 +171,10 @@ def one_way_weights_kernel(
     shares_ptr,
     row_factors_ptr,
     col_factors_ptr,
+    positives_ptr,
+    row_labels_ptr,
+    col_labels_ptr,
+    label_weights_ptr,
     row_weights_ptr,
     col_weights_ptr,
     row_sums_ptr,
@@ -190,6 +204,12 @@ def one_way_weights_kernel(
     # Where a tile has nothing to sum its numbers are 0; a NaN among them is one in the log-sum-exp, and the share, too.
     factor = tl.where(shift == float("-inf"), 0.0, tl.exp(shift - lse)) * share
     weights *= factor[:, None]
+    if row_labels_ptr is not None:
+        weights -= label_shares(
+            row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, tile_col, N, M, BLOCK_M, BLOCK_N, SYMMETRIC=False
+        )
+        positive = (tl.load(positives_ptr + row0 + row, in_rows, -1) - tile_col).to(tl.int32)
+        weights = tl.where(col[None, :] == positive[:, None], 0.0, weights)
     if row_weights_ptr is not None:
         left = store_weights(row_weights_ptr + place, weights, col_factors_ptr, tile_col, M, stride, mask, 1)
         if row_sums_ptr is not None:
@@ -215,6 +235,9 @@ def one_way_softmax(
     need_columns: bool,
     row_factors: Tensor | None = None,
     col_factors: Tensor | None = None,
+    row_labels: Tensor | None = None,
+    col_labels: Tensor | None = None,
+    label_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("one_way_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
@@ -289,6 +312,7 @@ def one_way_softmax(
                 # Weights of about 1 / N would be below float16's range: bring their peak to 256 and take it out again.
                 peak = strip_shares.abs().amax().clamp_min(1e-30) / 256
                 strip_shares = strip_shares / peak
+            taken_off = label_weights if label_weights is None or peak is None else label_weights / peak
             row_sums = d_rows.new_zeros((slots, 2, height)) if rounded and need_rows else None
             if rounded and need_columns and (half or row0 == 0):
                 col_sums = d_columns.new_zeros((triton.cdiv(height, blocks["BLOCK_M"]), 2, length))
@@ -299,6 +323,10 @@ def one_way_softmax(
                 strip_shares,
                 row_factors,
                 col_factors,
+                positives,
+                row_labels,
+                col_labels,
+                taken_off,
                 to_rows,
                 to_columns,
                 row_sums,

@@ -185,11 +185,13 @@ def _one_way_rows(arch: int, dtype: str, dim: int, known: bool, factors: bool = 
     return Case("one_way_softmax.one_way_rows_kernel", f"{signature} i32 i32 i32 i32 i32 i32", options)
 
 
-def _one_way_weights(arch: int, dtype: str, factors: bool = False) -> Case:
+def _one_way_weights(arch: int, dtype: str, factors: bool = False, labels: bool = False) -> Case:
     options = _launch.one_way_weights(_launch.weights(512, 4 if dtype == "fp32" else 2, arch)["BLOCK_N"])
     options |= without(factors, *FACTORS, "col_weights_ptr") | without(dtype != "fp32", *SUMS)
     buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {of(dtype != 'fp32', 2)}"
-    signature = f"*fp32 *fp32 *fp32 *fp32 {of(factors, 2)} {buffers} i32 i32 i32 i32 i32"
+    options |= without(labels, "row_labels_ptr", "col_labels_ptr", "label_weights_ptr")
+    classes = "*i32 *i32 *fp32" if labels else ""
+    signature = f"*fp32 *fp32 *fp32 *fp32 {of(factors, 2)} *i64 {classes} {buffers} i32 i32 i32 i32 i32"
     return Case("one_way_softmax.one_way_weights_kernel", signature, options)
 
 
@@ -331,6 +333,8 @@ def cases(capability: int) -> list[Case]:
         _one_way_weights(arch, "bf16", factors=True),
         _one_way_weights(arch, "fp16"),
         _one_way_weights(arch, "fp32"),
+        _one_way_weights(arch, "bf16", factors=True, labels=True),
+        _one_way_weights(arch, "fp32", labels=True),
         _sigmoid_weights(arch, "bf16", 512, True),
         _sigmoid_weights(arch, "bf16", 128, False),
         _sigmoid_weights(arch, "fp16", 512, True),

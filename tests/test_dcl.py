@@ -82,12 +82,38 @@ def test_composes() -> None:
     assert "sigma=0.5" in repr(DCLWLoss())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_memory_budget_bounds_what_is_kept_and_changes_nothing(dtype: torch.dtype) -> None:
+    z0, z1 = torch.randn(2, 400, 16).to(dtype)
+    kept, results = [], []
+    for budget in (0, 500_000, 10**9, None):
+        sizes = []
+
+        def pack(t: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(t.numel() * t.element_size())
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            loss = dcl_loss(z0.requires_grad_(), z1.requires_grad_(), 0.1, memory_budget=budget)
+        kept.append(max(sizes))
+        results.append([loss.detach(), *torch.autograd.grad(loss, (z0, z1))])
+        assert torch.equal(DCLLoss(memory_budget=budget)(z0, z1), loss)
+    assert kept[0] <= 800 * 16 * 4  # rows, labels and sums
+    assert 400_000 < kept[1] <= 500_000
+    assert 4 * 800**2 / 2 <= kept[2] < 1.4 * 4 * 800**2 / 2  # half the similarities
+    assert kept[3] <= 2 * 2**20
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
 GOOD = torch.ones(4, 3)
 BAD = [
     ([GOOD, GOOD], {"temperature": 0.0}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0.0"),
     ([GOOD, GOOD], {"temperature": math.nan}, ValueError, "temperature must be finite, got nan"),
     ([GOOD, GOOD], {"temperature": math.inf}, ValueError, "temperature must be finite, got inf"),
     ([GOOD, GOOD], {"temperature": None}, TypeError, "temperature must be a number, got NoneType"),
+    ([GOOD, GOOD], {"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
+    ([GOOD, GOOD], {"memory_budget": 1e6}, TypeError, "memory_budget must be an int, got float"),
     ([GOOD, GOOD], {"weight_fn": 3}, TypeError, "weight_fn must be callable or None, got int"),
     ([GOOD, GOOD], {"weight_fn": lambda a, b: a}, ValueError, "weight_fn must return shape (4,), got (4, 3)"),
     ([GOOD.long(), GOOD], {}, TypeError, "z0 must be a floating-point tensor, got torch.int64"),
@@ -129,3 +155,5 @@ def test_module_errors() -> None:
         DCLWLoss(0)
     with pytest.raises(ValueError, match=r"^DCLWLoss: sigma must not be 0, got 0.0$"):
         DCLWLoss(sigma=0.0)
+    with pytest.raises(ValueError, match=r"^DCLWLoss: memory_budget must be at least 0, got -1$"):
+        DCLWLoss(memory_budget=-1)

@@ -13,6 +13,7 @@ from oracle import assert_no_worse
 from torch import Tensor
 
 from sslfast import ops
+from sslfast.reference.cross_softmax import cross_softmax, label_sums
 from sslfast.reference.one_way_softmax import one_way_softmax
 
 # N, M, D, scale
@@ -89,6 +90,32 @@ def check(operator, case, dtype: torch.dtype, device: torch.device) -> None:
             torch.testing.assert_close(again, losses, rtol=tol, atol=tol)
             torch.testing.assert_close(unweighted * weights.to(shares), shares, rtol=tol, atol=tol)
             assert [len(z) for z in products] == [size * needs[0], length * needs[1]]
+    check_labels(operator, (rows, columns, one - 1), scale, tol, rounding, device)
+
+
+def check_labels(operator, inputs, scale: float, tol: float, rounding: float, device: torch.device) -> None:
+    """Gradients less the weights of labels: of all one label, and in groups; with positives, or none that count."""
+    rows, columns, positives = inputs
+    size, wide = len(rows), torch.float64 if rows.dtype == torch.float64 else torch.float32
+    number = torch.tensor([scale], dtype=wide, device=device)
+    for groups, known in ((1, None), (1 + size // 5, torch.full((size,), -math.inf, dtype=torch.float64))):
+        labels = [torch.randint(0, groups, (len(z),), dtype=torch.int32) - 1 for z in (rows, columns)]
+        weights, shares = torch.rand(size, dtype=torch.float64), torch.randn(size, dtype=torch.float64)
+        shares[::3] = 0
+        x, y = (z.double().requires_grad_() for z in (rows, columns))
+        # The loss of a row whose positive does not count is its log-sum-exp.
+        alone = torch.ones(size, dtype=torch.bool) if known is not None else positives < 0
+        lse, *_ = cross_softmax(x, y, positives, scale)
+        lse = torch.where(alone, lse, one_way_softmax(x, y, positives.clamp_min(0), scale))
+        taken = torch.where(lse.isfinite(), lse, 0.0)
+        total = (taken * weights).sum() - (label_sums(x, y, positives, scale, *labels) * shares).sum()
+        truth = [g / scale for g in torch.autograd.grad(total, (x, y))]
+        there = [None if t is None else t.to(wide).to(device) for t in (None, known, weights)]
+        args = (*(z.to(device) for z in inputs), number, None, None, None, *there)
+        rest = (None, None, *(z.to(device) for z in labels), shares.to(wide).to(device))
+        *_, d_rows, d_columns = operator(*args, True, True, *rest)
+        for f, t in zip((d_rows, d_columns), truth, strict=True):
+            assert_no_worse(f, t.to(wide), t, max(tol, rounding) * max(t.abs().amax().item(), 1e-2))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -189,3 +216,9 @@ def test_opcheck() -> None:
         value(rows, columns.double())
     with pytest.raises(RuntimeError, match=r"weights and what is known must be \(N,\)"):
         ops.one_way_softmax(rows, columns, ids, torch.tensor([2.0]), *[None] * 5, numbers.double(), True, True)
+    labels = (None, None, ids.int(), ids.int(), numbers)
+    check_op(ops.one_way_softmax, (rows, columns, ids, torch.tensor([2.0]), *[None] * 6, True, True, *labels))
+    with pytest.raises(RuntimeError, match="labels go without row_ids"):
+        ops.one_way_softmax(
+            rows, columns, ids, torch.tensor([2.0]), ids, ids, None, None, None, None, True, True, *labels
+        )

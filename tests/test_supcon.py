@@ -20,7 +20,7 @@ from loss_oracle import (
 )
 from peer_oracle import peer
 
-from sslfast.losses import SupConLoss, nt_xent_loss, supcon_loss
+from sslfast.losses import SupConLoss, _supcon_references, nt_xent_loss, supcon_loss
 from sslfast.reference.supcon import supcon_loss as reference
 
 
@@ -119,6 +119,26 @@ def test_references_compose() -> None:
         grad.sum().backward()
     r[3, 1] = math.nan
     assert function(z, r).isnan()
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_references_in_two_passes(copied: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU where there are many of them."""
+    y, ry = torch.randint(0, 12, (40,)), torch.randint(0, 12, (30,))
+    z, r = torch.randn(40, 8).to(dtype), torch.randn(30, 8).to(dtype)
+    copies = torch.arange(40).where(torch.arange(40) < 20, -1) if copied else None
+    function = functools.partial(supcon_loss, labels=y, temperature=0.2, ref_labels=ry, copies=copies)
+    for needs in ((True, True), (True, False), (False, True)):
+        results = []
+        for one_pass in (True, False):
+            monkeypatch.setattr(_supcon_references, "in_one_pass", lambda *_, way=one_pass: way)
+            leaves = [x.clone().requires_grad_(need) for x, need in zip((z, r), needs, strict=True)]
+            loss = function(leaves[0], ref_emb=leaves[1])
+            results.append([loss, *torch.autograd.grad(3 * loss, [x for x in leaves if x.requires_grad])])
+        tolerance = 2e-6 if dtype == torch.float32 else 1e-2
+        for one, two in zip(*results, strict=True):
+            torch.testing.assert_close(one, two, rtol=tolerance, atol=tolerance * float(two.detach().abs().max()))
 
 
 def test_no_matrix_of_references_is_kept() -> None:
@@ -226,12 +246,38 @@ def test_composes() -> None:
     assert "temperature=0.2" in repr(SupConLoss(0.2))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_memory_budget_bounds_what_is_kept_and_changes_nothing(dtype: torch.dtype) -> None:
+    z, labels = torch.randn(800, 16).to(dtype), torch.arange(800) % 200
+    kept, results = [], []
+    for budget in (0, 500_000, 10**9, None):
+        sizes = []
+
+        def pack(t: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(t.numel() * t.element_size())
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            loss = supcon_loss(z.requires_grad_(), labels, 0.1, memory_budget=budget)
+        kept.append(max(sizes))
+        results.append([loss.detach(), *torch.autograd.grad(loss, z)])
+        assert torch.equal(SupConLoss(memory_budget=budget)(z, labels), loss)
+    assert kept[0] <= 800 * 16 * 4  # rows, labels and sums
+    assert 400_000 < kept[1] <= 500_000
+    assert 4 * 800**2 / 2 <= kept[2] < 1.4 * 4 * 800**2 / 2  # half the similarities
+    assert kept[3] <= 2 * 2**20
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
 GOOD, LABELS = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 BAD = [
     ([GOOD.long(), LABELS], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
     ([GOOD[:0], LABELS[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
     ([GOOD[0], LABELS], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (3,)"),
     ([None, LABELS], {}, TypeError, "embeddings must be a floating-point tensor, got NoneType"),
+    ([GOOD, LABELS], {"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
+    ([GOOD, LABELS], {"memory_budget": "all"}, TypeError, "memory_budget must be an int, got str"),
     ([GOOD, LABELS[None]], {}, ValueError, "labels must have shape (4,), got (1, 4)"),
     ([GOOD, LABELS.bool()], {}, TypeError, "labels must be an integer tensor, got torch.bool"),
     ([GOOD, LABELS, math.nan], {}, ValueError, "temperature must be finite, got nan"),

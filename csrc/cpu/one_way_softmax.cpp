@@ -32,12 +32,18 @@ void finish(const OneWayRows<T>& r, int64_t count) {
 }
 
 template <typename T>
-void weigh(T* tile, int64_t rows, int64_t cols, const T* shift, const T* lse, const T* share, int threads) {
+void weigh(T* tile, int64_t rows, int64_t cols, const OneWayWeights<T>& w, int threads) {
+  const LabelShares<T>& labels = w.labels;
 #pragma omp parallel for num_threads(threads) if (threads > 1 && rows > 32)
   for (int64_t i = 0; i < rows; ++i) {
+    T* row = tile + i * cols;
     // Where a tile has nothing to sum its numbers are 0; a NaN among them is one in lse, too.
-    const bool nothing = shift[i] == -std::numeric_limits<T>::infinity();
-    row_scale(tile + i * cols, cols, nothing ? T(0) : share[i] * std::exp(shift[i] - lse[i]));
+    const bool nothing = w.shift[i] == -std::numeric_limits<T>::infinity();
+    row_scale(row, cols, nothing ? T(0) : w.share[i] * std::exp(w.shift[i] - w.lse[i]));
+    if (labels.row_labels == nullptr || labels.rows[i] == T(0)) continue;
+    row_subtract_shares(row, cols, labels.col_labels, labels.row_labels[i], labels.rows[i], labels.cols);
+    const int64_t j = w.positives[i] - w.col0;
+    if (j >= 0 && j < cols) row[j] = 0;
   }
 }
 
@@ -45,13 +51,11 @@ void weigh(T* tile, int64_t rows, int64_t cols, const T* shift, const T* lse, co
 
 void one_way_rows(const OneWayRows<float>& rows, int64_t count) { finish(rows, count); }
 void one_way_rows(const OneWayRows<double>& rows, int64_t count) { finish(rows, count); }
-void one_way_weights(float* tile, int64_t rows, int64_t cols, const float* shift, const float* lse, const float* share,
-                     int threads) {
-  weigh(tile, rows, cols, shift, lse, share, threads);
+void one_way_weights(float* tile, int64_t rows, int64_t cols, const OneWayWeights<float>& weights, int threads) {
+  weigh(tile, rows, cols, weights, threads);
 }
-void one_way_weights(double* tile, int64_t rows, int64_t cols, const double* shift, const double* lse,
-                     const double* share, int threads) {
-  weigh(tile, rows, cols, shift, lse, share, threads);
+void one_way_weights(double* tile, int64_t rows, int64_t cols, const OneWayWeights<double>& weights, int threads) {
+  weigh(tile, rows, cols, weights, threads);
 }
 
 }  // namespace sslfast::cpu

@@ -40,7 +40,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "one_way_softmax(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, Tensor? col_ids, "
       "Tensor? row_limits, Tensor? known_lse, Tensor? known_positive, Tensor? weights, bool need_rows, bool "
-      "need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "need_columns, Tensor? row_factors=None, Tensor? col_factors=None, Tensor? row_labels=None, Tensor? "
+      "col_labels=None, Tensor? label_weights=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, Tensor? index, Tensor? bias, Tensor? "
       "weights, Tensor? others, Tensor? class_weights, float label_smoothing, float softcap, float z_loss, bool "

@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "exclusions.h"
+#include "labels.h"
 #include "sslfast/queue_softmax.h"
 #include "tile_products.h"
 
@@ -38,7 +39,7 @@ struct Inputs {
 };
 
 template <typename Products>
-Results run(Products& products, const Inputs& in, const Exclusions& exclusions) {
+Results run(Products& products, const Inputs& in, const Exclusions& exclusions, const Labels& labels) {
   using T = typename Products::Number;
   const int64_t n = in.rows.size(0), m = in.columns.size(0), d = in.rows.size(1);
   const int64_t height = in.strip_rows(), width = in.tile_cols(), tiles = (m + width - 1) / width;
@@ -54,6 +55,7 @@ Results run(Products& products, const Inputs& in, const Exclusions& exclusions) 
   T *positives = positive.mutable_data_ptr<T>(), *share = shares.mutable_data_ptr<T>();
   T *dq = d_rows.mutable_data_ptr<T>(), *dk = d_cols.mutable_data_ptr<T>();
   const Excluded<T> excluded = exclusions.pointers<T>();
+  const LabelShares<T> label_shares = labels.shares<T>(false);
   const auto numbers = [](const std::optional<Tensor>& t) { return t ? t->const_data_ptr<T>() : nullptr; };
   const T *known = numbers(in.known_positive), *known_lse = numbers(in.known_lse), *weights = numbers(in.weights);
   if (known != nullptr) {
@@ -91,7 +93,9 @@ Results run(Products& products, const Inputs& in, const Exclusions& exclusions) 
                       r);
     if (!in.need()) continue;
     for_each_tile([&](const TilePlace& t, T* tile, const T* tile_shift) {
-      cpu::one_way_weights(tile, t.rows, t.cols, tile_shift, row_lse, share + row0, threads);
+      const OneWayWeights<T> tile_weights{
+          tile_shift, row_lse, share + row0, label_shares.at(row0, t.col0), excluded.positives + row0, t.col0};
+      cpu::one_way_weights(tile, t.rows, t.cols, tile_weights, threads);
       products.weigh(t, tile, in.need_rows, in.need_columns);
       // The first product of a slab overwrites it: nothing to clear beforehand.
       if (in.need_rows) products.to_rows(t, tile, dq, 1, t.col0 > 0);
@@ -109,7 +113,8 @@ Results one_way_softmax(const Tensor& rows, const Tensor& columns, const Tensor&
                         const std::optional<Tensor>& row_limits, const std::optional<Tensor>& known_lse,
                         const std::optional<Tensor>& known_positive, const std::optional<Tensor>& weights,
                         bool need_rows, bool need_columns, const std::optional<Tensor>& row_factors,
-                        const std::optional<Tensor>& col_factors) {
+                        const std::optional<Tensor>& col_factors, const std::optional<Tensor>& row_labels,
+                        const std::optional<Tensor>& col_labels, const std::optional<Tensor>& label_weights) {
   for (const Tensor* t : {&rows, &columns}) {
     check(t->is_cpu() && t->dim() == 2 && t->is_contiguous() && t->size(0) > 0,
           "one_way_softmax: rows and columns must be matrices with a row at least, contiguous");
@@ -129,9 +134,12 @@ Results one_way_softmax(const Tensor& rows, const Tensor& columns, const Tensor&
   }
   const Exclusions exclusions{own, row_ids, col_ids, row_limits};
   exclusions.check(rows.size(0), columns.size(0), type);
+  const Labels labels{row_labels, col_labels, label_weights};
+  labels.check(rows.size(0), columns.size(0), type);
+  check(!row_labels || (!row_ids && !row_limits), "one_way_softmax: labels go without row_ids and row_limits");
   const Inputs in{rows, columns, scale, known_lse, known_positive, weights, need_rows, need_columns};
   return with_products(sides, in.need() ? in.strip_rows() : 0, in.need() ? in.tile_cols() : 0,
-                       [&](auto& products) { return run(products, in, exclusions); });
+                       [&](auto& products) { return run(products, in, exclusions, labels); });
 }
 
 }  // namespace

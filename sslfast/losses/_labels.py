@@ -50,10 +50,18 @@ class LabelGroups:
     def sums(self, values: Tensor) -> Tensor:
         """For every row, the sum of (M, D) values over the columns of its label, in a fixed order; (N, D)."""
         group = self._groups()
-        sizes = torch.zeros_like(group).scatter_add_(0, group, torch.ones_like(group))  # 0 after the last group
-        sums = torch.segment_reduce(values[self._order], "sum", lengths=sizes, axis=0, unsafe=True)
+        if values.is_cpu:  # one pass, in order; a GPU would add in any order
+            number = int(group[-1]) + 1 if self._readable() else len(group)
+            of_columns = torch.empty_like(group).scatter_(0, self._order, group)
+            sums = values.new_zeros((number, values.shape[1])).index_add_(0, of_columns, values)
+        else:
+            sums = self._segments(group, values)
         found = sums[group[self._first.clamp_max(len(group) - 1)]]
         return found if self._itself else found.masked_fill_((self.counts == 0).unsqueeze(1), 0.0)
+
+    def _segments(self, group: Tensor, values: Tensor) -> Tensor:
+        sizes = torch.zeros_like(group).scatter_add_(0, group, torch.ones_like(group))  # 0 after the last group
+        return torch.segment_reduce(values[self._order], "sum", lengths=sizes, axis=0, unsafe=True)
 
     def partners(self) -> Tensor:
         """For every row its only positive, -1 if there is none or there are several; int64. Knows of no copies."""

@@ -19,6 +19,7 @@ def self_softmax(
     normalize: bool = True,
     max_similarity: float = 1.0,
     dtype: torch.dtype | None = None,
+    memory_budget: int | None = None,
     side: tuple[Tensor | None, ...] = (None, None),
 ) -> tuple[Tensor, Tensor]:
     """Log-sum-exp over the negatives of every row among the rows, and the logit of its positive.
@@ -34,6 +35,7 @@ def self_softmax(
         normalize: divide rows by their norms first. Default: True.
         max_similarity: what no similarity exceeds in absolute value. Default: 1.
         dtype: what the products are made in where the device has them in half types. Default: None, that of the rows.
+        memory_budget: bytes of logits that may be kept for the gradient. Default: None, see :mod:`._kept`.
         side: without ``normalize``, what rows are made of and their factors, as :func:`unit_side` gives them, where
             they are multiplied without rounding. Default: None of them.
 
@@ -42,7 +44,7 @@ def self_softmax(
         or no positive.
     """
     results: tuple[Tensor, Tensor] = _SelfSoftmax.apply(
-        function, rows, scale, positives, normalize, max_similarity, dtype or rows.dtype, *side
+        function, rows, scale, positives, normalize, max_similarity, dtype or rows.dtype, memory_budget, *side
     )
     return results
 
@@ -50,7 +52,7 @@ def self_softmax(
 class _SelfSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, rows, scale, positives, normalize, max_similarity, dtype, side, factors
+        ctx, function, rows, scale, positives, normalize, max_similarity, dtype, budget, side, factors
     ):
         norm = None
         if normalize:
@@ -58,7 +60,7 @@ class _SelfSoftmax(torch.autograd.Function):
         elif side is None:
             side = product_side(rows, dtype)
         size = 8 if side.dtype == torch.float64 else 4
-        keep = kept_logits(None, half_of_logits(len(side)), size, side) if ctx.needs_input_grad[1] else 0
+        keep = kept_logits(budget, half_of_logits(len(side)), size, side) if ctx.needs_input_grad[1] else 0
         lse, positive_logits, kept = ops.similarity_softmax_forward(
             side, positives, scale, max_similarity, keep, factors
         )
@@ -77,4 +79,4 @@ class _SelfSoftmax(torch.autograd.Function):
             if norm is not None:
                 grad = unit_rows_backward(grad, unit_of(side, factors), norm)
             grad = grad.to(rows.dtype)
-        return None, first_order_only(ctx.function, grad, rows, grad_lse, grad_positive), *[None] * 7
+        return None, first_order_only(ctx.function, grad, rows, grad_lse, grad_positive), *[None] * 8

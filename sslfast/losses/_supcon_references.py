@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import distinct, unit_of, unit_side
+from sslfast._autograd import distinct, unit_of, unit_rows_backward, unit_side
 from sslfast.losses._cross import input_gradients, once
 from sslfast.losses._inputs import kernel_integers, widened, without_autocast
-from sslfast.losses._kept import kept_logits
 from sslfast.losses._labels import LabelGroups
+from sslfast.losses._one_way import in_one_pass
 
 
 def supcon_against_references(
@@ -25,73 +27,176 @@ def supcon_against_references(
 ) -> Tensor:
     """The loss; arguments as checked by :func:`supcon_loss`."""
     inputs = distinct(embeddings, ref_emb, labels, ref_labels, copies)
+    dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
+    way = _InOnePass if in_one_pass(embeddings, ref_emb, dtype) else _InTwoPasses
     with without_autocast(embeddings):
-        loss: Tensor = _SupConReferences.apply(function, *inputs, scale)
+        loss: Tensor = way.apply(function, *inputs, scale, torch.is_grad_enabled())
     return loss
 
 
-class _SupConReferences(torch.autograd.Function):
+class _Problem(NamedTuple):
     """With C_i the sum over the references of i's label, n_i of them, and w_i = g / anchors, where there are some,
 
     loss = sum_i w_i (lse_i - scale z_i C_i / n_i); the weight of reference j in the gradient of row i, and of i in that
-    of j, is w_i (exp(S_ij - lse_i) - [j of i's label] / n_i), a small difference late in training.
+    of j, is w_i (exp(S_ij - lse_i) - [j of i's label] / n_i), a small difference late in training, taken off entry by
+    entry.
 
     A row with a single positive is NT-Xent's, as in the loss without references; but not with copies, which take the
     place of the positive that is left out of the sum.
+
+    Attributes:
+        row_side, col_side, row_norm, col_norm, row_factors, col_factors: of embeddings and references, as
+            :func:`unit_side` gives them.
+        number: the scale, as operators take it.
+        left_out: (N,) int64, the reference that is not in the sum of a row, or -1.
+        single: (N,) bool, whether that is the only positive.
+        mean: (N,), of the logits of a row's positives.
+        counts: (N,) int64, of a row's positives.
+        row_classes, col_classes: as of :class:`LabelGroups`.
+        poison: NaN if a number of either side is, else 0: a NaN reaches the loss from a reference that no row is
+            compared with, too.
     """
 
+    row_side: Tensor
+    col_side: Tensor
+    row_norm: Tensor
+    col_norm: Tensor
+    row_factors: Tensor | None
+    col_factors: Tensor | None
+    number: Tensor
+    left_out: Tensor
+    single: Tensor
+    mean: Tensor
+    counts: Tensor
+    row_classes: Tensor
+    col_classes: Tensor
+    poison: Tensor
+
+    @property
+    def sides(self) -> tuple[Tensor, Tensor]:
+        return self.row_side, self.col_side
+
+    @property
+    def norms(self) -> tuple[Tensor, Tensor]:
+        return self.row_norm, self.col_norm
+
+    @property
+    def factors(self) -> tuple[Tensor | None, Tensor | None]:
+        return self.row_factors, self.col_factors
+
+    @property
+    def classes(self) -> tuple[Tensor, Tensor]:
+        return self.row_classes, self.col_classes
+
+    def share(self) -> Tensor:
+        """1 / anchors for rows with a positive, else 0."""
+        has = self.counts > 0
+        return has.to(self.number.dtype) / has.sum().clamp_min(1)
+
+    def label_weights(self, share: Tensor) -> Tensor:
+        """What each positive of several takes off."""
+        return torch.where(self.single, 0.0, share / self.counts.clamp_min(1))
+
+    def loss(self, lse: Tensor, single_losses: Tensor, share: Tensor) -> Tensor:
+        terms = torch.where(self.single, single_losses, lse - self.mean)
+        return torch.where(share > 0, terms * share, 0.0).sum() + self.poison
+
+
+def _problem(
+    embeddings: Tensor, ref_emb: Tensor, labels: Tensor, ref_labels: Tensor, copies: Tensor | None, scale: float
+) -> _Problem:
+    dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
+    inputs = widened(embeddings, ref_emb) if dtype == torch.float64 else (embeddings, ref_emb)
+    sides, norms, factors = zip(*(unit_side(z, dtype) for z in inputs), strict=True)
+    units = [unit_of(*side).to(norms[0].dtype) for side in zip(sides, factors, strict=True)]
+    groups = LabelGroups(labels, ref_labels)
+    sums, counts = groups.sums(units[1]), groups.counts
+    if copies is None:
+        left_out = groups.partners()
+        single = left_out >= 0
+    else:
+        left_out = kernel_integers(copies)
+        single = torch.zeros_like(left_out, dtype=torch.bool)
+        copied = (left_out >= 0) & (ref_labels[left_out.clamp_min(0)] == labels)  # other copies are no positives
+        sums.addcmul_(units[1][left_out.clamp_min(0)], copied.unsqueeze(1).to(sums.dtype), value=-1.0)
+        counts = counts - copied.long()
+    mean = scale * (units[0] * sums).sum(dim=1) / counts.clamp_min(1)
+    poison = torch.stack([unit.sum() for unit in units]).sum() * 0.0
+    number = norms[0].new_full((1,), scale)
+    answers = (number, left_out, single, mean, counts, *groups.classes(), poison)
+    return _Problem._make((*sides, *norms, *factors, *answers))
+
+
+class _InOnePass(torch.autograd.Function):
+    """The similarities are made once, and the gradients of a loss with gradient 1 in forward."""
+
     @staticmethod
-    def forward(ctx, function, embeddings, ref_emb, labels, ref_labels, copies, scale):  # type: ignore[no-untyped-def]
-        dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
-        inputs = widened(embeddings, ref_emb) if dtype == torch.float64 else (embeddings, ref_emb)
-        sides, norms, factors = zip(*(unit_side(z, dtype) for z in inputs), strict=True)
-        units = [unit_of(*side).to(norms[0].dtype) for side in zip(sides, factors, strict=True)]
-        number = norms[0].new_full((1,), scale)
-        groups = LabelGroups(labels, ref_labels)
-        sums, counts = groups.sums(units[1]), groups.counts
-        if copies is None:
-            partners = left_out = groups.partners()
-        else:
-            copies = kernel_integers(copies)
-            partners, left_out = torch.full_like(copies, -1), copies
-            copied = (copies >= 0) & (ref_labels[copies.clamp_min(0)] == labels)  # other copies are no positives
-            sums.addcmul_(units[1][copies.clamp_min(0)], copied.unsqueeze(1).to(sums.dtype), value=-1.0)
-            counts = counts - copied.long()
-        logits, needed = len(embeddings) * len(ref_emb), any(ctx.needs_input_grad)
-        keep = kept_logits(None, logits, number.element_size(), *sides) if needed else 0
-        lse, _, positive_logits, kept = ops.cross_softmax_forward(
-            *sides, left_out, number, None, None, None, 1.0, False, keep, *factors
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, function, embeddings, ref_emb, labels, ref_labels, copies, scale, grad_enabled
+    ):
+        p = _problem(embeddings, ref_emb, labels, ref_labels, copies, scale)
+        needs = [grad_enabled and needed for needed in ctx.needs_input_grad[1:3]]
+        share = p.share()
+        # A copy is left out, but is no positive: its logit is as good as none.
+        none = None if copies is None else torch.full_like(share, -torch.inf)
+        losses, lse, _, *products = ops.one_way_softmax(
+            *p.sides,
+            p.left_out,
+            p.number,
+            *(None, None, None, None, none, share, *needs),
+            *(*p.factors, *p.classes, p.label_weights(share)),
         )
-        has = counts > 0
-        anchors = has.sum().clamp_min(1)
-        margin = lse - positive_logits
-        mean = scale * (units[0] * sums).sum(dim=1) / counts.clamp_min(1)
-        classes = groups.classes()
-        ctx.save_for_backward(
-            *(embeddings, ref_emb, *sides, *norms, *factors),
-            *(left_out, partners, number, lse, kept, margin, *classes, counts, has, anchors),
-        )
+        parts = zip(products, p.sides, p.factors, p.norms, needs, strict=True)
+        grads = [
+            unit_rows_backward(product.mul_(p.number), unit_of(side, factors), norm) if needed else None
+            for product, side, factors, norm, needed in parts
+        ]
+        ctx.save_for_backward(embeddings, ref_emb, *grads)
         ctx.function = function
-        terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), lse - mean)
-        loss = torch.where(has, terms, 0.0).sum() / anchors
-        # A NaN reaches the loss from a reference that no row is compared with, too.
-        return loss + 0.0 * sum(unit.sum() for unit in units)
+        return p.loss(lse, losses, share)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        saved = ctx.saved_tensors
-        inputs, sides, norms, factors = (saved[k : k + 2] for k in range(0, 8, 2))
-        left_out, partners, number, lse, kept, margin, *classes, counts, has, anchors = saved[8:]
-        needs = ctx.needs_input_grad[1:3]
+        *inputs, d_rows, d_columns = ctx.saved_tensors
         with torch.no_grad():
-            single = partners >= 0
-            share = torch.where(has, torch.where(single, torch.sigmoid(margin), 1.0) * (grad / anchors), 0.0)
+            found = [None if d is None else d * grad for d in (d_rows, d_columns)]
+        return None, *once(ctx.function, found, inputs, grad), *[None] * 5
+
+
+class _InTwoPasses(torch.autograd.Function):
+    """Backward makes the similarities again: on a GPU, where a strip of them would leave its cache."""
+
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, function, embeddings, ref_emb, labels, ref_labels, copies, scale, grad_enabled
+    ):
+        p = _problem(embeddings, ref_emb, labels, ref_labels, copies, scale)
+        lse, _, positive_logits, kept = ops.cross_softmax_forward(
+            *p.sides, p.left_out, p.number, None, None, None, 1.0, False, 0, *p.factors
+        )
+        margin, share = lse - positive_logits, p.share()
+        ctx.save_for_backward(embeddings, ref_emb, lse, kept, margin, share, *p)
+        ctx.function = function
+        return p.loss(lse, F.softplus(margin, threshold=50.0), share)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        inputs, (lse, kept, margin, share, *problem) = ctx.saved_tensors[:2], ctx.saved_tensors[2:]
+        p, needs = _Problem(*problem), ctx.needs_input_grad[1:3]
+        with torch.no_grad():
+            share = share * grad
+            grad_row = torch.where(p.single, torch.sigmoid(margin) * share, share)
             products = ops.cross_softmax_backward(
-                *sides,
-                *(left_out, lse, lse[:0], share, lse[:0], torch.where(single, -share, 0.0), number),
-                *(None, None, None, kept, *needs, *factors, *classes),
-                torch.where(single, 0.0, share / counts.clamp_min(1)),
+                *p.sides,
+                *(p.left_out, lse, lse[:0], grad_row, lse[:0], torch.where(p.single, -grad_row, 0.0), p.number),
+                *(None, None, None, kept, *needs, *p.factors, *p.classes, p.label_weights(share)),
             )
-            units = [unit_of(*side) for side in zip(sides, factors, strict=True)]
-            found = input_gradients(products, number, units, norms, inputs, needs)
-        return None, *once(ctx.function, found, inputs, grad), *[None] * 4
+            found = input_gradients(
+                products,
+                p.number,
+                [unit_of(*side) for side in zip(p.sides, p.factors, strict=True)],
+                p.norms,
+                inputs,
+                needs,
+            )
+        return None, *once(ctx.function, found, inputs, grad), *[None] * 5

@@ -3,6 +3,7 @@
 // known whole and their logits are made once.
 #pragma once
 
+#include "sslfast/label_shares.h"
 #include "sslfast/launch.h"
 
 namespace sslfast {
@@ -19,16 +20,24 @@ struct OneWayRows {
   T* share;              // weights_i times the loss's derivative in lse_i
 };
 
+// What a tile of rows x cols exponentials exp(S_ij - shift_i) is on its way to gradients: share_i exp(S_ij - lse_i).
+// With labels, less what entries of one label have; but those of positives, (rows) columns of the tile if they are
+// there, are 0.
+template <typename T>
+struct OneWayWeights {
+  const T *shift, *lse, *share;  // (rows)
+  LabelShares<T> labels;         // of the tile
+  const int64_t* positives;      // (rows)
+  int64_t col0;                  // of the tile, from which the positives are counted
+};
+
 namespace cpu {
 
 void one_way_rows(const OneWayRows<float>& rows, int64_t count);
 void one_way_rows(const OneWayRows<double>& rows, int64_t count);
 
-// What a tile of rows x cols exponentials exp(S_ij - shift_i) is on its way to gradients: share_i exp(S_ij - lse_i).
-void one_way_weights(float* tile, int64_t rows, int64_t cols, const float* shift, const float* lse, const float* share,
-                     int threads);
-void one_way_weights(double* tile, int64_t rows, int64_t cols, const double* shift, const double* lse,
-                     const double* share, int threads);
+void one_way_weights(float* tile, int64_t rows, int64_t cols, const OneWayWeights<float>& weights, int threads);
+void one_way_weights(double* tile, int64_t rows, int64_t cols, const OneWayWeights<double>& weights, int threads);
 
 }  // namespace cpu
 }  // namespace sslfast
