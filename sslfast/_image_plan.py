@@ -6,6 +6,7 @@ rules; tests compare them. Torch tensors and NumPy arrays go through the same pl
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -55,6 +56,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MOST_STEPS, MOST_RULES = 8, 320  # of a segment: what the kernels take
 SEGMENT = 2**16  # views that lie between the draws of two segments
 MAX_SIDE, MAX_CHANNELS = 2**24, 32  # of images
+ERASE_COLUMNS = ("erase_top", "erase_left", "erase_height", "erase_width", "erase_key_high", "erase_key_low")
+MOST_ERASES = 16  # boxes erased in a view one after another; numbers of the seeds of a view's boxes
 MOST_KERNEL = 2**16  # pixels that a blur's kernel can have
 
 
@@ -64,6 +67,16 @@ class Step(NamedTuple):
     name: str
     settings: tuple[float, float, float]
     rules: tuple[float, ...]
+
+
+class Erase(NamedTuple):
+    """Boxes erased in what comes out: the rules of their draws, and what is written."""
+
+    p: float
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    values: tuple[float, ...]
+    noise: bool
 
 
 @dataclass
@@ -163,7 +176,13 @@ class Plan:
         self.mean: tuple[float, ...] | None = None
         self.std: tuple[float, ...] | None = None
         self.dtype: str | None = None  # its name in torch and NumPy
+        self.erases: list[Erase] = []
         self._resampled = False  # has the last segment's resampling been said?
+
+    def _check_open(self) -> None:
+        """Raises ValueError where pixels would still change after some of them were erased."""
+        if self.erases:
+            raise ValueError("Compose: transforms after RandomErasing must be Normalize, ToDtype or RandomErasing")
 
     def crop(self, size: tuple[int, int], box: tuple[float, ...], interpolation: str, antialias: bool) -> None:
         """A random box, resized to ``size``."""
@@ -177,6 +196,7 @@ class Plan:
 
     def window(self, size: tuple[int, int], placement: int, padding: tuple[int, int, int, int], fill: float) -> None:
         """A part of the image, of a resized one without a detour."""
+        self._check_open()
         last = self.segments[-1]
         open_ = self._resampled and last.resample.kind == RESIZE and last.resample.size is None
         if not open_ or last.steps or last.resample.hflip or last.resample.vflip:
@@ -187,6 +207,7 @@ class Plan:
 
     def flip(self, hflip: float, vflip: float) -> None:
         """Flips. Steps that stand before do not mind, except affine maps."""
+        self._check_open()
         resample = self.segments[-1].resample
         moved = any(step.name in ("affine", "choice") for step in self.segments[-1].steps)
         if moved or (hflip and resample.hflip) or (vflip and resample.vflip):
@@ -197,6 +218,7 @@ class Plan:
 
     def step(self, name: str, rules: tuple[float, ...], settings: tuple[float, ...] = ()) -> None:
         """Any other step."""
+        self._check_open()
         last = self.segments[-1]
         numbers = 13 + sum(len(step.rules) for step in last.steps) + len(rules)
         if len(last.steps) == MOST_STEPS or numbers > MOST_RULES:
@@ -204,15 +226,21 @@ class Plan:
         first, second, third = (*settings, 0.0, 0.0, 0.0)[:3]
         self.segments[-1].steps.append(Step(name, (first, second, third), rules))
 
+    def erase(self, erase: Erase) -> None:
+        """A box erased at the end, after any normalisation."""
+        if len(self.erases) == MOST_ERASES:
+            raise ValueError(f"Compose: transforms must have at most {MOST_ERASES} RandomErasing, got more")
+        self.erases.append(erase)
+
     def complete(self) -> Plan:
         """To be called after the last transform; returns the plan."""
         seen: dict[str, int] = {}
         names = []
         for segment in self.segments:
             segment.complete()
-            for name in segment.columns:
-                seen[name] = seen.get(name, 0) + 1
-                names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        for name in [*(name for one in self.segments for name in one.columns), *len(self.erases) * ERASE_COLUMNS]:
+            seen[name] = seen.get(name, 0) + 1
+            names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
         self.columns = tuple(names)
         return self
 
@@ -235,6 +263,15 @@ class Plan:
                     raise ValueError(f"{name}: {step.name} needs images of 1 or 3 channels, got {channels}")
 
     def _begin(self) -> None:
+        self._check_open()
         if self._resampled or self.segments[-1].steps:
             self.segments.append(Segment())
         self._resampled = True
+
+
+class Planned(ABC):
+    """What can stand in a list of transforms."""
+
+    @abstractmethod
+    def _add(self, plan: Plan) -> None:
+        """Tells the plan what to do, by its methods."""

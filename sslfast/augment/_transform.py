@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import torch
 from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._arguments import numbered_rows
-from sslfast._image_plan import SEGMENT, Plan
+from sslfast._image_plan import SEGMENT, Plan, Planned
 from sslfast.augment._arguments import view_size
+from sslfast.augment._erasing import erase_views, sample_erases
 from sslfast.augment._gradient import DifferentiableViews
 from sslfast.augment._images import (
     Images,
@@ -28,7 +27,7 @@ from sslfast.host import ImageAugment
 from sslfast.random import Generator, seed_tensor
 
 
-class Transform(nn.Module, ABC):
+class Transform(nn.Module, Planned):
     """What every image transform can do: be called on a batch, draw its parameters, replay them.
 
     A subclass says in ``_add`` what it asks of a plan.
@@ -37,10 +36,6 @@ class Transform(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._made: Plan | None = None
-
-    @abstractmethod
-    def _add(self, plan: Plan) -> None:
-        """Tells the plan what to do, by its methods."""
 
     @property
     def _plan(self) -> Plan:
@@ -268,6 +263,7 @@ class Transform(nn.Module, ABC):
                 )
             )
             sizes = [size]
+        parts += sample_erases(plan, seed, ids, offset, (rows, views, first_view), sizes[0], device)
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def _render(
@@ -304,7 +300,7 @@ class Transform(nn.Module, ABC):
             if final and out is not None:
                 check_out(name, out, (len(images), channels, *size), dtype, params.device)
                 ops.image_augment_out(current, part, table, segment.codes, segment.settings, centre, spread, out[None])
-                return out[None]
+                return erase_views(name, plan, out[None], params[..., start:])
             kind = dtype if final else torch.float32
             if wants_gradient(current):
                 check_differentiable(name, plan, current, params, kind)
@@ -319,4 +315,4 @@ class Transform(nn.Module, ABC):
                 if views > 1:
                     raise ValueError(f"{name}: several views at once need transforms of one pass")
                 current, sizes = [done[0]], [size]
-        return done
+        return erase_views(name, plan, done, params[..., start:])

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sslfast._image_plan import Plan
+from sslfast._image_plan import Plan, Planned
 from sslfast.augment._images import Images, check_images, check_params, wants_gradient
 from sslfast.augment._own_draws import DrawingModule
 from sslfast.augment._transform import Transform
+from sslfast.augment.random_erase import RandomErasing
 from sslfast.host import ImageAugment, ImageViews
 from sslfast.random import Generator, seed_tensor
 
@@ -25,23 +26,23 @@ class Compose(Transform):
 
     Args:
         transforms: image transforms of this module, in order. ``Normalize`` and ``ToDtype`` count for the end,
-            wherever they stand.
+            wherever they stand, and ``RandomErasing`` for what follows them: its value is written as it is.
 
     Raises:
         TypeError: one of them is not such a transform.
-        ValueError: there is none.
+        ValueError: there is none, another changes pixels after a ``RandomErasing``, or that has its own generator.
     """
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
+    def __init__(self, transforms: Sequence[Transform | RandomErasing]) -> None:
         super().__init__()
         name = type(self).__name__
-        check_transforms(name, transforms)
+        check_transforms(name, transforms, Planned)
         self.transforms = nn.ModuleList(transforms)
         self._plan  # noqa: B018  (made here, not when it is first needed, which may be inside torch.compile)
 
     def _add(self, plan: Plan) -> None:
         for transform in self.transforms:
-            assert isinstance(transform, Transform)
+            assert isinstance(transform, Planned)
             transform._add(plan)
 
 
@@ -196,12 +197,12 @@ class MultiView(DrawingModule):
         return runs
 
 
-def check_transforms(name: str, transforms: Sequence[Transform]) -> None:
+def check_transforms(name: str, transforms: Sequence[object], kind: type = Transform) -> None:
     """Raises TypeError or ValueError unless ``transforms`` is a list of at least one image transform."""
     if not isinstance(transforms, (tuple, list)) or len(transforms) == 0:
         raise ValueError(f"{name}: transforms must be a list of at least one transform, got {transforms!r:.80}")
     for i, transform in enumerate(transforms):
-        if not isinstance(transform, Transform):
+        if not isinstance(transform, kind):
             raise TypeError(
                 f"{name}: transforms[{i}] must be a transform of sslfast.augment, got {type(transform).__name__}"
             )

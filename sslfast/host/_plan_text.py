@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sslfast import _check
+from sslfast import _batch_rules, _check
 from sslfast._image_plan import (
     CHOICES,
     CODES,
@@ -20,6 +20,7 @@ from sslfast._image_plan import (
     MOST_RULES,
     MOST_STEPS,
     SHORTER,
+    Erase,
     Plan,
     Resample,
     Segment,
@@ -38,7 +39,7 @@ def write(names: Sequence[str], plans: Sequence[Plan], order: Sequence[int]) -> 
         segments = [
             {"resample": asdict(one.resample), "steps": [_written(s) for s in one.steps]} for one in plan.segments
         ]
-        form = {"mean": plan.mean, "std": plan.std, "dtype": plan.dtype}
+        form = {"mean": plan.mean, "std": plan.std, "dtype": plan.dtype, "erases": plan.erases}
         transforms.append({"name": name, "segments": segments, **form})
     return json.dumps({"sslfast_views": _VERSION, "transforms": transforms, "order": list(order)})
 
@@ -83,6 +84,11 @@ def _plan(found: dict[str, Any]) -> Plan:
     plan.dtype = found["dtype"]
     if plan.dtype is not None and plan.dtype not in DTYPES:
         raise ValueError(f"dtype {plan.dtype!r}")
+    for p, scale, ratio, values, noise in found["erases"]:
+        p, scales, ratios = _batch_rules.erase_rules("it", p, scale, ratio)
+        value = "random" if _check.boolean("it", "noise", noise) else values
+        numbers, noise = _batch_rules.erase_values("it", value, None)
+        plan.erase(Erase(p, (scales[0], scales[1]), (ratios[0], ratios[1]), tuple(numbers), noise))
     return plan.complete()
 
 
