@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sslfast._image_plan import Plan, Planned
 from sslfast.augment._images import Images, check_images, check_params, wants_gradient
 from sslfast.augment._own_draws import DrawingModule
+from sslfast.augment._replayed import ImageSize, Masks
 from sslfast.augment._transform import Transform
 from sslfast.augment.random_erase import RandomErasing
 from sslfast.host import ImageAugment, ImageViews
@@ -161,6 +162,42 @@ class MultiView(DrawingModule):
         for transform, one in zip(self.transforms, params, strict=True):
             check_params(name, one, images, len(transform.columns))  # type: ignore[arg-type]
         return self._make(images, params, out, memory_format)
+
+    def apply_masks(self, masks: Masks, params: Sequence[Tensor]) -> list[Tensor]:
+        """The geometry of ``params``, one tensor a view, on masks: a transform's ``apply_masks``, view by view.
+
+        Takes and raises what that does, and
+
+        Raises:
+            ValueError: ``params`` has not one tensor per view.
+        """
+        return [transform.apply_masks(masks, one) for transform, one in self._with(params)]
+
+    def apply_keypoints(
+        self, points: Tensor, params: Sequence[Tensor], image_size: ImageSize
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The geometry of ``params``, one tensor a view, on points: a transform's ``apply_keypoints``, view by view.
+
+        Takes and raises what that does, and
+
+        Raises:
+            ValueError: ``params`` has not one tensor per view.
+        """
+        return [transform.apply_keypoints(points, one, image_size) for transform, one in self._with(params)]
+
+    def apply_boxes(self, boxes: Tensor, params: Sequence[Tensor], image_size: ImageSize) -> list[Tensor]:
+        """The geometry of ``params``, one tensor a view, on boxes: a transform's ``apply_boxes``, view by view.
+
+        Takes and raises what that does, and
+
+        Raises:
+            ValueError: ``params`` has not one tensor per view.
+        """
+        return [transform.apply_boxes(boxes, one, image_size) for transform, one in self._with(params)]
+
+    def _with(self, params: Sequence[Tensor]) -> list[tuple[Transform, Tensor]]:
+        self._check_each("params", params)
+        return list(zip(self.transforms, params, strict=True))  # type: ignore[arg-type]
 
     def _check_each(self, argument: str, tensors: Sequence[Tensor]) -> None:
         """Raises ValueError unless ``tensors`` is a list of one per view."""
