@@ -48,6 +48,7 @@ CHOICES = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast"),
     *("sharpness", "posterize", "solarize", "autocontrast", "equalize"),
 )
+PADDINGS = ("constant", "edge", "reflect", "symmetric")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 CROP, RESIZE = 0, 1  # kinds of resampling
 KEEP, SHORTER, EXACT = 0, 1, 2  # resize rules
@@ -94,6 +95,8 @@ class Resample:
     interpolation: str = "bilinear"
     antialias: bool = True
     fill: float = 0.0
+    padding_mode: str = "constant"
+    smaller_images: bool = True  # may a window be larger than the padded image?
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """What the resize rule makes of an image: torchvision's sizes."""
@@ -131,7 +134,24 @@ class Resample:
 
     def settings(self) -> list[float]:
         """The three settings of the kernel."""
-        return [INTERPOLATIONS.index(self.interpolation), float(self.antialias), self.fill]
+        return [INTERPOLATIONS.index(self.interpolation), float(self.antialias), self.outside]
+
+    @property
+    def outside(self) -> float:
+        """The kernel's setting of what lies outside the image."""
+        return self.fill if self.padding_mode == "constant" else -float(PADDINGS.index(self.padding_mode))
+
+    def check_room(self, name: str, height: int, width: int) -> None:
+        """Raises ValueError where a window is larger than the padded image and may not be."""
+        if self.smaller_images or self.size is None:
+            return
+        left, top, right, bottom = self.padding
+        height, width = self.target(height, width)
+        if height + top + bottom < self.size[0] or width + left + right < self.size[1]:
+            raise ValueError(
+                f"{name}: images must be at least {self.size} with their padding unless pad_if_needed, got "
+                f"{(height + top + bottom, width + left + right)}"
+            )
 
 
 class Segment:
@@ -157,6 +177,8 @@ class Segment:
 
     def view_size(self, name: str, sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
         """(height, width) of the views of images of ``sizes``. ValueError where it is not the same for all."""
+        for size in sizes:
+            self.resample.check_room(name, *size)
         found = {self.resample.view(*size) for size in sizes}
         if len(found) > 1:
             sizes_found = ", ".join(map(str, sorted(found)))
@@ -176,6 +198,7 @@ class Plan:
         self.mean: tuple[float, ...] | None = None
         self.std: tuple[float, ...] | None = None
         self.dtype: str | None = None  # its name in torch and NumPy
+        self.scale = True  # are the bytes of uint8 images divided by 255, where floats come out?
         self.erases: list[Erase] = []
         self._resampled = False  # has the last segment's resampling been said?
 
@@ -194,8 +217,16 @@ class Plan:
         self._begin()
         self.segments[-1].resample = Resample(rule=rule, interpolation=interpolation, antialias=antialias)
 
-    def window(self, size: tuple[int, int], placement: int, padding: tuple[int, int, int, int], fill: float) -> None:
-        """A part of the image, of a resized one without a detour."""
+    def window(
+        self,
+        size: tuple[int, int],
+        placement: int,
+        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+        fill: float = 0.0,
+        padding_mode: str = "constant",
+        smaller_images: bool = True,
+    ) -> None:
+        """A part of the padded image, of a resized one without a detour."""
         self._check_open()
         last = self.segments[-1]
         open_ = self._resampled and last.resample.kind == RESIZE and last.resample.size is None
@@ -203,6 +234,7 @@ class Plan:
             self._begin()
         resample = self.segments[-1].resample
         resample.size, resample.placement, resample.padding, resample.fill = size, placement, padding, fill
+        resample.padding_mode, resample.smaller_images = padding_mode, smaller_images
         self._resampled = True
 
     def flip(self, hflip: float, vflip: float) -> None:
@@ -244,14 +276,14 @@ class Plan:
         self.columns = tuple(names)
         return self
 
-    def normalisation(self, name: str, channels: int) -> tuple[list[float], list[float]]:
+    def normalisation(self, name: str, channels: int, of_bytes: bool) -> tuple[list[float], list[float]]:
         """Mean and standard deviation per channel, for pixels in [0, 1]. ValueError where their number is another."""
-        if self.mean is None or self.std is None:
-            return [0.0] * channels, [1.0] * channels
-        if len(self.mean) not in (1, channels):
-            raise ValueError(f"{name}: mean must have one number per channel ({channels}), got {len(self.mean)}")
-        repeat = channels if len(self.mean) == 1 else 1
-        return list(self.mean) * repeat, list(self.std) * repeat
+        mean, std = self.mean or (0.0,), self.std or (1.0,)
+        if len(mean) not in (1, channels):
+            raise ValueError(f"{name}: mean must have one number per channel ({channels}), got {len(mean)}")
+        repeat = channels if len(mean) == 1 else 1
+        unit = 255.0 if of_bytes and not self.scale else 1.0
+        return [value / unit for value in mean] * repeat, [value / unit for value in std] * repeat
 
     def check_channels(self, name: str, channels: int) -> None:
         """Raises ValueError where a colour transform meets other than 1 or 3 channels."""

@@ -118,7 +118,10 @@ SSLFAST_HD Size resized(const double* rule, Size image) {
 // Where a view lies in a length: in its middle, where halves of a pixel are rounded to even, or anywhere.
 SSLFAST_HD int64_t placed(int32_t placement, uint32_t word, int64_t length, int64_t view) {
   const int64_t room = length - view;
-  if (placement == kAnywhere) return room > 0 ? uniform_below(word, static_cast<uint64_t>(room + 1)) : 0;
+  if (placement == kAnywhere) {  // a view larger than the length: that lies anywhere in it
+    const int64_t place = uniform_below(word, static_cast<uint64_t>((room < 0 ? -room : room) + 1));
+    return room < 0 ? place + room : place;
+  }
   if (room < 0) return -(-room / 2);
   const int64_t half = room / 2;
   return room % 2 == 0 ? half : half + half % 2;

@@ -29,7 +29,7 @@ def move_masks(name: str, plan: Plan, masks: list[Tensor], params: Tensor) -> Te
         width = len(segment.columns)
         steps = columns_by_step(segment, params[:, start : start + width])
         start += width
-        codes, settings, kept = [CODES["resample"]], [0.0, 0.0, segment.resample.fill], [steps[0][1]]
+        codes, settings, kept = [CODES["resample"]], [0.0, 0.0, segment.resample.outside], [steps[0][1]]
         for step, (name, values) in zip(segment.steps, steps[1:], strict=True):
             if name not in _MOVING:
                 continue

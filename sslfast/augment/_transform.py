@@ -192,9 +192,9 @@ class Transform(Replayed, nn.Module, Planned):
         current = list(images) if not isinstance(images, Tensor) else [images]
         channels = current[0].shape[-3]
         plan.check_channels(name, channels)
-        mean, std = plan.normalisation(name, channels)
         sizes = sizes_of(images)
         source_dtype = current[0].dtype
+        mean, std = plan.normalisation(name, channels, source_dtype == torch.uint8)
         dtype = torch.uint8 if source_dtype == torch.uint8 and plan.mean is None else torch.float32
         if plan.dtype is not None:
             dtype = getattr(torch, plan.dtype)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sslfast import _check
-from sslfast._image_plan import ANYWHERE, CENTRE, EXACT, INTERPOLATIONS, SHORTER, Plan
+from sslfast._image_plan import ANYWHERE, CENTRE, EXACT, INTERPOLATIONS, PADDINGS, SHORTER, Plan
 from sslfast.augment._arguments import Factor, Size, factor, floats, interpolation_name, padding_of, pair, view_size
 from sslfast.augment._happens import Happens
 from sslfast.augment._transform import Transform
@@ -134,7 +134,7 @@ class CenterCrop(Transform):
         self.size = view_size(type(self).__name__, "size", size)
 
     def _add(self, plan: Plan) -> None:
-        plan.window(self.size, CENTRE, (0, 0, 0, 0), 0.0)
+        plan.window(self.size, CENTRE)
 
     def extra_repr(self) -> str:
         return f"size={self.size}"
@@ -144,31 +144,44 @@ class RandomCrop(Transform):
     """A part of the padded image, anywhere in it.
 
     Args:
-        size: side, or (height, width), of the crop, in pixels. Where the padded image is smaller, its top left corner
-            is the crop's, and the rest is filled.
+        size: side, or (height, width), of the crop, in pixels.
         padding: pixels around the image: a number, (left and right, top and bottom), or (left, top, right, bottom).
-            Default: 0.
+            Default: None, 0.
+        pad_if_needed: take padded images that are smaller than the crop, too: they lie anywhere in it. Default: False,
+            an error.
         fill: value of what lies outside the image, in [0, 1]. Default: 0.0.
+        padding_mode: "constant", the ``fill``; "edge"; "reflect", without the edge twice; or "symmetric", with it: as
+            often as it takes. Default: "constant".
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or ``padding_mode`` is another word.
 
-    Reference: torchvision.transforms.v2.RandomCrop, with ``pad_if_needed=True`` and a constant.
+    Reference: torchvision.transforms.v2.RandomCrop.
     """
 
-    def __init__(self, size: Size, padding: int | Sequence[int] = 0, fill: float = 0.0) -> None:
+    def __init__(
+        self,
+        size: Size,
+        padding: int | Sequence[int] | None = None,
+        pad_if_needed: bool = False,
+        fill: float = 0.0,
+        padding_mode: str = "constant",
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         self.size = view_size(name, "size", size)
-        self.padding = padding_of(name, padding)
+        self.padding = padding_of(name, 0 if padding is None else padding)
+        self.pad_if_needed = _check.boolean(name, "pad_if_needed", pad_if_needed)
         self.fill = _check.probability(name, "fill", fill)
+        self.padding_mode = _check.one_of(name, "padding_mode", padding_mode, PADDINGS)
 
     def _add(self, plan: Plan) -> None:
-        plan.window(self.size, ANYWHERE, self.padding, self.fill)
+        plan.window(self.size, ANYWHERE, self.padding, self.fill, self.padding_mode, self.pad_if_needed)
 
     def extra_repr(self) -> str:
-        return f"size={self.size}, padding={self.padding}, fill={self.fill}"
+        padded = f"padding={self.padding}, pad_if_needed={self.pad_if_needed}, padding_mode={self.padding_mode!r}"
+        return f"size={self.size}, {padded}, fill={self.fill}"
 
 
 class RandomHorizontalFlip(Happens):

@@ -136,7 +136,7 @@ def render(
     """(V, N, h, w, C) or (V, N, C, h, w) from (N, V, columns); V is 1 where the plan has several segments."""
     channels, views = batch.channels, params.shape[1]
     plan.check_channels(name, channels)
-    mean, std = plan.normalisation(name, channels)
+    mean, std = plan.normalisation(name, channels, batch.arrays[0].dtype == np.uint8)
     plain = np.uint8 if batch.arrays[0].dtype == np.uint8 and plan.mean is None else np.float32
     dtype = np.dtype(plan.dtype or plain)
     start = 0

@@ -145,7 +145,7 @@ def _move(name: str, plan: Plan, batch: _images.Batch, params: NDArray[np.float3
         end = start + len(segment.columns)
         steps = _steps(segment, params[:, start:end])
         start = end
-        codes, settings, kept = [CODES["resample"]], [0.0, 0.0, segment.resample.fill], [steps[0][1]]
+        codes, settings, kept = [CODES["resample"]], [0.0, 0.0, segment.resample.outside], [steps[0][1]]
         for step, (step_name, values) in zip(segment.steps, steps[1:], strict=True):
             if step_name not in _MOVING:
                 continue

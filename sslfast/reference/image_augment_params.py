@@ -71,10 +71,10 @@ def resized(how: int, first: int, second: int, height: int, width: int) -> tuple
 
 
 def placed(placement: int, word: Tensor, length: int, view: int) -> Tensor:
-    """Where a view begins in a length: 0 in the middle, halves to even, 1 anywhere."""
+    """Where a view begins in a length: 0 in the middle, halves to even, 1 anywhere, or the length in the view."""
     room = length - view
     if placement == 1:
-        return below(word, max(room, 0) + 1)
+        return below(word, abs(room) + 1) + min(room, 0)
     return torch.full_like(word, -(-room // 2) if room < 0 else round(room / 2))
 
 
