@@ -181,6 +181,16 @@ ARGUMENTS = [
         ValueError,
         "ToDtype: scale must be True for torch.uint8, got False",
     ),
+    (
+        lambda: A.RandomRotation(9, expand=True),
+        ValueError,
+        "RandomRotation: expand must be False, as views of a batch have one size, got True",
+    ),
+    (
+        lambda: A.RandomAffine(9, center=(1, 2, 3)),
+        ValueError,
+        "RandomAffine: center must hold 2 numbers, got (1, 2, 3)",
+    ),
     (lambda: A.RandomCrop(4, fill=255), ValueError, "RandomCrop: fill must be a probability in [0, 1], got 255"),
     (
         lambda: A.RandomHorizontalFlip(1.5),

@@ -28,6 +28,9 @@ LISTS = {
         *(A.RandomInvert(), A.RandomAutocontrast(), A.RandomEqualize(0.0)),
         A.RandomAffine(30, (0.3, 0.2), (0.5, 2.0), (-5, 9, -20, 3)),
     ],
+    "about a point": lambda: [
+        *(A.RandomRotation(200, center=(3.0, 40.5)), A.RandomAffine(9, (0.1, 0.2), None, 20, center=(-7.25, 0.0))),
+    ],
     "choices": lambda: [A.RandomResizedCrop(50), A.RandAugment(2, 17), A.TrivialAugmentWide()],
     "resize and crop": lambda: [A.Resize(30, max_size=40), A.CenterCrop((21, 28))],
     "exact resize": lambda: [A.Resize((13, 40))],

@@ -137,6 +137,21 @@ def test_rotation_turns_as_torchvision(F: ModuleType) -> None:
     torch.testing.assert_close(got.double(), want, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("center", [(0.0, 0.0), (11.5, 30.0), (-5.0, 60.25)])
+def test_about_a_point(F: ModuleType, center: tuple[float, float]) -> None:
+    images = photos(2, 3, 41, 60)
+    mode = peer("torchvision.transforms.v2").InterpolationMode.BILINEAR
+    x = images.double() / 255
+    want = F.rotate(x, 35.0, mode, center=list(center), fill=[0.25] * 3)
+    got = in_floats(A.RandomRotation((35, 35), "bilinear", fill=0.25, center=center))(images)
+    torch.testing.assert_close(got.double(), want, atol=5e-5, rtol=0)
+    want = F.affine(x, 20.0, [0.0, 0.0], 1.3, [9.0, -5.0], mode, [0.25] * 3, list(center))
+    got = in_floats(A.RandomAffine((20, 20), None, (1.3, 1.3), (9, 9, -5, -5), "bilinear", fill=0.25, center=center))(
+        images
+    )
+    torch.testing.assert_close(got.double(), want, atol=5e-5, rtol=0)
+
+
 def test_operations_of_rand_augment(F: ModuleType) -> None:
     """Through torchvision's own dispatch."""
     v2 = peer("torchvision.transforms.v2")

@@ -116,8 +116,8 @@ void Table::fill(const Axis& axis, int64_t offset, int64_t n, bool reversed, int
   int32_t* starts = first.at_least(stride);
   float* weights = weight.at_least(taps * stride);
   const int64_t begin = reversed ? offset + n - 1 : offset, step = reversed ? -1 : 1;
-  const bool inside = begin >= 0 && begin < axis.target && begin + step * (n - 1) >= 0 &&
-                      begin + step * (n - 1) < axis.target;
+  const bool inside =
+      begin >= 0 && begin < axis.target && begin + step * (n - 1) >= 0 && begin + step * (n - 1) < axis.target;
   const bool places = padding != kConstant && !inside;  // which do not ascend or descend
   if (axis.filter == kBilinear && !places) {
     linear_taps(axis, static_cast<double>(begin), static_cast<double>(step), n, stride, starts, weights);

@@ -30,7 +30,7 @@ from sslfast._image_plan import (
 from sslfast.host._images import DTYPES
 
 _VERSION = 1
-_RULES = {"jitter": 9, "solarize": 2, "posterize": 2, "sharpness": 3, "blur": 3, "affine": 14}  # else 1
+_RULES = {"jitter": 9, "solarize": 2, "posterize": 2, "sharpness": 3, "blur": 3, "affine": 16}  # else 1
 
 
 def write(names: Sequence[str], plans: Sequence[Plan], order: Sequence[int]) -> str:
