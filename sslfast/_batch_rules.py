@@ -97,3 +97,11 @@ def erase_values(function: str, value: float | Sequence[float] | str, channels: 
         expected = "one number per channel" if channels is None else f"1 or {channels} numbers, one per channel"
         raise ValueError(f"{function}: value must have {expected}, at most 64, got {len(values)}")
     return values, False
+
+
+def check_byte_values(function: str, values: Sequence[float], noise: bool) -> None:
+    """Raises ValueError unless what is written into boxes of uint8 images is numbers in [0, 255]."""
+    if noise:
+        raise ValueError(f'{function}: value must be a number, or one per channel, for uint8 images, got "random"')
+    if min(values) < 0 or max(values) > 255:
+        raise ValueError(f"{function}: value must be in [0, 255] for uint8 images, got {tuple(values)}")

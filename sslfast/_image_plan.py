@@ -6,6 +6,7 @@ rules; tests compare them. Torch tensors and NumPy arrays go through the same pl
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -47,6 +48,7 @@ CHOICES = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast"),
     *("sharpness", "posterize", "solarize", "autocontrast", "equalize"),
 )
+PADDINGS = ("constant", "edge", "reflect", "symmetric")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 CROP, RESIZE = 0, 1  # kinds of resampling
 KEEP, SHORTER, EXACT = 0, 1, 2  # resize rules
@@ -55,6 +57,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MOST_STEPS, MOST_RULES = 8, 320  # of a segment: what the kernels take
 SEGMENT = 2**16  # views that lie between the draws of two segments
 MAX_SIDE, MAX_CHANNELS = 2**24, 32  # of images
+ERASE_COLUMNS = ("erase_top", "erase_left", "erase_height", "erase_width", "erase_key_high", "erase_key_low")
+MOST_ERASES = 16  # boxes erased in a view one after another; numbers of the seeds of a view's boxes
 MOST_KERNEL = 2**16  # pixels that a blur's kernel can have
 
 
@@ -64,6 +68,16 @@ class Step(NamedTuple):
     name: str
     settings: tuple[float, float, float]
     rules: tuple[float, ...]
+
+
+class Erase(NamedTuple):
+    """Boxes erased in what comes out: the rules of their draws, and what is written."""
+
+    p: float
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    values: tuple[float, ...]
+    noise: bool
 
 
 @dataclass
@@ -81,6 +95,8 @@ class Resample:
     interpolation: str = "bilinear"
     antialias: bool = True
     fill: float = 0.0
+    padding_mode: str = "constant"
+    smaller_images: bool = True  # may a window be larger than the padded image?
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """What the resize rule makes of an image: torchvision's sizes."""
@@ -118,7 +134,24 @@ class Resample:
 
     def settings(self) -> list[float]:
         """The three settings of the kernel."""
-        return [INTERPOLATIONS.index(self.interpolation), float(self.antialias), self.fill]
+        return [INTERPOLATIONS.index(self.interpolation), float(self.antialias), self.outside]
+
+    @property
+    def outside(self) -> float:
+        """The kernel's setting of what lies outside the image."""
+        return self.fill if self.padding_mode == "constant" else -float(PADDINGS.index(self.padding_mode))
+
+    def check_room(self, name: str, height: int, width: int) -> None:
+        """Raises ValueError where a window is larger than the padded image and may not be."""
+        if self.smaller_images or self.size is None:
+            return
+        left, top, right, bottom = self.padding
+        height, width = self.target(height, width)
+        if height + top + bottom < self.size[0] or width + left + right < self.size[1]:
+            raise ValueError(
+                f"{name}: images must be at least {self.size} with their padding unless pad_if_needed, got "
+                f"{(height + top + bottom, width + left + right)}"
+            )
 
 
 class Segment:
@@ -144,6 +177,8 @@ class Segment:
 
     def view_size(self, name: str, sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
         """(height, width) of the views of images of ``sizes``. ValueError where it is not the same for all."""
+        for size in sizes:
+            self.resample.check_room(name, *size)
         found = {self.resample.view(*size) for size in sizes}
         if len(found) > 1:
             sizes_found = ", ".join(map(str, sorted(found)))
@@ -163,7 +198,14 @@ class Plan:
         self.mean: tuple[float, ...] | None = None
         self.std: tuple[float, ...] | None = None
         self.dtype: str | None = None  # its name in torch and NumPy
+        self.scale = True  # are the bytes of uint8 images divided by 255, where floats come out?
+        self.erases: list[Erase] = []
         self._resampled = False  # has the last segment's resampling been said?
+
+    def _check_open(self) -> None:
+        """Raises ValueError where pixels would still change after some of them were erased."""
+        if self.erases:
+            raise ValueError("Compose: transforms after RandomErasing must be Normalize, ToDtype or RandomErasing")
 
     def crop(self, size: tuple[int, int], box: tuple[float, ...], interpolation: str, antialias: bool) -> None:
         """A random box, resized to ``size``."""
@@ -175,18 +217,29 @@ class Plan:
         self._begin()
         self.segments[-1].resample = Resample(rule=rule, interpolation=interpolation, antialias=antialias)
 
-    def window(self, size: tuple[int, int], placement: int, padding: tuple[int, int, int, int], fill: float) -> None:
-        """A part of the image, of a resized one without a detour."""
+    def window(
+        self,
+        size: tuple[int, int],
+        placement: int,
+        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+        fill: float = 0.0,
+        padding_mode: str = "constant",
+        smaller_images: bool = True,
+    ) -> None:
+        """A part of the padded image, of a resized one without a detour."""
+        self._check_open()
         last = self.segments[-1]
         open_ = self._resampled and last.resample.kind == RESIZE and last.resample.size is None
         if not open_ or last.steps or last.resample.hflip or last.resample.vflip:
             self._begin()
         resample = self.segments[-1].resample
         resample.size, resample.placement, resample.padding, resample.fill = size, placement, padding, fill
+        resample.padding_mode, resample.smaller_images = padding_mode, smaller_images
         self._resampled = True
 
     def flip(self, hflip: float, vflip: float) -> None:
         """Flips. Steps that stand before do not mind, except affine maps."""
+        self._check_open()
         resample = self.segments[-1].resample
         moved = any(step.name in ("affine", "choice") for step in self.segments[-1].steps)
         if moved or (hflip and resample.hflip) or (vflip and resample.vflip):
@@ -197,6 +250,7 @@ class Plan:
 
     def step(self, name: str, rules: tuple[float, ...], settings: tuple[float, ...] = ()) -> None:
         """Any other step."""
+        self._check_open()
         last = self.segments[-1]
         numbers = 13 + sum(len(step.rules) for step in last.steps) + len(rules)
         if len(last.steps) == MOST_STEPS or numbers > MOST_RULES:
@@ -204,26 +258,32 @@ class Plan:
         first, second, third = (*settings, 0.0, 0.0, 0.0)[:3]
         self.segments[-1].steps.append(Step(name, (first, second, third), rules))
 
+    def erase(self, erase: Erase) -> None:
+        """A box erased at the end, after any normalisation."""
+        if len(self.erases) == MOST_ERASES:
+            raise ValueError(f"Compose: transforms must have at most {MOST_ERASES} RandomErasing, got more")
+        self.erases.append(erase)
+
     def complete(self) -> Plan:
         """To be called after the last transform; returns the plan."""
         seen: dict[str, int] = {}
         names = []
         for segment in self.segments:
             segment.complete()
-            for name in segment.columns:
-                seen[name] = seen.get(name, 0) + 1
-                names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        for name in [*(name for one in self.segments for name in one.columns), *len(self.erases) * ERASE_COLUMNS]:
+            seen[name] = seen.get(name, 0) + 1
+            names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
         self.columns = tuple(names)
         return self
 
-    def normalisation(self, name: str, channels: int) -> tuple[list[float], list[float]]:
+    def normalisation(self, name: str, channels: int, of_bytes: bool) -> tuple[list[float], list[float]]:
         """Mean and standard deviation per channel, for pixels in [0, 1]. ValueError where their number is another."""
-        if self.mean is None or self.std is None:
-            return [0.0] * channels, [1.0] * channels
-        if len(self.mean) not in (1, channels):
-            raise ValueError(f"{name}: mean must have one number per channel ({channels}), got {len(self.mean)}")
-        repeat = channels if len(self.mean) == 1 else 1
-        return list(self.mean) * repeat, list(self.std) * repeat
+        mean, std = self.mean or (0.0,), self.std or (1.0,)
+        if len(mean) not in (1, channels):
+            raise ValueError(f"{name}: mean must have one number per channel ({channels}), got {len(mean)}")
+        repeat = channels if len(mean) == 1 else 1
+        unit = 255.0 if of_bytes and not self.scale else 1.0
+        return [value / unit for value in mean] * repeat, [value / unit for value in std] * repeat
 
     def check_channels(self, name: str, channels: int) -> None:
         """Raises ValueError where a colour transform meets other than 1 or 3 channels."""
@@ -235,6 +295,15 @@ class Plan:
                     raise ValueError(f"{name}: {step.name} needs images of 1 or 3 channels, got {channels}")
 
     def _begin(self) -> None:
+        self._check_open()
         if self._resampled or self.segments[-1].steps:
             self.segments.append(Segment())
         self._resampled = True
+
+
+class Planned(ABC):
+    """What can stand in a list of transforms."""
+
+    @abstractmethod
+    def _add(self, plan: Plan) -> None:
+        """Tells the plan what to do, by its methods."""

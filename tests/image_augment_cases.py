@@ -42,8 +42,8 @@ def row(transform: Transform, images: Tensor, **columns: float) -> Tensor:
 def expected(transform: Transform, images: Tensor, params: Tensor) -> Tensor:
     """The views of ``params`` by the reference in float64, before normalisation."""
     (segment,) = transform._plan.segments
-    interpolation, antialias, fill = segment.resample.settings()
-    settings = reference.Settings(INTERPOLATIONS[int(interpolation)], bool(antialias), fill)
+    one = segment.resample
+    settings = reference.Settings(one.interpolation, one.antialias, one.fill, padding_mode=one.padding_mode)
     for step in segment.steps:
         if step.name == "blur":
             settings = settings._replace(kernel_size=int(step.settings[0]))

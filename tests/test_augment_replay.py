@@ -67,13 +67,104 @@ def test_boxes_by_hand() -> None:
     assert got.tolist() == [[[50.0, 0.0, 100.0, 25.0], [0.0, 0.0, 100.0, 50.0], [0.0, 50.0, 0.0, 50.0]]]
 
 
+def test_lists_of_sizes(device: torch.device) -> None:
+    """Each image alone, with its size, gives what the list gives."""
+    sizes = [(30, 44), (51, 20), (33, 33)]
+    images = [photos(1, 2, *size)[0].to(device) for size in sizes]
+    transform = A.Compose([A.RandomResizedCrop((18, 22)), A.RandomHorizontalFlip(), A.RandomAffine(20)])
+    params = transform.sample_params(images, generator=4)
+    masks = transform.apply_masks(images, params)
+    flat = transform.apply_masks([image[0] for image in images], params)
+    points = torch.rand(3, 5, 2, device=device) * 30
+    boxes = torch.cat([points, points + 9], -1)
+    moved, inside = transform.apply_keypoints(points, params, sizes)
+    hulls = transform.apply_boxes(boxes, params, sizes)
+    assert masks.shape == (3, 2, 18, 22)
+    for i, size in enumerate(sizes):
+        one = slice(i, i + 1)
+        assert torch.equal(masks[one], transform.apply_masks(images[i][None], params[one]))
+        assert torch.equal(flat[one], masks[one, 0])
+        want = transform.apply_keypoints(points[one], params[one], size)
+        assert torch.equal(moved[one], want[0])
+        assert torch.equal(inside[one], want[1])
+        assert torch.equal(hulls[one], transform.apply_boxes(boxes[one], params[one], size))
+
+
+def test_recipes_replay_view_by_view(device: torch.device) -> None:
+    images = photos(3, 3, 30, 40).to(device)
+    recipe = A.DINOAugment(16, local_size=9, local_views=2)
+    params = recipe.sample_params(images, generator=2)
+    points = torch.rand(3, 4, 2, device=device) * 30
+    boxes = torch.cat([points, points + 6], -1)
+    masks, moved = recipe.apply_masks(images[:, 0], params), recipe.apply_keypoints(points, params, (30, 40))
+    hulls = recipe.apply_boxes(boxes, params, (30, 40))
+    for view, transform in enumerate(recipe.transforms):
+        assert torch.equal(masks[view], transform.apply_masks(images[:, 0], params[view]))
+        want = transform.apply_keypoints(points, params[view], (30, 40))
+        assert all(torch.equal(a, b) for a, b in zip(moved[view], want, strict=True))
+        assert torch.equal(hulls[view], transform.apply_boxes(boxes, params[view], (30, 40)))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_videos_replay_frame_by_frame(device: torch.device, several: bool) -> None:
+    videos = photos(6, 3, 20, 26).unflatten(0, (2, 3)).to(device)
+    one = A.Compose([A.RandomResizedCrop(9), A.RandomHorizontalFlip(), A.RandomRotation(20)])
+    transform = A.VideoTransform(A.MultiView([one, A.Resize((5, 7))]) if several else one)
+    params = transform.sample_params(videos, generator=3)
+    points = torch.rand(2, 3, 4, 2, device=device) * 20
+    boxes = torch.cat([points, points + 5], -1)
+    masks, moved = transform.apply_masks(videos[:, :, 0], params), transform.apply_keypoints(points, params, (20, 26))
+    hulls = transform.apply_boxes(boxes, params, (20, 26))
+    planes = transform.apply_masks(videos, params)
+    if several:
+        assert [mask.shape for mask in masks] == [(2, 3, 9, 9), (2, 3, 5, 7)]
+        masks, moved, hulls, planes, params = masks[0], moved[0], hulls[0], planes[0], params[0]
+    assert planes.shape == (2, 3, 3, 9, 9)
+    for t in range(3):
+        assert torch.equal(masks[:, t], one.apply_masks(videos[:, t, 0], params))
+        want = one.apply_keypoints(points[:, t], params, (20, 26))
+        assert all(torch.equal(a[:, t], b) for a, b in zip(moved, want, strict=True))
+        assert torch.equal(hulls[:, t], one.apply_boxes(boxes[:, t], params, (20, 26)))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
         (
             lambda t, p: t.apply_masks([1], p),
             TypeError,
-            "RandomVerticalFlip: masks must be a tensor, got list",
+            "RandomVerticalFlip: masks[0] must be a tensor, got int",
+        ),
+        (
+            lambda t, p: t.apply_masks(1, p),
+            TypeError,
+            "RandomVerticalFlip: masks must be a tensor, got int",
+        ),
+        (
+            lambda t, p: t.apply_masks([], p),
+            ValueError,
+            "RandomVerticalFlip: masks must be a batch or a sequence of at least one mask, got []",
+        ),
+        (
+            lambda t, p: t.apply_masks([torch.zeros(4, 4), torch.zeros(1, 4, 4)], p),
+            ValueError,
+            "RandomVerticalFlip: masks must have shape (H, W) or (C, H, W), got (1, 4, 4)",
+        ),
+        (
+            lambda t, p: t.apply_boxes(torch.zeros(2, 1, 4), p, [(3, 3)]),
+            ValueError,
+            "RandomVerticalFlip: image_size must hold 2 sizes, one per image, got 1",
+        ),
+        (
+            lambda t, p: t.apply_boxes(torch.zeros(2, 1, 4), p, [(3, 3), (4, 4)]),
+            ValueError,
+            "RandomVerticalFlip: images of several sizes need a transform that gives views one size, got "
+            "(3, 3), (4, 4)",
+        ),
+        (
+            lambda t, p: A.MultiView([t]).apply_masks(torch.zeros(2, 3, 3), [p, p]),
+            ValueError,
+            "MultiView: params must be a list of 1 tensors, got 2",
         ),
         (
             lambda t, p: t.apply_masks(torch.zeros(2, 3), p),

@@ -160,6 +160,37 @@ ARGUMENTS = [
         ValueError,
         "RandomCrop: padding must be an int, or 2 or 4 of them, got (1, 2, 3)",
     ),
+    (
+        lambda: A.RandomCrop(4, padding_mode="wrap"),
+        ValueError,
+        "RandomCrop: padding_mode must be 'constant', 'edge', 'reflect' or 'symmetric', got 'wrap'",
+    ),
+    (lambda: A.RandomCrop(4, None, 0.5), TypeError, "RandomCrop: pad_if_needed must be a bool, got 0.5"),
+    (
+        lambda: A.RandomCrop((9, 4), padding=(0, 1))(torch.zeros(1, 3, 6, 8)),
+        ValueError,
+        "RandomCrop: images must be at least (9, 4) with their padding unless pad_if_needed, got (8, 8)",
+    ),
+    (
+        lambda: A.RandomCrop(4, 1, padding_mode="edge")(torch.zeros(1, 3, 6, 8, requires_grad=True)),
+        ValueError,
+        'RandomCrop: padding_mode must be "constant" for images that require a gradient, got "edge"',
+    ),
+    (
+        lambda: A.ToDtype(torch.uint8, scale=False),
+        ValueError,
+        "ToDtype: scale must be True for torch.uint8, got False",
+    ),
+    (
+        lambda: A.RandomRotation(9, expand=True),
+        ValueError,
+        "RandomRotation: expand must be False, as views of a batch have one size, got True",
+    ),
+    (
+        lambda: A.RandomAffine(9, center=(1, 2, 3)),
+        ValueError,
+        "RandomAffine: center must hold 2 numbers, got (1, 2, 3)",
+    ),
     (lambda: A.RandomCrop(4, fill=255), ValueError, "RandomCrop: fill must be a probability in [0, 1], got 255"),
     (
         lambda: A.RandomHorizontalFlip(1.5),

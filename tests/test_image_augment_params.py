@@ -28,12 +28,15 @@ LISTS = {
         *(A.RandomInvert(), A.RandomAutocontrast(), A.RandomEqualize(0.0)),
         A.RandomAffine(30, (0.3, 0.2), (0.5, 2.0), (-5, 9, -20, 3)),
     ],
+    "about a point": lambda: [
+        *(A.RandomRotation(200, center=(3.0, 40.5)), A.RandomAffine(9, (0.1, 0.2), None, 20, center=(-7.25, 0.0))),
+    ],
     "choices": lambda: [A.RandomResizedCrop(50), A.RandAugment(2, 17), A.TrivialAugmentWide()],
     "resize and crop": lambda: [A.Resize(30, max_size=40), A.CenterCrop((21, 28))],
     "exact resize": lambda: [A.Resize((13, 40))],
     "centre of a smaller image": lambda: [A.CenterCrop((99, 40))],
     "padded crop": lambda: [A.RandomCrop((24, 30), padding=(1, 2, 3, 4))],
-    "crop of a smaller image": lambda: [A.RandomCrop(200, padding=3)],
+    "crop of a smaller image": lambda: [A.RandomCrop(200, padding=3, pad_if_needed=True)],
 }
 
 
@@ -157,6 +160,12 @@ def test_random_crops_lie_anywhere() -> None:
         assert len(count) == 9
         assert scipy.stats.chisquare(count.numpy()).pvalue > 1e-3
     assert_happens(p["hflip"], 0.3)
+    crop = A.Compose([A.RandomCrop((20, 12), padding=1, pad_if_needed=True)])  # torchvision pads both sides by the lack
+    p = drawn(crop, (13, 16))
+    count = torch.bincount(p["offset_top"].long() + 6, minlength=6)
+    assert len(count) == 6
+    assert scipy.stats.chisquare(count.numpy()).pvalue > 1e-3
+    assert set(p["offset_left"].unique().tolist()) == set(range(-1, 6))
 
 
 def test_choices_and_factors_are_uniform_and_independent() -> None:

@@ -63,6 +63,16 @@ def test_resize_and_crops(F: ModuleType) -> None:
     padded = F.crop(F.pad(x, [4, 3, 2, 1], fill=0.25), 2, 11, 65, 60)
     transform = in_floats(A.RandomCrop((65, 60), padding=(4, 3, 2, 1), fill=0.25))
     close(transform, padded, images, target_height=70, target_width=90, offset_top=-1, offset_left=7)
+    for mode in ("edge", "reflect", "symmetric"):
+        whole = F.pad(x, [14, 13, 62, 1], padding_mode=mode)
+        transform = in_floats(A.RandomCrop((84, 166), padding=(14, 13, 62, 1), padding_mode=mode))
+        close(transform, whole, images, target_height=70, target_width=90, offset_top=-13, offset_left=-14)
+        reverse = F.horizontal_flip(F.crop(whole, 5, 60, 70, 99))
+        transform = in_floats(
+            A.RandomCrop((70, 99), padding=(14, 13, 62, 1), padding_mode=mode), A.RandomHorizontalFlip()
+        )
+        places = {"offset_top": 5 - 13, "offset_left": 60 - 14, "hflip": 1}
+        close(transform, reverse, images, target_height=70, target_width=90, **places)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -127,6 +137,21 @@ def test_rotation_turns_as_torchvision(F: ModuleType) -> None:
     torch.testing.assert_close(got.double(), want, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("center", [(0.0, 0.0), (11.5, 30.0), (-5.0, 60.25)])
+def test_about_a_point(F: ModuleType, center: tuple[float, float]) -> None:
+    images = photos(2, 3, 41, 60)
+    mode = peer("torchvision.transforms.v2").InterpolationMode.BILINEAR
+    x = images.double() / 255
+    want = F.rotate(x, 35.0, mode, center=list(center), fill=[0.25] * 3)
+    got = in_floats(A.RandomRotation((35, 35), "bilinear", fill=0.25, center=center))(images)
+    torch.testing.assert_close(got.double(), want, atol=5e-5, rtol=0)
+    want = F.affine(x, 20.0, [0.0, 0.0], 1.3, [9.0, -5.0], mode, [0.25] * 3, list(center))
+    got = in_floats(A.RandomAffine((20, 20), None, (1.3, 1.3), (9, 9, -5, -5), "bilinear", fill=0.25, center=center))(
+        images
+    )
+    torch.testing.assert_close(got.double(), want, atol=5e-5, rtol=0)
+
+
 def test_operations_of_rand_augment(F: ModuleType) -> None:
     """Through torchvision's own dispatch."""
     v2 = peer("torchvision.transforms.v2")
@@ -167,3 +192,16 @@ def test_a_whole_view(F: ModuleType) -> None:
         x = F.gaussian_blur(x, [5, 5], [p["sigma"]] * 2) if p["blur"] else x
         want = F.normalize(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         torch.testing.assert_close(view.double(), want, atol=6e-5, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_types(F: ModuleType, scale: bool) -> None:
+    """Arguments of torchvision's own class."""
+    v2 = peer("torchvision.transforms.v2")
+    images = photos(2, 3, 9, 11)
+    for x in (images, images.float() / 255):
+        ours, theirs = A.ToDtype(torch.float32, scale=scale)(x), v2.ToDtype(torch.float32, scale=scale)(x)
+        torch.testing.assert_close(ours, theirs, atol=1e-4 if not scale else 2e-6, rtol=0)
+    mean, std = (110.0, 120.0, 130.0), (40.0, 50.0, 60.0)
+    ours = A.Compose([A.ToDtype(torch.float32, scale=False), A.Normalize(mean, std)])(images)
+    torch.testing.assert_close(ours, F.normalize(images.float(), mean, std), atol=1e-5, rtol=0)

@@ -9,6 +9,7 @@
 
 namespace sslfast::cpu {
 
+inline __attribute__((always_inline)) float widen(uint8_t x) { return x; }
 inline __attribute__((always_inline)) float widen(float x) { return x; }
 inline __attribute__((always_inline)) double widen(double x) { return x; }
 inline __attribute__((always_inline)) float widen(Brain16 x) {
@@ -23,6 +24,7 @@ inline __attribute__((always_inline)) float widen(Half16 x) {
   return value;
 }
 
+inline __attribute__((always_inline)) void narrow(float x, uint8_t& out) { out = static_cast<uint8_t>(x); }
 inline __attribute__((always_inline)) void narrow(float x, float& out) { out = x; }
 inline __attribute__((always_inline)) void narrow(double x, double& out) { out = x; }
 inline __attribute__((always_inline)) void narrow(float x, Brain16& out) {

@@ -31,10 +31,11 @@ Resizer::Resizer(const ImageAugment& p, const Image& image, int64_t first_channe
   image_.width = v.width;
   const auto interpolation = static_cast<int32_t>(p.step[0].setting[0]);
   const bool antialias = p.step[0].setting[1] != 0.0f;
-  s_.across.fill(Axis(v.width, v.target_width, interpolation, antialias), v.offset_left, view_width_,
-                 v.flip_left_right);
+  const int32_t padding = padding_of(fill_);
+  s_.across.fill(Axis(v.width, v.target_width, interpolation, antialias), v.offset_left, view_width_, v.flip_left_right,
+                 padding);
   s_.down.fill(Axis(v.height, v.target_height, interpolation, antialias), v.offset_top, p.out_height,
-               v.flip_upside_down);
+               v.flip_upside_down, padding);
   widths_first_ = s_.down.taps <= 2 && v.height <= v.target_height;
   view_stride_ = padded(view_width_);
   whole_ = widths_first_ && (v.height + 1) * view_stride_ <= kWholeBox;
@@ -129,7 +130,7 @@ void Resizer::unpack_floats(const char* pixels, int64_t rows) {
 }
 
 void Resizer::fill_outside(int64_t count, const Planes& out) const {
-  if (fill_ == 0.0f) return;  // weights of 0 have written that
+  if (fill_ <= 0.0f) return;  // weights of 0 have written 0, and paddings leave nothing to fill
   const int64_t from = std::min(s_.across.inside_from, view_width_), to = s_.across.inside_to;
   for (int64_t c = 0; c < channels_; ++c) {
     for (int64_t r = 0; r < count; ++r) {

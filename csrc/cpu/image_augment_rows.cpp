@@ -110,17 +110,22 @@ SSLFAST_ISA_CLONES void share_out(int32_t taps, int64_t n, int64_t stride, float
 
 }  // namespace
 
-void Table::fill(const Axis& axis, int64_t offset, int64_t n, bool reversed) {
+void Table::fill(const Axis& axis, int64_t offset, int64_t n, bool reversed, int32_t padding) {
   taps = axis.taps;
   stride = padded(n);
   int32_t* starts = first.at_least(stride);
   float* weights = weight.at_least(taps * stride);
   const int64_t begin = reversed ? offset + n - 1 : offset, step = reversed ? -1 : 1;
-  if (axis.filter == kBilinear) {
+  const bool inside =
+      begin >= 0 && begin < axis.target && begin + step * (n - 1) >= 0 && begin + step * (n - 1) < axis.target;
+  const bool places = padding != kConstant && !inside;  // which do not ascend or descend
+  if (axis.filter == kBilinear && !places) {
     linear_taps(axis, static_cast<double>(begin), static_cast<double>(step), n, stride, starts, weights);
   } else {
     for (int64_t slot = 0; slot < n; ++slot) {
-      const auto i = static_cast<int32_t>(std::clamp<int64_t>(begin + step * slot, 0, axis.target - 1));
+      const int64_t wanted = begin + step * slot;
+      const auto i = static_cast<int32_t>(places ? padded_place(wanted, axis.target, padding)
+                                                 : std::clamp<int64_t>(wanted, 0, axis.target - 1));
       starts[slot] = axis.first(i);
       for (int32_t k = 0; k < taps; ++k) weights[k * stride + slot] = axis.weight(i, starts[slot] + k);
     }
@@ -129,6 +134,7 @@ void Table::fill(const Axis& axis, int64_t offset, int64_t n, bool reversed) {
   inside_from = std::clamp<int64_t>(reversed ? begin - axis.target + 1 : -begin, 0, n);
   inside_to = std::clamp<int64_t>(reversed ? begin + 1 : axis.target - begin, 0, n);
   if (inside_from >= inside_to) inside_from = n, inside_to = 0;
+  if (places) inside_from = 0, inside_to = n;
   for (int32_t k = 0; k < taps; ++k) {
     float* row = weights + k * stride;
     std::fill(row, row + std::min(inside_from, n), 0.0f);
@@ -139,7 +145,8 @@ void Table::fill(const Axis& axis, int64_t offset, int64_t n, bool reversed) {
   windowed = lanes > 4;  // below that no instruction shuffles by variable indices
   int32_t *bases = base.at_least(stride), *shifts = shift.at_least(stride);
   for (int64_t x = 0; x < stride; x += lanes) {
-    const auto [low, high] = std::minmax(starts[x], starts[x + lanes - 1]);
+    auto [low, high] = std::minmax({starts[x], starts[x + lanes - 1]});
+    for (int64_t i = x; i < x + lanes && places; ++i) low = std::min(low, starts[i]), high = std::max(high, starts[i]);
     bases[x / lanes] = low;
     for (int64_t i = x; i < x + lanes; ++i) shifts[i] = starts[i] - low;
     windowed &= high - low + taps <= 2 * lanes;

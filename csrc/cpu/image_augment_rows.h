@@ -37,8 +37,8 @@ class Buffer {
 
 // The taps of a row of outputs: outputs offset to offset + n - 1 of an axis, or these from the last to the first.
 // weight[k * stride + i] belongs to source pixel first[i] + k. Outputs outside [inside_from, inside_to) lie outside the
-// axis and have no weights. For every `lanes` outputs, base is the lowest first and shift what is to be added to it;
-// with `windowed`, their taps lie in 2 * lanes pixels.
+// axis and have no weights, unless `padding` says which stand for them. For every `lanes` outputs, base is the lowest
+// first and shift what is to be added to it; with `windowed`, their taps lie in 2 * lanes pixels.
 struct Table {
   int64_t stride = 0, inside_from = 0, inside_to = 0;
   int32_t taps = 0;
@@ -46,7 +46,7 @@ struct Table {
   Buffer<int32_t> first, base, shift;
   Buffer<float> weight, share;
 
-  void fill(const augment::Axis& axis, int64_t offset, int64_t n, bool reversed);
+  void fill(const augment::Axis& axis, int64_t offset, int64_t n, bool reversed, int32_t padding);
 };
 
 // Three bytes a pixel, side by side, into three rows.

@@ -126,6 +126,7 @@ void random_erase_params(const RandomEraseParams& p, int) {
 }
 
 void random_erase(const RandomErase& p, int threads) {
+  if (p.bytes) return run<uint8_t>(p, threads);
   by_dtype(p.dtype, [&](auto element) { run<decltype(element)>(p, threads); });
 }
 

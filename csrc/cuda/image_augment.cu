@@ -185,12 +185,13 @@ __global__ void __launch_bounds__(kThreads, 2) make_tiles(ImageAugment p, Waitin
     const Axis down(v.height, v.target_height, interpolation, antialias);
     const int64_t corner =
         group * kChannels * image.channel_stride + v.top * image.height_stride + v.left * image.width_stride;
-    const Taps column = taps_of(across, v.offset_left + (v.flip_left_right ? width - 1 - x : x), 1.0f);
+    const int32_t padding = padding_of(p.step[0].setting[2]);
+    const Taps column = taps_of(across, v.offset_left + (v.flip_left_right ? width - 1 - x : x), padding, 1.0f);
     for (int r = 0; r < kRows; ++r) {
       const int32_t y = top + thread / kTile + r * down_rows;
       if (y >= height || x >= width) continue;
-      const Taps line =
-          taps_of(down, v.offset_top + (v.flip_upside_down ? height - 1 - y : y), kBytes ? 1.0f / 255.0f : 1.0f);
+      const Taps line = taps_of(down, v.offset_top + (v.flip_upside_down ? height - 1 - y : y), padding,
+                                kBytes ? 1.0f / 255.0f : 1.0f);
       pixels[r] = resample<kBytes, kChannels>(image, p.in, corner, across, down, column, line, p.step[0].setting[2]);
     }
   } else {

@@ -43,7 +43,8 @@ struct Taps {
   float share;
 };
 
-__device__ Taps taps_of(const Axis& axis, int64_t wanted, float scale) {
+__device__ Taps taps_of(const Axis& axis, int64_t wanted, int32_t padding, float scale) {
+  if (padding != kConstant) wanted = padded_place(wanted, axis.target, padding);
   if (wanted < 0 || wanted >= axis.target) return {0, 0, 0, 0.0f};
   Taps t{static_cast<int32_t>(wanted), axis.first(static_cast<int32_t>(wanted)), axis.taps, 0.0f};
   float sum = 0.0f;

@@ -116,6 +116,7 @@ cudaError_t random_erase_params(const RandomEraseParams& p, cudaStream_t stream)
 }
 
 cudaError_t random_erase(const RandomErase& p, cudaStream_t stream) {
+  if (p.bytes) return run<uint8_t>(p, stream);
   cudaError_t error = cudaErrorInvalidValue;
   by_dtype(p.dtype, [&](auto element) { error = run<decltype(element)>(p, stream); });
   return error;

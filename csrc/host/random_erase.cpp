@@ -28,15 +28,17 @@ static Array<float> random_erase_params(uint64_t seed, std::optional<Array<int64
   return out;
 }
 
-static void erase_boxes(py::array x, py::array out, Array<float> params, std::vector<double> values, bool noise,
-                        int threads) {
+// Of (N, C, H, W), or with `last` (N, H, W, C).
+static void erase_boxes(py::array x, py::array out, bool last, Array<float> params, std::vector<double> values,
+                        bool noise, int threads) {
   RandomErase p{};
   p.drawn = true;
-  p.from = image_lines(x);
-  p.to = image_lines(out);
+  p.from = last ? lines_of_pixels(x) : image_lines(x);
+  p.to = last ? lines_of_pixels(out) : image_lines(out);
   p.params = params.mutable_data();
   p.x = x.data();
   p.out = out.mutable_data();
+  p.bytes = x.itemsize() == 1;
   p.dtype = dtype_of(x);
   p.noise = noise;
   p.value_count = static_cast<int64_t>(values.size());

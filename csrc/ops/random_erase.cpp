@@ -62,7 +62,9 @@ static void run(RandomErase& p, const Tensor& x, const Tensor& out, const Tensor
   p.params = params.mutable_data_ptr<float>();
   p.x = x.const_data_ptr();
   p.out = out.mutable_data_ptr();
-  p.dtype = read_dtype(x.scalar_type());
+  p.bytes = x.scalar_type() == ScalarType::Byte;
+  if (!p.bytes) p.dtype = read_dtype(x.scalar_type());
+  check(!p.bytes || !noise, "random_erase: noise for floating-point images alone");
   p.noise = noise;
   p.value_count = count;
   for (int64_t c = 0; c < count; ++c) p.values[c] = values[c];

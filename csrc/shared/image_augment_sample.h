@@ -9,9 +9,8 @@
 //   color jitter   p, then low, high of brightness, contrast, saturation, hue
 //   solarize       p, threshold      posterize   p, bits
 //   sharpness      p, low, high      blur        p, low, high
-//   affine         p, then low, high of angle, shift x, shift y (shares of the view), scale, shear x, shear y; about
-//   the
-//                  corner
+//   affine         p, then low, high of angle, shift x, shift y (shares of the view), scale, shear x, shear y; Pivot,
+//                  and where that is a point, its x and y
 //   choice         first and last bin, bins, operations; then of each code, low, high, SignRule
 //   others         p
 #pragma once
@@ -26,6 +25,7 @@ using namespace portable;
 enum ResampleKind { kRandomResizedCrop, kResizeAndCrop };
 enum ResizeRule { kKeepSize, kShorterSide, kExactSize };  // shorter side: its size, and the most of the longer or 0
 enum Placement { kCentre, kAnywhere };
+enum Pivot { kAboutCentre, kAboutCorner, kAboutPoint };
 enum SignRule { kAsItIs, kSigned, kSignedShare };  // a share of the view's side, of translations
 
 SSLFAST_HD int64_t rule_count(int32_t code, const double* rule) {
@@ -41,7 +41,7 @@ SSLFAST_HD int64_t rule_count(int32_t code, const double* rule) {
     case kStepBlur:
       return 3;
     case kStepAffine:
-      return 14;
+      return 16;
     case kStepChoice:
       return 4 + 4 * static_cast<int64_t>(rule[3]);
     default:
@@ -118,7 +118,10 @@ SSLFAST_HD Size resized(const double* rule, Size image) {
 // Where a view lies in a length: in its middle, where halves of a pixel are rounded to even, or anywhere.
 SSLFAST_HD int64_t placed(int32_t placement, uint32_t word, int64_t length, int64_t view) {
   const int64_t room = length - view;
-  if (placement == kAnywhere) return room > 0 ? uniform_below(word, static_cast<uint64_t>(room + 1)) : 0;
+  if (placement == kAnywhere) {  // a view larger than the length: that lies anywhere in it
+    const int64_t place = uniform_below(word, static_cast<uint64_t>((room < 0 ? -room : room) + 1));
+    return room < 0 ? place + room : place;
+  }
   if (room < 0) return -(-room / 2);
   const int64_t half = room / 2;
   return room % 2 == 0 ? half : half + half % 2;
@@ -145,6 +148,21 @@ SSLFAST_HD void sample_resample(const Draws& draws, const double* rule, Size ima
   out[kOffsetLeft] = static_cast<float>(placed(placement, w.word[3], target.width + left + right, view_width) - left);
 }
 
+// What keeps a point (x, y) of a view where it is, in an affine map about its centre: a translation.
+SSLFAST_HD void keep_point(double x, double y, Size view, float* out) {
+  constexpr double kRadians = 0.017453292519943295;
+  const double turn = mul(out[1], kRadians), shear_x = mul(out[5], kRadians), shear_y = mul(out[6], kRadians);
+  const double from_x = sub(x, mul(0.5, static_cast<double>(view.width)));
+  const double from_y = sub(y, mul(0.5, static_cast<double>(view.height)));
+  const double cosine_y = cosine(shear_y), tangent_x = div(sine(shear_x), cosine(shear_x));
+  const double a = div(cosine(sub(turn, shear_y)), cosine_y), c = div(sine(sub(turn, shear_y)), cosine_y);
+  const double b = -add(mul(a, tangent_x), sine(turn)), d = sub(cosine(turn), mul(c, tangent_x));
+  const double to_x = mul(out[4], add(mul(a, from_x), mul(b, from_y)));
+  const double to_y = mul(out[4], add(mul(c, from_x), mul(d, from_y)));
+  out[2] = static_cast<float>(add(out[2], sub(from_x, to_x)));
+  out[3] = static_cast<float>(add(out[3], sub(from_y, to_y)));
+}
+
 SSLFAST_HD void sample_affine(const Draws& draws, const double* rule, Size view, float* out) {
   const Words first = draws.block(0), second = draws.block(1);
   out[0] = happens(first.word[0], rule[0]);
@@ -158,7 +176,9 @@ SSLFAST_HD void sample_affine(const Draws& draws, const double* rule, Size view,
   out[4] = static_cast<float>(uniform(second.word[0], rule[7], rule[8]));
   out[5] = static_cast<float>(uniform(second.word[1], rule[9], rule[10]));
   out[6] = static_cast<float>(uniform(second.word[2], rule[11], rule[12]));
-  out[7] = static_cast<float>(rule[13]);
+  const int32_t pivot = static_cast<int32_t>(rule[13]);
+  out[7] = pivot == kAboutCorner ? 1.0f : 0.0f;
+  if (pivot == kAboutPoint) keep_point(rule[14], rule[15], view, out);
 }
 
 // One operation of a list, its magnitude on an even grid of bins; half of the signed ones are negative.

@@ -7,6 +7,18 @@
 
 namespace sslfast::augment {
 
+// The padding that a fill stands for.
+SSLFAST_HD int32_t padding_of(float fill) { return fill < 0.0f ? static_cast<int32_t>(-fill) : kConstant; }
+
+// Which of n outputs stands at place i, outside [0, n) too: reflected as often as it takes.
+SSLFAST_HD int64_t padded_place(int64_t i, int64_t n, int32_t padding) {
+  if (i >= 0 && i < n) return i;
+  if (padding == kEdge || n == 1) return i < 0 ? 0 : n - 1;
+  const int64_t period = padding == kReflect ? 2 * n - 2 : 2 * n;
+  i = ((i % period) + period) % period;
+  return i < n ? i : (padding == kReflect ? period : period - 1) - i;
+}
+
 struct Axis {
   int32_t source, target, filter;
   int32_t unit;      // the distance that is one pixel of the filter

@@ -12,12 +12,13 @@ _SIDE = 2**24  # the largest integer up to which float32 counts exactly
 MOST_IN_PLACE = 8192
 
 
-def check_batch(function: str, images: Tensor) -> None:
-    """Raises TypeError or ValueError unless ``images`` is a floating-point (N, C, H, W) with H, W >= 1."""
+def check_batch(function: str, images: Tensor, *, bytes_too: bool = False) -> None:
+    """Raises TypeError or ValueError unless ``images`` is (N, C, H, W) of floats, or of uint8, with H, W >= 1."""
     if not isinstance(images, Tensor):
         raise TypeError(f"{function}: images must be a tensor, got {type(images).__name__}")
-    if images.dtype not in _TYPES:
-        raise TypeError(f"{function}: images must be float32, bfloat16, float16 or float64, got {images.dtype}")
+    if images.dtype not in _TYPES and not (bytes_too and images.dtype == torch.uint8):
+        types = "bfloat16, float16, float64 or uint8" if bytes_too else "bfloat16, float16 or float64"
+        raise TypeError(f"{function}: images must be float32, {types}, got {images.dtype}")
     if images.dim() != 4:
         raise ValueError(f"{function}: images must have shape (N, C, H, W), got {tuple(images.shape)}")
     if images.shape[0] > _SIDE or not (1 <= images.shape[2] <= _SIDE and 1 <= images.shape[3] <= _SIDE):

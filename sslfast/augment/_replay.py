@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._image_plan import CHOICES, CODES, COLUMNS, Plan, Segment
+from sslfast.augment._images import address_table
 
 _MOVING = frozenset({"affine", "choice"})
 _MOVING_CHOICES = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
@@ -21,14 +22,14 @@ def columns_by_step(segment: Segment, params: Tensor) -> list[tuple[str, Tensor]
     return list(zip(names, parts, strict=True))
 
 
-def move_masks(plan: Plan, masks: Tensor, params: Tensor) -> Tensor:
-    """(N, C, H, W) of uint8 or float32 through the geometry of a plan, by the nearest pixel."""
-    start = 0
+def move_masks(name: str, plan: Plan, masks: list[Tensor], params: Tensor) -> Tensor:
+    """A batch (N, C, H, W), or N masks (C, H, W), of uint8 or float32 through the geometry, by the nearest pixel."""
+    start, channels = 0, masks[0].shape[-3]
     for segment in plan.segments:
         width = len(segment.columns)
         steps = columns_by_step(segment, params[:, start : start + width])
         start += width
-        codes, settings, kept = [CODES["resample"]], [0.0, 0.0, segment.resample.fill], [steps[0][1]]
+        codes, settings, kept = [CODES["resample"]], [0.0, 0.0, segment.resample.outside], [steps[0][1]]
         for step, (name, values) in zip(segment.steps, steps[1:], strict=True):
             if name not in _MOVING:
                 continue
@@ -38,40 +39,40 @@ def move_masks(plan: Plan, masks: Tensor, params: Tensor) -> Tensor:
             codes.append(CODES[name])
             settings += [0.0, step.settings[1], 0.0]
             kept.append(values)
-        size = segment.resample.view(masks.shape[2], masks.shape[3])
-        channels = masks.shape[1]
-        masks = ops.image_augment(
-            [masks],
+        size = segment.view_size(name, [(mask.shape[-2], mask.shape[-1]) for mask in masks])
+        moved = ops.image_augment(
+            masks,
             torch.cat(kept, -1).unsqueeze(1).contiguous(),
-            None,
+            address_table(masks),
             codes,
             settings,
             *size,
             [0.0] * channels,
             [1.0] * channels,
-            masks.dtype,
+            masks[0].dtype,
             False,
         )[0]
-    return masks
+        masks = [moved]
+    return masks[0]
 
 
-def matrices(plan: Plan, height: int, width: int, params: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """float64 (N, 2, 3) from points (x, y) of images of a size to points of their views, and the size of these.
+def matrices(name: str, plan: Plan, sizes: list[tuple[int, int]], params: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """float64 (N, 2, 3) from points (x, y) of images of ``sizes`` to points of their views, and the size of these.
 
     Points are in pixels from the top left corner of the top left pixel.
     """
     total = torch.eye(3, dtype=torch.float64, device=params.device).expand(len(params), 3, 3)
-    start, size = 0, (height, width)
+    start = 0
     for segment in plan.segments:
         count = len(segment.columns)
-        view = segment.resample.view(*size)
-        for name, values in columns_by_step(segment, params[:, start : start + count].double()):
-            if name == "resample":
+        view = segment.view_size(name, sizes)
+        for step, values in columns_by_step(segment, params[:, start : start + count].double()):
+            if step == "resample":
                 total = _resample(values, view) @ total
-            elif name in _MOVING:
-                total = affine_matrices(_affine_columns(name, values), view) @ total
-        start, size = start + count, view
-    return total[:, :2], size
+            elif step in _MOVING:
+                total = affine_matrices(_affine_columns(step, values), view) @ total
+        start, sizes = start + count, [view]
+    return total[:, :2], sizes[0]
 
 
 def _is_choice(code: Tensor, *names: str) -> Tensor:

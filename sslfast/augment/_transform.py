@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import torch
 from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._arguments import numbered_rows
-from sslfast._image_plan import SEGMENT, Plan
-from sslfast.augment._arguments import view_size
+from sslfast._image_plan import SEGMENT, Plan, Planned
+from sslfast.augment._erasing import erase_views, sample_erases
 from sslfast.augment._gradient import DifferentiableViews
 from sslfast.augment._images import (
     Images,
@@ -23,12 +21,12 @@ from sslfast.augment._images import (
     sizes_of,
     wants_gradient,
 )
-from sslfast.augment._replay import matrices, move_masks
+from sslfast.augment._replayed import Replayed
 from sslfast.host import ImageAugment
 from sslfast.random import Generator, seed_tensor
 
 
-class Transform(nn.Module, ABC):
+class Transform(Replayed, nn.Module, Planned):
     """What every image transform can do: be called on a batch, draw its parameters, replay them.
 
     A subclass says in ``_add`` what it asks of a plan.
@@ -37,10 +35,6 @@ class Transform(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._made: Plan | None = None
-
-    @abstractmethod
-    def _add(self, plan: Plan) -> None:
-        """Tells the plan what to do, by its methods."""
 
     @property
     def _plan(self) -> Plan:
@@ -143,93 +137,6 @@ class Transform(nn.Module, ABC):
         check_params(name, params, images, len(self.columns))
         return self._render(images, params.unsqueeze(1), name, out, memory_format)[0]
 
-    def apply_masks(self, masks: Tensor, params: Tensor) -> Tensor:
-        """The geometry of ``params`` on masks: crop, resize, flips, affine maps, by the nearest pixel.
-
-        Args:
-            masks: shape (N, H, W) or (N, C, H, W), C up to 32; bool, uint8, another integer type with values below
-                2^24, or float32. What lies outside the image is the transform's ``fill``, 0 by default.
-            params: as of ``apply_params``.
-
-        Returns:
-            Masks of the views, of the same dtype and number of dimensions.
-
-        Raises:
-            TypeError: a type is wrong.
-            ValueError: a shape or device is.
-        """
-        name = type(self).__name__
-        if not isinstance(masks, Tensor):
-            raise TypeError(f"{name}: masks must be a tensor, got {type(masks).__name__}")
-        if masks.dim() not in (3, 4):
-            raise ValueError(f"{name}: masks must have shape (N, H, W) or (N, C, H, W), got {tuple(masks.shape)}")
-        if masks.dtype.is_complex or (masks.dtype.is_floating_point and masks.dtype != torch.float32):
-            raise TypeError(f"{name}: masks must be bool, integers or float32, got {masks.dtype}")
-        kind = torch.uint8 if masks.dtype in (torch.bool, torch.uint8) else torch.float32
-        images = (masks if masks.dim() == 4 else masks.unsqueeze(1)).to(kind)
-        check_images(name, images)
-        check_params(name, params, images, len(self.columns))
-        moved = move_masks(self._plan, images, params).to(masks.dtype)
-        return moved if masks.dim() == 4 else moved.squeeze(1)
-
-    def apply_keypoints(self, points: Tensor, params: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The geometry of ``params`` on points.
-
-        Args:
-            points: floats, shape (N, K, 2), (x, y) in pixels from the top left corner of the top left pixel.
-            params: as of ``apply_params``.
-            image_size: (height, width) of the images.
-
-        Returns:
-            ``points`` in the views, of the same shape and dtype, and bool (N, K): does the point lie in the view?
-
-        Raises:
-            TypeError: a type is wrong.
-            ValueError: a shape or device is.
-        """
-        name = type(self).__name__
-        matrix, (height, width) = self._matrices(name, "points", points, 2, params, image_size)
-        moved = torch.einsum("nij,nkj->nki", matrix[:, :, :2], points.double()) + matrix[:, None, :, 2]
-        limits = torch.tensor([width, height], device=moved.device)
-        return moved.to(points.dtype), ((moved >= 0) & (moved <= limits)).all(-1)
-
-    def apply_boxes(self, boxes: Tensor, params: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """The geometry of ``params`` on boxes: what holds the four moved corners, clipped to the view.
-
-        Args:
-            boxes: floats, shape (N, K, 4), (x0, y0, x1, y1) in pixels.
-            params: as of ``apply_params``.
-            image_size: (height, width) of the images.
-
-        Returns:
-            Boxes of the same shape and dtype. One that lies outside the view has no area.
-
-        Raises:
-            TypeError: a type is wrong.
-            ValueError: a shape or device is.
-        """
-        name = type(self).__name__
-        self._matrices(name, "boxes", boxes, 4, params, image_size)
-        corners = boxes[..., [0, 1, 2, 1, 0, 3, 2, 3]].flatten(1).unflatten(1, (-1, 2))
-        moved, _ = self.apply_keypoints(corners.double(), params, image_size)
-        moved = moved.unflatten(1, (-1, 4))
-        height, width = self._matrices(name, "boxes", boxes, 4, params, image_size)[1]
-        hull = torch.cat([moved.amin(2), moved.amax(2)], -1)
-        limits = torch.tensor([width, height, width, height], dtype=hull.dtype, device=hull.device)
-        return torch.minimum(hull.clamp(min=0), limits).to(boxes.dtype)
-
-    def _matrices(
-        self, name: str, argument: str, points: Tensor, last: int, params: Tensor, image_size: tuple[int, int]
-    ) -> tuple[Tensor, tuple[int, int]]:
-        if not isinstance(points, Tensor) or not points.is_floating_point():
-            got = points.dtype if isinstance(points, Tensor) else type(points).__name__
-            raise TypeError(f"{name}: {argument} must be a tensor of floats, got {got}")
-        if points.dim() != 3 or points.shape[2] != last:
-            raise ValueError(f"{name}: {argument} must have shape (N, K, {last}), got {tuple(points.shape)}")
-        check_params(name, params, points, len(self.columns))
-        height, width = view_size(name, "image_size", image_size)
-        return matrices(self._plan, height, width, params)
-
     def _sample(
         self,
         images: Images,
@@ -268,6 +175,7 @@ class Transform(nn.Module, ABC):
                 )
             )
             sizes = [size]
+        parts += sample_erases(plan, seed, ids, offset, (rows, views, first_view), sizes[0], device)
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def _render(
@@ -284,9 +192,9 @@ class Transform(nn.Module, ABC):
         current = list(images) if not isinstance(images, Tensor) else [images]
         channels = current[0].shape[-3]
         plan.check_channels(name, channels)
-        mean, std = plan.normalisation(name, channels)
         sizes = sizes_of(images)
         source_dtype = current[0].dtype
+        mean, std = plan.normalisation(name, channels, source_dtype == torch.uint8)
         dtype = torch.uint8 if source_dtype == torch.uint8 and plan.mean is None else torch.float32
         if plan.dtype is not None:
             dtype = getattr(torch, plan.dtype)
@@ -304,7 +212,7 @@ class Transform(nn.Module, ABC):
             if final and out is not None:
                 check_out(name, out, (len(images), channels, *size), dtype, params.device)
                 ops.image_augment_out(current, part, table, segment.codes, segment.settings, centre, spread, out[None])
-                return out[None]
+                return erase_views(name, plan, out[None], params[..., start:])
             kind = dtype if final else torch.float32
             if wants_gradient(current):
                 check_differentiable(name, plan, current, params, kind)
@@ -319,4 +227,4 @@ class Transform(nn.Module, ABC):
                 if views > 1:
                     raise ValueError(f"{name}: several views at once need transforms of one pass")
                 current, sizes = [done[0]], [size]
-        return done
+        return erase_views(name, plan, done, params[..., start:])

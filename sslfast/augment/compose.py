@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sslfast._image_plan import Plan
+from sslfast._image_plan import Plan, Planned
 from sslfast.augment._images import Images, check_images, check_params, wants_gradient
 from sslfast.augment._own_draws import DrawingModule
+from sslfast.augment._replayed import ImageSize, Masks
 from sslfast.augment._transform import Transform
+from sslfast.augment.random_erase import RandomErasing
 from sslfast.host import ImageAugment, ImageViews
 from sslfast.random import Generator, seed_tensor
 
@@ -25,23 +27,23 @@ class Compose(Transform):
 
     Args:
         transforms: image transforms of this module, in order. ``Normalize`` and ``ToDtype`` count for the end,
-            wherever they stand.
+            wherever they stand, and ``RandomErasing`` for what follows them: its value is written as it is.
 
     Raises:
         TypeError: one of them is not such a transform.
-        ValueError: there is none.
+        ValueError: there is none, another changes pixels after a ``RandomErasing``, or that has its own generator.
     """
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
+    def __init__(self, transforms: Sequence[Transform | RandomErasing]) -> None:
         super().__init__()
         name = type(self).__name__
-        check_transforms(name, transforms)
+        check_transforms(name, transforms, Planned)
         self.transforms = nn.ModuleList(transforms)
         self._plan  # noqa: B018  (made here, not when it is first needed, which may be inside torch.compile)
 
     def _add(self, plan: Plan) -> None:
         for transform in self.transforms:
-            assert isinstance(transform, Transform)
+            assert isinstance(transform, Planned)
             transform._add(plan)
 
 
@@ -161,6 +163,42 @@ class MultiView(DrawingModule):
             check_params(name, one, images, len(transform.columns))  # type: ignore[arg-type]
         return self._make(images, params, out, memory_format)
 
+    def apply_masks(self, masks: Masks, params: Sequence[Tensor]) -> list[Tensor]:
+        """The geometry of ``params``, one tensor a view, on masks: a transform's ``apply_masks``, view by view.
+
+        Takes and raises what that does, and
+
+        Raises:
+            ValueError: ``params`` has not one tensor per view.
+        """
+        return [transform.apply_masks(masks, one) for transform, one in self._with(params)]
+
+    def apply_keypoints(
+        self, points: Tensor, params: Sequence[Tensor], image_size: ImageSize
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The geometry of ``params``, one tensor a view, on points: a transform's ``apply_keypoints``, view by view.
+
+        Takes and raises what that does, and
+
+        Raises:
+            ValueError: ``params`` has not one tensor per view.
+        """
+        return [transform.apply_keypoints(points, one, image_size) for transform, one in self._with(params)]
+
+    def apply_boxes(self, boxes: Tensor, params: Sequence[Tensor], image_size: ImageSize) -> list[Tensor]:
+        """The geometry of ``params``, one tensor a view, on boxes: a transform's ``apply_boxes``, view by view.
+
+        Takes and raises what that does, and
+
+        Raises:
+            ValueError: ``params`` has not one tensor per view.
+        """
+        return [transform.apply_boxes(boxes, one, image_size) for transform, one in self._with(params)]
+
+    def _with(self, params: Sequence[Tensor]) -> list[tuple[Transform, Tensor]]:
+        self._check_each("params", params)
+        return list(zip(self.transforms, params, strict=True))  # type: ignore[arg-type]
+
     def _check_each(self, argument: str, tensors: Sequence[Tensor]) -> None:
         """Raises ValueError unless ``tensors`` is a list of one per view."""
         if not isinstance(tensors, (tuple, list)) or len(tensors) != self.views:
@@ -196,12 +234,12 @@ class MultiView(DrawingModule):
         return runs
 
 
-def check_transforms(name: str, transforms: Sequence[Transform]) -> None:
+def check_transforms(name: str, transforms: Sequence[object], kind: type = Transform) -> None:
     """Raises TypeError or ValueError unless ``transforms`` is a list of at least one image transform."""
     if not isinstance(transforms, (tuple, list)) or len(transforms) == 0:
         raise ValueError(f"{name}: transforms must be a list of at least one transform, got {transforms!r:.80}")
     for i, transform in enumerate(transforms):
-        if not isinstance(transform, Transform):
+        if not isinstance(transform, kind):
             raise TypeError(
                 f"{name}: transforms[{i}] must be a transform of sslfast.augment, got {type(transform).__name__}"
             )

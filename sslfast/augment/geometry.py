@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sslfast import _check
-from sslfast._image_plan import ANYWHERE, CENTRE, EXACT, INTERPOLATIONS, SHORTER, Plan
+from sslfast._image_plan import ANYWHERE, CENTRE, EXACT, INTERPOLATIONS, PADDINGS, SHORTER, Plan
 from sslfast.augment._arguments import Factor, Size, factor, floats, interpolation_name, padding_of, pair, view_size
 from sslfast.augment._happens import Happens
 from sslfast.augment._transform import Transform
@@ -134,7 +134,7 @@ class CenterCrop(Transform):
         self.size = view_size(type(self).__name__, "size", size)
 
     def _add(self, plan: Plan) -> None:
-        plan.window(self.size, CENTRE, (0, 0, 0, 0), 0.0)
+        plan.window(self.size, CENTRE)
 
     def extra_repr(self) -> str:
         return f"size={self.size}"
@@ -144,31 +144,44 @@ class RandomCrop(Transform):
     """A part of the padded image, anywhere in it.
 
     Args:
-        size: side, or (height, width), of the crop, in pixels. Where the padded image is smaller, its top left corner
-            is the crop's, and the rest is filled.
+        size: side, or (height, width), of the crop, in pixels.
         padding: pixels around the image: a number, (left and right, top and bottom), or (left, top, right, bottom).
-            Default: 0.
+            Default: None, 0.
+        pad_if_needed: take padded images that are smaller than the crop, too: they lie anywhere in it. Default: False,
+            an error.
         fill: value of what lies outside the image, in [0, 1]. Default: 0.0.
+        padding_mode: "constant", the ``fill``; "edge"; "reflect", without the edge twice; or "symmetric", with it: as
+            often as it takes. Default: "constant".
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or ``padding_mode`` is another word.
 
-    Reference: torchvision.transforms.v2.RandomCrop, with ``pad_if_needed=True`` and a constant.
+    Reference: torchvision.transforms.v2.RandomCrop.
     """
 
-    def __init__(self, size: Size, padding: int | Sequence[int] = 0, fill: float = 0.0) -> None:
+    def __init__(
+        self,
+        size: Size,
+        padding: int | Sequence[int] | None = None,
+        pad_if_needed: bool = False,
+        fill: float = 0.0,
+        padding_mode: str = "constant",
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         self.size = view_size(name, "size", size)
-        self.padding = padding_of(name, padding)
+        self.padding = padding_of(name, 0 if padding is None else padding)
+        self.pad_if_needed = _check.boolean(name, "pad_if_needed", pad_if_needed)
         self.fill = _check.probability(name, "fill", fill)
+        self.padding_mode = _check.one_of(name, "padding_mode", padding_mode, PADDINGS)
 
     def _add(self, plan: Plan) -> None:
-        plan.window(self.size, ANYWHERE, self.padding, self.fill)
+        plan.window(self.size, ANYWHERE, self.padding, self.fill, self.padding_mode, self.pad_if_needed)
 
     def extra_repr(self) -> str:
-        return f"size={self.size}, padding={self.padding}, fill={self.fill}"
+        padded = f"padding={self.padding}, pad_if_needed={self.pad_if_needed}, padding_mode={self.padding_mode!r}"
+        return f"size={self.size}, {padded}, fill={self.fill}"
 
 
 class RandomHorizontalFlip(Happens):
@@ -217,6 +230,8 @@ class RandomAffine(Transform):
         shear: v for [-v, v] along x; (low, high) along x; or (low x, high x, low y, high y), in degrees. Default: None.
         interpolation: "nearest" or "bilinear". Default: "nearest".
         fill: value of what comes from outside, in [0, 1]. Default: 0.0.
+        center: (x, y) of the point that turns, grows and shears in place, in pixels from the top left corner. Default:
+            None, the middle of the image.
         p: probability of the transform. Default: 1.0.
 
     Raises:
@@ -234,10 +249,12 @@ class RandomAffine(Transform):
         shear: Factor | tuple[float, float, float, float] | None = None,
         interpolation: str = "nearest",
         fill: float = 0.0,
+        center: tuple[float, float] | None = None,
         p: float = 1.0,
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        self.center = None if center is None else floats(name, "center", center, 2)
         self.degrees = factor(name, "degrees", degrees, centre=0.0, low=-_INFINITY, high=_INFINITY)
         move = (0.0, 0.0) if translate is None else floats(name, "translate", translate, 2)
         if not all(0 <= share <= 1 for share in move):
@@ -267,11 +284,13 @@ class RandomAffine(Transform):
 
     def _add(self, plan: Plan) -> None:
         x, y = self.translate
-        rules = (self.p, *self.degrees, -x, x, -y, y, *self.scale, *self.shear, 0.0)
+        pivot = (0.0, 0.0, 0.0) if self.center is None else (2.0, *self.center)
+        rules = (self.p, *self.degrees, -x, x, -y, y, *self.scale, *self.shear, *pivot)
         plan.step("affine", rules, (INTERPOLATIONS.index(self.interpolation), self.fill))
 
     def extra_repr(self) -> str:
-        return f"degrees={self.degrees}, translate={self.translate}, scale={self.scale}, shear={self.shear}, p={self.p}"
+        about = f"scale={self.scale}, shear={self.shear}, center={self.center}"
+        return f"degrees={self.degrees}, translate={self.translate}, {about}, p={self.p}"
 
 
 class RandomRotation(RandomAffine):
@@ -280,16 +299,30 @@ class RandomRotation(RandomAffine):
     Args:
         degrees: v for angles in [-v, v], or (low, high).
         interpolation: "nearest" or "bilinear". Default: "nearest".
+        expand: must be False: an image that grows with its angle fits in no batch. Default: False.
+        center: (x, y) of the point that turns in place, in pixels from the top left corner. Default: None, the middle.
         fill: value of what comes from outside, in [0, 1]. Default: 0.0.
         p: probability of the transform. Default: 1.0.
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a number is out of range, or a (low, high) is the wrong way round.
+        ValueError: a number is out of range, a (low, high) is the wrong way round, or ``expand`` is True.
 
     Reference: torchvision.transforms.v2.RandomRotation.
     """
 
-    def __init__(self, degrees: Factor, interpolation: str = "nearest", fill: float = 0.0, p: float = 1.0) -> None:
-        super().__init__(degrees, interpolation=interpolation, fill=fill, p=p)
+    def __init__(
+        self,
+        degrees: Factor,
+        interpolation: str = "nearest",
+        expand: bool = False,
+        center: tuple[float, float] | None = None,
+        fill: float = 0.0,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(degrees, interpolation=interpolation, fill=fill, center=center, p=p)
+        if _check.boolean(type(self).__name__, "expand", expand):
+            raise ValueError(
+                f"{type(self).__name__}: expand must be False, as views of a batch have one size, got True"
+            )
         self.degrees = -self.degrees[1], -self.degrees[0]  # affine turns the other way

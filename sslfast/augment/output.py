@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from sslfast import _check
 from sslfast._image_plan import IMAGENET_MEAN, IMAGENET_STD, Plan
 from sslfast.augment._arguments import floats
 from sslfast.augment._images import DTYPES
@@ -47,19 +48,27 @@ class ToDtype(Transform):
 
     Args:
         dtype: torch.float32, torch.bfloat16, torch.float16 or torch.uint8. Computed in float32, rounded at the end.
+        scale: bring the bytes of uint8 images to [0, 1]. False: floats in [0, 255], or those normalised. Default: True
+            (torchvision's is False).
 
     Raises:
-        TypeError: ``dtype`` is another.
+        TypeError: ``dtype`` is another, or ``scale`` is no bool.
+        ValueError: ``scale`` is False for uint8.
+
+    Reference: torchvision.transforms.v2.ToDtype.
     """
 
-    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, dtype: torch.dtype = torch.float32, scale: bool = True) -> None:
         super().__init__()
+        self.scale = _check.boolean(type(self).__name__, "scale", scale)
         if dtype not in DTYPES:
             raise TypeError(f"{type(self).__name__}: dtype must be float32, bfloat16, float16 or uint8, got {dtype}")
+        if dtype == torch.uint8 and not self.scale:
+            raise ValueError(f"{type(self).__name__}: scale must be True for torch.uint8, got False")
         self.dtype = dtype
 
     def _add(self, plan: Plan) -> None:
-        plan.dtype = str(self.dtype).removeprefix("torch.")
+        plan.dtype, plan.scale = str(self.dtype).removeprefix("torch."), self.scale
 
     def extra_repr(self) -> str:
-        return f"dtype={self.dtype}"
+        return f"dtype={self.dtype}, scale={self.scale}"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sslfast import _batch_rules, _check, ops
 from sslfast._arguments import numbered_rows
+from sslfast._image_plan import Erase, Plan, Planned
 from sslfast.augment import _float_batch
 from sslfast.augment._own_draws import DrawingModule
 from sslfast.random import Generator, seed_tensor
@@ -76,11 +77,12 @@ def erase_boxes(images: Tensor, params: Tensor, value: Value = 0.0, *, inplace: 
     reaches it. No host synchronisation on a GPU.
 
     Args:
-        images: float32, bfloat16, float16 or float64, shape (N, C, H, W), any strides.
+        images: float32, bfloat16, float16, float64 or uint8, shape (N, C, H, W), any strides.
         params: float32 (N, 6), on the device of ``images``: of ``sample_erase``, or by hand with the columns of
             ``ERASE_PARAMS``. Not read on the host: boxes are clipped to the image.
         value: a number; one number per channel, of at most 64; or "random", normal noise for every pixel and channel,
-            drawn in float32 from (key of the row, channel, pixel), equal on every device. Default: 0.
+            drawn in float32 from (key of the row, channel, pixel), equal on every device. Of uint8 images numbers in
+            [0, 255], rounded down. Default: 0.
         inplace: change ``images`` and return it. Default: False.
 
     Returns:
@@ -94,9 +96,9 @@ def erase_boxes(images: Tensor, params: Tensor, value: Value = 0.0, *, inplace: 
     Reference: torchvision.transforms.v2.functional.erase.
     """
     name = "erase_boxes"
-    _float_batch.check_batch(name, images)
+    _float_batch.check_batch(name, images, bytes_too=True)
     params = _float_batch.check_params(name, params, images, len(ERASE_PARAMS))
-    values, noise = _batch_rules.erase_values(name, value, images.shape[1])
+    values, noise = _values(name, value, images)
     inplace = _check.boolean(name, "inplace", inplace)
     if inplace:
         _float_batch.check_in_place(name, images)
@@ -108,6 +110,14 @@ def erase_boxes(images: Tensor, params: Tensor, value: Value = 0.0, *, inplace: 
         ops.erase_boxes_(images, params, values, noise)
         return images
     return ops.erase_boxes(images, params, values, noise)
+
+
+def _values(name: str, value: Value, images: Tensor) -> tuple[list[float], bool]:
+    """What is written into boxes of ``images``, and whether it is noise instead; TypeError or ValueError."""
+    values, noise = _batch_rules.erase_values(name, value, images.shape[1])
+    if images.dtype == torch.uint8:
+        _batch_rules.check_byte_values(name, values, noise)
+    return values, noise
 
 
 class _EraseBoxes(torch.autograd.Function):
@@ -131,10 +141,12 @@ class _EraseBoxes(torch.autograd.Function):
         return ops.erase_boxes(grad, params, [0.0], False), None, None, None, None
 
 
-class RandomErasing(DrawingModule):
+class RandomErasing(DrawingModule, Planned):
     """Erases a random box of every image of a batch: ``torchvision.transforms.v2.RandomErasing``, per image.
 
-    The same arguments and defaults; torchvision erases the same box of a whole batch.
+    The same arguments and defaults; torchvision erases the same box of a whole batch. In a ``Compose`` it is a step
+    like others, whose draws are the list's and whose parameters are the columns ``erase_top`` and on; views are erased
+    where they lie, and masks, boxes and keypoints stay as they are.
 
     Args:
         p: probability that an image is erased at all. Default: 0.5.
@@ -184,7 +196,7 @@ class RandomErasing(DrawingModule):
         """Erases boxes of a batch.
 
         Args:
-            images: float32, bfloat16, float16 or float64, shape (N, C, H, W), any strides.
+            images: float32, bfloat16, float16, float64 or uint8, shape (N, C, H, W), any strides.
             params: float32 (N, 6), of ``sample_params`` or ``sample_erase``, or by hand. Default: None, drawn.
             return_params: return the parameters too. Default: False.
             generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, the constructor's.
@@ -202,7 +214,7 @@ class RandomErasing(DrawingModule):
         name = type(self).__name__
         if params is None and isinstance(images, Tensor) and not (torch.is_grad_enabled() and images.requires_grad):
             arguments = self._drawn(images, generator, row_offset, sample_ids)
-            values, noise = _batch_rules.erase_values(name, self.value, images.shape[1])
+            values, noise = _values(name, self.value, images)
             if self.inplace:
                 _float_batch.check_in_place(name, images)
                 out, params = images, ops.random_erase_(images, *arguments[:2], values, noise, *arguments[2:])
@@ -230,10 +242,17 @@ class RandomErasing(DrawingModule):
 
     def _drawn(self, images: Tensor, generator: Generator, row_offset: int, sample_ids: Tensor | None) -> list[Any]:
         name = type(self).__name__
-        _float_batch.check_batch(name, images)
+        _float_batch.check_batch(name, images, bytes_too=True)
         ids, offset = numbered_rows(name, sample_ids, row_offset, images.shape[0], images.device)
         chosen = self._chosen(generator)
         return [seed_tensor(chosen, function=name, device=images.device), ids, *self._rules, offset]
+
+    def _add(self, plan: Plan) -> None:
+        name = type(self).__name__
+        if self.generator is not None:
+            raise ValueError(f"{name}: generator must be None in a list of transforms, which draws for it, got one")
+        (p, scale, ratio), (values, noise) = self._rules, _batch_rules.erase_values(name, self.value, None)
+        plan.erase(Erase(p, (scale[0], scale[1]), (ratio[0], ratio[1]), tuple(values), noise))
 
     def extra_repr(self) -> str:
         p, scale, ratio = self._rules

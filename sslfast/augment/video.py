@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
@@ -11,6 +12,8 @@ from sslfast.augment.compose import MultiView
 from sslfast.random import Generator
 
 __all__ = ["VideoTransform"]
+
+Params: TypeAlias = "Tensor | Sequence[Tensor]"
 
 
 class VideoTransform(nn.Module):
@@ -57,12 +60,23 @@ class VideoTransform(nn.Module):
             TypeError: an argument has the wrong type.
             ValueError: a shape or a number is out of range.
         """
-        self._check(videos)
-        first = videos[:, 0]
-        params = self.transform.sample_params(first, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
+        params = self.sample_params(videos, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
         return self.apply_params(videos, params)
 
-    def apply_params(self, videos: Tensor, params: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+    def sample_params(
+        self,
+        videos: Tensor,
+        *,
+        generator: Generator = None,
+        row_offset: int = 0,
+        sample_ids: Tensor | None = None,
+    ) -> Tensor | list[Tensor]:
+        """The parameters that ``forward`` would draw, a row for each video. Takes and raises what it does."""
+        self._check(videos)
+        first = videos[:, 0]
+        return self.transform.sample_params(first, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
+
+    def apply_params(self, videos: Tensor, params: Params) -> Tensor | list[Tensor]:
         """The views that ``params``, one row for each video, describe. Takes and raises what ``forward`` does.
 
         Args:
@@ -70,27 +84,88 @@ class VideoTransform(nn.Module):
             params: float32, shape (N, len(transform.columns)); of a ``MultiView`` a list of them, one a view.
         """
         self._check(videos)
-        rows, frames = videos.shape[:2]
+        return self._by_frame(self.transform.apply_params, videos, params)
+
+    def apply_masks(self, masks: Tensor, params: Params) -> Tensor | list[Tensor]:
+        """The geometry of ``params`` on masks of every frame: what the transform's ``apply_masks`` says.
+
+        Args:
+            masks: shape (N, T, H, W) or (N, T, C, H, W), of the types that the transform takes.
+            params: as of ``apply_params``.
+
+        Returns:
+            Masks of the views, (N, T, h, w) or (N, T, C, h, w); of a ``MultiView`` a list of them, one a view.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a shape or a number is out of range.
+        """
+        self._check_frames("masks", masks, (4, 5), "(N, T, H, W) or (N, T, C, H, W)")
+        return self._by_frame(self.transform.apply_masks, masks, params)
+
+    def apply_keypoints(
+        self, points: Tensor, params: Params, image_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor] | list[tuple[Tensor, Tensor]]:
+        """The geometry of ``params`` on points of every frame: what the transform's ``apply_keypoints`` says.
+
+        Args:
+            points: floats, shape (N, T, K, 2), (x, y) in pixels.
+            params: as of ``apply_params``.
+            image_size: (height, width) of the frames.
+
+        Returns:
+            ``points`` in the views and bool (N, T, K), whether they lie in them; of a ``MultiView`` a list, one a view.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a shape or a number is out of range.
+        """
+        self._check_frames("points", points, (4,), "(N, T, K, 2)")
+        return self._by_frame(self.transform.apply_keypoints, points, params, image_size)
+
+    def apply_boxes(self, boxes: Tensor, params: Params, image_size: tuple[int, int]) -> Tensor | list[Tensor]:
+        """The geometry of ``params`` on boxes of every frame: what the transform's ``apply_boxes`` says.
+
+        Args:
+            boxes: floats, shape (N, T, K, 4), (x0, y0, x1, y1) in pixels.
+            params: as of ``apply_params``.
+            image_size: (height, width) of the frames.
+
+        Returns:
+            Boxes of the same shape and dtype; of a ``MultiView`` a list of them, one a view.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a shape or a number is out of range.
+        """
+        self._check_frames("boxes", boxes, (4,), "(N, T, K, 4)")
+        return self._by_frame(self.transform.apply_boxes, boxes, params, image_size)
+
+    def _by_frame(self, call: Callable[..., Any], given: Tensor, params: Params, *more: Any) -> Any:
+        """``call`` on all frames with the parameters of their videos, and what it gives by video."""
+        rows, frames = given.shape[:2]
         for one in params if isinstance(params, (tuple, list)) else [params]:
             if isinstance(one, Tensor) and (one.dim() != 2 or one.shape[0] != rows):
                 name, got = type(self).__name__, tuple(one.shape)
                 raise ValueError(f"{name}: params must have shape ({rows}, columns), a row a video, got {got}")
 
-        def by_frame(one: Tensor) -> Tensor:
+        def repeated(one: Tensor) -> Tensor:
             return one.repeat_interleave(frames, 0) if isinstance(one, Tensor) else one
 
-        def by_video(views: Tensor) -> Tensor:
-            return views.unflatten(0, (-1, frames)) if len(views) else views.view(0, frames, *views.shape[1:])
+        def by_video(made: Any) -> Any:
+            if isinstance(made, (tuple, list)):
+                return type(made)(by_video(one) for one in made)
+            return made.unflatten(0, (-1, frames)) if len(made) else made.view(0, frames, *made.shape[1:])
 
-        images = videos.flatten(0, 1)
-        if isinstance(self.transform, MultiView):
-            each = [by_frame(one) for one in params] if isinstance(params, (tuple, list)) else params
-            return [by_video(views) for views in self.transform.apply_params(images, each)]  # type: ignore[arg-type]
-        return by_video(self.transform.apply_params(images, by_frame(params)))  # type: ignore[arg-type]
+        each = [repeated(one) for one in params] if isinstance(params, (tuple, list)) else repeated(params)  # type: ignore[arg-type]
+        return by_video(call(given.flatten(0, 1), each, *more))
 
     def _check(self, videos: Tensor) -> None:
+        self._check_frames("videos", videos, (5,), "(N, T, C, H, W)")
+
+    def _check_frames(self, argument: str, given: Tensor, dims: tuple[int, ...], shape: str) -> None:
         name = type(self).__name__
-        if not isinstance(videos, Tensor):
-            raise TypeError(f"{name}: videos must be a tensor, got {type(videos).__name__}")
-        if videos.dim() != 5 or videos.shape[1] < 1:
-            raise ValueError(f"{name}: videos must have shape (N, T, C, H, W), T >= 1, got {tuple(videos.shape)}")
+        if not isinstance(given, Tensor):
+            raise TypeError(f"{name}: {argument} must be a tensor, got {type(given).__name__}")
+        if given.dim() not in dims or given.shape[1] < 1:
+            raise ValueError(f"{name}: {argument} must have shape {shape}, T >= 1, got {tuple(given.shape)}")

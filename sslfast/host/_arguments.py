@@ -107,15 +107,18 @@ def image_size(function: str, size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def image_batch(function: str, images: NDArray[Any], inplace: bool) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns a contiguous batch of floating-point images, and where the result goes: the same array in place.
+def image_batch(
+    function: str, images: NDArray[Any], inplace: bool, more: tuple[type, ...] = ()
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns a contiguous batch of images of floats or ``more``, and where the result goes: the same array in place.
 
     TypeError: if it is no array of these types.
     ValueError: if it has another shape than (N, C, H, W), or cannot be changed where ``inplace``.
     """
-    if not isinstance(images, np.ndarray) or images.dtype not in (np.float16, np.float32, np.float64):
+    if not isinstance(images, np.ndarray) or images.dtype not in (np.float16, np.float32, np.float64, *more):
         got = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise TypeError(f"{function}: images must be a float16, float32 or float64 array, got {got}")
+        types = "float16, float32, float64 or uint8" if more else "float16, float32 or float64"
+        raise TypeError(f"{function}: images must be a {types} array, got {got}")
     if images.ndim != 4 or 0 in images.shape[2:] or max(images.shape) > 2**24:
         raise ValueError(f"{function}: images must have shape (N, C, H, W), got {images.shape}")
     if inplace and not (images.flags.writeable and images.flags.c_contiguous):

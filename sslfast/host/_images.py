@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sslfast import _check, _host
-from sslfast._image_plan import MAX_CHANNELS, MAX_SIDE, SEGMENT, Plan
+from sslfast import _batch_rules, _check, _host
+from sslfast._image_plan import ERASE_COLUMNS, MAX_CHANNELS, MAX_SIDE, MOST_ERASES, SEGMENT, Plan
+from sslfast.host.philox_words import step_seed
 
 Images: TypeAlias = "NDArray[Any] | Sequence[NDArray[Any]]"
 LAYOUTS = ("NHWC", "NCHW")
@@ -113,6 +114,13 @@ def sample(
             )
         )
         sizes = [size]
+    for number, (p, scale, ratio, _, _) in enumerate(plan.erases):
+        each = []
+        for view in range(first_view, first_view + views):
+            own = step_seed(seed_bits - (seed_bits >> 63 << 64), view * MOST_ERASES + number) % 2**64
+            ids, offset = numbers
+            each.append(_host.random_erase_params(own, ids, batch.rows, *sizes[0], p, scale, ratio, offset))
+        parts.append(np.stack(each, 1))
     return parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
 
 
@@ -128,7 +136,7 @@ def render(
     """(V, N, h, w, C) or (V, N, C, h, w) from (N, V, columns); V is 1 where the plan has several segments."""
     channels, views = batch.channels, params.shape[1]
     plan.check_channels(name, channels)
-    mean, std = plan.normalisation(name, channels)
+    mean, std = plan.normalisation(name, channels, batch.arrays[0].dtype == np.uint8)
     plain = np.uint8 if batch.arrays[0].dtype == np.uint8 and plan.mean is None else np.float32
     dtype = np.dtype(plan.dtype or plain)
     start = 0
@@ -150,6 +158,14 @@ def render(
             *(done, last, threads),
         )
         batch = Batch([done[0]], True, last)
+    for number, (_, _, _, values, noise) in enumerate(plan.erases):
+        _batch_rules.erase_values(name, values, channels)
+        if dtype == np.uint8:
+            _batch_rules.check_byte_values(name, values, noise)
+        first = start + number * len(ERASE_COLUMNS)
+        part = np.swapaxes(params[..., first : first + len(ERASE_COLUMNS)], 0, 1).reshape(-1, len(ERASE_COLUMNS))
+        flat = done.reshape(-1, *done.shape[2:])
+        _host.erase_boxes(flat, flat, out_last, np.ascontiguousarray(part), list(values), noise, threads)
     return done
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sslfast import _check
+from sslfast import _batch_rules, _check
 from sslfast._image_plan import (
     CHOICES,
     CODES,
@@ -19,7 +19,9 @@ from sslfast._image_plan import (
     MOST_KERNEL,
     MOST_RULES,
     MOST_STEPS,
+    PADDINGS,
     SHORTER,
+    Erase,
     Plan,
     Resample,
     Segment,
@@ -28,7 +30,7 @@ from sslfast._image_plan import (
 from sslfast.host._images import DTYPES
 
 _VERSION = 1
-_RULES = {"jitter": 9, "solarize": 2, "posterize": 2, "sharpness": 3, "blur": 3, "affine": 14}  # else 1
+_RULES = {"jitter": 9, "solarize": 2, "posterize": 2, "sharpness": 3, "blur": 3, "affine": 16}  # else 1
 
 
 def write(names: Sequence[str], plans: Sequence[Plan], order: Sequence[int]) -> str:
@@ -38,7 +40,7 @@ def write(names: Sequence[str], plans: Sequence[Plan], order: Sequence[int]) -> 
         segments = [
             {"resample": asdict(one.resample), "steps": [_written(s) for s in one.steps]} for one in plan.segments
         ]
-        form = {"mean": plan.mean, "std": plan.std, "dtype": plan.dtype}
+        form = {"mean": plan.mean, "std": plan.std, "dtype": plan.dtype, "scale": plan.scale, "erases": plan.erases}
         transforms.append({"name": name, "segments": segments, **form})
     return json.dumps({"sslfast_views": _VERSION, "transforms": transforms, "order": list(order)})
 
@@ -83,6 +85,12 @@ def _plan(found: dict[str, Any]) -> Plan:
     plan.dtype = found["dtype"]
     if plan.dtype is not None and plan.dtype not in DTYPES:
         raise ValueError(f"dtype {plan.dtype!r}")
+    plan.scale = _check.boolean("it", "scale", found["scale"])
+    for p, scale, ratio, values, noise in found["erases"]:
+        p, scales, ratios = _batch_rules.erase_rules("it", p, scale, ratio)
+        value = "random" if _check.boolean("it", "noise", noise) else values
+        numbers, noise = _batch_rules.erase_values("it", value, None)
+        plan.erase(Erase(p, (scales[0], scales[1]), (ratios[0], ratios[1]), tuple(numbers), noise))
     return plan.complete()
 
 
@@ -119,6 +127,8 @@ def _check_resample(one: Resample) -> None:
     if one.interpolation not in INTERPOLATIONS or one.kind not in (0, 1) or one.placement not in (0, 1):
         raise ValueError("resample")
     _check.boolean("it", "antialias", one.antialias)
+    _check.boolean("it", "smaller_images", one.smaller_images)
+    _check.one_of("it", "padding_mode", one.padding_mode, PADDINGS)
     for number in (one.hflip, one.vflip, one.fill):
         _check.probability("it", "resample", number)
 

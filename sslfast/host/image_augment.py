@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from sslfast._image_plan import Plan
 from sslfast.host import _arguments, _images, _plan_text
 from sslfast.host._images import Images
+from sslfast.host._replay import ImageSize, Replayed
 
 
-class ImageAugment:
+class ImageAugment(Replayed):
     """One view of every image: a transform of :mod:`sslfast.augment` over NumPy arrays.
 
     ``transform.host()`` makes it. It holds plain numbers, no torch: it can be pickled into a DataLoader's worker, and
@@ -234,6 +235,35 @@ class ImageViews:
         if not isinstance(arrays, (tuple, list)) or len(arrays) != self.views:
             got = len(arrays) if isinstance(arrays, (tuple, list)) else type(arrays).__name__
             raise ValueError(f"{self._name}: {argument} must be a list of {self.views} arrays, got {got}")
+
+    def apply_masks(
+        self,
+        masks: Images,
+        params: Sequence[NDArray[np.float32]],
+        *,
+        layout: str = "NHWC",
+        threads: int = 1,
+    ) -> list[NDArray[Any]]:
+        """The geometry of ``params``, one array a view, on masks: ``ImageAugment.apply_masks``, view by view."""
+        self._check_each("params", params)
+        both = zip(self.transforms, params, strict=True)
+        return [transform.apply_masks(masks, one, layout=layout, threads=threads) for transform, one in both]
+
+    def apply_keypoints(
+        self, points: NDArray[Any], params: Sequence[NDArray[np.float32]], image_size: ImageSize
+    ) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
+        """The geometry of ``params``, one array a view, on points: ``ImageAugment.apply_keypoints``, view by view."""
+        self._check_each("params", params)
+        both = zip(self.transforms, params, strict=True)
+        return [transform.apply_keypoints(points, one, image_size) for transform, one in both]
+
+    def apply_boxes(
+        self, boxes: NDArray[Any], params: Sequence[NDArray[np.float32]], image_size: ImageSize
+    ) -> list[NDArray[Any]]:
+        """The geometry of ``params``, one array a view, on boxes: ``ImageAugment.apply_boxes``, view by view."""
+        self._check_each("params", params)
+        both = zip(self.transforms, params, strict=True)
+        return [transform.apply_boxes(boxes, one, image_size) for transform, one in both]
 
     def to_json(self) -> str:
         """The views as text, for ``from_json``."""

@@ -64,9 +64,9 @@ def erase_boxes(
     """Erases boxes: :func:`sslfast.augment.erase_boxes` in NumPy, said there in full.
 
     Args:
-        images: float32, float16 or float64, shape (N, C, H, W).
+        images: float32, float16, float64 or uint8, shape (N, C, H, W).
         params: float32 (N, 6), of ``sample_erase``.
-        value: a number, one number per channel, or "random", normal noise. Default: 0.
+        value: a number, one number per channel, or "random", normal noise, of floats alone. Default: 0.
         inplace: change ``images``, contiguous, and return it. Default: False.
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
@@ -79,8 +79,10 @@ def erase_boxes(
             writeable.
     """
     name = "erase_boxes"
-    images, out = _arguments.image_batch(name, images, _check.boolean(name, "inplace", inplace))
+    images, out = _arguments.image_batch(name, images, _check.boolean(name, "inplace", inplace), (np.uint8,))
     params = _arguments.image_params(name, params, images.shape[0], 6)
     values, noise = _batch_rules.erase_values(name, value, images.shape[1])
-    _host.erase_boxes(images, out, params, values, noise, _arguments.threads(name, threads))
+    if images.dtype == np.uint8:
+        _batch_rules.check_byte_values(name, values, noise)
+    _host.erase_boxes(images, out, False, params, values, noise, _arguments.threads(name, threads))
     return out

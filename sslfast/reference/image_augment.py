@@ -29,6 +29,7 @@ class Settings(NamedTuple):
     kernel_size: int = 23
     affine_interpolation: str = "nearest"
     affine_fill: float = 0.0
+    padding_mode: str = "constant"
 
 
 # ---- resampling
@@ -69,6 +70,15 @@ def resize_matrix(
     return (weight / weight.sum(1, keepdim=True)).to(dtype)
 
 
+def padded_places(places: Tensor, n: int, mode: str) -> Tensor:
+    """Which of n pixels stand at ``places``, outside [0, n) too, as numpy.pad has it."""
+    if mode == "edge" or n == 1:
+        return places.clamp(0, n - 1)
+    period = 2 * n - 2 if mode == "reflect" else 2 * n
+    places = places % period
+    return torch.where(places < n, places, period - (mode == "symmetric") - places)
+
+
 def resample(x: Tensor, columns: Sequence[float], size: tuple[int, int], settings: Settings) -> Tensor:
     """The box of an image (C, H, W), resized, and the part of that which the view shows."""
     top, left, height, width, *target, offset_top, offset_left, hflip, vflip = (int(value) for value in columns)
@@ -81,6 +91,11 @@ def resample(x: Tensor, columns: Sequence[float], size: tuple[int, int], setting
     view = torch.full((len(x), *size), settings.fill, dtype=x.dtype)
     rows = torch.arange(size[0]) + offset_top
     lines = torch.arange(size[1]) + offset_left
+    if settings.padding_mode != "constant":
+        rows, lines = (
+            padded_places(places, goal, settings.padding_mode)
+            for places, goal in zip((rows, lines), target, strict=True)
+        )
     inside_rows, inside_lines = (rows >= 0) & (rows < target[0]), (lines >= 0) & (lines < target[1])
     if inside_rows.any() and inside_lines.any():
         part = whole[:, rows[inside_rows]][:, :, lines[inside_lines]]

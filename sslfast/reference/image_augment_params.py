@@ -71,10 +71,10 @@ def resized(how: int, first: int, second: int, height: int, width: int) -> tuple
 
 
 def placed(placement: int, word: Tensor, length: int, view: int) -> Tensor:
-    """Where a view begins in a length: 0 in the middle, halves to even, 1 anywhere."""
+    """Where a view begins in a length: 0 in the middle, halves to even, 1 anywhere, or the length in the view."""
     room = length - view
     if placement == 1:
-        return below(word, max(room, 0) + 1)
+        return below(word, abs(room) + 1) + min(room, 0)
     return torch.full_like(word, -(-room // 2) if room < 0 else round(room / 2))
 
 
@@ -98,19 +98,29 @@ def resample(words: Tensor, rules: Sequence[float], height: int, width: int) -> 
 
 
 def affine(words: Tensor, rules: Sequence[float], size: tuple[int, int]) -> list[Tensor]:
-    p, angle0, angle1, x0, x1, y0, y1, scale0, scale1, shear_x0, shear_x1, shear_y0, shear_y1, corner = rules
+    p, angle0, angle1, x0, x1, y0, y1, scale0, scale1, shear_x0, shear_x1, shear_y0, shear_y1, pivot, x, y = rules
     first, second = words[..., 0, :].unbind(-1), words[..., 1, :].unbind(-1)
     height, width = size
-    return [
-        happens(first[0], p),
-        uniform(first[1], angle0, angle1),
-        uniform(first[2], x0 * width, x1 * width).round(),
-        uniform(first[3], y0 * height, y1 * height).round(),
-        uniform(second[0], scale0, scale1),
-        uniform(second[1], shear_x0, shear_x1),
-        uniform(second[2], shear_y0, shear_y1),
-        torch.full_like(second[0], int(corner)),
-    ]
+    angle, move_x, move_y, scale, shear_x, shear_y = (
+        value.float().double()  # as the row holds them
+        for value in (
+            uniform(first[1], angle0, angle1),
+            uniform(first[2], x0 * width, x1 * width).round(),
+            uniform(first[3], y0 * height, y1 * height).round(),
+            uniform(second[0], scale0, scale1),
+            uniform(second[1], shear_x0, shear_x1),
+            uniform(second[2], shear_y0, shear_y1),
+        )
+    )
+    if pivot == 2:  # the point (x, y) stays where it is
+        turn, skew_x, skew_y = (torch.deg2rad(value) for value in (angle, shear_x, shear_y))
+        from_x, from_y = x - width / 2, y - height / 2
+        a, c = torch.cos(turn - skew_y) / torch.cos(skew_y), torch.sin(turn - skew_y) / torch.cos(skew_y)
+        b, d = -a * torch.tan(skew_x) - torch.sin(turn), torch.cos(turn) - c * torch.tan(skew_x)
+        move_x = move_x + from_x - scale * (a * from_x + b * from_y)
+        move_y = move_y + from_y - scale * (c * from_x + d * from_y)
+    corner = torch.full_like(second[0], int(pivot == 1))
+    return [happens(first[0], p), angle, move_x, move_y, scale, shear_x, shear_y, corner]
 
 
 def choice(words: Tensor, rules: Sequence[float], size: tuple[int, int]) -> list[Tensor]:

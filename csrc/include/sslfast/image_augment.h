@@ -87,8 +87,11 @@ enum Interpolation : int32_t { kNearest, kBilinear, kBicubic };
 
 constexpr int32_t kMaxSteps = 32, kMaxRules = 320, kMaxChannels = 32;
 
-// What is fixed for a call: resample has interpolation, antialias and fill, blur its kernel size, affine and choice
-// interpolation and fill.
+// What lies outside an image: a constant, its edge, or its reflection without or with the edge twice.
+enum Padding : int32_t { kConstant, kEdge, kReflect, kSymmetric };
+
+// What is fixed for a call: resample has interpolation, antialias and fill, or where that is negative -Padding; blur
+// its kernel size, affine and choice interpolation and fill.
 struct Step {
   int32_t code;
   float setting[3];

@@ -34,7 +34,8 @@ struct RandomErase {
   ImageLines from, to;
   const void* x;
   void* out;
-  Dtype dtype;
+  bool bytes;   // elements are uint8, and noise is not asked for
+  Dtype dtype;  // of others
   bool noise;
   double values[kMostEraseValues];  // one per channel, or of all
   int64_t value_count;
