@@ -18,9 +18,6 @@ namespace {
 using patch::Place;
 using patch::State;
 
-inline __attribute__((always_inline)) float widen(uint8_t x) { return x; }
-using cpu::widen;  // beside it, not hidden by it
-
 // ---- pixels between their places and a buffer in the order (channel, frame, row, column)
 
 struct Box {
