@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,13 @@ def evaluate(run_dirs: Sequence[Path], *, labels: Sequence[int], seeds: int, con
     }
     results: list[dict[str, Any]] = []
     # scikit-learn's BLAS would take every core, and two evaluations side by side would wait for each other.
-    with threadpool_limits(config.threads, "blas"), console.status("evaluating") as status:
+    with (
+        threadpool_limits(config.threads, "blas"),
+        warnings.catch_warnings(),
+        console.status("evaluating") as status,
+    ):
+        # One label of each class looks like a regression to scikit-learn.
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
         for seed in range(seeds):
             status.update(f"evaluating: seed {seed + 1} of {seeds}")
             results += _one_seed(encoders[seed % len(encoders)], config, data, labels, seed)

@@ -99,13 +99,18 @@ def embedding_maps(maps: Sequence[tuple[str, Tensor]], labels: Tensor | None, cl
     """
     from sklearn.manifold import TSNE
 
+    count = len(maps[0][1])
+    shown = torch.arange(count)
+    if count > _MAP_POINTS:  # texts lie in the order of their classes
+        shown = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:_MAP_POINTS]
+    labels = labels[shown] if labels is not None else None
     figure = _figure(4.4 * len(maps) + 1.1, 4.2)
     for axes, (title, features) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
-        features = features[:_MAP_POINTS]
+        features = features[shown]
         centred = torch.nn.functional.normalize(features - features.mean(dim=0), dim=1)
         perplexity = min(30, (len(features) - 1) / 3)
         places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(centred.numpy())
-        colours = labels[:_MAP_POINTS].numpy() if labels is not None else np.zeros(len(places))
+        colours = labels.numpy() if labels is not None else np.zeros(len(places))
         palette = "Greys_r" if labels is None else "tab10" if len(classes) <= 10 else "turbo"
         dots = axes.scatter(*places.T, c=colours, cmap=palette, s=9, linewidths=0)
         _tidy(axes, title)
@@ -114,7 +119,7 @@ def embedding_maps(maps: Sequence[tuple[str, Tensor]], labels: Tensor | None, cl
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
     if labels is not None and len(classes) <= 30:
-        present = [classes[label] for label in labels[:_MAP_POINTS].unique().tolist()]
+        present = [classes[label] for label in labels.unique().tolist()]
         handles, _ = dots.legend_elements(num=None)
         size = 8 if len(present) <= 20 else 6.5
         figure.legend(handles, present, loc="outside right center", frameon=False, fontsize=size)

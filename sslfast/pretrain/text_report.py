@@ -21,7 +21,7 @@ _GUESSES = 3
 def masked_predictions(module: MLM, data: TextData) -> str:
     """A table of test texts: hidden tokens in brackets, the most likely ones beside them with their probabilities."""
     vocabulary, config = module.encoder.vocabulary, module.config
-    rows = vocabulary.encode(data.test[:_TEXTS])
+    rows = vocabulary.encode(data.test[:: max(1, len(data.test) // _TEXTS)][:_TEXTS])
     collator = vocabulary.collator(config.mask_ratio, keyed_seed(config.seed, "report"), whole_words=config.whole_words)
     batch = collator([rows.example(index) for index in range(len(rows))])
     chances = module.logits(batch).softmax(dim=-1)
