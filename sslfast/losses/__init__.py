@@ -30,6 +30,7 @@ from sslfast.losses.ibot import IBOTPatchLoss, ibot_patch_loss
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.linear_cross_entropy import LinearCrossEntropyLoss, linear_cross_entropy
+from sslfast.losses.masked_item import ItemSampling, MaskedItemLoss, item_sampling, masked_item_loss
 from sslfast.losses.masked_lm import MaskedLMLoss, masked_lm_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
 from sslfast.losses.memory_bank import MemoryBank
@@ -68,9 +69,11 @@ __all__ = [
     "HypersphereLoss",
     "IBOTPatchLoss",
     "InfoNCELoss",
+    "ItemSampling",
     "KoLeoLoss",
     "LinearCrossEntropyLoss",
     "MSNLoss",
+    "MaskedItemLoss",
     "MaskedLMLoss",
     "MatryoshkaLoss",
     "MemoryBank",
@@ -106,8 +109,10 @@ __all__ = [
     "hypersphere_loss",
     "ibot_patch_loss",
     "info_nce_loss",
+    "item_sampling",
     "koleo_loss",
     "linear_cross_entropy",
+    "masked_item_loss",
     "masked_lm_loss",
     "msn_loss",
     "multi_positive_nt_xent_loss",
