@@ -1,12 +1,14 @@
 """Losses against named rows of a table, forward and backward: wav2vec 2.0's contrastive loss beside transformers',
 which gathers the distractors of every frame; beside fairseq's, which gathers those of the masked frames; and beside a
-Gram matrix for each utterance, of which scalars are gathered.
+Gram matrix for each utterance, of which scalars are gathered. And the loss of masked items against drawn ones, beside
+plain torch, which gathers them, and against all items.
 
 Floor, M masked frames, K distractors, width D: 6 M (K + 1) D FLOPs, a product for the logits and one for each gradient.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,6 +22,14 @@ from benchmarks.bench_similarity_softmax import DTYPES
 from benchmarks.harness import Call, Case, compiled
 
 TEMPERATURE = 0.1
+NEGATIVES = 128  # of a masked item
+
+
+class Items(NamedTuple):
+    hidden: Tensor
+    weight: Tensor
+    labels: Tensor
+    indices: Tensor  # of the masked items
 
 
 class Frames(NamedTuple):
@@ -38,6 +48,42 @@ def make_frames(
     leaves = [torch.randn(batch, length, width).to(device, dtype).requires_grad_() for _ in range(2)]
     mask = time_mask(batch, length, generator=0, device=device)
     return Frames(*leaves, mask, sample_negatives(mask, negatives, generator=1), mask.flatten().nonzero().flatten())
+
+
+def make_items(device: torch.device, *, batch: int, length: int, width: int, items: int) -> Items:
+    hidden, weight = torch.randn(batch, length, width), torch.randn(items, width) / width**0.5
+    labels = torch.randint(0, items, (batch, length)).masked_fill(torch.rand(batch, length) >= 0.2, -100)
+    at = (labels.flatten() != -100).nonzero().flatten()
+    return Items(*(z.to(device).requires_grad_() for z in (hidden, weight)), labels.to(device), at.to(device))
+
+
+def drawn_items(x: Items) -> Tensor:
+    from sslfast.losses import masked_item_loss
+
+    return masked_item_loss(x.hidden, x.weight, x.labels, indices=x.indices, num_negatives=NEGATIVES, generator=0)
+
+
+def gathered_items(x: Items) -> Tensor:
+    labels = x.labels.flatten()[x.indices]
+    others = torch.randint(0, len(x.weight), (len(labels), NEGATIVES), device=labels.device)
+    rows = x.weight[torch.cat([labels[:, None], others], dim=1)]
+    logits = torch.einsum("rd,rkd->rk", x.hidden.flatten(0, 1)[x.indices], rows)
+    less = math.log(NEGATIVES / len(x.weight))
+    others_only = (logits[:, 1:] - less).masked_fill(others == labels[:, None], float("-inf"))
+    return F.cross_entropy(torch.cat([logits[:, :1], others_only], dim=1), torch.zeros_like(labels))
+
+
+def all_items(x: Items) -> Tensor:
+    from sslfast.losses import masked_item_loss
+
+    return masked_item_loss(x.hidden, x.weight, x.labels, indices=x.indices)
+
+
+def check_items(inputs: Items, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
+    """Draws differ; the loss and the size of the hidden states' gradient hardly do."""
+    torch.testing.assert_close(theirs[0], ours[0], rtol=2e-2, atol=0.0)
+    ratio = torch.linalg.vector_norm(ours[1]) / torch.linalg.vector_norm(theirs[1])
+    assert 0.9 < ratio < 1.1, f"{float(ratio):.3f} of the peer's gradient"
 
 
 def ours(x: Frames) -> Tensor:
@@ -133,8 +179,34 @@ def contrastive(batch: int, length: int, width: int, negatives: int, dtype: str 
     )
 
 
+ITEM_PROVIDERS = {
+    "sslfast": partial(call, drawn_items),
+    "eager torch (gathers the items)": partial(call, gathered_items),
+    "sslfast (all items)": partial(call, all_items),
+}
+
+
+def sampled_items(batch: int, length: int, width: int, items: int, **options: Any) -> Case:
+    shape = {"batch": batch, "length": length, "width": width, "items": items}
+    return Case(
+        op="masked_item",
+        size=f"{batch}x{length}x{width}, {NEGATIVES} of {items}",
+        dtype="fp32",
+        mode="forward+backward",
+        make_inputs=partial(make_items, **shape),
+        providers=ITEM_PROVIDERS,
+        check=check_items,
+        work=6 * 0.2 * batch * length * (NEGATIVES + 1) * width,
+        unit="FLOP",
+        formula="6 M (K + 1) D, M of 20 % masked",
+        **options,
+    )
+
+
 def cases() -> list[Case]:
     return [
+        sampled_items(64, 50, 64, 20000, quick=True),
+        sampled_items(128, 50, 128, 20000, memory=True),
         contrastive(2, 100, 64, 20, quick=True),
         contrastive(4, 500, 256, 100, memory=True, devices=("cpu",)),
         contrastive(4, 500, 256, 100, "bf16", devices=("cpu",)),

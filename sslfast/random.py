@@ -39,6 +39,7 @@ STREAMS = {
     "item_select": 26,
     "item_row": 27,
     "gumbel": 28,
+    "item_negatives": 29,
     "batch_mix": 40,
     "mix_order": 41,
     "erase": 42,

@@ -116,6 +116,18 @@ def utterances() -> dict[str, Any]:
     }
 
 
+def masked_items() -> dict[str, Any]:
+    table = nn.Embedding(51, 8)
+    return {
+        "num_items": 50,
+        "counts": torch.arange(50),
+        "items": torch.randint(1, 50, (4, 12)),
+        "step": 3,
+        "item_embedding": table,
+        "sequence_model": table,
+    }
+
+
 def token_masks() -> dict[str, Any]:
     ids = torch.randint(1000, 2000, (4, 16))
     batch = {"input_ids": ids, "special_tokens_mask": ids < 1100, "attention_mask": torch.ones_like(ids)}
@@ -273,6 +285,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "update_teacher(student": teacher_and_student,
     "AdversarialPerturbation(": adversaries,
     "Wav2Vec2ContrastiveLoss(": utterances,
+    "MaskedItemLoss(": masked_items,
     "from sslfast.masking import mask_tokens": token_masks,
     "import masked_lm_loss": masked_lm,
     "mask_patches(patch_embed": patch_masks,

@@ -100,6 +100,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "item_mask(Tensor items, Tensor seed, Tensor? sample_ids, int mask_id, int padding_id, float mask_ratio, bool "
       "exact, float last_item_probability, bool at_least_one, int most_labels, bool label_first, int row_offset) -> "
       "(Tensor, Tensor, Tensor)");
+  m.def("item_negatives(Tensor numbers, Tensor seed, Tensor? thresholds, int items, int negatives) -> Tensor");
   m.def(
       "gumbel_sample(Tensor logits, Tensor? positions, Tensor seed, Tensor? sample_ids, float temperature, int "
       "row_offset) -> Tensor");

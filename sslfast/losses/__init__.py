@@ -32,6 +32,7 @@ from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.linear_cross_entropy import LinearCrossEntropyLoss, linear_cross_entropy
 from sslfast.losses.masked_code import MaskedCodeLoss, masked_code_loss
 from sslfast.losses.masked_feature import MaskedFeatureLoss, masked_feature_loss
+from sslfast.losses.masked_item import ItemSampling, MaskedItemLoss, item_sampling, masked_item_loss
 from sslfast.losses.masked_lm import MaskedLMLoss, masked_lm_loss
 from sslfast.losses.masked_patch import MaskedPatchLoss, masked_patch_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
@@ -71,11 +72,13 @@ __all__ = [
     "HypersphereLoss",
     "IBOTPatchLoss",
     "InfoNCELoss",
+    "ItemSampling",
     "KoLeoLoss",
     "LinearCrossEntropyLoss",
     "MSNLoss",
     "MaskedCodeLoss",
     "MaskedFeatureLoss",
+    "MaskedItemLoss",
     "MaskedLMLoss",
     "MaskedPatchLoss",
     "MatryoshkaLoss",
@@ -112,10 +115,12 @@ __all__ = [
     "hypersphere_loss",
     "ibot_patch_loss",
     "info_nce_loss",
+    "item_sampling",
     "koleo_loss",
     "linear_cross_entropy",
     "masked_code_loss",
     "masked_feature_loss",
+    "masked_item_loss",
     "masked_lm_loss",
     "masked_patch_loss",
     "msn_loss",

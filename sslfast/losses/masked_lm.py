@@ -133,7 +133,7 @@ def masked_lm_loss(
     ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
     check_num_items(name, num_items, reduction, hidden)
     if indices is not None:
-        labels = _labels_at(name, hidden, labels, indices, ignore_index)
+        labels = labels_at(name, hidden, labels, indices, ignore_index)
         indices = indices.contiguous()
     targets = check_targets(name, "labels", labels, len(weight), ignore_index)
     found = class_loss(
@@ -142,7 +142,7 @@ def masked_lm_loss(
     return shaped_like(labels, found) if reduction == "none" and indices is None else found
 
 
-def _labels_at(function: str, hidden: Tensor, labels: Tensor, indices: Tensor, ignore_index: int) -> Tensor:
+def labels_at(function: str, hidden: Tensor, labels: Tensor, indices: Tensor, ignore_index: int) -> Tensor:
     """(R,) labels of the tokens at ``indices``."""
     if not isinstance(indices, Tensor) or indices.dtype != torch.int64:
         got = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__

@@ -31,7 +31,7 @@ from sslfast.ops._blocks import (
     square_mask,
     vjepa_mask,
 )
-from sslfast.ops._classes import linear_cross_entropy, sampled_softmax
+from sslfast.ops._classes import item_negatives, linear_cross_entropy, sampled_softmax
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import (
     mask_indices,
@@ -121,6 +121,7 @@ __all__ = [
     "image_augment_params",
     "inverse_block_mask",
     "item_mask",
+    "item_negatives",
     "linear_cross_entropy",
     "mask_indices",
     "mask_token_apply",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 
-__all__ = ["linear_cross_entropy", "sampled_softmax"]
+__all__ = ["item_negatives", "linear_cross_entropy", "sampled_softmax"]
 
 
 # ---- linear_cross_entropy: C++ on the CPU, Triton on the GPU
@@ -56,3 +56,13 @@ def _(
         for x, need in ((rows, need_rows), (table, need_table))
     )
     return losses, d_rows, d_table, losses.new_empty((table.shape[0] if need_offsets else 0,))
+
+
+# ---- item_negatives: C++ and CUDA C++
+
+item_negatives = torch.ops.sslfast.item_negatives.default
+
+
+@torch.library.register_fake("sslfast::item_negatives")
+def _(numbers: Tensor, seed: Tensor, thresholds: Tensor | None, items: int, negatives: int) -> Tensor:
+    return numbers.new_empty((numbers.shape[0], negatives), dtype=torch.int32)

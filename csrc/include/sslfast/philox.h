@@ -32,6 +32,7 @@ enum class Stream : uint32_t {
   kItemSelect = 26,        // item_mask: is this item masked?
   kItemRow = 27,           // item_mask: what goes for the row
   kGumbel = 28,            // gumbel_sample: the noise of each id
+  kItemNegatives = 29,     // item_negatives: which items
   kBatchMix = 40,          // batch_mix: how an image is mixed
   kMixOrder = 41,          // batch_mix: a shuffle of the batch
   kErase = 42,             // random_erase: the box of an image
