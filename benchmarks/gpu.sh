@@ -9,7 +9,7 @@ PYTHON=${PYTHON:-python3}
 "$PYTHON" -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else 'sslfast: this torch finds no CUDA device')"
 "$PYTHON" -m pytest -m gpu
 if command -v compute-sanitizer >/dev/null; then
-  KERNELS="token_mask or patch or mask_token or image_augment"
+  KERNELS="token_mask or patch or masked_feature or mask_token or image_augment"
   KERNELS="$KERNELS or batch_mix or random_erase or audio or frame_indices or token_augment"
   compute-sanitizer --error-exitcode 1 "$PYTHON" -m pytest -m gpu -k "$KERNELS"
 else
