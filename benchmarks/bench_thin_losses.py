@@ -1,11 +1,12 @@
 """The losses that torch's operators do well when asked for the right ones, beside lightly's: Barlow Twins, VICReg,
-SwAV, KoLeo, negative cosine similarity, hypersphere.
+SwAV, MSN, KoLeo, negative cosine similarity, hypersphere.
 
 Floors, N rows of D features or K prototypes: Barlow Twins 6 N D^2 FLOPs, the correlations and two products of their
 gradient, or where D > 4/3 N 8 N^2 D through N x N products; VICReg 8 N D^2 or 8 N^2 D likewise; KoLeo's search N^2 D,
 half of a symmetric product; hypersphere 6 N^2 D, for each view half of the distances and the whole product of their
-gradient. The others are passes over memory: each number of the inputs read and each of the gradients written once; in
-SwAV the assignments of its 2 large crops, too, 4 reads and a write of each.
+gradient; MSN, of V anchors a sample and P prototypes, N D P (6 V + 2), the similarities and two products of the
+anchors' gradient. The others are passes over memory: each number of the inputs read and each of the gradients written
+once; in SwAV the assignments of its 2 large crops, too, 4 reads and a write of each.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmarks import peers
 from benchmarks.harness import Call, Case
 
 CROPS = 8  # of SwAV, 2 of them large
+ANCHORS = 11  # of MSN: a masked view and 10 small ones
 Criterion = Callable[..., Tensor]
 
 
@@ -128,6 +130,45 @@ def swav(rows: int, width: int) -> Case:
     )
 
 
+def make_msn(device: torch.device, *, rows: int, width: int, prototypes: int) -> list[Tensor]:
+    """Anchors of ANCHORS masked views, prototypes, and targets, which take no gradient."""
+    first = torch.randn(rows, width)
+    anchors = torch.cat([first + 0.5 * torch.randn(rows, width) for _ in range(ANCHORS)])
+    leaves = [z.to(device).requires_grad_() for z in (anchors, torch.randn(prototypes, width))]
+    return [*leaves, first.to(device)]
+
+
+def of_msn(find: Callable[[], Criterion], inputs: list[Tensor]) -> Call:
+    """The timed call: the loss and the gradients of anchors and prototypes."""
+    criterion, (anchors, prototypes, targets) = find(), inputs
+
+    def forward_and_backward() -> tuple[Tensor, ...]:
+        loss = criterion(anchors, targets, prototypes)
+        return loss.detach(), *torch.autograd.grad(loss, (anchors, prototypes))
+
+    return forward_and_backward
+
+
+def msn(rows: int, width: int, prototypes: int, **options: Any) -> Case:
+    return Case(
+        op="msn",
+        size=f"{ANCHORS} views of {rows}x{width}, {prototypes} prototypes",
+        dtype="fp32",
+        mode="forward+backward",
+        make_inputs=partial(make_msn, rows=rows, width=width, prototypes=prototypes),
+        providers={
+            "sslfast": partial(of_msn, partial(ours, "MSNLoss")),
+            "lightly MSNLoss": partial(of_msn, partial(theirs, "MSNLoss")),
+        },
+        check=check,
+        work=rows * width * prototypes * (6 * ANCHORS + 2),
+        unit="FLOP",
+        formula="N D P (6 V + 2)",
+        devices=("cpu",),
+        **options,
+    )
+
+
 def cosine(rows: int, width: int, **options: Any) -> Case:
     name = "NegativeCosineSimilarity"
     return case("negative_cosine", name, rows, width, 16 * rows * width, "2 reads + 2 writes", unit="B", **options)
@@ -143,6 +184,8 @@ def cases() -> list[Case]:
         vicreg(256, 4096, memory=True, one_thread_only=True),
         vicreg(2048, 2048, one_thread_only=True),
         swav(512, 3000),
+        msn(16, 256, 64, quick=True),
+        msn(128, 256, 1024, memory=True),
         case("koleo", "KoLeoLoss", 256, 384, 256**2 * 384, "N^2 D", quick=True),
         case("koleo", "KoLeoLoss", 4096, 384, 4096**2 * 384, "N^2 D", memory=True),
         cosine(256, 2048, quick=True),

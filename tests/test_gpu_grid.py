@@ -72,7 +72,7 @@ def test_thresholds_have_their_cases() -> None:
 
 
 def test_limits_have_their_cases() -> None:
-    stems = [*STEMS, "masks_on_device"]
+    stems = [*STEMS, "masked_feature", "masked_patch", "masks_on_device"]
     modules = (importlib.import_module(f"benchmarks.bench_{stem}") for stem in stems)
     cases = {(c.op, c.size, c.dtype, c.mode) for module in modules for c in module.cases() if "cuda" in c.devices}
     for entry in tomllib.loads(thresholds.FILE.read_text())["limit"]:

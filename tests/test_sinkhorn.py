@@ -12,6 +12,7 @@ from oracle import assert_no_worse
 from torch import Tensor
 
 from sslfast import ops
+from sslfast.losses import DINOLoss, IBOTPatchLoss, MSNLoss, SwAVLoss
 from sslfast.losses._sinkhorn import sinkhorn_potentials
 from sslfast.losses.swav import sinkhorn_knopp
 from sslfast.reference.sinkhorn import sinkhorn_assign, sinkhorn_masses, sinkhorn_peaks
@@ -131,3 +132,26 @@ def test_opcheck() -> None:
         ops.sinkhorn_potentials(scores, None, 20.0, 0)
     with pytest.raises(RuntimeError, match="rows must be at most"):
         ops.sinkhorn_assign(scores, potentials, 20.0, 7)
+
+
+def test_a_sample_without_a_score_leaves_no_assignment() -> None:
+    scores = torch.randn(5, 4)
+    scores[2] = -torch.inf
+    assert sinkhorn_knopp(scores).isnan().all()
+    scores[2, 1] = 0.0  # one finite score is enough
+    assigned = sinkhorn_knopp(scores)
+    torch.testing.assert_close(assigned[2], torch.eye(4)[1])
+    assert assigned.isfinite().all()
+
+
+def test_temperatures_that_float32_cannot_divide_by() -> None:
+    for call, message in (
+        (lambda: sinkhorn_knopp(torch.randn(3, 2), epsilon=1e-40), "sinkhorn_knopp: epsilon"),
+        (lambda: SwAVLoss(sinkhorn_epsilon=1e-40), "SwAVLoss: sinkhorn_epsilon"),
+        (lambda: DINOLoss(4, student_temp=1e-40), "DINOLoss: student_temp"),
+        (lambda: IBOTPatchLoss(4, teacher_temp=1e-40), "IBOTPatchLoss: teacher_temp"),
+        (lambda: MSNLoss(temperature=1e-40), "MSNLoss: temperature"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message} must be at least 1e-8, got 1e-40$"):
+            call()
+    assert sinkhorn_knopp(torch.randn(3, 2), epsilon=1e-8).isfinite().all()

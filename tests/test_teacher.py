@@ -137,3 +137,23 @@ def test_errors(args: list, kwargs: dict, error: type[Exception], text: str) -> 
 def test_schedule_errors(args: tuple, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match="^" + re.escape(f"cosine_schedule: {text}") + "$"):
         cosine_schedule(*args)
+
+
+class Quantised(nn.Module):
+    """A parameter of integers beside one of floats."""
+
+    def __init__(self, value: int, dtype: torch.dtype = torch.int8) -> None:
+        super().__init__()
+        self.codes = nn.Parameter(torch.full((3,), value).to(dtype), requires_grad=False)
+        self.scale = nn.Parameter(torch.full((2,), float(value)))
+
+
+def test_integer_parameters_are_copied():
+    student, teacher = Quantised(4), Quantised(2)
+    update_teacher(student, teacher, 0.75)
+    assert torch.equal(teacher.codes, student.codes)
+    torch.testing.assert_close(teacher.scale.detach(), torch.full((2,), 2.5))
+    with pytest.raises(TypeError) as raised:
+        update_teacher(student, Quantised(2, torch.float32), 0.75)
+    expected = "parameters 0 of teacher must be torch.int8, like student, got torch.float32"
+    assert str(raised.value) == f"update_teacher: {expected}"

@@ -250,6 +250,19 @@ def positive(function: str, name: str, value: float) -> float:
     return number
 
 
+def divisor(function: str, name: str, value: float) -> float:
+    """``value`` as a finite float above 0 that scores may be divided by.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not finite, 0 or less, or below 1e-8: quotients in float32 must stay finite.
+    """
+    number = positive(function, name, value)
+    if number < 1e-8:
+        raise ValueError(f"{function}: {name} must be at least 1e-8, got {value}")
+    return number
+
+
 def not_negative(function: str, name: str, value: float) -> float:
     """``value`` as a finite float of at least 0.
 

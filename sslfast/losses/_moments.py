@@ -100,8 +100,10 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         a, b = ctx.saved_tensors
-        with without_autocast(a):
-            return (
-                b @ grad.mT if ctx.needs_input_grad[0] else None,
-                a @ grad if ctx.needs_input_grad[1] else None,
-            )
+        with without_autocast(a):  # a gradient lies as its input does: passes over both are over neighbours
+            found_a = found_b = None
+            if ctx.needs_input_grad[0]:
+                found_a = b @ grad.mT if a.stride(-1) == 1 else (grad @ b.mT).mT
+            if ctx.needs_input_grad[1]:
+                found_b = a @ grad if b.stride(-1) == 1 else (grad.mT @ a.mT).mT
+            return found_a, found_b

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast.losses._center import Centered
-from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, positive
+from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
 from sslfast.losses._sinkhorn import sinkhorn_potentials
 from sslfast.losses._soft_targets import SoftTargets, prototype_rows, soft_cross_entropy
 
@@ -46,7 +46,7 @@ class DINOLoss(Centered):
 
     Raises:
         TypeError: if a temperature or ``center_momentum`` is not a number, or a count not an int.
-        ValueError: if a temperature is not positive and finite, ``center_momentum`` is outside [0, 1], ``output_dim``
+        ValueError: if a temperature is below 1e-8 or infinite, ``center_momentum`` is outside [0, 1], ``output_dim``
             or ``sinkhorn_iterations`` is below 1, ``warmup_teacher_temp_epochs`` is negative, or ``center_mode`` or
             ``centering`` is none of these.
 
@@ -74,11 +74,11 @@ class DINOLoss(Centered):
         super().__init__()
         name = "DINOLoss"
         output_dim = _check.integer(name, "output_dim", output_dim, 1)
-        self.warmup_teacher_temp = positive(name, "warmup_teacher_temp", warmup_teacher_temp)
-        self.teacher_temp = positive(name, "teacher_temp", teacher_temp)
+        self.warmup_teacher_temp = divisor(name, "warmup_teacher_temp", warmup_teacher_temp)
+        self.teacher_temp = divisor(name, "teacher_temp", teacher_temp)
         epochs = _check.integer(name, "warmup_teacher_temp_epochs", warmup_teacher_temp_epochs, 0)
         self.warmup_teacher_temp_epochs = epochs
-        self.student_temp = positive(name, "student_temp", student_temp)
+        self.student_temp = divisor(name, "student_temp", student_temp)
         self.center_momentum = _check.probability(name, "center_momentum", center_momentum)
         if center_mode != "mean":
             raise ValueError(f"{name}: center_mode must be 'mean', got {center_mode!r}")
@@ -173,7 +173,7 @@ def dino_loss(
             None nor a floating-point tensor, a temperature not a number or ``sinkhorn_iterations`` not an int.
         ValueError: if there is no view, or no pair of different views; the first view is not (N, K) with N, K >= 1 or
             another differs in shape or device; ``center`` has not K numbers on that device, or is given with
-            "sinkhorn_knopp"; a temperature is not positive and finite; ``centering`` is none of these, or
+            "sinkhorn_knopp"; a temperature is below 1e-8 or infinite; ``centering`` is none of these, or
             ``sinkhorn_iterations`` is below 1.
         RuntimeError: at a second derivative, which is not supported.
 
@@ -197,8 +197,8 @@ def _dino(
 ) -> tuple[Tensor, Tensor]:
     _check_views(name, teacher_out, student_out)
     teacher_temp, student_temp = (
-        positive(name, "teacher_temp", teacher_temp),
-        positive(name, "student_temp", student_temp),
+        divisor(name, "teacher_temp", teacher_temp),
+        divisor(name, "student_temp", student_temp),
     )
     check_choice(name, "centering", centering, CENTERINGS)
     iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)

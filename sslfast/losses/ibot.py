@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.losses._center import Centered
-from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, positive
+from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
 from sslfast.losses._soft_targets import SoftTargets, soft_cross_entropy
 from sslfast.losses.dino import CENTERINGS, balanced_center, check_center
 
@@ -45,7 +45,7 @@ class IBOTPatchLoss(Centered):
 
     Raises:
         TypeError: if a temperature or ``center_momentum`` is not a number, or a count not an int.
-        ValueError: if a temperature is not positive and finite, ``center_momentum`` is outside [0, 1], ``output_dim``
+        ValueError: if a temperature is below 1e-8 or infinite, ``center_momentum`` is outside [0, 1], ``output_dim``
             or ``sinkhorn_iterations`` is below 1, or ``center_mode`` or ``centering`` is none of these.
 
     Example:
@@ -70,8 +70,8 @@ class IBOTPatchLoss(Centered):
         super().__init__()
         name = "IBOTPatchLoss"
         output_dim = _check.integer(name, "output_dim", output_dim, 1)
-        self.teacher_temp = positive(name, "teacher_temp", teacher_temp)
-        self.student_temp = positive(name, "student_temp", student_temp)
+        self.teacher_temp = divisor(name, "teacher_temp", teacher_temp)
+        self.student_temp = divisor(name, "student_temp", student_temp)
         if center_mode != "mean":
             raise ValueError(f"{name}: center_mode must be 'mean', got {center_mode!r}")
         self.center_momentum = _check.probability(name, "center_momentum", center_momentum)
@@ -171,7 +171,7 @@ def ibot_patch_loss(
         ValueError: if ``teacher_out`` is not (M, K) with K >= 1, ``student_out`` differs in shape or device, ``mask``
             has no image or no patches, or, without ``masks_weight`` and on the CPU, not M patches masked; ``center``
             has not K numbers, or is given with "sinkhorn_knopp"; ``masks_weight`` is not (M,), or one of these is on
-            another device; a temperature is not positive and finite; ``centering`` is none of these, or
+            another device; a temperature is below 1e-8 or infinite; ``centering`` is none of these, or
             ``sinkhorn_iterations`` is below 1.
         RuntimeError: at a second derivative, which is not supported.
 
@@ -203,8 +203,8 @@ def _ibot(
     check_kernel_dtype(name, teacher_out, student_out)
     weights = _weights(name, mask, masks_weight, teacher_out)
     teacher_temp, student_temp = (
-        positive(name, "teacher_temp", teacher_temp),
-        positive(name, "student_temp", student_temp),
+        divisor(name, "teacher_temp", teacher_temp),
+        divisor(name, "student_temp", student_temp),
     )
     check_choice(name, "centering", centering, CENTERINGS)
     iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)

@@ -14,8 +14,8 @@ from sslfast.losses._inputs import (
     check_floating,
     check_kernel_dtype,
     check_rows,
+    divisor,
     not_negative,
-    positive,
     widened,
     without_autocast,
 )
@@ -35,7 +35,7 @@ class MSNLoss(nn.Module):
     Raises:
         TypeError: if ``temperature`` or ``regularization_weight`` is not a number, ``sinkhorn_iterations`` not an int
             or ``gather_distributed`` not a bool.
-        ValueError: if ``temperature`` is not positive and finite, or another number is negative or not finite.
+        ValueError: if ``temperature`` is below 1e-8 or infinite, or another number is negative or not finite.
 
     Example:
         >>> criterion = MSNLoss()
@@ -52,7 +52,7 @@ class MSNLoss(nn.Module):
     ) -> None:
         super().__init__()
         name = "MSNLoss"
-        self.temperature = positive(name, "temperature", temperature)
+        self.temperature = divisor(name, "temperature", temperature)
         self.sinkhorn_iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 0)
         self.regularization_weight = not_negative(name, "regularization_weight", regularization_weight)
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
@@ -117,7 +117,7 @@ def msn_loss(
             ``regularization_weight`` is not a number, ``sinkhorn_iterations`` not an int or ``gather_distributed`` not
             a bool.
         ValueError: if ``targets`` is not (N, D) with N, D >= 1, ``anchors`` not (V N, D), ``prototypes`` not (K, D), or
-            one of them is on another device; a temperature is not positive and finite, or another number is negative.
+            one of them is on another device; a temperature is below 1e-8 or infinite, or another number is negative.
 
     Reference: Assran et al., "Masked Siamese Networks for Label-Efficient Learning", ECCV 2022.
     """
@@ -133,8 +133,8 @@ def msn_loss(
     for argument, rows in (("anchors", anchors), ("prototypes", prototypes)):
         check_device(name, "targets", targets, argument, rows)
         check_kernel_dtype(name, rows, targets)
-    sharpen = positive(name, "target_sharpen_temperature", target_sharpen_temperature)
-    temperature = positive(name, "temperature", temperature)
+    sharpen = divisor(name, "target_sharpen_temperature", target_sharpen_temperature)
+    temperature = divisor(name, "temperature", temperature)
     iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 0)
     weight = not_negative(name, "regularization_weight", regularization_weight)
     gather = _check.boolean(name, "gather_distributed", gather_distributed)
@@ -142,8 +142,9 @@ def msn_loss(
         wide = widened(anchors, targets, prototypes)
         a, t, w = (F.normalize(rows, dim=1) for rows in wide)
         assigned = _assigned(t.detach() @ w.detach().T / (temperature * sharpen), iterations, gather)
-        log_p = F.log_softmax(product(a.T, w.T) / temperature, dim=1)
-        loss = -(assigned * log_p.unflatten(0, (-1, size))).sum() / len(a)
+        log_p = F.log_softmax(product(a.T, (w / temperature).T), dim=1)
+        of_views = log_p.unflatten(0, (-1, size)).sum(dim=0)  # every view of a sample has the same target
+        loss = (assigned * of_views).sum() / -len(a)
         if weight > 0:
             mean = log_p.logsumexp(dim=0) - math.log(len(a))  # the log of the mean share, which may underflow
             loss = loss + weight * ((mean.exp() * mean).sum() + math.log(len(w)))

@@ -14,7 +14,7 @@ from sslfast.losses._inputs import (
     check_floating,
     check_kernel_dtype,
     check_like,
-    positive,
+    divisor,
     widened,
     without_autocast,
 )
@@ -33,7 +33,7 @@ class SwAVLoss(nn.Module):
 
     Raises:
         TypeError: if ``temperature`` or ``sinkhorn_epsilon`` is not a number, or ``sinkhorn_iterations`` not an int.
-        ValueError: if ``temperature`` or ``sinkhorn_epsilon`` is not positive and finite, or ``sinkhorn_iterations``
+        ValueError: if ``temperature`` or ``sinkhorn_epsilon`` is below 1e-8 or infinite, or ``sinkhorn_iterations``
             is below 1.
 
     Example:
@@ -51,9 +51,9 @@ class SwAVLoss(nn.Module):
     ) -> None:
         super().__init__()
         name = "SwAVLoss"
-        self.temperature = positive(name, "temperature", temperature)
+        self.temperature = divisor(name, "temperature", temperature)
         self.sinkhorn_iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
-        self.sinkhorn_epsilon = positive(name, "sinkhorn_epsilon", sinkhorn_epsilon)
+        self.sinkhorn_epsilon = divisor(name, "sinkhorn_epsilon", sinkhorn_epsilon)
         self.sinkhorn_gather_distributed = _check.boolean(
             name, "sinkhorn_gather_distributed", sinkhorn_gather_distributed
         )
@@ -121,7 +121,7 @@ def swav_loss(
             or ``sinkhorn_epsilon`` is not a number, or ``sinkhorn_iterations`` not an int.
         ValueError: if there is no large crop or fewer than two crops, the first is not (N, K) with N, K >= 1, another
             crop differs in shape or device, the queue has not one tensor (Q, K) on that device per large crop,
-            ``temperature`` or ``sinkhorn_epsilon`` is not positive and finite, or ``sinkhorn_iterations`` is below 1.
+            ``temperature`` or ``sinkhorn_epsilon`` is below 1e-8 or infinite, or ``sinkhorn_iterations`` is below 1.
 
     Reference: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS
     2020.
@@ -132,9 +132,9 @@ def swav_loss(
     if queue_outputs is not None:
         _check_queue(name, queue_outputs, len(high_resolution_outputs), first)
     check_kernel_dtype(name, *high_resolution_outputs, *low_resolution_outputs, *(queue_outputs or ()))
-    temperature = positive(name, "temperature", temperature)
+    temperature = divisor(name, "temperature", temperature)
     iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
-    epsilon = positive(name, "sinkhorn_epsilon", sinkhorn_epsilon)
+    epsilon = divisor(name, "sinkhorn_epsilon", sinkhorn_epsilon)
     gather = _check.boolean(name, "sinkhorn_gather_distributed", sinkhorn_gather_distributed)
     with without_autocast(first):
         crops = widened(*high_resolution_outputs, *low_resolution_outputs)
@@ -170,19 +170,20 @@ def sinkhorn_knopp(
     Args:
         scores: similarities of samples with prototypes, shape (N, K), floating point, any strides.
         iterations: how often prototypes and samples are normalised, at least 1. Default: 3.
-        epsilon: temperature of the assignments, positive. Default: 0.05.
+        epsilon: temperature of the assignments, at least 1e-8. Default: 0.05.
         gather_distributed: with torch.distributed initialised, balance the prototypes over the samples of all ranks.
             Only sums travel: K numbers an iteration. Default: False.
 
     Returns:
         Q, (N, K), float32, or float64 for float64 scores: rows sum to 1. Without a gradient. A prototype that no
-        sample can reach within the range of the dtype gets nothing.
+        sample can reach within the range of the dtype gets nothing. A sample without one finite score, or with a NaN,
+        has no assignment, and through the balance neither have the others: all is NaN.
 
     Raises:
         TypeError: if ``scores`` is not a floating-point tensor, ``iterations`` not an int, ``epsilon`` not a number
             or ``gather_distributed`` not a bool.
-        ValueError: if ``scores`` is not (N, K) with N, K >= 1, ``iterations`` is below 1, or ``epsilon`` is not
-            positive and finite.
+        ValueError: if ``scores`` is not (N, K) with N, K >= 1, ``iterations`` is below 1, or ``epsilon`` is below
+            1e-8 or infinite.
 
     Reference: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS
     2020; Cuturi, "Sinkhorn Distances", NeurIPS 2013.
@@ -192,7 +193,7 @@ def sinkhorn_knopp(
     if scores.dim() != 2 or 0 in scores.shape:
         raise ValueError(f"{name}: scores must have shape (N, K) with N, K >= 1, got {tuple(scores.shape)}")
     iterations = _check.integer(name, "iterations", iterations, 1)
-    epsilon = positive(name, "epsilon", epsilon)
+    epsilon = divisor(name, "epsilon", epsilon)
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
     check_kernel_dtype(name, scores)
     return _assignments(scores.detach(), len(scores), iterations, epsilon, gather_distributed)

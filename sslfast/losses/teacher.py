@@ -22,8 +22,8 @@ def update_teacher(student: nn.Module, teacher: nn.Module, momentum: float, *, b
 
     as lightly's ``update_momentum(model, model_ema, m)``, whose multiplication and addition are a pass each. On a GPU
     all tensors of one dtype share a few launches. Parameters are taken in order, so that either model may be wrapped,
-    in DistributedDataParallel for instance. Keep the teacher in float32: in bfloat16 a step of less than 2^-9 of a
-    parameter changes nothing.
+    in DistributedDataParallel for instance; those of integers (of a quantised model) are copied. Keep the teacher in
+    float32: in bfloat16 a step of less than 2^-9 of a parameter changes nothing.
 
     Args:
         student: the model that is trained.
@@ -34,7 +34,8 @@ def update_teacher(student: nn.Module, teacher: nn.Module, momentum: float, *, b
             they are not floating point (a count of batches). Default: "keep".
 
     Raises:
-        TypeError: if a model is not an nn.Module or ``momentum`` not a number.
+        TypeError: if a model is not an nn.Module, ``momentum`` not a number, or a parameter of integers in one model
+            alone.
         ValueError: if ``momentum`` is outside [0, 1], ``buffers`` is none of these, or the models' parameters, or
             the buffers that are used, differ in number or in shapes.
 
@@ -47,18 +48,27 @@ def update_teacher(student: nn.Module, teacher: nn.Module, momentum: float, *, b
             raise TypeError(f"{name}: {argument} must be an nn.Module, got {type(model).__name__}")
     share = 1 - _check.probability(name, "momentum", momentum)
     check_choice(name, "buffers", buffers, BUFFERS)
-    pairs = _pairs(name, "parameters", student.parameters(), teacher.parameters())
-    copied: list[tuple[Tensor, Tensor]] = []
+    found = _pairs(name, "parameters", student.parameters(), teacher.parameters())
+    for i, (s, t) in enumerate(found):
+        if _moves(s) != _moves(t):
+            raise TypeError(f"{name}: parameters {i} of teacher must be {s.dtype}, like student, got {t.dtype}")
+    pairs = [pair for pair in found if _moves(pair[1])]
+    copied = [pair for pair in found if not _moves(pair[1])]
     if buffers != "keep":
         found = _pairs(name, "buffers", student.buffers(), teacher.buffers())
         moved = [pair for pair in found if buffers == "average" and pair[1].is_floating_point()]
-        copied = [pair for pair in found if buffers == "copy" or not pair[1].is_floating_point()]
+        copied += [pair for pair in found if buffers == "copy" or not pair[1].is_floating_point()]
         pairs += moved
     if pairs:
         sources = [s.to(t.dtype) for s, t in pairs]
         torch._foreach_lerp_([t for _, t in pairs], sources, share)
     for s, t in copied:
         t.copy_(s)
+
+
+def _moves(tensor: Tensor) -> bool:
+    """Whether an average of such tensors is one."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def cosine_schedule(step: int, max_steps: int, start_value: float, end_value: float) -> float:
