@@ -172,11 +172,11 @@ MAKING = [
     (lambda: ijepa.MaskCollator("224"), "MaskCollator: input_size must be an int, got str"),
     (lambda: ijepa.MaskCollator([224]), "MaskCollator: input_size must be (H, W), got (224,)"),
     (lambda: ijepa.MaskCollator(8), "MaskCollator: input_size must be at least patch_size 16, got (8, 8)"),
-    (lambda: ijepa.MaskCollator(nenc=0), "ijepa_masks: nenc must be in [1, 16], got 0"),
-    (lambda: ijepa.MaskCollator(min_keep="4"), "ijepa_masks: min_keep must be an int, got str"),
+    (lambda: ijepa.MaskCollator(nenc=0), "MaskCollator: nenc must be in [1, 16], got 0"),
+    (lambda: ijepa.MaskCollator(min_keep="4"), "MaskCollator: min_keep must be an int, got str"),
     (
         lambda: ijepa.MaskCollator(enc_mask_scale=0.5),
-        "ijepa_masks: enc_mask_scale must be a pair of numbers, got float",
+        "MaskCollator: enc_mask_scale must be a pair of numbers, got float",
     ),
     (lambda: vjepa.MaskCollator(None), "MaskCollator: cfgs_mask must be a list of mappings, got NoneType"),
     (lambda: vjepa.MaskCollator(VIDEO), "MaskCollator: cfgs_mask must be a list of mappings, got dict"),
@@ -185,7 +185,7 @@ MAKING = [
     (lambda: vjepa.MaskCollator([VIDEO, {}]), "MaskCollator: cfgs_mask[1] must have 'spatial_scale', got nothing"),
     (
         lambda: vjepa.MaskCollator([VIDEO | {"num_blocks": 0}]),
-        "vjepa_masks: npred must be in [1, 16], got 0",
+        "MaskCollator: num_blocks must be in [1, 16], got 0",
     ),
     (
         lambda: vjepa.MaskCollator([VIDEO], 8),

@@ -108,7 +108,7 @@ def test_what_comes_back():
             mask_along_axis_iid,
             (torch.ones(3, 4), 2, 0.0, 1),
             ValueError,
-            "specgram must have at least 3 dimensions, got 2",
+            "specgrams must have at least 3 dimensions, got 2",
         ),
         (mask_along_axis, (torch.ones(3), 2, 0.0, 0), ValueError, "specgram must have at least 2 dimensions, got 1"),
         (mask_along_axis, (torch.ones(2, 3, 4), 2, 0.0, 0), ValueError, "axis must be 1 or 2, got 0"),

@@ -220,5 +220,5 @@ def test_drop_in_by_sample():
     assert not torch.equal(collator(examples)["labels"], whole["labels"])
     with pytest.raises(ValueError, match="return_tensors must be 'pt', got 'np'"):
         DataCollatorForPermutationLanguageModeling(_tokenizer(), return_tensors="np")
-    with pytest.raises(ValueError, match="ids must have an even length in compat mode, got 3"):
+    with pytest.raises(ValueError, match="inputs must have an even length in compat mode, got 3"):
         collator([{"input_ids": [1, 5, 2], "idx": 0}])

@@ -146,7 +146,7 @@ def test_gradients(device):
         (ours,) = torch.autograd.grad(out.square().sum(), spec)
         copy = spec_augment(shaped * 2, mask_value=0.5, **MASKS, generator=3)
         assert torch.equal(ours, torch.autograd.grad(copy.square().sum(), spec)[0])
-    with pytest.raises(RuntimeError, match="leaf"):
+    with pytest.raises(ValueError, match="spec must be no leaf that requires a gradient where inplace"):
         spec_augment(spec, inplace=True, **MASKS)
 
 
@@ -243,6 +243,11 @@ def test_bad_input(arguments, error, message):
             {"spec": torch.zeros(2, 3, 4, 5, 6).transpose(1, 2), "inplace": True},
             ValueError,
             "spec must be viewable as (N, C, F, T) where inplace, got strides (360, 30, 120, 6, 1)",
+        ),
+        (
+            {"spec": torch.zeros(1, 4, 6, requires_grad=True), "inplace": True},
+            ValueError,
+            "spec must be no leaf that requires a gradient where inplace, got one",
         ),
         (
             {"spec": torch.zeros(1, 4, 6).expand(3, 4, 6), "inplace": True},

@@ -206,6 +206,8 @@ _GOOD = {"ids": torch.zeros(2, 3, dtype=torch.int64)} | NUMBERS
             ValueError,
             "length_law must be 'geometric', 'ngram' or a sequence of probabilities, got 'poisson'",
         ),
+        ({"length_law": [1, "a"], "max_span": 2}, TypeError, "length_law[1] must be a number, got str"),
+        ({"mode": "peer"}, ValueError, "mode must be 'exact' or 'compat', got 'peer'"),
         ({"length_law": 3}, TypeError, "length_law must be a str or a sequence of probabilities, got int"),
         (
             {"length_law": [1.0]},

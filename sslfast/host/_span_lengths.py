@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import cast
 
 from sslfast import _check
 
@@ -38,7 +39,7 @@ def length_thresholds(
         if len(length_law) != len(spans):
             expected = f"{len(spans)} probabilities, of the lengths {min_span} to {max_span}"
             raise ValueError(f"{function}: length_law must have {expected}, got {len(length_law)}")
-        weights = [_check.real(function, "length_law", float(w)) for w in length_law]
+        weights = [_check.real(function, f"length_law[{i}]", cast("float", w)) for i, w in enumerate(length_law)]
         if min(weights) < 0.0 or sum(weights) <= 0.0:
             raise ValueError(
                 f"{function}: length_law must hold numbers of at least 0, not all 0, got {_check.shown(length_law)}"

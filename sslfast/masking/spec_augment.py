@@ -73,8 +73,8 @@ def spec_augment(
     Raises:
         TypeError: ``spec`` is not a tensor of these types, or another argument has the wrong type.
         ValueError: a shape, device or number, or on the CPU one of ``lengths``, is out of range, there is no such mode,
-            ``spec`` is expanded, or its more than four dimensions cannot be viewed as four, where ``inplace``, or the
-            generator is on another GPU.
+            ``spec`` is expanded, is a leaf that requires a gradient, or its more than four dimensions cannot be viewed
+            as four, where ``inplace``, or the generator is on another GPU.
 
     Reference: Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition",
     Interspeech 2019; Park et al., "SpecAugment on Large Scale Datasets", ICASSP 2020 (``p``).
@@ -91,6 +91,8 @@ def spec_augment(
     inplace = _check.boolean(name, "inplace", inplace)
     if inplace and any(stride == 0 < size - 1 for size, stride in zip(spec.shape, spec.stride(), strict=True)):
         raise ValueError(f"{name}: spec must not be expanded where inplace, got strides {spec.stride()}")
+    if inplace and spec.requires_grad and spec.is_leaf and torch.is_grad_enabled():
+        raise ValueError(f"{name}: spec must be no leaf that requires a gradient where inplace, got one")
     four = _four_dimensions(name, spec, inplace)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, four.shape[0], spec.device)
     lengths = row_lengths(name, lengths, four.shape[0], spec.device, spec.shape[-1])
