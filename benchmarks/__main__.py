@@ -96,7 +96,10 @@ def main() -> int:
                 for row in measured:
                     figure = figures.get(row.provider)
                     row.extra_mib = figure if isinstance(figure, float) else row.extra_mib
-                if not any(verdict.failed for verdict in thresholds.judge(measured, complete=False)):
+                if not any(
+                    verdict.failed
+                    for verdict in thresholds.judge(measured, complete=False, machine=machine.name(device))
+                ):
                     break
             rows += [(stem, row) for row in measured]
     measured = [row for _, row in rows]

@@ -90,3 +90,19 @@ def test_limits_are_judged_on_their_gpu() -> None:
     assert judged("nvidia-h200", median_ms=0.2, launches=5) == ["failed", "held"]
     assert judged("nvidia-h200", median_ms=0.1) == ["held", "unchecked"]
     assert judged("nvidia-a100", median_ms=0.2, launches=9) == []
+
+
+def test_thresholds_of_a_processor_are_judged_on_it() -> None:
+    entries = [entry for entry in tomllib.loads(thresholds.FILE.read_text())["threshold"] if "cpu" in entry]
+    assert entries
+    for entry in entries:
+        key = {name: entry[name] for name in ("op", "size", "dtype", "mode")} | {"device": "cpu", "threads": 1}
+        rows = [
+            Row(**key, provider=name, clock="cpu", ratio=entry["ratio"] - 0.01)
+            for name in ("sslfast", entry["provider"])
+        ]
+        failed = [
+            [verdict.failed for verdict in thresholds.judge(rows, complete=False, machine=machine)].count(True)
+            for machine in (entry["cpu"], "another")
+        ]
+        assert failed == [1, 0]
