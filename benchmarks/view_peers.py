@@ -26,6 +26,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CV2 = {"bilinear": 1, "bicubic": 2}
 
 Factors = tuple[float, float, float, float]
+Batch = Callable[[list[np.ndarray]], Tensor]
 
 
 class Inputs(NamedTuple):
@@ -161,7 +162,7 @@ def batch(views: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
 
 
-def albumentations(inputs: Inputs, views: list[View]) -> Call:
+def albumentations(inputs: Inputs, views: list[View], batch: Batch = batch) -> Call:
     library = peers.load("albumentations")
     peers.load("cv2").setNumThreads(torch.get_num_threads())
     made = [library.Compose(_steps_on_arrays(library, view), seed=seed) for seed, view in enumerate(views)]
@@ -169,7 +170,7 @@ def albumentations(inputs: Inputs, views: list[View]) -> Call:
     return lambda: [batch([steps(image=image)["image"] for image in images]) for steps in made]
 
 
-def augrs(inputs: Inputs, views: list[View]) -> Call:
+def augrs(inputs: Inputs, views: list[View], batch: Batch = batch) -> Call:
     library, images, threads = peers.load("augrs"), arrays(inputs), torch.get_num_threads()
     made = [library.Compose(_steps_on_arrays(library, view)) for view in views]
     return lambda: [batch([one["image"] for one in steps.augment_batch(images, num_threads=threads)]) for steps in made]

@@ -24,6 +24,11 @@ __global__ void __launch_bounds__(kThreads) draw_params(ImageAugmentParams p) {
   }
 }
 
+__global__ void __launch_bounds__(kThreads) move_params(ImageAugmentParams p) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < p.rows * p.views) sample::keep_points(p, p.out + i * p.columns);
+}
+
 // What the block knows of its view: the operations of this pass, the first of which may be one that the view waited
 // for, and what these need.
 struct Block {
@@ -296,6 +301,7 @@ cudaError_t image_augment_params(const ImageAugmentParams& p, cudaStream_t strea
   if (blocks == 0) return cudaSuccess;
   if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
   draw_params<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(p);
+  if (sample::has_points(p)) move_params<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(p);
   return cudaGetLastError();
 }
 

@@ -148,21 +148,6 @@ SSLFAST_HD void sample_resample(const Draws& draws, const double* rule, Size ima
   out[kOffsetLeft] = static_cast<float>(placed(placement, w.word[3], target.width + left + right, view_width) - left);
 }
 
-// What keeps a point (x, y) of a view where it is, in an affine map about its centre: a translation.
-SSLFAST_HD void keep_point(double x, double y, Size view, float* out) {
-  constexpr double kRadians = 0.017453292519943295;
-  const double turn = mul(out[1], kRadians), shear_x = mul(out[5], kRadians), shear_y = mul(out[6], kRadians);
-  const double from_x = sub(x, mul(0.5, static_cast<double>(view.width)));
-  const double from_y = sub(y, mul(0.5, static_cast<double>(view.height)));
-  const double cosine_y = cosine(shear_y), tangent_x = div(sine(shear_x), cosine(shear_x));
-  const double a = div(cosine(sub(turn, shear_y)), cosine_y), c = div(sine(sub(turn, shear_y)), cosine_y);
-  const double b = -add(mul(a, tangent_x), sine(turn)), d = sub(cosine(turn), mul(c, tangent_x));
-  const double to_x = mul(out[4], add(mul(a, from_x), mul(b, from_y)));
-  const double to_y = mul(out[4], add(mul(c, from_x), mul(d, from_y)));
-  out[2] = static_cast<float>(add(out[2], sub(from_x, to_x)));
-  out[3] = static_cast<float>(add(out[3], sub(from_y, to_y)));
-}
-
 SSLFAST_HD void sample_affine(const Draws& draws, const double* rule, Size view, float* out) {
   const Words first = draws.block(0), second = draws.block(1);
   out[0] = happens(first.word[0], rule[0]);
@@ -176,9 +161,7 @@ SSLFAST_HD void sample_affine(const Draws& draws, const double* rule, Size view,
   out[4] = static_cast<float>(uniform(second.word[0], rule[7], rule[8]));
   out[5] = static_cast<float>(uniform(second.word[1], rule[9], rule[10]));
   out[6] = static_cast<float>(uniform(second.word[2], rule[11], rule[12]));
-  const int32_t pivot = static_cast<int32_t>(rule[13]);
-  out[7] = pivot == kAboutCorner ? 1.0f : 0.0f;
-  if (pivot == kAboutPoint) keep_point(rule[14], rule[15], view, out);
+  out[7] = static_cast<int32_t>(rule[13]) == kAboutCorner ? 1.0f : 0.0f;
 }
 
 // One operation of a list, its magnitude on an even grid of bins; half of the signed ones are negative.
@@ -242,6 +225,47 @@ SSLFAST_HD void sample_view(const ImageAugmentParams& p, uint64_t seed, int64_t 
     rule += rule_count(p.codes[s], rule);
     out += step_columns(p.codes[s]);
   }
+}
+
+// What keeps a point (x, y) of a view where it is, in an affine map about its centre: a translation.
+SSLFAST_HD void keep_point(double x, double y, Size view, float* out) {
+  constexpr double kRadians = 0.017453292519943295;
+  const double turn = mul(out[1], kRadians), shear_x = mul(out[5], kRadians), shear_y = mul(out[6], kRadians);
+  const double from_x = sub(x, mul(0.5, static_cast<double>(view.width)));
+  const double from_y = sub(y, mul(0.5, static_cast<double>(view.height)));
+  const double cosine_y = cosine(shear_y), tangent_x = div(sine(shear_x), cosine(shear_x));
+  const double a = div(cosine(sub(turn, shear_y)), cosine_y), c = div(sine(sub(turn, shear_y)), cosine_y);
+  const double b = -add(mul(a, tangent_x), sine(turn)), d = sub(cosine(turn), mul(c, tangent_x));
+  const double to_x = mul(out[4], add(mul(a, from_x), mul(b, from_y)));
+  const double to_y = mul(out[4], add(mul(c, from_x), mul(d, from_y)));
+  out[2] = static_cast<float>(add(out[2], sub(from_x, to_x)));
+  out[3] = static_cast<float>(add(out[3], sub(from_y, to_y)));
+}
+
+SSLFAST_HD bool about_point(int32_t code, const double* rule) {
+  return code == kStepAffine && static_cast<int32_t>(rule[13]) == kAboutPoint;
+}
+
+// Affine maps about a point, in a row that sample_view has filled. Apart from it: on a GPU its numbers would take the
+// registers of every draw.
+SSLFAST_HD void keep_points(const ImageAugmentParams& p, float* out) {
+  const Size view{static_cast<int64_t>(p.rules[1]), static_cast<int64_t>(p.rules[2])};
+  const double* rule = p.rules;
+  for (int32_t s = 0; s < p.steps; ++s) {
+    if (about_point(p.codes[s], rule)) keep_point(rule[14], rule[15], view, out);
+    rule += rule_count(p.codes[s], rule);
+    out += step_columns(p.codes[s]);
+  }
+}
+
+inline bool has_points(const ImageAugmentParams& p) {
+  const double* rule = p.rules;
+  bool found = false;
+  for (int32_t s = 0; s < p.steps; ++s) {
+    found = found || about_point(p.codes[s], rule);
+    rule += rule_count(p.codes[s], rule);
+  }
+  return found;
 }
 
 }  // namespace sslfast::sample
