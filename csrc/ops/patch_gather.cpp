@@ -22,7 +22,7 @@ static void check_range([[maybe_unused]] const Tensor& ids, [[maybe_unused]] int
   const auto* found = std::find_if(begin, end, [&](int64_t id) { return id < -1 || id >= patches; });
   if (found == end) return;  // another thread has changed them
   throw std::invalid_argument("gather_patches: ids must be in [0, L) with L = " + std::to_string(patches) +
-                           ", or -1 for none, got " + std::to_string(*found));
+                              ", or -1 for none, got " + std::to_string(*found));
 #endif
 }
 

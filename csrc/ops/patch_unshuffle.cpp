@@ -41,8 +41,8 @@ static Tensor patch_unshuffle(const Tensor& tokens, const Tensor& mask_token, co
   const auto found = cpu::first_misplaced(ids_restore.const_data_ptr<int64_t>(), p.rows, p.patches);
   if (found.row >= 0) {
     throw std::invalid_argument("unshuffle_patches: ids_restore must hold 0 to " + std::to_string(p.patches - 1) +
-                             " in every row, each once, got " + std::to_string(found.place) +
-                             (found.repeated ? " twice" : "") + " in row " + std::to_string(found.row));
+                                " in every row, each once, got " + std::to_string(found.place) +
+                                (found.repeated ? " twice" : "") + " in row " + std::to_string(found.row));
   }
 #endif
   p.mask_token = read_rows_of(mask_token, dtype, p.width);
