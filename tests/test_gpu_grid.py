@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from benchmarks import __main__ as command
 from benchmarks import gpu_grid, thresholds
 from benchmarks.harness import Case, Plan, Row, measure
 
@@ -72,8 +73,7 @@ def test_thresholds_have_their_cases() -> None:
 
 
 def test_limits_have_their_cases() -> None:
-    stems = [*STEMS, "masked_feature", "masked_patch", "masks_on_device"]
-    modules = (importlib.import_module(f"benchmarks.bench_{stem}") for stem in stems)
+    modules = (importlib.import_module(f"benchmarks.bench_{stem}") for stem in command.STEMS)
     cases = {(c.op, c.size, c.dtype, c.mode) for module in modules for c in module.cases() if "cuda" in c.devices}
     for entry in tomllib.loads(thresholds.FILE.read_text())["limit"]:
         assert (entry["op"], entry["size"], entry["dtype"], entry["mode"]) in cases
