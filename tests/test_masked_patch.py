@@ -228,6 +228,20 @@ def test_incoming_gradients_and_retained_graphs(device):
     assert not masked_patch_loss(pred, images, mask, 4).requires_grad
 
 
+def test_a_retained_graph_behind_a_view_of_a_leaf(device):
+    """The leaf may keep the gradient that a view hands it, and add to it, while the graph needs it once more."""
+    pred, images, mask = (t.to(device) for t in make((2, 3, 8, 8), (4, 4)))
+    leaf = pred.flatten(1).clone().requires_grad_()
+    loss = masked_patch_loss(leaf.view(pred.shape), images, mask, 4)
+    for times in (1, 2, 3):
+        loss.backward(retain_graph=True)
+        once = leaf.grad.clone() if times == 1 else once
+        torch.testing.assert_close(leaf.grad, times * once)
+    leaf.grad.zero_()
+    loss.backward()
+    assert torch.equal(leaf.grad, once)
+
+
 def test_loss_scales_keep_small_gradients(device):
     """Of a large batch the gradient of an element is below float16; a loss scale brings it back, whole."""
     pred = torch.randn(2, 4, 48, dtype=torch.float64).to(torch.float16).to(device).requires_grad_()

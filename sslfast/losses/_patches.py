@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only
+from sslfast._autograd import first_order_only, is_last_plain
 from sslfast.losses._patch_inputs import PatchOptions, Places
 
 
@@ -59,10 +59,7 @@ class _PatchLoss(torch.autograd.Function):
         with torch.no_grad():
             if ctx.early:
                 (found,) = saved
-                # The plain backward() of a loss on a CPU: a pass over the gradient saved. What a leaf gets it may keep
-                # and add to, while a graph that is retained needs it once more.
-                as_it_is = not torch.compiler.is_compiling() and grad.is_cpu and grad.item() == 1.0
-                found = found if as_it_is and not pred.is_leaf else found * grad
+                found = found if is_last_plain(grad) else found * grad
             else:
                 images, mask, ids, share = saved
                 weights = grad if share is None else grad * share
