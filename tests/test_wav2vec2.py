@@ -201,6 +201,15 @@ def test_none_masked_one_masked_all_masked() -> None:
     assert wav2vec2_contrastive_loss(empty, empty, torch.zeros(0, 5, dtype=torch.bool)) == 0
 
 
+def test_no_distractors_at_all() -> None:
+    context, targets, mask, negatives, _ = problem()
+    for given in (negatives[:, :, :0], negatives[:, :, :0].int()):
+        call = functools.partial(
+            wav2vec2_contrastive_loss, mask_time_indices=mask, sampled_negative_indices=given, reduction="mean"
+        )
+        assert all(not z.any() for z in with_grads(call, context, targets))
+
+
 def test_all_distractors_are_the_target() -> None:
     context, _, mask, negatives, _ = problem()
     constant = torch.ones_like(context)
