@@ -223,6 +223,7 @@ BAD = [
         "pred_masked_weight or pred_nomask_weight must be above 0, got 0 for both",
     ),
     ((H, E, Y, M), {"temperature": -1.0}, ValueError, "temperature must be positive, got -1.0"),
+    ((H, E, Y, M), {"temperature": 1e-40}, ValueError, "temperature must be at least 1e-8, got 1e-40"),
     ((H, E, Y, M), {"reduction": "none"}, ValueError, "reduction must be 'sum' or 'mean', got 'none'"),
     ((H, E, Y, M), {"features_pen": torch.ones(2)}, ValueError, "features_pen must have one element, got shape (2,)"),
 ]

@@ -328,6 +328,7 @@ BAD = [
     ((C, C, MASK), {"codes": AT}, ValueError, "codes must have shape (2, 5) or (2, 5, G), got (3,)"),
     ((C, C, MASK), {"num_negatives": 0}, ValueError, "num_negatives must be in [1, 2147483647], got 0"),
     ((C, C, MASK), {"temperature": 0.0}, ValueError, "temperature must be positive, got 0.0"),
+    ((C, C, MASK), {"temperature": 1e-40}, ValueError, "temperature must be at least 1e-8, got 1e-40"),
     ((C, C, MASK), {"reduction": "batch"}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 'batch'"),
     ((C, C, MASK), {"sample_ids": AT}, ValueError, "sample_ids must have shape (2,), one a row, got (3,)"),
 ]

@@ -17,10 +17,10 @@ from sslfast.losses._inputs import (
     check_floating,
     check_integers,
     check_kernel_dtype,
+    divisor,
     not_negative,
     without_autocast,
 )
-from sslfast.losses._inputs import positive as check_positive
 
 Several = Tensor | Sequence[Tensor]  # one for each set of labels, or for all
 
@@ -29,7 +29,7 @@ class HubertLoss(nn.Module):
     """:func:`hubert_loss` as a module.
 
     Args:
-        temperature: positive, fairseq's ``logit_temp``. Default: 0.1.
+        temperature: at least 1e-8, fairseq's ``logit_temp``. Default: 0.1.
         pred_masked_weight: of masked frames, at least 0. Default: 1.0.
         pred_nomask_weight: of the others, at least 0. Default: 0.0.
         features_pen_weight: of the penalty, where it is given, at least 0. Default: 10.0.
@@ -128,7 +128,7 @@ def hubert_loss(
         padding_mask: bool (B, T), True for padding, which never counts; with the mask only. Default: None.
         features_pen: scalar, the mean square of the convolutional features, ``features.float().pow(2).mean()``: it is
             added times ``features_pen_weight`` and the number of frames that count. Default: None.
-        temperature: positive, fairseq's ``logit_temp``. Default: 0.1.
+        temperature: at least 1e-8, fairseq's ``logit_temp``. Default: 0.1.
         pred_masked_weight: at least 0. Default: 1.0.
         pred_nomask_weight: at least 0; above 0 it needs the mask. Default: 0.0.
         features_pen_weight: at least 0, the first of fairseq's ``loss_weights``. Default: 10.0.
@@ -204,7 +204,7 @@ def _cross_entropy(
 
 def _numbers(function: str, temperature: float, masked: float, nomask: float, penalty: float) -> list[float]:
     """The four, checked."""
-    temperature = check_positive(function, "temperature", temperature)
+    temperature = divisor(function, "temperature", temperature)
     masked = not_negative(function, "pred_masked_weight", masked)
     nomask = not_negative(function, "pred_nomask_weight", nomask)
     if masked == nomask == 0:
