@@ -138,6 +138,17 @@ def distinct(*arguments: Tensor | None) -> list[Any]:
     return found
 
 
+def is_last_plain(grad: Tensor) -> bool:
+    """Whether a gradient that was made in forward may be given away as it is: that of a plain ``backward()``.
+
+    Its pass over the gradient is saved, on the CPU, where ``grad`` is not waited for. A graph that is retained needs
+    the gradient again, which whoever gets it may keep and add to, as a leaf does, also behind a view.
+    """
+    if torch.compiler.is_compiling() or torch._C._autograd._get_current_graph_task_keep_graph():
+        return False
+    return grad.is_cpu and grad.item() == 1.0
+
+
 def first_order_only(function: str, grad: Tensor, *inputs: Tensor) -> Tensor:
     """``grad``, made to raise if it is differentiated with respect to ``inputs``.
 

@@ -310,6 +310,7 @@ BAD = [
         "mask_time_indices must have shape (2, 3), like logits, got (3, 2)",
     ),
     ((L, BOOK), {"temperature": 0}, ValueError, "temperature must be positive, got 0"),
+    ((L, BOOK), {"temperature": 1e-40}, ValueError, "temperature must be at least 1e-8, got 1e-40"),
     ((L, BOOK), {"training": 1}, TypeError, "training must be a bool, got 1"),
     ((L, BOOK), {"perplexity_eps": -1.0}, ValueError, "perplexity_eps must be at least 0, got -1.0"),
     ((L, BOOK), {"row_offset": -1}, ValueError, "row_offset must be at least 0, got -1"),

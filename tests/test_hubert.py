@@ -223,6 +223,7 @@ BAD = [
         "pred_masked_weight or pred_nomask_weight must be above 0, got 0 for both",
     ),
     ((H, E, Y, M), {"temperature": -1.0}, ValueError, "temperature must be positive, got -1.0"),
+    ((H, E, Y, M), {"temperature": 1e-40}, ValueError, "temperature must be at least 1e-8, got 1e-40"),
     ((H, E, Y, M), {"reduction": "none"}, ValueError, "reduction must be 'sum' or 'mean', got 'none'"),
     ((H, E, Y, M), {"features_pen": torch.ones(2)}, ValueError, "features_pen must have one element, got shape (2,)"),
 ]
@@ -233,3 +234,36 @@ def test_bad_input(args, options, error, text) -> None:
     with pytest.raises(error) as caught:
         hubert_loss(*args, **options)
     assert str(caught.value) == f"hubert_loss: {text}"
+
+
+def test_nan_stays_out_of_gradients(device):
+    """NaN in frames that are not masked, also in the one that stands in for an index of none."""
+    hidden, embs, targets = torch.randn(2, 4, 8), torch.randn(5, 8), torch.randint(5, (2, 4))
+    hidden[0, 0] = torch.nan
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    mask[0, 0] = False
+    hidden, embs, targets, mask = (t.to(device) for t in (hidden, embs, targets, mask))
+    expected = with_grads(lambda h, e: hubert_loss(h, e, targets, mask), hidden, embs)
+    assert all(g.isfinite().all() for g in expected)
+    assert not expected[1][0, 0].any()
+    at = mask.flatten().nonzero().flatten()
+    padded = torch.cat([at, at.new_full((3,), -1)])
+    found = with_grads(lambda h, e: hubert_loss(h, e, targets, indices=padded), hidden, embs)
+    torch.testing.assert_close(found, expected)
+    compiled = torch.compile(lambda h, e: hubert_loss(h, e, targets, mask), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(with_grads(compiled, hidden, embs), expected)
+
+
+def test_a_retained_graph_keeps_its_gradients(device):
+    hidden = torch.randn(2, 4, 8, device=device, requires_grad=True)
+    embs = torch.randn(5 * 8, device=device, requires_grad=True)
+    targets, mask = torch.randint(5, (2, 4), device=device), torch.ones(2, 4, dtype=torch.bool, device=device)
+    loss = hubert_loss(hidden, embs.view(5, 8), targets, mask)
+    first = [g.clone() for g in torch.autograd.grad(loss, (hidden, embs), retain_graph=True)]
+    for times in (1, 2, 3):
+        loss.backward(retain_graph=True)
+        torch.testing.assert_close([hidden.grad, embs.grad], [times * g for g in first])
+    hidden.grad.zero_()
+    embs.grad.zero_()
+    (0.5 * loss).backward()
+    torch.testing.assert_close([hidden.grad, embs.grad], [0.5 * g for g in first])

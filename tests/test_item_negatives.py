@@ -75,7 +75,12 @@ def test_operator(device) -> None:
 @pytest.mark.parametrize(
     ("args", "error", "text"),
     [
-        (("zipf", 5), ValueError, "distribution must be 'log_uniform' or weights, got 'zipf'"),
+        (("zipf", 5), ValueError, "distribution must be 'log_uniform' or a tensor of weights, got 'zipf'"),
+        (
+            (torch.ones(3).numpy(),),
+            ValueError,
+            "distribution must be 'log_uniform' or a tensor of weights, got ndarray of shape (3,)",
+        ),
         (("log_uniform",), ValueError, "num_items must be in [1, 2147483646], got 0"),
         ((torch.ones(2, 2),), ValueError, "distribution must have shape (V,), got (2, 2)"),
         ((torch.ones(2), 2), ValueError, "num_items must be None with weights, got 2"),

@@ -35,7 +35,7 @@ def definition(pred: Tensor, layers: list[Tensor], mask: Tensor, kind="smooth_l1
     return losses[mask].sum() / mask.sum().clamp_min(1)
 
 
-NORMS = [(a, b) for a in (None, "layer", "instance") for b in (None, "layer")]
+NORMS = [(a, b) for a in (None, "layer", "instance") for b in (None, "layer", "instance")]
 
 
 @pytest.mark.parametrize(("norm_layers", "norm_targets"), NORMS)
@@ -60,6 +60,25 @@ def test_against_the_definition(kind, beta, layers, norm_layers, norm_targets, d
             torch.testing.assert_close(found, with_grads(reference, pred.double()), rtol=1e-10, atol=1e-10)
 
 
+def test_micro_batches_add_up_to_the_mean(device):
+    """num_items, as a number and as a tensor: the mean of a batch, in parts of unlike numbers of tokens."""
+    pred, teacher, mask = make(layers=2)
+    teacher = [layer.to(device) for layer in teacher]
+    for dtype in (torch.float32, torch.bfloat16):
+        leaf, there = pred.to(device, dtype), mask.to(device)
+        whole = with_grads(lambda p, m=there: masked_feature_loss(p, teacher, m, scale=0.3), leaf)
+        for count in (int(mask.sum()), mask.sum().to(device)):
+
+            def parts(p, count=count, m=there):
+                criterion = MaskedFeatureLoss(scale=0.3)
+                cut = [slice(0, 1), slice(1, 3)]
+                return sum(criterion(p[s], [layer[s] for layer in teacher], m[s], num_items=count) for s in cut)
+
+            torch.testing.assert_close(with_grads(parts, leaf), whole)
+    found = masked_feature_loss(pred.to(device), teacher, mask.to(device), num_items=torch.zeros(1, device=device))
+    assert found.item() == 0.0
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("norm_layers", [None, "layer", "instance"])
 def test_half_types(dtype, norm_layers, device):
@@ -76,6 +95,19 @@ def test_half_types(dtype, norm_layers, device):
 
 
 # ---- the formulas of the peers
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_data2vec_audio_normalises_the_mean_over_time(layers, device):
+    """fairseq's ``instance_norm_target_layer`` with ``instance_norm_targets``, of features (T, B, C)."""
+    pred, teacher, mask = make(2, 9, 6, layers=layers)
+    made = [F.instance_norm(layer.transpose(1, 2)) for layer in teacher]
+    y = F.instance_norm(sum(made) / len(made)).transpose(1, 2)
+    expected = F.mse_loss(pred[mask], y[mask], reduction="none").sum(-1).mean() / 6**0.5
+    lying = [layer.transpose(0, 1).contiguous().to(device).transpose(0, 1) for layer in teacher]
+    norms = {"norm_layers": "instance", "norm_targets": "instance", "scale": 6**-0.5}
+    found = masked_feature_loss(pred.to(device), lying, mask.to(device), kind="mse", **norms)
+    torch.testing.assert_close(found.cpu(), expected)
 
 
 def data2vec(x: Tensor, layers: list[Tensor], mask: Tensor, loss_beta: float, norm: str) -> Tensor:
@@ -330,7 +362,20 @@ BAD = [
     ),
     ((P, T, M), {"kind": "huber"}, ValueError, "kind must be 'mse', 'l1' or 'smooth_l1', got 'huber'"),
     ((P, T, M), {"norm_layers": "batch"}, ValueError, "norm_layers must be None, 'instance' or 'layer', got 'batch'"),
-    ((P, T, M), {"norm_targets": "instance"}, ValueError, "norm_targets must be None or 'layer', got 'instance'"),
+    ((P, T, M), {"norm_targets": "group"}, ValueError, "norm_targets must be None, 'instance' or 'layer', got 'group'"),
+    (
+        (P, T, M),
+        {"norm_targets": ["layer"]},
+        ValueError,
+        "norm_targets must be None, 'instance' or 'layer', got ['layer']",
+    ),
+    ((P, T, M), {"num_items": 0}, ValueError, "num_items must be positive, got 0"),
+    (
+        (P, T, M),
+        {"num_items": 3, "reduction": "sum"},
+        ValueError,
+        "num_items goes with reduction='mean', got 'sum'",
+    ),
     ((P, T, M), {"scale": 0.0}, ValueError, "scale must be positive, got 0.0"),
     ((P, T, M), {"eps": -1.0}, ValueError, "eps must be positive, got -1.0"),
     ((P, T, M), {"beta": "1"}, TypeError, "beta must be a number, got str"),

@@ -107,6 +107,14 @@ def test_forms_and_reductions_agree(device) -> None:
     assert "num_negatives=5" in repr(module)
 
 
+def test_a_module_of_a_half_type_corrects_as_exactly() -> None:
+    hidden, weight, bias, labels, _ = problem()
+    module = MaskedItemLoss(5, sampling=item_sampling(torch.rand(ITEMS) ** 4))
+    expected = module(hidden, weight, labels, bias, generator=SEED)
+    for dtype in (torch.bfloat16, torch.float16):
+        assert torch.equal(module.to(dtype)(hidden, weight, labels, bias, generator=SEED), expected)
+
+
 def test_derivatives() -> None:
     hidden, weight, bias, labels, _ = problem(torch.float64)
     inputs = [z.requires_grad_() for z in (hidden[:2, :3].clone(), weight, bias)]
@@ -252,6 +260,12 @@ BAD = [
         {"num_negatives": 2, "sampling": "zipf"},
         ValueError,
         "sampling must be 'uniform' or an ItemSampling, got 'zipf'",
+    ),
+    (
+        (H, W, LABELS),
+        {"num_negatives": 2, "sampling": torch.ones(9)},
+        ValueError,
+        "sampling must be 'uniform' or an ItemSampling, got Tensor of shape (9,)",
     ),
     (
         (H, W, LABELS),

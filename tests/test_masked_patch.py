@@ -228,6 +228,37 @@ def test_incoming_gradients_and_retained_graphs(device):
     assert not masked_patch_loss(pred, images, mask, 4).requires_grad
 
 
+def test_micro_batches_add_up_to_the_mean(device):
+    """num_items, as a number and as a tensor: the mean of a batch, in parts of unlike numbers of patches."""
+    pred, images, mask = (t.to(device) for t in make((3, 3, 8, 8), (4, 4)))
+    criterion = MaskedPatchLoss(4, norm_pix=True)
+    for dtype in (torch.float32, torch.bfloat16):
+        whole = with_grads(lambda p: criterion(p, images, mask), pred.to(dtype))
+        for count in (int(mask.sum()), mask.sum()):
+
+            def parts(p, count=count):
+                cut = [slice(0, 1), slice(1, 3)]
+                return sum(criterion(p[s], images[s], mask[s], num_items=count) for s in cut)
+
+            torch.testing.assert_close(with_grads(parts, pred.to(dtype)), whole)
+    assert_compiles(lambda p: criterion(p, images, mask, num_items=7), pred)
+
+
+def test_a_retained_graph_behind_a_view_of_a_leaf(device):
+    """The leaf may keep the gradient that a view hands it, and add to it, while the graph needs it once more."""
+    pred, images, mask = (t.to(device) for t in make((2, 3, 8, 8), (4, 4)))
+    leaf = pred.flatten(1).clone().requires_grad_()
+    loss = masked_patch_loss(leaf.view(pred.shape), images, mask, 4)
+    for times in (1, 2, 3):
+        loss.backward(retain_graph=True)
+        if times == 1:
+            once = leaf.grad.clone()
+        torch.testing.assert_close(leaf.grad, times * once)
+    leaf.grad.zero_()
+    loss.backward()
+    assert torch.equal(leaf.grad, once)
+
+
 def test_loss_scales_keep_small_gradients(device):
     """Of a large batch the gradient of an element is below float16; a loss scale brings it back, whole."""
     pred = torch.randn(2, 4, 48, dtype=torch.float64).to(torch.float16).to(device).requires_grad_()

@@ -56,6 +56,14 @@ GOOD = {
             "mask must have shape (2, 4) or (2, 2, 2), got (2, 3)",
         ),
         ({"mask": None}, ValueError, "either mask or ids must be given, got neither"),
+        ({"num_items": -1.0}, ValueError, "num_items must be positive, got -1.0"),
+        ({"num_items": "all"}, TypeError, "num_items must be a number, got str"),
+        ({"num_items": torch.ones(2)}, ValueError, "num_items must have one element, got shape (2,)"),
+        (
+            {"num_items": 4, "reduction": "none"},
+            ValueError,
+            "num_items goes with reduction='mean', got 'none'",
+        ),
         ({"ids": torch.zeros(2, 1).long()}, ValueError, "either mask or ids must be given, got both"),
         ({"mask": None, "ids": torch.zeros(2, 1)}, TypeError, "ids must be an int64 tensor, got torch.float32"),
         (

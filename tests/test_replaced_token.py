@@ -55,6 +55,18 @@ def test_padding_may_hold_anything_and_no_token_is_0() -> None:
         assert not torch.autograd.grad(none, logits)[0].any()
 
 
+def test_labels_of_padding_may_be_anything() -> None:
+    logits, labels = torch.randn(2, 3), torch.tensor([[0, 1, -100], [1, -100, -100]])
+    mask = labels >= 0
+    expected = replaced_token_loss(logits, labels == 1, mask)
+    for given in (labels, torch.where(mask, labels, math.nan)):
+        assert torch.equal(replaced_token_loss(logits, given, mask), expected)
+    # Where nobody waits for the labels the loss says it.
+    compiled = torch.compile(replaced_token_loss, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(logits, labels, mask), expected)
+    assert compiled(logits, labels).isnan()
+
+
 def test_small_losses_and_second_derivatives() -> None:
     loss = replaced_token_loss(torch.tensor([[-40.0, 40.0]]), torch.tensor([[False, True]]))
     torch.testing.assert_close(loss.item(), math.exp(-40.0), rtol=1e-6, atol=0.0)
@@ -81,6 +93,8 @@ BAD = [
     ((Z, Y[:1]), ValueError, "replaced must have shape (2, 3), like logits, got (1, 3)"),
     ((Z, Y, Y[:, :2]), ValueError, "attention_mask must have shape (2, 3), like logits, got (2, 2)"),
     ((Z, Y, Y), TypeError, "attention_mask must be bool or integers, got torch.float32"),
+    ((Z, Y.long() - 100), ValueError, "replaced must be 0 or 1 for every token, got -100"),
+    ((Z, Y + 0.5, Y.long() + 1), ValueError, "replaced must be 0 or 1 for every token, got 0.5"),
     ((Z, Y, None, "max"), ValueError, "reduction must be 'mean', 'sum' or 'none', got 'max'"),
 ]
 

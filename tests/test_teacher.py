@@ -111,6 +111,12 @@ BAD = [
         "parameters 0 of teacher must have shape (2, 2), like student, got (2, 3)",
     ),
     (
+        [LINEAR, nn.Linear(2, 2, device="meta"), 1],
+        {},
+        ValueError,
+        "parameters 0 of teacher must be on cpu, like student, got meta",
+    ),
+    (
         [nn.BatchNorm1d(2), nn.LayerNorm(2), 1],
         {"buffers": "copy"},
         ValueError,

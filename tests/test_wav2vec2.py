@@ -201,6 +201,15 @@ def test_none_masked_one_masked_all_masked() -> None:
     assert wav2vec2_contrastive_loss(empty, empty, torch.zeros(0, 5, dtype=torch.bool)) == 0
 
 
+def test_no_distractors_at_all() -> None:
+    context, targets, mask, negatives, _ = problem()
+    for given in (negatives[:, :, :0], negatives[:, :, :0].int()):
+        call = functools.partial(
+            wav2vec2_contrastive_loss, mask_time_indices=mask, sampled_negative_indices=given, reduction="mean"
+        )
+        assert all(not z.any() for z in with_grads(call, context, targets))
+
+
 def test_all_distractors_are_the_target() -> None:
     context, _, mask, negatives, _ = problem()
     constant = torch.ones_like(context)
@@ -319,6 +328,7 @@ BAD = [
     ((C, C, MASK), {"codes": AT}, ValueError, "codes must have shape (2, 5) or (2, 5, G), got (3,)"),
     ((C, C, MASK), {"num_negatives": 0}, ValueError, "num_negatives must be in [1, 2147483647], got 0"),
     ((C, C, MASK), {"temperature": 0.0}, ValueError, "temperature must be positive, got 0.0"),
+    ((C, C, MASK), {"temperature": 1e-40}, ValueError, "temperature must be at least 1e-8, got 1e-40"),
     ((C, C, MASK), {"reduction": "batch"}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 'batch'"),
     ((C, C, MASK), {"sample_ids": AT}, ValueError, "sample_ids must have shape (2,), one a row, got (3,)"),
 ]

@@ -6,14 +6,17 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only
+from sslfast._autograd import first_order_only, is_last_plain
+from sslfast.losses._classes import mean_of
 from sslfast.losses._patch_inputs import PatchOptions, Places
 
 
-def patch_losses(function: str, places: Places, images: Tensor, options: PatchOptions) -> Tensor:
-    """The loss of predictions that are checked already."""
+def patch_losses(
+    function: str, places: Places, images: Tensor, options: PatchOptions, num_items: Tensor | float | None = None
+) -> Tensor:
+    """The loss of predictions that are checked already; a mean is divided by ``num_items`` where they are given."""
     found: Tensor = _PatchLoss.apply(
-        function, options, torch.is_grad_enabled(), places.pred, images, places.mask, places.ids
+        function, options, torch.is_grad_enabled(), places.pred, images, places.mask, places.ids, num_items
     )
     return found.view(places.shape) if options.reduction == "none" else found
 
@@ -35,12 +38,14 @@ def _run(
 
 class _PatchLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, options, grad_enabled, pred, images, mask, ids):  # type: ignore[no-untyped-def]
+    def forward(ctx, function, options, grad_enabled, pred, images, mask, ids, num_items):  # type: ignore[no-untyped-def]
         wide = torch.float64 if pred.dtype == torch.float64 else torch.float32
         share = None
         if options.reduction == "mean":
-            count = (ids >= 0 if mask is None else mask).sum(dtype=wide)
-            share = count.clamp_min_(1).reciprocal_().view(1)
+            if num_items is None:
+                share = (ids >= 0 if mask is None else mask).sum(dtype=wide).clamp_min_(1).reciprocal_().view(1)
+            else:
+                share = mean_of(torch.ones(1, dtype=wide, device=pred.device), num_items)
             share = share if options.factor == 1.0 else share * options.factor
         elif options.factor != 1.0:
             share = torch.full((1,), options.factor, dtype=wide, device=pred.device)
@@ -59,13 +64,10 @@ class _PatchLoss(torch.autograd.Function):
         with torch.no_grad():
             if ctx.early:
                 (found,) = saved
-                # The plain backward() of a loss on a CPU: a pass over the gradient saved. What a leaf gets it may keep
-                # and add to, while a graph that is retained needs it once more.
-                as_it_is = not torch.compiler.is_compiling() and grad.is_cpu and grad.item() == 1.0
-                found = found if as_it_is and not pred.is_leaf else found * grad
+                found = found if is_last_plain(grad) else found * grad
             else:
                 images, mask, ids, share = saved
                 weights = grad if share is None else grad * share
                 weights = weights.contiguous() if ctx.options.reduction == "none" else weights.reshape(1)
                 _, found = _run(pred, images, mask, ids, weights, ctx.options, True)
-        return None, None, None, first_order_only(ctx.function, found, pred, grad), None, None, None
+        return None, None, None, first_order_only(ctx.function, found, pred, grad), None, None, None, None

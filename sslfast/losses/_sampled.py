@@ -64,7 +64,7 @@ def candidate_rows(function: str, name: str, candidates: Tensor, table_rows: int
     in_range(function, name, candidates, 0, table_rows - 1)
     if candidates.dtype != torch.int32:
         candidates = candidates.clamp(-1, table_rows).to(torch.int32) if table_rows else candidates.to(torch.int32)
-    return candidates.reshape(-1, candidates.shape[-1]).contiguous()
+    return candidates.reshape(candidates.shape[:-1].numel(), candidates.shape[-1]).contiguous()
 
 
 def _run(rows: Tensor, table: Tensor, offsets: Tensor | None, rest, options, weights, needs):  # type: ignore[no-untyped-def]

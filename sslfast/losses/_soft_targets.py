@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import distinct, first_order_only
+from sslfast._autograd import distinct, first_order_only, is_last_plain
 
 
 class SoftTargets(NamedTuple):
@@ -115,15 +115,13 @@ class _SoftCrossEntropy(torch.autograd.Function):
         grads, *students = ctx.saved_tensors
         found: list[Tensor | None] = []
         with torch.no_grad():
-            # The plain backward() of a loss on a CPU: a pass over the gradient saved. What a leaf gets it may keep and
-            # add to, while a graph that is retained needs it once more.
-            as_it_is = ctx.lift == 1.0 and not torch.compiler.is_compiling() and grad.is_cpu and grad.item() == 1.0
+            as_it_is = ctx.lift == 1.0 and is_last_plain(grad)
             for student, own, needed in zip(students, grads, ctx.needs_input_grad[4 + ctx.count :], strict=True):
                 if not needed:
                     found.append(None)
                     continue
                 # One number as a matrix widens half types: a loss scale may be more than they can hold.
-                own = own if as_it_is and not student.is_leaf else own * (grad / ctx.lift).reshape(1, 1)
+                own = own if as_it_is else own * (grad / ctx.lift).reshape(1, 1)
                 found.append(own.to(student.dtype))
         results = (None if g is None else first_order_only(ctx.function, g, *students, grad) for g in found)
         return None, None, None, None, *[None] * ctx.count, *results

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from sslfast import _check, ops
 from sslfast._arguments import numbered_rows
 from sslfast._autograd import distinct, first_order_only
-from sslfast.losses._inputs import check_device, check_floating, check_kernel_dtype, not_negative, without_autocast
+from sslfast.losses._inputs import (
+    check_device,
+    check_floating,
+    check_kernel_dtype,
+    divisor,
+    not_negative,
+    without_autocast,
+)
 from sslfast.losses._inputs import positive as check_positive
 from sslfast.random import Generator, seed_tensor
 
@@ -47,8 +54,8 @@ class GumbelVectorQuantizer(nn.Module):
         num_vars: V, vectors of a codebook. Default: 320.
         groups: G. Default: 2.
         vq_dim: width of the quantised features, a multiple of ``groups``. Default: 256.
-        temperature: positive, or ``(start, stop, decay)`` of fairseq's schedule, which :meth:`set_num_updates` follows.
-            Default: 2.0.
+        temperature: at least 1e-8, or ``(start, stop, decay)`` of fairseq's schedule, which :meth:`set_num_updates`
+            follows. Default: 2.0.
         combine_groups: all groups share one codebook. Default: False.
         perplexity_eps: added to what logarithms are taken of: 1e-7 for fairseq's numbers. Default: 0.0, transformers'.
 
@@ -87,7 +94,9 @@ class GumbelVectorQuantizer(nn.Module):
         if len(schedule) != 3:
             expected = "a number or (start, stop, decay)"
             raise ValueError(f"{name}: temperature must be {expected}, got {tuple(schedule)}")
-        self.schedule = tuple(check_positive(name, "temperature", value) for value in schedule)
+        start, stop, decay = schedule
+        ends = divisor(name, "temperature", start), divisor(name, "temperature", stop)
+        self.schedule = (*ends, check_positive(name, "temperature", decay))
         self.temperature = self.schedule[0]
         self.weight_proj = nn.Linear(dim, self.groups * self.num_vars)
         nn.init.normal_(self.weight_proj.weight)
@@ -163,7 +172,7 @@ def gumbel_quantize(
         logits: (B, T, G, V), floating point; float64 is rounded to float32 where codes are drawn.
         codebook: (G, V, d), floating point, or (1, V, d), one for all groups.
         mask_time_indices: bool (B, T), the frames that count in the perplexities. Default: None, all.
-        temperature: positive. Default: 2.0.
+        temperature: at least 1e-8. Default: 2.0.
         training: whether noise is added. Default: True.
         perplexity_eps: added to what the logarithms of the perplexities are taken of. Default: 0.0.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
@@ -204,7 +213,7 @@ def gumbel_quantize(
             )
         check_device(name, "logits", logits, "mask_time_indices", mask)
         mask = mask.flatten().contiguous()
-    temperature = check_positive(name, "temperature", temperature)
+    temperature = divisor(name, "temperature", temperature)
     training = _check.boolean(name, "training", training)
     eps = not_negative(name, "perplexity_eps", perplexity_eps)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch, logits.device)

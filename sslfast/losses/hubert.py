@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._arguments import in_range
-from sslfast._autograd import normalized
-from sslfast.losses._class_inputs import Options, check_targets
-from sslfast.losses._classes import class_loss, mean_of
+from sslfast.losses._class_inputs import check_targets
+from sslfast.losses._classes import mean_of
+from sslfast.losses._cosines import cosine_loss, is_full
 from sslfast.losses._inputs import (
     check_device,
     check_floating,
     check_integers,
     check_kernel_dtype,
+    divisor,
     not_negative,
     without_autocast,
 )
-from sslfast.losses._inputs import positive as check_positive
 
 Several = Tensor | Sequence[Tensor]  # one for each set of labels, or for all
 
@@ -29,7 +29,7 @@ class HubertLoss(nn.Module):
     """:func:`hubert_loss` as a module.
 
     Args:
-        temperature: positive, fairseq's ``logit_temp``. Default: 0.1.
+        temperature: at least 1e-8, fairseq's ``logit_temp``. Default: 0.1.
         pred_masked_weight: of masked frames, at least 0. Default: 1.0.
         pred_nomask_weight: of the others, at least 0. Default: 0.0.
         features_pen_weight: of the penalty, where it is given, at least 0. Default: 10.0.
@@ -128,7 +128,7 @@ def hubert_loss(
         padding_mask: bool (B, T), True for padding, which never counts; with the mask only. Default: None.
         features_pen: scalar, the mean square of the convolutional features, ``features.float().pow(2).mean()``: it is
             added times ``features_pen_weight`` and the number of frames that count. Default: None.
-        temperature: positive, fairseq's ``logit_temp``. Default: 0.1.
+        temperature: at least 1e-8, fairseq's ``logit_temp``. Default: 0.1.
         pred_masked_weight: at least 0. Default: 1.0.
         pred_nomask_weight: at least 0; above 0 it needs the mask. Default: 0.0.
         features_pen_weight: at least 0, the first of fairseq's ``loss_weights``. Default: 10.0.
@@ -164,12 +164,15 @@ def hubert_loss(
         )
         if weight > 0 and at is not None
     ]
-    loss = first.new_zeros((), dtype=torch.float64 if first.dtype == torch.float64 else torch.float32)
     with without_autocast(first):
-        for frames, embs, goals in sets:
-            units = normalized(name, embs) / temperature
-            for weight, at in weighted:
-                loss = loss + weight * _cross_entropy(name, frames, units, goals, at)
+        parts = [
+            _cross_entropy(name, frames, embs, goals, at, temperature, weight)
+            for frames, embs, goals in sets
+            for weight, at in weighted
+        ]
+        loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+        if features_pen is None and reduction == "sum":
+            return loss
         count = torch.stack([(at >= 0).sum() for _, at in weighted]).sum()
         if features_pen is not None:
             check_floating(name, "features_pen", features_pen)
@@ -181,24 +184,27 @@ def hubert_loss(
         return mean_of(loss, count) if reduction == "mean" else loss
 
 
-def _cross_entropy(function: str, frames: Tensor, units: Tensor, targets: Tensor, at: Tensor) -> Tensor:
-    """The sum over the frames at flat positions, -1 for none, against scaled unit vectors."""
-    if not frames.numel():
-        return 0.0 * (frames.sum() + units.sum())
-    there = at >= 0
-    picked = at.clamp_min(0)
-    rows = normalized(function, frames.flatten(0, 1).index_select(0, picked))
-    goals = check_targets(function, "targets", targets.flatten()[picked].where(there, 0), len(units), None)
-    numbers = torch.arange(len(at), device=at.device).where(there, -1)
-    goals = goals.where(there, -1)
-    total = class_loss(function, rows, units, None, goals, numbers, None, Options("sum"), None, False)
-    assert isinstance(total, Tensor)
-    return total
+def _cross_entropy(
+    function: str, frames: Tensor, embs: Tensor, targets: Tensor, at: Tensor, temperature: float, weight: float
+) -> Tensor:
+    """``weight`` times the sum over the frames at flat positions, -1 for none."""
+    rows, goals = frames.flatten(0, 1), targets.flatten()
+    if not len(goals):
+        at = at[:0]  # there can be none
+    full = is_full(at)
+    if full:
+        goals = check_targets(function, "targets", goals[at], len(embs), None)
+    else:
+        there = at >= 0
+        goals = goals[at.clamp_min(0)].where(there, 0)
+        goals = check_targets(function, "targets", goals, len(embs), None).where(there, -1)
+    total = cosine_loss(function, rows, embs, goals, at, full, temperature)
+    return total if weight == 1.0 else weight * total
 
 
 def _numbers(function: str, temperature: float, masked: float, nomask: float, penalty: float) -> list[float]:
     """The four, checked."""
-    temperature = check_positive(function, "temperature", temperature)
+    temperature = divisor(function, "temperature", temperature)
     masked = not_negative(function, "pred_masked_weight", masked)
     nomask = not_negative(function, "pred_nomask_weight", nomask)
     if masked == nomask == 0:

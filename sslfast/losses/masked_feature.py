@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check, ops
+from sslfast.losses._class_inputs import check_num_items
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_floating, not_negative, positive
 from sslfast.losses._patch_inputs import PatchOptions, Places, Targets, check_places, flat_ids, with_rows
@@ -26,7 +27,7 @@ class MaskedFeatureLoss(nn.Module):
         kind: ``"smooth_l1"``, ``"l1"`` or ``"mse"``. Default: ``"smooth_l1"``.
         beta: where ``"smooth_l1"`` becomes linear. Default: 1.
         norm_layers: None, ``"layer"`` or ``"instance"``. Default: None.
-        norm_targets: None or ``"layer"``. Default: None.
+        norm_targets: None, ``"layer"`` or ``"instance"``. Default: None.
         scale: of the sum over features; None: 1 / D. Default: None.
         eps: of the norms. Default: 1e-5.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
@@ -68,6 +69,7 @@ class MaskedFeatureLoss(nn.Module):
         mask: Tensor | None = None,
         *,
         ids: Tensor | Sequence[Tensor] | None = None,
+        num_items: float | Tensor | None = None,
     ) -> Tensor:
         return masked_feature_loss(
             pred,
@@ -81,6 +83,7 @@ class MaskedFeatureLoss(nn.Module):
             scale=self.scale,
             eps=self.eps,
             reduction=self.reduction,
+            num_items=num_items,
         )
 
     def extra_repr(self) -> str:
@@ -101,6 +104,7 @@ def masked_feature_loss(
     scale: float | None = None,
     eps: float = 1e-5,
     reduction: str = "mean",
+    num_items: float | Tensor | None = None,
 ) -> Tensor:
     """Regression of a teacher's features at masked tokens.
 
@@ -132,10 +136,13 @@ def masked_feature_loss(
         beta: where ``"smooth_l1"`` becomes linear, at least 0. Default: 1.
         norm_layers: what is done to each layer: None; ``"layer"``, a layer norm over D; ``"instance"``, an instance
             norm over the L tokens of a feature. Neither has weights. Default: None.
-        norm_targets: None, or ``"layer"``: a layer norm of the mean of the layers. Default: None.
+        norm_targets: the same, done to the mean of the layers; for ``"instance"`` it is made of all tokens. Default:
+            None.
         scale: what the sum over D is multiplied by. Default: None, 1 / D.
         eps: of the norms, positive. Default: 1e-5.
         reduction: ``"mean"`` over the tokens that count, ``"sum"`` or ``"none"``. Default: ``"mean"``.
+        num_items: what ``"mean"`` is divided by instead of the number of tokens that count, for gradient accumulation:
+            those of all micro-batches. A number above 0, or a tensor of one, which is not waited for. Default: None.
 
     Returns:
         The loss, float32, or float64 if ``pred`` or a target is: a scalar, or for ``"none"`` of the shape of ``ids``
@@ -146,7 +153,7 @@ def masked_feature_loss(
         TypeError: if a tensor or a number has not the type that is said above.
         ValueError: if a shape, a device, a number or a word does not fit, both or none of ``mask`` and ``ids`` are
             given, an id is out of range (on the CPU; on a GPU, which is not waited for, the loss is then NaN, or the
-            device reports an error), or targets require a gradient.
+            device reports an error), targets require a gradient, or ``num_items`` are given without ``"mean"``.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Baevski et al., "data2vec", ICML 2022; Assran et al., "Self-Supervised Learning from Images with a
@@ -155,6 +162,7 @@ def masked_feature_loss(
     name = "masked_feature_loss"
     check_floating(name, "pred", pred)
     beta, eps, scale = _check_options(name, kind, beta, norm_layers, norm_targets, scale, eps, reduction)
+    check_num_items(name, num_items, reduction, pred)
     layers = _layers_of(name, targets)
     rows, length, width = layers[0].shape
     shape, listed = None, ids if isinstance(ids, Tensor) else None
@@ -165,10 +173,11 @@ def masked_feature_loss(
     places = check_places(name, pred, described, mask, listed)
     dtypes = {layer.dtype for layer in layers}
     if torch.float64 in dtypes or pred.dtype == torch.float64:
-        layers = [layer.double() for layer in layers] if len(layers) > 1 or norm_layers else layers
+        whole = len(layers) > 1 or norm_layers is not None or norm_targets == "instance"
+        layers = [layer.double() for layer in layers] if whole else layers
         places = places._replace(pred=places.pred.double())
     norm = 0
-    if len(layers) == 1 and norm_layers != "instance" and not (norm_layers and norm_targets):
+    if len(layers) == 1 and "instance" not in (norm_layers, norm_targets) and not (norm_layers and norm_targets):
         images = layers[0][:, None, None]
         norm = _LAYER_NORM if norm_layers or norm_targets else 0
     else:
@@ -176,7 +185,7 @@ def masked_feature_loss(
     code = KINDS.index("l1" if kind == "smooth_l1" and beta == 0.0 else kind)
     factor = 1.0 if scale is None else scale * width
     options = PatchOptions((1, 1, width), 0, places.flat, norm, code, beta, eps, [], [], reduction, factor)
-    found = patch_losses(name, places, images, options)
+    found = patch_losses(name, places, images, options, num_items)
     return found if shape is None or reduction != "none" else found.view(shape)
 
 
@@ -191,15 +200,29 @@ def _averaged(
     else:
         assert places.ids is not None
         ids = places.ids if places.flat else flat_ids(places.ids, length)
-    means = scales = None
-    if norm_layers == "instance":
-        means, scales = ops.feature_moments(layers, eps)
-    standardised = norm_layers == "layer", norm_targets == "layer"
-    found: Tensor = ops.feature_targets(layers, ids.flatten(), means, scales, *standardised, eps)
+    if norm_targets == "instance":  # the norm of the mean is that of a single layer
+        if len(layers) > 1 or norm_layers is not None:
+            every = torch.arange(layers[0].shape[0] * length, device=ids.device)
+            layers = [_mean_of(layers, every, norm_layers, None, eps).view(layers[0].shape)]
+        norm_layers, norm_targets = "instance", None
+    found = _mean_of(layers, ids.flatten(), norm_layers, norm_targets, eps)
     counts = places.mask if places.mask is not None else ids != -1
     return places._replace(mask=counts, ids=None, flat=False), found.view(
         ids.shape[0], 1, 1, ids.shape[1], found.shape[1]
     )
+
+
+def _mean_of(
+    layers: list[Tensor], ids: Tensor, norm_layers: str | None, norm_targets: str | None, eps: float
+) -> Tensor:
+    """(R, D): the mean of the layers at flat positions, 0 at -1; ``norm_targets`` is no instance norm."""
+    means = scales = None
+    if norm_layers == "instance":
+        means, scales = ops.feature_moments(layers, eps)
+    found: Tensor = ops.feature_targets(
+        layers, ids, means, scales, norm_layers == "layer", norm_targets == "layer", eps
+    )
+    return found
 
 
 def _layers_of(function: str, targets: Tensor | Sequence[Tensor]) -> list[Tensor]:
@@ -269,11 +292,9 @@ def _check_options(
     reduction: str,
 ) -> tuple[float, float, float | None]:
     _check.one_of(function, "kind", kind, KINDS)
-    if norm_layers is not None and norm_layers not in NORMS:
-        got = _check.shown(norm_layers)
-        raise ValueError(f"{function}: norm_layers must be None, 'instance' or 'layer', got {got}")
-    if norm_targets not in (None, "layer"):
-        raise ValueError(f"{function}: norm_targets must be None or 'layer', got {_check.shown(norm_targets)}")
+    for name, norm in (("norm_layers", norm_layers), ("norm_targets", norm_targets)):
+        if norm is not None and norm not in NORMS:
+            raise ValueError(f"{function}: {name} must be None, 'instance' or 'layer', got {_check.shown(norm)}")
     check_reduction(function, reduction)
     return (
         not_negative(function, "beta", beta),

@@ -69,8 +69,9 @@ def item_sampling(
                 raise ValueError(f"{name}: distribution must be {expected}, got {low} to {high}")
         probability = weights / weights.sum()
     else:
-        if distribution != "log_uniform":
-            raise ValueError(f"{name}: distribution must be 'log_uniform' or weights, got {distribution!r}")
+        if not isinstance(distribution, str) or distribution != "log_uniform":
+            got = _check.shown(distribution)
+            raise ValueError(f"{name}: distribution must be 'log_uniform' or a tensor of weights, got {got}")
         number = _check.integer(name, "num_items", 0 if num_items is None else num_items, 1, 2**31 - 2)
         ranks = torch.arange(number, dtype=torch.float64, device=device)
         probability = torch.log1p(1 / (ranks + 1)) / math.log1p(number)
@@ -100,7 +101,7 @@ class MaskedItemLoss(nn.Module):
     """
 
     thresholds: Tensor | None
-    log_probability: Tensor | None
+    log_probability_bits: Tensor | None
 
     def __init__(
         self,
@@ -118,7 +119,10 @@ class MaskedItemLoss(nn.Module):
         self.num_negatives = num_negatives
         given = _sampling_of(name, sampling)
         self.register_buffer("thresholds", None if given is None else given.thresholds, persistent=False)
-        self.register_buffer("log_probability", None if given is None else given.log_probability, persistent=False)
+        # As integers: a module that is cast to a half type casts its floating-point buffers, and a logarithm of 8 bits
+        # would correct the logits by another law than that of the draws.
+        bits = None if given is None else given.log_probability.detach().double().view(torch.int64)
+        self.register_buffer("log_probability_bits", bits, persistent=False)
         self.reduction = reduction
         self.ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
 
@@ -136,8 +140,8 @@ class MaskedItemLoss(nn.Module):
         sample_ids: Tensor | None = None,
     ) -> Tensor:
         sampling: str | ItemSampling = "uniform"
-        if self.thresholds is not None and self.log_probability is not None:
-            sampling = ItemSampling(self.thresholds, self.log_probability)
+        if self.thresholds is not None and self.log_probability_bits is not None:
+            sampling = ItemSampling(self.thresholds, self.log_probability_bits.view(torch.float64))
         return masked_item_loss(
             hidden,
             weight,
@@ -279,8 +283,9 @@ def masked_item_loss(
 def _sampling_of(function: str, sampling: str | ItemSampling) -> ItemSampling | None:
     """None for the uniform distribution."""
     if not isinstance(sampling, ItemSampling):
-        if sampling != "uniform":
-            raise ValueError(f"{function}: sampling must be 'uniform' or an ItemSampling, got {sampling!r}")
+        if not isinstance(sampling, str) or sampling != "uniform":
+            got = _check.shown(sampling)
+            raise ValueError(f"{function}: sampling must be 'uniform' or an ItemSampling, got {got}")
         return None
     thresholds, logarithms = sampling
     if not isinstance(thresholds, Tensor) or thresholds.dtype != torch.int64:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sslfast.losses._class_inputs import check_num_items
 from sslfast.losses._inputs import check_floating
 from sslfast.losses._patch_inputs import (
     PatchOptions,
@@ -67,7 +68,15 @@ class MaskedPatchLoss(nn.Module):
         self.std = std
         self.reduction = reduction
 
-    def forward(self, pred: Tensor, images: Tensor, mask: Tensor | None = None, *, ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        pred: Tensor,
+        images: Tensor,
+        mask: Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        num_items: float | Tensor | None = None,
+    ) -> Tensor:
         return masked_patch_loss(
             pred,
             images,
@@ -82,6 +91,7 @@ class MaskedPatchLoss(nn.Module):
             mean=self.mean,
             std=self.std,
             reduction=self.reduction,
+            num_items=num_items,
         )
 
     def extra_repr(self) -> str:
@@ -104,6 +114,7 @@ def masked_patch_loss(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     reduction: str = "mean",
+    num_items: float | Tensor | None = None,
 ) -> Tensor:
     """Reconstruction loss of masked patches, whose targets are read from the images in place.
 
@@ -145,6 +156,8 @@ def masked_patch_loss(
             (images / 255 - mean) / std. Default: None; uint8 images are divided by 255.
         reduction: ``"mean"`` over the patches that count, ``"sum"`` of their means over pixels, or ``"none"``, one mean
             a patch. Default: ``"mean"``.
+        num_items: what ``"mean"`` is divided by instead of the number of patches that count, for gradient accumulation:
+            those of all micro-batches. A number above 0, or a tensor of one, which is not waited for. Default: None.
 
     Returns:
         The loss, float32, or float64 if ``pred`` or ``images`` is: a scalar, or for ``"none"`` of the shape of ``ids``
@@ -155,8 +168,8 @@ def masked_patch_loss(
         TypeError: if a tensor or a number has not the type that is said above.
         ValueError: if a shape, a device, a number or a word does not fit, patches do not divide the images, a group of
             pixels to normalise has fewer than 2, both or none of ``mask`` and ``ids`` are given, an id is out of range
-            (on the CPU; on a GPU, which is not waited for, the loss is then NaN, or the device reports an error), or
-            ``images`` require a gradient.
+            (on the CPU; on a GPU, which is not waited for, the loss is then NaN, or the device reports an error),
+            ``images`` require a gradient, or ``num_items`` are given without ``"mean"``.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022; Tong et al., "VideoMAE",
@@ -171,6 +184,7 @@ def masked_patch_loss(
     group = patch[0] * patch[1] * patch[2] * (channels if norm == 1 else 1)
     if norm and group < 2:
         raise ValueError(f"{name}: patch_size must leave at least 2 pixels to normalise, got {patch_size}")
+    check_num_items(name, num_items, reduction, pred)
     places = check_places(name, pred, patches_as_targets(images, patch), mask, ids)
     scale, shift, videos = target_scale(name, videos, mean, std)
     if videos.dtype == torch.float64 and places.pred.dtype != torch.float64:
@@ -179,4 +193,4 @@ def masked_patch_loss(
     code = kinds.index("l1" if kind == "smooth_l1" and beta == 0.0 else kind)
     layout = 2 if places.pred.dim() == 5 else 1 if order == "pqc" else 0
     options = PatchOptions(patch, layout, places.flat, norm, code, beta, eps, scale, shift, reduction)
-    return patch_losses(name, places, videos, options)
+    return patch_losses(name, places, videos, options, num_items)

@@ -49,7 +49,8 @@ def replaced_token_loss(
 
     Args:
         logits: (N, L) or (N, L, 1), floating point; positive where the token seems replaced.
-        replaced: (N, L), bool or numbers of 0 and 1: the second result of :func:`sslfast.masking.electra_inputs`.
+        replaced: (N, L), bool or numbers of 0 and 1: the second result of :func:`sslfast.masking.electra_inputs`. Where
+            there is padding they may be anything.
         attention_mask: (N, L), bool or integers, 0 where there is padding, which is not looked at and may hold
             anything. Default: None, all are tokens.
         reduction: ``"mean"`` over the tokens, ``"sum"`` or ``"none"``. Default: ``"mean"``.
@@ -59,7 +60,8 @@ def replaced_token_loss(
 
     Raises:
         TypeError: if ``logits`` is not floating point, or another argument is not a tensor of what is said above.
-        ValueError: if a shape, a device or the reduction is none of what is said above.
+        ValueError: if a shape, a device or the reduction is none of what is said above, or ``replaced`` is neither 0
+            nor 1 for a token (on the CPU; a GPU is not waited for: there the loss is NaN).
 
     Reference: Clark et al., "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators", ICLR 2020;
     transformers' ElectraForPreTraining.
@@ -73,18 +75,33 @@ def replaced_token_loss(
     _check_like(name, "replaced", replaced, logits)
     check_reduction(name, reduction)
     z = logits if logits.dtype == torch.float64 else logits.float()
-    sign = 1.0 - 2.0 * replaced.to(z.dtype)
     if attention_mask is None:
+        sign = _signs(name, replaced, None, z.dtype)
         losses = F.softplus(sign * z)
         return losses.mean() if reduction == "mean" and losses.numel() else _reduced(losses, reduction)
     _check_like(name, "attention_mask", attention_mask, logits)
     if attention_mask.is_floating_point():
         raise TypeError(f"{name}: attention_mask must be bool or integers, got {attention_mask.dtype}")
     padding = attention_mask == 0
+    sign = _signs(name, replaced, padding, z.dtype)
     losses = F.softplus(sign * z.masked_fill(padding, 0.0)).masked_fill(padding, 0.0)
     if reduction == "mean":
         return losses.sum() / (~padding).sum().clamp_min(1)
     return _reduced(losses, reduction)
+
+
+def _signs(function: str, replaced: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """-1 where a token is replaced, else 1."""
+    sign = 1.0 - 2.0 * replaced.to(dtype)
+    if replaced.dtype == torch.bool:
+        return sign
+    wrong = (replaced != 0) & (replaced != 1)
+    wrong = wrong if padding is None else wrong & ~padding
+    if not wrong.is_cpu or torch.compiler.is_compiling():
+        return sign.masked_fill(wrong, torch.nan)
+    if wrong.any():
+        raise ValueError(f"{function}: replaced must be 0 or 1 for every token, got {replaced[wrong][0].item()}")
+    return sign
 
 
 def _reduced(losses: Tensor, reduction: str) -> Tensor:

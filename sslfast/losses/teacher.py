@@ -37,7 +37,7 @@ def update_teacher(student: nn.Module, teacher: nn.Module, momentum: float, *, b
         TypeError: if a model is not an nn.Module, ``momentum`` not a number, or a parameter of integers in one model
             alone.
         ValueError: if ``momentum`` is outside [0, 1], ``buffers`` is none of these, or the models' parameters, or
-            the buffers that are used, differ in number or in shapes.
+            the buffers that are used, differ in number or in shapes, or the parameters in their devices.
 
     Reference: He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020; Grill et al.,
     "Bootstrap Your Own Latent", NeurIPS 2020.
@@ -52,6 +52,8 @@ def update_teacher(student: nn.Module, teacher: nn.Module, momentum: float, *, b
     for i, (s, t) in enumerate(found):
         if _moves(s) != _moves(t):
             raise TypeError(f"{name}: parameters {i} of teacher must be {s.dtype}, like student, got {t.dtype}")
+        if s.device != t.device:
+            raise ValueError(f"{name}: parameters {i} of teacher must be on {s.device}, like student, got {t.device}")
     pairs = [pair for pair in found if _moves(pair[1])]
     copied = [pair for pair in found if not _moves(pair[1])]
     if buffers != "keep":

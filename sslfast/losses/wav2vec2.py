@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from sslfast import _check, ops
 from sslfast._arguments import in_range, numbered_rows
 from sslfast.losses._info_nce_inputs import check_reduction
-from sslfast.losses._inputs import check_device, check_floating, check_integers, check_kernel_dtype, check_like
-from sslfast.losses._inputs import positive as check_positive
+from sslfast.losses._inputs import check_device, check_floating, check_integers, check_kernel_dtype, check_like, divisor
 from sslfast.losses._sampled import SAME_CODES, SAME_VALUES, Sampled, candidate_rows, sampled_loss
 from sslfast.random import Generator, seed_tensor
 
@@ -18,7 +17,7 @@ class Wav2Vec2ContrastiveLoss(nn.Module):
     """:func:`wav2vec2_contrastive_loss` as a module.
 
     Args:
-        temperature: positive. Default: 0.1.
+        temperature: at least 1e-8. Default: 0.1.
         num_negatives: distractors of a frame where none are given. Default: 100.
         reduction: ``"sum"``, ``"mean"`` or ``"none"``. Default: ``"sum"``.
 
@@ -35,7 +34,7 @@ class Wav2Vec2ContrastiveLoss(nn.Module):
     def __init__(self, temperature: float = 0.1, num_negatives: int = 100, reduction: str = "sum") -> None:
         super().__init__()
         name = type(self).__name__
-        self.temperature = check_positive(name, "temperature", temperature)
+        self.temperature = divisor(name, "temperature", temperature)
         self.num_negatives = _check.integer(name, "num_negatives", num_negatives, 1, 2**31 - 1)
         check_reduction(name, reduction)
         self.reduction = reduction
@@ -110,7 +109,7 @@ def wav2vec2_contrastive_loss(
         codes: (B, T) or (B, T, G) integers, the codes of the targets. A distractor with the codes of its target is left
             out. Default: None, one with the same numbers in ``targets``, as in transformers and fairseq.
         num_negatives: K, where distractors are drawn. Default: 100.
-        temperature: positive. Default: 0.1.
+        temperature: at least 1e-8. Default: 0.1.
         reduction: ``"sum"``, ``"mean"`` over masked frames, or ``"none"``. Default: ``"sum"``, as the peers have it.
         generator: None | torch.Generator | int seed | int64 seed tensor, of the draws. Default: None, torch's global
             generator.
@@ -139,7 +138,7 @@ def wav2vec2_contrastive_loss(
         raise ValueError(f"{name}: context must have shape (B, T, D) with T, D >= 1, got {tuple(context.shape)}")
     check_like(name, "context", context, "targets", targets)
     check_kernel_dtype(name, context, targets)
-    temperature = check_positive(name, "temperature", temperature)
+    temperature = divisor(name, "temperature", temperature)
     check_reduction(name, reduction)
     batch, length, _ = context.shape
     frames = batch * length
