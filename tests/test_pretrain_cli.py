@@ -127,6 +127,19 @@ def test_missing_extra_is_named_in_one_line_and_the_version_needs_none(monkeypat
     assert capsys.readouterr().err == f"sslfast: no_such_package not installed; in the repository run: {command}\n"
 
 
+@pytest.mark.parametrize("error", [ImportError("lib"), RuntimeError("lib"), TypeError("lib"), AttributeError("lib")])
+def test_a_package_that_breaks_lightning_is_one_line(error, tmp_path, monkeypatch, capsys):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "lightning.pytorch":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "lightning.pytorch", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    assert main(["pretrain", "--method", "simclr", "--data", "digits", "--out", str(tmp_path / "x")]) == 2
+    assert capsys.readouterr().err.startswith("sslfast: cannot import lightning (lib); do the installed torchvision")
+
+
 def test_doctor_needs_nothing_of_the_extra():
     code = (
         "import sys\n"

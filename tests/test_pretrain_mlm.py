@@ -17,7 +17,8 @@ from sslfast.pretrain.mlm import MLM
 from sslfast.pretrain.settings import resolve
 from sslfast.pretrain.text_batches import LengthBatches, text_loaders
 from sslfast.pretrain.text_data import TextData, load_glosses
-from sslfast.pretrain.verdict import language_model_sentence
+from sslfast.pretrain.text_report import language_model_table
+from sslfast.pretrain.verdict import NOTHING_MASKED, language_model_sentence
 from sslfast.pretrain.vocabulary import BEGIN, END, MASK, PAD, SPECIAL_TOKENS, Vocabulary
 
 
@@ -213,8 +214,22 @@ def test_judging_counts_every_masked_token_once_and_the_baseline_by_hand(data, v
     assert "(mean of 2 runs)" in sentence([judged, judged])
 
 
+def test_texts_without_a_token_to_mask_are_said_to_have_none(vocabulary):
+    judged = judge_language_model(method(vocabulary), ["\u4e00", "\u4e01 \u4e02", ""])
+    assert judged["masked_tokens"] == 0
+    for text in (sentence([judged]), language_model_table([judged]), language_model_sentence([judged])[1]):
+        assert NOTHING_MASKED in text
+        assert "perplexity" not in text
+
+
 def test_verdict_on_perplexity():
-    judged = {"perplexity": 90.0, "accuracy": 0.3, "unigram_perplexity": 600.0, "unigram_accuracy": 0.05}
+    judged = {
+        "perplexity": 90.0,
+        "accuracy": 0.3,
+        "unigram_perplexity": 600.0,
+        "unigram_accuracy": 0.05,
+        "masked_tokens": 9,
+    }
     outcome, text = language_model_sentence([judged, {**judged, "perplexity": 80.0}])
     assert outcome == "better"
     assert text.startswith("The perplexity of masked tokens (90.0 in the worst of 2 runs) is below that of the unigram")

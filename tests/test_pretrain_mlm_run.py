@@ -215,6 +215,7 @@ def test_a_file_without_labels_whole_words_and_half_precision(texts, tmp_path, c
         (["--data", "glosses", "--method", "simclr"], "got 'glosses', which is for --method mlm"),
         (["--data", "latin"], "not UTF-8: byte 0xe9 at 3); --skip-unreadable leaves such files out"),
         (["--data", "empty.txt"], "--data: no texts in"),
+        (["--data", "one.txt"], "--data: 1 text in"),
         (["--data", "texts", "--batch-size", "1000"], "--batch-size 1000 is larger than the data:"),
         (["--data", "texts", "--vocab-size", "5"], "--vocab-size must be between 100 and 1048576, got 5"),
     ],
@@ -225,6 +226,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, line, texts, tmp_path,
     (tmp_path / "latin").mkdir()
     (tmp_path / "latin" / "a.txt").write_bytes(b"caf\xe9\n")
     (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "one.txt").write_text("a line\n")
     before = sorted(tmp_path.rglob("*"))
     assert main(["pretrain", "--method", "mlm", "--out", "x", *arguments]) == 2
     error = capsys.readouterr().err
@@ -243,3 +245,5 @@ def test_missing_transformers_is_named_in_one_line(texts, trained, tmp_path, mon
     assert "pretrain: transformers not installed, which --method mlm needs; in the" in capsys.readouterr().err
     assert main(["evaluate", str(trained)]) == 2
     assert "load_encoder: transformers not installed" in capsys.readouterr().err
+    assert main(["report", str(trained)]) == 2
+    assert "report: transformers not installed" in capsys.readouterr().err

@@ -185,9 +185,12 @@ def _import_lightning() -> None:
     """Imports lightning, which takes seconds, once the arguments are known to be right."""
     try:
         import lightning.pytorch  # noqa: F401
-    except (ImportError, RuntimeError) as error:
-        # Its dependency torchmetrics imports torchvision where there is one, and that breaks on another torch's build.
-        raise UserError(f"cannot import lightning ({error}); does the installed torchvision match torch?") from error
+    except Exception as error:
+        # Its dependency torchmetrics imports torchvision and transformers where there are such, and these break, with
+        # errors of every kind, on another torch's build or where a package of theirs is missing.
+        raise UserError(
+            f"cannot import lightning ({error}); do the installed torchvision, transformers and torch match?"
+        ) from error
 
 
 def _label_counts(text: str) -> list[int]:

@@ -10,6 +10,7 @@ import torch
 
 from sslfast.pretrain.config import keyed_seed
 from sslfast.pretrain.mlm import MLM
+from sslfast.pretrain.verdict import NOTHING_MASKED
 
 _BATCH_SIZE = 64
 _LARGEST = 700.0  # exp of more is no float64
@@ -61,6 +62,8 @@ def judge_language_model(module: MLM, texts: Sequence[str]) -> dict[str, Any]:
 def sentence(judged: Sequence[dict[str, Any]]) -> str:
     """What was found, of one run or of several, in words."""
     first = judged[0]
+    if not first["masked_tokens"]:
+        return NOTHING_MASKED
     mean = {key: sum(run[key] for run in judged) / len(judged) for key in ("perplexity", "accuracy")}
     several = f" (mean of {len(judged)} runs)" if len(judged) > 1 else ""
     return (

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from sslfast.pretrain import figures
 from sslfast.pretrain.comparison import label_count
-from sslfast.pretrain.config import PretrainConfig, keyed_seed
+from sslfast.pretrain.config import TEXT_METHODS, PretrainConfig, keyed_seed
 from sslfast.pretrain.data import load_run_data
+from sslfast.pretrain.encoder_file import check_transformers
 from sslfast.pretrain.evaluate import random_encoder
 from sslfast.pretrain.files import EVALUATION, METRICS, REPORT, read_json, read_run, write_atomically
 from sslfast.pretrain.image_data import ImageData
@@ -51,9 +52,12 @@ def write_report(run_dirs: Sequence[Path], folder: Path) -> Path:
         The path of report.html.
 
     Raises:
-        UserError: A folder without a run, a run without a complete epoch, or data that is not that of the run.
+        UserError: A folder without a run, a run without a complete epoch, data that is not that of the run, or a run
+            of texts where transformers is not installed.
     """
     runs = [read_run(run_dir) for run_dir in run_dirs]
+    if any(run["settings"]["method"] in TEXT_METHODS for run in runs):
+        check_transformers("report")
     torch.set_num_threads(max(run["settings"]["threads"] for run in runs))
     evaluations = [_read_evaluation(run_dir) for run_dir in run_dirs]
     sections = []

@@ -116,9 +116,9 @@ def load_text_files(path: Path, *, skip_unreadable: bool = False) -> TextData:
         else:
             raise UserError(f"--data: cannot read {file} ({fault}); --skip-unreadable leaves such files out")
     if len(texts) < LEAST_TEXTS:
+        found_texts = f"{len(texts) or 'no'} text{'s' * (len(texts) != 1)}"
         raise UserError(
-            f"--data: {len(texts) or 'no'} texts in {path}, at least {LEAST_TEXTS} are needed; a text is a line that is"
-            " not blank"
+            f"--data: {found_texts} in {path}, at least {LEAST_TEXTS} are needed; a text is a line that is not blank"
         )
     return _split(str(path), texts, labels, skipped)
 

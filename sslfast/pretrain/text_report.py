@@ -11,6 +11,7 @@ from torch import Tensor
 from sslfast.pretrain.config import keyed_seed
 from sslfast.pretrain.mlm import MLM
 from sslfast.pretrain.text_data import TextData
+from sslfast.pretrain.verdict import NOTHING_MASKED
 from sslfast.pretrain.vocabulary import BEGIN, END, PAD
 
 _TEXTS = 8
@@ -58,6 +59,8 @@ def _line(words: Any, labels: Tensor, ids: Tensor, chances: Tensor) -> str:
 
 def language_model_table(judged: list[dict[str, Any]]) -> str:
     """Perplexity and accuracy on the masked tokens of test texts, beside the unigram distribution."""
+    if not judged[0]["masked_tokens"]:
+        return f"<h3>Predicting masked tokens</h3><p>{NOTHING_MASKED}</p>"
     mean = {key: sum(run[key] for run in judged) / len(judged) for key in judged[0]}
     runs = f" (mean of {len(judged)} runs)" if len(judged) > 1 else ""
     rows = (

@@ -19,6 +19,8 @@ from sslfast.pretrain.comparison import (
 )
 from sslfast.pretrain.config import PretrainConfig
 
+NOTHING_MASKED = "No token of the test texts could be masked: they have none that the vocabulary knows, or too few."
+
 
 def compare(ours: dict[str, Any], other: dict[str, Any]) -> str:
     """``better``, ``worse`` or ``level``: whether two means differ by more than twice the error of their difference.
@@ -74,6 +76,8 @@ def verdict_sentences(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
 
 def language_model_sentence(judged: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """The perplexity of masked tokens against that of the unigram distribution; of several runs, the worst."""
+    if not judged[0]["masked_tokens"]:
+        return "worse", NOTHING_MASKED
     worst = max(judged, key=lambda run: run["perplexity"])
     ours, baseline = worst["perplexity"], worst["unigram_perplexity"]
     outcome = "better" if ours < baseline else "worse" if ours > baseline else "level"
