@@ -133,6 +133,8 @@ def check_out(name: str, out: Tensor, shape: tuple[int, ...], dtype: torch.dtype
         raise TypeError(f"{name}: out must be a tensor, got {type(out).__name__}")
     if out.dtype != dtype:
         raise TypeError(f"{name}: out must be {dtype}, got {out.dtype}")
+    if torch.is_grad_enabled() and out.requires_grad:
+        raise ValueError(f"{name}: out must not require a gradient, which what is written there has none of")
     dense = out.is_contiguous() or out.is_contiguous(memory_format=torch.channels_last)
     if out.shape != shape or out.device != device or not dense:
         raise ValueError(

@@ -90,8 +90,9 @@ class Transform(Replayed, nn.Module, Planned):
         Raises:
             TypeError: ``images``, ``generator``, ``row_offset``, ``sample_ids`` or ``out`` has the wrong type.
             ValueError: a shape or a number is out of range, a colour transform meets other than 1 or 3 channels,
-                images of several sizes meet transforms that keep them, ``memory_format`` is another, or images
-                require a gradient and ``out`` is given.
+                images of several sizes meet transforms that keep them, ``memory_format`` is another, ``out`` requires
+                a gradient, or images do and it is given, or they are a list, or become uint8, or meet a transform that
+                has no gradient: posterize, equalize, RandAugment's, or a crop padded by other than a constant.
         """
         params = self.sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
         return self.apply_params(images, params, out=out, memory_format=memory_format)
