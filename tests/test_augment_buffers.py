@@ -93,6 +93,21 @@ IMAGES = torch.zeros(2, 3, 8, 8)
             "Resize: out must be None for images that require a gradient, got a tensor",
         ),
         (
+            lambda: A.RandomVerticalFlip(1.0)(IMAGES, out=IMAGES),
+            ValueError,
+            "RandomVerticalFlip: out must not share memory with images, got a tensor that does",
+        ),
+        (
+            lambda: A.RandomVerticalFlip(1.0)(list(IMAGES[:1].expand(2, 3, 8, 8)), out=IMAGES),
+            ValueError,
+            "RandomVerticalFlip: out must not share memory with images, got a tensor that does",
+        ),
+        (
+            lambda: A.RandomVerticalFlip(1.0).host()(IMAGES.numpy(), seed=0, out=IMAGES.numpy()),
+            ValueError,
+            "RandomVerticalFlip: out must not share memory with images, got an array that does",
+        ),
+        (
             lambda: A.Resize((4, 4))(IMAGES, memory_format=torch.preserve_format),
             ValueError,
             "Resize: memory_format must be torch.contiguous_format or torch.channels_last, got torch.preserve_format",
