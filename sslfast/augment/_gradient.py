@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,7 +20,6 @@ from sslfast._image_plan import CODES, COLUMNS, INTERPOLATIONS, MAX_SIDE, Segmen
 from sslfast.augment._replay import affine_matrices
 
 _GRAY = (0.2989, 0.587, 0.114)
-_ORDERS = torch.tensor(list(itertools.permutations(range(4))))
 _NAMES = {code: name for name, code in CODES.items()}
 
 
@@ -49,8 +49,8 @@ def gradient_in_torch(
     with torch.enable_grad():
         leaf = images.detach().float().requires_grad_()
         view = _view(leaf, params[:, 0], codes, settings, (grad.shape[2], grad.shape[3]))
-        scale = torch.tensor(std, device=grad.device)[:, None, None]
-        (found,) = torch.autograd.grad(view, leaf, grad / scale)
+        scaled = torch.stack([one / value for one, value in zip(grad.unbind(1), std, strict=True)], 1)
+        (found,) = torch.autograd.grad(view, leaf, scaled)
     return found.to(images.dtype).contiguous()
 
 
@@ -139,7 +139,10 @@ def _weights(
 
 
 def _gray(x: Tensor) -> Tensor:
-    return x if x.shape[1] == 1 else (x * x.new_tensor(_GRAY)[:, None, None]).sum(1, keepdim=True)
+    if x.shape[1] == 1:
+        return x
+    red, green, blue = x.split(1, 1)
+    return _GRAY[0] * red + _GRAY[1] * green + _GRAY[2] * blue
 
 
 def _brightness(x: Tensor, factor: Tensor) -> Tensor:
@@ -168,12 +171,18 @@ def _hue(x: Tensor, shift: Tensor) -> Tensor:
     return low[:, None] + chroma[:, None] * torch.stack([red, green, blue], 1).clamp(0, 1)
 
 
+@cache
+def _orders(device: torch.device) -> Tensor:
+    """The 24 orders of four. Copied to a GPU once: a copy waits for it, and a graph cannot record one."""
+    return torch.tensor(list(itertools.permutations(range(4))), device=device)
+
+
 _MOST = 1e6  # of a factor
 _JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (_brightness, _contrast, _saturation, _hue)
 
 
 def _jitter(x: Tensor, values: Tensor, _: object) -> Tensor:
-    order = _ORDERS.to(x.device)[_clip(values[:, 1], 0, 23).long()]
+    order = _orders(x.device)[_clip(values[:, 1], 0, 23).long()]
     strengths = torch.cat([_clip(values[:, 2:5], 0, _MOST), _clip(values[:, 5:], -0.5, 0.5)], 1)[..., None, None, None]
     for place in range(4):
         done = x
@@ -232,10 +241,11 @@ def _inverse(values: Tensor, view: tuple[int, int]) -> Tensor:
 def _affine(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
     height, width = x.shape[2:]
     back = _inverse(values.double(), (height, width))
-    place = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing="xy"), -1) + 0.5
-    place = place.to(x.device, torch.float64).flatten(0, 1)
-    source = place @ back[:, :, :2].mT + back[:, None, :, 2]
-    grid = (source / torch.tensor([width, height], device=x.device) * 2 - 1).float().unflatten(1, (height, width))
+    across, down = (torch.arange(n, dtype=torch.float64, device=x.device) + 0.5 for n in (width, height))
+    place = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1).flatten(0, 1)
+    source = (place @ back[:, :, :2].mT + back[:, None, :, 2]).unbind(-1)
+    scaled = [one / n * 2 - 1 for one, n in zip(source, (width, height), strict=True)]
+    grid = torch.stack(scaled, -1).float().unflatten(1, (height, width))
     mode, fill = INTERPOLATIONS[int(settings[0])], settings[1]
     found = F.grid_sample(x, grid, mode=mode, align_corners=False)
     inside = F.grid_sample(torch.ones_like(x[:, :1]), grid, mode=mode, align_corners=False)
