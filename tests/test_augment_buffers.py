@@ -83,9 +83,29 @@ IMAGES = torch.zeros(2, 3, 8, 8)
             "SimCLRAugment: out must be a list of 2 arrays, got 0",
         ),
         (
+            lambda: A.Resize((4, 4))(IMAGES, out=torch.zeros(2, 3, 4, 4, requires_grad=True)),
+            ValueError,
+            "Resize: out must not require a gradient, which what is written there has none of",
+        ),
+        (
             lambda: A.Resize((4, 4))(IMAGES.clone().requires_grad_(), out=torch.zeros(2, 3, 4, 4)),
             ValueError,
             "Resize: out must be None for images that require a gradient, got a tensor",
+        ),
+        (
+            lambda: A.RandomVerticalFlip(1.0)(IMAGES, out=IMAGES),
+            ValueError,
+            "RandomVerticalFlip: out must not share memory with images, got a tensor that does",
+        ),
+        (
+            lambda: A.RandomVerticalFlip(1.0)(list(IMAGES[:1].expand(2, 3, 8, 8)), out=IMAGES),
+            ValueError,
+            "RandomVerticalFlip: out must not share memory with images, got a tensor that does",
+        ),
+        (
+            lambda: A.RandomVerticalFlip(1.0).host()(IMAGES.numpy(), seed=0, out=IMAGES.numpy()),
+            ValueError,
+            "RandomVerticalFlip: out must not share memory with images, got an array that does",
         ),
         (
             lambda: A.Resize((4, 4))(IMAGES, memory_format=torch.preserve_format),

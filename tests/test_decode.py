@@ -282,7 +282,7 @@ encoded_png = encoded(picture(), "PNG")
         (
             {"sources": [np.zeros((2, 2, 5), np.uint8)]},
             TypeError,
-            "arrays of pixels must have 1 to 4 channels, got shape (2, 2, 5)",
+            "arrays of pixels must be (H, W) or (H, W, C), C 1 to 4, got shape (2, 2, 5)",
         ),
         ({"mode": "BGR"}, ValueError, "mode must be 'RGB', 'L', 'RGBA' or 'unchanged', got 'BGR'"),
         ({"decoder": "best"}, ValueError, "decoder must be 'simplejpeg', 'cv2' or 'pillow', got 'best'"),

@@ -118,6 +118,16 @@ def test_options_reach_the_decoder():
         DecodeCollator(on_error="raise")([png(1), b""])
 
 
+@pytest.mark.parametrize(("second", "values"), [((b"",), 1), ((b"", 1, 2), 3), (b"", 1), ((), 0)])
+def test_samples_have_as_many_labels(second, values):
+    with pytest.raises(ValueError, match="a source and as many labels") as raised:
+        DecodeCollator()([(png(3), 1), second])
+    assert str(raised.value) == (
+        "DecodeCollator: samples must all be sources, or tuples of a source and as many labels, got tuples of 2 and, "
+        f"at 1, of {values}"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -24,6 +24,10 @@ LISTS = {
     "flips": lambda: [A.RandomHorizontalFlip(), A.RandomVerticalFlip()],
     "jitter": lambda: [A.RandomResizedCrop(16), A.ColorJitter(*JITTER)],
     "gray and blur": lambda: [A.RandomResizedCrop(16), A.RandomGrayscale(0.5), A.GaussianBlur(9, (0.2, 2.5), p=0.7)],
+    "gray and moves": lambda: [
+        *(A.RandomGrayscale(0.7), A.RandomAffine(30, interpolation="bilinear", fill=0.2, center=(5, 21))),
+        *(A.RandomAdjustSharpness((0.0, 2.0)), A.ColorJitter(*JITTER), A.GaussianBlur(5)),
+    ],
     "simclr": lambda: [
         *(A.RandomResizedCrop((35, 18)), A.RandomHorizontalFlip(), A.ColorJitter(*JITTER, p=0.8)),
         *(A.RandomGrayscale(0.2), A.GaussianBlur(23, p=0.5), A.RandomSolarize(p=0.3)),

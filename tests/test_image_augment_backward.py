@@ -31,6 +31,12 @@ LISTS = {
     "statistics": lambda: [A.RandomAutocontrast(), A.RandomAdjustSharpness((0.0, 2.0))],
     "affine": lambda: [A.RandomAffine(40, (0.2, 0.1), (0.7, 1.4), (-20, 20), "bilinear", fill=0.2, p=0.8)],
     "corner and nearest": lambda: [A.RandomAffine(25)],
+    "about a point": lambda: [A.RandomAffine(40, (0.2, 0.1), (0.7, 1.4), 20, "bilinear", 0.2, center=(3.0, 21.0))],
+    "about a corner": lambda: [A.RandomCrop((15, 24), 5, fill=0.4), A.RandomRotation(30, center=(0, 0), fill=0.6)],
+    "gray before moves": lambda: [
+        *(A.RandomGrayscale(0.7), A.GaussianBlur(7), A.ColorJitter(0.4, 0.4, 0.4, 0.1)),
+        *(A.RandomAffine(20, center=(4, 4)), A.RandomAdjustSharpness((0.0, 2.0))),
+    ],
     "jitter between moves": lambda: [
         *(A.RandomResizedCrop((15, 11)), A.GaussianBlur(5), A.ColorJitter(0.4, 0.4, 0.4, 0.1)),
         *(A.RandomAdjustSharpness((0.0, 2.0)), A.ColorJitter(0.4, 0.4, 0.4, 0.1), A.RandomAffine(20)),
@@ -38,7 +44,10 @@ LISTS = {
     "blur wider than the view": lambda: [A.Resize((4, 5)), A.GaussianBlur(23, (3.0, 3.0))],
     "one pixel": lambda: [A.Resize((1, 1)), A.GaussianBlur(5), A.RandomAdjustSharpness((0.5, 0.5))],
 }
-LINEAR = ("bilinear", "padded crop", "resize and crop", "affine", "corner and nearest", "blur wider than the view")
+LINEAR = (
+    *("bilinear", "padded crop", "resize and crop", "affine", "corner and nearest", "about a point", "about a corner"),
+    "blur wider than the view",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 
 import pytest
 import torch
@@ -267,6 +268,28 @@ ARGUMENTS = [
         "got (1.0, 0.1)",
     ),
     (
+        lambda: A.ToDtype((torch.float32,)),
+        TypeError,
+        "ToDtype: dtype must be float32, bfloat16, float16 or uint8, got (torch.float32,)",
+    ),
+    (lambda: A.SwAVAugment(sizes=[]), ValueError, "SwAVAugment: sizes must hold at least one value, got []"),
+    (lambda: A.MoCoV1Augment(8, kernel_size=4), ValueError, "MoCoV1Augment: kernel_size must be odd, got 4"),
+    (
+        lambda: A.BYOLAugment(8, solarize_threshold=2),
+        ValueError,
+        "BYOLAugment: solarize_threshold must be in [0, 1], got 2",
+    ),
+    (
+        lambda: A.SimCLRAugment(8, jitter=(-1, 0, 0, 0), jitter_prob=0),
+        ValueError,
+        "SimCLRAugment: jitter's brightness must be at least 0, or (low, high), got -1",
+    ),
+    (
+        lambda: A.ImageNetAugment(8, magnitude=31),
+        ValueError,
+        "ImageNetAugment: magnitude must be in [0, 30], got 31",
+    ),
+    (
         lambda: A.SwAVAugment(sizes=(224,)),
         ValueError,
         "SwAVAugment: views must hold one value for each of kind 0, got (2, 6)",
@@ -313,3 +336,10 @@ def test_interpolation_of_torchvision_and_pillow_is_taken_by_name() -> None:
         value = "bicubic"
 
     assert A.Resize(4, Mode()).interpolation == "bicubic"
+    class Numbered(IntEnum):
+        BICUBIC = 3
+        LANCZOS = 1
+
+    assert A.Resize(4, Numbered.BICUBIC).interpolation == "bicubic"
+    with pytest.raises(ValueError, match="interpolation must be one of nearest, bilinear, bicubic, got <"):
+        A.Resize(4, Numbered.LANCZOS)

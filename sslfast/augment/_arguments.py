@@ -57,6 +57,8 @@ def view_size(name: str, argument: str, size: Size) -> tuple[int, int]:
 def interpolation_name(name: str, value: object) -> str:
     """``value`` as one of our names; torchvision's and Pillow's enumerations are taken by theirs."""
     found = getattr(value, "value", value)
+    if not isinstance(found, str):  # Pillow's have numbers for values
+        found = str(getattr(value, "name", "")).lower()
     if not isinstance(found, str) or found not in INTERPOLATIONS:
         raise ValueError(f"{name}: interpolation must be one of {', '.join(INTERPOLATIONS)}, got {_check.shown(value)}")
     return str(found)
@@ -64,6 +66,8 @@ def interpolation_name(name: str, value: object) -> str:
 
 def one_each(name: str, argument: str, values: Sequence[object], of: Sequence[str]) -> tuple[object, ...]:
     """``values`` as a tuple that holds one for each of ``of``."""
+    if not of:
+        raise ValueError(f"{name}: {argument} must hold at least one value, got {values}")
     if not isinstance(values, (tuple, list)) or len(values) != len(of):
         raise ValueError(f"{name}: {argument} must hold one value for each of {', '.join(of)}, got {values}")
     return tuple(values)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,11 +16,10 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._autograd import first_order_only
-from sslfast._image_plan import CODES, COLUMNS, INTERPOLATIONS, Segment
+from sslfast._image_plan import CODES, COLUMNS, INTERPOLATIONS, MAX_SIDE, Segment
 from sslfast.augment._replay import affine_matrices
 
 _GRAY = (0.2989, 0.587, 0.114)
-_ORDERS = torch.tensor(list(itertools.permutations(range(4))))
 _NAMES = {code: name for name, code in CODES.items()}
 
 
@@ -49,8 +49,8 @@ def gradient_in_torch(
     with torch.enable_grad():
         leaf = images.detach().float().requires_grad_()
         view = _view(leaf, params[:, 0], codes, settings, (grad.shape[2], grad.shape[3]))
-        scale = torch.tensor(std, device=grad.device)[:, None, None]
-        (found,) = torch.autograd.grad(view, leaf, grad / scale)
+        scaled = torch.stack([one / value for one, value in zip(grad.unbind(1), std, strict=True)], 1)
+        (found,) = torch.autograd.grad(view, leaf, scaled)
     return found.to(images.dtype).contiguous()
 
 
@@ -70,10 +70,22 @@ def _view(x: Tensor, params: Tensor, codes: list[int], settings: list[float], si
     return x
 
 
+def _clip(value: Tensor, low: float, high: float) -> Tensor:
+    """What lies outside goes to the nearer end; what is no number, to ``low``: parameters by hand may be anything."""
+    return value.nan_to_num(low, high, low).clamp(low, high)
+
+
 def _resample(x: Tensor, columns: Tensor, size: tuple[int, int], how: str, antialias: bool, fill: float) -> Tensor:
-    top, left, height, width, target_height, target_width, offset_top, offset_left, hflip, vflip = columns.unbind(-1)
-    down, inside_y = _weights(x.shape[2], size[0], top, height, target_height, offset_top, vflip, how, antialias)
-    across, inside_x = _weights(x.shape[3], size[1], left, width, target_width, offset_left, hflip, how, antialias)
+    (tall, wide), (hflip, vflip) = x.shape[2:], columns[:, 8:].unbind(-1)
+    most = (tall - 1, wide - 1, tall, wide, *4 * (MAX_SIDE,))
+    least = (0, 0, 1, 1, 1, 1, -MAX_SIDE, -MAX_SIDE)
+    ends = zip(columns[:, :8].unbind(-1), least, most, strict=True)
+    top, left, height, width, target_height, target_width, offset_top, offset_left = (
+        _clip(value, low, high).trunc() for value, low, high in ends
+    )
+    height, width = torch.minimum(height, tall - top), torch.minimum(width, wide - left)
+    down, inside_y = _weights(tall, size[0], top, height, target_height, offset_top, vflip, how, antialias)
+    across, inside_x = _weights(wide, size[1], left, width, target_width, offset_left, hflip, how, antialias)
     x = down[:, None] @ x @ across[:, None].mT
     if how == "bicubic":
         x = x.clamp(0, 1)
@@ -127,7 +139,10 @@ def _weights(
 
 
 def _gray(x: Tensor) -> Tensor:
-    return x if x.shape[1] == 1 else (x * x.new_tensor(_GRAY)[:, None, None]).sum(1, keepdim=True)
+    if x.shape[1] == 1:
+        return x
+    red, green, blue = x.split(1, 1)
+    return _GRAY[0] * red + _GRAY[1] * green + _GRAY[2] * blue
 
 
 def _brightness(x: Tensor, factor: Tensor) -> Tensor:
@@ -156,16 +171,24 @@ def _hue(x: Tensor, shift: Tensor) -> Tensor:
     return low[:, None] + chroma[:, None] * torch.stack([red, green, blue], 1).clamp(0, 1)
 
 
+@cache
+def _orders(device: torch.device) -> Tensor:
+    """The 24 orders of four. Copied to a GPU once: a copy waits for it, and a graph cannot record one."""
+    return torch.tensor(list(itertools.permutations(range(4))), device=device)
+
+
+_MOST = 1e6  # of a factor
 _JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (_brightness, _contrast, _saturation, _hue)
 
 
 def _jitter(x: Tensor, values: Tensor, _: object) -> Tensor:
-    order = _ORDERS.to(x.device)[values[:, 1].long().clamp(0, 23)]
+    order = _orders(x.device)[_clip(values[:, 1], 0, 23).long()]
+    strengths = torch.cat([_clip(values[:, 2:5], 0, _MOST), _clip(values[:, 5:], -0.5, 0.5)], 1)[..., None, None, None]
     for place in range(4):
         done = x
         for k, operation in enumerate(_JITTER):
             chosen = (order[:, place] == k)[:, None, None, None]
-            done = torch.where(chosen, operation(x, values[:, 2 + k, None, None, None]), done)
+            done = torch.where(chosen, operation(x, strengths[:, k]), done)
         x = done
     return x
 
@@ -186,14 +209,14 @@ def _sharpness(x: Tensor, values: Tensor, _: object) -> Tensor:
     kernel = torch.full((1, 1, 3, 3), 1 / 13, dtype=x.dtype, device=x.device)
     kernel[0, 0, 1, 1] = 5 / 13
     mean = F.conv2d(x.flatten(0, 1)[:, None], kernel).unflatten(0, x.shape[:2])[:, :, 0]
-    factor, middle = values[:, 1, None, None, None], x[:, :, 1:-1, 1:-1]
+    factor, middle = _clip(values[:, 1, None, None, None], 0, _MOST), x[:, :, 1:-1, 1:-1]
     return F.pad((middle * factor + (1 - factor) * mean).clamp(0, 1) - middle, (1, 1, 1, 1)) + x
 
 
 def _blur(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
     half = int(settings[0]) // 2
     offsets = torch.arange(-half, half + 1, device=x.device)
-    sigma = values[:, 1, None].clamp(min=1e-6)
+    sigma = _clip(values[:, 1, None], 1e-6, float("inf"))
     weight = torch.exp(-0.5 * (offsets / sigma) ** 2)
     weight = weight / weight.sum(1, keepdim=True)
 
@@ -207,13 +230,22 @@ def _blur(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
     return along(x.shape[2]) @ x @ along(x.shape[3]).mT
 
 
+def _inverse(values: Tensor, view: tuple[int, int]) -> Tensor:
+    """(N, 2, 3) from points of a view to where they come from. In full: ``torch.linalg.inv`` waits for the GPU."""
+    values = torch.cat([values[:, :4], _clip(values[:, 4:5], 1e-6, float("inf")), values[:, 5:]], 1)
+    (a, b, x), (c, d, y) = (row.unbind(-1) for row in affine_matrices(values, view)[:, :2].unbind(1))
+    rows = [d, -b, b * y - d * x, -c, a, c * x - a * y]
+    return (torch.stack(rows, -1) / (a * d - b * c)[:, None]).unflatten(-1, (2, 3))
+
+
 def _affine(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
     height, width = x.shape[2:]
-    back = torch.linalg.inv(affine_matrices(values.double(), (height, width)))[:, :2]
-    place = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing="xy"), -1) + 0.5
-    place = place.to(x.device, torch.float64).flatten(0, 1)
-    source = place @ back[:, :, :2].mT + back[:, None, :, 2]
-    grid = (source / torch.tensor([width, height], device=x.device) * 2 - 1).float().unflatten(1, (height, width))
+    back = _inverse(values.double(), (height, width))
+    across, down = (torch.arange(n, dtype=torch.float64, device=x.device) + 0.5 for n in (width, height))
+    place = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1).flatten(0, 1)
+    source = (place @ back[:, :, :2].mT + back[:, None, :, 2]).unbind(-1)
+    scaled = [one / n * 2 - 1 for one, n in zip(source, (width, height), strict=True)]
+    grid = torch.stack(scaled, -1).float().unflatten(1, (height, width))
     mode, fill = INTERPOLATIONS[int(settings[0])], settings[1]
     found = F.grid_sample(x, grid, mode=mode, align_corners=False)
     inside = F.grid_sample(torch.ones_like(x[:, :1]), grid, mode=mode, align_corners=False)

@@ -127,12 +127,31 @@ def check_differentiable(name: str, plan: Plan, images: list[Tensor], params: Te
         raise ValueError(f"{name}: images that require a gradient need views of floats, got torch.uint8")
 
 
+def _reach(tensor: Tensor) -> tuple[int, int]:
+    """First and last address of its memory, the last one past the end."""
+    most = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (most + 1) * tensor.element_size()
+
+
+def check_apart(name: str, out: Tensor, images: list[Tensor]) -> None:
+    """Raises ValueError where views would be written over images that are still read."""
+    if torch.compiler.is_compiling() or out.numel() == 0:
+        return
+    first, last = _reach(out)
+    for image in images:
+        begin, end = _reach(image)
+        if begin < last and first < end:
+            raise ValueError(f"{name}: out must not share memory with images, got a tensor that does")
+
+
 def check_out(name: str, out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
     """Raises TypeError or ValueError unless ``out`` can take the views."""
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}: out must be a tensor, got {type(out).__name__}")
     if out.dtype != dtype:
         raise TypeError(f"{name}: out must be {dtype}, got {out.dtype}")
+    if torch.is_grad_enabled() and out.requires_grad:
+        raise ValueError(f"{name}: out must not require a gradient, which what is written there has none of")
     dense = out.is_contiguous() or out.is_contiguous(memory_format=torch.channels_last)
     if out.shape != shape or out.device != device or not dense:
         raise ValueError(

@@ -13,6 +13,7 @@ from sslfast.augment._gradient import DifferentiableViews
 from sslfast.augment._images import (
     Images,
     address_table,
+    check_apart,
     check_differentiable,
     check_images,
     check_out,
@@ -79,7 +80,7 @@ class Transform(Replayed, nn.Module, Planned):
             row_offset: global index of row 0, for shards of a larger batch. Default: 0.
             sample_ids: int64, shape (N,), the numbers of the rows in the draws, instead of ``row_offset``.
             out: where to write, of the shape and dtype that would be returned, dense in either layout: a buffer used
-                again spares the time that fresh memory costs. Default: None.
+                again spares the time that fresh memory costs. It shares none with ``images``. Default: None.
             memory_format: torch.contiguous_format or torch.channels_last, of the views, unless ``out`` has one.
                 Default: None, the channels last if the batch has them last; contiguous for a list.
 
@@ -90,8 +91,10 @@ class Transform(Replayed, nn.Module, Planned):
         Raises:
             TypeError: ``images``, ``generator``, ``row_offset``, ``sample_ids`` or ``out`` has the wrong type.
             ValueError: a shape or a number is out of range, a colour transform meets other than 1 or 3 channels,
-                images of several sizes meet transforms that keep them, ``memory_format`` is another, or images
-                require a gradient and ``out`` is given.
+                images of several sizes meet transforms that keep them, ``memory_format`` is another, ``out`` requires a
+                gradient or shares memory with the images. Or images require a gradient, and ``out`` is given, they are
+                a list, become uint8, or meet a transform that has no gradient: posterize, equalize, RandAugment's, or a
+                crop padded by other than a constant.
         """
         params = self.sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
         return self.apply_params(images, params, out=out, memory_format=memory_format)
@@ -211,6 +214,7 @@ class Transform(Replayed, nn.Module, Planned):
             centre, spread = (mean, std) if final else (zeros, ones)
             if final and out is not None:
                 check_out(name, out, (len(images), channels, *size), dtype, params.device)
+                check_apart(name, out, current)
                 ops.image_augment_out(current, part, table, segment.codes, segment.settings, centre, spread, out[None])
                 return erase_views(name, plan, out[None], params[..., start:])
             kind = dtype if final else torch.float32

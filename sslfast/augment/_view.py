@@ -78,16 +78,16 @@ def make_view(
         gray = [RandomGrayscale(gray_prob)] if gray_prob else []
         if _check.boolean(name, "gray_first", gray_first):
             steps += gray
-        if any(jitter) and jitter_prob:
-            with errors_of(name, "jitter's "):
-                steps.append(ColorJitter(*jitter, p=jitter_prob))
+        with errors_of(name, "jitter's "):  # what never happens is checked, too
+            colours = ColorJitter(*jitter, p=jitter_prob)
+        steps += [colours] if any(jitter) and jitter_prob else []
         if not gray_first:
             steps += gray
-        if blur_prob:
-            kernel = max(3, int(0.1 * crop.size[0]) // 2 * 2 + 1) if kernel_size is None else kernel_size
-            steps.append(GaussianBlur(kernel, sigma, p=blur_prob))
-        if solarize_prob:
-            with errors_of(name, "solarize_"):
-                steps.append(RandomSolarize(solarize_threshold, p=solarize_prob))
+        kernel = max(3, int(0.1 * crop.size[0]) // 2 * 2 + 1) if kernel_size is None else kernel_size
+        blur = GaussianBlur(kernel, sigma, p=blur_prob)
+        with errors_of(name, "solarize_"):
+            solarize = RandomSolarize(solarize_threshold, p=solarize_prob)
+        steps += [blur] if blur_prob else []
+        steps += [solarize] if solarize_prob else []
         mean, std = IMAGENET_MEAN if mean is None else mean, IMAGENET_STD if std is None else std
         return Compose([*steps, Normalize(mean, std), ToDtype(dtype)])

@@ -90,6 +90,8 @@ class RandomGrayscale(Happens):
 class RandomInvert(Happens):
     """x becomes 1 - x with probability ``p``.
 
+    That is every channel, whatever their number: an alpha channel too.
+
     Args:
         p: probability. Default: 0.5.
 
@@ -150,6 +152,8 @@ class RandomEqualize(Happens):
 class RandomSolarize(Transform):
     """x becomes 1 - x from ``threshold`` on, with probability ``p``.
 
+    That is every channel, whatever their number: an alpha channel too.
+
     Args:
         threshold: in [0, 1], also for uint8 images. Default: 0.5.
         p: probability. Default: 0.5.
@@ -178,6 +182,8 @@ class RandomSolarize(Transform):
 
 class RandomPosterize(Transform):
     """Values are rounded down to ``2 ** bits`` levels with probability ``p``.
+
+    That is every channel, whatever their number: an alpha channel too.
 
     Args:
         bits: from 0 to 8.

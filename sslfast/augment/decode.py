@@ -156,7 +156,7 @@ def _check_source(name: str, source: Source) -> None:
             got = f"{source.dtype} of shape {source.shape}"
             raise TypeError(f"{name}: arrays must be uint8 (n,), (H, W) or (H, W, C), got {got}")
         if source.ndim > 1 and (0 in source.shape or (source.ndim == 3 and source.shape[2] > 4)):
-            raise TypeError(f"{name}: arrays of pixels must have 1 to 4 channels, got shape {source.shape}")
+            raise TypeError(f"{name}: arrays of pixels must be (H, W) or (H, W, C), C 1 to 4, got shape {source.shape}")
     elif not (isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)) or _reads(source) or _shows(source)):
         got = type(source).__name__
         raise TypeError(f"{name}: sources must be bytes, paths, files, Pillow images or arrays, got {got}")

@@ -110,9 +110,15 @@ class DecodeCollator:
 
         Raises:
             TypeError: a source is nothing that could be an image.
-            ValueError: an image cannot be decoded, where ``on_error="raise"``.
+            ValueError: an image cannot be decoded, where ``on_error="raise"``, or samples have not as many labels.
         """
         labelled = [sample if isinstance(sample, (tuple, list)) else (sample,) for sample in samples]
+        for place, sample in enumerate(labelled):
+            if len(sample) != len(labelled[0]) or len(sample) == 0:
+                raise ValueError(
+                    f"{type(self).__name__}: samples must all be sources, or tuples of a source and as many labels, "
+                    f"got tuples of {len(labelled[0])} and, at {place}, of {len(sample)}"
+                )
         sources = [sample[0] for sample in labelled]
         errors: list[tuple[int, str]] = []
         if self.on_error == "raise":

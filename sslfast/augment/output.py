@@ -61,8 +61,10 @@ class ToDtype(Transform):
     def __init__(self, dtype: torch.dtype = torch.float32, scale: bool = True) -> None:
         super().__init__()
         self.scale = _check.boolean(type(self).__name__, "scale", scale)
-        if dtype not in DTYPES:
-            raise TypeError(f"{type(self).__name__}: dtype must be float32, bfloat16, float16 or uint8, got {dtype}")
+        if not isinstance(dtype, torch.dtype) or dtype not in DTYPES:
+            raise TypeError(
+                f"{type(self).__name__}: dtype must be float32, bfloat16, float16 or uint8, got {_check.shown(dtype)}"
+            )
         if dtype == torch.uint8 and not self.scale:
             raise ValueError(f"{type(self).__name__}: scale must be True for torch.uint8, got False")
         self.dtype = dtype

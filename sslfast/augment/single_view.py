@@ -190,8 +190,8 @@ class ImageNetAugment(Compose):
                 RandomResizedCrop(size, scale, ratio, interpolation),
                 RandomHorizontalFlip(hflip_prob),
             ]
-            if rand_augment:
-                steps.append(RandAugment(rand_augment, magnitude))
+            operations = RandAugment(max(rand_augment, 1), magnitude)
+            steps += [operations] if rand_augment else []
             steps += [_normalised(mean, std), ToDtype(dtype)]
         super().__init__(steps)
         with errors_of(name):

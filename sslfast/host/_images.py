@@ -149,6 +149,8 @@ def render(
         shape = (batch.rows, *size, channels) if last else (batch.rows, channels, *size)
         if final and out is not None:
             check_out(name, out, shape, dtype)
+            if any(np.may_share_memory(out, array) for array in batch.arrays):
+                raise ValueError(f"{name}: out must not share memory with images, got an array that does")
             done = out[None]
         else:
             done = np.empty((views, *shape), dtype if final else np.float32)
