@@ -19,7 +19,7 @@ column's sum of products is brought back to the sum that its weights had, and th
 all the rest, are added in float32.
 
 With labels, W_ij is less by w_i where row and column are of one label and j is not p(i): a share that may be near the
-softmax's, so that it is taken off in float32, before rounding.
+softmax's, so that it is taken off in float32, before rounding; and half types go in two parts (weight_tile.py).
 """
 
 import torch
@@ -36,7 +36,7 @@ from sslfast.kernels.logit_tile import (
     pair_logits,
     softplus_and_sigmoid,
 )
-from sslfast.kernels.weight_tile import add_pairs, add_product, add_sums, correct_, store_weights
+from sslfast.kernels.weight_tile import add_pairs, add_products, add_sums, correct_, parts_of, store_weights
 
 
 @triton.jit
@@ -186,9 +186,11 @@ def one_way_weights_kernel(
     M,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    PARTS: tl.constexpr,
 ):
     """Weights of the strip's exponentials, on their way to rows and to columns, as in cross_weights_kernel; the way to
-    rows may be the strip itself. BLOCK_N is that of the tiles. Log-sum-exps and shares are the strip's alone.
+    rows may be the strip itself. BLOCK_N is that of the tiles. Log-sum-exps and shares are the strip's alone. Weights
+    in PARTS have rows of that many strides.
     """
     tile_row, tile_col = tl.program_id(0).to(tl.int64) * BLOCK_M, tl.program_id(1).to(tl.int64) * BLOCK_N
     row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
@@ -210,12 +212,15 @@ def one_way_weights_kernel(
         )
         positive = (tl.load(positives_ptr + row0 + row, in_rows, -1) - tile_col).to(tl.int32)
         weights = tl.where(col[None, :] == positive[:, None], 0.0, weights)
+    split: tl.constexpr = PARTS == 2
+    width = stride * PARTS
+    place = tile_row * width + tile_col
     if row_weights_ptr is not None:
-        left = store_weights(row_weights_ptr + place, weights, col_factors_ptr, tile_col, M, stride, mask, 1)
+        left = store_weights(row_weights_ptr + place, weights, col_factors_ptr, tile_col, M, width, mask, 1, split)
         if row_sums_ptr is not None:
             add_sums(row_sums_ptr, tl.program_id(1), weights, left, tile_row, height, mask, 1)
     if col_weights_ptr is not None:
-        left = store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, stride, mask, 0)
+        left = store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, width, mask, 0, split)
     if col_sums_ptr is not None:
         add_sums(col_sums_ptr, tl.program_id(0), weights, left, tile_col, M, mask, 0)
 
@@ -258,10 +263,11 @@ def one_way_softmax(
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernels and for the products.
     stride = triton.cdiv(length, 16) * 16
     strip = rows.new_empty((height, stride), dtype=torch.float32) if need else None
-    buffers = [strip]
+    parts = parts_of(rows.dtype, row_labels)
+    buffers = [strip.unsqueeze(1) if strip is not None else None]
     if rounded and need:
         ways = 2 if apart and need_rows and need_columns else 1
-        buffers = [rows.new_empty((height, stride)) for _ in range(ways)]
+        buffers = [rows.new_empty((height, parts, stride)) for _ in range(ways)]
     to_rows = buffers[0] if need_rows or not apart else None
     to_columns = buffers[-1] if need_columns and apart else None
     product, col_sums = (rows, columns, row_factors, col_factors, positives, scale), None
@@ -307,7 +313,7 @@ def one_way_softmax(
             )
             if not need:
                 continue
-            tile, strip_shares, peak = (slice(row1 - row0), slice(length)), shares[row0:row1], None
+            tile, strip_shares, peak = (slice(row1 - row0), slice(None), slice(length)), shares[row0:row1], None
             if half:
                 # Weights of about 1 / N would be below float16's range: bring their peak to 256 and take it out again.
                 peak = strip_shares.abs().amax().clamp_min(1e-30) / 256
@@ -337,16 +343,17 @@ def one_way_softmax(
                 row1,
                 length,
                 **blocks,
+                PARTS=parts,
             )
             if need_rows:
                 part = d_rows[row0:row1]
-                add_product(part, buffers[0][tile], columns)
+                add_products(part, buffers[0][tile], columns)
                 correct_(part, None if row_sums is None else row_sums[..., : len(part)])
                 if peak is not None:
                     part.mul_(peak)
             if need_columns:
                 part = d_columns if peak is None else torch.zeros_like(d_columns)
-                add_product(part, buffers[-1][tile].t(), rows[row0:row1])
+                add_products(part, buffers[-1][tile], rows[row0:row1], turned=True)
                 if peak is not None:
                     correct_(part, col_sums)
                     d_columns.addcmul_(part, peak)

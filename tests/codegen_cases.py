@@ -53,7 +53,8 @@ def _backward(dtype: str, dim: int, bounded: bool, factors: bool = False, labels
 
 def _weights(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
     no_labels, classes = _labels(labels, "labels_ptr")
-    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, two=factors)
+    two = factors or (labels and dtype != "fp32")
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, two=two)
     options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors, "factors_ptr", "col_weights_ptr")
     options |= without(dtype != "fp32", "sums_ptr") | no_labels
     buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {of(dtype != 'fp32')}"
@@ -154,7 +155,8 @@ def _cross_weights(
     excluded = excluded or {}
     none, grad_positive = _apart(dtype)
     no_labels, classes = _labels(labels, "row_labels_ptr", "col_labels_ptr")
-    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, excluded=bool(excluded), two=factors)
+    two = factors or (labels and dtype != "fp32")
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, excluded=bool(excluded), two=two)
     options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(
         name for name in IDS_AND_LIMITS if name not in excluded
     )
@@ -190,6 +192,7 @@ def _one_way_weights(arch: int, dtype: str, factors: bool = False, labels: bool 
     options |= without(factors, *FACTORS, "col_weights_ptr") | without(dtype != "fp32", *SUMS)
     buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {of(dtype != 'fp32', 2)}"
     options |= without(labels, "row_labels_ptr", "col_labels_ptr", "label_weights_ptr")
+    options["PARTS"] = 2 if labels and dtype != "fp32" else 1
     classes = "*i32 *i32 *fp32" if labels else ""
     signature = f"*fp32 *fp32 *fp32 *fp32 {of(factors, 2)} *i64 {classes} {buffers} i32 i32 i32 i32 i32"
     return Case("one_way_softmax.one_way_weights_kernel", signature, options)
