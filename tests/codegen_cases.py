@@ -176,7 +176,7 @@ def _one_way_logits(
     options |= without(factors, *FACTORS) | without(stored, "strip_ptr")
     vectors = " ".join([*excluded.values(), *["*fp32"] * (2 + stored)])
     signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 {vectors} i32 i32 i32 i32 i32 i32"
-    return Case("one_way_softmax.one_way_logits_kernel", signature, options, dtype != "fp32")
+    return Case("one_way_strip.one_way_logits_kernel", signature, options, dtype != "fp32")
 
 
 def _one_way_rows(arch: int, dtype: str, dim: int, known: bool, factors: bool = False) -> Case:
@@ -184,7 +184,7 @@ def _one_way_rows(arch: int, dtype: str, dim: int, known: bool, factors: bool = 
     signature = f"*fp32 *fp32 *{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 {of(known, 3)} *fp32 *fp32 *fp32"
     options = {"BLOCK": 16, "BLOCK_D": block_d, "SLOTS": 64} | without(factors, *FACTORS)
     options |= without(known, "known_lse_ptr", "known_positive_ptr", "weights_ptr")
-    return Case("one_way_softmax.one_way_rows_kernel", f"{signature} i32 i32 i32 i32 i32 i32", options)
+    return Case("one_way_strip.one_way_rows_kernel", f"{signature} i32 i32 i32 i32 i32 i32", options)
 
 
 def _one_way_weights(arch: int, dtype: str, factors: bool = False, labels: bool = False) -> Case:
@@ -195,7 +195,7 @@ def _one_way_weights(arch: int, dtype: str, factors: bool = False, labels: bool 
     options["PARTS"] = 2 if labels and dtype != "fp32" else 1
     classes = "*i32 *i32 *fp32" if labels else ""
     signature = f"*fp32 *fp32 *fp32 *fp32 {of(factors, 2)} *i64 {classes} {buffers} i32 i32 i32 i32 i32"
-    return Case("one_way_softmax.one_way_weights_kernel", signature, options)
+    return Case("one_way_strip.one_way_weights_kernel", signature, options)
 
 
 def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: bool = False) -> Case:
