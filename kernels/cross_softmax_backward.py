@@ -9,7 +9,8 @@ not p(i). Neither S nor W is ever stored whole.
 32 MiB, which stays in the L2 cache of an H100, and torch's matrix product takes it back to rows and columns. Where rows
 or columns come with factors, Q and K are the products of both, and W, times the factors of K on its way to rows and of
 Q on its way to columns, takes two buffers of half the size. In half types the positives take no place in W and are
-added in float32: no difference of near numbers is rounded, and no weight of all rows alike.
+added in float32: no difference of near numbers is rounded, and no weight of all rows alike. With labels the weights of
+half types go in two parts (weight_tile.py), 5 N M D multiply-adds.
 """
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from sslfast.kernels import _launch
 from sslfast.kernels.logit_tile import among_negatives, label_shares, logit_tile
-from sslfast.kernels.weight_tile import add_pairs, add_product, add_sums, correct_, store_weights
+from sslfast.kernels.weight_tile import add_pairs, add_products, add_sums, correct_, parts_of, store_weights
 
 
 @triton.jit
@@ -86,12 +87,13 @@ def cross_weights_kernel(
     if grad_positive_ptr is None:
         weights = tl.where(col[None, :] == at.to(tl.int32)[:, None], 0.0, weights)
     place, mask = tile_row * stride + tile_col, in_rows[:, None] & in_cols[None, :]
+    split: tl.constexpr = row_labels_ptr is not None
     if row_weights_ptr is not None:
-        left = store_weights(row_weights_ptr + place, weights, col_factors_ptr, col0, M, stride, mask, 1)
+        left = store_weights(row_weights_ptr + place, weights, col_factors_ptr, col0, M, stride, mask, 1, split)
         if row_sums_ptr is not None:
             add_sums(row_sums_ptr, tl.program_id(1), weights, left, row0, N, mask, 1)
     if col_weights_ptr is not None:
-        left = store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, stride, mask, 0)
+        left = store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, stride, mask, 0, split)
     if col_sums_ptr is not None:
         add_sums(col_sums_ptr, tl.program_id(0), weights, left, col0, M, mask, 0)
     if grad_positive_ptr is not None:
@@ -141,13 +143,14 @@ def backward(
     vectors = (row_lse, col_lse, *grads, None if rounded else grad_positive)
     apart = row_factors is not None or col_factors is not None
     ways = 2 if apart and need_rows and need_columns else 1
-    height, width = _launch.weights_strip(rows.element_size() * ways)
+    parts = parts_of(rows.dtype, row_labels)
+    height, width = _launch.weights_strip(rows.element_size() * ways * parts)
     excluded = row_ids is not None or row_limits is not None
-    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), excluded=excluded, two=ways == 2)
+    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), excluded=excluded, two=ways * parts > 1)
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
-    buffers = rows.new_empty((ways, min(height, size), min(width, triton.cdiv(length, 16) * 16)))
+    buffers = rows.new_empty((ways, min(height, size), parts, min(width, triton.cdiv(length, 16) * 16)))
     to_rows = buffers[0] if need_rows or not apart else None
     to_columns = buffers[-1] if need_columns and apart else None
     row_slots, col_slots = (triton.cdiv(w, config[b]) for w, b in ((width, "BLOCK_N"), (height, "BLOCK_M")))
@@ -186,11 +189,11 @@ def backward(
                     TWO_WAY=two_way,
                     PRECISION=_launch.input_precision(rows),
                 )
-                weights = buffers[:, : row1 - row0, : col1 - col0]
+                weights = buffers[:, : row1 - row0, :, : col1 - col0]
                 if need_rows:
-                    add_product(d_rows[row0:row1], weights[0], columns[col0:col1])
+                    add_products(d_rows[row0:row1], weights[0], columns[col0:col1])
                 if need_columns:
-                    add_product(d_columns[col0:col1], weights[-1].t(), rows[row0:row1])
+                    add_products(d_columns[col0:col1], weights[-1], rows[row0:row1], turned=True)
         if rounded:
             correct_(d_rows, row_sums)
             correct_(d_columns, col_sums)

@@ -19,205 +19,16 @@ column's sum of products is brought back to the sum that its weights had, and th
 all the rest, are added in float32.
 
 With labels, W_ij is less by w_i where row and column are of one label and j is not p(i): a share that may be near the
-softmax's, so that it is taken off in float32, before rounding.
+softmax's, so that it is taken off in float32, before rounding; and half types go in two parts (weight_tile.py).
 """
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import (
-    among_negatives,
-    label_shares,
-    logit_tile,
-    merge_sums,
-    pair_logits,
-    softplus_and_sigmoid,
-)
-from sslfast.kernels.weight_tile import add_pairs, add_product, add_sums, correct_, store_weights
-
-
-@triton.jit
-def one_way_logits_kernel(
-    q_ptr,
-    k_ptr,
-    row_factors_ptr,
-    col_factors_ptr,
-    positives_ptr,
-    scale_ptr,
-    row_ids_ptr,
-    col_ids_ptr,
-    row_limits_ptr,
-    strip_ptr,
-    shift_ptr,
-    sum_ptr,
-    row_start,
-    height,
-    stride,
-    N,
-    M,
-    D,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """Exponentials below the maximum of each row of a tile, and these maxima and sums; the strip may be None."""
-    tile_row, tile_col = tl.program_id(0).to(tl.int64) * BLOCK_M, tl.program_id(1).to(tl.int64) * BLOCK_N
-    row0 = row_start + tile_row
-    scale = tl.load(scale_ptr)
-    logits = logit_tile(
-        q_ptr,
-        k_ptr,
-        row0,
-        tile_col,
-        N,
-        M,
-        D,
-        scale,
-        row_factors_ptr,
-        col_factors_ptr,
-        BLOCK_M,
-        BLOCK_N,
-        BLOCK_D,
-        PRECISION,
-    )
-    row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
-    in_rows, in_cols = row < N - row0, col < M - tile_col
-    positive = (tl.load(positives_ptr + row0 + row, in_rows, -1) - tile_col).to(tl.int32)
-    negative = in_cols[None, :] & (col[None, :] != positive[:, None])
-    if row_ids_ptr is not None or row_limits_ptr is not None:
-        negative = negative & among_negatives(
-            logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, tile_col, N, M, BLOCK_M, BLOCK_N
-        )
-    logits = tl.where(negative, logits, float("-inf"))
-    shift = tl.max(logits, 1)
-    logits = tl.exp(logits - tl.where(shift == float("-inf"), 0.0, shift)[:, None])
-    slot = tl.program_id(1).to(tl.int64) * height + tile_row + row
-    tl.store(shift_ptr + slot, shift, in_rows)
-    tl.store(sum_ptr + slot, tl.sum(logits, 1), in_rows)
-    if strip_ptr is not None:
-        at = strip_ptr + tile_row * stride + tile_col + row[:, None] * stride + col[None, :]
-        tl.store(at, logits, in_rows[:, None] & in_cols[None, :])
-
-
-@triton.jit
-def one_way_rows_kernel(
-    shift_ptr,
-    sum_ptr,
-    q_ptr,
-    k_ptr,
-    row_factors_ptr,
-    col_factors_ptr,
-    positives_ptr,
-    scale_ptr,
-    known_lse_ptr,
-    known_positive_ptr,
-    weights_ptr,
-    losses_ptr,
-    lse_ptr,
-    shares_ptr,
-    row_start,
-    height,
-    slots,
-    N,
-    M,
-    D,
-    BLOCK: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    SLOTS: tl.constexpr,
-):
-    """Adds up the slots of each row of the strip, SLOTS at a time; losses, log-sum-exps and weighted derivatives."""
-    line = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    row = row_start + line
-    inside = row < N
-    shift = tl.full((BLOCK,), float("-inf"), tl.float32)
-    total = tl.zeros((BLOCK,), tl.float32)
-    for start in range(0, slots, SLOTS):
-        slot = start + tl.arange(0, SLOTS)
-        at = slot.to(tl.int64)[:, None] * height + line[None, :]
-        mask = (slot < slots)[:, None] & inside[None, :]
-        shifts = tl.load(shift_ptr + at, mask, float("-inf"))
-        top = tl.max(shifts, 0)
-        safe = tl.where(top == float("-inf"), 0.0, top)
-        sums = tl.load(sum_ptr + at, mask, 0.0) * tl.exp(shifts - safe[None, :])
-        shift, total = merge_sums(shift, total, top, tl.sum(sums, 0))
-    if known_lse_ptr is not None:
-        shift, total = merge_sums(shift, total, tl.load(known_lse_ptr + row, inside, float("-inf")), 1.0)
-    lse = tl.log(total) + shift
-    if known_positive_ptr is not None:
-        positive = tl.load(known_positive_ptr + row, inside, 0.0)
-    else:
-        at = tl.load(positives_ptr + row, inside, -1)
-        has = inside & (at >= 0) & (at < M)
-        scale = tl.load(scale_ptr)
-        positive = pair_logits(q_ptr, k_ptr, row, at, has, D, scale, row_factors_ptr, col_factors_ptr, BLOCK, BLOCK_D)
-        positive = tl.where(has, positive, float("-inf"))
-    loss, share = softplus_and_sigmoid(lse - positive)
-    if weights_ptr is not None:
-        share *= tl.load(weights_ptr + row, inside, 0.0)
-    tl.store(losses_ptr + row, loss, inside)
-    tl.store(lse_ptr + row, lse, inside)
-    tl.store(shares_ptr + row, share, inside)
-
-
-@triton.jit
-def one_way_weights_kernel(
-    strip_ptr,
-    shift_ptr,
-    lse_ptr,
-    shares_ptr,
-    row_factors_ptr,
-    col_factors_ptr,
-    positives_ptr,
-    row_labels_ptr,
-    col_labels_ptr,
-    label_weights_ptr,
-    row_weights_ptr,
-    col_weights_ptr,
-    row_sums_ptr,
-    col_sums_ptr,
-    row_start,
-    height,
-    stride,
-    N,
-    M,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-):
-    """Weights of the strip's exponentials, on their way to rows and to columns, as in cross_weights_kernel; the way to
-    rows may be the strip itself. BLOCK_N is that of the tiles. Log-sum-exps and shares are the strip's alone.
-    """
-    tile_row, tile_col = tl.program_id(0).to(tl.int64) * BLOCK_M, tl.program_id(1).to(tl.int64) * BLOCK_N
-    row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
-    row0 = row_start + tile_row
-    in_rows, in_cols = row < N - row0, col < M - tile_col
-    mask = in_rows[:, None] & in_cols[None, :]
-    place = tile_row * stride + tile_col
-    weights = tl.load(strip_ptr + place + row[:, None] * stride + col[None, :], mask, 0.0)
-    tl.debug_barrier()  # every thread has loaded before one stores to the strip
-    shift = tl.load(shift_ptr + tl.program_id(1).to(tl.int64) * height + tile_row + row, in_rows, float("-inf"))
-    lse = tl.load(lse_ptr + tile_row + row, in_rows, 0.0)
-    share = tl.load(shares_ptr + tile_row + row, in_rows, 0.0)
-    # Where a tile has nothing to sum its numbers are 0; a NaN among them is one in the log-sum-exp, and the share, too.
-    factor = tl.where(shift == float("-inf"), 0.0, tl.exp(shift - lse)) * share
-    weights *= factor[:, None]
-    if row_labels_ptr is not None:
-        weights -= label_shares(
-            row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, tile_col, N, M, BLOCK_M, BLOCK_N, SYMMETRIC=False
-        )
-        positive = (tl.load(positives_ptr + row0 + row, in_rows, -1) - tile_col).to(tl.int32)
-        weights = tl.where(col[None, :] == positive[:, None], 0.0, weights)
-    if row_weights_ptr is not None:
-        left = store_weights(row_weights_ptr + place, weights, col_factors_ptr, tile_col, M, stride, mask, 1)
-        if row_sums_ptr is not None:
-            add_sums(row_sums_ptr, tl.program_id(1), weights, left, tile_row, height, mask, 1)
-    if col_weights_ptr is not None:
-        left = store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, stride, mask, 0)
-    if col_sums_ptr is not None:
-        add_sums(col_sums_ptr, tl.program_id(0), weights, left, tile_col, M, mask, 0)
+from sslfast.kernels.one_way_strip import one_way_logits_kernel, one_way_rows_kernel, one_way_weights_kernel
+from sslfast.kernels.weight_tile import add_pairs, add_products, correct_, parts_of
 
 
 def one_way_softmax(
@@ -258,10 +69,11 @@ def one_way_softmax(
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernels and for the products.
     stride = triton.cdiv(length, 16) * 16
     strip = rows.new_empty((height, stride), dtype=torch.float32) if need else None
-    buffers = [strip]
+    parts = parts_of(rows.dtype, row_labels)
+    buffers = [strip.unsqueeze(1) if strip is not None else None]
     if rounded and need:
         ways = 2 if apart and need_rows and need_columns else 1
-        buffers = [rows.new_empty((height, stride)) for _ in range(ways)]
+        buffers = [rows.new_empty((height, parts, stride)) for _ in range(ways)]
     to_rows = buffers[0] if need_rows or not apart else None
     to_columns = buffers[-1] if need_columns and apart else None
     product, col_sums = (rows, columns, row_factors, col_factors, positives, scale), None
@@ -307,7 +119,7 @@ def one_way_softmax(
             )
             if not need:
                 continue
-            tile, strip_shares, peak = (slice(row1 - row0), slice(length)), shares[row0:row1], None
+            tile, strip_shares, peak = (slice(row1 - row0), slice(None), slice(length)), shares[row0:row1], None
             if half:
                 # Weights of about 1 / N would be below float16's range: bring their peak to 256 and take it out again.
                 peak = strip_shares.abs().amax().clamp_min(1e-30) / 256
@@ -337,16 +149,17 @@ def one_way_softmax(
                 row1,
                 length,
                 **blocks,
+                PARTS=parts,
             )
             if need_rows:
                 part = d_rows[row0:row1]
-                add_product(part, buffers[0][tile], columns)
+                add_products(part, buffers[0][tile], columns)
                 correct_(part, None if row_sums is None else row_sums[..., : len(part)])
                 if peak is not None:
                     part.mul_(peak)
             if need_columns:
                 part = d_columns if peak is None else torch.zeros_like(d_columns)
-                add_product(part, buffers[-1][tile].t(), rows[row0:row1])
+                add_products(part, buffers[-1][tile], rows[row0:row1], turned=True)
                 if peak is not None:
                     correct_(part, col_sums)
                     d_columns.addcmul_(part, peak)

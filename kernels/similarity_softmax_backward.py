@@ -15,7 +15,7 @@ right of the diagonal. similarity_weights_kernel writes one tile of W, M^2 D / 2
 takes it back to its rows and, transposed, to its columns. (A tile on the diagonal is made whole and serves its rows
 only: 1024 M D more with strips of 2,048 rows.) Every tile goes through the same buffer, 32 MiB at most, which stays in
 the L2 cache of an H100. From device memory each strip reads half of X on average, and reads and writes half of dX:
-5 M^2 D / 2048 bytes with half types.
+5 M^2 D / 2048 bytes with half types. Half types with labels take 2.5 M^2 D: W goes in two parts (weight_tile.py).
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from sslfast.kernels import _launch
 from sslfast.kernels.logit_tile import label_shares, logit_tile, pair_logits
 from sslfast.kernels.similarity_softmax import supported_rows
 from sslfast.kernels.similarity_softmax_registers import in_registers, one_sided
-from sslfast.kernels.weight_tile import add_pairs, add_product, add_sums, correct_, store_weights
+from sslfast.kernels.weight_tile import add_pairs, add_products, add_sums, correct_, parts_of, store_weights
 
 
 @triton.jit
@@ -126,13 +126,14 @@ def similarity_weights_kernel(
         positive = (col[None, :] == row_at.to(tl.int32)[:, None]) | (row[:, None] == col_at.to(tl.int32)[None, :])
         itself = row[:, None] - col[None, :] == (col0 - row0).to(tl.int32)
         weights = tl.where(positive | itself, 0.0, weights)
-    left = store_weights(row_weights_ptr + place, weights, factors_ptr, col0, M, stride, mask, 1)
+    split: tl.constexpr = labels_ptr is not None
+    left = store_weights(row_weights_ptr + place, weights, factors_ptr, col0, M, stride, mask, 1, split)
     if sums_ptr is not None:
         add_sums(sums_ptr, tl.program_id(1), weights, left, row0, M, mask, 1)
     # A tile right of the diagonal serves its columns, too. They are no rows of the grid's, so slots do not meet.
     if row_start != col_start:
         if col_weights_ptr is not None:
-            left = store_weights(col_weights_ptr + place, weights, factors_ptr, row0, M, stride, mask, 0)
+            left = store_weights(col_weights_ptr + place, weights, factors_ptr, row0, M, stride, mask, 0, split)
         if sums_ptr is not None:
             add_sums(sums_ptr, tl.program_id(0), weights, left, col0, M, mask, 0)
 
@@ -200,8 +201,9 @@ def _in_strips(
 ) -> Tensor:
     size, dim = rows.shape
     ways = 1 if factors is None else 2
-    height, width = _launch.weights_strip(rows.element_size() * ways)
-    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), two=ways == 2)
+    parts = parts_of(rows.dtype, classes[0])
+    height, width = _launch.weights_strip(rows.element_size() * ways * parts)
+    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), two=ways * parts > 1)
     precision = _launch.input_precision(rows)
     *vectors_of_negatives, _ = vectors
     positive_weights = rows.new_empty((size,), dtype=torch.float32)
@@ -221,7 +223,7 @@ def _in_strips(
     slots = max(triton.cdiv(height, config["BLOCK_M"]), triton.cdiv(width, config["BLOCK_N"]))
     sums = None if rows.dtype == torch.float32 else grad.new_zeros((slots, 2, size))
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
-    buffers = rows.new_empty((ways, min(height, size), min(width, triton.cdiv(size, 16) * 16)))
+    buffers = rows.new_empty((ways, min(height, size), parts, min(width, triton.cdiv(size, 16) * 16)))
     for row0, row1, col0, col1 in _tiles(size, height, width):
         similarity_weights_kernel[
             triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
@@ -244,10 +246,10 @@ def _in_strips(
             BOUNDED=bounded,
             PRECISION=precision,
         )
-        weights = buffers[:, : row1 - row0, : col1 - col0]
-        add_product(grad[row0:row1], weights[0], rows[col0:col1], scale)
+        weights = buffers[:, : row1 - row0, :, : col1 - col0]
+        add_products(grad[row0:row1], weights[0], rows[col0:col1], scale)
         if col0 > row0:
-            add_product(grad[col0:col1], weights[-1].t(), rows[row0:row1], scale)
+            add_products(grad[col0:col1], weights[-1], rows[row0:row1], scale, turned=True)
     correct_(grad, sums)
     return grad
 

@@ -3,7 +3,7 @@
 dX = scale * W X with the W of similarity_softmax_backward.py, in 2 M^2 D multiply-adds: a program keeps BLOCK_M rows
 and BLOCK_OUT columns of dX and walks over all rows of X, so each S_ij is made twice, and as often again for every
 further slice of BLOCK_OUT columns. That is for small problems, where the launches of the strips take longer than the
-arithmetic.
+arithmetic. Half types with labels take one product more, of what rounding W has taken off.
 """
 
 import torch
@@ -83,10 +83,15 @@ def similarity_backward_kernel(
         if factors_ptr is not None:
             rounded *= tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
         x = tl.load(x_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
+        whole = rounded
         rounded = rounded.to(x.dtype)
         grad = tl.dot(rounded, x, grad, input_precision=PRECISION)
         if grad_positive_ptr is None:
             kept = rounded.to(tl.float32)
+            if labels_ptr is not None:  # split, as in weight_tile.py
+                rest = (whole - kept).to(x.dtype)
+                grad = tl.dot(rest, x, grad, input_precision=PRECISION)
+                kept += rest.to(tl.float32)
             if factors_ptr is not None:
                 kept *= 1.0 / tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
             total += tl.sum(tl.abs(weight), 1)

@@ -5,6 +5,10 @@ of half types are rounded, and the errors of many average out; but where a row h
 all are alike, they do not. So each row's sum of products is brought back to the sum that its weights had: what is one
 number in all of them, or one weight's, is not lost by rounding. The gradient of a positive, which may be as large as
 those of all negatives, is never rounded: it takes no place in a tile of half types and is added by a launch of its own.
+
+Where labels give a row several positives they do take places in the tile, a few large weights among many small ones,
+whose rounding errors do not average out. The weights of half types are then split: the rounded ones and what rounding
+took off, rounded in turn, side by side, with a product each. Losses without labels do not pay for it.
 """
 
 import torch
@@ -16,10 +20,13 @@ from sslfast.kernels import _launch
 
 
 @triton.jit
-def store_weights(weights_ptr, weights, factors_ptr, start, end, stride, mask, AXIS: tl.constexpr):
+def store_weights(
+    weights_ptr, weights, factors_ptr, start, end, stride, mask, AXIS: tl.constexpr, SPLIT: tl.constexpr = False
+):
     """A tile of weights, rounded to a buffer with rows of that stride; first, if factors are not None, times those from
     start to end along AXIS: of the columns (1) on the way to rows, of the rows (0) on the way to columns.
 
+    Where SPLIT, half types take twice the place: the second half of a row gets what the rounding took off, rounded.
     Returns what the rounding has left of the weights, float32, without the factors.
     """
     row, col = tl.arange(0, weights.shape[0]), tl.arange(0, weights.shape[1])
@@ -27,13 +34,22 @@ def store_weights(weights_ptr, weights, factors_ptr, start, end, stride, mask, A
     if factors_ptr is not None:
         line = col if AXIS == 1 else row
         factors = tl.expand_dims(tl.load(factors_ptr + start + line, line < end - start, 1.0), 1 - AXIS)
-        rounded = (weights * factors).to(weights_ptr.dtype.element_ty)
-        tl.store(at, rounded, mask)
-        left = rounded.to(tl.float32) * (1.0 / factors)
+        left = _store_rounded(at, weights * factors, stride, mask, SPLIT) * (1.0 / factors)
     else:
-        rounded = weights.to(weights_ptr.dtype.element_ty)
-        tl.store(at, rounded, mask)
-        left = rounded.to(tl.float32)
+        left = _store_rounded(at, weights, stride, mask, SPLIT)
+    return left
+
+
+@triton.jit
+def _store_rounded(at, weights, stride, mask, SPLIT: tl.constexpr):
+    """Stores weights, and where SPLIT their rest; returns what is left of them, float32."""
+    rounded = weights.to(at.dtype.element_ty)
+    tl.store(at, rounded, mask)
+    left = rounded.to(tl.float32)
+    if SPLIT and at.dtype.element_ty != tl.float32:
+        rest = (weights - left).to(at.dtype.element_ty)
+        tl.store(at + stride // 2, rest, mask)
+        left += rest.to(tl.float32)
     return left
 
 
@@ -140,3 +156,14 @@ def add_product(out: Tensor, a: Tensor, b: Tensor, alpha: float = 1.0) -> None:
         torch.addmm(out, a, b, out_dtype=torch.float32, alpha=alpha, out=out)
     else:  # the interpreter's half types are widened: torch has out_dtype on CUDA only
         out.addmm_(a.float(), b.float(), alpha=alpha)
+
+
+def parts_of(weights_dtype: torch.dtype, labels: Tensor | None) -> int:
+    """How many numbers a weight is split into: see above."""
+    return 1 if labels is None or weights_dtype == torch.float32 else 2
+
+
+def add_products(out: Tensor, weights: Tensor, b: Tensor, alpha: float = 1.0, *, turned: bool = False) -> None:
+    """out += alpha * W b, or W^T b where ``turned``, for the weights W (N, parts, M), the sum of their parts."""
+    for part in weights.unbind(1):
+        add_product(out, part.t() if turned else part, b, alpha)

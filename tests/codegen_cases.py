@@ -53,7 +53,8 @@ def _backward(dtype: str, dim: int, bounded: bool, factors: bool = False, labels
 
 def _weights(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
     no_labels, classes = _labels(labels, "labels_ptr")
-    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, two=factors)
+    two = factors or (labels and dtype != "fp32")
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, two=two)
     options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors, "factors_ptr", "col_weights_ptr")
     options |= without(dtype != "fp32", "sums_ptr") | no_labels
     buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {of(dtype != 'fp32')}"
@@ -154,7 +155,8 @@ def _cross_weights(
     excluded = excluded or {}
     none, grad_positive = _apart(dtype)
     no_labels, classes = _labels(labels, "row_labels_ptr", "col_labels_ptr")
-    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, excluded=bool(excluded), two=factors)
+    two = factors or (labels and dtype != "fp32")
+    options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, excluded=bool(excluded), two=two)
     options |= {"TWO_WAY": two_way, "PRECISION": "ieee"} | dict.fromkeys(
         name for name in IDS_AND_LIMITS if name not in excluded
     )
@@ -174,7 +176,7 @@ def _one_way_logits(
     options |= without(factors, *FACTORS) | without(stored, "strip_ptr")
     vectors = " ".join([*excluded.values(), *["*fp32"] * (2 + stored)])
     signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 {vectors} i32 i32 i32 i32 i32 i32"
-    return Case("one_way_softmax.one_way_logits_kernel", signature, options, dtype != "fp32")
+    return Case("one_way_strip.one_way_logits_kernel", signature, options, dtype != "fp32")
 
 
 def _one_way_rows(arch: int, dtype: str, dim: int, known: bool, factors: bool = False) -> Case:
@@ -182,7 +184,7 @@ def _one_way_rows(arch: int, dtype: str, dim: int, known: bool, factors: bool = 
     signature = f"*fp32 *fp32 *{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 {of(known, 3)} *fp32 *fp32 *fp32"
     options = {"BLOCK": 16, "BLOCK_D": block_d, "SLOTS": 64} | without(factors, *FACTORS)
     options |= without(known, "known_lse_ptr", "known_positive_ptr", "weights_ptr")
-    return Case("one_way_softmax.one_way_rows_kernel", f"{signature} i32 i32 i32 i32 i32 i32", options)
+    return Case("one_way_strip.one_way_rows_kernel", f"{signature} i32 i32 i32 i32 i32 i32", options)
 
 
 def _one_way_weights(arch: int, dtype: str, factors: bool = False, labels: bool = False) -> Case:
@@ -190,9 +192,10 @@ def _one_way_weights(arch: int, dtype: str, factors: bool = False, labels: bool 
     options |= without(factors, *FACTORS, "col_weights_ptr") | without(dtype != "fp32", *SUMS)
     buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {of(dtype != 'fp32', 2)}"
     options |= without(labels, "row_labels_ptr", "col_labels_ptr", "label_weights_ptr")
+    options["PARTS"] = 2 if labels and dtype != "fp32" else 1
     classes = "*i32 *i32 *fp32" if labels else ""
     signature = f"*fp32 *fp32 *fp32 *fp32 {of(factors, 2)} *i64 {classes} {buffers} i32 i32 i32 i32 i32"
-    return Case("one_way_softmax.one_way_weights_kernel", signature, options)
+    return Case("one_way_strip.one_way_weights_kernel", signature, options)
 
 
 def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: bool = False) -> Case:
