@@ -1,4 +1,4 @@
-"""linear_cross_entropy and LinearCrossEntropyLoss: torch's arguments, gradients, precision, limits, autocast, compile."""
+"""linear_cross_entropy and LinearCrossEntropyLoss: arguments of torch, gradients, precision, limits, compilation."""
 
 from __future__ import annotations
 
