@@ -46,7 +46,7 @@ def expected(transform: Transform, images: Tensor, params: Tensor) -> Tensor:
     settings = reference.Settings(one.interpolation, one.antialias, one.fill, padding_mode=one.padding_mode)
     for step in segment.steps:
         if step.name == "blur":
-            settings = settings._replace(kernel_size=int(step.settings[0]))
+            settings = settings._replace(kernel_size=(int(step.settings[0]), int(step.settings[1])))
         if step.name in ("affine", "choice"):
             settings = settings._replace(
                 affine_interpolation=INTERPOLATIONS[int(step.settings[0])], affine_fill=step.settings[1]

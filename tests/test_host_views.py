@@ -19,7 +19,7 @@ IMAGES = photos(4, 3, 40, 52)
 SIMCLR = A.Compose(
     [
         *(A.RandomResizedCrop((24, 30)), A.RandomHorizontalFlip(), A.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8)),
-        *(A.RandomGrayscale(0.3), A.GaussianBlur(5, p=0.5), A.RandomSolarize(p=0.3), A.Normalize()),
+        *(A.RandomGrayscale(0.3), A.GaussianBlur((3, 9), p=0.5), A.RandomSolarize(p=0.3), A.Normalize()),
     ]
 )
 TRANSFORMS = {

@@ -81,9 +81,9 @@ def test_every_order_of_the_jitter(device: torch.device) -> None:
         torch.testing.assert_close(transform.apply_params(images, params).cpu().double(), want, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("kernel_size", [1, 3, 23, 61])
+@pytest.mark.parametrize("kernel_size", [1, 3, 23, 61, (1, 5), (31, 3), (5, 61)])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (40, 37)])
-def test_blur_of_any_size(device: torch.device, kernel_size: int, size: tuple[int, int]) -> None:
+def test_blur_of_any_size(device: torch.device, kernel_size: int | tuple[int, int], size: tuple[int, int]) -> None:
     images = noise(2, 3, *size).to(device)
     transform = in_floats(A.GaussianBlur(kernel_size))
     for sigma in (0.1, 1.3, 30.0):

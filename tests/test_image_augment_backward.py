@@ -42,11 +42,13 @@ LISTS = {
         *(A.RandomAdjustSharpness((0.0, 2.0)), A.ColorJitter(0.4, 0.4, 0.4, 0.1), A.RandomAffine(20)),
     ],
     "blur wider than the view": lambda: [A.Resize((4, 5)), A.GaussianBlur(23, (3.0, 3.0))],
+    "wide blur": lambda: [A.RandomResizedCrop((12, 10)), A.GaussianBlur((9, 3), (0.5, 3.0))],
+    "tall blur": lambda: [A.Resize((5, 9)), A.GaussianBlur((1, 17), (0.5, 3.0))],
     "one pixel": lambda: [A.Resize((1, 1)), A.GaussianBlur(5), A.RandomAdjustSharpness((0.5, 0.5))],
 }
 LINEAR = (
     *("bilinear", "padded crop", "resize and crop", "affine", "corner and nearest", "about a point", "about a corner"),
-    "blur wider than the view",
+    *("blur wider than the view", "wide blur", "tall blur"),
 )
 
 

@@ -226,6 +226,13 @@ ARGUMENTS = [
     ),
     (lambda: A.ColorJitter(hue=0.7), ValueError, "ColorJitter: hue must be in [0, 0.5], or (low, high), got 0.7"),
     (lambda: A.GaussianBlur(4), ValueError, "GaussianBlur: kernel_size must be odd, got 4"),
+    (lambda: A.GaussianBlur((3, 4)), ValueError, "GaussianBlur: kernel_size must be odd, got (3, 4)"),
+    (
+        lambda: A.GaussianBlur((3, 5, 7)),
+        ValueError,
+        "GaussianBlur: kernel_size must be an int or (width, height), got (3, 5, 7)",
+    ),
+    (lambda: A.GaussianBlur((3, 5.0)), TypeError, "GaussianBlur: kernel_size must be an int, got float"),
     (
         lambda: A.GaussianBlur(3, (0.0, 1.0)),
         ValueError,
@@ -260,13 +267,6 @@ ARGUMENTS = [
         TypeError,
         "MultiView: transforms[0] must be a transform of sslfast.augment, got builtin_function_or_method",
     ),
-    (lambda: A.SimCLRAugment(8, 0), ValueError, "SimCLRAugment: views must be in [1, 1024], got 0"),
-    (
-        lambda: A.DINOAugment(blur_prob=(1.0, 0.1)),
-        ValueError,
-        "DINOAugment: blur_prob must hold one value for each of first global view, second global view, local views, "
-        "got (1.0, 0.1)",
-    ),
     (
         lambda: A.ToDtype((torch.float32,)),
         TypeError,
@@ -288,6 +288,13 @@ ARGUMENTS = [
         lambda: A.ImageNetAugment(8, magnitude=31),
         ValueError,
         "ImageNetAugment: magnitude must be in [0, 30], got 31",
+    ),
+    (lambda: A.SimCLRAugment(8, 0), ValueError, "SimCLRAugment: views must be in [1, 1024], got 0"),
+    (
+        lambda: A.DINOAugment(blur_prob=(1.0, 0.1)),
+        ValueError,
+        "DINOAugment: blur_prob must hold one value for each of first global view, second global view, local views, "
+        "got (1.0, 0.1)",
     ),
     (
         lambda: A.SwAVAugment(sizes=(224,)),
@@ -328,6 +335,8 @@ def test_public_names_and_reprs() -> None:
     for name in A.__all__:
         assert getattr(A, name).__doc__
     assert repr(A.GaussianBlur(3)) == "GaussianBlur(kernel_size=3, sigma=(0.1, 2.0), p=1.0)"
+    assert A.GaussianBlur([7, 7]).kernel_size == 7
+    assert A.GaussianBlur((3, 5)).kernel_size == (3, 5)
     assert "RandomResizedCrop(size=(4, 4)" in repr(A.Compose([CROP]))
 
 
@@ -335,11 +344,11 @@ def test_interpolation_of_torchvision_and_pillow_is_taken_by_name() -> None:
     class Mode:
         value = "bicubic"
 
-    assert A.Resize(4, Mode()).interpolation == "bicubic"
     class Numbered(IntEnum):
         BICUBIC = 3
         LANCZOS = 1
 
+    assert A.Resize(4, Mode()).interpolation == "bicubic"
     assert A.Resize(4, Numbered.BICUBIC).interpolation == "bicubic"
     with pytest.raises(ValueError, match="interpolation must be one of nearest, bilinear, bicubic, got <"):
         A.Resize(4, Numbered.LANCZOS)

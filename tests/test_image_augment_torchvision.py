@@ -98,11 +98,15 @@ def test_colours(F: ModuleType, channels: int) -> None:
         close(in_floats(A.RandomAdjustSharpness(1.0)), want, images, sharpness=1, factor=sharpness)
 
 
-@pytest.mark.parametrize(("kernel_size", "sigma"), [(3, 0.5), (5, 0.8), (9, 1.3), (23, 0.1), (23, 2.0), (61, 9.0)])
-def test_blur(F: ModuleType, kernel_size: int, sigma: float) -> None:
+BLURS = [(3, 0.5), (5, 0.8), (9, 1.3), (23, 0.1), (23, 2.0), (61, 9.0), ((3, 9), 1.2), ((21, 1), 2.0)]
+
+
+@pytest.mark.parametrize(("kernel_size", "sigma"), BLURS)
+def test_blur(F: ModuleType, kernel_size: int | tuple[int, int], sigma: float) -> None:
     """What lies beyond 4.5 sigma is left out."""
     images = noise(2, 3, 40, 44)
-    want = F.gaussian_blur(images.double() / 255, [kernel_size] * 2, [sigma] * 2)
+    kernel = [kernel_size] * 2 if isinstance(kernel_size, int) else list(kernel_size)
+    want = F.gaussian_blur(images.double() / 255, kernel, [sigma] * 2)
     close(in_floats(A.GaussianBlur(kernel_size)), want, images, atol=1e-5, blur=1, sigma=sigma)
 
 

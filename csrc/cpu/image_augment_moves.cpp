@@ -10,17 +10,28 @@ namespace sslfast::cpu {
 
 using namespace augment;
 
-// A blur reaches out to 4.5 sigma or the kernel's end.
+// Where a blur ends: at 4.5 sigma or with its kernel.
+static int32_t reach_of(float sigma, float kernel) {
+  const int64_t half = static_cast<int64_t>(kernel) / 2;
+  return static_cast<int32_t>(std::min<int64_t>(half, std::lround(std::ceil(4.5 * double{sigma}))));
+}
+
+static void gaussian(float sigma, int32_t reach, float* weight) {
+  double sum = -1.0;
+  for (int32_t k = 0; k <= reach; ++k) sum += 2 * std::exp(-0.5 * k * k / (double{sigma} * sigma));
+  for (int32_t k = 0; k <= reach; ++k) {
+    weight[k] = static_cast<float>(std::exp(-0.5 * k * k / (double{sigma} * sigma)) / sum);
+  }
+}
+
 Move::Move(const Op& op, const ViewShape& shape, MoveScratch& scratch) : op_(op), shape_(shape), s_(scratch) {
   if (op.code != kOpBlur) return;
-  const auto half = static_cast<int64_t>(op.b) / 2;
-  reach_ = static_cast<int32_t>(std::min<int64_t>(half, std::lround(std::ceil(4.5 * double{op.a}))));
-  float* weight = s_.weight.at_least(reach_ + 1);
-  double sum = -1.0;
-  for (int32_t k = 0; k <= reach_; ++k) sum += 2 * std::exp(-0.5 * k * k / (double{op.a} * op.a));
-  for (int32_t k = 0; k <= reach_; ++k) {
-    weight[k] = static_cast<float>(std::exp(-0.5 * k * k / (double{op.a} * op.a)) / sum);
-  }
+  reach_across_ = reach_of(op.a, op.b);
+  reach_down_ = reach_of(op.a, op.c);
+  across_ = s_.weight.at_least(reach_across_ + reach_down_ + 2);
+  down_ = across_ + reach_across_ + 1;
+  gaussian(op.a, reach_across_, across_);
+  gaussian(op.a, reach_down_, down_);
 }
 
 Planes Move::row(const Planes& from, int64_t y) {
@@ -43,22 +54,23 @@ void Move::back(const Planes& before, Planes& grad, Planes& spare) {
 // Separably, down and then across.
 Planes Move::blurred(const Planes& from, int64_t y) {
   const int64_t n = shape_.width, stride = padded(n);
-  const int64_t line_stride = padded(reach_) + stride + padded(reach_) + kMaxLanes;
+  const int32_t reach = reach_across_;
+  const int64_t line_stride = padded(reach) + stride + padded(reach) + kMaxLanes;
   float* buffer = s_.line.at_least(3 * (line_stride + stride));
-  const Planes lines = planes(buffer + padded(reach_), line_stride), done = planes(buffer + 3 * line_stride, stride);
-  const float** rows = s_.rows.at_least(2 * reach_ + 1) + reach_;
-  const bool once = reach_ < n;  // no pixel is reflected twice
+  const Planes lines = planes(buffer + padded(reach), line_stride), done = planes(buffer + 3 * line_stride, stride);
+  const float** rows = s_.rows.at_least(2 * reach_down_ + 1) + reach_down_;
+  const bool once = reach < n;  // no pixel is reflected twice
   for (int64_t c = 0; c < shape_.channels; ++c) {
-    for (int32_t k = -reach_; k <= reach_; ++k) {
+    for (int32_t k = -reach_down_; k <= reach_down_; ++k) {
       rows[k] = from.plane[c] + reflected(y + k, shape_.height) * shape_.width;
     }
     float *line = lines.plane[c], *last = line + n - 1;
-    blur_down(rows, s_.weight.get(), reach_, n, line);
-    for (int32_t k = 1; k <= reach_; ++k) {
+    blur_down(rows, down_, reach_down_, n, line);
+    for (int32_t k = 1; k <= reach; ++k) {
       line[-k] = line[once ? k : reflected(-k, n)];
       last[k] = once ? last[-k] : line[reflected(n - 1 + k, n)];
     }
-    blur_across(line, s_.weight.get(), reach_, n, done.plane[c]);
+    blur_across(line, across_, reach, n, done.plane[c]);
   }
   return done;
 }
@@ -88,21 +100,21 @@ Planes Move::moved(const Planes& from, int64_t y) {
 
 // The blur of the gradient, zero outside, and what of it lies outside reflected into the view: down, then across.
 void Move::blur_back(float* grad, float* spare) {
-  const int64_t n = shape_.width, height = shape_.height, stride = padded(n), outer = padded(2 * reach_);
-  const int64_t wide = n + 2 * int64_t{reach_}, line_stride = outer + stride + outer + kMaxLanes;
+  const int64_t n = shape_.width, height = shape_.height, stride = padded(n), outer = padded(2 * reach_across_);
+  const int64_t wide = n + 2 * int64_t{reach_across_}, line_stride = outer + stride + outer + kMaxLanes;
   float* line = s_.line.at_least(2 * line_stride + 2 * stride) + outer;
   float *full = line - outer + line_stride, *zero = full + line_stride, *outside = zero + stride;
   std::fill(line - outer, line - outer + line_stride, 0.0f);
   std::fill(zero, zero + stride, 0.0f);
-  const float** rows = s_.rows.at_least(2 * reach_ + 1) + reach_;
+  const float** rows = s_.rows.at_least(2 * reach_down_ + 1) + reach_down_;
   const auto down = [&](int64_t y, float* out) {
-    for (int32_t k = -reach_; k <= reach_; ++k) {
+    for (int32_t k = -reach_down_; k <= reach_down_; ++k) {
       rows[k] = y + k >= 0 && y + k < height ? grad + (y + k) * n : zero;
     }
-    blur_down(rows, s_.weight.get(), reach_, n, out);
+    blur_down(rows, down_, reach_down_, n, out);
   };
   for (int64_t y = 0; y < height; ++y) down(y, spare + y * n);
-  for (int64_t k = 1; k <= reach_; ++k) {
+  for (int64_t k = 1; k <= reach_down_; ++k) {
     for (const int64_t y : {-k, height - 1 + k}) {
       down(y, outside);
       float* to = spare + reflected(y, height) * n;
@@ -111,12 +123,12 @@ void Move::blur_back(float* grad, float* spare) {
   }
   for (int64_t y = 0; y < height; ++y) {
     std::copy_n(spare + y * n, n, line);
-    blur_across(line - reach_, s_.weight.get(), reach_, wide, full);
+    blur_across(line - reach_across_, across_, reach_across_, wide, full);
     float* to = grad + y * n;
-    std::copy_n(full + reach_, n, to);
-    for (int64_t k = 1; k <= reach_; ++k) {
-      to[reflected(-k, n)] += full[reach_ - k];
-      to[reflected(n - 1 + k, n)] += full[reach_ + n - 1 + k];
+    std::copy_n(full + reach_across_, n, to);
+    for (int64_t k = 1; k <= reach_across_; ++k) {
+      to[reflected(-k, n)] += full[reach_across_ - k];
+      to[reflected(n - 1 + k, n)] += full[reach_across_ + n - 1 + k];
     }
   }
 }

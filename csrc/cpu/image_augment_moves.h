@@ -51,7 +51,8 @@ class Move {
   const augment::Op& op_;
   const ViewShape shape_;
   MoveScratch& s_;
-  int32_t reach_ = 0;  // of a blur
+  int32_t reach_across_ = 0, reach_down_ = 0;  // of a blur
+  float *across_ = nullptr, *down_ = nullptr;  // its weights, from the middle on
 };
 
 }  // namespace sslfast::cpu

@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kThreads) move_params(ImageAugmentParams p) {
 struct Block {
   Op op[kMaxOps];
   int32_t ops, waits_for;  // the operation that ends the pass, or -1
-  float weight[kMaxReach + 1];
+  BlurWeights weight;
   float stretch[6], table[3 * 256];
 };
 
@@ -100,33 +100,28 @@ __device__ void read_waiting(const ImageAugment& p, const Waiting& w, int64_t it
   const int64_t plane = p.out_height * p.out_width;
   const float* planes = w.planes[(pass - 1) % 2] + item * kChannels * plane;
   const Op& op = block.op[0];
-  int32_t reach = 0;
+  Reach reach{0, 0};
+  bool near = false;  // enough for shared memory
   if (op.code == kOpBlur) {
-    const int32_t half = static_cast<int32_t>(op.b) / 2, wide = static_cast<int32_t>(ceilf(4.5f * op.a));
-    reach = wide < half ? wide : half;
-    if (threadIdx.x == 0 && reach <= kMaxReach) {
-      float sum = -1.0f;
-      for (int32_t k = 0; k <= reach; ++k) {
-        block.weight[k] = expf(-0.5f * static_cast<float>(k * k) / (op.a * op.a));
-        sum += 2.0f * block.weight[k];
-      }
-      for (int32_t k = 0; k <= reach; ++k) block.weight[k] /= sum;
-    }
+    reach = reach_of(op);
+    near = reach.across <= kMaxReach && reach.down <= kMaxReach;
+    if (threadIdx.x == 0 && near) gaussian(op.a, reach.across, block.weight.across);
+    if (threadIdx.x == 32 && near) gaussian(op.a, reach.down, block.weight.down);
     __syncthreads();
   }
   const int32_t x = left + threadIdx.x % kTile;
   for (int c = 0; c < kChannels; ++c) {
     const float* from = planes + c * plane;
     float value[kRows];
-    if (op.code == kOpBlur && reach <= kMaxReach) {
-      const int32_t around = (kTile + 2 * reach) * (kTall + 2 * reach);
+    if (near) {
+      const int32_t around = (kTile + 2 * reach.across) * (kTall + 2 * reach.down);
       blur_tile(from, height, width, top, left, reach, block.weight, shared, shared + around, value);
     }
     for (int r = 0; r < kRows; ++r) {
       const int32_t y = top + threadIdx.x / kTile + r * (kThreads / kTile);
       if (y >= height || x >= width) continue;
       if (op.code == kOpBlur) {
-        if (reach > kMaxReach) value[r] = blur_far(from, height, width, y, x, reach, op.a);
+        if (!near) value[r] = blur_far(from, height, width, y, x, reach, op.a);
       } else if (op.code == kOpSharpness) {
         value[r] = sharpened(from, height, width, y, x, op.a);
       } else if (op.code == kOpAffine) {
@@ -262,8 +257,8 @@ cudaError_t launch(const ImageAugment& p, cudaStream_t stream) {
   const int64_t tiles = tiles_of(p);
   if (tiles > INT32_MAX) return cudaErrorInvalidConfiguration;
   w.tiles = static_cast<int32_t>(tiles);
-  const int64_t side = kTile + 2 * needs.reach, tall = kTall + 2 * needs.reach;
-  const int64_t bytes = needs.reach < 0 ? 0 : tall * (side + kTile) * 4;
+  const int64_t side = kTile + 2 * needs.reach_across, tall = kTall + 2 * needs.reach_down;
+  const int64_t bytes = needs.reach_across < 0 ? 0 : tall * (side + kTile) * 4;
   const auto kernel = make_tiles<kBytes, kChannels>;
   if (bytes > 0) {
     const cudaError_t error =

@@ -79,38 +79,63 @@ __device__ int32_t reflected(int32_t i, int32_t n) {
   return i < n ? i : period - i;
 }
 
+// How far a blur reaches across and down, and its weights, from the middle on, if that is at most kMaxReach.
+struct Reach {
+  int32_t across, down;
+};
+struct BlurWeights {
+  float across[kMaxReach + 1], down[kMaxReach + 1];
+};
+
+__device__ Reach reach_of(const Op& blur) {
+  const int32_t wide = static_cast<int32_t>(ceilf(4.5f * blur.a));
+  const int32_t across = static_cast<int32_t>(blur.b) / 2, down = static_cast<int32_t>(blur.c) / 2;
+  return {wide < across ? wide : across, wide < down ? wide : down};
+}
+
+__device__ void gaussian(float sigma, int32_t reach, float* weight) {
+  float sum = -1.0f;
+  for (int32_t k = 0; k <= reach; ++k) {
+    weight[k] = expf(-0.5f * static_cast<float>(k * k) / (sigma * sigma));
+    sum += 2.0f * weight[k];
+  }
+  for (int32_t k = 0; k <= reach; ++k) weight[k] /= sum;
+}
+
 // One tile of one plane, blurred separably in shared memory: the tile and its neighbourhood, then its rows blurred.
-__device__ void blur_tile(const float* plane, int32_t height, int32_t width, int32_t top, int32_t left, int32_t reach,
-                          const float* weight, float* around, float* across, float* out) {
-  const int32_t side = kTile + 2 * reach, tall = kTall + 2 * reach;
+__device__ void blur_tile(const float* plane, int32_t height, int32_t width, int32_t top, int32_t left, Reach reach,
+                          const BlurWeights& weight, float* around, float* across, float* out) {
+  const int32_t side = kTile + 2 * reach.across, tall = kTall + 2 * reach.down;
   __syncthreads();
   for (int32_t i = threadIdx.x; i < side * tall; i += kThreads) {
-    const int32_t y = reflected(top + i / side - reach, height), x = reflected(left + i % side - reach, width);
+    const int32_t y = reflected(top + i / side - reach.down, height),
+                  x = reflected(left + i % side - reach.across, width);
     around[i] = plane[int64_t{y} * width + x];
   }
   __syncthreads();
   for (int32_t i = threadIdx.x; i < tall * kTile; i += kThreads) {
-    const float* middle = around + i / kTile * side + i % kTile + reach;
-    float sum = weight[0] * middle[0];
-    for (int32_t k = 1; k <= reach; ++k) sum += weight[k] * (middle[-k] + middle[k]);
+    const float* middle = around + i / kTile * side + i % kTile + reach.across;
+    float sum = weight.across[0] * middle[0];
+    for (int32_t k = 1; k <= reach.across; ++k) sum += weight.across[k] * (middle[-k] + middle[k]);
     across[i] = sum;
   }
   __syncthreads();
   for (int r = 0; r < kRows; ++r) {
-    const float* middle = across + (threadIdx.x / kTile + r * (kThreads / kTile) + reach) * kTile + threadIdx.x % kTile;
-    float sum = weight[0] * middle[0];
-    for (int32_t k = 1; k <= reach; ++k) sum += weight[k] * (middle[-k * kTile] + middle[k * kTile]);
+    const float* middle =
+        across + (threadIdx.x / kTile + r * (kThreads / kTile) + reach.down) * kTile + threadIdx.x % kTile;
+    float sum = weight.down[0] * middle[0];
+    for (int32_t k = 1; k <= reach.down; ++k) sum += weight.down[k] * (middle[-k * kTile] + middle[k * kTile]);
     out[r] = sum;
   }
 }
 
 // A pixel of a blur that reaches too far for shared memory.
-__device__ float blur_far(const float* plane, int32_t height, int32_t width, int32_t y, int32_t x, int32_t reach,
+__device__ float blur_far(const float* plane, int32_t height, int32_t width, int32_t y, int32_t x, Reach reach,
                           float sigma) {
   float sum = 0.0f, weights = 0.0f;
-  for (int32_t dy = -reach; dy <= reach; ++dy) {
+  for (int32_t dy = -reach.down; dy <= reach.down; ++dy) {
     const float* row = plane + int64_t{reflected(y + dy, height)} * width;
-    for (int32_t dx = -reach; dx <= reach; ++dx) {
+    for (int32_t dx = -reach.across; dx <= reach.across; ++dx) {
       const float weight = expf(-0.5f * static_cast<float>(dx * dx + dy * dy) / (sigma * sigma));
       sum += weight * row[reflected(x + dx, width)];
       weights += weight;

@@ -28,7 +28,7 @@ struct Waiting {
 
 // What a list of steps needs beyond one pass.
 struct Needs {
-  int32_t passes = 1, reach = -1;
+  int32_t passes = 1, reach_across = -1, reach_down = -1;
   bool contrast = false, range = false, counts = false;
 };
 
@@ -41,9 +41,10 @@ inline Needs needs_of(const ImageAugment& p) {
     n.range |= any || code == kStepAutoContrast;
     n.counts |= any || code == kStepEqualize;
     if (code == kStepBlur) {
-      const int32_t half = static_cast<int32_t>(p.step[s].setting[0]) / 2;
-      const int32_t reach = half < kMaxReach ? half : kMaxReach;
-      n.reach = reach > n.reach ? reach : n.reach;
+      const int32_t across = static_cast<int32_t>(p.step[s].setting[0]) / 2;
+      const int32_t down = static_cast<int32_t>(p.step[s].setting[1]) / 2;
+      if (across > n.reach_across) n.reach_across = across < kMaxReach ? across : kMaxReach;
+      if (down > n.reach_down) n.reach_down = down < kMaxReach ? down : kMaxReach;
     }
     n.passes += any || code == kStepColorJitter || code == kStepAutoContrast || code == kStepEqualize ||
                 code == kStepSharpness || code == kStepBlur || code == kStepAffine;

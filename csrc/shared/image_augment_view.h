@@ -33,7 +33,7 @@ SSLFAST_HD bool moves_pixels(int32_t code) { return code >= kOpSharpness; }
 
 struct Op {
   int32_t code;
-  float a, b;
+  float a, b;          // blur: sigma, and the kernel's width; its height is c
   float c, d, e, f;    // affine: source = (a x + b y + c, d x + e y + f), of pixel centres from the view's centre
   float fill;          // of what an affine map takes from outside
   bool bilinear;       // between four pixels; else the nearest
@@ -232,7 +232,10 @@ SSLFAST_HD void read_view(const ImageAugment& p, const float* params, const Imag
     read_step(p, p.step[s].code, params, v);
     for (int32_t k = first; k < v.count; ++k) {
       Op& op = v.op[k];
-      if (op.code == kOpBlur) op.b = p.step[s].setting[0];
+      if (op.code == kOpBlur) {
+        op.b = p.step[s].setting[0];
+        op.c = p.step[s].setting[1];
+      }
       if (op.code == kOpAffine) {
         op.bilinear = p.step[s].setting[0] == static_cast<float>(kBilinear);
         op.fill = p.step[s].setting[1];

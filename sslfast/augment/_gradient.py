@@ -214,20 +214,20 @@ def _sharpness(x: Tensor, values: Tensor, _: object) -> Tensor:
 
 
 def _blur(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
-    half = int(settings[0]) // 2
-    offsets = torch.arange(-half, half + 1, device=x.device)
     sigma = _clip(values[:, 1, None], 1e-6, float("inf"))
-    weight = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    weight = weight / weight.sum(1, keepdim=True)
 
-    def along(n: int) -> Tensor:
+    def along(n: int, kernel: float) -> Tensor:
+        half = int(kernel) // 2
+        offsets = torch.arange(-half, half + 1, device=x.device)
+        weight = torch.exp(-0.5 * (offsets / sigma) ** 2)
+        weight = weight / weight.sum(1, keepdim=True)
         period = max(1, 2 * n - 2)
         place = (torch.arange(n, device=x.device)[:, None] + offsets) % period
         place = torch.where(place < n, place, period - place)
         zero = torch.zeros(len(x), n, n, device=x.device)
         return zero.scatter_add(2, place.expand(len(x), n, -1), weight[:, None].expand(-1, n, -1))[:, None]
 
-    return along(x.shape[2]) @ x @ along(x.shape[3]).mT
+    return along(x.shape[2], settings[1]) @ x @ along(x.shape[3], settings[0]).mT
 
 
 def _inverse(values: Tensor, view: tuple[int, int]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sslfast import _check
 from sslfast._image_plan import MOST_KERNEL, Plan
-from sslfast.augment._arguments import Factor, factor, floats, pair
+from sslfast.augment._arguments import Factor, Size, factor, floats, pair
 from sslfast.augment._happens import Happens
 from sslfast.augment._transform import Transform
 
@@ -240,31 +240,37 @@ class GaussianBlur(Transform):
     """A Gaussian of random width, with probability ``p``; at the border the image is reflected.
 
     Args:
-        kernel_size: odd, in pixels: how far the Gaussian reaches at most. What lies beyond 4.5 sigma, 7e-6 of it, is
-            left out. An image smaller than half of it is reflected more than once.
+        kernel_size: odd, in pixels, or two such, (width, height) as torchvision has them: how far the Gaussian reaches
+            at most. What lies beyond 4.5 sigma, 7e-6 of it, is left out. An image smaller than half of it is reflected
+            more than once.
         sigma: its standard deviation in pixels, positive, or (low, high) of it. Default: (0.1, 2.0).
         p: probability, ``RandomApply`` around torchvision's. Default: 1.0.
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: ``kernel_size`` is even, or a number is out of range.
+        ValueError: ``kernel_size`` is even or not two numbers, or a number is out of range.
 
     Reference: torchvision.transforms.v2.GaussianBlur.
     """
 
-    def __init__(self, kernel_size: int, sigma: Factor = (0.1, 2.0), p: float = 1.0) -> None:
+    def __init__(self, kernel_size: Size, sigma: Factor = (0.1, 2.0), p: float = 1.0) -> None:
         super().__init__()
         name = type(self).__name__
-        self.kernel_size = _check.integer(name, "kernel_size", kernel_size, 1, MOST_KERNEL)
-        if self.kernel_size % 2 == 0:
+        sides = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size,)
+        if len(sides) not in (1, 2):
+            raise ValueError(f"{name}: kernel_size must be an int or (width, height), got {kernel_size}")
+        checked = tuple(_check.integer(name, "kernel_size", side, 1, MOST_KERNEL) for side in sides)
+        if any(side % 2 == 0 for side in checked):
             raise ValueError(f"{name}: kernel_size must be odd, got {kernel_size}")
+        self._kernel = (checked[0], checked[-1])
+        self.kernel_size = checked[0] if checked[0] == checked[-1] else checked
         both = floats(name, "sigma", sigma if isinstance(sigma, (tuple, list)) else (sigma, sigma), 2)
         if not 0 < both[0] <= both[1]:
             raise ValueError(f"{name}: sigma must be positive, or (low, high), ascending and positive, got {sigma}")
         self.sigma, self.p = both, _check.probability(name, "p", p)
 
     def _add(self, plan: Plan) -> None:
-        plan.step("blur", (self.p, *self.sigma), (self.kernel_size,))
+        plan.step("blur", (self.p, *self.sigma), self._kernel)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, sigma={self.sigma}, p={self.p}"

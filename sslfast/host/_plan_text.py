@@ -145,7 +145,7 @@ def _has_its_rules(step: Step) -> bool:
 def _has_its_settings(step: Step) -> bool:
     first, second, _ = step.settings
     if step.name == "blur":
-        return 1 <= first <= MOST_KERNEL and first % 2 == 1
+        return all(1 <= side <= MOST_KERNEL and side % 2 == 1 for side in (first, second))
     return step.name not in ("affine", "choice") or (first in (0, 1) and 0 <= second <= 1)
 
 

@@ -26,7 +26,7 @@ class Settings(NamedTuple):
     interpolation: str = "bilinear"
     antialias: bool = True
     fill: float = 0.0
-    kernel_size: int = 23
+    kernel_size: int | tuple[int, int] = 23  # of (width, height), too
     affine_interpolation: str = "nearest"
     affine_fill: float = 0.0
     padding_mode: str = "constant"
@@ -174,19 +174,19 @@ JITTER = (brightness, contrast, saturation, hue)
 # ---- neighbourhoods
 
 
-def blur(x: Tensor, sigma: float, kernel_size: int) -> Tensor:
+def blur(x: Tensor, sigma: float, kernel_size: int | tuple[int, int]) -> Tensor:
     """A Gaussian that ends with the kernel; the border is reflected, as often as it takes."""
-    half = kernel_size // 2
-    offsets = torch.arange(-half, half + 1)
-    weight = torch.exp(-0.5 * (offsets.to(x.dtype) / sigma) ** 2)
+    width, height = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
 
-    def along(n: int) -> Tensor:
+    def along(n: int, kernel: int) -> Tensor:
+        offsets = torch.arange(-(kernel // 2), kernel // 2 + 1)
+        weight = torch.exp(-0.5 * (offsets.to(x.dtype) / sigma) ** 2)
         period = max(1, 2 * n - 2)
         place = (torch.arange(n)[:, None] + offsets) % period
         place = torch.where(place < n, place, period - place)
         return torch.zeros(n, n, dtype=x.dtype).scatter_add(1, place, (weight / weight.sum()).expand(n, -1))
 
-    return along(x.shape[1]) @ x @ along(x.shape[2]).T
+    return along(x.shape[1], height) @ x @ along(x.shape[2], width).T
 
 
 def sharpness(x: Tensor, factor: float) -> Tensor:

@@ -91,7 +91,7 @@ constexpr int32_t kMaxSteps = 32, kMaxRules = 320, kMaxChannels = 32;
 enum Padding : int32_t { kConstant, kEdge, kReflect, kSymmetric };
 
 // What is fixed for a call: resample has interpolation, antialias and fill, or where that is negative -Padding; blur
-// its kernel size, affine and choice interpolation and fill.
+// its kernel's width and height, affine and choice interpolation and fill.
 struct Step {
   int32_t code;
   float setting[3];
