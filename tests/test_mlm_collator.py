@@ -156,7 +156,7 @@ def test_causal_labels():
     assert compat["labels"].tolist() == [[7, 8, -100], [9, -100, -100]]
     assert "attention_mask" not in compat
     assert exact["input_ids"].tolist() == [[7, 8, PAD], [9, PAD, PAD]]
-    assert MLMCollator(vocab_size=10, mlm=False)([[1, 2]])["labels"].tolist() == [[1, 2]]
+    assert MLMCollator(vocab_size=10, mlm=False, mlm_probability=None)([[1, 2]])["labels"].tolist() == [[1, 2]]
 
 
 def test_attributes_may_change_between_calls():

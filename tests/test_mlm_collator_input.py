@@ -46,6 +46,7 @@ from sslfast.masking import MLMCollator, WholeWordCollator
         ),
         ({"mlm": False, "whole_word_mask": True}, ValueError, "mlm must be True for whole_word_mask=True, got False"),
         ({"mlm_probability": 2}, ValueError, "mlm_probability must be a probability in [0, 1], got 2"),
+        ({"mlm_probability": None}, TypeError, "mlm_probability must be a number, got NoneType"),
         (
             {"random_replace_prob": 0.3},
             ValueError,

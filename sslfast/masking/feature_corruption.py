@@ -39,7 +39,8 @@ def corrupt_features(
 
     SCARF is the default: ``corruption_rate`` of the features, each from a random row of its own. VIME is
     ``corrupt_features(x, p_m, source="permutation", selection="bernoulli", changed=True)``. What is replaced is
-    chosen, not multiplied: NaN there does not get through. One launch on a GPU, without host synchronisation, two where
+    chosen, not multiplied: NaN there does not get through by itself, but a row that is a source of others gives them
+    what it has, NaN too. One launch on a GPU, without host synchronisation, two where
     a range has to be known first; the gradients are one more, which adds in the order of the rows, without atomics,
     in float32 (float64 in float64): equal in every run. Twice differentiable.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class MLMCollator:
         mlm: mask; False gives labels for causal language modelling, the ids themselves. Default: True.
         whole_word_mask: mask whole words. They come from ``word_ids`` (a tokenizer's ``word_ids()``) or
             ``offset_mapping`` in the examples, or from the ``##`` of the tokenizer's tokens. Default: False.
-        mlm_probability: probability that a token or word is masked. Default: 0.15.
+        mlm_probability: probability that a token or word is masked; may be None without ``mlm``. Default: 0.15.
         mask_replace_prob: share of the masked tokens that become ``[MASK]``. Default: 0.8.
         random_replace_prob: share of the masked tokens that become a random id. Default: 0.1.
         pad_to_multiple_of: the padded length is a multiple of it. Default: None, that of the longest row.
@@ -88,7 +88,7 @@ class MLMCollator:
         tokenizer: Any = None,
         mlm: bool = True,
         whole_word_mask: bool = False,
-        mlm_probability: float = 0.15,
+        mlm_probability: float | None = 0.15,
         mask_replace_prob: float = 0.8,
         random_replace_prob: float = 0.1,
         pad_to_multiple_of: int | None = None,
@@ -120,7 +120,9 @@ class MLMCollator:
             raise ValueError(f"{name}: mlm must be True for whole_word_mask=True, got {mlm}")
         _check.mode_is_exact(name, mode)
         self.tokenizer, self.mlm, self.whole_word_mask, self.mode = tokenizer, mlm, whole_word_mask, mode
-        self.mlm_probability = _check.probability(name, "mlm_probability", mlm_probability)
+        if mlm or mlm_probability is not None:
+            mlm_probability = _check.probability(name, "mlm_probability", cast(float, mlm_probability))
+        self.mlm_probability = mlm_probability
         self.mask_replace_prob = _check.probability(name, "mask_replace_prob", mask_replace_prob)
         self.random_replace_prob = _check.probability(name, "random_replace_prob", random_replace_prob)
         if self.mask_replace_prob + self.random_replace_prob > 1:

@@ -35,7 +35,8 @@ def spec_augment(
 
     All masks are written in one pass: every cell is read and written once, and in place the masked cells alone are
     written and nothing is read. Positions are integers, whatever the type of the spectrogram, and NaN in a masked cell
-    is gone. The gradient is zero in masked cells; with ``"mean"`` what they would get goes to the mean. The draws
+    is gone, but with ``"mean"``, which is of all cells of the row, as torchaudio's is. The gradient is zero in masked
+    cells; with ``"mean"`` what they would get goes to the mean. The draws
     depend on (seed, number of the row, channel, mask, frames of the row) alone. No host synchronisation on a GPU.
 
     Modes:

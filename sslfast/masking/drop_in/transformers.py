@@ -9,7 +9,7 @@ peer's: they are counter-based, and equal on every device.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -120,7 +120,7 @@ class DataCollatorForLanguageModeling(MLMCollator):
             ``all_special_ids`` and ``len()``. Read at every call.
         mlm: mask; False gives the ids as labels. Default: True.
         whole_word_mask: mask words by ``offset_mapping``. Default: False.
-        mlm_probability: probability that a token or word is masked. Default: 0.15.
+        mlm_probability: probability that a token or word is masked; may be None without ``mlm``. Default: 0.15.
         mask_replace_prob: share of the masked tokens that become ``[MASK]``. Default: 0.8.
         random_replace_prob: share of the masked tokens that become a random id. Default: 0.1.
         pad_to_multiple_of: the padded length is a multiple of it. Default: None.
@@ -136,7 +136,7 @@ class DataCollatorForLanguageModeling(MLMCollator):
         tokenizer: Any,
         mlm: bool = True,
         whole_word_mask: bool = False,
-        mlm_probability: float = 0.15,
+        mlm_probability: float | None = 0.15,
         mask_replace_prob: float = 0.8,
         random_replace_prob: float = 0.1,
         pad_to_multiple_of: int | None = None,
@@ -196,7 +196,7 @@ class DataCollatorForLanguageModeling(MLMCollator):
             offset_mapping,
             tokenizer=self.tokenizer,
             whole_word_mask=self.whole_word_mask,
-            mlm_probability=self.mlm_probability,
+            mlm_probability=cast(float, self.mlm_probability),
             mask_replace_prob=self.mask_replace_prob,
             random_replace_prob=self.random_replace_prob,
             generator=self._draws.next_call(())[0],
