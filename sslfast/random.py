@@ -123,7 +123,8 @@ def seed_tensor(
         return generator
     if isinstance(generator, torch.Generator):
         return torch.randint(_INT64[1], (), generator=generator, device=generator.device)
-    if isinstance(generator, bool) or not hasattr(generator, "__index__"):
+    # A symbolic int, as torch.compile makes of a seed that changes, is an int but cannot be asked for attributes.
+    if isinstance(generator, bool) or not (isinstance(generator, int) or hasattr(generator, "__index__")):
         expected = "None, an int, a torch.Generator or an int64 tensor"
         raise TypeError(f"{function}: generator must be {expected}, got {type(generator).__name__}")
     seed = _check.integer(function, "generator", generator, *_INT64)

@@ -41,7 +41,8 @@ def test_same_arguments_and_defaults():
 def test_same_attributes(tokenizer):
     ours, peers = DataCollatorForLanguageModeling(tokenizer), theirs()(tokenizer)
     for name, value in vars(peers).items():
-        assert getattr(ours, name) is value or getattr(ours, name) == value
+        if not name.startswith("_"):  # the peer's own affair
+            assert getattr(ours, name) is value or getattr(ours, name) == value
 
 
 COLUMNS = {

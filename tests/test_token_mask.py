@@ -275,6 +275,9 @@ def test_compiles_to_one_graph(device):
         arguments = {"mask_token_id": MASK, "vocab_size": VOCAB, "mlm_probability": probability, "generator": 8}
         for k, g in zip(compiled(ids, **arguments), mask_tokens(ids, **arguments), strict=True):
             assert torch.equal(k, g)
+    for seed in (9, -3, 2**62):  # a seed of each step is a symbol too
+        arguments = {"mask_token_id": MASK, "vocab_size": VOCAB, "generator": seed}
+        assert torch.equal(compiled(ids, **arguments)[0], mask_tokens(ids, **arguments)[0])
     torch.manual_seed(1)
     drawn = compiled(ids, mask_token_id=MASK, vocab_size=VOCAB)[0]
     assert not torch.equal(drawn, compiled(ids, mask_token_id=MASK, vocab_size=VOCAB)[0])
