@@ -6,7 +6,6 @@ Floor, S masked frames, C clusters, width D: 6 S C D FLOPs, a product for the lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.bench_sampled_softmax import call, check
 from benchmarks.bench_similarity_softmax import DTYPES
-from benchmarks.harness import Call, Case, compiled
+from benchmarks.harness import Case, compiled
 
 TEMPERATURE = 0.1
 
@@ -69,25 +69,6 @@ def product(x: Inputs) -> Tensor:
     frames = F.normalize(x.hidden.flatten(0, 1)[x.indices].float(), dim=1)
     logits = frames @ F.normalize(x.embs.float(), dim=1).T / TEMPERATURE
     return F.cross_entropy(logits, x.targets.flatten()[x.indices], reduction="sum")
-
-
-def check(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
-    """Loss and gradients within the rounding of the peers' logits, which are in the dtype of the inputs."""
-    eps = torch.finfo(inputs.hidden.dtype).eps
-    for name, their, our in zip(("loss", "hidden", "embs"), theirs, ours, strict=True):
-        error = torch.linalg.vector_norm(our.float() - their.float()) / torch.linalg.vector_norm(their.float())
-        assert error <= max(8 * eps, 1e-4), f"{name}: relative error {error:.1e}"
-
-
-def call(loss_function: Callable[[Inputs], Tensor], inputs: Inputs) -> Call:
-    """The timed call: the loss and the gradients of frames and embeddings."""
-    leaves = list(inputs[:2])
-
-    def forward_and_backward() -> tuple[Tensor, ...]:
-        loss = loss_function(inputs)
-        return loss.detach(), *torch.autograd.grad(loss, leaves)
-
-    return forward_and_backward
 
 
 PROVIDERS = {
