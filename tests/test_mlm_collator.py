@@ -41,7 +41,7 @@ def test_pads_and_masks(side, multiple):
     )
     ours = collator(batch)
     assert batch == before
-    assert list(ours) == ["input_ids", "attention_mask", "token_type_ids", "labels", "masked_indices"]
+    assert list(ours) == ["input_ids", "attention_mask", "token_type_ids", "labels", "masked_indices", "masked_counts"]
     options = {"side": side, "multiple": multiple or 1}
     ids = padded(column(batch, "input_ids"), PAD, **options)
     assert torch.equal(ours["attention_mask"], padded(column(batch, "attention_mask"), 0, **options))
@@ -178,7 +178,7 @@ def test_whole_words(source, replace):
     tokenizer = real_tokenizer() if source == "tokenizer" else Tokenizer()
     collator = WholeWordCollator(tokenizer, replace=replace, mlm_probability=0.3, seed=3, return_masked_indices=True)
     ours = collator(given)
-    assert list(ours) == ["input_ids", "attention_mask", "labels", "masked_indices"]
+    assert list(ours) == ["input_ids", "attention_mask", "labels", "masked_indices", "masked_counts"]
     expected = mask_words(
         padded(column(batch, "input_ids"), PAD),
         word_ids=words,

@@ -16,20 +16,20 @@ from sslfast.host.frame_indices import sample_frames
 from sslfast.host.graph_mask import NodeMask, drop_edges, mask_nodes
 from sslfast.host.gumbel_sample import sample_replacements
 from sslfast.host.image_augment import ImageAugment, ImageViews
-from sslfast.host.item_mask import MaskedItems, mask_items
+from sslfast.host.item_mask import CountedItems, MaskedItems, mask_items
 from sslfast.host.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
-from sslfast.host.mask_indices import MaskIndices, mask_indices
+from sslfast.host.mask_indices import CountedMask, MaskIndices, mask_indices
 from sslfast.host.negative_indices import sample_negatives
 from sslfast.host.pad_sequences import pad_sequences
-from sslfast.host.patch_mask import PatchMask, random_patch_mask
-from sslfast.host.permutation_mask import PermutationMask, permutation_mask
+from sslfast.host.patch_mask import CountedPatches, PatchMask, random_patch_mask
+from sslfast.host.permutation_mask import CountedPermutation, PermutationMask, permutation_mask
 from sslfast.host.philox_words import philox_words, step_seed
 from sslfast.host.random_erase import erase_boxes, sample_erase
 from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.host.spec_augment import spec_augment
 from sslfast.host.square_mask import square_mask
 from sslfast.host.text_augment import augment_text
-from sslfast.host.text_span_mask import MaskedSpans, mask_spans
+from sslfast.host.text_span_mask import CountedSpans, MaskedSpans, mask_spans
 from sslfast.host.time_span_mask import time_mask
 from sslfast.host.token_augment import AugmentedTokens, SynonymTable, augment_tokens, synonym_table
 from sslfast.host.token_mask import mask_tokens
@@ -51,6 +51,11 @@ __all__ = [
     "AUDIO_PARAMS",
     "AugmentedTokens",
     "CorruptedSpans",
+    "CountedItems",
+    "CountedMask",
+    "CountedPatches",
+    "CountedPermutation",
+    "CountedSpans",
     "CropTokens",
     "DinoMasks",
     "DropTokens",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sslfast import _block_ranges, _check, _host
 from sslfast.host import _arguments
+from sslfast.host.mask_indices import MaskOrCounted, counted
 
 
 def block_mask(
@@ -23,11 +24,12 @@ def block_mask(
     max_aspect: float | None = None,
     shift: bool = False,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> NDArray[np.bool_]:
+) -> MaskOrCounted:
     """Masks random rectangles of patches: :func:`sslfast.masking.block_mask` in NumPy.
 
     Args:
@@ -42,6 +44,7 @@ def block_mask(
         max_aspect: largest height over width of a rectangle. Default: None, ``1 / min_aspect``.
         shift: turn the finished mask by a random number of lines and columns around the edges. Default: False.
         mode: "exact" or "compat". Default: "exact".
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -49,7 +52,9 @@ def block_mask(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        bool (N, H, W), True where the patch is masked.
+        bool (N, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the masked patches and then -1, n the largest ``num_masked`` (H * W
+        where it is an array), and int64 (N,), how many each row has.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -61,6 +66,7 @@ def block_mask(
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
     ranges = _block_ranges.block_ranges(name, height * width, min_patches, max_patches, min_aspect, max_aspect)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     exact = _check.mode_is_exact(name, mode)
     shift = _check.boolean(name, "shift", shift)
     probability = _check.probability(name, "mask_probability", mask_probability)
@@ -92,7 +98,7 @@ def block_mask(
         row_offset,
         threads,
     )
-    return mask
+    return counted(mask, return_counts, target[1] if targets is None else None, threads=threads)
 
 
 def inverse_block_mask(
@@ -104,11 +110,12 @@ def inverse_block_mask(
     max_aspect: float | None = None,
     shift: bool = True,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> NDArray[np.bool_]:
+) -> MaskOrCounted:
     """Masks all but one block of patches: :func:`sslfast.masking.inverse_block_mask` in NumPy.
 
     Args:
@@ -119,6 +126,7 @@ def inverse_block_mask(
         max_aspect: largest height over width of the block. Default: None, ``1 / min_aspect``.
         shift: turn the mask by a random number of lines and columns around the edges. Default: True.
         mode: "exact" or "compat". Default: "exact".
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -126,7 +134,8 @@ def inverse_block_mask(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        bool (N, H, W), True where the patch is masked.
+        bool (N, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the n masked patches of every row, and int64 (N,), n each.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -139,6 +148,7 @@ def inverse_block_mask(
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
     masked = _check.share(name, height * width, mask_ratio, "patches", mode)
     log_aspect = _block_ranges.log_aspect(name, min_aspect, max_aspect)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     exact = _check.mode_is_exact(name, mode)
     shift = _check.boolean(name, "shift", shift)
     visible = height * width - masked
@@ -149,4 +159,4 @@ def inverse_block_mask(
     mask: NDArray[np.bool_] = _host.inverse_block_mask(
         bits, sample_ids, batch_size, height, width, visible, fitting, exact, shift, row_offset, threads
     )
-    return mask
+    return counted(mask, return_counts, masked, threads=threads)

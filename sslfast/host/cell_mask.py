@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from sslfast import _block_ranges, _check, _host
 from sslfast.host import _arguments
+from sslfast.host.mask_indices import MaskOrCounted, counted
 
 # As in sslfast.random.STREAMS, which needs torch.
 _GRID_CELLS, _TUBE_CELLS, _FRAME_CELLS = 50, 51, 52
@@ -21,11 +23,12 @@ def grid_patch_mask(
     mask_ratio: float = 0.6,
     *,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> NDArray[np.bool_]:
+) -> MaskOrCounted:
     """Masks coarse squares of patches: :func:`sslfast.masking.grid_patch_mask` in NumPy.
 
     Args:
@@ -35,6 +38,7 @@ def grid_patch_mask(
         mask_ratio: share of the cells that is masked, in [0, 1). Default: 0.6.
         mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it; the ratio is in [0, 1]
             then. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -42,7 +46,8 @@ def grid_patch_mask(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        bool (N, H, W), True where the patch is masked.
+        bool (N, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the n masked patches of every row, and int64 (N,), n each.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -53,7 +58,7 @@ def grid_patch_mask(
     name = "grid_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     cells = _block_ranges.grid_cells(name, grid, cell_size, mask_ratio, mode)
-    return _cell_mask(name, _GRID_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads)[:, 0]
+    return _cell_mask(name, _GRID_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads, return_counts)
 
 
 def tube_mask(
@@ -62,11 +67,12 @@ def tube_mask(
     mask_ratio: float = 0.9,
     *,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> NDArray[np.bool_]:
+) -> MaskOrCounted:
     """Masks the same random places in all frames of a video: :func:`sslfast.masking.tube_mask` in NumPy.
 
     Args:
@@ -75,6 +81,7 @@ def tube_mask(
         mask_ratio: share of the places that is masked, in [0, 1). Default: 0.9.
         mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it; the ratio is in [0, 1]
             then. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -82,7 +89,8 @@ def tube_mask(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        bool (N, T, H, W), True where the patch is masked.
+        bool (N, T, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the n masked patches of every row, and int64 (N,), n each.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -94,7 +102,7 @@ def tube_mask(
     name = "tube_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     cells = _block_ranges.tube_cells(name, grid, mask_ratio, mode)
-    return _cell_mask(name, _TUBE_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads)
+    return _cell_mask(name, _TUBE_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads, return_counts)
 
 
 def frame_mask(
@@ -103,11 +111,12 @@ def frame_mask(
     mask_ratio: float = 0.5,
     *,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> NDArray[np.bool_]:
+) -> MaskOrCounted:
     """Masks whole random frames of a video: :func:`sslfast.masking.frame_mask` in NumPy.
 
     Args:
@@ -116,6 +125,7 @@ def frame_mask(
         mask_ratio: share of the frames that is masked, in [0, 1). Default: 0.5.
         mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it; the ratio is in [0, 1]
             then. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -123,7 +133,8 @@ def frame_mask(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        bool (N, T, H, W), True where the patch is masked.
+        bool (N, T, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the n masked patches of every row, and int64 (N,), n each.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -134,7 +145,7 @@ def frame_mask(
     name = "frame_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     cells = _block_ranges.frame_cells(name, grid, mask_ratio, mode)
-    return _cell_mask(name, _FRAME_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads)
+    return _cell_mask(name, _FRAME_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads, return_counts)
 
 
 def _cell_mask(
@@ -146,9 +157,13 @@ def _cell_mask(
     row_offset: int,
     sample_ids: NDArray[np.int64] | None,
     threads: int,
-) -> NDArray[np.bool_]:
+    return_counts: bool,
+) -> MaskOrCounted:
+    return_counts = _check.boolean(function, "return_counts", return_counts)
     sample_ids, row_offset = _arguments.numbered_rows(function, sample_ids, row_offset, rows)
     threads = _arguments.threads(function, threads)
     bits = _arguments.seed_bits(function, seed)
     mask: NDArray[np.bool_] = _host.cell_mask(bits, sample_ids, stream, rows, *cells, row_offset, threads)
-    return mask
+    if function == "grid_patch_mask":  # of one frame
+        mask = mask[:, 0]
+    return counted(mask, return_counts, cells[2] * math.prod(cells[1]), threads=threads)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sslfast import _check, _host
 from sslfast.host import _arguments
+from sslfast.host.mask_indices import compact
 
 
 class MaskedItems(NamedTuple):
@@ -25,6 +26,22 @@ class MaskedItems(NamedTuple):
     mask: NDArray[np.bool_]
 
 
+class CountedItems(NamedTuple):
+    """:class:`MaskedItems` and its compact form, what losses take: :func:`mask_items` with ``return_counts``.
+
+    Attributes:
+        items, labels, mask: as of :class:`MaskedItems`.
+        indices: int64 (N * L,), the flat positions with a label in ascending order, then -1.
+        counts: int64 (N,), how many of each row.
+    """
+
+    items: NDArray[Any]
+    labels: NDArray[Any]
+    mask: NDArray[np.bool_]
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
 def mask_items(
     items: NDArray[Any],
     *,
@@ -34,11 +51,12 @@ def mask_items(
     selection: str = "bernoulli",
     last_item_probability: float = 0.0,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> MaskedItems:
+) -> MaskedItems | Any:
     """Masks items of user histories as BERT4Rec does: :func:`sslfast.masking.mask_items` over NumPy arrays.
 
     Args:
@@ -49,6 +67,7 @@ def mask_items(
         selection: ``"bernoulli"`` or ``"exact"``. Default: ``"bernoulli"``.
         last_item_probability: probability that a row masks its last item alone. Default: 0.0.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -56,10 +75,11 @@ def mask_items(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        ``MaskedItems(items, labels, mask)``.
+        ``MaskedItems(items, labels, mask)``; with ``return_counts``
+        ``CountedItems(items, labels, mask, indices, counts)``.
 
     Raises:
-        TypeError: an array has another dtype, or a number the wrong type.
+        TypeError: an array has another dtype, or a number or ``return_counts`` the wrong type.
         ValueError: a shape, number or name is out of range.
 
     Reference: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
@@ -75,18 +95,24 @@ def mask_items(
     bits = 32 if items.dtype == np.int32 else 64
     options = (mask_id, mask_ratio, padding_id, selection, last_item_probability, mode)
     numbers = check_numbers(name, items.shape[1], bits, *options)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
+    threads = _arguments.threads(name, threads)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(items))
     kernel = _host.item_mask_int32 if items.dtype == np.int32 else _host.item_mask_int64
-    return MaskedItems(
+    out = MaskedItems(
         *kernel(
             np.require(items, requirements="A"),  # strides of a packed record are no whole elements: copied
             _arguments.seed_bits(name, seed),
             sample_ids,
             *numbers,
             row_offset,
-            _arguments.threads(name, threads),
+            threads,
         )
     )
+    if not return_counts:
+        return out
+    labelled = out.mask if numbers[-1] else out.labels != -100  # in compat mode a masked item may have no label
+    return CountedItems(*out, *compact(labelled, threads=threads))
 
 
 def check_numbers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,37 @@ class MaskIndices(NamedTuple):
 
     indices: NDArray[np.int64]
     counts: NDArray[np.int64]
+
+
+class CountedMask(NamedTuple):
+    """A mask and its compact form: ``sslfast.masking.CountedMask`` in NumPy arrays.
+
+    Attributes:
+        mask: bool (N, ...), True where masked.
+        indices: int64 (N * n,), the flat positions in ascending order, then -1; n is the most that a row may mask.
+        counts: int64 (N,), how many of each row.
+    """
+
+    mask: NDArray[np.bool_]
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+# A mask, or with return_counts a CountedMask: as Any, so that a type checker lets a mask be used as the array it is.
+MaskOrCounted: TypeAlias = NDArray[np.bool_] | Any
+
+
+def counted(
+    mask: NDArray[np.bool_], return_counts: bool, most: int | None = None, *, threads: int = 1
+) -> MaskOrCounted:
+    """The mask, and where ``return_counts`` its compact form for rows that mask at most ``most`` places."""
+    return CountedMask(mask, *compact(mask, most, threads=threads)) if return_counts else mask
+
+
+def compact(mask: NDArray[np.bool_], most: int | None = None, *, threads: int = 1) -> MaskIndices:
+    """:func:`mask_indices` of rows that mask at most ``most`` places, in as much memory as these need."""
+    indices, counts = mask_indices(mask, threads=threads)
+    return MaskIndices(indices if most is None else indices[: len(mask) * most], counts)
 
 
 def mask_indices(mask: NDArray[np.bool_], *, threads: int = 1) -> MaskIndices:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sslfast import _check, _host
 from sslfast.host import _arguments
+from sslfast.host.mask_indices import compact
 
 
 class PatchMask(NamedTuple):
@@ -25,6 +26,22 @@ class PatchMask(NamedTuple):
     mask: NDArray[np.bool_]
 
 
+class CountedPatches(NamedTuple):
+    """:class:`PatchMask` and its compact form, what losses take: :func:`random_patch_mask` with ``return_counts``.
+
+    Attributes:
+        ids_keep, ids_restore, mask: as of :class:`PatchMask`.
+        indices: int64 (N * n,), the flat positions of the n masked patches of every row, ascending.
+        counts: int64 (N,), how many of each row.
+    """
+
+    ids_keep: NDArray[np.int64]
+    ids_restore: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
 def random_patch_mask(
     batch_size: int,
     num_patches: int,
@@ -35,10 +52,11 @@ def random_patch_mask(
     num_prefix_tokens: int = 0,
     order: str = "random",
     mode: str = "exact",
+    return_counts: bool = False,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> PatchMask:
+) -> PatchMask | Any:
     """Masks the same number of random patches in every row: :func:`sslfast.masking.random_patch_mask` in NumPy.
 
     Args:
@@ -52,6 +70,7 @@ def random_patch_mask(
             ``"random"``.
         mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it; the ratio is in [0, 1]
             then. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too. Default: False.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
             ``row_offset`` and up.
@@ -59,7 +78,8 @@ def random_patch_mask(
 
     Returns:
         ``PatchMask(ids_keep, ids_restore, mask)`` of shapes (N, keep), (N, L) and (N, L), where ``keep`` is
-        ``num_patches * (1 - mask_ratio)``, rounded down, and both count the prefix tokens too.
+        ``num_patches * (1 - mask_ratio)``, rounded down, and both count the prefix tokens too. With ``return_counts``
+        ``CountedPatches(ids_keep, ids_restore, mask, indices, counts)``.
 
     Raises:
         TypeError: a number or the noise has the wrong type, or neither seed nor noise is there.
@@ -70,6 +90,7 @@ def random_patch_mask(
     """
     name = "random_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     keep = _check.kept_patches(name, num_patches, mask_ratio, mode)
     prefix = _check.integer(name, "num_prefix_tokens", num_prefix_tokens, 0)
     _check.one_of(name, "order", order, ("random", "sorted"))
@@ -83,7 +104,8 @@ def random_patch_mask(
         bits = 0
     threads = _arguments.threads(name, threads)
     sizes = (batch_size, num_patches, keep, row_offset, prefix, order == "sorted")
-    return PatchMask(*_host.patch_mask(bits, numbers, *sizes, noise, threads))
+    out = PatchMask(*_host.patch_mask(bits, numbers, *sizes, noise, threads))
+    return CountedPatches(*out, *compact(out.mask, num_patches - keep, threads=threads)) if return_counts else out
 
 
 def _checked_noise(function: str, noise: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sslfast import _check, _host
 from sslfast.host import _arguments
 from sslfast.host._tokens import like_ids
+from sslfast.host.mask_indices import compact
 
 _MOST_SPANS = 64
 
@@ -34,6 +35,25 @@ class PermutationMask(NamedTuple):
     order: NDArray[np.int64]
 
 
+class CountedPermutation(NamedTuple):
+    """:class:`PermutationMask` and its compact form, what losses take: :func:`permutation_mask` with ``return_counts``.
+
+    Attributes:
+        ids, labels, perm_mask, target_mapping, mask, order: as of :class:`PermutationMask`.
+        indices: int64 (N * L,), the flat positions of the masked tokens in ascending order, then -1.
+        counts: int64 (N,), how many of each row.
+    """
+
+    ids: NDArray[Any]
+    labels: NDArray[Any]
+    perm_mask: NDArray[Any]
+    target_mapping: NDArray[Any]
+    mask: NDArray[np.bool_]
+    order: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
 def permutation_mask(
     ids: NDArray[Any],
     *,
@@ -43,11 +63,12 @@ def permutation_mask(
     max_span_length: int = 5,
     dtype: Any = np.float32,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> PermutationMask:
+) -> PermutationMask | Any:
     """The masks of permutation language modelling: :func:`sslfast.masking.permutation_mask` over NumPy arrays.
 
     Args:
@@ -58,6 +79,7 @@ def permutation_mask(
         max_span_length: spans have 1 to this many tokens, at most 64. Default: 5.
         dtype: of ``perm_mask`` and ``target_mapping``, float32 or bool. Default: float32.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -65,10 +87,11 @@ def permutation_mask(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        ``PermutationMask(ids, labels, perm_mask, target_mapping, mask, order)``.
+        ``PermutationMask(ids, labels, perm_mask, target_mapping, mask, order)``; with ``return_counts``
+        ``CountedPermutation(ids, labels, perm_mask, target_mapping, mask, order, indices, counts)``.
 
     Raises:
-        TypeError: an array has another dtype, or a number the wrong type.
+        TypeError: an array has another dtype, or a number or ``return_counts`` the wrong type.
         ValueError: a shape, number, dtype or mode is out of range.
 
     Reference: Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language Understanding", NeurIPS 2019.
@@ -90,6 +113,8 @@ def permutation_mask(
     if dtype not in (np.float32, np.bool_, bool):
         raise ValueError(f"{name}: dtype must be float32 or bool, got {dtype}")
     as_bool = dtype != np.float32
+    return_counts = _check.boolean(name, "return_counts", return_counts)
+    threads = _arguments.threads(name, threads)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(ids))
     kernel = _host.permutation_mask_int32 if bits == 32 else _host.permutation_mask_int64
     out, labels, perm_mask, mask, order = kernel(
@@ -101,10 +126,11 @@ def permutation_mask(
         as_bool,
         numbers[2],
         row_offset,
-        _arguments.threads(name, threads),
+        threads,
     )
     target_mapping = np.broadcast_to(np.eye(ids.shape[1], dtype=perm_mask.dtype), perm_mask.shape)
-    return PermutationMask(out, labels, perm_mask, target_mapping, mask, order)
+    found = PermutationMask(out, labels, perm_mask, target_mapping, mask, order)
+    return CountedPermutation(*found, *compact(mask, threads=threads)) if return_counts else found
 
 
 def check_numbers(

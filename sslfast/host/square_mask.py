@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sslfast import _block_ranges, _check, _host
 from sslfast.host import _arguments
+from sslfast.host.mask_indices import MaskOrCounted, counted
 
 
 def square_mask(
@@ -20,11 +21,12 @@ def square_mask(
     adjust: float = 0.0,
     inverse: bool = True,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> NDArray[np.bool_]:
+) -> MaskOrCounted:
     """Keeps small squares of patches and masks the rest: :func:`sslfast.masking.square_mask` in NumPy.
 
     Args:
@@ -35,6 +37,7 @@ def square_mask(
         adjust: share of the patches that squares are drawn for beyond what they shall cover, in [0, 1]. Default: 0.0.
         inverse: keep the squares; False masks them. Default: True.
         mode: ``"exact"``, or ``"compat"``, both numbers in floats as fairseq has them. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -42,7 +45,8 @@ def square_mask(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        bool (N, H, W), True where the patch is masked.
+        bool (N, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the n masked patches of every row, and int64 (N,), n each.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -56,6 +60,7 @@ def square_mask(
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
     side = _check.integer(name, "side", side, 1, 2**31)
     inverse = _check.boolean(name, "inverse", inverse)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     more = _check.probability(name, "adjust", adjust)
     squares, marked = _block_ranges.squares(name, height * width, mask_ratio, side, more, inverse, mode)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
@@ -64,4 +69,5 @@ def square_mask(
     mask: NDArray[np.bool_] = _host.square_mask(
         bits, sample_ids, batch_size, height, width, squares, side, marked, inverse, row_offset, threads
     )
-    return mask
+    masked = height * width - marked if inverse else marked
+    return counted(mask, return_counts, masked, threads=threads)

@@ -12,6 +12,7 @@ from sslfast import _check, _host
 from sslfast.host import _arguments
 from sslfast.host._span_lengths import length_thresholds
 from sslfast.host._tokens import like_ids, replacement
+from sslfast.host.mask_indices import compact
 
 
 class MaskedSpans(NamedTuple):
@@ -26,6 +27,22 @@ class MaskedSpans(NamedTuple):
     ids: NDArray[Any]
     labels: NDArray[Any]
     mask: NDArray[np.bool_]
+
+
+class CountedSpans(NamedTuple):
+    """:class:`MaskedSpans` and its compact form, what losses take: :func:`mask_spans` with ``return_counts``.
+
+    Attributes:
+        ids, labels, mask: as of :class:`MaskedSpans`.
+        indices: int64 (N * L,), the flat positions of the masked tokens in ascending order, then -1.
+        counts: int64 (N,), how many of each row.
+    """
+
+    ids: NDArray[Any]
+    labels: NDArray[Any]
+    mask: NDArray[np.bool_]
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
 
 def mask_spans(
@@ -45,11 +62,12 @@ def mask_spans(
     random_replace_prob: float = 0.1,
     random_token_ids: NDArray[np.int64] | None = None,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> MaskedSpans:
+) -> MaskedSpans | Any:
     """Masks spans of words as SpanBERT does: :func:`sslfast.masking.mask_spans` over NumPy arrays.
 
     Args:
@@ -70,6 +88,7 @@ def mask_spans(
         random_token_ids: int64 (R,), the ids that random words are drawn from, in [0, ``vocab_size``): an id that is
             there twice is drawn twice as often. Default: None, every id below ``vocab_size``.
         mode: ``"exact"``, or ``"compat"``, in which ids are not looked at. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -77,10 +96,11 @@ def mask_spans(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        ``MaskedSpans(ids, labels, mask)``.
+        ``MaskedSpans(ids, labels, mask)``; with ``return_counts``
+        ``CountedSpans(ids, labels, mask, indices, counts)``.
 
     Raises:
-        TypeError: an array has another dtype, or a number the wrong type.
+        TypeError: an array has another dtype, or a number or ``return_counts`` the wrong type.
         ValueError: a shape, number, name or id is out of range, or the two replacement shares exceed 1.
 
     Reference: Joshi et al., "SpanBERT: Improving Pre-training by Representing and Predicting Spans", TACL 2020.
@@ -101,10 +121,12 @@ def mask_spans(
         )
     rule = replacement(name, ids, mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_token_ids)
     numbers = check_numbers(name, mask_ratio, length_law, geometric_p, min_span, max_span, replace_per)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     exact = _check.mode_is_exact(name, mode)
+    threads = _arguments.threads(name, threads)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(ids))
     kernel = _host.text_span_mask_int32 if ids.dtype == np.int32 else _host.text_span_mask_int64
-    return MaskedSpans(
+    out = MaskedSpans(
         *kernel(
             np.require(ids, requirements="A"),  # strides of a packed record are no whole elements: copied
             special,
@@ -119,9 +141,10 @@ def mask_spans(
             row_offset,
             rule.random_token_ids,
             exact,
-            _arguments.threads(name, threads),
+            threads,
         )
     )
+    return CountedSpans(*out, *compact(out.mask, threads=threads)) if return_counts else out
 
 
 def check_numbers(

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslfast import _host, _time_spans
+from sslfast import _check, _host, _time_spans
 from sslfast.host import _arguments
+from sslfast.host.mask_indices import MaskOrCounted, counted
 
 
 def time_mask(
@@ -29,11 +30,12 @@ def time_mask(
     require_same_masks: bool = False,
     add_masks: bool = False,
     mask_dropout: float = 0.0,
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> NDArray[np.bool_]:
+) -> MaskOrCounted:
     """Masks spans of frames: :func:`sslfast.masking.time_mask` in NumPy; what the modes are is said there.
 
     Args:
@@ -54,6 +56,7 @@ def time_mask(
         require_same_masks: fairseq's: all rows mask as many frames as the row with the fewest. Default: False.
         add_masks: fairseq's: as many as the row with the most. Default: False.
         mask_dropout: fairseq's: share of the masked frames that is unmasked again at the end. Default: 0.
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -61,7 +64,8 @@ def time_mask(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        bool (N, T), True where masked.
+        bool (N, T), True where masked. With ``return_counts`` ``CountedMask(mask, indices, counts)`` with int64
+        (N * T,), the flat positions of the masked frames and then -1, and int64 (N,), how many each row has.
 
     Raises:
         TypeError: a number or array has the wrong type.
@@ -74,6 +78,7 @@ def time_mask(
     batch_size, length, mask_prob, mask_length, min_masks, rule = _time_spans.spans(
         name, batch_size, length, mask_prob, mask_length, min_masks, mode
     )
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     options = (
         mask_type,
         mask_other,
@@ -95,5 +100,7 @@ def time_mask(
     threads = _arguments.threads(name, threads)
     spans = (batch_size, length, mask_prob, mask_length, min_masks)
     if mode == "fairseq":
-        return _host.fairseq_span_mask(*draws, *spans, *law, row_offset, threads)[0]
-    return _host.time_span_mask(*draws, *spans, rule, row_offset, threads)
+        mask = _host.fairseq_span_mask(*draws, *spans, *law, row_offset, threads)[0]
+    else:
+        mask = _host.time_span_mask(*draws, *spans, rule, row_offset, threads)
+    return counted(mask, return_counts, threads=threads)

@@ -8,23 +8,23 @@ from sslfast.masking.graph_mask import NodeMask, drop_edges, mask_nodes
 from sslfast.masking.gumbel_sample import electra_inputs, sample_replacements
 from sslfast.masking.ijepa_collator import IJEPACollator
 from sslfast.masking.item_collator import ItemCollator
-from sslfast.masking.item_mask import MaskedItems, mask_items
+from sslfast.masking.item_mask import CountedItems, MaskedItems, mask_items
 from sslfast.masking.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
-from sslfast.masking.mask_indices import MaskIndices, mask_indices
+from sslfast.masking.mask_indices import CountedMask, MaskIndices, mask_indices
 from sslfast.masking.mask_token_apply import apply_mask_token
 from sslfast.masking.masked_patch_collator import MaskedPatchCollator
 from sslfast.masking.mlm_collator import MLMCollator
 from sslfast.masking.negative_indices import sample_negatives
 from sslfast.masking.patch_gather import gather_patches
-from sslfast.masking.patch_mask import PatchMask, mask_patches, random_patch_mask
+from sslfast.masking.patch_mask import CountedPatches, PatchMask, mask_patches, random_patch_mask
 from sslfast.masking.patch_unshuffle import unshuffle_patches
-from sslfast.masking.permutation_mask import PermutationMask, permutation_mask
+from sslfast.masking.permutation_mask import CountedPermutation, PermutationMask, permutation_mask
 from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
 from sslfast.masking.spec_augment import spec_augment
 from sslfast.masking.speech_collator import SpeechCollator
 from sslfast.masking.square_mask import square_mask
 from sslfast.masking.t5_collator import T5Collator
-from sslfast.masking.text_span_mask import MaskedSpans, mask_spans
+from sslfast.masking.text_span_mask import CountedSpans, MaskedSpans, mask_spans
 from sslfast.masking.time_span_mask import time_mask
 from sslfast.masking.token_mask import mask_tokens
 from sslfast.masking.whole_word_collator import WholeWordCollator
@@ -32,6 +32,11 @@ from sslfast.masking.whole_word_mask import mask_words
 
 __all__ = [
     "CorruptedSpans",
+    "CountedItems",
+    "CountedMask",
+    "CountedPatches",
+    "CountedPermutation",
+    "CountedSpans",
     "DinoMasks",
     "IJEPACollator",
     "IJepaMasks",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sslfast import _block_ranges, _check, ops
 from sslfast.masking._arguments import numbered_rows
+from sslfast.masking.mask_indices import MaskOrCounted, counted
 from sslfast.random import Generator, seed_tensor
 
 
@@ -24,11 +25,12 @@ def block_mask(
     max_aspect: float | None = None,
     shift: bool = False,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
     device: torch.device | str | None = None,
-) -> Tensor:
+) -> MaskOrCounted:
     """Masks random rectangles of patches until ``num_masked`` patches of a row are masked.
 
     Each rectangle has an area that is uniform between ``min_patches`` and what is still missing (at most
@@ -54,6 +56,7 @@ def block_mask(
             has the distribution of DINOv2's ``MaskingGenerator``: at most ``num_masked`` patches (of 58 in 14 x 14,
             exactly so many in 93 % of the rows) and no rectangle as high or as wide as the grid, so that 196 of 14 x 14
             are never reached. Default: "exact".
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -61,7 +64,9 @@ def block_mask(
         device: where the result is made. Default: that of ``num_masked``, else torch's default device.
 
     Returns:
-        bool (N, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+        bool (N, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the masked patches and then -1, n the largest ``num_masked`` (H * W
+        where it is a tensor), and int64 (N,), how many each row has.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -75,6 +80,7 @@ def block_mask(
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
     ranges = _block_ranges.block_ranges(name, height * width, min_patches, max_patches, min_aspect, max_aspect)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     exact = _check.mode_is_exact(name, mode)
     shift = _check.boolean(name, "shift", shift)
     probability = _check.probability(name, "mask_probability", mask_probability)
@@ -95,7 +101,8 @@ def block_mask(
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
     rule = (*target, probability, batch_size, height, width, *ranges, exact, shift, row_offset)
-    return ops.block_mask(like, seed, sample_ids, targets, *rule)
+    mask = ops.block_mask(like, seed, sample_ids, targets, *rule)
+    return counted(mask, return_counts, target[1] if targets is None else None)
 
 
 def inverse_block_mask(
@@ -107,11 +114,12 @@ def inverse_block_mask(
     max_aspect: float | None = None,
     shift: bool = True,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
     device: torch.device | str | None = None,
-) -> Tensor:
+) -> MaskOrCounted:
     """Masks all but one block of patches: what is left is connected, as CAPI does.
 
     Every row has exactly ``H * W * mask_ratio`` masked patches, rounded down ("compat": after a float's error). The
@@ -131,6 +139,7 @@ def inverse_block_mask(
         mode: "exact": the end of the block at which patches are masked is random. "compat": always the right end of the
             last line, as in CAPI and lightly, which makes blocks without ``shift`` reach further at the top. Default:
             "exact".
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -138,7 +147,8 @@ def inverse_block_mask(
         device: where the result is made. Default: torch's default device.
 
     Returns:
-        bool (N, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+        bool (N, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the n masked patches of every row, and int64 (N,), n each.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -154,6 +164,7 @@ def inverse_block_mask(
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
     masked = _check.share(name, height * width, mask_ratio, "patches", mode)
     log_aspect = _block_ranges.log_aspect(name, min_aspect, max_aspect)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     exact = _check.mode_is_exact(name, mode)
     shift = _check.boolean(name, "shift", shift)
     visible = height * width - masked
@@ -161,6 +172,7 @@ def inverse_block_mask(
     like = torch.empty((), device=device)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
-    return ops.inverse_block_mask(
+    mask = ops.inverse_block_mask(
         like, seed, sample_ids, batch_size, height, width, visible, *fitting, exact, shift, row_offset
     )
+    return counted(mask, return_counts, masked)

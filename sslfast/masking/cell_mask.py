@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from sslfast import _block_ranges, _check, ops
 from sslfast.masking._arguments import numbered_rows
+from sslfast.masking.mask_indices import MaskOrCounted, counted
 from sslfast.random import STREAMS, Generator, seed_tensor
 
 
@@ -19,11 +21,12 @@ def grid_patch_mask(
     mask_ratio: float = 0.6,
     *,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
     device: torch.device | str | None = None,
-) -> Tensor:
+) -> MaskOrCounted:
     """Masks coarse squares of patches, as SimMIM does.
 
     The grid of patches is cut into cells of ``cell_size`` patches. In every row the same number of cells, ``cells *
@@ -40,6 +43,7 @@ def grid_patch_mask(
         mask_ratio: share of the cells that is masked, in [0, 1). Default: 0.6.
         mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it, see above; the ratio is in [0, 1]
             then. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -47,7 +51,8 @@ def grid_patch_mask(
         device: where the result is made. Default: torch's default device.
 
     Returns:
-        bool (N, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+        bool (N, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the n masked patches of every row, and int64 (N,), n each.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -59,7 +64,7 @@ def grid_patch_mask(
     name = "grid_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     cells = _block_ranges.grid_cells(name, grid, cell_size, mask_ratio, mode)
-    return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device)[:, 0]
+    return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device, return_counts)
 
 
 def tube_mask(
@@ -68,11 +73,12 @@ def tube_mask(
     mask_ratio: float = 0.9,
     *,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
     device: torch.device | str | None = None,
-) -> Tensor:
+) -> MaskOrCounted:
     """Masks the same random places in all frames of a video, as VideoMAE does.
 
     In every row the same number of places, ``H * W * mask_ratio`` rounded down, is masked in every frame, every subset
@@ -87,6 +93,7 @@ def tube_mask(
         mask_ratio: share of the places that is masked, in [0, 1). Default: 0.9.
         mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it, see above; the ratio is in [0, 1]
             then. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -94,7 +101,8 @@ def tube_mask(
         device: where the result is made. Default: torch's default device.
 
     Returns:
-        bool (N, T, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+        bool (N, T, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the n masked patches of every row, and int64 (N,), n each.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -107,7 +115,7 @@ def tube_mask(
     name = "tube_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     cells = _block_ranges.tube_cells(name, grid, mask_ratio, mode)
-    return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device)
+    return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device, return_counts)
 
 
 def frame_mask(
@@ -116,11 +124,12 @@ def frame_mask(
     mask_ratio: float = 0.5,
     *,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
     device: torch.device | str | None = None,
-) -> Tensor:
+) -> MaskOrCounted:
     """Masks whole random frames of a video.
 
     In every row the same number of frames, ``T * mask_ratio`` rounded down, is masked, every subset of that size
@@ -134,6 +143,7 @@ def frame_mask(
         mask_ratio: share of the frames that is masked, in [0, 1). Default: 0.5.
         mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it, see above; the ratio is in [0, 1]
             then. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -141,7 +151,8 @@ def frame_mask(
         device: where the result is made. Default: torch's default device.
 
     Returns:
-        bool (N, T, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+        bool (N, T, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the n masked patches of every row, and int64 (N,), n each.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -153,7 +164,7 @@ def frame_mask(
     name = "frame_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     cells = _block_ranges.frame_cells(name, grid, mask_ratio, mode)
-    return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device)
+    return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device, return_counts)
 
 
 _STREAMS = {"grid_patch_mask": "grid_cells", "tube_mask": "tube_cells", "frame_mask": "frame_cells"}
@@ -167,11 +178,15 @@ def _cell_mask(
     row_offset: int,
     sample_ids: Tensor | None,
     device: torch.device | str | None,
-) -> Tensor:
+    return_counts: bool,
+) -> MaskOrCounted:
+    return_counts = _check.boolean(function, "return_counts", return_counts)
     like = torch.empty((), device=device)
     sample_ids, row_offset = numbered_rows(function, sample_ids, row_offset, rows, like.device)
     seed = seed_tensor(generator, function=function, device=like.device)
     stream = STREAMS[_STREAMS[function]]
     grid, cell, masked = cells
     mask: Tensor = ops.cell_mask(like, seed, sample_ids, stream, rows, *grid, *cell, masked, row_offset)
-    return mask
+    if function == "grid_patch_mask":  # of one frame
+        mask = mask[:, 0]
+    return counted(mask, return_counts, masked * math.prod(cell))

@@ -15,13 +15,16 @@ from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples
 from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
 from sslfast.masking.item_mask import mask_items
+from sslfast.masking.mask_indices import mask_indices, short_form
 
 
 class ItemCollator:
     """Cuts histories to their most recent items, pads them and masks: :func:`mask_items` behind a DataLoader.
 
     The batch is a dict of int64 tensors of shape (N, ``max_length``): ``input_ids``, ``attention_mask``, 1 where there
-    is an item, and ``labels``, -100 where there is nothing to predict.
+    is an item, and ``labels``, -100 where there is nothing to predict; with ``return_masked_indices`` also
+    ``masked_indices``, int64 (n,), the ascending flat positions with a label, which
+    :func:`sslfast.losses.masked_item_loss` takes, and ``masked_counts``, int64 (N,), how many each row has.
 
     Args:
         mask_id: what takes the place of a masked item.
@@ -36,6 +39,7 @@ class ItemCollator:
         seed: seed of the run. Default: None, every batch draws from torch's global generator.
         sample_id_key: where an example has its number, on which its draws then depend, together with (seed, epoch),
             alone. Default: None, the place in the order of the batches.
+        return_masked_indices: whether the batch gets ``masked_indices`` and ``masked_counts``. Default: False.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -56,6 +60,7 @@ class ItemCollator:
         input_key: str = "items",
         seed: int | None = None,
         sample_id_key: str | None = None,
+        return_masked_indices: bool = False,
     ) -> None:
         name = "ItemCollator"
         self._max_length = _check.integer(name, "max_length", max_length, 1)
@@ -72,6 +77,7 @@ class ItemCollator:
         }
         check_numbers(name, max_length, 64, **self._options)
         self._left, self._input_key, self._padding_id = padding_side == "left", input_key, padding_id
+        self._return_masked_indices = _check.boolean(name, "return_masked_indices", return_masked_indices)
         self._draws = CollatorDraws(name, seed, sample_id_key)
 
     def set_epoch(self, epoch: int) -> None:
@@ -94,4 +100,7 @@ class ItemCollator:
         with errors_of(name):
             out = mask_items(items, generator=generator, sample_ids=sample_ids, **self._options)
         present = (items != self._padding_id).to(torch.int64)
-        return {"input_ids": out.items, "attention_mask": present, "labels": out.labels}
+        batch = {"input_ids": out.items, "attention_mask": present, "labels": out.labels}
+        if self._return_masked_indices:
+            batch |= short_form(*mask_indices(out.labels != -100))
+        return batch

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sslfast import ops
+from sslfast import _check, ops
 from sslfast.host.item_mask import check_numbers
 from sslfast.masking._arguments import numbered_rows
+from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
 
 
@@ -27,6 +28,22 @@ class MaskedItems(NamedTuple):
     mask: Tensor
 
 
+class CountedItems(NamedTuple):
+    """:class:`MaskedItems` and its compact form, what losses take: :func:`mask_items` with ``return_counts``.
+
+    Attributes:
+        items, labels, mask: as of :class:`MaskedItems`.
+        indices: int64 (N * L,), the flat positions with a label in ascending order, then -1.
+        counts: int64 (N,), how many of each row.
+    """
+
+    items: Tensor
+    labels: Tensor
+    mask: Tensor
+    indices: Tensor
+    counts: Tensor
+
+
 def mask_items(
     items: Tensor,
     *,
@@ -36,10 +53,11 @@ def mask_items(
     selection: str = "bernoulli",
     last_item_probability: float = 0.0,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
-) -> MaskedItems:
+) -> MaskedItems | Any:
     """Masks items of user histories as BERT4Rec does: each becomes ``mask_id`` and is to be predicted from the rest.
 
     ``selection="bernoulli"`` masks each item by itself with ``mask_ratio``; ``"exact"`` masks ``round(items *
@@ -62,16 +80,19 @@ def mask_items(
         selection: ``"bernoulli"`` or ``"exact"``. Default: ``"bernoulli"``.
         last_item_probability: probability that a row masks its last item alone. Default: 0.0.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
             masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
 
     Returns:
-        ``MaskedItems(items, labels, mask)``.
+        ``MaskedItems(items, labels, mask)``; with ``return_counts``
+        ``CountedItems(items, labels, mask, indices, counts)``.
 
     Raises:
-        TypeError: ``items`` or ``sample_ids`` is not a tensor of the dtypes above, or a number has the wrong type.
+        TypeError: ``items`` or ``sample_ids`` is not a tensor of the dtypes above, or a number or
+            ``return_counts`` has the wrong type.
         ValueError: a shape, device, number or name is out of range, or the generator is on another GPU.
 
     Reference: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
@@ -87,6 +108,11 @@ def mask_items(
     bits = 32 if items.dtype == torch.int32 else 64
     options = (mask_id, mask_ratio, padding_id, selection, last_item_probability, mode)
     numbers = check_numbers(name, items.shape[1], bits, *options)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, items.shape[0], items.device)
     seed = seed_tensor(generator, function=name, device=items.device)
-    return MaskedItems(*ops.item_mask(items, seed, sample_ids, *numbers, row_offset))
+    out = MaskedItems(*ops.item_mask(items, seed, sample_ids, *numbers, row_offset))
+    if not return_counts:
+        return out
+    labelled = out.mask if numbers[-1] else out.labels != -100  # in compat mode a masked item may have no label
+    return CountedItems(*out, *compact(labelled))

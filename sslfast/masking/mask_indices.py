@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +20,40 @@ class MaskIndices(NamedTuple):
 
     indices: Tensor
     counts: Tensor
+
+
+class CountedMask(NamedTuple):
+    """A mask and its compact form: what rules that make a mask give with ``return_counts``.
+
+    Attributes:
+        mask: bool (N, ...), True where masked.
+        indices: int64 (N * n,), the flat positions in ascending order, then -1; n is the most that a row may mask.
+        counts: int64 (N,), how many of each row.
+    """
+
+    mask: Tensor
+    indices: Tensor
+    counts: Tensor
+
+
+# A mask, or with return_counts a CountedMask: as Any, so that a type checker lets a mask be used as the tensor it is.
+MaskOrCounted: TypeAlias = Tensor | Any
+
+
+def counted(mask: Tensor, return_counts: bool, most: int | None = None) -> MaskOrCounted:
+    """The mask, and where ``return_counts`` its compact form for rows that mask at most ``most`` places."""
+    return CountedMask(mask, *compact(mask, most)) if return_counts else mask
+
+
+def compact(mask: Tensor, most: int | None = None) -> MaskIndices:
+    """:func:`mask_indices` of rows that mask at most ``most`` places, in as much memory as these need."""
+    indices, counts = mask_indices(mask)
+    return MaskIndices(indices if most is None else indices[: len(mask) * most], counts)
+
+
+def short_form(indices: Tensor, counts: Tensor) -> dict[str, Tensor]:
+    """What collators add to a batch, which is on the CPU: the positions alone, for nobody waits for their number."""
+    return {"masked_indices": indices[: int(counts.sum())], "masked_counts": counts}
 
 
 def mask_indices(mask: Tensor) -> MaskIndices:

@@ -17,6 +17,7 @@ from sslfast.masking._examples import check_examples, collated
 from sslfast.masking.block_mask import block_mask, inverse_block_mask
 from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.dino_mask import dino_masks
+from sslfast.masking.mask_indices import mask_indices, short_form
 from sslfast.masking.patch_mask import random_patch_mask
 from sslfast.masking.square_mask import square_mask
 
@@ -55,6 +56,10 @@ class MaskedPatchCollator:
         mask_key: the mask's name in the result. Default: "mask".
         seed: None | int seed. Default: None.
         sample_id_key: the name of an example's integer id; examples are mappings then. Default: None.
+        return_masked_indices: whether the batch gets ``masked_indices``, int64 (n,), the ascending flat positions of
+            the masked patches, which :func:`sslfast.losses.masked_patch_loss`, ``masked_code_loss`` and
+            ``masked_feature_loss`` take, and ``masked_counts``, int64 (N,), how many each row has; not with a rule that
+            returns a mapping of its own. Default: False.
         options: keywords of the rule.
 
     Raises:
@@ -70,6 +75,7 @@ class MaskedPatchCollator:
         mask_key: str = "mask",
         seed: int | None = None,
         sample_id_key: str | None = None,
+        return_masked_indices: bool = False,
         **options: Any,
     ) -> None:
         name = "MaskedPatchCollator"
@@ -83,6 +89,7 @@ class MaskedPatchCollator:
         if not isinstance(mask_key, str):
             raise TypeError(f"{name}: mask_key must be a str, got {type(mask_key).__name__}")
         self._rule, self._mask_key, self._options = rule, mask_key, options
+        self._return_masked_indices = _check.boolean(name, "return_masked_indices", return_masked_indices)
         self._draws = CollatorDraws(name, seed, sample_id_key)
         if isinstance(rule, str):
             _check_options(name, rule, options)
@@ -104,7 +111,7 @@ class MaskedPatchCollator:
         Raises:
             KeyError: if an example has no ``sample_id_key``, or not a key of the first.
             TypeError: if examples are no list, cannot be collated, or have no usable id, or a callable rule returns
-                neither a bool tensor nor a mapping.
+                neither a bool tensor nor a mapping, or a mapping where its masked indices are wanted.
             ValueError: if there is no example, their shapes differ, the batch has a key that the masks have too, or a
                 callable rule returns a mask of another batch size.
         """
@@ -113,11 +120,21 @@ class MaskedPatchCollator:
         columns = collated("MaskedPatchCollator", examples)
         batch = dict(columns) if isinstance(columns, Mapping) else {"inputs": columns}
         masks = self._mask(len(examples), generator, sample_ids)
-        added = masks if isinstance(masks, Mapping) else {self._mask_key: masks}
+        added = dict(masks) if isinstance(masks, Mapping) else {self._mask_key: masks}
+        if self._return_masked_indices:
+            added |= self._short_form(masks)
         for key in added:
             if key in batch:
                 raise ValueError(f"MaskedPatchCollator: an example must not have the key of the mask, got {key!r}")
         return {**batch, **added}
+
+    def _short_form(self, masks: Tensor | Mapping[str, Any]) -> dict[str, Tensor]:
+        if isinstance(masks, Tensor):
+            return short_form(*mask_indices(masks.cpu()))
+        if self._rule == "dinov2":
+            return short_form(*mask_indices(masks["collated_masks"]))
+        expected = "must return a bool tensor where return_masked_indices"
+        raise TypeError(f"MaskedPatchCollator: rule {expected}, got {type(masks).__name__}")
 
     def _mask(self, rows: int, generator: int | None, sample_ids: Tensor | None) -> Tensor | Mapping[str, Any]:
         rule = _RULES[self._rule][0] if isinstance(self._rule, str) else self._rule
@@ -212,7 +229,7 @@ _RULES: dict[str, tuple[Rule, Callable[..., Any]]] = {
     "tube": (_tube, tube_mask),
 }
 _OF_THE_COLLATOR = {"rows", "batch_size", "grid", "num_masked", "num_patches", "generator", "row_offset", "sample_ids"}
-_OF_NO_MEANING = {"device", "noise", "num_prefix_tokens", "order"}
+_OF_NO_MEANING = {"device", "noise", "num_prefix_tokens", "order", "return_counts"}
 
 
 def _check_options(function: str, rule: str, options: Mapping[str, Any]) -> None:

@@ -53,7 +53,7 @@ class MLMCollator:
         mode: "exact" or "compat", see above. Default: "exact".
         sample_id_key: with a seed, the key of each example's int id; its draws then depend on (seed, epoch, id) alone,
             not on the batch or worker. It does not reach the batch. Default: None.
-        return_masked_indices: whether the batch gets ``masked_indices``. Default: False.
+        return_masked_indices: whether the batch gets ``masked_indices`` and ``masked_counts``. Default: False.
         mask_token_id, pad_token_id, vocab_size, special_ids: instead of a tokenizer, ``vocab_size`` at least;
             ``special_ids`` are never masked, and neither are the other two. Default: None.
 
@@ -63,7 +63,8 @@ class MLMCollator:
         ``special_tokens_mask`` with 1); other columns are stacked; ``labels`` of the examples are replaced. The dict
         holds int64 tensors ``input_ids`` and ``labels`` of shape (N, L), the labels -100 where nothing is predicted,
         ``attention_mask`` (in compat mode only if the examples are mappings), the columns padded or stacked, and
-        ``masked_indices``, int64 (n,), the ascending flat positions of the masked tokens, where wanted.
+        ``masked_indices``, int64 (n,), the ascending flat positions of the masked tokens, and ``masked_counts``, int64
+        (N,), how many each row has, where wanted: :func:`sslfast.losses.masked_lm_loss` takes them.
 
     Raises:
         KeyError: an example has no ``input_ids``, or lacks a key of the first.
@@ -162,9 +163,10 @@ class MLMCollator:
         generator, sample_ids = self._draws.next_call(examples)
         batch, special, words = self._padded(examples)
         if self.mlm:
-            batch["input_ids"], batch["labels"], masked = self._masked(batch, special, words, generator, sample_ids)
+            out = self._masked(batch, special, words, generator, sample_ids)
+            batch["input_ids"], batch["labels"], masked, counts = out
             if self.return_masked_indices:
-                batch["masked_indices"] = masked[masked >= 0]
+                batch["masked_indices"], batch["masked_counts"] = masked[masked >= 0], counts
         else:
             batch["labels"] = self._causal_labels(batch)
         self._leave_out(batch, examples)
@@ -190,7 +192,7 @@ class MLMCollator:
         words: dict[str, Tensor],
         generator: int | None,
         sample_ids: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         assert self._vocabulary.mask_token_id is not None
         arguments: dict[str, Any] = {
             "mask_token_id": self._vocabulary.mask_token_id,
@@ -201,16 +203,15 @@ class MLMCollator:
             "random_replace_prob": self.random_replace_prob,
             "random_token_ids": self._ordinary,
             "min_masked": 1 if self.mode == "exact" else 0,
+            "return_counts": True,
             "generator": generator,
             "sample_ids": sample_ids,
         }
         with errors_of(type(self).__name__):
             if not self.whole_word_mask:
-                ids, labels, masked = mask_tokens(batch["input_ids"], mode=self.mode, **arguments)
-                return ids, labels, masked
+                return mask_tokens(batch["input_ids"], mode=self.mode, **arguments)
             arguments.update(self._word_arguments(batch, special, words))
-            ids, labels, masked = mask_words(batch["input_ids"], replace=self._replace, **arguments)
-            return ids, labels, masked
+            return mask_words(batch["input_ids"], replace=self._replace, **arguments)
 
     def _word_arguments(self, batch: dict[str, Tensor], special: Tensor, words: dict[str, Tensor]) -> dict[str, Any]:
         """Where words begin and end."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sslfast import _check
 from sslfast.masking._patches import kept_rows, patch_order, patches_of, prefix_tokens
+from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator
 
 
@@ -27,6 +28,22 @@ class PatchMask(NamedTuple):
     mask: Tensor
 
 
+class CountedPatches(NamedTuple):
+    """:class:`PatchMask` and its compact form, what losses take: :func:`random_patch_mask` with ``return_counts``.
+
+    Attributes:
+        ids_keep, ids_restore, mask: as of :class:`PatchMask`.
+        indices: int64 (N * n,), the flat positions of the n masked patches of every row, ascending.
+        counts: int64 (N,), how many of each row.
+    """
+
+    ids_keep: Tensor
+    ids_restore: Tensor
+    mask: Tensor
+    indices: Tensor
+    counts: Tensor
+
+
 def random_patch_mask(
     batch_size: int,
     num_patches: int,
@@ -36,11 +53,12 @@ def random_patch_mask(
     num_prefix_tokens: int = 0,
     order: str = "random",
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
     device: torch.device | str | None = None,
-) -> PatchMask:
+) -> PatchMask | Any:
     """Masks the same number of random patches in every row, as MAE does.
 
     Every subset of ``keep`` patches is equally likely and every row has exactly ``keep = num_patches * (1 -
@@ -66,6 +84,7 @@ def random_patch_mask(
             same. Default: ``"random"``.
         mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it, see above; the ratio is in [0, 1]
             then. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -73,10 +92,11 @@ def random_patch_mask(
         device: where the result is made. Default: that of the noise, or torch's default device.
 
     Returns:
-        ``PatchMask(ids_keep, ids_restore, mask)`` of shapes (N, keep), (N, L) and (N, L), the prefix tokens counted.
+        ``PatchMask(ids_keep, ids_restore, mask)`` of shapes (N, keep), (N, L) and (N, L), prefix tokens counted. With
+        ``return_counts`` ``CountedPatches(ids_keep, ids_restore, mask, indices, counts)``.
 
     Raises:
-        TypeError: a number, the noise or the generator has the wrong type.
+        TypeError: a number, ``return_counts``, the noise or the generator has the wrong type.
         ValueError: a size or the ratio is out of range, the ratio leaves no patch, ``order`` or ``mode`` is unknown,
             the noise has another shape or is on another device or stands beside a source of draws, or the generator is
             on another GPU.
@@ -85,6 +105,7 @@ def random_patch_mask(
     """
     name = "random_patch_mask"
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     keep = _check.kept_patches(name, num_patches, mask_ratio, mode)
     if device is None and isinstance(noise, Tensor):
         device = noise.device
@@ -101,7 +122,8 @@ def random_patch_mask(
         row_offset=row_offset,
         sample_ids=sample_ids,
     )
-    return PatchMask(*found)
+    out = PatchMask(*found)
+    return CountedPatches(*out, *compact(out.mask, num_patches - keep)) if return_counts else out
 
 
 def mask_patches(
@@ -112,10 +134,11 @@ def mask_patches(
     num_prefix_tokens: int = 0,
     order: str = "random",
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Drops random patches from every row: ``random_masking(x, mask_ratio)`` of MAE, in one copy of what stays.
 
     Equals ``torch.gather(x, 1, ids_keep[..., None].expand(-1, -1, D))`` with the mask of
@@ -131,6 +154,7 @@ def mask_patches(
         order: ``"random"``, or ``"sorted"``: what stays keeps its order. Default: ``"random"``.
         mode: ``"exact"``, or ``"compat"``, the number in floats as the peer has it, see
             :func:`random_patch_mask`; the ratio is in [0, 1] then. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -138,7 +162,8 @@ def mask_patches(
 
     Returns:
         ``(x_kept, mask, ids_restore)``: shape (N, keep, D) and dtype of ``x``; bool (N, L), True where masked (MAE
-        returns 1.0); int64 (N, L), see :class:`PatchMask`.
+        returns 1.0); int64 (N, L), see :class:`PatchMask`. With ``return_counts``
+        ``(x_kept, mask, ids_restore, indices, counts)``, see :class:`CountedPatches`.
 
     Raises:
         TypeError: ``x`` is not a tensor, its elements are larger than 8 bytes, or a number or the noise has the wrong
@@ -151,15 +176,17 @@ def mask_patches(
     ``MaskedAutoencoderViT.random_masking``.
     """
     name = "mask_patches"
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     prefix = prefix_tokens(name, num_prefix_tokens)
     patches_of(name, "x", x, least=1 + prefix)
     patches = x.shape[1] - prefix
+    keep = _check.kept_patches(name, patches, mask_ratio, mode)
     ids_keep, ids_restore, mask = patch_order(
         name,
         x,
         x.shape[0],
         patches,
-        _check.kept_patches(name, patches, mask_ratio, mode),
+        keep,
         noise=noise,
         num_prefix_tokens=prefix,
         order=order,
@@ -167,4 +194,5 @@ def mask_patches(
         row_offset=row_offset,
         sample_ids=sample_ids,
     )
-    return kept_rows(x, ids_keep, ids_restore), mask, ids_restore
+    result = kept_rows(x, ids_keep, ids_restore), mask, ids_restore
+    return (*result, *compact(mask, patches - keep)) if return_counts else result

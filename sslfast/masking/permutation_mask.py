@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sslfast import ops
+from sslfast import _check, ops
 from sslfast.host.permutation_mask import check_numbers
 from sslfast.masking._arguments import numbered_rows
 from sslfast.masking._tokens import like_ids
+from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
 
 
@@ -34,6 +35,25 @@ class PermutationMask(NamedTuple):
     order: Tensor
 
 
+class CountedPermutation(NamedTuple):
+    """:class:`PermutationMask` and its compact form, what losses take: :func:`permutation_mask` with ``return_counts``.
+
+    Attributes:
+        ids, labels, perm_mask, target_mapping, mask, order: as of :class:`PermutationMask`.
+        indices: int64 (N * L,), the flat positions of the masked tokens in ascending order, then -1.
+        counts: int64 (N,), how many of each row.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    perm_mask: Tensor
+    target_mapping: Tensor
+    mask: Tensor
+    order: Tensor
+    indices: Tensor
+    counts: Tensor
+
+
 def permutation_mask(
     ids: Tensor,
     *,
@@ -43,10 +63,11 @@ def permutation_mask(
     max_span_length: int = 5,
     dtype: torch.dtype = torch.float32,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
-) -> PermutationMask:
+) -> PermutationMask | Any:
     """Spans to predict, an order in which they are predicted, and who sees whom, as XLNet is pretrained.
 
     A row is cut into contexts of ``int(span / plm_probability)`` tokens, each with a span of 1 to ``max_span_length``
@@ -76,16 +97,18 @@ def permutation_mask(
         max_span_length: spans have 1 to this many tokens, at most 64. Default: 5.
         dtype: of ``perm_mask`` and ``target_mapping``, ``torch.float32`` or ``torch.bool``. Default: float32.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
             masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
 
     Returns:
-        ``PermutationMask(ids, labels, perm_mask, target_mapping, mask, order)``.
+        ``PermutationMask(ids, labels, perm_mask, target_mapping, mask, order)``; with ``return_counts``
+        ``CountedPermutation(ids, labels, perm_mask, target_mapping, mask, order, indices, counts)``.
 
     Raises:
-        TypeError: a tensor has another dtype than above, or a number the wrong type.
+        TypeError: a tensor has another dtype than above, or a number or ``return_counts`` the wrong type.
         ValueError: a shape, device, number, dtype or mode is out of range, or the generator is on another GPU.
 
     Reference: Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language Understanding", NeurIPS 2019.
@@ -104,6 +127,7 @@ def permutation_mask(
     numbers = check_numbers(name, ids.shape[1], bits, mask_token_id, plm_probability, max_span_length, mode)
     if dtype not in (torch.float32, torch.bool):
         raise ValueError(f"{name}: dtype must be float32 or bool, got {dtype}")
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, ids.shape[0], ids.device)
     seed = seed_tensor(generator, function=name, device=ids.device)
     token, contexts, compat = numbers
@@ -111,4 +135,5 @@ def permutation_mask(
         ids, special, seed, sample_ids, token, contexts, dtype == torch.bool, compat, row_offset
     )
     target_mapping = torch.eye(ids.shape[1], dtype=dtype, device=ids.device).expand(perm_mask.shape)
-    return PermutationMask(out, labels, perm_mask, target_mapping, mask, order)
+    found = PermutationMask(out, labels, perm_mask, target_mapping, mask, order)
+    return CountedPermutation(*found, *compact(mask)) if return_counts else found

@@ -12,6 +12,7 @@ from sslfast import _check
 from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples
+from sslfast.masking.mask_indices import mask_indices, short_form
 from sslfast.masking.negative_indices import sample_negatives
 from sslfast.masking.time_span_mask import time_mask
 
@@ -40,6 +41,7 @@ class SpeechCollator:
         seed: makes draws depend on (seed, epoch, sample) where ``sample_id_key`` is given, else on (seed, epoch,
             worker, call). Default: None, torch's global generator.
         sample_id_key: the key of an example's number in the data set. Default: None.
+        return_masked_indices: whether the batch gets ``masked_indices`` and ``masked_counts``. Default: False.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -62,6 +64,7 @@ class SpeechCollator:
         pad_to_multiple_of: int | None = None,
         seed: int | None = None,
         sample_id_key: str | None = None,
+        return_masked_indices: bool = False,
     ) -> None:
         name = self._name = type(self).__name__
         for argument, value in (("conv_kernel", conv_kernel), ("conv_stride", conv_stride)):
@@ -91,6 +94,7 @@ class SpeechCollator:
         self._multiple = 1
         if pad_to_multiple_of is not None:
             self._multiple = _check.integer(name, "pad_to_multiple_of", pad_to_multiple_of, 1)
+        self._return_masked_indices = _check.boolean(name, "return_masked_indices", return_masked_indices)
         self._draws = CollatorDraws(name, seed, sample_id_key)
 
     def set_epoch(self, epoch: int) -> None:
@@ -118,7 +122,10 @@ class SpeechCollator:
         Returns:
             ``input_key``: float32 (N, L) or (N, L, features), padded on the right. ``attention_mask``: int64 (N, L), 1
             where not padding. ``mask_time_indices``: bool (N, T), T the frames of L inputs.
-            ``sampled_negative_indices``: int64 (N, T, K), unless ``num_negatives`` is None.
+            ``sampled_negative_indices``: int64 (N, T, K), unless ``num_negatives`` is None. With
+            ``return_masked_indices``, ``masked_indices``: int64 (n,), the ascending flat positions of the masked
+            frames, which :func:`sslfast.losses.hubert_loss` and :func:`sslfast.losses.wav2vec2_contrastive_loss` take,
+            and ``masked_counts``: int64 (N,), how many each row has.
 
         Raises:
             KeyError: an example has no ``input_key``, or no ``sample_id_key`` where one is named.
@@ -153,6 +160,8 @@ class SpeechCollator:
                 **self._spans,  # type: ignore[arg-type]
             )
         batch = {self._input_key: inputs, "attention_mask": attention_mask, "mask_time_indices": mask}
+        if self._return_masked_indices:
+            batch |= short_form(*mask_indices(mask))
         if self._negatives is not None:
             batch["sampled_negative_indices"] = sample_negatives(
                 mask, self._negatives, dtype=torch.int64, generator=generator, sample_ids=sample_ids

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sslfast import _block_ranges, _check, ops
 from sslfast.masking._arguments import numbered_rows
+from sslfast.masking.mask_indices import MaskOrCounted, counted
 from sslfast.random import Generator, seed_tensor
 
 
@@ -21,11 +22,12 @@ def square_mask(
     adjust: float = 0.0,
     inverse: bool = True,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
     device: torch.device | str | None = None,
-) -> Tensor:
+) -> MaskOrCounted:
     """Keeps small squares of patches around random places and masks the rest, as data2vec 2.0 does.
 
     Squares of ``side`` patches, cut off at the edges, lie around random patches, which may be drawn twice. There are
@@ -43,6 +45,7 @@ def square_mask(
         adjust: share of the patches that squares are drawn for beyond what they shall cover, in [0, 1]. Default: 0.0.
         inverse: keep the squares; False masks them. Default: True.
         mode: ``"exact"``, or ``"compat"``, both numbers in floats as fairseq has them. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -50,7 +53,8 @@ def square_mask(
         device: where the result is made. Default: torch's default device.
 
     Returns:
-        bool (N, H, W), True where the patch is masked. ``mask_indices`` gives its positions.
+        bool (N, H, W), True where the patch is masked. With ``return_counts`` ``CountedMask(mask, indices, counts)``
+        with int64 (N * n,), the flat positions of the n masked patches of every row, and int64 (N,), n each.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -65,11 +69,13 @@ def square_mask(
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
     side = _check.integer(name, "side", side, 1, 2**31)
     inverse = _check.boolean(name, "inverse", inverse)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     more = _check.probability(name, "adjust", adjust)
     squares, marked = _block_ranges.squares(name, height * width, mask_ratio, side, more, inverse, mode)
     like = torch.empty((), device=device)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, batch_size, like.device)
     seed = seed_tensor(generator, function=name, device=like.device)
-    return ops.square_mask(
+    mask = ops.square_mask(
         like, seed, sample_ids, batch_size, height, width, squares, side, marked, inverse, row_offset
     )
+    return counted(mask, return_counts, height * width - marked if inverse else marked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from sslfast import _check, ops
 from sslfast.host.text_span_mask import check_numbers
 from sslfast.masking._arguments import numbered_rows
 from sslfast.masking._tokens import like_ids, replacement
+from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
 
 
@@ -27,6 +28,22 @@ class MaskedSpans(NamedTuple):
     ids: Tensor
     labels: Tensor
     mask: Tensor
+
+
+class CountedSpans(NamedTuple):
+    """:class:`MaskedSpans` and its compact form, what losses take: :func:`mask_spans` with ``return_counts``.
+
+    Attributes:
+        ids, labels, mask: as of :class:`MaskedSpans`.
+        indices: int64 (N * L,), the flat positions of the masked tokens in ascending order, then -1.
+        counts: int64 (N,), how many of each row.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    mask: Tensor
+    indices: Tensor
+    counts: Tensor
 
 
 def mask_spans(
@@ -46,10 +63,11 @@ def mask_spans(
     random_replace_prob: float = 0.1,
     random_token_ids: Tensor | None = None,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
-) -> MaskedSpans:
+) -> MaskedSpans | Any:
     """Masks spans of whole words as SpanBERT does, exactly ``ceil(maskable tokens * mask_ratio)`` tokens in every row.
 
     Until that budget is spent, a length in words is drawn from the law and a token uniformly from those of the row; if
@@ -91,16 +109,18 @@ def mask_spans(
             CPU alone and not under torch.compile: an id that is there twice is drawn twice as often. Default: None,
             every id below ``vocab_size``, special ones too.
         mode: ``"exact"``, or ``"compat"``, in which ids are not looked at, see above. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
             masked alike wherever a loader puts it. Default: None, ``row_offset`` and up.
 
     Returns:
-        ``MaskedSpans(ids, labels, mask)``.
+        ``MaskedSpans(ids, labels, mask)``; with ``return_counts``
+        ``CountedSpans(ids, labels, mask, indices, counts)``.
 
     Raises:
-        TypeError: a tensor has another dtype than above, or a number the wrong type.
+        TypeError: a tensor has another dtype than above, or a number or ``return_counts`` the wrong type.
         ValueError: a shape, device, number, name or, on the CPU, id is out of range, the two replacement shares exceed
             1, or the generator is on another GPU.
 
@@ -122,9 +142,11 @@ def mask_spans(
         special = like_ids(name, "special_tokens_mask", special, ids, kind="bool or integer").bool()
     rule = replacement(name, ids, mask_token_id, vocab_size, mask_replace_prob, random_replace_prob, random_token_ids)
     numbers = check_numbers(name, mask_ratio, length_law, geometric_p, min_span, max_span, replace_per)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     exact = _check.mode_is_exact(name, mode)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, ids.shape[0], ids.device)
     seed = seed_tensor(generator, function=name, device=ids.device)
     shares = (rule.mask_replace_prob, rule.random_replace_prob)
     arguments = (rule.mask_token_id, rule.vocab_size, *numbers, *shares, row_offset, rule.random_token_ids, exact)
-    return MaskedSpans(*ops.text_span_mask(ids, special, word_ids, seed, sample_ids, *arguments))
+    out = MaskedSpans(*ops.text_span_mask(ids, special, word_ids, seed, sample_ids, *arguments))
+    return CountedSpans(*out, *compact(out.mask)) if return_counts else out

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast import _time_spans, ops
+from sslfast import _check, _time_spans, ops
 from sslfast.masking._arguments import numbered_rows, row_lengths
+from sslfast.masking.mask_indices import MaskOrCounted, counted
 from sslfast.random import Generator, seed_tensor
 
 
@@ -28,11 +29,12 @@ def time_mask(
     require_same_masks: bool = False,
     add_masks: bool = False,
     mask_dropout: float = 0.0,
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
     device: torch.device | str | None = None,
-) -> Tensor:
+) -> MaskOrCounted:
     """Masks spans of frames, as wav2vec 2.0, HuBERT, WavLM and data2vec do.
 
     A row of n frames gets ``mask_prob * n / mask_length`` spans, rounded up with the probability of the fraction and at
@@ -82,6 +84,7 @@ def time_mask(
         add_masks: fairseq's: instead random frames are masked until all rows have as many as the row with the most;
             **they may lie in the padding**. Default: False.
         mask_dropout: fairseq's: share of the masked frames that is unmasked again at the end. Default: 0.
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -89,10 +92,11 @@ def time_mask(
         device: where the result is made. Default: that of ``lengths``, else torch's default device.
 
     Returns:
-        bool (N, T), True where masked. ``mask_indices`` gives the positions.
+        bool (N, T), True where masked. With ``return_counts`` ``CountedMask(mask, indices, counts)`` with int64
+        (N * T,), the flat positions of the masked frames and then -1, and int64 (N,), how many each row has.
 
     Raises:
-        TypeError: a number, ``lengths``, ``sample_ids`` or the generator has the wrong type.
+        TypeError: a number, ``return_counts``, ``lengths``, ``sample_ids`` or the generator has the wrong type.
         ValueError: a number, or on the CPU one of ``lengths``, is out of range, there is no such mode
             or ``mask_type``, an option of another mode is set, ``mask_length`` exceeds ``length`` in mode "hf" or
             2^31 - 1 for random lengths, ``lengths`` has another shape or is on another device, or the generator is on
@@ -105,6 +109,7 @@ def time_mask(
     batch_size, length, mask_prob, mask_length, min_masks, rule = _time_spans.spans(
         name, batch_size, length, mask_prob, mask_length, min_masks, mode
     )
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     options = (
         mask_type,
         mask_other,
@@ -128,7 +133,9 @@ def time_mask(
     seed = seed_tensor(generator, function=name, device=like.device)
     if mode == "fairseq":
         spans = (batch_size, length, mask_prob, mask_length, min_masks)
-        return ops.fairseq_span_mask(like, seed, sample_ids, lengths, *spans, *law, row_offset)[0]
-    return ops.time_span_mask(
+        mask = ops.fairseq_span_mask(like, seed, sample_ids, lengths, *spans, *law, row_offset)[0]
+        return counted(mask, return_counts)
+    mask = ops.time_span_mask(
         like, seed, sample_ids, lengths, batch_size, length, mask_prob, mask_length, min_masks, rule, row_offset
     )
+    return counted(mask, return_counts)
