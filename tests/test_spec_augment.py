@@ -117,14 +117,59 @@ def test_mean(device, mode, padded):
     for r in range(3):
         n = 40 if lengths is None else int(lengths[r])
         for c in range(2):
-            mean = spec.mean() if mode == "compat" else spec[r, c, :, :n].mean() if n else spec.new_zeros(())
+            if mode == "compat":
+                mean = torch.cat(
+                    [spec[i, :, :, : int(lengths[i]) if padded else 40].flatten() for i in range(3)]
+                ).mean()
+            else:
+                mean = spec[r, c, :, :n].mean() if n else spec.new_zeros(())
             expected = torch.where(masked[r, c], mean, spec[r, c])
             assert torch.allclose(out[r, c], expected, rtol=1e-12)
+    where = {"lengths": lengths.cpu() if padded else None, "mode": mode, "mask_value": "mean", "seed": 2}
+    assert torch.allclose(reference.spec_augment(spec.cpu(), **MASKS, **where), out.cpu(), rtol=1e-12)
     spec.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: spec_augment(x, mask_value="mean", **options), spec, fast_mode=True)
     low = spec.detach().to(torch.bfloat16)
     expected = spec_augment(low.float(), mask_value="mean", **options).to(torch.bfloat16)
     assert torch.equal(spec_augment(low, mask_value="mean", **options), expected)
+
+
+@pytest.mark.parametrize("mode", ["exact", "compat"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_the_mean_has_the_same_bits_over_arrays(device, dtype, mode):
+    for shape in ((3, 2, 20, 77), (2, 80, 301), (9, 50), (2, 3, 1, 1), (0, 8, 30), (2, 0, 5), (2, 2, 3, 5, 8)):
+        spec = (torch.randn(shape) * 30 + 5).to(dtype)
+        for lengths in (None, (torch.arange(shape[0]) * shape[-1] // 2).clamp(max=shape[-1])):
+            if len(shape) == 2 and lengths is not None:
+                continue
+            given = {**MASKS, "mask_value": "mean", "mode": mode}
+            there = None if lengths is None else lengths.to(device)
+            expected = spec_augment(spec.to(device), **given, lengths=there, generator=4)
+            there = None if lengths is None else lengths.numpy()
+            array = host.spec_augment(spec.numpy(), **given, lengths=there, seed=4, threads=2)
+            assert all_equal([torch.from_numpy(array)], [expected])
+            changed = spec.numpy().copy()
+            host.spec_augment(changed, **given, lengths=there, seed=4, inplace=True)
+            assert np.array_equal(changed, array)
+
+
+@pytest.mark.parametrize("mode", ["exact", "compat"])
+def test_nan_in_the_padding_reaches_no_frame(device, mode):
+    lengths = torch.tensor([30, 12, 0])
+    padding = (torch.arange(30) >= lengths[:, None])[:, None]
+    clean = torch.randn(3, 8, 30)
+    for value in (float("nan"), float("inf")):
+        spec = torch.where(padding, value, clean)
+        options = {**MASKS, "mask_value": "mean", "mode": mode}
+        there = spec.to(device, copy=True).requires_grad_()
+        out = spec_augment(there, **options, lengths=lengths.to(device), generator=1)
+        expected = spec_augment(clean, **options, lengths=lengths, generator=1)
+        assert torch.equal(out.cpu()[~padding.expand(out.shape)], expected[~padding.expand(out.shape)])
+        (grad,) = torch.autograd.grad(torch.where(padding.to(device), 0, out).square().sum(), there)
+        assert grad.isfinite().all()
+        assert (grad.cpu()[padding.expand(grad.shape)] == 0).all()
+        array = host.spec_augment(spec.numpy(), **options, lengths=lengths.numpy(), seed=1)
+        np.testing.assert_array_equal(array, out.detach().cpu().numpy())
 
 
 def test_gradients(device):

@@ -6,9 +6,10 @@
 
 namespace sslfast::host {
 
-// `spec` and `out` are (rows, channels, bins, frames) of equal shape and type, the same array for in place.
-static void spec_augment(py::array spec, py::array out, uint64_t constant, uint64_t seed,
-                         std::optional<Array<int64_t>> sample_ids, std::optional<Array<int64_t>> lengths,
+// `spec` and `out` are (rows, channels, bins, frames) of equal shape and type, the same array for in place; `values`,
+// contiguous and of that type, one a row and channel, take the place of `constant`.
+static void spec_augment(py::array spec, py::array out, std::optional<py::array> values, uint64_t constant,
+                         uint64_t seed, std::optional<Array<int64_t>> sample_ids, std::optional<Array<int64_t>> lengths,
                          int64_t bin_masks, int64_t bin_param, int64_t frame_masks, int64_t frame_param,
                          double frame_share, bool shared, int64_t rule, int64_t row_offset, int threads) {
   SpecAugment p{};
@@ -38,6 +39,7 @@ static void spec_augment(py::array spec, py::array out, uint64_t constant, uint6
   p.fill.to_channel_stride = out.strides(1) / size;
   p.fill.to_bin_stride = out.strides(2) / size;
   p.fill.to_frame_stride = out.strides(3) / size;
+  p.fill.values = values ? values->data() : nullptr;
   p.fill.constant = constant;
   p.fill.bin_masks = bin_masks;
   p.fill.frame_masks = frame_masks;

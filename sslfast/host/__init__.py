@@ -14,7 +14,7 @@ from sslfast.host.feature_corruption import corrupt_features
 from sslfast.host.feature_noise import add_feature_noise
 from sslfast.host.frame_indices import sample_frames
 from sslfast.host.graph_mask import NodeMask, drop_edges, mask_nodes
-from sslfast.host.gumbel_sample import sample_replacements
+from sslfast.host.gumbel_sample import electra_inputs, sample_replacements
 from sslfast.host.image_augment import ImageAugment, ImageViews
 from sslfast.host.item_mask import CountedItems, MaskedItems, mask_items
 from sslfast.host.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
@@ -87,6 +87,7 @@ __all__ = [
     "corrupt_spans",
     "dino_masks",
     "drop_edges",
+    "electra_inputs",
     "erase_boxes",
     "frame_mask",
     "grid_patch_mask",

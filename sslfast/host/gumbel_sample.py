@@ -72,6 +72,57 @@ def sample_replacements(
     )
 
 
+def electra_inputs(
+    ids: NDArray[Any], masked: NDArray[Any], sampled: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """What ELECTRA's discriminator reads and predicts: :func:`sslfast.masking.electra_inputs` over NumPy arrays.
+
+    Args:
+        ids: the original token ids, shape (N, L), int64 or int32. Not changed.
+        masked: where the generator's input was masked: int64 (R,), flat positions in [0, N * L) or -1, such as the third
+            result of :func:`mask_tokens`; or bool (N, L).
+        sampled: the generator's samples, int64 or int32, one for each of ``masked``: (R,), or (N, L) for a bool mask.
+            Those where ``masked`` is -1 or False are not used.
+
+    Returns:
+        ``(corrupted, is_replaced)``: shape and dtype of ``ids``; bool (N, L), True where ``corrupted`` differs from
+        ``ids``.
+
+    Raises:
+        TypeError: an array has another dtype than above.
+        ValueError: a shape does not fit, or a position of ``masked`` is out of range.
+
+    Reference: Clark et al., "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators", ICLR 2020,
+    section 2.
+    """
+    name = "electra_inputs"
+    integers = (np.int64, np.int32)
+    for what, given, dtypes, kind in (
+        ("ids", ids, integers, "an int64 or int32"),
+        ("masked", masked, (np.int64, np.bool_), "an int64 or bool"),
+        ("sampled", sampled, integers, "an int64 or int32"),
+    ):
+        if not isinstance(given, np.ndarray) or given.dtype not in dtypes:
+            got = str(given.dtype) if isinstance(given, np.ndarray) else type(given).__name__
+            raise TypeError(f"{name}: {what} must be {kind} array, got {got}")
+    if ids.ndim != 2:
+        raise ValueError(f"{name}: ids must have shape (N, L), got {ids.shape}")
+    if masked.dtype == np.bool_:
+        if masked.shape != ids.shape:
+            raise ValueError(f"{name}: masked must have shape {ids.shape}, like ids, got {masked.shape}")
+    elif masked.ndim != 1:
+        raise ValueError(f"{name}: masked must have shape (R,), got {masked.shape}")
+    if sampled.shape != masked.shape:
+        raise ValueError(f"{name}: sampled must have shape {masked.shape}, like masked, got {sampled.shape}")
+    if masked.dtype != np.bool_:
+        _arguments.in_range(name, "masked", masked, -1, ids.size - 1)
+    corrupted = np.array(ids, order="C")
+    used = masked if masked.dtype == np.bool_ else masked >= 0
+    places = used.reshape(-1) if masked.dtype == np.bool_ else masked[used]
+    corrupted.reshape(-1)[places] = sampled[used].astype(ids.dtype)
+    return corrupted, corrupted != ids
+
+
 def check_temperature(function: str, temperature: float) -> float:
     """The temperature as a float.
 

@@ -20,7 +20,7 @@ def spec_augment(
     time_mask_param: int,
     p: float = 1.0,
     lengths: NDArray[Any] | None = None,
-    mask_value: float = 0.0,
+    mask_value: float | str = 0.0,
     inplace: bool = False,
     iid: bool = True,
     mode: str = "exact",
@@ -40,7 +40,8 @@ def spec_augment(
         p: an interval is at most this share of the row's frames wide. Default: 1.
         lengths: integer (N,), N the first of at least three dimensions: the frames of each row before its padding,
             in [0, T]. Default: None, all T.
-        mask_value: what masked cells get. Default: 0.
+        mask_value: what masked cells get, or "mean", the mean of the spectrogram's own frames (in compat mode of the
+            batch's). Default: 0.
         inplace: change ``spec`` and return it. Default: False.
         iid: every spectrogram draws its own masks; else all have the same. Default: True.
         mode: "exact" or "compat". Default: "exact".
@@ -78,17 +79,56 @@ def spec_augment(
     shape = (rows, channels, *spec.shape[-2:])
     four = (spec if whole_elements else spec.copy()).reshape(shape)
     out = four if inplace else np.empty(shape, spec.dtype)
-    constant = np.array(_check.real(name, "mask_value", mask_value)).astype(spec.dtype)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, rows)
+    lengths = _arguments.row_lengths(name, lengths, rows, spec.shape[-1])
+    values = None
+    if isinstance(mask_value, str):
+        if mask_value != "mean":
+            raise ValueError(f'{name}: mask_value must be a number or "mean", got {_check.shown(mask_value)}')
+        values, mask_value = _means(four, lengths, mode), 0.0
+    constant = np.array(_check.real(name, "mask_value", mask_value)).astype(spec.dtype)
     _host.spec_augment(
         four,
         out,
+        values,
         int(constant.view(f"u{spec.itemsize}")),
         _arguments.seed_bits(name, seed),
         sample_ids,
-        _arguments.row_lengths(name, lengths, rows, spec.shape[-1]),
+        lengths,
         *sizes,
         row_offset,
         _arguments.threads(name, threads),
     )
     return spec if inplace else out.reshape(spec.shape)
+
+
+def _means(spec: NDArray[Any], lengths: NDArray[np.int64] | None, mode: str) -> NDArray[Any]:
+    """One value a row and channel of (N, C, F, T), with the bits of the torch function."""
+    cells = spec.astype(np.float64 if spec.dtype == np.float64 else np.float32)
+    channels, bins, frames = spec.shape[1:]
+    counts = np.full(len(spec), frames) if lengths is None else lengths
+    if lengths is not None:
+        cells[np.broadcast_to((np.arange(frames) >= counts[:, None])[:, None, None], cells.shape)] = 0
+    totals = _folded_sum(cells.reshape(len(spec), channels, bins * frames))
+    counts = counts * bins
+    if mode == "compat":
+        totals = np.broadcast_to(_folded_sum(totals.reshape(-1)), totals.shape)
+        counts = np.full(len(spec), counts.sum() * channels)
+    with np.errstate(over="ignore"):  # of float16, as torch
+        return (totals / np.maximum(counts, 1).astype(cells.dtype)[:, None]).astype(spec.dtype).reshape(-1)
+
+
+def _folded_sum(cells: NDArray[Any]) -> NDArray[Any]:
+    """Of the last dimension: eighths are added to the first, then halves, the order of the torch function."""
+    if cells.shape[-1] == 0:
+        return cells.sum(-1)
+    size = -(-cells.shape[-1] // 8)
+    sums = cells[..., :size].copy()
+    for begin in range(size, cells.shape[-1], size):
+        part = cells[..., begin : begin + size]
+        sums[..., : part.shape[-1]] += part
+    while size > 1:
+        half = -(-size // 2)
+        sums[..., : size - half] += sums[..., half:size]
+        size = half
+    return sums[..., 0]
