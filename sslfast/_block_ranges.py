@@ -150,7 +150,7 @@ def ijepa_rule(
     aspect = _check.interval(function, "aspect_ratio", aspect_ratio, 1e-6, 1e6)
     nenc = _check.integer(function, "nenc", nenc, 1, 16)
     npred = _check.integer(function, "npred", npred, 1, 16)
-    min_keep = _check.integer(function, "min_keep", min_keep, 0)
+    min_keep = _check.integer(function, "min_keep", min_keep, 0, height * width)
     allow_overlap = _check.boolean(function, "allow_overlap", allow_overlap)
     truncate = not _check.boolean(function, "pad", pad)
     fixed_size = _check.boolean(function, "fixed_size", fixed_size)

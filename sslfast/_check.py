@@ -265,16 +265,29 @@ def corrupted_features(
     return selection_is_exact(function, selection), min(count, features), rate, _FEATURE_SOURCES.index(source)
 
 
+def keeping_share(function: str, name: str, value: float, exact: bool) -> float:
+    """Returns a share of what is masked as a float in [0, 1], below 1 where ``exact``.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is out of range.
+    """
+    share = probability(function, name, value)
+    if exact and share == 1.0:
+        raise ValueError(f'{function}: {name} must be below 1 in mode "exact", got {value}')
+    return share
+
+
 def masked_nodes(
-    function: str, nodes: int, mask_rate: float, replace_rate: float, keep_rate: float
+    function: str, nodes: int, mask_rate: float, replace_rate: float, keep_rate: float, exact: bool
 ) -> tuple[int, tuple[float, float, float]]:
     """Returns how many of ``nodes`` are masked, a share rounded down as exact arithmetic would, and the three rates.
 
     Raises:
         TypeError: if a number has the wrong type.
-        ValueError: if a share is out of range, or the last two exceed 1.
+        ValueError: if a share is out of range, the first keeps nothing where ``exact``, or the last two exceed 1.
     """
-    mask_rate = probability(function, "mask_rate", mask_rate)
+    mask_rate = keeping_share(function, "mask_rate", mask_rate, exact)
     replace_rate = probability(function, "replace_rate", replace_rate)
     keep_rate = probability(function, "keep_rate", keep_rate)
     if replace_rate + keep_rate > 1:

@@ -27,6 +27,7 @@ def test_faces_take_the_same_arguments():
         ({"x": [1.0]}, TypeError, "x must be a tensor, got list"),
         ({"x": torch.ones(3)}, ValueError, "x must have shape (N, D) with N below 2^31, got (3,)"),
         ({"mask_rate": 1.5}, ValueError, "mask_rate must be a probability in [0, 1], got 1.5"),
+        ({"mask_rate": 1.0}, ValueError, 'mask_rate must be below 1 in mode "exact", got 1.0'),
         ({"replace_rate": None}, TypeError, "replace_rate must be a number, got NoneType"),
         (
             {"replace_rate": 0.6, "keep_rate": 0.5},

@@ -25,7 +25,7 @@ IMAGES = [
     (4, (14, 14), {**IN1K, "nenc": 3}),  # several contexts, of one size
     (4, (6, 9), {"allow_overlap": True, "npred": 3}),  # contexts of one size to begin with
     (4, (5, 5), {"pred_mask_scale": (0.6, 0.9), "min_keep": 12, "npred": 3}),  # targets that leave too little: retries
-    (3, (5, 5), {"pred_mask_scale": (1, 1), "enc_mask_scale": (1, 1), "min_keep": 100}),  # never enough
+    (3, (5, 5), {"pred_mask_scale": (1, 1), "enc_mask_scale": (1, 1), "min_keep": 25}),  # never enough
     (3, (1, 1), {"enc_mask_scale": (0, 1), "min_keep": 0}),  # one patch
     (2, (3, 130), {"aspect_ratio": (0.01, 0.2)}),  # words of bits
     (2, (66, 66), {}),  # more patches than a GPU block keeps keys of
@@ -128,6 +128,17 @@ def test_retries_end_with_an_unconstrained_block():
     assert torch.equal(targets[0], contexts[0])
 
 
+@pytest.mark.parametrize("mode", ["exact", "compat"])
+def test_every_context_has_a_patch(mode):
+    """Also beside targets that leave none: the tries are bounded, and the last avoids no target."""
+    for grid, enc in (((6, 6), (0.01, 0.02)), ((4, 9), (1.0, 1.0)), ((2, 2), (0.0, 0.3)), ((1, 7), (0.2, 0.8))):
+        options = {"enc_mask_scale": enc, "pred_mask_scale": (1.0, 1.0), "npred": 4, "nenc": 2, "mode": mode}
+        for least in (0, grid[0] * grid[1]):
+            masks = ijepa_masks(50, grid, **options, min_keep=least, generator=2)
+            assert int(masks.sizes[0]) >= 1
+            assert all((context >= 0).all() for context in masks.masks_enc)
+
+
 def test_batch_number_draws_sizes_and_nothing_else():
     sizes = {tuple(ijepa_masks(2, (14, 14), generator=1, batch_number=n).sizes.tolist()) for n in range(30)}
     assert len(sizes) > 10
@@ -176,7 +187,8 @@ def test_opcheck(device):
         ),
         ({"nenc": 0}, ValueError, "nenc must be in [1, 16], got 0"),
         ({"npred": 17}, ValueError, "npred must be in [1, 16], got 17"),
-        ({"min_keep": -1}, ValueError, "min_keep must be at least 0, got -1"),
+        ({"min_keep": -1}, ValueError, "min_keep must be in [0, 196], got -1"),
+        ({"min_keep": 197}, ValueError, "min_keep must be in [0, 196], got 197"),
         ({"allow_overlap": 0}, TypeError, "allow_overlap must be a bool, got 0"),
         ({"pad": "no"}, TypeError, "pad must be a bool, got 'no'"),
         ({"fixed_size": None}, TypeError, "fixed_size must be a bool, got None"),

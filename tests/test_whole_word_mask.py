@@ -261,6 +261,21 @@ _GOOD = {"ids": _IDS, "word_ids": _IDS, "mask_token_id": 1, "vocab_size": 10}
             ValueError,
             "offset_mapping must have shape (2, 3, 2), ids' and the two ends, got (2, 3)",
         ),
+        (
+            {"word_ids": None, "offset_mapping": torch.tensor([[[0, 0], [0, 3], [3, 5]], [[0, 4], [9, 7], [5, 2]]])},
+            ValueError,
+            "offset_mapping must have ends that are at least starts, got (9, 7)",
+        ),
+        (
+            {
+                "word_ids": None,
+                "offset_mapping": torch.tensor([[[4, 0], [4, 5], [5, 9]]] * 2),
+                "special_tokens_mask": torch.tensor([[1, 0, 0]] * 2),
+                "mode": "compat",
+            },
+            ValueError,
+            "offset_mapping must have ends that are at least starts, got (4, 0)",
+        ),
         ({"replace": "all"}, ValueError, "replace must be 'token' or 'word', got 'all'"),
         ({"min_masked": -1}, ValueError, "min_masked must be in [0, 1], got -1"),
         ({"mlm_probability": 1.5}, ValueError, "mlm_probability must be a probability in [0, 1], got 1.5"),

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "../shared/word_budget.h"
@@ -58,6 +60,28 @@ std::vector<int64_t> budgeted_words(const WholeWordMask<Id>& p, uint64_t seed, u
   }
   std::sort(taken.begin(), taken.end());
   return taken;
+}
+
+// Whether a token of the row ends before it begins.
+template <typename Id>
+bool runs_backwards(const WholeWordMask<Id>& p, int64_t r) {
+  const int64_t* word = p.words + r * p.words_row_stride;
+  bool found = false;
+  for (int64_t t = 0; t < p.length; ++t, word += p.words_stride) found |= word[p.end_stride] < word[0];
+  return found;
+}
+
+// Throws the first such token.
+template <typename Id>
+void refuse_offsets(const WholeWordMask<Id>& p) {
+  for (int64_t r = 0; r < p.rows; ++r) {
+    for (int64_t t = 0; t < p.length; ++t) {
+      const int64_t* word = p.words + r * p.words_row_stride + t * p.words_stride;
+      if (word[p.end_stride] >= word[0]) continue;
+      throw std::invalid_argument("mask_words: offset_mapping must have ends that are at least starts, got (" +
+                                  std::to_string(word[0]) + ", " + std::to_string(word[p.end_stride]) + ")");
+    }
+  }
 }
 
 template <typename Id>
@@ -124,9 +148,14 @@ void run(const WholeWordMask<Id>& p, int threads) {
   const uint64_t seed = p.seed.get();
   threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.length / kTokensPerThread, 1, threads));
   Id stray = 0;
-#pragma omp parallel for num_threads(threads) if (threads > 1) reduction(| : stray)
-  for (int64_t r = 0; r < p.rows; ++r) p.counts[r] = mask_row(p, seed, r, stray);
+  bool backwards = false;
+#pragma omp parallel for num_threads(threads) if (threads > 1) reduction(| : stray, backwards)
+  for (int64_t r = 0; r < p.rows; ++r) {
+    if (p.offsets) backwards |= runs_backwards(p, r);
+    p.counts[r] = mask_row(p, seed, r, stray);
+  }
   if (stray < 0) refuse_ids("mask_words", p);
+  if (backwards) refuse_offsets(p);
   pack_rows(p.masked, p.counts, p.rows, p.length);
 }
 

@@ -45,7 +45,7 @@ def mask_nodes(
 
     Args:
         x: features, shape (N, D), elements of 1, 2, 4 or 8 bytes, N below 2^31. Not changed.
-        mask_rate: share of a graph's nodes that is masked, in [0, 1]. Default: 0.3.
+        mask_rate: share of a graph's nodes that is masked, in [0, 1), in compat mode in [0, 1]. Default: 0.3.
         replace_rate: share of the masked nodes that gets another's features. Default: 0.1.
         keep_rate: share of the masked nodes that stays as it is. Default: 0.
         mask_token: D elements, shape (D,) or (1, D), type of ``x``. Default: None, zeros.
@@ -72,8 +72,8 @@ def mask_nodes(
     if x.ndim != 2 or len(x) >= 2**31:
         raise ValueError(f"{name}: x must have shape (N, D) with N below 2^31, got {x.shape}")
     nodes, width = x.shape
-    masked, rates = _check.masked_nodes(name, nodes, mask_rate, replace_rate, keep_rate)
     compat = not _check.mode_is_exact(name, mode)
+    masked, rates = _check.masked_nodes(name, nodes, mask_rate, replace_rate, keep_rate, not compat)
     if mask_token is not None:
         if not isinstance(mask_token, np.ndarray) or mask_token.dtype != x.dtype:
             got = mask_token.dtype if isinstance(mask_token, np.ndarray) else type(mask_token).__name__

@@ -79,8 +79,8 @@ def electra_inputs(
 
     Args:
         ids: the original token ids, shape (N, L), int64 or int32. Not changed.
-        masked: where the generator's input was masked: int64 (R,), flat positions in [0, N * L) or -1, such as the third
-            result of :func:`mask_tokens`; or bool (N, L).
+        masked: where the generator's input was masked: int64 (R,), flat positions in [0, N * L) or -1, such as the
+            third result of :func:`mask_tokens`; or bool (N, L).
         sampled: the generator's samples, int64 or int32, one for each of ``masked``: (R,), or (N, L) for a bool mask.
             Those where ``masked`` is -1 or False are not used.
 

@@ -62,7 +62,7 @@ def mask_items(
     Args:
         items: shape (N, L), int64 or int32, any strides. Not changed.
         mask_id: what takes the place of a masked item; not ``padding_id``.
-        mask_ratio: share of a row's items that is masked, in (0, 1]. Default: 0.2.
+        mask_ratio: share of a row's items that is masked, in (0, 1), in compat mode in (0, 1]. Default: 0.2.
         padding_id: never masked, wherever it is. Default: 0.
         selection: ``"bernoulli"`` or ``"exact"``. Default: ``"bernoulli"``.
         last_item_probability: probability that a row masks its last item alone. Default: 0.0.
@@ -143,5 +143,6 @@ def check_numbers(
     exact = _check.selection_is_exact(function, selection)
     last = _check.probability(function, "last_item_probability", last_item_probability)
     right = _check.mode_is_exact(function, mode)
+    _check.keeping_share(function, "mask_ratio", ratio, right)
     most_labels = -1 if right else int(ratio * length)
     return mask_id, padding_id, ratio, exact, last, right, most_labels, right

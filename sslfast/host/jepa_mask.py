@@ -58,7 +58,7 @@ def ijepa_masks(
         aspect_ratio: least and largest height over width of a target block. Default: (0.3, 3.0).
         nenc: contexts of a row, in [1, 16]. Default: 1.
         npred: target blocks of a row, in [1, 16]. Default: 2.
-        min_keep: least patches of a context before rows are truncated. Default: 4.
+        min_keep: least patches of a context before rows are truncated, at most H * W. Default: 4.
         allow_overlap: leave the patches of targets in the contexts. Default: False.
         pad: do not truncate: contexts are as long as the longest of the batch, with -1 behind the shorter ones.
             Default: False.

@@ -40,8 +40,8 @@ def mask_words(
         ids: token ids, shape (N, L) or (L,), int64, int32 or int16, any strides, in exact mode in [0, ``vocab_size``).
             Not changed.
         word_ids: the number of each token's word, shape of ``ids``, integer, negative outside of words. Default: None.
-        offset_mapping: start and end of each token in the text, shape (N, L, 2) or (L, 2), integer. Default: None.
-            Exactly one of the two is given; another dtype than int64 is converted.
+        offset_mapping: start and end of each token in the text, shape (N, L, 2) or (L, 2), integer, no end below its
+            start. Default: None. Exactly one of the two is given; another dtype than int64 is converted.
         mask_token_id: the id of ``[MASK]``, in [0, ``vocab_size``).
         vocab_size: random ids are uniform in [0, ``vocab_size``).
         special_tokens_mask: shape of ``ids``, bool or integer, non-zero where a token is never masked (special tokens
@@ -73,8 +73,8 @@ def mask_words(
 
     Raises:
         TypeError: an array is not of a dtype above, or a number or ``return_counts`` has the wrong type.
-        ValueError: a shape, probability or id is out of range, the two replacement shares exceed 1, or not exactly one
-            of ``word_ids`` and ``offset_mapping`` is given, there is no such mode, or ``lengths`` or ``min_masked``
+        ValueError: a shape, probability, id or offset is out of range, the two replacement shares exceed 1, or not
+            exactly one of ``word_ids`` and ``offset_mapping`` is given, there is no such mode, or ``lengths`` or ``min_masked``
             does not go with it.
 
     Reference: the whole-word models of Devlin et al., https://github.com/google-research/bert.

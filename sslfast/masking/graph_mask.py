@@ -51,8 +51,8 @@ def mask_nodes(
 
     Of n nodes ``n * mask_rate``, rounded down, are masked. Of these ``replace_rate``, rounded down, get another node's
     features, ``keep_rate`` keep theirs and all others become the token. In the exact mode the donors are unmasked nodes
-    of the same graph, no node giving a second time before all have given, and with no node unmasked the token takes
-    their place: what a masked node had is never read, but for the ``keep_rate`` that stays, so that NaN there reaches
+    of the same graph, no node giving a second time before all have given, and one node of a graph at least stays
+    unmasked: what a masked node had is never read, but for the ``keep_rate`` that stays, so that NaN there reaches
     neither the result nor a gradient. In the compat mode, GraphMAE's, donors are random nodes, masked ones and a node
     itself among them, no node giving twice.
 
@@ -66,7 +66,7 @@ def mask_nodes(
 
     Args:
         x: features, shape (N, D), any strides, elements of at most 8 bytes, N below 2^31.
-        mask_rate: share of a graph's nodes that is masked, in [0, 1]. Default: 0.3.
+        mask_rate: share of a graph's nodes that is masked, in [0, 1), in compat mode in [0, 1]. Default: 0.3.
         replace_rate: share of the masked nodes that gets another's features. Default: 0.1.
         keep_rate: share of the masked nodes that stays as it is. Default: 0.
         mask_token: D elements, shape (D,) or (1, D), type and device of ``x``, such as a parameter. Default: None,
@@ -99,8 +99,8 @@ def mask_nodes(
         raise TypeError(f"{name}: x must have elements of at most 8 bytes, got {x.dtype}")
     if x.dim() != 2 or x.shape[0] >= 2**31:
         raise ValueError(f"{name}: x must have shape (N, D) with N below 2^31, got {tuple(x.shape)}")
-    masked, rates = _check.masked_nodes(name, x.shape[0], mask_rate, replace_rate, keep_rate)
     compat = not _check.mode_is_exact(name, mode)
+    masked, rates = _check.masked_nodes(name, x.shape[0], mask_rate, replace_rate, keep_rate, not compat)
     token = None if mask_token is None else _token(name, x, mask_token)
     ptr, graphs = _graphs(name, ptr, x.shape[0], "nodes", x.device)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, graphs, x.device)

@@ -33,7 +33,7 @@ class IJEPACollator:
         aspect_ratio: least and largest height over width of a target block. Default: (0.3, 3.0).
         nenc: contexts of an image, in [1, 16]. Default: 1.
         npred: target blocks of an image, in [1, 16]. Default: 2.
-        min_keep: least patches of a context. Default: 4.
+        min_keep: least patches of a context, at most all. Default: 4.
         allow_overlap: leave the patches of targets in the contexts. Default: False.
         pad: do not truncate contexts to the shortest of the batch: -1 behind the shorter ones. Default: False.
         mode: "exact" or "compat", see :func:`ijepa_masks`. Default: "exact".

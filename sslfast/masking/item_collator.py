@@ -29,7 +29,7 @@ class ItemCollator:
     Args:
         mask_id: what takes the place of a masked item.
         max_length: the length of every row; longer histories keep their last items.
-        mask_ratio: share of a row's items that is masked, in (0, 1]. Default: 0.2.
+        mask_ratio: share of a row's items that is masked, in (0, 1), in compat mode in (0, 1]. Default: 0.2.
         padding_id: fills up the rows; items must not be equal to it. Default: 0.
         padding_side: ``"left"``, where the last item is in the last column, or ``"right"``. Default: ``"left"``.
         selection: ``"bernoulli"`` or ``"exact"``, see :func:`mask_items`. Default: ``"bernoulli"``.

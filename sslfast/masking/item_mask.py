@@ -62,8 +62,9 @@ def mask_items(
 
     ``selection="bernoulli"`` masks each item by itself with ``mask_ratio``; ``"exact"`` masks ``round(items *
     mask_ratio)`` of a row's items, every such set equally likely. Padding is never masked, on whatever side it is, and
-    in a row with items at least one is. With ``last_item_probability`` a row masks its last item alone: what is asked
-    when the next item is to be recommended, so BERT4Rec mixes such rows in; 1.0 is the form for evaluation.
+    in a row with items at least one is, so that a row of one item keeps none. With ``last_item_probability`` a row
+    masks its last item alone: what is asked when the next item is to be recommended, so BERT4Rec mixes such rows in;
+    1.0 is the form for evaluation.
 
     ``mode="compat"`` is the distribution of RecBole's ``MaskItemSequence``, with its defects: a row may have no masked
     item; only the last ``int(mask_ratio * L)`` masked items of a row have a label, although all are masked in the
@@ -75,7 +76,7 @@ def mask_items(
     Args:
         items: item ids, shape (N, L), int64 or int32, any strides.
         mask_id: what takes the place of a masked item; not ``padding_id``.
-        mask_ratio: share of a row's items that is masked, in (0, 1]. Default: 0.2.
+        mask_ratio: share of a row's items that is masked, in (0, 1), in compat mode in (0, 1]. Default: 0.2.
         padding_id: never masked, wherever it is. Default: 0.
         selection: ``"bernoulli"`` or ``"exact"``. Default: ``"bernoulli"``.
         last_item_probability: probability that a row masks its last item alone. Default: 0.0.

@@ -38,8 +38,8 @@ def spec_augment(
     gone, but with ``"mean"``, which is of all frames before the padding, masked or not, as torchaudio's is: NaN in one
     of them is in all masked cells. NaN in the padding reaches nothing. The gradient is zero in masked cells; with
     ``"mean"`` what they would get goes to the mean. The draws depend on (seed, number of the row, channel, mask, frames
-    of the row) alone. No host synchronisation on a GPU; ``"mean"`` is log2(F * T) + 12 small
-    launches more, since its sum is folded in a fixed order, so that every device and :mod:`sslfast.host` have the same bits.
+    of the row) alone. No host synchronisation on a GPU; ``"mean"`` is log2(F * T) + 12 small launches
+    more, since its sum is folded in a fixed order, so that every device and :mod:`sslfast.host` have the same bits.
 
     Modes:
         ``"exact"``: a width is uniform over the integers [0, param], a start over all at which the mask fits. Masks

@@ -64,8 +64,9 @@ def mask_words(
             special tokens too; on a GPU and in compat mode, where they are not looked at, others are copied as they
             are.
         word_ids: the number of each token's word, shape of ``ids``, integer, negative outside of words. Default: None.
-        offset_mapping: start and end of each token in the text, shape (N, L, 2) or (L, 2), integer. Default: None.
-            Exactly one of the two is given; another dtype than int64 is converted.
+        offset_mapping: start and end of each token in the text, shape (N, L, 2) or (L, 2), integer, no end below its
+            start; on a GPU, where it is not looked at, such a token covers text. Default: None. Exactly one of the two
+            is given; another dtype than int64 is converted.
         mask_token_id: the id of ``[MASK]``, in [0, ``vocab_size``).
         vocab_size: random ids are uniform in [0, ``vocab_size``).
         special_tokens_mask: shape of ``ids``, bool or integer, non-zero where a token is never masked (special tokens
@@ -102,9 +103,9 @@ def mask_words(
 
     Raises:
         TypeError: a tensor is not of a dtype above, or a number or ``return_counts`` has the wrong type.
-        ValueError: a shape, device, probability or, on the CPU, id is out of range, the two replacement shares exceed
-            1, not exactly one of ``word_ids`` and ``offset_mapping`` is given, there is no such mode, ``lengths`` or
-            ``min_masked`` does not go with it, or the generator is on another GPU.
+        ValueError: a shape, device, probability or, on the CPU, id or offset is out of range, the two replacement
+            shares exceed 1, not exactly one of ``word_ids`` and ``offset_mapping`` is given, there is no such mode,
+            ``lengths`` or ``min_masked`` does not go with it, or the generator is on another GPU.
 
     Reference: the whole-word models of Devlin et al., https://github.com/google-research/bert,
     ``create_pretraining_data.py``; Cui et al., "Pre-Training with Whole Word Masking for Chinese BERT", 2019.

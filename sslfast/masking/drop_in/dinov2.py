@@ -27,7 +27,8 @@ class MaskingGenerator:
         input_size: patches along height and width, (H, W), or one number for both.
         num_masking_patches: the limit of a block's area where ``max_num_patches`` is None. Default: None, no limit.
         min_num_patches: least area of a block. Default: 4.
-        max_num_patches: largest area of a block. Default: None.
+        max_num_patches: largest area of a block. Default: None. Where the least is above it, areas are drawn between
+            the two all the same, as there.
         min_aspect: least height over width of a block. Default: 0.3.
         max_aspect: largest height over width of a block. Default: None, ``1 / min_aspect``.
 
@@ -72,7 +73,8 @@ class MaskingGenerator:
         return self.height, self.width
 
     def __call__(self, num_masking_patches: int = 0) -> Any:
-        """A NumPy array, bool (H, W), True where a patch is masked: at most ``num_masking_patches`` of them.
+        """A NumPy array, bool (H, W), True where a patch is masked: at most ``num_masking_patches`` of them, none where
+        that is below 0, as there.
 
         Raises:
             TypeError: if the number is not an integer.
