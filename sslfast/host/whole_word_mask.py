@@ -74,8 +74,8 @@ def mask_words(
     Raises:
         TypeError: an array is not of a dtype above, or a number or ``return_counts`` has the wrong type.
         ValueError: a shape, probability, id or offset is out of range, the two replacement shares exceed 1, or not
-            exactly one of ``word_ids`` and ``offset_mapping`` is given, there is no such mode, or ``lengths`` or ``min_masked``
-            does not go with it.
+            exactly one of ``word_ids`` and ``offset_mapping`` is given, there is no such mode, or ``lengths`` or
+            ``min_masked`` does not go with it.
 
     Reference: the whole-word models of Devlin et al., https://github.com/google-research/bert.
     """
