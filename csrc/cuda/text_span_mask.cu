@@ -1,11 +1,11 @@
 // SpanBERT's masking, one block per row, one launch, no host synchronisation, nothing atomic.
 // All threads note what may be masked, a byte a token in shared memory (in the mask itself where a row is longer), one
-// thread draws the spans, about one in 25 tokens, and all threads write. Bytes: what is given read once, ids, labels
-// and mask written once. Why one thread: whether a start counts depends on what earlier spans masked, and the last span
-// is cut where the row's budget ends.
+// warp draws the spans, about one in 25 tokens, and all threads write. Bytes: what is given read once, ids, labels and
+// mask written once. Why one warp: whether a start counts depends on what earlier spans masked, and the last span is
+// cut where the row's budget ends. But 32 tries are drawn, and 32 tokens of a span marked, at once.
 #include <cub/block/block_reduce.cuh>
 
-#include "../shared/text_span_choice.h"
+#include "../shared/text_span_lanes.h"
 #include "sslfast/text_span_mask.h"
 
 namespace sslfast::cuda {
@@ -14,11 +14,29 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int64_t kShared = 32 << 10;  // tokens whose state fits
 
+struct Warp {
+  int lane;
+
+  template <typename Condition>
+  __device__ uint32_t vote(Condition condition) const {
+    return __ballot_sync(0xFFFFFFFFu, condition(lane));
+  }
+
+  template <typename Action>
+  __device__ void each(Action action) const {
+    __syncwarp();  // what is overwritten has been read by all
+    action(lane);
+    __syncwarp();
+  }
+};
+
 template <typename Id>
 __global__ void __launch_bounds__(kThreads) mask_rows(TextSpanMask<Id> p) {
   using namespace text_spans;
   using Reduce = cub::BlockReduce<int64_t, kThreads>;
   __shared__ typename Reduce::TempStorage storage;
+  __shared__ Try tries[kLanes];
+  __shared__ int64_t shared_maskable, shared_low, shared_high;
   extern __shared__ uint8_t shared_state[];
   const int64_t r = blockIdx.x;
   const uint64_t seed = p.seed.get(), row = p.row_ids[r];
@@ -37,8 +55,16 @@ __global__ void __launch_bounds__(kThreads) mask_rows(TextSpanMask<Id> p) {
   __syncthreads();
   high = Reduce(storage).Reduce(high, [](int64_t a, int64_t b) { return a > b ? a : b; });
   __syncthreads();
-  if (threadIdx.x == 0 && maskable > 0) {
-    choose(state, p.length - behind, high, budget(maskable, p.mask_ratio), p.lengths, seed, row);
+  if (threadIdx.x == 0) {  // a reduction's result is this thread's alone
+    shared_maskable = maskable;
+    shared_low = p.length - behind;
+    shared_high = high;
+  }
+  __syncthreads();
+  if (threadIdx.x < kLanes && shared_maskable > 0) {
+    const int64_t tokens = budget(shared_maskable, p.mask_ratio);
+    const Warp warp{static_cast<int>(threadIdx.x)};
+    choose_together(state, shared_low, shared_high, tokens, p.lengths, seed, row, tries, warp);
   }
   __syncthreads();
   for (int64_t t = threadIdx.x; t < p.length; t += kThreads) {
