@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
-from distributions import follows
+from distributions import alike, follows
+from peer_oracle import peer
 from scipy import stats
 
 from sslfast.masking import mask_items
@@ -54,3 +59,25 @@ def test_labels_of_compat_follow_recbole(length, p):
     found = out.mask.numpy() @ (1 << places)
     assert np.array_equal(out.labels.numpy() == 5, labelled[found])
     assert follows(found, p ** masked.sum(1) * (1 - p) ** (~masked).sum(1))
+
+
+def test_compat_is_distributed_as_recbole():
+    """The real transform: masks and labels together, of rows of four to six items with padding behind them."""
+    transforms, batches = peer("recbole.data.transform"), peer("recbole.data.interaction")
+    rows, length, p = 8000, 7, 0.3
+    items = torch.arange(1, length + 1).repeat(rows, 1)
+    items[torch.arange(length) >= 4 + torch.arange(rows)[:, None] % 3] = 0
+    config = {"ITEM_ID_FIELD": "item", "LIST_SUFFIX": "_list", "ITEM_LIST_LENGTH_FIELD": "length"}
+    transform = transforms.MaskItemSequence(config | {"MAX_ITEM_LIST_LENGTH": length, "mask_ratio": p})
+    random.seed(0)
+    out = transform(SimpleNamespace(num=lambda field: 9), batches.Interaction({"item_list": items}))
+    index, wanted = out["MASK_INDEX"], out["Pos_item"]
+    labels = torch.full((rows, length), -100)
+    labels.scatter_(1, index, torch.where(index > 0, wanted, -100))  # what RecBole's loss reads
+    ours = mask_items(items, mask_id=9, mask_ratio=p, mode="compat", generator=6)
+    both = [
+        Counter(zip(map(tuple, masked.tolist()), map(tuple, label.tolist()), strict=True))
+        for masked, label in ((ours.items, ours.labels), (out["Mask_item_list"], labels))
+    ]
+    assert alike(*both)
+    assert all(label[0] == -100 for counts in both for _, label in counts)
