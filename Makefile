@@ -55,7 +55,7 @@ $(VENV)/installed: $(RUN) $(SOURCES)
 	$(RUN) -m pip install -q "setuptools>=77" wheel "cmake>=3.22"
 	$(RUN) -m pip install -q --no-build-isolation -e ".[pretrain,test]"
 	$(RUN) -m pip install -q --no-deps --upgrade --target build/peers torchvision==0.28.0 lightly==1.6.0 lightly-utils==0.0.2 \
-	  open_clip_torch==3.3.0 pytorch-metric-learning==2.9.0
+	  open_clip_torch==3.3.0 pytorch-metric-learning==2.9.0 recbole==1.2.1
 	@test -e sslfast/_ops_cuda.so || echo "sslfast: no nvcc found, built for the CPU only"
 	touch $@
 

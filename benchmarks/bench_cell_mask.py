@@ -1,4 +1,5 @@
-"""Masks by coarse squares and by tubes beside SimMIM's and VideoMAE's published algorithms, one mask after the other.
+"""Masks by coarse squares, tubes and frames beside SimMIM's and VideoMAE's published algorithms, one mask after the
+other.
 
 Floor: 1 byte written a patch. SimMIM's masks are int64 and VideoMAE's float64 in NumPy; they are stacked as a loader
 would.
@@ -57,6 +58,24 @@ def videomae(rows: int) -> Call:
     return lambda: torch.from_numpy(np.stack([one() for _ in range(rows)]))
 
 
+def ours_frame(rows: int) -> Call:
+    from sslfast.masking import frame_mask
+
+    return lambda: frame_mask(rows, (8, 14, 14), 0.75)
+
+
+def videomae_frames(rows: int) -> Call:
+    """VideoMAE's ablation of its tubes: shuffle the frames, mask the first ones whole."""
+    random = np.random.default_rng()
+
+    def one() -> np.ndarray:
+        frames = np.hstack([np.zeros(2), np.ones(6)])
+        random.shuffle(frames)
+        return np.repeat(frames, 196)
+
+    return lambda: torch.from_numpy(np.stack([one() for _ in range(rows)]))
+
+
 def check(rows: int, theirs: Tensor, ours: Tensor) -> None:
     counts = ours.flatten(1).sum(1)
     assert torch.equal(theirs.flatten(1).sum(1).long(), counts), "other counts"
@@ -82,9 +101,12 @@ def case(op: str, rows: int, size: str, work: int, providers: dict[str, Any], **
 def cases() -> list[Case]:
     grid = {"sslfast": ours_grid, "published algorithm (SimMIM)": simmim}
     tube = {"sslfast": ours_tube, "published algorithm (VideoMAE)": videomae}
+    frame = {"sslfast": ours_frame, "published algorithm (VideoMAE's ablation)": videomae_frames}
     return [
         case("grid_patch_mask", 256, "256 of 48x48", 256 * 48 * 48, grid, quick=True),
         case("tube_mask", 64, "64 of 8x14x14", 64 * 8 * 196, tube, quick=True),
+        case("frame_mask", 64, "64 of 8x14x14", 64 * 8 * 196, frame, quick=True),
+        case("frame_mask", 4, "4 of 8x14x14", 4 * 8 * 196, frame),
     ]
 
 

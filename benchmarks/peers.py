@@ -1,11 +1,12 @@
 """Imports the peers beside any torch, a CPU torch too.
 
-lightly, open_clip, pytorch-metric-learning, timm and torchvision are installed into ``build/peers`` with ``--no-deps``
-(requirements-no-deps.txt): their declared dependencies would put a CUDA torch in the place of a CPU one, and a
-torchvision whose library does not load breaks every package that imports it, torchmetrics and Lightning among them.
-So the directory is on the path of the benchmarks alone, and last: what the environment itself has comes first. After it
-comes ``build/gpu-peers`` (requirements-gpu-no-deps.txt), which is Python alone and can be carried to a machine with a
-GPU and no network. Last comes ``build/dali``: DALI with all that it needs, 1.1 GB, which nobody gets who does not ask.
+lightly, open_clip, pytorch-metric-learning, RecBole, timm and torchvision are installed into ``build/peers`` with
+``--no-deps`` (requirements-no-deps.txt): their declared dependencies would put a CUDA torch in the place of a CPU one,
+and a torchvision whose library does not load breaks every package that imports it, torchmetrics and Lightning among
+them. So the directory is on the path of the benchmarks alone, and last: what the environment itself has comes first.
+After it comes ``build/gpu-peers`` (requirements-gpu-no-deps.txt), which is Python alone and can be carried to a machine
+with a GPU and no network. Last comes ``build/dali``: DALI with all that it needs, 1.1 GB, which nobody gets who does
+not ask.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _DISTRIBUTIONS = {
     "Pillow": "pillow",
     "pytorch-metric-learning": "pytorch-metric-learning",
     "quack-kernels": "quack-kernels",
+    "RecBole": "recbole",
     "siglip-kernel": "siglip-kernel",
     "simplejpeg": "simplejpeg",
     "sslfast": "sslfast",
@@ -66,16 +68,33 @@ def version(provider: str) -> str:
 def _prepare() -> None:
     sys.path.extend(str(folder) for folder in (PEERS, GPU_PEERS, DALI) if folder.is_dir())
     _declare_torchvision_operators()
-    # open_clip's package imports its models and what they need; its losses need torch alone.
-    spec = importlib.util.find_spec("open_clip")
-    if spec is not None:
-        bare = ModuleType("open_clip")
-        bare.__path__ = list(spec.submodule_search_locations or ())
-        sys.modules["open_clip"] = bare
+    # open_clip's package imports its models and what they need; its losses need torch alone. RecBole's imports what
+    # reads and trains on its data sets; its transforms need its batches alone.
+    for package in ("open_clip", "recbole", "recbole.data"):
+        spec = importlib.util.find_spec(package)
+        if spec is not None:
+            bare = ModuleType(package)
+            bare.__path__ = list(spec.submodule_search_locations or ())
+            sys.modules[package] = bare
+    if "recbole" in sys.modules:
+        _import_batches_of_recbole()
     # albumentations asks the network for a newer release when it is imported.
     silent = ModuleType("albumentations.check_version")
     silent.check_for_updates = lambda: None
     sys.modules["albumentations.check_version"] = silent
+
+
+def _import_batches_of_recbole() -> None:
+    """Imports RecBole's batches, which ask whether what they are given is a frame of pandas, without pandas too."""
+    if importlib.util.find_spec("pandas") is not None:
+        return
+    frames = ModuleType("pandas")
+    frames.Series = frames.DataFrame = type("Frame", (), {})
+    sys.modules["pandas"] = frames
+    try:
+        importlib.import_module("recbole.data.interaction")
+    finally:
+        del sys.modules["pandas"]  # others look for pandas, to use it
 
 
 # A torch.library.Library takes its operators along when it is collected.

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 SUMS = ("row_sums_ptr", "col_sums_ptr")
+# What may be left out of the sums beside the positives: argument and type. The launchers pass None for the rest.
+IDS = {"row_ids_ptr": "*i64", "col_ids_ptr": "*i64"}
+FACTORS = ("row_factors_ptr", "col_factors_ptr")
+WEIGHTS = "label_weights_ptr"
+IDS_AND_LIMITS = IDS | {"row_limits_ptr": "*fp32"}
 
 
 class Case(NamedTuple):
@@ -26,3 +31,13 @@ def without(factors: bool, *names: str) -> dict[str, None]:
 
 def of(factors: bool, number: int = 1) -> str:
     return " ".join(["*fp32"] * number if factors else [])
+
+
+def apart(dtype: str) -> tuple[dict[str, None], str]:
+    """The gradients of positives, an argument where nothing is rounded."""
+    return ({}, "*fp32") if dtype == "fp32" else ({"grad_positive_ptr": None}, "")
+
+
+def labels_of(labels: bool, *names: str) -> tuple[dict[str, None], str]:
+    """Labels, and what the gradient of an entry of one label is less by."""
+    return ({}, " ".join(["*i32"] * len(names) + ["*fp32"])) if labels else (dict.fromkeys([*names, WEIGHTS]), "")

@@ -1,6 +1,6 @@
 """Peers as oracles: the real library, or a skip with the reason.
 
-``make test`` puts torchvision, lightly, open_clip and pytorch-metric-learning into ``build/peers``, from where
+``make test`` puts torchvision, lightly, open_clip, pytorch-metric-learning and RecBole into ``build/peers``, from where
 benchmarks/peers.py imports them beside any torch.
 """
 

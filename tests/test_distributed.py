@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,117 +12,19 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-import torch.nn.functional as F
 from loss_oracle import Largest
+
+# Uneven, with shards of 1; 2 and 4 have blocks that two ranks share. 4 is even where work and memory are counted.
+from rank_criteria import CRITERIA, OUT
 from torch import Tensor, nn
 
 from sslfast import losses
 from sslfast.distributed import gather_rows, mean_over_ranks, strategy_of, sum_over_ranks, world_size
 from sslfast.reference.supcon import supcon_loss as supcon_reference
 
-# Uneven, with shards of 1; 2 and 4 have blocks that two ranks share. 4 is even where work and memory are counted.
 SHARDS = {1: [5], 2: [1, 4], 3: [3, 1, 5], 4: [2, 1, 3, 2]}
-DIM, OUT = 6, 4
+DIM = 6
 STRATEGIES = ("all_gather", "ring")
-
-# What a criterion takes: views, labels, scale, bias, strategy.
-Criterion = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, str], Tensor]
-
-
-def clip(z0: Tensor, z1: Tensor, _: Tensor, scale: Tensor, bias: Tensor, strategy: str) -> Tensor:
-    world = 1 if strategy == "local" else world_size()
-    module = losses.CLIPLoss(world_size=world, strategy="all_gather" if strategy == "local" else strategy)
-    return module(F.normalize(z0, dim=1), F.normalize(z1, dim=1), scale, bias)
-
-
-def siglip(z0: Tensor, z1: Tensor, _: Tensor, scale: Tensor, bias: Tensor, strategy: str) -> Tensor:
-    world = 1 if strategy == "local" else world_size()
-    module = losses.SigLIPLoss(world_size=world, dist_impl="bidir" if strategy == "ring" else None)
-    return module(F.normalize(z0, dim=1), F.normalize(z1, dim=1), scale, bias)
-
-
-def info_nce(z0: Tensor, z1: Tensor, _: Tensor, scale: Tensor, bias: Tensor, strategy: str, **options: Any) -> Tensor:
-    """With a temperature that learns; ``hard`` for negatives of every query's own, ``detach`` for locked keys."""
-    hard = torch.stack([z1 + 1, z1 - z0], dim=1) if options.pop("hard", False) else None
-    z1 = z1.detach() if options.pop("detach", False) else z1
-    return losses.info_nce_loss(z0, z1, hard, 1 / scale, gather_distributed=strategy, **options)
-
-
-def info_nce_ids(z0: Tensor, z1: Tensor, labels: Tensor, scale: Tensor, bias: Tensor, strategy: str) -> Tensor:
-    return info_nce(z0, z1, labels, scale, bias, strategy, query_ids=labels, key_ids=labels, symmetric=True)
-
-
-def own_weights(z0: Tensor, z1: Tensor) -> Tensor:
-    return 2 - (z0 * z1).sum(dim=1)  # with a gradient
-
-
-def with_labels(make: Callable[[bool], nn.Module]) -> Criterion:
-    """A loss with labels that every rank computes whole; of one view, and of both."""
-
-    def loss(z0: Tensor, z1: Tensor, labels: Tensor, _: Tensor, __: Tensor, strategy: str) -> Tensor:
-        criterion = make(strategy != "local")
-        return criterion(z0, labels) + criterion(z1, labels + 1)
-
-    return loss
-
-
-def memory_of_some(z0: Tensor, z1: Tensor, labels: Tensor, _: Tensor, __: Tensor, strategy: str) -> Tensor:
-    """Some rows enter, which ones a rank knows of its own alone, and the others are compared with them."""
-    loss = losses.ContrastiveLoss(neg_margin=1.2)
-    memory = losses.CrossBatchMemory(loss, OUT, 7, gather_distributed=strategy != "local")
-    return memory(z0, labels, enqueue_mask=z0[:, 0] > 0) + memory(z1, labels, enqueue_mask=z1[:, 1] > 0)
-
-
-def memory_bank(strategy: str) -> losses.NTXentLoss:
-    torch.manual_seed(3)  # the same bank on every rank
-    return losses.NTXentLoss(0.3, (20, OUT), strategy).double()
-
-
-CRITERIA: dict[str, Criterion] = {
-    "nt_xent": lambda a, b, y, s, t, how: losses.NTXentLoss(0.3, gather_distributed=how)(a, b),
-    "nt_xent, tiny": lambda a, b, y, s, t, how: losses.nt_xent_loss(a, a + 0.1 * b, 0.02, gather_distributed=how),
-    "nt_xent, debiased": lambda a, b, y, s, t, how: losses.nt_xent_loss(
-        a, b, 0.5, tau_plus=0.01, gather_distributed=how
-    ),
-    "memory bank": lambda a, b, y, s, t, how: memory_bank(how)(a, b),
-    "dcl": lambda a, b, y, s, t, how: losses.DCLLoss(0.3, gather_distributed=how)(a, b),
-    "dcl, weights": lambda a, b, y, s, t, how: losses.DCLLoss(0.3, own_weights, how)(a, b),
-    "dclw": lambda a, b, y, s, t, how: losses.DCLWLoss(0.3, gather_distributed=how)(a, b),
-    "supcon": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(torch.cat([a, b]), y.repeat(2)),
-    "supcon, rows": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, y.int()),
-    "supcon, nothing": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, (1e6 * a[:, 0]).long()),
-    "multi-positive": with_labels(lambda gather: losses.MultiPositiveNTXentLoss(0.3, gather)),
-    "triplet": with_labels(lambda gather: losses.TripletLoss(0.3, gather_distributed=gather)),
-    "triplet, hardest": with_labels(
-        lambda gather: losses.TripletLoss(0.3, mining="batch_hard", gather_distributed=gather)
-    ),
-    "triplet, semi-hard": with_labels(
-        lambda gather: losses.TripletLoss(0.6, mining="semi_hard", reduction="sum", gather_distributed=gather)
-    ),
-    "contrastive": with_labels(lambda gather: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=gather)),
-    "memory": with_labels(
-        lambda gather: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=gather)
-    ),
-    "memory of triplets": with_labels(
-        lambda gather: losses.CrossBatchMemory(losses.TripletLoss(0.6), OUT, 20, gather_distributed=gather)
-    ),
-    "memory, some enter": memory_of_some,
-    "clip": clip,
-    "clip, smooth": lambda a, b, y, s, t, how: losses.clip_loss(
-        a, b, s, t, normalize=True, label_smoothing=0.2, tau_plus=0.01, gather_distributed=how
-    ),
-    "siglip": siglip,
-    "siglip, normalize": lambda a, b, y, s, t, how: losses.siglip_loss(
-        a, b, s, t, normalize=True, gather_distributed=how
-    ),
-    "info_nce": info_nce,
-    "info_nce, locked": partial(info_nce, detach=True),
-    "info_nce, symmetric": partial(info_nce, symmetric=True, tau_plus=0.01),
-    "info_nce, ids": info_nce_ids,
-    "info_nce, all kinds": partial(
-        info_nce, hard=True, in_batch=True, query_negatives=True, key_negatives=True, margin=0.2, symmetric=True
-    ),
-}
 
 
 def data(rows: int) -> tuple[Tensor, Tensor, nn.Linear, Tensor, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from loss_oracle import with_grads
-from test_masked_patch import make
+from masked_patch_cases import make
 from torch import Tensor
 
 from sslfast.losses import masked_patch_loss

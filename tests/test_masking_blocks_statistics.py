@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 from count_tables import alike
+from distributions import follows
 from peer_oracle import peer
 from scipy import stats
 
@@ -37,14 +39,6 @@ def test_every_subset_of_cells_is_equally_likely():
         subsets = codes[codes > 0]
         assert len(subsets) == 35  # 7 choose 3
         assert stats.chisquare(subsets).pvalue > ALPHA
-
-
-def test_cells_of_rows_and_seeds_are_independent():
-    first, other = (tube_mask(20_000, (1, 2, 4), 0.5, generator=s).flatten(1) for s in (1, 2))
-    for a, b in ((first[1:], first[:-1]), (first, other)):
-        overlap = np.bincount((a & b).sum(1).numpy(), minlength=5)
-        expected = stats.hypergeom(8, 4, 4).pmf(np.arange(5)) * len(a)
-        assert stats.chisquare(overlap, expected).pvalue > ALPHA
 
 
 # ---- block_mask
@@ -115,13 +109,6 @@ def test_numbers_of_rows_are_uniform():
     assert stats.chisquare(numbers[5:]).pvalue > ALPHA
 
 
-def test_rows_and_seeds_of_blocks_are_independent():
-    first, other = (block_mask(20_000, (4, 4), 8, shift=True, generator=s).flatten(1) for s in (1, 2))
-    for a, b in ((first[1:], first[:-1]), (first, other)):  # a shifted mask is uniform over places, so overlaps average
-        overlap = (a & b).sum(1).double()
-        assert abs(float(overlap.mean()) - 4) < 4 * float(overlap.std()) / 20_000**0.5
-
-
 # ---- inverse_block_mask
 
 
@@ -162,6 +149,32 @@ def test_compat_is_distributed_as_lightly():
     for axis in (1, 2):
         occupied = [np.bincount((~m).any(axis).sum(1), minlength=8) for m in (ours, theirs)]
         assert alike(*occupied) > ALPHA
+
+
+def law_of_inverse_blocks(height: int, width: int, visible: int, mode: str) -> np.ndarray:
+    """Probability of every mask's code for aspects from 1/2 to 2, by the definition."""
+    law = np.zeros(2 ** (height * width))
+    turns = [a for k in range(1, 9) for a in (k * k / visible, visible / (k * k)) if 0.5 < a < 2]  # another size begins
+    edges = np.unique(np.log([0.5, *turns, 2]))
+    for low, high in itertools.pairwise(edges):
+        aspect = math.exp((low + high) / 2)
+        h, w = math.ceil(math.sqrt(visible * aspect)), math.ceil(math.sqrt(visible / aspect))
+        block = (np.arange(h * w) >= visible).reshape(h, w)
+        forms = [block, block[::-1], block[:, ::-1], block[::-1, ::-1]] if mode == "exact" else [block]
+        places = list(itertools.product(range(height - h + 1), range(width - w + 1), forms))
+        for top, left, form in places:
+            mask = np.ones((height, width), dtype=bool)
+            mask[top : top + h, left : left + w] = form
+            law[mask.reshape(-1) @ (1 << np.arange(height * width))] += (high - low) / math.log(4) / len(places)
+    return law
+
+
+@pytest.mark.parametrize("mode", ["exact", "compat"])
+@pytest.mark.parametrize("ratio", [0.7, 0.65])
+def test_every_inverse_block_is_as_likely_as_its_aspect(mode, ratio):
+    mask = inverse_block_mask(40_000, (5, 4), ratio, shift=False, mode=mode, generator=4).flatten(1).numpy()
+    visible = 20 - round(20 * ratio)
+    assert follows(mask @ (1 << np.arange(20)), law_of_inverse_blocks(5, 4, visible, mode))
 
 
 def test_a_shifted_inverse_block_leaves_every_patch_alike():

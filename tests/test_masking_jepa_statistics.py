@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 from count_tables import alike
 from peer_oracle import peer
@@ -119,3 +120,25 @@ def test_targets_are_distributed_as_vjepa():
     for position in range(0, 49, 3):
         a, b = int(ours[:, position].sum()), int(theirs[:, position].sum())
         assert stats.fisher_exact([[a, rows - a], [b, rows - b]]).pvalue > ALPHA
+
+
+@pytest.mark.parametrize("mode", ["exact", "compat"])
+@pytest.mark.parametrize("most", [None, 5])
+def test_truncation_as_vjepa(mode, most):
+    """Two targets of one patch of nine leave seven, or eight where they are the same: exact drops any of a list alike,
+    compat the last ones."""
+    options = {"spatial_scale": (0.12, 0.12), "aspect_ratio": (1, 1), "npred": 2, "mode": mode, "generator": 1}
+    whole = vjepa_masks(30_000, (1, 3, 3), pad=True, **options)
+    cut = vjepa_masks(30_000, (1, 3, 3), max_keep=most, **options)
+    assert (cut.masks_enc.shape[1], cut.masks_pred.shape[1]) == (most or 7, 1)
+    for full, kept, length in ((whole.masks_enc, cut.masks_enc, 8), (whole.masks_pred, cut.masks_pred, 2)):
+        there = (full >= 0).sum(1) == length
+        places = (full[there][:, None] == kept[there][:, :, None]).nonzero()[:, 2]  # of the kept patches in the list
+        counts = np.bincount(places, minlength=length)
+        assert counts.sum() == kept[there].numel() > 1000
+        if mode == "compat":
+            assert counts[kept.shape[1] :].sum() == 0
+        else:
+            subsets = np.bincount((1 << places.view(-1, kept.shape[1])).sum(1), minlength=2**length)
+            assert (subsets > 0).sum() == math.comb(length, kept.shape[1])
+            assert stats.chisquare(subsets[subsets > 0]).pvalue > ALPHA

@@ -86,12 +86,6 @@ def test_fairseq_adjusts_every_frame_alike(add_masks):
         assert stats.chisquare(counts).pvalue > ALPHA
 
 
-def test_different_seeds_are_independent():
-    first, second = (time_mask(2000, 50, mask_length=5, generator=g)[:, 25] for g in (1, 2))
-    expected = float(first.double().mean() * second.double().mean())
-    assert stats.binomtest(int((first & second).sum()), 2000, expected).pvalue > ALPHA
-
-
 # ---- negative_indices
 
 
