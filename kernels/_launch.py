@@ -188,9 +188,17 @@ def prototype_run(blocks: int, width: int, block: int) -> int:
     return max(4 * block, triton.cdiv(triton.cdiv(width, runs), block) * block)
 
 
-def soft_cross_entropy(width: int) -> dict[str, int]:
-    """BLOCK prototypes of one row at a time: 16 a thread."""
-    return {"BLOCK": min(4096, max(16, triton.next_power_of_2(width))), "num_warps": 8}
+def soft_cross_entropy(element_size: int) -> dict[str, int]:
+    """ROWS rows a program, one a warp; LANES x EACH prototypes of each at a time: 16 bytes a thread and view."""
+    return {"ROWS": 8, "LANES": 32, "EACH": 16 // element_size, "num_warps": 8}
+
+
+def soft_views() -> tuple[int, int]:
+    """Teacher and student views of one launch: with these a thread keeps 44 sums and 2 x EACH exponentials.
+
+    They are DINO's multi-crop, 2 of 10; registers spill with 12 students on Blackwell, and with 4 teachers of 16.
+    """
+    return 2, 10
 
 
 def sinkhorn_columns() -> dict[str, int]:

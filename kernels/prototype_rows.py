@@ -1,8 +1,9 @@
 """The largest number and the sum of exponentials of rows over prototypes, in Triton.
 
 Of rows x (N, K) with x = t - center: top_n = max_k x_nk and sum_n = sum_k exp(scale (x_nk - top_n)), by runs of columns
-that few rows, too, fill a GPU with: (splits, N) of each, which `row_total` puts together. On the way the sums of t over
-a program's rows, (row blocks, K). One launch; every number is read once. Rows of weight 0 are not read: their sum is 0.
+that few rows, too, fill a GPU with: (splits, N) of each, which `row_total` puts together. One launch; every number is
+read once. Rows of weight 0 are not read: their sum is 0. Sinkhorn-Knopp needs these sums by themselves, between the
+columns' sums of one iteration and of the next; soft_cross_entropy_pass.py takes those of its teachers on its way.
 """
 
 import torch
@@ -20,7 +21,6 @@ def prototype_rows_kernel(
     weights_ptr,
     top_ptr,
     sum_ptr,
-    column_ptr,
     N,
     K,
     row_stride,
@@ -42,8 +42,6 @@ def prototype_rows_kernel(
         k = start + tl.arange(0, BLOCK)
         inside = read[:, None] & (k < end)[None, :]
         x = tl.load(t_ptr + row[:, None] * row_stride + k[None, :], inside, 0.0).to(tl.float32)
-        if column_ptr is not None:
-            tl.store(column_ptr + block * K + k, tl.sum(x, 0), k < end)
         if center_ptr is not None:
             x -= tl.load(center_ptr + k, k < end, 0.0)[None, :]
         x = tl.where(inside, x, float("-inf"))
@@ -66,10 +64,8 @@ def row_total(top_ptr, sum_ptr, row, N, splits, scale, SPLITS: tl.constexpr):
     return top, tl.sum(tl.where(split < splits, tl.exp((tops - top) * scale) * sums, 0.0), 0)
 
 
-def prototype_rows(
-    rows: Tensor, center: Tensor | None, weights: Tensor | None, scale: float, columns: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """``(tops, sums)``, each (splits, N); the sums of the rows go into ``columns``, (row blocks, K)."""
+def prototype_rows(rows: Tensor, center: Tensor | None, weights: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    """``(tops, sums)``, each (splits, N)."""
     size, width = rows.shape
     config = _launch.prototype_rows(width)
     blocks = triton.cdiv(size, config["ROWS"])
@@ -79,6 +75,6 @@ def prototype_rows(
     sums = torch.empty_like(tops)
     with _launch.on_device_of(rows):
         prototype_rows_kernel[(blocks, splits)](
-            rows, center, weights, tops, sums, columns, size, width, rows.stride(0), run, scale, **config
+            rows, center, weights, tops, sums, size, width, rows.stride(0), run, scale, **config
         )
     return tops, sums

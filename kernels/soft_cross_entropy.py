@@ -2,11 +2,19 @@
 
 For a student's row s and targets q_g = softmax(teacher_scale (t_g - center)), of the teacher views that it is to
 predict: loss = count log sum_k exp(y_k) - sum_k y_k sum_g q_gk with y = student_scale (s - max s), and the gradient
-(count softmax(y) - sum_g q_g) times a factor and the sample's weight. No probability is written. Bytes: the teachers
-are read once for their sums (kernels/prototype_rows.py, which sums their columns too) and once more with each student
-view; a student's row is read for the loss and, while L2 has it, again for the gradient, which is written in the same
-launch: nothing is left to compute backwards. Launches: one a teacher view and one a student view for two of its
-targets each. Rows of weight 0 are not read, and get zeros.
+(count softmax(y) - sum_g q_g) times a factor and the sample's weight. No probability is written.
+
+One pass over the logits of all views makes the losses (soft_cross_entropy_pass.py): every teacher's and every student's
+logit is read once, (G + V) N K numbers, the targets' products with y are carried along in the same online softmax, and
+the sums of the teachers' columns, which are the center's update, come out of the same read. What a run of columns
+leaves is 2 G + 2 V + G V numbers a row. The second launch, here, adds the runs up in order, writes the losses and, if
+gradients are wanted, reads the logits once more to write them, V N K numbers: nothing is left to compute backwards. It
+begins where the first ended, with what L2 still has.
+
+So DINO and iBOT are two launches, whatever the number of views: as many as fit the registers of a program
+(_launch.soft_views). More teachers go through the pass in groups, of which each reads the students again, and more
+students through both launches, of which each reads the teachers again. No atomics: the same bits in every run. Rows of
+weight 0 are not read, and get zeros.
 """
 
 import torch
@@ -15,98 +23,133 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.prototype_rows import prototype_rows, row_total
+from sslfast.kernels.soft_cross_entropy_pass import soft_sums_kernel
 
 
 @triton.jit
-def target_block(t_ptr, center_ptr, k, inside, top, inverse, scale):
-    x = tl.load(t_ptr + k, inside, float("-inf")).to(tl.float32)
-    if center_ptr is not None:
-        x -= tl.load(center_ptr + k, inside, 0.0)
-    return tl.where(inside, tl.exp((x - top) * scale) * inverse, 0.0)
+def run_stats(stat_ptr, q, row, N, splits, read, empty, STATS: tl.constexpr, SPLITS: tl.constexpr):
+    """Number q of what every run of columns left of the rows: (SPLITS, ROWS)."""
+    split = tl.arange(0, SPLITS).to(tl.int64)[:, None]
+    return tl.load(stat_ptr + (split * STATS + q) * N + row[None, :], (split < splits) & read[None, :], empty)
 
 
 @triton.jit
-def soft_cross_entropy_kernel(
-    s_ptr,
-    t0_ptr,
-    t1_ptr,
-    center0_ptr,
-    center1_ptr,
-    top0_ptr,
-    sum0_ptr,
-    top1_ptr,
-    sum1_ptr,
+def softmax_sum(tops, sums, scale):
+    """The largest number of rows and the sum relative to it, of their runs."""
+    top = tl.max(tops, 0)
+    safe = tl.where(top == float("-inf"), 0.0, top)
+    return top, tl.sum(tl.exp((tops - safe[None, :]) * scale) * sums, 0)
+
+
+@triton.jit
+def soft_gradient_kernel(
+    s_ptrs,
+    t_ptrs,
+    s_strides,
+    t_strides,
+    center_ptr,
     weights_ptr,
+    stat_ptr,
     loss_ptr,
     grad_ptr,
     N,
     K,
+    center_stride,
+    run,
     splits,
-    s_stride,
-    t0_stride,
-    t1_stride,
     student_scale,
     teacher_scale,
     grad_factor,
-    MORE: tl.constexpr,
+    PAIRS: tl.constexpr,
+    ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     SPLITS: tl.constexpr,
 ):
-    """One row; MORE adds to what earlier targets left."""
-    row = tl.program_id(0).to(tl.int64)
-    weight = 1.0
-    read = row < N
+    """The losses of ROWS rows, and their gradients in columns [split * run, (split + 1) * run)."""
+    TEACHERS: tl.constexpr = len(t_ptrs)
+    VIEWS: tl.constexpr = len(s_ptrs)
+    STATS: tl.constexpr = 2 * TEACHERS + 2 * VIEWS + TEACHERS * VIEWS
+    EVERY: tl.constexpr = (1 << TEACHERS) - 1
+    block = (tl.num_programs(0) - 1 - tl.program_id(0)).to(tl.int64)
+    split = (tl.num_programs(1) - 1 - tl.program_id(1)).to(tl.int64)
+    row = block * ROWS + tl.arange(0, ROWS)
+    inside, weight = row < N, tl.full((ROWS,), 1.0, tl.float32)
+    read = inside
     if weights_ptr is not None:
-        weight = tl.load(weights_ptr + row)
+        weight = tl.load(weights_ptr + row, inside, 0.0)
         read = weight != 0.0
-    width = tl.where(read, K, 0)
-    s_ptr += row * s_stride
-    t0_ptr += row * t0_stride
-    top0, total0 = row_total(top0_ptr, sum0_ptr, row, N, splits, teacher_scale, SPLITS)
-    count = 1.0
-    if t1_ptr is not None:
-        t1_ptr += row * t1_stride
-        top1, total1 = row_total(top1_ptr, sum1_ptr, row, N, splits, teacher_scale, SPLITS)
-        count = 2.0
-    top = float("-inf")
-    total = 0.0
-    along = 0.0  # of targets with y, relative to the largest logit so far
-    mass = 0.0  # of targets so far
-    for start in range(0, width, BLOCK):
-        k = start + tl.arange(0, BLOCK)
-        inside = k < width
-        s = tl.load(s_ptr + k, inside, float("-inf")).to(tl.float32)
-        target = target_block(t0_ptr, center0_ptr, k, inside, top0, 1.0 / total0, teacher_scale)
-        if t1_ptr is not None:
-            target += target_block(t1_ptr, center1_ptr, k, inside, top1, 1.0 / total1, teacher_scale)
-        new_top = tl.maximum(top, tl.max(s, 0))
-        safe = tl.where(new_top == float("-inf"), 0.0, new_top)
-        y = (s - safe) * student_scale
-        total = total * tl.exp((top - safe) * student_scale) + tl.sum(tl.exp(y), 0)
-        along += tl.where(top == float("-inf"), 0.0, (top - safe) * student_scale * mass)
-        along += tl.sum(tl.where(inside, target * y, 0.0), 0)
-        mass += tl.sum(target, 0)
-        top = new_top
-    loss = tl.where(read, count * tl.log(total) - along, 0.0)
-    if MORE:
-        loss += tl.load(loss_ptr + row)
-    tl.store(loss_ptr + row, loss)
+    t_tops, t_totals = (), ()
+    for g in tl.static_range(TEACHERS):
+        tops = run_stats(stat_ptr, 2 * g, row, N, splits, read, float("-inf"), STATS, SPLITS)
+        sums = run_stats(stat_ptr, 2 * g + 1, row, N, splits, read, 0.0, STATS, SPLITS)
+        top, total = softmax_sum(tops, sums, teacher_scale)
+        t_tops += (top,)
+        t_totals += (total,)
+    s_tops, s_totals = (), ()
+    for v in tl.static_range(VIEWS):
+        q = 2 * (TEACHERS + v)
+        tops = run_stats(stat_ptr, q, row, N, splits, read, float("-inf"), STATS, SPLITS)
+        sums = run_stats(stat_ptr, q + 1, row, N, splits, read, 0.0, STATS, SPLITS)
+        top, total = softmax_sum(tops, sums, student_scale)
+        s_tops += (top,)
+        s_totals += (total,)
+        if split == 0:
+            safe = tl.where(top == float("-inf"), 0.0, top)[None, :]
+            fall = tl.where(tops == float("-inf"), 0.0, (tops - safe) * student_scale)
+            loss = tl.zeros((ROWS,), tl.float32)
+            for g in tl.static_range(TEACHERS):
+                if (PAIRS >> (v * TEACHERS + g)) & 1:
+                    pair = 2 * (TEACHERS + VIEWS) + v * TEACHERS + g
+                    along = run_stats(stat_ptr, pair, row, N, splits, read, 0.0, STATS, SPLITS)
+                    t_tops_of = run_stats(stat_ptr, 2 * g, row, N, splits, read, float("-inf"), STATS, SPLITS)
+                    mass = run_stats(stat_ptr, 2 * g + 1, row, N, splits, read, 0.0, STATS, SPLITS)
+                    t_safe = tl.where(t_tops[g] == float("-inf"), 0.0, t_tops[g])[None, :]
+                    share = tl.exp((t_tops_of - t_safe) * teacher_scale)
+                    loss += tl.log(total) - tl.sum(share * (along + fall * mass), 0) / t_totals[g]
+            loss = tl.where(read, loss, 0.0)
+            at = loss_ptr + v * tl.cast(N, tl.int64) + row
+            tl.store(at, loss, inside)
     if grad_ptr is not None:
-        grad_ptr += row * K
-        factor = grad_factor * weight
-        for start in range(0, K, BLOCK):
-            k = start + tl.arange(0, BLOCK)
-            inside = k < width
-            s = tl.load(s_ptr + k, inside, float("-inf")).to(tl.float32)
-            target = target_block(t0_ptr, center0_ptr, k, inside, top0, 1.0 / total0, teacher_scale)
-            if t1_ptr is not None:
-                target += target_block(t1_ptr, center1_ptr, k, inside, top1, 1.0 / total1, teacher_scale)
-            grad = (tl.exp((s - top) * student_scale) * (count / total) - target) * factor
-            grad = tl.where(inside, grad, 0.0)
-            if MORE:
-                grad += tl.load(grad_ptr + k, k < K, 0.0).to(tl.float32)
-            tl.store(grad_ptr + k, grad, k < K)
+        factor = (grad_factor * weight)[:, None]
+        end = tl.minimum((split + 1) * run, K)
+        for start in range(split * run, end, BLOCK):
+            k = (start + tl.arange(0, BLOCK))[None, :]
+            there = inside[:, None] & (k < end)
+            known = read[:, None] & (k < end)
+            targets = ()
+            for g in tl.static_range(TEACHERS):
+                t = tl.load(t_ptrs[g] + row[:, None] * t_strides[g] + k, known, 0.0).to(tl.float32)
+                if center_ptr is not None:
+                    t -= tl.load(center_ptr + g * center_stride + k, k < end, 0.0)
+                inverse = (1.0 / t_totals[g])[:, None]
+                targets += (tl.exp((t - t_tops[g][:, None]) * teacher_scale) * inverse,)
+            for v in tl.static_range(VIEWS):
+                at = grad_ptr + (v * tl.cast(N, tl.int64) + row)[:, None] * K + k
+                if (PAIRS >> (v * TEACHERS)) & EVERY:
+                    target, count = tl.zeros((ROWS, BLOCK), tl.float32), 0.0
+                    for g in tl.static_range(TEACHERS):
+                        if (PAIRS >> (v * TEACHERS + g)) & 1:
+                            target += targets[g]
+                            count += 1.0
+                    s = tl.load(s_ptrs[v] + row[:, None] * s_strides[v] + k, known, 0.0).to(tl.float32)
+                    share = (count / s_totals[v])[:, None]
+                    grad = (tl.exp((s - s_tops[v][:, None]) * student_scale) * share - target) * factor
+                    grad = tl.where(known, grad, 0.0)
+                    tl.store(at, grad, there)
+                else:
+                    tl.store(at, tl.zeros((ROWS, BLOCK), tl.float32), there)
+
+
+def _sides(students: list[Tensor], teachers: list[Tensor]) -> tuple[tuple[Tensor | int, ...], ...]:
+    """Views and their strides, as both kernels take them."""
+    strides = (tuple(z.stride(0) for z in views) for views in (students, teachers))
+    return tuple(students), tuple(teachers), *strides
+
+
+def _pairs(v0: int, g0: int, students: int, teachers: int, skip_same_view: bool) -> int:
+    """Bit v * teachers + g is set where student view v0 + v predicts teacher view g0 + g."""
+    pairs = [(v, g) for v in range(students) for g in range(teachers) if not (skip_same_view and v0 + v == g0 + g)]
+    return sum(1 << (v * teachers + g) for v, g in pairs)
 
 
 def soft_cross_entropy(
@@ -125,50 +168,62 @@ def soft_cross_entropy(
     if torch.float64 in (first.dtype, teachers[0].dtype):
         raise TypeError("soft_cross_entropy: float64 runs on the CPU only, got float64 on a GPU")
     size, width = first.shape
-    losses = first.new_zeros((views, size), dtype=torch.float32)
+    losses = first.new_empty((views, size), dtype=torch.float32)
     grads = first.new_empty((views if need_grad else 0, size, width))
     if size == 0:
         return losses, grads, losses.new_zeros((width if need_sum else 0,))
-    blocks = triton.cdiv(size, _launch.prototype_rows(width)["ROWS"])
+    config = _launch.soft_cross_entropy(min(first.element_size(), teachers[0].element_size()))
+    most_teachers, most_views = _launch.soft_views()
+    tile = config["LANES"] * config["EACH"]
+    blocks = triton.cdiv(size, config["ROWS"])
+    run = _launch.prototype_run(blocks, width, tile)
+    splits = triton.cdiv(width, run)
     columns = losses.new_empty((len(teachers), blocks, width)) if need_sum else None
-    center_rows = [None] * len(teachers) if centers is None else list(centers.expand(len(teachers), -1))
-    totals = [
-        prototype_rows(t, center_rows[g], weights, teacher_scale, None if columns is None else columns[g])
-        for g, t in enumerate(teachers)
-    ]
-    splits = len(totals[0][0])
-    options = _launch.soft_cross_entropy(width) | {"SPLITS": triton.next_power_of_2(splits)}
-    for v, student in enumerate(students):
-        picked = [g for g in range(len(teachers)) if not (skip_same_view and g == v)]
-        grad = grads[v] if need_grad else None
-        if not picked and grad is not None:
-            grad.zero_()
-        for at in range(0, len(picked), 2):
-            pair = picked[at : at + 2]
-            one, two = pair[0], pair[1] if len(pair) == 2 else None
-            with _launch.on_device_of(first):
-                soft_cross_entropy_kernel[(size,)](
-                    student,
-                    teachers[one],
-                    None if two is None else teachers[two],
-                    center_rows[one],
-                    None if two is None else center_rows[two],
-                    *totals[one],
-                    *((None, None) if two is None else totals[two]),
+    centers = None if centers is None else centers.expand(len(teachers), -1)
+    center_stride = 0 if centers is None else centers.stride(0)
+    for v0 in range(0, views, most_views):
+        part = students[v0 : v0 + most_views]
+        stats = losses.new_empty((splits, 2 * (len(teachers) + len(part)) + len(teachers) * len(part), size))
+        with _launch.on_device_of(first):
+            for g0 in range(0, len(teachers), most_teachers):
+                group = teachers[g0 : g0 + most_teachers]
+                soft_sums_kernel[(blocks, splits)](
+                    *_sides(part, group),
+                    None if centers is None else centers[g0:],
                     weights,
-                    losses[v],
-                    grad,
+                    stats,
+                    columns[g0:] if columns is not None and v0 == 0 else None,
                     size,
                     width,
-                    splits,
-                    student.stride(0),
-                    teachers[one].stride(0),
-                    0 if two is None else teachers[two].stride(0),
+                    center_stride,
+                    run,
                     student_scale,
                     teacher_scale,
-                    grad_factor,
-                    MORE=at > 0,
-                    **options,
+                    PAIRS=_pairs(v0, g0, len(part), len(group), skip_same_view),
+                    FIRST=g0,
+                    ALL=len(teachers),
+                    **config,
                 )
+            soft_gradient_kernel[(blocks, splits if need_grad else 1)](
+                *_sides(part, teachers),
+                centers,
+                weights,
+                stats,
+                losses[v0:],
+                grads[v0:] if need_grad else None,
+                size,
+                width,
+                center_stride,
+                run,
+                splits,
+                student_scale,
+                teacher_scale,
+                grad_factor,
+                PAIRS=_pairs(v0, 0, len(part), len(teachers), skip_same_view),
+                ROWS=config["ROWS"],
+                BLOCK=tile,
+                SPLITS=triton.next_power_of_2(splits),
+                num_warps=config["num_warps"],
+            )
     teacher_sum = losses.new_empty((0,)) if columns is None else columns.flatten(0, 1).sum(0)
     return losses, grads, teacher_sum

@@ -144,9 +144,12 @@ def is_last_plain(grad: Tensor) -> bool:
     Its pass over the gradient is saved, on the CPU, where ``grad`` is not waited for. A graph that is retained needs
     the gradient again, which whoever gets it may keep and add to, as a leaf does, also behind a view.
     """
-    if torch.compiler.is_compiling() or torch._C._autograd._get_current_graph_task_keep_graph():
-        return False
-    return grad.is_cpu and grad.item() == 1.0
+    return is_last() and grad.is_cpu and grad.item() == 1.0
+
+
+def is_last() -> bool:
+    """Whether what the running graph has saved may be overwritten: nothing will need it again."""
+    return not torch.compiler.is_compiling() and not torch._C._autograd._get_current_graph_task_keep_graph()
 
 
 def first_order_only(function: str, grad: Tensor, *inputs: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,10 @@ def compile_case(case: Case, capability: int, folder: Path) -> dict[str, Any]:
     launch = {key: value for key, value in case.options.items() if key in ("num_warps", "num_stages")}
     constexprs = {key: value for key, value in case.options.items() if key not in launch}
     plain = [argument for argument in kernel.arg_names if argument not in constexprs]
-    types = dict(zip(plain, case.signature.split(), strict=True))
+    types = dict(zip(plain, map(_type, case.signature.split()), strict=True))
     signature = {argument: types.get(argument, "constexpr") for argument in kernel.arg_names}
     # As at a launch with aligned tensors and sizes that are multiples of 16.
-    aligned = [i for i, argument in enumerate(kernel.arg_names) if types.get(argument, "").startswith(("*", "i"))]
-    attributes = {(i,): [["tt.divisibility", 16]] for i in aligned}
+    attributes = {place: [["tt.divisibility", 16]] for place, kind in _places(signature) if kind[0] in "*i"}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=launch)
     cubin = folder / "kernel.cubin"
@@ -50,6 +50,17 @@ def compile_case(case: Case, capability: int, folder: Path) -> dict[str, Any]:
         "shared": compiled.metadata.shared,
         "tensor_cores": len(re.findall(r"\b(?:HMMA|HGMMA|UTC\w*MMA)\b", sass)),
     }
+
+
+def _type(text: str) -> str | tuple[str, ...]:
+    """``(*fp32,*fp32)`` is a tuple of two pointers."""
+    return tuple(text.strip("()").split(",")) if text.startswith("(") else text
+
+
+def _places(signature: dict[str, str | tuple[str, ...]]) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Arguments, and members of those that are tuples."""
+    for i, kind in enumerate(signature.values()):
+        yield from [((i,), kind)] if isinstance(kind, str) else [((i, j), of) for j, of in enumerate(kind)]
 
 
 def _tool(name: str, *arguments: Any) -> str:

@@ -35,21 +35,38 @@ def _classes(arch: int, dtype: str, dim: int, terms: bool) -> list[Case]:
     ]
 
 
-def _prototype_rows(dtype: str, center: bool, columns: bool) -> Case:
-    absent = {"center_ptr": center, "weights_ptr": columns, "column_ptr": columns}
-    options = _launch.prototype_rows(65536) | {name: None for name, there in absent.items() if not there}
-    given = " ".join(["*fp32"] * (int(center) + int(columns) + 2 + int(columns)))
-    return Case("prototype_rows.prototype_rows_kernel", f"*{dtype} {given} i32 i32 i32 i32 fp32", options)
+def _prototype_rows(dtype: str, weights: bool) -> Case:
+    options = _launch.prototype_rows(65536) | without(weights, "weights_ptr")
+    return Case(
+        "prototype_rows.prototype_rows_kernel",
+        f"*{dtype} *fp32 {of(weights)} *fp32 *fp32 i32 i32 i32 i32 fp32",
+        options,
+    )
 
 
-def _soft_cross_entropy(student: str, teacher: str, two: bool, grad: bool) -> Case:
-    none = [] if two else ["t1_ptr", "center1_ptr", "top1_ptr", "sum1_ptr"]
-    none += [] if grad else ["grad_ptr", "weights_ptr"]
-    options = _launch.soft_cross_entropy(65536) | {"SPLITS": 64, "MORE": two} | dict.fromkeys(none)
-    rows = f"*{student} *{teacher} " + (f"*{teacher} " if two else "")
-    rest = " ".join(["*fp32"] * ((6 if two else 3) + int(grad) + 1) + ([f"*{student}"] if grad else []))
-    signature = f"{rows}{rest} i32 i32 i32 i32 i32 i32 fp32 fp32 fp32"
-    return Case("soft_cross_entropy.soft_cross_entropy_kernel", signature, options)
+def _soft_cross_entropy(student: str, teacher: str, views: tuple[int, int], grad: bool) -> list[Case]:
+    """Both launches for so many views of students and of teachers; ``grad`` stands for centers and weights, too."""
+    size = min(4 if dtype == "fp32" else 2 for dtype in (student, teacher))
+    config, module = _launch.soft_cross_entropy(size), "soft_cross_entropy"
+    pairs = {"PAIRS": sum(1 << (v * views[1] + g) for v in range(views[0]) for g in range(views[1]) if g != v)}
+    kinds = [(f"*{student}", views[0]), (f"*{teacher}", views[1]), ("i32", views[0]), ("i32", views[1])]
+    sides = " ".join(f"({','.join([kind] * count)})" for kind, count in kinds)
+    none = without(grad, "center_ptr", "weights_ptr")
+    constants = f"{of(grad, 2)} *fp32"
+    second = {"ROWS": config["ROWS"], "BLOCK": config["LANES"] * config["EACH"], "SPLITS": 64}
+    second |= none | without(grad, "grad_ptr") | {"num_warps": config["num_warps"]}
+    return [
+        Case(
+            f"{module}_pass.soft_sums_kernel",
+            f"{sides} {constants} {of(grad)} i32 i32 i32 i32 fp32 fp32",
+            config | pairs | none | without(grad, "column_ptr") | {"FIRST": 0, "ALL": views[1]},
+        ),
+        Case(
+            f"{module}.soft_gradient_kernel",
+            f"{sides} {constants} *fp32 {f'*{student}' if grad else ''} i32 i32 i32 i32 i32 fp32 fp32 fp32",
+            second | pairs,
+        ),
+    ]
 
 
 def _sinkhorn(dtype: str) -> list[Case]:
@@ -85,11 +102,11 @@ def _gumbel_quantize(dtype: str, given: bool) -> list[Case]:
 
 def class_cases(arch: int) -> list[Case]:
     return [
-        _prototype_rows("bf16", True, True),
-        _prototype_rows("fp32", False, False),
-        _soft_cross_entropy("bf16", "bf16", True, True),
-        _soft_cross_entropy("fp32", "bf16", False, True),
-        _soft_cross_entropy("fp16", "fp32", False, False),
+        _prototype_rows("bf16", True),
+        _prototype_rows("fp32", False),
+        *_soft_cross_entropy("bf16", "bf16", _launch.soft_views()[::-1], True),
+        *_soft_cross_entropy("fp32", "bf16", (2, 1), True),
+        *_soft_cross_entropy("fp16", "fp32", (4, 2), False),
         *_sinkhorn("bf16"),
         *_gumbel_quantize("bf16", True),
         *_gumbel_quantize("fp32", False),

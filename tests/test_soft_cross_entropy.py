@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ CASES = [
 ]
 CPU_CASES = [pytest.param(3, 2, 17, 5000, True, id="several blocks of prototypes")]
 TEMPERATURES = (0.1, 0.04)
+Operator = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 
 
 def views(count: int, n: int, k: int, dtype: torch.dtype, spread: float = 1.0) -> list[Tensor]:
@@ -97,9 +99,9 @@ def test_triton_against_the_definition(case, dtypes, triton_device, monkeypatch)
     from sslfast.kernels import _launch
     from sslfast.kernels.soft_cross_entropy import soft_cross_entropy as launcher
 
-    monkeypatch.setattr(_launch, "prototype_rows", lambda _: {"ROWS": 2, "BLOCK": 16})
-    monkeypatch.setattr(_launch, "prototype_run", lambda *_: 48)  # several runs of several blocks
-    monkeypatch.setattr(_launch, "soft_cross_entropy", lambda _: {"BLOCK": 64})
+    monkeypatch.setattr(_launch, "soft_cross_entropy", lambda _: {"ROWS": 4, "LANES": 8, "EACH": 8, "num_warps": 1})
+    monkeypatch.setattr(_launch, "prototype_run", lambda *_: 128)  # several runs of several tiles
+    monkeypatch.setattr(_launch, "soft_views", lambda: (2, 4))  # several groups of views
     check(launcher, case, dtypes, triton_device)
 
 
@@ -114,27 +116,89 @@ def test_triton_logits_of_ten_thousand(triton_device) -> None:
     check(launcher, (3, 2, 3, 200, True), PAIRS[0], triton_device, 1e4)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_triton_reads_every_logit_once_in_two_launches(monkeypatch) -> None:
+    """Of multi-crop, with the sums of the teachers' columns; once more where gradients are written."""
+    interpreter = pytest.importorskip("triton.runtime.interpreter")
+    if torch.cuda.is_available():
+        pytest.skip("counts what the interpreter loads, and kernels run natively here")
+    from sslfast.kernels.soft_cross_entropy import soft_cross_entropy as launcher
+
+    builder, function = interpreter.InterpreterBuilder, interpreter.InterpretedFunction
+    load, run = builder.create_masked_load, function.run
+    loaded, launched = [0], []
+
+    def count(self, ptrs, mask, *args):
+        loaded[0] += int(mask.data.sum()) if ptrs.get_element_ty().name == "bf16" else 0
+        return load(self, ptrs, mask, *args)
+
+    def note(self, *args, **kwargs):
+        launched.append(self.__name__)
+        return run(self, *args, **kwargs)
+
+    monkeypatch.setattr(builder, "create_masked_load", count)
+    monkeypatch.setattr(function, "run", note)
+    students, teachers = views(10, 9, 300, torch.bfloat16), views(2, 9, 300, torch.bfloat16)
+    for need_grad in (False, True):
+        loaded[0] = 0
+        launched.clear()
+        launcher(students, teachers, torch.zeros(1, 300), None, 10.0, 25.0, 1.0, True, need_grad, True)
+        assert launched == ["soft_sums_kernel", "soft_gradient_kernel"]
+        assert loaded[0] == (10 + 2) * 9 * 300 * (1 + need_grad)
+
+
 def call(students: list[Tensor], teachers: list[Tensor], weights: Tensor | None = None, **kwargs) -> list[Tensor]:
     return list(ops.soft_cross_entropy(students, teachers, None, weights, 10.0, 25.0, 1.0, False, True, True, **kwargs))
+
+
+def on_triton(device: torch.device) -> Operator:
+    """``call`` by the Triton launcher."""
+    from sslfast.kernels.soft_cross_entropy import soft_cross_entropy as launcher
+
+    def run(students: list[Tensor], teachers: list[Tensor]) -> list[Tensor]:
+        views = [[z.to(device) for z in side] for side in (students, teachers)]
+        return [z.cpu() for z in launcher(*views, None, None, 10.0, 25.0, 1.0, False, True, True)]
+
+    return run
+
+
+def keeps_rows_apart(operator: Operator, bad: float, of_teacher: bool, width: int) -> None:
+    student, teacher = torch.randn(2, 5, width)
+    (teacher if of_teacher else student)[2, width * 3 // 4] = bad
+    losses, grads, _ = operator([student], [teacher])
+    assert torch.equal(losses[0].isnan(), torch.arange(5) == 2)
+    assert torch.equal(grads[0].isnan().any(1), torch.arange(5) == 2)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("of_teacher", [False, True])
 def test_nan_and_inf_stay_in_their_row(bad: float, of_teacher: bool) -> None:
-    student, teacher = torch.randn(2, 5, 4100)
-    (teacher if of_teacher else student)[2, 3000] = bad
-    losses, grads, _ = call([student], [teacher])
-    assert torch.equal(losses[0].isnan(), torch.arange(5) == 2)
-    assert torch.equal(grads[0].isnan().any(1), torch.arange(5) == 2)
+    keeps_rows_apart(call, bad, of_teacher, 4100)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("of_teacher", [False, True])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_triton_nan_and_inf_stay_in_their_row(bad: float, of_teacher: bool, triton_device) -> None:
+    keeps_rows_apart(on_triton(triton_device), bad, of_teacher, 600)
+
+
+def has_no_prototype_at_minus_infinity(operator: Operator, width: int) -> None:
+    student, teacher = torch.randn(2, 3, width)
+    teacher[:, : width // 2 + 50] = -math.inf  # a whole block and a bit
+    losses, grads, _ = operator([student], [teacher])
+    expected = by_definition([student.double()], [teacher.double()], None, False, torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(losses.double(), expected[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(grads.double() * 10, expected[1], rtol=1e-5, atol=1e-5)
 
 
 def test_minus_infinity_is_no_prototype() -> None:
-    student, teacher = torch.randn(2, 3, 4100)
-    teacher[:, :2100] = -math.inf  # a whole block and a bit
-    losses, grads, _ = call([student], [teacher])
-    expected = by_definition([student.double()], [teacher.double()], None, False, torch.ones(3, dtype=torch.float64))
-    torch.testing.assert_close(losses.double(), expected[0], rtol=1e-5, atol=1e-5)
-    assert grads.isfinite().all()
+    has_no_prototype_at_minus_infinity(call, 4100)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_triton_minus_infinity_is_no_prototype(triton_device) -> None:
+    has_no_prototype_at_minus_infinity(on_triton(triton_device), 600)
 
 
 def test_analytic_values() -> None:

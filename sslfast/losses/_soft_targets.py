@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import distinct, first_order_only, is_last_plain
+from sslfast._autograd import distinct, first_order_only, is_last, is_last_plain
 
 
 class SoftTargets(NamedTuple):
@@ -40,8 +40,9 @@ def soft_cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """The weighted sum of cross-entropies of student views with the targets of teacher views.
 
-    Every logit is read once. The students' gradient is made in the forward pass, if one is asked for, so that neither
-    logits nor probabilities are kept for the backward pass.
+    One online softmax over teachers and students together reads every logit once; on a GPU the students' gradient takes
+    a second read. It is made in the forward pass, if one is asked for, so that neither logits nor probabilities are
+    kept for the backward pass.
 
     Args:
         function: the name that errors begin with.
@@ -116,6 +117,11 @@ class _SoftCrossEntropy(torch.autograd.Function):
         found: list[Tensor | None] = []
         with torch.no_grad():
             as_it_is = ctx.lift == 1.0 and is_last_plain(grad)
+            if not as_it_is and is_last():
+                # In place: one launch and no wider copy on a GPU; on the CPU such a copy is of one view at a time.
+                for part in grads if grads.is_cpu else (grads,):
+                    torch.mul(part, (grad / ctx.lift).reshape([1] * part.dim()), out=part)
+                as_it_is = True
             for student, own, needed in zip(students, grads, ctx.needs_input_grad[4 + ctx.count :], strict=True):
                 if not needed:
                     found.append(None)

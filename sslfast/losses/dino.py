@@ -149,10 +149,10 @@ def dino_loss(
     With ``q_g = softmax((teacher_out[g] - center) / teacher_temp)``, constants, and ``z_v = student_out[v] /
     student_temp``: the mean over the pairs g != v of ``F.cross_entropy(z_v, q_g)``.
 
-    Value and gradient are those of DINO's and lightly's ``DINOLoss``. Every logit is read once and no probability is
-    written to memory: a student view meets the sum of its targets in one cross-entropy. Where a gradient is asked for
-    it is made in the forward pass. Accumulates in float32 (float64 inputs in float64); half types are read as they are
-    and gradients rounded once. A second derivative raises.
+    Value and gradient are those of DINO's and lightly's ``DINOLoss``. All views go through one online softmax together:
+    every logit is read once (on a GPU once more where a gradient is asked for), and no probability is written to
+    memory. Where a gradient is asked for it is made in the forward pass. Accumulates in float32 (float64 inputs in
+    float64); half types are read as they are and gradients rounded once. A second derivative raises.
 
     Args:
         teacher_out: logits of the views that the teacher saw, each (N, K): the same as the first of ``student_out``.

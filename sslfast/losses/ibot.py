@@ -143,10 +143,10 @@ def ibot_patch_loss(
     masked patch weighs the same.
 
     Value and gradient are those of DINOv2's ``iBOTPatchLoss.forward_masked`` and lightly's ``IBOTPatchLoss``. Every
-    logit is read once, and no probability is written to memory. With ``masks_weight`` nothing waits for a GPU, and the
-    number of rows may be larger than that of masked patches, so that it is the same for every batch: rows of weight 0
-    are not read and get a gradient of 0. Nothing masked gives 0. Accumulates in float32 (float64 inputs in float64). A
-    second derivative raises.
+    logit is read once (on a GPU once more for the gradient), and no probability is written to memory. With
+    ``masks_weight`` nothing waits for a GPU, and the number of rows may be larger than that of masked patches, so that
+    it is the same for every batch: rows of weight 0 are not read and get a gradient of 0. Nothing masked gives 0.
+    Accumulates in float32 (float64 inputs in float64). A second derivative raises.
 
     Args:
         teacher_out: logits of the masked patches, (M, K), floating point, any strides; gets no gradient.
