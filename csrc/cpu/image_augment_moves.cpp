@@ -12,8 +12,9 @@ using namespace augment;
 
 // Where a blur ends: at 4.5 sigma or with its kernel.
 static int32_t reach_of(float sigma, float kernel) {
-  const int64_t half = static_cast<int64_t>(kernel) / 2;
-  return static_cast<int32_t>(std::min<int64_t>(half, std::lround(std::ceil(4.5 * double{sigma}))));
+  const int32_t half = static_cast<int32_t>(kernel) / 2;
+  const double wide = std::ceil(4.5 * double{sigma});  // by hand that may be any number
+  return wide < half ? static_cast<int32_t>(wide) : half;
 }
 
 static void gaussian(float sigma, int32_t reach, float* weight) {

@@ -1,57 +1,16 @@
-// What a thread of image_augment.cu does for its pixels of a tile: reads them from the source, resized, or from a view
-// that waits, blurred, sharpened or as they are.
+// What a thread of image_augment_passes.cu does for its pixels of a tile: reads them from the source, resized, or from
+// a view that waits, blurred, sharpened or as they are.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include "shared/image_augment_colour.h"
-#include "shared/image_augment_taps.h"
+#include "image_augment_memory.cuh"
+#include "shared/image_augment_source.h"
 
 namespace sslfast::cuda {
 
 using namespace augment;
 
-constexpr int kThreads = 256, kTile = 32, kTall = 16;  // a tile is kTall rows of kTile pixels
-constexpr int kRows = kTile * kTall / kThreads;        // a thread's pixels lie below each other
-constexpr int kMaxReach = 20;                          // of a blur whose tile is in shared memory
-
-// Pixel i. uint8, the usual type, is known at compile time.
-template <bool kBytes>
-__device__ float load_pixel(const void* pixels, Pixels type, int64_t i) {
-  if (kBytes) return static_cast<float>(static_cast<const uint8_t*>(pixels)[i]);
-  if (type == Pixels::kFloat) return static_cast<const float*>(pixels)[i];
-  if (type == Pixels::kBFloat16) return __bfloat162float(static_cast<const __nv_bfloat16*>(pixels)[i]);
-  return __half2float(static_cast<const __half*>(pixels)[i]);
-}
-
-__device__ void store_pixel(void* out, Pixels type, int64_t i, float x) {
-  if (type == Pixels::kFloat) {
-    static_cast<float*>(out)[i] = x;
-  } else if (type == Pixels::kBFloat16) {
-    static_cast<__nv_bfloat16*>(out)[i] = __float2bfloat16_rn(x);
-  } else if (type == Pixels::kHalf) {
-    static_cast<__half*>(out)[i] = __float2half_rn(x);
-  } else {
-    static_cast<uint8_t*>(out)[i] = static_cast<uint8_t>(static_cast<int32_t>(x + 0.5f));
-  }
-}
-
-// The taps of one output along one axis, and what their weights are multiplied by; none outside the axis.
-struct Taps {
-  int32_t index, first, count;
-  float share;
-};
-
-__device__ Taps taps_of(const Axis& axis, int64_t wanted, int32_t padding, float scale) {
-  if (padding != kConstant) wanted = padded_place(wanted, axis.target, padding);
-  if (wanted < 0 || wanted >= axis.target) return {0, 0, 0, 0.0f};
-  Taps t{static_cast<int32_t>(wanted), axis.first(static_cast<int32_t>(wanted)), axis.taps, 0.0f};
-  float sum = 0.0f;
-  for (int32_t k = 0; k < t.count; ++k) sum += axis.weight(t.index, t.first + k);
-  t.share = scale / sum;
-  return t;
-}
+constexpr int kTall = 16;                        // a tile is kTall rows of kTile pixels
+constexpr int kRows = kTile * kTall / kThreads;  // a thread's pixels lie below each other
 
 template <bool kBytes, int kChannels>
 __device__ Pixel<float> resample(const Image& image, Pixels type, int64_t first, const Axis& across, const Axis& down,
@@ -65,41 +24,11 @@ __device__ Pixel<float> resample(const Image& image, Pixels type, int64_t first,
     for (int32_t kx = 0; kx < column.count; ++kx, at += image.width_stride) {
       const float w = across.weight(column.index, column.first + kx) * column.share * wy;
       for (int c = 0; c < kChannels; ++c) {
-        sum[c] += w * load_pixel<kBytes>(image.data, type, at + c * image.channel_stride);
+        sum[c] += w * Memory::load<kBytes>(image.data, type, at + c * image.channel_stride);
       }
     }
   }
   return kChannels == 3 ? Pixel<float>{sum[0], sum[1], sum[2]} : Pixel<float>{sum[0], sum[0], sum[0]};
-}
-
-__device__ int32_t reflected(int32_t i, int32_t n) {
-  if (n == 1) return 0;
-  const int32_t period = 2 * n - 2;
-  i = ((i % period) + period) % period;
-  return i < n ? i : period - i;
-}
-
-// How far a blur reaches across and down, and its weights, from the middle on, if that is at most kMaxReach.
-struct Reach {
-  int32_t across, down;
-};
-struct BlurWeights {
-  float across[kMaxReach + 1], down[kMaxReach + 1];
-};
-
-__device__ Reach reach_of(const Op& blur) {
-  const int32_t wide = static_cast<int32_t>(ceilf(4.5f * blur.a));
-  const int32_t across = static_cast<int32_t>(blur.b) / 2, down = static_cast<int32_t>(blur.c) / 2;
-  return {wide < across ? wide : across, wide < down ? wide : down};
-}
-
-__device__ void gaussian(float sigma, int32_t reach, float* weight) {
-  float sum = -1.0f;
-  for (int32_t k = 0; k <= reach; ++k) {
-    weight[k] = expf(-0.5f * static_cast<float>(k * k) / (sigma * sigma));
-    sum += 2.0f * weight[k];
-  }
-  for (int32_t k = 0; k <= reach; ++k) weight[k] /= sum;
 }
 
 // One tile of one plane, blurred separably in shared memory: the tile and its neighbourhood, then its rows blurred.

@@ -1,6 +1,8 @@
-// What views leave in scratch memory between two passes of image_augment.cu, and how much of it a chunk of views takes.
+// What views leave in scratch memory between two passes of image_augment_passes.cu, and how much of it a chunk of views
+// takes.
 #pragma once
 
+#include "image_augment_passes.cuh"
 #include "image_augment_tile.cuh"
 
 namespace sslfast::cuda {

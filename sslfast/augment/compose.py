@@ -116,8 +116,13 @@ class MultiView(DrawingModule):
             ValueError: a shape or a number is out of range, ``out`` has not one tensor per view, or images require a
                 gradient and ``out`` is given.
         """
-        params = self.sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
-        return self._make(images, params, out, memory_format)
+        drawn = self._draw(images, generator, row_offset, sample_ids)
+        if out is not None or wants_gradient(images):
+            return self._make(images, [one for _, many in drawn for one in many.unbind(1)], out, memory_format)
+        views: list[Tensor] = []
+        for transform, params in drawn:
+            views += transform._render(images, params, type(self).__name__, None, memory_format).unbind(0)
+        return views
 
     def sample_params(
         self,
@@ -131,15 +136,23 @@ class MultiView(DrawingModule):
 
         Takes and raises what ``forward`` does.
         """
+        drawn = self._draw(images, generator, row_offset, sample_ids)
+        return [one for _, params in drawn for one in params.unbind(1)]
+
+    def _draw(
+        self, images: Images, generator: Generator, row_offset: int, sample_ids: Tensor | None
+    ) -> list[tuple[Transform, Tensor]]:
+        """Each transform and the parameters (N, views, columns) of its views that stand in a row."""
         name = type(self).__name__
         check_images(name, images)
         device = images.device if isinstance(images, Tensor) else images[0].device
         seed = seed_tensor(self._chosen(generator), function=name, device=device)
-        params: list[Tensor] = []
+        drawn: list[tuple[Transform, Tensor]] = []
+        views = 0
         for transform, count in self._runs():
-            drawn = transform._sample(images, count, len(params), seed, row_offset, sample_ids, name)
-            params += drawn.unbind(1)
-        return params
+            drawn.append((transform, transform._sample(images, count, views, seed, row_offset, sample_ids, name)))
+            views += count
+        return drawn
 
     def apply_params(
         self,

@@ -1,0 +1,107 @@
+// What the columns and rows of a tile take from the source, kept for the lanes of a block, and a blur's weights.
+#pragma once
+
+#include <cmath>
+
+#include "image_augment_colour.h"
+#include "image_augment_taps.h"
+
+namespace sslfast::augment {
+
+constexpr int32_t kThreads = 256;  // of a block
+constexpr int32_t kTile = 32;      // outputs across and down
+constexpr int32_t kRun = 4;        // outputs in a row that a lane makes together
+constexpr int32_t kMaxReach = 20;  // of a blur whose tile is in shared memory
+constexpr int32_t kMostSide = kTile + 2 * kMaxReach;
+constexpr int32_t kKeptTaps = 8;  // whose weights are kept; those of more are worked out anew
+constexpr float kLargestFloat = 3.4028234e38f;
+
+// The taps of one output along one axis, and what their weights are multiplied by; none outside the axis.
+struct Taps {
+  int32_t index, first, count;
+  float share;
+};
+
+SSLFAST_HD Taps taps_of(const Axis& axis, int64_t wanted, int32_t padding, float scale) {
+  if (padding != kConstant) wanted = padded_place(wanted, axis.target, padding);
+  if (wanted < 0 || wanted >= axis.target) return {0, 0, 0, 0.0f};
+  Taps t{static_cast<int32_t>(wanted), axis.first(static_cast<int32_t>(wanted)), axis.taps, 0.0f};
+  float sum = 0.0f;
+  for (int32_t k = 0; k < t.count; ++k) sum += axis.weight(t.index, t.first + k);
+  t.share = scale / sum;
+  return t;
+}
+
+// Columns or rows of a tile and of what lies around it.
+struct TileAxis {
+  Taps taps[kMostSide];
+  float weight[kKeptTaps * kMostSide];  // tap by tap
+
+  // With `fours`, one tap short of four is one more of no weight, if the source goes that far.
+  SSLFAST_HD void set(int32_t i, const Axis& axis, int64_t wanted, int32_t padding, float scale, bool fours) {
+    Taps t = taps_of(axis, wanted, padding, scale);
+    if (t.count <= kKeptTaps) {
+      for (int32_t k = 0; k < t.count; ++k) {
+        weight[k * kMostSide + i] = axis.weight(t.index, t.first + k) * t.share;
+      }
+      if (fours && t.count % 4 == 3 && t.first + t.count < axis.source) weight[t.count++ * kMostSide + i] = 0.0f;
+    }
+    taps[i] = t;
+  }
+};
+
+// Bytes from any address on, out of the aligned words that hold them and no others.
+SSLFAST_HD uint32_t four_bytes(const uint8_t* at) {
+  const auto address = reinterpret_cast<uintptr_t>(at);
+  const auto* word = reinterpret_cast<const uint32_t*>(address & ~uintptr_t{3});
+  const auto shift = static_cast<uint32_t>(address & 3) * 8;
+  return shift == 0 ? word[0] : word[0] >> shift | word[1] << (32 - shift);
+}
+
+struct TwelveBytes {
+  uint32_t word[3];
+};
+
+SSLFAST_HD TwelveBytes twelve_bytes(const uint8_t* at) {
+  const auto address = reinterpret_cast<uintptr_t>(at);
+  const auto* word = reinterpret_cast<const uint32_t*>(address & ~uintptr_t{3});
+  const auto shift = static_cast<uint32_t>(address & 3) * 8;
+  const uint32_t a = word[0], b = word[1], c = word[2];
+  if (shift == 0) return {{a, b, c}};
+  const uint32_t d = word[3];
+  return {{a >> shift | b << (32 - shift), b >> shift | c << (32 - shift), c >> shift | d << (32 - shift)}};
+}
+
+SSLFAST_HD int32_t reflected(int32_t i, int32_t n) {
+  if (i >= 0 && i < n) return i;
+  if (n == 1) return 0;
+  const int32_t period = 2 * n - 2;
+  i = ((i % period) + period) % period;
+  return i < n ? i : period - i;
+}
+
+// How far a blur reaches across and down, and its weights, from the middle on, if that is at most kMaxReach.
+struct Reach {
+  int32_t across, down;
+};
+struct BlurWeights {
+  float across[kMaxReach + 1], down[kMaxReach + 1];
+};
+
+SSLFAST_HD Reach reach_of(const Op& blur) {
+  const float sigmas = ceilf(4.5f * blur.a);
+  const int32_t wide = sigmas < 65536.0f ? static_cast<int32_t>(sigmas) : 65536;
+  const int32_t across = static_cast<int32_t>(blur.b) / 2, down = static_cast<int32_t>(blur.c) / 2;
+  return {wide < across ? wide : across, wide < down ? wide : down};
+}
+
+SSLFAST_HD void gaussian(float sigma, int32_t reach, float* weight) {
+  float sum = -1.0f;
+  for (int32_t k = 0; k <= reach; ++k) {
+    weight[k] = expf(-0.5f * static_cast<float>(k * k) / (sigma * sigma));
+    sum += 2.0f * weight[k];
+  }
+  for (int32_t k = 0; k <= reach; ++k) weight[k] /= sum;
+}
+
+}  // namespace sslfast::augment

@@ -1,0 +1,165 @@
+// The work of csrc/cuda/image_augment.cu on the CPU: its blocks one after the other, the lanes of a block by turns,
+// each from one barrier to the next. Whatever needs a barrier that is not there comes out wrong in one of the two
+// orders.
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "cpu/element_types.h"
+#include "shared/image_augment_block.h"
+
+using namespace sslfast;
+using namespace sslfast::augment;
+
+static int fours = 0;  // stores of four elements
+
+struct Memory {
+  template <bool kBytes>
+  static float load(const void* pixels, Pixels type, int64_t i) {
+    if (kBytes) return static_cast<const uint8_t*>(pixels)[i];
+    if (type == Pixels::kFloat) return static_cast<const float*>(pixels)[i];
+    if (type == Pixels::kBFloat16) return cpu::widen(static_cast<const Brain16*>(pixels)[i]);
+    return cpu::widen(static_cast<const Half16*>(pixels)[i]);
+  }
+
+  static void store(void* out, Pixels type, int64_t i, float x) {
+    if (type == Pixels::kFloat) {
+      static_cast<float*>(out)[i] = x;
+    } else if (type == Pixels::kBFloat16) {
+      cpu::narrow(x, static_cast<Brain16*>(out)[i]);
+    } else if (type == Pixels::kHalf) {
+      cpu::narrow(x, static_cast<Half16*>(out)[i]);
+    } else {
+      static_cast<uint8_t*>(out)[i] = static_cast<uint8_t>(static_cast<int32_t>(x + 0.5f));
+    }
+  }
+
+  static void store_four(void* out, Pixels type, int64_t i, const float* x) {
+    const auto bytes = static_cast<uint64_t>(pixel_bytes(type));
+    if ((reinterpret_cast<uintptr_t>(out) + static_cast<uint64_t>(i) * bytes) % (4 * bytes) != 0) std::abort();
+    for (int k = 0; k < 4; ++k) store(out, type, i + k, x[k]);
+    ++fours;
+  }
+};
+
+// Lanes that run by turns, in either order.
+class Turns {
+ public:
+  Turns(int lanes, bool reversed) : lanes_(lanes), reversed_(reversed), stacks_(lanes * kStack), contexts_(lanes) {}
+
+  void run(const std::function<void(int)>& body) {
+    body_ = &body;
+    done_.assign(lanes_, false);
+    for (int lane = 0; lane < lanes_; ++lane) {
+      getcontext(&contexts_[lane]);
+      contexts_[lane].uc_stack.ss_sp = stacks_.data() + lane * kStack;
+      contexts_[lane].uc_stack.ss_size = kStack;
+      contexts_[lane].uc_link = &home_;
+      makecontext(&contexts_[lane], reinterpret_cast<void (*)()>(&Turns::begin), 0);
+    }
+    self = this;
+    int left = lanes_;
+    while (left > 0) {
+      const int before = left;
+      for (int turn = 0; turn < lanes_; ++turn) {
+        lane_ = reversed_ ? lanes_ - 1 - turn : turn;
+        if (done_[lane_]) continue;
+        swapcontext(&home_, &contexts_[lane_]);
+        left -= done_[lane_];
+      }
+      if (left != 0 && left != before) std::abort();  // a barrier that some lanes do not come to
+    }
+  }
+
+  void barrier() { swapcontext(&contexts_[lane_], &home_); }
+
+ private:
+  static constexpr size_t kStack = size_t{1} << 16;
+  static Turns* self;
+  static void begin() {
+    const int lane = self->lane_;
+    (*self->body_)(lane);
+    self->done_[lane] = true;
+  }
+
+  int lanes_, lane_ = 0;
+  bool reversed_;
+  std::vector<char> stacks_;
+  std::vector<ucontext_t> contexts_;
+  std::vector<bool> done_;
+  const std::function<void(int)>* body_ = nullptr;
+  ucontext_t home_;
+};
+Turns* Turns::self = nullptr;
+
+struct Team {
+  int32_t lane, lanes;
+  Turns* turns;
+
+  void barrier() const { turns->barrier(); }
+  void read_view(const ImageAugment& p, const float* params, const Image& image, View& view) const {
+    augment::read_view(p, params, image, view);
+  }
+};
+
+template <bool kBytes, int kChannels>
+static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, int64_t many_blocks) {
+  const int64_t items = p.rows * p.views * (p.channels / kChannels);
+  const Tiles tiles = tiles_of_block(p, items, many_blocks);
+  std::vector<double> sums(items * tiles.count, std::nan(""));
+  std::vector<float> around(list.shared_floats(kChannels));
+  auto block = std::make_unique<Block>();
+  Turns turns(lanes, reversed);
+  for (int step = list.contrast ? 0 : 1; step < 2; ++step) {
+    for (int64_t i = 0; i < items * tiles.blocks; ++i) {
+      std::memset(block.get(), 0xFF, sizeof(Block));  // what is read before it is written is no number
+      std::fill(around.begin(), around.end(), std::numeric_limits<float>::quiet_NaN());
+      turns.run([&](int lane) {
+        const Team team{lane, lanes, &turns};
+        Maker<Memory, kBytes, kChannels, Team> maker(p, i / tiles.blocks, *block, team);
+        const auto from = static_cast<int32_t>(i % tiles.blocks) * tiles.each;
+        if (step == 1) return maker.make(tiles, from, sums.data(), around.data());
+        if (maker.has_contrast()) maker.sum_gray(tiles, from, sums.data());
+      });
+    }
+  }
+}
+
+// Returns how many stores took four elements, or -1 if the list cannot be made whole. `image` is
+// height, width and three strides; form is rows, row stride, channels, views, columns, steps, height, width.
+extern "C" int make_views(const void* data, const int64_t* image, const int64_t* form, int in, int out_type,
+                          const float* params, const int64_t* codes, const double* settings, const double* mean,
+                          const double* std, int channels_last, void* out, int lanes, int reversed,
+                          int64_t many_blocks) {
+  ImageAugment p{};
+  p.image = {data, image[0], image[1], image[2], image[3], image[4]};
+  p.rows = form[0];
+  p.row_stride = form[1];
+  p.channels = form[2];
+  p.views = form[3];
+  p.columns = form[4];
+  p.out_height = form[6];
+  p.out_width = form[7];
+  p.in = static_cast<Pixels>(in);
+  p.out_type = static_cast<Pixels>(out_type);
+  p.params = params;
+  p.channels_last = channels_last != 0;
+  p.out = out;
+  describe(p, static_cast<int32_t>(form[5]), codes, settings, mean, std);
+  const Whole list = whole_of(p);
+  if (!list.possible) return -1;
+  fours = 0;
+  const bool bytes = p.in == Pixels::kUint8, colour = p.channels == 3;
+  if (bytes && colour) make<true, 3>(p, list, lanes, reversed, many_blocks);
+  if (bytes && !colour) make<true, 1>(p, list, lanes, reversed, many_blocks);
+  if (!bytes && colour) make<false, 3>(p, list, lanes, reversed, many_blocks);
+  if (!bytes && !colour) make<false, 1>(p, list, lanes, reversed, many_blocks);
+  return fours;
+}

@@ -1,0 +1,237 @@
+"""The blocks of csrc/cuda/image_augment.cu, run on the CPU by lanes that take turns, against the CPU's own kernel.
+
+image_augment_block.cpp says how; what is compiled is what the GPU runs, but for the types of elements and the launches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from image_augment_cases import noise, photos, row
+from torch import Tensor
+
+from sslfast import augment as A
+from sslfast.augment._transform import Transform
+
+ROOT = Path(__file__).parents[1]
+TYPES = [torch.uint8, torch.float32, torch.bfloat16, torch.float16]
+JITTER = (0.8, 0.8, 0.8, 0.2)
+LANES = 256
+
+Blocks = Callable[..., tuple[Tensor, int]]
+
+
+@pytest.fixture(scope="module")
+def in_blocks(tmp_path_factory: pytest.TempPathFactory) -> Blocks:
+    """Views of ``params`` by blocks, and how many stores took four elements."""
+    library = tmp_path_factory.mktemp("block") / "block.so"
+    flags = ["-O1", "-std=c++17", "-fno-strict-aliasing", "-shared", "-fPIC"]
+    includes = [f"-I{ROOT / 'csrc/include'}", f"-I{ROOT / 'csrc'}"]
+    subprocess.run(["g++", *flags, *includes, str(ROOT / "tests/image_augment_block.cpp"), "-o", library], check=True)
+    make_views = ctypes.CDLL(str(library)).make_views
+
+    def run(
+        transform: Transform,
+        images: Tensor,
+        params: Tensor,
+        *,
+        reversed: bool = False,
+        lanes: int = LANES,
+        many: int = 1,
+    ) -> tuple[Tensor, int]:
+        (segment,) = transform._plan.segments
+        channels, views = images.shape[1], params.shape[0] // len(images)
+        size = segment.resample.view(*images.shape[2:])
+        mean, std = transform._plan.normalisation("block", channels, images.dtype == torch.uint8)
+        dtype = getattr(torch, transform._plan.dtype or "float32")
+        last = A._images.has_channels_last(images)
+        out = torch.full((views * len(images), channels, *size), 77, dtype=dtype)
+        out = out.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+        def numbers(kind: type, values: list) -> ctypes.Array:
+            return (kind * len(values))(*values)
+
+        fours = make_views(
+            ctypes.c_void_p(images.data_ptr()),
+            numbers(ctypes.c_int64, [*images.shape[2:], *images.stride()[1:]]),
+            numbers(
+                ctypes.c_int64,
+                [len(images), images.stride(0), channels, views, params.shape[1], len(segment.codes), *size],
+            ),
+            TYPES.index(images.dtype),
+            TYPES.index(dtype),
+            ctypes.c_void_p(params.data_ptr()),
+            numbers(ctypes.c_int64, segment.codes),
+            numbers(ctypes.c_double, segment.settings),
+            numbers(ctypes.c_double, mean),
+            numbers(ctypes.c_double, std),
+            int(last),
+            ctypes.c_void_p(out.data_ptr()),
+            lanes,
+            int(reversed),
+            ctypes.c_int64(many),
+        )
+        return out, fours
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(1)
+
+
+LISTS = {
+    "simclr": lambda: [
+        *(A.RandomResizedCrop((70, 36)), A.RandomHorizontalFlip(), A.ColorJitter(*JITTER, p=0.8)),
+        *(A.RandomGrayscale(0.2), A.GaussianBlur(23, (0.1, 5.0), p=0.7), A.RandomSolarize(p=0.5)),
+    ],
+    "bicubic": lambda: [
+        *(A.RandomResizedCrop((33, 65), interpolation="bicubic"), A.ColorJitter(*JITTER)),
+        *(A.GaussianBlur((5, 41), (0.5, 9.0)), A.RandomPosterize(3), A.RandomInvert()),
+    ],
+    "many taps": lambda: [A.RandomResizedCrop(4, (0.9, 1.0)), A.RandomGrayscale(0.5), A.GaussianBlur(3)],
+    "cubic without antialias": lambda: [A.RandomResizedCrop((9, 61), interpolation="bicubic", antialias=False)],
+    "nearest": lambda: [A.RandomResizedCrop((23, 8), interpolation="nearest"), A.RandomVerticalFlip()],
+    "padded": lambda: [A.RandomCrop((40, 44), 9, True, fill=0.3), A.GaussianBlur(9), A.RandomHorizontalFlip()],
+    "reflect": lambda: [A.Resize(17), A.RandomCrop((70, 80), 7, True, padding_mode="reflect"), A.GaussianBlur(3)],
+    "blur before gray": lambda: [A.CenterCrop(20), A.GaussianBlur(11), A.RandomGrayscale(), A.RandomSolarize()],
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", LISTS)
+def test_blocks_make_the_views_of_the_cpu(in_blocks: Blocks, name: str, channels: int) -> None:
+    """Of smooth images, whose values solarize and posterize do not split by chance: a pixel in a thousand may tip."""
+    images = photos(6, channels, 41, 54)
+    transform = A.Compose([*LISTS[name](), A.Normalize([0.4], [0.5]), A.ToDtype()])
+    params = transform.sample_params(images, generator=5)
+    want = transform.apply_params(images, params)
+    for reversed in (False, True):
+        got, _ = in_blocks(transform, images, params, reversed=reversed, many=4 if reversed else 1000)
+        off = (got - want).abs()
+        assert (off > 2e-5).double().mean() < 1e-3, off.max()
+
+
+def test_lanes_in_any_order_and_number_make_the_same_bits(in_blocks: Blocks) -> None:
+    """Sums of contrast apart, whose order is that of the lanes: doubles, rounded to float afterwards."""
+    images = photos(3, 3, 41, 54)
+    transform = A.Compose([*LISTS["simclr"](), A.ToDtype()])
+    params = transform.sample_params(images, generator=5)
+    whole, _ = in_blocks(transform, images, params)
+    for lanes, reversed, many in ((256, True, 1), (256, False, 100), (64, True, 5), (37, False, 1), (1, False, 1)):
+        got, _ = in_blocks(transform, images, params, lanes=lanes, reversed=reversed, many=many)
+        assert torch.equal(got, whole) or lanes != LANES
+        torch.testing.assert_close(got, whole, atol=1e-6, rtol=0)
+    for i in range(3):  # what is drawn together does not depend on the batch
+        assert torch.equal(in_blocks(transform, images[i : i + 1], params[i : i + 1])[0], whole[i : i + 1])
+
+
+@pytest.mark.parametrize("width", [36, 35])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_types_and_layouts(in_blocks: Blocks, layout: torch.memory_format, dtype: torch.dtype, width: int) -> None:
+    """Packed and planar bytes are read by fours; views whose rows are aligned are written by fours, others partly."""
+    images = noise(2, 3, 80, 91).contiguous(memory_format=layout)
+    transform = A.Compose(
+        [A.RandomResizedCrop((33, width)), A.ColorJitter(*JITTER), A.GaussianBlur(5), A.ToDtype(dtype)]
+    )
+    params = transform.sample_params(images, generator=3)
+    want = transform.apply_params(images, params)
+    got, fours = in_blocks(transform, images, params)
+    assert got.stride() == want.stride()
+    tolerance = {torch.uint8: 1, torch.float32: 1e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}[dtype]
+    assert (got.float() - want.float()).abs().max() <= tolerance
+    quarter = got.numel() // 4
+    assert fours == quarter if width == 36 else 0 < fours < quarter
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_any_strides(in_blocks: Blocks, channels: int) -> None:
+    """Images that begin anywhere in a word, lie upside down in memory, or have lines of their own."""
+    images = noise(3, channels, 40, 31)
+    transform = A.Compose([A.RandomResizedCrop((9, 21), (0.9, 1.0)), A.GaussianBlur(3), A.ToDtype()])
+    params = transform.sample_params(images, generator=2)
+    want = transform.apply_params(images, params)
+    padded = torch.zeros(3, channels, 42, 70, dtype=torch.uint8)
+    padded[:, :, 1:41, 3:65:2] = images
+    odd = torch.zeros(3, channels, 40, 35, dtype=torch.uint8)
+    odd[..., 3:34] = images
+    for other in (
+        *(images, images.to(memory_format=torch.channels_last), padded[:, :, 1:41, 3:65:2], odd[..., 3:34]),
+        *(images.transpose(2, 3).contiguous().transpose(2, 3), images.float() / 255, (images.float() / 255).half()),
+    ):
+        got, _ = in_blocks(transform, other, params)
+        assert (got - want).abs().max() <= (1e-3 if other.dtype == torch.float16 else 1e-5)
+
+
+def test_several_views_lie_behind_each_other(in_blocks: Blocks) -> None:
+    images = noise(3, 3, 20, 20)
+    views = A.SimCLRAugment(12)
+    params = views.sample_params(images, generator=4)
+    want = views.apply_params(images, params)
+    got, _ = in_blocks(views.transforms[0], images, torch.stack(list(params), 1).flatten(0, 1))
+    torch.testing.assert_close(got.unflatten(0, (2, 3)), torch.stack(list(want)), atol=1e-4, rtol=0)
+
+
+def test_small_images(in_blocks: Blocks) -> None:
+    """Blurs that reach past both ends of a view, by both reaches."""
+    for height, width in ((1, 1), (1, 9), (2, 3), (40, 37)):
+        images = noise(2, 3, height, width)
+        for kernel in (1, (3, 41), (41, 1)):
+            transform = A.Compose([A.GaussianBlur(kernel), A.ToDtype()])
+            for sigma in (0.1, 1.3, 1e30):
+                params = row(transform, images, blur=1, sigma=sigma)
+                got, _ = in_blocks(transform, images, params)
+                torch.testing.assert_close(got, transform.apply_params(images, params), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_nan_stays(in_blocks: Blocks, value: float) -> None:
+    """In the box it reaches the view, and with contrast all of it; outside it does not."""
+    images = torch.rand(2, 3, 16, 16)
+    images[1, 0, 3, 4] = value
+    transform = A.Compose([A.RandomResizedCrop(8), A.ColorJitter(*JITTER), A.RandomSolarize(p=1.0), A.ToDtype()])
+    factors = {"brightness": 1.2, "saturation": 1.5, "hue": 0.1}
+    for contrast in (1.0, 0.7):
+        params = row(transform, images, jitter=1, contrast=contrast, solarize=1, **factors)
+        views, _ = in_blocks(transform, images, params)
+        assert views[0].isfinite().all()
+        assert views[1].isnan().any()
+        assert views[1].isnan().all() == (contrast != 1.0)
+        params[1, :4] = torch.tensor([8.0, 8.0, 8.0, 8.0])
+        assert in_blocks(transform, images, params)[0].isfinite().all()
+
+
+def test_what_is_left_to_passes(in_blocks: Blocks) -> None:
+    images = noise(1, 3, 9, 9)
+    for steps in (
+        *([A.GaussianBlur(43)], [A.RandomEqualize()], [A.RandomAutocontrast()], [A.RandAugment(1)]),
+        *([A.RandomAdjustSharpness(2.0)], [A.RandomRotation(9)], [A.GaussianBlur(3), A.GaussianBlur(3)]),
+        *([A.GaussianBlur(3), A.ColorJitter(0.1)], [A.ColorJitter(0.1), A.ColorJitter(0.1)]),
+    ):
+        transform = A.Compose([*steps, A.ToDtype()])
+        assert in_blocks(transform, images, transform.sample_params(images))[1] == -1
+
+
+def test_the_recipes_are_made_whole(in_blocks: Blocks) -> None:
+    images = noise(1, 3, 16, 16)
+    recipes = (
+        *(A.SimCLRAugment(8), A.MoCoV1Augment(8), A.MoCoV2Augment(8), A.MoCoV3Augment(8), A.BYOLAugment(8)),
+        *(
+            A.SimSiamAugment(8),
+            A.SwAVAugment(sizes=(8, 6)),
+            A.DINOAugment(8, local_size=8),
+            A.MAEAugment(8),
+            A.IJEPAAugment(8),
+        ),
+        *(A.MSNAugment(sizes=(8, 6)), A.CLIPAugment(8)),
+    )
+    for recipe in recipes:
+        for transform in {id(one): one for one in recipe.transforms}.values():
+            assert in_blocks(transform, images, transform.sample_params(images))[1] >= 0, type(recipe).__name__
