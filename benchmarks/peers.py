@@ -71,7 +71,8 @@ def _prepare() -> None:
     # open_clip's package imports its models and what they need; its losses need torch alone. RecBole's imports what
     # reads and trains on its data sets; its transforms need its batches alone.
     for package in ("open_clip", "recbole", "recbole.data"):
-        spec = importlib.util.find_spec(package)
+        parent = package.rpartition(".")[0]
+        spec = importlib.util.find_spec(package) if not parent or parent in sys.modules else None
         if spec is not None:
             bare = ModuleType(package)
             bare.__path__ = list(spec.submodule_search_locations or ())
