@@ -35,6 +35,11 @@ def rules() -> dict[str, Rule]:
         "block_mask compat": Rule(
             f"{images} of 14x14", patches, partial(masking.block_mask, images, grid, 75, mode="compat")
         ),
+        "block_mask with counts": Rule(
+            f"{images} of 14x14",
+            patches + 8 * images * (196 + 1),
+            partial(masking.block_mask, images, grid, 75, return_counts=True),
+        ),
         "inverse_block_mask": Rule(
             f"{images} of 14x14", patches, partial(masking.inverse_block_mask, images, grid, 0.65)
         ),

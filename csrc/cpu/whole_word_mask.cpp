@@ -62,13 +62,20 @@ std::vector<int64_t> budgeted_words(const WholeWordMask<Id>& p, uint64_t seed, u
   return taken;
 }
 
-// Whether a token of the row ends before it begins.
+// Negative where one of n tokens ends before it begins. A sign, not a comparison: that vectorises everywhere.
+inline int64_t backwards(const int64_t* word, int64_t n, int64_t stride, int64_t end_stride) {
+  uint64_t signs = 0;
+  for (int64_t t = 0; t < n; ++t) {
+    signs |= static_cast<uint64_t>(word[t * stride + end_stride]) - static_cast<uint64_t>(word[t * stride]);
+  }
+  return static_cast<int64_t>(signs);
+}
+
 template <typename Id>
 bool runs_backwards(const WholeWordMask<Id>& p, int64_t r) {
-  const int64_t* word = p.words + r * p.words_row_stride;
-  bool found = false;
-  for (int64_t t = 0; t < p.length; ++t, word += p.words_stride) found |= word[p.end_stride] < word[0];
-  return found;
+  const int64_t* words = p.words + r * p.words_row_stride;
+  const bool dense = p.words_stride == 2 && p.end_stride == 1;  // constants to the compiler
+  return (dense ? backwards(words, p.length, 2, 1) : backwards(words, p.length, p.words_stride, p.end_stride)) < 0;
 }
 
 // Throws the first such token.
@@ -148,14 +155,14 @@ void run(const WholeWordMask<Id>& p, int threads) {
   const uint64_t seed = p.seed.get();
   threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.length / kTokensPerThread, 1, threads));
   Id stray = 0;
-  bool backwards = false;
-#pragma omp parallel for num_threads(threads) if (threads > 1) reduction(| : stray, backwards)
+  bool refused = false;
+#pragma omp parallel for num_threads(threads) if (threads > 1) reduction(| : stray, refused)
   for (int64_t r = 0; r < p.rows; ++r) {
-    if (p.offsets) backwards |= runs_backwards(p, r);
+    if (p.offsets) refused |= runs_backwards(p, r);
     p.counts[r] = mask_row(p, seed, r, stray);
   }
   if (stray < 0) refuse_ids("mask_words", p);
-  if (backwards) refuse_offsets(p);
+  if (refused) refuse_offsets(p);
   pack_rows(p.masked, p.counts, p.rows, p.length);
 }
 

@@ -67,7 +67,7 @@ def mask_items(
         selection: ``"bernoulli"`` or ``"exact"``. Default: ``"bernoulli"``.
         last_item_probability: probability that a row masks its last item alone. Default: 0.0.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
-        return_counts: whether the result has where the mask is True too. Default: False.
+        return_counts: whether the result has where labels are too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,

@@ -81,7 +81,8 @@ def mask_items(
         selection: ``"bernoulli"`` or ``"exact"``. Default: ``"bernoulli"``.
         last_item_probability: probability that a row masks its last item alone. Default: 0.0.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
-        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
+        return_counts: whether the result has where labels are too, on a GPU two launches more, in compat mode three.
+            Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
