@@ -133,7 +133,8 @@ static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, in
 }
 
 // Returns how many stores took four elements, or -1 if the list cannot be made whole. `image` is
-// height, width and three strides; form is rows, row stride, channels, views, columns, steps, height, width.
+// height, width and three strides; form is rows, row stride, channels, views, columns, steps, height, width, numbers of
+// lists of fills.
 extern "C" int make_views(const void* data, const int64_t* image, const int64_t* form, int in, int out_type,
                           const float* params, const int64_t* codes, const double* settings, const double* mean,
                           const double* std, int channels_last, void* out, int lanes, int reversed,
@@ -152,7 +153,7 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   p.params = params;
   p.channels_last = channels_last != 0;
   p.out = out;
-  describe(p, static_cast<int32_t>(form[5]), codes, settings, mean, std);
+  describe(p, static_cast<int32_t>(form[5]), codes, settings, form[8], mean, std);
   const Whole list = whole_of(p);
   if (!list.possible) return -1;
   fours = 0;

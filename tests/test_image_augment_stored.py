@@ -45,7 +45,7 @@ def test_every_operation_does_something(stored: dict[str, np.ndarray]) -> None:
     plain = image()[0].float().numpy() / np.float32(255)
     alike = [name for name in CASES if np.array_equal(stored[name], plain)]
     assert alike == ["RandAugment identity"]
-    assert FILE.stat().st_size < 100_000
+    assert FILE.stat().st_size < 110_000
 
 
 def test_the_file_is_what_torchvision_gives(stored: dict[str, np.ndarray]) -> None:

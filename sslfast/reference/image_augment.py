@@ -25,10 +25,10 @@ class Settings(NamedTuple):
 
     interpolation: str = "bilinear"
     antialias: bool = True
-    fill: float = 0.0
+    fill: float | tuple[float, ...] = 0.0  # of all channels, or of each; affine_fill, too
     kernel_size: int | tuple[int, int] = 23  # of (width, height), too
     affine_interpolation: str = "nearest"
-    affine_fill: float = 0.0
+    affine_fill: float | tuple[float, ...] = 0.0
     padding_mode: str = "constant"
 
 
@@ -79,6 +79,11 @@ def padded_places(places: Tensor, n: int, mode: str) -> Tensor:
     return torch.where(places < n, places, period - (mode == "symmetric") - places)
 
 
+def channel_values(fill: float | tuple[float, ...], x: Tensor) -> Tensor:
+    """(C, 1, 1) of a number a channel, or (1, 1, 1)."""
+    return torch.tensor(fill, dtype=x.dtype).reshape(-1, 1, 1)
+
+
 def resample(x: Tensor, columns: Sequence[float], size: tuple[int, int], settings: Settings) -> Tensor:
     """The box of an image (C, H, W), resized, and the part of that which the view shows."""
     top, left, height, width, *target, offset_top, offset_left, hflip, vflip = (int(value) for value in columns)
@@ -88,7 +93,7 @@ def resample(x: Tensor, columns: Sequence[float], size: tuple[int, int], setting
         for source, goal in zip((height, width), target, strict=True)
     )
     whole = down @ box @ across.T
-    view = torch.full((len(x), *size), settings.fill, dtype=x.dtype)
+    view = channel_values(settings.fill, x).expand(len(x), *size).clone()
     rows = torch.arange(size[0]) + offset_top
     lines = torch.arange(size[1]) + offset_left
     if settings.padding_mode != "constant":
@@ -224,10 +229,10 @@ def affine(
     y, x_ = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     target = torch.stack([x_, y], -1).double() - middle
     source = (target - moved) @ back.T + centre + middle
-    return _take(x, source, settings.affine_interpolation, settings.affine_fill)
+    return _take(x, source, settings.affine_interpolation, channel_values(settings.affine_fill, x))
 
 
-def _take(x: Tensor, source: Tensor, interpolation: str, fill: float) -> Tensor:
+def _take(x: Tensor, source: Tensor, interpolation: str, fill: Tensor) -> Tensor:
     """Pixels of (C, H, W) at points (h, w, 2), (x, y) each: grid_sample's, then torchvision's blend with the fill."""
 
     def at(points: Tensor) -> tuple[Tensor, Tensor]:
