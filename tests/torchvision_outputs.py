@@ -200,10 +200,32 @@ CASES: dict[str, Case] = {
 }
 
 
+MIXES = {  # of an image with itself upside down: ours by columns, torchvision's by what it would have drawn
+    "mixup": ({"kind": 1.0, "lam": 0.3}, "MixUp", {"lam": 0.3}),
+    "cutmix": (
+        {"kind": 2.0, "lam": 0.8, "top": 4.0, "left": 2.0, "height": 5.0, "width": 11.0},
+        "CutMix",
+        {"box": (2, 4, 13, 9), "lam_adjusted": 0.8},
+    ),
+}
+
+
+def two_images() -> Tensor:
+    """float32 (2, 3, 17, 17)."""
+    one = image().float() / 255
+    return torch.cat([one, one.flip(2)])
+
+
 def outputs(F: Any) -> dict[str, np.ndarray]:
     """torchvision's results, (3, H, W) each, in float32."""
-    x = image()[0].double() / 255
-    return {name: case.peer(F, x).float().numpy() for name, case in CASES.items()}
+    from torchvision.transforms import v2
+
+    x, labels = image()[0].double() / 255, torch.zeros(2, dtype=torch.int64)
+    found = {name: case.peer(F, x).float().numpy() for name, case in CASES.items()}
+    for name, (_, kind, drawn) in MIXES.items():
+        known = {"labels": labels, "batch_size": 2, **drawn}
+        found[name] = getattr(v2, kind)(num_classes=2).transform(two_images(), known)[0].numpy()
+    return found
 
 
 def main() -> None:
