@@ -114,7 +114,8 @@ static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, in
   const int64_t items = p.rows * p.views * (p.channels / kChannels);
   const Tiles tiles = tiles_of_block(p, items, many_blocks);
   std::vector<double> sums(items * tiles.count, std::nan(""));
-  std::vector<float> around(list.shared_floats(kChannels));
+  const auto floats = static_cast<size_t>(list.shared_floats(kChannels));
+  std::vector<float> around(floats + 64);  // and some that nobody may write
   auto block = std::make_unique<Block>();
   Turns turns(lanes, reversed);
   for (int step = list.contrast ? 0 : 1; step < 2; ++step) {
@@ -128,6 +129,9 @@ static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, in
         if (step == 1) return maker.make(tiles, from, sums.data(), around.data());
         if (maker.has_contrast()) maker.sum_gray(tiles, from, sums.data());
       });
+      for (size_t k = floats; k < around.size(); ++k) {
+        if (!std::isnan(around[k])) std::abort();
+      }
     }
   }
 }

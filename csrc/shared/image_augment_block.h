@@ -58,7 +58,8 @@ class Maker {
     image_ = p.source(row_);
     if (team.lane == 0) {
       View& v = block.view;
-      team.read_view(p, p.params + index * p.columns, image_, v);
+      const Image image = image_;  // whose address a call takes: image_ stays in registers
+      team.read_view(p, p.params + index * p.columns, image, v);
       block.contrast = block.blur = v.count;
       for (int32_t k = v.count - 1; k >= 0; --k) {
         if (v.op[k].code == kOpContrast) block.contrast = k;
@@ -255,7 +256,7 @@ class Maker {
       const float* middle = around + i / kTile * side() + i % kTile + reach_.across;
       float sum = b_.weight.across[0] * middle[0];
       for (int32_t k = 1; k <= reach_.across; ++k) sum += b_.weight.across[k] * (middle[-k] + middle[k]);
-      across[i] = sum;
+      across[i / kTile * kAcross + i % kTile] = sum;
     }
     team_.barrier();
   }
@@ -263,10 +264,10 @@ class Maker {
   SSLFAST_HD Pixel<float> blurred_down(const float* across, int32_t y, int32_t x) const {
     float value[3];
     for (int32_t c = 0; c < kChannels; ++c) {
-      const float* middle = across + (c * tall() + y + reach_.down) * kTile + x;
+      const float* middle = across + (c * tall() + y + reach_.down) * kAcross + x;
       value[c] = b_.weight.down[0] * middle[0];
       for (int32_t k = 1; k <= reach_.down; ++k) {
-        value[c] += b_.weight.down[k] * (middle[-k * kTile] + middle[k * kTile]);
+        value[c] += b_.weight.down[k] * (middle[-k * kAcross] + middle[k * kAcross]);
       }
     }
     return kChannels == 3 ? Pixel<float>{value[0], value[1], value[2]} : Pixel<float>{value[0], value[0], value[0]};

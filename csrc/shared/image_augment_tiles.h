@@ -13,7 +13,7 @@ struct Whole {
   // Of shared memory: the tile with its neighbourhood, and its rows blurred.
   int32_t shared_floats(int32_t channels) const {
     if (reach_across < 0) return 0;
-    return channels * (kTile + 2 * reach_down) * (kTile + 2 * reach_across + kTile);
+    return channels * (kTile + 2 * reach_down) * (kTile + 2 * reach_across + kAcross);
   }
 };
 
