@@ -59,6 +59,7 @@ SEGMENT = 2**16  # views that lie between the draws of two segments
 MAX_SIDE, MAX_CHANNELS = 2**24, 32  # of images
 ERASE_COLUMNS = ("erase_top", "erase_left", "erase_height", "erase_width", "erase_key_high", "erase_key_low")
 MOST_ERASES = 16  # boxes erased in a view one after another; numbers of the seeds of a view's boxes
+LISTED = 2.0  # a kernel's fill from here on is the place of a list of numbers, one a channel, behind its settings
 MOST_KERNEL = 2**16  # pixels that a blur's kernel can have
 
 
@@ -68,6 +69,7 @@ class Step(NamedTuple):
     name: str
     settings: tuple[float, float, float]
     rules: tuple[float, ...]
+    fill: tuple[float, ...] = ()  # of an affine map or a choice: one number a channel, instead of the second setting
 
 
 class Erase(NamedTuple):
@@ -94,7 +96,7 @@ class Resample:
     vflip: float = 0.0
     interpolation: str = "bilinear"
     antialias: bool = True
-    fill: float = 0.0
+    fill: float | tuple[float, ...] = 0.0  # of all channels, or of each
     padding_mode: str = "constant"
     smaller_images: bool = True  # may a window be larger than the padded image?
 
@@ -134,12 +136,20 @@ class Resample:
 
     def settings(self) -> list[float]:
         """The three settings of the kernel."""
-        return [INTERPOLATIONS.index(self.interpolation), float(self.antialias), self.outside]
+        outside = LISTED if self.fill_list else self.outside
+        return [INTERPOLATIONS.index(self.interpolation), float(self.antialias), outside]
+
+    @property
+    def fill_list(self) -> tuple[float, ...]:
+        """What lies outside the image in each channel, if that is not one number or a padding."""
+        return self.fill if isinstance(self.fill, tuple) and self.padding_mode == "constant" else ()
 
     @property
     def outside(self) -> float:
-        """The kernel's setting of what lies outside the image."""
-        return self.fill if self.padding_mode == "constant" else -float(PADDINGS.index(self.padding_mode))
+        """The kernel's setting of what lies outside a mask: a list of numbers is of the image's channels."""
+        if self.padding_mode != "constant":
+            return -float(PADDINGS.index(self.padding_mode))
+        return 0.0 if isinstance(self.fill, tuple) else self.fill
 
     def check_room(self, name: str, height: int, width: int) -> None:
         """Raises ValueError where a window is larger than the padded image and may not be."""
@@ -160,6 +170,7 @@ class Segment:
     codes: list[int]
     settings: list[float]
     columns: list[str]
+    fills: list[tuple[float, ...]]  # those of one number a channel
 
     def __init__(self) -> None:
         self.resample = Resample()
@@ -168,7 +179,13 @@ class Segment:
     def complete(self) -> None:
         """Writes down what follows from the steps: a call of few images would notice the time."""
         self.codes = [CODES["resample"], *(CODES[step.name] for step in self.steps)]
-        self.settings = [*self.resample.settings(), *(number for step in self.steps for number in step.settings)]
+        self.settings = self.resample.settings()
+        self.fills = [self.resample.fill_list] if self.resample.fill_list else []
+        for step in self.steps:
+            first, second, third = step.settings
+            self.settings += [first, LISTED + len(self.fills) if step.fill else second, third]
+            self.fills += [step.fill] if step.fill else []
+        self.settings += [number for fill in self.fills for number in fill]
         self.columns = [*COLUMNS["resample"], *(name for step in self.steps for name in COLUMNS[step.name])]
 
     def rules(self, size: tuple[int, int]) -> list[float]:
@@ -222,7 +239,7 @@ class Plan:
         size: tuple[int, int],
         placement: int,
         padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-        fill: float = 0.0,
+        fill: float | tuple[float, ...] = 0.0,
         padding_mode: str = "constant",
         smaller_images: bool = True,
     ) -> None:
@@ -248,15 +265,24 @@ class Plan:
         resample.hflip, resample.vflip = resample.hflip or hflip, resample.vflip or vflip
         self._resampled = True
 
-    def step(self, name: str, rules: tuple[float, ...], settings: tuple[float, ...] = ()) -> None:
-        """Any other step."""
+    def step(
+        self,
+        name: str,
+        rules: tuple[float, ...],
+        settings: tuple[float, ...] = (),
+        fill: float | tuple[float, ...] = 0.0,
+    ) -> None:
+        """Any other step; ``fill`` is what an affine map or a choice has for its second setting."""
         self._check_open()
         last = self.segments[-1]
         numbers = 13 + sum(len(step.rules) for step in last.steps) + len(rules)
         if len(last.steps) == MOST_STEPS or numbers > MOST_RULES:
             self._begin()
         first, second, third = (*settings, 0.0, 0.0, 0.0)[:3]
-        self.segments[-1].steps.append(Step(name, (first, second, third), rules))
+        listed = fill if isinstance(fill, tuple) else ()
+        if not isinstance(fill, tuple):
+            second = fill or second
+        self.segments[-1].steps.append(Step(name, (first, second, third), rules, listed))
 
     def erase(self, erase: Erase) -> None:
         """A box erased at the end, after any normalisation."""
@@ -286,7 +312,11 @@ class Plan:
         return [value / unit for value in mean] * repeat, [value / unit for value in std] * repeat
 
     def check_channels(self, name: str, channels: int) -> None:
-        """Raises ValueError where a colour transform meets other than 1 or 3 channels."""
+        """Raises ValueError where a colour transform meets other than 1 or 3 channels, or a fill another number."""
+        for segment in self.segments:
+            for fill in segment.fills:
+                if len(fill) != channels:
+                    raise ValueError(f"{name}: fill must have one number per channel ({channels}), got {len(fill)}")
         if channels in (1, 3):
             return
         for segment in self.segments:

@@ -114,7 +114,8 @@ static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, in
   const int64_t items = p.rows * p.views * (p.channels / kChannels);
   const Tiles tiles = tiles_of_block(p, items, many_blocks);
   std::vector<double> sums(items * tiles.count, std::nan(""));
-  std::vector<float> around(list.shared_floats(kChannels));
+  const auto floats = static_cast<size_t>(list.shared_floats(kChannels));
+  std::vector<float> around(floats + 64);  // and some that nobody may write
   auto block = std::make_unique<Block>();
   Turns turns(lanes, reversed);
   for (int step = list.contrast ? 0 : 1; step < 2; ++step) {
@@ -128,12 +129,16 @@ static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, in
         if (step == 1) return maker.make(tiles, from, sums.data(), around.data());
         if (maker.has_contrast()) maker.sum_gray(tiles, from, sums.data());
       });
+      for (size_t k = floats; k < around.size(); ++k) {
+        if (!std::isnan(around[k])) std::abort();
+      }
     }
   }
 }
 
 // Returns how many stores took four elements, or -1 if the list cannot be made whole. `image` is
-// height, width and three strides; form is rows, row stride, channels, views, columns, steps, height, width.
+// height, width and three strides; form is rows, row stride, channels, views, columns, steps, height, width, numbers of
+// lists of fills.
 extern "C" int make_views(const void* data, const int64_t* image, const int64_t* form, int in, int out_type,
                           const float* params, const int64_t* codes, const double* settings, const double* mean,
                           const double* std, int channels_last, void* out, int lanes, int reversed,
@@ -152,7 +157,7 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   p.params = params;
   p.channels_last = channels_last != 0;
   p.out = out;
-  describe(p, static_cast<int32_t>(form[5]), codes, settings, mean, std);
+  describe(p, static_cast<int32_t>(form[5]), codes, settings, form[8], mean, std);
   const Whole list = whole_of(p);
   if (!list.possible) return -1;
   fours = 0;

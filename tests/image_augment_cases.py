@@ -49,7 +49,7 @@ def expected(transform: Transform, images: Tensor, params: Tensor) -> Tensor:
             settings = settings._replace(kernel_size=(int(step.settings[0]), int(step.settings[1])))
         if step.name in ("affine", "choice"):
             settings = settings._replace(
-                affine_interpolation=INTERPOLATIONS[int(step.settings[0])], affine_fill=step.settings[1]
+                affine_interpolation=INTERPOLATIONS[int(step.settings[0])], affine_fill=step.fill or step.settings[1]
             )
     views = []
     for image, values in zip(images.cpu(), params.tolist(), strict=True):

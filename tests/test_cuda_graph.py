@@ -10,7 +10,22 @@ import torch
 from cuda_graph import captured
 from torch import Tensor
 
-from sslfast.augment import AudioAugment, RandomErasing, RandomMix, SimCLRAugment, sample_frames, take_frames
+from benchmarks import gpu_calls
+from sslfast.augment import (
+    AudioAugment,
+    Compose,
+    DINOAugment,
+    MAEAugment,
+    MultiView,
+    RandomAdjustSharpness,
+    RandomAutocontrast,
+    RandomErasing,
+    RandomMix,
+    SimCLRAugment,
+    ToDtype,
+    sample_frames,
+    take_frames,
+)
 from sslfast.losses import masked_patch_loss, nt_xent_loss
 from sslfast.masking import (
     apply_mask_token,
@@ -67,7 +82,8 @@ def tables(seed: Any, device: str) -> tuple[Tensor, ...]:
 
 def views(seed: Any, device: str) -> tuple[Tensor, ...]:
     images = (torch.arange(2 * 3 * 40 * 40, device=device) % 251).to(torch.uint8).view(2, 3, 40, 40)
-    return tuple(SimCLRAugment(32)(images, generator=seed))
+    in_passes = Compose([RandomAutocontrast(1.0), RandomAdjustSharpness(2.0, 1.0), ToDtype()])
+    return (*SimCLRAugment(32)(images, generator=seed), in_passes(images, generator=seed))
 
 
 def batches(seed: Any, device: str) -> tuple[Tensor, ...]:
@@ -95,6 +111,16 @@ def test_replays_draw_from_the_seed_on_the_device(call: Callable[[Any, str], tup
         for ours, expected in zip(results, call(value, "cpu"), strict=True):
             exact = not ours.is_floating_point() or call not in (views, sounds)
             torch.testing.assert_close(ours.cpu(), expected, rtol=0, atol=0 if exact else 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "launches"), [(SimCLRAugment(40), 3), (MAEAugment(40), 2), (DINOAugment(40, local_size=16), 9)]
+)
+def test_launches_of_views(recipe: MultiView, launches: int) -> None:
+    """Of each kind of view: parameters, the mean of contrast where there is a jitter, and the views; no wait."""
+    images = torch.zeros(4, 3, 50, 60, dtype=torch.uint8, device="cuda")
+    recipe(images, generator=1)
+    assert gpu_calls.counts(lambda: recipe(images, generator=1)) == (launches, 0)
 
 
 def test_loss_and_gradients_replay_on_new_inputs() -> None:

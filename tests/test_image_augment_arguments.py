@@ -65,11 +65,6 @@ ARGUMENTS = [
         "RandomCrop: images must be at least (9, 4) with their padding unless pad_if_needed, got (8, 8)",
     ),
     (
-        lambda: A.RandomCrop(4, 1, padding_mode="edge")(torch.zeros(1, 3, 6, 8, requires_grad=True)),
-        ValueError,
-        'RandomCrop: padding_mode must be "constant" for images that require a gradient, got "edge"',
-    ),
-    (
         lambda: A.ToDtype(torch.uint8, scale=False),
         ValueError,
         "ToDtype: scale must be True for torch.uint8, got False",
@@ -84,7 +79,11 @@ ARGUMENTS = [
         ValueError,
         "RandomAffine: center must hold 2 numbers, got (1, 2, 3)",
     ),
-    (lambda: A.RandomCrop(4, fill=255), ValueError, "RandomCrop: fill must be a probability in [0, 1], got 255"),
+    (
+        lambda: A.RandomCrop(4, fill=255),
+        ValueError,
+        "RandomCrop: fill must be a number in [0, 1], or one for each channel, got 255",
+    ),
     (
         lambda: A.RandomHorizontalFlip(1.5),
         ValueError,
@@ -129,6 +128,53 @@ ARGUMENTS = [
         lambda: A.GaussianBlur(3, (0.0, 1.0)),
         ValueError,
         "GaussianBlur: sigma must be positive, or (low, high), ascending and positive, got (0.0, 1.0)",
+    ),
+    (
+        lambda: A.GaussianBlur(3, (2.0, 1.0)),
+        ValueError,
+        "GaussianBlur: sigma must be positive, or (low, high), ascending and positive, got (2.0, 1.0)",
+    ),
+    *(
+        (
+            lambda sigma=sigma: A.GaussianBlur(3, sigma),
+            ValueError,
+            f"GaussianBlur: sigma must be positive, or (low, high), ascending and positive, got {sigma}",
+        )
+        for sigma in (0.0, -1.0)
+    ),
+    (
+        lambda: A.SimCLRAugment(8, sigma=(-0.1, 2.0)),
+        ValueError,
+        "SimCLRAugment: sigma must be positive, or (low, high), ascending and positive, got (-0.1, 2.0)",
+    ),
+    (
+        lambda: A.SimCLRAugment(8, scale=(1.0, 0.2)),
+        ValueError,
+        "SimCLRAugment: scale must be (low, high) with 0 < low <= high <= 1, got (1.0, 0.2)",
+    ),
+    (
+        lambda: A.RandomResizedCrop(8, (0.0, 1.0)),
+        ValueError,
+        "RandomResizedCrop: scale must be (low, high) with 0 < low <= high <= 1, got (0.0, 1.0)",
+    ),
+    (
+        lambda: A.RandomAffine(3, scale=(2.0, 0.5)),
+        ValueError,
+        "RandomAffine: scale must be (low, high), ascending and in [1e-06, inf], got (2.0, 0.5)",
+    ),
+    *(
+        (
+            make,
+            ValueError,
+            f"{name}: interpolation must be one of nearest, bilinear, bicubic, got 'cubic'",
+        )
+        for name, make in (
+            ("Resize", lambda: A.Resize(8, "cubic")),
+            ("RandomRotation", lambda: A.RandomRotation(8, "cubic")),
+            ("RandAugment", lambda: A.RandAugment(interpolation="cubic")),
+            ("TrivialAugmentWide", lambda: A.TrivialAugmentWide(interpolation="cubic")),
+            ("SimCLRAugment", lambda: A.SimCLRAugment(8, interpolation="cubic")),
+        )
     ),
     (lambda: A.RandomSolarize(128), ValueError, "RandomSolarize: threshold must be in [0, 1], got 128"),
     (lambda: A.RandomPosterize(9), ValueError, "RandomPosterize: bits must be in [0, 8], got 9"),

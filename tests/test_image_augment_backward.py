@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from image_augment_cases import expected, in_floats, row
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from sslfast import augment as A
 from sslfast import ops
+from sslfast._image_plan import PADDINGS
 from sslfast.augment._gradient import gradient_in_torch
 from sslfast.reference.image_augment import Settings, view
 from sslfast.reference.image_augment_backward import gradient as reference_gradient
@@ -19,6 +21,10 @@ LISTS = {
     "cubic without antialias": lambda: [A.RandomResizedCrop((7, 25), interpolation="bicubic", antialias=False)],
     "nearest": lambda: [A.RandomResizedCrop((9, 30), interpolation="nearest")],
     "padded crop": lambda: [A.RandomCrop((22, 10), padding=4, fill=0.3)],
+    "edge": lambda: [A.RandomCrop((27, 21), (5, 2, 30, 9), padding_mode="edge"), A.RandomHorizontalFlip()],
+    "reflect": lambda: [A.Resize(9), A.RandomCrop((40, 31), 3, True, padding_mode="reflect"), A.RandomVerticalFlip()],
+    "symmetric": lambda: [A.RandomCrop((60, 59), 4, True, padding_mode="symmetric"), A.GaussianBlur(5)],
+    "one pixel reflected": lambda: [A.Resize((1, 2)), A.RandomCrop((5, 7), 9, padding_mode="reflect")],
     "resize and crop": lambda: [A.Resize(12), A.CenterCrop((9, 20))],
     "jitter": lambda: [A.RandomResizedCrop(10), A.ColorJitter(0.3, 0.3, 0.3, 0.1)],
     "simclr": lambda: [
@@ -44,6 +50,7 @@ LISTS = {
     "one pixel": lambda: [A.Resize((1, 1)), A.GaussianBlur(5), A.RandomAdjustSharpness((0.5, 0.5))],
 }
 LINEAR = (
+    *("edge", "reflect", "symmetric", "one pixel reflected"),
     *("bilinear", "padded crop", "resize and crop", "affine", "corner and nearest", "about a point", "about a corner"),
     *("blur wider than the view", "wide blur", "tall blur"),
 )
@@ -99,22 +106,35 @@ def test_linear_views_have_their_adjoint(name: str) -> None:
     torch.testing.assert_close((grad * change).sum((1, 2, 3)), inner, atol=2e-4, rtol=1e-4)
 
 
-def test_the_reference_is_the_derivative_of_views() -> None:
+@pytest.mark.parametrize("mode", PADDINGS)
+def test_the_reference_is_the_derivative_of_views(mode: str) -> None:
+    """A view of 5 x 3 of what is resized to 4 x 3, one row above it."""
     steps = [
-        ("resample", (1, 0, 4, 4, 5, 3, 0, 0, 1, 0)),
+        ("resample", (1, 0, 4, 4, 4, 3, -1, 0, 1, 0)),
         ("jitter", (1, 13, 1.2, 0.7, 1.3, 0.1)),
         ("autocontrast", (1,)),
         ("sharpness", (1, 1.6)),
         ("blur", (1, 0.8)),
         ("affine", (1, 10, 0.3, 0.1, 1.1, 4, 2, 0)),
     ]
-    settings = Settings(kernel_size=3, affine_interpolation="bilinear")
+    settings = Settings(kernel_size=3, affine_interpolation="bilinear", padding_mode=mode)
     image = (0.2 + 0.6 * torch.rand(3, 6, 5)).double()
     weight = torch.randn(3, 5, 3).double()
     found = reference_gradient(weight, image, steps, settings, std=(2.0, 2.0, 2.0))
     direction, step = torch.randn_like(image), 1e-7
     ends = [(view(image + sign * step * direction, steps, (5, 3), settings) * weight).sum() for sign in (1, -1)]
     torch.testing.assert_close((found * direction).sum(), (ends[0] - ends[1]) / (2 * step) / 2, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", PADDINGS)
+def test_padding_gives_every_copy_s_gradient_to_its_pixel(device: torch.device, mode: str) -> None:
+    """The gradient of a crop's sum counts how often numpy.pad repeats each pixel."""
+    images = torch.rand(1, 1, 3, 4, device=device, requires_grad=True)
+    size = (17, 20)  # all of the padded image
+    in_floats(A.RandomCrop(size, (9, 5, 7, 9), padding_mode=mode))(images).sum().backward()
+    pixels = np.pad(np.arange(1, 13).reshape(3, 4), ((5, 9), (9, 7)), mode=mode)
+    copies = torch.bincount(torch.from_numpy(pixels).flatten(), minlength=13)[1:]
+    torch.testing.assert_close(images.grad.cpu().flatten(), copies.float())
 
 
 def test_saturated_and_gray_pixels_have_finite_gradients(device: torch.device) -> None:

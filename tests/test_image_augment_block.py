@@ -47,6 +47,7 @@ def in_blocks(tmp_path_factory: pytest.TempPathFactory) -> Blocks:
         (segment,) = transform._plan.segments
         channels, views = images.shape[1], params.shape[0] // len(images)
         size = segment.resample.view(*images.shape[2:])
+        lists = len(segment.settings) - 3 * len(segment.codes)
         mean, std = transform._plan.normalisation("block", channels, images.dtype == torch.uint8)
         dtype = getattr(torch, transform._plan.dtype or "float32")
         last = A._images.has_channels_last(images)
@@ -61,7 +62,7 @@ def in_blocks(tmp_path_factory: pytest.TempPathFactory) -> Blocks:
             numbers(ctypes.c_int64, [*images.shape[2:], *images.stride()[1:]]),
             numbers(
                 ctypes.c_int64,
-                [len(images), images.stride(0), channels, views, params.shape[1], len(segment.codes), *size],
+                [len(images), images.stride(0), channels, views, params.shape[1], len(segment.codes), *size, lists],
             ),
             TYPES.index(images.dtype),
             TYPES.index(dtype),
@@ -99,6 +100,11 @@ LISTS = {
     "cubic without antialias": lambda: [A.RandomResizedCrop((9, 61), interpolation="bicubic", antialias=False)],
     "nearest": lambda: [A.RandomResizedCrop((23, 8), interpolation="nearest"), A.RandomVerticalFlip()],
     "padded": lambda: [A.RandomCrop((40, 44), 9, True, fill=0.3), A.GaussianBlur(9), A.RandomHorizontalFlip()],
+    "padded by channel": lambda: [
+        A.RandomCrop(50, 9, True, (0.1, 0.9, 0.4)),
+        A.ColorJitter(*JITTER),
+        A.GaussianBlur(3),
+    ],
     "reflect": lambda: [A.Resize(17), A.RandomCrop((70, 80), 7, True, padding_mode="reflect"), A.GaussianBlur(3)],
     "blur before gray": lambda: [A.CenterCrop(20), A.GaussianBlur(11), A.RandomGrayscale(), A.RandomSolarize()],
 }
@@ -108,6 +114,8 @@ LISTS = {
 @pytest.mark.parametrize("name", LISTS)
 def test_blocks_make_the_views_of_the_cpu(in_blocks: Blocks, name: str, channels: int) -> None:
     """Of smooth images, whose values solarize and posterize do not split by chance: a pixel in a thousand may tip."""
+    if channels == 1 and "by channel" in name:
+        return
     images = photos(6, channels, 41, 54)
     transform = A.Compose([*LISTS[name](), A.Normalize([0.4], [0.5]), A.ToDtype()])
     params = transform.sample_params(images, generator=5)

@@ -182,6 +182,27 @@ def test_choices_and_factors_are_uniform_and_independent() -> None:
     assert (torch.corrcoef(columns) - torch.eye(len(columns))).abs().max() < 0.035
 
 
+def test_what_has_only_a_chance_happens_as_often() -> None:
+    chances = {"invert": 0.3, "autocontrast": 0.5, "equalize": 0.7, "posterize": 0.2, "affine": 0.6}
+    p = drawn(
+        A.Compose(
+            [
+                *(A.RandomInvert(0.3), A.RandomAutocontrast(0.5), A.RandomEqualize(0.7), A.RandomPosterize(3, 0.2)),
+                A.RandomAffine(10, p=0.6),
+            ]
+        )
+    )
+    for name, chance in chances.items():
+        assert_happens(p[name], chance)
+    columns = torch.stack([p[name] for name in chances])
+    assert (torch.corrcoef(columns) - torch.eye(len(columns))).abs().max() < 0.03
+
+
+def test_angles_of_rotations() -> None:
+    assert_uniform(drawn(A.Compose([A.RandomRotation(75)]))["angle"], -75, 75)
+    assert_uniform(drawn(A.Compose([A.RandomRotation((10, 90))]))["angle"], -90, -10)  # counterclockwise
+
+
 def test_factor_ranges() -> None:
     p = drawn(A.Compose([A.ColorJitter(1.5, (0.9, 0.9), (2.0, 3.0), (0.1, 0.4))]))
     assert_uniform(p["brightness"], 0, 2.5)
@@ -226,6 +247,12 @@ def test_rand_augment_draws_like_torchvision() -> None:
 
 def test_trivial_augment_draws_any_magnitude() -> None:
     p = drawn(A.Compose([A.TrivialAugmentWide()]))
+    count = torch.bincount(p["choice"].long(), minlength=14)
+    assert scipy.stats.chisquare(count.numpy()).pvalue > 1e-3
+    for name in ("shear_x", "rotate", "brightness"):
+        magnitude = p["magnitude"][p["choice"] == _image_plan.CHOICES.index(name)]
+        moved = magnitude[magnitude != 0]
+        assert scipy.stats.binomtest(int((moved > 0).sum()), len(moved), 0.5).pvalue > 1e-3
     rotation = p["magnitude"][p["choice"] == _image_plan.CHOICES.index("rotate")]
     bins = (rotation.abs() / 4.5).round().long()
     assert scipy.stats.chisquare(torch.bincount(bins, minlength=31).numpy()).pvalue > 1e-3

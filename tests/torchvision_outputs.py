@@ -55,7 +55,10 @@ def _crop(how: str, antialias: bool, size: tuple[int, int]) -> Case:
     return Case(lambda: A.RandomResizedCrop(size, interpolation=how, antialias=antialias), BOX, peer)
 
 
-def _affine(how: str, corner: bool, *values: float) -> Case:
+COLOURS = (0.1, 0.9, 0.4)  # a fill a channel
+
+
+def _affine(how: str, corner: bool, *values: float, fill: float | tuple[float, ...] = 0.25) -> Case:
     names = ("angle", "translate_x", "translate_y", "scale", "shear_x", "shear_y")
     angle, move_x, move_y, scale, shear_x, shear_y = values
 
@@ -63,12 +66,12 @@ def _affine(how: str, corner: bool, *values: float) -> Case:
         return F.affine(
             *(x, angle, [move_x, move_y], scale, [shear_x, shear_y]),
             interpolation=F.InterpolationMode(how),
-            fill=[0.25] * 3,
+            fill=list(fill) if isinstance(fill, tuple) else [fill] * 3,
             center=[0, 0] if corner else None,
         )
 
     columns = {"affine": 1, "corner": float(corner), **dict(zip(names, values, strict=True))}
-    transform = lambda: A.RandomAffine(90, interpolation=how, fill=0.25)  # noqa: E731
+    transform = lambda: A.RandomAffine(90, interpolation=how, fill=fill)  # noqa: E731
     return Case(transform, columns, peer, 2e-5, 0.02 if how == "nearest" else 0.0)
 
 
@@ -106,8 +109,26 @@ def _choice(name: str, magnitude: float) -> Case:
     return Case(lambda: A.RandAugment(1), columns, peer, 2e-5, 0.02)
 
 
-def _padded(F: Any, x: Tensor) -> Tensor:
-    return F.crop(F.pad(x, [4, 3, 2, 1], fill=0.25), 2, 5, 12, 15)
+def _padded(mode: str = "constant", fill: float | tuple[float, ...] = 0.25) -> Case:
+    def peer(F: Any, x: Tensor) -> Tensor:
+        how = {"fill": list(fill) if isinstance(fill, tuple) else fill} if mode == "constant" else {}
+        return F.crop(F.pad(x, [14, 13, 12, 11], padding_mode=mode, **how), 6, 20, 12, 15)
+
+    columns = {"target_height": HEIGHT, "target_width": WIDTH, "offset_top": -7, "offset_left": 6}
+    return Case(lambda: A.RandomCrop((12, 15), (14, 13, 12, 11), fill=fill, padding_mode=mode), columns, peer)
+
+
+def _rotation(how: str, angle: float) -> Case:
+    def peer(F: Any, x: Tensor) -> Tensor:
+        return F.rotate(x, angle, F.InterpolationMode(how), fill=list(COLOURS))
+
+    columns = {"affine": 1, "angle": -angle}  # ours turns clockwise
+    transform = lambda: A.RandomRotation(90, how, fill=COLOURS)  # noqa: E731
+    return Case(transform, columns, peer, 2e-5, 0.02 if how == "nearest" else 0.0)
+
+
+def _erased(F: Any, x: Tensor) -> Tensor:
+    return F.erase(x, 3, 5, 7, 9, torch.tensor(COLOURS, dtype=x.dtype)[:, None, None])
 
 
 CASES: dict[str, Case] = {
@@ -124,10 +145,13 @@ CASES: dict[str, Case] = {
         {"target_height": 11, "target_width": 11, "offset_top": 2, "offset_left": 1},
         lambda F, x: F.center_crop(F.resize(x, [11]), [8, 9]),
     ),
-    "pad and crop": Case(
-        lambda: A.RandomCrop((12, 15), padding=(4, 3, 2, 1), fill=0.25),
-        {"target_height": HEIGHT, "target_width": WIDTH, "offset_top": -1, "offset_left": 1},
-        _padded,
+    "pad and crop": _padded(),
+    "pad and crop, a fill a channel": _padded(fill=COLOURS),
+    **{f"pad and crop, {mode}": _padded(mode) for mode in ("edge", "reflect", "symmetric")},
+    "erase": Case(
+        lambda: A.RandomErasing(1.0, value=COLOURS),
+        {"erase_top": 3, "erase_left": 5, "erase_height": 7, "erase_width": 9},
+        _erased,
     ),
     "horizontal_flip": Case(lambda: A.RandomHorizontalFlip(), {"hflip": 1}, lambda F, x: F.horizontal_flip(x)),
     "vertical_flip": Case(lambda: A.RandomVerticalFlip(), {"vflip": 1}, lambda F, x: F.vertical_flip(x)),
@@ -161,6 +185,9 @@ CASES: dict[str, Case] = {
     "affine nearest": _affine("nearest", False, -77, 5, -3, 0.8, 10, -20),
     "affine bilinear": _affine("bilinear", False, -77, 5, -3, 0.8, 10, -20),
     "affine bilinear corner": _affine("bilinear", True, 31, 1, 2, 1.2, 0, 5),
+    "affine, a fill a channel": _affine("bilinear", False, -40, 5, -3, 0.8, 10, -20, fill=COLOURS),
+    "rotate nearest": _rotation("nearest", 25.0),
+    "rotate bilinear": _rotation("bilinear", -63.0),
     "normalize": Case(
         lambda: A.Normalize(), {}, lambda F, x: F.normalize(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), 1e-5
     ),
@@ -173,10 +200,32 @@ CASES: dict[str, Case] = {
 }
 
 
+MIXES = {  # of an image with itself upside down: ours by columns, torchvision's by what it would have drawn
+    "mixup": ({"kind": 1.0, "lam": 0.3}, "MixUp", {"lam": 0.3}),
+    "cutmix": (
+        {"kind": 2.0, "lam": 0.8, "top": 4.0, "left": 2.0, "height": 5.0, "width": 11.0},
+        "CutMix",
+        {"box": (2, 4, 13, 9), "lam_adjusted": 0.8},
+    ),
+}
+
+
+def two_images() -> Tensor:
+    """float32 (2, 3, 17, 17)."""
+    one = image().float() / 255
+    return torch.cat([one, one.flip(2)])
+
+
 def outputs(F: Any) -> dict[str, np.ndarray]:
     """torchvision's results, (3, H, W) each, in float32."""
-    x = image()[0].double() / 255
-    return {name: case.peer(F, x).float().numpy() for name, case in CASES.items()}
+    from torchvision.transforms import v2
+
+    x, labels = image()[0].double() / 255, torch.zeros(2, dtype=torch.int64)
+    found = {name: case.peer(F, x).float().numpy() for name, case in CASES.items()}
+    for name, (_, kind, drawn) in MIXES.items():
+        known = {"labels": labels, "batch_size": 2, **drawn}
+        found[name] = getattr(v2, kind)(num_classes=2).transform(two_images(), known)[0].numpy()
+    return found
 
 
 def main() -> None:

@@ -53,6 +53,7 @@ class Renderer {
            ((view * p_.rows + row) * p_.channels * plane_ + first_channel * (p_.channels_last ? 1 : plane_)) *
                pixel_bytes(p_.out_type);
     read_view(p_, p_.params + (row * p_.views + view) * p_.columns, image, view_);
+    set_fills(p_, first_channel, view_);
 
     Resizer resizer(p_, image, first_channel, channels, view_, s_.resize);
     int32_t next = 0;
@@ -67,6 +68,7 @@ class Renderer {
         continue;
       }
       ++next;
+      if (op.code == kOpAffine && (op.fill[0] != op.fill[1] || op.fill[0] != op.fill[2])) gray_ = false;
       const bool alike = gray_;
       Move move(op, {p_.out_height, n_, alike ? 1 : channels}, s_.move);
       gray = pass(next, false, [&, from = held_](int64_t y) {
@@ -183,7 +185,7 @@ class Renderer {
   const bool streamed_;  // which go past the caches
   int64_t first_channel_ = 0;
   int slot_ = 0;
-  bool gray_ = false;  // are the channels alike? Nothing makes them differ again
+  bool gray_ = false;  // are the channels alike? Only fills of their own make them differ again
   char* out_ = nullptr;
   View view_;
   Row row_;

@@ -52,6 +52,7 @@ class Differentiator {
     first_channel_ = first_channel;
     used_ = 0;
     read_view(v_, v_.params + row * v_.columns, image, view_);
+    set_fills(v_, first_channel, view_);
     list_passes();
     Resizer resizer(v_, image, first_channel, channels, view_, s_.resize);
     if (of_values_ > 0) forward(resizer);

@@ -93,7 +93,7 @@ Planes Move::moved(const Planes& from, int64_t y) {
   for (int64_t x = 0; x < shape_.width; ++x) {
     const AffineTaps taps = affine_taps(op_, shape_.height, shape_.width, y, x);
     for (int64_t c = 0; c < shape_.channels; ++c) {
-      done.plane[c][x] = taps.of(from.plane[c], op_.fill);
+      done.plane[c][x] = taps.of(from.plane[c], op_.fill[c]);
     }
   }
   return done;

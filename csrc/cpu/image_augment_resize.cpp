@@ -24,6 +24,7 @@ Resizer::Resizer(const ImageAugment& p, const Image& image, int64_t first_channe
       channels_(channels),
       view_width_(p.out_width),
       fill_(p.step[0].setting[2]) {
+  for (int64_t c = 0; c < channels; ++c) fills_[c] = p.fill_of(fill_, first_channel + c);
   image_.data =
       static_cast<const char*>(image.data) +
       (first_channel * image.channel_stride + v.top * image.height_stride + v.left * image.width_stride) * pixel_bytes_;
@@ -51,7 +52,7 @@ void Resizer::set(int64_t y, Row& row) {
   if (y < down.inside_from || y >= down.inside_to) {  // possible only where no row is kept, or all: one place is free
     held_[0] = held_[1] = -1;
     row.top = kept_.moved(whole_ ? image_.height * view_stride_ : 0);
-    for (int64_t c = 0; c < channels_; ++c) std::fill_n(row.top.plane[c], view_width_, fill_);
+    for (int64_t c = 0; c < channels_; ++c) std::fill_n(row.top.plane[c], view_width_, fills_[c]);
     return;
   }
   const int32_t first = down.first.get()[y];
@@ -135,8 +136,8 @@ void Resizer::fill_outside(int64_t count, const Planes& out) const {
   for (int64_t c = 0; c < channels_; ++c) {
     for (int64_t r = 0; r < count; ++r) {
       float* row = out.plane[c] + r * view_stride_;
-      std::fill(row, row + from, fill_);
-      if (to > 0) std::fill(row + to, row + view_width_, fill_);
+      std::fill(row, row + from, fills_[c]);
+      if (to > 0) std::fill(row + to, row + view_width_, fills_[c]);
     }
   }
 }

@@ -39,7 +39,7 @@ class Resizer {
   Image image_;  // the box
   Pixels type_;
   int64_t pixel_bytes_, channels_, view_width_, view_stride_;
-  float fill_;
+  float fill_, fills_[3];  // the setting, and what it says of each channel
   bool widths_first_, whole_, poisoned_ = false;
   Planes kept_;  // two rows, or with whole_ all rows of the box and one more
   int32_t held_[2] = {-1, -1};

@@ -49,7 +49,7 @@ struct Threads {
 };
 
 template <bool kBytes, int kChannels>
-__global__ void __launch_bounds__(kThreads, 2) sum_views(const __grid_constant__ ImageAugment p, Tiles tiles) {
+__global__ void __launch_bounds__(kThreads, 3) sum_views(const __grid_constant__ ImageAugment p, Tiles tiles) {
   __shared__ Block block;
   const Threads team{static_cast<int32_t>(threadIdx.x), kThreads};
   Maker<Memory, kBytes, kChannels, Threads> maker(p, blockIdx.x / tiles.blocks, block, team);

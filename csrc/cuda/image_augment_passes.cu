@@ -113,7 +113,7 @@ __device__ void read_waiting(const ImageAugment& p, const Waiting& w, int64_t it
       } else if (op.code == kOpSharpness) {
         value[r] = sharpened(from, height, width, y, x, op.a);
       } else if (op.code == kOpAffine) {
-        value[r] = affine_taps(op, height, width, y, x).of(from, op.fill);
+        value[r] = affine_taps(op, height, width, y, x).of(from, op.fill[c]);
       } else {
         value[r] = from[int64_t{y} * width + x];
       }
@@ -153,7 +153,10 @@ __global__ void __launch_bounds__(kThreads, 2) make_tiles(ImageAugment p, Waitin
   const View& v = plan.view;
   const int32_t first = plan.first[pass], next = plan.first[pass + 1];
   if (pass > 0 && first == v.count) return;
-  if (thread < next - first) block.op[thread] = v.op[first + thread];
+  if (thread < next - first) {
+    block.op[thread] = v.op[first + thread];
+    set_fills(p, group * kChannels, block.op[thread]);
+  }
   if (thread == 0) {
     block.ops = next - first;
     block.waits_for = next < v.count ? v.op[next].code : -1;
@@ -173,14 +176,18 @@ __global__ void __launch_bounds__(kThreads, 2) make_tiles(ImageAugment p, Waitin
     const Axis down(v.height, v.target_height, interpolation, antialias);
     const int64_t corner =
         group * kChannels * image.channel_stride + v.top * image.height_stride + v.left * image.width_stride;
-    const int32_t padding = padding_of(p.step[0].setting[2]);
+    const float fill = p.step[0].setting[2];
+    const int32_t padding = padding_of(fill);
+    Pixel<float> outside{p.fill_of(fill, group * kChannels), 0.0f, 0.0f};
+    outside.g = kChannels == 3 ? p.fill_of(fill, 1) : outside.r;
+    outside.b = kChannels == 3 ? p.fill_of(fill, 2) : outside.r;
     const Taps column = taps_of(across, v.offset_left + (v.flip_left_right ? width - 1 - x : x), padding, 1.0f);
     for (int r = 0; r < kRows; ++r) {
       const int32_t y = top + thread / kTile + r * down_rows;
       if (y >= height || x >= width) continue;
       const Taps line = taps_of(down, v.offset_top + (v.flip_upside_down ? height - 1 - y : y), padding,
                                 kBytes ? 1.0f / 255.0f : 1.0f);
-      pixels[r] = resample<kBytes, kChannels>(image, p.in, corner, across, down, column, line, p.step[0].setting[2]);
+      pixels[r] = resample<kBytes, kChannels>(image, p.in, corner, across, down, column, line, outside);
     }
   } else {
     moved = moves_pixels(block.op[0].code);

@@ -14,8 +14,8 @@ constexpr int kRows = kTile * kTall / kThreads;  // a thread's pixels lie below 
 
 template <bool kBytes, int kChannels>
 __device__ Pixel<float> resample(const Image& image, Pixels type, int64_t first, const Axis& across, const Axis& down,
-                                 const Taps& column, const Taps& row, float fill) {
-  if (column.count == 0 || row.count == 0) return {fill, fill, fill};
+                                 const Taps& column, const Taps& row, const Pixel<float>& outside) {
+  if (column.count == 0 || row.count == 0) return outside;
   float sum[3] = {0.0f, 0.0f, 0.0f};
   int64_t line = first + row.first * image.height_stride + column.first * image.width_stride;
   for (int32_t ky = 0; ky < row.count; ++ky, line += image.height_stride) {

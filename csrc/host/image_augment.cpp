@@ -74,7 +74,11 @@ static void image_augment(const std::vector<py::array>& images, bool batch, bool
   p.out_width = out.shape(out_channels_last ? 3 : 4);
   p.channels_last = out_channels_last && p.channels > 1;
   p.out = out.mutable_data();
-  describe(p, static_cast<int32_t>(codes.size()), codes.data(), settings.data(), mean.data(), std.data());
+  const auto lists = static_cast<int64_t>(settings.size()) - 3 * static_cast<int64_t>(codes.size());
+  if (!has_fills(static_cast<int64_t>(codes.size()), codes.data(), settings.data(), lists, p.channels)) {
+    throw py::value_error("image_augment: three settings a step, then fills, a number per channel each");
+  }
+  describe(p, static_cast<int32_t>(codes.size()), codes.data(), settings.data(), lists, mean.data(), std.data());
   py::gil_scoped_release release;
   cpu::image_augment(p, threads);
 }

@@ -84,6 +84,7 @@ static void run(const Tensors& images, const Tensor& params, const std::optional
   check(!images.empty(), "image_augment: no images");
   const bool batch = images[0].dim() == 4;
   const int64_t channels = images[0].size(batch ? 1 : 0);
+  const auto lists = static_cast<int64_t>(settings.size()) - 3 * static_cast<int64_t>(codes.size());
   ImageAugment p{};
   p.in = pixels_of(images[0].scalar_type());
   p.rows = batch ? images[0].size(0) : static_cast<int64_t>(images.size());
@@ -97,7 +98,9 @@ static void run(const Tensors& images, const Tensor& params, const std::optional
   check(out.dim() == 5 && here(out) && out.size(0) == p.views && out.size(1) == p.rows && out.size(2) == channels &&
             is_side(out.size(3)) && is_side(out.size(4)),
         "image_augment: out must have shape (V, N, C, H, W)");
-  check(settings.size() == 3 * codes.size(), "image_augment: three settings a step");
+  check(settings.size() >= 3 * codes.size() &&
+            has_fills(static_cast<int64_t>(codes.size()), codes.data(), settings.data(), lists, channels),
+        "image_augment: three settings a step, then fills, a number per channel each");
   check(static_cast<int64_t>(mean.size()) == channels && static_cast<int64_t>(std.size()) == channels,
         "image_augment: mean and std must have one number per channel");
 
@@ -127,7 +130,7 @@ static void run(const Tensors& images, const Tensor& params, const std::optional
   p.out_type = pixels_of(out.scalar_type());
   p.out_height = out.size(3);
   p.out_width = out.size(4);
-  describe(p, static_cast<int32_t>(codes.size()), codes.data(), settings.data(), mean.data(), std.data());
+  describe(p, static_cast<int32_t>(codes.size()), codes.data(), settings.data(), lists, mean.data(), std.data());
   p.channels_last = !out.is_contiguous() && channels > 1;
   check(p.channels_last
             ? out.stride(2) == 1 && out.stride(4) == channels && out.stride(3) == channels * p.out_width &&

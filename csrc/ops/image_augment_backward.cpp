@@ -29,8 +29,10 @@ static Tensor image_augment_backward(const Tensor& grad, const Tensor& images, c
   check(grad.dim() == 4 && here(grad) && grad.scalar_type() == ScalarType::Float && grad.is_contiguous() &&
             grad.size(0) == rows && grad.size(1) == channels && grad.size(2) >= 1 && grad.size(3) >= 1,
         "image_augment_backward: grad must be contiguous float32 (N, C, h, w)");
-  check(!codes.empty() && codes.size() <= kMaxSteps && codes[0] == kStepResample && settings.size() == 3 * codes.size(),
-        "image_augment_backward: steps must be 1 to 32, the first resample, with three settings each");
+  const auto lists = static_cast<int64_t>(settings.size()) - 3 * static_cast<int64_t>(codes.size());
+  check(!codes.empty() && codes.size() <= kMaxSteps && codes[0] == kStepResample && lists >= 0 &&
+            has_fills(static_cast<int64_t>(codes.size()), codes.data(), settings.data(), lists, channels),
+        "image_augment_backward: steps must be 1 to 32, the first resample, with three settings each, then fills");
   check(static_cast<int64_t>(std.size()) == channels, "image_augment_backward: one std a channel");
   ImageAugmentBackward p{};
   ImageAugment& v = p.view;
@@ -52,7 +54,8 @@ static Tensor image_augment_backward(const Tensor& grad, const Tensor& images, c
   v.params = params.const_data_ptr<float>();
   v.out_height = grad.size(2);
   v.out_width = grad.size(3);
-  describe(v, static_cast<int32_t>(codes.size()), codes.data(), settings.data(), Floats(channels).data(), std.data());
+  describe(v, static_cast<int32_t>(codes.size()), codes.data(), settings.data(), lists, Floats(channels).data(),
+           std.data());
   p.grad = grad.const_data_ptr<float>();
   Tensor out = empty({rows, channels, height, width}, images.scalar_type(), images);
   p.out = out.mutable_data_ptr();

@@ -7,7 +7,7 @@
 // an address that is a multiple of their size.
 #pragma once
 
-#include "image_augment_source.h"
+#include "image_augment_tiles.h"
 
 namespace sslfast::augment {
 
@@ -21,60 +21,6 @@ struct Block {
   TileAxis across, down;
   double sum[kThreads];
 };
-
-// Whether a list of steps can be made whole, and what that takes.
-struct Whole {
-  bool possible = true, contrast = false;
-  int32_t reach_across = -1, reach_down = -1;  // of its blur
-
-  // Of shared memory: the tile with its neighbourhood, and its rows blurred.
-  int32_t shared_floats(int32_t channels) const {
-    if (reach_across < 0) return 0;
-    return channels * (kTile + 2 * reach_down) * (kTile + 2 * reach_across + kTile);
-  }
-};
-
-inline Whole whole_of(const ImageAugment& p) {
-  Whole w;
-  for (int32_t s = 1; s < p.steps; ++s) {
-    const Step& step = p.step[s];
-    const bool blurred = w.reach_across >= 0;
-    if (step.code == kStepColorJitter) {
-      w.possible &= !w.contrast && !blurred;
-      w.contrast = true;
-    } else if (step.code == kStepBlur) {
-      w.possible &= !blurred && step.setting[0] <= 2 * kMaxReach + 1 && step.setting[1] <= 2 * kMaxReach + 1;
-      w.reach_across = static_cast<int32_t>(step.setting[0]) / 2;
-      w.reach_down = static_cast<int32_t>(step.setting[1]) / 2;
-    } else {
-      w.possible &= step.code == kStepGrayscale || step.code == kStepSolarize || step.code == kStepPosterize ||
-                    step.code == kStepInvert;
-    }
-  }
-  return w;
-}
-
-// The tiles of a view, and how many of them a block makes.
-struct Tiles {
-  int32_t across, count;  // of a view
-  int32_t each;           // of a block, neighbours
-  int32_t blocks;         // of a view
-};
-
-inline int64_t tiles_of_view(const ImageAugment& p) {
-  return (p.out_width + kTile - 1) / kTile * ((p.out_height + kTile - 1) / kTile);
-}
-
-inline Tiles tiles_of_block(const ImageAugment& p, int64_t items, int64_t many_blocks) {
-  constexpr int64_t kMostTiles = 16;
-  const int64_t count = tiles_of_view(p), each = items * count / many_blocks;
-  Tiles t{};
-  t.across = static_cast<int32_t>((p.out_width + kTile - 1) / kTile);
-  t.count = static_cast<int32_t>(count);
-  t.each = static_cast<int32_t>(each < 1 ? 1 : each > kMostTiles ? kMostTiles : each);
-  t.blocks = (t.count + t.each - 1) / t.each;
-  return t;
-}
 
 // The fixed order of a tree: whoever sums the same values has the same sum.
 template <typename Team>
@@ -112,7 +58,8 @@ class Maker {
     image_ = p.source(row_);
     if (team.lane == 0) {
       View& v = block.view;
-      team.read_view(p, p.params + index * p.columns, image_, v);
+      const Image image = image_;  // whose address a call takes: image_ stays in registers
+      team.read_view(p, p.params + index * p.columns, image, v);
       block.contrast = block.blur = v.count;
       for (int32_t k = v.count - 1; k >= 0; --k) {
         if (v.op[k].code == kOpContrast) block.contrast = k;
@@ -122,7 +69,11 @@ class Maker {
       block.reach = block.blur < v.count ? reach_of(v.op[block.blur]) : Reach{0, 0};
     }
     team.barrier();
+    const int64_t first = group_ * kChannels;
     fill_ = p.step[0].setting[2];
+    outside_ = kChannels == 3
+                   ? Pixel<float>{p.fill_of(fill_, first), p.fill_of(fill_, first + 1), p.fill_of(fill_, first + 2)}
+                   : Pixel<float>{p.fill_of(fill_, first), p.fill_of(fill_, first), p.fill_of(fill_, first)};
     corner_ = group_ * kChannels * image_.channel_stride + block.view.top * image_.height_stride +
               block.view.left * image_.width_stride;
   }
@@ -231,7 +182,7 @@ class Maker {
   // A pixel of the tile and what lies around it, counted from the corner of that.
   SSLFAST_HD Pixel<float> source(int32_t y, int32_t x) const {
     const Taps &column = b_.across.taps[x], &row = b_.down.taps[y];
-    if (column.count == 0 || row.count == 0) return {fill_, fill_, fill_};
+    if (column.count == 0 || row.count == 0) return outside_;
     const View& v = b_.view;
     const int32_t interpolation = static_cast<int32_t>(p_.step[0].setting[0]);
     const bool antialias = p_.step[0].setting[1] != 0.0f;
@@ -305,7 +256,7 @@ class Maker {
       const float* middle = around + i / kTile * side() + i % kTile + reach_.across;
       float sum = b_.weight.across[0] * middle[0];
       for (int32_t k = 1; k <= reach_.across; ++k) sum += b_.weight.across[k] * (middle[-k] + middle[k]);
-      across[i] = sum;
+      across[i / kTile * kAcross + i % kTile] = sum;
     }
     team_.barrier();
   }
@@ -313,10 +264,10 @@ class Maker {
   SSLFAST_HD Pixel<float> blurred_down(const float* across, int32_t y, int32_t x) const {
     float value[3];
     for (int32_t c = 0; c < kChannels; ++c) {
-      const float* middle = across + (c * tall() + y + reach_.down) * kTile + x;
+      const float* middle = across + (c * tall() + y + reach_.down) * kAcross + x;
       value[c] = b_.weight.down[0] * middle[0];
       for (int32_t k = 1; k <= reach_.down; ++k) {
-        value[c] += b_.weight.down[k] * (middle[-k * kTile] + middle[k * kTile]);
+        value[c] += b_.weight.down[k] * (middle[-k * kAcross] + middle[k * kAcross]);
       }
     }
     return kChannels == 3 ? Pixel<float>{value[0], value[1], value[2]} : Pixel<float>{value[0], value[0], value[0]};
@@ -370,6 +321,7 @@ class Maker {
   int64_t group_, row_, view_, corner_;
   Image image_;
   float fill_;
+  Pixel<float> outside_;
   Reach reach_{0, 0};
   int32_t top_ = 0, left_ = 0;
 };

@@ -8,10 +8,11 @@
 
 namespace sslfast::augment {
 
-constexpr int32_t kThreads = 256;  // of a block
-constexpr int32_t kTile = 32;      // outputs across and down
-constexpr int32_t kRun = 4;        // outputs in a row that a lane makes together
-constexpr int32_t kMaxReach = 20;  // of a blur whose tile is in shared memory
+constexpr int32_t kThreads = 256;       // of a block
+constexpr int32_t kTile = 32;           // outputs across and down
+constexpr int32_t kAcross = kTile + 1;  // floats from one blurred row to the next: rows begin in banks of their own
+constexpr int32_t kRun = 4;             // outputs in a row that a lane makes together
+constexpr int32_t kMaxReach = 20;       // of a blur whose tile is in shared memory
 constexpr int32_t kMostSide = kTile + 2 * kMaxReach;
 constexpr int32_t kKeptTaps = 8;  // whose weights are kept; those of more are worked out anew
 constexpr float kLargestFloat = 3.4028234e38f;

@@ -35,7 +35,7 @@ struct Op {
   int32_t code;
   float a, b;          // blur: sigma, and the kernel's width; its height is c
   float c, d, e, f;    // affine: source = (a x + b y + c, d x + e y + f), of pixel centres from the view's centre
-  float fill;          // of what an affine map takes from outside
+  float fill[3];       // of what an affine map takes from outside, channel by channel once they are known
   bool bilinear;       // between four pixels; else the nearest
   const float* table;  // stretch: factor and offset of each channel; table: 256 of each
 };
@@ -238,11 +238,22 @@ SSLFAST_HD void read_view(const ImageAugment& p, const float* params, const Imag
       }
       if (op.code == kOpAffine) {
         op.bilinear = p.step[s].setting[0] == static_cast<float>(kBilinear);
-        op.fill = p.step[s].setting[1];
+        op.fill[0] = op.fill[1] = op.fill[2] = p.step[s].setting[1];
       }
     }
     params += step_columns(p.step[s].code);
   }
+}
+
+// Of three channels from `first` on, or of that one.
+SSLFAST_HD void set_fills(const ImageAugment& p, int64_t first, Op& op) {
+  if (op.code != kOpAffine || op.fill[0] < kListed) return;
+  const float list = op.fill[0];
+  for (int64_t c = 0; c < 3; ++c) op.fill[c] = p.fill_of(list, first + (p.channels == 3 ? c : 0));
+}
+
+SSLFAST_HD void set_fills(const ImageAugment& p, int64_t first, View& v) {
+  for (int32_t k = 0; k < v.count; ++k) set_fills(p, first, v.op[k]);
 }
 
 }  // namespace sslfast::augment

@@ -1,5 +1,6 @@
 """Batched augmentation with parameters per sample: images in, views out, in one pass."""
 
+from sslfast.augment.affine import RandomAffine, RandomRotation
 from sslfast.augment.audio import AudioAugment
 from sslfast.augment.audio_augment import AUDIO_PARAMS, apply_audio_params, sample_audio_params
 from sslfast.augment.auto_augment import RandAugment, TrivialAugmentWide
@@ -24,11 +25,9 @@ from sslfast.augment.feature_noise import add_feature_noise
 from sslfast.augment.frame_indices import sample_frames, take_frames
 from sslfast.augment.geometry import (
     CenterCrop,
-    RandomAffine,
     RandomCrop,
     RandomHorizontalFlip,
     RandomResizedCrop,
-    RandomRotation,
     RandomVerticalFlip,
     Resize,
 )

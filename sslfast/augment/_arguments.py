@@ -10,6 +10,7 @@ from sslfast import _check
 from sslfast._image_plan import INTERPOLATIONS
 
 Factor: TypeAlias = "float | tuple[float, float]"
+Fill: TypeAlias = "float | Sequence[float]"
 Size: TypeAlias = "int | tuple[int, int]"
 
 _SIDE = 2**24
@@ -62,6 +63,15 @@ def interpolation_name(name: str, value: object) -> str:
     if not isinstance(found, str) or found not in INTERPOLATIONS:
         raise ValueError(f"{name}: interpolation must be one of {', '.join(INTERPOLATIONS)}, got {_check.shown(value)}")
     return str(found)
+
+
+def fill_of(name: str, value: Fill) -> float | tuple[float, ...]:
+    """A number in [0, 1], or one for each channel."""
+    numbers = value if isinstance(value, (tuple, list)) else (value,)
+    each = tuple(_check.real(name, "fill", number) for number in numbers)
+    if not each or not all(0 <= number <= 1 for number in each):
+        raise ValueError(f"{name}: fill must be a number in [0, 1], or one for each channel, got {value}")
+    return each[0] if len(each) == 1 else each
 
 
 def one_each(name: str, argument: str, values: Sequence[object], of: Sequence[str]) -> tuple[object, ...]:

@@ -6,7 +6,7 @@ csrc/shared/image_augment_*.h has the formulae of the views, csrc/cpu/image_augm
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._autograd import first_order_only
-from sslfast._image_plan import CODES, COLUMNS, INTERPOLATIONS, MAX_SIDE, Segment
+from sslfast._image_plan import CODES, COLUMNS, INTERPOLATIONS, LISTED, MAX_SIDE, PADDINGS, Segment
 from sslfast.augment._replay import affine_matrices
 
 _GRAY = (0.2989, 0.587, 0.114)
@@ -62,10 +62,11 @@ def _view(x: Tensor, params: Tensor, codes: list[int], settings: list[float], si
     names = [_NAMES[code] for code in codes]
     columns, *steps = params.split([len(COLUMNS[name]) for name in names], dim=-1)
     interpolation, antialias, fill = settings[:3]
-    x = _resample(x, columns, size, INTERPOLATIONS[int(interpolation)], bool(antialias), fill)
+    lists = settings[3 * len(codes) :]
+    x = _resample(x, columns, size, INTERPOLATIONS[int(interpolation)], bool(antialias), fill, lists)
     for number, (name, values) in enumerate(zip(names[1:], steps, strict=True), 1):
         applied = values[:, 0] != 0
-        done = _STEPS[name](x, values, tuple(settings[3 * number : 3 * number + 3]))
+        done = _STEPS[name](x, values, (*settings[3 * number : 3 * number + 3], *lists))
         x = torch.where(applied[:, None, None, None], done, x)
     return x
 
@@ -75,7 +76,22 @@ def _clip(value: Tensor, low: float, high: float) -> Tensor:
     return value.nan_to_num(low, high, low).clamp(low, high)
 
 
-def _resample(x: Tensor, columns: Tensor, size: tuple[int, int], how: str, antialias: bool, fill: float) -> Tensor:
+def _fill(x: Tensor, setting: float, lists: Sequence[float]) -> Tensor:
+    """What ``setting`` says lies outside, (C or 1, 1, 1). Written number by number: a copy would wait for a GPU."""
+    first, channels = int(setting - LISTED) * x.shape[1], x.shape[1]
+    numbers = lists[first : first + channels] if setting >= LISTED else [setting]
+    return torch.stack([x.new_full((1, 1), number) for number in numbers])
+
+
+def _resample(
+    x: Tensor,
+    columns: Tensor,
+    size: tuple[int, int],
+    how: str,
+    antialias: bool,
+    fill: float,
+    lists: Sequence[float],
+) -> Tensor:
     (tall, wide), (hflip, vflip) = x.shape[2:], columns[:, 8:].unbind(-1)
     most = (tall - 1, wide - 1, tall, wide, *4 * (MAX_SIDE,))
     least = (0, 0, 1, 1, 1, 1, -MAX_SIDE, -MAX_SIDE)
@@ -84,13 +100,15 @@ def _resample(x: Tensor, columns: Tensor, size: tuple[int, int], how: str, antia
         _clip(value, low, high).trunc() for value, low, high in ends
     )
     height, width = torch.minimum(height, tall - top), torch.minimum(width, wide - left)
-    down, inside_y = _weights(tall, size[0], top, height, target_height, offset_top, vflip, how, antialias)
-    across, inside_x = _weights(wide, size[1], left, width, target_width, offset_left, hflip, how, antialias)
+    padding = PADDINGS[int(-fill)] if fill < 0 else "constant"
+    form = how, antialias, padding
+    down, inside_y = _weights(tall, size[0], top, height, target_height, offset_top, vflip, *form)
+    across, inside_x = _weights(wide, size[1], left, width, target_width, offset_left, hflip, *form)
     x = down[:, None] @ x @ across[:, None].mT
     if how == "bicubic":
         x = x.clamp(0, 1)
     inside = (inside_y[:, :, None] & inside_x[:, None])[:, None]
-    return torch.where(inside, x, torch.full_like(x, fill))
+    return torch.where(inside, x, _fill(x, fill, lists))
 
 
 def _weights(
@@ -103,12 +121,15 @@ def _weights(
     flip: Tensor,
     how: str,
     antialias: bool,
+    padding: str,
 ) -> tuple[Tensor, Tensor]:
     """(N, view, side) weights along one axis, and bool (N, view): is the output inside what is resized?"""
     first, source, target, offset = (value.double()[:, None] for value in (first, source, target, offset))
     place = torch.arange(view, device=flip.device).double()[None]
     place = torch.where(flip[:, None] != 0, view - 1 - place, place) + offset
-    inside = (place >= 0) & (place < target)
+    if padding not in ("constant", "edge"):  # the edge is what the nearest inside is
+        place = _reflected(place, target, padding)
+    inside = ((place >= 0) & (place < target)) | (padding != "constant")
     place = torch.minimum(place.clamp(min=0), target - 1)
     pixel = torch.arange(side, device=flip.device).double()[None] - first  # within the box
     in_box = ((pixel >= 0) & (pixel < source))[:, None]
@@ -136,6 +157,14 @@ def _weights(
             weight = weight + torch.where((pixel == source - 1)[:, None], height(pixel + k), torch.zeros_like(weight))
     weight = weight * in_box
     return (weight / weight.sum(-1, keepdim=True) * inside[:, :, None]).float(), inside
+
+
+def _reflected(place: Tensor, n: Tensor, padding: str) -> Tensor:
+    """Which of n places stand at ``place``, as often as it takes."""
+    twice = int(padding == "symmetric")
+    period = (2 * n - 2 + 2 * twice).clamp(min=1)
+    place = torch.remainder(place, period)
+    return torch.where(place < n, place, period - twice - place)
 
 
 def _gray(x: Tensor) -> Tensor:
@@ -246,7 +275,7 @@ def _affine(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
     source = (place @ back[:, :, :2].mT + back[:, None, :, 2]).unbind(-1)
     scaled = [one / n * 2 - 1 for one, n in zip(source, (width, height), strict=True)]
     grid = torch.stack(scaled, -1).float().unflatten(1, (height, width))
-    mode, fill = INTERPOLATIONS[int(settings[0])], settings[1]
+    mode, fill = INTERPOLATIONS[int(settings[0])], _fill(x, settings[1], settings[3:])
     found = F.grid_sample(x, grid, mode=mode, align_corners=False)
     inside = F.grid_sample(torch.ones_like(x[:, :1]), grid, mode=mode, align_corners=False)
     return (found - fill) * inside + fill

@@ -114,11 +114,6 @@ def check_differentiable(name: str, plan: Plan, images: list[Tensor], params: Te
     flat = sorted({step.name for segment in plan.segments for step in segment.steps} & FLAT)
     if flat:
         raise ValueError(f"{name}: images must not require a gradient, which {flat[0]} has none of; detach them")
-    modes = [one.resample.padding_mode for one in plan.segments if one.resample.padding_mode != "constant"]
-    if modes:
-        raise ValueError(
-            f'{name}: padding_mode must be "constant" for images that require a gradient, got "{modes[0]}"'
-        )
     if images[0].dim() == 3:
         raise ValueError(f"{name}: images that require a gradient must be one batch (N, C, H, W), got a list")
     if params.shape[1] > 1:

@@ -32,7 +32,8 @@ class Replayed(ABC):
         Args:
             masks: shape (N, H, W) or (N, C, H, W), C up to 32; bool, uint8, another integer type with values below
                 2^24, or float32. Or a sequence of N tensors (H, W) or (C, H, W) that may differ in height and width.
-                What lies outside the image is the transform's ``fill``, 0 by default.
+                What lies outside the image is the transform's ``fill``, 0 by default
+                and where it has a number per channel.
             params: as of ``apply_params``.
 
         Returns:

@@ -93,8 +93,7 @@ class Transform(Replayed, nn.Module, Planned):
             ValueError: a shape or a number is out of range, a colour transform meets other than 1 or 3 channels,
                 images of several sizes meet transforms that keep them, ``memory_format`` is another, ``out`` requires a
                 gradient or shares memory with the images. Or images require a gradient, and ``out`` is given, they are
-                a list, become uint8, or meet a transform that has no gradient: posterize, equalize, RandAugment's, or a
-                crop padded by other than a constant.
+                a list, become uint8, or meet a transform that has no gradient: posterize, equalize or RandAugment's.
         """
         params = self.sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
         return self.apply_params(images, params, out=out, memory_format=memory_format)

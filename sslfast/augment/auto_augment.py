@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sslfast import _check
 from sslfast._image_plan import CHOICES, INTERPOLATIONS, Plan
-from sslfast.augment._arguments import interpolation_name
+from sslfast.augment._arguments import Fill, fill_of, interpolation_name
 from sslfast.augment._transform import Transform
 
 __all__ = ["RandAugment", "TrivialAugmentWide"]
@@ -43,11 +43,11 @@ class _Choices(Transform):
 
     _table: dict[str, tuple[float, float | None, bool]]
 
-    def __init__(self, count: int, bins: tuple[int, int], num_bins: int, interpolation: str, fill: float) -> None:
+    def __init__(self, count: int, bins: tuple[int, int], num_bins: int, interpolation: str, fill: Fill) -> None:
         super().__init__()
         name = type(self).__name__
         self._count, self._bins, self._num_bins = count, bins, num_bins
-        self.interpolation, self.fill = interpolation_name(name, interpolation), _check.probability(name, "fill", fill)
+        self.interpolation, self.fill = interpolation_name(name, interpolation), fill_of(name, fill)
         if self.interpolation == "bicubic":
             raise ValueError(f"{name}: interpolation must be nearest or bilinear, got 'bicubic'")
 
@@ -57,7 +57,7 @@ class _Choices(Transform):
             sign = 2.0 if high is None else float(signed)  # 2: a share of the view's side
             rules += [CHOICES.index(operation), low, _SHARE if high is None else high, sign]
         for _ in range(self._count):
-            plan.step("choice", tuple(rules), (INTERPOLATIONS.index(self.interpolation), self.fill))
+            plan.step("choice", tuple(rules), (INTERPOLATIONS.index(self.interpolation),), self.fill)
 
 
 class RandAugment(_Choices):
@@ -68,7 +68,7 @@ class RandAugment(_Choices):
         magnitude: bin of all magnitudes, from 0 to ``num_magnitude_bins`` - 1. Default: 9.
         num_magnitude_bins: at least 2. Default: 31.
         interpolation: "nearest" or "bilinear". Default: "nearest".
-        fill: value of what comes from outside, in [0, 1]. Default: 0.0.
+        fill: value of what comes from outside, in [0, 1], or one for each channel. Default: 0.0.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -86,7 +86,7 @@ class RandAugment(_Choices):
         magnitude: int = 9,
         num_magnitude_bins: int = 31,
         interpolation: str = "nearest",
-        fill: float = 0.0,
+        fill: Fill = 0.0,
     ) -> None:
         name = type(self).__name__
         self_ops = _check.integer(name, "num_ops", num_ops, 0, 64)
@@ -105,7 +105,7 @@ class TrivialAugmentWide(_Choices):
     Args:
         num_magnitude_bins: at least 2. Default: 31.
         interpolation: "nearest" or "bilinear". Default: "nearest".
-        fill: value of what comes from outside, in [0, 1]. Default: 0.0.
+        fill: value of what comes from outside, in [0, 1], or one for each channel. Default: 0.0.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -117,7 +117,7 @@ class TrivialAugmentWide(_Choices):
 
     _table = _TRIVIAL_WIDE
 
-    def __init__(self, num_magnitude_bins: int = 31, interpolation: str = "nearest", fill: float = 0.0) -> None:
+    def __init__(self, num_magnitude_bins: int = 31, interpolation: str = "nearest", fill: Fill = 0.0) -> None:
         bins = _check.integer(type(self).__name__, "num_magnitude_bins", num_magnitude_bins, 2, 2**16)
         super().__init__(1, (0, bins - 1), bins, interpolation, fill)
         self.num_magnitude_bins = bins

@@ -1,4 +1,4 @@
-"""Crops, resizing, flips and affine maps of images, each image with draws of its own."""
+"""Crops, resizing and flips of images, each image with draws of its own."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import math
 from collections.abc import Sequence
 
 from sslfast import _check
-from sslfast._image_plan import ANYWHERE, CENTRE, EXACT, INTERPOLATIONS, PADDINGS, SHORTER, Plan
-from sslfast.augment._arguments import Factor, Size, factor, floats, interpolation_name, padding_of, pair, view_size
+from sslfast._image_plan import ANYWHERE, CENTRE, EXACT, PADDINGS, SHORTER, Plan
+from sslfast.augment._arguments import (
+    Fill,
+    Size,
+    fill_of,
+    floats,
+    interpolation_name,
+    padding_of,
+    view_size,
+)
 from sslfast.augment._happens import Happens
 from sslfast.augment._transform import Transform
 
 __all__ = [
     "CenterCrop",
-    "RandomAffine",
     "RandomCrop",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
-    "RandomRotation",
     "RandomVerticalFlip",
     "Resize",
 ]
-
-_INFINITY = float("inf")
 
 
 class RandomResizedCrop(Transform):
@@ -149,7 +153,7 @@ class RandomCrop(Transform):
             Default: None, 0.
         pad_if_needed: take padded images that are smaller than the crop, too: they lie anywhere in it. Default: False,
             an error.
-        fill: value of what lies outside the image, in [0, 1]. Default: 0.0.
+        fill: value of what lies outside the image, in [0, 1], or one for each channel. Default: 0.0.
         padding_mode: "constant", the ``fill``; "edge"; "reflect", without the edge twice; or "symmetric", with it: as
             often as it takes. Default: "constant".
 
@@ -165,7 +169,7 @@ class RandomCrop(Transform):
         size: Size,
         padding: int | Sequence[int] | None = None,
         pad_if_needed: bool = False,
-        fill: float = 0.0,
+        fill: Fill = 0.0,
         padding_mode: str = "constant",
     ) -> None:
         super().__init__()
@@ -173,7 +177,7 @@ class RandomCrop(Transform):
         self.size = view_size(name, "size", size)
         self.padding = padding_of(name, 0 if padding is None else padding)
         self.pad_if_needed = _check.boolean(name, "pad_if_needed", pad_if_needed)
-        self.fill = _check.probability(name, "fill", fill)
+        self.fill = fill_of(name, fill)
         self.padding_mode = _check.one_of(name, "padding_mode", padding_mode, PADDINGS)
 
     def _add(self, plan: Plan) -> None:
@@ -218,111 +222,3 @@ class RandomVerticalFlip(Happens):
 
     def _add(self, plan: Plan) -> None:
         plan.flip(0.0, self.p)
-
-
-class RandomAffine(Transform):
-    """A random rotation, translation, scale and shear about the centre.
-
-    Args:
-        degrees: v for angles in [-v, v], or (low, high); clockwise.
-        translate: the most that the image moves, as shares of (width, height), in [0, 1]; whole pixels. Default: None.
-        scale: (low, high) of the factor. Default: None, 1.
-        shear: v for [-v, v] along x; (low, high) along x; or (low x, high x, low y, high y), in degrees. Default: None.
-        interpolation: "nearest" or "bilinear". Default: "nearest".
-        fill: value of what comes from outside, in [0, 1]. Default: 0.0.
-        center: (x, y) of the point that turns, grows and shears in place, in pixels from the top left corner. Default:
-            None, the middle of the image.
-        p: probability of the transform. Default: 1.0.
-
-    Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: a number is out of range, or a (low, high) is the wrong way round.
-
-    Reference: torchvision.transforms.v2.RandomAffine.
-    """
-
-    def __init__(
-        self,
-        degrees: Factor,
-        translate: tuple[float, float] | None = None,
-        scale: tuple[float, float] | None = None,
-        shear: Factor | tuple[float, float, float, float] | None = None,
-        interpolation: str = "nearest",
-        fill: float = 0.0,
-        center: tuple[float, float] | None = None,
-        p: float = 1.0,
-    ) -> None:
-        super().__init__()
-        name = type(self).__name__
-        self.center = None if center is None else floats(name, "center", center, 2)
-        self.degrees = factor(name, "degrees", degrees, centre=0.0, low=-_INFINITY, high=_INFINITY)
-        move = (0.0, 0.0) if translate is None else floats(name, "translate", translate, 2)
-        if not all(0 <= share <= 1 for share in move):
-            raise ValueError(f"{name}: translate must be two shares in [0, 1], got {translate}")
-        self.translate = move
-        self.scale = (1.0, 1.0) if scale is None else pair(name, "scale", scale, 1e-6, _INFINITY)
-        self.shear = self._shears(name, shear)
-        self.interpolation, self.fill = interpolation_name(name, interpolation), _check.probability(name, "fill", fill)
-        if self.interpolation == "bicubic":
-            raise ValueError(f"{name}: interpolation must be nearest or bilinear, got 'bicubic'")
-        self.p = _check.probability(name, "p", p)
-
-    @staticmethod
-    def _shears(name: str, shear: object) -> tuple[float, float, float, float]:
-        if shear is None:
-            return 0.0, 0.0, 0.0, 0.0
-        if isinstance(shear, (tuple, list)):
-            if len(shear) not in (2, 4):
-                raise ValueError(f"{name}: shear must be a number, or 2 or 4 of them, got {shear}")
-            x = pair(name, "shear", shear[:2], -90.0, 90.0)
-            y = pair(name, "shear", shear[2:], -90.0, 90.0) if len(shear) == 4 else (0.0, 0.0)
-            return (*x, *y)
-        most = _check.real(name, "shear", shear)  # type: ignore[arg-type]
-        if not 0 <= most < 90:
-            raise ValueError(f"{name}: shear must be in [0, 90), or (low, high), got {shear}")
-        return -most, most, 0.0, 0.0
-
-    def _add(self, plan: Plan) -> None:
-        x, y = self.translate
-        pivot = (0.0, 0.0, 0.0) if self.center is None else (2.0, *self.center)
-        rules = (self.p, *self.degrees, -x, x, -y, y, *self.scale, *self.shear, *pivot)
-        plan.step("affine", rules, (INTERPOLATIONS.index(self.interpolation), self.fill))
-
-    def extra_repr(self) -> str:
-        about = f"scale={self.scale}, shear={self.shear}, center={self.center}"
-        return f"degrees={self.degrees}, translate={self.translate}, {about}, p={self.p}"
-
-
-class RandomRotation(RandomAffine):
-    """A random rotation about the centre, counterclockwise, without growing the image.
-
-    Args:
-        degrees: v for angles in [-v, v], or (low, high).
-        interpolation: "nearest" or "bilinear". Default: "nearest".
-        expand: must be False: an image that grows with its angle fits in no batch. Default: False.
-        center: (x, y) of the point that turns in place, in pixels from the top left corner. Default: None, the middle.
-        fill: value of what comes from outside, in [0, 1]. Default: 0.0.
-        p: probability of the transform. Default: 1.0.
-
-    Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: a number is out of range, a (low, high) is the wrong way round, or ``expand`` is True.
-
-    Reference: torchvision.transforms.v2.RandomRotation.
-    """
-
-    def __init__(
-        self,
-        degrees: Factor,
-        interpolation: str = "nearest",
-        expand: bool = False,
-        center: tuple[float, float] | None = None,
-        fill: float = 0.0,
-        p: float = 1.0,
-    ) -> None:
-        super().__init__(degrees, interpolation=interpolation, fill=fill, center=center, p=p)
-        if _check.boolean(type(self).__name__, "expand", expand):
-            raise ValueError(
-                f"{type(self).__name__}: expand must be False, as views of a batch have one size, got True"
-            )
-        self.degrees = -self.degrees[1], -self.degrees[0]  # affine turns the other way

@@ -15,7 +15,8 @@ from sslfast.host.feature_noise import add_feature_noise
 from sslfast.host.frame_indices import sample_frames
 from sslfast.host.graph_mask import NodeMask, drop_edges, mask_nodes
 from sslfast.host.gumbel_sample import electra_inputs, sample_replacements
-from sslfast.host.image_augment import ImageAugment, ImageViews
+from sslfast.host.image_augment import ImageAugment
+from sslfast.host.image_views import ImageViews
 from sslfast.host.item_mask import CountedItems, MaskedItems, mask_items
 from sslfast.host.jepa_mask import IJepaMasks, VJepaMasks, ijepa_masks, vjepa_masks
 from sslfast.host.mask_indices import CountedMask, MaskIndices, mask_indices

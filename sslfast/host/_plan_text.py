@@ -46,7 +46,8 @@ def write(names: Sequence[str], plans: Sequence[Plan], order: Sequence[int]) -> 
 
 
 def _written(step: Step) -> dict[str, Any]:
-    return {"name": step.name, "settings": [*map(float, step.settings)], "rules": [*map(float, step.rules)]}
+    listed = {"fill": [*map(float, step.fill)]} if step.fill else {}
+    return {"name": step.name, "settings": [*map(float, step.settings)], "rules": [*map(float, step.rules)]} | listed
 
 
 def read(function: str, text: str) -> tuple[list[str], list[Plan], list[int]]:
@@ -100,7 +101,9 @@ def _segment(found: dict[str, Any]) -> Segment:
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     segment.resample = Resample(**values)
     _check_resample(segment.resample)
-    segment.steps = [Step(step["name"], _three(step["settings"]), _numbers(step["rules"])) for step in found["steps"]]
+    for step in found["steps"]:
+        numbers = _three(step["settings"]), _numbers(step["rules"]), _numbers(step.get("fill", ()))
+        segment.steps.append(Step(step["name"], *numbers))
     for step in segment.steps:
         known = step.name in CODES and step.name != "resample"
         if not known or not _has_its_rules(step) or not _has_its_settings(step):
@@ -129,7 +132,10 @@ def _check_resample(one: Resample) -> None:
     _check.boolean("it", "antialias", one.antialias)
     _check.boolean("it", "smaller_images", one.smaller_images)
     _check.one_of("it", "padding_mode", one.padding_mode, PADDINGS)
-    for number in (one.hflip, one.vflip, one.fill):
+    fills = one.fill if isinstance(one.fill, tuple) else (one.fill,)
+    if not fills:
+        raise ValueError("fill")
+    for number in (one.hflip, one.vflip, *fills):
         _check.probability("it", "resample", number)
 
 
@@ -146,7 +152,9 @@ def _has_its_settings(step: Step) -> bool:
     first, second, _ = step.settings
     if step.name == "blur":
         return all(1 <= side <= MOST_KERNEL and side % 2 == 1 for side in (first, second))
-    return step.name not in ("affine", "choice") or (first in (0, 1) and 0 <= second <= 1)
+    if step.name not in ("affine", "choice"):
+        return not step.fill
+    return first in (0, 1) and all(0 <= value <= 1 for value in (second, *step.fill))
 
 
 def _numbers(found: Sequence[float]) -> tuple[float, ...]:

@@ -40,7 +40,8 @@ class Replayed:
         Args:
             masks: shape (N, H, W), or (N, H, W, C) or (N, C, H, W) as ``layout`` says, C up to 32; bool, uint8, another
                 integer type with values below 2^24, or float32. Or a sequence of N arrays without the N that may
-                differ in height and width. What lies outside the image is the transform's ``fill``, 0 by default.
+                differ in height and width. What lies outside the image is the transform's ``fill``, 0 by default
+                and where it has a number per channel.
             params: as of ``apply_params``.
             layout: "NHWC" or "NCHW", of masks with channels, before and after. Default: "NHWC".
             threads: OpenMP threads. Default: 1.

@@ -13,7 +13,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-GRAY = (0.2989, 0.587, 0.114)
+from sslfast.reference.image_augment_colour import (
+    autocontrast,
+    brightness,
+    contrast,
+    equalize,
+    gray,
+    hue,
+    posterize,
+    saturation,
+    solarize,
+)
+
+JITTER = (brightness, contrast, saturation, hue)
 CHOICES = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast"),
     *("sharpness", "posterize", "solarize", "autocontrast", "equalize"),
@@ -25,10 +37,10 @@ class Settings(NamedTuple):
 
     interpolation: str = "bilinear"
     antialias: bool = True
-    fill: float = 0.0
+    fill: float | tuple[float, ...] = 0.0  # of all channels, or of each; affine_fill, too
     kernel_size: int | tuple[int, int] = 23  # of (width, height), too
     affine_interpolation: str = "nearest"
-    affine_fill: float = 0.0
+    affine_fill: float | tuple[float, ...] = 0.0
     padding_mode: str = "constant"
 
 
@@ -79,6 +91,11 @@ def padded_places(places: Tensor, n: int, mode: str) -> Tensor:
     return torch.where(places < n, places, period - (mode == "symmetric") - places)
 
 
+def channel_values(fill: float | tuple[float, ...], x: Tensor) -> Tensor:
+    """(C, 1, 1) of a number a channel, or (1, 1, 1)."""
+    return torch.tensor(fill, dtype=x.dtype).reshape(-1, 1, 1)
+
+
 def resample(x: Tensor, columns: Sequence[float], size: tuple[int, int], settings: Settings) -> Tensor:
     """The box of an image (C, H, W), resized, and the part of that which the view shows."""
     top, left, height, width, *target, offset_top, offset_left, hflip, vflip = (int(value) for value in columns)
@@ -88,7 +105,7 @@ def resample(x: Tensor, columns: Sequence[float], size: tuple[int, int], setting
         for source, goal in zip((height, width), target, strict=True)
     )
     whole = down @ box @ across.T
-    view = torch.full((len(x), *size), settings.fill, dtype=x.dtype)
+    view = channel_values(settings.fill, x).expand(len(x), *size).clone()
     rows = torch.arange(size[0]) + offset_top
     lines = torch.arange(size[1]) + offset_left
     if settings.padding_mode != "constant":
@@ -104,71 +121,6 @@ def resample(x: Tensor, columns: Sequence[float], size: tuple[int, int], setting
     if settings.interpolation == "bicubic":
         view = view.clamp(0, 1)
     return view.flip([axis for axis, flip in ((-1, hflip), (-2, vflip)) if flip])
-
-
-# ---- colours
-
-
-def gray(x: Tensor) -> Tensor:
-    """(3, H, W) to (1, H, W); one channel is its own gray image."""
-    return x if x.shape[0] == 1 else sum(w * c for w, c in zip(GRAY, x.split(1), strict=True))
-
-
-def brightness(x: Tensor, factor: float) -> Tensor:
-    return (x * factor).clamp(0, 1)
-
-
-def contrast(x: Tensor, factor: float) -> Tensor:
-    return (factor * x + (1 - factor) * gray(x).mean()).clamp(0, 1)
-
-
-def saturation(x: Tensor, factor: float) -> Tensor:
-    return x if x.shape[0] == 1 else (factor * x + (1 - factor) * gray(x)).clamp(0, 1)
-
-
-def hue(x: Tensor, shift: float) -> Tensor:
-    """RGB to HSV, hue turned by ``shift`` of a full turn, back to RGB."""
-    if x.shape[0] == 1:
-        return x
-    r, g, b = x
-    high, low = x.amax(0), x.amin(0)
-    chroma = high - low
-    safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
-    sextant = torch.where(high == r, (g - b) / safe, torch.where(high == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
-    sextant = (sextant + 6 * shift) % 6
-    # A channel's height above the minimum is a trapezoid in the hue, 2 sextants wide at the top.
-    red = (sextant - 3).abs() - 1
-    green, blue = 2 - (sextant - 2).abs(), 2 - (sextant - 4).abs()
-    return low + chroma * torch.stack([red, green, blue]).clamp(0, 1)
-
-
-def solarize(x: Tensor, threshold: float) -> Tensor:
-    return torch.where(x >= threshold, 1 - x, x)
-
-
-def posterize(x: Tensor, bits: float) -> Tensor:
-    levels = 2 ** int(bits)
-    return (x * levels).floor().clamp(0, levels - 1) / levels
-
-
-def autocontrast(x: Tensor) -> Tensor:
-    low, high = x.amin((1, 2), keepdim=True), x.amax((1, 2), keepdim=True)
-    spread = torch.where(high > low, high - low, torch.ones_like(low))
-    return torch.where(high > low, (x - low) / spread, x).clamp(0, 1)
-
-
-def equalize(x: Tensor) -> Tensor:
-    """Pillow's, on 256 values a channel."""
-    channels = []
-    for channel in (x * (256 - 1e-3)).long().clamp(0, 255):
-        count = torch.bincount(channel.flatten(), minlength=256)
-        step = (count.sum() - count[count.nonzero().max()]) // 255
-        table = (torch.arange(256) if step == 0 else (count.cumsum(0) - count + step // 2) // step).clamp(0, 255)
-        channels.append(table[channel])
-    return torch.stack(channels).to(x.dtype) / 255
-
-
-JITTER = (brightness, contrast, saturation, hue)
 
 
 # ---- neighbourhoods
@@ -224,10 +176,10 @@ def affine(
     y, x_ = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     target = torch.stack([x_, y], -1).double() - middle
     source = (target - moved) @ back.T + centre + middle
-    return _take(x, source, settings.affine_interpolation, settings.affine_fill)
+    return _take(x, source, settings.affine_interpolation, channel_values(settings.affine_fill, x))
 
 
-def _take(x: Tensor, source: Tensor, interpolation: str, fill: float) -> Tensor:
+def _take(x: Tensor, source: Tensor, interpolation: str, fill: Tensor) -> Tensor:
     """Pixels of (C, H, W) at points (h, w, 2), (x, y) each: grid_sample's, then torchvision's blend with the fill."""
 
     def at(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -85,13 +85,15 @@ enum ChoiceCode : int32_t {
 
 enum Interpolation : int32_t { kNearest, kBilinear, kBicubic };
 
-constexpr int32_t kMaxSteps = 32, kMaxRules = 320, kMaxChannels = 32;
+constexpr int32_t kMaxSteps = 32, kMaxRules = 320, kMaxChannels = 32, kMaxFills = 9 * kMaxChannels;
+constexpr float kListed = 2.0f;
 
 // What lies outside an image: a constant, its edge, or its reflection without or with the edge twice.
 enum Padding : int32_t { kConstant, kEdge, kReflect, kSymmetric };
 
 // What is fixed for a call: resample has interpolation, antialias and fill, or where that is negative -Padding; blur
-// its kernel's width and height, affine and choice interpolation and fill.
+// its kernel's width and height, affine and choice interpolation and fill. A fill is one number of all channels, in
+// [0, 1], or kListed plus the place of a list among ImageAugment::fills, which has a number for each.
 struct Step {
   int32_t code;
   float setting[3];
@@ -136,6 +138,7 @@ struct ImageAugment {
   int32_t steps;
   Step step[kMaxSteps];
   int64_t out_height, out_width;
+  float fills[kMaxFills];                          // lists of `channels` numbers
   float gain[kMaxChannels], offset[kMaxChannels];  // out = gain * pixel + offset, pixel in [0, 1]; then rounded
   bool channels_last;
   void* out;
@@ -147,17 +150,34 @@ struct ImageAugment {
     one.data = static_cast<const char*>(image.data) + row * row_stride * pixel_bytes(in);
     return one;
   }
+
+  SSLFAST_HD float fill_of(float fill, int64_t channel) const {
+    return fill < kListed ? fill : fills[static_cast<int64_t>(fill - kListed) * channels + channel];
+  }
 };
 
-// The steps, and out = (pixel - mean) / std, as callers name them: three settings a step, a mean and deviation a
-// channel. Their numbers are the caller's to check, and channels and out_type are set before.
-inline void describe(ImageAugment& p, int32_t steps, const int64_t* codes, const double* settings, const double* mean,
-                     const double* std) {
+// Whether the `count` numbers behind three settings a step are the lists that these ask for.
+inline bool has_fills(int64_t steps, const int64_t* codes, const double* settings, int64_t count, int64_t channels) {
+  if (count < 0 || count > kMaxFills || count % channels != 0) return false;
+  for (int64_t s = 0; s < steps; ++s) {
+    const bool moves = codes[s] == kStepAffine || codes[s] == kStepChoice;
+    const double fill = codes[s] == kStepResample ? settings[3 * s + 2] : moves ? settings[3 * s + 1] : 0.0;
+    if (!(fill < static_cast<double>(kListed) + static_cast<double>(count / channels))) return false;
+  }
+  return true;
+}
+
+// The steps, and out = (pixel - mean) / std, as callers name them: three settings a step and behind them `fills`
+// numbers of lists, a mean and deviation a channel. Their numbers are the caller's to check, and channels and out_type
+// are set before.
+inline void describe(ImageAugment& p, int32_t steps, const int64_t* codes, const double* settings, int64_t fills,
+                     const double* mean, const double* std) {
   p.steps = steps;
   for (int32_t s = 0; s < steps; ++s) {
     p.step[s].code = static_cast<int32_t>(codes[s]);
     for (int32_t k = 0; k < 3; ++k) p.step[s].setting[k] = static_cast<float>(settings[3 * s + k]);
   }
+  for (int64_t k = 0; k < fills; ++k) p.fills[k] = static_cast<float>(settings[3 * steps + k]);
   const double scale = p.out_type == Pixels::kUint8 ? 255.0 : 1.0;
   for (int64_t c = 0; c < p.channels; ++c) {
     p.gain[c] = static_cast<float>(scale / std[c]);
