@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing
 import re
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from codegen_cases import cases
 TARGETS = {80: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024}
 
 
-def compile_case(case: Case, capability: int, folder: Path) -> dict[str, Any]:
-    """Registers, bytes of stack (which is where spills go) and of shared memory, and tensor-core instructions."""
+def compile_case(case: Case, capability: int, disassemble: bool) -> dict[str, Any]:
+    """Registers, bytes of stack (which is where spills go) and of shared memory, and tensor-core instructions: of PTX,
+    and of the machine's code where it is to be disassembled.
+    """
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -40,16 +43,20 @@ def compile_case(case: Case, capability: int, folder: Path) -> dict[str, Any]:
     attributes = {place: [["tt.divisibility", 16]] for place, kind in _places(signature) if kind[0] in "*i"}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=launch)
-    cubin = folder / "kernel.cubin"
-    cubin.write_bytes(compiled.asm["cubin"])
-    usage = _tool("cuobjdump", "--dump-resource-usage", cubin)
-    sass = _tool("cuobjdump", "--dump-sass", cubin)
-    return {
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernel.cubin"
+        cubin.write_bytes(compiled.asm["cubin"])
+        usage = _tool("cuobjdump", "--dump-resource-usage", cubin)
+        sass = _tool("cuobjdump", "--dump-sass", cubin) if disassemble else None
+    found = {
         "registers": int(re.search(r"REG:(\d+)", usage)[1]),
         "stack": int(re.search(r"STACK:(\d+)", usage)[1]) + int(re.search(r"LOCAL:(\d+)", usage)[1]),
         "shared": compiled.metadata.shared,
-        "tensor_cores": len(re.findall(r"\b(?:HMMA|HGMMA|UTC\w*MMA)\b", sass)),
+        "products": len(re.findall(r"\b(?:w?mma|wgmma|tcgen05)\.(?:mma|sync)", compiled.asm["ptx"])),
     }
+    if sass is not None:
+        found["tensor_cores"] = len(re.findall(r"\b(?:HMMA|HGMMA|UTC\w*MMA)\b", sass))
+    return found
 
 
 def _type(text: str) -> str | tuple[str, ...]:
@@ -70,16 +77,31 @@ def _tool(name: str, *arguments: Any) -> str:
     return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=True).stdout
 
 
+def line_of(job: tuple[Case, int, bool]) -> str:
+    case, capability, disassemble = job
+    try:
+        found = compile_case(case, capability, disassemble)
+    except Exception as error:  # reported as this case's failure
+        found = {"error": f"{type(error).__name__}: {error}"}
+    return json.dumps([case.id, capability, found])
+
+
+def jobs() -> Iterator[tuple[Case, int, bool]]:
+    """Cases by target. To disassemble takes as long as to compile: the first of a kernel on tensor cores and the first
+    without them show what the machine makes of PTX.
+    """
+    for capability in TARGETS:
+        seen = set()
+        for case in cases(capability):
+            yield case, capability, (case.kernel, case.tensor_cores) not in seen
+            seen.add((case.kernel, case.tensor_cores))
+
+
 def main() -> None:
     """Prints one JSON line per case and target."""
-    with tempfile.TemporaryDirectory() as folder:
-        for capability in TARGETS:
-            for case in cases(capability):
-                try:
-                    found = compile_case(case, capability, Path(folder))
-                except Exception as error:  # reported as this case's failure
-                    found = {"error": f"{type(error).__name__}: {error}"}
-                print(json.dumps([case.id, capability, found]), flush=True)
+    with multiprocessing.Pool() as pool:
+        for line in pool.imap(line_of, jobs()):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ class Case(NamedTuple):
     @property
     def id(self) -> str:
         values = [f"no {key[:-4]}" if value is None else str(value) for key, value in self.options.items()]
-        return "-".join([self.kernel.split(".")[1], self.signature.split()[0].strip("*"), *values])
+        types = self.signature.split()
+        halves = [t for t in types if t in ("*bf16", "*fp16")]
+        types = dict.fromkeys(t.strip("*") for t in (types[0], *halves))
+        return "-".join([self.kernel.split(".")[1], *types, *values])
 
 
 def without(factors: bool, *names: str) -> dict[str, None]:

@@ -48,8 +48,9 @@ def _unit_rows_backward(dtype: str, dim: int) -> Case:
 
 
 def cases(capability: int) -> list[Case]:
+    """Each once: some kernels are the same for several types."""
     arch = capability // 10
-    return [
+    listed = [
         Case("philox.philox_words_kernel", "*i32 *i64 i64 i64 i64", {"BLOCK": 256}),
         _unit_rows("bf16", "bf16", 512),
         _unit_rows("fp32", "fp32", 128),
@@ -72,3 +73,6 @@ def cases(capability: int) -> list[Case]:
         *cross_cases(arch),
         *class_cases(arch),
     ]
+    once = {case.id: case for case in listed}
+    assert all(once[case.id] == case for case in listed), "one id stands for two cases"
+    return list(once.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import start
 from torch import Tensor, nn
 from towers import DIM, Both, Tower
 
@@ -69,7 +69,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
 
 
 def test_over_ranks_it_is_the_step_of_one_process(tmp_path: Path) -> None:
-    mp.spawn(rank_main, args=(len(SHARDS), str(tmp_path)), nprocs=len(SHARDS))
+    start(rank_main, len(SHARDS), str(tmp_path))
     a, b = data()
     tower = Pair().towers[0]
     loss = NTXentLoss(0.2)(tower(a), tower(b))

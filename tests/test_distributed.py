@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from loss_oracle import Largest
 
 # Uneven, with shards of 1; 2 and 4 have blocks that two ranks share. 4 is even where work and memory are counted.
 from rank_criteria import CRITERIA, OUT
+from ranks import start
 from torch import Tensor, nn
 
 from sslfast import losses
@@ -177,7 +177,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_losses_over_ranks_are_those_of_one_process(world: int, tmp_path: Path) -> None:
-    mp.spawn(rank_main, args=(world, str(tmp_path)), nprocs=world)
+    start(rank_main, world, str(tmp_path))
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
     total = sum(SHARDS[world])
     for kind in CRITERIA:

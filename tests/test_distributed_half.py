@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from gpu_operators import HALF, use_launchers
 from loss_regimes import CASES, Regime, problem
+from ranks import start
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -209,7 +209,7 @@ def check(ranks: list[dict[Any, Any]], interpreted: bool) -> None:
 
 @pytest.mark.parametrize("world", SHARDS)
 def test_over_ranks_as_exact_as_in_one_process(world: int, tmp_path: Path) -> None:
-    mp.spawn(rank_main, args=(world, str(tmp_path), False), nprocs=world)
+    start(rank_main, world, str(tmp_path), False)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
     check(ranks, interpreted=False)
     for name, how in itertools.product(TRAFFIC, STRATEGIES):
@@ -222,5 +222,5 @@ def test_over_ranks_as_exact_in_triton(tmp_path: Path) -> None:
     pytest.importorskip("triton")
     if torch.cuda.is_available():
         pytest.skip("Triton runs natively here, and gloo takes no rows from a GPU")
-    mp.spawn(rank_main, args=(3, str(tmp_path), True), nprocs=3)
+    start(rank_main, 3, str(tmp_path), True)
     check([torch.load(tmp_path / f"{rank}.pt") for rank in range(3)], interpreted=True)

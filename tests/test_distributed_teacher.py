@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import start
 from torch import Tensor
 
 from sslfast.losses import DINOLoss, IBOTPatchLoss
@@ -69,7 +69,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_over_ranks_as_in_one_process(world: int, tmp_path: Path) -> None:
-    mp.spawn(rank_main, args=(world, str(tmp_path)), nprocs=world)
+    start(rank_main, world, str(tmp_path))
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
     losses, *states = run(slice(None), sum(SHARDS[world]))
     # The centers are float32: what they are subtracted from is not, but they round in another order.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import start
 from torch import Tensor
 
 from sslfast.losses.barlow_twins import BarlowTwinsLoss
@@ -85,7 +85,7 @@ def one_row_each() -> str:
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_over_ranks_as_in_one_process(world: int, tmp_path: Path) -> None:
-    mp.spawn(rank_main, args=(world, str(tmp_path)), nprocs=world)
+    start(rank_main, world, str(tmp_path))
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
     for name, (out, function) in LOSSES.items():
         views, queue, model = data(sum(SHARDS[world]), sum(QUEUE[world]), out)

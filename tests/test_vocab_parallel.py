@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
+from ranks import start
 from torch import Tensor
 
 from sslfast.losses import linear_cross_entropy, vocab_parallel_cross_entropy
@@ -82,7 +82,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
 
 @pytest.mark.parametrize("world", SHARDS)
 def test_ranks_make_what_one_makes(world: int, tmp_path: Path) -> None:
-    mp.spawn(rank_main, (world, str(tmp_path)), nprocs=world)
+    start(rank_main, world, str(tmp_path))
     expected = results(linear_cross_entropy, slice(0, CLASSES))
     starts = [0, *torch.tensor(SHARDS[world]).cumsum(0).tolist()]
     for rank in range(world):

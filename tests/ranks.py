@@ -1,0 +1,17 @@
+"""Processes that stand for the ranks of a distributed run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.multiprocessing as mp
+
+# Imported once, by a server without threads that the ranks of all tests are forked from: what they spend most time on.
+PRELOADED = ["pytest", "sslfast.losses", "torch._dynamo", "torch.nn.parallel.distributed", "triton.language"]
+
+
+def start(main: Callable[..., None], world: int, *arguments: Any) -> None:
+    """Runs ``main(rank, world, *arguments)`` in ``world`` processes; raises what one of them raises."""
+    mp.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    mp.start_processes(main, args=(world, *arguments), nprocs=world, start_method="forkserver")
