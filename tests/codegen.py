@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import multiprocessing
+import os
 import re
 import subprocess
 import sys
@@ -99,7 +100,7 @@ def jobs() -> Iterator[tuple[Case, int, bool]]:
 
 def main() -> None:
     """Prints one JSON line per case and target."""
-    with multiprocessing.Pool() as pool:
+    with multiprocessing.Pool(min(os.cpu_count() or 1, 4)) as pool:  # each takes half a GB
         for line in pool.imap(line_of, jobs()):
             print(line, flush=True)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch.multiprocessing as mp
 
-# Imported once, by a server without threads that the ranks of all tests are forked from: what they spend most time on.
+# What ranks spend most time on, imported once by a server that the ranks of all tests are forked from. It computes
+# nothing, so that no thread but OpenBLAS's, which minds forks, is there to be lost.
 PRELOADED = ["pytest", "sslfast.losses", "torch._dynamo", "torch.nn.parallel.distributed", "triton.language"]
 
 

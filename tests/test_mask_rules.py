@@ -61,7 +61,6 @@ def test_compiles_to_one_graph(rule):
     def call(inputs, seed, numbers):
         return rule.torch(inputs, 8, "cpu", generator=seed, sample_ids=numbers)
 
-    torch.compiler.reset()  # every rule is another version of call
     torch.compiler.reset()  # each rule compiles the same lines anew, and that only so often
     compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
     assert all_equal(compiled(rule.inputs(NUMBERS), torch.tensor(11), NUMBERS), draw(rule))
