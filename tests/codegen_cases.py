@@ -42,10 +42,10 @@ def _labels(labels: bool, *names: str) -> tuple[dict[str, None], str]:
     return ({}, " ".join(["*i32"] * len(names) + ["*fp32"])) if labels else (dict.fromkeys([*names, WEIGHTS]), "")
 
 
-def _backward(dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
+def _backward(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
     none, grad_positive = _apart(dtype)
     no_labels, classes = _labels(labels, "labels_ptr")
-    options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2)
+    options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2, arch)
     options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors) | none | no_labels
     signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 fp32"
     return Case("similarity_softmax_registers.similarity_backward_kernel", signature, options, dtype != "fp32")
@@ -247,17 +247,22 @@ def cases(capability: int) -> list[Case]:
         _forward("fp16", 4096, 128, True, factors=True),
         _finish("bf16", 128, False),
         _finish("fp16", 512, True, factors=True),
-        _backward("bf16", 128, True),
-        _backward("fp16", 128, False),
-        _backward("fp32", 128, True),
-        _backward("fp32", 128, False),
-        _backward("bf16", 128, True, factors=True),
-        _backward("bf16", 128, False, factors=True),
-        _backward("fp16", 64, False, factors=True),
-        _backward("bf16", 128, True, labels=True),
-        _backward("fp32", 128, False, labels=True),
-        _backward("bf16", 128, False, factors=True, labels=True),
-        _backward("fp16", 128, True, factors=True, labels=True),
+        _backward(arch, "bf16", 128, True),
+        _backward(arch, "fp16", 128, False),
+        _backward(arch, "fp32", 128, True),
+        _backward(arch, "fp32", 128, False),
+        _backward(arch, "bf16", 128, True, factors=True),
+        _backward(arch, "bf16", 128, False, factors=True),
+        _backward(arch, "fp16", 64, False, factors=True),
+        _backward(arch, "bf16", 192, True, factors=True),
+        _backward(arch, "fp16", 256, False, factors=True),
+        _backward(arch, "bf16", 384, True),
+        _backward(arch, "bf16", 512, False, factors=True),
+        _backward(arch, "fp16", 512, True, factors=True),
+        _backward(arch, "bf16", 128, True, labels=True),
+        _backward(arch, "fp32", 128, False, labels=True),
+        _backward(arch, "bf16", 128, False, factors=True, labels=True),
+        _backward(arch, "fp16", 128, True, factors=True, labels=True),
         _weights(arch, "bf16", 128, True),
         _weights(arch, "bf16", 512, False),
         _weights(arch, "fp16", 512, True),
@@ -294,6 +299,10 @@ def cases(capability: int) -> list[Case]:
         _queue(arch, "bf16", 128, False),
         _queue(arch, "bf16", 128, True, factors=True),
         _queue(arch, "bf16", 512, True, factors=True),
+        _queue(arch, "fp16", 384, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS, factors=True),
+        _queue(arch, "bf16", 256, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS, factors=True),
+        _queue(arch, "bf16", 768, False, factors=True),
+        _queue(arch, "fp32", 512, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS),
         _queue(arch, "fp16", 128, False, factors=True),
         _queue(arch, "fp32", 128, True),
         _queue(arch, "bf16", 128, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS),
