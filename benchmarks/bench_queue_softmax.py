@@ -102,6 +102,7 @@ def cases() -> list[Case]:
         case(1024, 65536, 128, memory=True),
         case(4096, 4096, 512, "bf16", devices=("cpu",)),
         case(4096, 65536, 128, "bf16", devices=("cuda",), memory=True),
+        case(4096, 65536, 512, "bf16", devices=("cuda",)),
     ]
 
 

@@ -113,6 +113,22 @@ def eager_supcon(embeddings: Tensor, labels: Tensor) -> Tensor:
     return -((log_share * same).sum(dim=1) / same.sum(dim=1)).mean()
 
 
+def call_one_way(registers: bool, inputs: tuple[Tensor, Tensor]) -> Call:
+    """sslfast with its gradient in registers or in strips, whatever the table of launches says: to check the table."""
+    from sslfast.kernels import _launch
+
+    found = call(ours, inputs)
+
+    def forward_and_backward() -> tuple[Tensor, ...]:
+        chosen, _launch.REGISTERS = _launch.REGISTERS, registers
+        try:
+            return found()
+        finally:
+            _launch.REGISTERS = chosen
+
+    return forward_and_backward
+
+
 SUPCON_PROVIDERS = {
     "sslfast": partial(call, our_supcon),
     "eager torch": partial(call, lambda: supcon_of(eager_supcon)),
@@ -127,6 +143,11 @@ PROVIDERS = {
     "lightly NTXentLoss": partial(call, lightly),
 }
 IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": partial(call_in_fp32, ours)}
+BOTH_WAYS = {
+    "sslfast": partial(call, ours),
+    "sslfast, in registers": partial(call_one_way, True),
+    "sslfast, in strips": partial(call_one_way, False),
+}
 STORING = ("eager torch", "torch.compile", "lightly NTXentLoss")
 
 
@@ -154,6 +175,10 @@ def cases() -> list[Case]:
         case(4096, 512, memory=True),
         case(4096, 512, "bf16", providers=IN_BF16),
         *grid(case, PROVIDERS, storing=STORING, rows_per_size=2, without=[(8192, 512)]),
+        *(
+            case(pairs, width, "bf16", op="nt_xent both ways", providers=BOTH_WAYS, devices=("cuda",))
+            for pairs, width in ((1024, 256), (1024, 512), (2048, 384), (2048, 512), (4096, 256), (4096, 512))
+        ),
         case(256, 128, op="supcon", quick=True),
         case(4096, 128, op="supcon", memory=True),
         case(4096, 128, "bf16", op="supcon", devices=("cuda",)),

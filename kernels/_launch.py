@@ -13,6 +13,10 @@ import torch
 import triton
 from torch import Tensor
 
+REGISTERS: bool | None = None
+"""Where both ways exist, gradients in registers (True) or in strips (False) at every size; None: by the table. For
+measuring one beside the other (benchmarks/bench_similarity_softmax.py)."""
+
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
     """Triton launches on the current device, which need not be the tensor's."""
@@ -49,19 +53,40 @@ def similarity_forward(size: int, dim: int, element_size: int) -> dict[str, int]
     return {"BLOCK": block, "BLOCK_D": block_d, "GROUP": group, "num_warps": 8, "num_stages": stages}
 
 
-def similarity_in_registers(size: int, dim: int, element_size: int) -> bool:
+def similarity_in_registers(size: int, dim: int, element_size: int, labels: bool = False) -> bool:
     """Whether the gradient is one launch with twice the tiles instead of strips.
 
     By estimate: the strips of 16,384 rows are about 50 launches, which take the host longer than tensor cores take for
     the doubled arithmetic at D = 128. In float32 that takes ten times as long, and 2,048 rows are one tile anyway.
+
+    Half types go up to D = 512, with which a program's registers are full, and to fewer rows: the strips of 4,096 are
+    about 15 launches, and the M^2 D FLOPs more at D = 512 9 GFLOP, in a kernel that reads twice as many bytes a FLOP as
+    a plain product of large blocks. Above D = 512 the gradient would take two programs, with S once more for each: 6
+    M^2 D FLOPs against the strips' 3. With labels, whose weights are two products, D = 256 spills 152 bytes a thread on
+    Hopper, and D = 512 over 4,000.
     """
-    return dim <= 128 and size <= (16384 if element_size == 2 else 2048)
+    if dim > (512 if element_size == 2 and not labels else 128):
+        return False
+    if REGISTERS is not None:
+        return REGISTERS
+    if dim > 128:
+        return size * size * dim <= 2**33
+    return size <= (16384 if element_size == 2 else 2048)
 
 
-def similarity_backward(dim: int, element_size: int) -> dict[str, int]:
-    """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the gradient in registers."""
+def similarity_backward(dim: int, element_size: int, arch: int) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the gradient in registers.
+
+    64 x 512 of it are 128 of a thread's 255 registers. Beside them Ampere has none left for 32 logits of each row (40
+    bytes spill), and keeps 32 rows; Hopper has with one stage, 255; Blackwell's are in tensor memory. 64 logits of each
+    spill 192 bytes on Hopper, and 176 with 16 warps of half the registers. Holding the rows, too, instead of reading
+    them with each step, spills more than 200 bytes at D = 512.
+    """
     if element_size == 2:
-        config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 128, "num_warps": 8, "num_stages": 2}
+        config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 512, "num_warps": 8, "num_stages": 2}
+        if dim > 256:
+            least = {"BLOCK_N": 32, "num_stages": 1 if arch == 9 else 2}
+            config |= least if arch in (9, 10) else {"BLOCK_M": 32}
     else:
         config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 64, "num_warps": 4, "num_stages": 2}
     widest = max(16, triton.next_power_of_2(dim))
@@ -156,10 +181,19 @@ def queue_softmax(dim: int, element_size: int, arch: int) -> dict[str, int]:
 
     As far as registers go, each of the two groups of 4 warps that multiply together on Hopper (9) takes 64 rows of its
     own, so that weights stay with the group that made them, and Blackwell (10) multiplies its 128 rows at once.
+
+    D = 512 fits one pass: 64 x 512 of the mean are 128 of a thread's 255 registers. Blackwell keeps them in tensor
+    memory and has room for 64 logits of each row, Hopper for 32 (216 bytes spill with 64), Ampere for 32 rows (80 bytes
+    spill with 64 rows of 32). In float32, on plain cores, 128 columns fit, and 256 spill on Ampere.
     """
     if element_size == 2:
-        config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 256, "num_warps": 8, "num_stages": 2}
-        config["BLOCK_M"] = 128 if arch in (9, 10) and dim <= 128 else 64
+        config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 512, "num_warps": 8, "num_stages": 2}
+        if dim > 256 and arch != 10:
+            config |= {"BLOCK_N": 32} if arch == 9 else {"BLOCK_M": 32}
+        elif dim <= 128 and arch in (9, 10):
+            config["BLOCK_M"] = 128
+    elif dim > 128:
+        config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 128, "num_warps": 8, "num_stages": 2}
     else:
         config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 64, "num_warps": 4, "num_stages": 2}
     widest = max(16, triton.next_power_of_2(dim))

@@ -6,11 +6,13 @@ a_j exp(S_ij - n_j), W_{i, p(i)} = -(a_i + a_p(i)) and W_ii = 0. That of a view'
 stored whole; it is rounded to the dtype of X for the product with X. Half types have factors (nt_xent.py), by which a
 weight is multiplied before it is rounded, and positives take no place in W there: their part is added in float32.
 
-In one kernel, 1 launch and 8 N^2 D multiply-adds, where D fits a program's registers and the problem is small: a
-program keeps BLOCK_M rows and walks over all of X, of which each block is read once and serves both products; the
-projection, the incoming gradient and the rounding to the views' dtypes happen before the only store. Views that need no
-gradient have no programs. Otherwise the strips of similarity_softmax_backward.py make the gradient of the unit rows,
-and one more launch takes it to the views: 2 N D reads of it and of the views, and as many writes.
+In one kernel, 1 launch and 8 N^2 D multiply-adds, up to D = 128 where the problem is small: a program keeps BLOCK_M
+rows and walks over all of X, of which each block is read once and serves both products; the projection, the incoming
+gradient and the rounding to the views' dtypes happen before the only store. Views that need no gradient have no
+programs. (It ends with three more rows beside those of the gradient: at D = 256 144 bytes a thread spill on Ampere and
+248 on Hopper, at D = 512 over 2,000.) Otherwise similarity_softmax_backward.py makes the gradient of the unit rows, in
+registers up to D = 512 or in strips, and one more launch takes it to the views: 2 N D reads of it and of the views, and
+as many writes.
 """
 
 import torch
@@ -194,7 +196,7 @@ def backward(
         for z, need in ((z0, need_z0), (z1, need_z1))
     )
     with _launch.on_device_of(unit):
-        if _launch.similarity_in_registers(2 * pairs, dim, unit.element_size()):
+        if dim <= 128 and _launch.similarity_in_registers(2 * pairs, dim, unit.element_size()):
             config = _launch.nt_xent_backward(dim, unit.element_size())
             first, last = 0 if need_z0 else pairs, 2 * pairs if need_z1 else pairs
             nt_xent_backward_kernel[(triton.cdiv(last - first, config["BLOCK_M"]),)](

@@ -7,10 +7,10 @@ products of both, and a weight is multiplied by its factor before it is rounded 
 positive, entries whose row and column have the same id, and logits above the limit of their row can be left out of
 both.
 
-This is the forward pass of flash attention with Q for keys and for values: 2 N K D multiply-adds for D up to BLOCK_OUT
-(and N K D more for every further slice of BLOCK_OUT columns of the mean, which makes S again). The queue is cut into
-`splits` runs, so that few rows still fill the GPU; each run leaves its maximum, sum and mean, and a second launch adds
-them up in order: no atomics, the same bits in every run. The maximum is a true running one.
+This is the forward pass of flash attention with Q for keys and for values: 2 N K D multiply-adds for D up to BLOCK_OUT,
+512 in half types (and N K D more for every further slice of BLOCK_OUT columns of the mean, which makes S again). The
+queue is cut into `splits` runs, so that few rows still fill the GPU; each run leaves its maximum, sum and mean, and a
+second launch adds them up in order: no atomics, the same bits in every run. The maximum is a true running one.
 """
 
 import torch

@@ -2,8 +2,12 @@
 
 dX = scale * W X with the W of similarity_softmax_backward.py, in 2 M^2 D multiply-adds: a program keeps BLOCK_M rows
 and BLOCK_OUT columns of dX and walks over all rows of X, so each S_ij is made twice, and as often again for every
-further slice of BLOCK_OUT columns. That is for small problems, where the launches of the strips take longer than the
-arithmetic. Half types with labels take one product more, of what rounding W has taken off.
+further slice of BLOCK_OUT columns: half types have one slice up to D = 512, which is as far as they go, float32 two up
+to D = 128. That is for small problems, where the launches of the strips take longer than the arithmetic. Half types
+with labels take one product more, of what rounding W has taken off, and their registers end at D = 128.
+
+A step of BLOCK_M x BLOCK_N reads BLOCK_M + 2 BLOCK_N rows of X, from L2, for 4 BLOCK_M BLOCK_N D FLOPs: 24 bytes a
+KFLOP with 64 x 64 logits, up to D = 256, and 32 with the 64 x 32 or 32 x 64 that are left to wider rows (40).
 """
 
 import torch
@@ -111,7 +115,7 @@ def in_registers(
     bounded: bool,
 ) -> Tensor:
     size, dim = rows.shape
-    config = _launch.similarity_backward(dim, rows.element_size())
+    config = _launch.similarity_backward(dim, rows.element_size(), _launch.arch(rows))
     grad = torch.empty_like(rows, dtype=torch.float32)
     similarity_backward_kernel[triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"])](
         rows,

@@ -108,6 +108,8 @@ def cross_cases(arch: int) -> list[Case]:
         _queue(arch, "bf16", 128, False),
         _queue(arch, "bf16", 128, True, factors=True),
         _queue(arch, "bf16", 512, True, factors=True),
+        _queue(arch, "fp16", 384, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS, factors=True),
+        _queue(arch, "fp32", 512, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS),
         _queue(arch, "fp16", 128, False, factors=True),
         _queue(arch, "fp32", 128, True),
         _queue(arch, "bf16", 128, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS),

@@ -21,10 +21,10 @@ def _finish(dtype: str, dim: int, bounded: bool, factors: bool = False) -> Case:
     return Case("similarity_softmax.similarity_finish_kernel", signature, options)
 
 
-def _backward(dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
+def _backward(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
     none, grad_positive = apart(dtype)
     no_labels, classes = labels_of(labels, "labels_ptr")
-    options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2)
+    options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2, arch)
     options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors) | none | no_labels
     signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 fp32"
     return Case("similarity_softmax_registers.similarity_backward_kernel", signature, options, dtype != "fp32")
@@ -93,17 +93,20 @@ def similarity_cases(arch: int) -> list[Case]:
         _forward("fp16", 4096, 128, True, factors=True),
         _finish("bf16", 128, False),
         _finish("fp16", 512, True, factors=True),
-        _backward("bf16", 128, True),
-        _backward("fp16", 128, False),
-        _backward("fp32", 128, True),
-        _backward("fp32", 128, False),
-        _backward("bf16", 128, True, factors=True),
-        _backward("bf16", 128, False, factors=True),
-        _backward("fp16", 64, False, factors=True),
-        _backward("bf16", 128, True, labels=True),
-        _backward("fp32", 128, False, labels=True),
-        _backward("bf16", 128, False, factors=True, labels=True),
-        _backward("fp16", 128, True, factors=True, labels=True),
+        _backward(arch, "bf16", 128, True),
+        _backward(arch, "fp16", 128, False),
+        _backward(arch, "fp32", 128, True),
+        _backward(arch, "fp32", 128, False),
+        _backward(arch, "bf16", 128, True, factors=True),
+        _backward(arch, "bf16", 128, False, factors=True),
+        _backward(arch, "fp16", 64, False, factors=True),
+        _backward(arch, "fp16", 256, False, factors=True),
+        _backward(arch, "fp16", 384, True),
+        _backward(arch, "bf16", 512, False, factors=True),
+        _backward(arch, "bf16", 128, True, labels=True),
+        _backward(arch, "fp32", 128, False, labels=True),
+        _backward(arch, "bf16", 128, False, factors=True, labels=True),
+        _backward(arch, "fp16", 128, True, factors=True, labels=True),
         _weights(arch, "bf16", 128, True),
         _weights(arch, "bf16", 512, False),
         _weights(arch, "fp16", 512, True),

@@ -91,7 +91,9 @@ def test_against_the_reference(n, d, temperature, in_registers, triton_device, m
         assert_no_worse(k, r, g, 16 * eps * max(1.0, g.abs().max().item()) / min(1.0, abs(temperature)))
 
 
-@pytest.mark.parametrize(("n", "d", "temperature"), [(50, 32, 0.1), (33, 100, 0.5), (40, 16, 0.01)])
+@pytest.mark.parametrize(
+    ("n", "d", "temperature"), [(50, 32, 0.1), (33, 100, 0.5), (40, 16, 0.01), (20, 200, 0.1), (9, 384, 0.1)]
+)
 @pytest.mark.parametrize("in_registers", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_inputs(n, d, temperature, dtype, in_registers, triton_device, monkeypatch) -> None:

@@ -29,6 +29,10 @@ CASES = [
     pytest.param(130, 130, 3.0, 4.0, INF, id="rows not normalised, D above a block"),
     pytest.param(300, 20, 5.0, 1.0, 1.0, id="several tiles in a strip of the Triton backward"),
 ]
+WIDE_CASES = [
+    pytest.param(70, 200, 10.0, 1.0, 1.0, id="a gradient of 256 columns in registers"),
+    pytest.param(40, 384, 50.0, 1.0, INF, id="one of 512"),
+]
 CPU_CASES = [
     pytest.param(5, 7, -4.0, 1.0, 1.0, id="too narrow for panels of bf16"),
     pytest.param(300, 513, 20.0, 1.0, INF, id="odd D, of several blocks"),
@@ -129,6 +133,34 @@ def test_triton_against_the_definition(case, group, in_registers, dtype, triton_
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(forward, backward, case, dtype, triton_device)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("arch", [0, 9])
+@pytest.mark.parametrize("case", [tuple(p.values) for p in WIDE_CASES], ids=[p.id for p in WIDE_CASES])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+def test_triton_wide_rows_in_registers(case, arch, dtype, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch, similarity_softmax_backward
+    from sslfast.kernels.similarity_softmax import forward
+
+    if triton_device.type == "cpu":  # the tables of others than the device's run in the interpreter only
+        monkeypatch.setattr(_launch, "arch", lambda _: arch)
+    assert _launch.similarity_in_registers(*case[:2], dtype.itemsize)
+    assert not _launch.similarity_in_registers(*case[:2], dtype.itemsize, True)  # labels: check has them in strips
+    check(forward, similarity_softmax_backward.backward, case, dtype, triton_device)
+
+
+def test_where_registers_end(monkeypatch) -> None:
+    pytest.importorskip("triton")
+    from sslfast.kernels import _launch
+
+    assert [_launch.similarity_in_registers(4096, dim, 2) for dim in (128, 192, 512, 513)] == [True] * 3 + [False]
+    assert [_launch.similarity_in_registers(8192, dim, 2) for dim in (128, 192)] == [True, False]
+    assert not _launch.similarity_in_registers(64, 129, 4)
+    for chosen in (True, False):
+        monkeypatch.setattr(_launch, "REGISTERS", chosen)
+        assert _launch.similarity_in_registers(2**20, 512, 2) == chosen
+        assert not _launch.similarity_in_registers(64, 513, 2)
 
 
 # Where the positive's logit is far above the negatives', the weights are 1e-6 and smaller, and differ by as much again.
