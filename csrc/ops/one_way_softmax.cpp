@@ -77,7 +77,7 @@ Results run(Products& products, const Inputs& in, const Exclusions& exclusions, 
     std::fill_n(shift, r, -std::numeric_limits<T>::infinity());
     std::fill_n(sum, r, T(0));
     for_each_tile([&](const TilePlace& t, T* tile, T* tile_shift) {
-      products.logits(t, tile, factor);
+      products.logits(t, tile, factor, factor);
       for (int64_t i = 0; i < r && known == nullptr; ++i) {
         const int64_t j = excluded.positives[row0 + i] - t.col0;
         if (j >= 0 && j < t.cols) positives[row0 + i] = tile[i * t.cols + j];

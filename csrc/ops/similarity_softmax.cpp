@@ -53,7 +53,7 @@ std::tuple<Tensor, Tensor, Tensor> forward(Products& products, const Tensor& row
   for_each_tile(m, [&](const TilePlace& t, int64_t place) {
     const bool keeps = place + t.rows * t.cols <= keep;
     T* logits = keeps ? kept.mutable_data_ptr<T>() + place : tile.mutable_data_ptr<T>();
-    products.logits(t, logits, scale);
+    products.logits(t, logits, scale, scale);
     cpu::similarity_forward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, sums,
                                  threads);
   });
@@ -81,7 +81,7 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
     if (place + t.rows * t.cols <= kept.size(0)) {
       std::copy_n(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits);
     } else {
-      products.logits(t, logits, scale);
+      products.logits(t, logits, scale, scale);
     }
     cpu::similarity_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, grads,
                                   threads);

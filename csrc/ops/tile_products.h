@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <type_traits>
 
@@ -41,6 +42,10 @@ struct TilePlace {
   int64_t row0, rows, col0, cols;
 };
 
+// Logits of a larger scale, of temperatures below 0.067, take finer sums: they are off by the similarities' errors
+// times the scale.
+constexpr double kFineScale = 15;
+
 // Tiles are contiguous. Sums go to the tile's slab of all rows, or of all columns.
 template <typename T>
 class TorchProducts {
@@ -53,8 +58,8 @@ class TorchProducts {
         n_(sides.rows.size(0)),
         d_(sides.rows.size(1)) {}
 
-  // tile <- factor * Q K^T
-  void logits(const TilePlace& t, T* tile, double factor) const {
+  // tile <- factor * Q K^T; scale: what it is multiplied by in all, now or later
+  void logits(const TilePlace& t, T* tile, double factor, double /*scale*/) const {
     product(matrix(tile, t.rows, t.cols, t.cols, 1), slab(q_, t.row0, t.rows, d_),
             slab_transposed(k_, t.col0, t.cols, d_), 0, factor);
   }
@@ -106,10 +111,11 @@ class TileProducts {
         row_scales_(empty({kRounds ? tile_rows : 0}, ScalarType::Float, sides.rows)),
         col_scales_(empty({kRounds ? tile_cols : 0}, ScalarType::Float, sides.rows)) {}
 
-  void logits(const TilePlace& t, float* tile, double factor) const {
+  void logits(const TilePlace& t, float* tile, double factor, double scale) const {
     cpu::product(tile, t.cols, t.rows, t.cols, d_, cpu::LeftFactor<E>{q_ + t.row0 * d_, d_, 1},
                  cpu::RightFactor<E>{k_ + t.col0 * d_, d_, true},
-                 {factor, false, at(row_factors_, t.row0), at(col_factors_, t.col0)}, threads_);
+                 {factor, false, at(row_factors_, t.row0), at(col_factors_, t.col0), std::fabs(scale) > kFineScale},
+                 threads_);
   }
   void weigh(const TilePlace& t, const float* weights, bool for_rows, bool for_columns,
              const LabelShares<float>& labels = {}) {

@@ -36,11 +36,13 @@ struct RightFactor {
   bool transposed;
 };
 
-// What a product is multiplied by, and whether it is added to what is there.
+// What a product is multiplied by, whether it is added to what is there, and whether its sums are to be off by about a
+// third of what they are otherwise.
 struct Scaling {
   double factor;
   bool add;
   const float *by_row = nullptr, *by_column = nullptr;  // and by these; null for 1
+  bool fine = false;
 };
 
 // out (rows, cols), of rows `stride` apart, <- scaled left right. The sums are taken in an order that does not depend
