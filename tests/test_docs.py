@@ -276,11 +276,18 @@ def videos() -> dict[str, Any]:
     return {"video": torch.rand(2, 80, 3, 4, 4), "num_frames": torch.tensor([80, 30])}
 
 
+def clip_features() -> dict[str, Any]:
+    names = ("image_features", "text_features")
+    features = {name: nn.functional.normalize(torch.randn(8, 16), dim=1).requires_grad_() for name in names}
+    return {"model_out": features | {"logit_scale": torch.tensor(10.0)}, "hard_text_features": torch.randn(4, 16)}
+
+
 # A text that one block alone has -> what that block needs.
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "loss = criterion(model(view0), model(view1))": two_views,
     "SimCLRProjectionHead": lightly,
     "CLIPLoss(rank=": open_clip,
+    "negative_keys=hard_text_features": clip_features,
     "momentum_encoder": own_loop,
     "update_teacher(student": teacher_and_student,
     "AdversarialPerturbation(": adversaries,

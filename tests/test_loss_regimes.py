@@ -36,12 +36,12 @@ def scale_of(case: LossCase, temperature: float) -> float:
 def relative_bound(case: LossCase, regime: Regime) -> float:
     """Of the errors of a float32 loss and of its gradients, as the L2 norm over a tensor.
 
-    2e-6 down to temperature 0.06. Below, rounding limits every float32 similarity of unit vectors, however it is summed:
-    near 1 it is off by 2^-25 itself, as half the last place, and by as much for either row, whose D numbers and norm
-    are rounded; the roundings of its sum add as much again: 2^-23 in all. The logit, the weight exp(logit - lse) and
-    what they make are off by that times the scale, and only a maximum taken off before S is rounded would help. The
-    norms are sums of D squares, whose rounding grows as the root of D: above 512 it is more than the rest. 0.4 to 0.9 of
-    this is measured late in training.
+    2e-6 down to temperature 0.06. Below, rounding limits every float32 similarity of unit vectors, however it is
+    summed: near 1 it is off by 2^-25 itself, as half the last place, and by as much for either row, whose D numbers and
+    norm are rounded; the roundings of its sum add as much again: 2^-23 in all. The logit, the weight exp(logit - lse)
+    and what they make are off by that times the scale, and only a maximum taken off before S is rounded would help. The
+    norms are sums of D squares, whose rounding grows as the root of D: above 512 it is more than the rest. 0.4 to 0.9
+    of this is measured late in training.
     """
     scale = scale_of(case, regime.temperature)
     if scale < 15:
