@@ -247,3 +247,9 @@ def waveforms() -> dict[str, Any]:
 
 def videos() -> dict[str, Any]:
     return {"video": torch.rand(2, 80, 3, 4, 4), "num_frames": torch.tensor([80, 30])}
+
+
+def clip_features() -> dict[str, Any]:
+    names = ("image_features", "text_features")
+    features = {name: nn.functional.normalize(torch.randn(8, 16), dim=1).requires_grad_() for name in names}
+    return {"model_out": features | {"logit_scale": torch.tensor(10.0)}, "hard_text_features": torch.randn(4, 16)}

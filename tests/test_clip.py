@@ -13,7 +13,7 @@ from oracle import assert_no_worse
 from peer_oracle import peer
 from torch import Tensor
 
-from sslfast.losses import CLIPLoss, clip_loss
+from sslfast.losses import CLIPLoss, clip_loss, info_nce_loss
 from sslfast.reference.clip import clip_loss as reference
 from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
 
@@ -255,3 +255,17 @@ def test_errors_on_a_gpu() -> None:
     z = torch.randn(4, 3, dtype=torch.float64, device="cuda")
     with pytest.raises(TypeError, match="float64 is supported on the CPU"):
         clip_loss(z, z, 1.0)
+
+
+def test_symmetric_info_nce_is_the_same_for_a_model_that_normalises() -> None:
+    """The way from here to margins, ids and hard negatives."""
+    image, text = torch.randn(9, 16), torch.randn(9, 16)
+
+    def clip(x: Tensor, y: Tensor, s: Tensor) -> Tensor:
+        return clip_loss(F.normalize(x, dim=1), F.normalize(y, dim=1), s)
+
+    def info_nce(x: Tensor, y: Tensor, s: Tensor) -> Tensor:
+        return info_nce_loss(F.normalize(x, dim=1), F.normalize(y, dim=1), temperature=1 / s, symmetric=True)
+
+    for found, expected in zip(*(with_grads(f, image, text, 20.0) for f in (info_nce, clip)), strict=True):
+        torch.testing.assert_close(found, expected)

@@ -212,3 +212,40 @@ def test_positives_are_not_rounded(size) -> None:
         found = ops.cross_softmax_backward(rows, columns, positives, *args, *need, *factors)
         for f, g, needed in zip(found, expected, need, strict=True):
             torch.testing.assert_close(f.double(), g if needed else g[:0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1, 8), (5, 9, 8), (13, 130, 9), (65, 64, 33), (300, 1101, 65)], ids=str)
+@pytest.mark.parametrize("classes", [1, 3, 200])
+def test_weights_of_one_label_are_not_rounded(size, classes: int, restored_threads) -> None:
+    """The gradient of the labels alone, of few entries or of all, of rows and of columns, on one thread and on more."""
+    rows, columns, *factors = sides(*size)
+    n, m, _ = size
+    labels = [(7 * torch.arange(k) % classes).to(torch.int32) for k in (n, m)]
+    weights, nobody, scale = torch.randn(n), torch.full((n,), -1), torch.tensor([SCALE])
+    q, k = (z.double() * f.double().unsqueeze(1) for z, f in zip((rows, columns), factors, strict=True))
+
+    shares = -weights.double().unsqueeze(1) * (labels[0].unsqueeze(1) == labels[1])
+    empty, zeros = torch.empty(0), torch.zeros(n)
+    args = (zeros, empty, zeros, empty, zeros, scale, None, None, None, empty, True, True)
+    two_sided = -(weights + weights.unsqueeze(1)).double() * (labels[0].unsqueeze(1) == labels[0])
+    own = two_sided.fill_diagonal_(0)
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found = ops.cross_softmax_backward(rows, columns, nobody, *args, *factors, *labels, weights)
+        for f, g in zip(found, (shares @ k, shares.T @ q), strict=True):
+            torch.testing.assert_close(f.double(), g, rtol=1e-5, atol=2e-5 * g.abs().max().item())
+        one_sided = (zeros, zeros, zeros, empty, 1.0, 1.0, *factors[:1], labels[0], weights)
+        grad = ops.similarity_softmax_backward(rows, nobody, *one_sided)
+        g = own @ q
+        torch.testing.assert_close(grad.double(), g, rtol=1e-5, atol=2e-5 * g.abs().max().item())
+
+
+@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="the sums are torch's on this CPU")
+@pytest.mark.parametrize("depth", [128, 512])
+def test_large_scales_take_finer_sums(depth: int) -> None:
+    """Similarities of about 1 are off by what their last rounding leaves and little more: in order, 1.0 to 4.1e-7."""
+    rows = F.normalize(torch.randn(300, depth), dim=1).to(torch.bfloat16)
+    args = (torch.arange(300), torch.tensor([128.0]), None, None, None, 1.01, False, 0)
+    _, _, found, _ = ops.cross_softmax_forward(rows, rows, *args)
+    error = found.double() / 128 - rows.double().square().sum(dim=1)
+    assert error.square().mean().sqrt() < 9e-8

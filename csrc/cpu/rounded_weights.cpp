@@ -2,10 +2,13 @@
 // still in L1 then, columns are in L2.
 //
 // Short mantissas are off by twice as much as long ones, and many weights may be nearly one number: early in training,
-// or once the positives have become one vector. So the largest weight gets the longest mantissa. Where labels give a
-// row several positives, whose weights are negative, one more pass finds the largest of either sign. One of the two
-// gets the longest mantissa that leaves the other 1.41 at least; and about the longest, so that both are near a number
-// of bf16.
+// or once the positives have become one vector. So the largest weight gets the longest mantissa.
+//
+// Where labels give a row several positives, those are a few large weights that nearly cancel, and their rounding would
+// be that of what is left of them. So they keep a rest, what rounding took off, and it is by the others that the scale
+// is chosen.
+#include <algorithm>
+
 #include "bf16_lanes.h"
 #include "sslfast/tile_product.h"
 
@@ -21,115 +24,67 @@ SSLFAST_BF16 inline __attribute__((always_inline)) __m256i rounded(__m512 number
   return (__m256i)_mm512_cvtneps_pbh(numbers);
 }
 
+// Numbers of two rows as pairs.
+SSLFAST_BF16 inline __attribute__((always_inline)) __m512i in_pairs(__m256i first, __m256i second) {
+  return _mm512_or_si512(_mm512_cvtepu16_epi32(first), _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16));
+}
+
 // Beside the largest weights seen so far, without their signs, the same times factors, with them.
 struct Largest {
   __m512 weight, product;
 };
 
-// Of all weights by size; or, with kOneSign, of those that get a plus by having the bits of `flip` turned.
-template <bool kOneSign>
 SSLFAST_BF16 inline __attribute__((always_inline)) void take(Largest& largest, __m512 weights, __m512 factors,
-                                                             __m512i flip) {
-  const __m512 sizes =
-      kOneSign ? _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(weights), flip)) : _mm512_abs_ps(weights);
-  const __mmask16 above = _mm512_cmp_ps_mask(sizes, largest.weight, _CMP_GT_OQ);
+                                                             __mmask16 among) {
+  const __m512 sizes = _mm512_abs_ps(weights);
+  const __mmask16 above = _mm512_mask_cmp_ps_mask(among, sizes, largest.weight, _CMP_GT_OQ);
   largest.weight = _mm512_mask_mov_ps(largest.weight, above, sizes);
   largest.product = _mm512_mask_mul_ps(largest.product, above, weights, factors);
 }
 
-constexpr float kMostMantissa = 255.0f / 128.0f, kStep = 1.0f / 512.0f;  // a quarter of bf16's between 1 and 2
-constexpr int kChoices = 32;  // of mantissas for the largest weight, down from the most in these steps
-
-SSLFAST_BF16 inline __attribute__((always_inline)) __m512 mantissa(__m512 numbers) {
-  return _mm512_getmant_ps(numbers, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero);
-}
+constexpr float kMostMantissa = 255.0f / 128.0f;
 
 // What to divide weights by so that this one gets the longest mantissa.
 SSLFAST_BF16 inline __attribute__((always_inline)) __m512 scale_of(__m512 product) {
-  return _mm512_mul_ps(mantissa(product), _mm512_set1_ps(1.0f / kMostMantissa));
+  const __m512 mantissa = _mm512_getmant_ps(product, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero);
+  return _mm512_mul_ps(mantissa, _mm512_set1_ps(1.0f / kMostMantissa));
 }
 
-// By how much rounding changes positive numbers.
-SSLFAST_BF16 inline __attribute__((always_inline)) __m512 rounding_of(__m512 numbers) {
-  const __m512 nearest = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded(numbers)), 16));
-  return _mm512_abs_ps(_mm512_sub_ps(nearest, numbers));
+SSLFAST_BF16 inline __attribute__((always_inline)) __m512 widened(__m256i numbers) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(numbers), 16));
 }
 
-// A bit where a number is neither 0 nor NaN.
-SSLFAST_BF16 inline __attribute__((always_inline)) __mmask16 some(__m512 numbers) {
-  return _mm512_cmp_ps_mask(numbers, _mm512_setzero_ps(), _CMP_NEQ_OQ);
+// What rounding took off the weights of the mask, rounded; 0 elsewhere, and where it took all there was: inf and NaN.
+SSLFAST_BF16 inline __attribute__((always_inline)) __m256i rest_of(__m512 weights, __m256i nearest, __mmask16 same) {
+  const __mmask16 finite = _mm512_cmp_ps_mask(_mm512_abs_ps(weights), _mm512_set1_ps(3e38f), _CMP_LT_OQ);
+  return rounded(_mm512_maskz_sub_ps(same & finite, weights, widened(nearest)));
 }
 
-// The mantissas of two numbers: of the one that gets the longest, of the other by it, and the inverse of that.
-struct Pair {
-  __m512 first, ratio, inverse;
-};
-
-// Either may get the longest: the largest does, unless that leaves the other less than 1.41. Then it is left more.
-SSLFAST_BF16 inline __attribute__((always_inline)) Pair pair_of(__m512 largest, __m512 other) {
-  const __m512 a = mantissa(largest), b = mantissa(other);
-  const __mmask16 swapped =
-      some(other) & _mm512_cmp_ps_mask(mantissa(_mm512_div_ps(b, a)), _mm512_set1_ps(1.41421356f), _CMP_LT_OQ);
-  const __m512 first = _mm512_mask_mov_ps(a, swapped, b);
-  const __m512 second = _mm512_mask_mov_ps(b, swapped, a);
-  return {first, _mm512_div_ps(second, first), _mm512_div_ps(first, second)};
+// Which of 16 columns are of the label of a row.
+SSLFAST_BF16 inline __attribute__((always_inline)) __mmask16 of_label(const int32_t* labels, __m512i label,
+                                                                      __mmask16 mask) {
+  return _mm512_mask_cmpeq_epi32_mask(mask, _mm512_maskz_loadu_epi32(mask, labels), label);
 }
 
-// What the worse of the two is off by, rounded, where the first gets this mantissa; relative to it, nearly 2.
-SSLFAST_BF16 inline __attribute__((always_inline)) __m512 worse_rounding(const Pair& pair, __m512 length) {
-  const __m512 other = rounding_of(_mm512_mul_ps(length, pair.ratio));
-  return _mm512_max_ps(rounding_of(length), _mm512_mul_ps(other, pair.inverse));
-}
-
-// The scale where there is another number to round, all lanes alike. Lanes try kChoices.
-SSLFAST_BF16 inline __attribute__((always_inline)) __m512 scale_for(__m512 largest, __m512 other) {
-  const Pair pair = pair_of(largest, other);
-  const __m512 steps = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  __m512 best = _mm512_fnmadd_ps(steps, _mm512_set1_ps(kStep), _mm512_set1_ps(kMostMantissa));
-  __m512 least = worse_rounding(pair, best), choice = best;
-  for (int k = 16; k < kChoices; k += 16) {
-    choice = _mm512_sub_ps(choice, _mm512_set1_ps(16 * kStep));
-    const __m512 off = worse_rounding(pair, choice);
-    best = _mm512_mask_mov_ps(best, _mm512_cmp_ps_mask(off, least, _CMP_LT_OQ), choice);
-    least = _mm512_min_ps(off, least);
-  }
-  const __mmask16 lane = _mm512_cmp_ps_mask(least, _mm512_set1_ps(_mm512_reduce_min_ps(least)), _CMP_EQ_OQ);
-  const __m512 length = _mm512_broadcastss_ps(_mm512_castps512_ps128(_mm512_maskz_compress_ps(lane, best)));
-  return _mm512_div_ps(pair.first, length);
-}
-
-// The same of every lane by itself; where the other is 0, of the largest alone.
-SSLFAST_BF16 inline __attribute__((always_inline)) __m512 scales_for(__m512 largest, __m512 other) {
-  const Pair pair = pair_of(largest, other);
-  __m512 best = _mm512_set1_ps(kMostMantissa), least = worse_rounding(pair, best), choice = best;
-  for (int k = 1; k < kChoices; ++k) {
-    choice = _mm512_sub_ps(choice, _mm512_set1_ps(kStep));
-    const __m512 off = worse_rounding(pair, choice);
-    best = _mm512_mask_mov_ps(best, some(other) & _mm512_cmp_ps_mask(off, least, _CMP_LT_OQ), choice);
-    least = _mm512_min_ps(off, least);
-  }
-  return _mm512_div_ps(pair.first, best);
-}
-
-// The bits to turn so that weights of the other sign than these get a plus.
-SSLFAST_BF16 inline __attribute__((always_inline)) __m512i flip_of(__m512 numbers) {
-  return _mm512_andnot_si512(_mm512_castps_si512(numbers), _mm512_set1_epi32(INT32_MIN));
-}
-
-// The largest weight of a row times its factor, in all lanes; 0 if there is none. Signs collects the bits of all.
-template <bool kOneSign>
-SSLFAST_BF16 inline __attribute__((always_inline)) __m512 largest_of_row(const float* row, const float* col_factors,
-                                                                         int64_t cols, __m512i flip, __m512i& signs) {
+// The bits of row i's words that have a rest are added to `words`.
+template <bool kLabels>
+SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, const RoundedWeights& to, int64_t i,
+                            uint64_t* words) {
+  const int64_t cols = to.cols;
+  const float* row = weights + i * cols;
+  uint16_t* out = to.by_row + i * RoundedWeights::even(cols);
   const __m512 one = _mm512_set1_ps(1.0f);
+  const __m512i label = _mm512_set1_epi32(kLabels ? to.row_labels[i] : 0);
   Largest largest[kVectors]{};
   for (int64_t j = 0; j < cols; j += kBlock) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = j + 16 * v;
       const __mmask16 mask = lanes(cols - at);
-      const __m512 weights = _mm512_maskz_loadu_ps(mask, row + at);
-      if (!kOneSign) signs = _mm512_or_si512(signs, _mm512_castps_si512(weights));
-      take<kOneSign>(largest[v], weights, col_factors ? _mm512_maskz_loadu_ps(mask, col_factors + at) : one, flip);
+      const __m512 factors = col_factors ? _mm512_maskz_loadu_ps(mask, col_factors + at) : one;
+      __mmask16 among = mask;
+      if constexpr (kLabels) among &= ~of_label(to.col_labels + at, label, mask);
+      take(largest[v], _mm512_maskz_loadu_ps(mask, row + at), factors, among);
     }
   }
 #pragma GCC unroll 3
@@ -140,72 +95,54 @@ SSLFAST_BF16 inline __attribute__((always_inline)) __m512 largest_of_row(const f
   }
   const __m512 most = _mm512_set1_ps(_mm512_reduce_max_ps(largest[0].weight));
   const __mmask16 lane = _mm512_cmp_ps_mask(largest[0].weight, most, _CMP_EQ_OQ);
-  return _mm512_broadcastss_ps(_mm512_castps512_ps128(_mm512_maskz_compress_ps(lane, largest[0].product)));
-}
-
-SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, const RoundedWeights& to, int64_t i) {
-  const int64_t cols = to.cols;
-  const float* row = weights + i * cols;
-  uint16_t* out = to.by_row + i * RoundedWeights::even(cols);
-  const __m512 one = _mm512_set1_ps(1.0f);
-  __m512i signs = _mm512_setzero_si512();
-  const __m512 product = largest_of_row<false>(row, col_factors, cols, signs, signs);
-  __m512 scale = scale_of(product);
-  if (_mm512_cmplt_epi32_mask(signs, _mm512_setzero_si512())) {
-    const __m512 other = largest_of_row<true>(row, col_factors, cols, flip_of(product), signs);
-    if (some(other)) scale = scale_for(product, other);
-  }
+  const __m512 product =
+      _mm512_broadcastss_ps(_mm512_castps512_ps128(_mm512_maskz_compress_ps(lane, largest[0].product)));
+  const __m512 scale = scale_of(product);
   const __m512 inverse = _mm512_div_ps(one, scale);
   to.row_scales[i] = _mm512_cvtss_f32(scale);
   for (int64_t j = 0; j < cols; j += 16) {
     const __mmask16 mask = lanes(cols - j), even = lanes(RoundedWeights::even(cols - j));
     const __m512 factors = col_factors ? _mm512_mul_ps(inverse, _mm512_maskz_loadu_ps(mask, col_factors + j)) : inverse;
-    _mm256_mask_storeu_epi16(out + j, even, rounded(_mm512_mul_ps(_mm512_maskz_loadu_ps(mask, row + j), factors)));
-  }
-}
-
-// Of up to kBlock columns, those of the masks.
-template <bool kOneSign>
-SSLFAST_BF16 inline __attribute__((always_inline)) void largest_of_columns(const float* column,
-                                                                           const float* row_factors,
-                                                                           const RoundedWeights& to,
-                                                                           const __mmask16* mask, const __m512i* flip,
-                                                                           Largest* largest, __m512i* signs) {
-  const __m512 one = _mm512_set1_ps(1.0f);
-  for (int64_t i = 0; i < to.rows; ++i) {
-    const __m512 factor = row_factors ? _mm512_set1_ps(row_factors[i]) : one;
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      const __m512 weights = _mm512_maskz_loadu_ps(mask[v], column + i * to.cols + 16 * v);
-      if (!kOneSign) signs[v] = _mm512_or_si512(signs[v], _mm512_castps_si512(weights));
-      take<kOneSign>(largest[v], weights, factor, flip[v]);
+    const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, row + j), factors);
+    const __m256i nearest = rounded(scaled);
+    _mm256_mask_storeu_epi16(out + j, even, nearest);
+    if constexpr (kLabels) {
+      const __m256i rest = rest_of(scaled, nearest, of_label(to.col_labels + j, label, mask));
+      _mm256_mask_storeu_epi16(out + to.row_rest + j, even, rest);
+      words[j / 128] |= static_cast<uint64_t>(_mm256_test_epi32_mask(rest, rest)) << (j / 2 % 64);
     }
   }
 }
 
 // kBlock columns from column j.
+template <bool kLabels>
 SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, const RoundedWeights& to, int64_t j) {
   const int64_t rows = to.rows, cols = to.cols, stride = RoundedWeights::column_stride(cols);
   const __m512 one = _mm512_set1_ps(1.0f);
   const float* column = weights + j;
   uint16_t* out = to.by_column + 2 * j;
   __mmask16 mask[kVectors];
-  Largest largest[kVectors]{}, other[kVectors]{};
-  __m512i signs[kVectors]{}, flip[kVectors]{};
+  __m512i labels[kVectors]{};
+  Largest largest[kVectors]{};
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) mask[v] = lanes(cols - j - 16 * v);
-  largest_of_columns<false>(column, row_factors, to, mask, flip, largest, signs);
-  const __m512i any = _mm512_or_si512(_mm512_or_si512(signs[0], signs[1]), _mm512_or_si512(signs[2], signs[3]));
-  const bool two_signs = _mm512_cmplt_epi32_mask(any, _mm512_setzero_si512()) != 0;
-  if (two_signs) {
+  for (int v = 0; v < kVectors; ++v) {
+    mask[v] = lanes(cols - j - 16 * v);
+    if constexpr (kLabels) labels[v] = _mm512_maskz_loadu_epi32(mask[v], to.col_labels + j + 16 * v);
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    const __m512 factor = row_factors ? _mm512_set1_ps(row_factors[i]) : one;
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) flip[v] = flip_of(largest[v].product);
-    largest_of_columns<true>(column, row_factors, to, mask, flip, other, signs);
+    for (int v = 0; v < kVectors; ++v) {
+      const __m512 numbers = _mm512_maskz_loadu_ps(mask[v], column + i * cols + 16 * v);
+      __mmask16 among = mask[v];
+      if constexpr (kLabels) among &= _mm512_cmpneq_epi32_mask(labels[v], _mm512_set1_epi32(to.row_labels[i]));
+      take(largest[v], numbers, factor, among);
+    }
   }
   __m512 inverse[kVectors];
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
-    const __m512 scale = two_signs ? scales_for(largest[v].product, other[v].product) : scale_of(largest[v].product);
+    const __m512 scale = scale_of(largest[v].product);
     inverse[v] = _mm512_div_ps(one, scale);
     _mm512_mask_storeu_ps(to.col_scales + j + 16 * v, mask[v], scale);
   }
@@ -218,9 +155,39 @@ SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, 
       const float* at = column + i * cols + 16 * v;
       const __m512 w0 = _mm512_maskz_loadu_ps(mask[v], at);
       const __m512 w1 = two ? _mm512_maskz_loadu_ps(mask[v], at + cols) : _mm512_setzero_ps();
-      const __m512i low = _mm512_cvtepu16_epi32(rounded(_mm512_mul_ps(w0, _mm512_mul_ps(inverse[v], factor0))));
-      const __m512i high = _mm512_cvtepu16_epi32(rounded(_mm512_mul_ps(w1, _mm512_mul_ps(inverse[v], factor1))));
-      _mm512_mask_storeu_epi32(out + 32 * v, mask[v], _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+      const __m512 scaled0 = _mm512_mul_ps(w0, _mm512_mul_ps(inverse[v], factor0));
+      const __m512 scaled1 = _mm512_mul_ps(w1, _mm512_mul_ps(inverse[v], factor1));
+      const __m256i nearest0 = rounded(scaled0), nearest1 = rounded(scaled1);
+      _mm512_mask_storeu_epi32(out + 32 * v, mask[v], in_pairs(nearest0, nearest1));
+      if constexpr (kLabels) {
+        const __m512i label0 = _mm512_set1_epi32(to.row_labels[i]);
+        const __m512i label1 = _mm512_set1_epi32(to.row_labels[two ? i + 1 : i]);
+        const __m256i rest0 = rest_of(scaled0, nearest0, _mm512_cmpeq_epi32_mask(labels[v], label0));
+        const __m256i rest1 = rest_of(scaled1, nearest1, _mm512_cmpeq_epi32_mask(labels[v], label1));
+        _mm512_mask_storeu_epi32(out + to.column_rest + 32 * v, mask[v], in_pairs(rest0, rest1));
+      }
+    }
+  }
+}
+
+// Of kGroups groups of columns, from column j, the words that have a rest. Most pairs of rows have none.
+constexpr int64_t kGroup = kRowsAtOnce, kGroups = 8;  // 3 vectors
+
+SSLFAST_BF16 void find_column_rests(const RoundedWeights& to, int64_t j) {
+  const int64_t pairs = RoundedWeights::even(to.rows) / 2, stride = RoundedWeights::column_stride(to.cols);
+  const int64_t size = RoundedWeights::bit_words(pairs), count = std::min(kGroups, (to.cols - j + kGroup - 1) / kGroup);
+  uint64_t* words = to.column_words + j / kGroup * size;
+  std::fill_n(words, count * size, uint64_t{0});
+  const uint16_t* from = to.by_column + to.column_rest + 2 * j;
+  for (int64_t p = 0; p < pairs; ++p, from += stride) {
+    uint64_t some = 0;
+#pragma GCC unroll 3
+    for (int v = 0; v < 3; ++v) {
+      const __m512i rest = _mm512_maskz_loadu_epi32(lanes(to.cols - j - 16 * v), from + 32 * v);
+      some |= static_cast<uint64_t>(_mm512_test_epi32_mask(rest, rest)) << (16 * v);
+    }
+    for (int64_t g = 0; some != 0 && g < count; ++g, some >>= kGroup) {
+      if (some & ((1u << kGroup) - 1)) words[g * size + p / 64] |= uint64_t{1} << (p % 64);
     }
   }
 }
@@ -228,13 +195,28 @@ SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, 
 }  // namespace
 
 void round_by_row(const float* weights, const float* col_factors, const RoundedWeights& to, int threads) {
+  const int64_t size = RoundedWeights::bit_words(RoundedWeights::even(to.cols) / 2);
+  const int64_t groups = (to.rows + kGroup - 1) / kGroup;
 #pragma omp parallel for num_threads(threads) if (threads > 1 && to.rows > 16)
-  for (int64_t i = 0; i < to.rows; ++i) round_row(weights, col_factors, to, i);
+  for (int64_t g = 0; g < groups; ++g) {
+    uint64_t* words = to.row_labels ? to.row_words + g * size : nullptr;
+    if (words) std::fill_n(words, size, uint64_t{0});
+    for (int64_t i = g * kGroup; i < std::min(to.rows, (g + 1) * kGroup); ++i) {
+      words ? round_row<true>(weights, col_factors, to, i, words)
+            : round_row<false>(weights, col_factors, to, i, nullptr);
+    }
+  }
 }
 
 void round_by_column(const float* weights, const float* row_factors, const RoundedWeights& to, int threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1 && to.cols > kBlock)
-  for (int64_t j = 0; j < to.cols; j += kBlock) round_columns(weights, row_factors, to, j);
+  for (int64_t j = 0; j < to.cols; j += kBlock) {
+    to.row_labels ? round_columns<true>(weights, row_factors, to, j)
+                  : round_columns<false>(weights, row_factors, to, j);
+  }
+  if (!to.row_labels) return;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && to.cols > kBlock)
+  for (int64_t j = 0; j < to.cols; j += kGroup * kGroups) find_column_rests(to, j);
 }
 
 }  // namespace sslfast::cpu

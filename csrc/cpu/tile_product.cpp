@@ -15,7 +15,8 @@
 namespace sslfast::cpu {
 namespace {
 
-constexpr int64_t kRows = 6, kDepth = 128, kPanel = 64;
+constexpr int64_t kRows = kRowsAtOnce, kDepth = 128, kPanel = 64;
+constexpr int64_t kFineDepth = 32;  // words, of which sums that are to be more precise are taken first
 constexpr int kVectors = kPanel / 16;
 
 template <typename T>
@@ -46,10 +47,18 @@ struct Depth {
   bool half;
 };
 
-// rows <= kRows rows times one panel. Rows beyond the last repeat it and are not stored.
-template <typename T>
+// The second part of the left factor, bytes behind the first, and which of its words are not zero.
+struct Rest {
+  int64_t bytes;  // 0 for none
+  const uint64_t* words;
+};
+
+// rows <= kRows rows times one panel. Rows beyond the last repeat it and are not stored. Each of the roundings of a sum
+// is of what was summed so far; kFine makes most of them a quarter, with a trip of the sums to L1 every kFineDepth.
+template <typename T, bool kFine>
 SSLFAST_BF16 void block(float* out, int64_t stride, int64_t rows, int64_t cols, Depth depth, const char* left,
-                        int64_t row_bytes, int64_t word_bytes, const int32_t* panel, const Scaling& scaling) {
+                        int64_t row_bytes, int64_t word_bytes, const int32_t* panel, const Rest& rest,
+                        const Scaling& scaling) {
   __m512 sums[kRows][kVectors];
   const char* row[kRows];
 #pragma GCC unroll 6
@@ -62,16 +71,34 @@ SSLFAST_BF16 void block(float* out, int64_t stride, int64_t rows, int64_t cols, 
     }
   }
   const int64_t whole = depth.words - depth.half;
+  const int32_t* const first = panel;
   int64_t at = 0;
-  for (int64_t w = 0; w < whole; ++w, at += word_bytes, panel += kPanel) {
-    __m512i right[kVectors];
+  alignas(64) float earlier[kFine ? kRows * kPanel : 1];
+  for (int64_t begin = 0; begin < whole; begin += kFineDepth) {
+    const int64_t end = kFine ? std::min(whole, begin + kFineDepth) : whole;
+    for (int64_t w = begin; w < end; ++w, at += word_bytes, panel += kPanel) {
+      __m512i right[kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) right[v] = _mm512_loadu_si512(panel + 16 * v);
+      for (int v = 0; v < kVectors; ++v) right[v] = _mm512_loadu_si512(panel + 16 * v);
+#pragma GCC unroll 6
+      for (int i = 0; i < kRows; ++i) {
+        const __m512i word = word_at(row[i] + at);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) sums[i][v] = multiply_add<T>(sums[i][v], word, right[v]);
+      }
+    }
+    if constexpr (!kFine) break;
+    const bool first_part = begin == 0, last_part = end == whole;
 #pragma GCC unroll 6
     for (int i = 0; i < kRows; ++i) {
-      const __m512i word = word_at(row[i] + at);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[i][v] = multiply_add<T>(sums[i][v], word, right[v]);
+      for (int v = 0; v < kVectors; ++v) {
+        float* sum = earlier + i * kPanel + 16 * v;
+        if (!first_part) sums[i][v] = _mm512_add_ps(_mm512_load_ps(sum), sums[i][v]);
+        if (last_part) continue;
+        _mm512_store_ps(sum, sums[i][v]);
+        sums[i][v] = _mm512_setzero_ps();
+      }
     }
   }
   if (depth.half) {
@@ -83,6 +110,20 @@ SSLFAST_BF16 void block(float* out, int64_t stride, int64_t rows, int64_t cols, 
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         sums[i][v] = multiply_add<T>(sums[i][v], word, _mm512_loadu_si512(panel + 16 * v));
+      }
+    }
+  }
+  for (int64_t w0 = 0; rest.bytes != 0 && w0 < depth.words; w0 += 64) {
+    for (uint64_t bits = rest.words[w0 / 64]; bits != 0; bits &= bits - 1) {
+      const int64_t w = w0 + __builtin_ctzll(bits);
+      __m512i right[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) right[v] = _mm512_loadu_si512(first + w * kPanel + 16 * v);
+#pragma GCC unroll 6
+      for (int i = 0; i < kRows; ++i) {
+        const __m512i word = word_at(row[i] + rest.bytes + w * word_bytes);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) sums[i][v] = multiply_add<T>(sums[i][v], word, right[v]);
       }
     }
   }
@@ -193,6 +234,7 @@ void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t de
   int64_t height = 88 * kRows;  // rows that share a packed panel; where a sum is taken makes no difference
   if (threads > 1) height = std::clamp(rows * panels / (2 * threads) / kRows * kRows, 8 * kRows, height);
   const int64_t heights = (rows + height - 1) / height;
+  const int64_t bit_words = RoundedWeights::bit_words((depth + kPerWord<T> - 1) / kPerWord<T>);
 #pragma omp parallel for num_threads(threads) if (threads > 1 && panels * heights > 1)
   for (int64_t item = 0; item < panels * heights; ++item) {
     alignas(64) int32_t panel[kDepth * kPanel];
@@ -209,10 +251,13 @@ void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t de
       for (int64_t i = row0; i < end; i += kRows) {
         const T* from = left.data + i * left.row_stride + k * left.depth_stride;
         const Scaling here{scaling.factor, scaling.add || k > 0, scaling.by_row ? scaling.by_row + i : nullptr,
-                           scaling.by_column ? scaling.by_column + col0 : nullptr};
-        block<T>(out + i * stride + col0, stride, std::min(kRows, end - i), width, part,
-                 reinterpret_cast<const char*>(from), left.row_stride * sizeof(T),
-                 left.depth_stride * kPerWord<T> * sizeof(T), panel, here);
+                           scaling.by_column ? scaling.by_column + col0 : nullptr, scaling.fine};
+        const Rest rest{left.rest * static_cast<int64_t>(sizeof(T)),
+                        left.rest ? left.words + i / kRows * bit_words + k / kPerWord<T> / 64 : nullptr};
+        (scaling.fine ? block<T, true>
+                      : block<T, false>)(out + i * stride + col0, stride, std::min(kRows, end - i), width, part,
+                                         reinterpret_cast<const char*>(from), left.row_stride * sizeof(T),
+                                         left.depth_stride * kPerWord<T> * sizeof(T), panel, rest, here);
       }
     }
   }

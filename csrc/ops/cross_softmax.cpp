@@ -68,7 +68,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Ten
   for_each_tile(n, m, [&](const TilePlace& t, int64_t place) {
     const bool keeps = place + t.rows * t.cols <= keep;
     T* logits = keeps ? kept.mutable_data_ptr<T>() + place : tile.mutable_data_ptr<T>();
-    products.logits(t, logits, s);
+    products.logits(t, logits, s, s);
     cpu::cross_forward_tile({logits, t.rows, t.cols, t.row0, t.col0, excluded}, sums, threads);
   });
   for (int64_t i = 0; i < n; ++i) sums.row_sum[i] = sums.row_shift[i] + std::log(sums.row_sum[i]);
@@ -105,10 +105,10 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
     if (place + t.rows * t.cols <= kept.size(0)) {
       std::copy_n(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits);
     } else {
-      products.logits(t, logits, number<T>(scale));
+      products.logits(t, logits, number<T>(scale), number<T>(scale));
     }
     cpu::cross_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, excluded}, grads, threads);
-    products.weigh(t, logits, need_rows, need_columns);
+    products.weigh(t, logits, need_rows, need_columns, grads.shares.at(t.row0, t.col0));
     if (need_rows) products.to_rows(t, logits, dq, 1, true);
     if (need_columns) products.to_columns(t, logits, dk, 1, true);
   });
@@ -170,10 +170,12 @@ std::tuple<Tensor, Tensor> cross_softmax_backward(
   check(col_lse.size(0) == 0 || col_lse.size(0) == columns.size(0), "cross_softmax: col_lse must be empty or (M,)");
   for (const Tensor* t : {&col_lse, &grad_col}) vector_of(*t, col_lse.size(0));
   vector_of(kept, kept.size(0));
-  return with_products(sides, std::min(kRows, rows.size(0)), std::min(kCols, columns.size(0)), [&](auto& products) {
+  const auto run = [&](auto& products) {
     return backward(products, rows, columns, exclusions, row_lse, col_lse, grad_row, grad_col, grad_positive, scale,
                     kept, need_rows, need_columns, labels);
-  });
+  };
+  return with_products(sides, std::min(kRows, rows.size(0)), std::min(kCols, columns.size(0)), run,
+                       row_labels.has_value());
 }
 
 }  // namespace

@@ -131,7 +131,7 @@ void run(Products& products, const Sides& sides, const Picks& picks, const Optio
       }
     };
     for_each_tile([&](const TilePlace& t, T* tile) {
-      products.logits(t, tile, 1);
+      products.logits(t, tile, 1, 1);
       cpu::class_logits(tile, t.rows, t.cols, t.col0, rows, terms, threads);
     });
     cpu::class_rows(r, rows, terms);

@@ -77,7 +77,7 @@ Results run(Products& products, const Inputs& in, const Exclusions& exclusions, 
     std::fill_n(shift, r, -std::numeric_limits<T>::infinity());
     std::fill_n(sum, r, T(0));
     for_each_tile([&](const TilePlace& t, T* tile, T* tile_shift) {
-      products.logits(t, tile, factor);
+      products.logits(t, tile, factor, factor);
       for (int64_t i = 0; i < r && known == nullptr; ++i) {
         const int64_t j = excluded.positives[row0 + i] - t.col0;
         if (j >= 0 && j < t.cols) positives[row0 + i] = tile[i * t.cols + j];
@@ -96,7 +96,7 @@ Results run(Products& products, const Inputs& in, const Exclusions& exclusions, 
       const OneWayWeights<T> tile_weights{
           tile_shift, row_lse, share + row0, label_shares.at(row0, t.col0), excluded.positives + row0, t.col0};
       cpu::one_way_weights(tile, t.rows, t.cols, tile_weights, threads);
-      products.weigh(t, tile, in.need_rows, in.need_columns);
+      products.weigh(t, tile, in.need_rows, in.need_columns, tile_weights.labels);
       // The first product of a slab overwrites it: nothing to clear beforehand.
       if (in.need_rows) products.to_rows(t, tile, dq, 1, t.col0 > 0);
       if (in.need_columns) products.to_columns(t, tile, dk, 1, row0 > 0);
@@ -138,8 +138,9 @@ Results one_way_softmax(const Tensor& rows, const Tensor& columns, const Tensor&
   labels.check(rows.size(0), columns.size(0), type);
   check(!row_labels || (!row_ids && !row_limits), "one_way_softmax: labels go without row_ids and row_limits");
   const Inputs in{rows, columns, scale, known_lse, known_positive, weights, need_rows, need_columns};
-  return with_products(sides, in.need() ? in.strip_rows() : 0, in.need() ? in.tile_cols() : 0,
-                       [&](auto& products) { return run(products, in, exclusions, labels); });
+  return with_products(
+      sides, in.need() ? in.strip_rows() : 0, in.need() ? in.tile_cols() : 0,
+      [&](auto& products) { return run(products, in, exclusions, labels); }, row_labels.has_value());
 }
 
 }  // namespace

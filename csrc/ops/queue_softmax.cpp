@@ -36,7 +36,7 @@ std::tuple<Tensor, Tensor> run(Products& products, const Tensor& rows, const Ten
                             need_mean ? means + row0 * d : nullptr, d};
     for (int64_t col0 = 0; col0 < k; col0 += kCols) {
       const TilePlace t{row0, r, col0, std::min(kCols, k - col0)};
-      products.logits(t, weights, factor);
+      products.logits(t, weights, factor, factor);
       cpu::exclude(weights, t.rows, t.cols, row0, col0, excluded, threads);
       cpu::queue_softmax_tile(weights, t.rows, t.cols, sums, threads);
       if (!need_mean) continue;

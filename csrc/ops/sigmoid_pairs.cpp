@@ -36,7 +36,7 @@ Results run(Products& products, const Tensor& rows, const Tensor& columns, const
   for (int64_t row0 = 0; row0 < n; row0 += kRows) {
     for (int64_t col0 = 0; col0 < m; col0 += kCols) {
       const TilePlace t{row0, std::min(kRows, n - row0), col0, std::min(kCols, m - col0)};
-      products.logits(t, weights, 1);
+      products.logits(t, weights, 1, static_cast<double>(factor));
       cpu::sigmoid_pairs_tile(
           {weights, t.rows, t.cols, row0, col0, positives.const_data_ptr<int64_t>(),
            positive_weights.mutable_data_ptr<T>(), factor, offset, row_sums.mutable_data_ptr<double>()},

@@ -53,7 +53,7 @@ std::tuple<Tensor, Tensor, Tensor> forward(Products& products, const Tensor& row
   for_each_tile(m, [&](const TilePlace& t, int64_t place) {
     const bool keeps = place + t.rows * t.cols <= keep;
     T* logits = keeps ? kept.mutable_data_ptr<T>() + place : tile.mutable_data_ptr<T>();
-    products.logits(t, logits, scale);
+    products.logits(t, logits, scale, scale);
     cpu::similarity_forward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, sums,
                                  threads);
   });
@@ -81,11 +81,11 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
     if (place + t.rows * t.cols <= kept.size(0)) {
       std::copy_n(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits);
     } else {
-      products.logits(t, logits, scale);
+      products.logits(t, logits, scale, scale);
     }
     cpu::similarity_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, grads,
                                   threads);
-    products.weigh(t, logits, true, t.row0 != t.col0);
+    products.weigh(t, logits, true, t.row0 != t.col0, grads.shares.at(t.row0, t.col0));
     products.to_rows(t, logits, dx, scale, true);
     if (t.row0 != t.col0) products.to_columns(t, logits, dx, scale, true);
   });
@@ -133,9 +133,10 @@ Tensor similarity_softmax_backward(const Tensor& rows, const Tensor& positives, 
   for (const Tensor* vector : {&lse, &grad_lse, &grad_positive}) vector_of(*vector, rows.size(0));
   vector_of(kept, kept.size(0));
   const int64_t m = rows.size(0);
-  return with_products(sides, std::min(kRows, m), tile_columns(m), [&](auto& products) {
+  const auto run = [&](auto& products) {
     return backward(products, rows, positives, lse, grad_lse, grad_positive, kept, scale, classes);
-  });
+  };
+  return with_products(sides, std::min(kRows, m), tile_columns(m), run, labels.has_value());
 }
 
 }  // namespace

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <type_traits>
 
 #include "matrix.h"
+#include "sslfast/label_shares.h"
 #include "sslfast/positive_pairs.h"
 #include "sslfast/tile_product.h"
 #include "sslfast/unit_rows.h"
@@ -40,6 +42,10 @@ struct TilePlace {
   int64_t row0, rows, col0, cols;
 };
 
+// Logits of a larger scale, of temperatures below 0.067, take finer sums: they are off by the similarities' errors
+// times the scale.
+constexpr double kFineScale = 15;
+
 // Tiles are contiguous. Sums go to the tile's slab of all rows, or of all columns.
 template <typename T>
 class TorchProducts {
@@ -52,13 +58,14 @@ class TorchProducts {
         n_(sides.rows.size(0)),
         d_(sides.rows.size(1)) {}
 
-  // tile <- factor * Q K^T
-  void logits(const TilePlace& t, T* tile, double factor) const {
+  // tile <- factor * Q K^T; scale: what it is multiplied by in all, now or later
+  void logits(const TilePlace& t, T* tile, double factor, double /*scale*/) const {
     product(matrix(tile, t.rows, t.cols, t.cols, 1), slab(q_, t.row0, t.rows, d_),
             slab_transposed(k_, t.col0, t.cols, d_), 0, factor);
   }
-  // To be called between a change of the weights and the products with them, the ones to come.
-  void weigh(const TilePlace&, const T*, bool /*for_rows*/, bool /*for_columns*/) {}
+  // To be called between a change of the weights and the products with them, the ones to come; with labels, those of
+  // the tile, where what is of one label is not to be rounded.
+  void weigh(const TilePlace&, const T*, bool /*for_rows*/, bool /*for_columns*/, const LabelShares<T>& = {}) {}
   // sums (N, D) of all rows <- sums, if they are to be added to, + factor * weights K
   void to_rows(const TilePlace& t, const T* weights, T* sums, double factor, bool add) const {
     product(slab(sums, t.row0, t.rows, d_), matrix(weights, t.rows, t.cols, t.cols, 1), slab(k_, t.col0, t.cols, d_),
@@ -87,7 +94,7 @@ class TileProducts {
   using Number = float;
   static constexpr bool kRounds = std::is_same_v<E, uint16_t>;
 
-  TileProducts(const Sides& sides, int64_t tile_rows, int64_t tile_cols)
+  TileProducts(const Sides& sides, int64_t tile_rows, int64_t tile_cols, bool labelled)
       : q_(static_cast<const E*>(sides.rows.const_data_ptr())),
         k_(static_cast<const E*>(sides.columns.const_data_ptr())),
         row_factors_(Sides::numbers(sides.row_factors)),
@@ -95,18 +102,25 @@ class TileProducts {
         n_(sides.rows.size(0)),
         d_(sides.rows.size(1)),
         threads_(static_cast<int>(torch::stable::get_num_threads())),
-        by_row_(empty({kRounds ? cpu::RoundedWeights::row_size(tile_rows, tile_cols) : 0}, kShort, sides.rows)),
-        by_column_(empty({kRounds ? cpu::RoundedWeights::column_size(tile_rows, tile_cols) : 0}, kShort, sides.rows)),
+        row_size_(kRounds ? cpu::RoundedWeights::row_size(tile_rows, tile_cols) : 0),
+        column_size_(kRounds ? cpu::RoundedWeights::column_size(tile_rows, tile_cols) : 0),
+        by_row_(empty({row_size_ * (labelled ? 2 : 1)}, kShort, sides.rows)),
+        by_column_(empty({column_size_ * (labelled ? 2 : 1)}, kShort, sides.rows)),
+        row_words_(words(tile_rows, tile_cols, labelled, sides.rows)),
+        column_words_(words(tile_cols, tile_rows, labelled, sides.rows)),
         row_scales_(empty({kRounds ? tile_rows : 0}, ScalarType::Float, sides.rows)),
         col_scales_(empty({kRounds ? tile_cols : 0}, ScalarType::Float, sides.rows)) {}
 
-  void logits(const TilePlace& t, float* tile, double factor) const {
+  void logits(const TilePlace& t, float* tile, double factor, double scale) const {
     cpu::product(tile, t.cols, t.rows, t.cols, d_, cpu::LeftFactor<E>{q_ + t.row0 * d_, d_, 1},
                  cpu::RightFactor<E>{k_ + t.col0 * d_, d_, true},
-                 {factor, false, at(row_factors_, t.row0), at(col_factors_, t.col0)}, threads_);
+                 {factor, false, at(row_factors_, t.row0), at(col_factors_, t.col0), std::fabs(scale) > kFineScale},
+                 threads_);
   }
-  void weigh(const TilePlace& t, const float* weights, bool for_rows, bool for_columns) {
+  void weigh(const TilePlace& t, const float* weights, bool for_rows, bool for_columns,
+             const LabelShares<float>& labels = {}) {
     if constexpr (kRounds) {
+      labels_ = labels;
       if (for_rows) cpu::round_by_row(weights, at(col_factors_, t.col0), rounded(t), threads_);
       if (for_columns) cpu::round_by_column(weights, at(row_factors_, t.row0), rounded(t), threads_);
     }
@@ -146,20 +160,32 @@ class TileProducts {
 
   static const float* at(const float* factors, int64_t begin) { return factors ? factors + begin : nullptr; }
 
+  static Tensor words(int64_t rows, int64_t depth, bool labelled, const Tensor& like) {
+    return empty({kRounds && labelled ? cpu::RoundedWeights::words_size(rows, depth) : 0}, ScalarType::Long, like);
+  }
+
   cpu::RoundedWeights rounded(const TilePlace& t) {
     return {reinterpret_cast<uint16_t*>(by_row_.mutable_data_ptr()),
             reinterpret_cast<uint16_t*>(by_column_.mutable_data_ptr()),
             row_scales_.mutable_data_ptr<float>(),
             col_scales_.mutable_data_ptr<float>(),
             t.rows,
-            t.cols};
+            t.cols,
+            labels_.row_labels,
+            labels_.col_labels,
+            row_size_,
+            column_size_,
+            reinterpret_cast<uint64_t*>(row_words_.mutable_data_ptr()),
+            reinterpret_cast<uint64_t*>(column_words_.mutable_data_ptr())};
   }
 
   const E *q_, *k_;
   const float *row_factors_, *col_factors_;
   int64_t n_, d_;
   int threads_;
-  Tensor by_row_, by_column_, row_scales_, col_scales_;
+  int64_t row_size_, column_size_;
+  LabelShares<float> labels_;  // of the tile at hand
+  Tensor by_row_, by_column_, row_words_, column_words_, row_scales_, col_scales_;
 };
 
 // A float32 copy of bf16 rows, multiplied by their factors.
@@ -180,9 +206,9 @@ inline ScalarType sum_type(ScalarType side) {
 constexpr int64_t kLeastDepth = 8;
 
 // Returns run(products), with the products for the sides' type and width and for this CPU. Tiles have at most
-// tile_rows x tile_cols numbers; 0 where no weights come.
+// tile_rows x tile_cols numbers; 0 where no weights come. labelled: whether weights come with labels.
 template <typename Run>
-auto with_products(const Sides& sides, int64_t tile_rows, int64_t tile_cols, Run run) {
+auto with_products(const Sides& sides, int64_t tile_rows, int64_t tile_cols, Run run, bool labelled = false) {
   if (sides.rows.scalar_type() == ScalarType::Double) {
     TorchProducts<double> products(sides);
     return run(products);
@@ -190,16 +216,16 @@ auto with_products(const Sides& sides, int64_t tile_rows, int64_t tile_cols, Run
   const bool narrow = sides.rows.size(1) < kLeastDepth;
   if (sides.rows.scalar_type() == ScalarType::BFloat16) {
     if (cpu::has_bf16_product() && !narrow) {
-      TileProducts<uint16_t> products(sides, tile_rows, tile_cols);
+      TileProducts<uint16_t> products(sides, tile_rows, tile_cols, labelled);
       return run(products);
     }
     const std::optional<Tensor> none;
     const Tensor rows = widened(sides.rows, sides.row_factors);
     const Tensor columns = sides.same() ? rows : widened(sides.columns, sides.col_factors);
-    return with_products(Sides{rows, columns, none, none}, tile_rows, tile_cols, run);
+    return with_products(Sides{rows, columns, none, none}, tile_rows, tile_cols, run, labelled);
   }
   if (cpu::has_float_product() && !narrow) {
-    TileProducts<float> products(sides, tile_rows, tile_cols);
+    TileProducts<float> products(sides, tile_rows, tile_cols, labelled);
     return run(products);
   }
   TorchProducts<float> products(sides);

@@ -14,10 +14,18 @@ bool has_float_product();
 
 // A factor of a product; T is float, or uint16_t for bf16. Element (i, k) of a left one, k along the depth of the
 // product, is data[i * row_stride + k * depth_stride]; a bf16 one has depth_stride 1, or is a tile of weights.
+//
+// A tile of weights may have a second part, laid out like the first, `rest` numbers behind it, that is added to it and
+// nearly all zero: `words` has a bit for every word, two numbers along the depth, that is not zero in all of
+// kRowsAtOnce rows, bit_words 64-bit numbers for every such group of rows.
+constexpr int64_t kRowsAtOnce = 6;
+
 template <typename T>
 struct LeftFactor {
   const T* data;
   int64_t row_stride, depth_stride;
+  int64_t rest = 0;  // 0 for none
+  const uint64_t* words = nullptr;
 };
 
 // Element (k, j) is data[k * stride + j] or, transposed, data[j * stride + k].
@@ -28,11 +36,13 @@ struct RightFactor {
   bool transposed;
 };
 
-// What a product is multiplied by, and whether it is added to what is there.
+// What a product is multiplied by, whether it is added to what is there, and whether its sums are to be off by about a
+// third of what they are otherwise.
 struct Scaling {
   double factor;
   bool add;
   const float *by_row = nullptr, *by_column = nullptr;  // and by these; null for 1
+  bool fine = false;
 };
 
 // out (rows, cols), of rows `stride` apart, <- scaled left right. The sums are taken in an order that does not depend
@@ -45,23 +55,35 @@ void product(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t dep
 // A tile of weights rounded to bf16, for the products with both sides. Pairs lie along a row in by_row, (rows, cols)
 // with cols rounded up to even, and along a column in by_column: numbers (2p, j) and (2p + 1, j) follow each other at
 // by_column + p * stride + 2 * j. What is filled up is zero. Each row of by_row, and each column of by_column, is
-// divided by a scale with which its largest weight, and the largest of the other sign if there is one, have long
-// mantissas and are near numbers of bf16: the product is to be multiplied by it.
+// divided by a scale with which its largest weight has a long mantissa: the product is to be multiplied by it.
+//
+// With labels, weights whose row and column are of one label keep what rounding took off, too, in the second part of
+// either buffer; the scale is for the others.
 struct RoundedWeights {
   uint16_t *by_row, *by_column;
   float *row_scales, *col_scales;  // (rows), (cols)
   int64_t rows, cols;
+  const int32_t *row_labels = nullptr, *col_labels = nullptr;  // (rows), (cols); or both null, and no rests
+  int64_t row_rest = 0, column_rest = 0;                       // where the second parts begin
+  uint64_t *row_words = nullptr, *column_words = nullptr;      // see LeftFactor
 
   static constexpr int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
   // A row of pairs is longer than the tile's by a cache line: pairs below each other lie in different sets of the
   // cache.
   static constexpr int64_t column_stride(int64_t cols) { return 2 * ((cols + 15) / 16 * 16 + 16); }
-  // Numbers in the buffers of a tile.
+  // Numbers in the parts of the buffers of a tile, and in the words of a product of this many rows and numbers along
+  // its depth.
   static constexpr int64_t row_size(int64_t rows, int64_t cols) { return rows * even(cols); }
   static constexpr int64_t column_size(int64_t rows, int64_t cols) { return even(rows) / 2 * column_stride(cols); }
+  static constexpr int64_t bit_words(int64_t words) { return (words + 63) / 64; }
+  static constexpr int64_t words_size(int64_t rows, int64_t depth) {
+    return (rows + kRowsAtOnce - 1) / kRowsAtOnce * bit_words(even(depth) / 2);
+  }
 
-  LeftFactor<uint16_t> left() const { return {by_row, even(cols), 1}; }
-  LeftFactor<uint16_t> left_transposed() const { return {by_column, 2, column_stride(cols) / 2}; }
+  LeftFactor<uint16_t> left() const { return {by_row, even(cols), 1, row_labels ? row_rest : 0, row_words}; }
+  LeftFactor<uint16_t> left_transposed() const {
+    return {by_column, 2, column_stride(cols) / 2, row_labels ? column_rest : 0, column_words};
+  }
 };
 
 // Fill by_row and row_scales, by_column and col_scales. Before they are rounded, weights by row are multiplied by the
