@@ -256,8 +256,8 @@ RULES += [
     Rule(
         "spec_augment",
         spectrograms,
-        lambda inputs, rows, device, **draws: (spec_augment(*inputs, **BANDS, **draws),),
-        lambda inputs, rows, **draws: (host.spec_augment(*inputs, **BANDS, **draws),),
+        lambda inputs, rows, device, **draws: (spec_augment(*inputs, **BANDS, mask_value="mean", **draws),),
+        lambda inputs, rows, **draws: (host.spec_augment(*inputs, **BANDS, mask_value="mean", **draws),),
     ),
     *(
         Rule(

@@ -128,7 +128,8 @@ def test_mean(device, mode, padded):
     where = {"lengths": lengths.cpu() if padded else None, "mode": mode, "mask_value": "mean", "seed": 2}
     assert torch.allclose(reference.spec_augment(spec.cpu(), **MASKS, **where), out.cpu(), rtol=1e-12)
     spec.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: spec_augment(x, mask_value="mean", **options), spec, fast_mode=True)
+    for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+        assert check(lambda x: spec_augment(x, mask_value="mean", **options), spec, fast_mode=True)
     low = spec.detach().to(torch.bfloat16)
     expected = spec_augment(low.float(), mask_value="mean", **options).to(torch.bfloat16)
     assert torch.equal(spec_augment(low, mask_value="mean", **options), expected)
@@ -151,6 +152,54 @@ def test_the_mean_has_the_same_bits_over_arrays(device, dtype, mode):
             changed = spec.numpy().copy()
             host.spec_augment(changed, **given, lengths=there, seed=4, inplace=True)
             assert np.array_equal(changed, array)
+
+
+def line_sum(line):
+    """Of an array's last dimension: 32 lanes add every 32nd number in turn, then halves of the lanes are added."""
+    lanes = np.zeros((*line.shape[:-1], 32), line.dtype)
+    for begin in range(0, line.shape[-1], 32):
+        part = line[..., begin : begin + 32]
+        lanes[..., : part.shape[-1]] += part
+    while lanes.shape[-1] > 1:
+        lanes = lanes[..., : lanes.shape[-1] // 2] + lanes[..., lanes.shape[-1] // 2 :]
+    return lanes[..., 0]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(
+    "shape", [(3, 2, 21, 77), (2, 1, 80, 1300), (70, 1, 2, 40), (2, 3, 1, 1), (2, 2, 0, 5), (1, 1, 3, 0)]
+)
+def test_the_order_of_the_mean(device, shape, dtype):
+    """The sum of bins' sums of frames, whatever the device, the strides, the padding and the threads."""
+    rows, channels, bins, frames = shape
+    spec = (torch.randn(shape) * 30 + 5).to(dtype)
+    wide = spec.to(torch.float64 if dtype == torch.float64 else torch.float32).numpy()
+    for lengths in (None, torch.arange(rows) * frames // 2):
+        own = [frames] * rows if lengths is None else lengths.clamp(max=frames).tolist()
+        sums = np.stack([line_sum(line_sum(row[..., :n])) for row, n in zip(wide, own, strict=True)])
+        counts = np.maximum(np.array(own) * bins, 1).astype(wide.dtype)[:, None]
+        count = max(sum(own) * channels * bins, 1)
+        means = torch.from_numpy(sums / counts).to(dtype).flatten()
+        mean = torch.from_numpy(line_sum(sums.reshape(-1)) / wide.dtype.type(count)[None]).to(dtype)
+        there = None if lengths is None else lengths.to(device)
+        padded = torch.nn.functional.pad(spec, (0, 9), value=torch.nan).to(device)
+        given = there if there is not None else torch.full((rows,), frames, device=device)
+        for laid, known in (
+            (spec.to(device), there),
+            (spec.to(device).mT.contiguous().mT, there),
+            (spec.to(device).permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0), there),
+            (padded, given.clamp(max=frames)),
+            (padded[..., :frames], there),
+        ):
+            assert all_equal([ops.spec_mean(laid, known, False)], [means])
+            assert all_equal([ops.spec_mean(laid, known, True)], [mean.expand(rows * channels)])
+
+
+def test_the_mean_is_precise(device):
+    spec = torch.rand(3, 1, 80, 3000, device=device) * 20 - 5
+    exact = spec.double().mean((-2, -1)).flatten()
+    ours = ops.spec_mean(spec, None, False)
+    assert ((ours - exact).abs() <= (spec.mean((-2, -1)).flatten() - exact).abs() + 1e-6).all()
 
 
 @pytest.mark.parametrize("mode", ["exact", "compat"])
@@ -203,11 +252,12 @@ def test_composes(device):
     torch.library.opcheck(ops.spec_augment_, (spec.clone(), *arguments))
     _, intervals = ops.spec_augment(spec, *arguments)
     torch.library.opcheck(ops.spec_zero, (spec, intervals, 2))
+    torch.library.opcheck(ops.spec_mean, (spec, torch.tensor([30, 7], device=device), False))
     spec.requires_grad_()
     for options in ({}, {"mask_value": "mean"}, {"mode": "compat", "iid": False}):
         compiled = torch.compile(lambda x, o=options: spec_augment(x, **MASKS, **o, generator=4), fullgraph=True)
         ours, expected = compiled(spec), spec_augment(spec, **MASKS, **options, generator=4)
-        assert torch.allclose(ours, expected)  # a compiled mean is rounded elsewhere
+        assert torch.equal(ours, expected)
         grads = [torch.autograd.grad(out.square().sum(), spec)[0] for out in (ours, expected)]
         assert torch.allclose(*grads)
     with torch.no_grad():

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "sslfast/spec_mean.h"
 
 namespace sslfast::host {
 
@@ -49,6 +50,33 @@ static void spec_augment(py::array spec, py::array out, std::optional<py::array>
   cpu::spec_augment(p, threads);
 }
 
-void bind_spec_augment(py::module_& m) { m.def("spec_augment", &spec_augment); }
+// `means` is contiguous and of the type of `spec`, one a row and channel.
+static void spec_mean(py::array spec, py::array means, std::optional<Array<int64_t>> lengths, bool whole_batch,
+                      int threads) {
+  const int64_t size = spec.itemsize();
+  SpecMean p{};
+  p.spec = spec.data();
+  p.dtype = size == 2 ? Dtype::kFloat16 : size == 4 ? Dtype::kFloat32 : Dtype::kFloat64;
+  p.rows = spec.shape(0);
+  p.channels = spec.shape(1);
+  p.bins = spec.shape(2);
+  p.frames = spec.shape(3);
+  p.row_stride = spec.strides(0) / size;
+  p.channel_stride = spec.strides(1) / size;
+  p.bin_stride = spec.strides(2) / size;
+  p.frame_stride = spec.strides(3) / size;
+  p.lengths = lengths ? lengths->data() : nullptr;
+  p.whole_batch = whole_batch;
+  p.means = means.mutable_data();
+  py::gil_scoped_release release;
+  std::vector<double> sums(p.rows * p.channels * (p.bins + 1));  // large enough for either type
+  p.sums = sums.data();
+  cpu::spec_mean(p, threads);
+}
+
+void bind_spec_augment(py::module_& m) {
+  m.def("spec_augment", &spec_augment);
+  m.def("spec_mean", &spec_mean);
+}
 
 }  // namespace sslfast::host

@@ -161,6 +161,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "spec_augment_(Tensor(a!) spec, Tensor seed, Tensor? sample_ids, Tensor? lengths, Tensor? values, float "
       "mask_value, int bin_masks, int bin_param, int frame_masks, int frame_param, float frame_share, bool shared, "
       "int rule, int row_offset) -> Tensor");
+  m.def("spec_mean(Tensor spec, Tensor? lengths, bool whole_batch) -> Tensor");
   m.def("spec_zero(Tensor grad, Tensor intervals, int bin_masks) -> Tensor");
   m.def(
       "feature_corruption(Tensor x, Tensor bank, Tensor seed, Tensor? sample_ids, bool exact, int count, float "

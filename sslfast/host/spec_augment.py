@@ -81,11 +81,13 @@ def spec_augment(
     out = four if inplace else np.empty(shape, spec.dtype)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, rows)
     lengths = _arguments.row_lengths(name, lengths, rows, spec.shape[-1])
+    threads = _arguments.threads(name, threads)
     values = None
     if isinstance(mask_value, str):
         if mask_value != "mean":
             raise ValueError(f'{name}: mask_value must be a number or "mean", got {_check.shown(mask_value)}')
-        values, mask_value = _means(four, lengths, mode), 0.0
+        values, mask_value = np.empty(rows * channels, spec.dtype), 0.0
+        _host.spec_mean(four, values, lengths, mode == "compat", threads)
     constant = np.array(_check.real(name, "mask_value", mask_value)).astype(spec.dtype)
     _host.spec_augment(
         four,
@@ -97,38 +99,6 @@ def spec_augment(
         lengths,
         *sizes,
         row_offset,
-        _arguments.threads(name, threads),
+        threads,
     )
     return spec if inplace else out.reshape(spec.shape)
-
-
-def _means(spec: NDArray[Any], lengths: NDArray[np.int64] | None, mode: str) -> NDArray[Any]:
-    """One value a row and channel of (N, C, F, T), with the bits of the torch function."""
-    cells = spec.astype(np.float64 if spec.dtype == np.float64 else np.float32)
-    channels, bins, frames = spec.shape[1:]
-    counts = np.full(len(spec), frames) if lengths is None else lengths
-    if lengths is not None:
-        cells[np.broadcast_to((np.arange(frames) >= counts[:, None])[:, None, None], cells.shape)] = 0
-    totals = _folded_sum(cells.reshape(len(spec), channels, bins * frames))
-    counts = counts * bins
-    if mode == "compat":
-        totals = np.broadcast_to(_folded_sum(totals.reshape(-1)), totals.shape)
-        counts = np.full(len(spec), counts.sum() * channels)
-    with np.errstate(over="ignore"):  # of float16, as torch
-        return (totals / np.maximum(counts, 1).astype(cells.dtype)[:, None]).astype(spec.dtype).reshape(-1)
-
-
-def _folded_sum(cells: NDArray[Any]) -> NDArray[Any]:
-    """Of the last dimension: eighths are added to the first, then halves, the order of the torch function."""
-    if cells.shape[-1] == 0:
-        return cells.sum(-1)
-    size = -(-cells.shape[-1] // 8)
-    sums = cells[..., :size].copy()
-    for begin in range(size, cells.shape[-1], size):
-        part = cells[..., begin : begin + size]
-        sums[..., : part.shape[-1]] += part
-    while size > 1:
-        half = -(-size // 2)
-        sums[..., : size - half] += sums[..., half:size]
-        size = half
-    return sums[..., 0]

@@ -38,8 +38,9 @@ def spec_augment(
     gone, but with ``"mean"``, which is of all frames before the padding, masked or not, as torchaudio's is: NaN in one
     of them is in all masked cells. NaN in the padding reaches nothing. The gradient is zero in masked cells; with
     ``"mean"`` what they would get goes to the mean. The draws depend on (seed, number of the row, channel, mask, frames
-    of the row) alone. No host synchronisation on a GPU; ``"mean"`` is log2(F * T) + 12 small launches
-    more, since its sum is folded in a fixed order, so that every device and :mod:`sslfast.host` have the same bits.
+    of the row) alone. No host synchronisation on a GPU; ``"mean"`` is two launches more, in compat mode
+    three; its sum has a fixed order, so that every device and :mod:`sslfast.host` have the same bits, whatever the
+    strides and the padding.
 
     Modes:
         ``"exact"``: a width is uniform over the integers [0, param], a start over all at which the mask fits. Masks
@@ -143,46 +144,32 @@ def _values(
         return None
     if mask_value != "mean":
         raise ValueError(f'{name}: mask_value must be a number, a tensor or "mean", got {_check.shown(mask_value)}')
-    cells = spec.to(torch.float64 if spec.dtype == torch.float64 else torch.float32)
-    bins, frames = spec.shape[-2:]
-    if lengths is None:
-        counts = torch.full((spec.shape[0],), bins * frames, device=spec.device)
-    else:
-        own = lengths.clamp(0, frames)
-        counts = own * bins
-        cells = torch.where((torch.arange(frames, device=spec.device) < own[:, None])[:, None, None], cells, 0)
-    totals = _FoldedSum.apply(cells.flatten(2))
-    if mode == "compat":
-        totals = _FoldedSum.apply(totals.flatten()[None, None]).expand(spec.shape[:2])
-        counts = (counts.sum() * spec.shape[1]).expand(spec.shape[0])
-    counts = counts.clamp(min=1).to(cells.dtype)[:, None]  # a tensor: a GPU multiplies by the inverse of a number
-    return (totals / counts).to(spec.dtype).flatten()
+    return _SpecMean.apply(spec, lengths, mode == "compat")
 
 
-class _FoldedSum(torch.autograd.Function):
-    """(N, C, M) -> (N, C): eighths of M are added to the first, then halves until one number is left, an order that
-    every face can keep.
-    """
+class _SpecMean(torch.autograd.Function):
+    """(N, C, F, T) -> (N * C): what a mean gets goes in equal parts to the cells that it is of."""
 
     @staticmethod
-    def forward(ctx: Any, cells: Tensor) -> Tensor:
-        ctx.shape = cells.shape
-        if cells.shape[-1] == 0:
-            return cells.sum(-1)
-        size = -(-cells.shape[-1] // 8)
-        first, *others = cells.split(size, -1)
-        sums = first.clone()
-        for part in others:
-            sums[..., : part.shape[-1]] += part
-        while size > 1:
-            half = -(-size // 2)
-            sums[..., : size - half] += sums[..., half:size]
-            size = half
-        return sums[..., 0].clone()
+    def forward(ctx: Any, spec: Tensor, lengths: Tensor | None, whole_batch: bool) -> Tensor:
+        ctx.save_for_backward(lengths)
+        ctx.shape, ctx.whole_batch = spec.shape, whole_batch
+        return ops.spec_mean(spec, lengths, whole_batch)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad[..., None].expand(ctx.shape)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (lengths,) = ctx.saved_tensors
+        rows, channels, bins, frames = ctx.shape
+        own = torch.full((rows,), frames, device=grad.device) if lengths is None else lengths.clamp(0, frames)
+        parts = grad.view(rows, channels).to(torch.float64 if grad.dtype == torch.float64 else torch.float32)
+        counts = own[:, None] * bins
+        if ctx.whole_batch:
+            parts, counts = parts.sum().expand(rows, channels), counts.sum() * channels
+        parts = (parts / counts.clamp(min=1)).to(grad.dtype)[..., None, None]
+        if lengths is None:
+            return parts.expand(ctx.shape), None, None
+        before = (torch.arange(frames, device=grad.device) < own[:, None])[:, None, None]
+        return torch.where(before, parts, 0).expand(ctx.shape), None, None
 
 
 class _SpecAugment(torch.autograd.Function):

@@ -82,6 +82,7 @@ from sslfast.ops._time import (
     negative_indices,
     spec_augment,
     spec_augment_,
+    spec_mean,
     spec_zero,
     time_span_mask,
 )
@@ -158,6 +159,7 @@ __all__ = [
     "span_corruption",
     "spec_augment",
     "spec_augment_",
+    "spec_mean",
     "spec_zero",
     "square_mask",
     "text_span_mask",

@@ -12,6 +12,7 @@ __all__ = [
     "negative_indices",
     "spec_augment",
     "spec_augment_",
+    "spec_mean",
     "spec_zero",
     "time_span_mask",
 ]
@@ -61,10 +62,11 @@ def _(
     return mask.new_empty((*mask.shape, negatives), dtype=dtype)
 
 
-# ---- spec_augment, spec_augment_, spec_zero
+# ---- spec_augment, spec_augment_, spec_mean, spec_zero
 
 spec_augment = torch.ops.sslfast.spec_augment.default
 spec_augment_ = torch.ops.sslfast.spec_augment_.default
+spec_mean = torch.ops.sslfast.spec_mean.default
 spec_zero = torch.ops.sslfast.spec_zero.default
 
 
@@ -102,6 +104,11 @@ def _(
     *args: object,
 ) -> Tensor:
     return _intervals(spec, bin_masks, frame_masks)
+
+
+@torch.library.register_fake("sslfast::spec_mean")
+def _(spec: Tensor, lengths: Tensor | None, whole_batch: bool) -> Tensor:
+    return spec.new_empty((spec.shape[0] * spec.shape[1],))
 
 
 @torch.library.register_fake("sslfast::spec_zero")
