@@ -1,12 +1,15 @@
 """SimCLR's augmentation, uint8 images to one normalised float32 batch, beside seven image pipelines; over NumPy arrays
 beside the two that take these; and into a buffer that is used again, as a loader with pinned memory has one: fresh
-memory, which the system clears, costs more than a quarter of ours.
+memory, which the system clears, costs up to a third of ours.
 
 Everywhere: random resized crop (0.08, 1), flip 0.5, jitter (0.8, 0.8, 0.8, 0.2) with probability 0.8, gray 0.2, at 224
 also blur (23 pixels, sigma 0.1 to 2) with probability 0.5, normalise. view_peers.py has the others' steps and says how
 they differ; Pillow, here, blurs with three boxes.
 
-Floor of a view: the crop read once (0.48 of the image on average, 1 byte a value) and 4 bytes a value written.
+Floor of a view: the crop read once (0.48 of the image on average, 1 byte a value) and 4 bytes a value written: 1.0 ms
+for 64 views of 224, past the caches of a Zen 5 core. Arithmetic is more: of 4.4 ms into a buffer the crop takes 2.4,
+the jitter 1.1 and the blur 1.3. A blur of reach 5, the mean, takes 13 cycles for 16 values, of which its sums and
+products are 10; the jitter's four steps take 30 for 16 pixels, of which its sums, minima and maxima are 17.
 """
 
 from __future__ import annotations

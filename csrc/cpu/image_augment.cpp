@@ -21,6 +21,8 @@ using namespace augment;
 // The shortest row that goes past the caches: of fewer pixels the ends cost more than that saves.
 constexpr int64_t kStreamedRow = 64;
 
+constexpr int64_t kLine = 64;  // bytes of a cache line
+
 // Buffers of one thread. A view that waits for its next pass lies in one of `views`, 3 planes; a blur reads a block
 // past their end.
 struct Scratch {
@@ -42,47 +44,71 @@ class Renderer {
 
   void render(int64_t view, int64_t row, int64_t first_channel, int64_t channels) {
     const Image image = p_.source(row);
-    first_channel_ = first_channel;
     gray_ = false;
     row_ = Row{};
-    row_.n = n_;
-    row_.channels = channels;
-    row_.gain = p_.gain + first_channel;
-    row_.offset = p_.offset + first_channel;
-    out_ = static_cast<char*>(p_.out) +
-           ((view * p_.rows + row) * p_.channels * plane_ + first_channel * (p_.channels_last ? 1 : plane_)) *
-               pixel_bytes(p_.out_type);
+    view_out_ = static_cast<char*>(p_.out) + (view * p_.rows + row) * p_.channels * plane_ * pixel_bytes(p_.out_type);
+    select(first_channel, channels);
     read_view(p_, p_.params + (row * p_.views + view) * p_.columns, image, view_);
     set_fills(p_, first_channel, view_);
 
     Resizer resizer(p_, image, first_channel, channels, view_, s_.resize);
     int32_t next = 0;
-    double gray = pass(next, false, [&](int64_t y) { resizer.set(y, row_); });
+    double gray = pass(next, false, [&](int64_t y) {
+      resizer.set(y, row_);
+      return int64_t{1};
+    });
     while (next < view_.count) {
       Op& op = view_.op[next];
       if (!moves_pixels(op.code)) {
         if (op.code == kOpContrast) op.b *= static_cast<float>(gray / static_cast<double>(plane_));
         if (op.code == kOpAutoContrast) stretch_range(op);
         if (op.code == kOpEqualize) equalize(op);
-        gray = pass(next, true, [&, from = held_](int64_t y) { row_.top = from.moved(y * n_); });
+        gray = pass(next, true, [&, from = held_](int64_t y) {
+          row_.top = from.moved(y * n_);
+          return std::min(kRowsAtOnce, p_.out_height - y);
+        });
         continue;
       }
       ++next;
-      if (op.code == kOpAffine && (op.fill[0] != op.fill[1] || op.fill[0] != op.fill[2])) gray_ = false;
+      const bool own_fills = op.code == kOpAffine && (op.fill[0] != op.fill[1] || op.fill[0] != op.fill[2]);
+      if (own_fills) gray_ = false;
       const bool alike = gray_;
-      Move move(op, {p_.out_height, n_, alike ? 1 : channels}, s_.move);
-      gray = pass(next, false, [&, from = held_](int64_t y) {
-        const Planes moved = move.row(from, y);
-        row_.top = alike ? planes(moved.plane[0], 0) : moved;
-      });
+      const bool apart = !alike && !own_fills && channels > 1 && finishes_channels(next);
+      Move move(op, {p_.out_height, n_, alike || apart ? 1 : channels}, s_.move);
+      const Planes from = held_;
+      const int32_t begin = next;
+      for (int64_t c = 0; c < (apart ? channels : 1); ++c) {
+        if (apart) select(first_channel + c, 1);
+        next = begin;
+        gray = pass(next, false, [&](int64_t y) {
+          const Planes moved = move.rows(planes(from.plane[c], from.plane[1] - from.plane[0]), y);
+          row_.top = alike ? planes(moved.plane[0], 0) : moved;
+          return move.count();
+        });
+      }
+      select(first_channel, channels);
     }
     if (resizer.poisoned()) poison();
   }
 
  private:
+  void select(int64_t first_channel, int64_t channels) {
+    row_.channels = channels;
+    row_.gain = p_.gain + first_channel;
+    row_.offset = p_.offset + first_channel;
+    out_ = view_out_ + first_channel * (p_.channels_last ? 1 : plane_) * pixel_bytes(p_.out_type);
+  }
+
+  // Can the channels be finished one after the other? Then the rows that a blur takes stay in L1.
+  bool finishes_channels(int32_t next) const {
+    while (next < view_.count && works_on_channels(view_.op[next].code)) ++next;
+    return next == view_.count && !p_.channels_last;
+  }
+
   // Every row through the operations from `next` on that work on pixels alone, or have what they need of the view
   // (`ready`): to the output if none is left, else to a view that waits. Returns the sum of its gray values then, with
-  // `next` at the operation that it waits for.
+  // `next` at the operation that it waits for. set(y) makes row y the input, and says how many rows lie there one
+  // behind the other.
   template <typename Set>
   double pass(int32_t& next, bool ready, Set set) {
     const int32_t first = next;
@@ -106,8 +132,9 @@ class Renderer {
       to = planes(s_.views[slot_].at_least(3 * plane_ + kMaxLanes), plane_);
     }
     double gray = 0;
-    for (int64_t y = 0; y < p_.out_height; ++y) {
-      set(y);
+    for (int64_t y = 0, count; y < p_.out_height; y += count) {
+      count = set(y);
+      row_.n = count * n_;
       row_.out = to.moved(y * n_);
       gray += paint(row_);
     }
@@ -118,26 +145,35 @@ class Renderer {
   // A large output goes past the caches, row by row: it is not read first, and the view that waits stays in L2.
   template <typename Set>
   double finish(Set set) {
-    const int64_t stride = padded(n_), pixel = p_.channels_last ? p_.channels : 1;
-    const int64_t bytes = pixel_bytes(p_.out_type);
-    row_.out = planes(s_.row.at_least(3 * stride), stride);
-    for (int64_t y = 0; y < p_.out_height; ++y) {
-      set(y);
-      if (direct_ && !streamed_) row_.out = planes(reinterpret_cast<float*>(out_), plane_).moved(y * n_);
-      paint(row_);
-      if (p_.channels_last && row_.channels == 3) {
-        interleave_rows(row_.out, n_, p_.out_type, out_ + y * n_ * 3 * bytes);
+    row_.stream = streamed_ && n_ * sizeof(float) % kLine == 0 && reinterpret_cast<intptr_t>(out_) % kLine == 0;
+    for (int64_t y = 0, count; y < p_.out_height; y += count) {
+      count = set(y);
+      row_.n = count * n_;
+      if (row_.stream || (direct_ && !streamed_)) {
+        row_.out = planes(reinterpret_cast<float*>(out_), plane_).moved(y * n_);
+        paint(row_);
         continue;
       }
-      for (int64_t c = 0; c < row_.channels && streamed_; ++c) {
-        stream(out_ + (c * plane_ + y * n_) * bytes, row_.out.plane[c], n_ * bytes);
-      }
-      for (int64_t c = 0; c < row_.channels && !direct_; ++c) {
-        narrow_row(row_.out.plane[c], n_, pixel, p_.out_type,
-                   out_ + (y * n_ * pixel + c * (p_.channels_last ? 1 : plane_)) * bytes);
-      }
+      row_.out = planes(s_.row.at_least(3 * padded(row_.n)), padded(row_.n));
+      paint(row_);
+      write(y * n_, row_.n);
     }
     return 0;
+  }
+
+  // n pixels to the output, from pixel `first` of the view on.
+  void write(int64_t first, int64_t n) {
+    const int64_t pixel = p_.channels_last ? p_.channels : 1, bytes = pixel_bytes(p_.out_type);
+    if (p_.channels_last && row_.channels == 3)
+      return interleave_rows(row_.out, n, p_.out_type, out_ + first * 3 * bytes);
+    for (int64_t c = 0; c < row_.channels; ++c) {
+      char* to = out_ + (first * pixel + c * (p_.channels_last ? 1 : plane_)) * bytes;
+      if (streamed_) {
+        stream(to, row_.out.plane[c], n * bytes);
+      } else {
+        narrow_row(row_.out.plane[c], n, pixel, p_.out_type, to);
+      }
+    }
   }
 
   // Auto contrast: every channel from its least to its largest value, to [0, 1].
@@ -168,14 +204,8 @@ class Renderer {
   // A box with NaN or infinity in it gives a view of NaN, never a plausible one.
   void poison() {
     row_.out = planes(s_.row.at_least(3 * padded(n_)), padded(n_));
-    std::fill_n(row_.out.plane[0], n_, std::numeric_limits<float>::quiet_NaN());
-    const int64_t pixel = p_.channels_last ? p_.channels : 1, bytes = pixel_bytes(p_.out_type);
-    for (int64_t y = 0; y < p_.out_height; ++y) {
-      for (int64_t c = 0; c < row_.channels; ++c) {
-        narrow_row(row_.out.plane[0], n_, pixel, p_.out_type,
-                   out_ + (y * n_ * pixel + c * (p_.channels_last ? 1 : plane_)) * bytes);
-      }
-    }
+    for (float* row : row_.out.plane) std::fill_n(row, n_, std::numeric_limits<float>::quiet_NaN());
+    for (int64_t y = 0; y < p_.out_height; ++y) write(y * n_, n_);
   }
 
   const ImageAugment& p_;
@@ -183,10 +213,9 @@ class Renderer {
   const int64_t n_, plane_;
   const bool direct_;    // rows of the output are rows of floats
   const bool streamed_;  // which go past the caches
-  int64_t first_channel_ = 0;
   int slot_ = 0;
-  bool gray_ = false;  // are the channels alike? Only fills of their own make them differ again
-  char* out_ = nullptr;
+  bool gray_ = false;                          // are the channels alike? Only fills of their own make them differ again
+  char *view_out_ = nullptr, *out_ = nullptr;  // the latter of the first selected channel
   View view_;
   Row row_;
   Planes held_{};

@@ -84,7 +84,10 @@ class Differentiator {
   // Every pass's `values` and `before` that a derivative depends on, and what contrast and auto contrast find.
   void forward(Resizer& resizer) {
     Planes held = passes_[0].values = fresh();
-    double gray = paint_rows(held, 0, 0, [&](int64_t y, Row& row) { resizer.set(y, row); });
+    double gray = paint_rows(held, 0, 0, [&](int64_t y, Row& row) {
+      resizer.set(y, row);
+      return int64_t{1};
+    });
     for (size_t k = 0; k < passes_.size(); ++k) {
       Pass& pass = passes_[k];
       Op& op = view_.op[pass.first];
@@ -93,7 +96,10 @@ class Differentiator {
         if (of_values_ <= pass.begin) return;
         pass.values = fresh();
         Move move(op, shape_, s_.move);
-        gray = paint_rows(pass.values, 0, 0, [&](int64_t y, Row& row) { row.top = move.row(held, y); });
+        gray = paint_rows(pass.values, 0, 0, [&](int64_t y, Row& row) {
+          row.top = move.rows(held, y);
+          return move.count();
+        });
         held = pass.values;
       } else if (k > 0) {
         pass.values = held;
@@ -108,23 +114,25 @@ class Differentiator {
       if (pass.begin == pass.end) continue;
       const Planes from = held;
       held = fresh();
-      gray =
-          paint_rows(held, pass.begin, pass.end, [&](int64_t y, Row& row) { row.top = from.moved(y * shape_.width); });
+      gray = paint_rows(held, pass.begin, pass.end, [&](int64_t y, Row& row) {
+        row.top = from.moved(y * shape_.width);
+        return std::min(kRowsAtOnce, shape_.height - y);
+      });
     }
   }
 
-  // Returns the sum of the gray values.
+  // Returns the sum of the gray values. set(y, row) makes y the input, and says how many rows lie there.
   template <typename Set>
   double paint_rows(const Planes& to, int32_t begin, int32_t end, const Set& set) {
     Row row{};
-    row.n = shape_.width;
     row.channels = shape_.channels;
     row.op = view_.op + begin;
     row.ops = end - begin;
     row.hold = true;
     double gray = 0;
-    for (int64_t y = 0; y < shape_.height; ++y) {
-      set(y, row);
+    for (int64_t y = 0, count; y < shape_.height; y += count) {
+      count = set(y, row);
+      row.n = count * shape_.width;
       row.out = to.moved(y * shape_.width);
       gray += paint(row);
     }

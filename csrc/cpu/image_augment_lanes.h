@@ -6,6 +6,10 @@
 
 #include "image_augment_rows.h"
 
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#include <immintrin.h>  // declares the builtins
+#endif
+
 namespace sslfast::cpu {
 
 #define SSLFAST_INLINE inline __attribute__((always_inline))
@@ -33,6 +37,13 @@ struct Lanes {
     Floats value{};
     std::memcpy(&value, from, count * sizeof(float));
     return value;
+  }
+  // Past the caches, to whole cache lines.
+  static SSLFAST_INLINE void stream(float* to, Floats value) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+    if constexpr (kLanes == 16) return __builtin_ia32_movntps512(to, value);
+#endif
+    store(to, value);
   }
   template <bool kWhole = true>
   static SSLFAST_INLINE void store(float* to, Floats value, int64_t count = kLanes) {
@@ -148,7 +159,11 @@ SSLFAST_INLINE void paint_blocks(const Row& row, int64_t x, int64_t count, typen
 #pragma GCC unroll 4
     for (int c = 0; c < kChannels; ++c) {
       const Floats value = row.hold ? done[c] : done[c] * row.gain[c] + row.offset[c];
-      L::template store<kWhole>(row.out.plane[c] + x + i * kLanes, value, count);
+      if (kWhole && row.stream) {
+        L::stream(row.out.plane[c] + x + i * kLanes, value);
+      } else {
+        L::template store<kWhole>(row.out.plane[c] + x + i * kLanes, value, count);
+      }
     }
     if (!row.hold) continue;
     Floats gray = kChannels == 3 ? augment::gray(pixels[i]) : pixels[i].r;
@@ -162,49 +177,31 @@ SSLFAST_INLINE void paint_blocks(const Row& row, int64_t x, int64_t count, typen
 // Halves onto halves: one lane after another would wait for as many additions as there are lanes.
 template <int kLanes>
 SSLFAST_INLINE float sum_of_lanes(typename Lanes<kLanes>::Floats sum) {
-  float lane[kLanes];
-  Lanes<kLanes>::store(lane, sum);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+  if constexpr (kLanes == 4) {
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+  } else {
+    using Half = typename Lanes<kLanes / 2>::Floats;
+    Half half[2];
+    std::memcpy(half, &sum, sizeof(sum));
+    return sum_of_lanes<kLanes / 2>(half[0] + half[1]);
   }
-  return lane[0];
 }
 
 template <int kLanes, int kChannels>
 SSLFAST_INLINE double paint_lanes(const Row& row) {
-  constexpr int kBlocks = 2;
-  const int64_t n = row.n, whole = n / (kBlocks * kLanes) * (kBlocks * kLanes);
+  constexpr int kBlocks = kLanes == 16 ? 4 : 2;  // 16 registers hold two blocks, 32 hold four
   typename Lanes<kLanes>::Floats gray_sum{};
-  for (int64_t x = 0; x < whole; x += kBlocks * kLanes) {
-    paint_blocks<kLanes, kChannels, kBlocks, true>(row, x, kLanes, gray_sum);
-  }
-  for (int64_t x = whole; x < n; x += kLanes) {
-    paint_blocks<kLanes, kChannels, 1, false>(row, x, n - x < kLanes ? n - x : kLanes, gray_sum);
-  }
-  return row.hold ? sum_of_lanes<kLanes>(gray_sum) : 0.0;
-}
-
-// A symmetric sum of taps: of rows, or of a row and itself moved. tap(k) is where the k-th begins. Eight blocks side by
-// side, whose sums do not wait for each other and share the weights; the last one may write up to padded(n).
-template <int kLanes, typename Tap>
-SSLFAST_INLINE void blur_lanes(const Tap& tap, const float* weight, int32_t reach, int64_t n, float* out) {
-  using L = Lanes<kLanes>;
   int64_t x = 0;
   const auto blocks = [&]<int kCount>() __attribute__((always_inline)) {
-    typename L::Floats sum[kCount];
-    for (int i = 0; i < kCount; ++i) sum[i] = weight[0] * L::load(tap(0) + x + i * kLanes);
-    for (int32_t k = 1; k <= reach; ++k) {
-      const float *before = tap(-k) + x, *after = tap(k) + x;
-      for (int i = 0; i < kCount; ++i)
-        sum[i] += weight[k] * (L::load(before + i * kLanes) + L::load(after + i * kLanes));
+    for (; x + kCount * kLanes <= row.n; x += kCount * kLanes) {
+      paint_blocks<kLanes, kChannels, kCount, true>(row, x, kLanes, gray_sum);
     }
-    for (int i = 0; i < kCount; ++i) L::store(out + x + i * kLanes, sum[i]);
-    x += kCount * kLanes;
   };
-  while (x + 8 * kLanes <= n) blocks.template operator()<8>();
-  if (x + 4 * kLanes <= n) blocks.template operator()<4>();
-  if (x + 2 * kLanes <= n) blocks.template operator()<2>();
-  while (x < n) blocks.template operator()<1>();
+  blocks.template operator()<kBlocks>();
+  if constexpr (kBlocks > 2) blocks.template operator()<2>();
+  blocks.template operator()<1>();
+  if (x < row.n) paint_blocks<kLanes, kChannels, 1, false>(row, x, row.n - x, gray_sum);
+  return row.hold ? sum_of_lanes<kLanes>(gray_sum) : 0.0;
 }
 
 }  // namespace sslfast::cpu

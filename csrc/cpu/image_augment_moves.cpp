@@ -5,10 +5,16 @@
 
 #include "../shared/image_augment_neighbours.h"
 #include "image_augment_adjoint_rows.h"
+#include "image_augment_blur.h"
+#include "isa.h"
 
 namespace sslfast::cpu {
 
 using namespace augment;
+
+// Rows of a channel that are blurred together: what they take is then in L1, and what goes past the caches in between
+// waits for nothing.
+constexpr int64_t kBlurTogether = 4;
 
 // Where a blur ends: at 4.5 sigma or with its kernel.
 static int32_t reach_of(float sigma, float kernel) {
@@ -25,6 +31,17 @@ static void gaussian(float sigma, int32_t reach, float* weight) {
   }
 }
 
+// `reach` pixels on either side of a line. Sixteen are one vector, and no dearer than five.
+SSLFAST_ISA_CLONES static void reflect_ends(float* line, int64_t n, int32_t reach) {
+  float* last = line + n - 1;
+  if (reach <= kMaxLanes && n > kMaxLanes) {
+    for (int32_t k = 1; k <= kMaxLanes; ++k) line[-k] = line[k];
+    for (int32_t k = 1; k <= kMaxLanes; ++k) last[k] = last[-k];
+    return;
+  }
+  for (int32_t k = 1; k <= reach; ++k) line[-k] = line[reflected(-k, n)], last[k] = line[reflected(n - 1 + k, n)];
+}
+
 Move::Move(const Op& op, const ViewShape& shape, MoveScratch& scratch) : op_(op), shape_(shape), s_(scratch) {
   if (op.code != kOpBlur) return;
   reach_across_ = reach_of(op.a, op.b);
@@ -35,7 +52,7 @@ Move::Move(const Op& op, const ViewShape& shape, MoveScratch& scratch) : op_(op)
   gaussian(op.a, reach_down_, down_);
 }
 
-Planes Move::row(const Planes& from, int64_t y) {
+Planes Move::rows(const Planes& from, int64_t y) {
   if (op_.code == kOpBlur) return blurred(from, y);
   return op_.code == kOpSharpness ? sharpened(from, y) : moved(from, y);
 }
@@ -52,26 +69,28 @@ void Move::back(const Planes& before, Planes& grad, Planes& spare) {
   }
 }
 
-// Separably, down and then across.
+// Separably, down and then across, so many rows of a channel at a time that those they take lie in L1.
 Planes Move::blurred(const Planes& from, int64_t y) {
-  const int64_t n = shape_.width, stride = padded(n);
+  count_ = std::min(kBlurTogether, shape_.height - y);
+  const int64_t n = shape_.width, stride = padded(n), plane = count_ * n + kMaxLanes;
   const int32_t reach = reach_across_;
-  const int64_t line_stride = padded(reach) + stride + padded(reach) + kMaxLanes;
-  float* buffer = s_.line.at_least(3 * (line_stride + stride));
-  const Planes lines = planes(buffer + padded(reach), line_stride), done = planes(buffer + 3 * line_stride, stride);
-  const float** rows = s_.rows.at_least(2 * reach_down_ + 1) + reach_down_;
-  const bool once = reach < n;  // no pixel is reflected twice
+  const int64_t line_stride = kMaxLanes + padded(reach) + stride + padded(reach) + kMaxLanes;
+  float* buffer = s_.line.at_least(2 * line_stride + 3 * (kBlurTogether * n + kMaxLanes));
+  const Planes done = planes(buffer + 2 * line_stride, plane);
+  const float** rows = s_.rows.at_least(2 * reach_down_ + kBlurTogether) + reach_down_;
   for (int64_t c = 0; c < shape_.channels; ++c) {
-    for (int32_t k = -reach_down_; k <= reach_down_; ++k) {
-      rows[k] = from.plane[c] + reflected(y + k, shape_.height) * shape_.width;
+    for (int64_t k = -reach_down_; k < reach_down_ + count_; ++k) {
+      rows[k] = from.plane[c] + reflected(y + k, shape_.height) * n;
     }
-    float *line = lines.plane[c], *last = line + n - 1;
-    blur_down(rows, down_, reach_down_, n, line);
-    for (int32_t k = 1; k <= reach; ++k) {
-      line[-k] = line[once ? k : reflected(-k, n)];
-      last[k] = once ? last[-k] : line[reflected(n - 1 + k, n)];
+    float *line = buffer + kMaxLanes + padded(reach), *out = done.plane[c];
+    for (int64_t r = 0; r < count_; r += 2) {
+      const int64_t two = std::min<int64_t>(2, count_ - r);
+      blur_down(rows + r, down_, reach_down_, two, n, line, line_stride);
+      for (int64_t k = 0; k < two; ++k, out += n) {
+        reflect_ends(line + k * line_stride, n, reach);
+        blur_across(line + k * line_stride, across_, reach, n, out);
+      }
     }
-    blur_across(line, across_, reach, n, done.plane[c]);
   }
   return done;
 }
@@ -101,7 +120,8 @@ Planes Move::moved(const Planes& from, int64_t y) {
 
 // The blur of the gradient, zero outside, and what of it lies outside reflected into the view: down, then across.
 void Move::blur_back(float* grad, float* spare) {
-  const int64_t n = shape_.width, height = shape_.height, stride = padded(n), outer = padded(2 * reach_across_);
+  const int64_t n = shape_.width, height = shape_.height, stride = padded(n),
+                outer = padded(2 * reach_across_) + kMaxLanes;
   const int64_t wide = n + 2 * int64_t{reach_across_}, line_stride = outer + stride + outer + kMaxLanes;
   float* line = s_.line.at_least(2 * line_stride + 2 * stride) + outer;
   float *full = line - outer + line_stride, *zero = full + line_stride, *outside = zero + stride;
@@ -112,7 +132,7 @@ void Move::blur_back(float* grad, float* spare) {
     for (int32_t k = -reach_down_; k <= reach_down_; ++k) {
       rows[k] = y + k >= 0 && y + k < height ? grad + (y + k) * n : zero;
     }
-    blur_down(rows, down_, reach_down_, n, out);
+    blur_down(rows, down_, reach_down_, 1, n, out, stride);
   };
   for (int64_t y = 0; y < height; ++y) down(y, spare + y * n);
   for (int64_t k = 1; k <= reach_down_; ++k) {

@@ -33,8 +33,9 @@ class Move {
  public:
   Move(const augment::Op& op, const ViewShape& shape, MoveScratch& scratch);
 
-  // Row y of the result for `from`. Holds until the next call.
-  Planes row(const Planes& from, int64_t y);
+  // Row y of the result for `from`, and behind it count() - 1 more. They hold until the next call.
+  Planes rows(const Planes& from, int64_t y);
+  int64_t count() const { return count_; }
 
   // grad, that of the result, becomes that of what the operation took: `before`, which only sharpness reads. `spare` is
   // as large as grad; the two may swap.
@@ -51,6 +52,7 @@ class Move {
   const augment::Op& op_;
   const ViewShape shape_;
   MoveScratch& s_;
+  int64_t count_ = 1;
   int32_t reach_across_ = 0, reach_down_ = 0;  // of a blur
   float *across_ = nullptr, *down_ = nullptr;  // its weights, from the middle on
 };

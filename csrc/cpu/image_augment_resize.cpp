@@ -39,10 +39,14 @@ Resizer::Resizer(const ImageAugment& p, const Image& image, int64_t first_channe
                v.flip_upside_down, padding);
   widths_first_ = s_.down.taps <= 2 && v.height <= v.target_height;
   view_stride_ = padded(view_width_);
+  bytes_ = widths_first_ && p.in == Pixels::kUint8 && resamples_bytes(s_.across);
+  if (bytes_) unit_ = 1.0f / 255.0f;
   whole_ = widths_first_ && (v.height + 1) * view_stride_ <= kWholeBox;
   const int64_t rows = whole_ ? v.height + 1 : 2, plane = rows * view_stride_;
   kept_ = planes(s_.resized.at_least(3 * plane), plane);
-  if (whole_) resize(0, 1, &kOne, v.height, kept_);
+  if (!whole_) return;
+  if (!bytes_) resize(0, 1, &kOne, v.height, kept_);
+  for (int32_t k = 0; bytes_ && k < v.height; ++k) resize_bytes(k, kept_.moved(k * view_stride_));
 }
 
 void Resizer::set(int64_t y, Row& row) {
@@ -62,11 +66,10 @@ void Resizer::set(int64_t y, Row& row) {
     return;
   }
   row.top = resized_once(first);
-  row.blend = down.taps == 2;
-  if (!row.blend) return;
-  row.bottom = resized_once(first + 1);
-  row.top_weight = weight[0];
-  row.bottom_weight = weight[down.stride];
+  row.bottom = down.taps == 2 ? resized_once(first + 1) : row.top;
+  row.blend = true;
+  row.top_weight = weight[0] * unit_;
+  row.bottom_weight = down.taps == 2 ? weight[down.stride] * unit_ : 0.0f;
 }
 
 // Source row y alone, resized: with all others, or when it is first asked for and kept in the place of its parity.
@@ -74,9 +77,25 @@ Planes Resizer::resized_once(int32_t y) {
   if (whole_) return kept_.moved(y * view_stride_);
   const int slot = y % 2;
   const Planes place = kept_.moved(slot * view_stride_);
-  if (held_[slot] != y) resize(y, 1, &kOne, 1, place);
+  if (held_[slot] == y) return place;
+  bytes_ ? resize_bytes(y, place) : resize(y, 1, &kOne, 1, place);
   held_[slot] = y;
   return place;
+}
+
+// Source row y alone, of bytes. A row near the image's end, behind which nothing may be read, is copied.
+void Resizer::resize_bytes(int32_t y, const Planes& out) {
+  const auto* pixels = static_cast<const uint8_t*>(image_.data) + y * image_.height_stride;
+  SourceRows<uint8_t> row{pixels, image_.height_stride, image_.channel_stride, image_.width};
+  const int64_t behind = (image_.height - 1 - y) * image_.height_stride;
+  if (image_.width_stride != 1 || image_.channel_stride < 0 || behind < kByteWindow) {
+    unpack_bytes(pixels, 1);
+    row = {s_.bytes.get(), image_.width, image_.width, image_.width};
+  } else {
+    prefetch(pixels, y + 1);
+  }
+  resample_bytes(row, channels_, s_.across, out, view_width_);
+  fill_outside(1, out);
 }
 
 // The weighted average of `taps` source rows from y on, resized, and of `count` - 1 more, each one row further on.
@@ -96,16 +115,28 @@ void Resizer::resize(int32_t y, int32_t taps, const float* weight, int64_t count
     from(SourceRows<uint8_t>{s_.bytes.get(), width, rows * width, width});
   } else {
     const auto* bytes = reinterpret_cast<const uint8_t*>(pixels);
+    prefetch(bytes, y + rows);
     from(SourceRows<uint8_t>{bytes, image_.height_stride, image_.channel_stride, width});
   }
   resample_rows(between, stride, channels_, count, s_.across, out, view_stride_, view_width_);
   fill_outside(count, out);
 }
 
+// Asks for the row kAhead further on than `pixels`, one before `next`, if the box has it: its lines are too few for the
+// processor to see where they lead.
+void Resizer::prefetch(const uint8_t* pixels, int64_t next) const {
+  constexpr int64_t kAhead = 8, kLine = 64;
+  if (next + kAhead >= image_.height) return;
+  pixels += kAhead * image_.height_stride;
+  for (int64_t c = 0; c < channels_; ++c) {
+    for (int64_t x = 0; x < image_.width; x += kLine) __builtin_prefetch(pixels + c * image_.channel_stride + x);
+  }
+}
+
 // Rows whose pixels lie apart, copied to (channels, rows, width).
 void Resizer::unpack_bytes(const uint8_t* pixels, int64_t rows) {
   const int64_t width = image_.width, plane = rows * width;
-  uint8_t* out = s_.bytes.at_least(3 * plane);
+  uint8_t* out = s_.bytes.at_least(3 * plane + kByteWindow);
   for (int64_t k = 0; k < rows; ++k, pixels += image_.height_stride, out += width) {
     if (image_.width_stride == 3 && image_.channel_stride == 1 && channels_ == 3) {
       unpack_rgb(pixels, width, out, out + plane, out + 2 * plane);
@@ -136,8 +167,8 @@ void Resizer::fill_outside(int64_t count, const Planes& out) const {
   for (int64_t c = 0; c < channels_; ++c) {
     for (int64_t r = 0; r < count; ++r) {
       float* row = out.plane[c] + r * view_stride_;
-      std::fill(row, row + from, fills_[c]);
-      if (to > 0) std::fill(row + to, row + view_width_, fills_[c]);
+      std::fill(row, row + from, fills_[c] / unit_);
+      if (to > 0) std::fill(row + to, row + view_width_, fills_[c] / unit_);
     }
   }
 }

@@ -31,6 +31,8 @@ class Resizer {
  private:
   Planes resized_once(int32_t y);
   void resize(int32_t y, int32_t taps, const float* weight, int64_t count, const Planes& out);
+  void resize_bytes(int32_t y, const Planes& out);
+  void prefetch(const uint8_t* pixels, int64_t next) const;
   void unpack_bytes(const uint8_t* pixels, int64_t rows);
   void unpack_floats(const char* pixels, int64_t rows);
   void fill_outside(int64_t count, const Planes& out) const;
@@ -40,7 +42,8 @@ class Resizer {
   Pixels type_;
   int64_t pixel_bytes_, channels_, view_width_, view_stride_;
   float fill_, fills_[3];  // the setting, and what it says of each channel
-  bool widths_first_, whole_, poisoned_ = false;
+  float unit_ = 1.0f;      // what kept rows are to be multiplied by
+  bool widths_first_, whole_, bytes_, poisoned_ = false;
   Planes kept_;  // two rows, or with whole_ all rows of the box and one more
   int32_t held_[2] = {-1, -1};
 };

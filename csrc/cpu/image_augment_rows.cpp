@@ -13,26 +13,19 @@ using namespace augment;
 namespace {
 
 // The loops for one instruction set. target_clones would serve but for templates and the width, which differs.
-#define SSLFAST_LEVEL(name, width, ...)                                                                           \
-  struct name {                                                                                                   \
-    template <int kChannels>                                                                                      \
-    __VA_ARGS__ static void resample(const Planes& rows, int64_t stride, int64_t count, const Table& table,       \
-                                     const Planes& out, int64_t out_stride, int64_t n) {                          \
-      for (int64_t k = 0; k < count; ++k) {                                                                       \
-        resample_window<width, kChannels>(rows.moved(k * stride), table, out.moved(k * out_stride), n);           \
-      }                                                                                                           \
-    }                                                                                                             \
-    template <int kChannels>                                                                                      \
-    __VA_ARGS__ static double paint(const Row& row) {                                                             \
-      return paint_lanes<width, kChannels>(row);                                                                  \
-    }                                                                                                             \
-    __VA_ARGS__ static void down(const float* const* rows, const float* weight, int32_t reach, int64_t n,         \
-                                 float* out) {                                                                    \
-      blur_lanes<width>([&](int32_t k) { return rows[k]; }, weight, reach, n, out);                               \
-    }                                                                                                             \
-    __VA_ARGS__ static void across(const float* row, const float* weight, int32_t reach, int64_t n, float* out) { \
-      blur_lanes<width>([&](int32_t k) { return row + k; }, weight, reach, n, out);                               \
-    }                                                                                                             \
+#define SSLFAST_LEVEL(name, width, ...)                                                                     \
+  struct name {                                                                                             \
+    template <int kChannels>                                                                                \
+    __VA_ARGS__ static void resample(const Planes& rows, int64_t stride, int64_t count, const Table& table, \
+                                     const Planes& out, int64_t out_stride, int64_t n) {                    \
+      for (int64_t k = 0; k < count; ++k) {                                                                 \
+        resample_window<width, kChannels>(rows.moved(k * stride), table, out.moved(k * out_stride), n);     \
+      }                                                                                                     \
+    }                                                                                                       \
+    template <int kChannels>                                                                                \
+    __VA_ARGS__ static double paint(const Row& row) {                                                       \
+      return paint_lanes<width, kChannels>(row);                                                            \
+    }                                                                                                       \
   };
 
 SSLFAST_LEVEL(Baseline, 4)
@@ -142,15 +135,16 @@ void Table::fill(const Axis& axis, int64_t offset, int64_t n, bool reversed, int
   }
   std::fill(starts + n, starts + stride, starts[n - 1]);
   const int lanes = at_level([](auto, int width) { return width; });
-  windowed = lanes > 4;  // below that no instruction shuffles by variable indices
+  window = 0;
   int32_t *bases = base.at_least(stride), *shifts = shift.at_least(stride);
   for (int64_t x = 0; x < stride; x += lanes) {
     auto [low, high] = std::minmax({starts[x], starts[x + lanes - 1]});
     for (int64_t i = x; i < x + lanes && places; ++i) low = std::min(low, starts[i]), high = std::max(high, starts[i]);
     bases[x / lanes] = low;
     for (int64_t i = x; i < x + lanes; ++i) shifts[i] = starts[i] - low;
-    windowed &= high - low + taps <= 2 * lanes;
+    window = std::max(window, high - low + taps);
   }
+  windowed = lanes > 4 && window <= 2 * lanes;  // of 4, no instruction shuffles by variable indices
 }
 
 SSLFAST_ISA_CLONES void unpack_rgb(const uint8_t* __restrict pixels, int64_t n, uint8_t* __restrict r,
@@ -184,14 +178,6 @@ double paint(const Row& row) {
     using Level = decltype(level);
     return row.channels == 3 ? Level::template paint<3>(row) : Level::template paint<1>(row);
   });
-}
-
-void blur_down(const float* const* rows, const float* weight, int32_t reach, int64_t n, float* out) {
-  at_level([&](auto level, int) { decltype(level)::down(rows, weight, reach, n, out); });
-}
-
-void blur_across(const float* row, const float* weight, int32_t reach, int64_t n, float* out) {
-  at_level([&](auto level, int) { decltype(level)::across(row, weight, reach, n, out); });
 }
 
 SSLFAST_ISA_CLONES void sharpen(const float* __restrict above, const float* __restrict row,

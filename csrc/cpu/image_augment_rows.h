@@ -9,7 +9,8 @@
 
 namespace sslfast::cpu {
 
-constexpr int64_t kMaxLanes = 16;  // of any instruction set; rows of scratch are padded to it
+constexpr int64_t kMaxLanes = 16;    // of any instruction set; rows of scratch are padded to it
+constexpr int64_t kRowsAtOnce = 16;  // of a view that waits: so many are painted as one
 
 inline int64_t padded(int64_t n) { return (n + kMaxLanes - 1) / kMaxLanes * kMaxLanes; }
 
@@ -38,10 +39,10 @@ class Buffer {
 // The taps of a row of outputs: outputs offset to offset + n - 1 of an axis, or these from the last to the first.
 // weight[k * stride + i] belongs to source pixel first[i] + k. Outputs outside [inside_from, inside_to) lie outside the
 // axis and have no weights, unless `padding` says which stand for them. For every `lanes` outputs, base is the lowest
-// first and shift what is to be added to it; with `windowed`, their taps lie in 2 * lanes pixels.
+// first and shift what is to be added to it; their taps lie in `window` pixels. `windowed`: that is at most 2 * lanes.
 struct Table {
   int64_t stride = 0, inside_from = 0, inside_to = 0;
-  int32_t taps = 0;
+  int32_t taps = 0, window = 0;
   bool windowed = false;
   Buffer<int32_t> first, base, shift;
   Buffer<float> weight, share;
@@ -79,6 +80,15 @@ void average_rows(const SourceRows<float>& from, int64_t channels, int32_t taps,
 void resample_rows(const Planes& rows, int64_t stride, int64_t channels, int64_t count, const Table& table,
                    const Planes& out, int64_t out_stride, int64_t n);
 
+constexpr int64_t kByteWindow = 64;  // pixels of a row of bytes that lie in one vector
+
+// Can resample_bytes() do it, on this CPU?
+bool resamples_bytes(const Table& table);
+
+// Resizes a row of bytes, which are not divided by 255. It is readable for kByteWindow more than its width, and out is
+// writable up to padded(n).
+void resample_bytes(const SourceRows<uint8_t>& row, int64_t channels, const Table& table, const Planes& out, int64_t n);
+
 // A row of a view on its way through operations that work on pixels alone.
 struct Row {
   int64_t n, channels;
@@ -87,19 +97,14 @@ struct Row {
   float top_weight, bottom_weight;
   const augment::Op* op;
   int32_t ops;
-  bool hold;   // keep the row as it is; else multiply by gain and add offset
-  Planes out;  // may be top
+  bool hold;    // keep the row as it is; else multiply by gain and add offset
+  bool stream;  // past the caches; out is aligned to cache lines then
+  Planes out;   // may be top
   const float *gain, *offset;
 };
 
 // Returns the sum of the gray values of a row that is held.
 double paint(const Row& row);
-
-// out[x] = weight[0] rows[0][x] + sum over k in [1, reach] of weight[k] (rows[-k][x] + rows[k][x]).
-void blur_down(const float* const* rows, const float* weight, int32_t reach, int64_t n, float* out);
-
-// The same along a row, which is readable from -reach to padded(n) + reach. out is writable up to padded(n).
-void blur_across(const float* row, const float* weight, int32_t reach, int64_t n, float* out);
 
 // The row between `above` and `below`, blended by 1 - factor with its average over 3 x 3 pixels, the middle one five
 // times. Its first and last pixel stay.

@@ -30,6 +30,11 @@ SSLFAST_HD F larger(F a, F b) {
 }
 
 template <typename F>
+SSLFAST_HD F between(F x, F low, F high) {
+  return smaller(larger(x, low), high);
+}
+
+template <typename F>
 SSLFAST_HD F absolute(F x) {
   return x < 0.0f ? -x : x;
 }
@@ -81,20 +86,27 @@ SSLFAST_HD Pixel<F> saturation(const Pixel<F>& p, float factor, float one_minus_
   return {saturate(p.r * factor + rest), saturate(p.g * factor + rest), saturate(p.b * factor + rest)};
 }
 
-// Turns the hue by `turn` sixths of the colour wheel. With the hue in sextants, red, green and blue stand above the
-// minimum by the chroma times a trapezoid: exactly HSV and back, with one division and no table.
+// Turns the hue by `turn` sextants of the colour wheel. With the hue in sextants from red on, red, green and blue stand
+// above the minimum by the chroma times a trapezoid, which is 1 up to one sextant from its colour and 0 from two on:
+// exactly HSV and back. All is multiplied by the chroma, so that nothing is divided by it.
+template <int kGreen, int kBlue, typename F>
+SSLFAST_HD Pixel<F> hue_from(const Pixel<F>& p, float turn) {
+  const F high = larger(larger(p.r, p.g), p.b), low = smaller(smaller(p.r, p.g), p.b), chroma = high - low;
+  const auto red = high == p.r, green = high == p.g;
+  const F after = red ? p.g : green ? p.b : p.r, before = red ? p.b : green ? p.r : p.g;
+  const F start = red ? splat<F>(0.0f) : green ? splat<F>(kGreen) : splat<F>(kBlue);
+  const F place = (after - before) + chroma * (start + turn), base = low - chroma;
+  const F far_green = absolute(absolute(place - 2.0f * chroma) - 3.0f * chroma);
+  const F far_blue = absolute(absolute(place + 2.0f * chroma) - 3.0f * chroma);
+  return {between((high + chroma) - absolute(place), low, high), between(base + far_green, low, high),
+          between(base + far_blue, low, high)};
+}
+
+// From where green and blue start, -2 or 4, 2 or -4, no hue comes further than four sextants from red: there the
+// distances above are those on the wheel. turn is in [-3, 3].
 template <typename F>
 SSLFAST_HD Pixel<F> hue(const Pixel<F>& p, float turn) {
-  const F high = larger(larger(p.r, p.g), p.b), low = smaller(smaller(p.r, p.g), p.b);
-  const F chroma = high - low;
-  const auto red = high == p.r, green = high == p.g;
-  const F difference = red ? p.g - p.b : green ? p.b - p.r : p.r - p.g;
-  const F start = red ? splat<F>(0.0f) : green ? splat<F>(2.0f) : splat<F>(4.0f);
-  F h = difference / larger(chroma, splat<F>(1e-20f)) + (start + turn);  // in [-4, 8]; any where chroma is 0
-  h = h < 0.0f ? h + 6.0f : h;
-  h = h >= 6.0f ? h - 6.0f : h;
-  return {low + chroma * saturate(absolute(h - 3.0f) - 1.0f), low + chroma * saturate(2.0f - absolute(h - 2.0f)),
-          low + chroma * saturate(2.0f - absolute(h - 4.0f))};
+  return turn > 1.0f ? hue_from<-4, -2>(p, turn) : turn < -1.0f ? hue_from<2, 4>(p, turn) : hue_from<2, -2>(p, turn);
 }
 
 template <typename F>

@@ -27,8 +27,11 @@ enum OpCode : int32_t {
 };
 
 // Contrast, auto contrast and equalize need the whole view before them; sharpness, blur and affine the neighbourhood of
-// a pixel. Whatever else there is works on pixels alone.
+// a pixel. Whatever else there is works on pixels alone, some of it on every channel alike.
 SSLFAST_HD bool works_on_pixels(int32_t code) { return code <= kOpTable && code != kOpContrast; }
+SSLFAST_HD bool works_on_channels(int32_t code) {
+  return code == kOpBrightness || (code >= kOpSolarize && code <= kOpClamp);
+}
 SSLFAST_HD bool moves_pixels(int32_t code) { return code >= kOpSharpness; }
 
 struct Op {
