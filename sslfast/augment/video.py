@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
@@ -86,12 +87,13 @@ class VideoTransform(nn.Module):
         self._check(videos)
         return self._by_frame(self.transform.apply_params, videos, params)
 
-    def apply_masks(self, masks: Tensor, params: Params) -> Tensor | list[Tensor]:
+    def apply_masks(self, masks: Tensor, params: Params, *, fill: float = 0) -> Tensor | list[Tensor]:
         """The geometry of ``params`` on masks of every frame: what the transform's ``apply_masks`` says.
 
         Args:
             masks: shape (N, T, H, W) or (N, T, C, H, W), of the types that the transform takes.
             params: as of ``apply_params``.
+            fill: what lies outside the frames, a number of the masks' dtype. Default: 0.
 
         Returns:
             Masks of the views, (N, T, h, w) or (N, T, C, h, w); of a ``MultiView`` a list of them, one a view.
@@ -101,7 +103,7 @@ class VideoTransform(nn.Module):
             ValueError: a shape or a number is out of range.
         """
         self._check_frames("masks", masks, (4, 5), "(N, T, H, W) or (N, T, C, H, W)")
-        return self._by_frame(self.transform.apply_masks, masks, params)
+        return self._by_frame(partial(self.transform.apply_masks, fill=fill), masks, params)
 
     def apply_keypoints(
         self, points: Tensor, params: Params, image_size: tuple[int, int]
