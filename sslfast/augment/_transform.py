@@ -41,7 +41,7 @@ class Transform(Replayed, nn.Module, Planned):
     def __setattr__(self, name: str, value: object) -> None:
         if not name.startswith("_") and name != "training" and (name in self.__dict__ or name in self._modules):
             raise AttributeError(f"{type(self).__name__}: {name} must not be changed; make a new transform")
-        super().__setattr__(name, value)
+        super().__setattr__(name, value)  # type: ignore[arg-type]
 
     @property
     def _plan(self) -> Plan:
