@@ -65,6 +65,7 @@ def geometry(images: Tensor) -> list[Row]:
             },
         ),
         draws("RandomCrop, padding", tiny, padded),
+        strengths(images, {f"CenterCrop({side})": A.CenterCrop(side) for side in (96, 192, 320, 512, 640)}),
         [
             *strengths(tiny, {"horizontal flip": A.RandomHorizontalFlip(1.0), "vertical": A.RandomVerticalFlip(1.0)}),
             *draws("RandomRotation(45)", tiny, A.RandomRotation(45, "bilinear"), 3),
@@ -125,6 +126,7 @@ RECIPES: dict[str, A.MultiView] = {
     "SimCLR": A.SimCLRAugment(SIDE, 4),
     "MoCo v1": A.MultiView([A.MoCoV1Augment(SIDE).transforms[0]] * 4),
     "MoCo v2, SimSiam": A.MultiView([A.MoCoV2Augment(SIDE).transforms[0]] * 4),
+    "MoCo v3": A.MultiView([*A.MoCoV3Augment(SIDE).transforms] * 2),
     "BYOL": A.MultiView([*A.BYOLAugment(SIDE).transforms] * 2),
     "SwAV": A.SwAVAugment((SIDE, 69), (2, 2)),
     "DINO": A.DINOAugment(SIDE, local_size=69, local_views=2),
@@ -134,6 +136,7 @@ RECIPES: dict[str, A.MultiView] = {
     "I-JEPA": A.MultiView([A.IJEPAAugment(SIDE).transforms[0]] * 4),
     "CLIP": A.MultiView([A.CLIPAugment(SIDE, mean=MEAN, std=STD).transforms[0]] * 4),
     "ImageNet": A.MultiView([A.ImageNetAugment(SIDE)] * 4),
+    "ImageNetEval": A.MultiView([A.ImageNetEval(SIDE, resize=SIDE * 8 // 7)]),
     "ImageNet, RandAugment": A.MultiView([A.ImageNetAugment(SIDE, rand_augment=2)] * 4),
 }
 
@@ -160,7 +163,12 @@ def batches(images: Tensor, count: int = 5) -> list[Row]:
         erased = erase(pairs[::2], generator=1)
         assert isinstance(erased, Tensor)
         rows.append([(name if k == 0 else "", view) for k, view in enumerate(pixels(erased))])
-    for name, mix in {"MixUp": A.MixUp(mode="elem"), "CutMix": A.CutMix(mode="elem")}.items():
+    mixes = {
+        "MixUp": A.MixUp(mode="elem"),
+        "CutMix": A.CutMix(mode="elem"),
+        "RandomMix": A.RandomMix(cutmix_alpha=1.0, mode="elem", num_classes=None),
+    }
+    for name, mix in mixes.items():
         params = mix.sample_params(pairs, generator=4)
         mixed, targets = mix(pairs, params=params)[:2]
         assert isinstance(targets, A.MixedLabels)
@@ -182,7 +190,7 @@ SHEETS = {
 }
 
 
-def save(rows: list[Row], path: Path) -> None:
+def save(rows: list[Row], path: Path, dpi: int) -> None:
     columns = max(map(len, rows))
     figure, axes = plt.subplots(len(rows), columns, figsize=(1.7 * columns, 1.85 * len(rows)), squeeze=False)
     for line, row in zip(axes, rows, strict=True):
@@ -192,15 +200,15 @@ def save(rows: list[Row], path: Path) -> None:
             axis.imshow(view.numpy(), interpolation="nearest")
             axis.set_title(title, fontsize=8, loc="left")
     figure.tight_layout(pad=0.3)
-    figure.savefig(path, dpi=100, pil_kwargs={"quality": 85})
+    figure.savefig(path, dpi=dpi, pil_kwargs={"quality": 85})
     plt.close(figure)
 
 
-def main(folder: Path = FOLDER) -> None:
+def main(folder: Path = FOLDER, dpi: int = 100) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     images = photograph()
     for name, draw in SHEETS.items():
-        save(draw(images), folder / f"{name}.jpg")
+        save(draw(images), folder / f"{name}.jpg", dpi)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ CHOICES = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast"),
     *("sharpness", "posterize", "solarize", "autocontrast", "equalize"),
 )
+FLAT_RANGE, SOLARIZE_SLACK = 2.0**-16, 2.0**-18  # what auto contrast and solarize take for rounding, as the kernels do
 PADDINGS = ("constant", "edge", "reflect", "symmetric")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 CROP, RESIZE = 0, 1  # kinds of resampling
@@ -284,6 +285,28 @@ class Plan:
             second = fill or second
         self.segments[-1].steps.append(Step(name, (first, second, third), rules, listed))
 
+    def normalise(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """(x - mean) / std at the end, of what an earlier one gave: one map."""
+        if self.mean is not None and self.std is not None:
+            channels = max(len(self.mean), len(mean))
+            if min(len(self.mean), len(mean)) not in (1, channels):
+                raise ValueError(
+                    f"Compose: transforms must normalise one number of channels, got {len(self.mean)} and {len(mean)}"
+                )
+            first, by = ((one * channels)[:channels] for one in (self.mean, self.std))
+            second, again = ((one * channels)[:channels] for one in (mean, std))
+            mean = tuple(m + s * n for m, s, n in zip(first, by, second, strict=True))
+            std = tuple(s * t for s, t in zip(by, again, strict=True))
+        self.mean, self.std = mean, std
+
+    def convert(self, dtype: str, scale: bool) -> None:
+        """The dtype of what comes out. What are floats already stay in their range, whatever ``scale`` says."""
+        if dtype == "uint8" and not self.scale:
+            raise ValueError("Compose: transforms must not have ToDtype(torch.uint8) after ToDtype(scale=False)")
+        if self.dtype in (None, "uint8"):
+            self.scale = scale
+        self.dtype = dtype
+
     def erase(self, erase: Erase) -> None:
         """A box erased at the end, after any normalisation."""
         if len(self.erases) == MOST_ERASES:
@@ -292,6 +315,8 @@ class Plan:
 
     def complete(self) -> Plan:
         """To be called after the last transform; returns the plan."""
+        if self.dtype == "uint8" and (set(self.mean or ()) - {0.0} or set(self.std or ()) - {1.0}):
+            raise ValueError("Compose: transforms must end in floats after Normalize, got ToDtype(torch.uint8)")
         seen: dict[str, int] = {}
         names = []
         for segment in self.segments:

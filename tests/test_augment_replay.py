@@ -35,7 +35,7 @@ def test_points_move_with_the_pixels(name: str) -> None:
     grid = torch.stack(torch.meshgrid(*map(torch.arange, views.shape[1:]), indexing="ij")[::-1], -1) + 0.5
     found = (views[..., None] * grid).sum((1, 2)) / views.sum((1, 2))[:, None]
     edge = (points[:, 0] < 4).any(-1) | (points[:, 0] > torch.tensor(views.shape[:0:-1]) - 4).any(-1)
-    assert (found - points[:, 0])[clear & ~edge].abs().max() < 1.0
+    assert (found - points[:, 0])[clear & ~edge].abs().max() < 1.5  # half a pixel in each of several maps
 
 
 def test_masks_are_the_nearest_pixels_of_the_view() -> None:

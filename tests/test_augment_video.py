@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
+import numpy as np
 import pytest
 import torch
 from image_augment_cases import photos
 
 from sslfast import augment as A
+from sslfast.host import VideoViews
 
 
 def transform() -> A.Compose:
@@ -74,7 +78,7 @@ def test_no_videos(device: torch.device) -> None:
         (
             lambda: A.VideoTransform(transform())([1]),
             TypeError,
-            "VideoTransform: videos must be a tensor, got list",
+            "VideoTransform: videos[0] must be a tensor, got int",
         ),
         (
             lambda: A.VideoTransform(transform())(torch.zeros(2, 3, 8, 8)),
@@ -101,6 +105,160 @@ def test_no_videos(device: torch.device) -> None:
     ],
 )
 def test_bad_input(call: object, error: type[Exception], text: str) -> None:
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_lists_buffers_and_formats(device: torch.device, several: bool) -> None:
+    """Videos of several sizes are each what it gives alone; views go into a buffer, frames with the channels last."""
+    clips = [photos(3, 3, *size).to(device) for size in ((20, 26), (31, 18))]
+    one = A.Compose([A.RandomResizedCrop((9, 8)), A.RandomHorizontalFlip(), A.ToDtype()])
+    videos = A.VideoTransform(A.MultiView([one, A.Resize((5, 7))]) if several else one)
+    views = videos(clips, generator=3)
+    params = videos.sample_params(clips, generator=3)
+    buffers = [torch.empty_like(view) for view in (views if several else [views])]
+    back = videos(clips, generator=3, out=buffers if several else buffers[0])
+    last = videos(clips, generator=3, memory_format=torch.channels_last)
+    masks = videos.apply_masks([clip[:, 0] for clip in clips], params, fill=9)
+    points = torch.rand(2, 3, 4, 2, device=device) * 18
+    moved = videos.apply_keypoints(points, params, [(20, 26), (31, 18)])
+    if several:
+        assert all(a is b for a, b in zip(back, buffers, strict=True))
+        views, last, masks, moved, params = views[0], last[0], masks[0], moved[0], params[0]
+        assert videos.columns == (one.columns, A.Resize((5, 7)).columns)
+    else:
+        assert back is buffers[0]
+        assert videos.columns == one.columns
+    assert views.shape == (2, 3, 3, 9, 8)
+    assert torch.equal(buffers[0], views)
+    assert torch.equal(last, views)
+    assert last.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    for i, clip in enumerate(clips):
+        row = params[i : i + 1]
+        for t in range(3):
+            assert torch.equal(views[i, t], one.apply_params(clip[t][None], row)[0])
+            assert torch.equal(masks[i, t], one.apply_masks(clip[t, :1], row)[0])
+            want = one.apply_keypoints(points[i, t][None], row, tuple(clip.shape[-2:]))
+            assert torch.equal(moved[0][i, t], want[0][0])
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_host_gives_the_same_bits(several: bool) -> None:
+    videos = photos(6, 3, 20, 26).unflatten(0, (2, 3))
+    whole = A.VideoTransform(A.DINOAugment(12, local_size=6, local_views=2) if several else transform())
+    host = pickle.loads(pickle.dumps(whole.host()))
+    assert host.columns == whole.columns
+
+    def listed(made: object) -> list[object]:
+        return made if isinstance(made, list) else [made]
+
+    want, params = listed(whole(videos, generator=5)), whole.sample_params(videos, generator=5)
+    own = [one.numpy() for one in params] if several else params.numpy()
+    frames_last = videos.permute(0, 1, 3, 4, 2).numpy()
+    ids = np.arange(2)
+    for got in (
+        listed(host(videos.numpy(), seed=5, layout="NCHW", sample_ids=ids)),
+        listed(host(frames_last, seed=5, out_layout="NCHW")),
+        listed(host(list(frames_last), seed=5, out_layout="NCHW")),
+        listed(host.apply_params(videos.numpy(), own, layout="NCHW")),
+    ):
+        assert all(np.array_equal(a, b.numpy()) for a, b in zip(got, want, strict=True))
+    out = [np.empty_like(view.numpy()) for view in want]
+    given = out if several else out[0]
+    assert host(videos.numpy(), seed=5, layout="NCHW", out=given) is given
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(out, want, strict=True))
+    points, boxes = torch.rand(2, 3, 4, 2) * 20, torch.rand(2, 3, 4, 4) * 20
+    masks = videos[:, :, 0]
+    for a, b in zip(
+        listed(host.apply_masks(masks.numpy(), own, fill=7)),
+        listed(whole.apply_masks(masks, params, fill=7)),
+        strict=True,
+    ):
+        assert np.array_equal(a, b.numpy())
+    for a, b in zip(
+        listed(host.apply_boxes(boxes.numpy(), own, (20, 26))),
+        listed(whole.apply_boxes(boxes, params, [(20, 26)] * 2)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b.numpy(), atol=1e-4)
+    for a, b in zip(
+        listed(host.apply_keypoints(points.numpy(), own, [(20, 26)] * 2)),
+        listed(whole.apply_keypoints(points, params, (20, 26))),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a[0], b[0].numpy(), atol=1e-4)
+        assert np.array_equal(a[1], b[1].numpy())
+
+
+VIDEOS = torch.zeros(2, 3, 3, 8, 8)
+ONE = A.VideoTransform(A.Resize((4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (
+            lambda: ONE([]),
+            ValueError,
+            "VideoTransform: videos must be a batch or a sequence of at least one video, got []",
+        ),
+        (
+            lambda: ONE([VIDEOS[0], VIDEOS[0, :2]]),
+            ValueError,
+            "VideoTransform: videos must have one number of frames, got 3 and 2",
+        ),
+        (
+            lambda: ONE([VIDEOS]),
+            ValueError,
+            "VideoTransform: videos[0] must have shape (T, C, H, W), T >= 1, got (2, 3, 3, 8, 8)",
+        ),
+        (
+            lambda: ONE(VIDEOS, out=1),
+            TypeError,
+            "VideoTransform: out must be a tensor, or of several views a list of them, got int",
+        ),
+        (
+            lambda: ONE(VIDEOS, out=torch.zeros(2, 5, 3, 4, 4)[:, :3]),
+            ValueError,
+            "VideoTransform: out must be dense, of shape (2, 3, C, h, w), got (2, 3, 3, 4, 4), strides "
+            "(240, 48, 16, 4, 1)",
+        ),
+        (
+            lambda: VideoViews(3),
+            TypeError,
+            "VideoViews: transform must be an ImageAugment or an ImageViews, got int",
+        ),
+        (lambda: ONE.host()([1], seed=1), TypeError, "VideoViews: videos must be arrays, got int"),
+        (
+            lambda: ONE.host()(VIDEOS[0].numpy(), seed=1),
+            ValueError,
+            "VideoViews: videos must have 5 dimensions, T >= 1, got shape (3, 3, 8, 8)",
+        ),
+        (
+            lambda: ONE.host()([VIDEOS[0].numpy(), VIDEOS[0, :2].numpy()], seed=1),
+            ValueError,
+            "VideoViews: videos must have one number of frames, got [2, 3]",
+        ),
+        (
+            lambda: ONE.host().apply_masks(VIDEOS.numpy(), np.zeros((6, 10), np.float32)),
+            ValueError,
+            "VideoViews: params must have shape (2, columns), a row a video, got (6, 10)",
+        ),
+        (
+            lambda: ONE.host()(VIDEOS.numpy(), seed=1, layout="NCHW", out=np.zeros((2, 3))),
+            ValueError,
+            "VideoViews: out must be contiguous, its shape (2, 3) and a frame's, got (2, 3)",
+        ),
+        (
+            lambda: ONE.host()(VIDEOS.numpy(), seed=1, layout="NCHW", out=1),
+            TypeError,
+            "VideoViews: out must be an array, or of several views a list, got int",
+        ),
+    ],
+)
+def test_bad_lists_and_buffers(call: object, error: type[Exception], text: str) -> None:
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == text

@@ -84,6 +84,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "DINOAugment(local_views=6": image_batch,
     "train(images, generator=seed)": image_batch,
     "apply_keypoints": image_batch,
+    "VideoTransform(": image_batch,
     "attacked = ": image_batch,
     "for SimCLRTransform(input_size=32)": pillow_data_set,
     "cross_entropy(classifier": pillow_data_set,

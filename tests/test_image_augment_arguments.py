@@ -96,6 +96,16 @@ ARGUMENTS = [
         "RandomAffine: translate must be two shares in [0, 1], got (0.5, 1.5)",
     ),
     (
+        lambda: A.RandomAffine(3, shear=(90, 90)),
+        ValueError,
+        "RandomAffine: shear must be between -90 and 90, without these two, got (90, 90)",
+    ),
+    (
+        lambda: A.RandomAffine(3, shear=(0, 1, -90, 0)),
+        ValueError,
+        "RandomAffine: shear must be between -90 and 90, without these two, got (0, 1, -90, 0)",
+    ),
+    (
         lambda: A.RandomAffine(3, shear=(1, 2, 3)),
         ValueError,
         "RandomAffine: shear must be a number, or 2 or 4 of them, got (1, 2, 3)",

@@ -131,7 +131,7 @@ def test_affine(F: ModuleType, values: tuple[float, ...], interpolation: str) ->
             images, row(transform, images, affine=1, corner=corner, **dict(zip(names, values, strict=True)))
         )
         off = (got.double() - want).abs()  # the nearest pixel of a point halfway may be the other one
-        assert (off > 2e-5).double().mean() < (0.002 if interpolation == "nearest" else 1e-9), off.max()
+        assert (off > 5e-6).double().mean() < (0.002 if interpolation == "nearest" else 1e-9), off.max()
 
 
 def test_rotation_turns_as_torchvision(F: ModuleType) -> None:
@@ -141,6 +141,16 @@ def test_rotation_turns_as_torchvision(F: ModuleType) -> None:
     torch.testing.assert_close(got.double(), want, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("fill", [0.0, 0.25])
+def test_large_noise_turns_as_in_float64(F: ModuleType, fill: float) -> None:
+    """Places are doubles: those of float32 are 1e-4 of a pixel off."""
+    images = noise(1, 1, 1024, 1024)
+    mode = peer("torchvision.transforms.v2").InterpolationMode.BILINEAR
+    want = F.rotate(images.double() / 255, 33.0, mode, fill=[fill])
+    got = in_floats(A.RandomRotation((33, 33), "bilinear", fill=fill))(images)
+    torch.testing.assert_close(got.double(), want, atol=2e-6, rtol=0)
+
+
 @pytest.mark.parametrize("center", [(0.0, 0.0), (11.5, 30.0), (-5.0, 60.25)])
 def test_about_a_point(F: ModuleType, center: tuple[float, float]) -> None:
     images = photos(2, 3, 41, 60)
@@ -148,12 +158,12 @@ def test_about_a_point(F: ModuleType, center: tuple[float, float]) -> None:
     x = images.double() / 255
     want = F.rotate(x, 35.0, mode, center=list(center), fill=[0.25] * 3)
     got = in_floats(A.RandomRotation((35, 35), "bilinear", fill=0.25, center=center))(images)
-    torch.testing.assert_close(got.double(), want, atol=5e-5, rtol=0)
+    torch.testing.assert_close(got.double(), want, atol=5e-6, rtol=0)
     want = F.affine(x, 20.0, [0.0, 0.0], 1.3, [9.0, -5.0], mode, [0.25] * 3, list(center))
     got = in_floats(A.RandomAffine((20, 20), None, (1.3, 1.3), (9, 9, -5, -5), "bilinear", fill=0.25, center=center))(
         images
     )
-    torch.testing.assert_close(got.double(), want, atol=5e-5, rtol=0)
+    torch.testing.assert_close(got.double(), want, atol=5e-6, rtol=0)
 
 
 def test_operations_of_rand_augment(F: ModuleType) -> None:

@@ -36,6 +36,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast._audio_rules": ({"_check"}, set()),
     "sslfast._block_ranges": ({"_check"}, set()),
     "sslfast._image_plan": (set(), set()),
+    "sslfast._moved_masks": ({"_check", "_image_plan"}, set()),
     "sslfast._frame_clips": ({"_check"}, set()),
     "sslfast._time_spans": ({"_check"}, set()),
     "sslfast._autograd": ({"ops"}, {"torch"}),
@@ -51,6 +52,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "_frame_clips",
             "_host",
             "_image_plan",
+            "_moved_masks",
             "_time_spans",
         },
         {"numpy"},
@@ -58,7 +60,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast.doctor": ({"__version__"}, set()),  # all else by name, so that it works where they do not
     "sslfast.losses": (KERNEL_CALLERS, {"torch"}),
     "sslfast.masking": (KERNEL_CALLERS | {"host"}, {"torch"}),
-    "sslfast.augment": (KERNEL_CALLERS | {"_audio_rules", "_frame_clips", "_image_plan", "host"}, {"numpy", "torch"}),
+    "sslfast.augment": (
+        KERNEL_CALLERS | {"_audio_rules", "_frame_clips", "_image_plan", "_moved_masks", "host"},
+        {"numpy", "torch"},
+    ),
     "sslfast.reference": (set(), {"torch"}),
     "sslfast.kernels": (set(), {"torch", "triton"}),
     "sslfast.integrations": ({"losses", "masking", "augment"}, {"torch"}),

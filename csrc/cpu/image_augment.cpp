@@ -181,9 +181,7 @@ class Renderer {
     float* table = s_.table.at_least(3 * 256);
     for (int64_t c = 0; c < row_.channels; ++c) {
       const auto [low, high] = std::minmax_element(held_.plane[c], held_.plane[c] + plane_);
-      const float factor = *low < *high ? 1.0f / (*high - *low) : 1.0f;
-      table[2 * c] = factor;
-      table[2 * c + 1] = *low < *high ? -*low * factor : 0.0f;
+      stretch_of(*low, *high, table + 2 * c);
     }
     op.code = kOpStretch;
     op.table = table;

@@ -144,8 +144,7 @@ class Differentiator {
     for (int64_t c = 0; c < 3; ++c) {
       const float* plane = values.plane[c < shape_.channels ? c : 0];
       const auto [low, high] = std::minmax_element(plane, plane + shape_.height * shape_.width);
-      table[2 * c] = *low < *high ? 1.0f / (*high - *low) : 1.0f;
-      table[2 * c + 1] = *low < *high ? -*low * table[2 * c] : 0.0f;
+      stretch_of(*low, *high, table + 2 * c);
     }
     op.code = kOpStretch;
     op.table = table;
@@ -210,7 +209,7 @@ class Differentiator {
       const float factor = op.table[2 * c], offset = op.table[2 * c + 1];
       const float *value = values.plane[c], low = *std::min_element(value, value + plane);
       const float high = *std::max_element(value, value + plane);
-      if (!(low < high)) continue;
+      if (is_flat(low, high)) continue;
       double sums[2] = {};
       for (int64_t y = 0; y < shape_.height; ++y) {
         const int64_t at = y * shape_.width;

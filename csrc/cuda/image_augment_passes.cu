@@ -60,9 +60,7 @@ __device__ void read_statistics(const ImageAugment& p, const Waiting& w, int64_t
       low = fminf(low, range.x);
       high = fmaxf(high, range.y);
     }
-    const float factor = low < high ? 1.0f / (high - low) : 1.0f;
-    block.stretch[2 * thread] = factor;
-    block.stretch[2 * thread + 1] = low < high ? -low * factor : 0.0f;
+    stretch_of(low, high, block.stretch + 2 * thread);
   }
   if (op.code == kOpEqualize && thread < channels) {
     equalize_table(w.count[from] + (item * channels + thread) * 256, p.out_height * p.out_width,

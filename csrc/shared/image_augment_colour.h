@@ -139,6 +139,18 @@ SSLFAST_HD Pixel<F> stretch(const Pixel<F>& p, const float* table) {
           saturate(p.b * table[4] + table[5])};
 }
 
+// Auto contrast's factor and offset of one channel, from its least to its largest value. A range below kFlat is one of
+// rounding alone, as a resampled image of one colour has it, and stays what it is.
+constexpr float kFlat = 1.0f / 65536.0f;
+
+SSLFAST_HD bool is_flat(float low, float high) { return !(high - low >= kFlat); }
+
+SSLFAST_HD void stretch_of(float low, float high, float* table) {
+  const bool flat = is_flat(low, high);
+  table[0] = flat ? 1.0f : 1.0f / (high - low);
+  table[1] = flat ? 0.0f : -low * table[0];
+}
+
 // The byte that a pixel stands for in equalize, as torchvision's conversion to uint8 has it.
 SSLFAST_HD int32_t to_byte(float x) {
   const int32_t byte = static_cast<int32_t>(x * (256.0f - 1e-3f));

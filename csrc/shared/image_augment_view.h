@@ -36,8 +36,8 @@ SSLFAST_HD bool moves_pixels(int32_t code) { return code >= kOpSharpness; }
 
 struct Op {
   int32_t code;
-  float a, b;          // blur: sigma, and the kernel's width; its height is c
-  float c, d, e, f;    // affine: source = (a x + b y + c, d x + e y + f), of pixel centres from the view's centre
+  float a, b, c;       // blur: sigma, and the kernel's width and height
+  double map[6];       // affine: source = (m0 x + m1 y + m2, m3 x + m4 y + m5), of pixel centres from the view's centre
   float fill[3];       // of what an affine map takes from outside, channel by channel once they are known
   bool bilinear;       // between four pixels; else the nearest
   const float* table;  // stretch: factor and offset of each channel; table: 256 of each
@@ -92,6 +92,12 @@ SSLFAST_HD void add_posterize(View& v, float bits) {
   v.add(kOpPosterize, levels, 1.0f / levels);
 }
 
+// A value that rounding left just below the threshold counts as on it: an image of one level, resampled, is that level
+// but for some units in the last place.
+constexpr float kSolarizeSlack = 1.0f / 262144.0f;
+
+SSLFAST_HD void add_solarize(View& v, float threshold) { v.add(kOpSolarize, threshold - kSolarizeSlack); }
+
 // The permutation of (brightness, contrast, saturation, hue) with this lexicographic index, four bits each.
 SSLFAST_HD uint32_t permutation(int32_t index) {
   uint32_t left = kOpBrightness | kOpContrast << 4 | kOpSaturation << 8 | kOpHue << 12, list = 0;
@@ -102,6 +108,12 @@ SSLFAST_HD uint32_t permutation(int32_t index) {
     left = (left & ((1u << shift) - 1u)) | (left >> shift >> 4 << shift);
   }
   return list;
+}
+
+SSLFAST_HD void add_map(View& v, double a, double b, double c, double d, double e, double f) {
+  v.add(kOpAffine, 0.0f);
+  double* map = v.op[v.count - 1].map;
+  map[0] = a, map[1] = b, map[2] = c, map[3] = d, map[4] = e, map[5] = f;
 }
 
 // Rotation, scale and shear in degrees about a centre, then a translation, as torchvision's affine: the matrix from a
@@ -116,12 +128,8 @@ SSLFAST_HD void add_affine(View& v, double angle, double move_x, double move_y, 
   const double b = -add(mul(a, tangent_x), sine(turn)), d = sub(cosine(turn), mul(c, tangent_x));
   const double m[4] = {div(d, scale), div(-b, scale), div(-c, scale), div(a, scale)};
   const double to_x = add(centre_x, move_x), to_y = add(centre_y, move_y);
-  v.add(kOpAffine, static_cast<float>(m[0]), static_cast<float>(m[1]));
-  Op& o = v.op[v.count - 1];
-  o.c = static_cast<float>(sub(centre_x, add(mul(m[0], to_x), mul(m[1], to_y))));
-  o.d = static_cast<float>(m[2]);
-  o.e = static_cast<float>(m[3]);
-  o.f = static_cast<float>(sub(centre_y, add(mul(m[2], to_x), mul(m[3], to_y))));
+  add_map(v, m[0], m[1], sub(centre_x, add(mul(m[0], to_x), mul(m[1], to_y))), m[2], m[3],
+          sub(centre_y, add(mul(m[2], to_x), mul(m[3], to_y))));
 }
 
 SSLFAST_HD void add_choice(View& v, int32_t choice, float magnitude, double out_height, double out_width) {
@@ -129,16 +137,9 @@ SSLFAST_HD void add_choice(View& v, int32_t choice, float magnitude, double out_
   const double corner_x = -0.5 * out_width, corner_y = -0.5 * out_height;
   switch (choice) {
     case kChoiceShearX:  // by the tangent, about the corner
-      v.add(kOpAffine, 1.0f, static_cast<float>(m));
-      v.op[v.count - 1].c = static_cast<float>(-m * corner_y);
-      v.op[v.count - 1].e = 1.0f;
-      return;
+      return add_map(v, 1.0, m, -m * corner_y, 0.0, 1.0, 0.0);
     case kChoiceShearY:
-      v.add(kOpAffine, 1.0f, 0.0f);
-      v.op[v.count - 1].d = static_cast<float>(m);
-      v.op[v.count - 1].e = 1.0f;
-      v.op[v.count - 1].f = static_cast<float>(-m * corner_x);
-      return;
+      return add_map(v, 1.0, 0.0, 0.0, m, 1.0, -m * corner_x);
     case kChoiceTranslateX:
       return add_affine(v, 0.0, m, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0);
     case kChoiceTranslateY:
@@ -156,7 +157,7 @@ SSLFAST_HD void add_choice(View& v, int32_t choice, float magnitude, double out_
     case kChoicePosterize:
       return add_posterize(v, magnitude);
     case kChoiceSolarize:
-      return v.add(kOpSolarize, magnitude);
+      return add_solarize(v, magnitude);
     case kChoiceAutoContrast:
       return v.add(kOpAutoContrast, 0.0f);
     case kChoiceEqualize:
@@ -198,7 +199,7 @@ SSLFAST_HD void read_step(const ImageAugment& p, int32_t code, const float* colu
       if (v.colour) v.add(kOpGray, 0.0f);
       return;
     case kStepSolarize:
-      return v.add(kOpSolarize, column[1]);
+      return add_solarize(v, column[1]);
     case kStepPosterize:
       return add_posterize(v, column[1]);
     case kStepInvert:

@@ -16,7 +16,17 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._autograd import first_order_only
-from sslfast._image_plan import CODES, COLUMNS, INTERPOLATIONS, LISTED, MAX_SIDE, PADDINGS, Segment
+from sslfast._image_plan import (
+    CODES,
+    COLUMNS,
+    FLAT_RANGE,
+    INTERPOLATIONS,
+    LISTED,
+    MAX_SIDE,
+    PADDINGS,
+    SOLARIZE_SLACK,
+    Segment,
+)
 from sslfast.augment._replay import affine_matrices
 
 _GRAY = (0.2989, 0.587, 0.114)
@@ -223,13 +233,14 @@ def _jitter(x: Tensor, values: Tensor, _: object) -> Tensor:
 
 
 def _solarize(x: Tensor, values: Tensor, _: object) -> Tensor:
-    return torch.where(x >= values[:, 1, None, None, None], 1 - x, x)
+    return torch.where(x >= values[:, 1, None, None, None] - SOLARIZE_SLACK, 1 - x, x)
 
 
 def _autocontrast(x: Tensor, *_: object) -> Tensor:
     low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    spread = torch.where(high > low, high - low, torch.ones_like(low))
-    return torch.where(high > low, (x - low) / spread, x).clamp(0, 1)
+    wide = high - low >= FLAT_RANGE
+    spread = torch.where(wide, high - low, torch.ones_like(low))
+    return torch.where(wide, (x - low) / spread, x).clamp(0, 1)
 
 
 def _sharpness(x: Tensor, values: Tensor, _: object) -> Tensor:

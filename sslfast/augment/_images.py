@@ -102,6 +102,8 @@ def check_params(name: str, params: Tensor, images: Images, columns: int) -> Non
         raise TypeError(f"{name}: params must be a tensor, got {type(params).__name__}")
     if params.dtype != torch.float32:
         raise TypeError(f"{name}: params must be float32, got {params.dtype}")
+    if params.requires_grad:
+        raise ValueError(f"{name}: params must not require a gradient, which they get none of; detach them")
     if params.shape != (len(images), columns):
         raise ValueError(f"{name}: params must have shape ({len(images)}, {columns}), got {tuple(params.shape)}")
     device = images.device if isinstance(images, Tensor) else images[0].device

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._image_plan import CHOICES, CODES, COLUMNS, Plan, Segment
+from sslfast._moved_masks import mask_settings
 from sslfast.augment._images import address_table
 
 _MOVING = frozenset({"affine", "choice"})
@@ -22,22 +23,23 @@ def columns_by_step(segment: Segment, params: Tensor) -> list[tuple[str, Tensor]
     return list(zip(names, parts, strict=True))
 
 
-def move_masks(name: str, plan: Plan, masks: list[Tensor], params: Tensor) -> Tensor:
-    """A batch (N, C, H, W), or N masks (C, H, W), of uint8 or float32 through the geometry, by the nearest pixel."""
+def move_masks(name: str, plan: Plan, masks: list[Tensor], params: Tensor, fill: float) -> Tensor:
+    """A batch (N, C, H, W), or N masks (C, H, W), of uint8 or float32 through the geometry, by the nearest pixel.
+
+    ``fill`` is what lies outside, in [0, 1] for uint8.
+    """
     start, channels = 0, masks[0].shape[-3]
     for segment in plan.segments:
         width = len(segment.columns)
         steps = columns_by_step(segment, params[:, start : start + width])
         start += width
-        codes, settings, kept = [CODES["resample"]], [0.0, 0.0, segment.resample.outside], [steps[0][1]]
-        for step, (name, values) in zip(segment.steps, steps[1:], strict=True):
-            if name not in _MOVING:
-                continue
-            if name == "choice":
+        codes, kept = [CODES["resample"]], [steps[0][1]]
+        moving_steps = [step.name in _MOVING for step in segment.steps]
+        for step_name, values in (step for step, moves in zip(steps[1:], moving_steps, strict=True) if moves):
+            if step_name == "choice":
                 moving = _is_choice(values[:, 0], *_MOVING_CHOICES)
                 values = torch.where(moving[:, None], values, torch.zeros_like(values))
-            codes.append(CODES[name])
-            settings += [0.0, step.settings[1], 0.0]
+            codes.append(CODES[step_name])
             kept.append(values)
         size = segment.view_size(name, [(mask.shape[-2], mask.shape[-1]) for mask in masks])
         moved = ops.image_augment(
@@ -45,7 +47,7 @@ def move_masks(name: str, plan: Plan, masks: list[Tensor], params: Tensor) -> Te
             torch.cat(kept, -1).unsqueeze(1).contiguous(),
             address_table(masks),
             codes,
-            settings,
+            mask_settings(segment, moving_steps, fill, channels),
             *size,
             [0.0] * channels,
             [1.0] * channels,

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from sslfast._image_plan import Plan
+from sslfast._moved_masks import check_sizes, fill_number
 from sslfast.augment._arguments import view_size
-from sslfast.augment._images import check_images, check_params
+from sslfast.augment._images import check_images, check_params, sizes_of
 from sslfast.augment._replay import matrices, move_masks
 
 Masks: TypeAlias = "Tensor | Sequence[Tensor]"
@@ -26,22 +27,25 @@ class Replayed(ABC):
     def _plan(self) -> Plan:
         """What the transform does."""
 
-    def apply_masks(self, masks: Masks, params: Tensor) -> Tensor:
-        """The geometry of ``params`` on masks: crop, resize, flips, affine maps, by the nearest pixel.
+    def apply_masks(self, masks: Masks, params: Tensor, *, fill: float = 0) -> Tensor:
+        """The geometry of ``params`` on masks: crop, resize, flips, affine maps, of one pixel each.
+
+        A resize takes the one that torch's "nearest" takes, floor(i * source / target), as torchvision does of masks.
 
         Args:
             masks: shape (N, H, W) or (N, C, H, W), C up to 32; bool, uint8, another integer type with values below
                 2^24, or float32. Or a sequence of N tensors (H, W) or (C, H, W) that may differ in height and width.
-                What lies outside the image is the transform's ``fill``, 0 by default
-                and where it has a number per channel.
             params: as of ``apply_params``.
+            fill: what lies outside the image, a number of the masks' dtype, an ignored class say; what the transform
+                fills images with does not count, a padding mode does. Default: 0.
 
         Returns:
             Masks of the views, of the same dtype, (N, h, w) or (N, C, h, w).
 
         Raises:
             TypeError: a type is wrong.
-            ValueError: a shape or device is, or masks of several sizes meet transforms that keep them.
+            ValueError: a shape or device is, the dtype has no such ``fill``, masks of several sizes meet transforms
+                that keep them, or ``params`` are of images of another size, as far as they say so on a CPU.
         """
         name = type(self).__name__
         listed = isinstance(masks, Sequence) and not isinstance(masks, (str, bytes))
@@ -64,7 +68,9 @@ class Replayed(ABC):
         given = images if listed else images[0]
         check_images(name, given)
         check_params(name, params, given, len(self._plan.columns))
-        moved = move_masks(name, self._plan, images, params).to(dtype)
+        self._check_sizes("the size of masks", params, sizes_of(given))
+        number = fill_number(name, fill, str(dtype).removeprefix("torch."))
+        moved = move_masks(name, self._plan, images, params, number).to(dtype)
         return moved.squeeze(1) if flat else moved
 
     def apply_keypoints(self, points: Tensor, params: Tensor, image_size: ImageSize) -> tuple[Tensor, Tensor]:
@@ -80,7 +86,8 @@ class Replayed(ABC):
 
         Raises:
             TypeError: a type is wrong.
-            ValueError: a shape, size or device is.
+            ValueError: a shape, size or device is, or ``params`` are of images of another size, as far as they say so
+                on a CPU.
         """
         matrix, (height, width) = self._matrices("points", points, 2, params, image_size)
         moved = torch.einsum("nij,nkj->nki", matrix[:, :, :2], points.double()) + matrix[:, None, :, 2]
@@ -100,7 +107,8 @@ class Replayed(ABC):
 
         Raises:
             TypeError: a type is wrong.
-            ValueError: a shape, size or device is.
+            ValueError: a shape, size or device is, or ``params`` are of images of another size, as far as they say so
+                on a CPU.
         """
         height, width = self._matrices("boxes", boxes, 4, params, image_size)[1]
         corners = boxes[..., [0, 1, 2, 1, 0, 3, 2, 3]].flatten(1).unflatten(1, (-1, 2))
@@ -120,7 +128,14 @@ class Replayed(ABC):
         if points.dim() != 3 or points.shape[2] != last:
             raise ValueError(f"{name}: {argument} must have shape (N, K, {last}), got {tuple(points.shape)}")
         check_params(name, params, points, len(self._plan.columns))
-        return matrices(name, self._plan, image_sizes(name, image_size, len(points)), params)
+        sizes = image_sizes(name, image_size, len(points))
+        found = matrices(name, self._plan, sizes, params)
+        self._check_sizes("image_size", params, sizes)
+        return found
+
+    def _check_sizes(self, argument: str, params: Tensor, sizes: list[tuple[int, int]]) -> None:
+        if params.is_cpu and not torch.compiler.is_compiling():  # elsewhere reading them would wait
+            check_sizes(type(self).__name__, argument, self._plan, params[:, :4].tolist(), sizes)
 
 
 def image_sizes(name: str, image_size: ImageSize, rows: int) -> list[tuple[int, int]]:

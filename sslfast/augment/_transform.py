@@ -30,12 +30,18 @@ from sslfast.random import Generator, seed_tensor
 class Transform(Replayed, nn.Module, Planned):
     """What every image transform can do: be called on a batch, draw its parameters, replay them.
 
-    A subclass says in ``_add`` what it asks of a plan.
+    A subclass says in ``_add`` what it asks of a plan. Arguments are checked and the plan is made once: attributes can
+    be read, and a schedule makes a transform anew, in microseconds.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._made: Plan | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_") and name != "training" and (name in self.__dict__ or name in self._modules):
+            raise AttributeError(f"{type(self).__name__}: {name} must not be changed; make a new transform")
+        super().__setattr__(name, value)  # type: ignore[arg-type]
 
     @property
     def _plan(self) -> Plan:

@@ -68,6 +68,8 @@ class RandomAffine(Transform):
                 raise ValueError(f"{name}: shear must be a number, or 2 or 4 of them, got {shear}")
             x = pair(name, "shear", shear[:2], -90.0, 90.0)
             y = pair(name, "shear", shear[2:], -90.0, 90.0) if len(shear) == 4 else (0.0, 0.0)
+            if max(map(abs, (*x, *y))) == 90:
+                raise ValueError(f"{name}: shear must be between -90 and 90, without these two, got {shear}")
             return (*x, *y)
         most = _check.real(name, "shear", shear)  # type: ignore[arg-type]
         if not 0 <= most < 90:
@@ -113,9 +115,9 @@ class RandomRotation(RandomAffine):
         fill: Fill = 0.0,
         p: float = 1.0,
     ) -> None:
-        super().__init__(degrees, interpolation=interpolation, fill=fill, center=center, p=p)
-        if _check.boolean(type(self).__name__, "expand", expand):
-            raise ValueError(
-                f"{type(self).__name__}: expand must be False, as views of a batch have one size, got True"
-            )
-        self.degrees = -self.degrees[1], -self.degrees[0]  # affine turns the other way
+        name = type(self).__name__
+        low, high = factor(name, "degrees", degrees, centre=0.0, low=-_INFINITY, high=_INFINITY)
+        turned = -high, -low  # affine turns the other way
+        super().__init__(turned, interpolation=interpolation, fill=fill, center=center, p=p)
+        if _check.boolean(name, "expand", expand):
+            raise ValueError(f"{name}: expand must be False, as views of a batch have one size, got True")

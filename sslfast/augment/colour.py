@@ -112,6 +112,8 @@ class RandomInvert(Happens):
 class RandomAutocontrast(Happens):
     """Every channel is stretched to [0, 1] with probability ``p``.
 
+    One whose values span less than 2^-16, a 257th of a level of uint8, is of one colour but for rounding and stays.
+
     Args:
         p: probability. Default: 0.5.
 
@@ -151,6 +153,8 @@ class RandomEqualize(Happens):
 
 class RandomSolarize(Transform):
     """x becomes 1 - x from ``threshold`` on, with probability ``p``.
+
+    A value less than 2^-18 below counts as on it, so that a level stays one through the rounding of a resize.
 
     That is every channel, whatever their number: an alpha channel too.
 

@@ -176,7 +176,7 @@ class MultiView(DrawingModule):
             check_params(name, one, images, len(transform.columns))  # type: ignore[arg-type]
         return self._make(images, params, out, memory_format)
 
-    def apply_masks(self, masks: Masks, params: Sequence[Tensor]) -> list[Tensor]:
+    def apply_masks(self, masks: Masks, params: Sequence[Tensor], *, fill: float = 0) -> list[Tensor]:
         """The geometry of ``params``, one tensor a view, on masks: a transform's ``apply_masks``, view by view.
 
         Takes and raises what that does, and
@@ -184,7 +184,7 @@ class MultiView(DrawingModule):
         Raises:
             ValueError: ``params`` has not one tensor per view.
         """
-        return [transform.apply_masks(masks, one) for transform, one in self._with(params)]
+        return [transform.apply_masks(masks, one, fill=fill) for transform, one in self._with(params)]
 
     def apply_keypoints(
         self, points: Tensor, params: Sequence[Tensor], image_size: ImageSize

@@ -28,7 +28,7 @@ class DINOAugment(MultiView):
         interpolation: "nearest", "bilinear" or "bicubic". Default: "bicubic".
         jitter: brightness, contrast, saturation and hue, as of ``ColorJitter``. Default: (0.4, 0.4, 0.2, 0.1).
         blur_prob: of the first global, the second global and the local views. Default: (1.0, 0.1, 0.5).
-        kernel_size: odd, of the blur, in pixels. Default: None, a tenth of each view's side, made odd.
+        kernel_size: odd, of the blur, in pixels. Default: None, a tenth of each view's height, made odd.
         solarize_prob: of the second global view. Default: 0.2.
         solarize_threshold: in [0, 1], from which on a pixel x becomes 1 - x. Default: 0.5.
         ratio, hflip_prob, jitter_prob, gray_prob, sigma, mean, std, dtype, generator: as of ``SimCLRAugment``.
@@ -102,7 +102,7 @@ class DINOv2Augment(DINOAugment):
 
     Args:
         as of ``DINOAugment``, with ``global_scale`` (0.32, 1.0), ``local_size`` 98, ``local_scale`` (0.05, 0.32) and
-            ``kernel_size`` 9; ``kernel_size=None`` has a tenth of each view's side, as ``DINOAugment`` has.
+            ``kernel_size`` 9; ``kernel_size=None`` has a tenth of each view's height, as ``DINOAugment`` has.
 
     Raises:
         TypeError, ValueError: as of ``DINOAugment``.

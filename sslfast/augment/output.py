@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from sslfast import _check
 from sslfast._image_plan import IMAGENET_MEAN, IMAGENET_STD, Plan
@@ -14,22 +17,25 @@ from sslfast.augment._transform import Transform
 
 __all__ = ["Normalize", "ToDtype"]
 
+Numbers: TypeAlias = "Sequence[float] | Tensor | NDArray[Any]"
+
 
 class Normalize(Transform):
-    """(x - mean) / std per channel, x in [0, 1], as the last step of a list.
+    """(x - mean) / std per channel, x in [0, 1], as the last step of a list; of several, one after the other.
 
     Args:
-        mean: one number per channel, or one for all. Default: ImageNet's.
+        mean: one number per channel, or one for all: a tuple, a list, a tensor or an array. Default: ImageNet's.
         std: one positive number per channel, or one for all. Default: ImageNet's.
 
     Raises:
-        TypeError: an argument is not a tuple of numbers.
+        TypeError: an argument is none of these, or holds something else than numbers.
         ValueError: ``std`` is not positive, or the two differ in length.
     """
 
-    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+    def __init__(self, mean: Numbers = IMAGENET_MEAN, std: Numbers = IMAGENET_STD) -> None:
         super().__init__()
         name = type(self).__name__
+        mean, std = (one.tolist() if hasattr(one, "tolist") else one for one in (mean, std))
         self.mean, self.std = floats(name, "mean", mean), floats(name, "std", std)
         if len(self.mean) != len(self.std) or not self.mean:
             raise ValueError(f"{name}: mean and std must have one number per channel each, got {mean} and {std}")
@@ -37,7 +43,7 @@ class Normalize(Transform):
             raise ValueError(f"{name}: std must be positive, got {std}")
 
     def _add(self, plan: Plan) -> None:
-        plan.mean, plan.std = self.mean, self.std
+        plan.normalise(self.mean, self.std)
 
     def extra_repr(self) -> str:
         return f"mean={self.mean}, std={self.std}"
@@ -48,8 +54,8 @@ class ToDtype(Transform):
 
     Args:
         dtype: torch.float32, torch.bfloat16, torch.float16 or torch.uint8. Computed in float32, rounded at the end.
-        scale: bring the bytes of uint8 images to [0, 1]. False: floats in [0, 255], or those normalised. Default: True
-            (torchvision's is False).
+        scale: bring the bytes of uint8 images to [0, 1]. False: floats in [0, 255], or those normalised. After another
+            ``ToDtype`` to floats that one's counts. Default: True (torchvision's is False).
 
     Raises:
         TypeError: ``dtype`` is another, or ``scale`` is no bool.
@@ -70,7 +76,7 @@ class ToDtype(Transform):
         self.dtype = dtype
 
     def _add(self, plan: Plan) -> None:
-        plan.dtype, plan.scale = str(self.dtype).removeprefix("torch."), self.scale
+        plan.convert(str(self.dtype).removeprefix("torch."), self.scale)
 
     def extra_repr(self) -> str:
         return f"dtype={self.dtype}, scale={self.scale}"

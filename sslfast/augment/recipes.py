@@ -30,7 +30,7 @@ class SimCLRAugment(MultiView):
         gray_prob: probability of grayscale. Default: 0.2.
         blur_prob: probability of a Gaussian blur. Default: 0.5. The paper has none for images of 32 x 32.
         sigma: (low, high) of the blur's width, in pixels. Default: (0.1, 2.0).
-        kernel_size: odd, of the blur, in pixels. Default: None, a tenth of the view's side, made odd.
+        kernel_size: odd, of the blur, in pixels. Default: None, a tenth of the view's height, made odd.
         mean: one number per channel or for all, for pixels in [0, 1]. Default: None, ImageNet's.
         std: one positive number per channel or for all. Default: None, ImageNet's.
         dtype: of the views. Default: torch.float32.

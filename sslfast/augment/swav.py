@@ -23,7 +23,7 @@ class SwAVAugment(MultiView):
         sizes: sides of the large and small views, in pixels. Default: (224, 96).
         views: how many of each. Default: (2, 6).
         scales: (low, high) of their shares of the image's area. Default: ((0.14, 1.0), (0.05, 0.14)).
-        kernel_size: odd, of the blur, in pixels, or None for a tenth of each view's side, made odd. Default: 23.
+        kernel_size: odd, of the blur, in pixels, or None for a tenth of each view's height, made odd. Default: 23.
         ratio, interpolation, hflip_prob, jitter, jitter_prob, gray_prob, blur_prob, sigma, mean, std, dtype,
             generator: as of ``SimCLRAugment``.
 

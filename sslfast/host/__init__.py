@@ -46,6 +46,7 @@ from sslfast.host.token_rules import (
     ShuffleTokens,
     SwapTokens,
 )
+from sslfast.host.video_views import VideoViews
 from sslfast.host.whole_word_mask import mask_words
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "SwapTokens",
     "SynonymTable",
     "VJepaMasks",
+    "VideoViews",
     "add_feature_noise",
     "apply_audio_params",
     "augment_text",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sslfast import _host
 from sslfast._image_plan import CHOICES, CODES, COLUMNS, Plan, Segment
+from sslfast._moved_masks import check_sizes, fill_number, mask_settings
 from sslfast.host import _arguments, _images
 
 ImageSize: TypeAlias = "tuple[int, int] | Sequence[tuple[int, int]]"
@@ -33,17 +34,21 @@ class Replayed:
         params: NDArray[np.float32],
         *,
         layout: str = "NHWC",
+        fill: float = 0,
         threads: int = 1,
     ) -> NDArray[Any]:
-        """The geometry of ``params`` on masks: crop, resize, flips, affine maps, by the nearest pixel.
+        """The geometry of ``params`` on masks: crop, resize, flips, affine maps, of one pixel each.
+
+        A resize takes the one that torch's "nearest" takes, floor(i * source / target), as torchvision does of masks.
 
         Args:
             masks: shape (N, H, W), or (N, H, W, C) or (N, C, H, W) as ``layout`` says, C up to 32; bool, uint8, another
                 integer type with values below 2^24, or float32. Or a sequence of N arrays without the N that may
-                differ in height and width. What lies outside the image is the transform's ``fill``, 0 by default
-                and where it has a number per channel.
+                differ in height and width.
             params: as of ``apply_params``.
             layout: "NHWC" or "NCHW", of masks with channels, before and after. Default: "NHWC".
+            fill: what lies outside the image, a number of the masks' dtype, an ignored class say; what the transform
+                fills images with does not count, a padding mode does. Default: 0.
             threads: OpenMP threads. Default: 1.
 
         Returns:
@@ -51,7 +56,8 @@ class Replayed:
 
         Raises:
             TypeError: a type is wrong.
-            ValueError: a shape or a word is, or masks of several sizes meet transforms that keep them.
+            ValueError: a shape or a word is, the dtype has no such ``fill``, masks of several sizes meet transforms
+                that keep them, or ``params`` are of images of another size, as far as they say so.
         """
         name = self._name
         last = _images.channels_are_last(name, "layout", layout)
@@ -69,7 +75,10 @@ class Replayed:
         wide = [(np.expand_dims(one, axis) if flat else one).astype(kind) for one in each]
         batch = _images.read_images(name, wide[0] if isinstance(masks, np.ndarray) else wide, layout)
         checked = _arguments.image_params(name, params, batch.rows, len(self._plan.columns))
-        moved = _move(name, self._plan, batch, checked, _arguments.threads(name, threads)).astype(each[0].dtype)
+        check_sizes(name, "the size of masks", self._plan, checked[:, :4].tolist(), batch.sizes)
+        number = fill_number(name, fill, each[0].dtype.name)
+        moved = _move(name, self._plan, batch, checked, number, _arguments.threads(name, threads))
+        moved = moved.astype(each[0].dtype)
         return moved.squeeze(axis) if flat else moved
 
     def apply_keypoints(
@@ -87,7 +96,7 @@ class Replayed:
 
         Raises:
             TypeError: a type is wrong.
-            ValueError: a shape or size is.
+            ValueError: a shape or size is, or ``params`` are of images of another size, as far as they say so.
         """
         matrix, (height, width) = self._matrices("points", points, 2, params, image_size)
         moved = np.einsum("nij,nkj->nki", matrix[:, :, :2], points.astype(np.float64)) + matrix[:, None, :, 2]
@@ -107,7 +116,7 @@ class Replayed:
 
         Raises:
             TypeError: a type is wrong.
-            ValueError: a shape or size is.
+            ValueError: a shape or size is, or ``params`` are of images of another size, as far as they say so.
         """
         height, width = self._matrices("boxes", boxes, 4, params, image_size)[1]
         corners = boxes[..., [0, 1, 2, 1, 0, 3, 2, 3]].astype(np.float64).reshape(len(boxes), -1, 2)
@@ -129,7 +138,9 @@ class Replayed:
         if several and len(image_size) != len(points):
             raise ValueError(f"{name}: image_size must hold {len(points)} sizes, one per image, got {len(image_size)}")
         each = [_arguments.image_size(name, one) for one in (image_size if several else [image_size])]  # type: ignore[arg-type]
-        return _all_matrices(name, self._plan, each, checked)
+        found = _all_matrices(name, self._plan, each, checked)
+        check_sizes(name, "image_size", self._plan, checked[:, :4].tolist(), each)
+        return found
 
 
 def _steps(segment: Segment, params: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
@@ -139,27 +150,28 @@ def _steps(segment: Segment, params: NDArray[Any]) -> list[tuple[str, NDArray[An
     return list(zip(names, np.split(params, ends, -1), strict=True))
 
 
-def _move(name: str, plan: Plan, batch: _images.Batch, params: NDArray[np.float32], threads: int) -> NDArray[Any]:
+def _move(
+    name: str, plan: Plan, batch: _images.Batch, params: NDArray[np.float32], fill: float, threads: int
+) -> NDArray[Any]:
     """Masks through the geometry of a plan, by the nearest pixel."""
     start, channels = 0, batch.channels
     for segment in plan.segments:
         end = start + len(segment.columns)
         steps = _steps(segment, params[:, start:end])
         start = end
-        codes, settings, kept = [CODES["resample"]], [0.0, 0.0, segment.resample.outside], [steps[0][1]]
-        for step, (step_name, values) in zip(segment.steps, steps[1:], strict=True):
-            if step_name not in _MOVING:
-                continue
+        codes, kept = [CODES["resample"]], [steps[0][1]]
+        moving_steps = [step.name in _MOVING for step in segment.steps]
+        for step_name, values in (step for step, moves in zip(steps[1:], moving_steps, strict=True) if moves):
             if step_name == "choice":
                 values = np.where(_is_choice(values[:, :1], *_MOVING_CHOICES), values, np.float32(0))
             codes.append(CODES[step_name])
-            settings += [0.0, step.settings[1], 0.0]
             kept.append(values)
         height, width = segment.view_size(name, batch.sizes)
         shape = (height, width, channels) if batch.last else (channels, height, width)
         done = np.empty((1, batch.rows, *shape), batch.arrays[0].dtype)
         part = np.ascontiguousarray(np.concatenate(kept, -1)[:, None])
         zeros, ones = [0.0] * channels, [1.0] * channels
+        settings = mask_settings(segment, moving_steps, fill, channels)
         _host.image_augment(
             *(batch.arrays, batch.whole, batch.last, part, codes, settings, zeros, ones, done, batch.last, threads)
         )

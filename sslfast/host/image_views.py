@@ -105,12 +105,13 @@ class ImageViews:
         params: Sequence[NDArray[np.float32]],
         *,
         layout: str = "NHWC",
+        fill: float = 0,
         threads: int = 1,
     ) -> list[NDArray[Any]]:
         """The geometry of ``params``, one array a view, on masks: ``ImageAugment.apply_masks``, view by view."""
         self._check_each("params", params)
         both = zip(self.transforms, params, strict=True)
-        return [transform.apply_masks(masks, one, layout=layout, threads=threads) for transform, one in both]
+        return [transform.apply_masks(masks, one, layout=layout, fill=fill, threads=threads) for transform, one in both]
 
     def apply_keypoints(
         self, points: NDArray[Any], params: Sequence[NDArray[np.float32]], image_size: ImageSize

@@ -31,7 +31,8 @@ def augment_text(
     Args:
         texts: strings, whose words lie between white space, or lists of words.
         rules: a rule such as ``DropTokens(0.1)``, or up to 8 of them.
-        synonyms: the words that may take the place of a word. Default: None.
+        synonyms: the words that may take the place of a word, which is a whole one between white space, with its commas
+            and capitals: neither ``"Good"`` nor ``"good,"`` is ``"good"``. Default: None.
         mask_word: what ``MaskTokens`` writes. Default: ``"[MASK]"``.
         keep: words that no rule touches, such as stop words. Default: none.
         choose: ``"all"`` rules in turn, or ``"one"`` at random for each text. Default: ``"all"``.

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 GRAY = (0.2989, 0.587, 0.114)
+FLAT = 2.0**-16  # a smaller range of values is rounding: of one colour, resampled in float32
+SLACK = 2.0**-18  # below a threshold by no more is rounding, too
 
 
 def gray(x: Tensor) -> Tensor:
@@ -42,7 +44,7 @@ def hue(x: Tensor, shift: float) -> Tensor:
 
 
 def solarize(x: Tensor, threshold: float) -> Tensor:
-    return torch.where(x >= threshold, 1 - x, x)
+    return torch.where(x >= threshold - SLACK, 1 - x, x)
 
 
 def posterize(x: Tensor, bits: float) -> Tensor:
@@ -52,8 +54,9 @@ def posterize(x: Tensor, bits: float) -> Tensor:
 
 def autocontrast(x: Tensor) -> Tensor:
     low, high = x.amin((1, 2), keepdim=True), x.amax((1, 2), keepdim=True)
-    spread = torch.where(high > low, high - low, torch.ones_like(low))
-    return torch.where(high > low, (x - low) / spread, x).clamp(0, 1)
+    wide = high - low >= FLAT
+    spread = torch.where(wide, high - low, torch.ones_like(low))
+    return torch.where(wide, (x - low) / spread, x).clamp(0, 1)
 
 
 def equalize(x: Tensor) -> Tensor:
