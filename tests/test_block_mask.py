@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -60,11 +61,19 @@ def test_a_number_for_each_row(device):
         assert torch.equal(single[0], expected[row])
 
 
-@pytest.mark.parametrize("numbers", [(0, 196), (20, 20), (30, 60), 40])
+@pytest.mark.parametrize(
+    ("numbers", "mode"),
+    [
+        *itertools.product([(0, 196), (20, 20), (30, 60), 40], ["exact", "compat"]),
+        ((19.6, 98.0), "compat"),  # iBOT's, real numbers
+        ((58.8, 58.8), "compat"),
+    ],
+)
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
-def test_rows_draw_their_numbers(device, numbers, probability):
+def test_rows_draw_their_numbers(device, numbers, mode, probability):
     draws = {"mask_probability": probability, "row_offset": 9}
-    expected = reference.block_mask(12, (14, 14), numbers, seed=3, **draws)
+    expected = reference.block_mask(12, (14, 14), numbers, seed=3, exact=mode == "exact", **draws)
+    draws["mode"] = mode
     assert all_equal([block_mask(12, (14, 14), numbers, generator=3, device=device, **draws)], [expected])
     assert np.array_equal(host.block_mask(12, (14, 14), numbers, seed=3, **draws), expected.numpy())
     if probability == 0:
@@ -153,6 +162,11 @@ def test_opcheck(device):
         ({"num_masked": (1, 2, 3)}, ValueError, "num_masked must be a number or a pair of numbers, got (1, 2, 3)"),
         ({"num_masked": (5, 2)}, ValueError, "num_masked must be a pair in order, got (5, 2)"),
         ({"num_masked": (5, 65)}, ValueError, "num_masked must be in [0, 64], got 65"),
+        ({"num_masked": (5.5, 8)}, TypeError, "num_masked must be an int, got float"),
+        ({"num_masked": 6.0, "mode": "compat"}, TypeError, "num_masked must be an int, got float"),
+        ({"num_masked": (5.5, 64.5), "mode": "compat"}, ValueError, "num_masked must be in [0, 64], got 64.5"),
+        ({"num_masked": (5.5, 2), "mode": "compat"}, ValueError, "num_masked must be a pair in order, got (5.5, 2)"),
+        ({"num_masked": (5, "6"), "mode": "compat"}, TypeError, "num_masked must be a number, got str"),
         ({"mask_probability": -1}, ValueError, "mask_probability must be a probability in [0, 1], got -1"),
         ({"min_patches": 0}, ValueError, "min_patches must be in [1, 64], got 0"),
         ({"min_patches": "4"}, TypeError, "min_patches must be a number, got str"),
