@@ -62,16 +62,20 @@ def target_range(function: str, num_masked: int | Sequence[float], patches: int,
     ends: Sequence[Any] = num_masked if isinstance(num_masked, (tuple, list)) else (num_masked, num_masked)
     if len(ends) != 2:
         raise ValueError(f"{function}: num_masked must be a number or a pair of numbers, got {tuple(ends)}")
-    if exact or ends is not num_masked:
-        low, high = (float(_check.integer(function, "num_masked", number, 0, patches)) for number in ends)
-    else:
-        low, high = (_check.real(function, "num_masked", number) for number in ends)
-        for number in (low, high):
-            if not 0 <= number <= patches:
-                raise ValueError(f"{function}: num_masked must be in [0, {patches}], got {number}")
+    real = not exact and ends is num_masked
+    low, high = (_target(function, number, patches, real) for number in ends)
     if low > high:
         raise ValueError(f"{function}: num_masked must be a pair in order, got {tuple(ends)}")
     return low, high
+
+
+def _target(function: str, number: Any, patches: int, real: bool) -> float:
+    if not real or hasattr(number, "__index__"):
+        return float(_check.integer(function, "num_masked", number, 0, patches))
+    value = _check.real(function, "num_masked", number)
+    if not 0 <= value <= patches:
+        raise ValueError(f"{function}: num_masked must be in [0, {patches}], got {number}")
+    return value
 
 
 def fitting_log_aspect(

@@ -50,13 +50,16 @@ def real(function: str, name: str, value: float) -> float:
 
     Raises:
         TypeError: if it is not a number.
-        ValueError: if it is NaN or infinite.
+        ValueError: if it is NaN or infinite, or larger than floats are.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, numbers.Real)):
         raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__}")
     if not -math.inf < value < math.inf:  # not isfinite: a float that torch.compile made symbolic has none
         raise ValueError(f"{function}: {name} must be finite, got {value}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{function}: {name} must fit in a float, got a larger {type(value).__name__}") from None
 
 
 def boolean(function: str, name: str, value: bool) -> bool:

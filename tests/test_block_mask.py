@@ -147,6 +147,8 @@ def test_opcheck(device):
     targets = torch.tensor([3, 4], device=device)
     ranges = (4.0, 12.0, -1.0, 1.0)
     torch.library.opcheck(ops.block_mask, (like, seed, None, None, 5, 7, 0.5, 2, 4, 6, *ranges, True, False, 0))
+    real = (5.25, 7.5, 0.5, 2, 4, 6, *ranges, False, False, 0)
+    torch.library.opcheck(ops.block_mask, (like, seed, None, None, *real))
     torch.library.opcheck(ops.block_mask, (like, seed, None, targets, 0, 0, 1.0, 2, 4, 6, *ranges, False, True, 0))
     torch.library.opcheck(ops.inverse_block_mask, (like, seed, None, 2, 4, 6, 9, -0.1, 0.2, True, True, 0))
 
@@ -167,6 +169,7 @@ def test_opcheck(device):
         ({"num_masked": (5.5, 64.5), "mode": "compat"}, ValueError, "num_masked must be in [0, 64], got 64.5"),
         ({"num_masked": (5.5, 2), "mode": "compat"}, ValueError, "num_masked must be a pair in order, got (5.5, 2)"),
         ({"num_masked": (5, "6"), "mode": "compat"}, TypeError, "num_masked must be a number, got str"),
+        ({"num_masked": (5, math.nan), "mode": "compat"}, ValueError, "num_masked must be finite, got nan"),
         ({"mask_probability": -1}, ValueError, "mask_probability must be a probability in [0, 1], got -1"),
         ({"min_patches": 0}, ValueError, "min_patches must be in [1, 64], got 0"),
         ({"min_patches": "4"}, TypeError, "min_patches must be a number, got str"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
-from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._arguments import numbered_rows, strided
 from sslfast.random import Generator, seed_tensor
 
 
@@ -94,8 +94,7 @@ def mask_nodes(
     Reference: Hou et al., "GraphMAE: Self-Supervised Masked Graph Autoencoders", KDD 2022, section 3.2.
     """
     name = "mask_nodes"
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name}: x must be a tensor, got {type(x).__name__}")
+    strided(name, "x", x)
     if x.dtype == torch.complex128:
         raise TypeError(f"{name}: x must have elements of at most 8 bytes, got {x.dtype}")
     if x.dim() != 2 or x.shape[0] >= 2**31:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast.host.item_mask import check_numbers
-from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._arguments import numbered_rows, strided
 from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
 
@@ -104,8 +104,7 @@ def mask_items(
     Transformer", CIKM 2019, section 3.6.
     """
     name = "mask_items"
-    if not isinstance(items, Tensor):
-        raise TypeError(f"{name}: items must be a tensor, got {type(items).__name__}")
+    strided(name, "items", items)
     if items.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{name}: items must be int64 or int32, got {items.dtype}")
     if items.dim() != 2:

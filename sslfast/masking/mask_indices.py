@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
+from sslfast.masking._arguments import strided
 
 
 class MaskIndices(NamedTuple):
@@ -75,6 +76,7 @@ def mask_indices(mask: Tensor) -> MaskIndices:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(f"mask_indices: mask must be a bool tensor, got {got}")
+    strided("mask_indices", "mask", mask)
     if mask.dim() < 1:
         raise ValueError(f"mask_indices: mask must have shape (N, ...), got {tuple(mask.shape)}")
     rows = mask if mask.dim() == 2 else mask[:, None] if mask.dim() == 1 else mask.flatten(1)

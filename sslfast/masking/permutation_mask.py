@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast.host.permutation_mask import check_numbers
-from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._arguments import numbered_rows, strided
 from sslfast.masking._tokens import like_ids
 from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
@@ -114,8 +114,7 @@ def permutation_mask(
     Reference: Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language Understanding", NeurIPS 2019.
     """
     name = "permutation_mask"
-    if not isinstance(ids, Tensor):
-        raise TypeError(f"{name}: ids must be a tensor, got {type(ids).__name__}")
+    strided(name, "ids", ids)
     if ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
     if ids.dim() != 2 or ids.shape[1] >= 2**30:

@@ -86,9 +86,8 @@ def block_mask(
     chosen, number, *_ = philox_rows(seed, BLOCK_TARGET, batch_size, 1, row_offset, sample_ids)[:, 0].unbind(1)
     if isinstance(num_masked, tuple):
         low, high = num_masked
-        num_masked = (
-            low + (number * (high - low + 1) >> 32) if exact else low + (high - low) * (number.double() / 2**32)
-        )
+        whole = number * int(high - low + 1) >> 32
+        num_masked = low + (whole if exact else (high - low) * (number.double() / 2**32))
     wanted = torch.as_tensor(num_masked, dtype=torch.float64).expand(batch_size).clamp(0, patches)
     targets = torch.where(chosen < int(mask_probability * 2**32 + 0.5), wanted, 0).tolist()
     words = philox_rows(seed, BLOCK, batch_size, tries * (int(max(targets, default=0)) + 1), row_offset, sample_ids)
