@@ -3,13 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sslfast import _block_ranges, _check, _host
 from sslfast.host import _arguments
-from sslfast.host.mask_indices import MaskOrCounted, counted
+from sslfast.host.mask_indices import CountedMask, MaskOrCounted, counted
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | NDArray[np.int64],
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_]: ...
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | NDArray[np.int64],
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedMask: ...
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | NDArray[np.int64],
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_] | CountedMask: ...
 
 
 def block_mask(
@@ -100,6 +164,60 @@ def block_mask(
         threads,
     )
     return counted(mask, return_counts, int(target[1]) if targets is None else None, threads=threads)
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_]: ...
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedMask: ...
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_] | CountedMask: ...
 
 
 def inverse_block_mask(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,9 +21,9 @@ def pad_sequences(
     length: int | None = None,
     multiple_of: int | None = None,
     dtype: DTypeLike = np.int64,
-    side: Literal["right", "left"] = "right",
+    side: str = "right",
     none_value: int | None = None,
-    keep: Literal["first", "last"] | None = None,
+    keep: str | None = None,
     bools: bool = True,
 ) -> NDArray[Any]:
     """Puts sequences of ints into one array, padded to one length.

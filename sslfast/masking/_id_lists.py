@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ def padded(
     length: int | None,
     fill: int,
     *,
-    keep: Literal["first", "last"] = "first",
+    keep: str = "first",
     left: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """One sample's ids a row, by default as long as the longest, as int64 (N, ``length``), and how many each row has.

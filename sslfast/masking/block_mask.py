@@ -3,14 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from sslfast import _block_ranges, _check, ops
 from sslfast.masking._arguments import numbered_rows
-from sslfast.masking.mask_indices import MaskOrCounted, counted
+from sslfast.masking.mask_indices import CountedMask, MaskOrCounted, counted
 from sslfast.random import Generator, seed_tensor
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | Tensor,
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor: ...
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | Tensor,
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> CountedMask: ...
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | Tensor,
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor | CountedMask: ...
 
 
 def block_mask(
@@ -105,6 +169,60 @@ def block_mask(
     rule = (*target, probability, batch_size, height, width, *ranges, exact, shift, row_offset)
     mask = ops.block_mask(like, seed, sample_ids, targets, *rule)
     return counted(mask, return_counts, int(target[1]) if targets is None else None)
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor: ...
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> CountedMask: ...
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor | CountedMask: ...
 
 
 def inverse_block_mask(

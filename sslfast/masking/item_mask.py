@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -42,6 +42,57 @@ class CountedItems(NamedTuple):
     mask: Tensor
     indices: Tensor
     counts: Tensor
+
+
+@overload
+def mask_items(
+    items: Tensor,
+    *,
+    mask_id: int,
+    mask_ratio: float = ...,
+    padding_id: int = ...,
+    selection: str = ...,
+    last_item_probability: float = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> MaskedItems: ...
+
+
+@overload
+def mask_items(
+    items: Tensor,
+    *,
+    mask_id: int,
+    mask_ratio: float = ...,
+    padding_id: int = ...,
+    selection: str = ...,
+    last_item_probability: float = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> CountedItems: ...
+
+
+@overload
+def mask_items(
+    items: Tensor,
+    *,
+    mask_id: int,
+    mask_ratio: float = ...,
+    padding_id: int = ...,
+    selection: str = ...,
+    last_item_probability: float = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> MaskedItems | CountedItems: ...
 
 
 def mask_items(

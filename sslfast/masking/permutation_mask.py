@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -52,6 +52,57 @@ class CountedPermutation(NamedTuple):
     order: Tensor
     indices: Tensor
     counts: Tensor
+
+
+@overload
+def permutation_mask(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    special_tokens_mask: Tensor | None = ...,
+    plm_probability: float = ...,
+    max_span_length: int = ...,
+    dtype: torch.dtype = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> PermutationMask: ...
+
+
+@overload
+def permutation_mask(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    special_tokens_mask: Tensor | None = ...,
+    plm_probability: float = ...,
+    max_span_length: int = ...,
+    dtype: torch.dtype = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> CountedPermutation: ...
+
+
+@overload
+def permutation_mask(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    special_tokens_mask: Tensor | None = ...,
+    plm_probability: float = ...,
+    max_span_length: int = ...,
+    dtype: torch.dtype = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> PermutationMask | CountedPermutation: ...
 
 
 def permutation_mask(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -44,6 +44,81 @@ class CountedSpans(NamedTuple):
     mask: Tensor
     indices: Tensor
     counts: Tensor
+
+
+@overload
+def mask_spans(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    word_ids: Tensor | None = ...,
+    special_tokens_mask: Tensor | None = ...,
+    mask_ratio: float = ...,
+    length_law: str | Sequence[float] = ...,
+    geometric_p: float = ...,
+    min_span: int = ...,
+    max_span: int = ...,
+    replace_per: str = ...,
+    mask_replace_prob: float = ...,
+    random_replace_prob: float = ...,
+    random_token_ids: Tensor | None = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> MaskedSpans: ...
+
+
+@overload
+def mask_spans(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    word_ids: Tensor | None = ...,
+    special_tokens_mask: Tensor | None = ...,
+    mask_ratio: float = ...,
+    length_law: str | Sequence[float] = ...,
+    geometric_p: float = ...,
+    min_span: int = ...,
+    max_span: int = ...,
+    replace_per: str = ...,
+    mask_replace_prob: float = ...,
+    random_replace_prob: float = ...,
+    random_token_ids: Tensor | None = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> CountedSpans: ...
+
+
+@overload
+def mask_spans(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    word_ids: Tensor | None = ...,
+    special_tokens_mask: Tensor | None = ...,
+    mask_ratio: float = ...,
+    length_law: str | Sequence[float] = ...,
+    geometric_p: float = ...,
+    min_span: int = ...,
+    max_span: int = ...,
+    replace_per: str = ...,
+    mask_replace_prob: float = ...,
+    random_replace_prob: float = ...,
+    random_token_ids: Tensor | None = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> MaskedSpans | CountedSpans: ...
 
 
 def mask_spans(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -51,7 +51,7 @@ class DataCollatorForWholeWordMask(WholeWordCollator):
         mask_replace_prob: float = 0.8,
         random_replace_prob: float = 0.1,
         pad_to_multiple_of: int | None = None,
-        return_tensors: Literal["pt", "np"] = "pt",
+        return_tensors: str = "pt",
         seed: int | None = None,
     ) -> None:
         name = type(self).__name__
@@ -71,7 +71,7 @@ class DataCollatorForWholeWordMask(WholeWordCollator):
             mode="compat",
         )
 
-    def __call__(self, features: Sequence[Any], return_tensors: Literal["pt", "np"] | None = None) -> dict[str, Any]:
+    def __call__(self, features: Sequence[Any], return_tensors: str | None = None) -> dict[str, Any]:
         """Pads and masks the features."""
         check_examples(type(self).__name__, features)
         name = type(self).__name__
