@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
-from sslfast.masking._arguments import numbered_rows, strided
+from sslfast._arguments import strided
+from sslfast.masking._arguments import numbered_rows
 from sslfast.random import Generator, seed_tensor
 
 

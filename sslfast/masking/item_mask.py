@@ -119,13 +119,12 @@ def mask_items(
 
     ``mode="compat"`` is the distribution of RecBole's ``MaskItemSequence``, with its defects: a row may have no masked
     item; only the last ``int(mask_ratio * L)`` masked items of a row have a label, although all are masked in the
-    input, so that rows with more than the average teach less; and a masked item in column 0 never has one. What
-    differs, on purpose: RecBole draws once a batch whether all its rows mask the last item alone (``ft_ratio``), here
-    each row draws that by itself with ``last_item_probability``, as a sample drawn by its number knows no batch; the
-    share of such rows is the same.
+    input, so that rows with more than the average teach less; and a masked item in column 0 never has one.
 
     The draws depend on (seed, number of the row, number of the item among the row's items) alone, not on the side or
-    amount of padding. ``items`` is not changed. One launch and no host synchronisation on a GPU.
+    amount of padding. So in both modes each row draws by itself whether it masks its last item alone, where RecBole's
+    ``ft_ratio`` is drawn once for all rows of a batch, a difference on purpose: a sample drawn by its number knows no
+    batch. The share of such rows is the same. ``items`` is not changed. One launch and no host synchronisation on a GPU.
 
     Args:
         items: item ids, shape (N, L), int64 or int32, any strides.
