@@ -124,7 +124,8 @@ def mask_items(
     The draws depend on (seed, number of the row, number of the item among the row's items) alone, not on the side or
     amount of padding. So in both modes each row draws by itself whether it masks its last item alone, where RecBole's
     ``ft_ratio`` is drawn once for all rows of a batch, a difference on purpose: a sample drawn by its number knows no
-    batch. The share of such rows is the same. ``items`` is not changed. One launch and no host synchronisation on a GPU.
+    batch. The share of such rows is the same. ``items`` is not changed. One launch and no host synchronisation on a
+    GPU.
 
     Args:
         items: item ids, shape (N, L), int64 or int32, any strides.
