@@ -26,6 +26,7 @@ lint: $(VENV)/lint
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) -m mypy tests/typed_masks.py
 	"$$($(RUN) -c 'import clang_format; print(clang_format.get_executable("clang-format"))')" --dry-run --Werror $(CXX_FILES)
 	$(RUN) -m benchmarks.table --check
 

@@ -8,6 +8,23 @@ from torch import Tensor
 from sslfast import _check
 
 
+def strided(function: str, name: str, value: Tensor) -> Tensor:
+    """Returns a tensor of elements in memory, of any strides, which is what the operators read.
+
+    Raises:
+        TypeError: if it is no tensor, or sparse, quantised or nested.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{function}: {name} must be a tensor, got {type(value).__name__}")
+    if value.layout != torch.strided or value.is_nested or value.is_quantized:
+        if value.is_nested:
+            got = "a nested one"
+        else:
+            got = f"a quantised one, {value.dtype}" if value.is_quantized else f"one of {value.layout}"
+        raise TypeError(f"{function}: {name} must be a plain strided tensor, got {got}")
+    return value
+
+
 def numbered_rows(
     function: str, sample_ids: Tensor | None, row_offset: int, rows: int, device: torch.device
 ) -> tuple[Tensor | None, int]:
@@ -82,6 +99,7 @@ def like_ids(function: str, name: str, value: Tensor, ids: Tensor, *, kind: str 
     if bad or (kind == "integer" and value.dtype == torch.bool):
         got: object = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"{function}: {name} must be {'an' if kind == 'integer' else 'a'} {kind} tensor, got {got}")
+    strided(function, name, value)
     expected = (*ids.shape, last) if last else tuple(ids.shape)
     if value.shape != expected:
         like = "like ids" if not last else "ids' and the two ends"

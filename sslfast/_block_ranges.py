@@ -52,20 +52,30 @@ def block_ranges(
     return (least, most, *log_aspect(function, min_aspect, max_aspect))
 
 
-def target_range(function: str, num_masked: int | Sequence[int], patches: int) -> tuple[int, int]:
-    """Least and most patches that a row masks.
+def target_range(function: str, num_masked: int | Sequence[float], patches: int, exact: bool) -> tuple[float, float]:
+    """Least and most patches that a row masks: whole numbers, unless they are a pair and not exact.
 
     Raises:
-        TypeError: if it is neither an integer nor a pair of integers.
+        TypeError: if it is neither an integer nor a pair of integers, or where not exact of numbers.
         ValueError: if one is out of range, or they are not in order.
     """
     ends: Sequence[Any] = num_masked if isinstance(num_masked, (tuple, list)) else (num_masked, num_masked)
     if len(ends) != 2:
         raise ValueError(f"{function}: num_masked must be a number or a pair of numbers, got {tuple(ends)}")
-    low, high = (_check.integer(function, "num_masked", number, 0, patches) for number in ends)
+    real = not exact and ends is num_masked
+    low, high = (_target(function, number, patches, real) for number in ends)
     if low > high:
-        raise ValueError(f"{function}: num_masked must be a pair in order, got {(low, high)}")
+        raise ValueError(f"{function}: num_masked must be a pair in order, got {tuple(ends)}")
     return low, high
+
+
+def _target(function: str, number: Any, patches: int, real: bool) -> float:
+    if not real or hasattr(number, "__index__"):
+        return float(_check.integer(function, "num_masked", number, 0, patches))
+    value = _check.real(function, "num_masked", number)
+    if not 0 <= value <= patches:
+        raise ValueError(f"{function}: num_masked must be in [0, {patches}], got {number}")
+    return value
 
 
 def fitting_log_aspect(

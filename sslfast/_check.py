@@ -50,13 +50,16 @@ def real(function: str, name: str, value: float) -> float:
 
     Raises:
         TypeError: if it is not a number.
-        ValueError: if it is NaN or infinite.
+        ValueError: if it is NaN or infinite, or larger than floats are.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, numbers.Real)):
         raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__}")
     if not -math.inf < value < math.inf:  # not isfinite: a float that torch.compile made symbolic has none
         raise ValueError(f"{function}: {name} must be finite, got {value}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{function}: {name} must fit in a float, got a larger {type(value).__name__}") from None
 
 
 def boolean(function: str, name: str, value: bool) -> bool:
@@ -281,7 +284,8 @@ def keeping_share(function: str, name: str, value: float, exact: bool) -> float:
 def masked_nodes(
     function: str, nodes: int, mask_rate: float, replace_rate: float, keep_rate: float, exact: bool
 ) -> tuple[int, tuple[float, float, float]]:
-    """Returns how many of ``nodes`` are masked, a share rounded down as exact arithmetic would, and the three rates.
+    """Returns how many of ``nodes`` are masked, and the three rates; a share is rounded down, where ``exact`` as exact
+    arithmetic would.
 
     Raises:
         TypeError: if a number has the wrong type.
@@ -292,5 +296,5 @@ def masked_nodes(
     keep_rate = probability(function, "keep_rate", keep_rate)
     if replace_rate + keep_rate > 1:
         raise ValueError(f"{function}: replace_rate + keep_rate must be at most 1, got {replace_rate} + {keep_rate}")
-    masked = min(int(nodes * mask_rate + 1e-12 * nodes), nodes)
+    masked = min(int(nodes * mask_rate + (1e-12 * nodes if exact else 0.0)), nodes)
     return masked, (mask_rate, replace_rate, keep_rate)

@@ -155,3 +155,60 @@ def test_ids_without_a_vocabulary():
         out = run(masking, rule, ids, **SHARES[rule][2])
         written = torch.cat([out[0].flatten(), out[1].flatten()])
         assert torch.isin(ids, written).all()
+
+
+# ---- tensors that are not elements in memory
+
+_IMAGES = torch.ones(2, 4, 3)
+_KINDS = {
+    "one of torch.sparse_coo": lambda t: t.to_sparse(),
+    "one of torch.sparse_csr": lambda t: (t if t.dim() == 2 else t[0]).to_sparse_csr(),
+    "a nested one": lambda t: torch.nested.nested_tensor(list(t)),
+    "one of torch.jagged": lambda t: torch.nested.nested_tensor(list(t), layout=torch.jagged),
+}
+
+
+@pytest.mark.parametrize("got", _KINDS)
+@pytest.mark.parametrize(
+    ("rule", "name", "tensor", "options"),
+    [
+        ("mask_tokens", "ids", IDS, TOKENS),
+        ("mask_patches", "x", _IMAGES, {}),
+        ("mask_items", "items", IDS, {"mask_id": 90}),
+        ("mask_nodes", "x", _IMAGES[0], {}),
+        ("permutation_mask", "ids", IDS, {"mask_token_id": 4}),
+        ("mask_spans", "ids", IDS, TOKENS),
+        ("sample_replacements", "logits", _IMAGES[0], {}),
+        ("mask_indices", "mask", IDS > 9, {}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, that these are beta
+def test_tensors_of_other_layouts(rule, name, tensor, options, got):
+    with pytest.raises(TypeError) as raised:
+        getattr(masking, rule)(_KINDS[got](tensor), **options)
+    found = "a nested one" if got == "one of torch.jagged" else got
+    assert str(raised.value) == f"{rule}: {name} must be a plain strided tensor, got {found}"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_quantised_tensors():
+    quantised = torch.quantize_per_tensor(torch.ones(2, 4, 3), 0.1, 0, torch.quint8)
+    expected = "must be a plain strided tensor, got a quantised one, torch.quint8"
+    for rule, arguments in (("mask_patches", (quantised,)), ("apply_mask_token", (quantised, IDS > 9, torch.ones(3)))):
+        with pytest.raises(TypeError) as raised:
+            getattr(masking, rule)(*arguments)
+        assert str(raised.value) == f"{rule}: x {expected}"
+
+
+@pytest.mark.parametrize("face", [masking, host])
+@pytest.mark.parametrize(
+    ("rule", "name", "arguments", "options"),
+    [
+        ("mask_tokens", "mlm_probability", (IDS,), TOKENS),
+        ("time_mask", "mask_prob", (2, 50), {}),
+        ("block_mask", "min_aspect", (2, (4, 4), 3), {}),
+    ],
+)
+def test_numbers_larger_than_floats(face, rule, name, arguments, options):
+    with pytest.raises(ValueError, match=f"^{rule}: {name} must fit in a float, got a larger int$"):
+        run(face, rule, *arguments, **options, **{name: 10**400})

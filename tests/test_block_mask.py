@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -60,11 +61,19 @@ def test_a_number_for_each_row(device):
         assert torch.equal(single[0], expected[row])
 
 
-@pytest.mark.parametrize("numbers", [(0, 196), (20, 20), (30, 60), 40])
+@pytest.mark.parametrize(
+    ("numbers", "mode"),
+    [
+        *itertools.product([(0, 195), (20, 20), (30, 60), 40], ["exact", "compat"]),
+        ((19.6, 98.0), "compat"),  # iBOT's, real numbers
+        ((58.8, 58.8), "compat"),
+    ],
+)
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
-def test_rows_draw_their_numbers(device, numbers, probability):
+def test_rows_draw_their_numbers(device, numbers, mode, probability):
     draws = {"mask_probability": probability, "row_offset": 9}
-    expected = reference.block_mask(12, (14, 14), numbers, seed=3, **draws)
+    expected = reference.block_mask(12, (14, 14), numbers, seed=3, exact=mode == "exact", **draws)
+    draws["mode"] = mode
     assert all_equal([block_mask(12, (14, 14), numbers, generator=3, device=device, **draws)], [expected])
     assert np.array_equal(host.block_mask(12, (14, 14), numbers, seed=3, **draws), expected.numpy())
     if probability == 0:
@@ -138,6 +147,8 @@ def test_opcheck(device):
     targets = torch.tensor([3, 4], device=device)
     ranges = (4.0, 12.0, -1.0, 1.0)
     torch.library.opcheck(ops.block_mask, (like, seed, None, None, 5, 7, 0.5, 2, 4, 6, *ranges, True, False, 0))
+    real = (5.25, 7.5, 0.5, 2, 4, 6, *ranges, False, False, 0)
+    torch.library.opcheck(ops.block_mask, (like, seed, None, None, *real))
     torch.library.opcheck(ops.block_mask, (like, seed, None, targets, 0, 0, 1.0, 2, 4, 6, *ranges, False, True, 0))
     torch.library.opcheck(ops.inverse_block_mask, (like, seed, None, 2, 4, 6, 9, -0.1, 0.2, True, True, 0))
 
@@ -153,6 +164,12 @@ def test_opcheck(device):
         ({"num_masked": (1, 2, 3)}, ValueError, "num_masked must be a number or a pair of numbers, got (1, 2, 3)"),
         ({"num_masked": (5, 2)}, ValueError, "num_masked must be a pair in order, got (5, 2)"),
         ({"num_masked": (5, 65)}, ValueError, "num_masked must be in [0, 64], got 65"),
+        ({"num_masked": (5.5, 8)}, TypeError, "num_masked must be an int, got float"),
+        ({"num_masked": 6.0, "mode": "compat"}, TypeError, "num_masked must be an int, got float"),
+        ({"num_masked": (5.5, 64.5), "mode": "compat"}, ValueError, "num_masked must be in [0, 64], got 64.5"),
+        ({"num_masked": (5.5, 2), "mode": "compat"}, ValueError, "num_masked must be a pair in order, got (5.5, 2)"),
+        ({"num_masked": (5, "6"), "mode": "compat"}, TypeError, "num_masked must be a number, got str"),
+        ({"num_masked": (5, math.nan), "mode": "compat"}, ValueError, "num_masked must be finite, got nan"),
         ({"mask_probability": -1}, ValueError, "mask_probability must be a probability in [0, 1], got -1"),
         ({"min_patches": 0}, ValueError, "min_patches must be in [1, 64], got 0"),
         ({"min_patches": "4"}, TypeError, "min_patches must be a number, got str"),

@@ -51,10 +51,14 @@ def test_bools_are_no_numbers(value):
         (np.int64(-1), "p must be a probability in [0, 1], got -1"),
         (np.float64("nan"), "p must be finite, got nan"),
         (np.float16("inf"), "p must be finite, got inf"),
+        (10**400, "p must fit in a float, got a larger int"),
+        (-(10**5000), "p must fit in a float, got a larger int"),  # more digits than Python prints
+        (Fraction(10**400, 3), "p must fit in a float, got a larger Fraction"),
     ],
+    ids=lambda given: given if isinstance(given, str) else type(given).__name__,
 )
 def test_numbers_out_of_range(value, message):
-    with pytest.raises(ValueError, match=r"p must be") as raised:
+    with pytest.raises(ValueError, match=r"p must") as raised:
         _check.probability("f", "p", value)
     assert str(raised.value) == f"f: {message}"
 

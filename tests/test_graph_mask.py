@@ -118,7 +118,7 @@ def test_counts_are_those_of_exact_arithmetic():
 def test_sets_tokens_and_donors_are_uniform(mode):
     graphs = 20_000
     x, ptr = torch.arange(1.0, 7.0).repeat(graphs)[:, None], torch.arange(graphs + 1) * 6
-    found = mask_nodes(x, 0.5, replace_rate=0.34, ptr=ptr, mode=mode, generator=1)  # 2 tokens, 1 replaced
+    found = mask_nodes(x, 0.5, replace_rate=1 / 3, ptr=ptr, mode=mode, generator=1)  # 2 tokens, 1 replaced
     masked = found.masked_nodes.view(graphs, 6)[:, :3] % 6
     out = found.x.view(graphs, 6)
     donors = out.gather(1, masked[:, 2:]).flatten().long() - 1
@@ -130,6 +130,50 @@ def test_sets_tokens_and_donors_are_uniform(mode):
         assert stats.chisquare(counts).pvalue > ALPHA
     gives_while_masked = (masked == donors[:, None]).any(1)
     assert gives_while_masked.any() == (mode == "compat")
+
+
+def graphmae_counts(nodes, mask_rate, replace_rate):
+    """How many nodes GraphMAE's encoding_mask_noise masks, gives the token and replaces; None where it raises."""
+    masked = int(mask_rate * nodes)
+    if replace_rate <= 0:
+        return masked, masked, 0
+    order = list(range(masked))
+    tokens = order[: int((1 - replace_rate) * masked)]
+    noise = order[-int(replace_rate * masked) :]
+    if len(noise) != int(replace_rate * masked):
+        return None
+    return masked, len(tokens), len(noise)
+
+
+def test_compat_has_the_counts_of_graphmae():
+    unchanged = set()
+    for nodes in (1, 7, 50, 64, 100, 333):
+        x = torch.arange(1.0, nodes + 1)[:, None] * (1 + 1j)  # the token, a donor or itself: told by the value
+        for mask_rate in (0.29, 0.3, 0.5, 1.0):
+            for replace_rate in (0.0, 0.05, 0.1, 0.29, 0.3, 0.9):
+                out, order, _, mask = mask_nodes(
+                    x, mask_rate, replace_rate=replace_rate, mask_token=torch.tensor([-1j]), mode="compat", generator=3
+                )
+                expected = graphmae_counts(nodes, mask_rate, replace_rate)
+                tokens = int((out == -1j).sum())
+                if expected is None:
+                    assert tokens == len(order)
+                    continue
+                stays = (out == x).flatten()[order[tokens + expected[2] :]]
+                assert (int(mask.sum()), tokens) == expected[:2]
+                assert stays.all()
+                unchanged.add(len(stays))
+    assert unchanged == {0, 1}
+
+
+def test_the_node_that_compat_leaves_is_any():
+    graphs = 20_000
+    x, ptr = torch.arange(1.0, 16.0).repeat(graphs)[:, None], torch.arange(graphs + 1) * 15
+    found = mask_nodes(x, 1.0, ptr=ptr, mode="compat", generator=1)
+    order = found.masked_nodes.view(graphs, 15) % 15
+    assert ((found.x == 0).view(graphs, 15).sum(1) == 13).all()
+    assert stats.chisquare(order[:, 14].bincount(minlength=15)).pvalue > ALPHA
+    assert torch.equal(found.x.view(graphs, 15).gather(1, order[:, 14:]), order[:, 14:] + 1.0)
 
 
 def test_edges_are_dropped_by_themselves():

@@ -197,6 +197,29 @@ def test_collator(side):
     assert last["labels"].max(1).values.tolist() == [e["items"][-1] for e in _histories()]
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_collator_takes_lists_arrays_and_tensors(side):
+    rows = [[5, 6, 7, 8, 9], [], [3, 4]]
+    kinds = [
+        list,
+        tuple,
+        np.array,
+        torch.tensor,
+        lambda row: np.array(row, np.int32),
+        lambda row: torch.tensor(row).short(),
+    ]
+    batches = []
+    for kind in kinds:
+        collator = ItemCollator(mask_id=MASK, max_length=3, padding_side=side, seed=3)
+        batches.append(collator([kind(row) for row in rows if row]))
+        assert all_equal(batches[-1].values(), batches[0].values())
+    empty = ItemCollator(mask_id=MASK, max_length=3, padding_side=side, seed=3)(rows)
+    whole = torch.where(empty["labels"] == -100, empty["input_ids"], empty["labels"])
+    assert whole.tolist() == [[7, 8, 9], [0, 0, 0], [0, 3, 4] if side == "left" else [3, 4, 0]]
+    cut = ItemCollator(mask_id=MASK, max_length=3, seed=3)([[0, MASK, 7, 8, 9]])  # neither is kept
+    assert cut["attention_mask"].tolist() == [[1, 1, 1]]
+
+
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_collator_in_workers(context):
     collator = ItemCollator(mask_id=MASK, max_length=10, seed=3, sample_id_key="user")
@@ -222,6 +245,21 @@ def test_collator_in_workers(context):
         ),
         (lambda: ItemCollator(mask_id=9, max_length=5)([]), ValueError, "examples must not be empty, got []"),
         (lambda: ItemCollator(mask_id=9, max_length=5)([{"a": 1}]), KeyError, "an example has no 'items'"),
+        (
+            lambda: ItemCollator(mask_id=9, max_length=3)([[1, 2], [5, 9, 3, 0, 8]]),
+            ValueError,
+            "items of examples[1] must not be padding_id, got 0",
+        ),
+        (
+            lambda: ItemCollator(mask_id=9, max_length=3, mode="compat")([[1, 2], [5], [9, 3, 4], [9]]),
+            ValueError,
+            "items of examples[2] must not be mask_id, got 9",
+        ),
+        (
+            lambda: ItemCollator(mask_id=9, max_length=3)([[3, True]]),
+            TypeError,
+            "ids must be ints of 64 bits, got [3, True]",
+        ),
         (lambda: ItemCollator(mask_id=0, max_length=5), ValueError, "mask_id must not be padding_id, got 0"),
     ],
 )

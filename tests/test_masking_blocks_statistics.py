@@ -14,6 +14,7 @@ from peer_oracle import peer
 from scipy import stats
 
 from sslfast.masking import (
+    MaskedPatchCollator,
     block_mask,
     dino_masks,
     frame_mask,
@@ -44,7 +45,7 @@ def test_every_subset_of_cells_is_equally_likely():
 # ---- block_mask
 
 
-def dinov2_mask(random: np.random.Generator, height: int, width: int, masked: int, least: float = 4) -> np.ndarray:
+def dinov2_mask(random: np.random.Generator, height: int, width: int, masked: float, least: float = 4) -> np.ndarray:
     """The published algorithm: rectangles of random area and aspect until nothing can be added in ten tries."""
     mask = np.zeros((height, width), dtype=bool)
     count = 0
@@ -107,6 +108,21 @@ def test_numbers_of_rows_are_uniform():
     assert numbers[1:5].sum() == 0
     assert stats.binomtest(int(numbers[0]), rows, 0.3).pvalue > ALPHA
     assert stats.chisquare(numbers[5:]).pvalue > ALPHA
+
+
+def test_compat_of_pairs_is_distributed_as_ibot():
+    """Its loader: half of the images are masked, each up to a real number of patches that is uniform."""
+    random, rows = np.random.default_rng(1), 6000
+    targets = [random.uniform(0.1, 0.5) * 196 if random.random() < 0.5 else 0 for _ in range(rows)]
+    theirs = np.stack([dinov2_mask(random, 14, 14, target, least=16) for target in targets])
+    ours = MaskedPatchCollator((14, 14), "ibot", mode="compat", seed=3)([0] * rows)["mask"].numpy()
+    counts = [np.bincount(m.sum((1, 2)), minlength=197) for m in (ours, theirs)]
+    assert alike(*counts) > ALPHA
+    assert counts[0][98:].sum() == 0
+    edges = [np.bincount((m[:, 1:] != m[:, :-1]).sum((1, 2)), minlength=200)[:200] for m in (ours, theirs)]
+    assert alike(*edges) > ALPHA
+    exact = MaskedPatchCollator((14, 14), "ibot", seed=3)([0] * rows)["mask"].flatten(1).sum(1)
+    assert {int(exact[exact > 0].min()), int(exact.max())} == {19, 98}  # whole numbers, both ends included
 
 
 # ---- inverse_block_mask

@@ -72,6 +72,7 @@ def test_bad_arguments(arguments, error, message):
         ([{"ids": [1]}], KeyError, "an example must have 'input_ids', got 'ids'"),
         ([{"input_ids": [1], "x": 1}, {"input_ids": [1]}], KeyError, "an example has no 'x', which the first has"),
         ([[1], [2.5]], TypeError, "input_ids of examples[1][0] must be an int, got float"),
+        ([[1], [True, 2]], TypeError, "input_ids of examples[1][0] must be an int, got bool"),
         ([[1], 3], TypeError, "input_ids of examples[1] must be a list, tuple or array of ints, got int"),
         ([[[1, 2]]], ValueError, "input_ids of an example must be ints, got rows of them"),
         (

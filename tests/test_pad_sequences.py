@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import re
 import sys
 import tracemalloc
 
@@ -77,6 +78,38 @@ def test_bools_and_small_numbers():
     flags = [[True, False], [1], np.array([True]), torch.tensor([False, True])]
     ours = pad_sequences(flags, padding_value=1, dtype=np.uint8)
     assert equal(ours, np.array([[1, 0], [1, 1], [1, 1], [0, 1]], dtype=np.uint8))
+
+
+@pytest.mark.parametrize("keep", ["first", "last"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_longer_rows_are_cut(kind, keep):
+    cut = [row[:3] if keep == "first" else row[-3:] for row in ROWS]
+    for side in ("right", "left"):
+        ours = pad_sequences([KINDS[kind](row) for row in ROWS], padding_value=-9, length=3, keep=keep, side=side)
+        assert equal(ours, by_definition(cut, -9, 3, side))
+    pairs = [[(i, -i) for i in row] for row in ROWS]
+    expected = np.stack([by_definition(cut, 0, 3), -by_definition(cut, 0, 3)], axis=2)
+    assert equal(pad_sequences(pairs, padding_value=0, length=3, keep=keep), expected)
+    arrays = [np.array(row) for row in pairs if row]
+    assert equal(pad_sequences(arrays, padding_value=0, length=3, keep=keep), expected[[0, 2, 3]])
+    assert pad_sequences([[1, 2]], padding_value=0, length=0, keep=keep).shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("keep", "row", "place"),
+    [("last", [1.5, 2, 3], "[0]"), ("first", [1, 2, 1.5], "[2]"), ("last", [(3, 1.5), (1, 2)], "[0][1]")],
+)
+def test_what_is_cut_is_checked_too(keep, row, place):
+    message = f"pad_sequences: sequences[0]{place} must be an int, got float"
+    with pytest.raises(TypeError, match="^" + re.escape(message) + "$"):
+        pad_sequences([row], padding_value=0, length=1, keep=keep)
+
+
+@pytest.mark.parametrize("row", [[1, True], [torch.tensor(False)], np.array([True]), torch.tensor([True])])
+def test_bools_may_be_refused(row):
+    pad_sequences([row], padding_value=0)
+    with pytest.raises(TypeError, match=r"^pad_sequences: sequences\[0\](\[\d\])? must be .* got (bool|Tensor)"):
+        pad_sequences([row], padding_value=0, bools=False)
 
 
 def test_none():
@@ -172,6 +205,10 @@ class Shrinks:
         ([[1]], {"length": -1}, ValueError, "length must be in [0, 4294967295], got -1"),
         ([[1]], {"multiple_of": 0}, ValueError, "multiple_of must be in [1, 4294967295], got 0"),
         ([[1]], {"length": 8, "multiple_of": 8}, ValueError, "length must be None beside multiple_of, got 8"),
+        ([[1]], {"keep": "last"}, ValueError, "length must be given beside keep, got None"),
+        ([[1]], {"keep": "both", "length": 2}, ValueError, "keep must be 'first' or 'last', got 'both'"),
+        ([[1]], {"bools": 1}, TypeError, "bools must be a bool, got 1"),
+        ([[1], np.zeros((3, 0), dtype=int)], {}, ValueError, "sequences[1] must have shape (L,), got (3, 0)"),
         ([[1]], {"side": "both"}, ValueError, "side must be 'right' or 'left', got 'both'"),
     ],
 )

@@ -220,5 +220,11 @@ def test_drop_in_by_sample():
     assert not torch.equal(collator(examples)["labels"], whole["labels"])
     with pytest.raises(ValueError, match="return_tensors must be 'pt', got 'np'"):
         DataCollatorForPermutationLanguageModeling(_tokenizer(), return_tensors="np")
+    with pytest.raises(TypeError, match=r"ids must be ints of 64 bits, got \[1, False\]"):
+        collator([{"input_ids": [1, False], "idx": 0}])
+    unpadded = _tokenizer()
+    unpadded.pad_token = None
+    with pytest.raises(ValueError, match="the tokenizer must have a padding token where lengths differ, got None"):
+        DataCollatorForPermutationLanguageModeling(unpadded)([[1, 5], [1, 5, 6, 2]])
     with pytest.raises(ValueError, match="inputs must have an even length in compat mode, got 3"):
         collator([{"input_ids": [1, 5, 2], "idx": 0}])

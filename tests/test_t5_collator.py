@@ -98,6 +98,12 @@ def test_drop_in():
         (lambda: T5Collator(sentinel_id=9)([]), ValueError, "examples must not be empty, got []"),
         (lambda: T5Collator(sentinel_id=9)([{"a": 1}]), KeyError, "an example has no 'input_ids'"),
         (lambda: T5Collator(sentinel_id=9)([[1.5]]), TypeError, "ids must be ints of 64 bits, got [1.5]"),
+        (lambda: T5Collator(sentinel_id=9)([[7], [True, 5]]), TypeError, "ids must be ints of 64 bits, got [True, 5]"),
+        (
+            lambda: T5Collator(sentinel_id=9, tokens_length=1)([[7, 1.5]]),
+            TypeError,
+            "ids must be ints of 64 bits, got [7, 1.5]",
+        ),
         (lambda: T5Collator(sentinel_id=9)(["ab"]), TypeError, "ids must be a list, an array or a tensor, got str"),
         (lambda: T5Collator(sentinel_id=9)([np.ones(3)]), TypeError, "ids must be integers, got torch.float64"),
         (

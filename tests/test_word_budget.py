@@ -255,6 +255,16 @@ def test_bad_input(arguments, error, message):
             ValueError,
             "chinese_ref must have places in [0, 2], got [3]",
         ),
+        (
+            lambda: DataCollatorForWholeWordMask(Tokenizer())([{"input_ids": [2, True]}]),
+            TypeError,
+            "input_ids of examples[0][1] must be an int, got bool",
+        ),
+        (
+            lambda: DataCollatorForWholeWordMask(Tokenizer())([{"input_ids": 3, "chinese_ref": [0]}]),
+            TypeError,
+            "ids must be a list, an array or a tensor, got int",
+        ),
         (lambda: DataCollatorForWholeWordMask(Tokenizer())([{"ids": [1]}]), KeyError, "an example has no 'input_ids'"),
     ],
 )

@@ -20,7 +20,7 @@ SSLFAST_ISA_CLONES void write_block_row(const BlockMask& p, uint64_t seed, int64
   const BlockRule rule = p.rule;
   const BitGrid grid{bits, rule.height, rule.width, words_per_line(rule.width)};
   const int64_t patches = rule.height * rule.width;
-  const int64_t target = blocks::row_target(p, seed, r);
+  const double target = blocks::row_target(p, seed, r);
   blocks::Tries tries;
   blocks::fill_row(rule, seed, p.row_ids[r], target, grid, tries, memory, {0, 1});
   blocks::write_row(rule, seed, p.row_ids[r], grid, p.mask + r * patches, {0, 1});

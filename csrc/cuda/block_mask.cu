@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kWarp) block_rows(BlockMask p, bool stored) {
   const BitGrid grid{memory, p.rule.height, p.rule.width, words_per_line(p.rule.width)};
   const int64_t patches = p.rule.height * p.rule.width;
   const uint64_t seed = p.seed.get(), row = p.row_ids[r];
-  const int64_t target = blocks::row_target(p, seed, r);
+  const double target = blocks::row_target(p, seed, r);
   uint64_t* keys = stored ? memory + grid.height * grid.words : nullptr;
   blocks::fill_row(p.rule, seed, row, target, grid, tries, keys, lanes);
   blocks::write_row(p.rule, seed, row, grid, p.mask + r * patches, lanes);

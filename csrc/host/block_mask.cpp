@@ -5,7 +5,7 @@
 namespace sslfast::host {
 
 static Array<bool> block_mask(uint64_t seed, std::optional<Array<int64_t>> sample_ids,
-                              std::optional<Array<int64_t>> targets, std::array<int64_t, 2> target,
+                              std::optional<Array<int64_t>> targets, std::array<double, 2> target,
                               double mask_probability, int64_t rows, int64_t height, int64_t width,
                               std::array<double, 4> ranges, bool exact, bool shift, int64_t row_offset, int threads) {
   Array<bool> mask({rows, height, width});

@@ -6,14 +6,14 @@
 namespace sslfast::ops {
 
 static Tensor block_mask(const Tensor& like, const Tensor& seed, const std::optional<Tensor>& sample_ids,
-                         const std::optional<Tensor>& targets, int64_t target_low, int64_t target_high,
+                         const std::optional<Tensor>& targets, double target_low, double target_high,
                          double mask_probability, int64_t rows, int64_t height, int64_t width, double min_patches,
                          double max_patches, double log_aspect_low, double log_aspect_high, bool exact, bool shift,
                          int64_t row_offset, int64_t tries) {
   check(here(like), "block_mask: like is on another device");
   BlockMask p{};
   p.rule = block_rule(height, width, min_patches, max_patches, log_aspect_low, log_aspect_high, exact, shift, tries);
-  check(rows >= 0 && target_low >= 0 && target_low <= target_high && target_high <= height * width,
+  check(rows >= 0 && target_low >= 0 && target_low <= target_high && target_high <= static_cast<double>(height * width),
         "block_mask: 0 <= target <= patches");
   check(mask_probability >= 0 && mask_probability <= 1, "block_mask: a probability");
   if (targets) {

@@ -122,7 +122,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "cell_mask(Tensor like, Tensor seed, Tensor? sample_ids, int stream, int rows, int frames, int height, int "
       "width, int cell_frames, int cell_height, int cell_width, int masked, int row_offset) -> Tensor");
   m.def(
-      "block_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? targets, int target_low, int target_high, "
+      "block_mask(Tensor like, Tensor seed, Tensor? sample_ids, Tensor? targets, float target_low, float target_high, "
       "float mask_probability, int rows, int height, int width, float min_patches, float max_patches, float "
       "log_aspect_low, float log_aspect_high, bool exact, bool shift, int row_offset, int tries=10) -> Tensor");
   m.def(

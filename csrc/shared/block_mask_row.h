@@ -33,16 +33,18 @@ SSLFAST_HD void draw_tries(const BlockRule& rule, uint64_t seed, uint64_t row, u
 }
 
 // Masks blocks until the target is reached or `tries` tries in a row add nothing. A block adds at least one patch and
-// never more than are missing. Returns how many are masked.
-SSLFAST_HD int64_t fill_blocks(const BlockRule& rule, uint64_t seed, uint64_t row, int64_t target, const BitGrid& grid,
+// never more than are missing, so that of a target that is no whole number the rest is never masked. Returns how many
+// are masked.
+SSLFAST_HD int64_t fill_blocks(const BlockRule& rule, uint64_t seed, uint64_t row, double target, const BitGrid& grid,
                                Tries& tries, Lanes lanes) {
   using namespace portable;
   const double largest_height = static_cast<double>(rule.exact ? rule.height : rule.height - 1);
   const double largest_width = static_cast<double>(rule.exact ? rule.width : rule.width - 1);
   int64_t masked = 0;
   uint32_t attempt = 0;
-  while (masked < target) {
-    const double missing = static_cast<double>(target - masked);
+  for (;;) {
+    const double missing = sub(target, static_cast<double>(masked));
+    if (missing < 1) break;
     const double most = missing < rule.max_patches ? missing : rule.max_patches;
     int64_t added = 0;
     for (int64_t k = 0; k < rule.tries && added == 0; ++k, ++attempt) {
@@ -91,27 +93,31 @@ SSLFAST_HD void fill_subset(const BitGrid& grid, const Pairs& pairs, int64_t mis
   lane_barrier();
 }
 
-// How many patches of row r shall be masked.
-SSLFAST_HD int64_t row_target(const BlockMask& p, uint64_t seed, int64_t r) {
+// How many patches of row r shall be masked; a whole number where the rule is exact.
+SSLFAST_HD double row_target(const BlockMask& p, uint64_t seed, int64_t r) {
   const Words w = philox(seed, Stream::kBlockTarget, p.row_ids[r], 0);
   if (w.word[0] >= p.row_threshold) return 0;
-  if (!p.targets)
-    return p.target_low + uniform_below(w.word[1], static_cast<uint64_t>(p.target_high - p.target_low + 1));
+  if (!p.targets) {
+    if (!p.rule.exact) return uniform(w.word[1], p.target_low, p.target_high);
+    const double numbers = portable::add(portable::sub(p.target_high, p.target_low), 1);
+    return portable::add(p.target_low, static_cast<double>(uniform_below(w.word[1], static_cast<uint64_t>(numbers))));
+  }
   const int64_t target = p.targets[r], patches = p.rule.height * p.rule.width;
-  return target < 0 ? 0 : target > patches ? patches : target;
+  return static_cast<double>(target < 0 ? 0 : target > patches ? patches : target);
 }
 
 // The whole mask of a row. `memory`: the patches, rounded up to whole counters, or null.
-SSLFAST_HD void fill_row(const BlockRule& rule, uint64_t seed, uint64_t row, int64_t target, const BitGrid& grid,
+SSLFAST_HD void fill_row(const BlockRule& rule, uint64_t seed, uint64_t row, double target, const BitGrid& grid,
                          Tries& tries, uint64_t* memory, Lanes lanes) {
   grid.clear(lanes);
   const int64_t masked = fill_blocks(rule, seed, row, target, grid, tries, lanes);
-  if (!rule.exact || masked == target) return;
+  const int64_t missing = static_cast<int64_t>(target) - masked;
+  if (!rule.exact || missing == 0) return;
   const DrawnPairs<Unmasked> pairs{{seed, static_cast<uint32_t>(Stream::kBlockRest), row, 0}, {grid}};
   if (memory) {
-    fill_subset(grid, store_pairs(pairs, memory, grid.height * grid.width, lanes), target - masked, lanes);
+    fill_subset(grid, store_pairs(pairs, memory, grid.height * grid.width, lanes), missing, lanes);
   } else {
-    fill_subset(grid, pairs, target - masked, lanes);
+    fill_subset(grid, pairs, missing, lanes);
   }
 }
 

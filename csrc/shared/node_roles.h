@@ -30,11 +30,16 @@ struct Counts {
   int64_t nodes, masked, tokens, replaced;
 
   SSLFAST_HD Counts(const NodeRule& rule, int64_t n) : nodes(n) {
-    masked = share(n, rule.mask_rate);
-    replaced = !rule.compat && masked == n ? 0 : share(masked, rule.replace_rate);
-    int64_t stay = share(masked, rule.keep_rate);
-    stay = stay < masked - replaced ? stay : masked - replaced;
-    tokens = masked - replaced - stay;
+    const int64_t slack = rule.compat ? 0 : 1;
+    masked = share(n, rule.mask_rate, slack);
+    replaced = !rule.compat && masked == n ? 0 : share(masked, rule.replace_rate, slack);
+    int64_t rest = masked - replaced;
+    if (rule.compat && replaced > 0) {  // GraphMAE rounds the token's share down too: a node may stay
+      const int64_t part = share(masked, portable::sub(1.0, rule.replace_rate), 0);
+      rest = part < rest ? part : rest;
+    }
+    const int64_t stay = share(masked, rule.keep_rate, slack);
+    tokens = stay < rest ? rest - stay : 0;
   }
 
   // The place that gives to the k-th replaced node, and how many it gives to if it stands at `place`.
@@ -46,10 +51,10 @@ struct Counts {
   SSLFAST_HD bool is_replaced(int64_t place) const { return place >= tokens && place < tokens + replaced; }
 
  private:
-  // Rounded down as exact arithmetic would: of 100 at 0.29 these are 29, not the 28.99.. of doubles.
-  SSLFAST_HD static int64_t share(int64_t total, double rate) {
-    const double n = static_cast<double>(total);
-    const int64_t part = static_cast<int64_t>(portable::add(portable::mul(n, rate), portable::mul(1e-12, n)));
+  // Rounded down, with slack 1 as exact arithmetic would: of 100 at 0.29 these are 29, not the 28.99.. of doubles.
+  SSLFAST_HD static int64_t share(int64_t total, double rate, int64_t slack) {
+    const double n = static_cast<double>(total), above = portable::mul(1e-12, static_cast<double>(slack * total));
+    const int64_t part = static_cast<int64_t>(portable::add(portable::mul(n, rate), above));
     return part < total ? part : total;
   }
 };

@@ -3,19 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sslfast import _block_ranges, _check, _host
 from sslfast.host import _arguments
-from sslfast.host.mask_indices import MaskOrCounted, counted
+from sslfast.host.mask_indices import CountedMask, MaskOrCounted, counted
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | NDArray[np.int64],
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_]: ...
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | NDArray[np.int64],
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedMask: ...
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | NDArray[np.int64],
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_] | CountedMask: ...
 
 
 def block_mask(
     batch_size: int,
     grid: Sequence[int],
-    num_masked: int | Sequence[int] | NDArray[np.int64],
+    num_masked: int | Sequence[float] | NDArray[np.int64],
     *,
     mask_probability: float = 1.0,
     min_patches: float = 4,
@@ -36,7 +100,8 @@ def block_mask(
         batch_size: number of rows N, at least 0.
         grid: patches along height and width, (H, W), each at most 512.
         num_masked: patches to mask in every row, in [0, H * W]; or a pair of such numbers, between which every row
-            draws its own; or int64 (N,), one number a row, clamped to that range.
+            draws its own, in "exact" a whole number, both ends included, in "compat" a real one, of which it masks the
+            whole patches at most; or int64 (N,), one number a row, clamped to that range.
         mask_probability: probability that a row is masked at all. Default: 1.0.
         min_patches: least area of a rectangle. Default: 4.
         max_patches: largest area of a rectangle, and the most that one may add. Default: None, what is missing.
@@ -70,7 +135,7 @@ def block_mask(
     exact = _check.mode_is_exact(name, mode)
     shift = _check.boolean(name, "shift", shift)
     probability = _check.probability(name, "mask_probability", mask_probability)
-    target, targets = (0, 0), None
+    target, targets = (0.0, 0.0), None
     if isinstance(num_masked, np.ndarray):
         if num_masked.dtype != np.int64:
             raise TypeError(f"{name}: num_masked must be an int or an int64 array, got {num_masked.dtype}")
@@ -79,7 +144,7 @@ def block_mask(
             raise ValueError(f"{name}: num_masked {expected}, got {num_masked.shape}")
         targets = np.ascontiguousarray(num_masked)
     else:
-        target = _block_ranges.target_range(name, num_masked, height * width)
+        target = _block_ranges.target_range(name, num_masked, height * width, exact)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
     threads = _arguments.threads(name, threads)
     bits = _arguments.seed_bits(name, seed)
@@ -98,7 +163,61 @@ def block_mask(
         row_offset,
         threads,
     )
-    return counted(mask, return_counts, target[1] if targets is None else None, threads=threads)
+    return counted(mask, return_counts, int(target[1]) if targets is None else None, threads=threads)
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_]: ...
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedMask: ...
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_] | CountedMask: ...
 
 
 def inverse_block_mask(

@@ -4,16 +4,65 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sslfast import _block_ranges, _check, _host
 from sslfast.host import _arguments
-from sslfast.host.mask_indices import MaskOrCounted, counted
+from sslfast.host.mask_indices import CountedMask, MaskOrCounted, counted
 
 # As in sslfast.random.STREAMS, which needs torch.
 _GRID_CELLS, _TUBE_CELLS, _FRAME_CELLS = 50, 51, 52
+
+
+@overload
+def grid_patch_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    cell_size: int | Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_]: ...
+
+
+@overload
+def grid_patch_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    cell_size: int | Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedMask: ...
+
+
+@overload
+def grid_patch_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    cell_size: int | Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_] | CountedMask: ...
 
 
 def grid_patch_mask(
@@ -61,6 +110,51 @@ def grid_patch_mask(
     return _cell_mask(name, _GRID_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads, return_counts)
 
 
+@overload
+def tube_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_]: ...
+
+
+@overload
+def tube_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedMask: ...
+
+
+@overload
+def tube_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_] | CountedMask: ...
+
+
 def tube_mask(
     batch_size: int,
     grid: Sequence[int],
@@ -103,6 +197,51 @@ def tube_mask(
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     cells = _block_ranges.tube_cells(name, grid, mask_ratio, mode)
     return _cell_mask(name, _TUBE_CELLS, batch_size, cells, seed, row_offset, sample_ids, threads, return_counts)
+
+
+@overload
+def frame_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_]: ...
+
+
+@overload
+def frame_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedMask: ...
+
+
+@overload
+def frame_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_] | CountedMask: ...
 
 
 def frame_mask(

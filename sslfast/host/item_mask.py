@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,60 @@ class CountedItems(NamedTuple):
     mask: NDArray[np.bool_]
     indices: NDArray[np.int64]
     counts: NDArray[np.int64]
+
+
+@overload
+def mask_items(
+    items: NDArray[Any],
+    *,
+    mask_id: int,
+    mask_ratio: float = ...,
+    padding_id: int = ...,
+    selection: str = ...,
+    last_item_probability: float = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> MaskedItems: ...
+
+
+@overload
+def mask_items(
+    items: NDArray[Any],
+    *,
+    mask_id: int,
+    mask_ratio: float = ...,
+    padding_id: int = ...,
+    selection: str = ...,
+    last_item_probability: float = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedItems: ...
+
+
+@overload
+def mask_items(
+    items: NDArray[Any],
+    *,
+    mask_id: int,
+    mask_ratio: float = ...,
+    padding_id: int = ...,
+    selection: str = ...,
+    last_item_probability: float = ...,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> MaskedItems | CountedItems: ...
 
 
 def mask_items(

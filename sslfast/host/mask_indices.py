@@ -37,7 +37,7 @@ class CountedMask(NamedTuple):
     counts: NDArray[np.int64]
 
 
-# A mask, or with return_counts a CountedMask: as Any, so that a type checker lets a mask be used as the array it is.
+# What a rule's body gives: a mask, or with return_counts a CountedMask. Its overloads say which of the two.
 MaskOrCounted: TypeAlias = NDArray[np.bool_] | Any
 
 

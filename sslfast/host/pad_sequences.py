@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,8 +21,10 @@ def pad_sequences(
     length: int | None = None,
     multiple_of: int | None = None,
     dtype: DTypeLike = np.int64,
-    side: Literal["right", "left"] = "right",
+    side: str = "right",
     none_value: int | None = None,
+    keep: str | None = None,
+    bools: bool = True,
 ) -> NDArray[Any]:
     """Puts sequences of ints into one array, padded to one length.
 
@@ -36,12 +38,16 @@ def pad_sequences(
             be lists or tuples of the same number W of ints instead, such as the two ends of ``offset_mapping``, or
             the rows arrays of shape (L, W).
         padding_value: what stands where a row has no element.
-        length: length of the result; no row may be longer. Default: None, that of the longest row.
+        length: length of the result; no row may be longer, unless ``keep`` says what of it is kept. Default: None, that
+            of the longest row.
         multiple_of: the longest row's length is rounded up to a multiple of it. Default: None, 1.
         dtype: int64, int32, int16 or uint8. Default: int64.
         side: where the padding goes, "right" or "left". Default: "right".
         none_value: what None stands for in a list, such as -1 in a fast tokenizer's ``word_ids()``. Default: None, an
             error.
+        keep: which elements of a row longer than ``length`` are kept, its "first" or its "last"; the others are checked
+            all the same. Default: None, an error.
+        bools: whether bools count as ints; False refuses them. Default: True.
 
     Returns:
         A contiguous array of shape (N, length), or (N, length, W).
@@ -50,7 +56,7 @@ def pad_sequences(
         TypeError: ``sequences`` is not a sequence, a row not one of the above, an element not an int, or an option has
             the wrong type.
         ValueError: a row is longer than ``length`` or has another W, a number does not fit in ``dtype``, an option is
-            out of range, or both ``length`` and ``multiple_of`` are given.
+            out of range, both ``length`` and ``multiple_of`` are given, or ``keep`` without ``length``.
     """
     name = "pad_sequences"
     if isinstance(sequences, (str, bytes, Mapping)) or not hasattr(sequences, "__len__"):
@@ -71,5 +77,10 @@ def pad_sequences(
             raise ValueError(f"{name}: length must be None beside multiple_of, got {length}")
     multiple = 1 if multiple_of is None else _check.integer(name, "multiple_of", multiple_of, 1, _LENGTH)
     _check.one_of(name, "side", side, ("right", "left"))
-    given = -1 if length is None else length
-    return _host.pad_sequences(sequences, padding_value, given, multiple, kind, side == "left", none_value)
+    if keep is not None:
+        _check.one_of(name, "keep", keep, ("first", "last"))
+        if length is None:
+            raise ValueError(f"{name}: length must be given beside keep, got None")
+    bools = _check.boolean(name, "bools", bools)
+    given, left = -1 if length is None else length, side == "left"
+    return _host.pad_sequences(sequences, padding_value, given, multiple, kind, left, none_value, keep or "", bools)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,60 @@ class CountedPatches(NamedTuple):
     mask: NDArray[np.bool_]
     indices: NDArray[np.int64]
     counts: NDArray[np.int64]
+
+
+@overload
+def random_patch_mask(
+    batch_size: int,
+    num_patches: int,
+    mask_ratio: float = ...,
+    *,
+    seed: int | None,
+    noise: NDArray[np.floating[Any]] | None = ...,
+    num_prefix_tokens: int = ...,
+    order: str = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> PatchMask: ...
+
+
+@overload
+def random_patch_mask(
+    batch_size: int,
+    num_patches: int,
+    mask_ratio: float = ...,
+    *,
+    seed: int | None,
+    noise: NDArray[np.floating[Any]] | None = ...,
+    num_prefix_tokens: int = ...,
+    order: str = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedPatches: ...
+
+
+@overload
+def random_patch_mask(
+    batch_size: int,
+    num_patches: int,
+    mask_ratio: float = ...,
+    *,
+    seed: int | None,
+    noise: NDArray[np.floating[Any]] | None = ...,
+    num_prefix_tokens: int = ...,
+    order: str = ...,
+    mode: str = ...,
+    return_counts: bool,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> PatchMask | CountedPatches: ...
 
 
 def random_patch_mask(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,60 @@ class CountedPermutation(NamedTuple):
     order: NDArray[np.int64]
     indices: NDArray[np.int64]
     counts: NDArray[np.int64]
+
+
+@overload
+def permutation_mask(
+    ids: NDArray[Any],
+    *,
+    mask_token_id: int,
+    special_tokens_mask: NDArray[Any] | None = ...,
+    plm_probability: float = ...,
+    max_span_length: int = ...,
+    dtype: Any = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> PermutationMask: ...
+
+
+@overload
+def permutation_mask(
+    ids: NDArray[Any],
+    *,
+    mask_token_id: int,
+    special_tokens_mask: NDArray[Any] | None = ...,
+    plm_probability: float = ...,
+    max_span_length: int = ...,
+    dtype: Any = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedPermutation: ...
+
+
+@overload
+def permutation_mask(
+    ids: NDArray[Any],
+    *,
+    mask_token_id: int,
+    special_tokens_mask: NDArray[Any] | None = ...,
+    plm_probability: float = ...,
+    max_span_length: int = ...,
+    dtype: Any = ...,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> PermutationMask | CountedPermutation: ...
 
 
 def permutation_mask(

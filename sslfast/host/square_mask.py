@@ -3,13 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sslfast import _block_ranges, _check, _host
 from sslfast.host import _arguments
-from sslfast.host.mask_indices import MaskOrCounted, counted
+from sslfast.host.mask_indices import CountedMask, MaskOrCounted, counted
+
+
+@overload
+def square_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    side: int = ...,
+    adjust: float = ...,
+    inverse: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_]: ...
+
+
+@overload
+def square_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    side: int = ...,
+    adjust: float = ...,
+    inverse: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedMask: ...
+
+
+@overload
+def square_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    side: int = ...,
+    adjust: float = ...,
+    inverse: bool = ...,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_] | CountedMask: ...
 
 
 def square_mask(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,84 @@ class CountedSpans(NamedTuple):
     mask: NDArray[np.bool_]
     indices: NDArray[np.int64]
     counts: NDArray[np.int64]
+
+
+@overload
+def mask_spans(
+    ids: NDArray[Any],
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    word_ids: NDArray[Any] | None = ...,
+    special_tokens_mask: NDArray[Any] | None = ...,
+    mask_ratio: float = ...,
+    length_law: str | Sequence[float] = ...,
+    geometric_p: float = ...,
+    min_span: int = ...,
+    max_span: int = ...,
+    replace_per: str = ...,
+    mask_replace_prob: float = ...,
+    random_replace_prob: float = ...,
+    random_token_ids: NDArray[np.int64] | None = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> MaskedSpans: ...
+
+
+@overload
+def mask_spans(
+    ids: NDArray[Any],
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    word_ids: NDArray[Any] | None = ...,
+    special_tokens_mask: NDArray[Any] | None = ...,
+    mask_ratio: float = ...,
+    length_law: str | Sequence[float] = ...,
+    geometric_p: float = ...,
+    min_span: int = ...,
+    max_span: int = ...,
+    replace_per: str = ...,
+    mask_replace_prob: float = ...,
+    random_replace_prob: float = ...,
+    random_token_ids: NDArray[np.int64] | None = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedSpans: ...
+
+
+@overload
+def mask_spans(
+    ids: NDArray[Any],
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    word_ids: NDArray[Any] | None = ...,
+    special_tokens_mask: NDArray[Any] | None = ...,
+    mask_ratio: float = ...,
+    length_law: str | Sequence[float] = ...,
+    geometric_p: float = ...,
+    min_span: int = ...,
+    max_span: int = ...,
+    replace_per: str = ...,
+    mask_replace_prob: float = ...,
+    random_replace_prob: float = ...,
+    random_token_ids: NDArray[np.int64] | None = ...,
+    mode: str = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> MaskedSpans | CountedSpans: ...
 
 
 def mask_spans(

@@ -2,14 +2,95 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sslfast import _check, _host, _time_spans
 from sslfast.host import _arguments
-from sslfast.host.mask_indices import MaskOrCounted, counted
+from sslfast.host.mask_indices import CountedMask, MaskOrCounted, counted
+
+
+@overload
+def time_mask(
+    batch_size: int,
+    length: int,
+    *,
+    mask_prob: float = ...,
+    mask_length: int = ...,
+    lengths: NDArray[Any] | None = ...,
+    min_masks: int = ...,
+    mode: str = ...,
+    mask_type: str = ...,
+    mask_other: float = ...,
+    no_overlap: bool = ...,
+    min_space: int = ...,
+    idc_select_ver: int = ...,
+    num_mask_ver: int = ...,
+    require_same_masks: bool = ...,
+    add_masks: bool = ...,
+    mask_dropout: float = ...,
+    return_counts: Literal[False] = ...,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_]: ...
+
+
+@overload
+def time_mask(
+    batch_size: int,
+    length: int,
+    *,
+    mask_prob: float = ...,
+    mask_length: int = ...,
+    lengths: NDArray[Any] | None = ...,
+    min_masks: int = ...,
+    mode: str = ...,
+    mask_type: str = ...,
+    mask_other: float = ...,
+    no_overlap: bool = ...,
+    min_space: int = ...,
+    idc_select_ver: int = ...,
+    num_mask_ver: int = ...,
+    require_same_masks: bool = ...,
+    add_masks: bool = ...,
+    mask_dropout: float = ...,
+    return_counts: Literal[True],
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> CountedMask: ...
+
+
+@overload
+def time_mask(
+    batch_size: int,
+    length: int,
+    *,
+    mask_prob: float = ...,
+    mask_length: int = ...,
+    lengths: NDArray[Any] | None = ...,
+    min_masks: int = ...,
+    mode: str = ...,
+    mask_type: str = ...,
+    mask_other: float = ...,
+    no_overlap: bool = ...,
+    min_space: int = ...,
+    idc_select_ver: int = ...,
+    num_mask_ver: int = ...,
+    require_same_masks: bool = ...,
+    add_masks: bool = ...,
+    mask_dropout: float = ...,
+    return_counts: bool,
+    seed: int,
+    row_offset: int = ...,
+    sample_ids: NDArray[np.int64] | None = ...,
+    threads: int = ...,
+) -> NDArray[np.bool_] | CountedMask: ...
 
 
 def time_mask(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def mask_words(
     mask_replace_prob: float = 0.8,
     random_replace_prob: float = 0.1,
     random_token_ids: NDArray[np.int64] | None = None,
-    replace: Literal["token", "word"] = "token",
+    replace: str = "token",
     min_masked: int = 0,
     mode: str = "exact",
     return_counts: bool = False,

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sslfast._arguments import in_range, numbered_rows, row_lengths
+from sslfast._arguments import in_range, numbered_rows, row_lengths, strided
 
-__all__ = ["errors_of", "in_range", "numbered_rows", "row_lengths"]
+__all__ = ["errors_of", "in_range", "numbered_rows", "row_lengths", "strided"]
 
 
 @contextmanager

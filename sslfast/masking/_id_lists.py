@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sslfast import _check, host
+
 
 def id_tensor(function: str, sequence: Any) -> Tensor:
     """One sample's ids, int64 of shape (length,): from a list or tuple of ints, an array or a tensor.
@@ -20,8 +22,10 @@ def id_tensor(function: str, sequence: Any) -> Tensor:
     if isinstance(sequence, (list, tuple)):
         try:
             flat = array("q", sequence)
-        except (TypeError, OverflowError) as error:
-            raise TypeError(f"{function}: ids must be ints of 64 bits, got {sequence!r:.60}") from error
+            if any(_check.is_boolean(item) or getattr(item, "dtype", None) == torch.bool for item in sequence):
+                raise TypeError
+        except (TypeError, OverflowError):
+            raise TypeError(f"{function}: ids must be ints of 64 bits, got {sequence!r:.60}") from None
         return torch.frombuffer(flat, dtype=torch.int64) if flat else torch.zeros(0, dtype=torch.int64)
     if not isinstance(sequence, Tensor) and not hasattr(sequence, "__array__"):
         raise TypeError(f"{function}: ids must be a list, an array or a tensor, got {type(sequence).__name__}")
@@ -46,13 +50,32 @@ def sample_ids_of(function: str, example: Any, key: str) -> Any:
     return example
 
 
-def padded(sequences: Sequence[Tensor], length: int, fill: int, *, left: bool = False) -> tuple[Tensor, Tensor]:
-    """The sequences, none longer than ``length``, as (N, length), and their lengths."""
-    lengths = torch.tensor([len(s) for s in sequences], dtype=torch.int64)
-    ids = torch.full((len(sequences), length), fill, dtype=torch.int64)
-    for row, sequence in zip(ids, sequences, strict=True):
-        if left:
-            row[length - len(sequence) :] = sequence
-        else:
-            row[: len(sequence)] = sequence
-    return ids, lengths
+def padded(
+    function: str,
+    rows: Sequence[Any],
+    length: int | None,
+    fill: int,
+    *,
+    keep: str = "first",
+    left: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """One sample's ids a row, by default as long as the longest, as int64 (N, ``length``), and how many each row has.
+
+    Of longer rows the first or last ids are kept. Rows are read by :func:`sslfast.host.pad_sequences`, and only those
+    that it refuses turned into tensors one by one, which says what is wrong with them, or brings them from a GPU.
+
+    Raises:
+        TypeError, ValueError: as :func:`id_tensor`.
+    """
+    options: dict[str, Any] = {"side": "left" if left else "right", "bools": False}
+    if length is not None:
+        options |= {"length": length, "keep": keep}
+    try:
+        ids = host.pad_sequences(rows, padding_value=fill, **options)
+    except (TypeError, ValueError):
+        rows = [id_tensor(function, row).cpu() for row in rows]
+        ids = host.pad_sequences(rows, padding_value=fill, **options)
+    if ids.ndim != 2:  # rows of pairs
+        rows = [id_tensor(function, row) for row in rows]
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    return torch.from_numpy(ids), lengths if length is None else lengths.clamp_(max=length)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
-from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._arguments import numbered_rows, strided
 from sslfast.random import Generator, seed_tensor
 
 Order = tuple[Tensor, Tensor, Tensor]
@@ -80,11 +80,10 @@ def patches_of(function: str, name: str, x: Tensor, least: int = 1) -> None:
     """Checks a tensor of patches.
 
     Raises:
-        TypeError: if it is no tensor, or its elements are larger than 8 bytes.
+        TypeError: if it is no plain tensor, or its elements are larger than 8 bytes.
         ValueError: if it has no shape (N, L, D) with L >= ``least``.
     """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{function}: {name} must be a tensor, got {type(x).__name__}")
+    strided(function, name, x)
     if x.dtype == torch.complex128:
         raise TypeError(f"{function}: {name} must have elements of at most 8 bytes, got {x.dtype}")
     if x.dim() != 3 or x.shape[1] < least:

@@ -23,7 +23,7 @@ def padded_batch(
 
     Raises:
         KeyError: if an example has not a key of the first, or the first no ``input_ids``.
-        TypeError: if a column holds what makes no tensor.
+        TypeError: if a column holds what makes no tensor, or ``input_ids`` anything but ints.
         ValueError: if there is no example, a column has not as many elements as ``input_ids``, or rows of unequal
             lengths meet no ``pad_token_id``.
     """
@@ -38,7 +38,8 @@ def padded_batch(
         "word_ids": -1,
     }
     options: dict[str, Any] = {"multiple_of": multiple_of, "side": vocabulary.padding_side}
-    batch = {"input_ids": _padded(function, "input_ids", rows, padding_value=pads["input_ids"], **options)}
+    ids = _padded(function, "input_ids", rows, padding_value=pads["input_ids"], bools=False, **options)
+    batch = {"input_ids": ids}
     lengths = [len(row) for row in rows]
     width = batch["input_ids"].shape[1]
     if batch["input_ids"].dim() != 2:

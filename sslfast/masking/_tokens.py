@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
-from sslfast._arguments import in_range
+from sslfast._arguments import in_range, strided
 from sslfast._arguments import like_ids as like_ids
 
 
@@ -29,8 +29,7 @@ def token_ids(function: str, ids: Tensor) -> Tensor:
         TypeError: if they are no tensor of int64, int32 or int16.
         ValueError: if they are neither (N, L) nor (L,).
     """
-    if not isinstance(ids, Tensor):
-        raise TypeError(f"{function}: ids must be a tensor, got {type(ids).__name__}")
+    strided(function, "ids", ids)
     if ids.dtype not in (torch.int64, torch.int32, torch.int16):
         raise TypeError(f"{function}: ids must be int64, int32 or int16, whose labels hold -100, got {ids.dtype}")
     if ids.dim() not in (1, 2):

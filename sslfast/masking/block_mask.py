@@ -3,20 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from sslfast import _block_ranges, _check, ops
 from sslfast.masking._arguments import numbered_rows
-from sslfast.masking.mask_indices import MaskOrCounted, counted
+from sslfast.masking.mask_indices import CountedMask, MaskOrCounted, counted
 from sslfast.random import Generator, seed_tensor
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | Tensor,
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor: ...
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | Tensor,
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> CountedMask: ...
+
+
+@overload
+def block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    num_masked: int | Sequence[float] | Tensor,
+    *,
+    mask_probability: float = ...,
+    min_patches: float = ...,
+    max_patches: float | None = ...,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor | CountedMask: ...
 
 
 def block_mask(
     batch_size: int,
     grid: Sequence[int],
-    num_masked: int | Sequence[int] | Tensor,
+    num_masked: int | Sequence[float] | Tensor,
     *,
     mask_probability: float = 1.0,
     min_patches: float = 4,
@@ -42,8 +106,10 @@ def block_mask(
         batch_size: number of rows N, at least 0.
         grid: patches along height and width, (H, W), each at most 512.
         num_masked: patches to mask in every row, in [0, H * W]; or a pair of such numbers, between which every row
-            draws its own, both included (iBOT); or int64 (N,), one number a row, which is clamped to that range where
-            it lies (its values are not looked at, so that a GPU need not be waited for).
+            draws its own, in "exact" a whole number, both ends included, in "compat" a real one, of which it masks the
+            whole patches at most (iBOT's law, whose pairs are real numbers and whose upper end is never reached); or
+            int64 (N,), one number a row, which is clamped to that range where it lies (its values are not looked at,
+            so that a GPU need not be waited for).
         mask_probability: probability that a row is masked at all. Default: 1.0.
         min_patches: least area of a rectangle. Default: 4.
         max_patches: largest area of a rectangle, and the most that one may add. Default: None, what is missing.
@@ -53,9 +119,9 @@ def block_mask(
             equally likely: without, the centre of the grid is masked far more often than its corners. Default: False.
         mode: "exact" masks exactly ``num_masked`` patches: rectangles may be as high or wide as the grid, and what ten
             tries in a row could not add is added patch by patch, every subset equally likely (as DINOv3 does). "compat"
-            has the distribution of DINOv2's ``MaskingGenerator``: at most ``num_masked`` patches (of 58 in 14 x 14,
-            exactly so many in 93 % of the rows) and no rectangle as high or as wide as the grid, so that 196 of 14 x 14
-            are never reached. Default: "exact".
+            has the distribution of DINOv2's ``MaskingGenerator``, and with a pair that of iBOT's loader: at most
+            ``num_masked`` patches (of 58 in 14 x 14, exactly so many in 93 % of the rows) and no rectangle as high or
+            as wide as the grid, so that 196 of 14 x 14 are never reached. Default: "exact".
         return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
@@ -84,7 +150,7 @@ def block_mask(
     exact = _check.mode_is_exact(name, mode)
     shift = _check.boolean(name, "shift", shift)
     probability = _check.probability(name, "mask_probability", mask_probability)
-    target, targets = (0, 0), None
+    target, targets = (0.0, 0.0), None
     if isinstance(num_masked, Tensor):
         if num_masked.dtype != torch.int64:
             raise TypeError(f"{name}: num_masked must be an int or an int64 tensor, got {num_masked.dtype}")
@@ -94,7 +160,7 @@ def block_mask(
         targets = num_masked.contiguous()
         device = targets.device if device is None else device
     else:
-        target = _block_ranges.target_range(name, num_masked, height * width)
+        target = _block_ranges.target_range(name, num_masked, height * width, exact)
     like = torch.empty((), device=device)
     if targets is not None and targets.device != like.device:
         raise ValueError(f"{name}: num_masked must be on {like.device}, got {targets.device}")
@@ -102,7 +168,61 @@ def block_mask(
     seed = seed_tensor(generator, function=name, device=like.device)
     rule = (*target, probability, batch_size, height, width, *ranges, exact, shift, row_offset)
     mask = ops.block_mask(like, seed, sample_ids, targets, *rule)
-    return counted(mask, return_counts, target[1] if targets is None else None)
+    return counted(mask, return_counts, int(target[1]) if targets is None else None)
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor: ...
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> CountedMask: ...
+
+
+@overload
+def inverse_block_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    min_aspect: float = ...,
+    max_aspect: float | None = ...,
+    shift: bool = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor | CountedMask: ...
 
 
 def inverse_block_mask(

@@ -4,14 +4,63 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from sslfast import _block_ranges, _check, ops
 from sslfast.masking._arguments import numbered_rows
-from sslfast.masking.mask_indices import MaskOrCounted, counted
+from sslfast.masking.mask_indices import CountedMask, MaskOrCounted, counted
 from sslfast.random import STREAMS, Generator, seed_tensor
+
+
+@overload
+def grid_patch_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    cell_size: int | Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor: ...
+
+
+@overload
+def grid_patch_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    cell_size: int | Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> CountedMask: ...
+
+
+@overload
+def grid_patch_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    cell_size: int | Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor | CountedMask: ...
 
 
 def grid_patch_mask(
@@ -67,6 +116,51 @@ def grid_patch_mask(
     return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device, return_counts)
 
 
+@overload
+def tube_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor: ...
+
+
+@overload
+def tube_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> CountedMask: ...
+
+
+@overload
+def tube_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor | CountedMask: ...
+
+
 def tube_mask(
     batch_size: int,
     grid: Sequence[int],
@@ -116,6 +210,51 @@ def tube_mask(
     batch_size = _check.integer(name, "batch_size", batch_size, 0)
     cells = _block_ranges.tube_cells(name, grid, mask_ratio, mode)
     return _cell_mask(name, batch_size, cells, generator, row_offset, sample_ids, device, return_counts)
+
+
+@overload
+def frame_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor: ...
+
+
+@overload
+def frame_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> CountedMask: ...
+
+
+@overload
+def frame_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor | CountedMask: ...
 
 
 def frame_mask(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
+from sslfast._arguments import strided
 from sslfast.masking._arguments import numbered_rows
 from sslfast.random import Generator, seed_tensor
 
@@ -53,15 +54,16 @@ def mask_nodes(
     features, ``keep_rate`` keep theirs and all others become the token. In the exact mode the donors are unmasked nodes
     of the same graph, no node giving a second time before all have given, and one node of a graph at least stays
     unmasked: what a masked node had is never read, but for the ``keep_rate`` that stays, so that NaN there reaches
-    neither the result nor a gradient. In the compat mode, GraphMAE's, donors are random nodes, masked ones and a node
-    itself among them, no node giving twice.
+    neither the result nor a gradient. The compat mode is GraphMAE's, with its defects: donors are random nodes, masked
+    ones and a node itself among them, no node giving twice; shares are rounded down after a float's error; and the
+    token's share, ``1 - replace_rate``, is rounded down too, which leaves up to one masked node as it was, of 15 at 0.1
+    13 tokens, 1 replaced and 1 unchanged. Where no node is to be replaced GraphMAE picks all of them, an error: here
+    all become the token.
 
     Up to 64 nodes every set is equally likely: a shuffle. Beyond, the order is that of a Feistel network on
     ceil(sqrt(n)) lines, in which every place is found by itself: a node is anywhere and two nodes are at any two
     places, to 2^-24 of the rectangle of about n places that it is drawn in, and nothing is claimed about all n!
-    orders. In GraphMAE the token's share is rounded down too,
-    which leaves up to one masked node as it was, and where no node is to be replaced all of them are, an error; neither
-    happens here. One launch on a GPU, no host synchronisation. The gradients, that of ``x`` in one launch, are made
+    orders. One launch on a GPU, no host synchronisation. The gradients, that of ``x`` in one launch, are made
     without atomics in float32 (float64 in float64): equal in every run. Twice differentiable.
 
     Args:
@@ -93,8 +95,7 @@ def mask_nodes(
     Reference: Hou et al., "GraphMAE: Self-Supervised Masked Graph Autoencoders", KDD 2022, section 3.2.
     """
     name = "mask_nodes"
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name}: x must be a tensor, got {type(x).__name__}")
+    strided(name, "x", x)
     if x.dtype == torch.complex128:
         raise TypeError(f"{name}: x must have elements of at most 8 bytes, got {x.dtype}")
     if x.dim() != 2 or x.shape[0] >= 2**31:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast.host.gumbel_sample import check_temperature
-from sslfast.masking._arguments import in_range, numbered_rows
+from sslfast.masking._arguments import in_range, numbered_rows, strided
 from sslfast.random import Generator, seed_tensor
 
 
@@ -56,8 +56,7 @@ def sample_replacements(
     section 2.
     """
     name = "sample_replacements"
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"{name}: logits must be a tensor, got {type(logits).__name__}")
+    strided(name, "logits", logits)
     if logits.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise TypeError(f"{name}: logits must be float32, bfloat16 or float16, got {logits.dtype}")
     if logits.dim() != 2 or not 1 <= logits.shape[1] <= 2**32:

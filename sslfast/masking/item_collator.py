@@ -13,7 +13,7 @@ from sslfast.host.item_mask import check_numbers
 from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples
-from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
+from sslfast.masking._id_lists import padded, sample_ids_of
 from sslfast.masking.item_mask import mask_items
 from sslfast.masking.mask_indices import mask_indices, short_form
 
@@ -27,10 +27,10 @@ class ItemCollator:
     :func:`sslfast.losses.masked_item_loss` takes, and ``masked_counts``, int64 (N,), how many each row has.
 
     Args:
-        mask_id: what takes the place of a masked item.
+        mask_id: what takes the place of a masked item; no item may be equal to it.
         max_length: the length of every row; longer histories keep their last items.
         mask_ratio: share of a row's items that is masked, in (0, 1), in compat mode in (0, 1]. Default: 0.2.
-        padding_id: fills up the rows; items must not be equal to it. Default: 0.
+        padding_id: fills up the rows; no item may be equal to it. Default: 0.
         padding_side: ``"left"``, where the last item is in the last column, or ``"right"``. Default: ``"left"``.
         selection: ``"bernoulli"`` or ``"exact"``, see :func:`mask_items`. Default: ``"bernoulli"``.
         last_item_probability: probability that a row masks its last item alone; 1.0 for evaluation. Default: 0.0.
@@ -90,17 +90,35 @@ class ItemCollator:
         Raises:
             KeyError: an example has no ``input_key`` or no ``sample_id_key``.
             TypeError: an example's items are not integers.
-            ValueError: there is no example, or an example's items have more than one dimension.
+            ValueError: there is no example, an example's items have more than one dimension, or one of those that are
+                kept is ``padding_id`` or ``mask_id``.
         """
         name = "ItemCollator"
         check_examples(name, examples)
         generator, sample_ids = self._draws.next_call(examples)
-        rows = [id_tensor(name, sample_ids_of(name, e, self._input_key))[-self._max_length :] for e in examples]
-        items, _ = padded(rows, self._max_length, self._padding_id, left=self._left)
+        rows = [sample_ids_of(name, example, self._input_key) for example in examples]
+        items, lengths = padded(name, rows, self._max_length, self._padding_id, keep="last", left=self._left)
+        present = items != self._padding_id
+        self._check_items(items, present, lengths)
         with errors_of(name):
             out = mask_items(items, generator=generator, sample_ids=sample_ids, **self._options)
-        present = (items != self._padding_id).to(torch.int64)
-        batch = {"input_ids": out.items, "attention_mask": present, "labels": out.labels}
+        batch = {"input_ids": out.items, "attention_mask": present.to(torch.int64), "labels": out.labels}
         if self._return_masked_indices:
             batch |= short_form(*mask_indices(out.labels != -100))
         return batch
+
+    def _check_items(self, items: Tensor, present: Tensor, lengths: Tensor) -> None:
+        """Refuses an item that would vanish among the padding, or that nobody could tell from a masked one.
+
+        Raises:
+            ValueError: if there is one.
+        """
+        if int(present.sum()) != int(lengths.sum()):
+            self._refuse(present.sum(1) != lengths, "padding_id")
+        taken = items == self._options["mask_id"]
+        if bool(taken.any()):
+            self._refuse(taken.any(1), "mask_id")
+
+    def _refuse(self, of_row: Tensor, name: str) -> None:
+        row = int(of_row.nonzero()[0])
+        raise ValueError(f"ItemCollator: items of examples[{row}] must not be {name}, got {self._options[name]}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast.host.item_mask import check_numbers
-from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._arguments import numbered_rows, strided
 from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
 
@@ -44,6 +44,57 @@ class CountedItems(NamedTuple):
     counts: Tensor
 
 
+@overload
+def mask_items(
+    items: Tensor,
+    *,
+    mask_id: int,
+    mask_ratio: float = ...,
+    padding_id: int = ...,
+    selection: str = ...,
+    last_item_probability: float = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> MaskedItems: ...
+
+
+@overload
+def mask_items(
+    items: Tensor,
+    *,
+    mask_id: int,
+    mask_ratio: float = ...,
+    padding_id: int = ...,
+    selection: str = ...,
+    last_item_probability: float = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> CountedItems: ...
+
+
+@overload
+def mask_items(
+    items: Tensor,
+    *,
+    mask_id: int,
+    mask_ratio: float = ...,
+    padding_id: int = ...,
+    selection: str = ...,
+    last_item_probability: float = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> MaskedItems | CountedItems: ...
+
+
 def mask_items(
     items: Tensor,
     *,
@@ -71,7 +122,10 @@ def mask_items(
     input, so that rows with more than the average teach less; and a masked item in column 0 never has one.
 
     The draws depend on (seed, number of the row, number of the item among the row's items) alone, not on the side or
-    amount of padding. ``items`` is not changed. One launch and no host synchronisation on a GPU.
+    amount of padding. So in both modes each row draws by itself whether it masks its last item alone, where RecBole's
+    ``ft_ratio`` is drawn once for all rows of a batch, a difference on purpose: a sample drawn by its number knows no
+    batch. The share of such rows is the same. ``items`` is not changed. One launch and no host synchronisation on a
+    GPU.
 
     Args:
         items: item ids, shape (N, L), int64 or int32, any strides.
@@ -101,8 +155,7 @@ def mask_items(
     Transformer", CIKM 2019, section 3.6.
     """
     name = "mask_items"
-    if not isinstance(items, Tensor):
-        raise TypeError(f"{name}: items must be a tensor, got {type(items).__name__}")
+    strided(name, "items", items)
     if items.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{name}: items must be int64 or int32, got {items.dtype}")
     if items.dim() != 2:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
+from sslfast.masking._arguments import strided
 
 
 class MaskIndices(NamedTuple):
@@ -36,7 +37,7 @@ class CountedMask(NamedTuple):
     counts: Tensor
 
 
-# A mask, or with return_counts a CountedMask: as Any, so that a type checker lets a mask be used as the tensor it is.
+# What a rule's body gives: a mask, or with return_counts a CountedMask. Its overloads say which of the two.
 MaskOrCounted: TypeAlias = Tensor | Any
 
 
@@ -75,6 +76,7 @@ def mask_indices(mask: Tensor) -> MaskIndices:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(f"mask_indices: mask must be a bool tensor, got {got}")
+    strided("mask_indices", "mask", mask)
     if mask.dim() < 1:
         raise ValueError(f"mask_indices: mask must have shape (N, ...), got {tuple(mask.shape)}")
     rows = mask if mask.dim() == 2 else mask[:, None] if mask.dim() == 1 else mask.flatten(1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
+from sslfast.masking._arguments import strided
 from sslfast.masking._patches import contiguous_rows
 
 
@@ -39,8 +40,7 @@ def apply_mask_token(x: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
     """
     name = "apply_mask_token"
     for what, t in (("x", x), ("mask", mask), ("mask_token", mask_token)):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{name}: {what} must be a tensor, got {type(t).__name__}")
+        strided(name, what, t)
     if x.dtype == torch.complex128:
         raise TypeError(f"{name}: x must have elements of at most 8 bytes, got {x.dtype}")
     if mask.dtype != torch.bool:

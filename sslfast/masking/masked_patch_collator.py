@@ -34,7 +34,8 @@ class MaskedPatchCollator:
     - ``"block"``: :func:`block_mask` of ``int(H * W * mask_ratio)`` patches (default 0.4);
     - ``"ibot"``: :func:`block_mask` as iBOT has it: half of the images are masked, each in a share of its own between
       ``pred_ratio - pred_ratio_var`` and ``pred_ratio + pred_ratio_var`` (0.3 and 0.2), by blocks of at least
-      ``(min(H, W) // 3) ** 2`` patches;
+      ``(min(H, W) // 3) ** 2`` patches. ``mode="exact"`` draws the number of patches, both ends included;
+      ``mode="compat"`` has the distribution of iBOT's loader, which draws the share as a real number;
     - ``"inverse_block"``: :func:`inverse_block_mask`, all but one block;
     - ``"square"``: :func:`square_mask`, all but small squares, data2vec 2.0's;
     - ``"grid"``: :func:`grid_patch_mask`, coarse squares; needs ``cell_size``;
@@ -161,6 +162,7 @@ def _ibot(
     *,
     pred_ratio: float = 0.3,
     pred_ratio_var: float = 0.2,
+    mode: str = "exact",
     **options: Any,
 ) -> Tensor:
     name = "MaskedPatchCollator"
@@ -169,9 +171,10 @@ def _ibot(
     if spread > min(ratio, 1 - ratio):
         raise ValueError(f"{name}: pred_ratio_var must leave pred_ratio {ratio} in [0, 1], got {spread}")
     patches = math.prod(grid)
-    numbers = tuple(int(patches * end + 1e-9) for end in (ratio - spread, ratio + spread))
+    ends = patches * max(0.0, ratio - spread), patches * min(1.0, ratio + spread)
+    numbers = [int(end + 1e-9) for end in ends] if _check.mode_is_exact(name, mode) else ends
     options = {"min_patches": max(1, (min(grid) // 3) ** 2), "mask_probability": 0.5, **options}
-    return block_mask(rows, grid, numbers, device="cpu", **options)
+    return block_mask(rows, grid, numbers, mode=mode, device="cpu", **options)
 
 
 def _inverse_block(rows: int, grid: Sequence[int], **options: Any) -> Tensor:

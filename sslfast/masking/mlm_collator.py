@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ class MLMCollator:
         (torch.Size([2, 5]), [5, 3])
     """
 
-    _replace: Literal["token", "word"] = "token"
+    _replace: str = "token"
     _compat_words_become_masks = True  # all their tokens, in compat mode
 
     def __init__(
@@ -93,10 +93,10 @@ class MLMCollator:
         mask_replace_prob: float = 0.8,
         random_replace_prob: float = 0.1,
         pad_to_multiple_of: int | None = None,
-        return_tensors: Literal["pt", "np"] = "pt",
+        return_tensors: str = "pt",
         seed: int | None = None,
         *,
-        mode: Literal["exact", "compat"] = "exact",
+        mode: str = "exact",
         sample_id_key: str | None = None,
         return_masked_indices: bool = False,
         mask_token_id: int | None = None,
@@ -156,7 +156,7 @@ class MLMCollator:
         """
         self._draws.set_epoch(epoch)
 
-    def __call__(self, examples: Sequence[Any], return_tensors: Literal["pt", "np"] | None = None) -> dict[str, Any]:
+    def __call__(self, examples: Sequence[Any], return_tensors: str | None = None) -> dict[str, Any]:
         """Pads and masks the examples."""
         kind = self.return_tensors if return_tensors is None else self._checked_kind(return_tensors)
         check_examples(type(self).__name__, examples)
@@ -242,6 +242,6 @@ class MLMCollator:
         if self.mode == "compat" and not isinstance(examples[0], Mapping):
             del batch["attention_mask"]
 
-    def _checked_kind(self, return_tensors: Any) -> Literal["pt", "np"]:
+    def _checked_kind(self, return_tensors: Any) -> str:
         _check.one_of(type(self).__name__, "return_tensors", return_tensors, ("pt", "np"))
         return return_tensors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -42,6 +42,60 @@ class CountedPatches(NamedTuple):
     mask: Tensor
     indices: Tensor
     counts: Tensor
+
+
+@overload
+def random_patch_mask(
+    batch_size: int,
+    num_patches: int,
+    mask_ratio: float = ...,
+    *,
+    noise: Tensor | None = ...,
+    num_prefix_tokens: int = ...,
+    order: str = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> PatchMask: ...
+
+
+@overload
+def random_patch_mask(
+    batch_size: int,
+    num_patches: int,
+    mask_ratio: float = ...,
+    *,
+    noise: Tensor | None = ...,
+    num_prefix_tokens: int = ...,
+    order: str = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> CountedPatches: ...
+
+
+@overload
+def random_patch_mask(
+    batch_size: int,
+    num_patches: int,
+    mask_ratio: float = ...,
+    *,
+    noise: Tensor | None = ...,
+    num_prefix_tokens: int = ...,
+    order: str = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> PatchMask | CountedPatches: ...
 
 
 def random_patch_mask(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast.host.permutation_mask import check_numbers
-from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._arguments import numbered_rows, strided
 from sslfast.masking._tokens import like_ids
 from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
@@ -52,6 +52,57 @@ class CountedPermutation(NamedTuple):
     order: Tensor
     indices: Tensor
     counts: Tensor
+
+
+@overload
+def permutation_mask(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    special_tokens_mask: Tensor | None = ...,
+    plm_probability: float = ...,
+    max_span_length: int = ...,
+    dtype: torch.dtype = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> PermutationMask: ...
+
+
+@overload
+def permutation_mask(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    special_tokens_mask: Tensor | None = ...,
+    plm_probability: float = ...,
+    max_span_length: int = ...,
+    dtype: torch.dtype = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> CountedPermutation: ...
+
+
+@overload
+def permutation_mask(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    special_tokens_mask: Tensor | None = ...,
+    plm_probability: float = ...,
+    max_span_length: int = ...,
+    dtype: torch.dtype = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> PermutationMask | CountedPermutation: ...
 
 
 def permutation_mask(
@@ -114,8 +165,7 @@ def permutation_mask(
     Reference: Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language Understanding", NeurIPS 2019.
     """
     name = "permutation_mask"
-    if not isinstance(ids, Tensor):
-        raise TypeError(f"{name}: ids must be a tensor, got {type(ids).__name__}")
+    strided(name, "ids", ids)
     if ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
     if ids.dim() != 2 or ids.shape[1] >= 2**30:

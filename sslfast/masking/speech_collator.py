@@ -81,7 +81,7 @@ class SpeechCollator:
             raise TypeError(f"{name}: input_key must be a str, got {type(input_key).__name__}")
         _check.one_of(name, "mode", mode, ("exact", "compat", "hf"))
         self._input_key = input_key
-        self._spans = {
+        self._spans: dict[str, Any] = {
             "mask_prob": _check.probability(name, "mask_prob", mask_prob),
             "mask_length": _check.integer(name, "mask_length", mask_length, 1),
             "min_masks": _check.integer(name, "min_masks", min_masks, 0),
@@ -157,7 +157,7 @@ class SpeechCollator:
                 generator=generator,
                 sample_ids=sample_ids,
                 device="cpu",
-                **self._spans,  # type: ignore[arg-type]
+                **self._spans,
             )
         batch = {self._input_key: inputs, "attention_mask": attention_mask, "mask_time_indices": mask}
         if self._return_masked_indices:

@@ -3,14 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from sslfast import _block_ranges, _check, ops
 from sslfast.masking._arguments import numbered_rows
-from sslfast.masking.mask_indices import MaskOrCounted, counted
+from sslfast.masking.mask_indices import CountedMask, MaskOrCounted, counted
 from sslfast.random import Generator, seed_tensor
+
+
+@overload
+def square_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    side: int = ...,
+    adjust: float = ...,
+    inverse: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor: ...
+
+
+@overload
+def square_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    side: int = ...,
+    adjust: float = ...,
+    inverse: bool = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> CountedMask: ...
+
+
+@overload
+def square_mask(
+    batch_size: int,
+    grid: Sequence[int],
+    mask_ratio: float = ...,
+    *,
+    side: int = ...,
+    adjust: float = ...,
+    inverse: bool = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor | CountedMask: ...
 
 
 def square_mask(

@@ -13,7 +13,7 @@ from sslfast.host.span_corruption import check_numbers
 from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples
-from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
+from sslfast.masking._id_lists import padded, sample_ids_of
 from sslfast.masking.span_corruption import corrupt_spans
 
 
@@ -97,11 +97,8 @@ class T5Collator:
         """
         check_examples(self._name, examples)
         generator, sample_ids = self._draws.next_call(examples)
-        rows = [id_tensor(self._name, sample_ids_of(self._name, e, self._input_key)) for e in examples]
-        length = self._tokens_length
-        if length is None:
-            length = max(len(row) for row in rows)
-        ids, lengths = padded([row[:length] for row in rows], length, 0)
+        rows = [sample_ids_of(self._name, example, self._input_key) for example in examples]
+        ids, lengths = padded(self._name, rows, self._tokens_length, 0)
         with errors_of(self._name):
             inputs, labels, input_lengths = corrupt_spans(
                 ids,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast.host.text_span_mask import check_numbers
-from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._arguments import numbered_rows, strided
 from sslfast.masking._tokens import like_ids, replacement
 from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
@@ -44,6 +44,81 @@ class CountedSpans(NamedTuple):
     mask: Tensor
     indices: Tensor
     counts: Tensor
+
+
+@overload
+def mask_spans(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    word_ids: Tensor | None = ...,
+    special_tokens_mask: Tensor | None = ...,
+    mask_ratio: float = ...,
+    length_law: str | Sequence[float] = ...,
+    geometric_p: float = ...,
+    min_span: int = ...,
+    max_span: int = ...,
+    replace_per: str = ...,
+    mask_replace_prob: float = ...,
+    random_replace_prob: float = ...,
+    random_token_ids: Tensor | None = ...,
+    mode: str = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> MaskedSpans: ...
+
+
+@overload
+def mask_spans(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    word_ids: Tensor | None = ...,
+    special_tokens_mask: Tensor | None = ...,
+    mask_ratio: float = ...,
+    length_law: str | Sequence[float] = ...,
+    geometric_p: float = ...,
+    min_span: int = ...,
+    max_span: int = ...,
+    replace_per: str = ...,
+    mask_replace_prob: float = ...,
+    random_replace_prob: float = ...,
+    random_token_ids: Tensor | None = ...,
+    mode: str = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> CountedSpans: ...
+
+
+@overload
+def mask_spans(
+    ids: Tensor,
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    word_ids: Tensor | None = ...,
+    special_tokens_mask: Tensor | None = ...,
+    mask_ratio: float = ...,
+    length_law: str | Sequence[float] = ...,
+    geometric_p: float = ...,
+    min_span: int = ...,
+    max_span: int = ...,
+    replace_per: str = ...,
+    mask_replace_prob: float = ...,
+    random_replace_prob: float = ...,
+    random_token_ids: Tensor | None = ...,
+    mode: str = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+) -> MaskedSpans | CountedSpans: ...
 
 
 def mask_spans(
@@ -129,8 +204,7 @@ def mask_spans(
     4.1.
     """
     name = "mask_spans"
-    if not isinstance(ids, Tensor):
-        raise TypeError(f"{name}: ids must be a tensor, got {type(ids).__name__}")
+    strided(name, "ids", ids)
     if ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
     if ids.dim() != 2 or ids.shape[1] >= 2**28:

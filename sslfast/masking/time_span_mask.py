@@ -2,13 +2,96 @@
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 import torch
 from torch import Tensor
 
 from sslfast import _check, _time_spans, ops
 from sslfast.masking._arguments import numbered_rows, row_lengths
-from sslfast.masking.mask_indices import MaskOrCounted, counted
+from sslfast.masking.mask_indices import CountedMask, MaskOrCounted, counted
 from sslfast.random import Generator, seed_tensor
+
+
+@overload
+def time_mask(
+    batch_size: int,
+    length: int,
+    *,
+    mask_prob: float = ...,
+    mask_length: int = ...,
+    lengths: Tensor | None = ...,
+    min_masks: int = ...,
+    mode: str = ...,
+    mask_type: str = ...,
+    mask_other: float = ...,
+    no_overlap: bool = ...,
+    min_space: int = ...,
+    idc_select_ver: int = ...,
+    num_mask_ver: int = ...,
+    require_same_masks: bool = ...,
+    add_masks: bool = ...,
+    mask_dropout: float = ...,
+    return_counts: Literal[False] = ...,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor: ...
+
+
+@overload
+def time_mask(
+    batch_size: int,
+    length: int,
+    *,
+    mask_prob: float = ...,
+    mask_length: int = ...,
+    lengths: Tensor | None = ...,
+    min_masks: int = ...,
+    mode: str = ...,
+    mask_type: str = ...,
+    mask_other: float = ...,
+    no_overlap: bool = ...,
+    min_space: int = ...,
+    idc_select_ver: int = ...,
+    num_mask_ver: int = ...,
+    require_same_masks: bool = ...,
+    add_masks: bool = ...,
+    mask_dropout: float = ...,
+    return_counts: Literal[True],
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> CountedMask: ...
+
+
+@overload
+def time_mask(
+    batch_size: int,
+    length: int,
+    *,
+    mask_prob: float = ...,
+    mask_length: int = ...,
+    lengths: Tensor | None = ...,
+    min_masks: int = ...,
+    mode: str = ...,
+    mask_type: str = ...,
+    mask_other: float = ...,
+    no_overlap: bool = ...,
+    min_space: int = ...,
+    idc_select_ver: int = ...,
+    num_mask_ver: int = ...,
+    require_same_masks: bool = ...,
+    add_masks: bool = ...,
+    mask_dropout: float = ...,
+    return_counts: bool,
+    generator: Generator = ...,
+    row_offset: int = ...,
+    sample_ids: Tensor | None = ...,
+    device: torch.device | str | None = ...,
+) -> Tensor | CountedMask: ...
 
 
 def time_mask(

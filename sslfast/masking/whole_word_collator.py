@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -54,12 +54,12 @@ class WholeWordCollator(MLMCollator):
         mlm_probability: float = 0.15,
         mask_replace_prob: float = 0.8,
         random_replace_prob: float = 0.1,
-        replace: Literal["token", "word"] = "token",
+        replace: str = "token",
         pad_to_multiple_of: int | None = None,
-        return_tensors: Literal["pt", "np"] = "pt",
+        return_tensors: str = "pt",
         seed: int | None = None,
         *,
-        mode: Literal["exact", "compat"] = "exact",
+        mode: str = "exact",
         max_predictions: int = 512,
         sample_id_key: str | None = None,
         return_masked_indices: bool = False,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
@@ -26,7 +24,7 @@ def mask_words(
     mask_replace_prob: float = 0.8,
     random_replace_prob: float = 0.1,
     random_token_ids: Tensor | None = None,
-    replace: Literal["token", "word"] = "token",
+    replace: str = "token",
     min_masked: int = 0,
     mode: str = "exact",
     return_counts: bool = False,

@@ -31,7 +31,7 @@ def _row(
     words: Tensor,
     rest: Tensor,
     grid: tuple[int, int],
-    target: int,
+    target: float,
     min_patches: float,
     max_patches: float,
     log_aspect: tuple[float, float],
@@ -41,8 +41,8 @@ def _row(
     height, width = grid
     mask = torch.zeros(height, width, dtype=torch.bool)
     attempt = 0
-    while (masked := int(mask.sum())) < target:
-        most = min(float(target - masked), max_patches)
+    while target - (masked := int(mask.sum())) >= 1:  # a part of a patch is never masked
+        most = min(target - masked, max_patches)
         added = False
         for _ in range(tries):
             area_word, aspect_word, top_word, left_word = words[attempt]
@@ -60,14 +60,14 @@ def _row(
         if not added:
             break
     if exact and masked < target:
-        mask |= random_subset(rest, ~mask.flatten(), target - masked).view(height, width)
+        mask |= random_subset(rest, ~mask.flatten(), int(target) - masked).view(height, width)
     return mask
 
 
 def block_mask(
     batch_size: int,
     grid: tuple[int, int],
-    num_masked: int | tuple[int, int] | Tensor,
+    num_masked: int | tuple[float, float] | Tensor,
     *,
     mask_probability: float = 1.0,
     min_patches: float = 4,
@@ -85,10 +85,12 @@ def block_mask(
     patches = grid[0] * grid[1]
     chosen, number, *_ = philox_rows(seed, BLOCK_TARGET, batch_size, 1, row_offset, sample_ids)[:, 0].unbind(1)
     if isinstance(num_masked, tuple):
-        num_masked = num_masked[0] + (number * (num_masked[1] - num_masked[0] + 1) >> 32)
-    wanted = torch.as_tensor(num_masked).expand(batch_size).clamp(0, patches)
+        low, high = num_masked
+        whole = number * int(high - low + 1) >> 32
+        num_masked = low + (whole if exact else (high - low) * (number.double() / 2**32))
+    wanted = torch.as_tensor(num_masked, dtype=torch.float64).expand(batch_size).clamp(0, patches)
     targets = torch.where(chosen < int(mask_probability * 2**32 + 0.5), wanted, 0).tolist()
-    words = philox_rows(seed, BLOCK, batch_size, tries * (max(targets, default=0) + 1), row_offset, sample_ids)
+    words = philox_rows(seed, BLOCK, batch_size, tries * (int(max(targets, default=0)) + 1), row_offset, sample_ids)
     rest = philox_rows(seed, BLOCK_REST, batch_size, -(-patches // 4), row_offset, sample_ids)
     turns = philox_rows(seed, BLOCK_SHIFT, batch_size, 1, row_offset, sample_ids)
     log_aspect = math.log(min_aspect), math.log(max_aspect if max_aspect is not None else 1 / min_aspect)

@@ -34,15 +34,19 @@ def mask_nodes(
     for graph, begin, end in _graphs(ptr, len(x), row_offset, sample_ids):
         nodes = end - begin
         order = begin + random_order(nodes, seed, NODE_ORDER, graph)
-        masked = int(nodes * Fraction(str(mask_rate)))
-        replaced, stay = (int(masked * Fraction(str(rate))) for rate in (replace_rate, keep_rate))
-        if mode == "compat":
+        exact = mode != "compat"  # compat: the shares after a float's error
+        masked = _share(nodes, mask_rate, exact)
+        replaced, stay = (_share(masked, rate, exact) for rate in (replace_rate, keep_rate))
+        if not exact:
             donors = begin + random_order(nodes, seed, NODE_ORDER, graph, DONORS)[:replaced]
         elif masked == nodes:
             replaced, donors = 0, order[:0]
         else:
             donors = order[masked + torch.arange(replaced) % (nodes - masked)]
-        tokens = masked - replaced - min(stay, masked - replaced)
+        rest = masked - replaced
+        if not exact and replaced:
+            rest = min(rest, _share(masked, 1 - replace_rate, exact))
+        tokens = max(rest - stay, 0)
         out[order[:tokens]] = token
         out[order[tokens : tokens + replaced]] = x[donors]
         mask[order[:masked]] = True
@@ -50,6 +54,10 @@ def mask_nodes(
         masked_nodes += [order[:masked]] if ptr is None else [order[:masked], holes[0]]
         kept_nodes += [order[masked:]] if ptr is None else [holes[1], order[masked:]]
     return out, torch.cat(masked_nodes), torch.cat(kept_nodes), mask
+
+
+def _share(total: int, rate: float, exact: bool) -> int:
+    return int(total * Fraction(str(rate))) if exact else int(total * rate)
 
 
 def drop_edges(

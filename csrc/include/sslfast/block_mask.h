@@ -22,10 +22,11 @@ struct BlockMask {
   Rows row_ids;
   int64_t rows;
   BlockRule rule;
-  const int64_t* targets;           // (rows), clamped to [0, patches]; or null
-  int64_t target_low, target_high;  // where that is null: uniform between these, both included
-  uint64_t row_threshold;           // a row is masked where its word is below; else nothing of it is
-  bool* mask;                       // (rows, height, width), contiguous
+  const int64_t* targets;  // (rows), clamped to [0, patches]; or null
+  double target_low,
+      target_high;         // where that is null: exact, a whole number between these, both included; else a real
+  uint64_t row_threshold;  // a row is masked where its word is below; else nothing of it is
+  bool* mask;              // (rows, height, width), contiguous
 };
 
 // All but one block of exactly `visible` patches.

@@ -12,7 +12,7 @@ from sslfast.host.permutation_mask import check_numbers
 from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples
-from sslfast.masking._id_lists import id_tensor, padded, sample_ids_of
+from sslfast.masking._id_lists import padded, sample_ids_of
 from sslfast.masking.permutation_mask import permutation_mask
 
 __all__ = ["DataCollatorForPermutationLanguageModeling"]
@@ -77,13 +77,12 @@ class DataCollatorForPermutationLanguageModeling:
             raise ValueError(f"{self._name}: return_tensors must be 'pt', got {return_tensors!r}")
         check_examples(self._name, examples)
         generator, sample_ids = self._draws.next_call(examples)
-        rows = [id_tensor(self._name, sample_ids_of(self._name, e, "input_ids")) for e in examples]
-        length = max(len(row) for row in rows)
+        rows = [sample_ids_of(self._name, example, "input_ids") for example in examples]
         pad = self.tokenizer.pad_token_id
-        if pad is None and any(len(row) != length for row in rows):
-            raise ValueError(f"{self._name}: the tokenizer must have a padding token where lengths differ, got None")
         left = getattr(self.tokenizer, "padding_side", "right") == "left"
-        ids, _ = padded(rows, length, 0 if pad is None else pad, left=left)
+        ids, lengths = padded(self._name, rows, None, 0 if pad is None else pad, left=left)
+        if pad is None and bool((lengths != ids.shape[1]).any()):
+            raise ValueError(f"{self._name}: the tokenizer must have a padding token where lengths differ, got None")
         out = self._mask(ids, generator, sample_ids)
         return dict(zip(("input_ids", "perm_mask", "target_mapping", "labels"), out, strict=True))
 

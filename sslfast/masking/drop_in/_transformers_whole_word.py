@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -51,7 +51,7 @@ class DataCollatorForWholeWordMask(WholeWordCollator):
         mask_replace_prob: float = 0.8,
         random_replace_prob: float = 0.1,
         pad_to_multiple_of: int | None = None,
-        return_tensors: Literal["pt", "np"] = "pt",
+        return_tensors: str = "pt",
         seed: int | None = None,
     ) -> None:
         name = type(self).__name__
@@ -71,27 +71,35 @@ class DataCollatorForWholeWordMask(WholeWordCollator):
             mode="compat",
         )
 
-    def __call__(self, features: Sequence[Any], return_tensors: Literal["pt", "np"] | None = None) -> dict[str, Any]:
+    def __call__(self, features: Sequence[Any], return_tensors: str | None = None) -> dict[str, Any]:
         """Pads and masks the features."""
         check_examples(type(self).__name__, features)
-        examples = [self._example(feature) for feature in features]
+        name = type(self).__name__
+        examples = [{"input_ids": sample_ids_of(name, feature, "input_ids")} for feature in features]
+        places = [feature.get("chinese_ref") if isinstance(feature, Mapping) else None for feature in features]
+        if any(of_row is not None for of_row in places):
+            for example, of_row in zip(examples, places, strict=True):
+                example["_goes_on"] = self._goes_on(example["input_ids"], of_row)
         batch = super().__call__(examples, return_tensors)
         return {key: batch[key] for key in ("input_ids", "labels")}
 
-    def _example(self, feature: Any) -> dict[str, Any]:
-        """Ids and, for each token, whether it goes on with a word by ``"chinese_ref"``."""
+    def _goes_on(self, ids: Any, places: Any) -> list[int]:
+        """Of each token, whether it goes on with a word by ``"chinese_ref"``: 0 or 1."""
         name = type(self).__name__
-        ids = id_tensor(name, sample_ids_of(name, feature, "input_ids"))
-        places = feature.get("chinese_ref") if isinstance(feature, Mapping) else None
-        goes_on = ids.new_zeros(len(ids))
+        try:
+            length = len(ids)
+        except TypeError:
+            length = len(id_tensor(name, ids))  # says what is wrong with it
+        goes_on = [0] * length
         if places is not None:
-            places = id_tensor(name, places)
-            if len(places) and not 0 <= int(places.min()) <= int(places.max()) < len(ids):
-                raise ValueError(f"{name}: chinese_ref must have places in [0, {len(ids) - 1}], got {places.tolist()}")
-            goes_on[places] = 1
-        return {"input_ids": ids, "_goes_on": goes_on}
+            places = id_tensor(name, places).tolist()
+            if places and not 0 <= min(places) <= max(places) < length:
+                raise ValueError(f"{name}: chinese_ref must have places in [0, {length - 1}], got {places}")
+            for place in places:
+                goes_on[place] = 1
+        return goes_on
 
     def _word_arguments(self, batch: dict[str, Tensor], special: Tensor, words: dict[str, Tensor]) -> dict[str, Any]:
-        goes_on = batch.pop("_goes_on") != 0
-        numbers = self._vocabulary.words(batch["input_ids"], special, goes_on)
+        goes_on = batch.pop("_goes_on", None)
+        numbers = self._vocabulary.words(batch["input_ids"], special, None if goes_on is None else goes_on != 0)
         return super()._word_arguments(batch, special, {} if numbers is None else {"word_ids": numbers})

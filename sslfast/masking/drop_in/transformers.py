@@ -9,7 +9,7 @@ peer's: they are counter-based, and equal on every device.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -140,7 +140,7 @@ class DataCollatorForLanguageModeling(MLMCollator):
         mask_replace_prob: float = 0.8,
         random_replace_prob: float = 0.1,
         pad_to_multiple_of: int | None = None,
-        return_tensors: Literal["pt", "np"] = "pt",
+        return_tensors: str = "pt",
         seed: int | None = None,
     ) -> None:
         if tokenizer is None:
@@ -159,7 +159,7 @@ class DataCollatorForLanguageModeling(MLMCollator):
         )
         self.generator = None  # an attribute of the peer; nothing is kept between calls
 
-    def __call__(self, features: Sequence[Any], return_tensors: Literal["pt", "np"] | None = None) -> dict[str, Any]:
+    def __call__(self, features: Sequence[Any], return_tensors: str | None = None) -> dict[str, Any]:
         """Pads and masks the features."""
         kind = self.return_tensors if return_tensors is None else self._checked_kind(return_tensors)
         return self.torch_call(features) if kind == "pt" else self.numpy_call(features)
