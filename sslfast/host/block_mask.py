@@ -35,8 +35,8 @@ def block_mask(
     Args:
         batch_size: number of rows N, at least 0.
         grid: patches along height and width, (H, W), each at most 512.
-        num_masked: patches to mask in every row, in [0, H * W]; or a pair of such numbers, between which every row
-            draws its own; or int64 (N,), one number a row, clamped to that range.
+        num_masked: patches to mask in every row, in [0, H * W), in compat mode in [0, H * W]; or a pair of such
+            numbers, between which every row draws its own; or int64 (N,), one number a row, clamped to [0, H * W].
         mask_probability: probability that a row is masked at all. Default: 1.0.
         min_patches: least area of a rectangle. Default: 4.
         max_patches: largest area of a rectangle, and the most that one may add. Default: None, what is missing.
@@ -79,7 +79,7 @@ def block_mask(
             raise ValueError(f"{name}: num_masked {expected}, got {num_masked.shape}")
         targets = np.ascontiguousarray(num_masked)
     else:
-        target = _block_ranges.target_range(name, num_masked, height * width)
+        target = _block_ranges.target_range(name, num_masked, height * width, exact)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, batch_size)
     threads = _arguments.threads(name, threads)
     bits = _arguments.seed_bits(name, seed)

@@ -41,9 +41,10 @@ def block_mask(
     Args:
         batch_size: number of rows N, at least 0.
         grid: patches along height and width, (H, W), each at most 512.
-        num_masked: patches to mask in every row, in [0, H * W]; or a pair of such numbers, between which every row
-            draws its own, both included (iBOT); or int64 (N,), one number a row, which is clamped to that range where
-            it lies (its values are not looked at, so that a GPU need not be waited for).
+        num_masked: patches to mask in every row, in [0, H * W), in compat mode in [0, H * W]; or a pair of such
+            numbers, between which every row draws its own, both included (iBOT); or int64 (N,), one number a row, which
+            is clamped to [0, H * W] where it lies (its values are not looked at, so that a GPU need not be waited for:
+            here a row may be masked whole).
         mask_probability: probability that a row is masked at all. Default: 1.0.
         min_patches: least area of a rectangle. Default: 4.
         max_patches: largest area of a rectangle, and the most that one may add. Default: None, what is missing.
@@ -94,7 +95,7 @@ def block_mask(
         targets = num_masked.contiguous()
         device = targets.device if device is None else device
     else:
-        target = _block_ranges.target_range(name, num_masked, height * width)
+        target = _block_ranges.target_range(name, num_masked, height * width, exact)
     like = torch.empty((), device=device)
     if targets is not None and targets.device != like.device:
         raise ValueError(f"{name}: num_masked must be on {like.device}, got {targets.device}")
