@@ -69,8 +69,9 @@ def mask_items(
     1.0 is the form for evaluation.
 
     ``mode="compat"`` is the distribution of RecBole's ``MaskItemSequence``, with its defects: a row may have no masked
-    item, or all masked; only the last ``int(mask_ratio * L)`` masked items of a row have a label, although all are masked in the
-    input, so that rows with more than the average teach less; and a masked item in column 0 never has one.
+    item, or all masked; only the last ``int(mask_ratio * L)`` masked items of a row have a label, although all are
+    masked in the input, so that rows with more than the average teach less; and a masked item in column 0 never has
+    one.
 
     The draws depend on (seed, number of the row, number of the item among the row's items) alone, not on the side or
     amount of padding. ``items`` is not changed. One launch and no host synchronisation on a GPU.

@@ -99,9 +99,9 @@ def time_mask(
     Raises:
         TypeError: a number, ``return_counts``, ``lengths``, ``sample_ids`` or the generator has the wrong type.
         ValueError: a number, or on the CPU one of ``lengths``, is out of range, spans would mask every frame of every
-            full row in mode "exact" (spans of one frame, or of the row), there is no such mode or ``mask_type``, an option of another mode is set, ``mask_length`` exceeds ``length`` in mode "hf" or
-            2^31 - 1 for random lengths, ``lengths`` has another shape or is on another device, or the generator is on
-            another GPU.
+            full row in mode "exact" (spans of one frame, or of the row), there is no such mode or ``mask_type``, an
+            option of another mode is set, ``mask_length`` exceeds ``length`` in mode "hf" or 2^31 - 1 for random
+            lengths, ``lengths`` has another shape or is on another device, or the generator is on another GPU.
 
     Reference: Baevski et al., "wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations",
     NeurIPS 2020, section 3.1.
