@@ -57,7 +57,7 @@ def target_range(function: str, num_masked: int | Sequence[float], patches: int,
 
     Raises:
         TypeError: if it is neither an integer nor a pair of integers, or where not exact of numbers.
-        ValueError: if one is out of range, or they are not in order.
+        ValueError: if one is out of range, they are not in order, or where ``exact`` they may keep no patch.
     """
     ends: Sequence[Any] = num_masked if isinstance(num_masked, (tuple, list)) else (num_masked, num_masked)
     if len(ends) != 2:
@@ -66,6 +66,9 @@ def target_range(function: str, num_masked: int | Sequence[float], patches: int,
     low, high = (_target(function, number, patches, real) for number in ends)
     if low > high:
         raise ValueError(f"{function}: num_masked must be a pair in order, got {tuple(ends)}")
+    if exact and high == patches:
+        expected = f'below all {patches} patches in mode "exact"'
+        raise ValueError(f"{function}: num_masked must be {expected}, got {num_masked}")
     return low, high
 
 
@@ -89,6 +92,19 @@ def fitting_log_aspect(
         return 0.0, 0.0
     fits = math.log(visible / width**2), math.log(height**2 / (visible if exact else visible + 1e-5))
     low, high = (min(max(end, fits[0]), max(fits)) for end in log_range)
+    return low, high
+
+
+def dino_ratios(function: str, ratios: Sequence[float], exact: bool) -> tuple[float, float]:
+    """Least and largest share of masked patches of a row; the largest is never reached, but where both are one.
+
+    Raises:
+        TypeError: if they are no numbers.
+        ValueError: if they are out of range or not in order, or where ``exact`` they keep no patch.
+    """
+    low, high = _check.interval(function, "mask_ratio_min_max", ratios, 0, 1)
+    if exact and low == 1.0:
+        raise ValueError(f'{function}: mask_ratio_min_max must begin below 1 in mode "exact", got {(low, high)}')
     return low, high
 
 
@@ -215,7 +231,7 @@ def vjepa_rule(
     exact = _check.mode_is_exact(function, mode)
     batch_number = _check.integer(function, "batch_number", batch_number, 0)
     context_frames = max(1, int(sides[0] * frames_ratio))
-    if not _leaves_context(sides, spatial, temporal, context_frames):
+    if not _leaves_context(sides, spatial, temporal, aspect, context_frames):
         scales = f"{spatial} and {temporal}"
         raise ValueError(
             f"{function}: spatial_scale and temporal_scale must leave context beside a block, got {scales}"
@@ -225,12 +241,25 @@ def vjepa_rule(
 
 
 def _leaves_context(
-    grid: Sequence[int], spatial_scale: Sequence[float], temporal_scale: Sequence[float], context_frames: int
+    grid: Sequence[int],
+    spatial_scale: Sequence[float],
+    temporal_scale: Sequence[float],
+    aspect_ratio: Sequence[float],
+    context_frames: int,
 ) -> bool:
-    """Whether one block of V-JEPA surely leaves a patch of the context's frames."""
+    """Whether one block of V-JEPA surely leaves a patch of the context's frames.
+
+    It leaves none where some aspect of the range makes it as high and as wide as the grid: both sides grow with the
+    share, so that its largest decides. A side is at least one patch, which covers a grid of one line whatever is drawn.
+    """
     frames, height, width = grid
+    if max(int(frames * temporal_scale[1]), 1) < context_frames:
+        return True
     area = int(height * width * spatial_scale[1])
-    return area < (height - 0.5) * (width - 0.5) or int(frames * temporal_scale[1]) < context_frames
+    slack = 1 + 1e-12  # above the rounding of the sides
+    as_high = 0.0 if height == 1 else (height - 0.5) ** 2 / max(area, 1e-300) / slack
+    as_wide = math.inf if width == 1 else area / (width - 0.5) ** 2 * slack
+    return max(as_high, aspect_ratio[0]) > min(as_wide, aspect_ratio[1])
 
 
 Cells = tuple[tuple[int, ...], tuple[int, ...], int]

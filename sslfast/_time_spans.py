@@ -26,7 +26,8 @@ def spans(
 
     Raises:
         TypeError: if a number has the wrong type.
-        ValueError: if a number is out of range, or there is no such mode.
+        ValueError: if a number is out of range, there is no such mode, or in mode "exact" spans would mask every frame
+            of every full row.
     """
     batch_size = _check.integer(function, "batch_size", batch_size, 0)
     length = _check.integer(function, "length", length, 1, 2**32 - 1)
@@ -37,6 +38,12 @@ def spans(
     if _RULES[mode] == _RULES["hf"] and mask_length > length:
         expected = f'at most length ({length}) in mode "{mode}"'
         raise ValueError(f"{function}: mask_length must be {expected}, got {mask_length}")
+    least = max(int(mask_prob * length / mask_length), min_masks)  # spans of a full row
+    one_way = mask_length in (1, length)  # only these have no choice where so many spans go
+    if _RULES[mode] == _RULES["exact"] and one_way and least * mask_length >= length:
+        got = f"{mask_prob}, {mask_length} and {min_masks}"
+        expected = f'leave a frame of {length} unmasked in mode "exact"'
+        raise ValueError(f"{function}: mask_prob, mask_length and min_masks must {expected}, got {got}")
     return batch_size, length, mask_prob, mask_length, min_masks, _RULES[mode]
 
 

@@ -73,6 +73,7 @@ def test_shares(rule):
             assert "\n" not in str(raised.value)
 
 
+ALL_FRAMES = 'mask_prob, mask_length and min_masks must leave a frame of 50 unmasked in mode "exact", got {}'
 KEEPS_NOTHING = {
     "random_patch_mask": "mask_ratio must be in [0, 1), got 1.0",
     "grid_patch_mask": "mask_ratio must be in [0, 1), got 1.0",
@@ -83,12 +84,16 @@ KEEPS_NOTHING = {
     "mask_nodes": 'mask_rate must be below 1 in mode "exact", got 1.0',
     "mask_items": 'mask_ratio must be below 1 in mode "exact", got 1.0',
     "corrupt_spans": "noise_density must be in (0, 1), got 1.0",
+    "time_mask": ALL_FRAMES.format("1.0, 1 and 0"),
 }
+# what the rule takes beside its share, where the share alone does not decide
+ALONE: dict[str, dict[str, Any]] = {"time_mask": {"mask_length": 1}}
 
 
 @pytest.mark.parametrize("rule", KEEPS_NOTHING)
 def test_a_share_that_keeps_nothing_is_refused(rule):
     name, arguments, options = SHARES[rule]
+    options = options | ALONE.get(rule, {})
     for face in (masking, host):
         with pytest.raises(ValueError, match=f"^{rule}: ") as raised:
             run(face, rule, *arguments, **options, **{name: 1.0})
@@ -106,16 +111,37 @@ def test_a_share_that_keeps_nothing_masks_all_elsewhere():
             options = options | {"special_tokens_mask": special}
         out = run(masking, rule, *arguments, **options, **{name: 1.0})
         assert torch.equal(out[1] != -100, ~special if rule != "mask_words" else torch.ones(2, 20).bool())
-    assert masking.block_mask(2, (4, 4), 16).all()
-    assert masking.dino_masks(2, (4, 4), mask_ratio_min_max=(1, 1), mask_probability=1.0).masks.all()
     assert masking.drop_edges(SHARES["drop_edges"][1][0], 1.0).all()
     assert masking.corrupt_features(torch.ones(4, 5), 1.0)[1].all()
     message = "spatial_scale and temporal_scale must leave context beside a block, got (1.0, 1.0) and (1.0, 1.0)"
     refused("vjepa_masks", ValueError, message, 2, (2, 4, 4), spatial_scale=(1, 1))
 
 
+def test_numbers_that_keep_nothing():
+    """Where no share says so by itself."""
+    for number in (16, (3, 16)):
+        message = f'num_masked must be below all 16 patches in mode "exact", got {number}'
+        refused("block_mask", ValueError, message, 2, (4, 4), number)
+    assert masking.block_mask(2, (4, 4), torch.tensor([16, 3])).flatten(1).sum(1).tolist() == [16, 3]
+    masking.block_mask(2, (4, 4), 16, mode="compat")
+    message = 'mask_ratio_min_max must begin below 1 in mode "exact", got (1.0, 1.0)'
+    refused("dino_masks", ValueError, message, 2, (4, 4), mask_ratio_min_max=(1, 1))
+    assert masking.dino_masks(64, (4, 4), mask_ratio_min_max=(0.9, 1), generator=1).masks.flatten(1).sum(1).max() < 16
+    masking.dino_masks(2, (4, 4), mask_ratio_min_max=(1, 1), mode="compat")
+    for options, got in (
+        ({"mask_prob": 0.65, "mask_length": 50, "min_masks": 1}, "0.65, 50 and 1"),
+        ({"mask_prob": 1.0, "mask_length": 50}, "1.0, 50 and 0"),
+        ({"mask_prob": 0.1, "mask_length": 1, "min_masks": 50}, "0.1, 1 and 50"),
+    ):
+        refused("time_mask", ValueError, ALL_FRAMES.format(got), 2, 50, **options)
+        assert masking.time_mask(2, 50, **options, mode="hf").all()
+    for options in ({"mask_prob": 0.99}, {"mask_length": 50}, {"mask_length": 25, "min_masks": 2}):
+        assert not masking.time_mask(40, 50, **options).all(1).any()
+
+
 def test_spans_longer_than_the_row():
     assert not masking.time_mask(3, 5).any()
+    assert not masking.time_mask(3, 10).any()
     lengths = torch.tensor([4, 30, 3])
     hf = masking.time_mask(3, 30, mode="hf", lengths=lengths, min_masks=1, generator=1)
     assert hf[[0, 2]].sum(1).tolist() == [1, 1]

@@ -3,6 +3,8 @@ the losses take."""
 
 from __future__ import annotations
 
+import inspect
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
@@ -61,6 +63,11 @@ CASES = [
     Case("mask_items", (IDS,), {"mask_id": 1000, "mode": "compat", "mask_ratio": 0.4}, 40, 1),  # not all have a label
     Case("permutation_mask", (IDS,), TEXT, 40, 4),
     Case("permutation_mask", (IDS.int(),), TEXT | {"mode": "compat"}, 40, 4),
+    Case("corrupt_spans", (IDS,), {"sentinel_id": 2000}, 9, 1),
+    Case("corrupt_spans", (IDS.int(),), {"sentinel_id": 2000, "lengths": LENGTHS, "mode": "compat"}, 9, 1),
+    Case("corrupt_features", (IDS.double(), 0.3), {}, 12, 1),
+    Case("corrupt_features", (IDS % 5, 0.3), {"selection": "bernoulli", "changed": True}, 40, 1),
+    Case("corrupt_features", (IDS.float(), 0.3), {"source": "uniform", "mode": "compat"}, 28, 1),
 ]
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join([case.rule, *map(str, case.options)]))
 
@@ -105,12 +112,57 @@ def test_it_is_that_of_the_mask(device, case):
         assert type(ours).__name__ == type(counted).__name__
 
 
-def test_every_rule_that_makes_a_mask_has_it():
-    names = {case.rule for case in CASES} | {"mask_tokens", "mask_words"}
-    for face, more in ((masking, {"mask_patches"}), (host, set())):
-        keywords = {name: getattr(getattr(face, name), "__kwdefaults__", None) or {} for name in face.__all__}
-        having = {name for name, defaults in keywords.items() if "return_counts" in defaults}
-        assert having == names | more
+WITHOUT = {  # what draws and gives no mask to list
+    "dino_masks": "its lists of positions are the compact form",
+    "ijepa_masks": "the same",
+    "vjepa_masks": "the same",
+    "sample_negatives": "frames for given masks",
+    "sample_replacements": "ids for given positions",
+    "spec_augment": "a spectrogram",
+}
+ELSEWHERE = {"mask_tokens", "mask_words", "mask_nodes", "drop_edges", "mask_patches"}  # not among the cases here
+
+
+@pytest.mark.parametrize("face", [masking, host], ids=["tensors", "arrays"])
+def test_every_rule_that_makes_a_mask_has_it(face):
+    """Every public function of masking that draws, whatever its name."""
+    drawing = {}
+    for name in set(face.__all__) & set(masking.__all__):
+        function = getattr(face, name)
+        if inspect.isfunction(function):
+            parameters = inspect.signature(function).parameters
+            if "generator" in parameters or "seed" in parameters:
+                drawing[name] = "return_counts" in parameters
+    assert {name for name, has in drawing.items() if not has} == set(WITHOUT)
+    assert {name for name, has in drawing.items() if has} - ELSEWHERE == {case.rule for case in CASES}
+
+
+@pytest.mark.parametrize("ptr", [None, [0, 4, 4, 9, 30, 30, 31, 60], [0, 60]])
+def test_graphs(device, ptr):
+    """Counts are those of the graphs, an empty one among them; nodes and edges are numbered through the batch."""
+    x, edges = torch.arange(120.0).view(60, 2), torch.zeros(2, 60, dtype=torch.int64)
+    ptr = None if ptr is None else torch.tensor(ptr)
+    for rule, first, options in (("mask_nodes", x, {"replace_rate": 0.3}), ("drop_edges", edges, {})):
+        there = None if ptr is None else ptr.to(device)
+        plain = getattr(masking, rule)(first.to(device), 0.4, ptr=there, generator=3, **options)
+        plain = plain if isinstance(plain, tuple) else (plain,)
+        out = getattr(masking, rule)(first.to(device), 0.4, ptr=there, generator=3, return_counts=True, **options)
+        assert all_equal(out[:-2], plain)
+        mask, bounds = out.mask.cpu(), [0, 60] if ptr is None else ptr.tolist()
+        assert out.counts.tolist() == [int(mask[a:b].sum()) for a, b in pairwise(bounds)]
+        found = out.indices.cpu()
+        assert torch.equal(found[: mask.sum()], mask.nonzero()[:, 0])
+        assert found.shape == (60,)
+        assert (found[mask.sum() :] == -1).all()
+        if rule == "mask_nodes":
+            assert torch.equal(out.masked_nodes[out.masked_nodes >= 0].sort().values, out.indices[: mask.sum()])
+        arrays = {"ptr": None if ptr is None else ptr.numpy(), "seed": 3, "return_counts": True}
+        ours = getattr(host, rule)(first.numpy(), 0.4, threads=2, **options, **arrays)
+        assert all_equal([torch.from_numpy(a.copy()) for a in ours], out)
+        assert (type(ours).__name__, ours._fields) == (type(out).__name__, out._fields)
+        for face, draws in ((masking, {"generator": 3}), (host, {"seed": 3})):
+            with pytest.raises(TypeError, match=f"^{rule}: return_counts must be a bool, got 1$"):
+                getattr(face, rule)(first if face is masking else first.numpy(), return_counts=1, **draws)
 
 
 def test_kept_patches():
@@ -121,7 +173,7 @@ def test_kept_patches():
     assert counts.tolist() == [15] * 3
 
 
-@pytest.mark.parametrize("case", [CASES[2], CASES[18]], ids=lambda case: case.rule)
+@pytest.mark.parametrize("case", [CASES[2], CASES[18], CASES[22]], ids=lambda case: case.rule)
 def test_compiles_to_one_graph(case):
     torch.compiler.reset()
     compiled = torch.compile(call, fullgraph=True, backend="aot_eager")

@@ -95,6 +95,11 @@ def test_counts_and_padding(device, selection):
     assert torch.equal(out.labels.cpu(), torch.where(mask, items, -100))
     if selection == "exact":
         assert mask.sum(1).tolist() == [min(max(round(n * 0.1), 1), n) for n in counts.tolist()]
+    mask = _check(items, device, selection=selection, mask_ratio=0.97).mask.cpu()
+    kept = (present & ~mask).sum(1)
+    assert torch.equal(kept > 0, counts > 1)
+    if selection == "exact":
+        assert kept.tolist() == [max(n - round(n * 0.97), int(n > 1)) for n in counts.tolist()]
 
 
 def test_the_last_item_alone(device):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from oracle import all_equal
@@ -233,3 +235,34 @@ def test_vjepa_bad_input(arguments, error, message):
         with pytest.raises(error) as raised:
             function(**{"batch_size": 2, "grid": (4, 8, 8), **arguments, **seed})
         assert str(raised.value) == f"vjepa_masks: {message}"
+
+
+def test_vjepa_refuses_exactly_what_may_leave_no_context():
+    """All small grids: whether some share and aspect of the range make one block the whole grid."""
+    aspects = [(0.01, 0.01), (0.1, 0.1), (1.0, 1.0), (0.3, 3.0), (4.0, 9.0)]
+    scales = [(0.0, 0.0), (0.0, 0.6), (0.3, 0.3), (0.34, 0.34), (0.2, 0.8), (0.9, 0.95), (1.0, 1.0)]
+    verdicts = []
+    for height, width, scale, aspect in product(range(1, 6), range(1, 9), scales, aspects):
+        area = max(int(height * width * scale[1]), 1)
+        steps = [(height - 0.5) ** 2 / area, area / (width - 0.5) ** 2]  # where a side is rounded up to the grid's
+        drawn = [min(max(end * near, aspect[0]), aspect[1]) for end in steps for near in (0.999, 1.001)] + [*aspect]
+        sides = {reference._side(scale[1], ratio, height, width, False) for ratio in drawn}
+        covered = (height, width) in sides
+        arguments = {"spatial_scale": scale, "aspect_ratio": aspect, "seed": 1}
+        try:
+            masks = host.vjepa_masks(3, (1, height, width), **arguments)
+        except ValueError:
+            assert covered
+        else:
+            assert not covered
+            assert masks.masks_enc.shape[1] > 0
+        verdicts.append(covered)
+    assert 200 < sum(verdicts) < len(verdicts) - 200
+    for grid, scale, aspect in (((4, 1, 8), 0.3, 0.01), ((2, 1, 3), 0.34, 0.1), ((1, 1, 1), 0.6, 1.0)):
+        message = "spatial_scale and temporal_scale must leave context beside a block"
+        with pytest.raises(ValueError, match=message):
+            vjepa_masks(2, grid, spatial_scale=(scale, scale), aspect_ratio=(aspect, aspect))
+        frames = vjepa_masks(2, (4, *grid[1:]), spatial_scale=(scale, scale), temporal_scale=(0, 0.5))
+        assert frames.masks_enc.shape[1] > 0
+    with pytest.raises(ValueError, match="must leave context"):  # the context's only frame is a block's least
+        vjepa_masks(2, (4, 1, 1), temporal_scale=(0, 0), max_context_frames_ratio=0.0)

@@ -35,15 +35,40 @@ def test_items_are_masked_by_themselves():
 
 
 def test_spare_items_and_last_items():
-    """In exact mode a row without a masked item gets one, any alike; rows for the last item come as often as asked."""
+    """In exact mode a row without a masked item gets one, any alike, and one without another keeps one; rows for the
+    last item come as often as asked."""
     rows = 30_000
     items = torch.ones(rows, 5).long()
     mask = mask_items(items, mask_id=9, mask_ratio=1e-9, generator=3).mask.numpy()
     assert (mask.sum(1) == 1).all()
     assert stats.chisquare(mask.sum(0)).pvalue > ALPHA
     mask = mask_items(items, mask_id=9, mask_ratio=0.999999, last_item_probability=0.3, generator=4).mask.numpy()
-    assert set(mask.sum(1)) == {1, 5}
+    assert set(mask.sum(1)) == {1, 4}
+    assert stats.chisquare((~mask[mask.sum(1) == 4]).sum(0)).pvalue > ALPHA
     assert stats.binomtest(int((mask.sum(1) == 1).sum()), rows, 0.3).pvalue > ALPHA
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_short_histories_follow_the_exact_law(length, p):
+    """Each item by itself, the probability of no item shared by the sets of one, that of all by the sets of all but
+    one; a history of one item is masked. Behind padding, which changes nothing."""
+    rows, codes = 30_000, np.arange(2**length)
+    ones = (codes[:, None] >> np.arange(length) & 1).sum(1)
+    law = p**ones * (1 - p) ** (length - ones)
+    none, whole = law[0], law[-1]
+    law[0] = 0
+    law[ones == 1] += none / length
+    if length > 1:
+        law[-1] = 0
+        law[ones == length - 1] += whole / length
+    items = torch.cat([torch.zeros(rows, 2), torch.ones(rows, length)], 1).long()
+    out = mask_items(items, mask_id=9, mask_ratio=p, generator=9)
+    assert not out.mask[:, :2].any()
+    assert torch.equal(out.labels == 1, out.mask)
+    assert follows(out.mask[:, 2:].numpy() @ (1 << np.arange(length)), law)
+    counts = mask_items(items, mask_id=9, mask_ratio=p, selection="exact", generator=9).mask.sum(1)
+    assert set(counts.tolist()) == {max(min(round(length * p), length - 1), 1)}
 
 
 @pytest.mark.parametrize(("length", "p"), [(6, 0.34), (9, 0.5), (4, 0.2)])

@@ -116,6 +116,23 @@ def test_samples_are_masked_alike_in_any_batch_and_anew_in_another_epoch():
     assert torch.equal(pickle.loads(pickle.dumps(collator))(examples)["mask_time_indices"], whole)
 
 
+def test_short_rows_keep_a_frame():
+    """Rows no longer than a span, alone or beside others, are no error and are not masked whole."""
+    for rows in ([10, 40], [10, 10], [3], [11, 10, 1]):
+        for options in ({}, {"mask_prob": 1.0}, {"mask_length": 1, "min_masks": 50}):
+            collator = SpeechCollator(seed=0, **options)
+            mask = collator([torch.randn(n) for n in rows])["mask_time_indices"]
+            for row, n in zip(mask, rows, strict=True):
+                assert not row[:n].all()
+                assert row.sum() == (n - 1 if "mask_length" in options else row.sum())
+                assert row.any() == (n > collator._spans["mask_length"])
+    peers = SpeechCollator(seed=0, mode="compat")([torch.randn(10), torch.randn(40)])["mask_time_indices"]
+    assert peers[0, :10].all()
+    message = "SpeechCollator: mask_prob, mask_length and min_masks must leave a frame of 7 unmasked"
+    with pytest.raises(ValueError, match=message):
+        SpeechCollator(mask_prob=1.0, mask_length=1)([torch.randn(7)])
+
+
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers(context):
     examples = [{"input_values": np.ones(60, np.float32), "id": i} for i in range(8)]

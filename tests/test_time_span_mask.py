@@ -14,14 +14,15 @@ from sslfast.masking import time_mask
 
 # (rows, length, arguments) and why it is there
 SIZES = [
-    (1, 1, {"mask_length": 1, "mask_prob": 1.0}),  # one frame, which is masked
+    (3, 1, {"mask_length": 1, "mask_prob": 0.6}),  # one frame
     (3, 9, {"mask_length": 10}),  # no span fits
-    (4, 10, {"mask_length": 10, "mask_prob": 1.0}),  # one start
+    (9, 10, {"mask_length": 10, "mask_prob": 0.9}),  # one start
+    (40, 12, {"mask_length": 3, "mask_prob": 1.0}),  # as many spans as would fill a row
     (5, 50, {}),  # few spans
     (4, 1500, {}),  # wav2vec 2.0
     (3, 700, {"mask_length": 3, "mask_prob": 0.9}),  # short spans: more than a block's draws on a GPU
     (3, 200, {"mask_length": 64, "mask_prob": 0.5}),  # HuBERT-like long spans
-    (2, 300, {"mask_length": 1, "mask_prob": 1.0}),  # every frame, no overlap
+    (2, 300, {"mask_length": 1, "mask_prob": 0.999}),  # nearly every frame, no overlap
     (2, 40_000, {"mask_prob": 0.1}),  # above the shared memory of a block
     (6, 30, {"min_masks": 2, "mask_prob": 0.0}),  # the least number alone
     (3, 64, {"min_masks": 1000}),  # more than fit
@@ -50,7 +51,20 @@ def test_exact_masks_whole_spans_within_the_row(device):
         edges = padded.diff()
         runs = (edges == -1).nonzero() - (edges == 1).nonzero()
         assert (runs >= 10).all()
-        assert row.any() == (frames >= 10)
+        assert row.any() == (frames > 10)
+
+
+def test_exact_leaves_a_frame_of_every_row(device):
+    lengths = torch.arange(300, device=device) % 41
+    for span, share in ((1, 0.999), (2, 1.0), (10, 1.0), (20, 0.65)):
+        options = {"mask_prob": share, "mask_length": span, "min_masks": 2}
+        for n in (lengths, None):
+            mask = time_mask(300, 40, lengths=n, generator=3, device=device, **options)
+            kept = (n if n is not None else torch.full_like(lengths, 40)) - mask.sum(1)
+            assert (kept[lengths > 0] >= 1).all()
+            assert (mask.any(1) == (kept + mask.sum(1) > span)).all()
+        peers = time_mask(300, 40, lengths=lengths, mode="hf", generator=3, device=device, **options)
+        assert (peers.sum(1) >= lengths).sum() > 10
 
 
 def test_lengths_of_every_integer_type_and_stride(device):

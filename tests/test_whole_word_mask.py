@@ -81,6 +81,21 @@ def test_equals_reference(device, rows, length, dtype, replace):
             _check(device, given["ids"], special, replace=replace, **{words: given[words]})
 
 
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(("rows", "length"), SIZES)
+def test_the_mask_token_alone(device, rows, length, probability):
+    """What is no draw at all, over offsets without gaps, with them, and by numbers of words."""
+    given = text(rows, length)
+    options = {"mlm_probability": probability, "mask_replace_prob": 1.0, "random_replace_prob": 0.0}
+    apart = torch.stack([given["offset_mapping"]] * 2, 3)[..., 0]
+    for words in (
+        {"offset_mapping": given["offset_mapping"]},
+        {"offset_mapping": apart},
+        {"word_ids": given["word_ids"]},
+    ):
+        _check(device, given["ids"], given["special"], **words, **options)
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.02, 1.0])
 @pytest.mark.parametrize(("rows", "length"), SIZES)
 def test_one_masked_word_in_every_row(device, rows, length, probability):

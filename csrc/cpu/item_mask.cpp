@@ -46,9 +46,7 @@ void mask_row(const ItemMask<Id>& p, uint64_t seed, int64_t r) {
     return taken;
   };
   int64_t taken = decide(items::choice(p, items, row_words));
-  if (taken == 0 && items > 0 && p.at_least_one) {
-    taken = decide({items, -1, items::spare_item(items, row_words), 0});
-  }
+  if (items::needs_spare(p, items, taken)) taken = decide(items::spare_item(items, taken, row_words));
   int64_t unlabelled = p.most_labels < 0 ? 0 : taken - p.most_labels;
   for (int64_t t = 0; t < p.length; ++t) {
     const bool labelled = mask[t] && unlabelled-- <= 0 && (t > 0 || p.label_first);

@@ -1,6 +1,7 @@
-// One pass over the tokens, which carries along whether the word at hand is masked: O(length), where a comparison of
-// all pairs of tokens is O(length^2). The draw that selects a word is that of its first token, four tokens per Philox
-// counter in a loop that vectorises; only masked tokens pay for a second counter that decides the replacement.
+// One pass over the tokens, which finds where masked words begin and follows these to their ends: O(length), where a
+// comparison of all pairs of tokens is O(length^2). The draw that selects a word is that of its first token, four
+// tokens per Philox counter in a loop that vectorises, as does what a token is to the one before it; only masked tokens
+// pay for a second counter that decides the replacement, and none where it is [MASK] whatever is drawn.
 #include "sslfast/whole_word_mask.h"
 
 #include <algorithm>
@@ -91,6 +92,37 @@ void refuse_offsets(const WholeWordMask<Id>& p) {
   }
 }
 
+// Of n tokens whether each goes on with the word before it, and whether a selected word begins there: of pairs of
+// offsets and special tokens, both without gaps, as tokenizers give them. The first of them has a token before it.
+SSLFAST_ISA_CLONES static void dense_places(const int64_t* words, const bool* special, const uint32_t* draws,
+                                            uint64_t threshold, int64_t n, uint8_t* inside, uint8_t* begins) {
+  const auto* outside = reinterpret_cast<const uint8_t*>(special);
+  const uint8_t some = threshold > 0;
+  const auto last = static_cast<uint32_t>(threshold - some);  // of the draws that select
+  for (int64_t i = 0; i < n; ++i) inside[i] = words[2 * i] == words[2 * i - 1];
+  for (int64_t i = 0; i < n; ++i) {
+    const uint8_t goes_on = inside[i] & (outside[i - 1] ^ 1) & (outside[i] ^ 1);
+    inside[i] = goes_on;
+    begins[i] = some & (outside[i] ^ 1) & (goes_on ^ 1) & static_cast<uint8_t>(draws[i] <= last);
+  }
+}
+
+template <typename Id>
+void find_places(const WholeWordMask<Id>& p, int64_t r, int64_t first, int64_t n, const uint32_t* draws,
+                 uint8_t* inside, uint8_t* begins) {
+  const bool dense = p.offsets && p.special && p.words_stride == 2 && p.end_stride == 1 && p.special_stride == 1;
+  const int64_t slow = !dense ? n : first == 0;
+  for (int64_t i = 0; i < slow; ++i) {
+    const WordPlace place = word_place(p, r, first + i);
+    inside[i] = place == WordPlace::kInside;
+    begins[i] = place == WordPlace::kStart && draws[i] < p.select_threshold;
+  }
+  if (!dense) return;
+  const int64_t t = first + slow;
+  dense_places(p.words + r * p.words_row_stride + 2 * t, p.special + r * p.special_row_stride + t, draws + slow,
+               p.select_threshold, n - slow, inside + slow, begins + slow);
+}
+
 template <typename Id>
 int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, Id& strayed_id) {
   const uint64_t row = p.row_ids[r];
@@ -99,14 +131,19 @@ int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, Id& stray
   Id* labels = p.labels + r * p.length;
   int64_t* masked = p.masked + r * p.length;
   int64_t count = 0;
+  const bool always = p.replacement.mask_threshold > UINT32_MAX;
   const auto mask_token = [&](int64_t t, int64_t start) {
+    masked[count++] = r * p.length + t;
+    labels[t] = out[t];
+    if (always) {
+      out[t] = p.replacement.mask_token_id;
+      return;
+    }
     const Words w = philox(seed, Stream::kWordReplace, row, static_cast<uint32_t>(t));
     const bool own = !p.replace_words || t == start;
     const uint32_t kind =
         own ? w.word[0] : philox(seed, Stream::kWordReplace, row, static_cast<uint32_t>(start)).word[0];
-    labels[t] = out[t];
     out[t] = p.replacement(kind, w.word[1], out[t]);
-    masked[count++] = r * p.length + t;
   };
   const auto mask_word = [&](int64_t start) {
     mask_token(start, start);
@@ -120,9 +157,9 @@ int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, Id& stray
   }
   uint32_t words[kChunk];
   int32_t hits[kChunk];
-  uint64_t keys[kChunk];
+  uint8_t inside[kChunk], begins[kChunk];
   Id stray = 0;
-  uint64_t key = 0;  // of the word at hand
+  int64_t at_hand = -1;  // the first token of the masked word that the last chunk ended in
   for (int64_t first = 0; first < p.length; first += kChunk) {
     const int64_t n = std::min(kChunk, p.length - first);
     select_words(seed, Stream::kWordSelect, row, first, (n + 3) / 4, words);
@@ -132,15 +169,21 @@ int64_t mask_row(const WholeWordMask<Id>& p, uint64_t seed, int64_t r, Id& stray
       out[first + i] = id;
     }
     std::fill_n(labels + first, n, p.ignore_index);
+    find_places(p, r, first, n, words, inside, begins);
     int64_t found = 0;
     for (int64_t i = 0; i < n; ++i) {  // what is masked cannot be predicted, so no branch on it
-      const int64_t t = first + i;
-      key = later_key(key, word_key(word_place(p, r, t), t, words[i] < p.select_threshold));
       hits[found] = static_cast<int32_t>(i);
-      keys[found] = key;
-      found += is_drawn(key);
+      found += begins[i];
     }
-    for (int64_t h = 0; h < found; ++h) mask_token(first + hits[h], word_start(keys[h]));
+    const auto follow = [&](int64_t i, int64_t start) {
+      while (i < n && inside[i]) mask_token(first + i++, start);
+      at_hand = i < n ? -1 : start;
+    };
+    if (at_hand >= 0) follow(0, at_hand);
+    for (int64_t h = 0; h < found; ++h) {
+      mask_token(first + hits[h], first + hits[h]);
+      follow(hits[h] + 1, first + hits[h]);
+    }
   }
   strayed_id = static_cast<Id>(strayed_id | stray);
   if (p.forced && count == 0) {

@@ -58,9 +58,9 @@ __global__ void __launch_bounds__(kWarp* kWarps) mask_rows(ItemMask<Id> p) {
   const Words row_words = philox(seed, Stream::kItemRow, row, 0);
   items::Choice c = items::choice(p, items, row_words);
   int64_t taken = walk(p, r, seed, row, c, [](int64_t, Id, bool, int64_t) {});
-  if (taken == 0 && items > 0 && p.at_least_one) {
-    c = {items, -1, items::spare_item(items, row_words), 0};
-    taken = 1;
+  if (items::needs_spare(p, items, taken)) {
+    c = items::spare_item(items, taken, row_words);
+    taken = taken == 0 ? 1 : items - 1;
   }
   const int64_t unlabelled = p.most_labels < 0 ? 0 : taken - p.most_labels;
   walk(p, r, seed, row, c, [&](int64_t t, Id item, bool masked, int64_t before) {

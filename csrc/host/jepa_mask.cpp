@@ -26,9 +26,18 @@ static py::tuple ijepa_mask(uint64_t seed, std::optional<Array<int64_t>> sample_
   Array<int64_t> contexts({encoders, rows, enc_capacity}), targets({predictors, rows, pred_capacity});
   Array<int64_t> sizes(encoders + 1);
   IJepaMask p{};
-  p.contexts = {
-      {nullptr, seed}, read_rows(sample_ids, row_offset), rows, height, width, encoders, true, exact, truncate, 0,
-      enc_capacity};
+  p.contexts = {{nullptr, seed},
+                read_rows(sample_ids, row_offset),
+                rows,
+                height,
+                width,
+                encoders,
+                true,
+                exact,
+                Stream::kJepaKeep,
+                truncate,
+                0,
+                enc_capacity};
   p.contexts.indices = contexts.mutable_data();
   p.contexts.sizes = sizes.mutable_data();
   Working working(p.contexts);
@@ -65,6 +74,7 @@ static py::tuple vjepa_mask(uint64_t seed, std::optional<Array<int64_t>> sample_
              2,
              false,
              exact,
+             Stream::kVJepaKeep,
              truncate,
              max_keep,
              capacity};

@@ -41,6 +41,7 @@ static std::tuple<Tensor, Tensor, Tensor> ijepa_mask(
   lists.lists = encoders;
   lists.together = true;
   lists.exact = exact;
+  lists.keep = Stream::kJepaKeep;
   lists.truncate = truncate;
   lists.capacity = enc_capacity;
   Tensor bits = working_bits(lists, like), counts = empty({encoders, rows}, ScalarType::Long, like);
@@ -84,6 +85,7 @@ static std::tuple<Tensor, Tensor> vjepa_mask(const Tensor& like, const Tensor& s
   lists.width = width;
   lists.lists = 2;
   lists.exact = exact;
+  lists.keep = Stream::kVJepaKeep;
   lists.truncate = truncate;
   lists.most = max_keep;
   lists.capacity = frames * height * width;

@@ -52,7 +52,7 @@ SSLFAST_HD void write_list(const JepaLists& p, uint64_t seed, int64_t list, int6
   if (p.exact && wanted < count) {
     uint64_t* kept = p.bits + (p.lists * p.rows + row) * words;
     const uint32_t first = static_cast<uint32_t>(list * ((p.lines * p.width + 3) / 4));
-    const DrawnPairs<Everything> pairs{{seed, static_cast<uint32_t>(Stream::kJepaKeep), p.row_ids[r], first}, {}};
+    const DrawnPairs<Everything> pairs{{seed, static_cast<uint32_t>(p.keep), p.row_ids[r], first}, {}};
     if (memory) {
       const StoredPairs stored = store_pairs(pairs, memory, count, lanes);
       keep_bits(bits, kept, words, stored, subset_bound(stored, count, wanted, lanes), lanes);

@@ -95,7 +95,7 @@ struct Cuboid {
 
 SSLFAST_HD Cuboid vjepa_size(const VJepaMask& p, uint64_t seed) {
   using namespace portable;
-  const Words w = philox(seed, Stream::kJepaSize, static_cast<uint64_t>(p.batch_number), 0);
+  const Words w = philox(seed, Stream::kVJepaSize, static_cast<uint64_t>(p.batch_number), 0);
   const double share = uniform(w.word[0], p.temporal_low, p.temporal_high);
   const int64_t frames = static_cast<int64_t>(mul(static_cast<double>(p.frames), share));
   const double scale = uniform(w.word[1], p.size.scale_low, p.size.scale_high);
@@ -119,7 +119,7 @@ SSLFAST_HD void vjepa_row(const VJepaMask& p, uint64_t seed, int64_t r, const Bi
     }
     for (int64_t j = 0; j < p.blocks - attempt / kPlaceTries; ++j) {
       const uint32_t element = static_cast<uint32_t>(attempt * p.blocks + j);
-      const Words w = philox(seed, Stream::kJepaPlace, row, element);
+      const Words w = philox(seed, Stream::kVJepaPlace, row, element);
       Rectangle block = size.block;
       const int64_t top = uniform_below(w.word[0], static_cast<uint64_t>(p.height - block.height + 1));
       block.left = uniform_below(w.word[1], static_cast<uint64_t>(lists.width - block.width + 1));

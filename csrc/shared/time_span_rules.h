@@ -56,7 +56,8 @@ SSLFAST_HD SpanPlan plan_row(const TimeSpanMask& p, uint64_t seed, int64_t r) {
   } else {
     const uint32_t word = philox(seed, Stream::kTimeSpanCount, p.row_ids[r], 0).word[0];
     const int64_t spans = rounded_spans({p.mask_prob, p.mask_length, p.min_masks}, word, plan.frames);
-    const int64_t fit = plan.frames / p.mask_length;
+    const int64_t fit =
+        plan.frames > 0 ? (plan.frames - 1) / p.mask_length : 0;  // and leave a frame, wherever they are
     plan.spans = spans < fit ? spans : fit;
   }
   return plan;

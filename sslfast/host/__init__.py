@@ -10,10 +10,10 @@ from sslfast.host.batch_mix import mix_images, sample_mix
 from sslfast.host.block_mask import block_mask, inverse_block_mask
 from sslfast.host.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.host.dino_mask import DinoMasks, dino_masks
-from sslfast.host.feature_corruption import corrupt_features
+from sslfast.host.feature_corruption import CountedFeatures, corrupt_features
 from sslfast.host.feature_noise import add_feature_noise
 from sslfast.host.frame_indices import sample_frames
-from sslfast.host.graph_mask import NodeMask, drop_edges, mask_nodes
+from sslfast.host.graph_mask import CountedNodes, NodeMask, drop_edges, mask_nodes
 from sslfast.host.gumbel_sample import electra_inputs, sample_replacements
 from sslfast.host.image_augment import ImageAugment
 from sslfast.host.image_views import ImageViews
@@ -26,7 +26,7 @@ from sslfast.host.patch_mask import CountedPatches, PatchMask, random_patch_mask
 from sslfast.host.permutation_mask import CountedPermutation, PermutationMask, permutation_mask
 from sslfast.host.philox_words import philox_words, step_seed
 from sslfast.host.random_erase import erase_boxes, sample_erase
-from sslfast.host.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
+from sslfast.host.span_corruption import CorruptedSpans, CountedTargets, corrupt_spans, t5_lengths
 from sslfast.host.spec_augment import spec_augment
 from sslfast.host.square_mask import square_mask
 from sslfast.host.text_augment import augment_text
@@ -53,11 +53,14 @@ __all__ = [
     "AUDIO_PARAMS",
     "AugmentedTokens",
     "CorruptedSpans",
+    "CountedFeatures",
     "CountedItems",
     "CountedMask",
+    "CountedNodes",
     "CountedPatches",
     "CountedPermutation",
     "CountedSpans",
+    "CountedTargets",
     "CropTokens",
     "DinoMasks",
     "DropTokens",

@@ -99,9 +99,10 @@ def block_mask(
     Args:
         batch_size: number of rows N, at least 0.
         grid: patches along height and width, (H, W), each at most 512.
-        num_masked: patches to mask in every row, in [0, H * W]; or a pair of such numbers, between which every row
-            draws its own, in "exact" a whole number, both ends included, in "compat" a real one, of which it masks the
-            whole patches at most; or int64 (N,), one number a row, clamped to that range.
+        num_masked: patches to mask in every row, in [0, H * W), in compat mode in [0, H * W]; or a pair of such
+            numbers, between which every row draws its own, in "exact" a whole number, both ends included, in "compat" a
+            real one, of which it masks the whole patches at most; or int64 (N,), one number a row, clamped to
+            [0, H * W].
         mask_probability: probability that a row is masked at all. Default: 1.0.
         min_patches: least area of a rectangle. Default: 4.
         max_patches: largest area of a rectangle, and the most that one may add. Default: None, what is missing.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sslfast import _check, _host
 from sslfast.host import _arguments
+from sslfast.host.mask_indices import compact
 
 # The bits of infinity, above which NaN lies.
 _INFINITY = {
@@ -16,6 +17,23 @@ _INFINITY = {
     np.dtype(np.float32): 0x7F800000,
     np.dtype(np.float64): 0x7FF0000000000000,
 }
+
+
+class CountedFeatures(NamedTuple):
+    """Corrupted features: ``sslfast.masking.CountedFeatures`` in NumPy arrays.
+
+    Attributes:
+        corrupted: (N, D), the features, some of them replaced.
+        mask: bool (N, D), True where replaced.
+        indices: int64 (N * n,), the flat positions in ascending order, then -1; n is the most that a row may have
+            replaced.
+        counts: int64 (N,), how many of each row.
+    """
+
+    corrupted: NDArray[Any]
+    mask: NDArray[np.bool_]
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
 
 def corrupt_features(
@@ -27,11 +45,12 @@ def corrupt_features(
     bank: NDArray[Any] | None = None,
     changed: bool = False,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+) -> tuple[NDArray[Any], NDArray[np.bool_]] | Any:
     """Replaces random features by those of other rows: :func:`sslfast.masking.corrupt_features`, said there in full.
 
     Args:
@@ -45,6 +64,7 @@ def corrupt_features(
         changed: the mask leaves out cells whose value came out the same. Default: False.
         mode: "exact"; or "compat", where with source "uniform" it is one minus ``corruption_rate`` that is replaced.
             Default: "exact".
+        return_counts: whether the result has where the mask is True too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -52,7 +72,8 @@ def corrupt_features(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        ``(corrupted, mask)``: shape and type of ``x``; bool (N, D), True where replaced.
+        ``(corrupted, mask)``: shape and type of ``x``; bool (N, D), True where replaced. With ``return_counts``
+        ``CountedFeatures(corrupted, mask, indices, counts)``.
 
     Raises:
         TypeError: ``x``, ``bank`` or another argument has the wrong type.
@@ -70,6 +91,7 @@ def corrupt_features(
     rows, features = x.shape
     rule = _check.corrupted_features(name, features, corruption_rate, source, selection, bank is not None, mode)
     changed = _check.boolean(name, "changed", changed)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     if source == "uniform" and x.dtype not in _INFINITY:
         raise TypeError(f'{name}: x must be floating point with source "uniform", got {x.dtype}')
     if bank is not None:
@@ -85,4 +107,8 @@ def corrupt_features(
     by_bits = x.dtype in _INFINITY or x.dtype.kind in "biu"  # others have another way to be equal
     options = (*rule, changed and by_bits, _INFINITY.get(x.dtype, 0))
     mask = _host.feature_corruption(x, bank, out, seed, sample_ids, *options, row_offset, threads)
-    return out, mask if by_bits or not changed else mask & (out != x)
+    mask = mask if by_bits or not changed else mask & (out != x)
+    if not return_counts:
+        return out, mask
+    exact, count = rule[:2]
+    return CountedFeatures(out, mask, *compact(mask, count if exact else None, threads=threads))

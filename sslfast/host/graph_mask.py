@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sslfast import _check, _host
 from sslfast.host import _arguments
+from sslfast.host.mask_indices import CountedMask, MaskOrCounted, compact_graphs
 
 
 class NodeMask(NamedTuple):
@@ -27,6 +28,23 @@ class NodeMask(NamedTuple):
     mask: NDArray[np.bool_]
 
 
+class CountedNodes(NamedTuple):
+    """Masked nodes with their compact form: ``sslfast.masking.CountedNodes`` in NumPy arrays.
+
+    Attributes:
+        x, masked_nodes, kept_nodes, mask: as of :class:`NodeMask`.
+        indices: int64 (N,), the masked nodes in ascending order, of all graphs, then -1.
+        counts: int64 (G,), how many of each graph.
+    """
+
+    x: NDArray[Any]
+    masked_nodes: NDArray[np.int64]
+    kept_nodes: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
 def mask_nodes(
     x: NDArray[Any],
     mask_rate: float = 0.3,
@@ -36,11 +54,12 @@ def mask_nodes(
     mask_token: NDArray[Any] | None = None,
     ptr: NDArray[np.int64] | None = None,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> NodeMask:
+) -> NodeMask | Any:
     """Masks a fixed share of the nodes of each graph: :func:`sslfast.masking.mask_nodes` in NumPy, said there in full.
 
     Args:
@@ -51,13 +70,16 @@ def mask_nodes(
         mask_token: D elements, shape (D,) or (1, D), type of ``x``. Default: None, zeros.
         ptr: int64 (G + 1,), where each graph's nodes begin, and N. Default: None, one graph.
         mode: "exact", donors are unmasked nodes; or "compat", random nodes. Default: "exact".
+        return_counts: whether the result has where the mask is True and how often in each graph too.
+            Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: number of graph 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (G,), the number of each graph in the draws. Default: None, ``row_offset`` and up.
         threads: OpenMP threads; the result is the same for any number. Default: 1.
 
     Returns:
-        ``NodeMask(x, masked_nodes, kept_nodes, mask)``.
+        ``NodeMask(x, masked_nodes, kept_nodes, mask)``; with ``return_counts``
+        ``CountedNodes(x, masked_nodes, kept_nodes, mask, indices, counts)``.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -82,14 +104,16 @@ def mask_nodes(
             raise ValueError(f"{name}: mask_token must have shape ({width},) or (1, {width}), got {mask_token.shape}")
         mask_token = np.ascontiguousarray(mask_token)
     ptr, graphs = _graphs(name, ptr, nodes, "nodes")
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, graphs)
     seed, threads = _arguments.seed_bits(name, seed), _arguments.threads(name, threads)
     out = np.empty(x.shape, x.dtype)
     draws = (seed, sample_ids, ptr, *rates, compat, row_offset, threads)
     mask, order, kept_nodes = _host.node_mask(x, mask_token, out, *draws)
-    if ptr is None:
-        return NodeMask(out, order[:masked], order[masked:], mask)
-    return NodeMask(out, order, kept_nodes, mask)
+    nodes_of = (order[:masked], order[masked:]) if ptr is None else (order, kept_nodes)
+    if return_counts:
+        return CountedNodes(out, *nodes_of, mask, *compact_graphs(mask, ptr, threads=threads))
+    return NodeMask(out, *nodes_of, mask)
 
 
 def _graphs(name: str, ptr: NDArray[np.int64] | None, size: int, what: str) -> tuple[NDArray[np.int64] | None, int]:
@@ -114,11 +138,12 @@ def drop_edges(
     *,
     ptr: NDArray[np.int64] | None = None,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> NDArray[np.bool_]:
+) -> MaskOrCounted:
     """Which edges are dropped, each by itself: :func:`sslfast.masking.drop_edges` in NumPy.
 
     Args:
@@ -126,13 +151,16 @@ def drop_edges(
         p: probability that an edge is dropped, in [0, 1]. Default: 0.5.
         ptr: int64 (G + 1,), where each graph's edges begin, and E. Default: None, one graph.
         mode: ``"exact"`` or ``"compat"``; both are the peer's distribution, the same bits. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True and how often in each graph too.
+            Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: number of graph 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (G,), the number of each graph in the draws. Default: None, ``row_offset`` and up.
         threads: OpenMP threads; the result is the same for any number. Default: 1.
 
     Returns:
-        bool (E,), True where dropped.
+        bool (E,), True where dropped. With ``return_counts`` ``CountedMask(mask, indices, counts)`` with int64 (E,),
+        the positions of the dropped edges and then -1, and int64 (G,), how many each graph has.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -149,6 +177,8 @@ def drop_edges(
     _check.mode_is_exact(name, mode)
     edges = edge_index.shape[1]
     ptr, graphs = _graphs(name, ptr, edges, "edges")
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, graphs)
     seed, threads = _arguments.seed_bits(name, seed), _arguments.threads(name, threads)
-    return _host.edge_mask(edges, p, seed, sample_ids, ptr, row_offset, threads)
+    dropped: NDArray[np.bool_] = _host.edge_mask(edges, p, seed, sample_ids, ptr, row_offset, threads)
+    return CountedMask(dropped, *compact_graphs(dropped, ptr, threads=threads)) if return_counts else dropped

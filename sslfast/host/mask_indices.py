@@ -54,6 +54,15 @@ def compact(mask: NDArray[np.bool_], most: int | None = None, *, threads: int = 
     return MaskIndices(indices if most is None else indices[: len(mask) * most], counts)
 
 
+def compact_graphs(mask: NDArray[np.bool_], ptr: NDArray[np.int64] | None, *, threads: int = 1) -> MaskIndices:
+    """The compact form of a bool (N,) over the nodes or edges of graphs: its counts are those of the graphs."""
+    indices, total = mask_indices(mask[None], threads=threads)
+    if ptr is None:
+        return MaskIndices(indices, total)
+    before = np.concatenate([np.zeros(1, np.int64), mask.cumsum(dtype=np.int64)])  # of each place, how many there are
+    return MaskIndices(indices, np.diff(before[ptr]))
+
+
 def mask_indices(mask: NDArray[np.bool_], *, threads: int = 1) -> MaskIndices:
     """The positions that are True, in a fixed size: :func:`sslfast.masking.mask_indices` over NumPy arrays.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sslfast import _check, _host
 from sslfast.host import _arguments
+from sslfast.host.mask_indices import compact
 
 
 class CorruptedSpans(NamedTuple):
@@ -23,6 +24,23 @@ class CorruptedSpans(NamedTuple):
     inputs: NDArray[Any]
     targets: NDArray[Any]
     input_lengths: NDArray[np.int64]
+
+
+class CountedTargets(NamedTuple):
+    """Targets with their compact form: ``sslfast.masking.CountedTargets`` in NumPy arrays.
+
+    Attributes:
+        inputs, targets, input_lengths: as of :class:`CorruptedSpans`.
+        indices: int64 (N * target length,), the flat positions with a target in ascending order, then -1: those that
+            are not ``ignore_index``.
+        counts: int64 (N,), how many of each row.
+    """
+
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+    input_lengths: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
 
 def t5_lengths(inputs_length: int, noise_density: float = 0.15, mean_noise_span_length: float = 3.0) -> tuple[int, int]:
@@ -80,11 +98,12 @@ def corrupt_spans(
     ignore_index: int = -100,
     lengths: NDArray[Any] | None = None,
     mode: str = "exact",
+    return_counts: bool = False,
     seed: int,
     row_offset: int = 0,
     sample_ids: NDArray[np.int64] | None = None,
     threads: int = 1,
-) -> CorruptedSpans:
+) -> CorruptedSpans | Any:
     """Replaces spans by sentinels as T5 does: :func:`sslfast.masking.corrupt_spans` over NumPy arrays.
 
     Args:
@@ -99,6 +118,7 @@ def corrupt_spans(
         lengths: integer (N,), the tokens of each row that count, in [0, L]. Default: None, all
             L.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
+        return_counts: whether the result has where targets are too. Default: False.
         seed: 64-bit signed seed, what the torch function takes as ``generator=seed``.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Default: None,
@@ -106,7 +126,8 @@ def corrupt_spans(
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
 
     Returns:
-        ``CorruptedSpans(inputs, targets, input_lengths)``.
+        ``CorruptedSpans(inputs, targets, input_lengths)``; with ``return_counts``
+        ``CountedTargets(inputs, targets, input_lengths, indices, counts)``.
 
     Raises:
         TypeError: an array has another dtype, or a number the wrong type.
@@ -137,9 +158,11 @@ def corrupt_spans(
         ignore_index,
         mode,
     )
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     sample_ids, row_offset = _arguments.numbered_rows(name, sample_ids, row_offset, len(ids))
+    threads = _arguments.threads(name, threads)
     kernel = _host.span_corruption_int32 if ids.dtype == np.int32 else _host.span_corruption_int64
-    return CorruptedSpans(
+    out = CorruptedSpans(
         *kernel(
             np.require(ids, requirements="A"),  # strides of a packed record are no whole elements: copied
             lengths,
@@ -147,9 +170,10 @@ def corrupt_spans(
             sample_ids,
             *numbers,
             row_offset,
-            _arguments.threads(name, threads),
+            threads,
         )
     )
+    return CountedTargets(*out, *compact(out.targets != ignore_index, threads=threads)) if return_counts else out
 
 
 def span_counts(length: int, noise_density: float, mean: float, mode: str) -> tuple[int, int]:

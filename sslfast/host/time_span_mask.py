@@ -150,8 +150,9 @@ def time_mask(
 
     Raises:
         TypeError: a number or array has the wrong type.
-        ValueError: a number, or one of ``lengths``, is out of range, there is no such mode or
-            ``mask_type``, an option of another mode is set, or an array has another shape.
+        ValueError: a number, or one of ``lengths``, is out of range, spans would mask every frame of every full row in
+            mode "exact", there is no such mode or ``mask_type``, an option of another mode is set, or an array has
+            another shape.
 
     Reference: Baevski et al., "wav2vec 2.0", NeurIPS 2020, section 3.1.
     """

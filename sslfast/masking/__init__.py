@@ -3,8 +3,8 @@
 from sslfast.masking.block_mask import block_mask, inverse_block_mask
 from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
 from sslfast.masking.dino_mask import DinoMasks, dino_masks
-from sslfast.masking.feature_corruption import corrupt_features
-from sslfast.masking.graph_mask import NodeMask, drop_edges, mask_nodes
+from sslfast.masking.feature_corruption import CountedFeatures, corrupt_features
+from sslfast.masking.graph_mask import CountedNodes, NodeMask, drop_edges, mask_nodes
 from sslfast.masking.gumbel_sample import electra_inputs, sample_replacements
 from sslfast.masking.ijepa_collator import IJEPACollator
 from sslfast.masking.item_collator import ItemCollator
@@ -19,7 +19,7 @@ from sslfast.masking.patch_gather import gather_patches
 from sslfast.masking.patch_mask import CountedPatches, PatchMask, mask_patches, random_patch_mask
 from sslfast.masking.patch_unshuffle import unshuffle_patches
 from sslfast.masking.permutation_mask import CountedPermutation, PermutationMask, permutation_mask
-from sslfast.masking.span_corruption import CorruptedSpans, corrupt_spans, t5_lengths
+from sslfast.masking.span_corruption import CorruptedSpans, CountedTargets, corrupt_spans, t5_lengths
 from sslfast.masking.spec_augment import spec_augment
 from sslfast.masking.speech_collator import SpeechCollator
 from sslfast.masking.square_mask import square_mask
@@ -32,11 +32,14 @@ from sslfast.masking.whole_word_mask import mask_words
 
 __all__ = [
     "CorruptedSpans",
+    "CountedFeatures",
     "CountedItems",
     "CountedMask",
+    "CountedNodes",
     "CountedPatches",
     "CountedPermutation",
     "CountedSpans",
+    "CountedTargets",
     "DinoMasks",
     "IJEPACollator",
     "IJepaMasks",

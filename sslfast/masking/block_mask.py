@@ -105,11 +105,11 @@ def block_mask(
     Args:
         batch_size: number of rows N, at least 0.
         grid: patches along height and width, (H, W), each at most 512.
-        num_masked: patches to mask in every row, in [0, H * W]; or a pair of such numbers, between which every row
-            draws its own, in "exact" a whole number, both ends included, in "compat" a real one, of which it masks the
-            whole patches at most (iBOT's law, whose pairs are real numbers and whose upper end is never reached); or
-            int64 (N,), one number a row, which is clamped to that range where it lies (its values are not looked at,
-            so that a GPU need not be waited for).
+        num_masked: patches to mask in every row, in [0, H * W), in compat mode in [0, H * W]; or a pair of such
+            numbers, between which every row draws its own, in "exact" a whole number, both ends included, in "compat" a
+            real one, of which it masks the whole patches at most (iBOT's law, whose pairs are real numbers and whose
+            upper end is never reached); or int64 (N,), one number a row, which is clamped to [0, H * W] where it lies
+            (its values are not looked at, so that a GPU need not be waited for: here a row may be masked whole).
         mask_probability: probability that a row is masked at all. Default: 1.0.
         min_patches: least area of a rectangle. Default: 4.
         max_patches: largest area of a rectangle, and the most that one may add. Default: None, what is missing.

@@ -64,7 +64,8 @@ def dino_masks(
     Args:
         batch_size: number of rows N, at least 0: images times global crops.
         grid: patches along height and width, (H, W), each at most 512.
-        mask_ratio_min_max: least and largest share of masked patches, in [0, 1]. Default: (0.1, 0.5).
+        mask_ratio_min_max: least and largest share of masked patches, in [0, 1], in mode "exact" not both 1.
+            Default: (0.1, 0.5).
         mask_probability: share of the rows that is masked. Default: 0.5.
         min_patches, max_patches, min_aspect, max_aspect, shift: of the blocks, as in :func:`block_mask`.
         mode: "exact": a row's number of masked patches is exactly its target. "compat": at most, as in DINOv2 (see
@@ -89,10 +90,10 @@ def dino_masks(
     name = "dino_masks"
     batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
     height, width = _check.grid(name, "grid", grid, "(H, W)", _block_ranges.LONGEST_SIDE)
-    low, high = _check.interval(name, "mask_ratio_min_max", mask_ratio_min_max, 0, 1)
     masked_rows = int(batch_size * _check.probability(name, "mask_probability", mask_probability))
     ranges = _block_ranges.block_ranges(name, height * width, min_patches, max_patches, min_aspect, max_aspect)
     exact = _check.mode_is_exact(name, mode)
+    low, high = _block_ranges.dino_ratios(name, mask_ratio_min_max, exact)
     shift = _check.boolean(name, "shift", shift)
     batch_number = _check.integer(name, "batch_number", batch_number, 0)
     upperbound = _block_ranges.dino_upperbound(height * width, masked_rows, low, high)

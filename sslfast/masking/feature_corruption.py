@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast.masking._arguments import numbered_rows
+from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
 
 _UNIFORM = 2  # its number among the sources
@@ -22,6 +23,24 @@ _INFINITY = {
 }
 
 
+class CountedFeatures(NamedTuple):
+    """Corrupted features and the compact form of their mask, what losses take: :func:`corrupt_features` with
+    ``return_counts``.
+
+    Attributes:
+        corrupted: (N, D), the features, some of them replaced.
+        mask: bool (N, D), True where replaced.
+        indices: int64 (N * n,), the flat positions in ascending order, then -1; n is the most that a row may have
+            replaced.
+        counts: int64 (N,), how many of each row.
+    """
+
+    corrupted: Tensor
+    mask: Tensor
+    indices: Tensor
+    counts: Tensor
+
+
 def corrupt_features(
     x: Tensor,
     corruption_rate: float = 0.6,
@@ -31,10 +50,11 @@ def corrupt_features(
     bank: Tensor | None = None,
     changed: bool = False,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor] | Any:
     """Replaces random features of every row by values that other rows have there, as SCARF and VIME do.
 
     SCARF is the default: ``corruption_rate`` of the features, each from a random row of its own. VIME is
@@ -67,6 +87,7 @@ def corrupt_features(
         changed: the mask that is returned leaves out cells whose value came out the same. Default: False.
         mode: "exact"; or "compat", where with source "uniform" it is one minus ``corruption_rate`` that is replaced,
             see above. Default: "exact".
+        return_counts: whether the result has where the mask is True too, on a GPU two launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set. Which row of the
@@ -74,7 +95,8 @@ def corrupt_features(
             and up.
 
     Returns:
-        ``(corrupted, mask)``: shape and type of ``x``; bool (N, D), True where replaced. Differentiable with respect to
+        ``(corrupted, mask)``: shape and type of ``x``; bool (N, D), True where replaced. With ``return_counts``
+        ``CountedFeatures(corrupted, mask, indices, counts)``. Differentiable with respect to
         ``x`` and ``bank``, except for the range of "uniform".
 
     Raises:
@@ -95,6 +117,7 @@ def corrupt_features(
         raise TypeError(f"{name}: x must have elements of at most 8 bytes, got {x.dtype}")
     rule = _check.corrupted_features(name, x.shape[1], corruption_rate, source, selection, bank is not None, mode)
     changed = _check.boolean(name, "changed", changed)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     if source == "uniform" and x.dtype not in _INFINITY:
         raise TypeError(f'{name}: x must be floating point with source "uniform", got {x.dtype}')
     if bank is not None:
@@ -109,7 +132,11 @@ def corrupt_features(
     else:
         rows = x if bank is None else bank
         out, mask, _ = ops.feature_corruption(x, rows, seed, sample_ids, *options, False, row_offset)
-    return out, mask if by_bits or not changed else mask & (out != x)
+    mask = mask if by_bits or not changed else mask & (out != x)
+    if not return_counts:
+        return out, mask
+    exact, count = rule[:2]
+    return CountedFeatures(out, mask, *compact(mask, count if exact else None))
 
 
 def _check_bank(name: str, bank: Tensor, x: Tensor) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from sslfast import _check, ops
 from sslfast._arguments import strided
 from sslfast.masking._arguments import numbered_rows
+from sslfast.masking.mask_indices import CountedMask, MaskOrCounted, compact_graphs
 from sslfast.random import Generator, seed_tensor
 
 
@@ -19,8 +20,8 @@ class NodeMask(NamedTuple):
     Attributes:
         x: (N, D), the features to encode.
         masked_nodes: int64, the masked nodes in random order: those that become the token first, then those that have
-            another's features, then those that stay as they are. Of a batch (N,): graph after graph, in each the masked
-            nodes first, and -1 in the places of the others.
+            another's features, then those that stay as they are. Of a batch (N,): those of graph g from ``ptr[g]`` on,
+            and -1 in the places of its others; ``return_counts`` gives them without holes.
         kept_nodes: int64, the others, in random order. Of a batch (N,): -1 in the places of the masked nodes.
         mask: bool (N,), True where masked.
     """
@@ -29,6 +30,23 @@ class NodeMask(NamedTuple):
     masked_nodes: Tensor
     kept_nodes: Tensor
     mask: Tensor
+
+
+class CountedNodes(NamedTuple):
+    """A :class:`NodeMask` and its compact form, what losses take: :func:`mask_nodes` with ``return_counts``.
+
+    Attributes:
+        x, masked_nodes, kept_nodes, mask: as of :class:`NodeMask`.
+        indices: int64 (N,), the masked nodes in ascending order, of all graphs, then -1.
+        counts: int64 (G,), how many of each graph.
+    """
+
+    x: Tensor
+    masked_nodes: Tensor
+    kept_nodes: Tensor
+    mask: Tensor
+    indices: Tensor
+    counts: Tensor
 
 
 def mask_nodes(
@@ -40,10 +58,11 @@ def mask_nodes(
     mask_token: Tensor | None = None,
     ptr: Tensor | None = None,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
-) -> NodeMask:
+) -> NodeMask | Any:
     """Masks a fixed share of the nodes of each graph, as GraphMAE's ``encoding_mask_noise`` does of one.
 
     A batch is one tensor of all nodes with ``ptr``, the ``ptr`` of PyTorch Geometric's batches: there a graph is a row,
@@ -76,6 +95,8 @@ def mask_nodes(
         ptr: int64 (G + 1,), where each graph's nodes begin, and N. On a GPU its values are not checked, because that
             waits: what they do not cover stays as it is. Default: None, one graph.
         mode: "exact" or "compat". Default: "exact".
+        return_counts: whether the result has where the mask is True and how often in each graph too, on a GPU in a
+            few launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor, which has to keep its value until the
             gradients are made. Default: None, torch's global generator.
         row_offset: number of graph 0, for shards of a larger batch. Default: 0.
@@ -83,8 +104,9 @@ def mask_nodes(
             ``row_offset`` and up.
 
     Returns:
-        ``NodeMask(x, masked_nodes, kept_nodes, mask)``; ``x`` is differentiable with respect to ``x`` and
-        ``mask_token``.
+        ``NodeMask(x, masked_nodes, kept_nodes, mask)``, with ``return_counts``
+        ``CountedNodes(x, masked_nodes, kept_nodes, mask, indices, counts)``; ``x`` is differentiable with respect to
+        ``x`` and ``mask_token``.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -104,12 +126,14 @@ def mask_nodes(
     masked, rates = _check.masked_nodes(name, x.shape[0], mask_rate, replace_rate, keep_rate, not compat)
     token = None if mask_token is None else _token(name, x, mask_token)
     ptr, graphs = _graphs(name, ptr, x.shape[0], "nodes", x.device)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, graphs, x.device)
     seed = seed_tensor(generator, function=name, device=x.device)
     out, mask, order, kept_nodes = _Mask.apply(x, token, seed, sample_ids, ptr, *rates, compat, row_offset)
-    if ptr is None:
-        return NodeMask(out, order[:masked], order[masked:], mask)
-    return NodeMask(out, order, kept_nodes, mask)
+    nodes_of = (order[:masked], order[masked:]) if ptr is None else (order, kept_nodes)
+    if return_counts:
+        return CountedNodes(out, *nodes_of, mask, *compact_graphs(mask, ptr))
+    return NodeMask(out, *nodes_of, mask)
 
 
 def _token(name: str, x: Tensor, mask_token: Tensor) -> Tensor:
@@ -193,10 +217,11 @@ def drop_edges(
     *,
     ptr: Tensor | None = None,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
-) -> Tensor:
+) -> MaskOrCounted:
     """Which edges are dropped, each by itself with probability ``p``.
 
     The distribution of PyTorch Geometric's ``dropout_edge``, whose mask of the edges that stay is ``~drop_edges(...)``.
@@ -214,13 +239,16 @@ def drop_edges(
         ptr: int64 (G + 1,), where each graph's edges begin, and E. On a GPU its values are not checked, because that
             waits: what they do not cover stays as it is. Default: None, one graph.
         mode: ``"exact"`` or ``"compat"``; both are the peer's distribution, the same bits. Default: ``"exact"``.
+        return_counts: whether the result has where the mask is True and how often in each graph too, on a GPU in a
+            few launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: number of graph 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (G,), the number of each graph in the draws, such as its index in the data set. Default: None,
             ``row_offset`` and up.
 
     Returns:
-        bool (E,), True where dropped.
+        bool (E,), True where dropped. With ``return_counts`` ``CountedMask(mask, indices, counts)`` with int64 (E,),
+        the positions of the dropped edges and then -1, and int64 (G,), how many each graph has.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -238,7 +266,8 @@ def drop_edges(
     _check.mode_is_exact(name, mode)
     edges = edge_index.shape[1]
     ptr, graphs = _graphs(name, ptr, edges, "edges", edge_index.device)
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, graphs, edge_index.device)
     seed = seed_tensor(generator, function=name, device=edge_index.device)
     dropped: Tensor = ops.edge_mask(edge_index.detach(), seed, sample_ids, ptr, edges, p, row_offset)
-    return dropped
+    return CountedMask(dropped, *compact_graphs(dropped, ptr)) if return_counts else dropped

@@ -113,13 +113,16 @@ def mask_items(
 
     ``selection="bernoulli"`` masks each item by itself with ``mask_ratio``; ``"exact"`` masks ``round(items *
     mask_ratio)`` of a row's items, every such set equally likely. Padding is never masked, on whatever side it is, and
-    in a row with items at least one is, so that a row of one item keeps none. With ``last_item_probability`` a row
+    in a row with items at least one is; in a row of two or more at least one is kept: ``"exact"`` masks at most all but
+    one, and where ``"bernoulli"`` drew none, or all, a random item is masked, or kept. A row of one item is masked
+    whole. With ``last_item_probability`` a row
     masks its last item alone: what is asked when the next item is to be recommended, so BERT4Rec mixes such rows in;
     1.0 is the form for evaluation.
 
     ``mode="compat"`` is the distribution of RecBole's ``MaskItemSequence``, with its defects: a row may have no masked
-    item; only the last ``int(mask_ratio * L)`` masked items of a row have a label, although all are masked in the
-    input, so that rows with more than the average teach less; and a masked item in column 0 never has one.
+    item, or all masked; only the last ``int(mask_ratio * L)`` masked items of a row have a label, although all are
+    masked in the input, so that rows with more than the average teach less; and a masked item in column 0 never has
+    one.
 
     The draws depend on (seed, number of the row, number of the item among the row's items) alone, not on the side or
     amount of padding. So in both modes each row draws by itself whether it masks its last item alone, where RecBole's

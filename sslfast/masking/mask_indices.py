@@ -52,6 +52,18 @@ def compact(mask: Tensor, most: int | None = None) -> MaskIndices:
     return MaskIndices(indices if most is None else indices[: len(mask) * most], counts)
 
 
+def compact_graphs(mask: Tensor, ptr: Tensor | None) -> MaskIndices:
+    """The compact form of a bool (N,) over the nodes or edges of graphs: its counts are those of the graphs.
+
+    Where ``ptr`` is wrong, which nobody has looked at on a GPU, the counts are too.
+    """
+    indices, total = mask_indices(mask[None])
+    if ptr is None:
+        return MaskIndices(indices, total)
+    before = torch.nn.functional.pad(mask.cumsum(0), (1, 0))  # of each place, how many there are
+    return MaskIndices(indices, before[ptr.clamp(0, len(mask))].diff())
+
+
 def short_form(indices: Tensor, counts: Tensor) -> dict[str, Tensor]:
     """What collators add to a batch, which is on the CPU: the positions alone, for nobody waits for their number."""
     return {"masked_indices": indices[: int(counts.sum())], "masked_counts": counts}

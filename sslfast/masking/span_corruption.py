@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sslfast import ops
+from sslfast import _check, ops
 from sslfast.host.span_corruption import check_numbers, t5_lengths
 from sslfast.masking._arguments import numbered_rows, row_lengths
+from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
 
-__all__ = ["CorruptedSpans", "corrupt_spans", "t5_lengths"]
+__all__ = ["CorruptedSpans", "CountedTargets", "corrupt_spans", "t5_lengths"]
 
 
 class CorruptedSpans(NamedTuple):
@@ -29,6 +30,24 @@ class CorruptedSpans(NamedTuple):
     input_lengths: Tensor
 
 
+class CountedTargets(NamedTuple):
+    """:class:`CorruptedSpans` and the compact form of the targets, what losses take: :func:`corrupt_spans` with
+    ``return_counts``.
+
+    Attributes:
+        inputs, targets, input_lengths: as of :class:`CorruptedSpans`.
+        indices: int64 (N * target length,), the flat positions with a target in ascending order, then -1: those that
+            are not ``ignore_index``.
+        counts: int64 (N,), how many of each row.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    input_lengths: Tensor
+    indices: Tensor
+    counts: Tensor
+
+
 def corrupt_spans(
     ids: Tensor,
     *,
@@ -41,10 +60,11 @@ def corrupt_spans(
     ignore_index: int = -100,
     lengths: Tensor | None = None,
     mode: str = "exact",
+    return_counts: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
-) -> CorruptedSpans:
+) -> CorruptedSpans | Any:
     """Replaces spans of tokens by sentinels, as T5 is pretrained, and writes encoder inputs and decoder targets.
 
     A row of ``length`` tokens has exactly ``round(length * noise_density)`` tokens of noise (at least 1, and at least
@@ -74,6 +94,7 @@ def corrupt_spans(
         lengths: integer (N,), the tokens of each row that count, in [0, L]; on a GPU and under torch.compile,
             where they are not looked at, numbers outside count as the nearest of the two. Default: None, all L.
         mode: ``"exact"`` or ``"compat"``. Default: ``"exact"``.
+        return_counts: whether the result has where targets are too, on a GPU three launches more. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global index of row 0, for shards of a larger batch. Default: 0.
         sample_ids: int64 (N,), the number of each row in the draws, such as its index in the data set: a sample is then
@@ -81,7 +102,8 @@ def corrupt_spans(
 
     Returns:
         ``CorruptedSpans(inputs, targets, input_lengths)``: L - noise + spans + 1 and noise + spans + 1 columns for a
-        full row, one less without EOS.
+        full row, one less without EOS. With ``return_counts``
+        ``CountedTargets(inputs, targets, input_lengths, indices, counts)``.
 
     Raises:
         TypeError: ``ids``, ``lengths`` or ``sample_ids`` is not a tensor of the dtypes above, or a number has the wrong
@@ -114,6 +136,8 @@ def corrupt_spans(
         ignore_index,
         mode,
     )
+    return_counts = _check.boolean(name, "return_counts", return_counts)
     sample_ids, row_offset = numbered_rows(name, sample_ids, row_offset, ids.shape[0], ids.device)
     seed = seed_tensor(generator, function=name, device=ids.device)
-    return CorruptedSpans(*ops.span_corruption(ids, lengths, seed, sample_ids, *numbers, row_offset))
+    out = CorruptedSpans(*ops.span_corruption(ids, lengths, seed, sample_ids, *numbers, row_offset))
+    return CountedTargets(*out, *compact(out.targets != ignore_index)) if return_counts else out

@@ -34,7 +34,7 @@ class SpeechCollator:
         mask_length: frames per span. Default: 10.
         min_masks: least number of spans of a row, as far as they fit. Default: 2.
         mode: "exact" or "compat", which is "hf", see :func:`time_mask`. Default: "exact", which masks nothing in the
-            padding.
+            padding and leaves a frame of every row.
         num_negatives: negatives per masked frame, see :func:`sample_negatives`, or None for none. Default: 100.
         padding_value: what fills short rows. Default: 0.
         pad_to_multiple_of: the rows' length is rounded up to a multiple of this. Default: None, the longest row's.
@@ -149,6 +149,13 @@ class SpeechCollator:
                 raise ValueError(f"{name}: examples must have shape {expected}, got {tuple(row.shape[1:])}")
             out[: len(row)] = row
             attended[: len(row)] = 1
+        spans = dict(self._spans)
+        if (
+            spans["mode"] == "exact"
+        ):  # a batch as short as a span is no error: as many spans as leave a frame, none there
+            spans["min_masks"] = min(spans["min_masks"], (frames - 1) // spans["mask_length"])
+            if frames == spans["mask_length"] > 1:
+                spans["mask_prob"] = 0.0
         with errors_of(name):
             mask = time_mask(
                 len(rows),
@@ -157,7 +164,7 @@ class SpeechCollator:
                 generator=generator,
                 sample_ids=sample_ids,
                 device="cpu",
-                **self._spans,
+                **spans,
             )
         batch = {self._input_key: inputs, "attention_mask": attention_mask, "mask_time_indices": mask}
         if self._return_masked_indices:

@@ -129,8 +129,9 @@ def time_mask(
     The draws depend on (seed, number of the row, its number of frames) alone. No host synchronisation on a GPU.
 
     Modes:
-        ``"exact"``: nothing in the padding is masked; a row gets no more spans than fit into it side by side; a row
-        shorter than ``mask_length`` is not masked. Every row rounds its number of spans by itself.
+        ``"exact"``: nothing in the padding is masked; a row gets no more spans than leave a frame of it side by side,
+        ``(n - 1) // mask_length``, so that one frame at least stays and a row of ``mask_length`` frames or fewer is not
+        masked. Every row rounds its number of spans by itself.
 
         ``"hf"``: the distribution of transformers' ``_compute_mask_indices``. Rows round together, with one draw of the
         batch, and a row without a span masks the last frame of the batch, **in its padding**.
@@ -180,10 +181,10 @@ def time_mask(
 
     Raises:
         TypeError: a number, ``return_counts``, ``lengths``, ``sample_ids`` or the generator has the wrong type.
-        ValueError: a number, or on the CPU one of ``lengths``, is out of range, there is no such mode
-            or ``mask_type``, an option of another mode is set, ``mask_length`` exceeds ``length`` in mode "hf" or
-            2^31 - 1 for random lengths, ``lengths`` has another shape or is on another device, or the generator is on
-            another GPU.
+        ValueError: a number, or on the CPU one of ``lengths``, is out of range, spans would mask every frame of every
+            full row in mode "exact" (spans of one frame, or of the row), there is no such mode or ``mask_type``, an
+            option of another mode is set, ``mask_length`` exceeds ``length`` in mode "hf" or 2^31 - 1 for random
+            lengths, ``lengths`` has another shape or is on another device, or the generator is on another GPU.
 
     Reference: Baevski et al., "wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations",
     NeurIPS 2020, section 3.1.

@@ -36,15 +36,20 @@ def mask_items(
         if row_words[r][0] < int(last_item_probability * 2**32 + 0.5):
             chosen = [n - 1]
         elif selection == "exact":
-            wanted = min(max(round(n * mask_ratio), int(mode == "exact")), n)
+            wanted = min(round(n * mask_ratio), n)
+            if mode == "exact":
+                wanted = max(min(wanted, n - 1), 1)
             chosen = []
             for k in range(n):
                 if select[r][k] * (n - k) >> 32 < wanted - len(chosen):
                     chosen.append(k)
         else:
             chosen = [k for k in range(n) if select[r][k] < int(mask_ratio * 2**32 + 0.5)]
+        spare = row_words[r][1] * n >> 32
         if not chosen and mode == "exact":
-            chosen = [row_words[r][1] * n >> 32]
+            chosen = [spare]
+        if len(chosen) == n > 1 and mode == "exact":
+            chosen.remove(spare)
         masked = [columns[k] for k in chosen]
         mask[r, masked] = True
         out[r, masked] = mask_id

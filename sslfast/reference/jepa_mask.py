@@ -12,6 +12,7 @@ from sslfast.reference.cell_mask import random_subset
 from sslfast.reference.philox import philox, philox_rows
 
 JEPA_SIZE, JEPA_PLACE, JEPA_KEEP = 59, 60, 61
+V_JEPA_SIZE, V_JEPA_PLACE, V_JEPA_KEEP = 66, 67, 68
 TRIES = 20  # before one target less keeps a context away
 
 
@@ -131,11 +132,11 @@ def vjepa_masks(
 ) -> tuple[Tensor, Tensor]:
     """``sslfast.masking.vjepa_masks`` with fixed sizes and an int seed: (2, N, L), contexts and targets, and sizes."""
     frames, height, width = grid
-    words = philox(seed, JEPA_SIZE, torch.tensor([[batch_number]]), torch.zeros(1, 1, dtype=torch.int64))[0, 0]
+    words = philox(seed, V_JEPA_SIZE, torch.tensor([[batch_number]]), torch.zeros(1, 1, dtype=torch.int64))[0, 0]
     t = max(1, int(frames * uniform(words[0], *temporal_scale)))
     h, w = _side(uniform(words[1], *spatial_scale), uniform(words[2], *aspect_ratio), height, width, False)
     context_frames = max(1, int(frames * max_context_frames_ratio))
-    places = philox_rows(seed, JEPA_PLACE, batch_size, TRIES * npred * npred, row_offset, sample_ids)
+    places = philox_rows(seed, V_JEPA_PLACE, batch_size, TRIES * npred * npred, row_offset, sample_ids)
     patches: list[list[Tensor]] = [[], []]
     for row in range(batch_size):
         for attempt in range(TRIES * npred):
@@ -151,6 +152,6 @@ def vjepa_masks(
         patches[0].append(context.flatten().nonzero().flatten())
         patches[1].append((~context).flatten().nonzero().flatten())
     total = frames * height * width
-    keep_words = philox_rows(seed, JEPA_KEEP, batch_size, 2 * -(-total // 4), row_offset, sample_ids)
+    keep_words = philox_rows(seed, V_JEPA_KEEP, batch_size, 2 * -(-total // 4), row_offset, sample_ids)
     lists, sizes = _lists(patches, False, exact, not pad, max_keep, total, total, keep_words)
     return lists, torch.tensor(sizes)

@@ -72,7 +72,7 @@ def time_mask(
     for r, n in enumerate(frames):
         starts = n - mask_length + 1
         if mode == "exact":
-            spans = min(rounded(row_words[r], n), n // mask_length)
+            spans = min(rounded(row_words[r], n), max(n - 1, 0) // mask_length)  # one frame is left
         else:
             spans = as_transformers(n)
             if spans == 0 and as_transformers(length) > 0:

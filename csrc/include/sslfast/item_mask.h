@@ -19,12 +19,12 @@ struct ItemMask {
   double mask_ratio;          // exact
   uint64_t select_threshold;  // not exact
   uint64_t last_threshold;    // row word below this: the last item alone
-  bool at_least_one;
-  int64_t most_labels;  // of a row's masked items the last so many get a label; negative: all
-  bool label_first;     // whether the item in column 0 may get a label
-  Id* masked_items;     // (rows, length)
-  Id* labels;           // (rows, length): the item where masked, else ignore_index
-  bool* mask;           // (rows, length)
+  bool at_least_one;          // is masked, and of two items or more one is not
+  int64_t most_labels;        // of a row's masked items the last so many get a label; negative: all
+  bool label_first;           // whether the item in column 0 may get a label
+  Id* masked_items;           // (rows, length)
+  Id* labels;                 // (rows, length): the item where masked, else ignore_index
+  bool* mask;                 // (rows, length)
 };
 
 namespace cpu {

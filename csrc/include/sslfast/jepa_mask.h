@@ -21,7 +21,8 @@ struct JepaLists {
   int64_t rows, lines, width;  // a row's grid has lines (frames times height) of `width` patches
   int64_t lists;
   bool together;  // one size for all lists; else one each
-  bool exact;     // what is too many is dropped at random; else from the end
+  bool exact;     // what is too many is dropped at random, by draws of the stream `keep`; else from the end
+  Stream keep;
   bool truncate;  // to the shortest; else as long as the longest
   int64_t most;   // of the first list, or 0: no limit
   int64_t capacity;

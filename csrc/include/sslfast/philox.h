@@ -53,6 +53,9 @@ enum class Stream : uint32_t {
   kSquare = 63,            // square_mask: centres of squares
   kSquareRest = 64,        // square_mask: sort keys of the patches that complete or thin a mask
   kTimeSpanLength = 65,    // fairseq_span_mask: lengths of a row's spans
+  kVJepaSize = 66,         // jepa_mask: sizes of the blocks of one batch of V-JEPA
+  kVJepaPlace = 67,        // jepa_mask: places of the blocks of one row of V-JEPA
+  kVJepaKeep = 68,         // jepa_mask: sort keys of the tokens of one row of V-JEPA
   kTimeSpanStart = 70,     // time_span_mask: starts of a row's spans
   kTimeSpanCount = 71,     // time_span_mask: is a row's number of spans rounded up?
   kTimeSpanBatch = 72,     // time_span_mask: the same, once for a batch
