@@ -16,6 +16,8 @@ def strided(function: str, name: str, value: Tensor) -> Tensor:
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{function}: {name} must be a tensor, got {type(value).__name__}")
+    if torch.compiler.is_compiling():  # which knows no other tensors here, and not how to ask in a backward
+        return value
     if value.layout != torch.strided or value.is_nested or value.is_quantized:
         if value.is_nested:
             got = "a nested one"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
-from sslfast.masking._arguments import numbered_rows
+from sslfast.masking._arguments import numbered_rows, strided
 from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
 
@@ -109,8 +109,7 @@ def corrupt_features(
     Yoon et al., "VIME: Extending the Success of Self- and Semi-supervised Learning to Tabular Domain", NeurIPS 2020.
     """
     name = "corrupt_features"
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name}: x must be a tensor, got {type(x).__name__}")
+    strided(name, "x", x)
     if x.dim() != 2 or x.shape[0] >= 2**31 or x.shape[1] < 1:
         raise ValueError(f"{name}: x must have shape (N, D) with N < 2^31 and D >= 1, got {tuple(x.shape)}")
     if x.dtype == torch.complex128:

@@ -258,8 +258,7 @@ def drop_edges(
     Reference: Rong et al., "DropEdge: Towards Deep Graph Convolutional Networks on Node Classification", ICLR 2020.
     """
     name = "drop_edges"
-    if not isinstance(edge_index, Tensor):
-        raise TypeError(f"{name}: edge_index must be a tensor, got {type(edge_index).__name__}")
+    strided(name, "edge_index", edge_index)
     if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.shape[1] >= 2**31:
         raise ValueError(f"{name}: edge_index must have shape (2, E) with E below 2^31, got {tuple(edge_index.shape)}")
     p = _check.probability(name, "p", p)

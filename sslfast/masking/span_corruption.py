@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast.host.span_corruption import check_numbers, t5_lengths
-from sslfast.masking._arguments import numbered_rows, row_lengths
+from sslfast.masking._arguments import numbered_rows, row_lengths, strided
 from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
 
@@ -116,8 +116,7 @@ def corrupt_spans(
     2020, section 3.1.4; google-research/text-to-text-transfer-transformer, ``random_spans_noise_mask``.
     """
     name = "corrupt_spans"
-    if not isinstance(ids, Tensor):
-        raise TypeError(f"{name}: ids must be a tensor, got {type(ids).__name__}")
+    strided(name, "ids", ids)
     if ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{name}: ids must be int64 or int32, got {ids.dtype}")
     if ids.dim() != 2:
