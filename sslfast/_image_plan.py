@@ -7,7 +7,7 @@ rules; tests compare them. Torch tensors and NumPy arrays go through the same pl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -188,15 +188,18 @@ class Segment:
             self.fills += [step.fill] if step.fill else []
         self.settings += [number for fill in self.fills for number in fill]
         self.columns = [*COLUMNS["resample"], *(name for step in self.steps for name in COLUMNS[step.name])]
+        self.step_rules = [number for step in self.steps for number in step.rules]
 
     def rules(self, size: tuple[int, int]) -> list[float]:
         """The rules of every step, in order, for views of ``size``."""
-        return [*self.resample.rules(size), *(number for step in self.steps for number in step.rules)]
+        return [*self.resample.rules(size), *self.step_rules]
 
-    def view_size(self, name: str, sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    def view_size(self, name: str, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
         """(height, width) of the views of images of ``sizes``. ValueError where it is not the same for all."""
         for size in sizes:
             self.resample.check_room(name, *size)
+        if len(sizes) == 1:
+            return self.resample.view(*sizes[0])
         found = {self.resample.view(*size) for size in sizes}
         if len(found) > 1:
             sizes_found = ", ".join(map(str, sorted(found)))

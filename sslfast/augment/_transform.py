@@ -157,7 +157,8 @@ class Transform(Replayed, nn.Module, Planned):
     ) -> Tensor:
         """(N, views, columns). Segments count as views of their own in the draws."""
         plan, rows = self._plan, len(images)
-        device = images.device if isinstance(images, Tensor) else images[0].device
+        one = images if isinstance(images, Tensor) else images[0]
+        device, like = one.device, one.detach() if one.requires_grad else one
         ids, offset = numbered_rows(name, sample_ids, row_offset, rows, device)
         seed = seed_tensor(generator, function=name, device=device)
         sizes = sizes_of(images)
@@ -168,7 +169,7 @@ class Transform(Replayed, nn.Module, Planned):
             size = segment.view_size(name, sizes)
             parts.append(
                 ops.image_augment_params(
-                    torch.empty((), device=device),
+                    like,
                     seed,
                     ids,
                     offset,
@@ -183,7 +184,8 @@ class Transform(Replayed, nn.Module, Planned):
                 )
             )
             sizes = [size]
-        parts += sample_erases(plan, seed, ids, offset, (rows, views, first_view), sizes[0], device)
+        if plan.erases:
+            parts += sample_erases(plan, seed, ids, offset, (rows, views, first_view), sizes[0], device)
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def _render(
@@ -212,11 +214,11 @@ class Transform(Replayed, nn.Module, Planned):
         for number, segment in enumerate(plan.segments):
             size = segment.view_size(name, sizes)
             final = number == len(plan.segments) - 1
-            part = params[..., start : start + len(segment.columns)].contiguous()
-            start += len(segment.columns)
-            zeros, ones = [0.0] * channels, [1.0] * channels
+            end = start + len(segment.columns)
+            part = params.contiguous() if end - start == params.shape[-1] else params[..., start:end].contiguous()
+            start = end
             table = address_table(current)
-            centre, spread = (mean, std) if final else (zeros, ones)
+            centre, spread = (mean, std) if final else ([0.0] * channels, [1.0] * channels)
             if final and out is not None:
                 check_out(name, out, (len(images), channels, *size), dtype, params.device)
                 check_apart(name, out, current)
@@ -236,4 +238,4 @@ class Transform(Replayed, nn.Module, Planned):
                 if views > 1:
                     raise ValueError(f"{name}: several views at once need transforms of one pass")
                 current, sizes = [done[0]], [size]
-        return erase_views(name, plan, done, params[..., start:])
+        return erase_views(name, plan, done, params[..., start:]) if plan.erases else done
