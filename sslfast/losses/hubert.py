@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._arguments import in_range
+from sslfast._arguments import each_once, in_range
 from sslfast.losses._class_inputs import check_targets
 from sslfast.losses._classes import mean_of
 from sslfast.losses._cosines import cosine_loss, is_full
@@ -142,8 +142,9 @@ def hubert_loss(
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, lists have not one length, neither or
             both of mask and ``indices`` are given, ``padding_mask`` or ``pred_nomask_weight`` goes with ``indices``,
-            both weights are 0, or a position or the target of a frame that counts is out of range (on the CPU; a GPU is
-            not waited for: with such a target the loss is infinite, such a position is an error of the device).
+            both weights are 0, a position or the target of a frame that counts is out of range, or a position comes
+            twice (on the CPU; a GPU is not waited for: with such a target the loss is infinite, such a position is an
+            error of the device, one that comes twice is undefined).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Hsu et al., "HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden
@@ -264,6 +265,7 @@ def _frames_of(
             raise ValueError(f"{function}: indices must have shape (R,), got {tuple(indices.shape)}")
         check_device(function, "hidden", hidden, "indices", indices)
         in_range(function, "indices", indices, -1, batch * length - 1)
+        each_once(function, "indices", indices, batch * length)
         return indices, None
     for what, given in (("mask_time_indices", mask), ("padding_mask", padding)):
         if given is None:

@@ -219,9 +219,9 @@ def masked_item_loss(
 
     Raises:
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
-        ValueError: if a shape, a device or a number is out of what is said above, or a label or an index is out of
-            range (on the CPU; a GPU is not waited for: with such a label the loss is infinite or NaN, such an index is
-            an error of the device).
+        ValueError: if a shape, a device or a number is out of what is said above, a label or an index is out of
+            range, or an index comes twice (on the CPU; a GPU is not waited for: with such a label the loss is infinite
+            or NaN, such an index is an error of the device, one that comes twice is undefined).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from

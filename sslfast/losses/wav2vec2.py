@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast._arguments import in_range, numbered_rows
+from sslfast._arguments import each_once, in_range, numbered_rows
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_floating, check_integers, check_kernel_dtype, check_like, divisor
 from sslfast.losses._sampled import SAME_CODES, SAME_VALUES, Sampled, candidate_rows, sampled_loss
@@ -124,8 +124,8 @@ def wav2vec2_contrastive_loss(
     Raises:
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, neither or both of mask and
-            ``indices`` are given, or a position is out of range (on the CPU; a GPU is not waited for: there it makes
-            the loss NaN).
+            ``indices`` are given, a position is out of range (on the CPU; a GPU is not waited for: there it makes
+            the loss NaN), or an index comes twice (on the CPU; undefined on a GPU).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Baevski et al., "wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations",
@@ -236,6 +236,7 @@ def _index_of(function: str, context: Tensor, mask: Tensor | None, indices: Tens
         raise ValueError(f"{function}: indices must have shape (R,), got {tuple(indices.shape)}")
     check_device(function, "context", context, "indices", indices)
     in_range(function, "indices", indices, -1, batch * length - 1)
+    each_once(function, "indices", indices, batch * length)
     return indices.contiguous()
 
 
