@@ -133,7 +133,8 @@ def gradient_penalty(
     weight = not_negative(name, "weight", weight)
     center = not_negative(name, "center", center)
     row_offset = _check.integer(name, "row_offset", row_offset, 0)
-    if torch.is_inference_mode_enabled():  # which records no graph, not even for a gradient
+    # Inference mode records no graph at all; a compiler cannot ask for it.
+    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
         with torch.inference_mode(False), torch.no_grad():
             real, fake = (tuple(x.clone() for _, x in side) for side in (parts, made))
             return gradient_penalty(
