@@ -90,6 +90,25 @@ def in_range(function: str, name: str, values: Tensor, low: int, high: int) -> N
         raise ValueError(f"{function}: {name} must be in [{low}, {high}], got {got}")
 
 
+def each_once(function: str, name: str, positions: Tensor, size: int) -> None:
+    """Checks that positions in [0, ``size``) on the CPU name none of them twice; -1, for none, may come often.
+
+    Positions are in range already: see :func:`in_range`, which says where neither looks.
+
+    Raises:
+        ValueError: if one comes twice.
+    """
+    if positions.device.type != "cpu" or positions.numel() < 2 or torch.compiler.is_compiling():
+        return
+    seen = torch.zeros(size + 1, dtype=torch.bool)
+    seen[positions.flatten()] = True  # -1 is the last
+    if int(seen[:size].count_nonzero()) == int((positions >= 0).count_nonzero()):
+        return
+    ordered = positions.flatten().sort().values
+    twice = ordered[1:][(ordered[1:] == ordered[:-1]) & (ordered[1:] >= 0)]
+    raise ValueError(f"{function}: {name} must have every position once, got {int(twice[0])} twice or more")
+
+
 def like_ids(function: str, name: str, value: Tensor, ids: Tensor, *, kind: str = "integer", last: int = 0) -> Tensor:
     """Returns what is given for each token as (N, L), or (N, L, last).
 

@@ -287,3 +287,17 @@ def test_bad_input(function, args, options, error, text) -> None:
     with pytest.raises(error) as caught:
         function(*args, **options)
     assert str(caught.value) == f"{function.__name__}: {text}"
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_gradient_penalty_where_grad_mode_is_off(off) -> None:
+    net, real, fake = critic(4, 1), *torch.randn(2, 5, 4, dtype=torch.float64)
+    expected = gradient_penalty(net, real, fake, generator=3)
+    with off():
+        found = gradient_penalty(net, real, fake.clone(), generator=3)
+        of_pairs = gradient_penalty(lambda x, z: net(x) + net(z), (real, real), (fake, fake), generator=3)
+        assert torch.is_inference_mode_enabled() == (off is torch.inference_mode)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected.detach())
+    pairs = gradient_penalty(lambda x, z: net(x) + net(z), (real, real), (fake, fake), generator=3)
+    torch.testing.assert_close(of_pairs, pairs.detach())

@@ -186,6 +186,16 @@ BAD = [
     ([GOOD, GOOD, MASK], {"centering": 0}, VALUE, "centering must be 'centering' or 'sinkhorn_knopp', got 0"),
     ([GOOD, GOOD, MASK], {"sinkhorn_iterations": 0}, VALUE, "sinkhorn_iterations must be at least 1, got 0"),
 ]
+BAD += [
+    (
+        [GOOD, GOOD, MASK],
+        {"masks_weight": torch.tensor([0.5, bad, 1.0, 0.0])},
+        VALUE,
+        f"masks_weight must be in [0, 1], got {bad}",
+    )
+    for bad in (-0.5, 1.5, math.inf, math.nan)
+]
+
 MODULE_BAD = [
     ({"output_dim": "3"}, TYPE, "output_dim must be an int, got str"),
     ({"center_momentum": -1}, VALUE, "center_momentum must be a probability in [0, 1], got -1"),

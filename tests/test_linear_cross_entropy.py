@@ -130,12 +130,19 @@ def test_a_class_alone_among_those_left_out() -> None:
         assert not torch.autograd.grad(loss.sum(), x)[0].any()
 
 
-def test_every_target_counts_without_an_ignore_index() -> None:
+def test_no_ignore_index_is_that_of_torch() -> None:
+    x, w, target = torch.randn(3, 4), torch.randn(9, 4), torch.tensor([0, -100, 2])
+    expected = F.cross_entropy(x @ w.T, target)
+    if hasattr(F, "linear_cross_entropy"):  # torch 2.13
+        torch.testing.assert_close(F.linear_cross_entropy(x, w, target, ignore_index=None), expected)
+    torch.testing.assert_close(linear_cross_entropy(x, w, target, ignore_index=None), expected)
+    torch.testing.assert_close(LinearCrossEntropyLoss(ignore_index=None)(w, x, target), expected)
+
+
+def test_targets_out_of_range() -> None:
     x, w, target = torch.randn(3, 4), torch.randn(9, 4), torch.tensor([0, -1, 2])
-    with pytest.raises(ValueError, match=r"^linear_cross_entropy: target must be in \[0, 8\], got -1$"):
+    with pytest.raises(ValueError, match=r"^linear_cross_entropy: target must be in \[0, 8\] or -100, got -1$"):
         linear_cross_entropy(x, w, target, ignore_index=None)
-    with pytest.raises(ValueError, match=r"^linear_cross_entropy: target must be in \[0, 8\], got -1$"):
-        LinearCrossEntropyLoss(ignore_index=None)(w, x, target)
     # Where nobody looks, the operator does.
     compiled = torch.compile(lambda t: linear_cross_entropy(x, w, t), fullgraph=True, backend="aot_eager")
     with pytest.raises(RuntimeError, match="out of range"):

@@ -37,6 +37,9 @@ BAD = [
     ((X, W, TARGET), {"num_items": X > 0}, TypeError, "num_items must be a number, got torch.bool"),
     ((X, W, TARGET), {"num_items": X}, ValueError, "num_items must have one element, got shape (2, 3, 4)"),
     ((X, W, TARGET), {"num_items": "5"}, TypeError, "num_items must be a number, got str"),
+    ((X, W, TARGET), {"num_items": torch.tensor(-1)}, ValueError, "num_items must be positive, got -1"),
+    ((X, W, TARGET), {"num_items": torch.zeros(1)}, ValueError, "num_items must be positive, got 0.0"),
+    ((X, W, TARGET), {"num_items": torch.tensor(torch.inf)}, ValueError, "num_items must be finite, got inf"),
     (
         (X, W, TARGET),
         {"num_items": 5, "reduction": "sum"},
@@ -55,5 +58,10 @@ def test_bad_input(args, options, error, text) -> None:
 
 
 def test_bad_options_of_the_module() -> None:
+    for weight, got in ((torch.ones(9, dtype=torch.int64), "torch.int64"), ([1.0], "list")):
+        with pytest.raises(
+            TypeError, match=f"^LinearCrossEntropyLoss: weight must be a floating-point tensor, got {got}$"
+        ):
+            LinearCrossEntropyLoss(weight)
     with pytest.raises(ValueError, match=r"^LinearCrossEntropyLoss: softcap must be positive, got -1\.0$"):
         LinearCrossEntropyLoss(softcap=-1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sslfast.losses import masked_patch_loss
+from sslfast.losses import MaskedPatchLoss, masked_patch_loss
 
 GOOD = {
     "pred": torch.zeros(2, 4, 48),
@@ -111,3 +111,27 @@ def test_bad_input(arguments, error, message):
     with pytest.raises(error) as raised:
         masked_patch_loss(**{**GOOD, **arguments})
     assert str(raised.value) == f"masked_patch_loss: {message}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"patch_size": 0}, ValueError, "patch_size must be at least 1, got 0"),
+        ({"patch_size": -3}, ValueError, "patch_size must be at least 1, got -3"),
+        ({"patch_size": "a"}, TypeError, "patch_size must be an int, got str"),
+        ({"patch_size": (4,)}, ValueError, "patch_size must be (h, w), got (4,)"),
+        ({"std": 0.0}, ValueError, "mean must be given with std, got None"),
+        ({"mean": 0.5, "std": 0.0}, ValueError, "std must be positive, got 0.0"),
+        ({"mean": "x", "std": 1.0}, TypeError, "mean must be a number, got str"),
+        ({"mean": [0.5, 0.5], "std": (0.5, 0.5, 0.5)}, ValueError, "std must have 2 numbers, like mean, got 3"),
+    ],
+)
+def test_bad_options_of_the_module(arguments, error, message) -> None:
+    with pytest.raises(error) as caught:
+        MaskedPatchLoss(**arguments)
+    assert str(caught.value) == f"MaskedPatchLoss: {message}"
+
+
+def test_good_options_of_the_module() -> None:
+    MaskedPatchLoss((2, 16, 16), mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.1])
+    MaskedPatchLoss([8, 4], mean=0.5, std=(0.2, 0.2, 0.1))

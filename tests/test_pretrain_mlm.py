@@ -250,6 +250,14 @@ def test_features_depend_on_the_text_alone(data, vocabulary, tmp_path):
     assert isinstance(loaded, TextEncoder)
     assert torch.equal(loaded.embed(texts), together)
     assert not torch.allclose(loaded.untrained().embed(texts), together, atol=1e-2)
+    for call in (encoder, encoder.embed):
+        with pytest.raises(TypeError, match=r"^TextEncoder: texts must be a list of them, got one str$"):
+            call("a small animal")
+        with pytest.raises(TypeError, match=r"^TextEncoder: texts must be str, all of them, got int$"):
+            call(["a small animal", 3])
+    with pytest.raises(ValueError, match=r"^TextEncoder: texts must be at least 1, got 0$"):
+        encoder([])
+    assert encoder.embed([]).shape == (0, 32)
 
 
 def test_dropout_draws_are_keyed_by_the_step(data, vocabulary):

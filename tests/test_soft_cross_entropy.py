@@ -201,6 +201,18 @@ def test_triton_minus_infinity_is_no_prototype(triton_device) -> None:
     has_no_prototype_at_minus_infinity(on_triton(triton_device), 600)
 
 
+def test_a_student_without_a_prototype() -> None:
+    """It rules out what the teacher has some weight on, also a weight that float32 takes for 0."""
+    width = 4100
+    student, teacher = torch.randn(2, 4, width)
+    student[0, 3] = student[1, width * 3 // 4] = student[2, : width // 2] = -math.inf
+    teacher[1, width * 3 // 4] = -10.0
+    losses, *_ = call([student], [teacher])
+    expected, _ = by_definition([student.double()], [teacher.double()], None, False, torch.ones(4, dtype=torch.float64))
+    assert torch.equal(expected.isinf(), torch.tensor([[True, True, True, False]]))
+    torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_analytic_values() -> None:
     flat = torch.zeros(2, 6)
     losses, grads, total = call([flat], [flat])

@@ -35,6 +35,8 @@ OPTIONS = {
     "sum": {"reduction": "sum", "z_loss": 0.1},
     "none": {"reduction": "none"},
     "items": {"num_items": 50.0, "z_loss": 0.1},
+    "smooth": {"label_smoothing": 0.3, "z_loss": 0.1},
+    "uniform": {"label_smoothing": 1.0, "reduction": "sum"},
 }
 
 
@@ -75,6 +77,12 @@ def rank_main(rank: int, world: int, folder: str) -> None:
         vocab_parallel_cross_entropy(x, weight[own], target + CLASSES)
     except ValueError as error:
         found["error"] = str(error)
+    # What is wrong on the last rank alone is known to all before one waits for another.
+    last = rank == world - 1
+    for name, shard in (("empty", weight[own][:0]), ("wrong", weight[own].long())):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            vocab_parallel_cross_entropy(x, shard if last else weight[own], target)
+        found[name] = f"{type(caught.value).__name__}: {caught.value}"
     torch.save(found, f"{folder}/{rank}.pt")
     dist.barrier()
     os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
@@ -89,6 +97,12 @@ def test_ranks_make_what_one_makes(world: int, tmp_path: Path) -> None:
         found = torch.load(tmp_path / f"{rank}.pt")
         own = slice(starts[rank], starts[rank + 1])
         assert found.pop("error").startswith("vocab_parallel_cross_entropy: target must be in [0, 10] or -100, got ")
+        name, last = "vocab_parallel_cross_entropy", world - 1
+        empty = f"ValueError: {name}: linear_weight must have a class on every rank, got none on rank {last}"
+        elsewhere = f"ValueError: {name}: arguments must be right on every rank, got an error on rank {last}"
+        here = f"TypeError: {name}: linear_weight must be a floating-point tensor, got torch.int64"
+        assert found.pop("empty") == empty
+        assert found.pop("wrong") == (here if rank == last else elsewhere)
         assert found.keys() == expected.keys()
         for name, (loss, d_x, *others) in found.items():
             tolerance = 1e-12 if "64" in name or name == "nothing" else 1e-5 if "float32" in name else 2e-2
@@ -143,6 +157,8 @@ BAD = [
     ((X, W, TARGET), {"linear_bias": W}, ValueError, "linear_bias must have shape (9,), got (9, 4)"),
     ((X, W, TARGET), {"reduction": "max"}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 'max'"),
     ((X, W, TARGET), {"z_loss": -1}, ValueError, "z_loss must be at least 0, got -1"),
+    ((X, W[:0], TARGET), {}, ValueError, "linear_weight must have shape (V, 4), a row a class, got (0, 4)"),
+    ((X, W, TARGET), {"label_smoothing": 2}, ValueError, "label_smoothing must be a probability in [0, 1], got 2"),
     (
         (X, W, TARGET),
         {"num_items": 3, "reduction": "sum"},

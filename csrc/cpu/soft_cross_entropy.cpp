@@ -72,6 +72,10 @@ SSLFAST_INLINE T student_max_body(const In* s, const T* target, int64_t n, T* ma
   return best;
 }
 
+// A target that has underflowed to 0 times a logit of -inf would be NaN: it is at least this, which adds nothing to a
+// sum of finite numbers, and large enough that the products are not subnormal.
+constexpr double kLeastTarget = 1e-30;
+
 // out = exp((s - shift) * scale) and its sum; `along` is the sum of target * (s - shift) * scale.
 template <typename T, typename In>
 SSLFAST_INLINE T student_exp_body(const In* s, const T* target, int64_t n, T shift, T scale, T* out, T* along) {
@@ -81,7 +85,7 @@ SSLFAST_INLINE T student_exp_body(const In* s, const T* target, int64_t n, T shi
     const T y = (widen(s[k]) - shift) * scale;
     out[k] = vector_exp(y);
     sum += out[k];
-    product += target[k] * y;
+    product += (target[k] < T(kLeastTarget) ? T(kLeastTarget) : target[k]) * y;
   }
   *along = product;
   return sum;

@@ -140,12 +140,12 @@ def check_targets(function: str, name: str, targets: Tensor, classes: int, ignor
 
 
 def check_num_items(function: str, num_items: float | Tensor | None, reduction: str, like: Tensor) -> None:
-    """A number above 0, or a tensor of one on the device of ``like``, which is not read.
+    """A number above 0, or a tensor of one on the device of ``like``, which is read on the CPU only.
 
     Raises:
         TypeError: if it is neither.
-        ValueError: if the number is 0 or less, the tensor has more than one or is elsewhere, or the reduction is none
-            that divides.
+        ValueError: if the number is 0 or less or not finite, the tensor has more than one or is elsewhere, or the
+            reduction is none that divides.
     """
     if num_items is None:
         return
@@ -159,3 +159,5 @@ def check_num_items(function: str, num_items: float | Tensor | None, reduction: 
     if num_items.numel() != 1:
         raise ValueError(f"{function}: num_items must have one element, got shape {tuple(num_items.shape)}")
     check_device(function, "the rows", like, "num_items", num_items)
+    if num_items.is_cpu and not torch.compiler.is_compiling():
+        positive(function, "num_items", num_items.item())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._arguments import each_once
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import not_negative, positive
 
@@ -68,6 +69,31 @@ def check_options(
     return norm, not_negative(function, "beta", beta), positive(function, "eps", eps)
 
 
+def check_held(
+    function: str,
+    patch_size: int | Sequence[int],
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
+) -> None:
+    """What can be said of these before there are images.
+
+    Raises:
+        TypeError: if a number is none.
+        ValueError: if one is out of range, or ``mean`` is given without ``std`` or with another number of channels.
+    """
+    if isinstance(patch_size, (tuple, list)):
+        axes = "(t, h, w)" if len(patch_size) == 3 else "(h, w)"
+        _check.grid(function, "patch_size", patch_size, axes, 2**31 - 1)
+    else:
+        _check.integer(function, "patch_size", cast(int, patch_size), 1)
+    _check_pair(function, mean, std)
+    for name, value in (("mean", mean), ("std", std)):
+        for number in value if isinstance(value, (tuple, list)) else () if value is None else (value,):
+            (positive if name == "std" else _check.real)(function, name, cast(float, number))
+    if isinstance(mean, (tuple, list)) and isinstance(std, (tuple, list)) and len(mean) != len(std):
+        raise ValueError(f"{function}: std must have {len(mean)} numbers, like mean, got {len(std)}")
+
+
 def as_videos(function: str, images: Tensor) -> Tensor:
     """``images`` as (N, C, T, H, W).
 
@@ -118,9 +144,7 @@ def target_scale(
         TypeError: if ``mean`` or ``std`` are no numbers.
         ValueError: if one is given without the other, they are not as many as channels, or a number is out of range.
     """
-    if (mean is None) != (std is None):
-        missing, other = ("mean", "std") if mean is None else ("std", "mean")
-        raise ValueError(f"{function}: {missing} must be given with {other}, got None")
+    _check_pair(function, mean, std)
     unit = 1 / 255 if images.dtype == torch.uint8 else 1.0
     channels = images.shape[1]
     if mean is None or std is None:
@@ -137,6 +161,12 @@ def target_scale(
     wide = images.double() if images.dtype == torch.float64 else images.float()
     factor, summand = (torch.tensor(v, dtype=wide.dtype, device=wide.device) for v in (factors, summands))
     return [], [], torch.addcmul(summand.view(1, -1, 1, 1, 1), wide, factor.view(1, -1, 1, 1, 1))
+
+
+def _check_pair(function: str, mean: object, std: object) -> None:
+    if (mean is None) != (std is None):
+        missing, other = ("mean", "std") if mean is None else ("std", "mean")
+        raise ValueError(f"{function}: {missing} must be given with {other}, got None")
 
 
 def _numbers(function: str, name: str, value: float | Sequence[float], channels: int) -> list[float]:
@@ -182,7 +212,8 @@ def check_places(function: str, pred: Tensor, targets: Targets, mask: Tensor | N
 
     Raises:
         TypeError: if ``mask`` is no bool or ``ids`` no int64 tensor.
-        ValueError: if a shape or a device does not fit, an id on the CPU is out of range, or both or none are given.
+        ValueError: if a shape or a device does not fit, an id on the CPU is out of range or comes twice where its place
+            has one prediction, or both or none are given.
     """
     if (mask is None) == (ids is None):
         raise ValueError(f"{function}: either mask or ids must be given, got {'neither' if mask is None else 'both'}")
@@ -200,7 +231,9 @@ def check_places(function: str, pred: Tensor, targets: Targets, mask: Tensor | N
         if not as_targets and pred.shape != whole:
             expected = f"{(*ids.shape, numbers)}, one row for each of ids, {whole}{lying}"
             raise ValueError(f"{function}: pred must have shape {expected}, got {tuple(pred.shape)}")
-        mask = _mask_of(ids, rows, targets.places)
+        flat = flat_ids(ids, targets.places) if ids.dim() == 2 else ids
+        each_once(function, "ids", flat, rows * targets.places)
+        mask = _mask_of(flat, rows, targets.places)
     elif mask is not None:
         mask = _check_mask(function, mask, targets)
         if not as_targets and pred.shape != whole:
@@ -252,9 +285,8 @@ def flat_ids(ids: Tensor, places: int) -> Tensor:
 
 
 def _mask_of(ids: Tensor, rows: int, places: int) -> Tensor:
-    """bool (rows, places), True at the ids."""
-    ids = flat_ids(ids, places).flatten() if ids.dim() == 2 else ids
-    size = rows * places
+    """bool (rows, places), True at the flat ids."""
+    ids, size = ids.flatten(), rows * places
     mask = torch.zeros(size + 1, dtype=torch.bool, device=ids.device)
     mask = mask.scatter(0, torch.where(ids < 0, size, ids), torch.ones_like(ids, dtype=torch.bool))
     return mask[:size].view(rows, places)

@@ -40,9 +40,18 @@ class Sampled:
 
 
 def sampled_loss(
-    function: str, rows: Tensor, table: Tensor, offsets: Tensor | None, sampled: Sampled, reduction: str
+    function: str,
+    rows: Tensor,
+    table: Tensor,
+    offsets: Tensor | None,
+    sampled: Sampled,
+    reduction: str,
+    num_items: Tensor | float | None = None,
 ) -> Tensor:
-    """Losses of rows (N, D) against a table (M, D), with offsets (M,) of the logits; (R,) where nothing is reduced."""
+    """Losses of rows (N, D) against a table (M, D), with offsets (M,) of the logits; (R,) where nothing is reduced.
+
+    A mean is divided by ``num_items``, or by the number of losses where they are None.
+    """
     made = _RowLosses if reduction == "none" else _TotalLoss
     s = sampled
     rows, table, offsets, *tensors = distinct(
@@ -51,7 +60,7 @@ def sampled_loss(
     options = (s.scale, s.shift, s.cosine, s.twins, s.of_rows)
     loss: Tensor = made.apply(function, rows, table, offsets, *tensors, options, torch.is_grad_enabled())
     if reduction == "mean":
-        loss = mean_of(loss, ((s.index >= 0) & (s.positives >= 0)).sum())
+        loss = mean_of(loss, ((s.index >= 0) & (s.positives >= 0)).sum() if num_items is None else num_items)
     return loss
 
 

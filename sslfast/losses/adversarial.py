@@ -25,7 +25,8 @@ class AdversarialPerturbation(nn.Module):
     ``"l2"``: ``delta = delta + step_size * g / |g|``, then ``delta * min(1, epsilon / |delta|)``, sample by sample;
 
     and ``x_adv = (x + delta).clamp(*clamp)``. One step without a random start is FGSM, several are PGD. First
-    derivatives only, so that every loss of sslfast will do. A sample whose gradient is 0 stays where it is.
+    derivatives only, so that every loss of sslfast will do; one with a state, such as the center of ``DINOLoss``, is
+    moved by every step: attack its function, or a copy of it. A sample whose gradient is 0 stays where it is.
 
     Args:
         epsilon: radius of the ball around each sample, in the units of x. At least 0.

@@ -97,8 +97,8 @@ def gradient_penalty(
 
     The penalty is for the discriminator's parameters: ``real`` and ``fake`` get no gradient. The logit of a sample may
     depend on that sample alone, or its gradient is that of others, too: no BatchNorm. autocast around the call holds
-    for the discriminator; the gradient's norm is float32 (float64 for float64 samples). Where grad mode is off, the
-    value comes without a graph.
+    for the discriminator; the gradient's norm is float32 (float64 for float64 samples). Where grad mode is off, also by
+    ``torch.inference_mode``, the value comes without a graph.
 
     Args:
         discriminator: module or function that takes samples and returns logits of any shape, whose sum counts. Its
@@ -133,6 +133,13 @@ def gradient_penalty(
     weight = not_negative(name, "weight", weight)
     center = not_negative(name, "center", center)
     row_offset = _check.integer(name, "row_offset", row_offset, 0)
+    # Inference mode records no graph at all; a compiler cannot ask for it.
+    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+        with torch.inference_mode(False), torch.no_grad():
+            real, fake = (tuple(x.clone() for _, x in side) for side in (parts, made))
+            return gradient_penalty(
+                discriminator, real, fake, weight, center, generator=generator, row_offset=row_offset
+            )
     first = parts[0][1]
     seed = seed_tensor(generator, function=name, device=first.device)
     share = uniform_rows(first, seed, STREAMS["gan_interpolate"], len(first), 1, row_offset)

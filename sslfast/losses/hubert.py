@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._arguments import in_range
-from sslfast.losses._class_inputs import check_targets
+from sslfast._arguments import each_once, in_range
+from sslfast.losses._class_inputs import check_num_items, check_targets
 from sslfast.losses._classes import mean_of
 from sslfast.losses._cosines import cosine_loss, is_full
 from sslfast.losses._inputs import (
@@ -69,6 +69,7 @@ class HubertLoss(nn.Module):
         indices: Tensor | None = None,
         padding_mask: Tensor | None = None,
         features_pen: Tensor | None = None,
+        num_items: float | Tensor | None = None,
     ) -> Tensor:
         return hubert_loss(
             hidden,
@@ -83,6 +84,7 @@ class HubertLoss(nn.Module):
             pred_nomask_weight=self.pred_nomask_weight,
             features_pen_weight=self.features_pen_weight,
             reduction=self.reduction,
+            num_items=num_items,
         )
 
     def extra_repr(self) -> str:
@@ -104,6 +106,7 @@ def hubert_loss(
     pred_nomask_weight: float = 0.0,
     features_pen_weight: float = 10.0,
     reduction: str = "sum",
+    num_items: float | Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of masked frames against clusters, by the cosine with each cluster's embedding.
 
@@ -134,6 +137,8 @@ def hubert_loss(
         features_pen_weight: at least 0, the first of fairseq's ``loss_weights``. Default: 10.0.
         reduction: ``"sum"``, as fairseq's criterion, or ``"mean"``, divided by the number of frames that count, by
             which fairseq divides the gradient (frames, whatever the sets of labels). Default: ``"sum"``.
+        num_items: what ``"mean"`` is divided by instead of the number of frames that count, for gradient accumulation:
+            those of all micro-batches. A number above 0, or a tensor of one, not waited for. Default: None.
 
     Returns:
         A scalar, float32 or float64; 0 with gradients of 0 where no frame counts.
@@ -142,8 +147,9 @@ def hubert_loss(
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, lists have not one length, neither or
             both of mask and ``indices`` are given, ``padding_mask`` or ``pred_nomask_weight`` goes with ``indices``,
-            both weights are 0, or a position or the target of a frame that counts is out of range (on the CPU; a GPU is
-            not waited for: with such a target the loss is infinite, such a position is an error of the device).
+            both weights are 0, ``num_items`` goes without ``"mean"``, a position or the target of a frame that counts
+            is out of range, or a position comes twice (on the CPU; a GPU is not waited for: with such a target the loss
+            is infinite, such a position is an error of the device, one that comes twice counts twice).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Hsu et al., "HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden
@@ -155,6 +161,7 @@ def hubert_loss(
     _check.one_of(name, "reduction", reduction, ("sum", "mean"))
     sets = _sets_of(name, hidden, label_embs, targets)
     first = sets[0][0]
+    check_num_items(name, num_items, reduction, first)
     weighted = [
         (weight, at)
         for weight, at in zip(
@@ -181,7 +188,7 @@ def hubert_loss(
                 raise ValueError(f"{name}: features_pen must have {expected} {tuple(features_pen.shape)}")
             check_device(name, "hidden", first, "features_pen", features_pen)
             loss = loss + features_pen_weight * count * features_pen.reshape(()).to(loss.dtype)
-        return mean_of(loss, count) if reduction == "mean" else loss
+        return loss if reduction == "sum" else mean_of(loss, count if num_items is None else num_items)
 
 
 def _cross_entropy(
@@ -264,6 +271,7 @@ def _frames_of(
             raise ValueError(f"{function}: indices must have shape (R,), got {tuple(indices.shape)}")
         check_device(function, "hidden", hidden, "indices", indices)
         in_range(function, "indices", indices, -1, batch * length - 1)
+        each_once(function, "indices", indices, batch * length)
         return indices, None
     for what, given in (("mask_time_indices", mask), ("padding_mask", padding)):
         if given is None:

@@ -170,9 +170,9 @@ def ibot_patch_loss(
             ``mask`` is not a bool tensor, a temperature not a number or ``sinkhorn_iterations`` not an int.
         ValueError: if ``teacher_out`` is not (M, K) with K >= 1, ``student_out`` differs in shape or device, ``mask``
             has no image or no patches, or, without ``masks_weight`` and on the CPU, not M patches masked; ``center``
-            has not K numbers, or is given with "sinkhorn_knopp"; ``masks_weight`` is not (M,), or one of these is on
-            another device; a temperature is below 1e-8 or infinite; ``centering`` is none of these, or
-            ``sinkhorn_iterations`` is below 1.
+            has not K numbers, or is given with "sinkhorn_knopp"; ``masks_weight`` is not (M,), or on the CPU not in
+            [0, 1], or one of these is on another device; a temperature is below 1e-8 or infinite; ``centering`` is none
+            of these, or ``sinkhorn_iterations`` is below 1.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Zhou et al., "iBOT: Image BERT Pre-Training with Online Tokenizer", ICLR 2022; Oquab et al., "DINOv2:
@@ -235,6 +235,10 @@ def _weights(function: str, mask: Tensor, masks_weight: Tensor | None, rows: Ten
         name = "mask" if masks_weight is None else "masks_weight"
         raise ValueError(f"{function}: {name} must be on {rows.device}, like the logits, got {given.device}")
     if masks_weight is not None:
+        if masks_weight.is_cpu and len(masks_weight) and not torch.compiler.is_compiling():
+            low, high = (end.item() for end in masks_weight.detach().aminmax())
+            if not (low >= 0 and high <= 1):
+                raise ValueError(f"{function}: masks_weight must be in [0, 1], got {high if low >= 0 else low}")
         return masks_weight
     counts = mask.flatten(1).sum(dim=1)
     if mask.is_cpu and not torch.compiler.is_compiling() and int(counts.sum()) != len(rows):

@@ -15,7 +15,7 @@ from sslfast.losses._class_inputs import (
     options_of,
 )
 from sslfast.losses._classes import class_loss, shaped_like
-from sslfast.losses._inputs import check_device, check_integers
+from sslfast.losses._inputs import check_device, check_floating, check_integers
 
 
 class LinearCrossEntropyLoss(ClassLoss):
@@ -23,7 +23,7 @@ class LinearCrossEntropyLoss(ClassLoss):
 
     Args:
         weight: (V,), weights of the classes. Default: None, 1.
-        ignore_index: targets that do not count; None if all do. Default: -100.
+        ignore_index: targets that do not count; None, torch's default, is -100. Default: -100.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
         label_smoothing: in [0, 1]. Default: 0.
         softcap: caps the logits. Default: None.
@@ -31,8 +31,8 @@ class LinearCrossEntropyLoss(ClassLoss):
         return_metrics: give a :class:`ClassificationOutput`. Default: False.
 
     Raises:
-        TypeError: if a number is none.
-        ValueError: if one is out of range.
+        TypeError: if a number is none, or ``weight`` no floating-point tensor.
+        ValueError: if a number is out of range.
 
     Example:
         >>> criterion = LinearCrossEntropyLoss()
@@ -53,6 +53,8 @@ class LinearCrossEntropyLoss(ClassLoss):
         return_metrics: bool = False,
     ) -> None:
         super().__init__(reduction, ignore_index, label_smoothing, softcap, z_loss, return_metrics)
+        if weight is not None:
+            check_floating(type(self).__name__, "weight", weight)
         self.register_buffer("weight", weight)
 
     def forward(
@@ -141,8 +143,7 @@ def linear_cross_entropy(
     check_device(name, "input", input, "target", target)
     options = options_of(name, reduction, label_smoothing, softcap, z_loss)
     return_metrics = _check.boolean(name, "return_metrics", return_metrics)
-    if ignore_index is not None:
-        ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
+    ignore_index = _check.integer(name, "ignore_index", -100 if ignore_index is None else ignore_index, -(2**63))
     check_num_items(name, num_items, reduction, input)
     targets = check_targets(name, "target", target, len(linear_weight), ignore_index)
     found = class_loss(

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._arguments import each_once
 from sslfast.losses._class_inputs import (
     ClassificationOutput,
     ClassLoss,
@@ -119,8 +120,9 @@ def masked_code_loss(
     Raises:
         TypeError: if a tensor or a number has not the type that is said above, or float64 is on a GPU.
         ValueError: if a shape, a device or a number does not fit, both or none of ``mask`` and ``indices`` are given,
-            or a code that counts or an index is out of range (on the CPU; a GPU is not waited for: with such a code
-            the loss is infinite, such an index is an error of the device).
+            a code that counts or an index is out of range, or an index comes twice (on the CPU; a GPU is not waited
+            for: with such a code the loss is infinite, such an index is an error of the device, one that comes twice
+            is undefined).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Bao et al., "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022.
@@ -186,4 +188,5 @@ def _positions(function: str, hidden: Tensor, indices: Tensor, size: int) -> Ten
         if low < -1 or high >= size:
             worst = low if low < -1 else high
             raise ValueError(f"{function}: indices must be in [-1, {size - 1}], patches of hidden, got {worst}")
+    each_once(function, "indices", indices, size)
     return indices.contiguous()

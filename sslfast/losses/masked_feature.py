@@ -131,7 +131,7 @@ def masked_feature_loss(
         ids: int64, which tokens count, instead of a mask. (N, R): of every row; with ``pred`` (N, R, D) row r predicts
             token ``ids[n, r]``, so also where R is L. (R,): flat positions n L + l, as
             :func:`sslfast.masking.mask_indices` gives them; with ``pred`` (R, D) row r predicts that token. A list of
-            B blocks (N, R), I-JEPA's ``masks_pred``. -1 is none.
+            B blocks (N, R), I-JEPA's ``masks_pred``. -1 is none. Where ``pred`` has all tokens each may be named once.
         kind: ``"smooth_l1"``, ``"l1"`` or ``"mse"``, torch's. Default: ``"smooth_l1"``.
         beta: where ``"smooth_l1"`` becomes linear, at least 0. Default: 1.
         norm_layers: what is done to each layer: None; ``"layer"``, a layer norm over D; ``"instance"``, an instance
@@ -153,7 +153,8 @@ def masked_feature_loss(
         TypeError: if a tensor or a number has not the type that is said above.
         ValueError: if a shape, a device, a number or a word does not fit, both or none of ``mask`` and ``ids`` are
             given, an id is out of range (on the CPU; on a GPU, which is not waited for, the loss is then NaN, or the
-            device reports an error), targets require a gradient, or ``num_items`` are given without ``"mean"``.
+            device reports an error) or comes twice where ``pred`` has all tokens (on the CPU; on a GPU it counts once),
+            targets require a gradient, or ``num_items`` are given without ``"mean"``.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Baevski et al., "data2vec", ICML 2022; Assran et al., "Self-Supervised Learning from Images with a

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sslfast import _check, ops
 from sslfast._arguments import numbered_rows
 from sslfast.losses._class_inputs import check_layer, check_num_items, check_targets, options_of
-from sslfast.losses._classes import class_loss, mean_of, shaped_like
+from sslfast.losses._classes import class_loss, shaped_like
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_floating, check_integers
 from sslfast.losses._sampled import Sampled, sampled_loss
@@ -219,9 +219,9 @@ def masked_item_loss(
 
     Raises:
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
-        ValueError: if a shape, a device or a number is out of what is said above, or a label or an index is out of
-            range (on the CPU; a GPU is not waited for: with such a label the loss is infinite or NaN, such an index is
-            an error of the device).
+        ValueError: if a shape, a device or a number is out of what is said above, a label or an index is out of
+            range, or an index comes twice (on the CPU; a GPU is not waited for: with such a label the loss is infinite
+            or NaN, such an index is an error of the device, one that comes twice is undefined).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
@@ -270,10 +270,7 @@ def masked_item_loss(
         shift=math.log(num_negatives / len(weight)) if drawn is None else math.log(num_negatives),
     )
     rows = hidden.flatten(0, -2)
-    loss = sampled_loss(name, rows, weight, bias, sampled, "none" if reduction == "none" else "sum")
-    if reduction == "mean":
-        items = num_items if num_items is not None else ((at >= 0) & (targets >= 0)).sum()
-        return mean_of(loss, items)
+    loss = sampled_loss(name, rows, weight, bias, sampled, reduction, num_items)
     if reduction == "none" and indices is None:
         everywhere = loss if len(at) == labels.numel() else loss.new_zeros(labels.numel()).index_copy(0, at, loss)
         return everywhere.view(labels.shape)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._arguments import each_once
 from sslfast.losses._class_inputs import (
     ClassificationOutput,
     ClassLoss,
@@ -113,9 +114,9 @@ def masked_lm_loss(
     Raises:
         TypeError: if a tensor is not floating point (integer, for ``labels``; int64, for ``indices``), float64 is on a
             GPU, or a number is none.
-        ValueError: if a shape, a device or a number is out of what is said above, or a label or an index is out of
-            range (on the CPU; a GPU is not waited for: with such a label the loss is infinite, such an index is an
-            error of the device).
+        ValueError: if a shape, a device or a number is out of what is said above, a label or an index is out of
+            range, or an index comes twice (on the CPU; a GPU is not waited for: with such a label the loss is infinite,
+            such an index is an error of the device, one that comes twice is undefined).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", NAACL
@@ -157,6 +158,7 @@ def labels_at(function: str, hidden: Tensor, labels: Tensor, indices: Tensor, ig
         if low < -1 or high >= size:
             worst = low if low < -1 else high
             raise ValueError(f"{function}: indices must be in [-1, {size - 1}], tokens of hidden, got {worst}")
+    each_once(function, "indices", indices, size)
     if labels.shape == indices.shape and labels.shape != tokens:
         return labels
     if labels.shape != tokens:

@@ -12,6 +12,7 @@ from sslfast.losses._inputs import check_floating
 from sslfast.losses._patch_inputs import (
     PatchOptions,
     as_videos,
+    check_held,
     check_options,
     check_places,
     patch_sides,
@@ -58,6 +59,7 @@ class MaskedPatchLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_options("MaskedPatchLoss", norm_pix, kind, beta, order, eps, reduction)
+        check_held("MaskedPatchLoss", patch_size, mean, std)
         self.patch_size = patch_size
         self.norm_pix = norm_pix
         self.kind = kind
@@ -142,8 +144,8 @@ def masked_patch_loss(
         patch_size: P for squares of an image, (h, w), or (t, h, w) for videos. Default: 16.
         ids: int64, which patches count, instead of a mask. (N, R): of every image; with ``pred`` (N, R, D) row r
             predicts patch ``ids[n, r]``, so also where R is L. (R,): flat positions n L + l, as
-            :func:`sslfast.masking.mask_indices` gives them, each once; with ``pred`` (R, D) row r predicts that patch.
-            -1 is none. Otherwise ``pred`` has all patches, as with a mask.
+            :func:`sslfast.masking.mask_indices` gives them; with ``pred`` (R, D) row r predicts that patch. -1 is none.
+            Otherwise ``pred`` has all patches, as with a mask, and each may be named once.
         norm_pix: False: targets are the pixels. True or ``"patch"``: less the mean of the patch, divided by
             sqrt(unbiased variance + eps) (MAE). ``"channel"``: less the mean of the patch's channel, divided by
             sqrt(unbiased variance) + eps (VideoMAE, which takes images with colours in [0, 1]). Default: False.
@@ -168,7 +170,8 @@ def masked_patch_loss(
         TypeError: if a tensor or a number has not the type that is said above.
         ValueError: if a shape, a device, a number or a word does not fit, patches do not divide the images, a group of
             pixels to normalise has fewer than 2, both or none of ``mask`` and ``ids`` are given, an id is out of range
-            (on the CPU; on a GPU, which is not waited for, the loss is then NaN, or the device reports an error),
+            (on the CPU; on a GPU, which is not waited for, the loss is then NaN, or the device reports an error) or
+            comes twice where ``pred`` has all patches (on the CPU; on a GPU it counts once),
             ``images`` require a gradient, or ``num_items`` are given without ``"mean"``.
         RuntimeError: at a second derivative, which is not supported.
 

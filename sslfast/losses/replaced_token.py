@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sslfast.losses._class_inputs import check_num_items
+from sslfast.losses._classes import mean_of
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_floating
 
@@ -30,15 +32,27 @@ class ReplacedTokenLoss(nn.Module):
         check_reduction("ReplacedTokenLoss", reduction)
         self.reduction = reduction
 
-    def forward(self, logits: Tensor, replaced: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        return replaced_token_loss(logits, replaced, attention_mask, self.reduction)
+    def forward(
+        self,
+        logits: Tensor,
+        replaced: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        num_items: float | Tensor | None = None,
+    ) -> Tensor:
+        return replaced_token_loss(logits, replaced, attention_mask, self.reduction, num_items=num_items)
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}"
 
 
 def replaced_token_loss(
-    logits: Tensor, replaced: Tensor, attention_mask: Tensor | None = None, reduction: str = "mean"
+    logits: Tensor,
+    replaced: Tensor,
+    attention_mask: Tensor | None = None,
+    reduction: str = "mean",
+    *,
+    num_items: float | Tensor | None = None,
 ) -> Tensor:
     """Binary cross-entropy of a discriminator that says of every token whether it has been replaced.
 
@@ -54,14 +68,17 @@ def replaced_token_loss(
         attention_mask: (N, L), bool or integers, 0 where there is padding, which is not looked at and may hold
             anything. Default: None, all are tokens.
         reduction: ``"mean"`` over the tokens, ``"sum"`` or ``"none"``. Default: ``"mean"``.
+        num_items: what ``"mean"`` is divided by instead of the number of tokens, for gradient accumulation: those of
+            all micro-batches. A number above 0, or a tensor of one, not waited for. Default: None.
 
     Returns:
         A scalar, or (N, L) with 0 for padding; float32, or float64 if ``logits`` is. Of no tokens the mean is 0.
 
     Raises:
-        TypeError: if ``logits`` is not floating point, or another argument is not a tensor of what is said above.
-        ValueError: if a shape, a device or the reduction is none of what is said above, or ``replaced`` is neither 0
-            nor 1 for a token (on the CPU; a GPU is not waited for: there the loss is NaN).
+        TypeError: if ``logits`` is not floating point, or another argument is not of what is said above.
+        ValueError: if a shape, a device, the reduction or ``num_items`` is none of what is said above, ``num_items`` is
+            given without ``"mean"``, or ``replaced`` is neither 0 nor 1 for a token (on the CPU; a GPU is not waited
+            for: there the loss is NaN).
 
     Reference: Clark et al., "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators", ICLR 2020;
     transformers' ElectraForPreTraining.
@@ -74,10 +91,13 @@ def replaced_token_loss(
         raise ValueError(f"{name}: logits must have shape (N, L) or (N, L, 1), got {tuple(logits.shape)}")
     _check_like(name, "replaced", replaced, logits)
     check_reduction(name, reduction)
+    check_num_items(name, num_items, reduction, logits)
     z = logits if logits.dtype == torch.float64 else logits.float()
     if attention_mask is None:
         sign = _signs(name, replaced, None, z.dtype)
         losses = F.softplus(sign * z)
+        if num_items is not None:
+            return mean_of(losses.sum(), num_items)
         return losses.mean() if reduction == "mean" and losses.numel() else _reduced(losses, reduction)
     _check_like(name, "attention_mask", attention_mask, logits)
     if attention_mask.is_floating_point():
@@ -86,7 +106,8 @@ def replaced_token_loss(
     sign = _signs(name, replaced, padding, z.dtype)
     losses = F.softplus(sign * z.masked_fill(padding, 0.0)).masked_fill(padding, 0.0)
     if reduction == "mean":
-        return losses.sum() / (~padding).sum().clamp_min(1)
+        total = losses.sum()
+        return total / (~padding).sum().clamp_min(1) if num_items is None else mean_of(total, num_items)
     return _reduced(losses, reduction)
 
 

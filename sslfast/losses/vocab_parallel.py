@@ -9,11 +9,10 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast._autograd import multiplies_half
-from sslfast.losses._class_inputs import check_layer, check_num_items
+from sslfast.losses._class_inputs import Options, check_layer, check_num_items, options_of
 from sslfast.losses._classes import mean_of
 from sslfast.losses._cross import cross_softmax
-from sslfast.losses._info_nce_inputs import check_reduction
-from sslfast.losses._inputs import check_device, check_integers, not_negative
+from sslfast.losses._inputs import check_device, check_integers
 
 
 def vocab_parallel_cross_entropy(
@@ -24,6 +23,7 @@ def vocab_parallel_cross_entropy(
     linear_bias: Tensor | None = None,
     reduction: str = "mean",
     ignore_index: int = -100,
+    label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     num_items: float | Tensor | None = None,
     group: dist.ProcessGroup | None = None,
@@ -32,8 +32,13 @@ def vocab_parallel_cross_entropy(
 
     Every rank has the same ``input`` and ``target`` and a shard of the classes, in order of rank: those of rank 0 come
     first. A rank multiplies with its own classes alone, in tiles that are not stored where they would be large; between
-    the ranks travel two numbers a row in forward, and the gradient of the rows with a target in backward. Forward and
-    backward communicate: all ranks of the group have to call both. 8 N V D FLOPs for N targets, shared by the ranks.
+    the ranks travel two numbers a row in forward (three with ``label_smoothing``), and the gradient of the rows with a
+    target in backward. Forward and backward communicate: all ranks of the group have to call both. 8 N V D FLOPs for N
+    targets, shared by the ranks.
+
+    A GPU is waited for three times a call: for the number of classes of all ranks, for the rows with a target, which
+    alone are multiplied, and for the range of the targets. torch.compile breaks its graph there. There is no softcap
+    and there are no metrics.
 
     Args:
         input: (..., D), floating point, the same on every rank of the group.
@@ -42,6 +47,7 @@ def vocab_parallel_cross_entropy(
         linear_bias: (V_rank,), of this rank's classes. Default: None.
         reduction: ``"mean"`` over the targets, ``"sum"`` or ``"none"``. Default: ``"mean"``.
         ignore_index: targets that do not count. Default: -100.
+        label_smoothing: share of the uniform distribution over the classes of all ranks, in [0, 1]. Default: 0.
         z_loss: factor of the square of the log-sum-exp, which is added to the loss of each row. Default: 0.
         num_items: what ``"mean"`` is divided by instead of the number of targets. Default: None.
         group: the ranks that share the vocabulary. Default: None, all; without any, one.
@@ -53,27 +59,31 @@ def vocab_parallel_cross_entropy(
     Raises:
         TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, or a number is
             none.
-        ValueError: if a shape, a device or a number is out of what is said above, or a target is no class.
+        ValueError: if a shape, a device or a number is out of what is said above, a target is no class, or a rank has
+            no class. Before anything else the ranks tell each other whether they will raise, and then all do: the
+            others with a ValueError that names the rank.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models Using Model Parallelism",
     2019, section 3.
     """
     name = "vocab_parallel_cross_entropy"
-    check_layer(name, ("input", input), ("linear_weight", linear_weight), ("linear_bias", linear_bias))
-    check_integers(name, "target", target)
-    if target.shape != input.shape[:-1]:
-        raise ValueError(f"{name}: target must have shape {tuple(input.shape[:-1])}, got {tuple(target.shape)}")
-    check_device(name, "input", input, "target", target)
-    check_reduction(name, reduction)
-    z_loss = not_negative(name, "z_loss", z_loss)
-    ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
-    check_num_items(name, num_items, reduction, input)
-
+    wrong: Exception | None = None
+    try:
+        check_layer(name, ("input", input), ("linear_weight", linear_weight), ("linear_bias", linear_bias))
+        check_integers(name, "target", target)
+        if target.shape != input.shape[:-1]:
+            raise ValueError(f"{name}: target must have shape {tuple(input.shape[:-1])}, got {tuple(target.shape)}")
+        check_device(name, "input", input, "target", target)
+        options = options_of(name, reduction, label_smoothing, None, z_loss)
+        ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
+        check_num_items(name, num_items, reduction, input)
+    except (TypeError, ValueError) as error:
+        wrong = error
+    start, classes = _place(name, input, linear_weight, wrong, group)
     goals = target.reshape(-1).long()
     picked = (goals != ignore_index).nonzero().flatten()
     goals = goals[picked]
-    start, classes = _place(len(linear_weight), input.device, group)
     # Every rank has the same targets and comes to the same verdict: none waits for another.
     if len(goals):
         low, high = (int(end) for end in goals.aminmax())
@@ -81,7 +91,7 @@ def vocab_parallel_cross_entropy(
             worst = low if low < 0 else high
             raise ValueError(f"{name}: target must be in [0, {classes - 1}] or {ignore_index}, got {worst}")
     rows = input.flatten(0, -2)[picked]
-    losses = _losses(name, rows, linear_weight, linear_bias, goals - start, z_loss, group)
+    losses = _losses(name, rows, linear_weight, linear_bias, goals - start, classes, options, group)
     if reduction == "none":
         return losses.new_zeros((target.numel(),)).index_copy(0, picked, losses).view(target.shape)
     total = losses.sum()
@@ -96,7 +106,8 @@ def _losses(
     weight: Tensor,
     bias: Tensor | None,
     goals: Tensor,
-    z_loss: float,
+    classes: int,
+    options: Options,
     group: dist.ProcessGroup | None,
 ) -> Tensor:
     """(N,) losses of rows, each with its target on one of the ranks: a class, counted from this rank's first."""
@@ -124,7 +135,13 @@ def _losses(
     rest, _, own = cross_softmax(function, rows, weight, 1.0, picks, two_way=False, normalize=False, dtype=dtype)
     rest, own = _OverRanks.apply(rest, torch.where(here, own, 0.0), group)
     losses = F.softplus(rest - own, threshold=50.0)
-    return losses + z_loss * torch.logaddexp(rest, own).square() if z_loss else losses
+    if options.label_smoothing:
+        # The logits of a row add up to its product with the sum of the classes.
+        total = (rows * weight.sum(0, dtype=wide)).sum(1)
+        mean = _Summed.apply(total, group) / classes
+        smoothing = options.label_smoothing
+        losses = (1.0 - smoothing) * losses + smoothing * (torch.logaddexp(rest, own) - mean)
+    return losses + options.z_loss * torch.logaddexp(rest, own).square() if options.z_loss else losses
 
 
 def _bounded(bias: Tensor) -> Tensor:
@@ -133,15 +150,39 @@ def _bounded(bias: Tensor) -> Tensor:
     return torch.where(bias.isinf(), bias, bias.clamp(-limit, limit))
 
 
-def _place(classes: int, device: torch.device, group: dist.ProcessGroup | None) -> tuple[int, int]:
-    """Number of this rank's first class, and how many there are on all ranks."""
+def _place(
+    function: str, input: Tensor, weight: Tensor, wrong: Exception | None, group: dist.ProcessGroup | None
+) -> tuple[int, int]:
+    """Number of this rank's first class, and how many there are on all ranks.
+
+    Raises:
+        TypeError, ValueError: ``wrong``, what is wrong with the arguments here.
+        ValueError: if a rank has no class, or something is wrong on another one.
+    """
     if not _distributed():
-        return 0, classes
-    counts = torch.zeros(dist.get_world_size(group), dtype=torch.int64, device=device)
-    counts[dist.get_rank(group)] = classes
+        if wrong is not None:
+            raise wrong
+        return 0, len(weight)
+    rank = dist.get_rank(group)
+    empty = isinstance(weight, Tensor) and weight.dim() == 2 and not len(weight)
+    counts = torch.zeros(dist.get_world_size(group), dtype=torch.int64, device=_meeting_place(input, weight))
+    counts[rank] = 0 if empty else len(weight) if wrong is None else -1
     dist.all_reduce(counts, group=group)
-    ends = counts.cumsum(0)
-    return int(ends[dist.get_rank(group)]) - classes, int(ends[-1])
+    every = counts.tolist()
+    if 0 in every:
+        at = every.index(0)
+        raise ValueError(f"{function}: linear_weight must have a class on every rank, got none on rank {at}")
+    if wrong is not None:
+        raise wrong
+    if -1 in every:
+        at = every.index(-1)
+        raise ValueError(f"{function}: arguments must be right on every rank, got an error on rank {at}")
+    return sum(every[:rank]), sum(every)
+
+
+def _meeting_place(*given: object) -> torch.device:
+    """Where the ranks' tensors are, also of a rank that was called with something else."""
+    return next((each.device for each in given if isinstance(each, Tensor)), torch.device("cpu"))
 
 
 def _distributed() -> bool:
@@ -162,6 +203,21 @@ class _SummedGradient(torch.autograd.Function):
         if _distributed():
             dist.all_reduce(total, group=ctx.group)
         return total, None
+
+
+class _Summed(torch.autograd.Function):
+    """The sum over the ranks of parts; every rank has the same gradient of it."""
+
+    @staticmethod
+    def forward(ctx, x, group):  # type: ignore[no-untyped-def]
+        total = x.clone()
+        if _distributed():
+            dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return grad, None
 
 
 class _OverRanks(torch.autograd.Function):

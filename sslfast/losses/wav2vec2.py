@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast._arguments import in_range, numbered_rows
+from sslfast._arguments import each_once, in_range, numbered_rows
+from sslfast.losses._class_inputs import check_num_items
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_floating, check_integers, check_kernel_dtype, check_like, divisor
 from sslfast.losses._sampled import SAME_CODES, SAME_VALUES, Sampled, candidate_rows, sampled_loss
@@ -48,6 +49,7 @@ class Wav2Vec2ContrastiveLoss(nn.Module):
         *,
         indices: Tensor | None = None,
         codes: Tensor | None = None,
+        num_items: float | Tensor | None = None,
         generator: Generator = None,
         row_offset: int = 0,
         sample_ids: Tensor | None = None,
@@ -62,6 +64,7 @@ class Wav2Vec2ContrastiveLoss(nn.Module):
             num_negatives=self.num_negatives,
             temperature=self.temperature,
             reduction=self.reduction,
+            num_items=num_items,
             generator=generator,
             row_offset=row_offset,
             sample_ids=sample_ids,
@@ -82,6 +85,7 @@ def wav2vec2_contrastive_loss(
     num_negatives: int = 100,
     temperature: float = 0.1,
     reduction: str = "sum",
+    num_items: float | Tensor | None = None,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
@@ -111,6 +115,8 @@ def wav2vec2_contrastive_loss(
         num_negatives: K, where distractors are drawn. Default: 100.
         temperature: at least 1e-8. Default: 0.1.
         reduction: ``"sum"``, ``"mean"`` over masked frames, or ``"none"``. Default: ``"sum"``, as the peers have it.
+        num_items: what ``"mean"`` is divided by instead of the number of masked frames, for gradient accumulation:
+            those of all micro-batches. A number above 0, or a tensor of one, not waited for. Default: None.
         generator: None | torch.Generator | int seed | int64 seed tensor, of the draws. Default: None, torch's global
             generator.
         row_offset: global number of utterance 0 in the draws. Default: 0.
@@ -124,8 +130,9 @@ def wav2vec2_contrastive_loss(
     Raises:
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, neither or both of mask and
-            ``indices`` are given, or a position is out of range (on the CPU; a GPU is not waited for: there it makes
-            the loss NaN).
+            ``indices`` are given, ``num_items`` goes without ``"mean"``, a position is out of range (on the
+            CPU; a GPU is not waited for: there it makes the loss NaN), or an index comes twice (on the CPU; undefined
+            on a GPU).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Baevski et al., "wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations",
@@ -140,6 +147,7 @@ def wav2vec2_contrastive_loss(
     check_kernel_dtype(name, context, targets)
     temperature = divisor(name, "temperature", temperature)
     check_reduction(name, reduction)
+    check_num_items(name, num_items, reduction, context)
     batch, length, _ = context.shape
     frames = batch * length
     if frames >= 2**31 - 1:
@@ -167,7 +175,7 @@ def wav2vec2_contrastive_loss(
         twins=SAME_VALUES if codes is None else SAME_CODES,
         of_rows=of_rows,
     )
-    loss = sampled_loss(name, context.flatten(0, 1), targets.flatten(0, 1), None, sampled, reduction)
+    loss = sampled_loss(name, context.flatten(0, 1), targets.flatten(0, 1), None, sampled, reduction, num_items)
     return loss.view(batch, length) if reduction == "none" and indices is None else loss
 
 
@@ -236,6 +244,7 @@ def _index_of(function: str, context: Tensor, mask: Tensor | None, indices: Tens
         raise ValueError(f"{function}: indices must have shape (R,), got {tuple(indices.shape)}")
     check_device(function, "context", context, "indices", indices)
     in_range(function, "indices", indices, -1, batch * length - 1)
+    each_once(function, "indices", indices, batch * length)
     return indices.contiguous()
 
 

@@ -58,7 +58,15 @@ class TextEncoder(nn.Module):
         return self.backbone(input_ids, attention_mask=attention_mask).last_hidden_state
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """Features (N, dim) of texts."""
+        """Features (N, dim) of a list of texts.
+
+        Raises:
+            TypeError: if it is a single text, which would be taken for a list of letters, or holds no texts.
+            ValueError: if it is empty.
+        """
+        _check_texts(texts)
+        if not len(texts):
+            raise ValueError("TextEncoder: texts must be at least 1, got 0")
         rows = self.vocabulary.encode(texts)
         width = int(rows.lengths.max(initial=1))
         input_ids = torch.full((len(rows), width), PAD)
@@ -75,6 +83,7 @@ class TextEncoder(nn.Module):
     @torch.no_grad()
     def embed(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
         """Features (N, dim) of texts in evaluation mode, batch by batch in the order of their lengths, on the CPU."""
+        _check_texts(texts)
         self.eval()
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         features = torch.empty(len(texts), self.dim)
@@ -90,6 +99,14 @@ class TextEncoder(nn.Module):
     def untrained(self) -> TextEncoder:
         """The same network with freshly drawn weights."""
         return TextEncoder(self.settings).eval()
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise TypeError("TextEncoder: texts must be a list of them, got one str")
+    wrong = next((type(text).__name__ for text in texts if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise TypeError(f"TextEncoder: texts must be str, all of them, got {wrong}")
 
 
 def text_encoder(config: PretrainConfig, vocabulary: Vocabulary) -> TextEncoder:

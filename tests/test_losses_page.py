@@ -1,0 +1,78 @@
+"""What docs/losses.md says of the losses, held against them: which has which argument, which do not compile."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from sslfast import losses
+from sslfast.losses import (
+    AdversarialPerturbation,
+    DINOLoss,
+    dino_loss,
+    gradient_penalty,
+    r1_penalty,
+    vocab_parallel_cross_entropy,
+)
+
+PAGE = (Path(__file__).parents[1] / "docs/losses.md").read_text()
+
+
+def test_the_table_of_arguments() -> None:
+    head, *rows = re.search(r"Not every loss has all of them:\n\n((?:\|.*\n)+)", PAGE)[1].splitlines()
+    names = re.findall(r"`(\w+)`", head)
+    assert names == ["label_smoothing", "softcap", "z_loss", "return_metrics", "num_items"]
+    seen = []
+    for row in rows[1:]:
+        functions, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        for function in re.findall(r"`(\w+)`", functions):
+            has = inspect.signature(getattr(losses, function)).parameters
+            assert [name in has for name in names] == [cell != "no" for cell in cells], function
+            seen.append(function)
+    having = {n for n in losses.__all__ if "num_items" in inspect.signature(getattr(losses, n)).parameters}
+    assert set(seen) == having - {"item_sampling"}
+
+
+NET = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
+X = torch.randn(4, 3)
+REAL = X.clone().requires_grad_()
+NOT_IN_ONE_GRAPH: dict[str, Callable[[], torch.Tensor]] = {
+    "gradient_penalty": lambda: gradient_penalty(NET, X, X + 1, generator=1),
+    "r1_penalty": lambda: r1_penalty(NET(REAL), REAL),
+    "AdversarialPerturbation": lambda: AdversarialPerturbation(0.1)(lambda x: NET(x).sum(), X),
+    "vocab_parallel_cross_entropy": lambda: vocab_parallel_cross_entropy(
+        X, torch.ones(5, 3), torch.tensor([0, 1, -100, 2])
+    ),
+}
+
+
+def test_what_does_not_compile_in_one_graph() -> None:
+    text = re.search(r"but for four whose graph\nbreaks: (.*?)\n\n", PAGE, re.DOTALL)[1]
+    assert {n for n in re.findall(r"`([\w.]+)`", text) if "." not in n} == set(NOT_IN_ONE_GRAPH)
+    for name, call in NOT_IN_ONE_GRAPH.items():
+        torch._dynamo.reset()
+        with pytest.raises(Exception, match=r"torch\.autograd\.grad|data-dependent"):
+            torch.compile(call, fullgraph=True, backend="eager")()
+        assert call().isfinite().all(), name
+
+
+def test_an_attack_moves_the_state_of_a_loss_but_not_of_its_function() -> None:
+    attack, criterion = AdversarialPerturbation(0.1, steps=2), DINOLoss(3)
+    teacher = [torch.randn(4, 3)]
+    before = criterion.center.clone()
+    at_function = attack(lambda x: dino_loss(teacher, [x, x], criterion.center), X)
+    twin = copy.deepcopy(criterion)
+    attack(lambda x: twin(teacher, [x, x]), X)
+    assert torch.equal(criterion.center, before)
+    assert not torch.equal(twin.center, before)
+    first = AdversarialPerturbation(0.1)
+    expected = first(lambda x: dino_loss(teacher, [x, x]), X)
+    torch.testing.assert_close(first(lambda x: criterion(teacher, [x, x]), X), expected)
+    assert at_function.shape == X.shape
