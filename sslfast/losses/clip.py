@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import count_rows, mean_over_ranks, strategy_of, sum_over_ranks, world_size
+from sslfast.distributed import (
+    count_rows,
+    mean_gradient_over_ranks,
+    mean_over_ranks,
+    strategy_of,
+    sum_over_ranks,
+    world_size,
+)
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._debias import check_tau_plus, debiased
@@ -185,7 +192,10 @@ def clip_loss(
         )
     if tau_plus > 0.0:
         others = count_rows(text_features, strategy) - 1
-        row_lse, col_lse = (debiased(lse, positive, others, tau_plus, logit_scale) for lse in (row_lse, col_lse))
+        scale = logit_scale  # which bounds this rank's own rows, a part of its gradient
+        if strategy != "local" and isinstance(logit_scale, Tensor):
+            scale = mean_gradient_over_ranks(logit_scale)
+        row_lse, col_lse = (debiased(lse, positive, others, tau_plus, scale) for lse in (row_lse, col_lse))
     by_image, by_text = (F.softplus(lse - positive, threshold=50.0) for lse in (row_lse, col_lse))
     # An infinite feature may make nothing infinite but its own pair's logit, which would then count as a perfect pair.
     losses = torch.add(by_image + by_text, positive.detach(), alpha=0.0)

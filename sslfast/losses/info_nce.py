@@ -152,7 +152,8 @@ def info_nce_loss(
         temperature: divides the similarities; a negative one turns them round. A tensor of one number gets its
             gradient and is not waited for. Default: 0.1.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
-        queue: (K, D) with K >= 1, negatives of every query, taken as they are (MoCo's are unit vectors); no gradient.
+        queue: (K, D) with K >= 1, negatives of every query, taken as they are (MoCo's are unit vectors); no gradient. A
+            float32 one is multiplied in float32 by queries of half types too; one of their own type is faster.
             Default: None.
         positives: (N,) int64, the row of ``positive_key`` that is the query's; the other rows are negatives. Default:
             None, the row with the query's own number.
