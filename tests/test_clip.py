@@ -8,7 +8,8 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from loss_oracle import assert_has_signature_of, with_grads
+from loss_oracle import assert_has_signature_of
+from loss_oracle import with_grads as gradients
 from oracle import assert_no_worse
 from peer_oracle import peer
 from torch import Tensor
@@ -148,12 +149,22 @@ def test_one_float64_side(other: torch.dtype, wide_first: bool) -> None:
         lambda images, texts: siglip_loss(images, texts, 4.0, -1.0, normalize=True),
     ]
     for function in functions:
-        found = with_grads(function, *sides)
-        truth = with_grads(function, *(z.double() for z in sides))
+        found = gradients(function, *sides)
+        truth = gradients(function, *(z.double() for z in sides))
         assert found[0].dtype == torch.float64
         for f, g, z in zip(found, truth, (wide, *sides), strict=True):
             eps = torch.finfo(z.dtype).eps  # of one rounding, at the end
             torch.testing.assert_close(f.double(), g, rtol=eps, atol=1e-12)
+
+
+def test_a_float64_number_does_not_widen_the_loss() -> None:
+    images, texts = features(5, 7)
+    number = torch.tensor([3.0], dtype=torch.float64, requires_grad=True)
+    for options in ({"label_smoothing": 0.1}, {"tau_plus": 0.1}, {"logit_bias": number}):
+        loss = clip_loss(images, texts, number, **options)
+        assert (loss.dtype, loss.shape) == (torch.float32, ())
+        torch.testing.assert_close(loss, clip_loss(images, texts, 3.0, **options))
+        loss.backward()
 
 
 def test_composes() -> None:
