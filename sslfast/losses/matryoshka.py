@@ -21,9 +21,9 @@ class MatryoshkaLoss(nn.Module):
     Embeddings are the arguments that are floating-point tensors of at least two dimensions: all positional ones, which
     have to be as wide as the first, and those by keyword (``queue=``, ``ref_emb=``, ``negative_keys=``) that are as
     wide as the first, which is the first by keyword where there are no others. All other arguments (labels, a logit
-    scale, a keyword of another width) go on as they are. A loss that normalises divides every prefix by its own norm; :class:`~sslfast.losses.CLIPLoss` and
-    :class:`~sslfast.losses.SigLIPLoss` do so with ``normalize=True``, and a queue has to be normalised by prefix
-    before. Prefixes are views: nothing is copied but what the loss copies.
+    scale, a keyword of another width) go on as they are. A loss that normalises divides every prefix by its own norm;
+    :class:`~sslfast.losses.CLIPLoss` and :class:`~sslfast.losses.SigLIPLoss` do so with ``normalize=True``, and a queue
+    has to be normalised by prefix before. Prefixes are views: nothing is copied but what the loss copies.
 
     Args:
         loss: a loss, function or module, that returns a tensor.
