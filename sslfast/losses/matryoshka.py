@@ -66,7 +66,7 @@ class MatryoshkaLoss(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         name = "MatryoshkaLoss"
-        embeddings = args[0] if args else next(filter(_is_matrix, kwargs.values()), None)
+        embeddings: Any = args[0] if args else next(filter(_is_matrix, kwargs.values()), None)
         check_floating(name, "the first argument", embeddings)
         width = embeddings.shape[-1]
         if max(self.dims) > width:
