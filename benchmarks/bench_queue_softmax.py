@@ -25,14 +25,14 @@ def make_inputs(device: torch.device, *, queries: int, length: int, width: int, 
     query = torch.randn(queries, width)
     key = query + 0.5 * torch.randn(queries, width)
     queue = normalize(torch.randn(length, width), dim=1)
-    # The key comes from the momentum encoder: no gradient. The bank is float32 in lightly and in MemoryBank.
-    return query.to(device, dtype).requires_grad_(), key.to(device, dtype), queue.to(device)
+    # The key comes from the momentum encoder: no gradient. The bank is in the dtype of the embeddings: MemoryBank.to().
+    return query.to(device, dtype).requires_grad_(), key.to(device, dtype), queue.to(device, dtype)
 
 
 def eager(query: Tensor, key: Tensor, queue: Tensor) -> Tensor:
     query, key = normalize(query, dim=1), normalize(key, dim=1)
     positives = (query * key).sum(dim=1, keepdim=True)
-    logits = torch.cat([positives, query @ queue.to(query.dtype).T], dim=1) / TEMPERATURE
+    logits = torch.cat([positives, query @ queue.T], dim=1) / TEMPERATURE
     return cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
 
@@ -69,7 +69,7 @@ def call_in_fp32(inputs: Inputs) -> Call:
     """sslfast on float32 copies: what bf16 inputs gain."""
     needs_bf16_products(inputs[0].device)
     query, key, queue = inputs
-    return call(ours, (query.detach().float().requires_grad_(), key.float(), queue))
+    return call(ours, (query.detach().float().requires_grad_(), key.float(), queue.float()))
 
 
 PROVIDERS = {

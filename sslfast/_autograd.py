@@ -61,7 +61,8 @@ def unit_side(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | N
         side by, (N,) or None.
     """
     if not multiplies_half(dtype, z):
-        unit, inverse_norm = unit_rows(z)
+        # Beside a float64 side the factors are float64 too, as the gradient will be.
+        unit, inverse_norm = unit_rows(z.double() if dtype == torch.float64 else z)
         return product_side(unit, dtype), inverse_norm, None
     norm = torch.linalg.vector_norm(z, dim=1, keepdim=True, dtype=torch.float32)
     inverse_norm = norm.clamp_min(_EPS).reciprocal()

@@ -40,6 +40,7 @@ class LossCase:
         least: the fewest rows of a view that it takes.
         shares: whether a row has several positives, whose shares are rounded with the weights of a product.
         infimum: what a loss comes to as training goes on; it is the excess over that which vanishes.
+        wide_constants: whether the constants are float32 where the rows are of half types.
         locks: whether the first input takes another operator where the second needs no gradient.
     """
 
@@ -55,6 +56,7 @@ class LossCase:
     shares: bool = False
     infimum: float = 0.0
     locks: bool = False
+    wide_constants: bool = False
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,13 @@ CASES = {
             lambda q, k, queue, t: info_nce_reference(q, k, None, t, queue=queue),
         ),
         constants=1,
+    ),
+    "info_nce_loss, float32 queue": LossCase(
+        lambda q, k, queue, t: losses.info_nce_loss(q, k, queue=queue, temperature=t),
+        lambda q, k, queue, t: info_nce_reference(q, k, None, t, queue=queue).mean(),
+        _queued,
+        constants=1,
+        wide_constants=True,
     ),
 }
 

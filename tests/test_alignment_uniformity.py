@@ -50,6 +50,21 @@ def test_has_lightlys_value_and_gradients(n: int, parameters: tuple[float, ...])
     loss_oracle.assert_has_values_of(theirs, HypersphereLoss(*parameters), views(n, 7))
 
 
+def test_normalizes() -> None:
+    x, y = torch.randn(2, 9, 5, dtype=torch.float64)
+    x[0] = 0.0
+    for ours, theirs, inputs in (
+        (alignment_loss, reference.alignment_loss, (x, y)),
+        (uniformity_loss, reference.uniformity_loss, (x,)),
+    ):
+        # The gradient of a row of 0 is the same over eps.
+        found, truth = (loss_oracle.with_grads(partial(f, normalize=True), *inputs) for f in (ours, theirs))
+        for f, g in zip(found, truth, strict=True):
+            torch.testing.assert_close(f, g)
+        with pytest.raises(TypeError, match=rf"^{ours.__name__}: normalize must be a bool, got 1$"):
+            ours(*inputs, normalize=1)
+
+
 def test_has_lightlys_signature() -> None:
     loss_oracle.assert_has_signature_of(peer("lightly.loss.hypersphere_loss").HypersphereLoss, HypersphereLoss)
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from loss_oracle import assert_has_signature_of
+from loss_oracle import with_grads as gradients
 from oracle import assert_no_worse
 from peer_oracle import peer
 from torch import Tensor
 
-from sslfast.losses import CLIPLoss, clip_loss, info_nce_loss
+from sslfast.losses import CLIPLoss, clip_loss, info_nce_loss, siglip_loss
 from sslfast.reference.clip import clip_loss as reference
 from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
 
@@ -136,6 +137,34 @@ def test_strides_mixed_dtypes_and_pruned_gradients() -> None:
     texts = texts.float().requires_grad_()  # locked image tower
     clip_loss(images.bfloat16(), texts, 3.0).backward()
     assert texts.grad is not None
+
+
+@pytest.mark.parametrize("other", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("wide_first", [True, False])
+def test_one_float64_side(other: torch.dtype, wide_first: bool) -> None:
+    narrow, wide = torch.randn(5, 7).to(other), torch.randn(5, 7, dtype=torch.float64)
+    sides = (wide, narrow) if wide_first else (narrow, wide)
+    functions = [
+        lambda images, texts: clip_loss(images, texts, 4.0, normalize=True),
+        lambda images, texts: siglip_loss(images, texts, 4.0, -1.0, normalize=True),
+    ]
+    for function in functions:
+        found = gradients(function, *sides)
+        truth = gradients(function, *(z.double() for z in sides))
+        assert found[0].dtype == torch.float64
+        for f, g, z in zip(found, truth, (wide, *sides), strict=True):
+            eps = torch.finfo(z.dtype).eps  # of one rounding, at the end
+            torch.testing.assert_close(f.double(), g, rtol=eps, atol=1e-12)
+
+
+def test_a_float64_number_does_not_widen_the_loss() -> None:
+    images, texts = features(5, 7)
+    number = torch.tensor([3.0], dtype=torch.float64, requires_grad=True)
+    for options in ({"label_smoothing": 0.1}, {"tau_plus": 0.1}, {"logit_bias": number}):
+        loss = clip_loss(images, texts, number, **options)
+        assert (loss.dtype, loss.shape) == (torch.float32, ())
+        torch.testing.assert_close(loss, clip_loss(images, texts, 3.0, **options))
+        loss.backward()
 
 
 def test_composes() -> None:

@@ -107,8 +107,13 @@ def test_takes_the_pairs_of_a_miner(distance: str, miner: str, monkeypatch: pyte
 def test_given_pairs_that_are_none_or_wrong() -> None:
     z, nothing = torch.randn(4, 3), torch.zeros(0, dtype=torch.int64)
     assert contrastive_loss(z, None, indices_tuple=[nothing] * 4) == 0
-    with pytest.raises(IndexError):
-        contrastive_loss(z, None, indices_tuple=(torch.tensor([4]), torch.tensor([0]), nothing, nothing))
+    wide, zero = torch.tensor([5]), torch.tensor([0])
+    rows = "contrastive_loss: indices_tuple must be in"
+    with pytest.raises(IndexError, match="^" + re.escape(f"{rows} [0, 3], rows of embeddings, got 5") + "$"):
+        contrastive_loss(z, None, indices_tuple=(zero, zero, wide, zero), ref_emb=torch.randn(6, 3))
+    with pytest.raises(IndexError, match="^" + re.escape(f"{rows} [0, 4], rows of ref_emb, got -1") + "$"):
+        contrastive_loss(z, None, indices_tuple=(zero, zero, zero, zero - 1), ref_emb=torch.randn(5, 3))
+    contrastive_loss(z, None, indices_tuple=(zero, wide, zero, wide), ref_emb=torch.randn(6, 3))
 
 
 @pytest.mark.parametrize("count", [1, 40])  # each row 40 times: positives too many to be listed, or listed

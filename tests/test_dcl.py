@@ -55,6 +55,11 @@ def test_weights() -> None:
     torch.testing.assert_close(DCLWLoss(0.2, 0.3)(*views), reference(*views, 0.2, both))
 
 
+def test_float64_weights_do_not_widen_the_loss() -> None:
+    views = torch.randn(2, 5, 4)
+    assert dcl_loss(*views, weight_fn=lambda a, b: a.new_ones(len(a)).double()).dtype == torch.float32
+
+
 def test_gradcheck_with_weights_that_have_a_gradient() -> None:
     inputs = torch.randn(2, 5, 4, dtype=torch.float64).unbind()
     function = functools.partial(dcl_loss, temperature=0.3, weight_fn=lambda a, b: (a * b).sum(1).exp())

@@ -59,6 +59,13 @@ BAD = [
         ValueError,
         "weights must not require a gradient: detach it",
     ),
+    ([GOOD, GOOD], {"weights": IDS - 1.0}, ValueError, "weights must be at least 0, got -1"),
+    (
+        [GOOD, GOOD],
+        {"temperature": torch.tensor(-0.5), "margin": 0.1},
+        ValueError,
+        "temperature must be positive with a margin, got -0.5",
+    ),
     ([GOOD, GOOD], {"query_ids": IDS}, ValueError, "key_ids must be given with query_ids, got None"),
     ([GOOD, GOOD], {"key_ids": IDS}, ValueError, "query_ids must be given with key_ids, got None"),
     ([GOOD, GOOD], {"query_ids": IDS, "key_ids": IDS[:2]}, ValueError, "key_ids must have shape (4,), got (2,)"),

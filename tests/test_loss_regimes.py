@@ -17,10 +17,11 @@ EARLY = Regime(None, 0.1, 5, 7)
 LATE = Regime(1e-4, 0.04, 3, 7)
 
 
-def cast(inputs: Inputs, dtype: torch.dtype) -> Inputs:
-    """Rows in ``dtype``; logit_scale and logit_bias, which a model keeps in float32, no less than in that."""
-    scalars = torch.float64 if dtype == torch.float64 else torch.float32
-    return tuple(z.to(dtype if z.dim() else scalars) for z in inputs)
+def cast(case: LossCase, inputs: Inputs, dtype: torch.dtype) -> Inputs:
+    """Rows in ``dtype``; in float32 at least what is kept in that: logit_scale, logit_bias, a bank's queue."""
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    own = len(inputs) - case.constants if case.wide_constants else len(inputs)
+    return tuple(z.to(dtype if z.dim() and at < own else wide) for at, z in enumerate(inputs))
 
 
 def differentiated(function, case: LossCase, inputs: Inputs, temperature: float) -> list[Tensor]:
@@ -90,7 +91,7 @@ def test_oracle(name: str, regime: Regime, dtype: torch.dtype) -> None:
     if dtype == torch.float16:  # whose range the gradient needs too
         low, high = (min(max(norm, 0.01), 100.0) for norm in (regime.low, regime.high))
         regime = dataclasses.replace(regime, low=low, high=high)
-    inputs = cast(problem(name, regime), dtype)
+    inputs = cast(case, problem(name, regime), dtype)
     ours = differentiated(case.ours, case, inputs, regime.temperature)
     same = differentiated(case.reference, case, inputs, regime.temperature)
     truth = differentiated(case.reference, case, tuple(z.double() for z in inputs), regime.temperature)
@@ -110,7 +111,9 @@ def test_oracle(name: str, regime: Regime, dtype: torch.dtype) -> None:
     assert_no_worse(ours[0], same[0].to(wide), truth[0], allowed)
     assert abs(ours[0].item() - loss) <= allowed
 
-    plain = same if wide == dtype else differentiated(case.reference, case, cast(inputs, wide), regime.temperature)
+    plain = (
+        same if wide == dtype else differentiated(case.reference, case, cast(case, inputs, wide), regime.temperature)
+    )
     for z, f, r, p, g in zip(inputs, ours[1:], same[1:], plain[1:], truth[1:], strict=False):
         assert f.dtype == z.dtype
         floor = rounding_floor(case, regime, z, loss, eps)
@@ -143,7 +146,7 @@ def test_positives_that_have_become_one(name: str, rows: int, dtype: torch.dtype
     # The negatives are of one weight, whose rounding would be that of the gradient.
     case, regime = CASES[name], Regime(None, 0.07, rows, rows + 16)
     z0 = torch.linalg.qr(problem("nt_xent_loss", regime)[0].T)[0].T.contiguous()
-    inputs = cast(case.inputs(z0, z0.clone(), regime.temperature), dtype)
+    inputs = cast(case, case.inputs(z0, z0.clone(), regime.temperature), dtype)
     found = differentiated(case.ours, case, inputs, regime.temperature)
     truth = differentiated(case.reference, case, tuple(z.double() for z in inputs), regime.temperature)
     for f, g in zip(found[1:], truth[1:], strict=True):
@@ -155,7 +158,7 @@ def test_positives_that_have_become_one(name: str, rows: int, dtype: torch.dtype
 
 
 def prepared(name: str, regime: Regime = LATE, dtype: torch.dtype = torch.float32) -> tuple[LossCase, Inputs]:
-    return CASES[name], cast(problem(name, regime), dtype)
+    return CASES[name], cast(CASES[name], problem(name, regime), dtype)
 
 
 @pytest.mark.parametrize("regime", [EARLY, LATE], ids=str)

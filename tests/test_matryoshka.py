@@ -62,6 +62,15 @@ def test_embeddings_by_keyword_are_cut_too() -> None:
     torch.testing.assert_close(MatryoshkaLoss(weighted, [4])(z0, w=w), weighted(z0[:, :4], w=w))
 
 
+def test_every_argument_by_keyword() -> None:
+    z0, z1 = torch.randn(2, 6, 8, dtype=torch.float64)
+    clip = CLIPLoss(normalize=True)
+    found = MatryoshkaLoss(clip, [4, 8])(logit_scale=5.0, image_features=z0, text_features=z1)
+    torch.testing.assert_close(found, clip(z0[:, :4], z1[:, :4], 5.0) + clip(z0, z1, 5.0))
+    with pytest.raises(TypeError, match=r"^MatryoshkaLoss: loss must return a tensor, got dict$"):
+        MatryoshkaLoss(clip, [4, 8])(z0, z1, 5.0, output_dict=True)
+
+
 def test_in_a_cross_batch_memory() -> None:
     memory = CrossBatchMemory(MatryoshkaLoss(SupConLoss(), (2, 4)), 8, 16)
     memories = [CrossBatchMemory(SupConLoss(), d, 16) for d in (2, 4)]

@@ -294,7 +294,7 @@ def test_errors(args, kwargs, error, text: str) -> None:
             "NTXentLoss: memory_bank_size must be 0 or a pair (num, dim), as (64, dim), got 64",
         ),
         ({"memory_budget": -1}, ValueError, "NTXentLoss: memory_budget must be at least 0, got -1"),
-        ({"memory_bank_size": (64,)}, TypeError, "MemoryBank: size must be a pair (num, dim), got (64,)"),
+        ({"memory_bank_size": (64,)}, TypeError, f"{NO_BANK}, got (64,)"),
         ({"memory_bank_size": (64, 0)}, ValueError, "MemoryBank: dim must be at least 1, got 0"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",

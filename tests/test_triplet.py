@@ -252,6 +252,12 @@ BAD = [
         f"indices_tuple must be {EXPECTED}, got {FOUR}",
     ),
     (
+        [Z, None],
+        {"indices_tuple": (ONE, ONE, ONE + 3)},
+        IndexError,
+        "indices_tuple must be in [0, 3], rows of embeddings, got 4",
+    ),
+    (
         [Z, Y],
         {"indices_tuple": (ONE, ONE.int(), Y)},
         TypeError,

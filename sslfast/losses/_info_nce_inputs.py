@@ -27,6 +27,9 @@ def check_numbers(
     """Margin and tau_plus as floats."""
     if isinstance(temperature, Tensor):
         check_scalar(function, "temperature", temperature, temperature)
+        known = margin is not None and temperature.is_cpu and not torch.compiler.is_compiling()
+        if known and temperature.item() < 0.0:
+            raise ValueError(f"{function}: temperature must be positive with a margin, got {temperature.item():g}")
     elif temperature_of(function, temperature) < 0.0 and margin is not None:
         raise ValueError(f"{function}: temperature must be positive with a margin, got {temperature}")
     margin = None if margin is None else _check.real(function, "margin", margin)
@@ -95,6 +98,8 @@ def check_others(
         if weights.shape != (n,):
             raise ValueError(f"{function}: weights must have shape ({n},), got {tuple(weights.shape)}")
         check_device(function, "query", query, "weights", weights)
+        if weights.is_cpu and not torch.compiler.is_compiling() and (least := weights.amin().item()) < 0.0:
+            raise ValueError(f"{function}: weights must be at least 0, got {least:g}")
     for name, constant in (("queue", queue), ("weights", weights)):
         if constant is not None and constant.requires_grad:
             raise ValueError(f"{function}: {name} must not require a gradient: detach it")

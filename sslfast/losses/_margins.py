@@ -34,7 +34,7 @@ def compared_rows(
     ref_labels: Tensor | None,
     copies: Tensor | None,
     *,
-    given: bool,
+    given: Sequence[Tensor] | None,
     gather_distributed: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Returns references and their labels, checked, as tensors of their own.
@@ -43,6 +43,7 @@ def compared_rows(
         TypeError: if a tensor has the wrong type, or is float64 on a GPU.
         ValueError: if a shape, a device or a row of ``copies`` does not fit, one of references and labels is given
             without the other, or ``gather_distributed`` is with what is ``given`` or with references.
+        IndexError: on the CPU, if what is ``given``, by :func:`given_rows`, names a row that does not exist.
     """
     check_references(
         function,
@@ -50,17 +51,30 @@ def compared_rows(
         ref_emb,
         ref_labels,
         copies,
-        labels_needed=not given,
+        labels_needed=given is None,
         gather_distributed=gather_distributed,
     )
     check_kernel_dtype(function, embeddings, *([] if ref_emb is None else [ref_emb]))
-    if gather_distributed and given:
+    if gather_distributed and given is not None:
         raise ValueError(f"{function}: gather_distributed goes without indices_tuple")
+    for at, rows in enumerate(given or ()):
+        anchors = at in (0, 2) if len(given or ()) == 4 else at == 0
+        named = ("embeddings", embeddings) if anchors or ref_emb is None else ("ref_emb", ref_emb)
+        _check_rows_exist(function, rows, named[0], len(named[1]))
     if ref_emb is embeddings:
         ref_emb = ref_emb.view_as(ref_emb)  # a graph takes no tensor twice into one function
     if ref_labels is not None and ref_labels is labels:
         ref_labels = ref_labels.view_as(ref_labels)
     return ref_emb, ref_labels
+
+
+def _check_rows_exist(function: str, rows: Tensor, name: str, count: int) -> None:
+    if not rows.is_cpu or not len(rows) or torch.compiler.is_compiling():
+        return
+    low, high = (int(end) for end in rows.aminmax())
+    if low < 0 or high >= count:
+        got = low if low < 0 else high
+        raise IndexError(f"{function}: indices_tuple must be in [0, {count - 1}], rows of {name}, got {got}")
 
 
 def given_rows(

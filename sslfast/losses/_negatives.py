@@ -69,8 +69,7 @@ class Negatives:
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
         self.query, self.keys = widened(query, keys)
         if others is not None:
-            joint = torch.promote_types(self.dtype, others.dtype)
-            self.dtype = self.query.dtype if joint == torch.float64 else joint
+            self.dtype = self._joint(others)
         if normalize:
             self.query, self.keys = (normalized(function, z) for z in (self.query, self.keys))
         self.scale = scale.to(self.query.dtype)
@@ -189,10 +188,17 @@ class Negatives:
         self._groups.append(_logsumexp(logits, dim=1))
 
     def add_queue(self, queue: Tensor) -> None:
-        """Constant negatives of all queries, taken as they are."""
+        """Constant negatives of all queries, taken as they are: products in the queue's dtype where that is wider."""
         self._others += len(queue)
-        sides = (*self._query_side, None, None)
-        self._groups.append(self._queue(self.query, queue, None, None, self.limits, sides))
+        dtype = self._joint(queue)
+        query_side = self._query_side if dtype == self.dtype else (None, None)
+        sides = (*query_side, None, None)
+        self._groups.append(self._queue(self.query, queue, None, None, self.limits, sides, dtype))
+
+    def _joint(self, others: Tensor) -> torch.dtype:
+        """What products with others are made in, so that these are not rounded; float64 if queries or keys are."""
+        joint = torch.promote_types(self.dtype, others.dtype)
+        return self.query.dtype if joint == torch.float64 else joint
 
     def _side(self, z: Tensor) -> _Side:
         return exact_side(z, self.dtype) if self.normalize else (None, None)
@@ -308,6 +314,7 @@ class Negatives:
         ids: _Ids | None,
         limits: Tensor | None,
         sides: _Side,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
         row_ids, col_ids = ids or (None, None)
         return queue_softmax(
@@ -319,7 +326,7 @@ class Negatives:
             row_ids=row_ids,
             col_ids=col_ids,
             row_limits=limits,
-            dtype=self.dtype,
+            dtype=dtype or self.dtype,
             sides=sides,
         )
 

@@ -85,24 +85,25 @@ def hypersphere_loss(z_a: Tensor, z_b: Tensor, t: float = 1.0, lam: float = 1.0,
         return _alignment(x, y, alpha) + 0.5 * lam * (_uniformity(x, t, name) + _uniformity(y, t, name))
 
 
-def alignment_loss(x: Tensor, y: Tensor, alpha: float = 2) -> Tensor:
+def alignment_loss(x: Tensor, y: Tensor, alpha: float = 2, *, normalize: bool = False) -> Tensor:
     """Mean distance of the two views of a sample, to the power ``alpha``.
 
     ``loss = (x - y).norm(dim=1).pow(alpha).mean()``
 
-    Inputs are taken as they are: normalise them first. Accumulates in float32 (float64 inputs in float64). Twice
-    differentiable.
+    Inputs are taken as they are: normalise them first, or here. Accumulates in float32 (float64 inputs in float64).
+    Twice differentiable.
 
     Args:
         x: unit vectors of the first views, shape (N, D), floating point, any strides.
         y: unit vectors of the second views, same shape and device.
         alpha: power of the distances; below 1 the gradient of equal rows is NaN. Default: 2.
+        normalize: divide rows by their norms first, as F.normalize does. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if an input is.
 
     Raises:
-        TypeError: if x or y is not a floating-point tensor, or ``alpha`` is not a number.
+        TypeError: if x or y is not a floating-point tensor, ``alpha`` is not a number, or ``normalize`` not a bool.
         ValueError: if x is not (N, D) with N, D >= 1, y differs in shape or device, or ``alpha`` is not positive and
             finite.
 
@@ -112,12 +113,15 @@ def alignment_loss(x: Tensor, y: Tensor, alpha: float = 2) -> Tensor:
     name = "alignment_loss"
     check_views(name, "x", x, "y", y)
     alpha = positive(name, "alpha", alpha)
+    normalize = _check.boolean(name, "normalize", normalize)
     with without_autocast(x):
         x, y = widened(x, y)
+        if normalize:
+            x, y = F.normalize(x, dim=1), F.normalize(y, dim=1)
         return _alignment(x, y, alpha)
 
 
-def uniformity_loss(x: Tensor, t: float = 2) -> Tensor:
+def uniformity_loss(x: Tensor, t: float = 2, *, normalize: bool = False) -> Tensor:
     """Log of the mean Gaussian potential of all pairs of different rows.
 
     ``loss = torch.pdist(x).square().mul(-t).exp().mean().log()``
@@ -125,17 +129,18 @@ def uniformity_loss(x: Tensor, t: float = 2) -> Tensor:
     in O(N D) memory: pairs i < j in blocks of 128 rows, whose distances come from matrix products of the centred rows,
     and the gradient in the same sweep, 3 N^2 D FLOPs together. Distances are exact to rounding relative to the largest
     row, as unit vectors want it. Finite however small the potentials are. Inputs are taken as they are: normalise
-    them first. Accumulates in float32 (float64 inputs in float64).
+    them first, or here. Accumulates in float32 (float64 inputs in float64).
 
     Args:
         x: unit vectors, shape (N, D), floating point, any strides.
         t: sharpness: the potential is exp(-t d^2). Default: 2.
+        normalize: divide rows by their norms first, as F.normalize does. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 for float64 inputs.
 
     Raises:
-        TypeError: if ``x`` is not a floating-point tensor, or ``t`` is not a number.
+        TypeError: if ``x`` is not a floating-point tensor, ``t`` is not a number, or ``normalize`` not a bool.
         ValueError: if ``x`` is not (N, D) with N >= 2 and D >= 1, or ``t`` is not positive and finite.
         RuntimeError: at a second derivative, which is not supported.
 
@@ -146,8 +151,10 @@ def uniformity_loss(x: Tensor, t: float = 2) -> Tensor:
     check_rows(name, "x", x)
     check_two_rows(name, "x", x)
     t = positive(name, "t", t)
+    normalize = _check.boolean(name, "normalize", normalize)
     with without_autocast(x):
         (wide,) = widened(x)
+        wide = F.normalize(wide, dim=1) if normalize else wide
         return _uniformity(wide, t, name)
 
 

@@ -53,7 +53,9 @@ def cached_backward(
         loss_fn: takes what the encoders return, the embeddings of all samples, in order; returns one number.
         encoders: a module or function that embeds each of the inputs, or a list with one for each of them. Returns the
             (n, ...) embeddings of n samples, or a tuple of several. A tensor of no dimension, as the scale that a
-            model of images and texts may return beside them, goes to the loss as it is in the last chunk.
+            model of images and texts may return beside them, goes to the loss as it is in the last chunk. A model that
+            returns a mapping, as open_clip's with ``output_dict=True``, goes into a function that makes it a tuple in
+            the order of the loss's arguments; ``no_sync`` is then that of the model.
         inputs: a list with an entry for each call of an encoder: a tensor for ``encoder(x)``, a tuple for
             ``encoder(*x)``, or a mapping for ``encoder(**x)``; all tensors (N, ...). Two views are
             ``[view0, view1]``, images and texts for a model of both ``[(images, texts)]``. Entries may differ in N.

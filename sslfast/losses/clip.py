@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import count_rows, mean_over_ranks, strategy_of, sum_over_ranks, world_size
+from sslfast.distributed import (
+    count_rows,
+    mean_gradient_over_ranks,
+    mean_over_ranks,
+    strategy_of,
+    sum_over_ranks,
+    world_size,
+)
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._debias import check_tau_plus, debiased
@@ -137,7 +144,8 @@ def clip_loss(
         label_smoothing: share of the target that is spread over all N texts or images, as in F.cross_entropy.
             Default: 0.
         tau_plus: debiased: the probability that a negative is of the pair's own class, whose part is taken out of the
-            sums over the N - 1 negatives; features have to be normalised. Default: 0.
+            sums over the N - 1 negatives; features have to be normalised, by the model or by ``normalize``, which is
+            not looked at: the least that such a sum can be is that of unit vectors. Default: 0.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             A rank takes its images against the texts of all ranks, which have to agree on what requires a gradient.
@@ -175,6 +183,9 @@ def clip_loss(
     tau_plus = check_tau_plus(name, tau_plus)
     budget = check_memory_budget(name, memory_budget)
     strategy = strategy_of(name, gather_distributed)
+    if isinstance(logit_scale, Tensor):  # one of a wider type would widen the loss
+        wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
+        logit_scale = logit_scale.to(wide).reshape(())
     positives = torch.arange(len(image_features), device=image_features.device)
     operands = (name, image_features, text_features, logit_scale, positives)
     if strategy == "local":
@@ -185,7 +196,10 @@ def clip_loss(
         )
     if tau_plus > 0.0:
         others = count_rows(text_features, strategy) - 1
-        row_lse, col_lse = (debiased(lse, positive, others, tau_plus, logit_scale) for lse in (row_lse, col_lse))
+        scale = logit_scale  # which bounds this rank's own rows, a part of its gradient
+        if strategy != "local" and isinstance(logit_scale, Tensor):
+            scale = mean_gradient_over_ranks(logit_scale)
+        row_lse, col_lse = (debiased(lse, positive, others, tau_plus, scale) for lse in (row_lse, col_lse))
     by_image, by_text = (F.softplus(lse - positive, threshold=50.0) for lse in (row_lse, col_lse))
     # An infinite feature may make nothing infinite but its own pair's logit, which would then count as a perfect pair.
     losses = torch.add(by_image + by_text, positive.detach(), alpha=0.0)
@@ -204,5 +218,5 @@ def clip_loss(
             image, text = (means / count).chunk(2)
             loss = loss + smoothing * (mean_over_ranks(positive) - logit_scale * (image * text).sum())
     if isinstance(logit_bias, Tensor):
-        loss = loss + 0.0 * logit_bias.sum()
+        loss = loss + 0.0 * logit_bias.sum().to(loss.dtype)
     return loss

@@ -140,7 +140,7 @@ def contrastive_loss(
         TypeError, ValueError: where :func:`triplet_loss` does for the arguments that both have; also TypeError if a
             margin is not a number, ``squared`` not a bool, or ``indices_tuple`` not int64 vectors, four in pairs of one
             length or three of one length; ValueError if a margin is not finite.
-        IndexError: if a given pair names a row that does not exist.
+        IndexError: if a given pair names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006.
@@ -153,9 +153,8 @@ def contrastive_loss(
     options = metric_options(name, distance, normalize, reduction)
     expected = "int64 vectors, four in pairs of one length or three of one length"
     pairs = None if indices_tuple is None else given_rows(name, indices_tuple, expected, embeddings, pairs=True)
-    given = pairs is not None
     ref_emb, ref_labels = compared_rows(
-        name, embeddings, labels, ref_emb, ref_labels, copies, given=given, gather_distributed=gather_distributed
+        name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gather_distributed
     )
     with without_autocast(embeddings):
         if pairs is not None:

@@ -220,6 +220,6 @@ def dcl_loss(
             if not isinstance(w, Tensor) or w.shape != (count,):
                 got = tuple(w.shape) if isinstance(w, Tensor) else type(w).__name__
                 raise ValueError(f"{name}: weight_fn must return shape ({count},), got {got}")
-        positive_logits = torch.cat(weights) * positive_logits
+        positive_logits = torch.cat(weights).to(positive_logits.dtype) * positive_logits
     losses = lse - positive_logits
     return losses.mean() if strategy == "local" else mean_over_ranks(losses)

@@ -152,7 +152,8 @@ def info_nce_loss(
         temperature: divides the similarities; a negative one turns them round. A tensor of one number gets its
             gradient and is not waited for. Default: 0.1.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
-        queue: (K, D) with K >= 1, negatives of every query, taken as they are (MoCo's are unit vectors); no gradient.
+        queue: (K, D) with K >= 1, negatives of every query, taken as they are (MoCo's are unit vectors); no gradient. A
+            float32 one is multiplied in float32 by queries of half types too; one of their own type is faster.
             Default: None.
         positives: (N,) int64, the row of ``positive_key`` that is the query's; the other rows are negatives. Default:
             None, the row with the query's own number.
@@ -164,12 +165,13 @@ def info_nce_loss(
             are no negatives of each other. Default: None.
         key_ids: (M,) integers. Default: None.
         margin: a negative whose similarity is above that of the positive by more than this is taken for a false one and
-            left out; with a positive temperature. Default: None, none is.
+            left out; with a positive temperature, which a tensor on a GPU is not asked for. Default: None, none is.
         tau_plus: debiased InfoNCE: the probability that a negative is of the query's own class, whose part is taken out
             of the sum over the negatives; it counts them before ids and margin. Default: 0.
         symmetric: average with the loss of every key picking its query among all queries; ``positive_key`` has to be
             (N, D) and ``positives`` a permutation. Default: False.
-        weights: (N,), weights of the queries; a mean is divided by their sum. Default: None, 1.
+        weights: (N,), weights of the queries, 0 or more; a mean is divided by their sum, and NaN where that is 0.
+            Default: None, 1.
         normalize: divide query and keys by their norms. Default: True.
         gather_distributed: with torch.distributed initialised and ``reduction="mean"``, the loss of the batch of all
             ranks, the same on every rank, with gradients that are right under DistributedDataParallel's averaging;
@@ -180,13 +182,15 @@ def info_nce_loss(
             Default: False.
 
     Returns:
-        Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is.
+        Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is. The loss
+        of a query that has no negative, as one alone in its batch, is 0.
 
     Raises:
         TypeError: if a tensor is not floating point (integer, for ``positives`` and ids), or float64 on a GPU, or a
             number or a bool is none.
         ValueError: if a shape, a device or a number is out of what is said above, ``queue`` or ``weights`` requires a
-            gradient, one of ``query_ids`` and ``key_ids`` is given alone, there are no negatives, ``positives``
+            gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for,
+            ``weights`` are negative (looked at on the CPU only, as a tensor's temperature is), ``positives``
             index no key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or
             ``symmetric`` or ``gather_distributed`` is asked for where it does not go.
         RuntimeError: at a second derivative, which is not supported.

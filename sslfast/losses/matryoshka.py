@@ -20,10 +20,10 @@ class MatryoshkaLoss(nn.Module):
 
     Embeddings are the arguments that are floating-point tensors of at least two dimensions: all positional ones, which
     have to be as wide as the first, and those by keyword (``queue=``, ``ref_emb=``, ``negative_keys=``) that are as
-    wide. All other arguments (labels, a logit scale, a keyword of another width) go on as they are. A loss that
-    normalises divides every prefix by its own norm; :class:`~sslfast.losses.CLIPLoss` and
-    :class:`~sslfast.losses.SigLIPLoss` do so with ``normalize=True``, and a queue has to be normalised by prefix
-    before. Prefixes are views: nothing is copied but what the loss copies.
+    wide as the first, which is the first by keyword where there are no others. All other arguments (labels, a logit
+    scale, a keyword of another width) go on as they are. A loss that normalises divides every prefix by its own norm;
+    :class:`~sslfast.losses.CLIPLoss` and :class:`~sslfast.losses.SigLIPLoss` do so with ``normalize=True``, and a queue
+    has to be normalised by prefix before. Prefixes are views: nothing is copied but what the loss copies.
 
     Args:
         loss: a loss, function or module, that returns a tensor.
@@ -32,7 +32,8 @@ class MatryoshkaLoss(nn.Module):
 
     Raises:
         TypeError: if ``loss`` is not callable, ``dims`` or ``weights`` is not a sequence, a length is not an int or a
-            weight not a number; at the call, if the first argument is not a floating-point tensor.
+            weight not a number; at the call, if the first argument is not a floating-point tensor or the loss returns
+            no tensor, as one with ``output_dict=True``.
         ValueError: if ``dims`` is empty, a length is below 1, or there are not as many weights as lengths; at the
             call, if the embeddings are narrower than a prefix or positional ones differ in width.
 
@@ -63,13 +64,13 @@ class MatryoshkaLoss(nn.Module):
         if len(self.weights) != len(self.dims):
             raise ValueError(f"{name}: weights must be {len(self.dims)}, one for each of dims, got {len(self.weights)}")
 
-    def forward(self, embeddings: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         name = "MatryoshkaLoss"
+        embeddings: Any = args[0] if args else next(filter(_is_matrix, kwargs.values()), None)
         check_floating(name, "the first argument", embeddings)
         width = embeddings.shape[-1]
         if max(self.dims) > width:
             raise ValueError(f"{name}: embeddings must be at least {max(self.dims)} wide, got {width}")
-        args = (embeddings, *args)
         cut = [_is_matrix(z) for z in args]
         for z in (z for z, is_embedding in zip(args, cut, strict=True) if is_embedding):
             if z.shape[-1] != width:
@@ -77,7 +78,8 @@ class MatryoshkaLoss(nn.Module):
         named = {key for key, z in kwargs.items() if _is_matrix(z) and z.shape[-1] == width}
         terms = (
             weight
-            * self.loss(
+            * _of_loss(
+                self.loss,
                 *(z[..., :dim] if c else z for z, c in zip(args, cut, strict=True)),
                 **{key: z[..., :dim] if key in named else z for key, z in kwargs.items()},
             )
@@ -87,6 +89,13 @@ class MatryoshkaLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f"dims={self.dims}, weights={self.weights}"
+
+
+def _of_loss(loss: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    found = loss(*args, **kwargs)
+    if not isinstance(found, Tensor):
+        raise TypeError(f"MatryoshkaLoss: loss must return a tensor, got {type(found).__name__}")
+    return found
 
 
 def _is_matrix(z: object) -> bool:

@@ -22,12 +22,15 @@ class MemoryBank(nn.Module):
     that reads the queue in forward only. At first the queue holds random unit vectors, drawn as
     ``F.normalize(torch.randn(num, dim), dim=1)``. It is part of ``state_dict``, so that a resumed run goes on with it.
 
+    Beside bfloat16 queries a float32 queue keeps its precision and is multiplied in float32; ``.to(torch.bfloat16)``
+    gives a queue of half the size that is multiplied as fast as the queries' dtype is.
+
     Args:
         size: ``(num, dim)``.
         gather_distributed: let the embeddings of all ranks in, in order of rank. Default: False.
 
     Attributes:
-        bank: (num, dim) float32, without a gradient.
+        bank: (num, dim) float32, or what ``.to()`` makes it, without a gradient.
         bank_ptr: (1,) int64, where the next embedding goes.
 
     Raises:

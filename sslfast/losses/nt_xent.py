@@ -78,6 +78,9 @@ class NTXentLoss(nn.Module):
         elif not isinstance(memory_bank_size, Sequence) or isinstance(memory_bank_size, str):
             got = type(memory_bank_size).__name__
             raise TypeError(f"NTXentLoss: memory_bank_size must be 0 or a pair (num, dim), got {got}")
+        elif len(memory_bank_size) != 2:
+            numbers = tuple(memory_bank_size)
+            raise TypeError(f"NTXentLoss: memory_bank_size must be 0 or a pair (num, dim), got {numbers}")
         elif tuple(memory_bank_size[:1]) != (0,):
             self.memory_bank = MemoryBank(memory_bank_size, whole)
 

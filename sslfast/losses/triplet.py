@@ -176,7 +176,7 @@ def triplet_loss(
             is not finite, an option is none of its values, ``swap`` or ``smooth_loss`` is asked for over all or
             semi-hard triplets, whose terms do not add up by counting, or ``gather_distributed`` is with
             ``indices_tuple`` or ``ref_emb``.
-        IndexError: if a given triplet names a row that does not exist.
+        IndexError: if a given triplet names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017; Schroff et al.,
@@ -191,9 +191,8 @@ def triplet_loss(
     options = metric_options(name, distance, normalize, reduction)
     expected = "three int64 vectors of one length: anchors, positives, negatives"
     triplets = None if indices_tuple is None else given_rows(name, indices_tuple, expected, embeddings, pairs=False)
-    given = triplets is not None
     ref_emb, ref_labels = compared_rows(
-        name, embeddings, labels, ref_emb, ref_labels, copies, given=given, gather_distributed=gather_distributed
+        name, embeddings, labels, ref_emb, ref_labels, copies, given=triplets, gather_distributed=gather_distributed
     )
     if triplets is not None:
         anchors, positives, negatives = triplets

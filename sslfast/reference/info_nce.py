@@ -80,7 +80,8 @@ def info_nce_loss(
         groups.append(negatives(scale * logits, row_limits=limits))
         count += others.shape[-2]
     if queue is not None:
-        groups.append(negatives(scale * query @ queue.to(query.dtype).T, row_limits=limits))
+        joint = torch.promote_types(query.dtype, queue.dtype)
+        groups.append(negatives(scale * query.to(joint) @ queue.to(joint).T, row_limits=limits))
         count += len(queue)
     losses = _cross_entropy(torch.logsumexp(torch.cat(groups, dim=1), dim=1), positive, count, tau_plus, scale)
     if not symmetric:
