@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from sslfast import _check
-from sslfast._image_plan import LISTED, PADDINGS, RESIZE, Plan, Segment
+from sslfast._image_plan import Plan
+from sslfast._image_steps import LISTED, PADDINGS, RESIZE, Segment
 
 _LIMIT = 2.0**24  # whole numbers up to here are exact in float32, in which masks of integers move
 _RANGES = {

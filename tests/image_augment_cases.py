@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast._image_plan import COLUMNS, INTERPOLATIONS
+from sslfast._image_steps import COLUMNS, INTERPOLATIONS
 from sslfast.augment import Compose, ToDtype
 from sslfast.augment._transform import Transform
 from sslfast.reference import image_augment as reference

@@ -12,7 +12,7 @@ import torch
 from image_augment_cases import in_floats, photos, row
 
 from sslfast import augment as A
-from sslfast._image_plan import CHOICES, COLUMNS, ERASE_COLUMNS
+from sslfast._image_steps import CHOICES, COLUMNS, ERASE_COLUMNS
 from sslfast.augment._transform import Transform
 
 PAGE = (Path(__file__).parents[1] / "docs" / "augment.md").read_text()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sslfast import augment as A
 from sslfast import ops
-from sslfast._image_plan import PADDINGS
+from sslfast._image_steps import PADDINGS
 from sslfast.augment._gradient import gradient_in_torch
 from sslfast.reference.image_augment import Settings, view
 from sslfast.reference.image_augment_backward import gradient as reference_gradient

@@ -9,7 +9,7 @@ from peer_oracle import peer
 from torch import Tensor
 
 from sslfast import augment as A
-from sslfast._image_plan import CHOICES
+from sslfast._image_steps import CHOICES
 from sslfast.augment._gradient import gradient_in_torch
 from sslfast.reference import image_augment_colour as reference
 

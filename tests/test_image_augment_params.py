@@ -12,7 +12,7 @@ from image_augment_cases import noise
 from peer_oracle import peer
 from torch import Tensor
 
-from sslfast import _image_plan, ops
+from sslfast import _image_steps, ops
 from sslfast import augment as A
 from sslfast.reference import image_augment as reference
 from sslfast.reference import image_augment_params as reference_params
@@ -63,11 +63,11 @@ def test_params_equal_the_reference_bit_for_bit(device: torch.device, name: str,
 
 
 def test_lists_of_codes_agree() -> None:
-    assert _image_plan.CHOICES == reference.CHOICES
-    assert list(_image_plan.CODES) == list(_image_plan.COLUMNS)
-    assert list(_image_plan.CODES.values()) == list(range(12))
+    assert _image_steps.CHOICES == reference.CHOICES
+    assert list(_image_steps.CODES) == list(_image_steps.COLUMNS)
+    assert list(_image_steps.CODES.values()) == list(range(12))
     fake = ops._augment._COLUMNS
-    assert fake == tuple(len(columns) for columns in _image_plan.COLUMNS.values())
+    assert fake == tuple(len(columns) for columns in _image_steps.COLUMNS.values())
 
 
 def test_reference_exponential() -> None:
@@ -232,7 +232,7 @@ def test_rand_augment_draws_like_torchvision() -> None:
     p = drawn(transform)
     count = torch.bincount(p["choice"].long(), minlength=14)
     assert scipy.stats.chisquare(count.numpy()).pvalue > 1e-3
-    for code, name in enumerate(_image_plan.CHOICES):
+    for code, name in enumerate(_image_steps.CHOICES):
         function, signed = list(space.values())[names.index(name.replace("_", ""))]
         magnitudes = function(31, 80, 120)
         got = p["magnitude"][p["choice"] == code]
@@ -250,9 +250,9 @@ def test_trivial_augment_draws_any_magnitude() -> None:
     count = torch.bincount(p["choice"].long(), minlength=14)
     assert scipy.stats.chisquare(count.numpy()).pvalue > 1e-3
     for name in ("shear_x", "rotate", "brightness"):
-        magnitude = p["magnitude"][p["choice"] == _image_plan.CHOICES.index(name)]
+        magnitude = p["magnitude"][p["choice"] == _image_steps.CHOICES.index(name)]
         moved = magnitude[magnitude != 0]
         assert scipy.stats.binomtest(int((moved > 0).sum()), len(moved), 0.5).pvalue > 1e-3
-    rotation = p["magnitude"][p["choice"] == _image_plan.CHOICES.index("rotate")]
+    rotation = p["magnitude"][p["choice"] == _image_steps.CHOICES.index("rotate")]
     bins = (rotation.abs() / 4.5).round().long()
     assert scipy.stats.chisquare(torch.bincount(bins, minlength=31).numpy()).pvalue > 1e-3

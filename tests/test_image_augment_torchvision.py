@@ -11,7 +11,7 @@ from image_augment_cases import in_floats, noise, photos, row
 from peer_oracle import peer
 
 from sslfast import augment as A
-from sslfast._image_plan import CHOICES
+from sslfast._image_steps import CHOICES
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sslfast import augment as A
-from sslfast._image_plan import CHOICES
+from sslfast._image_steps import CHOICES
 from sslfast.augment._transform import Transform
 
 FILE = Path(__file__).with_suffix(".npz")

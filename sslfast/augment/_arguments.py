@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from sslfast import _check
-from sslfast._image_plan import INTERPOLATIONS
+from sslfast._image_steps import INTERPOLATIONS
 
 Factor: TypeAlias = "float | tuple[float, float]"
 Fill: TypeAlias = "float | Sequence[float]"

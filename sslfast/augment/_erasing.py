@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from sslfast import _batch_rules, ops
-from sslfast._image_plan import ERASE_COLUMNS, MOST_ERASES, Plan
+from sslfast._image_plan import Plan
+from sslfast._image_steps import ERASE_COLUMNS, MOST_ERASES
 from sslfast.augment.random_erase import erase_boxes
 from sslfast.random import step_seed
 

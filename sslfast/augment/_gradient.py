@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._autograd import first_order_only
-from sslfast._image_plan import (
+from sslfast._image_steps import (
     CODES,
     COLUMNS,
     FLAT_RANGE,

@@ -8,7 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from sslfast._image_plan import FLAT, MAX_CHANNELS, MAX_SIDE, Plan
+from sslfast._image_plan import Plan
+from sslfast._image_steps import FLAT, MAX_CHANNELS, MAX_SIDE
 
 Images: TypeAlias = "Tensor | Sequence[Tensor]"
 

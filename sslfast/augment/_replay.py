@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._image_plan import CHOICES, CODES, COLUMNS, Plan, Segment
+from sslfast._image_plan import Plan
+from sslfast._image_steps import CHOICES, CODES, COLUMNS, Segment
 from sslfast._moved_masks import mask_settings
 from sslfast.augment._images import address_table
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._arguments import numbered_rows
-from sslfast._image_plan import SEGMENT, Plan, Planned
+from sslfast._image_plan import Plan, Planned
+from sslfast._image_steps import SEGMENT
 from sslfast.augment._erasing import erase_views, sample_erases
 from sslfast.augment._gradient import DifferentiableViews
 from sslfast.augment._images import (

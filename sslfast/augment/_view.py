@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from sslfast import _check
-from sslfast._image_plan import IMAGENET_MEAN, IMAGENET_STD
+from sslfast._image_steps import IMAGENET_MEAN, IMAGENET_STD
 from sslfast.augment._arguments import Size
 from sslfast.augment._transform import Transform
 from sslfast.augment.colour import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize

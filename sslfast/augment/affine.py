@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sslfast import _check
-from sslfast._image_plan import INTERPOLATIONS, Plan
+from sslfast._image_plan import Plan
+from sslfast._image_steps import INTERPOLATIONS
 from sslfast.augment._arguments import Factor, Fill, factor, fill_of, floats, interpolation_name, pair
 from sslfast.augment._transform import Transform
 

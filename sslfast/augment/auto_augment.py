@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sslfast import _check
-from sslfast._image_plan import CHOICES, INTERPOLATIONS, Plan
+from sslfast._image_plan import Plan
+from sslfast._image_steps import CHOICES, INTERPOLATIONS
 from sslfast.augment._arguments import Fill, fill_of, interpolation_name
 from sslfast.augment._transform import Transform
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sslfast import _check
-from sslfast._image_plan import MOST_KERNEL, Plan
+from sslfast._image_plan import Plan
+from sslfast._image_steps import MOST_KERNEL
 from sslfast.augment._arguments import Factor, Size, factor, floats, pair
 from sslfast.augment._happens import Happens
 from sslfast.augment._transform import Transform

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from sslfast import _check
-from sslfast._image_plan import ANYWHERE, CENTRE, EXACT, PADDINGS, SHORTER, Plan
+from sslfast._image_plan import Plan
+from sslfast._image_steps import ANYWHERE, CENTRE, EXACT, PADDINGS, SHORTER
 from sslfast.augment._arguments import (
     Fill,
     Size,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslfast import _check
-from sslfast._image_plan import IMAGENET_MEAN, IMAGENET_STD, Plan
+from sslfast._image_plan import Plan
+from sslfast._image_steps import IMAGENET_MEAN, IMAGENET_STD
 from sslfast.augment._arguments import floats
 from sslfast.augment._images import DTYPES
 from sslfast.augment._transform import Transform

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sslfast import _batch_rules, _check, ops
 from sslfast._arguments import numbered_rows
-from sslfast._image_plan import Erase, Plan, Planned
+from sslfast._image_plan import Plan, Planned
+from sslfast._image_steps import Erase
 from sslfast.augment import _float_batch
 from sslfast.augment._own_draws import DrawingModule
 from sslfast.random import Generator, seed_tensor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
-from sslfast._image_plan import IMAGENET_MEAN, IMAGENET_STD
+from sslfast._image_steps import IMAGENET_MEAN, IMAGENET_STD
 from sslfast.augment._arguments import Size
 from sslfast.augment._images import Images
 from sslfast.augment._own_draws import DrawingModule

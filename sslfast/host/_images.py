@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslfast import _batch_rules, _check, _host
-from sslfast._image_plan import ERASE_COLUMNS, MAX_CHANNELS, MAX_SIDE, MOST_ERASES, SEGMENT, Plan
+from sslfast._image_plan import Plan
+from sslfast._image_steps import ERASE_COLUMNS, MAX_CHANNELS, MAX_SIDE, MOST_ERASES, SEGMENT
 from sslfast.host.philox_words import step_seed
 
 Images: TypeAlias = "NDArray[Any] | Sequence[NDArray[Any]]"

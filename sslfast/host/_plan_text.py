@@ -8,7 +8,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from sslfast import _batch_rules, _check
-from sslfast._image_plan import (
+from sslfast._image_plan import Plan
+from sslfast._image_steps import (
     CHOICES,
     CODES,
     CROP,
@@ -22,7 +23,6 @@ from sslfast._image_plan import (
     PADDINGS,
     SHORTER,
     Erase,
-    Plan,
     Resample,
     Segment,
     Step,

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslfast import _host
-from sslfast._image_plan import CHOICES, CODES, COLUMNS, Plan, Segment
+from sslfast._image_plan import Plan
+from sslfast._image_steps import CHOICES, CODES, COLUMNS, Segment
 from sslfast._moved_masks import check_sizes, fill_number, mask_settings
 from sslfast.host import _arguments, _images
 
