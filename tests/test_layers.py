@@ -258,8 +258,8 @@ def stems(name: str) -> list[str]:
 
 CUDA_STEMS, CPU_STEMS, TORCH_STEMS = stems("STEMS"), stems("CPU_ONLY_STEMS"), stems("TORCH_ON_GPU_STEMS")
 IN_TORCH = {"image_augment_backward": "sslfast/augment/_gradient.py"}  # what a GPU runs
-# philox_words shows what the header draws.
-TEST_OF = {"philox_words": "philox"}
+# philox_words shows what the header draws, spec_mean is what an argument of spec_augment is.
+TEST_OF = {"philox_words": "philox", "spec_mean": "spec_augment"}
 
 
 @pytest.mark.parametrize("stem", [*CUDA_STEMS, *CPU_STEMS, *TORCH_STEMS])
