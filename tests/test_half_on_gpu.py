@@ -83,7 +83,7 @@ def scaled(function: Callable[..., Tensor], factor: float) -> Callable[..., Tens
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_within_their_bound(name: str, regime: Regime, dtype: torch.dtype, triton_device) -> None:
     case: LossCase = LOSSES[name]
-    inputs = cast(problem(name.replace(", fused", ""), regime), dtype)
+    inputs = cast(case, problem(name.replace(", fused", ""), regime), dtype)
     factor = 1.0  # of the loss, for float16, whose range is small
     if dtype == torch.float16 and case.vanishes and regime.loss is not None:
         factor = 1.0 / regime.loss
@@ -115,7 +115,7 @@ def test_several_positives_are_within_it_too(name: str, regime: Regime, dtype: t
     split. Where positives have become one, float32 similarities leave few digits of the gradient, as of plain torch's.
     """
     case: LossCase = CASES[name]
-    inputs = cast(problem(name, regime), dtype)
+    inputs = cast(case, problem(name, regime), dtype)
     ours = differentiated(case.ours, case, tuple(z.to(triton_device) for z in inputs), regime.temperature)
     plain, truth = (
         differentiated(case.reference, case, tuple(z.to(dtype) for z in inputs), regime.temperature)

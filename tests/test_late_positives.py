@@ -60,7 +60,7 @@ ALONE = [name for name, case in CASES.items() if name.startswith("supcon") and c
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 def test_gradient_of_half_types(name: str, temperature: float, excess: float, dtype: torch.dtype) -> None:
     case = CASES[name]
-    inputs = cast(late(name, temperature, excess), dtype)
+    inputs = cast(case, late(name, temperature, excess), dtype)
     truth = differentiated(case.reference, case, tuple(z.double() for z in inputs), temperature)
     factor = 1 / max(g.abs().max().item() for g in truth[1:])  # float16's range is small
     found = differentiated(lambda *z: factor * case.ours(*z), case, inputs, temperature)
