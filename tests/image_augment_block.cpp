@@ -18,11 +18,33 @@
 using namespace sslfast;
 using namespace sslfast::augment;
 
-static int fours = 0;  // stores of four elements
+static int fours = 0;          // stores of four elements
+static int64_t reads[3] = {};  // of one element, of a word, of sixteen bytes
 
 struct Memory {
+  static uint32_t word(const uint32_t* at) {
+    if (reinterpret_cast<uintptr_t>(at) % 4 != 0) std::abort();
+    ++reads[1];
+    return *at;
+  }
+
+  static Sixteen sixteen(const Sixteen* at) {
+    if (reinterpret_cast<uintptr_t>(at) % 16 != 0) std::abort();
+    ++reads[2];
+    return *at;
+  }
+
+  static float widen(Pixels type, uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    if (type == Pixels::kFloat) return value;
+    const auto half = static_cast<uint16_t>(bits);
+    return type == Pixels::kBFloat16 ? cpu::widen(Brain16{half}) : cpu::widen(Half16{half});
+  }
+
   template <bool kBytes>
   static float load(const void* pixels, Pixels type, int64_t i) {
+    ++reads[0];
     if (kBytes) return static_cast<const uint8_t*>(pixels)[i];
     if (type == Pixels::kFloat) return static_cast<const float*>(pixels)[i];
     if (type == Pixels::kBFloat16) return cpu::widen(static_cast<const Brain16*>(pixels)[i]);
@@ -161,6 +183,7 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   const Whole list = whole_of(p);
   if (!list.possible) return -1;
   fours = 0;
+  std::fill_n(reads, 3, 0);
   const bool bytes = p.in == Pixels::kUint8, colour = p.channels == 3;
   if (bytes && colour) make<true, 3>(p, list, lanes, reversed, many_blocks);
   if (bytes && !colour) make<true, 1>(p, list, lanes, reversed, many_blocks);
@@ -168,3 +191,6 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   if (!bytes && !colour) make<false, 1>(p, list, lanes, reversed, many_blocks);
   return fours;
 }
+
+// How often the last call read one element, a word, and sixteen bytes.
+extern "C" void count_reads(int64_t* counts) { std::copy_n(reads, 3, counts); }

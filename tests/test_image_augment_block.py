@@ -24,6 +24,7 @@ JITTER = (0.8, 0.8, 0.8, 0.2)
 LANES = 256
 
 Blocks = Callable[..., tuple[Tensor, int]]
+reads = (ctypes.c_int64 * 3)()  # by the last call: of one element, of a word, of sixteen bytes
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,8 @@ def in_blocks(tmp_path_factory: pytest.TempPathFactory) -> Blocks:
     flags = ["-O1", "-std=c++17", "-fno-strict-aliasing", "-shared", "-fPIC"]
     includes = [f"-I{ROOT / 'csrc/include'}", f"-I{ROOT / 'csrc'}"]
     subprocess.run(["g++", *flags, *includes, str(ROOT / "tests/image_augment_block.cpp"), "-o", library], check=True)
-    make_views = ctypes.CDLL(str(library)).make_views
+    loaded = ctypes.CDLL(str(library))
+    make_views = loaded.make_views
 
     def run(
         transform: Transform,
@@ -77,6 +79,7 @@ def in_blocks(tmp_path_factory: pytest.TempPathFactory) -> Blocks:
             int(reversed),
             ctypes.c_int64(many),
         )
+        loaded.count_reads(reads)
         return out, fours
 
     return run
@@ -176,6 +179,52 @@ def test_any_strides(in_blocks: Blocks, channels: int) -> None:
     ):
         got, _ = in_blocks(transform, other, params)
         assert (got - want).abs().max() <= (1e-3 if other.dtype == torch.float16 else 1e-5)
+
+
+RESIZED = {
+    "two taps": lambda: [A.Resize((31, 45))],
+    "three": lambda: [A.Resize((19, 23)), A.RandomVerticalFlip(1.0)],
+    "four": lambda: [A.Resize((24, 29), "bicubic", antialias=False), A.GaussianBlur(3)],
+    "five and more": lambda: [A.Resize((11, 12)), A.RandomHorizontalFlip(1.0)],
+    "none": lambda: [A.RandomCrop((25, 28), 5, padding_mode="reflect"), A.RandomHorizontalFlip(0.5)],
+    "down alone": lambda: [A.Resize((17, 33)), A.RandomHorizontalFlip(0.5), A.ColorJitter(0.5)],
+}
+
+
+@pytest.mark.parametrize("name", RESIZED)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_dense_rows_are_read_by_many_with_the_same_bits(in_blocks: Blocks, dtype: torch.dtype, name: str) -> None:
+    """Rows that begin at any address, planar and packed, and read backwards, against pixels that lie apart."""
+    images = noise(3, 3, 24, 33)
+    images = images if dtype == torch.uint8 else (images / 255).to(dtype)
+    transform = A.Compose([*RESIZED[name](), A.ToDtype()])
+    params = transform.sample_params(images, generator=6)
+    apart = torch.zeros(3, 3, 24, 66, dtype=dtype)
+    apart[..., ::2] = images
+    want, _ = in_blocks(transform, apart[..., ::2], params)
+    scalars = reads[0]
+    assert reads[1] == reads[2] == 0
+    for shift in range(4):
+        planar = torch.full((3, 3, 24, 37), 99).to(dtype)
+        packed = torch.full((3, 24, 37, 3), 99).to(dtype)
+        planar[..., shift : shift + 33] = images
+        packed[:, :, shift : shift + 33] = images.permute(0, 2, 3, 1)
+        for other in (planar[..., shift : shift + 33], packed[:, :, shift : shift + 33].permute(0, 3, 1, 2)):
+            got, _ = in_blocks(transform, other, params)
+            assert torch.equal(got, want)
+            one_by_one = name == "two taps" and dtype != torch.uint8 and other.stride(-1) == 1  # no load would be saved
+            assert sum(reads) == scalars if one_by_one else sum(reads) < 0.66 * scalars
+
+
+def test_nothing_is_read_beside_the_pixels(in_blocks: Blocks) -> None:
+    """What has no weight is not read: NaN next to a crop that is not resized stays out of it."""
+    images = torch.full((1, 3, 12, 16), float("nan"))
+    images[..., 2:10, 4:12] = torch.rand(3, 8, 8)
+    transform = A.Compose([A.RandomCrop(8), A.RandomHorizontalFlip(1.0)])
+    params = row(transform, images, target_height=12, target_width=16, offset_top=2, offset_left=4, hflip=1)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        got, _ = in_blocks(transform, images.contiguous(memory_format=layout), params)
+        torch.testing.assert_close(got, images[..., 2:10, 4:12].flip(-1), atol=1e-6, rtol=0)
 
 
 def test_several_views_lie_behind_each_other(in_blocks: Blocks) -> None:

@@ -1,10 +1,11 @@
-// Elements of images and views in a GPU's memory, by types that are known when a kernel runs.
+// Elements of images and views in a GPU's memory, by types that are known when a kernel runs. Images are read through
+// the read-only cache: no kernel writes them.
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-#include "sslfast/image_augment.h"
+#include "shared/image_augment_reads.h"
 
 namespace sslfast::cuda {
 
@@ -12,10 +13,23 @@ struct Memory {
   // Pixel i. uint8, the usual type, is known at compile time.
   template <bool kBytes>
   static __device__ __forceinline__ float load(const void* pixels, Pixels type, int64_t i) {
-    if (kBytes) return static_cast<float>(static_cast<const uint8_t*>(pixels)[i]);
-    if (type == Pixels::kFloat) return static_cast<const float*>(pixels)[i];
-    if (type == Pixels::kBFloat16) return __bfloat162float(static_cast<const __nv_bfloat16*>(pixels)[i]);
-    return __half2float(static_cast<const __half*>(pixels)[i]);
+    if (kBytes) return static_cast<float>(__ldg(static_cast<const uint8_t*>(pixels) + i));
+    if (type == Pixels::kFloat) return __ldg(static_cast<const float*>(pixels) + i);
+    return widen(type, __ldg(static_cast<const uint16_t*>(pixels) + i));
+  }
+
+  static __device__ __forceinline__ uint32_t word(const uint32_t* at) { return __ldg(at); }
+
+  static __device__ __forceinline__ augment::Sixteen sixteen(const augment::Sixteen* at) {
+    const uint4 block = __ldg(reinterpret_cast<const uint4*>(at));
+    return {{block.x, block.y, block.z, block.w}};
+  }
+
+  // An element of two or four bytes from its bits.
+  static __device__ __forceinline__ float widen(Pixels type, uint32_t bits) {
+    if (type == Pixels::kFloat) return __uint_as_float(bits);
+    if (type == Pixels::kBFloat16) return __uint_as_float(bits << 16);
+    return __half2float(__ushort_as_half(static_cast<uint16_t>(bits)));
   }
 
   static __device__ __forceinline__ void store(void* out, Pixels type, int64_t i, float x) {

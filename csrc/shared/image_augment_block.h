@@ -4,9 +4,10 @@
 //
 // `Team` has lane, lanes, barrier() and read_view(p, params, image, view), that of image_augment_view.h. `Memory` has
 // load<kBytes>(pixels, type, i), store(out, type, i, x) and store_four(out, type, i, x), which writes four elements at
-// an address that is a multiple of their size.
+// an address that is a multiple of their size, and what image_augment_reads.h asks for.
 #pragma once
 
+#include "image_augment_reads.h"
 #include "image_augment_tiles.h"
 
 namespace sslfast::augment {
@@ -55,10 +56,10 @@ class Maker {
     group_ = item % groups;
     row_ = index / p.views;
     view_ = index % p.views;
-    image_ = p.source(row_);
+    from_ = {p.source(row_), p.in};
     if (team.lane == 0) {
       View& v = block.view;
-      const Image image = image_;  // whose address a call takes: image_ stays in registers
+      const Image image = from_.image;  // whose address a call takes: from_ stays in registers
       team.read_view(p, p.params + index * p.columns, image, v);
       block.contrast = block.blur = v.count;
       for (int32_t k = v.count - 1; k >= 0; --k) {
@@ -74,8 +75,8 @@ class Maker {
     outside_ = kChannels == 3
                    ? Pixel<float>{p.fill_of(fill_, first), p.fill_of(fill_, first + 1), p.fill_of(fill_, first + 2)}
                    : Pixel<float>{p.fill_of(fill_, first), p.fill_of(fill_, first), p.fill_of(fill_, first)};
-    corner_ = group_ * kChannels * image_.channel_stride + block.view.top * image_.height_stride +
-              block.view.left * image_.width_stride;
+    corner_ = group_ * kChannels * from_.image.channel_stride + block.view.top * from_.image.height_stride +
+              block.view.left * from_.image.width_stride;
   }
 
   SSLFAST_HD bool has_contrast() const { return b_.contrast < b_.view.count; }
@@ -114,9 +115,14 @@ class Maker {
         if (top_ + y >= height() || left_ + x >= width()) continue;
         const int32_t n = width() - left_ - x < kRun ? width() - left_ - x : kRun;
         float value[kChannels * kRun];  // channel by channel
+        const bool copied = !blurred && n == kRun && copy_run(y, x, value);
         for (int32_t k = 0; k < kRun; ++k) {
           Pixel<float> pixel{0.0f, 0.0f, 0.0f};
-          if (k < n) pixel = blurred ? blurred_down(across, y, x + k) : source(y, x + k);
+          if (copied) {
+            pixel = {value[k], value[(kChannels - 1) / 2 * kRun + k], value[(kChannels - 1) * kRun + k]};
+          } else if (k < n) {
+            pixel = blurred ? blurred_down(across, y, x + k) : source(y, x + k);
+          }
           pixel = painted(pixel, b_, blurred ? b_.blur + 1 : 0, b_.view.count);
           value[k] = pixel.r;
           if constexpr (kChannels == 3) {
@@ -157,7 +163,7 @@ class Maker {
     const bool antialias = p_.step[0].setting[1] != 0.0f;
     const int32_t padding = padding_of(fill_);
     // Reads of four bytes need the neighbours that have no weight, so that three taps are one read.
-    const bool fours = kBytes && (image_.width_stride == 1 || is_packed());
+    const bool fours = kBytes && from_.is_dense();
     if (team_.lane < side()) {
       const Axis axis(v.width, v.target_width, interpolation, antialias);
       for (int32_t i = team_.lane; i < side(); i += team_.lanes) {
@@ -177,8 +183,6 @@ class Maker {
     team_.barrier();
   }
 
-  SSLFAST_HD bool is_packed() const { return kChannels == 3 && image_.width_stride == 3 && image_.channel_stride == 1; }
-
   // A pixel of the tile and what lies around it, counted from the corner of that.
   SSLFAST_HD Pixel<float> source(int32_t y, int32_t x) const {
     const Taps &column = b_.across.taps[x], &row = b_.down.taps[y];
@@ -188,55 +192,50 @@ class Maker {
     const bool antialias = p_.step[0].setting[1] != 0.0f;
     const bool kept = column.count <= kKeptTaps && row.count <= kKeptTaps;
     float sum[3] = {0.0f, 0.0f, 0.0f};
-    int64_t line = corner_ + row.first * image_.height_stride + column.first * image_.width_stride;
+    int64_t line = corner_ + row.first * from_.image.height_stride + column.first * from_.image.width_stride;
     const Axis across(v.width, v.target_width, interpolation, antialias);
     const Axis down(v.height, v.target_height, interpolation, antialias);
-    for (int32_t ky = 0; ky < row.count; ++ky, line += image_.height_stride) {
+    for (int32_t ky = 0; ky < row.count; ++ky, line += from_.image.height_stride) {
       if (kept) {
-        add_line(line, column, x, b_.down.weight[ky * kMostSide + y], sum);
+        from_.add_line(line, column, b_.across.weight + x, b_.down.weight[ky * kMostSide + y], sum);
         continue;
       }
       const float wy = down.weight(row.index, row.first + ky) * row.share;
       int64_t at = line;
-      for (int32_t kx = 0; kx < column.count; ++kx, at += image_.width_stride) {
-        add(at, across.weight(column.index, column.first + kx) * column.share * wy, sum);
+      for (int32_t kx = 0; kx < column.count; ++kx, at += from_.image.width_stride) {
+        from_.add(at, across.weight(column.index, column.first + kx) * column.share * wy, sum);
       }
     }
     return kChannels == 3 ? Pixel<float>{sum[0], sum[1], sum[2]} : Pixel<float>{sum[0], sum[0], sum[0]};
   }
 
-  SSLFAST_HD void add(int64_t at, float weight, float* sum) const {
-    for (int32_t c = 0; c < kChannels; ++c) {
-      sum[c] += weight * Memory::template load<kBytes>(image_.data, p_.in, at + c * image_.channel_stride);
+  // kRun pixels of row y from x on, channel by channel, if nothing is resized across and the source has them side by
+  // side, in either order.
+  SSLFAST_HD bool copy_run(int32_t y, int32_t x, float* value) const {
+    const Taps *column = b_.across.taps + x, &row = b_.down.taps[y];
+    if (b_.view.width != b_.view.target_width || !from_.is_dense() || row.count == 0 || row.count > kKeptTaps)
+      return false;
+    for (int32_t k = 0; k < kRun; ++k) {
+      if (column[k].count != 1) return false;
     }
-  }
-
-  // One row of the source, by the weights of column x: four pixels at once where they lie side by side.
-  SSLFAST_HD void add_line(int64_t at, const Taps& column, int32_t x, float wy, float* sum) const {
-    const float* weight = b_.across.weight + x;
-    int32_t kx = 0;
-    if (kBytes && image_.width_stride == 1) {
-      for (; kx + 4 <= column.count; kx += 4, at += 4) {
+    const int32_t step = column[kRun - 1].first - column[0].first;
+    if (step != kRun - 1 && step != 1 - kRun) return false;
+    const bool mirrored = step < 0;
+    int64_t at = corner_ + row.first * from_.image.height_stride;
+    at += column[mirrored ? kRun - 1 : 0].first * from_.image.width_stride;
+    float sum[kChannels * kRun] = {};
+    for (int32_t ky = 0; ky < row.count; ++ky, at += from_.image.height_stride) {
+      from_.template load<kRun>(at, kRun, value);
+      const float wy = b_.down.weight[ky * kMostSide + y];
+      for (int32_t k = 0; k < kRun; ++k) {
+        const float w = b_.across.weight[x + k] * wy;
         for (int32_t c = 0; c < kChannels; ++c) {
-          const uint32_t pixels = four_bytes(static_cast<const uint8_t*>(image_.data) + at + c * image_.channel_stride);
-          for (int32_t k = 0; k < 4; ++k) {
-            sum[c] += weight[(kx + k) * kMostSide] * wy * static_cast<float>(pixels >> 8 * k & 255u);
-          }
-        }
-      }
-    } else if (kBytes && is_packed()) {
-      for (; kx + 4 <= column.count; kx += 4, at += 12) {
-        const TwelveBytes pixels = twelve_bytes(static_cast<const uint8_t*>(image_.data) + at);
-        for (int32_t k = 0; k < 4; ++k) {
-          const float w = weight[(kx + k) * kMostSide] * wy;
-          for (int32_t c = 0; c < kChannels; ++c) {
-            const int32_t i = 3 * k + c;
-            sum[c] += w * static_cast<float>(pixels.word[i / 4] >> 8 * (i % 4) & 255u);
-          }
+          sum[c * kRun + k] += w * (mirrored ? value[c * kRun + kRun - 1 - k] : value[c * kRun + k]);
         }
       }
     }
-    for (; kx < column.count; ++kx, at += image_.width_stride) add(at, weight[kx * kMostSide] * wy, sum);
+    for (int32_t i = 0; i < kChannels * kRun; ++i) value[i] = sum[i];
+    return true;
   }
 
   // The tile and its neighbourhood up to the blur, then its rows blurred, behind it.
@@ -319,7 +318,7 @@ class Maker {
   const Team& team_;
   const int64_t item_;
   int64_t group_, row_, view_, corner_;
-  Image image_;
+  PixelReader<Memory, kBytes, kChannels> from_;
   float fill_;
   Pixel<float> outside_;
   Reach reach_{0, 0};

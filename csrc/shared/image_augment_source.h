@@ -30,6 +30,9 @@ SSLFAST_HD Taps taps_of(const Axis& axis, int64_t wanted, int32_t padding, float
   float sum = 0.0f;
   for (int32_t k = 0; k < t.count; ++k) sum += axis.weight(t.index, t.first + k);
   t.share = scale / sum;
+  // What has no weight is not read: where nothing is resized, that leaves one tap.
+  while (t.count > 1 && axis.weight(t.index, t.first) == 0.0f) ++t.first, --t.count;
+  while (t.count > 1 && axis.weight(t.index, t.first + t.count - 1) == 0.0f) --t.count;
   return t;
 }
 
@@ -50,28 +53,6 @@ struct TileAxis {
     taps[i] = t;
   }
 };
-
-// Bytes from any address on, out of the aligned words that hold them and no others.
-SSLFAST_HD uint32_t four_bytes(const uint8_t* at) {
-  const auto address = reinterpret_cast<uintptr_t>(at);
-  const auto* word = reinterpret_cast<const uint32_t*>(address & ~uintptr_t{3});
-  const auto shift = static_cast<uint32_t>(address & 3) * 8;
-  return shift == 0 ? word[0] : word[0] >> shift | word[1] << (32 - shift);
-}
-
-struct TwelveBytes {
-  uint32_t word[3];
-};
-
-SSLFAST_HD TwelveBytes twelve_bytes(const uint8_t* at) {
-  const auto address = reinterpret_cast<uintptr_t>(at);
-  const auto* word = reinterpret_cast<const uint32_t*>(address & ~uintptr_t{3});
-  const auto shift = static_cast<uint32_t>(address & 3) * 8;
-  const uint32_t a = word[0], b = word[1], c = word[2];
-  if (shift == 0) return {{a, b, c}};
-  const uint32_t d = word[3];
-  return {{a >> shift | b << (32 - shift), b >> shift | c << (32 - shift), c >> shift | d << (32 - shift)}};
-}
 
 SSLFAST_HD int32_t reflected(int32_t i, int32_t n) {
   if (i >= 0 && i < n) return i;
