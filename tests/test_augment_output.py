@@ -112,3 +112,33 @@ def test_attributes_are_read_only(make: object, name: str, value: object) -> Non
         assert str(caught.value) == f"{kind}: {name} must not be changed; make a new transform"
         assert getattr(transform, name) is before
         assert not transform.eval().to("cpu").training
+
+
+def test_the_list_of_a_compose_cannot_be_changed() -> None:
+    """Its plan is made once. Slices and copies are lists like any other."""
+    compose = A.Compose([A.CenterCrop(4), A.RandomInvert()])
+    new = A.RandomSolarize()
+
+    def assign() -> None:
+        compose.transforms[0] = new
+
+    def delete() -> None:
+        del compose.transforms[0]
+
+    def add() -> None:
+        listed = compose.transforms
+        listed += [new]
+
+    of_a_list = compose.transforms
+    for change in (
+        *(assign, delete, add, lambda: of_a_list.append(new), lambda: of_a_list.extend([new])),
+        *(lambda: of_a_list.insert(0, new), lambda: of_a_list.pop(0)),
+    ):
+        with pytest.raises(AttributeError) as caught:
+            change()
+        assert str(caught.value) == "Compose: transforms must not be changed; make a new Compose"
+    assert [type(one) for one in compose.transforms] == [A.CenterCrop, A.RandomInvert]
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    for same in (A.Compose([*compose.transforms[:1], compose.transforms[1]]), copy.deepcopy(compose)):
+        assert torch.equal(same(images, generator=3), compose(images, generator=3))
+    assert torch.equal(pickle.loads(pickle.dumps(compose))(images, generator=3), compose(images, generator=3))

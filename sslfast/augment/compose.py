@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,20 @@ from sslfast.host import ImageAugment, ImageViews
 from sslfast.random import Generator, seed_tensor
 
 __all__ = ["Compose", "MultiView"]
+
+
+class _Fixed(nn.ModuleList):
+    """The transforms of a ``Compose``, whose plan is made once: another list is another ``Compose``."""
+
+    def __init__(self, transforms: Iterable[nn.Module]) -> None:
+        super().__init__()
+        for i, transform in enumerate(transforms):
+            self.add_module(str(i), transform)
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise AttributeError("Compose: transforms must not be changed; make a new Compose")
+
+    __setitem__ = __delitem__ = __iadd__ = append = extend = insert = pop = _refuse  # type: ignore[assignment]
 
 
 class Compose(Transform):
@@ -38,7 +53,7 @@ class Compose(Transform):
         super().__init__()
         name = type(self).__name__
         check_transforms(name, transforms, Planned)
-        self.transforms = nn.ModuleList(transforms)
+        self.transforms = _Fixed(transforms)
         self._plan  # noqa: B018  (made here, not when it is first needed, which may be inside torch.compile)
 
     def _add(self, plan: Plan) -> None:
