@@ -81,7 +81,8 @@ def test_bad_labels():
     message = f"{name}labels must have shape (2, 4), got (2, 3)"
     bad(ValueError, message, mix_labels, torch.ones(2, 3), params, num_classes=4)
     for ids in ([0, 4], [-1, 0]):
-        bad(ValueError, f"{name}labels must be in [0, 4)", mix_labels, torch.tensor(ids), params, num_classes=4)
+        message = f"{name}labels must be in [0, 4), got {min(ids)} to {max(ids)}"
+        bad(ValueError, message, mix_labels, torch.tensor(ids), params, num_classes=4)
     message = f"{name}params must have shape (N, 7), got (2, 6)"
     bad(ValueError, message, mix_labels, None, params[:, :6])
     message = "MixUp: alpha must be in (0, 1e6], got 0"

@@ -147,7 +147,7 @@ def mix_images(images: Tensor, params: Tensor, *, inplace: bool = False) -> Tens
     if torch.is_grad_enabled() and images.requires_grad:
         raise ValueError(f"{name}: inplace must be False for images that need a gradient, got True")
     message = f"{name}: params must have a permutation of the batch for partners where inplace"
-    _guarded(message, lambda: ops.batch_mix_(images, params))
+    _guarded(lambda: message, lambda: ops.batch_mix_(images, params))
     return images
 
 
@@ -244,12 +244,12 @@ def mix_labels(
     if num_classes is None:
         return MixedLabels(labels, labels[_partners(params)], params[:, 2])
     return _guarded(
-        f"{name}: labels must be in [0, {num_classes})",
+        lambda: f"{name}: labels must be in [0, {num_classes}), got {labels.min():d} to {labels.max():d}",
         lambda: ops.mix_targets(labels.contiguous(), params.detach().contiguous(), num_classes, smoothing),
     )
 
 
-def _guarded(message: str, call: Callable[[], Any]) -> Any:
+def _guarded(message: Callable[[], str], call: Callable[[], Any]) -> Any:
     """What only the kernels on the CPU find out, in words of the caller; a GPU does not wait for it."""
     if torch.compiler.is_compiling():
         return call()
@@ -258,4 +258,4 @@ def _guarded(message: str, call: Callable[[], Any]) -> Any:
     except RuntimeError as error:
         if "must be a permutation" not in str(error) and "must be in [0, num_classes)" not in str(error):
             raise
-        raise ValueError(message) from None
+        raise ValueError(message()) from None
