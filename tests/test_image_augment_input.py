@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sslfast import augment as A
+from sslfast.augment._images import table_on
 
 IMAGES = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
 ELSEWHERE = torch.empty(1, dtype=torch.int64, device="meta")  # a seed where nothing can read it
@@ -123,3 +124,11 @@ def test_bad_input(make: object, error: type[Exception], text: str) -> None:
     with pytest.raises(error) as caught:
         make()
     assert str(caught.value) == text
+
+
+def test_a_list_cannot_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph would copy addresses from host memory that others use by then."""
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(ValueError, match=r"^CUDA graph: images must be one tensor \(N, C, H, W\), got a list$"):
+        table_on(torch.device("cuda"), [(8, 8), (9, 8)])
+    assert table_on(torch.device("cpu"), [(8, 8), (9, 8)]).tolist() == [[8, 8], [9, 8]]

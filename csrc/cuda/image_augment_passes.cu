@@ -264,7 +264,7 @@ cudaError_t launch(const ImageAugment& p, cudaStream_t stream) {
     if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
     read_views<<<static_cast<unsigned>((w.views + 63) / 64), 64, 0, stream>>>(p, w, needs.passes);
     for (int32_t pass = 0; pass < needs.passes; ++pass) {
-      if (needs.counts) {
+      if (needs.counts && pass + 1 < needs.passes) {
         const cudaError_t error =
             cudaMemsetAsync(w.count[pass % 2], 0, static_cast<size_t>(w.views * p.channels * 256 * 4), stream);
         if (error != cudaSuccess) return error;

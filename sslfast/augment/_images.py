@@ -54,7 +54,17 @@ def address_table(images: list[Tensor]) -> Tensor | None:
     if images[0].dim() == 4 or not images[0].is_cuda:
         return None
     rows = [(x.data_ptr(), x.shape[1], x.shape[2], *x.stride()) for x in images]
-    return torch.tensor(rows, dtype=torch.int64).pin_memory().to(images[0].device, non_blocking=True)
+    return table_on(images[0].device, rows)
+
+
+def table_on(device: torch.device, rows: Sequence[tuple[int, ...]]) -> Tensor:
+    """Whole numbers of a list of images, without waiting for a GPU; a graph would replay what is no longer there."""
+    table = torch.tensor(rows, dtype=torch.int64)
+    if device.type != "cuda":
+        return table
+    if torch.cuda.is_current_stream_capturing():
+        raise ValueError("CUDA graph: images must be one tensor (N, C, H, W), got a list")
+    return table.pin_memory().to(device, non_blocking=True)
 
 
 def check_images(name: str, images: Images) -> None:

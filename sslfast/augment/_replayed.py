@@ -91,8 +91,8 @@ class Replayed(ABC):
         """
         matrix, (height, width) = self._matrices("points", points, 2, params, image_size)
         moved = torch.einsum("nij,nkj->nki", matrix[:, :, :2], points.double()) + matrix[:, None, :, 2]
-        limits = torch.tensor([width, height], device=moved.device)
-        return moved.to(points.dtype), ((moved >= 0) & (moved <= limits)).all(-1)
+        x, y = moved.unbind(-1)  # compared with numbers: a tensor of them would wait for a GPU
+        return moved.to(points.dtype), (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
 
     def apply_boxes(self, boxes: Tensor, params: Tensor, image_size: ImageSize) -> Tensor:
         """The geometry of ``params`` on boxes: what holds the four moved corners, clipped to the view.
@@ -114,9 +114,9 @@ class Replayed(ABC):
         corners = boxes[..., [0, 1, 2, 1, 0, 3, 2, 3]].flatten(1).unflatten(1, (-1, 2))
         moved, _ = self.apply_keypoints(corners.double(), params, image_size)
         moved = moved.unflatten(1, (-1, 4))
-        hull = torch.cat([moved.amin(2), moved.amax(2)], -1)
-        limits = torch.tensor([width, height, width, height], dtype=hull.dtype, device=hull.device)
-        return torch.minimum(hull.clamp(min=0), limits).to(boxes.dtype)
+        (left, top), (right, bottom) = moved.amin(2).unbind(-1), moved.amax(2).unbind(-1)
+        sides = ((left, width), (top, height), (right, width), (bottom, height))
+        return torch.stack([side.clamp(0, most) for side, most in sides], -1).to(boxes.dtype)
 
     def _matrices(
         self, argument: str, points: Tensor, last: int, params: Tensor, image_size: ImageSize

@@ -21,6 +21,7 @@ from sslfast.augment._images import (
     check_params,
     last_in_views,
     sizes_of,
+    table_on,
     wants_gradient,
 )
 from sslfast.augment._replayed import Replayed
@@ -166,7 +167,7 @@ class Transform(Replayed, nn.Module, Planned):
         parts = []
         for number, segment in enumerate(plan.segments):
             height, width = sizes[0]
-            table = None if len(sizes) == 1 else torch.tensor(sizes).to(device, non_blocking=True)
+            table = None if len(sizes) == 1 else table_on(device, sizes)
             size = segment.view_size(name, sizes)
             parts.append(
                 ops.image_augment_params(
