@@ -14,6 +14,7 @@ from sslfast._image_steps import (
     MOST_ERASES,
     MOST_RULES,
     MOST_STEPS,
+    NO_FILL,
     RESIZE,
     Erase,
     Resample,
@@ -87,7 +88,7 @@ class Plan:
         name: str,
         rules: tuple[float, ...],
         settings: tuple[float, ...] = (),
-        fill: float | tuple[float, ...] = 0.0,
+        fill: float | tuple[float, ...] | None = 0.0,
     ) -> None:
         """Any other step; ``fill`` is what an affine map or a choice has for its second setting."""
         self._check_open()
@@ -98,7 +99,7 @@ class Plan:
         first, second, third = (*settings, 0.0, 0.0, 0.0)[:3]
         listed = fill if isinstance(fill, tuple) else ()
         if not isinstance(fill, tuple):
-            second = fill or second
+            second = NO_FILL if fill is None else fill or second
         self.segments[-1].steps.append(Step(name, (first, second, third), rules, listed))
 
     def normalise(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:

@@ -60,6 +60,7 @@ MAX_SIDE, MAX_CHANNELS = 2**24, 32  # of images
 ERASE_COLUMNS = ("erase_top", "erase_left", "erase_height", "erase_width", "erase_key_high", "erase_key_low")
 MOST_ERASES = 16  # boxes erased in a view one after another; numbers of the seeds of a view's boxes
 LISTED = 2.0  # a kernel's fill from here on is the place of a list of numbers, one a channel, behind its settings
+NO_FILL = -1.0  # a kernel's fill that stands for None: black, and not blended with at a border
 MOST_KERNEL = 2**16  # pixels that a blur's kernel can have
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast._image_steps import COLUMNS, INTERPOLATIONS
+from sslfast._image_steps import COLUMNS, INTERPOLATIONS, NO_FILL
 from sslfast.augment import Compose, ToDtype
 from sslfast.augment._transform import Transform
 from sslfast.reference import image_augment as reference
@@ -48,9 +48,9 @@ def expected(transform: Transform, images: Tensor, params: Tensor) -> Tensor:
         if step.name == "blur":
             settings = settings._replace(kernel_size=(int(step.settings[0]), int(step.settings[1])))
         if step.name in ("affine", "choice"):
-            settings = settings._replace(
-                affine_interpolation=INTERPOLATIONS[int(step.settings[0])], affine_fill=step.fill or step.settings[1]
-            )
+            fill = None if step.settings[1] == NO_FILL else step.fill or step.settings[1]
+            mode = INTERPOLATIONS[int(step.settings[0])]
+            settings = settings._replace(affine_interpolation=mode, affine_fill=fill)
     views = []
     for image, values in zip(images.cpu(), params.tolist(), strict=True):
         steps, start = [], 0

@@ -106,16 +106,26 @@ def test_choices_take_them(device: torch.device, kind: str) -> None:
     assert (view[0, :, 5, 6] == 0).all()
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", [*LISTS, "none"])
 def test_over_arrays_and_written_down(name: str) -> None:
     images = photos(3, 3, 20, 24)
-    transform = in_floats(*LISTS[name]())
+    without = [A.RandomAffine(30, interpolation="bilinear", fill=None), A.RandAugment(3, interpolation="bilinear")]
+    transform = in_floats(*(without if name == "none" else LISTS[name]()))
     want = transform(images, generator=4).numpy()
     host = transform.host()
     for one in (host, ImageAugment.from_json(host.to_json())):
         assert np.array_equal(one(images.numpy(), seed=4, layout="NCHW"), want)
     both = A.MultiView([transform, in_floats(A.RandomCrop(4, fill=0.5))]).host()
     assert np.array_equal(ImageViews.from_json(both.to_json())(images.numpy(), seed=4, layout="NCHW")[0], want)
+
+
+def test_text_with_a_fill_below_none() -> None:
+    found = json.loads(A.RandomRotation(9, fill=None).host().to_json())
+    settings = found["transforms"][0]["segments"][0]["steps"][0]["settings"]
+    assert settings[1] == -1.0
+    settings[1] = -0.5
+    with pytest.raises(ValueError, match=r"ImageAugment.from_json: text must be what to_json gave"):
+        ImageAugment.from_json(json.dumps(found))
 
 
 @pytest.mark.parametrize("fill", [[], [0.5, 2.0, 0.1], [0.5, "a", 0.1]])

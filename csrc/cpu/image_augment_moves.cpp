@@ -179,6 +179,7 @@ void Move::affine_back(const Planes& grad, const Planes& spare) {
       const AffineTaps taps = affine_taps(op_, shape_.height, shape_.width, y, x);
       float inside = 0.0f;
       for (int32_t k = 0; k < taps.count; ++k) inside += taps.at[k] < 0 ? 0.0f : taps.weight[k];
+      if (!taps.filled) inside = 1.0f;
       for (int32_t k = 0; k < taps.count; ++k) {
         if (taps.at[k] < 0) continue;
         const float weight = taps.weight[k] * inside;

@@ -10,8 +10,10 @@ struct AffineTaps {
   int64_t at[4];
   float weight[4];
   int32_t count;
+  bool filled;
 
-  // At the border torchvision's blend, which weighs what is inside twice. One pixel alone is exact: masks hold classes.
+  // At the border torchvision's blend: with a fill what is inside is weighed twice. One pixel alone is exact: masks
+  // hold classes.
   SSLFAST_HD float of(const float* plane, float fill) const {
     if (count == 1) return at[0] < 0 ? fill : plane[at[0]];
     float sum = 0.0f, inside = 0.0f;
@@ -20,7 +22,7 @@ struct AffineTaps {
       sum += weight[k] * plane[at[k]];
       inside += weight[k];
     }
-    return (sum - fill) * inside + fill;
+    return filled ? (sum - fill) * inside + fill : sum;
   }
 };
 
@@ -37,6 +39,7 @@ SSLFAST_HD AffineTaps affine_taps(const Op& op, int64_t height, int64_t width, i
   const double source_x = op.map[0] * from_x + op.map[1] * from_y + op.map[2] + middle_x;
   const double source_y = op.map[3] * from_x + op.map[4] * from_y + op.map[5] + middle_y;
   AffineTaps taps;
+  taps.filled = op.filled;
   if (!op.bilinear) {
     taps.count = 1;
     taps.weight[0] = 1.0f;

@@ -40,6 +40,7 @@ struct Op {
   double map[6];       // affine: source = (m0 x + m1 y + m2, m3 x + m4 y + m5), of pixel centres from the view's centre
   float fill[3];       // of what an affine map takes from outside, channel by channel once they are known
   bool bilinear;       // between four pixels; else the nearest
+  bool filled;         // what comes from between a border pixel and the outside is blended with the fill
   const float* table;  // stretch: factor and offset of each channel; table: 256 of each
 };
 
@@ -242,7 +243,9 @@ SSLFAST_HD void read_view(const ImageAugment& p, const float* params, const Imag
       }
       if (op.code == kOpAffine) {
         op.bilinear = p.step[s].setting[0] == static_cast<float>(kBilinear);
-        op.fill[0] = op.fill[1] = op.fill[2] = p.step[s].setting[1];
+        const float fill = p.step[s].setting[1];
+        op.filled = fill >= 0.0f;
+        op.fill[0] = op.fill[1] = op.fill[2] = op.filled ? fill : 0.0f;
       }
     }
     params += step_columns(p.step[s].code);

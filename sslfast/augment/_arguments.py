@@ -74,6 +74,11 @@ def fill_of(name: str, value: Fill) -> float | tuple[float, ...]:
     return each[0] if len(each) == 1 else each
 
 
+def affine_fill_of(name: str, value: Fill | None) -> float | tuple[float, ...] | None:
+    """As ``fill_of``, or None."""
+    return None if value is None else fill_of(name, value)
+
+
 def one_each(name: str, argument: str, values: Sequence[object], of: Sequence[str]) -> tuple[object, ...]:
     """``values`` as a tuple that holds one for each of ``of``."""
     if not of:

@@ -23,10 +23,12 @@ from sslfast._image_steps import (
     INTERPOLATIONS,
     LISTED,
     MAX_SIDE,
+    NO_FILL,
     PADDINGS,
     SOLARIZE_SLACK,
     Segment,
 )
+from sslfast.augment._pixels_at import pixels_at
 from sslfast.augment._replay import affine_matrices
 
 _GRAY = (0.2989, 0.587, 0.114)
@@ -283,12 +285,12 @@ def _affine(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
     back = _inverse(values.double(), (height, width))
     across, down = (torch.arange(n, dtype=torch.float64, device=x.device) + 0.5 for n in (width, height))
     place = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1).flatten(0, 1)
-    source = (place @ back[:, :, :2].mT + back[:, None, :, 2]).unbind(-1)
-    scaled = [one / n * 2 - 1 for one, n in zip(source, (width, height), strict=True)]
-    grid = torch.stack(scaled, -1).float().unflatten(1, (height, width))
-    mode, fill = INTERPOLATIONS[int(settings[0])], _fill(x, settings[1], settings[3:])
-    found = F.grid_sample(x, grid, mode=mode, align_corners=False)
-    inside = F.grid_sample(torch.ones_like(x[:, :1]), grid, mode=mode, align_corners=False)
+    column, row = (place @ back[:, :, :2].mT + back[:, None, :, 2] - 0.5).unbind(-1)
+    bilinear = settings[0] == INTERPOLATIONS.index("bilinear")
+    found, inside = (one.unflatten(2, (height, width)) for one in pixels_at(x, column, row, bilinear))
+    if settings[1] == NO_FILL:
+        return found
+    fill = _fill(x, settings[1], settings[3:])
     return (found - fill) * inside + fill
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sslfast import _check
 from sslfast._image_plan import Plan
 from sslfast._image_steps import INTERPOLATIONS
-from sslfast.augment._arguments import Factor, Fill, factor, fill_of, floats, interpolation_name, pair
+from sslfast.augment._arguments import Factor, Fill, affine_fill_of, factor, floats, interpolation_name, pair
 from sslfast.augment._transform import Transform
 
 __all__ = ["RandomAffine", "RandomRotation"]
@@ -22,7 +22,8 @@ class RandomAffine(Transform):
         scale: (low, high) of the factor. Default: None, 1.
         shear: v for [-v, v] along x; (low, high) along x; or (low x, high x, low y, high y), in degrees. Default: None.
         interpolation: "nearest" or "bilinear". Default: "nearest".
-        fill: value of what comes from outside, in [0, 1], or one for each channel. Default: 0.0.
+        fill: value of what comes from outside, in [0, 1], or one for each channel; or None, which is 0.0, but with
+            "bilinear" a pixel at the border is blended with it once instead of twice. Default: 0.0.
         center: (x, y) of the point that turns, grows and shears in place, in pixels from the top left corner. Default:
             None, the middle of the image.
         p: probability of the transform. Default: 1.0.
@@ -41,7 +42,7 @@ class RandomAffine(Transform):
         scale: tuple[float, float] | None = None,
         shear: Factor | tuple[float, float, float, float] | None = None,
         interpolation: str = "nearest",
-        fill: Fill = 0.0,
+        fill: Fill | None = 0.0,
         center: tuple[float, float] | None = None,
         p: float = 1.0,
     ) -> None:
@@ -55,7 +56,7 @@ class RandomAffine(Transform):
         self.translate = move
         self.scale = (1.0, 1.0) if scale is None else pair(name, "scale", scale, 1e-6, _INFINITY)
         self.shear = self._shears(name, shear)
-        self.interpolation, self.fill = interpolation_name(name, interpolation), fill_of(name, fill)
+        self.interpolation, self.fill = interpolation_name(name, interpolation), affine_fill_of(name, fill)
         if self.interpolation == "bicubic":
             raise ValueError(f"{name}: interpolation must be nearest or bilinear, got 'bicubic'")
         self.p = _check.probability(name, "p", p)
@@ -97,7 +98,8 @@ class RandomRotation(RandomAffine):
         expand: must be False: an image that grows with its angle has a size of its own, and views, also those of a list
             of images, are one tensor. Default: False.
         center: (x, y) of the point that turns in place, in pixels from the top left corner. Default: None, the middle.
-        fill: value of what comes from outside, in [0, 1], or one for each channel. Default: 0.0.
+        fill: value of what comes from outside, in [0, 1], or one for each channel; or None, which is 0.0, but with
+            "bilinear" a pixel at the border is blended with it once instead of twice. Default: 0.0.
         p: probability of the transform. Default: 1.0.
 
     Raises:
@@ -113,7 +115,7 @@ class RandomRotation(RandomAffine):
         interpolation: str = "nearest",
         expand: bool = False,
         center: tuple[float, float] | None = None,
-        fill: Fill = 0.0,
+        fill: Fill | None = 0.0,
         p: float = 1.0,
     ) -> None:
         name = type(self).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sslfast import _check
 from sslfast._image_plan import Plan
 from sslfast._image_steps import CHOICES, INTERPOLATIONS
-from sslfast.augment._arguments import Fill, fill_of, interpolation_name
+from sslfast.augment._arguments import Fill, affine_fill_of, interpolation_name
 from sslfast.augment._transform import Transform
 
 __all__ = ["RandAugment", "TrivialAugmentWide"]
@@ -44,11 +44,11 @@ class _Choices(Transform):
 
     _table: dict[str, tuple[float, float | None, bool]]
 
-    def __init__(self, count: int, bins: tuple[int, int], num_bins: int, interpolation: str, fill: Fill) -> None:
+    def __init__(self, count: int, bins: tuple[int, int], num_bins: int, interpolation: str, fill: Fill | None) -> None:
         super().__init__()
         name = type(self).__name__
         self._count, self._bins, self._num_bins = count, bins, num_bins
-        self.interpolation, self.fill = interpolation_name(name, interpolation), fill_of(name, fill)
+        self.interpolation, self.fill = interpolation_name(name, interpolation), affine_fill_of(name, fill)
         if self.interpolation == "bicubic":
             raise ValueError(f"{name}: interpolation must be nearest or bilinear, got 'bicubic'")
 
@@ -69,7 +69,8 @@ class RandAugment(_Choices):
         magnitude: bin of all magnitudes, from 0 to ``num_magnitude_bins`` - 1. Default: 9.
         num_magnitude_bins: at least 2. Default: 31.
         interpolation: "nearest" or "bilinear". Default: "nearest".
-        fill: value of what comes from outside, in [0, 1], or one for each channel. Default: 0.0.
+        fill: value of what comes from outside, in [0, 1], or one for each channel. Default: None, which is 0.0, but
+            with "bilinear" a pixel at the border is blended with it once instead of twice.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -87,7 +88,7 @@ class RandAugment(_Choices):
         magnitude: int = 9,
         num_magnitude_bins: int = 31,
         interpolation: str = "nearest",
-        fill: Fill = 0.0,
+        fill: Fill | None = None,
     ) -> None:
         name = type(self).__name__
         self_ops = _check.integer(name, "num_ops", num_ops, 0, 64)
@@ -106,7 +107,8 @@ class TrivialAugmentWide(_Choices):
     Args:
         num_magnitude_bins: at least 2. Default: 31.
         interpolation: "nearest" or "bilinear". Default: "nearest".
-        fill: value of what comes from outside, in [0, 1], or one for each channel. Default: 0.0.
+        fill: value of what comes from outside, in [0, 1], or one for each channel. Default: None, which is 0.0, but
+            with "bilinear" a pixel at the border is blended with it once instead of twice.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -118,7 +120,7 @@ class TrivialAugmentWide(_Choices):
 
     _table = _TRIVIAL_WIDE
 
-    def __init__(self, num_magnitude_bins: int = 31, interpolation: str = "nearest", fill: Fill = 0.0) -> None:
+    def __init__(self, num_magnitude_bins: int = 31, interpolation: str = "nearest", fill: Fill | None = None) -> None:
         bins = _check.integer(type(self).__name__, "num_magnitude_bins", num_magnitude_bins, 2, 2**16)
         super().__init__(1, (0, bins - 1), bins, interpolation, fill)
         self.num_magnitude_bins = bins

@@ -20,6 +20,7 @@ from sslfast._image_steps import (
     MOST_KERNEL,
     MOST_RULES,
     MOST_STEPS,
+    NO_FILL,
     PADDINGS,
     SHORTER,
     Erase,
@@ -154,7 +155,7 @@ def _has_its_settings(step: Step) -> bool:
         return all(1 <= side <= MOST_KERNEL and side % 2 == 1 for side in (first, second))
     if step.name not in ("affine", "choice"):
         return not step.fill
-    return first in (0, 1) and all(0 <= value <= 1 for value in (second, *step.fill))
+    return first in (0, 1) and (second == NO_FILL or 0 <= second <= 1) and all(0 <= value <= 1 for value in step.fill)
 
 
 def _numbers(found: Sequence[float]) -> tuple[float, ...]:

@@ -40,7 +40,7 @@ class Settings(NamedTuple):
     fill: float | tuple[float, ...] = 0.0  # of all channels, or of each; affine_fill, too
     kernel_size: int | tuple[int, int] = 23  # of (width, height), too
     affine_interpolation: str = "nearest"
-    affine_fill: float | tuple[float, ...] = 0.0
+    affine_fill: float | tuple[float, ...] | None = 0.0  # None: no blend with a fill, what is outside is 0
     padding_mode: str = "constant"
 
 
@@ -176,11 +176,12 @@ def affine(
     y, x_ = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     target = torch.stack([x_, y], -1).double() - middle
     source = (target - moved) @ back.T + centre + middle
-    return _take(x, source, settings.affine_interpolation, channel_values(settings.affine_fill, x))
+    fill = None if settings.affine_fill is None else channel_values(settings.affine_fill, x)
+    return _take(x, source, settings.affine_interpolation, fill)
 
 
-def _take(x: Tensor, source: Tensor, interpolation: str, fill: Tensor) -> Tensor:
-    """Pixels of (C, H, W) at points (h, w, 2), (x, y) each: grid_sample's, then torchvision's blend with the fill."""
+def _take(x: Tensor, source: Tensor, interpolation: str, fill: Tensor | None) -> Tensor:
+    """Pixels of (C, H, W) at points (h, w, 2), (x, y) each: grid_sample's, then torchvision's blend with a fill."""
 
     def at(points: Tensor) -> tuple[Tensor, Tensor]:
         column, row = points.long().unbind(-1)
@@ -189,7 +190,7 @@ def _take(x: Tensor, source: Tensor, interpolation: str, fill: Tensor) -> Tensor
 
     if interpolation == "nearest":
         value, inside = at(source.round())
-        return (value - fill) * inside + fill
+        return value if fill is None else (value - fill) * inside + fill
     corner = source.floor()
     share = (source - corner).to(x.dtype)
     value, inside = torch.zeros_like(at(corner)[0]), torch.zeros_like(share[..., 0])
@@ -197,7 +198,7 @@ def _take(x: Tensor, source: Tensor, interpolation: str, fill: Tensor) -> Tensor
         weight = (share[..., 0] if right else 1 - share[..., 0]) * (share[..., 1] if down else 1 - share[..., 1])
         taken, exists = at(corner + torch.tensor([right, down]))
         value, inside = value + weight * taken, inside + weight * exists
-    return (value - fill) * inside + fill
+    return value if fill is None else (value - fill) * inside + fill
 
 
 # ---- views

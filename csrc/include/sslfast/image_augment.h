@@ -92,8 +92,8 @@ constexpr float kListed = 2.0f;
 enum Padding : int32_t { kConstant, kEdge, kReflect, kSymmetric };
 
 // What is fixed for a call: resample has interpolation, antialias and fill, or where that is negative -Padding; blur
-// its kernel's width and height, affine and choice interpolation and fill. A fill is one number of all channels, in
-// [0, 1], or kListed plus the place of a list among ImageAugment::fills, which has a number for each.
+// its kernel's width and height, affine and choice interpolation and fill, -1 for none. A fill is one number of all
+// channels, in [0, 1], or kListed plus the place of a list among ImageAugment::fills, which has a number for each.
 struct Step {
   int32_t code;
   float setting[3];
