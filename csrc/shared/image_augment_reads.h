@@ -85,8 +85,13 @@ struct PixelReader {
   // The taps of a column, whose weights lie kMostSide apart: as many at once as pays where they lie side by side.
   SSLFAST_HD void add_line(int64_t at, const Taps& column, const float* weight, float wy, float* sum) const {
     int32_t kx = 0;
-    const int32_t fewest = kBytes ? 4 : is_packed() ? 2 : 3;
-    while (is_dense() && column.count - kx >= fewest) {
+    if (!kBytes && is_packed()) {  // two at a time: more would spill registers
+      for (; kx < column.count; kx += 2, at += 6) {
+        add_dense<2>(at, column.count - kx < 2 ? 1 : 2, weight + kx * kMostSide, wy, sum);
+      }
+      return;
+    }
+    while (is_dense() && column.count - kx >= (kBytes ? 4 : 3)) {
       const int32_t n = column.count - kx < 4 ? column.count - kx : 4;
       add_dense<4>(at, n, weight + kx * kMostSide, wy, sum);
       kx += n;
