@@ -138,6 +138,7 @@ def test_the_list_of_a_compose_cannot_be_changed() -> None:
             change()
         assert str(caught.value) == "Compose: transforms must not be changed; make a new Compose"
     assert [type(one) for one in compose.transforms] == [A.CenterCrop, A.RandomInvert]
+    assert repr(compose.transforms) == repr(torch.nn.ModuleList([A.CenterCrop(4), A.RandomInvert()]))
     images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     for same in (A.Compose([*compose.transforms[:1], compose.transforms[1]]), copy.deepcopy(compose)):
         assert torch.equal(same(images, generator=3), compose(images, generator=3))

@@ -1,6 +1,6 @@
 // Elements of a source that lie side by side, several in a load: bytes out of the aligned words that hold them, others
-// out of the aligned blocks of sixteen bytes. A word or block that holds none of them is not read.
-//
+// out of the aligned blocks of sixteen bytes. A word or block that holds none of them is not read, and no page of
+// memory ends within one.
 // `Memory` has load<kBytes>(pixels, type, i), word(at), sixteen(at) and widen(type, bits), the value of an element of
 // two or four bytes.
 #pragma once

@@ -28,6 +28,9 @@ class _Fixed(nn.ModuleList):
         for i, transform in enumerate(transforms):
             self.add_module(str(i), transform)
 
+    def _get_name(self) -> str:
+        return "ModuleList"  # what a reader of a repr knows
+
     def _refuse(self, *_: object) -> NoReturn:
         raise AttributeError("Compose: transforms must not be changed; make a new Compose")
 
