@@ -50,7 +50,7 @@ def class_loss(
         own = has * class_weights[targets.clamp(0, len(class_weights) - 1)]
     hidden, weight, bias = distinct(hidden, weight, bias)
     losses = _RowLosses if options.reduction == "none" else _TotalLoss
-    loss, nll, lse, correct = losses.apply(
+    loss, nll, lse, own_logits, others = losses.apply(
         function,
         hidden,
         weight,
@@ -75,7 +75,8 @@ def class_loss(
         some = targets_seen.clamp_min(1)
         z_loss = lse.new_zeros(()) if options.reduction == "none" else options.z_loss * lse.square().sum()
         z_loss = z_loss if items is None else mean_of(z_loss, items)
-        return ClassificationOutput(loss, correct.sum() / some, (nll.sum() / some).exp(), z_loss, targets_seen)
+        correct = (own_logits > others).sum()
+        return ClassificationOutput(loss, correct / some, (nll.sum() / some).exp(), z_loss, targets_seen)
 
 
 def shaped_like(targets: Tensor, found: Tensor | ClassificationOutput) -> Tensor | ClassificationOutput:
@@ -126,12 +127,12 @@ class _TotalLoss(torch.autograd.Function):
     def forward(ctx, function, hidden, weight, bias, *args):  # type: ignore[no-untyped-def]
         *tensors, options, dtype, grad_enabled = args
         rest, needs = tuple(tensors), tuple(grad_enabled and needed for needed in ctx.needs_input_grad[1:4])
-        nll, lse, sums, correct, *grads = _run(hidden, weight, bias, rest, options, dtype, needs)
+        nll, lse, sums, own, top, *grads = _run(hidden, weight, bias, rest, options, dtype, needs)
         kept = [g if need else None for g, need in zip(grads, needs, strict=True)]
         ctx.save_for_backward(hidden, weight, bias, *kept)
         ctx.function = function
-        ctx.mark_non_differentiable(nll, lse, correct)
-        return _losses(nll, lse, sums, rest, options, len(weight)).sum(), nll, lse, correct
+        ctx.mark_non_differentiable(nll, lse, own, top)
+        return _losses(nll, lse, sums, rest, options, len(weight)).sum(), nll, lse, own, top
 
     @staticmethod
     def backward(ctx, grad, *_):  # type: ignore[no-untyped-def]
@@ -155,11 +156,11 @@ class _RowLosses(torch.autograd.Function):
     def forward(ctx, function, hidden, weight, bias, *args):  # type: ignore[no-untyped-def]
         *tensors, options, dtype, _ = args
         rest = tuple(tensors)
-        nll, lse, sums, correct, *_ = _run(hidden, weight, bias, rest, options, dtype, (False, False, False))
+        nll, lse, sums, own, top, *_ = _run(hidden, weight, bias, rest, options, dtype, (False, False, False))
         ctx.save_for_backward(hidden, weight, bias, *rest)
         ctx.function, ctx.options, ctx.dtype = function, options, dtype
-        ctx.mark_non_differentiable(nll, lse, correct)
-        return _losses(nll, lse, sums, rest, options, len(weight)), nll, lse, correct
+        ctx.mark_non_differentiable(nll, lse, own, top)
+        return _losses(nll, lse, sums, rest, options, len(weight)), nll, lse, own, top
 
     @staticmethod
     def backward(ctx, grad, *_):  # type: ignore[no-untyped-def]
@@ -169,7 +170,7 @@ class _RowLosses(torch.autograd.Function):
         with torch.no_grad():
             grad = grad.contiguous()
             rest = (targets, index, grad if own is None else own * grad, grad, class_weights)
-            made = _run(hidden, weight, bias, rest, ctx.options, ctx.dtype, needs)[4:]
+            made = _run(hidden, weight, bias, rest, ctx.options, ctx.dtype, needs)[5:]
             sides = (hidden, weight, bias)
             found = [g.to(x.dtype) if need else None for g, x, need in zip(made, sides, needs, strict=True)]
         return (
