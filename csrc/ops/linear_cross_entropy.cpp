@@ -62,7 +62,9 @@ struct Outputs {
 int64_t strip_rows(const Sides& sides, bool need) {
   const int64_t n = sides.rows.size(0), m = sides.columns.size(0);
   const int64_t held = std::max(kHeld, 2 * (n + m) * sides.rows.size(1));
-  return std::min({kRows, n, need ? std::max(held / m, kLeast) : n});
+  const int64_t most = std::min({kRows, n, need ? std::max(held / m, kLeast) : n});
+  const int64_t strips = (n + most - 1) / most;
+  return (n + strips - 1) / strips;  // as high as each other: no memory for rows that the last one lacks
 }
 
 template <typename T>
