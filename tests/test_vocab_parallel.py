@@ -264,7 +264,8 @@ def test_bad_input(args, options, error, text) -> None:
 def test_module() -> None:
     x, weight, bias, target = data(torch.float32)
     held = {"softcap": 2.0, "reduction": "sum", "label_smoothing": 0.1, "return_metrics": True}
-    found = VocabParallelCrossEntropyLoss(**held)(weight, x, target, bias)
+    found = VocabParallelCrossEntropyLoss(**held)(weight.requires_grad_(), x, target, bias)
+    assert [z.requires_grad for z in found] == [True, False, False, False, False]
     expected = linear_cross_entropy(x, weight, target, linear_bias=bias, **held)
     torch.testing.assert_close(tuple(found), tuple(expected))
     for options, text in (
