@@ -13,6 +13,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from ranks import start
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sslfast.losses import (
     VocabParallelCrossEntropyLoss,
@@ -275,6 +276,18 @@ def test_module() -> None:
     ):
         with pytest.raises(ValueError, match=re.escape(f"VocabParallelCrossEntropyLoss: {text}")):
             VocabParallelCrossEntropyLoss(**options)
+
+
+def test_nothing_waits_for_a_gpu() -> None:
+    """Tensors without numbers raise where one would be read, or where a shape would depend on it."""
+    with FakeTensorMode():
+        x, weight = torch.empty(2, 7, 9, device="cuda"), torch.empty(11, 9, device="cuda")
+        target = torch.empty(2, 7, dtype=torch.int64, device="cuda")
+        for options in ({"reduction": "none"}, {"num_classes": 11, "return_metrics": True}):
+            found = vocab_parallel_cross_entropy(x, weight, target, softcap=2.0, label_smoothing=0.1, **options)
+            loss = found if isinstance(found, Tensor) else found.loss
+            assert loss.is_cuda
+            assert loss.shape == (target.shape if "reduction" in options else ())
 
 
 def test_second_derivative_is_refused() -> None:

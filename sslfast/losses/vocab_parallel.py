@@ -228,9 +228,8 @@ class _ShardLosses(torch.autograd.Function):
         numbers += [sums] if options.label_smoothing else []
         numbers += [top] if metrics else []
         rests, owns, *more = told_by_all(torch.stack(numbers), group).unbind(1)
-        others = rests.clone()
-        others[rank_in(group)] = -torch.inf
-        others = others.logsumexp(0)
+        mine = torch.arange(len(rests), device=rests.device) == rank_in(group)
+        others = rests.masked_fill(mine.unsqueeze(1), -torch.inf).logsumexp(0)
         rest, own = rests.logsumexp(0), owns.amax(0)
         has = targets >= 0
         nll, lse = (
