@@ -99,11 +99,14 @@ def class_rows_kernel(
     nll_ptr,
     lse_ptr,
     sums_ptr,
-    correct_ptr,
+    own_ptr,
+    top_ptr,
     scale_ptr,
     offset_ptr,
     flat_ptr,
     pair_ptr,
+    far_ptr,
+    far_own_ptr,
     keep,
     smoothing,
     z_loss,
@@ -117,7 +120,11 @@ def class_rows_kernel(
     SLOTS: tl.constexpr,
     CAPPED: tl.constexpr,
 ):
-    """Adds up the slots of each row of the strip, SLOTS at a time; its results, and what its gradient is made of."""
+    """Adds up the slots of each row of the strip, SLOTS at a time; its results, and what its gradient is made of.
+
+    Classes that others have come as their log-sum-exp without the target, and the logit of targets among them, which
+    are M or above here.
+    """
     line = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     row = row_start + line
     inside = row < N
@@ -139,10 +146,17 @@ def class_rows_kernel(
     target = tl.load(targets_ptr + row, inside, -1)
     has = inside & (target >= 0)
     own = tl.load(positive_ptr + row, has & (target < M), float("-inf"))
+    if far_ptr is not None:
+        far = tl.load(far_ptr + row, inside, float("-inf"))
+        farther, _ = softplus_and_sigmoid(far - rest)
+        nearer, _ = softplus_and_sigmoid(rest - far)
+        both = tl.where(far > rest, far + nearer, rest + farther)
+        rest = tl.where(rest == float("-inf"), far, tl.where(far == float("-inf"), rest, both))
+        own = tl.where(target < M, own, tl.load(far_own_ptr + row, has & (target >= M), float("-inf")))
     nll, share = softplus_and_sigmoid(rest - own)
     # log(exp(rest) + exp(own)) and the share of the target, with the relative precision of a small one.
     higher, other_share = softplus_and_sigmoid(own - rest)
-    lse = tl.where(own > rest, own + nll, rest + higher)
+    lse = tl.where(own > rest, own + nll, tl.where(own == float("-inf"), rest, rest + higher))
     weight = tl.full((BLOCK,), keep, tl.float32)
     if weights_ptr is not None:
         weight *= tl.load(weights_ptr + row, inside, 0.0)
@@ -159,7 +173,8 @@ def class_rows_kernel(
     tl.store(nll_ptr + row, tl.where(has, nll, 0.0), inside)
     tl.store(lse_ptr + row, tl.where(has, lse, 0.0), inside)
     tl.store(sums_ptr + row, tl.where(has, weighted, 0.0), inside)
-    tl.store(correct_ptr + row, has & (own > shift), inside)
+    tl.store(own_ptr + row, tl.where(has, own, 0.0), inside)
+    tl.store(top_ptr + row, tl.where(has, shift, 0.0), inside)
     tl.store(scale_ptr + row, tl.where(has, share * (weight + other * common), 0.0), inside)
     # Where there is no other class that could be, its exponentials are 0 below any offset.
     tl.store(offset_ptr + row, tl.where(rest == float("-inf"), 0.0, rest), inside)

@@ -48,12 +48,15 @@ def linear_cross_entropy(
     need_hidden: bool,
     need_weight: bool,
     need_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    elsewhere: Tensor | None = None,
+    num_classes: int = 0,
+) -> tuple[Tensor, ...]:
     if hidden.dtype == torch.float64:
         raise TypeError("linear_cross_entropy: float64 runs on the CPU only, got float64 rows on a GPU")
     picked, at = _picked(targets, index)
     goals = targets.masked_fill(at < 0, -1) if picked is None else targets[picked]
-    per_row = [z if z is None or picked is None else z[picked] for z in (weights, others)]
+    far = (None, None) if elsewhere is None else elsewhere.unbind()
+    per_row = [z if z is None or picked is None else z[picked] for z in (weights, others, *far)]
     # What stands in for a row without a target is 0: a product with its gradient, 0, must not be NaN.
     source = hidden if len(hidden) else hidden.new_zeros((1, hidden.shape[1]))
     rows = source[at.clamp_min(0)].masked_fill_((goals < 0).unsqueeze(1), 0.0)
@@ -66,6 +69,7 @@ def linear_cross_entropy(
         class_weights,
         (label_smoothing, softcap, z_loss),
         (need_hidden, need_weight, need_bias),
+        num_classes or len(weight),
     )
     if picked is not None:
         results = [z.new_zeros((len(targets),)).index_copy_(0, picked, z) for z in results]
@@ -73,8 +77,7 @@ def linear_cross_entropy(
     d_hidden = d_rows.new_zeros((len(hidden) if need_hidden else 0, hidden.shape[1]))
     if need_hidden and len(hidden):
         d_hidden.index_add_(0, at.clamp_min(0), d_rows)
-    nll, lse, sums, correct = results
-    return nll, lse, sums, correct, d_hidden, d_weight, d_bias
+    return *results, d_hidden, d_weight, d_bias
 
 
 def _of_rows(
@@ -84,15 +87,18 @@ def _of_rows(
     bias: Tensor | None,
     weights: Tensor | None,
     others: Tensor | None,
+    far: Tensor | None,
+    far_own: Tensor | None,
     class_weights: Tensor | None,
     terms: tuple[float, float, float],
     needs: tuple[bool, bool, bool],
+    num_classes: int,
 ) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
     """Results of gathered rows, and gradients in them, the weight and the bias."""
     label_smoothing, cap, z_loss = terms
     need_rows, need_weight, need_bias = needs
     (size, dim), length = rows.shape, len(weight)
-    smoothing, rounded, half = label_smoothing / length, rows.dtype != torch.float32, rows.dtype == torch.float16
+    smoothing, rounded, half = label_smoothing / num_classes, rows.dtype != torch.float32, rows.dtype == torch.float16
     config = _launch.weights(dim, rows.element_size(), _launch.arch(rows))
     blocks = _launch.one_way_weights(config["BLOCK_N"])
     height = max(1, min(_launch.one_way_rows(length, rows.element_size()), size))
@@ -102,9 +108,10 @@ def _of_rows(
     number = {"dtype": torch.float32, "device": rows.device}
     shifts, sums = (torch.empty((slots, height), **number) for _ in range(2))
     weighted = torch.empty_like(shifts) if smoothing else None
-    nll, lse, weighted_sums, positive, scale, offset, flat, pair = (torch.empty((size,), **number) for _ in range(8))
-    correct = torch.empty((size,), dtype=torch.bool, device=rows.device)
-    total = torch.full((), length, **number) if class_weights is None else class_weights.sum()
+    nll, lse, weighted_sums, positive, own, top, scale, offset, flat, pair = (
+        torch.empty((size,), **number) for _ in range(10)
+    )
+    total = torch.full((), num_classes, **number) if class_weights is None else class_weights.sum()
     d_rows = torch.zeros((size if need_rows else 0, dim), **number)
     d_weight = torch.zeros((length if need_weight else 0, dim), **number)
     need = any(needs)
@@ -152,11 +159,14 @@ def _of_rows(
                 nll,
                 lse,
                 weighted_sums,
-                correct,
+                own,
+                top,
                 scale,
                 offset,
                 flat,
                 pair,
+                far,
+                far_own,
                 1.0 - label_smoothing,
                 smoothing,
                 z_loss,
@@ -225,4 +235,4 @@ def _of_rows(
         d_bias = torch.zeros((0,), **number) if bias_sums is None else bias_sums.sum(dim=0)
         if size and need_bias:
             add_pairs(None, d_bias.unsqueeze(1), torch.ones((size, 1), **number), weight, None, None, picks, pair)
-    return [nll, lse, weighted_sums, correct], (d_rows, d_weight, d_bias)
+    return [nll, lse, weighted_sums, own, top], (d_rows, d_weight, d_bias)

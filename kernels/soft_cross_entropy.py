@@ -23,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.soft_cross_entropy_pass import soft_sums_kernel
+from sslfast.kernels.soft_cross_entropy_pass import positive, soft_sums_kernel
 
 
 @triton.jit
@@ -104,7 +104,7 @@ def soft_gradient_kernel(
                     t_tops_of = run_stats(stat_ptr, 2 * g, row, N, splits, read, float("-inf"), STATS, SPLITS)
                     mass = run_stats(stat_ptr, 2 * g + 1, row, N, splits, read, 0.0, STATS, SPLITS)
                     t_safe = tl.where(t_tops[g] == float("-inf"), 0.0, t_tops[g])[None, :]
-                    share = tl.exp((t_tops_of - t_safe) * teacher_scale)
+                    share = positive(tl.exp((t_tops_of - t_safe) * teacher_scale))
                     loss += tl.log(total) - tl.sum(share * (along + fall * mass), 0) / t_totals[g]
             loss = tl.where(read, loss, 0.0)
             at = loss_ptr + v * tl.cast(N, tl.int64) + row

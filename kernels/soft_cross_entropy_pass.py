@@ -10,10 +10,19 @@ once and meets all of them: (G + V) N K numbers, and 2 G + 2 V + G V written for
 A tile is ROWS x LANES x EACH: a thread's own EACH columns of a row are a lane, which carries its maxima and sums by
 itself. So the walk needs no reduction across threads; the lanes are put together at its end. Sums of the teachers'
 columns, (row blocks, K), come out of the same read.
+
+A student's logit of -inf makes along -inf, also where what it is multiplied by, of a teacher far below its top, has
+underflowed: no factor of a product is below 1e-30, which adds nothing to a sum of finite numbers.
 """
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def positive(share):
+    """A share that has not underflowed; times -inf it is -inf. NaN stays."""
+    return tl.where(share < 1e-30, 1e-30, share)
 
 
 @triton.jit
@@ -78,8 +87,8 @@ def soft_sums_kernel(
             safe = tl.where(top == float("-inf"), 0.0, top)
             factor = tl.exp((t_tops[g] - safe) * teacher_scale)
             exp = tl.exp((t - safe[:, :, None]) * teacher_scale)
-            exps += (exp,)
-            factors += (factor,)
+            exps += (positive(exp),)
+            factors += (positive(factor),)
             new_t_tops += (top,)
             new_masses += (masses[g] * factor + tl.sum(exp, 2),)
         new_s_tops, new_sums, new_along = (), (), ()
@@ -108,7 +117,7 @@ def soft_sums_kernel(
         share = tl.exp((t_tops[g] - safe) * teacher_scale)
         tl.store(stat_ptr + 2 * (FIRST + g) * rows, top, kept)
         tl.store(stat_ptr + (2 * (FIRST + g) + 1) * rows, tl.sum(share * masses[g], 1), kept)
-        shares += (share,)
+        shares += (positive(share),)
     for v in tl.static_range(VIEWS):
         top = tl.max(s_tops[v], 1)
         safe = tl.where(top == float("-inf"), 0.0, top)[:, None]

@@ -53,6 +53,22 @@ def test_metrics() -> None:
     torch.testing.assert_close(loss, F.cross_entropy(logits, kept, label_smoothing=0.1) + z_loss)
 
 
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_a_retained_graph_keeps_its_gradients(factor: float) -> None:
+    x, w, b = (torch.randn(*size, requires_grad=True) for size in ((12, 7), (11, 7), (11,)))
+    target, weights = torch.randint(0, 11, (12,)), torch.rand(11)
+    target[:3] = -100
+    leaves, options = (x, w, b), {"weight": weights, "label_smoothing": 0.2}
+    loss = factor * linear_cross_entropy(x, w, target, linear_bias=b, num_items=5, **options)
+    for _ in range(2):
+        loss.backward(retain_graph=True)
+    last = torch.autograd.grad(loss, leaves)
+    expected = F.cross_entropy(F.linear(x, w, b), target, weights, reduction="sum", label_smoothing=0.2) / 5 * factor
+    for leaf, found, grad in zip(leaves, last, torch.autograd.grad(expected, leaves), strict=True):
+        torch.testing.assert_close(leaf.grad, 2 * grad)
+        torch.testing.assert_close(found, grad)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_gradcheck(reduction: str) -> None:
     x, w, b = (torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in ((6, 4), (9, 4), (9,)))

@@ -91,8 +91,8 @@ def check(operator, case, terms, dtype: torch.dtype, device: torch.device) -> No
         (spread, all_targets, None, 2 * places),
         (spread, torch.cat([targets, targets[:1]]), index, places),
     ):
-        nll, lse, sums, correct, *grads = run(rows, goals, at, spacing)
-        nll, lse, sums, correct = (z[spacing] for z in (nll, lse, sums, correct))
+        nll, lse, sums, positive, top, *grads = run(rows, goals, at, spacing)
+        nll, lse, sums, positive, top = (z[spacing] for z in (nll, lse, sums, positive, top))
         losses = nll * own * (1 - smoothing) + z_loss * lse.square()
         if smoothing:
             total = class_weights.sum() if has_weights else classes
@@ -101,7 +101,7 @@ def check(operator, case, terms, dtype: torch.dtype, device: torch.device) -> No
         assert_no_worse(losses, same[0], truth[0], 64 * eps * scale)
         logits = by_logits(x, terms)
         if classes > 1:
-            assert torch.equal(correct, logits.argmax(1) == targets)
+            assert torch.equal(positive > top, logits.argmax(1) == targets)
         picked = grads[0][::2] if len(rows) > size else grads[0]
         # A logit of 30 is rounded by 30 eps, which its exponential multiplies; half types round gradients of logits.
         rounding = max(64 * eps * max(1.0, logits.abs().amax().item()), torch.finfo(dtype).eps)
@@ -161,7 +161,59 @@ def test_triton_reads_no_row_in_the_place_of_none(triton_device) -> None:
     assert d_hidden.isfinite().all()
     nothing = launcher(hidden[:0], weight, targets, torch.full_like(index, -1), *rest)
     assert not any(z.any() for z in nothing)
-    assert nothing[4].shape == (0, 8)
+    assert nothing[5].shape == (0, 8)
+
+
+def check_shards(operator, terms, device: torch.device) -> None:
+    """Classes in two shards: what each makes once it knows what the other has is what one makes of all."""
+    smoothing, softcap, z_loss, has_bias, _ = terms
+    hidden, weight, bias, _, targets = (z.to(device) for z in problem((40, 24, 150), torch.float32))
+    numbers, needs, total = (smoothing, softcap or 0.0, z_loss), (True, True, has_bias), torch.rand(40, device=device)
+    targets[3] = -1
+
+    def run(own: slice, elsewhere: Tensor | None = None, classes: int = 0, needs=needs):
+        goals = torch.where((targets >= own.start) & (targets < own.stop), targets - own.start, own.stop - own.start)
+        goals = goals.masked_fill(targets < 0, -1)
+        sides = (hidden, weight[own].contiguous(), goals, None, bias[own].contiguous() if has_bias else None)
+        return operator(*sides, total, total, None, *numbers, *needs, elsewhere, classes)
+
+    shards = slice(0, 37), slice(37, 150)
+    nothing = torch.full((2, 40), -math.inf, device=device)
+    first = [run(own, nothing, 150, needs=(False,) * 3) for own in shards]
+    nll, lse, sums, positive, top, d_hidden, d_weight, d_bias = run(slice(0, 150))
+    has, here = targets >= 0, [(targets >= own.start) & (targets < own.stop) for own in shards]
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    if smoothing:
+        torch.testing.assert_close(first[0][2] + first[1][2], sums, **close)
+    torch.testing.assert_close(torch.where(here[0], first[0][3], first[1][3]), positive, **close)
+    torch.testing.assert_close(torch.maximum(first[0][4], first[1][4]), top, **close)
+    found = []
+    for i, own in enumerate(shards):
+        their_lse = first[1 - i][1]
+        others = torch.where(here[1 - i], their_lse + (-torch.expm1(-first[1 - i][0])).log(), their_lse)
+        found.append(run(own, torch.stack([others, positive]), 150))
+        torch.testing.assert_close(found[-1][0], nll, **close)
+        torch.testing.assert_close(found[-1][1], lse, **close)
+        assert not found[-1][0][~has].any()
+    torch.testing.assert_close(found[0][5] + found[1][5], d_hidden, **close)
+    torch.testing.assert_close(torch.cat([z[6] for z in found]), d_weight, **close)
+    torch.testing.assert_close(torch.cat([z[7] for z in found]), d_bias, **close)
+
+
+SHARED = [TERMS[0], TERMS[2], pytest.param((0.2, 2.0, 1e-2, True, False), id="capped")]
+
+
+@pytest.mark.parametrize("terms", SHARED)
+def test_cpu_with_classes_elsewhere(terms) -> None:
+    check_shards(ops.linear_cross_entropy, terms, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("terms", SHARED[1:])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+def test_triton_with_classes_elsewhere(terms, triton_device) -> None:
+    from sslfast.kernels.linear_cross_entropy import linear_cross_entropy as launcher
+
+    check_shards(launcher, terms, triton_device)
 
 
 def test_opcheck() -> None:
@@ -172,6 +224,8 @@ def test_opcheck() -> None:
         (index, b, row, row, torch.rand(9), 0.1, 2.0, 0.1, False, True, True),
     ):
         torch.library.opcheck(ops.linear_cross_entropy, (x, w, target, *rest))
+    shared = (None, b, row, row, None, 0.1, 2.0, 0.1, True, True, True, torch.randn(2, 6), 20)
+    torch.library.opcheck(ops.linear_cross_entropy, (x, w, torch.tensor([0, 9, -1, 3, 9, 1]), *shared))
     for goals in (torch.full((6,), 9), torch.full((5,), 0)):
         with pytest.raises(RuntimeError, match="linear_cross_entropy: "):
             ops.linear_cross_entropy(x, w, goals, *[None] * 5, 0.0, 0.0, 0.0, True, True, True)

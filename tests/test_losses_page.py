@@ -19,7 +19,6 @@ from sslfast.losses import (
     dino_loss,
     gradient_penalty,
     r1_penalty,
-    vocab_parallel_cross_entropy,
 )
 
 PAGE = (Path(__file__).parents[1] / "docs/losses.md").read_text()
@@ -47,18 +46,15 @@ NOT_IN_ONE_GRAPH: dict[str, Callable[[], torch.Tensor]] = {
     "gradient_penalty": lambda: gradient_penalty(NET, X, X + 1, generator=1),
     "r1_penalty": lambda: r1_penalty(NET(REAL), REAL),
     "AdversarialPerturbation": lambda: AdversarialPerturbation(0.1)(lambda x: NET(x).sum(), X),
-    "vocab_parallel_cross_entropy": lambda: vocab_parallel_cross_entropy(
-        X, torch.ones(5, 3), torch.tensor([0, 1, -100, 2])
-    ),
 }
 
 
 def test_what_does_not_compile_in_one_graph() -> None:
-    text = re.search(r"but for four whose graph\nbreaks: (.*?)\n\n", PAGE, re.DOTALL)[1]
+    text = re.search(r"but for three whose graph\nbreaks: (.*?)\.\n", PAGE, re.DOTALL)[1]
     assert {n for n in re.findall(r"`([\w.]+)`", text) if "." not in n} == set(NOT_IN_ONE_GRAPH)
     for name, call in NOT_IN_ONE_GRAPH.items():
         torch._dynamo.reset()
-        with pytest.raises(Exception, match=r"torch\.autograd\.grad|data-dependent"):
+        with pytest.raises(Exception, match=r"torch\.autograd\.grad"):
             torch.compile(call, fullgraph=True, backend="eager")()
         assert call().isfinite().all(), name
 

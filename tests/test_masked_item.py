@@ -59,6 +59,14 @@ def test_all_items_are_the_masked_lm_loss(device) -> None:
             options = {"indices": indices, "reduction": reduction}
             found = masked_item_loss(hidden, weight, labels, bias, **options)
             assert torch.equal(found, masked_lm_loss(hidden, weight, labels, bias, **options))
+            metrics = [
+                f(hidden, weight, labels, bias, return_metrics=True, **options)
+                for f in (masked_item_loss, masked_lm_loss)
+            ]
+            assert all(torch.equal(a, b) for a, b in zip(*metrics, strict=True))
+            assert torch.equal(metrics[0].loss, found)
+    wanted = MaskedItemLoss(return_metrics=True)(hidden, weight, labels, bias)
+    assert torch.equal(wanted.perplexity, metrics[0].perplexity)
     assert torch.equal(MaskedItemLoss()(hidden, weight, labels, bias), masked_item_loss(hidden, weight, labels, bias))
 
 
@@ -275,6 +283,13 @@ BAD = [
     ),
     ((H, W, LABELS), {"reduction": "batch"}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 'batch'"),
     ((H, W, LABELS), {"indices": torch.tensor([6])}, ValueError, "indices must be in [-1, 5], tokens of hidden, got 6"),
+    ((H, W, LABELS), {"return_metrics": 1}, TypeError, "return_metrics must be a bool, got 1"),
+    (
+        (H, W, LABELS),
+        {"num_negatives": 2, "return_metrics": True},
+        ValueError,
+        "return_metrics must be False with num_negatives=2, got True",
+    ),
     (
         (H, W, LABELS),
         {"num_negatives": 2, "sample_ids": torch.arange(3)},

@@ -201,16 +201,28 @@ def test_triton_minus_infinity_is_no_prototype(triton_device) -> None:
     has_no_prototype_at_minus_infinity(on_triton(triton_device), 600)
 
 
-def test_a_student_without_a_prototype() -> None:
-    """It rules out what the teacher has some weight on, also a weight that float32 takes for 0."""
-    width = 4100
+def rules_out_a_prototype(operator: Operator, width: int) -> None:
+    """A student rules out what the teacher has some weight on, also a weight that float32 takes for 0."""
     student, teacher = torch.randn(2, 4, width)
     student[0, 3] = student[1, width * 3 // 4] = student[2, : width // 2] = -math.inf
     teacher[1, width * 3 // 4] = -10.0
-    losses, *_ = call([student], [teacher])
-    expected, _ = by_definition([student.double()], [teacher.double()], None, False, torch.ones(4, dtype=torch.float64))
+    teacher[2, : width // 2] -= 10.0  # whole tiles and lanes without a weight
+    losses, grads, _ = operator([student], [teacher])
+    wide = student.double(), teacher.double()
+    expected, expected_grads = by_definition(wide[:1], wide[1:], None, False, torch.ones(4, dtype=torch.float64))
     assert torch.equal(expected.isinf(), torch.tensor([[True, True, True, False]]))
     torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(grads.double() * 10, expected_grads, rtol=1e-5, atol=1e-5, equal_nan=True)
+    assert grads.isfinite().all()
+
+
+def test_a_student_without_a_prototype() -> None:
+    rules_out_a_prototype(call, 4100)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_triton_student_without_a_prototype(triton_device) -> None:
+    rules_out_a_prototype(on_triton(triton_device), 600)
 
 
 def test_analytic_values() -> None:

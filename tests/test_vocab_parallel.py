@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,17 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from ranks import start
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sslfast.losses import linear_cross_entropy, vocab_parallel_cross_entropy
+from sslfast.losses import (
+    VocabParallelCrossEntropyLoss,
+    linear_cross_entropy,
+    vocab_parallel_cross_entropy,
+)
+from sslfast.reference.linear_cross_entropy import linear_cross_entropy as by_definition
 
 SHARDS = {2: [1, 10], 3: [4, 5, 2]}  # classes of every rank
+EVEN = {2: [6, 5], 3: [4, 4, 3]}  # those of num_classes alone
 CLASSES, DIM = 11, 9
 
 
@@ -37,6 +45,8 @@ OPTIONS = {
     "items": {"num_items": 50.0, "z_loss": 0.1},
     "smooth": {"label_smoothing": 0.3, "z_loss": 0.1},
     "uniform": {"label_smoothing": 1.0, "reduction": "sum"},
+    "capped": {"softcap": 2.0},
+    "capped, all": {"softcap": 1.5, "label_smoothing": 0.2, "z_loss": 0.1, "reduction": "none"},
 }
 
 
@@ -63,16 +73,33 @@ def results(function, own: slice) -> dict[str, list[Tensor]]:
     leaves = [z.requires_grad_() for z in (x, weight[own].clone(), bias[own].clone())]
     loss = function(leaves[0], leaves[1], none, linear_bias=leaves[2])
     found["nothing"] = [loss.detach(), *torch.autograd.grad(loss, leaves)]
+    for dtype in (torch.float64, torch.float32):
+        x, weight, bias, target = data(dtype)
+        target[1] = (x @ weight.T + bias)[1].argmax(1)  # some are right
+        metrics = {"label_smoothing": 0.1, "z_loss": 0.1, "softcap": 3.0, "return_metrics": True}
+        found[f"metrics, {dtype}"] = list(function(x, weight[own], target, linear_bias=bias[own], **metrics))
+    assert 0.4 < found["metrics, torch.float64"][1] < 1
     return found
 
 
 def rank_main(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
-    ends = torch.tensor(SHARDS[world]).cumsum(0).tolist()
-    own = slice(ends[rank] - SHARDS[world][rank], ends[rank])
+    own = share_of(SHARDS[world], rank)
     found: dict[str, object] = dict(results(vocab_parallel_cross_entropy, own))
     x, weight, _, target = data(torch.float32)
+    even = share_of(EVEN[world], rank)
+    plain = vocab_parallel_cross_entropy(x, weight[own], target)
+    said = vocab_parallel_cross_entropy(x, weight[own], target, num_classes=CLASSES, first_class=own.start)
+    criterion = VocabParallelCrossEntropyLoss(num_classes=CLASSES, group=dist.group.WORLD)
+    assert torch.equal(plain, said)
+    torch.testing.assert_close(criterion(weight[even], x, target), plain)
+    if world == 2:
+        compiled_is_eager(even)
+    other = 0 if rank == world - 1 else own.start
+    with pytest.raises(ValueError, match="must have first_class=") as caught:
+        vocab_parallel_cross_entropy(x, weight[own], target, num_classes=CLASSES, first_class=other)
+    found["said wrong"] = str(caught.value)
     try:
         vocab_parallel_cross_entropy(x, weight[own], target + CLASSES)
     except ValueError as error:
@@ -88,14 +115,29 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
 
 
+def share_of(sizes: list[int], rank: int) -> slice:
+    return slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+
+
+def compiled_is_eager(own: slice) -> None:
+    """In one graph, forward and backward, with what travels in it; a target that is no class makes it infinite."""
+    x, weight, bias, target = data(torch.float32)
+    leaves = [z.requires_grad_() for z in (x, weight[own].clone(), bias[own].clone())]
+    criterion = VocabParallelCrossEntropyLoss(softcap=2.0, z_loss=0.1, label_smoothing=0.1, num_classes=CLASSES)
+    compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
+    losses = [each(leaves[1], x, target, leaves[2]) for each in (criterion, compiled)]
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, leaves) for loss in losses))
+    assert compiled(leaves[1], x, target + CLASSES, leaves[2]).item() == math.inf
+
+
 @pytest.mark.parametrize("world", SHARDS)
 def test_ranks_make_what_one_makes(world: int, tmp_path: Path) -> None:
     start(rank_main, world, str(tmp_path))
     expected = results(linear_cross_entropy, slice(0, CLASSES))
-    starts = [0, *torch.tensor(SHARDS[world]).cumsum(0).tolist()]
     for rank in range(world):
         found = torch.load(tmp_path / f"{rank}.pt")
-        own = slice(starts[rank], starts[rank + 1])
+        own = share_of(SHARDS[world], rank)
         assert found.pop("error").startswith("vocab_parallel_cross_entropy: target must be in [0, 10] or -100, got ")
         name, last = "vocab_parallel_cross_entropy", world - 1
         empty = f"ValueError: {name}: linear_weight must have a class on every rank, got none on rank {last}"
@@ -103,7 +145,14 @@ def test_ranks_make_what_one_makes(world: int, tmp_path: Path) -> None:
         here = f"TypeError: {name}: linear_weight must be a floating-point tensor, got torch.int64"
         assert found.pop("empty") == empty
         assert found.pop("wrong") == (here if rank == last else elsewhere)
+        sizes, last_first = SHARDS[world], sum(SHARDS[world][:-1])
+        assert found.pop("said wrong") == (
+            f"{name}: rank {last} must have first_class={last_first}, num_classes=11, as the ranks hold {sizes}, "
+            "got first_class=0, num_classes=11"
+        )
         assert found.keys() == expected.keys()
+        for name in [n for n in found if n.startswith("metrics")]:
+            torch.testing.assert_close(found.pop(name), expected[name], rtol=1e-5, atol=1e-5)
         for name, (loss, d_x, *others) in found.items():
             tolerance = 1e-12 if "64" in name or name == "nothing" else 1e-5 if "float32" in name else 2e-2
             e_loss, e_x, *e_others = expected[name]
@@ -122,6 +171,22 @@ def test_without_a_group() -> None:
         tolerance = 1e-12 if "64" in name or name == "nothing" else 1e-5 if "float32" in name else 2e-2
         for value, e in zip(values, expected[name], strict=True):
             torch.testing.assert_close(value, e, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_capped_against_the_definition(dtype: torch.dtype) -> None:
+    options = OPTIONS["capped, all"]
+    found = run(vocab_parallel_cross_entropy, dtype, slice(0, CLASSES), options, True)
+    x, weight, bias, target = (z if z.dtype == torch.int64 else z.double().requires_grad_() for z in data(dtype))
+    has = target.flatten() != -100
+    rest = {name: value for name, value in options.items() if name != "reduction"}
+    expected = by_definition(x.flatten(0, 1)[has], weight, target.flatten()[has], bias, **rest)
+    upstream = torch.arange(1.0, 15.0)[has]
+    losses = [expected.detach(), *torch.autograd.grad((expected * upstream).sum(), [x, weight, bias])]
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-4 if dtype == torch.float32 else 2e-2
+    found[0] = found[0].flatten()[has]
+    for value, e in zip(found, losses, strict=True):
+        torch.testing.assert_close(value.double(), e, rtol=tolerance, atol=tolerance * e.abs().max().item())
 
 
 @pytest.mark.parametrize("left_out", [-math.inf, torch.finfo(torch.float32).min])
@@ -158,6 +223,28 @@ BAD = [
     ((X, W, TARGET), {"reduction": "max"}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 'max'"),
     ((X, W, TARGET), {"z_loss": -1}, ValueError, "z_loss must be at least 0, got -1"),
     ((X, W[:0], TARGET), {}, ValueError, "linear_weight must have shape (V, 4), a row a class, got (0, 4)"),
+    ((X, W, TARGET), {"softcap": 0}, ValueError, "softcap must be positive, got 0"),
+    ((X, W, TARGET), {"return_metrics": 1}, TypeError, "return_metrics must be a bool, got 1"),
+    ((X, W, TARGET), {"first_class": 0}, ValueError, "first_class goes with num_classes, got first_class=0 alone"),
+    ((X, W, TARGET), {"num_classes": 0}, ValueError, "num_classes must be at least 1, got 0"),
+    (
+        (X, W, TARGET),
+        {"num_classes": 10},
+        ValueError,
+        "linear_weight must have 10 rows, rank 0's share of num_classes=10 without first_class, got 9",
+    ),
+    (
+        (X, W, TARGET),
+        {"num_classes": 10, "first_class": 2},
+        ValueError,
+        "first_class must be in [0, 1] with 9 classes, got 2",
+    ),
+    (
+        (X, W, TARGET),
+        {"num_classes": 10, "first_class": 1},
+        ValueError,
+        "num_classes must be 9 without a process group, got 10",
+    ),
     ((X, W, TARGET), {"label_smoothing": 2}, ValueError, "label_smoothing must be a probability in [0, 1], got 2"),
     (
         (X, W, TARGET),
@@ -173,3 +260,40 @@ def test_bad_input(args, options, error, text) -> None:
     with pytest.raises(error) as caught:
         vocab_parallel_cross_entropy(*args, **options)
     assert str(caught.value) == f"vocab_parallel_cross_entropy: {text}"
+
+
+def test_module() -> None:
+    x, weight, bias, target = data(torch.float32)
+    held = {"softcap": 2.0, "reduction": "sum", "label_smoothing": 0.1, "return_metrics": True}
+    found = VocabParallelCrossEntropyLoss(**held)(weight.requires_grad_(), x, target, bias)
+    assert [z.requires_grad for z in found] == [True, False, False, False, False]
+    expected = linear_cross_entropy(x, weight, target, linear_bias=bias, **held)
+    torch.testing.assert_close(tuple(found), tuple(expected))
+    for options, text in (
+        ({"reduction": "max"}, "reduction must be 'mean', 'sum' or 'none', got 'max'"),
+        ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
+        ({"first_class": -1}, "first_class must be at least 0, got -1"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"VocabParallelCrossEntropyLoss: {text}")):
+            VocabParallelCrossEntropyLoss(**options)
+
+
+def test_nothing_waits_for_a_gpu() -> None:
+    """Tensors without numbers raise where one would be read, or where a shape would depend on it."""
+    with FakeTensorMode():
+        x, weight = torch.empty(2, 7, 9, device="cuda"), torch.empty(11, 9, device="cuda")
+        target = torch.empty(2, 7, dtype=torch.int64, device="cuda")
+        for options in ({"reduction": "none"}, {"num_classes": 11, "return_metrics": True}):
+            found = vocab_parallel_cross_entropy(x, weight, target, softcap=2.0, label_smoothing=0.1, **options)
+            loss = found if isinstance(found, Tensor) else found.loss
+            assert loss.is_cuda
+            assert loss.shape == (target.shape if "reduction" in options else ())
+
+
+def test_second_derivative_is_refused() -> None:
+    x, weight, _, target = data(torch.float64)
+    (grad,) = torch.autograd.grad(
+        vocab_parallel_cross_entropy(x.requires_grad_(), weight, target), x, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="vocab_parallel_cross_entropy"):
+        torch.autograd.grad(grad.sum(), x)

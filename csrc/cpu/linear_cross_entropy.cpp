@@ -124,16 +124,26 @@ void logits(T* tile, int64_t rows, int64_t cols, int64_t col0, const ClassRows<T
   }
 }
 
+// log(exp(a) + exp(b)), of infinities, too.
+template <typename T>
+T log_add(T a, T b) {
+  constexpr T kNone = -std::numeric_limits<T>::infinity();
+  if (a == kNone) return b;
+  return b == kNone ? a : std::max(a, b) + std::log1p(std::exp(-std::fabs(a - b)));
+}
+
 template <typename T>
 void finish(int64_t rows, const ClassRows<T>& r, const ClassTerms<T>& terms) {
   for (int64_t i = 0; i < rows; ++i) {
-    const T rest = r.shift[i] + std::log(r.sum[i]), own = r.positive[i];
+    T rest = r.shift[i] + std::log(r.sum[i]);
+    if (r.elsewhere != nullptr) rest = log_add(rest, r.elsewhere[i]);
+    const T own = r.positive[i];
     // Every branch keeps the relative precision of a small loss and of its derivative.
     const T z = rest - own, e = std::exp(-std::fabs(z));
     const T share = (z > 0 ? T(1) : e) / (1 + e), other_share = (z > 0 ? e : T(1)) / (1 + e);
     r.nll[i] = (z > 0 ? z : T(0)) + std::log1p(e);
-    r.lse[i] = (z > 0 ? rest : own) + std::log1p(e);
-    r.correct[i] = own > r.shift[i];
+    // Neither the target nor another class here can be where classes are shared out, with others elsewhere.
+    r.lse[i] = own == -std::numeric_limits<T>::infinity() ? rest : (z > 0 ? rest : own) + std::log1p(e);
     const T weight = terms.keep * (r.weights != nullptr ? r.weights[i] : T(1)),
             other = r.others != nullptr ? r.others[i] : T(1);
     const T common = terms.smoothing * terms.class_weight_sum + 2 * terms.z_loss * r.lse[i];

@@ -45,7 +45,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, Tensor? index, Tensor? bias, Tensor? "
       "weights, Tensor? others, Tensor? class_weights, float label_smoothing, float softcap, float z_loss, bool "
-      "need_hidden, bool need_weight, bool need_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "need_hidden, bool need_weight, bool need_bias, Tensor? elsewhere=None, int num_classes=0) -> (Tensor, Tensor, "
+      "Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "sampled_softmax(Tensor rows, Tensor table, Tensor index, Tensor positives, Tensor candidates, Tensor? offsets, "
       "Tensor? corrections, Tensor? codes, Tensor? weights, float scale, float shift, bool cosine, int twins, bool "

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <memory>
 #include <numeric>
 #include <tuple>
 #include <vector>
@@ -23,44 +22,49 @@ constexpr int64_t kRows = 256, kCols = 512;  // a float tile is 512 KiB and stay
 constexpr int64_t kHeld = 1 << 19;           // numbers of a strip, or two for every number of the sides,
 constexpr int64_t kLeast = 16;               // or as many rows: with fewer the products are slow
 
-// Losses (R,), log-sum-exps (R,), sums of weighted logits (R,), whether the target has the largest logit (R,), and the
-// gradients of hidden (T, D), of the classes (V, D) and of their bias (V,). A row without a target has zeros.
-using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+// Losses (R,), log-sum-exps (R,), sums of weighted logits (R,), logits of the targets (R,), the largest of the other
+// classes (R,), and the gradients of hidden (T, D), of the classes (V, D) and of their bias (V,). A row without a
+// target has zeros.
+using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-// What a row r of the results is made of, for those that have a target.
+// What a row r of the results is made of, for those that have a target; shared: it may be V, for one of another rank's
+// classes, of which target has -1.
 struct Picks {
   std::vector<int64_t> row, hidden, target;
 
-  Picks(const Tensor& targets, const std::optional<Tensor>& index, int64_t hidden_rows, int64_t classes) {
+  Picks(const Tensor& targets, const std::optional<Tensor>& index, int64_t hidden_rows, int64_t classes, bool shared) {
     for (int64_t r = 0; r < targets.size(0); ++r) {
       const int64_t at = index ? index->const_data_ptr<int64_t>()[r] : r;
       const int64_t own = targets.const_data_ptr<int64_t>()[r];
-      check(own < classes && at < hidden_rows, "linear_cross_entropy: a target or an index is out of range");
+      check(own < classes + shared && at < hidden_rows, "linear_cross_entropy: a target or an index is out of range");
       if (own < 0 || at < 0) continue;
       row.push_back(r);
       hidden.push_back(at);
-      target.push_back(own);
+      target.push_back(own < classes ? own : -1);
     }
   }
   int64_t size() const { return static_cast<int64_t>(row.size()); }
 };
 
 struct Options {
-  const std::optional<Tensor>&bias, &weights, &others, &class_weights;
+  const std::optional<Tensor>&bias, &weights, &others, &class_weights, &elsewhere;
   double label_smoothing, softcap, z_loss;
+  int64_t classes;  // of all ranks
   bool need_hidden, need_weight, need_bias;
 
   bool need() const { return need_hidden || need_weight || need_bias; }
 };
 
 struct Outputs {
-  Tensor nll, lse, sums, correct, d_hidden, d_weight, d_bias;
+  Tensor nll, lse, sums, own, top, d_hidden, d_weight, d_bias;
 };
 
 int64_t strip_rows(const Sides& sides, bool need) {
   const int64_t n = sides.rows.size(0), m = sides.columns.size(0);
   const int64_t held = std::max(kHeld, 2 * (n + m) * sides.rows.size(1));
-  return std::min({kRows, n, need ? std::max(held / m, kLeast) : n});
+  const int64_t most = std::min({kRows, n, need ? std::max(held / m, kLeast) : n});
+  const int64_t strips = (n + most - 1) / most;
+  return (n + strips - 1) / strips;  // as high as each other: no memory for rows that the last one lacks
 }
 
 template <typename T>
@@ -93,18 +97,24 @@ void run(Products& products, const Sides& sides, const Picks& picks, const Optio
   std::vector<T> vectors(kVectors * n);
   T* v = vectors.data();
   std::fill_n(v, n, -std::numeric_limits<T>::infinity());  // shift; the sums start at 0
-  const std::unique_ptr<bool[]> correct(new bool[n]);
+  const T* elsewhere = numbers<T>(in.elsewhere);
+  const std::vector<T> others_lse = picked(elsewhere, picks);
+  if (elsewhere != nullptr) {
+    const int64_t results = in.elsewhere->size(1);
+    for (int64_t i = 0; i < n; ++i) v[2 * n + i] = elsewhere[results + picks.row[i]];
+  }
   const T* c = numbers<T>(in.class_weights);
   const ClassTerms<T> terms{numbers<T>(in.bias),
                             c,
                             static_cast<T>(in.softcap),
                             static_cast<T>(1 - in.label_smoothing),
-                            static_cast<T>(in.label_smoothing / static_cast<double>(m)),
+                            static_cast<T>(in.label_smoothing / static_cast<double>(in.classes)),
                             static_cast<T>(in.z_loss),
-                            c != nullptr ? std::accumulate(c, c + m, T(0)) : static_cast<T>(m)};
+                            c != nullptr ? std::accumulate(c, c + m, T(0)) : static_cast<T>(in.classes)};
   const auto state = [&](int64_t row0) {
     const auto part = [&](int64_t k) { return v + k * n + row0; };
     return ClassRows<T>{picks.target.data() + row0,
+                        others_lse.empty() ? nullptr : others_lse.data() + row0,
                         weights.empty() ? nullptr : weights.data() + row0,
                         others.empty() ? nullptr : others.data() + row0,
                         part(0),
@@ -113,7 +123,6 @@ void run(Products& products, const Sides& sides, const Picks& picks, const Optio
                         part(3),
                         part(4),
                         part(5),
-                        correct.get() + row0,
                         part(6),
                         part(7),
                         part(8),
@@ -148,11 +157,12 @@ void run(Products& products, const Sides& sides, const Picks& picks, const Optio
   const auto result = [](Tensor& t) { return t.mutable_data_ptr<T>(); };
   for (int64_t i = 0; i < n; ++i) {
     const int64_t r = picks.row[i];
+    result(out.top)[r] = v[i];
+    result(out.own)[r] = v[2 * n + i];
     result(out.sums)[r] = v[3 * n + i];
     result(out.nll)[r] = v[4 * n + i];
     result(out.lse)[r] = v[5 * n + i];
-    out.correct.mutable_data_ptr<bool>()[r] = correct[i];
-    if (db != nullptr) db[picks.target[i]] += pairs[i];
+    if (db != nullptr && picks.target[i] >= 0) db[picks.target[i]] += pairs[i];
   }
   if (in.need_hidden || in.need_weight) {
     products.add_pairs(picks.target.data(), pairs, 1, in.need_hidden ? dq : nullptr, in.need_weight ? dk : nullptr);
@@ -184,7 +194,8 @@ Results linear_cross_entropy(const Tensor& hidden, const Tensor& weight, const T
                              const std::optional<Tensor>& index, const std::optional<Tensor>& bias,
                              const std::optional<Tensor>& weights, const std::optional<Tensor>& others,
                              const std::optional<Tensor>& class_weights, double label_smoothing, double softcap,
-                             double z_loss, bool need_hidden, bool need_weight, bool need_bias) {
+                             double z_loss, bool need_hidden, bool need_weight, bool need_bias,
+                             const std::optional<Tensor>& elsewhere, int64_t num_classes) {
   for (const Tensor* t : {&hidden, &weight}) {
     check(t->is_cpu() && t->dim() == 2 && t->is_contiguous() && t->size(1) > 0,
           "linear_cross_entropy: hidden and weight must be contiguous matrices");
@@ -205,14 +216,24 @@ Results linear_cross_entropy(const Tensor& hidden, const Tensor& weight, const T
             is_vector(others, n, type),
         "linear_cross_entropy: bias and weights must be vectors of float64 for float64 rows, else float32");
 
-  const Picks picks(targets, index, hidden.size(0), m);
-  const Options in{bias,    weights, others,      class_weights, label_smoothing,
-                   softcap, z_loss,  need_hidden, need_weight,   need_bias};
+  check(!elsewhere || (elsewhere->is_cpu() && elsewhere->scalar_type() == type && elsewhere->dim() == 2 &&
+                       elsewhere->is_contiguous() && elsewhere->size(0) == 2 && elsewhere->size(1) == n),
+        "linear_cross_entropy: elsewhere must be (2, R), of the dtype of the results");
+  check(
+      num_classes == 0 ? !elsewhere : elsewhere && num_classes >= m && !class_weights,
+      "linear_cross_entropy: num_classes goes with elsewhere, is no less than the classes here, and knows no weights");
+
+  const Picks picks(targets, index, hidden.size(0), m, elsewhere.has_value());
+  const Options in{bias,          weights,     others,
+                   class_weights, elsewhere,   label_smoothing,
+                   softcap,       z_loss,      num_classes == 0 ? m : num_classes,
+                   need_hidden,   need_weight, need_bias};
   Outputs out{
       zeros({n}, type, hidden),
       zeros({n}, type, hidden),
       zeros({n}, type, hidden),
-      zeros({n}, ScalarType::Bool, hidden),
+      zeros({n}, type, hidden),
+      zeros({n}, type, hidden),
       zeros({need_hidden ? hidden.size(0) : 0, d}, type, hidden),
       picks.size() > 0 ? empty({need_weight ? m : 0, d}, type, hidden) : zeros({need_weight ? m : 0, d}, type, hidden),
       zeros({need_bias ? m : 0}, type, hidden)};
@@ -226,7 +247,7 @@ Results linear_cross_entropy(const Tensor& hidden, const Tensor& weight, const T
                     return 0;
                   });
   }
-  return {out.nll, out.lse, out.sums, out.correct, out.d_hidden, out.d_weight, out.d_bias};
+  return {out.nll, out.lse, out.sums, out.own, out.top, out.d_hidden, out.d_weight, out.d_bias};
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp, swav_loss
 from sslfast.losses.teacher import cosine_schedule, update_teacher
 from sslfast.losses.triplet import TripletLoss, triplet_loss
 from sslfast.losses.vicreg import VICRegLoss, vicreg_loss
-from sslfast.losses.vocab_parallel import vocab_parallel_cross_entropy
+from sslfast.losses.vocab_parallel import VocabParallelCrossEntropyLoss, vocab_parallel_cross_entropy
 from sslfast.losses.wav2vec2 import Wav2Vec2ContrastiveLoss, diversity_loss, wav2vec2_contrastive_loss
 
 __all__ = [
@@ -95,6 +95,7 @@ __all__ = [
     "SwAVLoss",
     "TripletLoss",
     "VICRegLoss",
+    "VocabParallelCrossEntropyLoss",
     "Wav2Vec2ContrastiveLoss",
     "alignment_loss",
     "barlow_twins_loss",

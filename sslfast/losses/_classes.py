@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import distinct, first_order_only, product_side
+from sslfast._autograd import distinct, first_order_only, is_last, is_last_plain, product_side
 from sslfast.losses._class_inputs import ClassificationOutput, Options
 
 
@@ -49,8 +49,11 @@ def class_loss(
         class_weights = class_weights.detach().to(wide).contiguous()
         own = has * class_weights[targets.clamp(0, len(class_weights) - 1)]
     hidden, weight, bias = distinct(hidden, weight, bias)
+    items: Tensor | float | None = None
+    if options.reduction == "mean":
+        items = num_items if num_items is not None else has.sum() if own is None else own.sum()
     losses = _RowLosses if options.reduction == "none" else _TotalLoss
-    loss, nll, lse, correct = losses.apply(
+    loss, nll, lse, own_logits, others = losses.apply(
         function,
         hidden,
         weight,
@@ -63,11 +66,8 @@ def class_loss(
         options,
         dtype,
         torch.is_grad_enabled(),
+        items,
     )
-    items: Tensor | float | None = None
-    if options.reduction == "mean":
-        items = num_items if num_items is not None else has.sum() if own is None else own.sum()
-        loss = mean_of(loss, items)
     if not metrics:
         return loss
     with torch.no_grad():
@@ -75,7 +75,8 @@ def class_loss(
         some = targets_seen.clamp_min(1)
         z_loss = lse.new_zeros(()) if options.reduction == "none" else options.z_loss * lse.square().sum()
         z_loss = z_loss if items is None else mean_of(z_loss, items)
-        return ClassificationOutput(loss, correct.sum() / some, (nll.sum() / some).exp(), z_loss, targets_seen)
+        correct = (own_logits > others).sum()
+        return ClassificationOutput(loss, correct / some, (nll.sum() / some).exp(), z_loss, targets_seen)
 
 
 def shaped_like(targets: Tensor, found: Tensor | ClassificationOutput) -> Tensor | ClassificationOutput:
@@ -120,31 +121,43 @@ def _losses(
 
 
 class _TotalLoss(torch.autograd.Function):
-    """The sum of the weighted losses; forward makes the gradients, too."""
+    """The sum of the weighted losses, or their mean over items; forward makes the gradients, too.
+
+    They are the mean's: a pass over the weight's gradient, to divide it in backward, is saved.
+    """
 
     @staticmethod
     def forward(ctx, function, hidden, weight, bias, *args):  # type: ignore[no-untyped-def]
-        *tensors, options, dtype, grad_enabled = args
+        *tensors, options, dtype, grad_enabled, items = args
         rest, needs = tuple(tensors), tuple(grad_enabled and needed for needed in ctx.needs_input_grad[1:4])
-        nll, lse, sums, correct, *grads = _run(hidden, weight, bias, rest, options, dtype, needs)
+        shared = rest
+        if any(needs) and items is not None:
+            targets, index, own, others, class_weights = rest
+            wide = torch.float64 if dtype == torch.float64 else torch.float32
+            one = mean_of(torch.ones(targets.shape, dtype=wide, device=targets.device), items)
+            others = one if options.label_smoothing or options.z_loss else None
+            shared = targets, index, one if own is None else own * one, others, class_weights
+        nll, lse, sums, positive, top, *grads = _run(hidden, weight, bias, shared, options, dtype, needs)
         kept = [g if need else None for g, need in zip(grads, needs, strict=True)]
         ctx.save_for_backward(hidden, weight, bias, *kept)
         ctx.function = function
-        ctx.mark_non_differentiable(nll, lse, correct)
-        return _losses(nll, lse, sums, rest, options, len(weight)).sum(), nll, lse, correct
+        ctx.mark_non_differentiable(nll, lse, positive, top)
+        loss = _losses(nll, lse, sums, rest, options, len(weight)).sum()
+        return loss if items is None else mean_of(loss, items), nll, lse, positive, top
 
     @staticmethod
     def backward(ctx, grad, *_):  # type: ignore[no-untyped-def]
         hidden, weight, bias, *kept = ctx.saved_tensors
         inputs = [x for x in (hidden, weight, bias) if x is not None]
         with torch.no_grad():
-            found = [
-                None if g is None else (g * grad).to(x.dtype) for g, x in zip(kept, (hidden, weight, bias), strict=True)
-            ]
+            if not is_last_plain(grad):
+                in_place = is_last()
+                kept = [None if g is None else g.mul_(grad) if in_place else g * grad for g in kept]
+            found = [None if g is None else g.to(x.dtype) for g, x in zip(kept, (hidden, weight, bias), strict=True)]
         return (
             None,
             *(None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found),
-            *[None] * 8,
+            *[None] * 9,
         )
 
 
@@ -153,13 +166,13 @@ class _RowLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, function, hidden, weight, bias, *args):  # type: ignore[no-untyped-def]
-        *tensors, options, dtype, _ = args
+        *tensors, options, dtype, _, _ = args
         rest = tuple(tensors)
-        nll, lse, sums, correct, *_ = _run(hidden, weight, bias, rest, options, dtype, (False, False, False))
+        nll, lse, sums, own, top, *_ = _run(hidden, weight, bias, rest, options, dtype, (False, False, False))
         ctx.save_for_backward(hidden, weight, bias, *rest)
         ctx.function, ctx.options, ctx.dtype = function, options, dtype
-        ctx.mark_non_differentiable(nll, lse, correct)
-        return _losses(nll, lse, sums, rest, options, len(weight)), nll, lse, correct
+        ctx.mark_non_differentiable(nll, lse, own, top)
+        return _losses(nll, lse, sums, rest, options, len(weight)), nll, lse, own, top
 
     @staticmethod
     def backward(ctx, grad, *_):  # type: ignore[no-untyped-def]
@@ -169,11 +182,11 @@ class _RowLosses(torch.autograd.Function):
         with torch.no_grad():
             grad = grad.contiguous()
             rest = (targets, index, grad if own is None else own * grad, grad, class_weights)
-            made = _run(hidden, weight, bias, rest, ctx.options, ctx.dtype, needs)[4:]
+            made = _run(hidden, weight, bias, rest, ctx.options, ctx.dtype, needs)[5:]
             sides = (hidden, weight, bias)
             found = [g.to(x.dtype) if need else None for g, x, need in zip(made, sides, needs, strict=True)]
         return (
             None,
             *(None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found),
-            *[None] * 8,
+            *[None] * 9,
         )

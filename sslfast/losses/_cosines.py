@@ -50,7 +50,7 @@ class _CosineLoss(torch.autograd.Function):
         if wide == torch.float64:
             sides = [side.double() for side in sides]
         (unit, inverse), (unit_class, inverse_class) = (unit_rows(side) for side in sides)
-        nll, _, _, _, d_rows, d_classes, _ = ops.linear_cross_entropy(
+        nll, _, _, _, _, d_rows, d_classes, _ = ops.linear_cross_entropy(
             unit, unit_class / temperature, targets, None, None, None, None, None, 0.0, 0.0, 0.0, *needs, False
         )
         if needs[0]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import _check, ops
 from sslfast._arguments import numbered_rows
-from sslfast.losses._class_inputs import check_layer, check_num_items, check_targets, options_of
+from sslfast.losses._class_inputs import ClassificationOutput, check_layer, check_num_items, check_targets, options_of
 from sslfast.losses._classes import class_loss, shaped_like
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_floating, check_integers
@@ -90,10 +90,11 @@ class MaskedItemLoss(nn.Module):
         sampling: ``"uniform"`` or an :class:`ItemSampling`, which moves with the module. Default: ``"uniform"``.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
         ignore_index: the label of items that are not masked. Default: -100.
+        return_metrics: give a :class:`ClassificationOutput`, without ``num_negatives``. Default: False.
 
     Raises:
         TypeError: if a number is none.
-        ValueError: if one is out of range.
+        ValueError: if one is out of range, or metrics are wanted with ``num_negatives``.
 
     Example:
         >>> criterion = MaskedItemLoss(num_negatives=256, sampling=item_sampling(counts))
@@ -110,6 +111,7 @@ class MaskedItemLoss(nn.Module):
         sampling: str | ItemSampling = "uniform",
         reduction: str = "mean",
         ignore_index: int = -100,
+        return_metrics: bool = False,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -117,6 +119,7 @@ class MaskedItemLoss(nn.Module):
         if num_negatives is not None:
             num_negatives = _check.integer(name, "num_negatives", num_negatives, 1, 2**31 - 2)
         self.num_negatives = num_negatives
+        self.return_metrics = _metrics_of(name, return_metrics, num_negatives)
         given = _sampling_of(name, sampling)
         self.register_buffer("thresholds", None if given is None else given.thresholds, persistent=False)
         # As integers: a module that is cast to a half type casts its floating-point buffers, and a logarithm of 8 bits
@@ -138,7 +141,7 @@ class MaskedItemLoss(nn.Module):
         generator: Generator = None,
         row_offset: int = 0,
         sample_ids: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor | ClassificationOutput:
         sampling: str | ItemSampling = "uniform"
         if self.thresholds is not None and self.log_probability_bits is not None:
             sampling = ItemSampling(self.thresholds, self.log_probability_bits.view(torch.float64))
@@ -153,6 +156,7 @@ class MaskedItemLoss(nn.Module):
             reduction=self.reduction,
             ignore_index=self.ignore_index,
             num_items=num_items,
+            return_metrics=self.return_metrics,
             generator=generator,
             row_offset=row_offset,
             sample_ids=sample_ids,
@@ -174,10 +178,11 @@ def masked_item_loss(
     reduction: str = "mean",
     ignore_index: int = -100,
     num_items: float | Tensor | None = None,
+    return_metrics: bool = False,
     generator: Generator = None,
     row_offset: int = 0,
     sample_ids: Tensor | None = None,
-) -> Tensor:
+) -> Tensor | ClassificationOutput:
     """Cross-entropy of masked items against all items, or an estimate from a few of them.
 
     Without ``num_negatives`` it is :func:`masked_lm_loss`: log sum_j exp(s_j) - s_y, with s_j = <h, w_j> + b_j. With K
@@ -208,6 +213,8 @@ def masked_item_loss(
         ignore_index: the label of items that do not count. Default: -100.
         num_items: what ``"mean"`` is divided by instead of the number of masked items, such as those of all
             micro-batches. A number above 0, or a tensor of one. Default: None.
+        return_metrics: give a :class:`ClassificationOutput` with accuracy and perplexity among all items, which cost
+            nothing; not with ``num_negatives``, which see a few of them. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
         row_offset: global number of sample 0 in the draws. Default: 0.
         sample_ids: int64 (N,), the number of each sample in the draws, in [0, 2^31). Default: None, ``row_offset`` and
@@ -221,7 +228,8 @@ def masked_item_loss(
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, a label or an index is out of
             range, or an index comes twice (on the CPU; a GPU is not waited for: with such a label the loss is infinite
-            or NaN, such an index is an error of the device, one that comes twice is undefined).
+            or NaN, such an index is an error of the device, one that comes twice is undefined), or metrics are wanted
+            with ``num_negatives``.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
@@ -240,6 +248,9 @@ def masked_item_loss(
     options = options_of(name, reduction, 0.0, None, 0.0)
     ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
     check_num_items(name, num_items, reduction, hidden)
+    if num_negatives is not None:
+        num_negatives = _check.integer(name, "num_negatives", num_negatives, 1, 2**31 - 2)
+    return_metrics = _metrics_of(name, return_metrics, num_negatives)
     given = labels
     if indices is not None:
         given = labels_at(name, hidden, labels, indices, ignore_index)
@@ -247,11 +258,8 @@ def masked_item_loss(
     targets = check_targets(name, "labels", given, len(weight), ignore_index)
     if num_negatives is None:
         rows = hidden.flatten(0, -2)
-        found = class_loss(name, rows, weight, bias, targets, indices, None, options, num_items, False)
-        found = shaped_like(labels, found) if reduction == "none" and indices is None else found
-        assert isinstance(found, Tensor)
-        return found
-    num_negatives = _check.integer(name, "num_negatives", num_negatives, 1, 2**31 - 2)
+        found = class_loss(name, rows, weight, bias, targets, indices, None, options, num_items, return_metrics)
+        return shaped_like(labels, found) if reduction == "none" and indices is None else found
     drawn = _sampling_of(name, sampling)
     if drawn is not None:
         if drawn.thresholds.shape != weight.shape[:1]:
@@ -275,6 +283,12 @@ def masked_item_loss(
         everywhere = loss if len(at) == labels.numel() else loss.new_zeros(labels.numel()).index_copy(0, at, loss)
         return everywhere.view(labels.shape)
     return loss
+
+
+def _metrics_of(function: str, return_metrics: bool, num_negatives: int | None) -> bool:
+    if _check.boolean(function, "return_metrics", return_metrics) and num_negatives is not None:
+        raise ValueError(f"{function}: return_metrics must be False with num_negatives={num_negatives}, got True")
+    return return_metrics
 
 
 def _sampling_of(function: str, sampling: str | ItemSampling) -> ItemSampling | None:

@@ -7,12 +7,86 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslfast import _check
-from sslfast._autograd import multiplies_half
-from sslfast.losses._class_inputs import Options, check_layer, check_num_items, options_of
+from sslfast import _check, ops
+from sslfast._autograd import distinct, first_order_only, product_side
+from sslfast.losses._class_inputs import (
+    ClassificationOutput,
+    ClassLoss,
+    Options,
+    check_layer,
+    check_num_items,
+    check_targets,
+    options_of,
+)
+from sslfast.losses._class_shards import added_up, agreed_place, rank_in, said_place, told_by_all
 from sslfast.losses._classes import mean_of
-from sslfast.losses._cross import cross_softmax
 from sslfast.losses._inputs import check_device, check_integers
+
+
+class VocabParallelCrossEntropyLoss(ClassLoss):
+    """:func:`vocab_parallel_cross_entropy` as a module; this rank's part of the layer comes with every call.
+
+    Args:
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
+        ignore_index: targets that do not count. Default: -100.
+        label_smoothing: in [0, 1]. Default: 0.
+        softcap: caps the logits. Default: None.
+        z_loss: factor of the squared log-sum-exp. Default: 0.
+        return_metrics: give a :class:`ClassificationOutput`. Default: False.
+        num_classes: of all ranks. Default: None, the ranks tell each other.
+        first_class: of this rank. Default: None, equal shards.
+        group: the ranks that share the vocabulary. Default: None, all.
+
+    Raises:
+        TypeError: if a number is none.
+        ValueError: if one is out of range.
+
+    Example:
+        >>> criterion = VocabParallelCrossEntropyLoss(num_classes=32000, group=tensor_parallel_group)
+        >>> loss = criterion(lm_head.weight, hidden, labels)
+    """
+
+    def __init__(
+        self,
+        reduction: str = "mean",
+        *,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        softcap: float | None = None,
+        z_loss: float = 0.0,
+        return_metrics: bool = False,
+        num_classes: int | None = None,
+        first_class: int | None = None,
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        super().__init__(reduction, ignore_index, label_smoothing, softcap, z_loss, return_metrics)
+        name = type(self).__name__
+        if num_classes is not None:
+            num_classes = _check.integer(name, "num_classes", num_classes, 1)
+        if first_class is not None:
+            first_class = _check.integer(name, "first_class", first_class, 0)
+        self.num_classes, self.first_class, self.group = num_classes, first_class, group
+
+    def forward(
+        self,
+        linear_weight: Tensor,
+        input: Tensor,
+        target: Tensor,
+        linear_bias: Tensor | None = None,
+        *,
+        num_items: float | Tensor | None = None,
+    ) -> Tensor | ClassificationOutput:
+        return vocab_parallel_cross_entropy(
+            input,
+            linear_weight,
+            target,
+            linear_bias=linear_bias,
+            num_items=num_items,
+            num_classes=self.num_classes,
+            first_class=self.first_class,
+            group=self.group,
+            **self.held(),
+        )
 
 
 def vocab_parallel_cross_entropy(
@@ -24,21 +98,25 @@ def vocab_parallel_cross_entropy(
     reduction: str = "mean",
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
+    softcap: float | None = None,
     z_loss: float = 0.0,
     num_items: float | Tensor | None = None,
+    return_metrics: bool = False,
+    num_classes: int | None = None,
+    first_class: int | None = None,
     group: dist.ProcessGroup | None = None,
-) -> Tensor:
+) -> Tensor | ClassificationOutput:
     """:func:`linear_cross_entropy` with the rows of the weight shared out over the ranks of a process group.
 
     Every rank has the same ``input`` and ``target`` and a shard of the classes, in order of rank: those of rank 0 come
     first. A rank multiplies with its own classes alone, in tiles that are not stored where they would be large; between
-    the ranks travel two numbers a row in forward (three with ``label_smoothing``), and the gradient of the rows with a
-    target in backward. Forward and backward communicate: all ranks of the group have to call both. 8 N V D FLOPs for N
-    targets, shared by the ranks.
+    the ranks travel two numbers a row in forward (one more with ``label_smoothing``, and with ``return_metrics``), and
+    the gradient of the rows in backward. Forward and backward communicate: all ranks of the group have to call both.
+    8 N V D FLOPs for N targets, shared by the ranks.
 
-    A GPU is waited for three times a call: for the number of classes of all ranks, for the rows with a target, which
-    alone are multiplied, and for the range of the targets. torch.compile breaks its graph there. There is no softcap
-    and there are no metrics.
+    With ``num_classes`` a GPU is not waited for, and torch.compile makes one graph. Without it the ranks tell each
+    other how many classes they have, which a GPU is waited for. On the CPU, rows without a target neither travel nor
+    are multiplied; a GPU, which would have to count them, takes all: where they are many, gather the others first.
 
     Args:
         input: (..., D), floating point, the same on every rank of the group.
@@ -48,8 +126,14 @@ def vocab_parallel_cross_entropy(
         reduction: ``"mean"`` over the targets, ``"sum"`` or ``"none"``. Default: ``"mean"``.
         ignore_index: targets that do not count. Default: -100.
         label_smoothing: share of the uniform distribution over the classes of all ranks, in [0, 1]. Default: 0.
+        softcap: positive; logits become ``softcap * tanh(logits / softcap)``. Default: None.
         z_loss: factor of the square of the log-sum-exp, which is added to the loss of each row. Default: 0.
         num_items: what ``"mean"`` is divided by instead of the number of targets. Default: None.
+        return_metrics: give a :class:`ClassificationOutput` with accuracy and perplexity over the classes of all ranks.
+            Default: False.
+        num_classes: V, of all ranks, the same on each. Default: None, the ranks count.
+        first_class: this rank's first, with ``num_classes``. Default: None; then each rank has ceil(V / W) classes and
+            what is left the last ones, as Megatron's layers and DTensor share them.
         group: the ranks that share the vocabulary. Default: None, all; without any, one.
 
     Returns:
@@ -59,9 +143,11 @@ def vocab_parallel_cross_entropy(
     Raises:
         TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, or a number is
             none.
-        ValueError: if a shape, a device or a number is out of what is said above, a target is no class, or a rank has
-            no class. Before anything else the ranks tell each other whether they will raise, and then all do: the
-            others with a ValueError that names the rank.
+        ValueError: if a shape, a device or a number is out of what is said above, a target is no class (on the CPU; a
+            GPU is not waited for, there the loss is infinite), a rank has no class, or its classes are not those of
+            ``num_classes`` and ``first_class``. Before anything else the ranks tell each other whether they will raise,
+            and then all do: the others with a ValueError that names the rank. (On a GPU with ``num_classes`` they do
+            not: an error of one leaves the others waiting for it.)
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models Using Model Parallelism",
@@ -69,176 +155,135 @@ def vocab_parallel_cross_entropy(
     """
     name = "vocab_parallel_cross_entropy"
     wrong: Exception | None = None
+    said = None
     try:
         check_layer(name, ("input", input), ("linear_weight", linear_weight), ("linear_bias", linear_bias))
         check_integers(name, "target", target)
         if target.shape != input.shape[:-1]:
             raise ValueError(f"{name}: target must have shape {tuple(input.shape[:-1])}, got {tuple(target.shape)}")
         check_device(name, "input", input, "target", target)
-        options = options_of(name, reduction, label_smoothing, None, z_loss)
+        options = options_of(name, reduction, label_smoothing, softcap, z_loss)
+        return_metrics = _check.boolean(name, "return_metrics", return_metrics)
         ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
         check_num_items(name, num_items, reduction, input)
+        said = said_place(name, len(linear_weight), first_class, num_classes, group)
     except (TypeError, ValueError) as error:
         wrong = error
-    start, classes = _place(name, input, linear_weight, wrong, group)
-    goals = target.reshape(-1).long()
-    picked = (goals != ignore_index).nonzero().flatten()
-    goals = goals[picked]
+    start, classes = agreed_place(name, input, linear_weight, said, wrong, group)
     # Every rank has the same targets and comes to the same verdict: none waits for another.
-    if len(goals):
-        low, high = (int(end) for end in goals.aminmax())
-        if low < 0 or high >= classes:
-            worst = low if low < 0 else high
-            raise ValueError(f"{name}: target must be in [0, {classes - 1}] or {ignore_index}, got {worst}")
-    rows = input.flatten(0, -2)[picked]
-    losses = _losses(name, rows, linear_weight, linear_bias, goals - start, classes, options, group)
-    if reduction == "none":
-        return losses.new_zeros((target.numel(),)).index_copy(0, picked, losses).view(target.shape)
-    total = losses.sum()
-    if reduction == "sum":
-        return total
-    return mean_of(total, max(1, len(picked)) if num_items is None else num_items)
+    targets = check_targets(name, "target", target, classes, ignore_index)
+    rows, picked = input.flatten(0, -2), None
+    if targets.is_cpu and not torch.compiler.is_compiling():
+        picked = (targets >= 0).nonzero().flatten()
+        if len(picked) < len(targets):
+            rows, targets = rows.index_select(0, picked), targets[picked]
+        else:
+            picked = None
+    rows, linear_weight, linear_bias = distinct(rows, linear_weight, linear_bias)
+    local = targets - start
+    local = local.masked_fill((local < 0) | (local >= len(linear_weight)), len(linear_weight))
+    local = local.masked_fill(targets < 0, -1)
+    dtype = torch.promote_types(input.dtype, linear_weight.dtype)
+    if torch.is_autocast_enabled(input.device.type) and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(input.device.type)
+    losses, nll, lse, correct = _ShardLosses.apply(
+        name, rows, linear_weight, linear_bias, local, classes, options, dtype, return_metrics, group
+    )
+    items: Tensor | float | None = None
+    loss = losses.sum()
+    if reduction == "mean":
+        items = num_items if num_items is not None else (targets >= 0).sum()
+        loss = mean_of(loss, items)
+    elif reduction == "none":
+        if picked is not None:
+            losses = losses.new_zeros((target.numel(),)).index_copy(0, picked, losses)
+        loss = losses.view(target.shape)
+    if not return_metrics:
+        return loss
+    with torch.no_grad():
+        seen = (targets >= 0).sum()
+        some = seen.clamp_min(1)
+        z_part = lse.new_zeros(()) if reduction == "none" else options.z_loss * lse.square().sum()
+        z_part = z_part if items is None else mean_of(z_part, items)
+        return ClassificationOutput(loss, correct.sum() / some, (nll.sum() / some).exp(), z_part, seen)
 
 
-def _losses(
-    function: str,
+class _ShardLosses(torch.autograd.Function):
+    """Losses of rows, whose targets are classes of this rank, its number of classes for one of another's, or -1."""
+
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, function, rows, weight, bias, targets, classes, options, dtype, metrics, group
+    ):
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        # Nobody else's classes, at first.
+        alone = rows.new_full((2, len(rows)), -torch.inf, dtype=wide)
+        nll, lse, sums, own, top, *_ = _run(
+            rows, weight, bias, targets, None, options, dtype, (False, False, False), alone, classes
+        )
+        here = (targets >= 0) & (targets < len(weight))
+        # The others' log-sum-exp beside a target here: of a small loss nothing is lost.
+        rest = torch.where(here, lse + (-torch.expm1(-nll)).log(), lse)
+        numbers = [rest, torch.where(here, own, -torch.inf)]
+        numbers += [sums] if options.label_smoothing else []
+        numbers += [top] if metrics else []
+        rests, owns, *more = told_by_all(torch.stack(numbers), group).unbind(1)
+        mine = torch.arange(len(rests), device=rests.device) == rank_in(group)
+        others = rests.masked_fill(mine.unsqueeze(1), -torch.inf).logsumexp(0)
+        rest, own = rests.logsumexp(0), owns.amax(0)
+        has = targets >= 0
+        nll, lse = (
+            torch.where(has, z, 0.0) for z in (F.softplus(rest - own, threshold=50.0), torch.logaddexp(rest, own))
+        )
+        losses = nll.clone()
+        if options.label_smoothing:
+            mean = more[0].sum(0) / classes
+            losses = (1.0 - options.label_smoothing) * nll + options.label_smoothing * (lse - mean)
+        if options.z_loss:
+            losses = losses + options.z_loss * lse.square()
+        correct = has & (own > more[-1].amax(0)) if metrics else has
+        ctx.save_for_backward(rows, weight, bias, targets, torch.stack([others, own]))
+        ctx.function, ctx.classes, ctx.options, ctx.dtype, ctx.group = function, classes, options, dtype, group
+        ctx.mark_non_differentiable(nll, lse, correct)
+        return losses, nll, lse, correct
+
+    @staticmethod
+    def backward(ctx, grad, *_):  # type: ignore[no-untyped-def]
+        rows, weight, bias, targets, elsewhere = ctx.saved_tensors
+        needs = tuple(ctx.needs_input_grad[1:4])
+        inputs = [z for z in (rows, weight, bias) if z is not None]
+        with torch.no_grad():
+            made = _run(
+                *(rows, weight, bias, targets, grad.contiguous()),
+                *(ctx.options, ctx.dtype, needs, elsewhere, ctx.classes),
+            )
+            d_rows, d_weight, d_bias = made[5:]
+            if needs[0]:
+                added_up(d_rows, ctx.group)  # each rank has its classes' part of it
+            sides = zip((d_rows, d_weight, d_bias), (rows, weight, bias), needs, strict=True)
+            found = [g.to(z.dtype) if need else None for g, z, need in sides]
+        kept = (None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found)
+        return None, *kept, *[None] * 6
+
+
+def _run(
     rows: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    goals: Tensor,
-    classes: int,
+    targets: Tensor,
+    grad: Tensor | None,
     options: Options,
-    group: dist.ProcessGroup | None,
-) -> Tensor:
-    """(N,) losses of rows, each with its target on one of the ranks: a class, counted from this rank's first."""
-    dtype = torch.promote_types(rows.dtype, weight.dtype)
-    if torch.is_autocast_enabled(rows.device.type) and dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(rows.device.type)
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    if not len(rows):
-        nothing = sum(0.0 * z.sum(dtype=wide) for z in (rows, weight, bias) if z is not None)
-        return torch.as_tensor(nothing).expand(0)
-    here = (goals >= 0) & (goals < len(weight))
-    # In the dtype of accumulation: what the ranks make of a row's gradient is rounded once, when it is added up.
-    rows, weight = _SummedGradient.apply(rows.to(wide), group), weight.to(dtype)
-    if bias is not None:
-        bias = _bounded(bias)
-        parts = [bias.to(dtype)]
-        if multiplies_half(dtype, rows):
-            # Three numbers of a half type have all the digits of a float32.
-            for _ in range(2):
-                rest = bias.detach().float() - sum(part.detach().float() for part in parts)
-                parts.append(torch.where(parts[0].isfinite(), rest.to(dtype), 0.0))  # a class left out stays -inf
-        rows = torch.cat([rows, rows.new_ones((len(rows), len(parts)))], dim=1)
-        weight = torch.cat([weight, torch.stack(parts, dim=1)], dim=1)
-    picks = torch.where(here, goals, -1)
-    rest, _, own = cross_softmax(function, rows, weight, 1.0, picks, two_way=False, normalize=False, dtype=dtype)
-    rest, own = _OverRanks.apply(rest, torch.where(here, own, 0.0), group)
-    losses = F.softplus(rest - own, threshold=50.0)
-    if options.label_smoothing:
-        # The logits of a row add up to its product with the sum of the classes.
-        total = (rows * weight.sum(0, dtype=wide)).sum(1)
-        mean = _Summed.apply(total, group) / classes
-        smoothing = options.label_smoothing
-        losses = (1.0 - smoothing) * losses + smoothing * (torch.logaddexp(rest, own) - mean)
-    return losses + options.z_loss * torch.logaddexp(rest, own).square() if options.z_loss else losses
-
-
-def _bounded(bias: Tensor) -> Tensor:
-    """``bias`` without finite numbers so large that a logit with them would not be finite."""
-    limit = torch.finfo(bias.dtype).max / 4
-    return torch.where(bias.isinf(), bias, bias.clamp(-limit, limit))
-
-
-def _place(
-    function: str, input: Tensor, weight: Tensor, wrong: Exception | None, group: dist.ProcessGroup | None
-) -> tuple[int, int]:
-    """Number of this rank's first class, and how many there are on all ranks.
-
-    Raises:
-        TypeError, ValueError: ``wrong``, what is wrong with the arguments here.
-        ValueError: if a rank has no class, or something is wrong on another one.
-    """
-    if not _distributed():
-        if wrong is not None:
-            raise wrong
-        return 0, len(weight)
-    rank = dist.get_rank(group)
-    empty = isinstance(weight, Tensor) and weight.dim() == 2 and not len(weight)
-    counts = torch.zeros(dist.get_world_size(group), dtype=torch.int64, device=_meeting_place(input, weight))
-    counts[rank] = 0 if empty else len(weight) if wrong is None else -1
-    dist.all_reduce(counts, group=group)
-    every = counts.tolist()
-    if 0 in every:
-        at = every.index(0)
-        raise ValueError(f"{function}: linear_weight must have a class on every rank, got none on rank {at}")
-    if wrong is not None:
-        raise wrong
-    if -1 in every:
-        at = every.index(-1)
-        raise ValueError(f"{function}: arguments must be right on every rank, got an error on rank {at}")
-    return sum(every[:rank]), sum(every)
-
-
-def _meeting_place(*given: object) -> torch.device:
-    """Where the ranks' tensors are, also of a rank that was called with something else."""
-    return next((each.device for each in given if isinstance(each, Tensor)), torch.device("cpu"))
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-class _SummedGradient(torch.autograd.Function):
-    """What every rank has the same of, and makes a part of the gradient of."""
-
-    @staticmethod
-    def forward(ctx, x, group):  # type: ignore[no-untyped-def]
-        ctx.group = group
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        total = grad.clone()
-        if _distributed():
-            dist.all_reduce(total, group=ctx.group)
-        return total, None
-
-
-class _Summed(torch.autograd.Function):
-    """The sum over the ranks of parts; every rank has the same gradient of it."""
-
-    @staticmethod
-    def forward(ctx, x, group):  # type: ignore[no-untyped-def]
-        total = x.clone()
-        if _distributed():
-            dist.all_reduce(total, group=group)
-        return total
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return grad, None
-
-
-class _OverRanks(torch.autograd.Function):
-    """The log-sum-exp over the ranks, and the logits of targets, of which one rank has each and the others have 0."""
-
-    @staticmethod
-    def forward(ctx, lse, own, group):  # type: ignore[no-untyped-def]
-        if not _distributed():
-            ctx.save_for_backward(torch.ones_like(lse))
-            return lse.clone(), own.clone()
-        shift = lse.clone()
-        dist.all_reduce(shift, dist.ReduceOp.MAX, group=group)
-        safe = torch.where(shift.isfinite(), shift, 0.0)
-        both = torch.stack([(lse - safe).exp(), own])
-        dist.all_reduce(both, group=group)
-        total = safe + both[0].log()
-        # Nothing but the target on all ranks: no gradient.
-        ctx.save_for_backward(torch.where(total == -torch.inf, 0.0, (lse - total).exp()))
-        return total, both[1]
-
-    @staticmethod
-    def backward(ctx, grad_lse, grad_own):  # type: ignore[no-untyped-def]
-        (share,) = ctx.saved_tensors
-        return grad_lse * share, grad_own, None
+    dtype: torch.dtype,
+    needs: tuple[bool, ...],
+    elsewhere: Tensor,
+    classes: int,
+) -> tuple[Tensor, ...]:
+    sides = product_side(rows.detach(), dtype), product_side(weight.detach(), dtype)
+    bias = None if bias is None else bias.detach().to(elsewhere.dtype).contiguous()
+    # A GPU would be waited for to count the rows with a target: it takes all.
+    index = torch.arange(len(rows), device=rows.device) if rows.is_cuda else None
+    numbers = (options.label_smoothing, options.softcap, options.z_loss)
+    results: tuple[Tensor, ...] = ops.linear_cross_entropy(
+        *sides, targets, index, bias, grad, grad, None, *numbers, *needs, elsewhere, classes
+    )
+    return results

@@ -16,18 +16,15 @@ linear_cross_entropy = torch.ops.sslfast.linear_cross_entropy.default
 
 
 @torch.library.register_fake("sslfast::linear_cross_entropy")
-def _(
-    hidden: Tensor, weight: Tensor, targets: Tensor, *args: object
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    need_hidden, need_weight, need_bias = args[8:]
+def _(hidden: Tensor, weight: Tensor, targets: Tensor, *args: object) -> tuple[Tensor, ...]:
+    need_hidden, need_weight, need_bias = args[8:11]
     wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    nll, lse, sums = (hidden.new_empty(targets.shape, dtype=wide) for _ in range(3))
+    rows = (hidden.new_empty(targets.shape, dtype=wide) for _ in range(5))
     d_hidden, d_weight = (
         x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=wide)
         for x, need in ((hidden, need_hidden), (weight, need_weight))
     )
-    d_bias = nll.new_empty((weight.shape[0] if need_bias else 0,))
-    return nll, lse, sums, torch.empty_like(targets, dtype=torch.bool), d_hidden, d_weight, d_bias
+    return *rows, d_hidden, d_weight, weight.new_empty((weight.shape[0] if need_bias else 0,), dtype=wide)
 
 
 def _linear_cross_entropy_triton(*args):  # type: ignore[no-untyped-def]

@@ -17,18 +17,18 @@ struct ClassTerms {
   const T *bias, *class_weights;  // (V); null for 0, and for 1
   T softcap;                      // s = softcap * tanh(logit / softcap); 0 for s = logit
   T keep, smoothing, z_loss;
-  T class_weight_sum;  // of c
+  T class_weight_sum;  // of c, of all classes
 };
 
 // The rows of a strip; each (rows), beginning at its first row.
 template <typename T>
 struct ClassRows {
-  const int64_t* targets;     // a class each
+  const int64_t* targets;     // a class each, or -1 for one that is elsewhere: its logit is positive from the beginning
+  const T* elsewhere;         // the log-sum-exp of classes that are not seen here, without the target; null for none
   const T *weights, *others;  // derivatives of the total in keep * nll and in the other terms; null for 1
   T *shift, *sum;             // sum of exp(s_ij) over the other classes = exp(shift_i) * sum_i; -inf and 0 at first
   T *positive, *sums;         // s of the row's own class; sum_j c_j s_ij, 0 at first
   T *nll, *lse;               // results: lse_i over all classes
-  bool* correct;              // whether the row's own class has the largest logit, alone
   T *scale, *offset, *flat;   // the gradient in s_ij, scale_i * exp(s_ij - offset_i) - flat_i * c_j; and in the
   T* pair;                    // logit of the row's own class
 };
