@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
 from sslfast.losses._inputs import check_device, check_labels, check_no_miner
 from sslfast.losses._ring import check_width, write_ring
 
@@ -112,15 +113,16 @@ class CrossBatchMemory(nn.Module):
                 another device, or ``indices_tuple`` is not None.
         """
         name = "CrossBatchMemory"
-        check_no_miner(name, indices_tuple)
-        check_width(name, "embeddings", embeddings, self.embedding_size)
-        check_labels(name, "labels", labels, "embeddings", embeddings)
-        check_device(name, "the memory", self.embedding_memory, "embeddings", embeddings)
-        if enqueue_mask is not None:
-            _check_mask(name, enqueue_mask, embeddings)
+        with JointChecks(name, strategy_of(name, self.gather_distributed), embeddings):
+            check_no_miner(name, indices_tuple)
+            check_width(name, "embeddings", embeddings, self.embedding_size)
+            check_labels(name, "labels", labels, "embeddings", embeddings)
+            check_device(name, "the memory", self.embedding_memory, "embeddings", embeddings)
+            if enqueue_mask is not None:
+                _check_mask(name, enqueue_mask, embeddings)
         if self.gather_distributed:
-            embeddings, labels = gather_rows(embeddings), gather_rows(labels)
-            enqueue_mask = None if enqueue_mask is None else gather_rows(enqueue_mask)
+            embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
+            enqueue_mask = None if enqueue_mask is None else gather_rows(enqueue_mask, name)
         anchors, anchor_labels, copies = embeddings, labels, None
         if enqueue_mask is None:
             copies = self.enqueue(embeddings, labels)

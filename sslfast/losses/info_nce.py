@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import mean_over_ranks, strategy_of
+from sslfast._verdict import JointChecks
+from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of
 from sslfast.losses._debias import debiased
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
 from sslfast.losses._inputs import kernel_integers
@@ -192,7 +193,8 @@ def info_nce_loss(
             gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for,
             ``weights`` are negative (looked at on the CPU only, as a tensor's temperature is), ``positives``
             index no key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or
-            ``symmetric`` or ``gather_distributed`` is asked for where it does not go.
+            ``symmetric`` or ``gather_distributed`` is asked for where it does not go. Where one of several ranks
+            raises, all do: the others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018; He et al.,
@@ -200,27 +202,34 @@ def info_nce_loss(
     Learning", NeurIPS 2020; Zhang et al., "Qwen3 Embedding", 2025 (margin, hard negatives, query and key negatives).
     """
     name = "info_nce_loss"
-    if in_batch is None:
-        in_batch = negative_keys is None and queue is None
-    in_batch = _check.boolean(name, "in_batch", in_batch)
-    symmetric = _check.boolean(name, "symmetric", symmetric)
-    query_negatives = _check.boolean(name, "query_negatives", query_negatives)
-    key_negatives = _check.boolean(name, "key_negatives", key_negatives)
-    normalize = _check.boolean(name, "normalize", normalize)
-    check_pairs(name, query, positive_key, positives, symmetric)
-    check_others(name, query, negative_keys, queue, weights)
-    ids = ids_of(name, query, positive_key, query_ids, key_ids)
-    margin, tau_plus = check_numbers(name, temperature, margin, tau_plus, normalize)
-    if not (in_batch or query_negatives or key_negatives or negative_keys is not None or queue is not None):
-        raise ValueError(f"{name}: in_batch must be True where there are no other negatives, got False")
-    if symmetric and not (in_batch and len(positive_key) == len(query)):
-        raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {len(positive_key)}")
-    check_reduction(name, reduction)
     strategy = strategy_of(name, gather_distributed)
-    if gather_distributed not in (False, "local") and (reduction != "mean" or weights is not None):
-        raise ValueError(f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}")
+    with JointChecks(name, strategy, query):
+        if in_batch is None:
+            in_batch = negative_keys is None and queue is None
+        in_batch = _check.boolean(name, "in_batch", in_batch)
+        symmetric = _check.boolean(name, "symmetric", symmetric)
+        query_negatives = _check.boolean(name, "query_negatives", query_negatives)
+        key_negatives = _check.boolean(name, "key_negatives", key_negatives)
+        normalize = _check.boolean(name, "normalize", normalize)
+        check_pairs(name, query, positive_key, positives, symmetric)
+        check_others(name, query, negative_keys, queue, weights)
+        ids = ids_of(name, query, positive_key, query_ids, key_ids)
+        margin, tau_plus = check_numbers(name, temperature, margin, tau_plus, normalize)
+        among_batch = in_batch or query_negatives or key_negatives
+        if not (among_batch or negative_keys is not None or queue is not None):
+            raise ValueError(f"{name}: in_batch must be True where there are no other negatives, got False")
+        if symmetric and not (in_batch and len(positive_key) == len(query)):
+            got = len(positive_key)
+            raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {got}")
+        check_reduction(name, reduction)
+        if gather_distributed not in (False, "local") and (reduction != "mean" or weights is not None):
+            raise ValueError(
+                f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}"
+            )
+        scale = scale_of(name, query, temperature)
+    if strategy != "local" and not among_batch:
+        exchange_shards(name, query)  # where no keys travel that would carry the verdict of other ranks
 
-    scale = scale_of(name, query, temperature)
     number = None if isinstance(temperature, Tensor) else 1.0 / temperature
     at = None if positives is None else kernel_integers(positives)
     summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
 from sslfast.losses._ring import check_width, write_ring
 
 
@@ -69,9 +70,11 @@ class MemoryBank(nn.Module):
             TypeError: if it is not a floating-point tensor.
             ValueError: if the shape is another.
         """
-        check_width(type(self).__name__, "embeddings", embeddings, self.size[1])
+        name = type(self).__name__
+        with JointChecks(name, strategy_of(name, self.gather_distributed), embeddings):
+            check_width(name, "embeddings", embeddings, self.size[1])
         if self.gather_distributed:
-            embeddings = gather_rows(embeddings)
+            embeddings = gather_rows(embeddings, name)
         write_ring(self.bank_ptr, (self.bank, embeddings))
 
     def extra_repr(self) -> str:

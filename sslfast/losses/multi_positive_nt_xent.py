@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._autograd import exact_side, first_order_only, normalized
-from sslfast.distributed import gather_rows
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
 from sslfast.losses._inputs import (
     check_kernel_dtype,
     check_labels,
@@ -130,21 +131,23 @@ def multi_positive_nt_xent_loss(
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
-            ``gather_distributed`` is with ``ref_emb``, or ``abs(temperature)`` is below 1e-8.
+            ``gather_distributed`` is with ``ref_emb``, or ``abs(temperature)`` is below 1e-8. Where one of several
+            ranks raises, all do: the others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020;
     Musgrave et al., "PyTorch Metric Learning", 2020.
     """
     name = "multi_positive_nt_xent_loss"
-    check_rows(name, "embeddings", embeddings)
-    check_labels(name, "labels", labels, "embeddings", embeddings)
-    check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
-    check_kernel_dtype(name, *(z for z in (embeddings, ref_emb) if z is not None))
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    scale = 1.0 / temperature_of(name, temperature)
+    with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
+        check_rows(name, "embeddings", embeddings)
+        check_labels(name, "labels", labels, "embeddings", embeddings)
+        check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
+        check_kernel_dtype(name, *(z for z in (embeddings, ref_emb) if z is not None))
+        scale = 1.0 / temperature_of(name, temperature)
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings), gather_rows(labels)
+        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
     with without_autocast(embeddings):

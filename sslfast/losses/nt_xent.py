@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import distinct, first_order_only, unit_of, unit_rows_backward, unit_side
+from sslfast._verdict import JointChecks
 from sslfast.distributed import count_rows, mean_over_ranks, strategy_of
 from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._inputs import check_pair, temperature_of, without_autocast
@@ -159,18 +160,20 @@ def nt_xent_loss(
             is not a number, or ``memory_budget`` is neither None nor an int.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
             1e-8, ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative, ``gather_distributed`` is none of these,
-            or D or a dtype is not the same on every rank.
+            or D or a dtype is not the same on every rank. Where one of several ranks raises, all do: the others a
+            ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020; Chuang
     et al., "Debiased Contrastive Learning", NeurIPS 2020.
     """
     name = "nt_xent_loss"
-    check_pair(name, "z0", z0, "z1", z1)
-    scale = 1.0 / temperature_of(name, temperature)
-    tau_plus = check_tau_plus(name, tau_plus)
-    budget = check_memory_budget(name, memory_budget)
     strategy = strategy_of(name, gather_distributed)
+    with JointChecks(name, strategy, z0):
+        check_pair(name, "z0", z0, "z1", z1)
+        scale = 1.0 / temperature_of(name, temperature)
+        tau_plus = check_tau_plus(name, tau_plus)
+        budget = check_memory_budget(name, memory_budget)
     with without_autocast(z0):  # which would not let float16 be put together on a CPU
         z0, z1 = distinct(z0, z1)
         if strategy != "local" or tau_plus > 0.0:

@@ -13,6 +13,7 @@ from sslfast._autograd import (
     unit_rows_backward,
     unit_side,
 )
+from sslfast._verdict import JointChecks
 from sslfast.distributed import exchange_shards, gather_rows, strategy_of, sum_over_ranks
 from sslfast.losses._inputs import (
     check_kernel_dtype,
@@ -152,26 +153,27 @@ def supcon_loss(
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
             ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or is more than ``"local"``
-            with ``ref_emb``, ``memory_budget`` is negative, or D or a dtype is not the same on every rank.
+            with ``ref_emb``, ``memory_budget`` is negative, or D or a dtype is not the same on every rank. Where one of
+            several ranks raises, all do: the others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
     """
     name = "supcon_loss"
-    check_rows(name, "embeddings", embeddings)
-    check_kernel_dtype(name, embeddings)
-    check_labels(name, "labels", labels, "embeddings", embeddings)
-    check_references(
-        name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed not in (False, "local")
-    )
-    scale = 1.0 / temperature_of(name, temperature)
-    budget = check_memory_budget(name, memory_budget)
+    strategy = strategy_of(name, gather_distributed)
+    with JointChecks(name, strategy, embeddings):
+        check_rows(name, "embeddings", embeddings)
+        check_kernel_dtype(name, embeddings)
+        check_labels(name, "labels", labels, "embeddings", embeddings)
+        gathers = gather_distributed not in (False, "local")
+        check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gathers)
+        scale = 1.0 / temperature_of(name, temperature)
+        budget = check_memory_budget(name, memory_budget)
     if ref_emb is not None and ref_labels is not None:
         check_kernel_dtype(name, ref_emb)
         return supcon_against_references(name, embeddings, ref_emb, labels, ref_labels, copies, scale)
-    strategy = strategy_of(name, gather_distributed)
     if strategy != "local":
-        groups, first = LabelGroups(gather_rows(labels.long()), None), exchange_shards(name, embeddings).start
+        groups, first = LabelGroups(gather_rows(labels.long(), name), None), exchange_shards(name, embeddings).start
         partners, has = (t[first : first + len(labels)] for t in (groups.partners(), groups.counts > 1))
         paired = partners >= 0
         lse, positive, mean = labelled_softmax_over_ranks(

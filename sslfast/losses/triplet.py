@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
 from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, given_rows, metric_options
 from sslfast.losses._triplets import given_triplets, hardest, triplets_in_strips
@@ -175,7 +176,8 @@ def triplet_loss(
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other, ``margin``
             is not finite, an option is none of its values, ``swap`` or ``smooth_loss`` is asked for over all or
             semi-hard triplets, whose terms do not add up by counting, or ``gather_distributed`` is with
-            ``indices_tuple`` or ``ref_emb``.
+            ``indices_tuple`` or ``ref_emb``. Where one of several ranks raises, all do: the others a ValueError that
+            names it.
         IndexError: if a given triplet names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -183,26 +185,30 @@ def triplet_loss(
     "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015.
     """
     name = "triplet_loss"
-    check_rows(name, "embeddings", embeddings)
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    margin = _check.real(name, "margin", margin)
-    check_choice(name, "mining", mining, _MINING)
-    terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
-    options = metric_options(name, distance, normalize, reduction)
-    expected = "three int64 vectors of one length: anchors, positives, negatives"
-    triplets = None if indices_tuple is None else given_rows(name, indices_tuple, expected, embeddings, pairs=False)
-    ref_emb, ref_labels = compared_rows(
-        name, embeddings, labels, ref_emb, ref_labels, copies, given=triplets, gather_distributed=gather_distributed
-    )
+    with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
+        check_rows(name, "embeddings", embeddings)
+        margin = _check.real(name, "margin", margin)
+        check_choice(name, "mining", mining, _MINING)
+        terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
+        options = metric_options(name, distance, normalize, reduction)
+        expected = "three int64 vectors of one length: anchors, positives, negatives"
+        triplets = None if indices_tuple is None else given_rows(name, indices_tuple, expected, embeddings, pairs=False)
+        ref_emb, ref_labels = compared_rows(
+            name, embeddings, labels, ref_emb, ref_labels, copies, given=triplets, gather_distributed=gather_distributed
+        )
+        if triplets is None:
+            labels = check_labels(name, "labels", labels, "embeddings", embeddings)
+            if (swap or smooth_loss) and mining != "batch_hard":
+                option = "swap" if swap else "smooth_loss"
+                expected = "mining='batch_hard' or given triplets"
+                raise ValueError(f"{name}: {option} goes with {expected}, got mining={mining!r}")
     if triplets is not None:
         anchors, positives, negatives = triplets
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
-    labels = check_labels(name, "labels", labels, "embeddings", embeddings)
-    if (swap or smooth_loss) and mining != "batch_hard":
-        option = "swap" if swap else "smooth_loss"
-        raise ValueError(f"{name}: {option} goes with mining='batch_hard' or given triplets, got mining={mining!r}")
+    assert labels is not None
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings), gather_rows(labels)
+        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
     with without_autocast(embeddings):
         if mining != "batch_hard":
             return triplets_in_strips(
