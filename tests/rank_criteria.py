@@ -110,6 +110,17 @@ CRITERIA: dict[str, Criterion] = {
     "info_nce, locked": partial(info_nce, detach=True),
     "info_nce, symmetric": partial(info_nce, symmetric=True, tau_plus=0.01),
     "info_nce, ids": info_nce_ids,
+    "info_nce, smooth": partial(info_nce, label_smoothing=0.2),
+    "info_nce, smooth, all kinds": partial(
+        info_nce,
+        hard=True,
+        in_batch=True,
+        query_negatives=True,
+        key_negatives=True,
+        symmetric=True,
+        label_smoothing=0.2,
+        tau_plus=0.01,
+    ),
     "info_nce, all kinds": partial(
         info_nce, hard=True, in_batch=True, query_negatives=True, key_negatives=True, margin=0.2, symmetric=True
     ),

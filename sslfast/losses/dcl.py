@@ -55,10 +55,11 @@ class DCLLoss(nn.Module):
         self.gather_distributed = gather_distributed
         self.memory_budget = check_memory_budget(type(self).__name__, memory_budget)
 
-    def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
+    def forward(self, out0: Tensor, out1: Tensor) -> Tensor:
+        """The loss of two views of a batch, (N, D) each: ``z0`` and ``z1`` of :func:`dcl_loss`."""
         return dcl_loss(
-            z0,
-            z1,
+            out0,
+            out1,
             self.temperature,
             self.weight_fn,
             gather_distributed=self.gather_distributed,

@@ -11,7 +11,9 @@ from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of
 from sslfast.losses._debias import debiased
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
 from sslfast.losses._inputs import kernel_integers
+from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._negatives import Negatives
+from sslfast.losses._smoothing import Kinds, smoothed_part, smoothed_part_of_keys
 
 
 class InfoNCELoss(nn.Module):
@@ -25,13 +27,17 @@ class InfoNCELoss(nn.Module):
         key_negatives: whether the other keys are negatives of the positive key, too. Default: False.
         margin: leave out negatives more similar than the positive by this much. Default: None, none.
         tau_plus: share of positives among the negatives. Default: 0.
+        label_smoothing: share of the target that is spread over the candidates. Default: 0.
         normalize: divide all but the queue by their norms. Default: True.
         gather_distributed: the loss over all ranks. Default: False.
+        memory_budget: bytes of similarities that may be kept for the gradient. Default: None, see
+            :func:`info_nce_loss`.
 
     Raises:
-        TypeError: if ``temperature``, ``margin`` or ``tau_plus`` is not a number.
-        ValueError: if ``temperature``, ``margin``, ``tau_plus``, ``reduction`` or ``gather_distributed`` is none that
-            :func:`info_nce_loss` takes.
+        TypeError: if ``temperature``, ``margin``, ``tau_plus`` or ``label_smoothing`` is not a number, or
+            ``memory_budget`` neither None nor an int.
+        ValueError: if ``temperature``, ``margin``, ``tau_plus``, ``label_smoothing``, ``reduction``,
+            ``gather_distributed`` or ``memory_budget`` is none that :func:`info_nce_loss` takes.
 
     Example:
         >>> criterion = InfoNCELoss(temperature=0.05)
@@ -49,8 +55,10 @@ class InfoNCELoss(nn.Module):
         key_negatives: bool = False,
         margin: float | None = None,
         tau_plus: float = 0.0,
+        label_smoothing: float = 0.0,
         normalize: bool = True,
         gather_distributed: bool | str = False,
+        memory_budget: int | None = None,
     ) -> None:
         super().__init__()
         name = "InfoNCELoss"
@@ -67,8 +75,10 @@ class InfoNCELoss(nn.Module):
         self.key_negatives = _check.boolean(name, "key_negatives", key_negatives)
         self.margin = margin
         self.tau_plus = tau_plus
+        self.label_smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         self.normalize = _check.boolean(name, "normalize", normalize)
         self.gather_distributed = gather_distributed
+        self.memory_budget = check_memory_budget(name, memory_budget)
 
     def forward(
         self,
@@ -98,10 +108,12 @@ class InfoNCELoss(nn.Module):
             key_ids=key_ids,
             margin=self.margin,
             tau_plus=self.tau_plus,
+            label_smoothing=self.label_smoothing,
             symmetric=self.symmetric,
             weights=weights,
             normalize=self.normalize,
             gather_distributed=self.gather_distributed,
+            memory_budget=self.memory_budget,
         )
 
     def extra_repr(self) -> str:
@@ -124,10 +136,12 @@ def info_nce_loss(
     key_ids: Tensor | None = None,
     margin: float | None = None,
     tau_plus: float = 0.0,
+    label_smoothing: float = 0.0,
     symmetric: bool = False,
     weights: Tensor | None = None,
     normalize: bool = True,
     gather_distributed: bool | str = False,
+    memory_budget: int | None = None,
 ) -> Tensor:
     """InfoNCE of queries that have to pick their positive key among it and negatives of any kind.
 
@@ -169,6 +183,11 @@ def info_nce_loss(
             left out; with a positive temperature, which a tensor on a GPU is not asked for. Default: None, none is.
         tau_plus: debiased InfoNCE: the probability that a negative is of the query's own class, whose part is taken out
             of the sum over the negatives; it counts them before ids and margin. Default: 0.
+        label_smoothing: share e of the target that is spread over the query's candidates, its positive and the
+            negatives that ids and margin leave: adds e times the positive's logit less the candidates' mean logit,
+            which with no id, margin or tau_plus is ``F.cross_entropy(..., label_smoothing=e)``. With ``symmetric`` a
+            key's candidates are queries. From sums, in O(N D) work; with a margin from the similarities, made again:
+            8 N M D FLOPs more. Over several ranks without ids and margin. Default: 0.
         symmetric: average with the loss of every key picking its query among all queries; ``positive_key`` has to be
             (N, D) and ``positives`` a permutation. Default: False.
         weights: (N,), weights of the queries, 0 or more; a mean is divided by their sum, and NaN where that is 0.
@@ -181,6 +200,12 @@ def info_nce_loss(
             round while the ranks compute. False or ``"local"``: this rank's samples alone. Forward and backward
             communicate: all ranks have to call both. Without a process group, or with one rank, it changes nothing.
             Default: False.
+        memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again, by
+            kinds of negatives in the order of the arguments ``in_batch``, ``query_negatives``, ``key_negatives``,
+            ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8 N M in float64). Those that
+            are read once need none: what takes no gradient, and the first kind of a mean or a sum one way. On a GPU and
+            over several ranks none are kept, whatever it says. Default: None, for each kind 2 MiB or two for every
+            number of both sides, which is O(N D).
 
     Returns:
         Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is. The loss
@@ -193,8 +218,8 @@ def info_nce_loss(
             gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for,
             ``weights`` are negative (looked at on the CPU only, as a tensor's temperature is), ``positives``
             index no key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or
-            ``symmetric`` or ``gather_distributed`` is asked for where it does not go. Where one of several ranks
-            raises, all do: the others a ValueError that names it.
+            ``symmetric``, ``gather_distributed`` or ``label_smoothing`` is asked for where it does not go. Where one of
+            several ranks raises, all do: the others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018; He et al.,
@@ -222,6 +247,10 @@ def info_nce_loss(
             got = len(positive_key)
             raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {got}")
         check_reduction(name, reduction)
+        smoothing = _check.probability(name, "label_smoothing", label_smoothing)
+        budget = check_memory_budget(name, memory_budget)
+        if smoothing > 0.0 and strategy != "local" and (ids is not None or margin is not None):
+            raise ValueError(f"{name}: label_smoothing goes with gather_distributed without ids and margin")
         if gather_distributed not in (False, "local") and (reduction != "mean" or weights is not None):
             raise ValueError(
                 f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}"
@@ -234,7 +263,7 @@ def info_nce_loss(
     at = None if positives is None else kernel_integers(positives)
     summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
     negatives = Negatives(
-        name, query, positive_key, at, scale, number, margin, ids, normalize, strategy, summed, negative_keys
+        name, query, positive_key, at, scale, number, margin, ids, normalize, strategy, summed, negative_keys, budget
     )
     if in_batch:
         negatives.add_keys(two_way=symmetric)
@@ -248,10 +277,19 @@ def info_nce_loss(
         negatives.add_queue(queue)
 
     weights = None if weights is None else weights.to(negatives.query.dtype).contiguous()
+    smoothed = None
+    if smoothing > 0.0:
+        kinds = Kinds(in_batch, query_negatives, key_negatives, negative_keys, queue)
+        smoothed = smoothing * smoothed_part(negatives, kinds)
+        if symmetric:
+            smoothed = (smoothed + smoothing * smoothed_part_of_keys(negatives)) / 2
     if summed:
         total = negatives.total(weights)
+        if smoothed is not None:
+            total = total + (smoothed if weights is None else smoothed * weights).sum()
     else:
         losses = _debiased_losses(negatives, at, tau_plus, symmetric)
+        losses = losses if smoothed is None else losses + smoothed
         losses = losses if weights is None else losses * weights
         if strategy != "local":
             return mean_over_ranks(losses)

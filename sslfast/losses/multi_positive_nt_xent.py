@@ -21,6 +21,7 @@ from sslfast.losses._inputs import (
     widened,
     without_autocast,
 )
+from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._references import reference_lse
 from sslfast.losses._strips import rows_at_once
@@ -38,10 +39,14 @@ class MultiPositiveNTXentLoss(nn.Module):
     Args:
         temperature: divides the cosine similarities. Default: 0.07.
         gather_distributed: contrast with the samples of all ranks. Default: False.
+        memory_budget: bytes of similarities that may be kept for the gradient. Default: None, see
+            :func:`multi_positive_nt_xent_loss`.
 
     Raises:
-        TypeError: if ``temperature`` is not a number, or ``gather_distributed`` not a bool.
-        ValueError: if ``abs(temperature)`` is below 1e-8; in a call, if a miner's ``indices_tuple`` is given.
+        TypeError: if ``temperature`` is not a number, ``gather_distributed`` not a bool, or ``memory_budget`` neither
+            None nor an int.
+        ValueError: if ``abs(temperature)`` is below 1e-8, or ``memory_budget`` is negative; in a call, if a miner's
+            ``indices_tuple`` is given.
 
     Example:
         >>> criterion = MultiPositiveNTXentLoss(temperature=0.1)
@@ -49,10 +54,13 @@ class MultiPositiveNTXentLoss(nn.Module):
         >>> loss.backward()
     """
 
-    def __init__(self, temperature: float = 0.07, gather_distributed: bool = False) -> None:
+    def __init__(
+        self, temperature: float = 0.07, gather_distributed: bool = False, *, memory_budget: int | None = None
+    ) -> None:
         super().__init__()
         self.temperature = temperature_of("MultiPositiveNTXentLoss", temperature)
         self.gather_distributed = _check.boolean("MultiPositiveNTXentLoss", "gather_distributed", gather_distributed)
+        self.memory_budget = check_memory_budget("MultiPositiveNTXentLoss", memory_budget)
 
     def forward(
         self,
@@ -73,6 +81,7 @@ class MultiPositiveNTXentLoss(nn.Module):
             ref_labels=ref_labels,
             copies=copies,
             gather_distributed=self.gather_distributed,
+            memory_budget=self.memory_budget,
         )
 
     def extra_repr(self) -> str:
@@ -88,6 +97,7 @@ def multi_positive_nt_xent_loss(
     ref_labels: Tensor | None = None,
     copies: Tensor | None = None,
     gather_distributed: bool = False,
+    memory_budget: int | None = None,
 ) -> Tensor:
     """Every row has to pick each of its positives, one at a time, among it and all rows of other labels.
 
@@ -120,19 +130,23 @@ def multi_positive_nt_xent_loss(
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank gathers all rows and computes the whole loss: the ranks share no work. Rows of all ranks have
             to have one D and one dtype. Default: False.
+        memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
+            none, 4 N^2 (8 N^2 for float64) keep all, with N the rows of all ranks where these are gathered, or 4 N M
+            where ``ref_emb`` takes a gradient. On a GPU none are kept, and none are needed of a ``ref_emb`` that takes
+            none. Default: None, 2 MiB or two for every number of the embeddings, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
 
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
-            or ``ref_labels`` is not an integer tensor, ``copies`` not an int64 one, ``temperature`` is not a number, or
-            ``gather_distributed`` is not a bool.
+            or ``ref_labels`` is not an integer tensor, ``copies`` not an int64 one, ``temperature`` is not a number,
+            ``gather_distributed`` is not a bool, or ``memory_budget`` neither None nor an int.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
-            ``gather_distributed`` is with ``ref_emb``, or ``abs(temperature)`` is below 1e-8. Where one of several
-            ranks raises, all do: the others a ValueError that names it.
+            ``gather_distributed`` is with ``ref_emb``, ``abs(temperature)`` is below 1e-8, or ``memory_budget`` is
+            negative. Where one of several ranks raises, all do: the others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020;
@@ -146,6 +160,7 @@ def multi_positive_nt_xent_loss(
         check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
         check_kernel_dtype(name, *(z for z in (embeddings, ref_emb) if z is not None))
         scale = 1.0 / temperature_of(name, temperature)
+        budget = check_memory_budget(name, memory_budget)
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
@@ -161,7 +176,7 @@ def multi_positive_nt_xent_loss(
         # A graph takes no tensor twice into one function: the same embeddings and labels go in as a view.
         others = units[-1].view_as(units[-1])
         negatives = reference_lse(
-            name, units[0], others, scale, left_out, row_ids, col_ids.view_as(col_ids), dtype, sides
+            name, units[0], others, scale, left_out, row_ids, col_ids.view_as(col_ids), dtype, sides, budget
         )
         columns = (None, None) if ref_emb is None else (units[1], col_ids.view_as(col_ids))
         loss: Tensor = _PositivePairs.apply(name, units[0], columns[0], negatives, row_ids, columns[1], copies, scale)
