@@ -229,15 +229,14 @@ BAD = [
     (lambda: CrossBatchMemory(SupConLoss(), 0), ValueError, "embedding_size must be at least 1, got 0"),
     (lambda: CrossBatchMemory(SupConLoss(), 3, 1.5), TypeError, "memory_size must be an int, got float"),
     (
-        lambda: CrossBatchMemory(SupConLoss(), 3, 5, SupConLoss()),
-        ValueError,
-        "miner must be None: mining is an argument of TripletLoss",
+        lambda: CrossBatchMemory(SupConLoss(), 3, 5, "hard"),
+        TypeError,
+        "miner must be callable or None, got str",
     ),
     (
         lambda: M(Z, Y, (Y, Y, Y)),
         ValueError,
-        "indices_tuple must be None, as all pairs are taken: mined triplets go into TripletLoss, other rows into "
-        "ref_emb= and ref_labels=",
+        "indices_tuple goes with a miner, without gather_distributed and enqueue_mask",
     ),
     (lambda: M(Z[:, :2], Y), ValueError, "embeddings must have shape (N, 3), got (4, 2)"),
     (lambda: M.enqueue(Z, Y[:1]), ValueError, "labels must have shape (4,), got (1,)"),

@@ -178,9 +178,6 @@ def test_module() -> None:
     z, y = torch.randn(8, 3), torch.arange(8) % 4
     assert MultiPositiveNTXentLoss(0.2, gather_distributed=True)(z, y) == multi_positive_nt_xent_loss(z, y, 0.2)
     assert repr(MultiPositiveNTXentLoss()) == "MultiPositiveNTXentLoss(temperature=0.07, gather_distributed=False)"
-    text = "indices_tuple must be None, as all pairs are taken: mined triplets go into TripletLoss, "
-    with pytest.raises(ValueError, match=f"^MultiPositiveNTXentLoss: {text}other rows into ref_emb= and ref_labels=$"):
-        MultiPositiveNTXentLoss()(z, y, (y, y, y))
     with pytest.raises(TypeError, match=r"^MultiPositiveNTXentLoss: temperature must be a number, got NoneType$"):
         MultiPositiveNTXentLoss(None)
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import gather_rows, strategy_of
+from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_labels, check_rows, without_autocast
-from sslfast.losses._margins import compared_rows, given_rows, metric_options
+from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._pairs import given_pairs, pairs_in_strips
 
 
@@ -153,8 +154,7 @@ def contrastive_loss(
         margins = (_check.real(name, "pos_margin", pos_margin), _check.real(name, "neg_margin", neg_margin))
         terms = (*margins, _check.boolean(name, "squared", squared))
         options = metric_options(name, distance, normalize, reduction)
-        expected = "int64 vectors, four in pairs of one length or three of one length"
-        pairs = None if indices_tuple is None else given_rows(name, indices_tuple, expected, embeddings, pairs=True)
+        pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
         ref_emb, ref_labels = compared_rows(
             name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gather_distributed
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,11 +12,9 @@ from sslfast import _check
 from sslfast._autograd import exact_side, first_order_only, normalized
 from sslfast._verdict import JointChecks
 from sslfast.distributed import gather_rows, strategy_of
+from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import (
-    check_kernel_dtype,
     check_labels,
-    check_no_miner,
-    check_references,
     check_rows,
     kernel_integers,
     temperature_of,
@@ -23,6 +23,8 @@ from sslfast.losses._inputs import (
 )
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._labels import LabelGroups
+from sslfast.losses._listed import nt_xent_of_pairs
+from sslfast.losses._margins import compared_rows
 from sslfast.losses._references import reference_lse
 from sslfast.losses._strips import rows_at_once
 
@@ -34,7 +36,8 @@ class MultiPositiveNTXentLoss(nn.Module):
     """NT-Xent with many positives as a module; see :func:`multi_positive_nt_xent_loss`.
 
     Called as pytorch-metric-learning's ``NTXentLoss`` is, with its defaults and its numbers: ``criterion(embeddings,
-    labels)``, or with ``ref_emb=`` and ``ref_labels=``, other rows to compare with.
+    labels)``, with the pairs of a miner for ``indices_tuple``, or with ``ref_emb=`` and ``ref_labels=``, other rows to
+    compare with.
 
     Args:
         temperature: divides the cosine similarities. Default: 0.07.
@@ -45,8 +48,7 @@ class MultiPositiveNTXentLoss(nn.Module):
     Raises:
         TypeError: if ``temperature`` is not a number, ``gather_distributed`` not a bool, or ``memory_budget`` neither
             None nor an int.
-        ValueError: if ``abs(temperature)`` is below 1e-8, or ``memory_budget`` is negative; in a call, if a miner's
-            ``indices_tuple`` is given.
+        ValueError: if ``abs(temperature)`` is below 1e-8, or ``memory_budget`` is negative.
 
     Example:
         >>> criterion = MultiPositiveNTXentLoss(temperature=0.1)
@@ -65,18 +67,18 @@ class MultiPositiveNTXentLoss(nn.Module):
     def forward(
         self,
         embeddings: Tensor,
-        labels: Tensor,
-        indices_tuple: None = None,
+        labels: Tensor | None = None,
+        indices_tuple: Sequence[Tensor] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
         *,
         copies: Tensor | None = None,
     ) -> Tensor:
-        check_no_miner("MultiPositiveNTXentLoss", indices_tuple)
         return multi_positive_nt_xent_loss(
             embeddings,
             labels,
             self.temperature,
+            indices_tuple=indices_tuple,
             ref_emb=ref_emb,
             ref_labels=ref_labels,
             copies=copies,
@@ -90,9 +92,10 @@ class MultiPositiveNTXentLoss(nn.Module):
 
 def multi_positive_nt_xent_loss(
     embeddings: Tensor,
-    labels: Tensor,
+    labels: Tensor | None,
     temperature: float = 0.07,
     *,
+    indices_tuple: Sequence[Tensor] | None = None,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
     copies: Tensor | None = None,
@@ -114,13 +117,18 @@ def multi_positive_nt_xent_loss(
     float32 (float64 inputs in float64). Small terms keep their relative precision, large ones grow on (there they end
     at 87, without a gradient).
 
+    With ``indices_tuple`` the pairs are those it lists, as often as it lists them: the mean is over its positive pairs,
+    and n runs over the negatives it lists with i. Only their similarities are made: O(pairs) numbers and 6 D FLOPs a
+    pair.
+
     A row without a positive is a negative of the others and adds no term. Where there is no pair, or no negative, the
     loss is 0.
 
     Args:
         embeddings: (N, D), floating point, any strides; need not be normalised.
-        labels: (N,) integers, any values.
+        labels: (N,) integers, any values; None where ``indices_tuple`` is given.
         temperature: divides the similarities; a negative one turns them round. Default: 0.07.
+        indices_tuple: pairs in the place of all, as of :func:`supcon_loss`. Default: None.
         ref_emb: (M, D), on the same device, need not be normalised: positives and negatives are taken from them. Gets a
             gradient if it requires one. Default: None, the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
@@ -141,12 +149,15 @@ def multi_positive_nt_xent_loss(
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
             or ``ref_labels`` is not an integer tensor, ``copies`` not an int64 one, ``temperature`` is not a number,
-            ``gather_distributed`` is not a bool, or ``memory_budget`` neither None nor an int.
+            ``gather_distributed`` is not a bool, ``memory_budget`` neither None nor an int, or ``indices_tuple`` not
+            int64 vectors, four in pairs of one length or three of one length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
-            ``gather_distributed`` is with ``ref_emb``, ``abs(temperature)`` is below 1e-8, or ``memory_budget`` is
-            negative. Where one of several ranks raises, all do: the others a ValueError that names it.
+            ``gather_distributed`` is with ``ref_emb`` or ``indices_tuple``, ``abs(temperature)`` is below 1e-8, or
+            ``memory_budget`` is negative. Where one of several ranks raises, all do: the others a ValueError that names
+            it.
+        IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020;
@@ -156,11 +167,17 @@ def multi_positive_nt_xent_loss(
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
     with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
         check_rows(name, "embeddings", embeddings)
-        check_labels(name, "labels", labels, "embeddings", embeddings)
-        check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
-        check_kernel_dtype(name, *(z for z in (embeddings, ref_emb) if z is not None))
+        pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
+        ref_emb, ref_labels = compared_rows(
+            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gather_distributed
+        )
+        if pairs is None:
+            labels = check_labels(name, "labels", labels, "embeddings", embeddings)
         scale = 1.0 / temperature_of(name, temperature)
         budget = check_memory_budget(name, memory_budget)
+    if pairs is not None:
+        return nt_xent_of_pairs(name, embeddings, ref_emb, pairs, scale)
+    assert labels is not None
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
