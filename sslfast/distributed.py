@@ -126,20 +126,25 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return total
 
 
-def mean_over_ranks(values: Tensor) -> Tensor:
+def mean_over_ranks(values: Tensor, weights: Tensor | None = None) -> Tensor:
     """The mean of the values of all ranks, the same on every rank, for a loss of which a rank computes its own part.
 
     The gradient is right under DistributedDataParallel's averaging, as that of :func:`sum_over_ranks`.
 
     Args:
         values: (N_rank,), N_rank may differ between ranks.
+        weights: (N_rank,), what each counts. Default: None, 1.
 
     Returns:
-        Scalar tensor; ``values.mean()`` without a process group.
+        Scalar tensor; the mean of this rank's values without a process group.
     """
-    if world_size() == 1:
+    if weights is not None:
+        sums = torch.stack([(values * weights).sum(), weights.sum()])
+    elif world_size() == 1:
         return values.mean()
-    total, count = sum_over_ranks(torch.stack([values.sum(), values.new_tensor(len(values))]))
+    else:
+        sums = torch.stack([values.sum(), values.new_tensor(len(values))])
+    total, count = sum_over_ranks(sums)
     return total / count
 
 

@@ -250,6 +250,7 @@ EXPECTED = "int64 vectors, four in pairs of one length or three of one length"
 BAD = [
     ([Z, Y, math.nan], {}, ValueError, "margin must be finite, got nan"),
     ([Z, Y, "1"], {}, TypeError, "margin must be a number, got str"),
+    ([Z, Y, 0], {"mining": "semi_hard"}, ValueError, "margin must be positive with mining='semi_hard', got 0"),
     ([Z, Y], {"mining": "hard"}, ValueError, "mining must be 'batch_all', 'batch_hard' or 'semi_hard', got 'hard'"),
     ([Z, Y], {"indices_tuple": ONE}, TypeError, f"indices_tuple must be {EXPECTED}, got Tensor"),
     (

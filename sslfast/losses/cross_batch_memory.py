@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 
 import torch
@@ -53,7 +54,8 @@ class CrossBatchMemory(nn.Module):
         stored: how many embeddings there are, at most ``memory_size``.
 
     Raises:
-        TypeError: if ``loss`` or ``miner`` is not callable, a size is not an int, or ``gather_distributed`` not a bool.
+        TypeError: if ``loss`` or ``miner`` is not callable, ``loss`` takes no references, a size is not an int, or
+            ``gather_distributed`` not a bool.
         ValueError: if a size is below 1.
 
     Example:
@@ -81,6 +83,8 @@ class CrossBatchMemory(nn.Module):
         name = "CrossBatchMemory"
         if not callable(loss):
             raise TypeError(f"{name}: loss must be callable, got {type(loss).__name__}")
+        if not _takes_references(loss):
+            raise TypeError(f"{name}: loss must take ref_emb and ref_labels, {type(loss).__name__} does not")
         if miner is not None and not callable(miner):
             raise TypeError(f"{name}: miner must be callable or None, got {type(miner).__name__}")
         self.loss = loss
@@ -88,7 +92,8 @@ class CrossBatchMemory(nn.Module):
         self.embedding_size = _check.integer(name, "embedding_size", embedding_size, 1)
         self.memory_size = _check.integer(name, "memory_size", memory_size, 1)
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-        self.register_buffer("embedding_memory", torch.zeros(self.memory_size, self.embedding_size))
+        shape = self.memory_size, self.embedding_size
+        self.register_buffer("embedding_memory", torch.zeros(shape, dtype=torch.float32))
         self.register_buffer("label_memory", torch.zeros(self.memory_size, dtype=torch.int64))
         self.register_buffer("memory_ptr", torch.zeros(1, dtype=torch.int64))
         self.stored = 0  # no buffer: on a GPU it would have to be waited for
@@ -183,11 +188,11 @@ class CrossBatchMemory(nn.Module):
         for buffer in (*self._rings(), self.memory_ptr):
             buffer.zero_()
 
-    def get_extra_state(self) -> dict[str, int]:
-        return {"stored": self.stored}
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.stored)  # as all else in a state_dict, for those who clone, average or save tensors
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        self.stored = state["stored"]
+    def set_extra_state(self, state: Tensor) -> None:
+        self.stored = int(state)
 
     def _rings(self) -> tuple[Tensor, Tensor]:
         return self.embedding_memory, self.label_memory
@@ -212,6 +217,11 @@ def _joined(rows: list[Tensor], more: list[Tensor]) -> list[Tensor]:
     elif len(rows) == 3 and len(more) == 4:
         more = as_triplets(more)
     return [torch.cat(both) for both in zip(rows, more, strict=True)]
+
+
+def _takes_references(loss: Callable[..., Tensor]) -> bool:
+    parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
+    return "ref_emb" in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
 
 
 def _check_mask(function: str, mask: Tensor, embeddings: Tensor) -> None:

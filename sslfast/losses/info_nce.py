@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._verdict import JointChecks
-from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of
+from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
 from sslfast.losses._debias import debiased
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
 from sslfast.losses._inputs import kernel_integers
@@ -193,13 +193,13 @@ def info_nce_loss(
         weights: (N,), weights of the queries, 0 or more; a mean is divided by their sum, and NaN where that is 0.
             Default: None, 1.
         normalize: divide query and keys by their norms. Default: True.
-        gather_distributed: with torch.distributed initialised and ``reduction="mean"``, the loss of the batch of all
-            ranks, the same on every rank, with gradients that are right under DistributedDataParallel's averaging;
-            shards may differ in size. A rank takes its queries against the keys (and queries) of all ranks;
-            ``negative_keys`` and ``queue`` are its own. True or ``"all_gather"`` gathers them, ``"ring"`` passes them
-            round while the ranks compute. False or ``"local"``: this rank's samples alone. Forward and backward
-            communicate: all ranks have to call both. Without a process group, or with one rank, it changes nothing.
-            Default: False.
+        gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
+            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
+            Of ``reduction="none"`` a rank has its own queries' losses. A rank takes its queries against the keys (and
+            queries) of all ranks; ``negative_keys`` and ``queue`` are its own. True or ``"all_gather"`` gathers them,
+            ``"ring"`` passes them round while the ranks compute. False or ``"local"``: this rank's samples alone.
+            Forward and backward communicate: all ranks have to call both. Without a process group, or with one rank, it
+            changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again, by
             kinds of negatives in the order of the arguments ``in_batch``, ``query_negatives``, ``key_negatives``,
             ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8 N M in float64). Those that
@@ -251,10 +251,6 @@ def info_nce_loss(
         budget = check_memory_budget(name, memory_budget)
         if smoothing > 0.0 and strategy != "local" and (ids is not None or margin is not None):
             raise ValueError(f"{name}: label_smoothing goes with gather_distributed without ids and margin")
-        if gather_distributed not in (False, "local") and (reduction != "mean" or weights is not None):
-            raise ValueError(
-                f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}"
-            )
         scale = scale_of(name, query, temperature)
     if strategy != "local" and not among_batch:
         exchange_shards(name, query)  # where no keys travel that would carry the verdict of other ranks
@@ -290,12 +286,12 @@ def info_nce_loss(
     else:
         losses = _debiased_losses(negatives, at, tau_plus, symmetric)
         losses = losses if smoothed is None else losses + smoothed
+        if strategy != "local" and reduction == "mean":
+            return mean_over_ranks(losses, weights)
         losses = losses if weights is None else losses * weights
-        if strategy != "local":
-            return mean_over_ranks(losses)
         if reduction == "none":
             return losses
-        total = losses.sum()
+        total = losses.sum() if strategy == "local" else sum_over_ranks(losses.sum())
     return total if reduction == "sum" else total / (len(query) if weights is None else weights.sum())
 
 

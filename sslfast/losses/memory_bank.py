@@ -56,7 +56,7 @@ class MemoryBank(nn.Module):
             raise TypeError(f"{name}: size must be a pair (num, dim), got {_check.shown(size)}")
         self.size = tuple(_check.integer(name, each, n, 1) for each, n in zip(("num", "dim"), size, strict=True))
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-        self.register_buffer("bank", F.normalize(torch.randn(self.size), dim=-1))
+        self.register_buffer("bank", F.normalize(torch.randn(self.size, dtype=torch.float32), dim=-1))
         self.register_buffer("bank_ptr", torch.zeros(1, dtype=torch.int64))
 
     @torch.no_grad()

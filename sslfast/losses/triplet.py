@@ -39,7 +39,8 @@ class TripletLoss(nn.Module):
     Raises:
         TypeError: if ``margin`` is not a number, or ``swap``, ``smooth_loss``, ``normalize`` or ``gather_distributed``
             not a bool.
-        ValueError: if ``margin`` is not finite, or an option is none of its values.
+        ValueError: if ``margin`` is not finite, or not positive with ``"semi_hard"``, or an option is none of its
+            values.
 
     Example:
         >>> criterion = TripletLoss(margin=0.2, mining="batch_hard")
@@ -61,10 +62,10 @@ class TripletLoss(nn.Module):
     ) -> None:
         super().__init__()
         name = "TripletLoss"
-        self.margin = _check.real(name, "margin", margin)
+        self.mining = check_choice(name, "mining", mining, _MINING)
+        self.margin = _margin(name, margin, self.mining)
         self.swap = _check.boolean(name, "swap", swap)
         self.smooth_loss = _check.boolean(name, "smooth_loss", smooth_loss)
-        self.mining = check_choice(name, "mining", mining, _MINING)
         self.distance, self.normalize, self.reduction = metric_options(name, distance, normalize, reduction)
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
 
@@ -178,9 +179,9 @@ def triplet_loss(
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other, ``margin``
-            is not finite, an option is none of its values, or ``gather_distributed`` is with ``indices_tuple`` or
-            ``ref_emb``. Where one of several ranks raises, all do: the others a ValueError that
-            names it.
+            is not finite, or not positive with ``"semi_hard"``, an option is none of its values, or
+            ``gather_distributed`` is with ``indices_tuple`` or ``ref_emb``. Where one of several ranks raises, all do:
+            the others a ValueError that names it.
         IndexError: if a given triplet names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -191,8 +192,7 @@ def triplet_loss(
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
     with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
         check_rows(name, "embeddings", embeddings)
-        margin = _check.real(name, "margin", margin)
-        check_choice(name, "mining", mining, _MINING)
+        margin = _margin(name, margin, check_choice(name, "mining", mining, _MINING))
         terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
         options = metric_options(name, distance, normalize, reduction)
         triplets = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=False)
@@ -216,3 +216,10 @@ def triplet_loss(
         positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, copies, distance, normalize)
         anchors = torch.arange(len(embeddings), device=embeddings.device)
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), both, terms, *options)
+
+
+def _margin(function: str, margin: float, mining: str) -> float:
+    margin = _check.real(function, "margin", margin)
+    if mining == "semi_hard" and margin <= 0.0:  # which no triplet is within
+        raise ValueError(f"{function}: margin must be positive with mining='semi_hard', got {margin:g}")
+    return margin
