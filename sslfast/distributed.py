@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._verdict import NUMBERS, hear_all
 
 __all__ = [
     "Exchange",
@@ -67,7 +68,7 @@ def count_rows(rows: Tensor, strategy: str) -> int:
 # ---- every rank computes the whole
 
 
-def gather_rows(rows: Tensor) -> Tensor:
+def gather_rows(rows: Tensor, function: str = "gather_rows") -> Tensor:
     """The rows of all ranks, in order of rank, for a loss that every rank computes on the whole batch.
 
     The gradient of the result is taken to be the same on every rank, because each computes the same loss: a rank
@@ -76,20 +77,24 @@ def gather_rows(rows: Tensor) -> Tensor:
 
     Args:
         rows: (N_rank, ...), N_rank may differ between ranks; the other dimensions and the dtype may not.
+        function: the name that errors begin with.
 
     Returns:
         Tensor (sum of N_rank, ...); ``rows`` itself without a process group.
+
+    Raises:
+        ValueError: on every rank, as :func:`exchange_shards` does.
     """
     if world_size() == 1:
         return rows
-    gathered: Tensor = _GatherRows.apply(rows)
+    gathered: Tensor = _GatherRows.apply(rows, function)
     return gathered
 
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows):  # type: ignore[no-untyped-def]
-        shards = exchange_shards("gather_rows", rows)
+    def forward(ctx, rows, function):  # type: ignore[no-untyped-def]
+        shards = exchange_shards(function, rows)
         ctx.own = slice(shards.start, shards.start + len(rows))
         gathered = all_gather_shards(rows, shards)()
         places = [shards.place(rank) for rank in range(shards.world)]
@@ -97,7 +102,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return grad[ctx.own] * world_size()
+        return grad[ctx.own] * world_size(), None
 
 
 # ---- a rank computes its own part
@@ -121,20 +126,25 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return total
 
 
-def mean_over_ranks(values: Tensor) -> Tensor:
+def mean_over_ranks(values: Tensor, weights: Tensor | None = None) -> Tensor:
     """The mean of the values of all ranks, the same on every rank, for a loss of which a rank computes its own part.
 
     The gradient is right under DistributedDataParallel's averaging, as that of :func:`sum_over_ranks`.
 
     Args:
         values: (N_rank,), N_rank may differ between ranks.
+        weights: (N_rank,), what each counts. Default: None, 1.
 
     Returns:
-        Scalar tensor; ``values.mean()`` without a process group.
+        Scalar tensor; the mean of this rank's values without a process group.
     """
-    if world_size() == 1:
+    if weights is not None:
+        sums = torch.stack([(values * weights).sum(), weights.sum()])
+    elif world_size() == 1:
         return values.mean()
-    total, count = sum_over_ranks(torch.stack([values.sum(), values.new_tensor(len(values))]))
+    else:
+        sums = torch.stack([values.sum(), values.new_tensor(len(values))])
+    total, count = sum_over_ranks(sums)
     return total / count
 
 
@@ -204,15 +214,17 @@ def exchange_shards(function: str, rows: Tensor) -> Shards:
 
     Args:
         function: the name that the error begins with.
-        rows: (N_rank, ...), in the dtype that they travel in.
+        rows: (N_rank, ...), in the dtype that they travel in, of at most 8 dimensions.
 
     Raises:
-        ValueError: on every rank, if the rows are not of the same dtype, or of the same shape but for their number.
+        ValueError: on every rank, if the rows are not of the same dtype, or of the same shape but for their number, or
+            if :class:`~sslfast._verdict.JointChecks` has found something wrong on one.
     """
-    own = torch.tensor([len(rows), _DTYPES.index(rows.dtype), *rows.shape[1:]], device=rows.device)
-    shapes = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(shapes, own)
-    found = [(n, dtype, tuple(width)) for n, dtype, *width in torch.stack(shapes).tolist()]
+    shape = [len(rows), _DTYPES.index(rows.dtype), rows.dim() - 1, *rows.shape[1:]]
+    if len(shape) > NUMBERS:
+        raise ValueError(f"{function}: rows must have at most {NUMBERS - 2} dimensions, got {rows.dim()}")
+    heard = hear_all(function, shape, rows.device)
+    found = [(n, dtype, tuple(width[:dims])) for n, dtype, dims, *width in heard]
     counts, dtypes, widths = zip(*found, strict=True)
     if len(set(widths)) > 1:
         raise ValueError(f"{function}: rows must have the same shape on every rank, got {[*widths]}")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import losses
-from sslfast.distributed import world_size
+from sslfast.distributed import mean_over_ranks, world_size
 
 # Uneven, with shards of 1; 2 and 4 have blocks that two ranks share. 4 is even where work and memory are counted.
 OUT = 4  # width of the views
@@ -69,6 +69,13 @@ def memory_bank(strategy: str) -> losses.NTXentLoss:
     return losses.NTXentLoss(0.3, (20, OUT), strategy).double()
 
 
+def info_nce_rows(z0: Tensor, z1: Tensor, labels: Tensor, scale: Tensor, bias: Tensor, strategy: str) -> Tensor:
+    """The rank's own rows, to be reduced over the ranks by whoever asks for them, and the sum of all."""
+    losses_of = partial(info_nce, z0, z1, labels, scale, bias, strategy)
+    rows = losses_of(reduction="none").square()
+    return (rows.mean() if strategy == "local" else mean_over_ranks(rows)) + losses_of(reduction="sum")
+
+
 CRITERIA: dict[str, Criterion] = {
     "nt_xent": lambda a, b, y, s, t, how: losses.NTXentLoss(0.3, gather_distributed=how)(a, b),
     "nt_xent, tiny": lambda a, b, y, s, t, how: losses.nt_xent_loss(a, a + 0.1 * b, 0.02, gather_distributed=how),
@@ -110,6 +117,19 @@ CRITERIA: dict[str, Criterion] = {
     "info_nce, locked": partial(info_nce, detach=True),
     "info_nce, symmetric": partial(info_nce, symmetric=True, tau_plus=0.01),
     "info_nce, ids": info_nce_ids,
+    "info_nce, weights": lambda a, b, y, s, t, how: info_nce(a, b, y, s, t, how, weights=1.0 + y, symmetric=True),
+    "info_nce, rows": info_nce_rows,
+    "info_nce, smooth": partial(info_nce, label_smoothing=0.2),
+    "info_nce, smooth, all kinds": partial(
+        info_nce,
+        hard=True,
+        in_batch=True,
+        query_negatives=True,
+        key_negatives=True,
+        symmetric=True,
+        label_smoothing=0.2,
+        tau_plus=0.01,
+    ),
     "info_nce, all kinds": partial(
         info_nce, hard=True, in_batch=True, query_negatives=True, key_negatives=True, margin=0.2, symmetric=True
     ),

@@ -209,8 +209,7 @@ def check_conduct(ranks: list[dict[Any, Any]]) -> None:
                 assert text == f"{kind}_loss: second derivatives are not supported"
             dtypes = [torch.float32] + [torch.bfloat16] * (len(ranks) - 1)
             for kind, text in rank["mixed", how].items():
-                name = "gather_rows" if kind == "triplet" else f"{kind}_loss"
-                assert text == f"{name}: rows must have the same dtype on every rank, got {dtypes}"
+                assert text == f"{kind}_loss: rows must have the same dtype on every rank, got {dtypes}"
             widths = [(4 + r,) for r in range(len(ranks))]
             assert rank["ragged", how] == f"dcl_loss: rows must have the same shape on every rank, got {widths}"
 

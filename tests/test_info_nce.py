@@ -168,13 +168,14 @@ BAD = [
         "queue must not require a gradient: detach it",
     ),
     ([GOOD, GOOD], {"reduction": "max"}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 'max'"),
+    ([GOOD, GOOD], {"temperature": 0}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0"),
     (
         [GOOD, GOOD],
-        {"reduction": "sum", "gather_distributed": True},
+        {"temperature": torch.zeros(())},
         ValueError,
-        "gather_distributed goes with reduction='mean' without weights, got 'sum'",
+        "temperature must be at least 1e-8 in absolute value, got 0.0",
     ),
-    ([GOOD, GOOD], {"temperature": 0}, ValueError, "temperature must be at least 1e-8 in absolute value, got 0"),
+    ([GOOD, GOOD], {"temperature": torch.tensor([torch.nan])}, ValueError, "temperature must be finite, got nan"),
 ]
 
 

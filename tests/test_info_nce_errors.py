@@ -16,6 +16,8 @@ MADE = [
     ({"reduction": 7}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 7"),
     ({"margin": [0.1]}, TypeError, "margin must be a number, got list"),
     ({"tau_plus": 2}, ValueError, "tau_plus must be in [0, 1), got 2"),
+    ({"label_smoothing": 1.5}, ValueError, "label_smoothing must be a probability in [0, 1], got 1.5"),
+    ({"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
     (
         {"gather_distributed": "x"},
         ValueError,
@@ -71,6 +73,9 @@ BAD = [
     ([GOOD, GOOD], {"query_ids": IDS, "key_ids": IDS[:2]}, ValueError, "key_ids must have shape (4,), got (2,)"),
     ([GOOD, GOOD], {"margin": "0.1"}, TypeError, "margin must be a number, got str"),
     ([GOOD, GOOD], {"tau_plus": 1.0}, ValueError, "tau_plus must be in [0, 1), got 1.0"),
+    ([GOOD, GOOD], {"label_smoothing": -0.1}, ValueError, "label_smoothing must be a probability in [0, 1], got -0.1"),
+    ([GOOD, GOOD], {"label_smoothing": "a"}, TypeError, "label_smoothing must be a number, got str"),
+    ([GOOD, GOOD], {"memory_budget": 1e6}, TypeError, "memory_budget must be an int, got float"),
     (
         [GOOD, GOOD],
         {"tau_plus": 0.1, "normalize": False},

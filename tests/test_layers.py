@@ -43,7 +43,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast._autograd": ({"ops"}, {"torch"}),
     "sslfast.ops": ({"kernels"}, {"torch"}),
     "sslfast.random": ({"_check", "ops"}, {"torch"}),
-    "sslfast.distributed": ({"_check"}, {"torch"}),
+    "sslfast._verdict": (set(), {"torch"}),
+    "sslfast.distributed": ({"_check", "_verdict"}, {"torch"}),
     "sslfast.host": (
         {
             "_audio_rules",
@@ -60,7 +61,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy"},
     ),
     "sslfast.doctor": ({"__version__"}, set()),  # all else by name, so that it works where they do not
-    "sslfast.losses": (KERNEL_CALLERS, {"torch"}),
+    "sslfast.losses": (KERNEL_CALLERS | {"_verdict"}, {"torch"}),
     "sslfast.masking": (KERNEL_CALLERS | {"host"}, {"torch"}),
     "sslfast.augment": (
         KERNEL_CALLERS | {"_audio_rules", "_frame_clips", "_image_plan", "_image_steps", "_moved_masks", "host"},

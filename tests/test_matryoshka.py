@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 from loss_oracle import assert_compiles, with_grads
 
 from sslfast.losses import CLIPLoss, CrossBatchMemory, InfoNCELoss, MatryoshkaLoss, NTXentLoss, SupConLoss
@@ -47,11 +48,11 @@ def test_arguments_that_are_no_embeddings_go_on_as_they_are() -> None:
 
 
 def test_embeddings_by_keyword_are_cut_too() -> None:
-    z0, z1, queue, ref = torch.randn(4, 6, 8, dtype=torch.float64)
+    z0, z1, bank, ref = torch.randn(4, 6, 8, dtype=torch.float64)
     y, ref_y = torch.randint(0, 3, (2, 6))
     info_nce, supcon = InfoNCELoss(0.2), SupConLoss(0.2)
-    expected = sum(info_nce(z0[:, :d], z1[:, :d], queue=queue[:, :d]) for d in (4, 8))
-    torch.testing.assert_close(MatryoshkaLoss(info_nce, [4, 8])(z0, z1, queue=queue), expected)
+    expected = sum(info_nce(z0[:, :d], z1[:, :d], queue=F.normalize(bank[:, :d], dim=1)) for d in (4, 8))
+    torch.testing.assert_close(MatryoshkaLoss(info_nce, [4, 8])(z0, z1, negative_keys=bank), expected)
     expected = sum(supcon(z0[:, :d], y, ref_emb=ref[:, :d], ref_labels=ref_y) for d in (4, 8))
     torch.testing.assert_close(MatryoshkaLoss(supcon, [4, 8])(z0, y, ref_emb=ref, ref_labels=ref_y), expected)
 
@@ -97,6 +98,11 @@ CALLED = [
     ([Z, Z[:, :5]], ValueError, "embeddings must have width 8, like the first, got 5"),
     ([Z[:, :3], Z[:, :3]], ValueError, "embeddings must be at least 4 wide, got 3"),
 ]
+
+
+def test_a_queue_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^MatryoshkaLoss: queue must be given as negative_keys, whose prefixes .*$"):
+        MatryoshkaLoss(InfoNCELoss(), [2, 4])(Z, Z, queue=Z)
 
 
 @pytest.mark.parametrize(("args", "error", "text"), MADE, ids=[b[2] for b in MADE])

@@ -178,15 +178,37 @@ def test_module() -> None:
     z, y = torch.randn(8, 3), torch.arange(8) % 4
     assert MultiPositiveNTXentLoss(0.2, gather_distributed=True)(z, y) == multi_positive_nt_xent_loss(z, y, 0.2)
     assert repr(MultiPositiveNTXentLoss()) == "MultiPositiveNTXentLoss(temperature=0.07, gather_distributed=False)"
-    text = "indices_tuple must be None, as all pairs are taken: mined triplets go into TripletLoss, "
-    with pytest.raises(ValueError, match=f"^MultiPositiveNTXentLoss: {text}other rows into ref_emb= and ref_labels=$"):
-        MultiPositiveNTXentLoss()(z, y, (y, y, y))
     with pytest.raises(TypeError, match=r"^MultiPositiveNTXentLoss: temperature must be a number, got NoneType$"):
         MultiPositiveNTXentLoss(None)
 
 
+def test_memory_budget_bounds_what_is_kept_and_changes_nothing() -> None:
+    z, labels = torch.randn(400, 16), torch.arange(400) // 2
+    kept, results = [], []
+    for budget in (0, 300_000, 10**9, None):
+        sizes = [0]
+
+        def pack(t: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(t.numel() * t.element_size())
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            loss = multi_positive_nt_xent_loss(z.requires_grad_(), labels, 0.1, memory_budget=budget)
+        kept.append(max(sizes))
+        results.append([loss.detach(), *torch.autograd.grad(loss, z)])
+        assert torch.equal(MultiPositiveNTXentLoss(0.1, memory_budget=budget)(z, labels), loss)
+    assert kept[0] <= 400 * 16 * 4  # rows
+    assert 200_000 < kept[1] <= 300_000
+    assert kept[2] == kept[3] == 4 * 400**2
+    for other in results[1:]:
+        for found, expected in zip(other, results[0], strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
 Z, Y = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 BAD = [
+    ([Z, Y], {"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
+    ([Z, Y], {"memory_budget": "all"}, TypeError, "memory_budget must be an int, got str"),
     ([Z, Y], {"gather_distributed": "ring"}, TypeError, "gather_distributed must be a bool, got 'ring'"),
     ([Z.long(), Y], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
     ([Z[:0], Y[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),

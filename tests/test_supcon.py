@@ -315,9 +315,3 @@ BAD = [
 def test_errors(args, kwargs, error, text: str) -> None:
     with pytest.raises(error, match="^" + re.escape(f"supcon_loss: {text}") + "$"):
         supcon_loss(*args, **kwargs)
-
-
-def test_a_miner_is_refused() -> None:
-    text = "SupConLoss: indices_tuple must be None, as all pairs are taken: mined triplets go into TripletLoss, "
-    with pytest.raises(ValueError, match=f"^{text}other rows into ref_emb= and ref_labels=$"):
-        SupConLoss()(GOOD, LABELS, (LABELS, LABELS, LABELS))

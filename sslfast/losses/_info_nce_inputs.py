@@ -27,11 +27,11 @@ def check_numbers(
     """Margin and tau_plus as floats."""
     if isinstance(temperature, Tensor):
         check_scalar(function, "temperature", temperature, temperature)
-        known = margin is not None and temperature.is_cpu and not torch.compiler.is_compiling()
-        if known and temperature.item() < 0.0:
-            raise ValueError(f"{function}: temperature must be positive with a margin, got {temperature.item():g}")
-    elif temperature_of(function, temperature) < 0.0 and margin is not None:
-        raise ValueError(f"{function}: temperature must be positive with a margin, got {temperature}")
+        known = temperature.item() if temperature.is_cpu and not torch.compiler.is_compiling() else None
+    else:
+        known = temperature
+    if known is not None and temperature_of(function, known) < 0.0 and margin is not None:
+        raise ValueError(f"{function}: temperature must be positive with a margin, got {known}")
     margin = None if margin is None else _check.real(function, "margin", margin)
     return margin, check_tau_plus(function, tau_plus, normalize)
 

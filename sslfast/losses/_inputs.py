@@ -173,17 +173,6 @@ def _check_copies(function: str, copies: Tensor, ref_emb: Tensor) -> None:
         raise ValueError(f"{function}: copies must be in [-1, {len(ref_emb) - 1}], rows of ref_emb, got {got}")
 
 
-def check_no_miner(function: str, indices_tuple: object) -> None:
-    """No pairs or triplets of a miner, for a loss that takes all pairs.
-
-    Raises:
-        ValueError: if there are some.
-    """
-    if indices_tuple is not None:
-        advice = "mined triplets go into TripletLoss, other rows into ref_emb= and ref_labels="
-        raise ValueError(f"{function}: indices_tuple must be None, as all pairs are taken: {advice}")
-
-
 def check_choice(function: str, name: str, value: str, choices: tuple[str, ...]) -> str:
     """``value``, one of the choices.
 

@@ -38,3 +38,17 @@ def kept_logits(budget: int | None, logits: int, size: int, *sides: Tensor) -> i
 def half_of_logits(rows: int) -> int:
     """As many as similarity_softmax makes of so many rows, or a few more: its tiles on and above the diagonal."""
     return rows * min(rows, (rows + 256) // 2 + 1)
+
+
+class Budget:
+    """Bytes that several groups of logits share, first come, first served; or None, the default for each of them."""
+
+    def __init__(self, budget: int | None) -> None:
+        self._left = budget
+
+    def share(self, logits: int, size: int, *sides: Tensor) -> int | None:
+        """What is left for a group of logits, which take of it what they need; arguments as of :func:`kept_logits`."""
+        left = self._left
+        if left is not None:
+            self._left = left - kept_logits(left, logits, size, *sides) * size
+        return left

@@ -1,14 +1,14 @@
-"""What the losses with margins, of pairs and of triplets, take alike."""
+"""What the losses that take pairs or triplets of a miner check alike, and options of those with margins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from sslfast import _check
-from sslfast.losses._inputs import check_choice, check_device, check_kernel_dtype, check_references
+from sslfast.losses._indices import check_rows_exist
+from sslfast.losses._inputs import check_choice, check_kernel_dtype, check_references
 
 _DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 _REDUCTIONS = ("mean_nonzero", "mean", "sum")
@@ -60,43 +60,9 @@ def compared_rows(
     for at, rows in enumerate(given or ()):
         anchors = at in (0, 2) if len(given or ()) == 4 else at == 0
         named = ("embeddings", embeddings) if anchors or ref_emb is None else ("ref_emb", ref_emb)
-        _check_rows_exist(function, rows, named[0], len(named[1]))
+        check_rows_exist(function, rows, named[0], len(named[1]))
     if ref_emb is embeddings:
         ref_emb = ref_emb.view_as(ref_emb)  # a graph takes no tensor twice into one function
     if ref_labels is not None and ref_labels is labels:
         ref_labels = ref_labels.view_as(ref_labels)
     return ref_emb, ref_labels
-
-
-def _check_rows_exist(function: str, rows: Tensor, name: str, count: int) -> None:
-    if not rows.is_cpu or not len(rows) or torch.compiler.is_compiling():
-        return
-    low, high = (int(end) for end in rows.aminmax())
-    if low < 0 or high >= count:
-        got = low if low < 0 else high
-        raise IndexError(f"{function}: indices_tuple must be in [0, {count - 1}], rows of {name}, got {got}")
-
-
-def given_rows(
-    function: str, rows: Sequence[Tensor], expected: str, embeddings: Tensor, *, pairs: bool
-) -> list[Tensor]:
-    """Rows of anchors, positives and negatives; or, of ``pairs``, of anchors and positives, and of anchors and
-    negatives, which three vectors are too.
-
-    Raises:
-        TypeError: if they are not as many int64 vectors of such lengths.
-        ValueError: if they are on another device.
-    """
-    if not isinstance(rows, (list, tuple)) or not all(isinstance(t, Tensor) for t in rows):
-        raise TypeError(f"{function}: indices_tuple must be {expected}, got {type(rows).__name__}")
-    found = list(rows)
-    if pairs and len(found) == 3:
-        found.insert(2, found[0].view_as(found[0]))
-    groups = [found[:2], found[2:]] if pairs else [found]
-    right = len(found) == (4 if pairs else 3) and all(t.dim() == 1 and t.dtype == torch.int64 for t in found)
-    if not right or any(t.shape != group[0].shape for group in groups for t in group):
-        got = ", ".join(f"{t.dtype} {tuple(t.shape)}" for t in rows)
-        raise TypeError(f"{function}: indices_tuple must be {expected}, got {got}")
-    for t in rows:
-        check_device(function, "embeddings", embeddings, "indices_tuple", t)
-    return found

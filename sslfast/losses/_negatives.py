@@ -16,6 +16,7 @@ from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._hard import own_similarities
 from sslfast.losses._inputs import widened
+from sslfast.losses._kept import Budget, half_of_logits
 from sslfast.losses._one_way import in_one_pass, one_way_softmax
 from sslfast.losses._queue import queue_softmax
 from sslfast.losses._self import self_softmax
@@ -43,12 +44,15 @@ class Negatives:
         strategy: ``"local"``, or how the batches of all ranks come together.
         summed: whether :meth:`total` is all that is wanted; with the strategy ``"local"``.
         others: what :meth:`add_others` will add, so that no product is made in a narrower dtype than theirs.
+        memory_budget: bytes of logits that may be kept for the gradient, of all groups; or None.
 
     Attributes:
+        hard: (N, K) logits with keys of one query each, once they are added; -inf where one is left out.
         of_keys: (M,) log-sum-exps of the keys over the queries that are not their own, once they are added two-way.
     """
 
     of_keys: Tensor
+    hard: Tensor
 
     def __init__(
         self,
@@ -64,8 +68,10 @@ class Negatives:
         strategy: str,
         summed: bool = False,
         others: Tensor | None = None,
+        memory_budget: int | None = None,
     ) -> None:
         self.function, self.strategy, self.summed = function, strategy, summed
+        self._budget = Budget(memory_budget)
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
         self.query, self.keys = widened(query, keys)
         if others is not None:
@@ -185,6 +191,7 @@ class Negatives:
         logits = self.scale * own_similarities(self.function, self.query, keys, self.normalize)
         if self.limits is not None:
             logits = logits.masked_fill(logits > self.limits.unsqueeze(1), float("-inf"))
+        self.hard = logits
         self._groups.append(_logsumexp(logits, dim=1))
 
     def add_queue(self, queue: Tensor) -> None:
@@ -229,6 +236,7 @@ class Negatives:
             normalize=False,
             max_similarity=1.0 if self.normalize else math.inf,
             dtype=self.dtype,
+            memory_budget=self._budget.share(half_of_logits(len(rows)), rows.element_size(), rows),
             side=side,
         )
         return lse
@@ -287,9 +295,11 @@ class Negatives:
         two_way: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         row_ids, col_ids = ids or (None, None)
-        function = cross_softmax
         if strategy != "local":
             function = functools.partial(cross_softmax_over_ranks, strategy=strategy)
+        else:
+            budget = self._budget.share(len(rows) * len(columns), rows.element_size(), rows, columns)
+            function = functools.partial(cross_softmax, memory_budget=budget)
         return function(
             self.function,
             rows,

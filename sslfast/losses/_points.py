@@ -41,10 +41,18 @@ class Points:
 
     def distances(self, start: int, stop: int, *, first: int = 0, root: bool = True) -> Tensor:
         """Distances of some rows from the columns from ``first`` on; squared where no root is wanted."""
-        rows, columns = self.rows[start:stop], self.columns[first:]
+        part = slice(start, stop)
+        return self._between(self.rows[part], self.squares[0][part], first, root)
+
+    def distances_of_columns(self, index: Tensor) -> Tensor:
+        """Distances of those columns from all columns."""
+        return self._between(self.columns.index_select(0, index), self.squares[1].index_select(0, index), 0, True)
+
+    def _between(self, rows: Tensor, row_squares: Tensor, first: int, root: bool) -> Tensor:
+        columns = self.columns[first:]
         if self.distance == "cosine":
             return (rows @ columns.T).neg_()
-        squares = self.squares[0][start:stop, None] + self.squares[1][first:]
+        squares = row_squares[:, None] + self.squares[1][first:]
         least = squares * (8 * torch.finfo(squares.dtype).eps)
         between = squares.addmm_(rows, columns.T, alpha=-2.0)
         between.mul_(least.lt_(between))  # 0 where not: equal rows are apart by the rounding of the product
@@ -80,6 +88,18 @@ def add_gradients(
         grad_columns.addcmul_(columns, weights.sum(dim=0).unsqueeze(1))
     grad_rows.addmm_(weights, columns, alpha=-1.0)
     grad_columns.addmm_(weights.T, rows, alpha=-1.0)
+
+
+def add_column_gradients(points: Points, index: Tensor, between: Tensor, weights: Tensor, grad: Tensor) -> None:
+    """Adds the gradients of the distances of the columns ``index`` from all columns to those of the columns."""
+    rows = points.columns.index_select(0, index)
+    of_rows = torch.zeros_like(rows)
+    if points.distance != "cosine":
+        weights = _per_difference(points, between, weights)
+        of_rows.addcmul_(rows, weights.sum(dim=1, keepdim=True))
+        grad.addcmul_(points.columns, weights.sum(dim=0).unsqueeze(1))
+    grad.index_add_(0, index, of_rows.addmm_(weights, points.columns, alpha=-1.0))
+    grad.addmm_(weights.T, rows, alpha=-1.0)
 
 
 def add_symmetric_gradients(points: Points, between: Tensor, weights: Tensor, grad: Tensor) -> None:

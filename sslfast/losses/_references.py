@@ -19,6 +19,7 @@ def reference_lse(
     col_ids: Tensor | None,
     dtype: torch.dtype,
     sides: tuple[Tensor | None, ...],
+    memory_budget: int | None = None,
 ) -> Tensor:
     """Log-sum-exps of rows over references, read once where these take no gradient: a memory.
 
@@ -32,6 +33,7 @@ def reference_lse(
         col_ids: (M,) int64, given if ``row_ids`` is.
         dtype: what the products are made in where the device has them in half types.
         sides: what ``exact_side`` gives for rows and for references.
+        memory_budget: bytes of logits that may be kept for the gradient. Default: None, see :mod:`._kept`.
 
     Returns:
         (N,), of the dtype of ``rows``; -inf where there is nothing to sum.
@@ -49,6 +51,7 @@ def reference_lse(
             row_ids=row_ids,
             col_ids=col_ids,
             dtype=dtype,
+            memory_budget=memory_budget,
             sides=sides,
         )
         return lse

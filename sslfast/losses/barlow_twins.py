@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
 from sslfast.losses._inputs import check_two_rows, check_views, widened, without_autocast
 from sslfast.losses._moments import second_moments
 
@@ -69,15 +70,18 @@ def barlow_twins_loss(
         TypeError: if z_a or z_b is not a floating-point tensor, ``lambda_param`` is not a number, or
             ``gather_distributed`` not a bool.
         ValueError: if z_a is not (N, D) with D >= 1 and N >= 2 (of all ranks together where gathered), z_b differs in
-            shape or device, or ``lambda_param`` is not finite.
+            shape or device, or ``lambda_param`` is not finite. Where one of several ranks raises, all do: the others a
+            ValueError that names it.
 
     Reference: Zbontar et al., "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", ICML 2021.
     """
     name = "barlow_twins_loss"
-    check_views(name, "z_a", z_a, "z_b", z_b)
-    lambda_param = _check.real(name, "lambda_param", lambda_param)
-    if _check.boolean(name, "gather_distributed", gather_distributed):
-        z_a, z_b = gather_rows(z_a), gather_rows(z_b)
+    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
+    with JointChecks(name, strategy_of(name, gather_distributed), z_a):
+        check_views(name, "z_a", z_a, "z_b", z_b)
+        lambda_param = _check.real(name, "lambda_param", lambda_param)
+    if gather_distributed:
+        z_a, z_b = gather_rows(z_a, name), gather_rows(z_b, name)
     check_two_rows(name, "z_a", z_a)
     with without_autocast(z_a):
         a, b = widened(z_a, z_b)

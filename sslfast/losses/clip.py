@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast._verdict import JointChecks
 from sslfast.distributed import (
     count_rows,
     mean_gradient_over_ranks,
@@ -168,21 +169,23 @@ def clip_loss(
             ``logit_scale`` or ``logit_bias`` is not finite, more than the dtype of the loss can hold, has more than one
             element or is on another device,
             ``label_smoothing`` is not in [0, 1], ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative,
-            ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank.
+            ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank. Where one of several
+            ranks raises, all do: the others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
     """
     name = "clip_loss"
-    check_pair(name, "image_features", image_features, "text_features", text_features)
-    logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features, text_features)
-    if logit_bias is not None:
-        logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features, text_features)
-    normalize = _check.boolean(name, "normalize", normalize)
-    smoothing = _check.probability(name, "label_smoothing", label_smoothing)
-    tau_plus = check_tau_plus(name, tau_plus)
-    budget = check_memory_budget(name, memory_budget)
     strategy = strategy_of(name, gather_distributed)
+    with JointChecks(name, strategy, image_features):
+        check_pair(name, "image_features", image_features, "text_features", text_features)
+        logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features, text_features)
+        if logit_bias is not None:
+            logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features, text_features)
+        normalize = _check.boolean(name, "normalize", normalize)
+        smoothing = _check.probability(name, "label_smoothing", label_smoothing)
+        tau_plus = check_tau_plus(name, tau_plus)
+        budget = check_memory_budget(name, memory_budget)
     if isinstance(logit_scale, Tensor):  # one of a wider type would widen the loss
         wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
         logit_scale = logit_scale.to(wide).reshape(())

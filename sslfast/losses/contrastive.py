@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
+from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_labels, check_rows, without_autocast
-from sslfast.losses._margins import compared_rows, given_rows, metric_options
+from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._pairs import given_pairs, pairs_in_strips
 
 
@@ -146,20 +148,22 @@ def contrastive_loss(
     Reference: Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006.
     """
     name = "contrastive_loss"
-    check_rows(name, "embeddings", embeddings)
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    margins = (_check.real(name, "pos_margin", pos_margin), _check.real(name, "neg_margin", neg_margin))
-    terms = (*margins, _check.boolean(name, "squared", squared))
-    options = metric_options(name, distance, normalize, reduction)
-    expected = "int64 vectors, four in pairs of one length or three of one length"
-    pairs = None if indices_tuple is None else given_rows(name, indices_tuple, expected, embeddings, pairs=True)
-    ref_emb, ref_labels = compared_rows(
-        name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gather_distributed
-    )
+    with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
+        check_rows(name, "embeddings", embeddings)
+        margins = (_check.real(name, "pos_margin", pos_margin), _check.real(name, "neg_margin", neg_margin))
+        terms = (*margins, _check.boolean(name, "squared", squared))
+        options = metric_options(name, distance, normalize, reduction)
+        pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
+        ref_emb, ref_labels = compared_rows(
+            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gather_distributed
+        )
+        if pairs is None:
+            labels = check_labels(name, "labels", labels, "embeddings", embeddings)
     with without_autocast(embeddings):
         if pairs is not None:
             return given_pairs(name, embeddings, ref_emb, pairs, terms, *options)
-        labels = check_labels(name, "labels", labels, "embeddings", embeddings)
+        assert labels is not None
         if gather_distributed:
-            embeddings, labels = gather_rows(embeddings), gather_rows(labels)
+            embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
         return pairs_in_strips(name, embeddings, ref_emb, labels, ref_labels, copies, terms, *options)

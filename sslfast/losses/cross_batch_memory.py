@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_device, check_labels, check_no_miner
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
+from sslfast.losses._indices import as_pairs, as_triplets, listed_rows
+from sslfast.losses._inputs import check_device, check_labels
 from sslfast.losses._ring import check_width, write_ring
 
 
@@ -34,11 +37,15 @@ class CrossBatchMemory(nn.Module):
             arguments.
         embedding_size: width D of the embeddings.
         memory_size: how many are kept. Default: 1024.
-        miner: None; mining is an argument of :class:`~sslfast.losses.TripletLoss`. Default: None.
+        miner: picks the pairs or triplets that the loss takes: ``miner(embeddings, labels, ref_emb, ref_labels)``, the
+            last two of the memory, returns what ``indices_tuple`` of the loss takes; such as a miner of
+            pytorch-metric-learning. It gets no gradient, and positives that are an embedding's own copy are taken off
+            what it returns. Default: None, the loss takes all, or mines by itself.
         gather_distributed: compare the embeddings of all ranks, which all go into the memory; the loss is the same on
             every rank, with gradients that are right under DistributedDataParallel's averaging, and shards may differ
             in size. Every rank gathers all embeddings, keeps the whole memory and computes the whole loss: the ranks
-            share no work. The loss itself gathers nothing. Default: False.
+            share no work. The loss itself gathers nothing, and a miner has to pick the same on every rank. Default:
+            False.
 
     Attributes:
         embedding_memory: (memory_size, D) float32, the embeddings; rows beyond ``stored`` are 0 and unused.
@@ -47,8 +54,9 @@ class CrossBatchMemory(nn.Module):
         stored: how many embeddings there are, at most ``memory_size``.
 
     Raises:
-        TypeError: if ``loss`` is not callable, a size is not an int, or ``gather_distributed`` not a bool.
-        ValueError: if a size is below 1, or ``miner`` is not None.
+        TypeError: if ``loss`` or ``miner`` is not callable, ``loss`` takes no references, a size is not an int, or
+            ``gather_distributed`` not a bool.
+        ValueError: if a size is below 1.
 
     Example:
         >>> criterion = CrossBatchMemory(SupConLoss(temperature=0.1), embedding_size=128, memory_size=8192)
@@ -67,7 +75,7 @@ class CrossBatchMemory(nn.Module):
         loss: Callable[..., Tensor],
         embedding_size: int,
         memory_size: int = 1024,
-        miner: None = None,
+        miner: Callable[..., Sequence[Tensor]] | None = None,
         *,
         gather_distributed: bool = False,
     ) -> None:
@@ -75,13 +83,17 @@ class CrossBatchMemory(nn.Module):
         name = "CrossBatchMemory"
         if not callable(loss):
             raise TypeError(f"{name}: loss must be callable, got {type(loss).__name__}")
-        if miner is not None:
-            raise ValueError(f"{name}: miner must be None: mining is an argument of TripletLoss")
+        if not _takes_references(loss):
+            raise TypeError(f"{name}: loss must take ref_emb and ref_labels, {type(loss).__name__} does not")
+        if miner is not None and not callable(miner):
+            raise TypeError(f"{name}: miner must be callable or None, got {type(miner).__name__}")
         self.loss = loss
+        self.miner = miner
         self.embedding_size = _check.integer(name, "embedding_size", embedding_size, 1)
         self.memory_size = _check.integer(name, "memory_size", memory_size, 1)
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-        self.register_buffer("embedding_memory", torch.zeros(self.memory_size, self.embedding_size))
+        shape = self.memory_size, self.embedding_size
+        self.register_buffer("embedding_memory", torch.zeros(shape, dtype=torch.float32))
         self.register_buffer("label_memory", torch.zeros(self.memory_size, dtype=torch.int64))
         self.register_buffer("memory_ptr", torch.zeros(1, dtype=torch.int64))
         self.stored = 0  # no buffer: on a GPU it would have to be waited for
@@ -90,7 +102,7 @@ class CrossBatchMemory(nn.Module):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        indices_tuple: None = None,
+        indices_tuple: Sequence[Tensor] | None = None,
         enqueue_mask: Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch against the memory, which takes the batch in.
@@ -98,7 +110,8 @@ class CrossBatchMemory(nn.Module):
         Args:
             embeddings: (N, D), floating point, any strides, on the memory's device.
             labels: (N,) integers.
-            indices_tuple: None; pairs of a miner are not taken.
+            indices_tuple: with a miner, more pairs or triplets beside its own, as they are: rows of the batch, and of
+                the memory; without ``gather_distributed`` and ``enqueue_mask``. Default: None.
             enqueue_mask: (N,) bool: where True, an embedding goes into the memory and is no anchor; where False, it is
                 an anchor and does not go in. Default: None, every embedding is both.
 
@@ -106,21 +119,27 @@ class CrossBatchMemory(nn.Module):
             Scalar, what ``loss`` returns; 0 where there is no anchor, or nothing in the memory.
 
         Raises:
-            TypeError: if ``embeddings`` is not a floating-point tensor, ``labels`` not an integer tensor or
-                ``enqueue_mask`` not a bool tensor.
+            TypeError: if ``embeddings`` is not a floating-point tensor, ``labels`` not an integer tensor,
+                ``enqueue_mask`` not a bool tensor, or ``indices_tuple`` or what the miner returns not int64 vectors,
+                four in pairs of one length or three of one length.
             ValueError: if ``embeddings`` is not (N, D), ``labels`` or ``enqueue_mask`` not (N,), one of them is on
-                another device, or ``indices_tuple`` is not None.
+                another device, or ``indices_tuple`` is given where it does not go.
         """
         name = "CrossBatchMemory"
-        check_no_miner(name, indices_tuple)
-        check_width(name, "embeddings", embeddings, self.embedding_size)
-        check_labels(name, "labels", labels, "embeddings", embeddings)
-        check_device(name, "the memory", self.embedding_memory, "embeddings", embeddings)
-        if enqueue_mask is not None:
-            _check_mask(name, enqueue_mask, embeddings)
+        with JointChecks(name, strategy_of(name, self.gather_distributed), embeddings):
+            if indices_tuple is not None and (
+                self.miner is None or self.gather_distributed or enqueue_mask is not None
+            ):
+                expected = "a miner, without gather_distributed and enqueue_mask"
+                raise ValueError(f"{name}: indices_tuple goes with {expected}")
+            check_width(name, "embeddings", embeddings, self.embedding_size)
+            check_labels(name, "labels", labels, "embeddings", embeddings)
+            check_device(name, "the memory", self.embedding_memory, "embeddings", embeddings)
+            if enqueue_mask is not None:
+                _check_mask(name, enqueue_mask, embeddings)
         if self.gather_distributed:
-            embeddings, labels = gather_rows(embeddings), gather_rows(labels)
-            enqueue_mask = None if enqueue_mask is None else gather_rows(enqueue_mask)
+            embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
+            enqueue_mask = None if enqueue_mask is None else gather_rows(enqueue_mask, name)
         anchors, anchor_labels, copies = embeddings, labels, None
         if enqueue_mask is None:
             copies = self.enqueue(embeddings, labels)
@@ -130,7 +149,15 @@ class CrossBatchMemory(nn.Module):
         if len(anchors) == 0 or self.stored == 0:
             return 0.0 * embeddings.sum()
         references, reference_labels = (memory[: self.stored].clone() for memory in self._rings())
-        return self.loss(anchors, anchor_labels, ref_emb=references, ref_labels=reference_labels, copies=copies)
+        found = {"ref_emb": references, "ref_labels": reference_labels}
+        if self.miner is None:
+            return self.loss(anchors, anchor_labels, **found, copies=copies)
+        with torch.no_grad():
+            mined = self.miner(anchors.detach(), anchor_labels, references, reference_labels)
+        picked = _without_copies(listed_rows(name, mined, anchors), copies)
+        if indices_tuple is not None:
+            picked = _joined(picked, listed_rows(name, indices_tuple, anchors))
+        return self.loss(anchors, anchor_labels, tuple(picked), **found)
 
     @torch.no_grad()
     def enqueue(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -161,11 +188,11 @@ class CrossBatchMemory(nn.Module):
         for buffer in (*self._rings(), self.memory_ptr):
             buffer.zero_()
 
-    def get_extra_state(self) -> dict[str, int]:
-        return {"stored": self.stored}
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.stored)  # as all else in a state_dict, for those who clone, average or save tensors
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        self.stored = state["stored"]
+    def set_extra_state(self, state: Tensor) -> None:
+        self.stored = int(state)
 
     def _rings(self) -> tuple[Tensor, Tensor]:
         return self.embedding_memory, self.label_memory
@@ -173,6 +200,28 @@ class CrossBatchMemory(nn.Module):
     def extra_repr(self) -> str:
         sizes = f"embedding_size={self.embedding_size}, memory_size={self.memory_size}"
         return f"{sizes}, gather_distributed={self.gather_distributed}"
+
+
+def _without_copies(rows: list[Tensor], copies: Tensor | None) -> list[Tensor]:
+    """Pairs or triplets without those whose positive is the anchor's own copy; no negative is, which has its label."""
+    if copies is None:
+        return rows
+    others = copies.index_select(0, rows[0]) != rows[1]
+    return [t[others] if at in (0, 1) or len(rows) == 3 else t for at, t in enumerate(rows)]
+
+
+def _joined(rows: list[Tensor], more: list[Tensor]) -> list[Tensor]:
+    """Both, in the form of the first."""
+    if len(rows) == 4 and len(more) == 3:
+        more = as_pairs(more)
+    elif len(rows) == 3 and len(more) == 4:
+        more = as_triplets(more)
+    return [torch.cat(both) for both in zip(rows, more, strict=True)]
+
+
+def _takes_references(loss: Callable[..., Tensor]) -> bool:
+    parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
+    return "ref_emb" in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
 
 
 def _check_mask(function: str, mask: Tensor, embeddings: Tensor) -> None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast._verdict import JointChecks
 from sslfast.distributed import gather_rows, mean_over_ranks, strategy_of
 from sslfast.losses._inputs import check_pair, check_views, temperature_of, widened, without_autocast
 from sslfast.losses._kept import check_memory_budget
@@ -54,10 +55,11 @@ class DCLLoss(nn.Module):
         self.gather_distributed = gather_distributed
         self.memory_budget = check_memory_budget(type(self).__name__, memory_budget)
 
-    def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
+    def forward(self, out0: Tensor, out1: Tensor) -> Tensor:
+        """The loss of two views of a batch, (N, D) each: ``z0`` and ``z1`` of :func:`dcl_loss`."""
         return dcl_loss(
-            z0,
-            z1,
+            out0,
+            out1,
             self.temperature,
             self.weight_fn,
             gather_distributed=self.gather_distributed,
@@ -136,12 +138,15 @@ def negative_mises_fisher_weights(
             ``gather_distributed`` is not one that :func:`dcl_loss` takes.
     """
     name = "negative_mises_fisher_weights"
-    check_views(name, "z0", z0, "z1", z1)
+    strategy = strategy_of(name, gather_distributed)
+    with JointChecks(name, strategy, z0):
+        check_views(name, "z0", z0, "z1", z1)
+        sigma = _sigma(name, sigma)
     sides = widened(z0.detach(), z1.detach())
-    similarity = (sides[0] * sides[1]).sum(dim=1) / _sigma(name, sigma)
-    if strategy_of(name, gather_distributed) == "local":
+    similarity = (sides[0] * sides[1]).sum(dim=1) / sigma
+    if strategy == "local":
         return 2.0 - len(z0) * torch.softmax(similarity, dim=0)
-    everyone = gather_rows(similarity)
+    everyone = gather_rows(similarity, name)
     return 2.0 - len(everyone) * (similarity - everyone.logsumexp(dim=0)).exp()
 
 
@@ -192,17 +197,19 @@ def dcl_loss(
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
             1e-8, ``gather_distributed`` is none of these, fewer than 2 samples come together, so that there are no
             negatives, ``weight_fn`` returns another shape than (N,), ``memory_budget`` is negative, or D or a dtype is
-            not the same on every rank.
+            not the same on every rank. Where the arguments of one of several ranks are wrong, all raise: the others a
+            ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.
     """
     name = "dcl_loss"
-    check_pair(name, "z0", z0, "z1", z1)
-    scale = 1.0 / temperature_of(name, temperature)
-    _check_weight_fn(name, weight_fn)
-    budget = check_memory_budget(name, memory_budget)
     strategy = strategy_of(name, gather_distributed)
+    with JointChecks(name, strategy, z0):
+        check_pair(name, "z0", z0, "z1", z1)
+        scale = 1.0 / temperature_of(name, temperature)
+        _check_weight_fn(name, weight_fn)
+        budget = check_memory_budget(name, memory_budget)
     count = len(z0)
     if count < 2 and strategy == "local":
         raise ValueError(f"{name}: z0 must have at least 2 rows, got {count}")

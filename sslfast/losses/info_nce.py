@@ -6,11 +6,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import mean_over_ranks, strategy_of
+from sslfast._verdict import JointChecks
+from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
 from sslfast.losses._debias import debiased
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
 from sslfast.losses._inputs import kernel_integers
+from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._negatives import Negatives
+from sslfast.losses._smoothing import Kinds, smoothed_part, smoothed_part_of_keys
 
 
 class InfoNCELoss(nn.Module):
@@ -24,13 +27,17 @@ class InfoNCELoss(nn.Module):
         key_negatives: whether the other keys are negatives of the positive key, too. Default: False.
         margin: leave out negatives more similar than the positive by this much. Default: None, none.
         tau_plus: share of positives among the negatives. Default: 0.
+        label_smoothing: share of the target that is spread over the candidates. Default: 0.
         normalize: divide all but the queue by their norms. Default: True.
         gather_distributed: the loss over all ranks. Default: False.
+        memory_budget: bytes of similarities that may be kept for the gradient. Default: None, see
+            :func:`info_nce_loss`.
 
     Raises:
-        TypeError: if ``temperature``, ``margin`` or ``tau_plus`` is not a number.
-        ValueError: if ``temperature``, ``margin``, ``tau_plus``, ``reduction`` or ``gather_distributed`` is none that
-            :func:`info_nce_loss` takes.
+        TypeError: if ``temperature``, ``margin``, ``tau_plus`` or ``label_smoothing`` is not a number, or
+            ``memory_budget`` neither None nor an int.
+        ValueError: if ``temperature``, ``margin``, ``tau_plus``, ``label_smoothing``, ``reduction``,
+            ``gather_distributed`` or ``memory_budget`` is none that :func:`info_nce_loss` takes.
 
     Example:
         >>> criterion = InfoNCELoss(temperature=0.05)
@@ -48,8 +55,10 @@ class InfoNCELoss(nn.Module):
         key_negatives: bool = False,
         margin: float | None = None,
         tau_plus: float = 0.0,
+        label_smoothing: float = 0.0,
         normalize: bool = True,
         gather_distributed: bool | str = False,
+        memory_budget: int | None = None,
     ) -> None:
         super().__init__()
         name = "InfoNCELoss"
@@ -66,8 +75,10 @@ class InfoNCELoss(nn.Module):
         self.key_negatives = _check.boolean(name, "key_negatives", key_negatives)
         self.margin = margin
         self.tau_plus = tau_plus
+        self.label_smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         self.normalize = _check.boolean(name, "normalize", normalize)
         self.gather_distributed = gather_distributed
+        self.memory_budget = check_memory_budget(name, memory_budget)
 
     def forward(
         self,
@@ -97,10 +108,12 @@ class InfoNCELoss(nn.Module):
             key_ids=key_ids,
             margin=self.margin,
             tau_plus=self.tau_plus,
+            label_smoothing=self.label_smoothing,
             symmetric=self.symmetric,
             weights=weights,
             normalize=self.normalize,
             gather_distributed=self.gather_distributed,
+            memory_budget=self.memory_budget,
         )
 
     def extra_repr(self) -> str:
@@ -123,10 +136,12 @@ def info_nce_loss(
     key_ids: Tensor | None = None,
     margin: float | None = None,
     tau_plus: float = 0.0,
+    label_smoothing: float = 0.0,
     symmetric: bool = False,
     weights: Tensor | None = None,
     normalize: bool = True,
     gather_distributed: bool | str = False,
+    memory_budget: int | None = None,
 ) -> Tensor:
     """InfoNCE of queries that have to pick their positive key among it and negatives of any kind.
 
@@ -168,18 +183,29 @@ def info_nce_loss(
             left out; with a positive temperature, which a tensor on a GPU is not asked for. Default: None, none is.
         tau_plus: debiased InfoNCE: the probability that a negative is of the query's own class, whose part is taken out
             of the sum over the negatives; it counts them before ids and margin. Default: 0.
+        label_smoothing: share e of the target that is spread over the query's candidates, its positive and the
+            negatives that ids and margin leave: adds e times the positive's logit less the candidates' mean logit,
+            which with no id, margin or tau_plus is ``F.cross_entropy(..., label_smoothing=e)``. With ``symmetric`` a
+            key's candidates are queries. From sums, in O(N D) work; with a margin from the similarities, made again:
+            8 N M D FLOPs more. Over several ranks without ids and margin. Default: 0.
         symmetric: average with the loss of every key picking its query among all queries; ``positive_key`` has to be
             (N, D) and ``positives`` a permutation. Default: False.
         weights: (N,), weights of the queries, 0 or more; a mean is divided by their sum, and NaN where that is 0.
             Default: None, 1.
         normalize: divide query and keys by their norms. Default: True.
-        gather_distributed: with torch.distributed initialised and ``reduction="mean"``, the loss of the batch of all
-            ranks, the same on every rank, with gradients that are right under DistributedDataParallel's averaging;
-            shards may differ in size. A rank takes its queries against the keys (and queries) of all ranks;
-            ``negative_keys`` and ``queue`` are its own. True or ``"all_gather"`` gathers them, ``"ring"`` passes them
-            round while the ranks compute. False or ``"local"``: this rank's samples alone. Forward and backward
-            communicate: all ranks have to call both. Without a process group, or with one rank, it changes nothing.
-            Default: False.
+        gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
+            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
+            Of ``reduction="none"`` a rank has its own queries' losses. A rank takes its queries against the keys (and
+            queries) of all ranks; ``negative_keys`` and ``queue`` are its own. True or ``"all_gather"`` gathers them,
+            ``"ring"`` passes them round while the ranks compute. False or ``"local"``: this rank's samples alone.
+            Forward and backward communicate: all ranks have to call both. Without a process group, or with one rank, it
+            changes nothing. Default: False.
+        memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again, by
+            kinds of negatives in the order of the arguments ``in_batch``, ``query_negatives``, ``key_negatives``,
+            ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8 N M in float64). Those that
+            are read once need none: what takes no gradient, and the first kind of a mean or a sum one way. On a GPU and
+            over several ranks none are kept, whatever it says. Default: None, for each kind 2 MiB or two for every
+            number of both sides, which is O(N D).
 
     Returns:
         Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is. The loss
@@ -192,7 +218,8 @@ def info_nce_loss(
             gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for,
             ``weights`` are negative (looked at on the CPU only, as a tensor's temperature is), ``positives``
             index no key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or
-            ``symmetric`` or ``gather_distributed`` is asked for where it does not go.
+            ``symmetric``, ``gather_distributed`` or ``label_smoothing`` is asked for where it does not go. Where one of
+            several ranks raises, all do: the others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018; He et al.,
@@ -200,32 +227,39 @@ def info_nce_loss(
     Learning", NeurIPS 2020; Zhang et al., "Qwen3 Embedding", 2025 (margin, hard negatives, query and key negatives).
     """
     name = "info_nce_loss"
-    if in_batch is None:
-        in_batch = negative_keys is None and queue is None
-    in_batch = _check.boolean(name, "in_batch", in_batch)
-    symmetric = _check.boolean(name, "symmetric", symmetric)
-    query_negatives = _check.boolean(name, "query_negatives", query_negatives)
-    key_negatives = _check.boolean(name, "key_negatives", key_negatives)
-    normalize = _check.boolean(name, "normalize", normalize)
-    check_pairs(name, query, positive_key, positives, symmetric)
-    check_others(name, query, negative_keys, queue, weights)
-    ids = ids_of(name, query, positive_key, query_ids, key_ids)
-    margin, tau_plus = check_numbers(name, temperature, margin, tau_plus, normalize)
-    if not (in_batch or query_negatives or key_negatives or negative_keys is not None or queue is not None):
-        raise ValueError(f"{name}: in_batch must be True where there are no other negatives, got False")
-    if symmetric and not (in_batch and len(positive_key) == len(query)):
-        raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {len(positive_key)}")
-    check_reduction(name, reduction)
     strategy = strategy_of(name, gather_distributed)
-    if gather_distributed not in (False, "local") and (reduction != "mean" or weights is not None):
-        raise ValueError(f"{name}: gather_distributed goes with reduction='mean' without weights, got {reduction!r}")
+    with JointChecks(name, strategy, query):
+        if in_batch is None:
+            in_batch = negative_keys is None and queue is None
+        in_batch = _check.boolean(name, "in_batch", in_batch)
+        symmetric = _check.boolean(name, "symmetric", symmetric)
+        query_negatives = _check.boolean(name, "query_negatives", query_negatives)
+        key_negatives = _check.boolean(name, "key_negatives", key_negatives)
+        normalize = _check.boolean(name, "normalize", normalize)
+        check_pairs(name, query, positive_key, positives, symmetric)
+        check_others(name, query, negative_keys, queue, weights)
+        ids = ids_of(name, query, positive_key, query_ids, key_ids)
+        margin, tau_plus = check_numbers(name, temperature, margin, tau_plus, normalize)
+        among_batch = in_batch or query_negatives or key_negatives
+        if not (among_batch or negative_keys is not None or queue is not None):
+            raise ValueError(f"{name}: in_batch must be True where there are no other negatives, got False")
+        if symmetric and not (in_batch and len(positive_key) == len(query)):
+            got = len(positive_key)
+            raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {got}")
+        check_reduction(name, reduction)
+        smoothing = _check.probability(name, "label_smoothing", label_smoothing)
+        budget = check_memory_budget(name, memory_budget)
+        if smoothing > 0.0 and strategy != "local" and (ids is not None or margin is not None):
+            raise ValueError(f"{name}: label_smoothing goes with gather_distributed without ids and margin")
+        scale = scale_of(name, query, temperature)
+    if strategy != "local" and not among_batch:
+        exchange_shards(name, query)  # where no keys travel that would carry the verdict of other ranks
 
-    scale = scale_of(name, query, temperature)
     number = None if isinstance(temperature, Tensor) else 1.0 / temperature
     at = None if positives is None else kernel_integers(positives)
     summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
     negatives = Negatives(
-        name, query, positive_key, at, scale, number, margin, ids, normalize, strategy, summed, negative_keys
+        name, query, positive_key, at, scale, number, margin, ids, normalize, strategy, summed, negative_keys, budget
     )
     if in_batch:
         negatives.add_keys(two_way=symmetric)
@@ -239,16 +273,25 @@ def info_nce_loss(
         negatives.add_queue(queue)
 
     weights = None if weights is None else weights.to(negatives.query.dtype).contiguous()
+    smoothed = None
+    if smoothing > 0.0:
+        kinds = Kinds(in_batch, query_negatives, key_negatives, negative_keys, queue)
+        smoothed = smoothing * smoothed_part(negatives, kinds)
+        if symmetric:
+            smoothed = (smoothed + smoothing * smoothed_part_of_keys(negatives)) / 2
     if summed:
         total = negatives.total(weights)
+        if smoothed is not None:
+            total = total + (smoothed if weights is None else smoothed * weights).sum()
     else:
         losses = _debiased_losses(negatives, at, tau_plus, symmetric)
+        losses = losses if smoothed is None else losses + smoothed
+        if strategy != "local" and reduction == "mean":
+            return mean_over_ranks(losses, weights)
         losses = losses if weights is None else losses * weights
-        if strategy != "local":
-            return mean_over_ranks(losses)
         if reduction == "none":
             return losses
-        total = losses.sum()
+        total = losses.sum() if strategy == "local" else sum_over_ranks(losses.sum())
     return total if reduction == "sum" else total / (len(query) if weights is None else weights.sum())
 
 

@@ -19,11 +19,13 @@ class MatryoshkaLoss(nn.Module):
     ``sum(w * loss(*(z[..., :d] for z in embeddings), *others) for d, w in zip(dims, weights))``
 
     Embeddings are the arguments that are floating-point tensors of at least two dimensions: all positional ones, which
-    have to be as wide as the first, and those by keyword (``queue=``, ``ref_emb=``, ``negative_keys=``) that are as
-    wide as the first, which is the first by keyword where there are no others. All other arguments (labels, a logit
-    scale, a keyword of another width) go on as they are. A loss that normalises divides every prefix by its own norm;
-    :class:`~sslfast.losses.CLIPLoss` and :class:`~sslfast.losses.SigLIPLoss` do so with ``normalize=True``, and a queue
-    has to be normalised by prefix before. Prefixes are views: nothing is copied but what the loss copies.
+    have to be as wide as the first, and those by keyword (``ref_emb=``, ``negative_keys=``) that are as wide as the
+    first, which is the first by keyword where there are no others. All other arguments (labels, a logit scale, a
+    keyword of another width) go on as they are. A loss that normalises divides every prefix by its own norm;
+    :class:`~sslfast.losses.CLIPLoss` and :class:`~sslfast.losses.SigLIPLoss` do so with ``normalize=True``. A
+    ``queue=``, which losses take as it is, is refused, because prefixes of unit vectors are none: as ``negative_keys=``
+    of :class:`~sslfast.losses.InfoNCELoss` it is normalised. Prefixes are views: nothing is copied but what the loss
+    copies.
 
     Args:
         loss: a loss, function or module, that returns a tensor.
@@ -35,7 +37,8 @@ class MatryoshkaLoss(nn.Module):
             weight not a number; at the call, if the first argument is not a floating-point tensor or the loss returns
             no tensor, as one with ``output_dict=True``.
         ValueError: if ``dims`` is empty, a length is below 1, or there are not as many weights as lengths; at the
-            call, if the embeddings are narrower than a prefix or positional ones differ in width.
+            call, if the embeddings are narrower than a prefix, positional ones differ in width, or a ``queue`` is
+            given.
 
     Example:
         >>> criterion = MatryoshkaLoss(NTXentLoss(0.1), dims=(32, 64, 128))
@@ -75,6 +78,8 @@ class MatryoshkaLoss(nn.Module):
         for z in (z for z, is_embedding in zip(args, cut, strict=True) if is_embedding):
             if z.shape[-1] != width:
                 raise ValueError(f"{name}: embeddings must have width {width}, like the first, got {z.shape[-1]}")
+        if kwargs.get("queue") is not None:
+            raise ValueError(f"{name}: queue must be given as negative_keys, whose prefixes are normalised")
         named = {key for key, z in kwargs.items() if _is_matrix(z) and z.shape[-1] == width}
         terms = (
             weight

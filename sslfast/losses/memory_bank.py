@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
 from sslfast.losses._ring import check_width, write_ring
 
 
@@ -55,7 +56,7 @@ class MemoryBank(nn.Module):
             raise TypeError(f"{name}: size must be a pair (num, dim), got {_check.shown(size)}")
         self.size = tuple(_check.integer(name, each, n, 1) for each, n in zip(("num", "dim"), size, strict=True))
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-        self.register_buffer("bank", F.normalize(torch.randn(self.size), dim=-1))
+        self.register_buffer("bank", F.normalize(torch.randn(self.size, dtype=torch.float32), dim=-1))
         self.register_buffer("bank_ptr", torch.zeros(1, dtype=torch.int64))
 
     @torch.no_grad()
@@ -69,9 +70,11 @@ class MemoryBank(nn.Module):
             TypeError: if it is not a floating-point tensor.
             ValueError: if the shape is another.
         """
-        check_width(type(self).__name__, "embeddings", embeddings, self.size[1])
+        name = type(self).__name__
+        with JointChecks(name, strategy_of(name, self.gather_distributed), embeddings):
+            check_width(name, "embeddings", embeddings, self.size[1])
         if self.gather_distributed:
-            embeddings = gather_rows(embeddings)
+            embeddings = gather_rows(embeddings, name)
         write_ring(self.bank_ptr, (self.bank, embeddings))
 
     def extra_repr(self) -> str:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._autograd import exact_side, first_order_only, normalized
-from sslfast.distributed import gather_rows
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
+from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import (
-    check_kernel_dtype,
     check_labels,
-    check_no_miner,
-    check_references,
     check_rows,
     kernel_integers,
     temperature_of,
     widened,
     without_autocast,
 )
+from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._labels import LabelGroups
+from sslfast.losses._listed import nt_xent_of_pairs
+from sslfast.losses._margins import compared_rows
 from sslfast.losses._references import reference_lse
 from sslfast.losses._strips import rows_at_once
 
@@ -32,15 +36,19 @@ class MultiPositiveNTXentLoss(nn.Module):
     """NT-Xent with many positives as a module; see :func:`multi_positive_nt_xent_loss`.
 
     Called as pytorch-metric-learning's ``NTXentLoss`` is, with its defaults and its numbers: ``criterion(embeddings,
-    labels)``, or with ``ref_emb=`` and ``ref_labels=``, other rows to compare with.
+    labels)``, with the pairs of a miner for ``indices_tuple``, or with ``ref_emb=`` and ``ref_labels=``, other rows to
+    compare with.
 
     Args:
         temperature: divides the cosine similarities. Default: 0.07.
         gather_distributed: contrast with the samples of all ranks. Default: False.
+        memory_budget: bytes of similarities that may be kept for the gradient. Default: None, see
+            :func:`multi_positive_nt_xent_loss`.
 
     Raises:
-        TypeError: if ``temperature`` is not a number, or ``gather_distributed`` not a bool.
-        ValueError: if ``abs(temperature)`` is below 1e-8; in a call, if a miner's ``indices_tuple`` is given.
+        TypeError: if ``temperature`` is not a number, ``gather_distributed`` not a bool, or ``memory_budget`` neither
+            None nor an int.
+        ValueError: if ``abs(temperature)`` is below 1e-8, or ``memory_budget`` is negative.
 
     Example:
         >>> criterion = MultiPositiveNTXentLoss(temperature=0.1)
@@ -48,30 +56,34 @@ class MultiPositiveNTXentLoss(nn.Module):
         >>> loss.backward()
     """
 
-    def __init__(self, temperature: float = 0.07, gather_distributed: bool = False) -> None:
+    def __init__(
+        self, temperature: float = 0.07, gather_distributed: bool = False, *, memory_budget: int | None = None
+    ) -> None:
         super().__init__()
         self.temperature = temperature_of("MultiPositiveNTXentLoss", temperature)
         self.gather_distributed = _check.boolean("MultiPositiveNTXentLoss", "gather_distributed", gather_distributed)
+        self.memory_budget = check_memory_budget("MultiPositiveNTXentLoss", memory_budget)
 
     def forward(
         self,
         embeddings: Tensor,
-        labels: Tensor,
-        indices_tuple: None = None,
+        labels: Tensor | None = None,
+        indices_tuple: Sequence[Tensor] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
         *,
         copies: Tensor | None = None,
     ) -> Tensor:
-        check_no_miner("MultiPositiveNTXentLoss", indices_tuple)
         return multi_positive_nt_xent_loss(
             embeddings,
             labels,
             self.temperature,
+            indices_tuple=indices_tuple,
             ref_emb=ref_emb,
             ref_labels=ref_labels,
             copies=copies,
             gather_distributed=self.gather_distributed,
+            memory_budget=self.memory_budget,
         )
 
     def extra_repr(self) -> str:
@@ -80,13 +92,15 @@ class MultiPositiveNTXentLoss(nn.Module):
 
 def multi_positive_nt_xent_loss(
     embeddings: Tensor,
-    labels: Tensor,
+    labels: Tensor | None,
     temperature: float = 0.07,
     *,
+    indices_tuple: Sequence[Tensor] | None = None,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
     copies: Tensor | None = None,
     gather_distributed: bool = False,
+    memory_budget: int | None = None,
 ) -> Tensor:
     """Every row has to pick each of its positives, one at a time, among it and all rows of other labels.
 
@@ -103,13 +117,18 @@ def multi_positive_nt_xent_loss(
     float32 (float64 inputs in float64). Small terms keep their relative precision, large ones grow on (there they end
     at 87, without a gradient).
 
+    With ``indices_tuple`` the pairs are those it lists, as often as it lists them: the mean is over its positive pairs,
+    and n runs over the negatives it lists with i. Only their similarities are made: O(pairs) numbers and 6 D FLOPs a
+    pair.
+
     A row without a positive is a negative of the others and adds no term. Where there is no pair, or no negative, the
     loss is 0.
 
     Args:
         embeddings: (N, D), floating point, any strides; need not be normalised.
-        labels: (N,) integers, any values.
+        labels: (N,) integers, any values; None where ``indices_tuple`` is given.
         temperature: divides the similarities; a negative one turns them round. Default: 0.07.
+        indices_tuple: pairs in the place of all, as of :func:`supcon_loss`. Default: None.
         ref_emb: (M, D), on the same device, need not be normalised: positives and negatives are taken from them. Gets a
             gradient if it requires one. Default: None, the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
@@ -119,32 +138,48 @@ def multi_positive_nt_xent_loss(
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank gathers all rows and computes the whole loss: the ranks share no work. Rows of all ranks have
             to have one D and one dtype. Default: False.
+        memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
+            none, 4 N^2 (8 N^2 for float64) keep all, with N the rows of all ranks where these are gathered, or 4 N M
+            where ``ref_emb`` takes a gradient. On a GPU none are kept, and none are needed of a ``ref_emb`` that takes
+            none. Default: None, 2 MiB or two for every number of the embeddings, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
 
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
-            or ``ref_labels`` is not an integer tensor, ``copies`` not an int64 one, ``temperature`` is not a number, or
-            ``gather_distributed`` is not a bool.
+            or ``ref_labels`` is not an integer tensor, ``copies`` not an int64 one, ``temperature`` is not a number,
+            ``gather_distributed`` is not a bool, ``memory_budget`` neither None nor an int, or ``indices_tuple`` not
+            int64 vectors, four in pairs of one length or three of one length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
-            ``gather_distributed`` is with ``ref_emb``, or ``abs(temperature)`` is below 1e-8.
+            ``gather_distributed`` is with ``ref_emb`` or ``indices_tuple``, ``abs(temperature)`` is below 1e-8, or
+            ``memory_budget`` is negative. Where one of several ranks raises, all do: the others a ValueError that names
+            it.
+        IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020;
     Musgrave et al., "PyTorch Metric Learning", 2020.
     """
     name = "multi_positive_nt_xent_loss"
-    check_rows(name, "embeddings", embeddings)
-    check_labels(name, "labels", labels, "embeddings", embeddings)
-    check_references(name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed)
-    check_kernel_dtype(name, *(z for z in (embeddings, ref_emb) if z is not None))
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    scale = 1.0 / temperature_of(name, temperature)
+    with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
+        check_rows(name, "embeddings", embeddings)
+        pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
+        ref_emb, ref_labels = compared_rows(
+            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gather_distributed
+        )
+        if pairs is None:
+            labels = check_labels(name, "labels", labels, "embeddings", embeddings)
+        scale = 1.0 / temperature_of(name, temperature)
+        budget = check_memory_budget(name, memory_budget)
+    if pairs is not None:
+        return nt_xent_of_pairs(name, embeddings, ref_emb, pairs, scale)
+    assert labels is not None
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings), gather_rows(labels)
+        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
     with without_autocast(embeddings):
@@ -158,7 +193,7 @@ def multi_positive_nt_xent_loss(
         # A graph takes no tensor twice into one function: the same embeddings and labels go in as a view.
         others = units[-1].view_as(units[-1])
         negatives = reference_lse(
-            name, units[0], others, scale, left_out, row_ids, col_ids.view_as(col_ids), dtype, sides
+            name, units[0], others, scale, left_out, row_ids, col_ids.view_as(col_ids), dtype, sides, budget
         )
         columns = (None, None) if ref_emb is None else (units[1], col_ids.view_as(col_ids))
         loss: Tensor = _PositivePairs.apply(name, units[0], columns[0], negatives, row_ids, columns[1], copies, scale)

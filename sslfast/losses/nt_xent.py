@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import distinct, first_order_only, unit_of, unit_rows_backward, unit_side
+from sslfast._verdict import JointChecks
 from sslfast.distributed import count_rows, mean_over_ranks, strategy_of
 from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._inputs import check_pair, temperature_of, without_autocast
@@ -23,16 +24,17 @@ from sslfast.losses.memory_bank import MemoryBank
 class NTXentLoss(nn.Module):
     """NT-Xent as a module; see :func:`nt_xent_loss`.
 
-    With a memory bank the negatives of z0 are the bank's embeddings instead of the batch's, and the loss is one-sided,
-    MoCo's: see :func:`~sslfast.losses.info_nce_loss`. After each loss of a z0 that requires a gradient, the normalised
-    z1 goes into the bank; evaluation leaves it as it is.
+    Called as lightly's is, ``criterion(out0, out1)``. With a memory bank the negatives of ``out0`` are the bank's
+    embeddings instead of the batch's, and the loss is one-sided, MoCo's: see :func:`~sslfast.losses.info_nce_loss`.
+    After each loss of an ``out0`` that requires a gradient, the normalised ``out1`` goes into the bank; evaluation
+    leaves it as it is.
 
     Args:
         temperature: divides the cosine similarities. Default: 0.5, lightly's.
         memory_bank_size: ``(num, dim)`` of the memory bank, or 0 for none. Default: 0.
         gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
-            ``"ring"``, see :func:`nt_xent_loss`; with a memory bank, the mean loss of all ranks, and z1 of all ranks
-            goes into the bank. Default: False.
+            ``"ring"``, see :func:`nt_xent_loss`; with a memory bank, the mean loss of all ranks, and ``out1`` of
+            all ranks goes into the bank. Default: False.
         tau_plus: debiased NT-Xent: share of positives among the negatives. Default: 0.
         memory_budget: bytes of similarities that may be kept for the gradient; of no effect with a memory bank, whose
             gradient needs none, and over several ranks. Default: None, see :func:`nt_xent_loss`.
@@ -84,26 +86,27 @@ class NTXentLoss(nn.Module):
         elif tuple(memory_bank_size[:1]) != (0,):
             self.memory_bank = MemoryBank(memory_bank_size, whole)
 
-    def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
+    def forward(self, out0: Tensor, out1: Tensor) -> Tensor:
+        """The loss of two views of a batch, (N, D) each: ``z0`` and ``z1`` of :func:`nt_xent_loss`."""
         if self.memory_bank is None:
             return nt_xent_loss(
-                z0,
-                z1,
+                out0,
+                out1,
                 self.temperature,
                 tau_plus=self.tau_plus,
                 gather_distributed=self.gather_distributed,
                 memory_budget=self.memory_budget,
             )
         loss = info_nce_loss(
-            z0,
-            z1,
+            out0,
+            out1,
             queue=self.memory_bank.bank,
             temperature=self.temperature,
             tau_plus=self.tau_plus,
             gather_distributed=self.memory_bank.gather_distributed,
         )
-        if z0.requires_grad:
-            self.memory_bank.enqueue(F.normalize(z1.detach().float(), dim=1))
+        if out0.requires_grad:
+            self.memory_bank.enqueue(F.normalize(out1.detach().float(), dim=1))
         return loss
 
     def extra_repr(self) -> str:
@@ -159,18 +162,20 @@ def nt_xent_loss(
             is not a number, or ``memory_budget`` is neither None nor an int.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
             1e-8, ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative, ``gather_distributed`` is none of these,
-            or D or a dtype is not the same on every rank.
+            or D or a dtype is not the same on every rank. Where one of several ranks raises, all do: the others a
+            ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020; Chuang
     et al., "Debiased Contrastive Learning", NeurIPS 2020.
     """
     name = "nt_xent_loss"
-    check_pair(name, "z0", z0, "z1", z1)
-    scale = 1.0 / temperature_of(name, temperature)
-    tau_plus = check_tau_plus(name, tau_plus)
-    budget = check_memory_budget(name, memory_budget)
     strategy = strategy_of(name, gather_distributed)
+    with JointChecks(name, strategy, z0):
+        check_pair(name, "z0", z0, "z1", z1)
+        scale = 1.0 / temperature_of(name, temperature)
+        tau_plus = check_tau_plus(name, tau_plus)
+        budget = check_memory_budget(name, memory_budget)
     with without_autocast(z0):  # which would not let float16 be put together on a CPU
         z0, z1 = distinct(z0, z1)
         if strategy != "local" or tau_plus > 0.0:

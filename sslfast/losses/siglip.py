@@ -15,6 +15,7 @@ from sslfast._autograd import (
     unit_rows_backward,
     unit_side,
 )
+from sslfast._verdict import JointChecks
 from sslfast.distributed import exchange_shards, strategy_of, world_size
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import check_pair, check_scalar
@@ -133,23 +134,25 @@ def siglip_loss(
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device, or
             ``logit_scale`` or ``logit_bias`` is not finite, more than the dtype of the loss can hold, has more than one
             element or is on another device,
-            ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank.
+            ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank. Where one of several
+            ranks raises, all do: the others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023.
     """
     name = "siglip_loss"
-    check_pair(name, "image_features", image_features, "text_features", text_features)
-    logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features, text_features)
-    logit_bias = 0.0 if logit_bias is None else logit_bias
-    logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features, text_features)
-    normalize = _check.boolean(name, "normalize", normalize)
+    strategy = strategy_of(name, gather_distributed)
+    with JointChecks(name, strategy, image_features):
+        check_pair(name, "image_features", image_features, "text_features", text_features)
+        logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features, text_features)
+        logit_bias = 0.0 if logit_bias is None else logit_bias
+        logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features, text_features)
+        normalize = _check.boolean(name, "normalize", normalize)
     wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
     scale, bias = (
         number if isinstance(number, Tensor) else image_features.new_full((1,), number, dtype=wide)
         for number in (logit_scale, logit_bias)
     )
-    strategy = strategy_of(name, gather_distributed)
     operands = distinct(image_features, text_features, scale, bias)
     loss: Tensor = _SigLIP.apply(name, *operands, normalize, strategy, torch.is_grad_enabled())
     return loss

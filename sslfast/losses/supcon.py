@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,17 +15,19 @@ from sslfast._autograd import (
     unit_rows_backward,
     unit_side,
 )
+from sslfast._verdict import JointChecks
 from sslfast.distributed import exchange_shards, gather_rows, strategy_of, sum_over_ranks
+from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import (
     check_kernel_dtype,
     check_labels,
-    check_no_miner,
-    check_references,
     check_rows,
     temperature_of,
 )
 from sslfast.losses._kept import check_memory_budget, half_of_logits, kept_logits
 from sslfast.losses._labels import LabelGroups
+from sslfast.losses._listed import supcon_of_pairs
+from sslfast.losses._margins import compared_rows
 from sslfast.losses._self_ranks import labelled_softmax_over_ranks
 from sslfast.losses._supcon_references import supcon_against_references
 
@@ -31,8 +35,8 @@ from sslfast.losses._supcon_references import supcon_against_references
 class SupConLoss(nn.Module):
     """The supervised contrastive loss as a module; see :func:`supcon_loss`.
 
-    Called as pytorch-metric-learning's ``SupConLoss`` is: ``criterion(embeddings, labels)``, or with ``ref_emb=`` and
-    ``ref_labels=``, other rows to compare with.
+    Called as pytorch-metric-learning's ``SupConLoss`` is: ``criterion(embeddings, labels)``, with the pairs of a miner
+    for ``indices_tuple``, or with ``ref_emb=`` and ``ref_labels=``, other rows to compare with.
 
     Args:
         temperature: divides the cosine similarities. Default: 0.1.
@@ -43,7 +47,7 @@ class SupConLoss(nn.Module):
     Raises:
         TypeError: if ``temperature`` is not a number, or ``memory_budget`` is neither None nor an int.
         ValueError: if ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or ``memory_budget``
-            is negative; in a call, if a miner's ``indices_tuple`` is given.
+            is negative.
 
     Example:
         >>> criterion = SupConLoss(temperature=0.1)
@@ -66,18 +70,18 @@ class SupConLoss(nn.Module):
     def forward(
         self,
         embeddings: Tensor,
-        labels: Tensor,
-        indices_tuple: None = None,
+        labels: Tensor | None = None,
+        indices_tuple: Sequence[Tensor] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
         *,
         copies: Tensor | None = None,
     ) -> Tensor:
-        check_no_miner("SupConLoss", indices_tuple)
         return supcon_loss(
             embeddings,
             labels,
             self.temperature,
+            indices_tuple=indices_tuple,
             ref_emb=ref_emb,
             ref_labels=ref_labels,
             copies=copies,
@@ -91,9 +95,10 @@ class SupConLoss(nn.Module):
 
 def supcon_loss(
     embeddings: Tensor,
-    labels: Tensor,
+    labels: Tensor | None,
     temperature: float = 0.1,
     *,
+    indices_tuple: Sequence[Tensor] | None = None,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
     copies: Tensor | None = None,
@@ -114,6 +119,10 @@ def supcon_loss(
     With ``ref_emb`` the rows are compared with its rows instead: S_ij is of row i and reference j, P(i) are the
     references of label i, and all references are in the sum, but for a copy of the row.
 
+    With ``indices_tuple`` the pairs are those it lists, each once: P(i) are the positives listed with i, and the sum is
+    over the positives and negatives listed with it. Only their similarities are made: O(pairs) numbers and 6 D FLOPs a
+    pair.
+
     Rows without another of their label have no positive: they are negatives of the others, and add no term of their
     own. Where no row has one, the loss is 0. (pytorch-metric-learning also leaves out terms that are exactly 0.)
     Accumulates in float32 (float64 inputs in float64). Small losses, which take rows in pairs, keep their relative
@@ -121,8 +130,12 @@ def supcon_loss(
 
     Args:
         embeddings: (N, D), floating point, any strides; need not be normalised.
-        labels: (N,) integers, any values.
+        labels: (N,) integers, any values; None where ``indices_tuple`` is given.
         temperature: divides the similarities. Default: 0.1.
+        indices_tuple: pairs in the place of all: four int64 vectors, rows of anchors and of their positives in
+            ``ref_emb``, (P,) each, rows of anchors and of their negatives, (Q,) each; or the three of triplets, rows of
+            anchors, positives and negatives; what a miner of pytorch-metric-learning returns. A GPU is waited for, and
+            torch.compile breaks its graph. Default: None.
         ref_emb: (M, D), on the same device, need not be normalised. Gets a gradient if it requires one. Default: None,
             the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
@@ -147,31 +160,41 @@ def supcon_loss(
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
             or ``ref_labels`` is not an integer tensor, ``copies`` not an int64 one, ``temperature`` is not a number,
-            or ``memory_budget`` is neither None nor an int.
+            ``memory_budget`` is neither None nor an int, or ``indices_tuple`` not int64 vectors, four in pairs of one
+            length or three of one length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
             ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or is more than ``"local"``
-            with ``ref_emb``, ``memory_budget`` is negative, or D or a dtype is not the same on every rank.
+            with ``ref_emb`` or ``indices_tuple``, ``memory_budget`` is negative, ``indices_tuple`` lists a pair as a
+            positive and as a negative one (looked at on the CPU only), or D or a dtype is not the same on every rank.
+            Where one of several ranks raises, all do: the others a ValueError that names it.
+        IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
     """
     name = "supcon_loss"
-    check_rows(name, "embeddings", embeddings)
-    check_kernel_dtype(name, embeddings)
-    check_labels(name, "labels", labels, "embeddings", embeddings)
-    check_references(
-        name, embeddings, ref_emb, ref_labels, copies, gather_distributed=gather_distributed not in (False, "local")
-    )
-    scale = 1.0 / temperature_of(name, temperature)
-    budget = check_memory_budget(name, memory_budget)
-    if ref_emb is not None and ref_labels is not None:
-        check_kernel_dtype(name, ref_emb)
-        return supcon_against_references(name, embeddings, ref_emb, labels, ref_labels, copies, scale)
     strategy = strategy_of(name, gather_distributed)
+    with JointChecks(name, strategy, embeddings):
+        check_rows(name, "embeddings", embeddings)
+        check_kernel_dtype(name, embeddings)
+        gathers = gather_distributed not in (False, "local")
+        pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
+        ref_emb, ref_labels = compared_rows(
+            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gathers
+        )
+        if pairs is None:
+            labels = check_labels(name, "labels", labels, "embeddings", embeddings)
+        scale = 1.0 / temperature_of(name, temperature)
+        budget = check_memory_budget(name, memory_budget)
+    if pairs is not None:
+        return supcon_of_pairs(name, embeddings, ref_emb, pairs, scale)
+    assert labels is not None
+    if ref_emb is not None and ref_labels is not None:
+        return supcon_against_references(name, embeddings, ref_emb, labels, ref_labels, copies, scale)
     if strategy != "local":
-        groups, first = LabelGroups(gather_rows(labels.long()), None), exchange_shards(name, embeddings).start
+        groups, first = LabelGroups(gather_rows(labels.long(), name), None), exchange_shards(name, embeddings).start
         partners, has = (t[first : first + len(labels)] for t in (groups.partners(), groups.counts > 1))
         paired = partners >= 0
         lse, positive, mean = labelled_softmax_over_ranks(

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
+from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
-from sslfast.losses._margins import compared_rows, given_rows, metric_options
+from sslfast.losses._margins import compared_rows, metric_options
+from sslfast.losses._triplet_blocks import triplets_in_blocks
 from sslfast.losses._triplets import given_triplets, hardest, triplets_in_strips
 
 _MINING = ("batch_all", "batch_hard", "semi_hard")
@@ -36,8 +39,8 @@ class TripletLoss(nn.Module):
     Raises:
         TypeError: if ``margin`` is not a number, or ``swap``, ``smooth_loss``, ``normalize`` or ``gather_distributed``
             not a bool.
-        ValueError: if ``margin`` is not finite, an option is none of its values, or ``swap`` or ``smooth_loss`` is
-            asked for with another mining than ``"batch_hard"`` and no triplets are given.
+        ValueError: if ``margin`` is not finite, or not positive with ``"semi_hard"``, or an option is none of its
+            values.
 
     Example:
         >>> criterion = TripletLoss(margin=0.2, mining="batch_hard")
@@ -59,10 +62,10 @@ class TripletLoss(nn.Module):
     ) -> None:
         super().__init__()
         name = "TripletLoss"
-        self.margin = _check.real(name, "margin", margin)
+        self.mining = check_choice(name, "mining", mining, _MINING)
+        self.margin = _margin(name, margin, self.mining)
         self.swap = _check.boolean(name, "swap", swap)
         self.smooth_loss = _check.boolean(name, "smooth_loss", smooth_loss)
-        self.mining = check_choice(name, "mining", mining, _MINING)
         self.distance, self.normalize, self.reduction = metric_options(name, distance, normalize, reduction)
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
 
@@ -130,10 +133,11 @@ def triplet_loss(
     Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for
     loss and gradients. Over all triplets a strip takes the products and one search among the positives' distances,
     O(N^2 (D + log N)) work altogether where the triplets are O(N^3): a negative's weight is how many positives lie
-    within its reach, and the other way round. Mined or given triplets cost D each, from differences that keep the
-    relative precision of small distances; over all triplets, distances have the rounding of a product with centred
-    embeddings, and what is below it counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32
-    (float64 inputs in float64).
+    within its reach, and the other way round. With ``swap`` or ``smooth_loss`` every triplet is looked at, in blocks
+    that take no more memory: O(1) work each, with a swap O(D). Triplets of the hardest and given ones cost D each, from
+    differences that keep the relative precision of small distances; otherwise distances have the rounding of a product
+    with centred embeddings, and what is below it counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates
+    in float32 (float64 inputs in float64).
 
     An anchor without a positive or without a negative adds no term. Where no term is left, the loss is 0.
 
@@ -151,7 +155,9 @@ def triplet_loss(
         reduction: ``"mean_nonzero"``, over the terms above 0, ``"mean"``, over all triplets taken, or ``"sum"``.
             Default: ``"mean_nonzero"``.
         indices_tuple: triplets in the place of mining: three int64 vectors (T,), rows of the anchors, and of the
-            positives and the negatives in ``ref_emb``; what a miner of pytorch-metric-learning returns. Default: None.
+            positives and the negatives in ``ref_emb``; or four of pairs, anchors and positives (P,), anchors and
+            negatives (Q,), of which all triplets are made that share an anchor (a GPU is waited for); what a miner of
+            pytorch-metric-learning returns. Default: None.
         ref_emb: (M, D) positives and negatives of the anchors, on the same device. Gets a gradient if it requires one.
             Default: None, the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
@@ -168,14 +174,14 @@ def triplet_loss(
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
             or ``ref_labels`` not an integer tensor, ``copies`` not an int64 one, ``margin`` not a number, ``swap``,
-            ``smooth_loss``, ``normalize`` or ``gather_distributed`` not a bool, or ``indices_tuple`` not three int64
-            vectors of one length.
+            ``smooth_loss``, ``normalize`` or ``gather_distributed`` not a bool, or ``indices_tuple`` not int64
+            vectors, four in pairs of one length or three of one length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other, ``margin``
-            is not finite, an option is none of its values, ``swap`` or ``smooth_loss`` is asked for over all or
-            semi-hard triplets, whose terms do not add up by counting, or ``gather_distributed`` is with
-            ``indices_tuple`` or ``ref_emb``.
+            is not finite, or not positive with ``"semi_hard"``, an option is none of its values, or
+            ``gather_distributed`` is with ``indices_tuple`` or ``ref_emb``. Where one of several ranks raises, all do:
+            the others a ValueError that names it.
         IndexError: if a given triplet names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -183,31 +189,37 @@ def triplet_loss(
     "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015.
     """
     name = "triplet_loss"
-    check_rows(name, "embeddings", embeddings)
     gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    margin = _check.real(name, "margin", margin)
-    check_choice(name, "mining", mining, _MINING)
-    terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
-    options = metric_options(name, distance, normalize, reduction)
-    expected = "three int64 vectors of one length: anchors, positives, negatives"
-    triplets = None if indices_tuple is None else given_rows(name, indices_tuple, expected, embeddings, pairs=False)
-    ref_emb, ref_labels = compared_rows(
-        name, embeddings, labels, ref_emb, ref_labels, copies, given=triplets, gather_distributed=gather_distributed
-    )
+    with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
+        check_rows(name, "embeddings", embeddings)
+        margin = _margin(name, margin, check_choice(name, "mining", mining, _MINING))
+        terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
+        options = metric_options(name, distance, normalize, reduction)
+        triplets = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=False)
+        ref_emb, ref_labels = compared_rows(
+            name, embeddings, labels, ref_emb, ref_labels, copies, given=triplets, gather_distributed=gather_distributed
+        )
+        if triplets is None:
+            labels = check_labels(name, "labels", labels, "embeddings", embeddings)
     if triplets is not None:
         anchors, positives, negatives = triplets
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
-    labels = check_labels(name, "labels", labels, "embeddings", embeddings)
-    if (swap or smooth_loss) and mining != "batch_hard":
-        option = "swap" if swap else "smooth_loss"
-        raise ValueError(f"{name}: {option} goes with mining='batch_hard' or given triplets, got mining={mining!r}")
+    assert labels is not None
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings), gather_rows(labels)
+        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
     with without_autocast(embeddings):
         if mining != "batch_hard":
-            return triplets_in_strips(
-                name, embeddings, ref_emb, labels, ref_labels, copies, margin, mining == "semi_hard", *options
-            )
+            rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
+            if swap or smooth_loss:
+                return triplets_in_blocks(*rows, terms, mining == "semi_hard", *options)
+            return triplets_in_strips(*rows, margin, mining == "semi_hard", *options)
         positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, copies, distance, normalize)
         anchors = torch.arange(len(embeddings), device=embeddings.device)
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), both, terms, *options)
+
+
+def _margin(function: str, margin: float, mining: str) -> float:
+    margin = _check.real(function, "margin", margin)
+    if mining == "semi_hard" and margin <= 0.0:  # which no triplet is within
+        raise ValueError(f"{function}: margin must be positive with mining='semi_hard', got {margin:g}")
+    return margin

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast.distributed import gather_rows
+from sslfast._verdict import JointChecks
+from sslfast.distributed import gather_rows, strategy_of
 from sslfast.losses._inputs import check_floating, check_like, check_two_rows, not_negative, widened, without_autocast
 from sslfast.losses._moments import second_moments
 
@@ -104,23 +105,26 @@ def vicreg_loss(
         TypeError: if z_a or z_b is not a floating-point tensor, a weight or ``eps`` is not a number, or
             ``gather_distributed`` not a bool.
         ValueError: if z_a is not (N, ..., D) with all sizes >= 1 and N >= 2 (of all ranks together where gathered),
-            z_b differs in shape or device, a weight is not finite, or ``eps`` is negative or not finite.
+            z_b differs in shape or device, a weight is not finite, or ``eps`` is negative or not finite. Where one of
+            several ranks raises, all do: the others a ValueError that names it.
 
     Reference: Bardes et al., "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning",
     ICLR 2022.
     """
     name = "vicreg_loss"
-    for argument, z in (("z_a", z_a), ("z_b", z_b)):
-        check_floating(name, argument, z)
-    if z_a.dim() < 2 or 0 in z_a.shape:
-        raise ValueError(f"{name}: z_a must have shape (N, ..., D) with all sizes >= 1, got {tuple(z_a.shape)}")
-    check_like(name, "z_a", z_a, "z_b", z_b)
-    lambda_param = _check.real(name, "lambda_param", lambda_param)
-    mu_param = _check.real(name, "mu_param", mu_param)
-    nu_param = _check.real(name, "nu_param", nu_param)
-    eps = not_negative(name, "eps", eps)
-    if _check.boolean(name, "gather_distributed", gather_distributed):
-        z_a, z_b = gather_rows(z_a), gather_rows(z_b)
+    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
+    with JointChecks(name, strategy_of(name, gather_distributed), z_a):
+        for argument, z in (("z_a", z_a), ("z_b", z_b)):
+            check_floating(name, argument, z)
+        if z_a.dim() < 2 or 0 in z_a.shape:
+            raise ValueError(f"{name}: z_a must have shape (N, ..., D) with all sizes >= 1, got {tuple(z_a.shape)}")
+        check_like(name, "z_a", z_a, "z_b", z_b)
+        lambda_param = _check.real(name, "lambda_param", lambda_param)
+        mu_param = _check.real(name, "mu_param", mu_param)
+        nu_param = _check.real(name, "nu_param", nu_param)
+        eps = not_negative(name, "eps", eps)
+    if gather_distributed:
+        z_a, z_b = gather_rows(z_a, name), gather_rows(z_b, name)
     check_two_rows(name, "z_a", z_a)
     with without_autocast(z_a):
         z_a, z_b = widened(z_a, z_b)

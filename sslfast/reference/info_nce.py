@@ -24,6 +24,7 @@ def info_nce_loss(
     key_ids: Tensor | None = None,
     margin: float | None = None,
     tau_plus: float = 0.0,
+    label_smoothing: float = 0.0,
     symmetric: bool = False,
     normalize: bool = True,
 ) -> Tensor:
@@ -43,6 +44,7 @@ def info_nce_loss(
         key_ids: (M,) integers.
         margin: a negative whose similarity is above that of the positive plus the margin is left out.
         tau_plus: share of positives among the negatives, taken out of their sum (Chuang et al., 2020, equation 8).
+        label_smoothing: share of the target that is spread over the positive and the negatives that count.
         symmetric: average with the loss of picking the query of every key among all queries.
         normalize: divide all but the queue by their norms first.
 
@@ -83,14 +85,24 @@ def info_nce_loss(
         joint = torch.promote_types(query.dtype, queue.dtype)
         groups.append(negatives(scale * query.to(joint) @ queue.to(joint).T, row_limits=limits))
         count += len(queue)
-    losses = _cross_entropy(torch.logsumexp(torch.cat(groups, dim=1), dim=1), positive, count, tau_plus, scale)
+    logits = torch.cat(groups, dim=1)
+    losses = _cross_entropy(torch.logsumexp(logits, dim=1), positive, count, tau_plus, scale)
+    losses = losses + label_smoothing * _spread(logits, positive)
     if not symmetric:
         return losses
     of_keys = negatives(scale * keys @ query.T, torch.argsort(at), key_ids, query_ids)
     if limits is not None:
         of_keys = negatives(scale * keys @ query.T, torch.argsort(at), key_ids, query_ids, limits[torch.argsort(at)])
-    of_keys = torch.logsumexp(of_keys, dim=1)[at]
-    return (losses + _cross_entropy(of_keys, positive, n - 1, tau_plus, scale)) / 2
+    of_keys = of_keys[at]
+    losses_of_keys = _cross_entropy(torch.logsumexp(of_keys, dim=1), positive, n - 1, tau_plus, scale)
+    return (losses + losses_of_keys + label_smoothing * _spread(of_keys, positive)) / 2
+
+
+def _spread(logits: Tensor, positive: Tensor) -> Tensor:
+    """What a target of all candidates, positive and negatives that count, adds to one of the positive alone."""
+    counted = logits != -torch.inf
+    total = positive + torch.where(counted, logits, 0.0).sum(dim=1)
+    return positive - total / (1 + counted.sum(dim=1))
 
 
 def _cross_entropy(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:

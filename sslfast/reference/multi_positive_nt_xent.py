@@ -25,3 +25,17 @@ def multi_positive_nt_xent_loss(
         same = same & ~torch.eye(len(z), dtype=torch.bool, device=z.device)
     terms = F.softplus(negatives - logits, threshold=50.0)[same]
     return terms.mean() if len(terms) else 0.0 * (embeddings.sum() + columns.sum())
+
+
+def nt_xent_loss_of_pairs(
+    embeddings: Tensor, pairs: tuple[Tensor, ...], temperature: float = 0.07, ref_emb: Tensor | None = None
+) -> Tensor:
+    """The same of listed pairs, as often as they are listed: each positive one among its row's negative ones."""
+    z = F.normalize(embeddings, dim=1)
+    columns = z if ref_emb is None else F.normalize(ref_emb, dim=1)
+    near, far = ((z[i] * columns[j]).sum(dim=1) / temperature for i, j in (pairs[:2], pairs[2:]))
+    terms = []
+    for anchor, logit in zip(pairs[0], near, strict=True):
+        among = torch.cat([logit[None], far[pairs[2] == anchor]])
+        terms.append(torch.logsumexp(among, dim=0) - logit)
+    return torch.stack(terms).mean() if terms else 0.0 * (embeddings.sum() + columns.sum())

@@ -30,3 +30,20 @@ def supcon_loss(
     count = same.sum(dim=1)
     terms = -torch.where(same, log_probability, 0.0).sum(dim=1)[count > 0] / count[count > 0]
     return terms.mean() if len(terms) else 0.0 * (embeddings.sum() + columns.sum())
+
+
+def supcon_loss_of_pairs(
+    embeddings: Tensor, pairs: tuple[Tensor, ...], temperature: float = 0.1, ref_emb: Tensor | None = None
+) -> Tensor:
+    """The same of listed pairs: of rows and their positives, and of rows and their negatives."""
+    z = F.normalize(embeddings, dim=1)
+    columns = z if ref_emb is None else F.normalize(ref_emb, dim=1)
+    logits = z @ columns.T / temperature
+    positive, negative = (torch.zeros_like(logits, dtype=torch.bool) for _ in range(2))
+    positive[pairs[0], pairs[1]] = True
+    negative[pairs[2], pairs[3]] = True
+    count = positive.sum(dim=1)
+    has = count > 0
+    lse = torch.logsumexp(logits.masked_fill(~(positive | negative), float("-inf"))[has], dim=1, keepdim=True)
+    terms = -torch.where(positive[has], logits[has] - lse, 0.0).sum(dim=1) / count[has]
+    return terms.mean() if len(terms) else 0.0 * (embeddings.sum() + columns.sum())

@@ -1,0 +1,171 @@
+"""Inputs of info_nce_loss, and calls of it with every kind of negatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sslfast.losses import info_nce_loss
+
+N, M, D, K = 37, 50, 12, 5
+
+
+def tensors(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Inputs by name; ``keys`` are as many as queries, ``more`` are more."""
+    query = torch.randn(N, D, dtype=dtype)
+    return {
+        "query": query,
+        "keys": query + torch.randn(N, D, dtype=dtype),
+        "more": torch.randn(M, D, dtype=dtype),
+        "shared": torch.randn(K, D, dtype=dtype),
+        "hard": query.unsqueeze(1) + torch.randn(N, K, D, dtype=dtype),
+        "queue": F.normalize(torch.randn(3 * K, D, dtype=dtype), dim=1),
+        "positives": torch.randint(0, M, (N,)),
+        "shuffled": torch.randperm(N),
+        "query_ids": torch.arange(N) % 20,
+        "key_ids": (torch.arange(N) + torch.arange(N) // 30) % 20,
+    }
+
+
+# Each case: which tensor is positive_key, which is negative_keys, and options; a string names a tensor.
+CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
+    "the other keys": ("keys", None, {}),
+    "keys by index": ("more", None, {"positives": "positives"}),
+    "both ways": ("keys", None, {"symmetric": True}),
+    "both ways by index": ("keys", None, {"symmetric": True, "positives": "shuffled"}),
+    "given negatives": ("keys", "shared", {}),
+    "given negatives and the other keys": ("keys", "shared", {"in_batch": True}),
+    "hard negatives": ("keys", "hard", {}),
+    "hard negatives, not normalised": ("keys", "hard", {"in_batch": True, "normalize": False, "temperature": 5.0}),
+    "all kinds": ("keys", "hard", {"in_batch": True, "query_negatives": True, "key_negatives": True, "queue": "queue"}),
+    "queries only": ("keys", None, {"in_batch": False, "query_negatives": True}),
+    "keys of keys by index": ("more", None, {"in_batch": False, "key_negatives": True, "positives": "positives"}),
+    "a queue": ("keys", None, {"queue": "queue"}),
+    "ids": ("keys", None, {"query_ids": "query_ids", "key_ids": "key_ids", "query_negatives": True}),
+    "ids both ways": ("keys", None, {"query_ids": "query_ids", "key_ids": "key_ids", "symmetric": True}),
+    "a margin": ("keys", None, {"margin": 0.05}),
+    "a margin for all kinds": (
+        "keys",
+        "hard",
+        {"in_batch": True, "query_negatives": True, "key_negatives": True, "queue": "queue", "margin": -0.2},
+    ),
+    "a margin and ids both ways": (
+        "keys",
+        None,
+        {"margin": 0.0, "symmetric": True, "query_ids": "query_ids", "key_ids": "key_ids"},
+    ),
+    "debiased": ("keys", "hard", {"in_batch": True, "tau_plus": 0.1, "temperature": 0.5}),
+    "debiased, all kinds": (
+        "keys",
+        "shared",
+        {
+            "in_batch": True,
+            "query_negatives": True,
+            "key_negatives": True,
+            "queue": "queue",
+            "tau_plus": 0.05,
+            "temperature": 0.5,
+        },
+    ),
+    "debiased, turned round": ("keys", None, {"tau_plus": 0.9, "temperature": -0.5}),
+    "debiased both ways": ("keys", None, {"symmetric": True, "tau_plus": 0.02, "temperature": 0.5}),
+    "smooth": ("keys", None, {"label_smoothing": 0.1}),
+    "smooth, keys by index": ("more", None, {"label_smoothing": 1.0, "positives": "positives"}),
+    "smooth, all kinds": (
+        "keys",
+        "hard",
+        {"in_batch": True, "query_negatives": True, "key_negatives": True, "queue": "queue", "label_smoothing": 0.3},
+    ),
+    "smooth, given negatives and a margin": (
+        "keys",
+        "shared",
+        {"in_batch": True, "label_smoothing": 0.3, "margin": 0.1},
+    ),
+    "smooth, a margin for all kinds": (
+        "more",
+        "hard",
+        {
+            "in_batch": True,
+            "query_negatives": True,
+            "key_negatives": True,
+            "queue": "queue",
+            "margin": -0.2,
+            "positives": "positives",
+            "label_smoothing": 0.3,
+        },
+    ),
+    "smooth, ids": (
+        "keys",
+        None,
+        {
+            "query_ids": "query_ids",
+            "key_ids": "key_ids",
+            "query_negatives": True,
+            "key_negatives": True,
+            "in_batch": True,
+            "label_smoothing": 0.3,
+        },
+    ),
+    "smooth, ids both ways, not normalised": (
+        "keys",
+        None,
+        {
+            "query_ids": "query_ids",
+            "key_ids": "key_ids",
+            "symmetric": True,
+            "positives": "shuffled",
+            "label_smoothing": 0.3,
+            "normalize": False,
+            "temperature": 5.0,
+        },
+    ),
+    "smooth, a margin and ids both ways": (
+        "keys",
+        None,
+        {
+            "margin": 0.0,
+            "symmetric": True,
+            "query_ids": "query_ids",
+            "key_ids": "key_ids",
+            "positives": "shuffled",
+            "label_smoothing": 0.3,
+        },
+    ),
+    "smooth, a margin both ways": (
+        "keys",
+        None,
+        {"margin": 0.0, "symmetric": True, "positives": "shuffled", "label_smoothing": 0.3},
+    ),
+    "smooth, debiased both ways": (
+        "keys",
+        None,
+        {"symmetric": True, "tau_plus": 0.02, "temperature": 0.5, "label_smoothing": 0.3},
+    ),
+    "debiased down to the least": ("keys", None, {"tau_plus": 0.9, "temperature": 0.5}),
+}
+
+
+def call(function, given: dict[str, Tensor], case: str, **more: Any) -> tuple[Tensor, list[Tensor]]:
+    """The losses (N,), and what they have a gradient in."""
+    key, negatives, options = CASES[case]
+    options = {name: given[value] if isinstance(value, str) else value for name, value in options.items()}
+    wide = torch.float64 if given["query"].dtype == torch.float64 else torch.float32
+    temperature = torch.tensor(options.pop("temperature", 0.1), dtype=wide, device=given["query"].device)
+    leaves = [given["query"], given[key], *([] if negatives is None else [given[negatives]]), temperature]
+    leaves = [z.detach().requires_grad_() for z in leaves]
+    query, keys, *others, temperature = leaves
+    losses = function(query, keys, *(others or [None]), temperature, **options, **more)
+    return losses, leaves
+
+
+def with_grads(function, given: dict[str, Tensor], case: str, weights: Tensor, **more: Any) -> list[Tensor]:
+    losses, leaves = call(function, given, case, **more)
+    grads = torch.autograd.grad((losses * weights.to(losses)).sum(), leaves, materialize_grads=True)
+    return [losses.detach(), *grads]
+
+
+def ours(*args: Any, **options: Any) -> Tensor:
+    return info_nce_loss(*args, reduction="none", **options)

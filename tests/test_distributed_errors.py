@@ -1,0 +1,136 @@
+"""What is wrong on one rank raises on every rank: none waits for another (gloo, CPU)."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from ranks import start
+from torch import Tensor
+
+from sslfast import losses
+from sslfast.distributed import exchange_shards, gather_rows
+
+STRATEGIES = ("all_gather", "ring")
+
+
+def class_ids(z: Any) -> Tensor:
+    return torch.arange(len(z) if isinstance(z, Tensor) and z.dim() else 3)
+
+
+# Every loss whose ranks begin with the sizes of their shards: its function's name, and a call with rows and a strategy.
+LOSSES: dict[str, tuple[tuple[str, ...], Callable[[Any, str], Tensor]]] = {
+    "nt_xent_loss": (STRATEGIES, lambda z, how: losses.nt_xent_loss(z, z, gather_distributed=how)),
+    "dcl_loss": (STRATEGIES, lambda z, how: losses.dcl_loss(z, z, gather_distributed=how)),
+    "negative_mises_fisher_weights": (
+        STRATEGIES[:1],
+        lambda z, how: losses.negative_mises_fisher_weights(z, z, gather_distributed=how),
+    ),
+    "clip_loss": (STRATEGIES, lambda z, how: losses.clip_loss(z, z, 2.0, gather_distributed=how)),
+    "siglip_loss": (STRATEGIES, lambda z, how: losses.siglip_loss(z, z, 2.0, gather_distributed=how)),
+    "supcon_loss": (STRATEGIES, lambda z, how: losses.supcon_loss(z, class_ids(z), gather_distributed=how)),
+    "info_nce_loss": (STRATEGIES, lambda z, how: losses.info_nce_loss(z, z, gather_distributed=how)),
+    "info_nce_loss, queue": (
+        STRATEGIES[:1],
+        lambda z, how: losses.info_nce_loss(z, z, queue=torch.ones(5, 4), gather_distributed=how),
+    ),
+    "multi_positive_nt_xent_loss": (
+        STRATEGIES[:1],
+        lambda z, how: losses.multi_positive_nt_xent_loss(z, class_ids(z), gather_distributed=True),
+    ),
+    "triplet_loss": (STRATEGIES[:1], lambda z, how: losses.triplet_loss(z, class_ids(z), gather_distributed=True)),
+    "contrastive_loss": (
+        STRATEGIES[:1],
+        lambda z, how: losses.contrastive_loss(z, class_ids(z), gather_distributed=True),
+    ),
+    "barlow_twins_loss": (STRATEGIES[:1], lambda z, how: losses.barlow_twins_loss(z, z, gather_distributed=True)),
+    "vicreg_loss": (STRATEGIES[:1], lambda z, how: losses.vicreg_loss(z, z, gather_distributed=True)),
+}
+MEMORIES: dict[str, Callable[[Any], Any]] = {
+    "CrossBatchMemory": lambda z: losses.CrossBatchMemory(losses.SupConLoss(), 4, 8, gather_distributed=True)(
+        z, class_ids(z)
+    ),
+    "MemoryBank": lambda z: losses.MemoryBank((8, 4), True).enqueue(z),
+}
+CASES = [(name, how) for name, (strategies, _) in LOSSES.items() for how in strategies]
+
+
+def said(function: Callable[..., Any], *given: Any) -> str:
+    try:
+        function(*given)
+    except (TypeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def rank_main(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=world,
+        timeout=datetime.timedelta(seconds=60),  # where one waits for ever
+    )
+    generator = torch.Generator().manual_seed(rank)
+    rows = torch.randn(3, 4, generator=generator)
+    wrong: dict[str, Any] = {"empty": rows[:0], "integers": rows.long(), "a list": [1.0], "one number": torch.ones(())}
+    results: dict[Any, str] = {}
+    for name, how in CASES:
+        call = LOSSES[name][1]
+        for kind, given in wrong.items():
+            results[name, how, kind] = said(call, given if rank == 1 else rows, how)
+        results[name, how, "all empty"] = said(call, rows[:0], how)
+        # What is wrong has left nothing behind that the next call would meet.
+        results[name, how, "right"] = said(call, rows, how)
+    for name, call in MEMORIES.items():
+        results[name, "empty"] = said(call, rows[: 3 - 3 * rank])  # a memory may get nothing from a rank
+        results[name, "wide"] = said(call, rows if rank == 0 else rows.repeat(1, 2))
+    results["gathered"] = str(len(gather_rows(rows[: 3 - 3 * rank])))
+    results["ragged"] = said(exchange_shards, "f", rows if rank == 0 else rows.unsqueeze(2))
+    results["deep"] = said(exchange_shards, "f", rows.reshape(3, 4, *[1] * 7))
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.barrier()
+    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
+
+
+def test_what_is_wrong_on_one_rank_raises_on_every_one(tmp_path: Path) -> None:
+    start(rank_main, 2, str(tmp_path))
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for name, how in CASES:
+        function = name.split(",")[0]
+        first, second = ({kind: rank[name, how, kind] for kind in ("empty", "integers", "a list")} for rank in ranks)
+        nothing = f"ValueError: {function}: rows must be at least 1 on every rank, got none on rank 1"
+        assert first["empty"] == second["empty"] == nothing
+        elsewhere = f"ValueError: {function}: arguments must be right on every rank, got an error on rank 1"
+        for kind in ("integers", "a list", "one number"):
+            assert ranks[0][name, how, kind] == elsewhere
+            own = ranks[1][name, how, kind]
+            assert own.startswith(("TypeError", "ValueError")), own
+            assert own.split(": ")[1] == function
+            assert "every rank" not in own
+        for rank in ranks:
+            assert rank[name, how, "all empty"] == nothing.replace("rank 1", "rank 0")
+            assert rank[name, how, "right"] == "nothing"
+    for name in MEMORIES:
+        assert [rank[name, "empty"] for rank in ranks] == ["nothing"] * 2
+        texts = [rank[name, "wide"] for rank in ranks]
+        assert texts[0] == f"ValueError: {name}: arguments must be right on every rank, got an error on rank 1"
+        assert texts[1] == f"ValueError: {name}: embeddings must have shape (N, 4), got (3, 8)"
+    for rank in ranks:
+        assert rank["gathered"] == "3"
+        assert rank["ragged"] == "ValueError: f: rows must have the same shape on every rank, got [(4,), (4, 1)]"
+        assert rank["deep"] == "ValueError: f: rows must have at most 8 dimensions, got 9"
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_alone_the_error_is_the_own_one(name: str) -> None:
+    """Without a process group nobody is told."""
+    for how in LOSSES[name][0]:
+        assert "every rank" not in said(LOSSES[name][1], torch.ones(0, 4), how)
