@@ -118,8 +118,8 @@ def multi_positive_nt_xent_loss(
     at 87, without a gradient).
 
     With ``indices_tuple`` the pairs are those it lists, as often as it lists them: the mean is over its positive pairs,
-    and n runs over the negatives it lists with i. Only their similarities are made: O(pairs) numbers and 6 D FLOPs a
-    pair.
+    and n runs over the negatives it lists with i. Only their similarities are made, in O(pairs) memory, 6 D FLOPs each;
+    or, where they are more than one in eight, those of all, in strips of rows.
 
     A row without a positive is a negative of the others and adds no term. Where there is no pair, or no negative, the
     loss is 0.
