@@ -140,7 +140,7 @@ def supcon_loss(
             the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
         copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
-            -1 where there is none. Default: None, no copies.
+            -1 where there is none; unused with ``indices_tuple``. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes an equal share of half the similarities; the embeddings travel a second time, with
