@@ -38,6 +38,8 @@ class JointChecks:
         rows: what this rank has been given, a tensor or not.
     """
 
+    __slots__ = ("function", "rows", "strategy")
+
     def __init__(self, function: str, strategy: str, rows: object) -> None:
         self.function, self.strategy, self.rows = function, strategy, rows
 

@@ -85,6 +85,7 @@ STREAMS = {
     "frames": 117,
     "gan_interpolate": 130,
     "attack_start": 131,
+    "triplet": 132,
 }
 
 _INT64 = (-(2**63), 2**63 - 1)

@@ -97,6 +97,9 @@ CRITERIA: dict[str, Criterion] = {
     "triplet, semi-hard": with_labels(
         lambda gather: losses.TripletLoss(0.6, mining="semi_hard", reduction="sum", gather_distributed=gather)
     ),
+    "triplet, drawn": lambda a, b, y, s, t, how: losses.TripletLoss(
+        0.6, triplets_per_anchor=3, gather_distributed=how != "local"
+    )(a + b, y, generator=5),
     "contrastive": with_labels(lambda gather: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=gather)),
     "memory": with_labels(
         lambda gather: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=gather)

@@ -58,9 +58,12 @@ def listed(columns: int = N) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("parts", [4096, 7])
-def test_against_the_reference(name: str, dtype: torch.dtype, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sslfast.losses._listed._PAIRS", parts)
+@pytest.mark.parametrize("dense", [0, 10**6])
+def test_against_the_reference(name: str, dtype: torch.dtype, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs one by one, some at once; and from strips of 7 rows or fewer."""
+    monkeypatch.setattr("sslfast.losses._listed._PAIRS", 7)
+    monkeypatch.setattr("sslfast.losses._strips._HELD", 7 * N)
+    monkeypatch.setattr("sslfast.losses._listed._DENSE", dense)
     loss, reference = LOSSES[name]
     pairs, apart = listed(), listed(M)
     z, r = torch.randn(N, D, dtype=dtype), torch.randn(M, D, dtype=dtype)

@@ -156,7 +156,7 @@ def test_the_first_arguments_are_pytorch_metric_learnings() -> None:
         (p.name, p.default) for p in list(theirs.values())[:3]
     ]
     ours, theirs = (loss_oracle.inspect.signature(cls.forward).parameters for cls in (TripletLoss, other))
-    assert list(ours) == [*theirs, "copies"]
+    assert list(ours) == [*theirs, "copies", "generator"]
 
 
 def test_analytic_values() -> None:

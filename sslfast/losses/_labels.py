@@ -94,6 +94,34 @@ class LabelGroups:
             same.scatter_(1, place, same.gather(1, place) * (own < 0).to(same.dtype))
         return same
 
+    def drawn(self, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """For every row K positives and K negatives, drawn uniformly and with replacement, and which rows have both.
+
+        Args:
+            words: (2, N, K) int64, random numbers below 2^32.
+
+        Returns:
+            ``(positives, negatives, valid)``, (N, K) int64 columns, of which only those of valid rows, (N,), count.
+        """
+        first, last = self._first.unsqueeze(1), len(self._order) - 1
+        inside = outside = own = torch.zeros_like(first)  # is the row's own column one of its label, or another?
+        if self.own is not None:
+            place = torch.argsort(self._order)
+            own = place[self.own.clamp_min(0)].unsqueeze(1)
+            there = self.own.unsqueeze(1) >= 0
+            inside = there & (own >= first) & (own < self._end.unsqueeze(1))
+            outside = there & ~inside
+            inside, outside = inside.long(), outside.long()
+        counts = self.counts.unsqueeze(1)
+        positives, negatives = counts - inside, last + 1 - counts - outside
+        near = first + ((words[0] * positives) >> 32)
+        near = near + inside * (near >= own)
+        far = (words[1] * negatives) >> 32
+        far = far + outside * (far >= torch.where(own < first, own, own - counts))
+        far = far + torch.where(far >= first, counts, 0)
+        valid = ((positives > 0) & (negatives > 0)).squeeze(1)
+        return self._order[near.clamp(0, last)], self._order[far.clamp(0, last)], valid
+
     def number(self) -> int | None:
         """How many pairs have one label, with those of a row and its own column; None where that cannot be read."""
         return int(self.counts.sum()) if self._readable() else None

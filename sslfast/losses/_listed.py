@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +11,10 @@ from torch import Tensor
 
 from sslfast._autograd import distinct, first_order_only, normalized
 from sslfast.losses._inputs import widened, without_autocast
+from sslfast.losses._strips import rows_at_once
 
 _PAIRS = 4096  # pairs whose embeddings are held at once
+_DENSE = 8  # one in so many entries a pair: products of whole rows are faster than pairs one by one
 
 
 def supcon_of_pairs(
@@ -22,7 +25,7 @@ def supcon_of_pairs(
     A pair counts once, however often it is listed.
     """
     columns = len(embeddings if ref_emb is None else ref_emb)
-    near, far = _once(pairs[0], pairs[1], columns), _once(pairs[2], pairs[3], columns)
+    near, far = (_once(pairs[at], pairs[at + 1], len(embeddings), columns) for at in (0, 2))
     _check_apart(function, near, far, columns)
     positives, negatives, poison = _logits(function, embeddings, ref_emb, (*near, *far), scale)
     count = len(embeddings)
@@ -50,10 +53,16 @@ def nt_xent_of_pairs(
     return losses.sum() / max(1, len(losses)) + poison
 
 
-def _once(rows: Tensor, columns: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The pairs without repetition, of that many columns."""
-    numbers = torch.unique(rows * count + columns)
-    return torch.div(numbers, count, rounding_mode="floor"), numbers % count
+def _once(rows: Tensor, columns: Tensor, row_count: int, count: int) -> tuple[Tensor, Tensor]:
+    """The pairs of so many rows and columns, in order and without repetition."""
+    numbers = rows * count + columns
+    if len(numbers) * _DENSE > row_count * count:  # then a bit for each pair is no more than the list
+        numbers = torch.zeros(row_count * count, dtype=torch.bool, device=rows.device).index_fill_(0, numbers, True)
+        numbers = numbers.nonzero().flatten()
+    else:
+        numbers = torch.unique(numbers)
+    rows = torch.div(numbers, count, rounding_mode="floor")
+    return rows, numbers - rows * count
 
 
 def _check_apart(function: str, near: tuple[Tensor, Tensor], far: tuple[Tensor, Tensor], count: int) -> None:
@@ -64,8 +73,10 @@ def _check_apart(function: str, near: tuple[Tensor, Tensor], far: tuple[Tensor, 
     """
     if not near[0].is_cpu or torch.compiler.is_compiling():
         return
-    numbers = [rows * count + columns for rows, columns in (near, far)]
-    both = numbers[0][torch.isin(*numbers, assume_unique=True)]
+    numbers, others = (rows * count + columns for rows, columns in (near, far))  # in order
+    if not len(others):
+        return
+    both = numbers[others[torch.searchsorted(others, numbers).clamp_max(len(others) - 1)] == numbers]
     if len(both):
         expected = "no pair as a positive and as a negative one"
         raise ValueError(f"{function}: indices_tuple must list {expected}, got {divmod(int(both[0]), count)}")
@@ -78,22 +89,28 @@ def _logits(
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
     with without_autocast(embeddings):
         units = [normalized(function, z) for z in widened(*inputs)]
-        similar = _Similarities.apply(
-            function, *distinct(units[0], units[-1]), torch.cat([pairs[0], pairs[2]]), torch.cat([pairs[1], pairs[3]])
+        sides = distinct(units[0], units[-1])
+        positives, negatives = (
+            scale * _Similarities.apply(function, *sides, pairs[at], pairs[at + 1]) for at in (0, 2)
         )
         poison = torch.stack([unit.detach().sum() for unit in units]).sum() * 0.0
-    positives, negatives = (scale * similar).split([len(pairs[0]), len(pairs[2])])
     return positives, negatives, poison
 
 
 class _Similarities(torch.autograd.Function):
-    """Inner products of pairs of rows and columns, some thousands at once."""
+    """Inner products of pairs of rows and columns: one by one, some thousands at once, or, where they are many, from
+    products of whole rows in strips.
+    """
 
     @staticmethod
     def forward(ctx, function, rows, columns, i, j):  # type: ignore[no-untyped-def]
         found = rows.new_empty(len(i))
-        for part in _parts(i):
-            found[part] = (rows.index_select(0, i[part]) * columns.index_select(0, j[part])).sum(dim=1)
+        if len(i) * _DENSE > len(rows) * len(columns):
+            for strip, at, places in _strips(rows, columns, i, j):
+                found[at] = (rows[strip] @ columns.T).flatten()[places]
+        else:
+            for part in _parts(i):
+                found[part] = (rows.index_select(0, i[part]) * columns.index_select(0, j[part])).sum(dim=1)
         ctx.save_for_backward(rows, columns, i, j)
         ctx.function = function
         return found
@@ -103,19 +120,40 @@ class _Similarities(torch.autograd.Function):
         rows, columns, i, j = ctx.saved_tensors
         needs = ctx.needs_input_grad[1:3]
         with torch.no_grad():
-            sides = ((rows, i, columns, j), (columns, j, rows, i))
-            found = [torch.zeros_like(side[0]) if needed else None for side, needed in zip(sides, needs, strict=True)]
-            for part in _parts(i):
-                for total, (_, own, others, at) in zip(found, sides, strict=True):
-                    if total is not None:
-                        pull = others.index_select(0, at[part]).mul_(grad[part].unsqueeze(1))
-                        total.index_add_(0, own[part], pull)
+            found = [torch.zeros_like(z) if needed else None for z, needed in zip((rows, columns), needs, strict=True)]
+            if len(i) * _DENSE > len(rows) * len(columns):
+                for strip, at, places in _strips(rows, columns, i, j):
+                    weights = grad.new_zeros(len(rows[strip]) * len(columns)).index_add_(0, places, grad[at])
+                    weights = weights.view(-1, len(columns))
+                    if found[0] is not None:
+                        torch.mm(weights, columns, out=found[0][strip])
+                    if found[1] is not None:
+                        found[1].addmm_(weights.T, rows[strip])
+            else:
+                sides = ((i, columns, j), (j, rows, i))
+                for part in _parts(i):
+                    for total, (own, others, at) in zip(found, sides, strict=True):
+                        if total is not None:
+                            pull = others.index_select(0, at[part]).mul_(grad[part].unsqueeze(1))
+                            total.index_add_(0, own[part], pull)
         grads = (None if g is None else first_order_only(ctx.function, g, rows, columns, grad) for g in found)
         return None, *grads, None, None
 
 
 def _parts(pairs: Tensor) -> list[slice]:
     return [slice(start, start + _PAIRS) for start in range(0, len(pairs), _PAIRS)]
+
+
+def _strips(rows: Tensor, columns: Tensor, i: Tensor, j: Tensor) -> Iterator[tuple[slice, slice | Tensor, Tensor]]:
+    """Some rows at once, the numbers of their pairs, and where in the rows' products these lie."""
+    in_order = bool((i[1:] >= i[:-1]).all())  # as miners find them
+    ordered, order = (i, None) if in_order else torch.sort(i, stable=True)
+    step = rows_at_once(rows, len(columns))
+    starts = torch.arange(0, len(rows) + step, step, device=i.device)
+    bounds = torch.searchsorted(ordered, starts).tolist()
+    for number, (first, last) in enumerate(itertools.pairwise(bounds)):
+        start, at = number * step, slice(first, last) if order is None else order[first:last]
+        yield slice(start, start + step), at, (i[at] - start) * len(columns) + j[at]
 
 
 def _logsumexp(values: Tensor, rows: Tensor, count: int) -> Tensor:

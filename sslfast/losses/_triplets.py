@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sslfast import ops
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._points import Points, add_gradients, apart_of, pull, scaled
+from sslfast.random import STREAMS
 
 _TRIPLETS = 4096  # mined or given triplets whose embeddings are held at once
 _FEW = 64  # thresholds up to which comparing with each is faster than searching among them; an int8 counts them
@@ -80,6 +82,20 @@ def hardest(
         found.append((positive, negative, (farthest != -torch.inf) & (nearest != torch.inf)))
     positives, negatives, both = (torch.cat(parts) for parts in zip(*found, strict=True))
     return positives, negatives, both
+
+
+@torch.no_grad()
+def drawn_triplets(
+    labels: Tensor, ref_labels: Tensor | None, copies: Tensor | None, per_anchor: int, seed: Tensor
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """So many triplets of every row, and which of them are some."""
+    words = ops.philox_words(labels, seed, STREAMS["triplet"], len(labels), -(-2 * per_anchor // 4), 0)
+    words = words.flatten(1)[:, : 2 * per_anchor].long() & 0xFFFFFFFF
+    groups = LabelGroups(labels, ref_labels, copies)
+    positives, negatives, valid = groups.drawn(words.view(len(labels), per_anchor, 2).permute(2, 0, 1))
+    anchors = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(positives)
+    triplets = (anchors.flatten(), positives.flatten(), negatives.flatten())
+    return triplets, valid.unsqueeze(1).expand_as(positives).flatten()
 
 
 class _AllTriplets(torch.autograd.Function):

@@ -118,8 +118,8 @@ def multi_positive_nt_xent_loss(
     at 87, without a gradient).
 
     With ``indices_tuple`` the pairs are those it lists, as often as it lists them: the mean is over its positive pairs,
-    and n runs over the negatives it lists with i. Only their similarities are made: O(pairs) numbers and 6 D FLOPs a
-    pair.
+    and n runs over the negatives it lists with i. Only their similarities are made, in O(pairs) memory, 6 D FLOPs each;
+    or, where they are more than one in eight, those of all, in strips of rows.
 
     A row without a positive is a negative of the others and adds no term. Where there is no pair, or no negative, the
     loss is 0.
@@ -133,7 +133,7 @@ def multi_positive_nt_xent_loss(
             gradient if it requires one. Default: None, the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
         copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
-            -1 where there is none. Default: None, no copies.
+            -1 where there is none; unused with ``indices_tuple``. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank gathers all rows and computes the whole loss: the ranks share no work. Rows of all ranks have

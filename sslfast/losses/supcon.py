@@ -120,8 +120,8 @@ def supcon_loss(
     references of label i, and all references are in the sum, but for a copy of the row.
 
     With ``indices_tuple`` the pairs are those it lists, each once: P(i) are the positives listed with i, and the sum is
-    over the positives and negatives listed with it. Only their similarities are made: O(pairs) numbers and 6 D FLOPs a
-    pair.
+    over the positives and negatives listed with it. Only their similarities are made, in O(pairs) memory, 6 D FLOPs
+    each; or, where they are more than one in eight, those of all, in strips of rows.
 
     Rows without another of their label have no positive: they are negatives of the others, and add no term of their
     own. Where no row has one, the loss is 0. (pytorch-metric-learning also leaves out terms that are exactly 0.)
@@ -140,7 +140,7 @@ def supcon_loss(
             the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
         copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
-            -1 where there is none. Default: None, no copies.
+            -1 where there is none; unused with ``indices_tuple``. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes an equal share of half the similarities; the embeddings travel a second time, with

@@ -14,7 +14,8 @@ from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._triplet_blocks import triplets_in_blocks
-from sslfast.losses._triplets import given_triplets, hardest, triplets_in_strips
+from sslfast.losses._triplets import drawn_triplets, given_triplets, hardest, triplets_in_strips
+from sslfast.random import Generator, seed_tensor
 
 _MINING = ("batch_all", "batch_hard", "semi_hard")
 
@@ -30,6 +31,7 @@ class TripletLoss(nn.Module):
         margin: what the negative has to be farther away by. Default: 0.05.
         swap: the negative's distance is the one to the positive where that is smaller. Default: False.
         smooth_loss: softplus in the place of max(0, .). Default: False.
+        triplets_per_anchor: how many triplets to draw for each anchor, or ``"all"``. Default: ``"all"``.
         mining: ``"batch_all"``, ``"batch_hard"`` or ``"semi_hard"``. Default: ``"batch_all"``.
         distance: ``"euclidean"``, ``"squared_euclidean"`` or ``"cosine"``. Default: ``"euclidean"``.
         normalize: divide embeddings by their norms first. Default: True.
@@ -37,10 +39,10 @@ class TripletLoss(nn.Module):
         gather_distributed: take the samples of all ranks. Default: False.
 
     Raises:
-        TypeError: if ``margin`` is not a number, or ``swap``, ``smooth_loss``, ``normalize`` or ``gather_distributed``
-            not a bool.
-        ValueError: if ``margin`` is not finite, or not positive with ``"semi_hard"``, or an option is none of its
-            values.
+        TypeError: if ``margin`` is not a number, ``triplets_per_anchor`` neither ``"all"`` nor an int, or ``swap``,
+            ``smooth_loss``, ``normalize`` or ``gather_distributed`` not a bool.
+        ValueError: if ``margin`` is not finite, or not positive with ``"semi_hard"``, ``triplets_per_anchor`` is below
+            1 or goes with another mining than ``"batch_all"``, or an option is none of its values.
 
     Example:
         >>> criterion = TripletLoss(margin=0.2, mining="batch_hard")
@@ -53,6 +55,7 @@ class TripletLoss(nn.Module):
         margin: float = 0.05,
         swap: bool = False,
         smooth_loss: bool = False,
+        triplets_per_anchor: int | str = "all",
         *,
         mining: str = "batch_all",
         distance: str = "euclidean",
@@ -66,6 +69,8 @@ class TripletLoss(nn.Module):
         self.margin = _margin(name, margin, self.mining)
         self.swap = _check.boolean(name, "swap", swap)
         self.smooth_loss = _check.boolean(name, "smooth_loss", smooth_loss)
+        _per_anchor(name, triplets_per_anchor, mining)
+        self.triplets_per_anchor = triplets_per_anchor
         self.distance, self.normalize, self.reduction = metric_options(name, distance, normalize, reduction)
         self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
 
@@ -78,6 +83,7 @@ class TripletLoss(nn.Module):
         ref_labels: Tensor | None = None,
         *,
         copies: Tensor | None = None,
+        generator: Generator = None,
     ) -> Tensor:
         return triplet_loss(
             embeddings,
@@ -85,6 +91,7 @@ class TripletLoss(nn.Module):
             self.margin,
             swap=self.swap,
             smooth_loss=self.smooth_loss,
+            triplets_per_anchor=self.triplets_per_anchor,
             mining=self.mining,
             distance=self.distance,
             normalize=self.normalize,
@@ -93,6 +100,7 @@ class TripletLoss(nn.Module):
             ref_emb=ref_emb,
             ref_labels=ref_labels,
             copies=copies,
+            generator=generator,
             gather_distributed=self.gather_distributed,
         )
 
@@ -102,6 +110,17 @@ class TripletLoss(nn.Module):
         return f"{options}, {how}, gather_distributed={self.gather_distributed}"
 
 
+def _per_anchor(function: str, number: int | str, mining: str) -> int:
+    """How many triplets to draw for each anchor; 0 for none."""
+    if isinstance(number, str) and number == "all":
+        return 0
+    if isinstance(number, str):
+        raise TypeError(f"{function}: triplets_per_anchor must be an int or 'all', got {number!r}")
+    if mining != "batch_all":
+        raise ValueError(f"{function}: triplets_per_anchor goes with mining='batch_all', got mining={mining!r}")
+    return _check.integer(function, "triplets_per_anchor", number, 1)
+
+
 def triplet_loss(
     embeddings: Tensor,
     labels: Tensor | None,
@@ -109,6 +128,7 @@ def triplet_loss(
     *,
     swap: bool = False,
     smooth_loss: bool = False,
+    triplets_per_anchor: int | str = "all",
     mining: str = "batch_all",
     distance: str = "euclidean",
     normalize: bool = True,
@@ -117,6 +137,7 @@ def triplet_loss(
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
     copies: Tensor | None = None,
+    generator: Generator = None,
     gather_distributed: bool = False,
 ) -> Tensor:
     """Every anchor's negatives are to be farther away than its positives, by a margin.
@@ -147,6 +168,9 @@ def triplet_loss(
         margin: what the negative has to be farther away by; of ``"cosine"`` in units of similarity. Default: 0.05.
         swap: the negative's distance is the one to the positive where that is smaller. Default: False.
         smooth_loss: softplus in the place of relu. Default: False.
+        triplets_per_anchor: with ``"batch_all"``, how many triplets to draw for each anchor, in the place of all:
+            positive and negative each uniformly, with replacement. pytorch-metric-learning's distribution; the draws
+            are those of (seed, anchor, number of the triplet). Unused with ``indices_tuple``. Default: ``"all"``.
         mining: ``"batch_all"``, ``"batch_hard"`` or ``"semi_hard"``; unused with ``indices_tuple``. Default:
             ``"batch_all"``.
         distance: ``"euclidean"``; ``"squared_euclidean"``; or ``"cosine"``, minus the inner product. Default:
@@ -163,6 +187,8 @@ def triplet_loss(
         ref_labels: (M,) integers, the labels of ``ref_emb``.
         copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
             -1 where there is none. Default: None, no copies.
+        generator: seed of the draws of ``triplets_per_anchor``, see :func:`~sslfast.random.seed_tensor`; over several
+            ranks that of the first. Default: None, drawn from torch's global CPU generator.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank gathers all rows and computes the whole loss: the ranks share no work. Rows of all ranks have
@@ -174,14 +200,16 @@ def triplet_loss(
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
             or ``ref_labels`` not an integer tensor, ``copies`` not an int64 one, ``margin`` not a number, ``swap``,
-            ``smooth_loss``, ``normalize`` or ``gather_distributed`` not a bool, or ``indices_tuple`` not int64
+            ``smooth_loss``, ``normalize`` or ``gather_distributed`` not a bool, ``triplets_per_anchor`` neither
+            ``"all"`` nor an int, ``generator`` no generator, or ``indices_tuple`` not int64
             vectors, four in pairs of one length or three of one length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other, ``margin``
-            is not finite, or not positive with ``"semi_hard"``, an option is none of its values, or
-            ``gather_distributed`` is with ``indices_tuple`` or ``ref_emb``. Where one of several ranks raises, all do:
-            the others a ValueError that names it.
+            is not finite, or not positive with ``"semi_hard"``, an option is none of its values,
+            ``triplets_per_anchor`` is below 1 or goes with another mining, or ``gather_distributed`` is with
+            ``indices_tuple`` or ``ref_emb``. Where one of several ranks raises, all do: the others a ValueError that
+            names it.
         IndexError: if a given triplet names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -193,21 +221,28 @@ def triplet_loss(
     with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
         check_rows(name, "embeddings", embeddings)
         margin = _margin(name, margin, check_choice(name, "mining", mining, _MINING))
+        per_anchor = _per_anchor(name, triplets_per_anchor, mining)
         terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
         options = metric_options(name, distance, normalize, reduction)
+        seed = None
         triplets = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=False)
         ref_emb, ref_labels = compared_rows(
             name, embeddings, labels, ref_emb, ref_labels, copies, given=triplets, gather_distributed=gather_distributed
         )
         if triplets is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
+            seed = seed_tensor(generator, function=name, device=labels.device) if per_anchor else None
     if triplets is not None:
         anchors, positives, negatives = triplets
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
     assert labels is not None
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
+        seed = None if seed is None else gather_rows(seed.to(labels.device).view(1), name)[:1]
     with without_autocast(embeddings):
+        if seed is not None:
+            drawn, valid = drawn_triplets(labels, ref_labels, copies, per_anchor, seed)
+            return given_triplets(name, embeddings, ref_emb, drawn, valid, terms, *options)
         if mining != "batch_hard":
             rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
             if swap or smooth_loss:

@@ -78,6 +78,7 @@ enum class Stream : uint32_t {
   kFrames = 117,           // frame_indices: which frames
   kGanInterpolate = 130,   // gradient_penalty: where between a real and a made sample
   kAttackStart = 131,      // AdversarialPerturbation: where in the ball a sample starts
+  kTriplet = 132,          // triplet_loss: the positives and negatives of an anchor
 };
 
 struct Words {
