@@ -134,7 +134,7 @@ inline __attribute__((always_inline)) void score_body(const T* logits, const flo
   for (int64_t i = 0; i < n; ++i) {
     const T sign = signs[i];
     const T z = sign * logits[i];
-    const T e = vector_exp(-std::fabs(z));
+    const T e = vector_exp_of_negative(-std::fabs(z));
     if constexpr (kLoss) {
       const T loss = replaced::loss_of(z, vector_log1p(e));
       losses[i] = sign == T(0) ? T(0) : loss;

@@ -23,7 +23,8 @@ SSLFAST_HD T loss_of(T z, T log1p_e) {
 
 template <typename T>
 SSLFAST_HD T slope_of(T sign, T z, T e) {
-  return sign * ((z > T(0) ? T(1) : e) / (T(1) + e));
+  const T inverse = T(1) / (T(1) + e);  // before the choice, so that vectors divide once
+  return sign * (z > T(0) ? inverse : e * inverse);
 }
 
 // What a sum of losses is multiplied by.

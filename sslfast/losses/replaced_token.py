@@ -63,8 +63,10 @@ def replaced_token_loss(
 
     ``F.binary_cross_entropy_with_logits(logits[attention_mask], replaced[attention_mask].float())``
 
-    without the gather, whose size a GPU would be waited for. In float32 (float64 inputs in float64); small losses keep
-    their relative precision; may be differentiated twice.
+    without the gather, whose size a GPU would be waited for, and without a float copy of the labels: logits, labels and
+    mask are read once, as they come. On the CPU the gradient of float32 and float64 logits is made in the same pass;
+    that of half types, and every one on a GPU, is made in the backward pass, rounded once. In float32 (float64 inputs
+    in float64); small losses keep their relative precision; may be differentiated twice.
 
     Args:
         logits: (N, L) or (N, L, 1), floating point; positive where the token seems replaced.
