@@ -89,14 +89,13 @@ static std::tuple<Tensor, Tensor, Tensor> replaced_token(const Tensor& logits, c
   Tensor share = empty({each_token ? 0 : 1}, sums, logits);
   Tensor grad =
       need_grad ? empty({p.rows, p.length}, logits.scalar_type(), logits) : empty({0}, logits.scalar_type(), logits);
-  Tensor partial = empty({scratch}, ScalarType::Double, logits);
-  Tensor counts = empty({scratch}, ScalarType::Long, logits);
+  Tensor partial = empty({2, scratch}, ScalarType::Double, logits);  // sums, and counts, which are as wide
   p.losses = data_if(each_token, losses);
   p.total = data_if(!each_token, losses);
   p.share = data_if(!each_token, share);
   p.grad = data_if(need_grad, grad);
   p.partial = partial.mutable_data_ptr<double>();
-  p.counts = counts.mutable_data_ptr<int64_t>();
+  p.counts = reinterpret_cast<int64_t*>(p.partial + scratch);
   join_rows(p);
   launch([](const ReplacedToken& params, auto where) { return backend::replaced_token(params, where); }, p, logits);
   return {losses, share, grad};
