@@ -13,7 +13,7 @@ if command -v compute-sanitizer >/dev/null; then
   # sizes lie at the edges of blocks, and the gradients of those that copy rows.
   CHECKED="test_mask_rules or equals_reference or id_range or token_counts or graph_mask or feature_corruption"
   CHECKED="$CHECKED or patch or masked_feature or sampled_softmax or item_negatives or mask_token or image_augment"
-  CHECKED="$CHECKED or batch_mix or random_erase or audio or frame_indices or token_augment or token_mask"
+  CHECKED="$CHECKED or batch_mix or random_erase or replaced_token or audio or frame_indices or token_augment or token_mask"
   compute-sanitizer --error-exitcode 1 "$PYTHON" -m pytest -m gpu -k "$CHECKED"
 else
   echo "compute-sanitizer is not on the PATH: memory check left out"

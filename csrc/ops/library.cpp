@@ -52,6 +52,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "Tensor? corrections, Tensor? codes, Tensor? weights, float scale, float shift, bool cosine, int twins, bool "
       "candidates_of_rows, bool need_rows, bool need_table, bool need_offsets) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
+      "replaced_token(Tensor logits, Tensor replaced, Tensor? attention_mask, Tensor? items, float divisor, bool "
+      "each_token, bool need_grad) -> (Tensor, Tensor, Tensor)");
+  m.def("replaced_token_backward(Tensor weights, Tensor logits, Tensor replaced, Tensor? attention_mask) -> Tensor");
+  m.def(
       "soft_cross_entropy(Tensor[] students, Tensor[] teachers, Tensor? centers, Tensor? weights, float "
       "student_scale, float teacher_scale, float grad_factor, bool skip_same_view, bool need_grad, bool need_sum) -> "
       "(Tensor, Tensor, Tensor)");

@@ -110,6 +110,13 @@ class TripletLoss(nn.Module):
         return f"{options}, {how}, gather_distributed={self.gather_distributed}"
 
 
+def _margin(function: str, margin: float, mining: str) -> float:
+    margin = _check.real(function, "margin", margin)
+    if mining == "semi_hard" and margin <= 0.0:  # which no triplet is within
+        raise ValueError(f"{function}: margin must be positive with mining='semi_hard', got {margin:g}")
+    return margin
+
+
 def _per_anchor(function: str, number: int | str, mining: str) -> int:
     """How many triplets to draw for each anchor; 0 for none."""
     if isinstance(number, str) and number == "all":
@@ -251,10 +258,3 @@ def triplet_loss(
         positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, copies, distance, normalize)
         anchors = torch.arange(len(embeddings), device=embeddings.device)
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), both, terms, *options)
-
-
-def _margin(function: str, margin: float, mining: str) -> float:
-    margin = _check.real(function, "margin", margin)
-    if mining == "semi_hard" and margin <= 0.0:  # which no triplet is within
-        raise ValueError(f"{function}: margin must be positive with mining='semi_hard', got {margin:g}")
-    return margin

@@ -31,7 +31,13 @@ from sslfast.ops._blocks import (
     square_mask,
     vjepa_mask,
 )
-from sslfast.ops._classes import item_negatives, linear_cross_entropy, sampled_softmax
+from sslfast.ops._classes import (
+    item_negatives,
+    linear_cross_entropy,
+    replaced_token,
+    replaced_token_backward,
+    sampled_softmax,
+)
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import (
     mask_indices,
@@ -147,6 +153,8 @@ __all__ = [
     "random_erase",
     "random_erase_",
     "random_erase_params",
+    "replaced_token",
+    "replaced_token_backward",
     "sampled_softmax",
     "sigmoid_pairs",
     "similarity_softmax_backward",

@@ -1,4 +1,4 @@
-"""Operators of losses over the classes of a linear layer."""
+"""Operators of losses over classes: those of a linear layer, and the two of a replaced token."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from torch import Tensor
 
 from sslfast.ops._library import triton_library
 
-__all__ = ["item_negatives", "linear_cross_entropy", "sampled_softmax"]
+__all__ = [
+    "item_negatives",
+    "linear_cross_entropy",
+    "replaced_token",
+    "replaced_token_backward",
+    "sampled_softmax",
+]
 
 
 # ---- linear_cross_entropy: C++ on the CPU, Triton on the GPU
@@ -63,3 +69,29 @@ item_negatives = torch.ops.sslfast.item_negatives.default
 @torch.library.register_fake("sslfast::item_negatives")
 def _(numbers: Tensor, seed: Tensor, thresholds: Tensor | None, items: int, negatives: int) -> Tensor:
     return numbers.new_empty((numbers.shape[0], negatives), dtype=torch.int32)
+
+
+# ---- replaced_token: C++ and CUDA C++
+
+replaced_token = torch.ops.sslfast.replaced_token.default
+replaced_token_backward = torch.ops.sslfast.replaced_token_backward.default
+
+
+@torch.library.register_fake("sslfast::replaced_token")
+def _(
+    logits: Tensor,
+    replaced: Tensor,
+    attention_mask: Tensor | None,
+    items: Tensor | None,
+    divisor: float,
+    each_token: bool,
+    need_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    losses = logits.new_empty(logits.shape if each_token else (), dtype=wide)
+    return losses, losses.new_empty((0 if each_token else 1,)), logits.new_empty(logits.shape if need_grad else (0,))
+
+
+@torch.library.register_fake("sslfast::replaced_token_backward")
+def _(weights: Tensor, logits: Tensor, replaced: Tensor, attention_mask: Tensor | None) -> Tensor:
+    return logits.new_empty(logits.shape)
