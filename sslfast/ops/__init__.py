@@ -59,6 +59,7 @@ from sslfast.ops._sequences import feature_noise, token_augment
 from sslfast.ops._similarity import (
     cross_softmax_backward,
     cross_softmax_forward,
+    negative_cosine_similarity,
     nt_xent_backward,
     nt_xent_forward,
     one_way_softmax,
@@ -129,6 +130,7 @@ __all__ = [
     "mask_token_apply_backward",
     "masked_patch",
     "mix_targets",
+    "negative_cosine_similarity",
     "negative_indices",
     "node_mask",
     "node_mask_backward",

@@ -10,6 +10,7 @@ from sslfast.ops._library import triton_library
 __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
+    "negative_cosine_similarity",
     "nt_xent_backward",
     "nt_xent_forward",
     "one_way_softmax",
@@ -56,6 +57,17 @@ def _unit_rows_backward_triton(grad: Tensor, unit: Tensor, inverse_norm: Tensor)
 
 triton_library.impl("unit_rows", _unit_rows_triton)
 triton_library.impl("unit_rows_backward_", _unit_rows_backward_triton)
+
+
+# ---- negative_cosine_similarity: torch on the GPU, in losses/negative_cosine_similarity.py
+
+negative_cosine_similarity = torch.ops.sslfast.negative_cosine_similarity.default
+
+
+@torch.library.register_fake("sslfast::negative_cosine_similarity")
+def _(x0: Tensor, x1: Tensor, eps: float, need_x0: bool, need_x1: bool) -> tuple[Tensor, Tensor, Tensor]:
+    grads = (x.new_empty((x.shape[0] if needed else 0, x.shape[1])) for x, needed in ((x0, need_x0), (x1, need_x1)))
+    return x0.new_empty(()), *grads
 
 
 # ---- similarity_softmax
