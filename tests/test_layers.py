@@ -257,7 +257,11 @@ def stems(name: str) -> list[str]:
 
 
 CUDA_STEMS, CPU_STEMS, TORCH_STEMS = stems("STEMS"), stems("CPU_ONLY_STEMS"), stems("TORCH_ON_GPU_STEMS")
-IN_TORCH = {"image_augment_backward": "sslfast/augment/_gradient.py"}  # what a GPU runs
+IN_TORCH = {  # what a GPU runs
+    "image_augment_backward": "sslfast/augment/_gradient.py",
+    "koleo": "sslfast/losses/koleo.py",
+    "negative_cosine_similarity": "sslfast/losses/negative_cosine_similarity.py",
+}
 # philox_words shows what the header draws, spec_mean is what an argument of spec_augment is.
 TEST_OF = {"philox_words": "philox", "spec_mean": "spec_augment"}
 

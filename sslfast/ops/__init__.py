@@ -59,6 +59,7 @@ from sslfast.ops._sequences import feature_noise, token_augment
 from sslfast.ops._similarity import (
     cross_softmax_backward,
     cross_softmax_forward,
+    koleo,
     negative_cosine_similarity,
     nt_xent_backward,
     nt_xent_forward,
@@ -124,6 +125,7 @@ __all__ = [
     "inverse_block_mask",
     "item_mask",
     "item_negatives",
+    "koleo",
     "linear_cross_entropy",
     "mask_indices",
     "mask_token_apply",

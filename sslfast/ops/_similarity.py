@@ -10,6 +10,7 @@ from sslfast.ops._library import triton_library
 __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
+    "koleo",
     "negative_cosine_similarity",
     "nt_xent_backward",
     "nt_xent_forward",
@@ -66,8 +67,19 @@ negative_cosine_similarity = torch.ops.sslfast.negative_cosine_similarity.defaul
 
 @torch.library.register_fake("sslfast::negative_cosine_similarity")
 def _(x0: Tensor, x1: Tensor, eps: float, need_x0: bool, need_x1: bool) -> tuple[Tensor, Tensor, Tensor]:
-    grads = (x.new_empty((x.shape[0] if needed else 0, x.shape[1])) for x, needed in ((x0, need_x0), (x1, need_x1)))
-    return x0.new_empty(()), *grads
+    grad0, grad1 = (x0.new_empty((x0.shape[0] if need else 0, x0.shape[1])) for need in (need_x0, need_x1))
+    return x0.new_empty(()), grad0, grad1
+
+
+# ---- koleo: torch on the GPU, in losses/koleo.py
+
+koleo = torch.ops.sslfast.koleo.default
+
+
+@torch.library.register_fake("sslfast::koleo")
+def _(x: Tensor, eps: float, need_grad: bool) -> tuple[Tensor, Tensor, Tensor]:
+    neighbours = x.new_empty((x.shape[0],), dtype=torch.int64)
+    return x.new_empty(()), neighbours, x.new_empty((x.shape[0] if need_grad else 0, x.shape[1]))
 
 
 # ---- similarity_softmax
