@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "isa.h"
+#include "lane_sums.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -13,25 +14,9 @@ constexpr int64_t kStrip = 256;              // columns that one thread goes dow
 
 #define SSLFAST_INLINE inline __attribute__((always_inline))
 
-// The sum of term(d) over d < n, in lanes: precise, and vectorised where the terms are.
-template <typename T, typename Term>
-SSLFAST_INLINE T sum(int64_t n, Term term) {
-  constexpr int64_t kLanes = 16;
-  T lanes[kLanes] = {};
-  int64_t d = 0;
-  for (; d + kLanes <= n; d += kLanes) {
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += term(d + l);
-  }
-  for (int64_t l = 0; d + l < n; ++l) lanes[l] += term(d + l);
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-  }
-  return lanes[0];
-}
-
 template <typename T>
 SSLFAST_INLINE T unit_body(const T* x, int64_t n, T eps, T* unit) {
-  const T norm = std::sqrt(sum<T>(n, [&](int64_t d) { return x[d] * x[d]; }));
+  const T norm = std::sqrt(sum_of<T>(n, [&](int64_t d) { return x[d] * x[d]; }));
   const T divisor = norm < eps ? eps : norm;  // a NaN stays
 #pragma omp simd
   for (int64_t d = 0; d < n; ++d) unit[d] = x[d] / divisor;  // equal directions become equal rows
@@ -59,7 +44,7 @@ SSLFAST_INLINE T largest_body(const T* products, int64_t n, T start) {
 
 template <typename T>
 SSLFAST_INLINE T apart_body(const T* u, const T* v, int64_t n, T eps) {
-  return std::sqrt(sum<T>(n, [&](int64_t d) {
+  return std::sqrt(sum_of<T>(n, [&](int64_t d) {
     const T t = (u[d] - v[d]) + eps;
     return t * t;
   }));
@@ -80,7 +65,7 @@ SSLFAST_INLINE void push_body(const T* u, const T* v, int64_t n, T eps, T weight
 // From the gradient of a unit vector to that of x; where the norm is below eps, the divisor is constant.
 template <typename T>
 SSLFAST_INLINE void through_norm_body(T* grad, const T* unit, int64_t n, T factor, bool constant) {
-  const T along = constant ? T(0) : sum<T>(n, [&](int64_t d) { return grad[d] * unit[d]; });
+  const T along = constant ? T(0) : sum_of<T>(n, [&](int64_t d) { return grad[d] * unit[d]; });
 #pragma omp simd
   for (int64_t d = 0; d < n; ++d) grad[d] = (grad[d] - along * unit[d]) * factor;
 }

@@ -11,6 +11,7 @@ __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
     "koleo",
+    "label_means",
     "negative_cosine_similarity",
     "nt_xent_backward",
     "nt_xent_forward",
@@ -58,6 +59,19 @@ def _unit_rows_backward_triton(grad: Tensor, unit: Tensor, inverse_norm: Tensor)
 
 triton_library.impl("unit_rows", _unit_rows_triton)
 triton_library.impl("unit_rows_backward_", _unit_rows_backward_triton)
+
+
+# ---- label_means: torch on the GPU, in losses/_supcon_references.py
+
+label_means = torch.ops.sslfast.label_means.default
+
+
+@torch.library.register_fake("sslfast::label_means")
+def _(rows: Tensor, columns: Tensor, labels: Tensor, ref_labels: Tensor, scale: float) -> tuple[Tensor, ...]:
+    mean, counts = rows.new_empty((rows.shape[0],)), torch.empty_like(labels)
+    classes = [torch.empty_like(numbers, dtype=torch.int32) for numbers in (labels, ref_labels)]
+    shares = torch.empty_like(mean), torch.empty_like(mean)
+    return mean, counts, torch.empty_like(counts), *classes, *shares, rows.new_empty(())
 
 
 # ---- negative_cosine_similarity: torch on the GPU, in losses/negative_cosine_similarity.py
