@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, check
+from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
 from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
@@ -75,6 +75,12 @@ def call(find: Callable[[], Callable[[Tensor, Tensor], Tensor]], inputs: Inputs)
     return forward_and_backward
 
 
+def call_in_fp32(inputs: Inputs) -> Call:
+    """sslfast on float32 copies: what bf16 inputs gain."""
+    needs_bf16_products(inputs[0].device)
+    return call(ours, tuple(z.detach().float().requires_grad_(z.requires_grad) for z in inputs))
+
+
 PROVIDERS = {
     "sslfast": partial(call, ours),
     "eager torch": partial(call, lambda: eager),
@@ -84,6 +90,7 @@ GPU_PROVIDERS = PROVIDERS | {
     "cut-cross-entropy": partial(call, partial(one_way, cut_cross_entropy)),
     "quack-kernels": partial(call, partial(one_way, quack)),
 }
+IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32}
 STORING = ("eager torch", "torch.compile")
 
 
@@ -109,7 +116,7 @@ def cases() -> list[Case]:
         case(256, 128, quick=True),
         case(4096, 128, memory=True),
         case(4096, 512),
-        case(4096, 512, "bf16", devices=("cpu",)),
+        case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
         case(4096, 128, locked=True),
         *grid(case, GPU_PROVIDERS, storing=STORING, slow=("cut-cross-entropy",)),
     ]

@@ -143,6 +143,10 @@ PROVIDERS = {
     "lightly NTXentLoss": partial(call, lightly),
 }
 IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": partial(call_in_fp32, ours)}
+SUPCON_IN_BF16 = {
+    "sslfast": SUPCON_PROVIDERS["sslfast"],
+    "sslfast, fp32 inputs": partial(call_in_fp32, our_supcon),
+}
 BOTH_WAYS = {
     "sslfast": partial(call, ours),
     "sslfast, in registers": partial(call_one_way, True),
@@ -182,6 +186,7 @@ def cases() -> list[Case]:
         case(256, 128, op="supcon", quick=True),
         case(4096, 128, op="supcon", memory=True),
         case(4096, 128, "bf16", op="supcon", devices=("cuda",)),
+        case(4096, 512, "bf16", op="supcon", providers=SUPCON_IN_BF16, devices=("cpu",)),
         case(4096, 512, "bf16", op="supcon", devices=("cuda",)),
         case(32768, 128, "bf16", op="supcon", devices=("cuda",), memory=True),
     ]

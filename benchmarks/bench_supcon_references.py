@@ -99,6 +99,8 @@ def case(rows: int, references: int, width: int, dtype: str = "fp32", **options:
 
 def cases() -> list[Case]:
     return [
+        case(64, 256, 128, quick=True),
+        case(256, 256, 128, quick=True),
         case(256, 1024, 128, quick=True),
         case(256, 16384, 128, memory=True),
         case(1024, 65536, 128, "bf16", devices=("cuda",), memory=True),

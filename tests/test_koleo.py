@@ -10,7 +10,8 @@ import pytest
 import torch
 from peer_oracle import peer
 
-from sslfast.losses.koleo import KoLeoLoss, koleo_loss
+from sslfast import ops
+from sslfast.losses.koleo import KoLeoLoss, _in_torch, koleo_loss
 from sslfast.reference.koleo import koleo_loss as reference
 
 
@@ -52,6 +53,50 @@ def test_gradients_of_both_orders(p: float) -> None:
     x = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: koleo_loss(x, p), x)
     assert torch.autograd.gradgradcheck(lambda x: koleo_loss(x, p), x)
+
+
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (130, 33), (300, 600)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_operator_is_what_a_gpu_runs(n: int, d: int, dtype: torch.dtype) -> None:
+    x = torch.randn(n, 2 * d, dtype=dtype)[:, :d]  # rows apart
+    x[1] = 0
+    (loss, neighbours, grad), expected = ops.koleo(x, 1e-8, True), _in_torch(x, 1e-8, True)
+    assert torch.equal(neighbours, expected[1])
+    rounding = torch.finfo(dtype).eps
+    torch.testing.assert_close(loss, expected[0], rtol=64 * rounding, atol=64 * rounding)
+    ordinary = torch.arange(n) != 1  # the gradient of a row of zeros is 1e8 times as large
+    torch.testing.assert_close(grad[ordinary], expected[2][ordinary], rtol=1e4 * rounding, atol=256 * rounding)
+    assert ops.koleo(x, 1e-8, False)[2].shape == (0, d)
+
+
+def test_opcheck() -> None:
+    torch.library.opcheck(ops.koleo, (torch.randn(5, 3), 1e-8, True))
+    torch.library.opcheck(ops.koleo, (torch.randn(5, 3, dtype=torch.float64), 1e-8, False))
+
+
+def test_gradients_that_can_be_differentiated_or_come_again_are_the_same() -> None:
+    x = torch.randn(40, 6, dtype=torch.float64, requires_grad=True)
+    loss = koleo_loss(x)
+    (first,) = torch.autograd.grad(loss, x, retain_graph=True)
+    (again,) = torch.autograd.grad(loss, x, create_graph=True)
+    assert again.requires_grad
+    torch.testing.assert_close(first, again, rtol=1e-10, atol=1e-13)
+    expected = -3.0 * first
+    first.zero_()
+    assert torch.equal(torch.autograd.grad(-3.0 * loss, x)[0], expected)
+
+
+def test_the_result_does_not_depend_on_the_threads() -> None:
+    x = torch.randn(600, 300)
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            found.append(loss_oracle.with_grads(koleo_loss, x))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_analytic_values() -> None:

@@ -258,9 +258,15 @@ def stems(name: str) -> list[str]:
 
 
 CUDA_STEMS, CPU_STEMS, TORCH_STEMS = stems("STEMS"), stems("CPU_ONLY_STEMS"), stems("TORCH_ON_GPU_STEMS")
-IN_TORCH = {"image_augment_backward": "sslfast/augment/_gradient.py"}  # what a GPU runs
-# philox_words shows what the header draws, spec_mean is what an argument of spec_augment is.
-TEST_OF = {"philox_words": "philox", "spec_mean": "spec_augment"}
+IN_TORCH = {  # what a GPU runs
+    "image_augment_backward": "sslfast/augment/_gradient.py",
+    "koleo": "sslfast/losses/koleo.py",
+    "label_means": "sslfast/losses/_supcon_references.py",
+    "negative_cosine_similarity": "sslfast/losses/negative_cosine_similarity.py",
+}
+# philox_words shows what the header draws, spec_mean is what an argument of spec_augment is, label_means a step of
+# supcon_loss.
+TEST_OF = {"label_means": "supcon", "philox_words": "philox", "spec_mean": "spec_augment"}
 
 
 @pytest.mark.parametrize("stem", [*CUDA_STEMS, *CPU_STEMS, *TORCH_STEMS])

@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from peer_oracle import peer
 from torch import Tensor
 
-from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity
+from sslfast import ops
+from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, _in_torch, negative_cosine_similarity
 from sslfast.reference.negative_cosine_similarity import negative_cosine_similarity as reference
 
 
 @pytest.mark.parametrize(
-    ("shape", "dim"), [((1, 2), 1), ((5, 7), 1), ((64, 33), 1), ((6, 5), 0), ((3, 4, 6), 1), ((3, 4, 6), -1), ((8,), 0)]
+    ("shape", "dim"),
+    [((1, 2), 1), ((5, 7), 1), ((64, 33), 1), ((6, 5), 0), ((3, 4, 6), 1), ((3, 4, 6), -1), ((8,), 0), ((300, 500), 1)],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_against_the_reference(shape: tuple[int, ...], dim: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -57,8 +59,55 @@ def test_gradients_of_both_orders(dim: int) -> None:
 def test_a_detached_target_gets_no_gradient() -> None:
     x0, x1 = torch.randn(2, 4, 3, requires_grad=True)
     (grad,) = torch.autograd.grad(negative_cosine_similarity(x0, x1.detach()), x0)
-    (both, _) = torch.autograd.grad(negative_cosine_similarity(x0, x1), (x0, x1))
-    assert torch.equal(grad, both)
+    (of_second,) = torch.autograd.grad(negative_cosine_similarity(x0.detach(), x1), x1)
+    both = torch.autograd.grad(negative_cosine_similarity(x0, x1), (x0, x1))
+    assert torch.equal(grad, both[0])
+    assert torch.equal(of_second, both[1])
+
+
+def test_a_graph_that_is_kept_gives_its_gradient_again() -> None:
+    x0, x1 = torch.randn(2, 4, 3, requires_grad=True).unbind()
+    loss = negative_cosine_similarity(x0, x1)
+    first = torch.autograd.grad(loss, (x0, x1), retain_graph=True)
+    expected = [2.0 * grad for grad in first]
+    for grad in first:
+        grad.zero_()
+    for grad, twice in zip(torch.autograd.grad(2.0 * loss, (x0, x1)), expected, strict=True):
+        assert torch.equal(grad, twice)
+
+
+@pytest.mark.parametrize("needs", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_operator_is_what_a_gpu_runs(needs: tuple[bool, bool], dtype: torch.dtype) -> None:
+    x0, x1 = torch.randn(2, 70, 133, dtype=dtype).unbind()
+    x0[3] = 0
+    x1 = x1[:, :130]
+    x0 = torch.stack([x0, x0], 1)[:, 0, :130]  # rows apart
+    rounding = 16 * torch.finfo(dtype).eps
+    for ours, torchs in zip(
+        ops.negative_cosine_similarity(x0, x1, 1e-8, *needs), _in_torch(x0, x1, 1e-8, *needs), strict=True
+    ):
+        assert ours.shape == torchs.shape
+        torch.testing.assert_close(ours, torchs, rtol=rounding, atol=rounding * 1e-2)
+
+
+def test_opcheck() -> None:
+    x0, x1 = torch.randn(2, 5, 3).unbind()
+    torch.library.opcheck(ops.negative_cosine_similarity, (x0, x1, 1e-8, True, False))
+    torch.library.opcheck(ops.negative_cosine_similarity, (x0.double(), x1.double(), 1e-8, False, True))
+
+
+def test_the_result_does_not_depend_on_the_threads() -> None:
+    inputs = torch.randn(2, 300, 500).unbind()
+    threads = torch.get_num_threads()
+    one, two = [], []
+    try:
+        for number, found in ((1, one), (2, two)):
+            torch.set_num_threads(number)
+            found += loss_oracle.with_grads(negative_cosine_similarity, *inputs)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 def test_analytic_values() -> None:

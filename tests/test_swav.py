@@ -86,6 +86,24 @@ def test_gradients_of_both_orders() -> None:
     assert torch.autograd.gradgradcheck(lambda *z: swav_loss([own], z), inputs)
 
 
+@pytest.mark.parametrize(("high", "low"), [(1, 2), (2, 1), (3, 0)])
+def test_gradients_that_can_be_differentiated_are_the_same(high: int, low: int) -> None:
+    inputs = [z.requires_grad_() for z in crops(high, low, 6, 5)]
+    predicting = inputs[high == 1 :]
+    loss = 3.0 * on_crops(swav_loss, high)(*inputs)
+    plain = torch.autograd.grad(loss, predicting, retain_graph=True)
+    for a, b in zip(plain, torch.autograd.grad(loss, predicting, create_graph=True), strict=True):
+        assert b.requires_grad
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_half_crops_with_a_large_loss_scale() -> None:
+    inputs = crops(2, 1, 40, 16, torch.float16)
+    loss_oracle.assert_half_is_like_reference(
+        lambda *z: 128.0 * on_crops(swav_loss, 2)(*z), lambda *z: 128.0 * on_crops(reference, 2)(*z), inputs, slack=0.5
+    )
+
+
 def test_no_gradient_through_the_assignments_and_the_queue() -> None:
     own, small, queue = (z.requires_grad_() for z in crops(1, 2, 6, 4))
     grads = torch.autograd.grad(swav_loss([own], [small], [queue]), (own, small, queue), allow_unused=True)

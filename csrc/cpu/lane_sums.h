@@ -38,6 +38,22 @@ inline __attribute__((always_inline)) T sum_in_lanes(const T* x, int64_t n, T me
   return sum;
 }
 
+// The sum of term(d) over d < n, in lanes: precise, and vectorised where the terms are.
+template <typename T, typename Term>
+inline __attribute__((always_inline)) T sum_of(int64_t n, Term term) {
+  constexpr int64_t kLanes = 16;
+  T lanes[kLanes] = {};
+  int64_t d = 0;
+  for (; d + kLanes <= n; d += kLanes) {
+    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += term(d + l);
+  }
+  for (int64_t l = 0; d + l < n; ++l) lanes[l] += term(d + l);
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (int64_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+  }
+  return lanes[0];
+}
+
 // x less its mean, times what `inverse` makes of the sum of squared distances from it.
 template <typename T, typename Inverse>
 inline __attribute__((always_inline)) void standardise_row(T* x, int64_t n, Inverse inverse) {

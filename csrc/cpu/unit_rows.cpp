@@ -5,31 +5,16 @@
 
 #include "element_types.h"
 #include "isa.h"
+#include "lane_sums.h"
 
 namespace sslfast::cpu {
 namespace {
 
 constexpr int64_t kWorkPerThread = 1 << 15;  // numbers; below that a thread costs more than it saves
 
-// The sum of term(d) over d < n, in lanes: precise, and vectorised where the terms are.
-template <typename T, typename Term>
-inline __attribute__((always_inline)) T sum(int64_t n, Term term) {
-  constexpr int64_t kLanes = 16;
-  T lanes[kLanes] = {};
-  int64_t d = 0;
-  for (; d + kLanes <= n; d += kLanes) {
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += term(d + l);
-  }
-  for (int64_t l = 0; d + l < n; ++l) lanes[l] += term(d + l);
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-  }
-  return lanes[0];
-}
-
 template <typename In, typename Out, typename T>
 inline __attribute__((always_inline)) T unit_body(const In* z, int64_t n, Out* unit) {
-  const T square = sum<T>(n, [&](int64_t d) { return widen(z[d]) * widen(z[d]); });
+  const T square = sum_of<T>(n, [&](int64_t d) { return widen(z[d]) * widen(z[d]); });
   const T norm = std::sqrt(square);
   const T factor = 1 / (norm < T(kLeastNorm) ? T(kLeastNorm) : norm);  // a NaN stays
 #pragma omp simd
@@ -39,7 +24,7 @@ inline __attribute__((always_inline)) T unit_body(const In* z, int64_t n, Out* u
 
 template <typename Unit, typename T>
 inline __attribute__((always_inline)) void backward_body(T* grad, const Unit* unit, int64_t n, T factor) {
-  T along = sum<T>(n, [&](int64_t d) { return grad[d] * widen(unit[d]); });
+  T along = sum_of<T>(n, [&](int64_t d) { return grad[d] * widen(unit[d]); });
   if (!(factor < T(1 / kLeastNorm))) along = 0;
 #pragma omp simd
   for (int64_t d = 0; d < n; ++d) grad[d] = (grad[d] - along * widen(unit[d])) * factor;

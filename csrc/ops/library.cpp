@@ -59,6 +59,13 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "soft_cross_entropy(Tensor[] students, Tensor[] teachers, Tensor? centers, Tensor? weights, float "
       "student_scale, float teacher_scale, float grad_factor, bool skip_same_view, bool need_grad, bool need_sum) -> "
       "(Tensor, Tensor, Tensor)");
+  m.def(
+      "label_means(Tensor rows, Tensor columns, Tensor labels, Tensor ref_labels, float scale) -> (Tensor, Tensor, "
+      "Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def("koleo(Tensor x, float eps, bool need_grad) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "negative_cosine_similarity(Tensor x0, Tensor x1, float eps, bool need_x0, bool need_x1) -> (Tensor, Tensor, "
+      "Tensor)");
   m.def("feature_moments(Tensor[] layers, float eps) -> (Tensor, Tensor)");
   m.def(
       "feature_targets(Tensor[] layers, Tensor ids, Tensor? means, Tensor? scales, bool layer_norm, bool target_norm, "

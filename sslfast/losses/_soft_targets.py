@@ -56,7 +56,7 @@ def soft_cross_entropy(
         ``(loss, teacher_sum)``: a scalar, float32, or float64 if a view is; and (K,), the sum of all rows of the
         teachers that were read, or (0,).
     """
-    student_dtype, teacher_dtype = (_common(views) for views in (students, teachers))
+    student_dtype, teacher_dtype = (common_dtype(views) for views in (students, teachers))
     if torch.float64 in (student_dtype, teacher_dtype):
         student_dtype = teacher_dtype = torch.float64
     wide = torch.float64 if student_dtype == torch.float64 else torch.float32
@@ -73,16 +73,44 @@ def prototype_rows(rows: Tensor) -> Tensor:
     return rows if rows.stride(1) == 1 or rows.shape[1] == 1 else rows.contiguous()
 
 
-def _common(views: Sequence[Tensor]) -> torch.dtype:
+def common_dtype(views: Sequence[Tensor]) -> torch.dtype:
+    """The dtype that holds what all views hold."""
     dtype = views[0].dtype
     for view in views[1:]:
         dtype = torch.promote_types(dtype, view.dtype)
     return dtype
 
 
-def _lift(dtype: torch.dtype, largest: float) -> float:
+def lift_of(dtype: torch.dtype, largest: float) -> float:
     """A power of two that brings gradients of up to ``largest`` near the end of float16: small ones keep digits."""
     return 2.0 ** (14 - math.ceil(math.log2(largest))) if dtype == torch.float16 else 1.0
+
+
+def led_back(
+    grads: Tensor, views: Sequence[Tensor], needs: Sequence[bool], grad: Tensor, lift: float
+) -> list[Tensor | None]:
+    """The gradients of views, ``grad`` times what was made in forward, in place of it where nothing needs it again.
+
+    Args:
+        grads: (V, N, K), ``lift`` times the gradients of a loss with gradient 1.
+        views: the V views.
+        needs: which of them need a gradient.
+        grad: of the loss.
+        lift: a power of two, see :func:`lift_of`.
+    """
+    as_it_is = lift == 1.0 and is_last_plain(grad)
+    if not as_it_is and is_last():
+        # In place: one launch and no wider copy on a GPU; on the CPU such a copy is of one view at a time.
+        for part in grads if grads.is_cpu else (grads,):
+            torch.mul(part, (grad / lift).reshape([1] * part.dim()), out=part)
+        as_it_is = True
+    found: list[Tensor | None] = []
+    for view, own, needed in zip(views, grads, needs, strict=True):
+        if needed:
+            # One number as a matrix widens half types: a loss scale may be more than they can hold.
+            own = own if as_it_is else own * (grad / lift).reshape(1, 1)
+        found.append(own.to(view.dtype) if needed else None)
+    return found
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
@@ -92,7 +120,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
         teachers, students = views[:count], views[count:]
         need_grad = grad_enabled and any(ctx.needs_input_grad[4 + count :])
         factor = targets.factor / targets.student_temperature
-        lift = _lift(dtype, factor * count)
+        lift = lift_of(dtype, factor * count)
         losses, grads, teacher_sum = ops.soft_cross_entropy(
             [prototype_rows(s.to(dtype)) for s in students],
             list(teachers),
@@ -114,20 +142,8 @@ class _SoftCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad, _):  # type: ignore[no-untyped-def]
         grads, *students = ctx.saved_tensors
-        found: list[Tensor | None] = []
+        needs = ctx.needs_input_grad[4 + ctx.count :]
         with torch.no_grad():
-            as_it_is = ctx.lift == 1.0 and is_last_plain(grad)
-            if not as_it_is and is_last():
-                # In place: one launch and no wider copy on a GPU; on the CPU such a copy is of one view at a time.
-                for part in grads if grads.is_cpu else (grads,):
-                    torch.mul(part, (grad / ctx.lift).reshape([1] * part.dim()), out=part)
-                as_it_is = True
-            for student, own, needed in zip(students, grads, ctx.needs_input_grad[4 + ctx.count :], strict=True):
-                if not needed:
-                    found.append(None)
-                    continue
-                # One number as a matrix widens half types: a loss scale may be more than they can hold.
-                own = own if as_it_is else own * (grad / ctx.lift).reshape(1, 1)
-                found.append(own.to(student.dtype))
+            found = led_back(grads, students, needs, grad, ctx.lift)
         results = (None if g is None else first_order_only(ctx.function, g, *students, grad) for g in found)
         return None, None, None, None, *[None] * ctx.count, *results

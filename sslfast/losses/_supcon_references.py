@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import distinct, unit_of, unit_rows_backward, unit_side
+from sslfast._autograd import distinct, is_last_plain, unit_of, unit_rows_backward, unit_side
 from sslfast.losses._cross import input_gradients, once
 from sslfast.losses._inputs import kernel_integers, widened, without_autocast
 from sslfast.losses._labels import LabelGroups
@@ -51,8 +51,9 @@ class _Problem(NamedTuple):
         left_out: (N,) int64, the reference that is not in the sum of a row, or -1.
         single: (N,) bool, whether that is the only positive.
         mean: (N,), of the logits of a row's positives.
-        counts: (N,) int64, of a row's positives.
         row_classes, col_classes: as of :class:`LabelGroups`.
+        share: (N,), 1 / anchors for rows with a positive, else 0.
+        label_weights: (N,), what each positive of several takes off.
         poison: NaN if a number of either side is, else 0: a NaN reaches the loss from a reference that no row is
             compared with, too.
     """
@@ -67,9 +68,10 @@ class _Problem(NamedTuple):
     left_out: Tensor
     single: Tensor
     mean: Tensor
-    counts: Tensor
     row_classes: Tensor
     col_classes: Tensor
+    share: Tensor
+    label_weights: Tensor
     poison: Tensor
 
     @property
@@ -88,15 +90,6 @@ class _Problem(NamedTuple):
     def classes(self) -> tuple[Tensor, Tensor]:
         return self.row_classes, self.col_classes
 
-    def share(self) -> Tensor:
-        """1 / anchors for rows with a positive, else 0."""
-        has = self.counts > 0
-        return has.to(self.number.dtype) / has.sum().clamp_min(1)
-
-    def label_weights(self, share: Tensor) -> Tensor:
-        """What each positive of several takes off."""
-        return torch.where(self.single, 0.0, share / self.counts.clamp_min(1))
-
     def loss(self, lse: Tensor, single_losses: Tensor, share: Tensor) -> Tensor:
         terms = torch.where(self.single, single_losses, lse - self.mean)
         return torch.where(share > 0, terms * share, 0.0).sum() + self.poison
@@ -109,6 +102,22 @@ def _problem(
     inputs = widened(embeddings, ref_emb) if dtype == torch.float64 else (embeddings, ref_emb)
     sides, norms, factors = zip(*(unit_side(z, dtype) for z in inputs), strict=True)
     units = [unit_of(*side).to(norms[0].dtype) for side in zip(sides, factors, strict=True)]
+    number = norms[0].new_full((1,), scale)
+    if units[0].is_cpu and copies is None:
+        mean, counts, left_out, *classes, share, label_weights, poison = ops.label_means(
+            *units, kernel_integers(labels), kernel_integers(ref_labels), scale
+        )
+        answers = (number, left_out, counts == 1, mean, *classes, share, label_weights, poison)
+    else:
+        answers = (number, *_in_torch(units, labels, ref_labels, copies, scale))
+    return _Problem._make((*sides, *norms, *factors, *answers))
+
+
+def _in_torch(
+    units: list[Tensor], labels: Tensor, ref_labels: Tensor, copies: Tensor | None, scale: float
+) -> tuple[Tensor, ...]:
+    """``ops.label_means`` in plain torch, with copies too: what a GPU runs. As in :class:`_Problem`, from ``left_out``
+    on."""
     groups = LabelGroups(labels, ref_labels)
     sums, counts = groups.sums(units[1]), groups.counts
     if copies is None:
@@ -120,11 +129,11 @@ def _problem(
         copied = (left_out >= 0) & (ref_labels[left_out.clamp_min(0)] == labels)  # other copies are no positives
         sums.addcmul_(units[1][left_out.clamp_min(0)], copied.unsqueeze(1).to(sums.dtype), value=-1.0)
         counts = counts - copied.long()
-    mean = scale * (units[0] * sums).sum(dim=1) / counts.clamp_min(1)
+    has, divisor = counts > 0, counts.clamp_min(1)
+    mean = scale * (units[0] * sums).sum(dim=1) / divisor
+    share = has.to(mean.dtype) / has.sum().clamp_min(1)
     poison = torch.stack([unit.sum() for unit in units]).sum() * 0.0
-    number = norms[0].new_full((1,), scale)
-    answers = (number, left_out, single, mean, counts, *groups.classes(), poison)
-    return _Problem._make((*sides, *norms, *factors, *answers))
+    return left_out, single, mean, *groups.classes(), share, torch.where(single, 0.0, share / divisor), poison
 
 
 class _InOnePass(torch.autograd.Function):
@@ -136,7 +145,7 @@ class _InOnePass(torch.autograd.Function):
     ):
         p = _problem(embeddings, ref_emb, labels, ref_labels, copies, scale)
         needs = [grad_enabled and needed for needed in ctx.needs_input_grad[1:3]]
-        share = p.share()
+        share = p.share
         # A copy is left out, but is no positive: its logit is as good as none.
         none = None if copies is None else torch.full_like(share, -torch.inf)
         losses, lse, _, *products = ops.one_way_softmax(
@@ -144,7 +153,7 @@ class _InOnePass(torch.autograd.Function):
             p.left_out,
             p.number,
             *(None, None, None, None, none, share, *needs),
-            *(*p.factors, *p.classes, p.label_weights(share)),
+            *(*p.factors, *p.classes, p.label_weights),
         )
         parts = zip(products, p.sides, p.factors, p.norms, needs, strict=True)
         grads = [
@@ -159,7 +168,8 @@ class _InOnePass(torch.autograd.Function):
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         *inputs, d_rows, d_columns = ctx.saved_tensors
         with torch.no_grad():
-            found = [None if d is None else d * grad for d in (d_rows, d_columns)]
+            as_it_is = is_last_plain(grad)
+            found = [d if d is None or as_it_is else d * grad for d in (d_rows, d_columns)]
         return None, *once(ctx.function, found, inputs, grad), *[None] * 5
 
 
@@ -174,22 +184,22 @@ class _InTwoPasses(torch.autograd.Function):
         lse, _, positive_logits, kept = ops.cross_softmax_forward(
             *p.sides, p.left_out, p.number, None, None, None, 1.0, False, 0, *p.factors
         )
-        margin, share = lse - positive_logits, p.share()
-        ctx.save_for_backward(embeddings, ref_emb, lse, kept, margin, share, *p)
+        margin, share = lse - positive_logits, p.share
+        ctx.save_for_backward(embeddings, ref_emb, lse, kept, margin, *p)
         ctx.function = function
         return p.loss(lse, F.softplus(margin, threshold=50.0), share)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        inputs, (lse, kept, margin, share, *problem) = ctx.saved_tensors[:2], ctx.saved_tensors[2:]
+        inputs, (lse, kept, margin, *problem) = ctx.saved_tensors[:2], ctx.saved_tensors[2:]
         p, needs = _Problem(*problem), ctx.needs_input_grad[1:3]
         with torch.no_grad():
-            share = share * grad
+            share = p.share * grad
             grad_row = torch.where(p.single, torch.sigmoid(margin) * share, share)
             products = ops.cross_softmax_backward(
                 *p.sides,
                 *(p.left_out, lse, lse[:0], grad_row, lse[:0], torch.where(p.single, -grad_row, 0.0), p.number),
-                *(None, None, None, kept, *needs, *p.factors, *p.classes, p.label_weights(share)),
+                *(None, None, None, kept, *needs, *p.factors, *p.classes, p.label_weights * grad),
             )
             found = input_gradients(
                 products,

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sslfast import ops
+from sslfast._autograd import is_last_plain
 from sslfast.losses._inputs import check_rows, check_two_rows, not_negative, positive, widened, without_autocast
 
 _SEARCH_ROWS = 128  # rows whose similarities with the batch are held at once
@@ -72,11 +74,64 @@ def koleo_loss(x: Tensor, p: float = 2, eps: float = 1e-8) -> Tensor:
     check_two_rows(name, "x", x)
     p = positive(name, "p", p)
     eps = not_negative(name, "eps", eps)
+    (wide,) = widened(x)
+    rows = wide if wide.stride(1) == 1 else wide.contiguous()
+    if p == 2.0:
+        loss: Tensor = _KoLeo.apply(rows, eps, torch.is_grad_enabled())
+        return loss
+    _, neighbours, _ = ops.koleo(rows.detach(), eps, False)
     with without_autocast(x):
-        (wide,) = widened(x)
-        unit = F.normalize(wide, dim=1, eps=eps)
-        neighbours = unit.index_select(0, _nearest(unit.detach()))
-        return -(F.pairwise_distance(unit, neighbours, p, eps) + eps).log().mean()
+        unit = F.normalize(rows, dim=1, eps=eps)
+        return -(F.pairwise_distance(unit, unit.index_select(0, neighbours), p, eps) + eps).log().mean()
+
+
+class _KoLeo(torch.autograd.Function):
+    """The gradient of a loss with gradient 1 is made in forward.
+
+    Where a second derivative may follow, it is made again, as a function of the embeddings.
+    """
+
+    @staticmethod
+    def forward(ctx, x, eps, grad_enabled):  # type: ignore[no-untyped-def]
+        loss, neighbours, grad_x = ops.koleo(x, eps, grad_enabled and ctx.needs_input_grad[0])
+        ctx.save_for_backward(x, neighbours, grad_x)
+        ctx.eps = eps
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        x, neighbours, grad_x = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            with without_autocast(x):
+                grad_x = _gradient(x, neighbours, ctx.eps)
+        elif is_last_plain(grad):
+            return grad_x, None, None
+        return grad_x * grad, None, None
+
+
+def _in_torch(x: Tensor, eps: float, need_grad: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """``ops.koleo`` in plain torch: what a GPU runs."""
+    unit = F.normalize(x, dim=1, eps=eps)
+    neighbours = _nearest(unit)
+    loss = -(F.pairwise_distance(unit, unit.index_select(0, neighbours), 2.0, eps) + eps).log().mean()
+    return loss, neighbours, _gradient(x, neighbours, eps) if need_grad else x.new_empty((0, x.shape[1]))
+
+
+def _gradient(x: Tensor, neighbours: Tensor, eps: float) -> Tensor:
+    """The gradient, by torch's operators: csrc/include/sslfast/koleo.h has the formula."""
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    divisor = norm.clamp_min(eps)
+    unit = x / divisor
+    apart = unit - unit.index_select(0, neighbours) + eps
+    distance = torch.linalg.vector_norm(apart, dim=1, keepdim=True)
+    weight = torch.where(distance == 0, 0.0, (-1.0 / len(x)) / (distance * (distance + eps)))
+    own = weight * apart
+    grad = own.index_add(0, neighbours, -own)
+    along = (grad * unit).sum(dim=1, keepdim=True) * (norm > eps)
+    return (grad - along * unit) / divisor
+
+
+ops.triton_library.impl("koleo", _in_torch)
 
 
 def _nearest(unit: Tensor) -> Tensor:

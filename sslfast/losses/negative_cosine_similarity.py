@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sslfast import _check
+from sslfast import _check, ops
+from sslfast._autograd import is_last_plain
 from sslfast.losses._inputs import check_floating, not_negative, widened, without_autocast
 
 
@@ -68,11 +69,13 @@ def negative_cosine_similarity(x0: Tensor, x1: Tensor, dim: int = 1, eps: float 
     name = "negative_cosine_similarity"
     for argument, x in (("x0", x0), ("x1", x1)):
         check_floating(name, argument, x)
-    try:
-        shape = torch.broadcast_shapes(x0.shape, x1.shape)
-    except RuntimeError:
-        got = f"got {tuple(x1.shape)}"
-        raise ValueError(f"{name}: x1 must broadcast with x0 of shape {tuple(x0.shape)}, {got}") from None
+    shape = x0.shape
+    if x1.shape != shape:
+        try:
+            shape = torch.broadcast_shapes(x0.shape, x1.shape)
+        except RuntimeError:
+            got = f"got {tuple(x1.shape)}"
+            raise ValueError(f"{name}: x1 must broadcast with x0 of shape {tuple(x0.shape)}, {got}") from None
     if 0 in shape:
         raise ValueError(f"{name}: x0 and x1 must have at least one element, got shape {tuple(shape)}")
     if x1.device != x0.device:
@@ -81,41 +84,63 @@ def negative_cosine_similarity(x0: Tensor, x1: Tensor, dim: int = 1, eps: float 
     if not -len(shape) <= dim < len(shape):
         raise ValueError(f"{name}: dim must be a dimension of shape {tuple(shape)}, got {dim}")
     eps = not_negative(name, "eps", eps)
-    with without_autocast(x0):
-        x0, x1 = (x.expand(shape) for x in widened(x0, x1))
-        cosine: Tensor = _Cosine.apply(x0, x1, dim, eps)
-        return -cosine.mean()
+    rows = (_rows(x if x.shape == shape else x.expand(shape), dim) for x in widened(x0, x1))
+    loss: Tensor = _NegativeCosine.apply(*rows, eps, torch.is_grad_enabled())
+    return loss
 
 
-class _Cosine(torch.autograd.Function):
-    """Cosine similarity in three reductions, its gradients in one pass each.
+def _rows(x: Tensor, dim: int) -> Tensor:
+    """A view or a copy (N, D) that has ``dim`` last, its rows contiguous."""
+    if dim not in (-1, x.dim() - 1):
+        x = x.movedim(dim, -1)
+    if x.dim() != 2:
+        x = x.reshape(-1, x.shape[-1])
+    return x if x.stride(1) == 1 else x.contiguous()
 
-    With n = max(|x|, eps): d cos / d x0 = x1 / (n0 n1) - cos x0 / n0^2, without the second term where eps is the
-    larger. Where a second derivative may follow, the reductions are made again, as functions of the inputs.
+
+class _NegativeCosine(torch.autograd.Function):
+    """The gradients of a loss with gradient 1 are made in forward, while the rows are in the cache.
+
+    Where a second derivative may follow, they are made again, as functions of the inputs.
     """
 
     @staticmethod
-    def forward(ctx, x0, x1, dim, eps):  # type: ignore[no-untyped-def]
-        cosine, norms = _cosine(x0, x1, dim, eps)
-        ctx.save_for_backward(x0, x1, cosine, *norms)
-        ctx.dim, ctx.eps = dim, eps
-        return cosine.squeeze(dim)
+    def forward(ctx, x0, x1, eps, grad_enabled):  # type: ignore[no-untyped-def]
+        needs = [grad_enabled and needed for needed in ctx.needs_input_grad[:2]]
+        loss, *grads = ops.negative_cosine_similarity(x0, x1, eps, *needs)
+        ctx.save_for_backward(x0, x1, *grads)
+        ctx.eps = eps
+        return loss
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        x0, x1, cosine, *norms = ctx.saved_tensors
+        x0, x1, *grads = ctx.saved_tensors
+        needs = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
-            cosine, norms = _cosine(x0, x1, ctx.dim, ctx.eps)
-        grad = grad.unsqueeze(ctx.dim)
-        grads: list[Tensor | None] = [None, None]
-        for i, (own, other, norm, other_norm) in enumerate(((x0, x1, *norms), (x1, x0, *reversed(norms)))):
-            if ctx.needs_input_grad[i]:
-                along = grad * cosine / norm / norm * (norm > ctx.eps)
-                grads[i] = torch.addcmul(other * (grad / norm / other_norm), own, along, value=-1.0)
-        return *grads, None, None
+            with without_autocast(x0):
+                grads = [found * grad for found in _in_torch(x0, x1, ctx.eps, *needs)[1:]]
+        elif not is_last_plain(grad):
+            grads = [found * grad if needed else found for found, needed in zip(grads, needs, strict=True)]
+        return *(found if needed else None for found, needed in zip(grads, needs, strict=True)), None, None
 
 
-def _cosine(x0: Tensor, x1: Tensor, dim: int, eps: float) -> tuple[Tensor, list[Tensor]]:
-    """The similarities and the norms, with ``dim`` kept as 1. Norms divide one by one: their product may underflow."""
-    norms = [torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(eps) for x in (x0, x1)]
-    return (x0 * x1).sum(dim=dim, keepdim=True) / norms[0] / norms[1], norms
+def _in_torch(x0: Tensor, x1: Tensor, eps: float, need_x0: bool, need_x1: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """``ops.negative_cosine_similarity`` in plain torch: what a GPU runs, and what can be differentiated.
+
+    With n = max(|x|, eps): d cos / d x0 = x1 / (n0 n1) - cos x0 / n0^2, without the second term where eps is the
+    larger. Norms divide one by one: their product may underflow.
+    """
+    norms = [torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(eps) for x in (x0, x1)]
+    cosine = (x0 * x1).sum(dim=1, keepdim=True) / norms[0] / norms[1]
+    grads = []
+    for own, other, norm, other_norm, needed in ((x0, x1, *norms, need_x0), (x1, x0, *reversed(norms), need_x1)):
+        if not needed:
+            grads.append(own.new_empty((0, own.shape[1])))
+            continue
+        share = (-1.0 / len(x0)) / norm
+        along = share * cosine / norm * (norm > eps)
+        grads.append(torch.addcmul(other * (share / other_norm), own, along, value=-1.0))
+    return -cosine.mean(), *grads
+
+
+ops.triton_library.impl("negative_cosine_similarity", _in_torch)

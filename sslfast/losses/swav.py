@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast.distributed import mean_over_ranks
+from sslfast.distributed import sum_over_ranks, world_size
 from sslfast.losses._inputs import (
     check_floating,
     check_kernel_dtype,
     check_like,
     divisor,
-    widened,
-    without_autocast,
 )
 from sslfast.losses._sinkhorn import sinkhorn_potentials
-from sslfast.losses._soft_targets import prototype_rows
+from sslfast.losses._soft_targets import common_dtype, prototype_rows
+from sslfast.losses._swapped import swapped_prediction
 
 
 class SwAVLoss(nn.Module):
@@ -96,8 +94,9 @@ def swav_loss(
     crops: the mean over i of the mean over the crops v != i of ``F.cross_entropy(z_v / temperature, q_i)``.
 
     Value and gradients are those of lightly's ``SwaVLoss``, as a scalar where that one has shape (1,). Cross entropy
-    is linear in its target, so a crop meets the sum of its targets in one cross entropy instead of each by itself.
-    Accumulates in float32 (float64 inputs in float64). Twice differentiable.
+    is linear in its target, so a crop meets the sum of its targets in one cross entropy instead of each by itself; one
+    operator makes the targets, the losses and the gradients, and keeps the gradients alone. Accumulates in float32
+    (float64 inputs in float64). Twice differentiable.
 
     Args:
         high_resolution_outputs: scores of the large crops, each (N, K): similarities of the samples with the
@@ -136,21 +135,22 @@ def swav_loss(
     iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
     epsilon = divisor(name, "sinkhorn_epsilon", sinkhorn_epsilon)
     gather = _check.boolean(name, "sinkhorn_gather_distributed", sinkhorn_gather_distributed)
-    with without_autocast(first):
-        crops = widened(*high_resolution_outputs, *low_resolution_outputs)
-        codes = []
-        for i, outputs in enumerate(crops[: len(high_resolution_outputs)]):
-            parts = [outputs] if queue_outputs is None else [outputs, queue_outputs[i]]
-            scores = parts[0].detach() if len(parts) == 1 else torch.cat([part.detach() for part in widened(*parts)])
-            codes.append(_assignments(scores, len(first), iterations, epsilon, gather).to(crops[0].dtype))
-        losses = crops[0].new_zeros(len(first))
-        of_all = _total(codes)
-        for v, crop in enumerate(crops):
-            target = of_all if v >= len(codes) else _total(codes[:v] + codes[v + 1 :])
-            if target is not None:  # the only large crop has nothing to predict
-                losses = losses + F.cross_entropy(crop / temperature, target, reduction="none")
-        losses = losses / (len(codes) * (len(crops) - 1))
-        return mean_over_ranks(losses) if gather else losses.mean()
+    outputs = [*high_resolution_outputs, *low_resolution_outputs]
+    dtype = common_dtype(outputs)
+    crops = [crop.to(dtype) for crop in outputs]
+    potentials = []
+    for i, crop in enumerate(crops[: len(high_resolution_outputs)]):
+        scores = crop.detach()
+        if queue_outputs is not None:
+            with_queue = torch.promote_types(dtype, queue_outputs[i].dtype)
+            scores = torch.cat([scores.to(with_queue), queue_outputs[i].detach().to(with_queue)])
+        potentials.append(sinkhorn_potentials(prototype_rows(scores), epsilon, iterations, gather))
+    factor = 1.0 / (len(potentials) * (len(crops) - 1))
+    if not gather or world_size() == 1:
+        return swapped_prediction(crops, potentials, temperature, epsilon, factor / len(first))
+    losses = swapped_prediction(crops, potentials, temperature, epsilon, factor)
+    total, count = sum_over_ranks(torch.stack([losses, losses.new_tensor(len(first))]))
+    return total / count
 
 
 @torch.no_grad()
@@ -205,11 +205,6 @@ def _assignments(scores: Tensor, count: int, iterations: int, epsilon: float, ga
     potentials = sinkhorn_potentials(rows, epsilon, iterations, gather_distributed)
     assigned: Tensor = ops.sinkhorn_assign(rows, potentials, 1 / epsilon, count)
     return assigned
-
-
-def _total(codes: list[Tensor]) -> Tensor | None:
-    """The sum of the assignments, or None of none."""
-    return torch.stack(codes).sum(dim=0) if len(codes) > 1 else codes[0] if codes else None
 
 
 def _check_crops(function: str, high: Sequence[Tensor], low: Sequence[Tensor]) -> None:

@@ -10,6 +10,9 @@ from sslfast.ops._library import triton_library
 __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
+    "koleo",
+    "label_means",
+    "negative_cosine_similarity",
     "nt_xent_backward",
     "nt_xent_forward",
     "one_way_softmax",
@@ -56,6 +59,41 @@ def _unit_rows_backward_triton(grad: Tensor, unit: Tensor, inverse_norm: Tensor)
 
 triton_library.impl("unit_rows", _unit_rows_triton)
 triton_library.impl("unit_rows_backward_", _unit_rows_backward_triton)
+
+
+# ---- label_means: torch on the GPU, in losses/_supcon_references.py
+
+label_means = torch.ops.sslfast.label_means.default
+
+
+@torch.library.register_fake("sslfast::label_means")
+def _(rows: Tensor, columns: Tensor, labels: Tensor, ref_labels: Tensor, scale: float) -> tuple[Tensor, ...]:
+    mean, counts = rows.new_empty((rows.shape[0],)), torch.empty_like(labels)
+    classes = [torch.empty_like(numbers, dtype=torch.int32) for numbers in (labels, ref_labels)]
+    shares = torch.empty_like(mean), torch.empty_like(mean)
+    return mean, counts, torch.empty_like(counts), *classes, *shares, rows.new_empty(())
+
+
+# ---- negative_cosine_similarity: torch on the GPU, in losses/negative_cosine_similarity.py
+
+negative_cosine_similarity = torch.ops.sslfast.negative_cosine_similarity.default
+
+
+@torch.library.register_fake("sslfast::negative_cosine_similarity")
+def _(x0: Tensor, x1: Tensor, eps: float, need_x0: bool, need_x1: bool) -> tuple[Tensor, Tensor, Tensor]:
+    grad0, grad1 = (x0.new_empty((x0.shape[0] if need else 0, x0.shape[1])) for need in (need_x0, need_x1))
+    return x0.new_empty(()), grad0, grad1
+
+
+# ---- koleo: torch on the GPU, in losses/koleo.py
+
+koleo = torch.ops.sslfast.koleo.default
+
+
+@torch.library.register_fake("sslfast::koleo")
+def _(x: Tensor, eps: float, need_grad: bool) -> tuple[Tensor, Tensor, Tensor]:
+    neighbours = x.new_empty((x.shape[0],), dtype=torch.int64)
+    return x.new_empty(()), neighbours, x.new_empty((x.shape[0] if need_grad else 0, x.shape[1]))
 
 
 # ---- similarity_softmax

@@ -1,0 +1,120 @@
+#include "sslfast/label_means.h"
+
+#include <algorithm>
+#include <bit>
+#include <vector>
+
+#include "isa.h"
+#include "lane_sums.h"
+
+namespace sslfast::cpu {
+namespace {
+
+constexpr int64_t kWorkPerThread = 1 << 15;  // numbers; below that a thread costs more than it saves
+constexpr int64_t kStrip = 64;               // numbers of all columns that one thread adds
+
+// Numbers from 0 for labels, in the order of their first appearance.
+class Classes {
+ public:
+  explicit Classes(int64_t labels)
+      : bits_(std::bit_width(static_cast<uint64_t>(2 * labels))), slots_(int64_t{1} << bits_, Slot{0, -1}) {}
+
+  int32_t find(int64_t label) const { return slots_[place(label)].number; }
+  int32_t add(int64_t label) {
+    Slot& slot = slots_[place(label)];
+    if (slot.number < 0) slot = {label, size_++};
+    return slot.number;
+  }
+  int32_t size() const { return size_; }
+
+ private:
+  struct Slot {
+    int64_t label;
+    int32_t number;
+  };
+
+  size_t place(int64_t label) const {
+    size_t at = (static_cast<uint64_t>(label) * 0x9E3779B97F4A7C15u) >> (64 - bits_);
+    while (slots_[at].number >= 0 && slots_[at].label != label) at = (at + 1) & (slots_.size() - 1);
+    return at;
+  }
+
+  int bits_;
+  std::vector<Slot> slots_;
+  int32_t size_ = 0;
+};
+
+template <typename T>
+inline __attribute__((always_inline)) void add_body(const T* x, int64_t n, T* to) {
+#pragma omp simd
+  for (int64_t d = 0; d < n; ++d) to[d] += x[d];
+}
+template <typename T>
+inline __attribute__((always_inline)) T dot_body(const T* x, const T* y, int64_t n) {
+  return sum_of<T>(n, [&](int64_t d) { return x[d] * y[d]; });
+}
+template <typename T>
+inline __attribute__((always_inline)) T total_body(const T* x, int64_t n) {
+  return sum_of<T>(n, [&](int64_t d) { return x[d]; });
+}
+
+// What is compiled per instruction set has no templates.
+#define SSLFAST_ROWS(T, CLONES)                                                 \
+  CLONES void add(const T* x, int64_t n, T* to) { add_body(x, n, to); }         \
+  CLONES T dot(const T* x, const T* y, int64_t n) { return dot_body(x, y, n); } \
+  CLONES T total(const T* x, int64_t n) { return total_body(x, n); }
+SSLFAST_ROWS(float, SSLFAST_ISA_CLONES)
+SSLFAST_ROWS(double, )
+#undef SSLFAST_ROWS
+
+int team(int64_t work, int threads) { return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, threads)); }
+
+}  // namespace
+
+template <typename T>
+void label_means(const LabelMeans<T>& p, int threads) {
+  Classes classes(p.m);
+  std::vector<int64_t> counts, last;
+  for (int64_t j = 0; j < p.m; ++j) {
+    const int32_t c = classes.add(p.ref_labels[j]);
+    if (c == static_cast<int32_t>(counts.size())) {
+      counts.push_back(0);
+      last.push_back(0);
+    }
+    p.col_classes[j] = c;
+    ++counts[c];
+    last[c] = j;
+  }
+  const int64_t width = p.width;
+  std::vector<T> sums(classes.size() * width, T(0));
+  const int adders = team(p.m * width, threads);
+#pragma omp parallel for num_threads(adders) if (adders > 1)
+  for (int64_t d = 0; d < width; d += kStrip) {
+    const int64_t size = std::min(kStrip, width - d);
+    for (int64_t j = 0; j < p.m; ++j) add(p.columns + j * width + d, size, sums.data() + p.col_classes[j] * width + d);
+  }
+  int64_t anchors = 0;
+  for (int64_t i = 0; i < p.n; ++i) {
+    const int32_t c = classes.find(p.labels[i]);
+    p.row_classes[i] = c;
+    p.counts[i] = c < 0 ? 0 : counts[c];
+    p.partners[i] = p.counts[i] == 1 ? last[c] : -1;
+    anchors += c >= 0;
+  }
+  const T share = T(1) / static_cast<T>(std::max<int64_t>(anchors, 1));
+  const int readers = team(p.n * width, threads);
+#pragma omp parallel for num_threads(readers) if (readers > 1)
+  for (int64_t i = 0; i < p.n; ++i) {
+    const int64_t count = p.counts[i], c = p.row_classes[i];
+    const T along = count ? dot(p.rows + i * width, sums.data() + c * width, width) : T(0);
+    p.mean[i] = static_cast<T>(p.scale) * along / static_cast<T>(std::max<int64_t>(count, 1));
+    p.share[i] = count ? share : T(0);
+    p.label_weights[i] = count > 1 ? share / static_cast<T>(count) : T(0);
+  }
+  *p.poison = T(0) * (total(p.rows, p.n * width) + total(sums.data(), static_cast<int64_t>(sums.size())));
+}
+
+template void label_means(const LabelMeans<float>&, int);
+template void label_means(const LabelMeans<double>&, int);
+
+}  // namespace sslfast::cpu
