@@ -15,7 +15,7 @@ from torch import Tensor
 
 REGISTERS: bool | None = None
 """Where both ways exist, gradients in registers (True) or in strips (False) at every size; None: by the table. For
-measuring one beside the other (benchmarks/bench_similarity_softmax.py)."""
+measuring one beside the other (``both_ways`` of benchmarks/bench_similarity_softmax.py)."""
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
@@ -137,6 +137,38 @@ def sigmoid_weights(dim: int, element_size: int, arch: int) -> dict[str, int]:
     """
     small = {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 4} if element_size == 2 else {"BLOCK_D": 16}
     return weights(dim, element_size, arch) | small
+
+
+def sigmoid_in_registers(size: int, length: int, dim: int, element_size: int) -> bool:
+    """Whether both gradients are one launch, with 4 N M D multiply-adds, instead of strips with 3.
+
+    By estimate: the strips of 4,096 rows and columns are 31 launches, these 9, which at 3 microseconds each gains 66.
+    The N M D more are 17 GFLOP at D = 512, or 35 microseconds at half of an H100's tensor cores; below D = 256 the
+    exponentials take longer. A program walks over a whole side, which thus must not be much longer than the other. In
+    float32 the products take ten times as long.
+    """
+    if element_size != 2 or dim > 512:
+        return False
+    if REGISTERS is not None:
+        return REGISTERS
+    width = max(dim, 256)
+    return size * length * width <= 2**33 and max(size, length) * width <= 2**21
+
+
+def sigmoid_registers(dim: int, arch: int) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N pairs a step; a program keeps BLOCK_M x BLOCK_OUT of a gradient in registers.
+
+    64 x 512 of it are 128 of a thread's 255 registers, beside which 32 pairs of each row have room, with 255 on Ampere.
+    Blackwell keeps them in tensor memory, where with 128 columns the compiler allows a thread 128 registers, of which
+    24 bytes spill with two stages, but none, with 102, in one.
+    """
+    config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 512, "num_warps": 8, "num_stages": 2}
+    if dim > 256:
+        config["BLOCK_N"] = 32
+    elif dim <= 128 and arch == 10:
+        config["num_stages"] = 1
+    widest = max(16, triton.next_power_of_2(dim))
+    return config | {name: min(config[name], widest) for name in ("BLOCK_D", "BLOCK_OUT")}
 
 
 def sigmoid_mantissas(dim: int) -> dict[str, int]:
