@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
+from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products, registers_and_strips
 from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
@@ -125,6 +125,7 @@ GPU_PROVIDERS = PROVIDERS | {
     "cut-cross-entropy twice": partial(call, cut_cross_entropy),
     "quack-kernels twice": partial(call, quack),
 }
+BOTH_WAYS = registers_and_strips(partial(call, ours))
 STORING = ("eager torch", "torch.compile", "open_clip ClipLoss")
 
 
@@ -133,10 +134,10 @@ def check_features(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tenso
     check(inputs[:2], theirs[:3], ours[:3])
 
 
-def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
+def case(pairs: int, width: int, dtype: str = "fp32", op: str = "clip", **options: Any) -> Case:
     options = {"providers": PROVIDERS} | options
     return Case(
-        op="clip",
+        op=op,
         size=f"{pairs}x{width}",
         dtype=dtype,
         mode="forward+backward",
@@ -156,6 +157,10 @@ def cases() -> list[Case]:
         case(4096, 512, memory=True),
         case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
         *grid(case, GPU_PROVIDERS, storing=STORING, largest=("memeff",), slow=("inf-cl", "cut-cross-entropy twice")),
+        *(
+            case(pairs, width, "bf16", op="clip both ways", providers=BOTH_WAYS, devices=("cuda",))
+            for pairs, width in ((1024, 128), (1024, 512), (4096, 128), (4096, 512), (8192, 128), (8192, 512))
+        ),
     ]
 
 

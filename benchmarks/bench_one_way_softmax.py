@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, check
+from benchmarks.bench_similarity_softmax import DTYPES, check, registers_and_strips
 from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
@@ -84,14 +84,17 @@ GPU_PROVIDERS = PROVIDERS | {
     "cut-cross-entropy": partial(call, partial(one_way, cut_cross_entropy)),
     "quack-kernels": partial(call, partial(one_way, quack)),
 }
+BOTH_WAYS = registers_and_strips(partial(call, ours))
 STORING = ("eager torch", "torch.compile")
 
 
-def case(queries: int, width: int, dtype: str = "fp32", *, locked: bool = False, **options: Any) -> Case:
+def case(
+    queries: int, width: int, dtype: str = "fp32", *, op: str = "info_nce", locked: bool = False, **options: Any
+) -> Case:
     products = 4 if locked else 6
     options = {"providers": PROVIDERS} | options
     return Case(
-        op="info_nce locked" if locked else "info_nce",
+        op=f"{op} locked" if locked else op,
         size=f"{queries}x{width}",
         dtype=dtype,
         mode="forward+backward",
@@ -112,6 +115,17 @@ def cases() -> list[Case]:
         case(4096, 512, "bf16", devices=("cpu",)),
         case(4096, 128, locked=True),
         *grid(case, GPU_PROVIDERS, storing=STORING, slow=("cut-cross-entropy",)),
+        *(
+            case(
+                *(queries, width, "bf16"),
+                op="info_nce both ways",
+                locked=locked,
+                providers=BOTH_WAYS,
+                devices=("cuda",),
+            )
+            for queries, width in ((1024, 128), (4096, 512), (16384, 128), (16384, 256), (16384, 512))
+            for locked in (False, True)
+        ),
     ]
 
 

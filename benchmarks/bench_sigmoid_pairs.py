@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, both_ways, check, needs_bf16_products
+from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products, registers_and_strips
 from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
@@ -81,7 +81,7 @@ PROVIDERS = {
 IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32}
 
 
-BOTH_WAYS = both_ways(partial(call, ours))
+BOTH_WAYS = registers_and_strips(partial(call, ours))
 GPU_PROVIDERS = PROVIDERS | {"siglip-kernel": partial(call, siglip_kernel)}
 STORING = ("eager torch", "torch.compile", "open_clip SigLipLoss")
 

@@ -129,7 +129,7 @@ def call_one_way(make: Callable[[Any], Call], registers: bool, inputs: Any) -> C
     return forward_and_backward
 
 
-def both_ways(make: Callable[[Any], Call]) -> dict[str, Callable[[Any], Call]]:
+def registers_and_strips(make: Callable[[Any], Call]) -> dict[str, Callable[[Any], Call]]:
     """Providers that check the table of launches: sslfast as it chooses, and each of its ways."""
     ways = {"registers": True, "strips": False}
     return {"sslfast": make} | {f"sslfast, in {name}": partial(call_one_way, make, way) for name, way in ways.items()}
@@ -149,7 +149,7 @@ PROVIDERS = {
     "lightly NTXentLoss": partial(call, lightly),
 }
 IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": partial(call_in_fp32, ours)}
-BOTH_WAYS = both_ways(partial(call, ours))
+BOTH_WAYS = registers_and_strips(partial(call, ours))
 STORING = ("eager torch", "torch.compile", "lightly NTXentLoss")
 
 

@@ -207,7 +207,7 @@ def sigmoid_pairs(
     (size, dim), length = rows.shape, len(columns)
     inputs = (rows, columns, row_factors, col_factors, positives, scale, bias)
     need = need_rows or need_columns
-    small = need and _launch.sigmoid_in_registers(size, length, dim, rows.element_size())
+    small = need and _launch.sides_in_registers(size, length, dim, rows.element_size(), need_rows, need_columns)
     block = 64
     blocks = triton.cdiv(size, block)
     with _launch.on_device_of(rows):

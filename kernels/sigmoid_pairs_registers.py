@@ -212,7 +212,7 @@ def in_registers(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Both gradients and the slots of sums, of all pairs but the positives; and as many further slots, to be filled."""
     (size, dim), length = rows.shape, len(columns)
-    config = _launch.sigmoid_registers(dim, _launch.arch(rows))
+    config = _launch.side_registers(dim, _launch.arch(rows))
     row_blocks, col_blocks = (
         triton.cdiv(n, config["BLOCK_M"]) if need else 0 for n, need in ((size, need_rows), (length, need_columns))
     )

@@ -39,7 +39,7 @@ def _sigmoid_positives(arch: int, dtype: str, dim: int, factors: bool = False) -
 
 
 def _sigmoid_registers(arch: int, dtype: str, dim: int, *, factors: bool = False, left_out: str | None = None) -> Case:
-    options: dict[str, Any] = _launch.sigmoid_registers(dim, arch) | {"PRECISION": "ieee"} | without(factors, *FACTORS)
+    options: dict[str, Any] = _launch.side_registers(dim, arch) | {"PRECISION": "ieee"} | without(factors, *FACTORS)
     options |= {} if left_out is None else {left_out: None}
     grads = of(True, 2 if left_out is None else 1)
     rest = f"{of(factors, 2)} *i64 *fp32 *fp32 *fp32 {grads} *fp32 i32 i32 i32 fp32 fp32"

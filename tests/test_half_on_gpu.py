@@ -210,7 +210,7 @@ def use_small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 OPERATORS = [
-    *((operator, True) for operator in (similarity, pairs)),
+    *((operator, True) for operator in (similarity, cross, cross_two_way, one_way, pairs)),
     *((operator, False) for operator in (similarity, cross, cross_two_way, one_way, pairs, queue)),
 ]
 

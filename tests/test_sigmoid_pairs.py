@@ -91,7 +91,7 @@ def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
     from sslfast.kernels import _launch
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
 
-    assert _launch.sigmoid_in_registers(*case[:3], dtype.itemsize)
+    assert _launch.sides_in_registers(*case[:3], dtype.itemsize)
     check(launcher, case, dtype, triton_device)
 
 
@@ -112,21 +112,6 @@ def test_ways_agree(dim: int, dtype: torch.dtype, monkeypatch) -> None:
     assert all(torch.equal(first, again) for first, again in zip(found[0], found[1], strict=True))
     for f, g in zip(found[0], found[2], strict=True):
         assert (f - g).norm() <= (2.5e-3 if f.dim() else 4e-6) * g.norm()
-
-
-def test_where_registers_end(monkeypatch) -> None:
-    pytest.importorskip("triton")
-    from sslfast.kernels import _launch
-
-    ends = _launch.sigmoid_in_registers
-    assert [ends(4096, 4096, dim, 2) for dim in (128, 512, 513)] == [True, True, False]
-    assert [ends(8192, 8192, 128, 2), ends(2048, 8192, 128, 2), ends(8, 2**20, 128, 2)] == [False, True, False]
-    assert not ends(64, 64, 64, 4)
-    for chosen in (True, False):
-        monkeypatch.setattr(_launch, "REGISTERS", chosen)
-        assert ends(2**20, 2**20, 512, 2) == chosen
-        assert not ends(64, 64, 513, 2)
-        assert not ends(64, 64, 64, 4)
 
 
 # All weights are 1e-4 and smaller, and differ by as much again.
