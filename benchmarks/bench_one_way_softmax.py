@@ -123,7 +123,7 @@ def cases() -> list[Case]:
                 providers=BOTH_WAYS,
                 devices=("cuda",),
             )
-            for queries, width in ((1024, 128), (4096, 512), (16384, 128), (16384, 256), (16384, 512))
+            for queries, width in ((4096, 512), (16384, 256), (16384, 512))
             for locked in (False, True)
         ),
     ]

@@ -116,7 +116,7 @@ def cases() -> list[Case]:
         *grid(case, GPU_PROVIDERS, storing=STORING, largest=("siglip-kernel",)),
         *(
             case(pairs, width, "bf16", op="siglip both ways", providers=BOTH_WAYS, devices=("cuda",))
-            for pairs, width in ((1024, 128), (1024, 512), (4096, 128), (4096, 512), (8192, 128), (8192, 512))
+            for pairs, width in ((1024, 512), (4096, 128), (4096, 512), (8192, 256))
         ),
     ]
 
