@@ -126,8 +126,7 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, t
         check(forward, backward, case, dtype, triton_device)
 
 
-@pytest.mark.parametrize("dtype", HALF)
-@pytest.mark.parametrize("case", [tuple(p.values) for p in WIDE_CASES], ids=[p.id for p in WIDE_CASES])
+@pytest.mark.parametrize(("case", "dtype"), [(tuple(p.values), d) for p, d in zip(WIDE_CASES, HALF, strict=True)])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
     from sslfast.kernels import _launch

