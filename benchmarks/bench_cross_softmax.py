@@ -18,18 +18,19 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
+from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products, registers_and_strips
 from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
 Inputs = tuple[Tensor, Tensor, Tensor]
 
 
-def make_inputs(device: torch.device, *, pairs: int, width: int, dtype: torch.dtype) -> Inputs:
+def make_inputs(device: torch.device, *, pairs: int, width: int, dtype: torch.dtype, locked: bool = False) -> Inputs:
+    """The images take no gradient where ``locked``."""
     images = normalize(torch.randn(pairs, width, device=device), dim=1)
     texts = normalize(images + 0.05 * torch.randn(pairs, width, device=device), dim=1)
     scale = torch.tensor(1 / 0.07, device=device, requires_grad=True)
-    return *(z.to(device, dtype).requires_grad_() for z in (images, texts)), scale
+    return images.to(dtype).requires_grad_(not locked), texts.to(dtype).requires_grad_(), scale
 
 
 def one_product(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
@@ -94,12 +95,14 @@ def quack() -> Callable[..., Tensor]:
 
 
 def call(find: Callable[[], Callable[..., Tensor]], inputs: Inputs) -> Call:
-    """The timed call: the loss and the gradients of both features and of the scale."""
+    """The timed call: the loss and the gradients of both features, or of one, and of the scale."""
     loss_function = find()
+    leaves = [z for z in inputs if z.requires_grad]
 
     def forward_and_backward() -> tuple[Tensor, ...]:
         loss = loss_function(*inputs)
-        return loss.detach(), *torch.autograd.grad(loss, inputs)
+        grads = torch.autograd.grad(loss, leaves)
+        return loss.detach(), grads[0], *grads[-2:]
 
     return forward_and_backward
 
@@ -125,6 +128,7 @@ GPU_PROVIDERS = PROVIDERS | {
     "cut-cross-entropy twice": partial(call, cut_cross_entropy),
     "quack-kernels twice": partial(call, quack),
 }
+BOTH_WAYS = registers_and_strips(partial(call, ours))
 STORING = ("eager torch", "torch.compile", "open_clip ClipLoss")
 
 
@@ -133,18 +137,21 @@ def check_features(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tenso
     check(inputs[:2], theirs[:3], ours[:3])
 
 
-def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
+def case(
+    pairs: int, width: int, dtype: str = "fp32", *, op: str = "clip", locked: bool = False, **options: Any
+) -> Case:
+    products = 4 if locked else 6
     options = {"providers": PROVIDERS} | options
     return Case(
-        op="clip",
+        op=f"{op} locked" if locked else op,
         size=f"{pairs}x{width}",
         dtype=dtype,
         mode="forward+backward",
-        make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype]),
+        make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype], locked=locked),
         check=check_features,
-        work=6 * pairs**2 * width,
+        work=products * pairs**2 * width,
         unit="FLOP",
-        formula="6 N^2 D",
+        formula=f"{products} N^2 D",
         **options,
     )
 
@@ -156,6 +163,14 @@ def cases() -> list[Case]:
         case(4096, 512, memory=True),
         case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
         *grid(case, GPU_PROVIDERS, storing=STORING, largest=("memeff",), slow=("inf-cl", "cut-cross-entropy twice")),
+        *(
+            case(pairs, width, "bf16", op="clip both ways", providers=BOTH_WAYS, devices=("cuda",))
+            for pairs, width in ((1024, 512), (4096, 128), (4096, 512), (8192, 256))
+        ),
+        *(
+            case(16384, width, "bf16", op="clip both ways", locked=True, providers=BOTH_WAYS, devices=("cuda",))
+            for width in (256, 512)
+        ),
     ]
 
 

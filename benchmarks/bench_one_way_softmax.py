@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
+from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products, registers_and_strips
 from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
@@ -91,14 +91,17 @@ GPU_PROVIDERS = PROVIDERS | {
     "quack-kernels": partial(call, partial(one_way, quack)),
 }
 IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32}
+BOTH_WAYS = registers_and_strips(partial(call, ours))
 STORING = ("eager torch", "torch.compile")
 
 
-def case(queries: int, width: int, dtype: str = "fp32", *, locked: bool = False, **options: Any) -> Case:
+def case(
+    queries: int, width: int, dtype: str = "fp32", *, op: str = "info_nce", locked: bool = False, **options: Any
+) -> Case:
     products = 4 if locked else 6
     options = {"providers": PROVIDERS} | options
     return Case(
-        op="info_nce locked" if locked else "info_nce",
+        op=f"{op} locked" if locked else op,
         size=f"{queries}x{width}",
         dtype=dtype,
         mode="forward+backward",
@@ -119,6 +122,17 @@ def cases() -> list[Case]:
         case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
         case(4096, 128, locked=True),
         *grid(case, GPU_PROVIDERS, storing=STORING, slow=("cut-cross-entropy",)),
+        *(
+            case(
+                *(queries, width, "bf16"),
+                op="info_nce both ways",
+                locked=locked,
+                providers=BOTH_WAYS,
+                devices=("cuda",),
+            )
+            for queries, width in ((4096, 512), (16384, 256), (16384, 512))
+            for locked in (False, True)
+        ),
     ]
 
 

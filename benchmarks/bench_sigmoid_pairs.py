@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
 from benchmarks import peers
-from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products
+from benchmarks.bench_similarity_softmax import DTYPES, check, needs_bf16_products, registers_and_strips
 from benchmarks.gpu_grid import grid
 from benchmarks.harness import Call, Case, compiled
 
@@ -81,6 +81,7 @@ PROVIDERS = {
 IN_BF16 = PROVIDERS | {"sslfast, fp32 inputs": call_in_fp32}
 
 
+BOTH_WAYS = registers_and_strips(partial(call, ours))
 GPU_PROVIDERS = PROVIDERS | {"siglip-kernel": partial(call, siglip_kernel)}
 STORING = ("eager torch", "torch.compile", "open_clip SigLipLoss")
 
@@ -90,10 +91,10 @@ def check_features(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tenso
     check(inputs[:2], theirs[:3], ours[:3])
 
 
-def case(pairs: int, width: int, dtype: str = "fp32", **options: Any) -> Case:
+def case(pairs: int, width: int, dtype: str = "fp32", op: str = "siglip", **options: Any) -> Case:
     options = {"providers": PROVIDERS} | options
     return Case(
-        op="siglip",
+        op=op,
         size=f"{pairs}x{width}",
         dtype=dtype,
         mode="forward+backward",
@@ -113,6 +114,10 @@ def cases() -> list[Case]:
         case(4096, 512, memory=True),
         case(4096, 512, "bf16", providers=IN_BF16, devices=("cpu",)),
         *grid(case, GPU_PROVIDERS, storing=STORING, largest=("siglip-kernel",)),
+        *(
+            case(pairs, width, "bf16", op="siglip both ways", providers=BOTH_WAYS, devices=("cuda",))
+            for pairs, width in ((1024, 512), (4096, 128), (4096, 512), (8192, 256))
+        ),
     ]
 
 

@@ -113,13 +113,13 @@ def eager_supcon(embeddings: Tensor, labels: Tensor) -> Tensor:
     return -((log_share * same).sum(dim=1) / same.sum(dim=1)).mean()
 
 
-def call_one_way(registers: bool, inputs: tuple[Tensor, Tensor]) -> Call:
-    """sslfast with its gradient in registers or in strips, whatever the table of launches says: to check the table."""
+def call_one_way(make: Callable[[Any], Call], registers: bool, inputs: Any) -> Call:
+    """A call with its gradient in registers or in strips, whatever the table of launches says."""
     from sslfast.kernels import _launch
 
-    found = call(ours, inputs)
+    found = make(inputs)
 
-    def forward_and_backward() -> tuple[Tensor, ...]:
+    def forward_and_backward() -> Any:
         chosen, _launch.REGISTERS = _launch.REGISTERS, registers
         try:
             return found()
@@ -127,6 +127,12 @@ def call_one_way(registers: bool, inputs: tuple[Tensor, Tensor]) -> Call:
             _launch.REGISTERS = chosen
 
     return forward_and_backward
+
+
+def registers_and_strips(make: Callable[[Any], Call]) -> dict[str, Callable[[Any], Call]]:
+    """Providers that check the table of launches: sslfast as it chooses, and each of its ways."""
+    ways = {"registers": True, "strips": False}
+    return {"sslfast": make} | {f"sslfast, in {name}": partial(call_one_way, make, way) for name, way in ways.items()}
 
 
 SUPCON_PROVIDERS = {
@@ -147,11 +153,7 @@ SUPCON_IN_BF16 = {
     "sslfast": SUPCON_PROVIDERS["sslfast"],
     "sslfast, fp32 inputs": partial(call_in_fp32, our_supcon),
 }
-BOTH_WAYS = {
-    "sslfast": partial(call, ours),
-    "sslfast, in registers": partial(call_one_way, True),
-    "sslfast, in strips": partial(call_one_way, False),
-}
+BOTH_WAYS = registers_and_strips(partial(call, ours))
 STORING = ("eager torch", "torch.compile", "lightly NTXentLoss")
 
 

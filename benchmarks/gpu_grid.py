@@ -1,8 +1,8 @@
 """The sizes at which the losses that compare all rows are measured on a GPU, and who takes part where.
 
-All of them together have to take minutes: torch.compile, which compiles at every size, takes part at one width; at the
-largest size every provider is timed once, the others' kernels at narrow rows only; and who stores a matrix of all
-similarities is not started where that cannot be.
+All of them together have to take minutes: torch.compile, which compiles at every size, takes part at every width with
+the fewest rows and at one width with more, 6 sizes a loss; at the largest size every provider is timed once, the
+others' kernels at narrow rows only; and who stores a matrix of all similarities is not started where that cannot be.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.harness import OURS, Call, Case
 ROWS = (8192, 32768, 65536, 2**20)
 WIDTHS = (128, 512, 768, 1024)
 NARROW = 128  # width of most providers at the largest size, where one call takes seconds
-WIDE = 512  # width of the fastest of them there, of torch.compile, and of memory where rows are many
+WIDE = 512  # width of the fastest of them there, and of torch.compile and of memory where rows are many
 LARGEST_MATRIX = 100e9  # bytes; more than the memory of most GPUs, and one matrix is the least that is stored
 
 Make = Callable[[Any], Call]
@@ -40,7 +40,7 @@ def takes_part(
     provider: str, rows: int, width: int, storing: Collection[str], largest: Collection[str], slow: Collection[str]
 ) -> bool:
     """Whether a provider has a row at a size; those that store the similarities always have, torch.compile apart."""
-    if provider == "torch.compile" and width != WIDE:
+    if provider == "torch.compile" and width != WIDE and rows > min(ROWS):
         return False
     if rows < max(ROWS) or provider == OURS or provider in storing:
         return True

@@ -15,7 +15,7 @@ from torch import Tensor
 
 REGISTERS: bool | None = None
 """Where both ways exist, gradients in registers (True) or in strips (False) at every size; None: by the table. For
-measuring one beside the other (benchmarks/bench_similarity_softmax.py)."""
+measuring one beside the other (``registers_and_strips`` of benchmarks/bench_similarity_softmax.py)."""
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
@@ -137,6 +137,67 @@ def sigmoid_weights(dim: int, element_size: int, arch: int) -> dict[str, int]:
     """
     small = {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 4} if element_size == 2 else {"BLOCK_D": 16}
     return weights(dim, element_size, arch) | small
+
+
+def sides_in_registers(
+    size: int, length: int, dim: int, element_size: int, need_rows: bool = True, need_columns: bool = True
+) -> bool:
+    """Whether the gradients of rows and columns are one launch, of 2 N M D multiply-adds a side, instead of strips.
+
+    By estimate. Both sides: the strips of 4,096 rows and columns of sigmoid_pairs are 31 launches, these 9, which at 3
+    microseconds each gains 66. The N M D more are 17 GFLOP at D = 512, or 35 microseconds at half of an H100's tensor
+    cores; below D = 256 the exponentials take longer. One side: the strips make no fewer products, and write and read
+    each weight of 2 bytes, the time of 350 multiply-adds: up to D = 256 at any size, if this kernel runs at 60 % of the
+    plain products' speed; it would have to at 75 % for D = 512. In float32 the products take ten times as long.
+    """
+    if element_size != 2 or dim > 512:
+        return False
+    if REGISTERS is not None:
+        return REGISTERS
+    if (need_rows and not _walks_end(size, length, dim)) or (need_columns and not _walks_end(length, size, dim)):
+        return False
+    return (need_rows != need_columns and dim <= 256) or size * length * max(dim, 256) <= 2**33
+
+
+def _walks_end(own: int, other: int, dim: int) -> bool:
+    """Whether the programs of a side, each of which walks over the other, fill the GPU or else end soon."""
+    return own >= 8192 or other * max(dim, 256) <= 2**21
+
+
+def one_way_in_registers(
+    size: int, length: int, dim: int, element_size: int, need_rows: bool, need_columns: bool
+) -> bool:
+    """Whether losses and gradients are the queue's pass and, for columns, a walk over rows, instead of strips.
+
+    By estimate. The strips write and read 14 to 18 bytes a logit, the time of 800 multiply-adds where they stay in L2.
+    For rows these make as many products, which up to D = 512 may thus run at 56 % of the plain ones' speed. For both
+    sides they make 4 N M D multiply-adds against 3: at 65 % of that speed for D = 256, but 88 % for D = 512, where they
+    are for small problems, as in sides_in_registers.
+    """
+    if element_size != 2 or dim > 512:
+        return False
+    if REGISTERS is not None:
+        return REGISTERS
+    if not need_columns:
+        return True
+    return _walks_end(length, size, dim) and (dim <= 256 or size * length * dim <= 2**33)
+
+
+def side_registers(dim: int, arch: int) -> dict[str, int]:
+    """BLOCK_M x BLOCK_N pairs a step; a program keeps BLOCK_M x BLOCK_OUT of a gradient in registers.
+
+    64 x 512 of it are 128 of a thread's 255 registers, beside which 32 pairs of each row have room, with 255 on Ampere.
+    Blackwell keeps them in tensor memory. With up to 128 columns the compiler picks few registers there, for several
+    programs at once, of which 8 to 48 bytes spill with 64 columns, with 64 pairs of each row or with two stages.
+    """
+    config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 512, "num_warps": 8, "num_stages": 2}
+    widest = max(16, triton.next_power_of_2(dim))
+    config |= {name: min(config[name], widest) for name in ("BLOCK_D", "BLOCK_OUT")}
+    if dim > 256:
+        config["BLOCK_N"] = 32
+    elif dim <= 128 and arch == 10:
+        config |= {"BLOCK_N": 32, "BLOCK_OUT": 128, "num_stages": 1}
+    return config
 
 
 def sigmoid_mantissas(dim: int) -> dict[str, int]:

@@ -5,17 +5,20 @@ logits: W_ij = a_i exp(S_ij - n_i) + b_j exp(S_ij - m_j) and W_{i, p(i)} = c_i, 
 entries that are left out of the sums. With labels, W_ij is less by w_i where row and column are of one label and j is
 not p(i). Neither S nor W is ever stored whole.
 
-3 N M D multiply-adds (2 where one side needs no gradient): one tile of W after the other goes through a buffer of
-32 MiB, which stays in the L2 cache of an H100, and torch's matrix product takes it back to rows and columns. Where rows
-or columns come with factors, Q and K are the products of both, and W, times the factors of K on its way to rows and of
-Q on its way to columns, takes two buffers of half the size. In half types the positives take no place in W and are
-added in float32: no difference of near numbers is rounded, and no weight of all rows alike. With labels the weights of
-half types go in two parts (weight_tile.py), 5 N M D multiply-adds.
+Two ways, each without atomics and with the same bits in every run. Half types without labels go through
+cross_softmax_registers.py up to D = 512 where one side alone needs a gradient or the problem is small.
 
-Why not in registers, whatever D is: a kernel that keeps rows of a gradient makes S for the rows and once more for the
-columns, 4 N M D. That saves one write and two reads of W, in half types 6 bytes an entry, while which, by estimate, an
-H200's L2 and tensor cores do 350 multiply-adds: less than the D more from there on. Below, such a kernel would have to
-run at 92 % of the plain products' speed at D = 256 and at 70 % at D = 128, with twice their bytes a FLOP (_launch.py).
+Others go in strips, here, 3 N M D multiply-adds (2 where one side needs no gradient): one tile of W after the other
+goes through a buffer of 32 MiB, which stays in the L2 cache of an H100, and torch's matrix product takes it back to
+rows and columns. Where rows or columns come with factors, Q and K are the products of both, and W, times the factors of
+K on its way to rows and of Q on its way to columns, takes two buffers of half the size. In half types the positives
+take no place in W and are added in float32: no difference of near numbers is rounded, and no weight of all rows alike.
+With labels the weights of half types go in two parts (weight_tile.py), 5 N M D multiply-adds.
+
+Why large problems of two sides stay here: registers make S for the rows and once more for the columns, 4 N M D. That
+saves one write and two reads of W, in half types 6 bytes an entry, while which, by estimate, an H200's L2 and tensor
+cores do 350 multiply-adds: less than the D more from there on. Below, such a kernel would have to run at 92 % of the
+plain products' speed at D = 256 and at 70 % at D = 128, with twice their bytes a FLOP.
 """
 
 import torch
@@ -24,6 +27,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
+from sslfast.kernels.cross_softmax_registers import in_registers
 from sslfast.kernels.logit_tile import among_negatives, label_shares, logit_tile
 from sslfast.kernels.weight_tile import add_pairs, add_products, add_sums, correct_, parts_of, store_weights
 
@@ -142,16 +146,51 @@ def backward(
         peak = torch.cat(grads).abs().amax().clamp_min(1e-30) / 256
         grads = [g / peak for g in grads]
         label_weights = None if label_weights is None else label_weights / peak
-    classes = (row_labels, col_labels, None if label_weights is None else label_weights.contiguous())
     *grads, grad_positive = (g.contiguous() for g in grads)
+    sides, excluded = (rows, columns, row_factors, col_factors, positives, scale), (row_ids, col_ids, row_limits)
+    needs, shape = (need_rows, need_columns), (size, length, dim, rows.element_size())
     rounded = rows.dtype != torch.float32
-    vectors = (row_lse, col_lse, *grads, None if rounded else grad_positive)
+    with _launch.on_device_of(rows):
+        if row_labels is None and any(needs) and _launch.sides_in_registers(*shape, *needs):
+            columns_too = (col_lse, grads[1]) if two_way else (None, None)
+            vectors = (row_lse, columns_too[0], grads[0], columns_too[1])
+            d_rows, d_columns = in_registers(*sides, *excluded, *vectors, *needs)
+        else:
+            classes = (row_labels, col_labels, None if label_weights is None else label_weights.contiguous())
+            vectors = (row_lse, col_lse, *grads, None if rounded else grad_positive)
+            d_rows, d_columns = _in_strips(*sides, excluded, vectors, classes, two_way, *needs)
+        if rounded:
+            grads_of_sides = (d_rows if need_rows else None, d_columns if need_columns else None)
+            add_pairs(*grads_of_sides, rows, columns, row_factors, col_factors, positives, grad_positive)
+    if peak is not None:
+        d_rows.mul_(peak)
+        d_columns.mul_(peak)
+    return d_rows, d_columns
+
+
+def _in_strips(
+    rows: Tensor,
+    columns: Tensor,
+    row_factors: Tensor | None,
+    col_factors: Tensor | None,
+    positives: Tensor,
+    scale: Tensor,
+    excluded: tuple[Tensor | None, Tensor | None, Tensor | None],
+    vectors: tuple[Tensor | None, ...],
+    classes: tuple[Tensor | None, Tensor | None, Tensor | None],
+    two_way: bool,
+    need_rows: bool,
+    need_columns: bool,
+) -> tuple[Tensor, Tensor]:
+    """Both gradients; of half types, without the positives."""
+    (size, dim), length = rows.shape, len(columns)
+    rounded = rows.dtype != torch.float32
     apart = row_factors is not None or col_factors is not None
     ways = 2 if apart and need_rows and need_columns else 1
-    parts = parts_of(rows.dtype, row_labels)
+    parts = parts_of(rows.dtype, classes[0])
     height, width = _launch.weights_strip(rows.element_size() * ways * parts)
-    excluded = row_ids is not None or row_limits is not None
-    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), excluded=excluded, two=ways * parts > 1)
+    any_excluded, two = any(t is not None for t in excluded), ways * parts > 1
+    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), excluded=any_excluded, two=two)
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
     # A stride that is a multiple of 16 keeps the rows of a ragged tile aligned, for the kernel and for the products.
@@ -161,50 +200,42 @@ def backward(
     row_slots, col_slots = (triton.cdiv(w, config[b]) for w, b in ((width, "BLOCK_N"), (height, "BLOCK_M")))
     row_sums = d_rows.new_zeros((row_slots, 2, size)) if rounded and need_rows else None
     col_sums = d_columns.new_zeros((col_slots, 2, length)) if rounded and need_columns else None
-    with _launch.on_device_of(rows):
-        for row0 in range(0, size, height):
-            row1 = min(row0 + height, size)
-            for col0 in range(0, length, width):
-                col1 = min(col0 + width, length)
-                cross_weights_kernel[
-                    triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
-                ](
-                    rows,
-                    columns,
-                    row_factors,
-                    col_factors,
-                    positives,
-                    scale,
-                    row_ids,
-                    col_ids,
-                    row_limits,
-                    *vectors,
-                    *classes,
-                    to_rows,
-                    to_columns,
-                    row_sums,
-                    col_sums,
-                    row0,
-                    col0,
-                    buffers.stride(1),
-                    size,
-                    length,
-                    dim,
-                    **config,
-                    TWO_WAY=two_way,
-                    PRECISION=_launch.input_precision(rows),
-                )
-                weights = buffers[:, : row1 - row0, :, : col1 - col0]
-                if need_rows:
-                    add_products(d_rows[row0:row1], weights[0], columns[col0:col1])
-                if need_columns:
-                    add_products(d_columns[col0:col1], weights[-1], rows[row0:row1], turned=True)
-        if rounded:
-            correct_(d_rows, row_sums)
-            correct_(d_columns, col_sums)
-            sides = (d_rows if need_rows else None, d_columns if need_columns else None)
-            add_pairs(*sides, rows, columns, row_factors, col_factors, positives, grad_positive)
-    if peak is not None:
-        d_rows.mul_(peak)
-        d_columns.mul_(peak)
+    for row0 in range(0, size, height):
+        row1 = min(row0 + height, size)
+        for col0 in range(0, length, width):
+            col1 = min(col0 + width, length)
+            cross_weights_kernel[
+                triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
+            ](
+                rows,
+                columns,
+                row_factors,
+                col_factors,
+                positives,
+                scale,
+                *excluded,
+                *vectors,
+                *classes,
+                to_rows,
+                to_columns,
+                row_sums,
+                col_sums,
+                row0,
+                col0,
+                buffers.stride(1),
+                size,
+                length,
+                dim,
+                **config,
+                TWO_WAY=two_way,
+                PRECISION=_launch.input_precision(rows),
+            )
+            weights = buffers[:, : row1 - row0, :, : col1 - col0]
+            if need_rows:
+                add_products(d_rows[row0:row1], weights[0], columns[col0:col1])
+            if need_columns:
+                add_products(d_columns[col0:col1], weights[-1], rows[row0:row1], turned=True)
+    if rounded:
+        correct_(d_rows, row_sums)
+        correct_(d_columns, col_sums)
     return d_rows, d_columns

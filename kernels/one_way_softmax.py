@@ -6,13 +6,15 @@ losses log(1 + exp(n_i - S_{i, p(i)})); their derivatives g_i in n_i, times the 
 W_ij = g_i exp(S_ij - n_i) and W_{i, p(i)} = -g_i the products W K and W^T Q. Where the logits of the positives are
 given, these are no business of the columns. scale is read where it lies: a learnable temperature waits for nothing.
 
-N M D multiply-adds, and as many again for each side that needs a gradient: no logit is made, nor any exponential taken,
-twice. A strip of rows with all columns is held, so that its softmax is complete. A tile of the first launch leaves
-exp(S_ij - m_i) in float32, with its own maxima m_i and its sums in slots of its own; the second launch adds up the
-slots of each row in order; and what lies between m_i and n_i is one factor, with which the third makes weights of the
-sides' type. torch's matrix product takes these to rows and columns: no atomics, the same bits in every run. The strip
-is 32 MiB, which stay in the L2 cache of an H100; 14 to 18 bytes a logit go through memory where so many columns make a
-strip of 1,024 rows (256 in float32) larger.
+Two ways. Half types without labels go through one_way_registers.py up to D = 512, where that moves less.
+
+Others go in strips, here, N M D multiply-adds, and as many again for each side that needs a gradient: no logit is made,
+nor any exponential taken, twice. A strip of rows with all columns is held, so that its softmax is complete. A tile of
+the first launch leaves exp(S_ij - m_i) in float32, with its own maxima m_i and its sums in slots of its own; the second
+launch adds up the slots of each row in order; and what lies between m_i and n_i is one factor, with which the third
+makes weights of the sides' type. torch's matrix product takes these to rows and columns: no atomics, the same bits in
+every run. The strip is 32 MiB, which stay in the L2 cache of an H100; 14 to 18 bytes a logit go through memory where so
+many columns make a strip of 1,024 rows (256 in float32) larger.
 
 Rounding is that of cross_softmax: weights are rounded once, after the factors of the other side, each row's and each
 column's sum of products is brought back to the sum that its weights had, and the positives, which may weigh as much as
@@ -27,6 +29,7 @@ import triton
 from torch import Tensor
 
 from sslfast.kernels import _launch
+from sslfast.kernels.one_way_registers import in_registers
 from sslfast.kernels.one_way_strip import one_way_logits_kernel, one_way_rows_kernel, one_way_weights_kernel
 from sslfast.kernels.weight_tile import add_pairs, add_products, correct_, parts_of
 
@@ -53,11 +56,44 @@ def one_way_softmax(
     if rows.dtype == torch.float64:
         raise TypeError("one_way_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
     rows, columns = rows.contiguous(), columns.contiguous()
+    sides = (rows, columns, row_factors, col_factors, positives, scale)
+    excluded, known = (row_ids, col_ids, row_limits), (known_lse, known_positive, weights)
+    labels = (row_labels, col_labels, label_weights)
+    needs = (need_rows, need_columns)
+    shape = (len(rows), len(columns), rows.shape[1], rows.element_size())
+    with _launch.on_device_of(rows):
+        if row_labels is None and _launch.one_way_in_registers(*shape, *needs):
+            found = in_registers(*sides, excluded, known, *needs)
+        else:
+            found = _in_strips(*sides, excluded, known, labels, *needs)
+        losses, lse, shares, d_rows, d_columns = found
+        if known_positive is None:
+            grads = (d_rows if need_rows else None, d_columns if need_columns else None)
+            picks = positives.masked_fill(positives >= len(columns), -1)
+            add_pairs(*grads, rows, columns, row_factors, col_factors, picks, shares, -1.0)
+    return losses, lse, shares, d_rows, d_columns
+
+
+def _in_strips(
+    rows: Tensor,
+    columns: Tensor,
+    row_factors: Tensor | None,
+    col_factors: Tensor | None,
+    positives: Tensor,
+    scale: Tensor,
+    excluded: tuple[Tensor | None, Tensor | None, Tensor | None],
+    known: tuple[Tensor | None, Tensor | None, Tensor | None],
+    labels: tuple[Tensor | None, Tensor | None, Tensor | None],
+    need_rows: bool,
+    need_columns: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Losses, log-sum-exps and shares; and both gradients, without the positives."""
     (size, dim), length = rows.shape, len(columns)
     rounded, half = rows.dtype != torch.float32, rows.dtype == torch.float16
     need, apart = need_rows or need_columns, row_factors is not None or col_factors is not None
-    excluded = row_ids is not None or row_limits is not None
-    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), excluded=excluded)
+    row_labels, col_labels, label_weights = labels
+    any_excluded = any(t is not None for t in excluded)
+    config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), excluded=any_excluded)
     blocks = _launch.one_way_weights(config["BLOCK_N"])
     height = min(_launch.one_way_rows(length, rows.element_size()), size)
     slots = triton.cdiv(length, config["BLOCK_N"])
@@ -77,96 +113,87 @@ def one_way_softmax(
     to_rows = buffers[0] if need_rows or not apart else None
     to_columns = buffers[-1] if need_columns and apart else None
     product, col_sums = (rows, columns, row_factors, col_factors, positives, scale), None
-    with _launch.on_device_of(rows):
-        for row0 in range(0, size, height):
-            row1 = min(row0 + height, size)
-            one_way_logits_kernel[triton.cdiv(row1 - row0, config["BLOCK_M"]), slots](
-                *product,
-                row_ids,
-                col_ids,
-                row_limits,
-                strip,
-                shifts,
-                sums,
-                row0,
-                height,
-                stride,
-                row1,
-                length,
-                dim,
-                **config,
-                PRECISION=_launch.input_precision(rows),
-            )
-            one_way_rows_kernel[(triton.cdiv(row1 - row0, 16),)](
-                shifts,
-                sums,
-                *product,
-                known_lse,
-                known_positive,
-                weights,
-                losses,
-                lse,
-                shares,
-                row0,
-                height,
-                slots,
-                row1,
-                length,
-                dim,
-                BLOCK=16,
-                BLOCK_D=config["BLOCK_D"],
-                SLOTS=64,
-            )
-            if not need:
-                continue
-            tile, strip_shares, peak = (slice(row1 - row0), slice(None), slice(length)), shares[row0:row1], None
-            if half:
-                # Weights of about 1 / N would be below float16's range: bring their peak to 256 and take it out again.
-                peak = strip_shares.abs().amax().clamp_min(1e-30) / 256
-                strip_shares = strip_shares / peak
-            taken_off = label_weights if label_weights is None or peak is None else label_weights / peak
-            row_sums = d_rows.new_zeros((slots, 2, height)) if rounded and need_rows else None
-            if rounded and need_columns and (half or row0 == 0):
-                col_sums = d_columns.new_zeros((triton.cdiv(height, blocks["BLOCK_M"]), 2, length))
-            one_way_weights_kernel[triton.cdiv(row1 - row0, blocks["BLOCK_M"]), slots](
-                strip,
-                shifts,
-                lse[row0:row1],
-                strip_shares,
-                row_factors,
-                col_factors,
-                positives,
-                row_labels,
-                col_labels,
-                taken_off,
-                to_rows,
-                to_columns,
-                row_sums,
-                col_sums,
-                row0,
-                height,
-                stride,
-                row1,
-                length,
-                **blocks,
-                PARTS=parts,
-            )
-            if need_rows:
-                part = d_rows[row0:row1]
-                add_products(part, buffers[0][tile], columns)
-                correct_(part, None if row_sums is None else row_sums[..., : len(part)])
-                if peak is not None:
-                    part.mul_(peak)
-            if need_columns:
-                part = d_columns if peak is None else torch.zeros_like(d_columns)
-                add_products(part, buffers[-1][tile], rows[row0:row1], turned=True)
-                if peak is not None:
-                    correct_(part, col_sums)
-                    d_columns.addcmul_(part, peak)
-        if not half:
-            correct_(d_columns, col_sums)
-        if known_positive is None:
-            sides = (d_rows if need_rows else None, d_columns if need_columns else None)
-            picks = positives.masked_fill(positives >= length, -1)
-            add_pairs(*sides, rows, columns, row_factors, col_factors, picks, shares, -1.0)
+    for row0 in range(0, size, height):
+        row1 = min(row0 + height, size)
+        one_way_logits_kernel[triton.cdiv(row1 - row0, config["BLOCK_M"]), slots](
+            *product,
+            *excluded,
+            strip,
+            shifts,
+            sums,
+            row0,
+            height,
+            stride,
+            row1,
+            length,
+            dim,
+            **config,
+            PRECISION=_launch.input_precision(rows),
+        )
+        one_way_rows_kernel[(triton.cdiv(row1 - row0, 16),)](
+            shifts,
+            sums,
+            *product,
+            *known,
+            losses,
+            lse,
+            shares,
+            row0,
+            height,
+            slots,
+            row1,
+            length,
+            dim,
+            BLOCK=16,
+            BLOCK_D=config["BLOCK_D"],
+            SLOTS=64,
+        )
+        if not need:
+            continue
+        tile, strip_shares, peak = (slice(row1 - row0), slice(None), slice(length)), shares[row0:row1], None
+        if half:
+            # Weights of about 1 / N would be below float16's range: bring their peak to 256 and take it out again.
+            peak = strip_shares.abs().amax().clamp_min(1e-30) / 256
+            strip_shares = strip_shares / peak
+        taken_off = label_weights if label_weights is None or peak is None else label_weights / peak
+        row_sums = d_rows.new_zeros((slots, 2, height)) if rounded and need_rows else None
+        if rounded and need_columns and (half or row0 == 0):
+            col_sums = d_columns.new_zeros((triton.cdiv(height, blocks["BLOCK_M"]), 2, length))
+        one_way_weights_kernel[triton.cdiv(row1 - row0, blocks["BLOCK_M"]), slots](
+            strip,
+            shifts,
+            lse[row0:row1],
+            strip_shares,
+            row_factors,
+            col_factors,
+            positives,
+            row_labels,
+            col_labels,
+            taken_off,
+            to_rows,
+            to_columns,
+            row_sums,
+            col_sums,
+            row0,
+            height,
+            stride,
+            row1,
+            length,
+            **blocks,
+            PARTS=parts,
+        )
+        if need_rows:
+            part = d_rows[row0:row1]
+            add_products(part, buffers[0][tile], columns)
+            correct_(part, None if row_sums is None else row_sums[..., : len(part)])
+            if peak is not None:
+                part.mul_(peak)
+        if need_columns:
+            part = d_columns if peak is None else torch.zeros_like(d_columns)
+            add_products(part, buffers[-1][tile], rows[row0:row1], turned=True)
+            if peak is not None:
+                correct_(part, col_sums)
+                d_columns.addcmul_(part, peak)
+    if not half:
+        correct_(d_columns, col_sums)
     return losses, lse, shares, d_rows, d_columns

@@ -2,16 +2,19 @@
 
 For rows Q (N, D), columns K (M, D), positives p, S = Q K^T and Z = scale * S + bias: the sum of log(1 + exp(Z_ij)) over
 all pairs but (i, p(i)), and of log(1 + exp(-Z_{i, p(i)})); with G its derivative in Z, the sums of G S and of G, and
-the products scale * G K and scale * G^T Q; all of it times a share, 1 / N for the mean of rows. One pass, N M D
-multiply-adds and as many again for each side that needs a gradient. Neither S nor G is ever stored whole; scale and
-bias are read where they lie, so learnable ones wait for nothing.
+the products scale * G K and scale * G^T Q; all of it times a share, 1 / N for the mean of rows. Neither S nor G is ever
+stored whole; scale and bias are read where they lie, so learnable ones wait for nothing.
 
-One tile of G after the other goes through a buffer of 32 MiB, which stays in the L2 cache of an H100, and torch's
-matrix product takes it back to rows and columns. Where rows or columns come with factors, Q and K are the products of
-both, and G, times the factors of K on its way to rows and of Q on its way to columns, takes two buffers. Every program
-leaves its share of the three sums in a slot of its own, and the slots are added up in order: no atomics, the same bits
-in every run. The positives, which weigh the most, are a launch of their own, in float32 throughout: 2 N D reads, and as
-many reads and writes of the gradients.
+Two ways, of one pass each. Small problems of half types go through sigmoid_pairs_registers.py.
+
+Others go in strips, here, N M D multiply-adds and as many again for each side that needs a gradient. One tile of G
+after the other goes through a buffer of 32 MiB, which stays in the L2 cache of an H100, and torch's matrix product
+takes it back to rows and columns. Where rows or columns come with factors, Q and K are the products of both, and G,
+times the factors of K on its way to rows and of Q on its way to columns, takes two buffers.
+
+Every program leaves its share of the three sums in a slot of its own, and the slots are added up in order: no atomics,
+the same bits in every run. The positives, which weigh the most, are a launch of their own, in float32 throughout: 2 N D
+reads, and as many reads and writes of the gradients.
 
 Early in training all of G are nearly one number, and so are the errors of rounding it to a half type, where a short
 mantissa has twice those of a long one. So a launch of 16 pairs comes first, 32 D reads, from which G is multiplied by
@@ -25,6 +28,7 @@ from torch import Tensor
 
 from sslfast.kernels import _launch
 from sslfast.kernels.logit_tile import logit_tile, pair_logits, softplus_and_sigmoid
+from sslfast.kernels.sigmoid_pairs_registers import in_registers
 from sslfast.kernels.weight_tile import add_product, add_sums, correct_, store_weights
 
 _PEAK = {torch.float16: 16384.0}  # the largest weight, before factors: 1 would leave most of float16's range unused
@@ -146,22 +150,25 @@ def sigmoid_positives_kernel(
     sums_ptr,
     N,
     D,
+    share,
     BLOCK: tl.constexpr,
     BLOCK_D: tl.constexpr,
     NEED_ROWS: tl.constexpr,
     NEED_COLUMNS: tl.constexpr,
 ):
-    """The pairs (i, p(i)), added to what the products have left; no column is the positive of two rows."""
+    """The pairs (i, p(i)), added to the gradients of all others; no column is the positive of two rows."""
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     positive = tl.load(positives_ptr + row, row < N, -1)
     has = positive >= 0
     product = pair_logits(q_ptr, k_ptr, row, positive, has, D, 1.0, row_factors_ptr, col_factors_ptr, BLOCK, BLOCK_D)
-    z = product * tl.load(scale_ptr) + tl.load(bias_ptr)
+    scale = tl.load(scale_ptr)
+    z = product * scale + tl.load(bias_ptr)
     loss, weight = softplus_and_sigmoid(tl.where(has, -z, float("-inf")))
     slot = sums_ptr + 3 * tl.program_id(0)
     tl.store(slot, tl.sum(loss))
     tl.store(slot + 1, -tl.sum(weight * product))
     tl.store(slot + 2, -tl.sum(weight))
+    weight *= scale * share
     to_row, to_column = weight, weight
     if col_factors_ptr is not None:
         to_row *= tl.load(col_factors_ptr + positive, has, 0.0)
@@ -198,16 +205,64 @@ def sigmoid_pairs(
         raise TypeError("sigmoid_pairs: float64 runs on the CPU only, got float64 rows on a GPU")
     rows, columns = rows.contiguous(), columns.contiguous()
     (size, dim), length = rows.shape, len(columns)
-    peak = _PEAK.get(rows.dtype, 1.0)
-    config = _launch.sigmoid_weights(dim, rows.element_size(), _launch.arch(rows))
-    tiles = triton.cdiv(size, config["BLOCK_M"]) * triton.cdiv(length, config["BLOCK_N"])
+    inputs = (rows, columns, row_factors, col_factors, positives, scale, bias)
+    need = need_rows or need_columns
+    small = need and _launch.sides_in_registers(size, length, dim, rows.element_size(), need_rows, need_columns)
     block = 64
     blocks = triton.cdiv(size, block)
-    sums = rows.new_empty((tiles + blocks, 3), dtype=torch.float32)
+    with _launch.on_device_of(rows):
+        mantissas = None
+        if need and rows.dtype != torch.float32:
+            mantissas = rows.new_empty((2,), dtype=torch.float32)
+            sigmoid_mantissas_kernel[(1,)](
+                *inputs[:4], scale, bias, mantissas, size, length, dim, **_launch.sigmoid_mantissas(dim)
+            )
+        way = in_registers if small else _in_strips
+        d_rows, d_columns, sums = way(
+            *inputs, mantissas, _PEAK.get(rows.dtype, 1.0), share, need_rows, need_columns, blocks
+        )
+        sigmoid_positives_kernel[(blocks,)](
+            *inputs,
+            d_rows,
+            d_columns,
+            sums[len(sums) - blocks :],
+            size,
+            dim,
+            share,
+            BLOCK=block,
+            BLOCK_D=_launch.sigmoid_weights(dim, rows.element_size(), _launch.arch(rows))["BLOCK_D"],
+            NEED_ROWS=need_rows,
+            NEED_COLUMNS=need_columns,
+        )
+    totals = (sums.sum(dim=0, dtype=torch.float64) * share).float()
+    loss, d_scale, d_bias = (total.clone() for total in totals.unbind())
+    return loss, d_rows, d_columns, d_scale, d_bias
+
+
+def _in_strips(
+    rows: Tensor,
+    columns: Tensor,
+    row_factors: Tensor | None,
+    col_factors: Tensor | None,
+    positives: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    mantissas: Tensor | None,
+    peak: float,
+    share: float,
+    need_rows: bool,
+    need_columns: bool,
+    further: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both gradients and the slots of sums, of all pairs but the positives; and as many further slots, to be filled."""
+    (size, dim), length = rows.shape, len(columns)
+    config = _launch.sigmoid_weights(dim, rows.element_size(), _launch.arch(rows))
+    tiles = triton.cdiv(size, config["BLOCK_M"]) * triton.cdiv(length, config["BLOCK_N"])
+    sums = rows.new_empty((tiles + further, 3), dtype=torch.float32)
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
     apart = row_factors is not None or col_factors is not None
-    mantissas = to_rows = to_columns = row_sums = col_sums = None
+    to_rows = to_columns = row_sums = col_sums = None
     height, width, stride = size, length, 0  # without a gradient it is one launch, which stores sums only
     if need_rows or need_columns:
         ways = 2 if apart and need_rows and need_columns else 1
@@ -221,60 +276,44 @@ def sigmoid_pairs(
             row_slots, col_slots = triton.cdiv(width, config["BLOCK_N"]), triton.cdiv(height, config["BLOCK_M"])
             row_sums = d_rows.new_zeros((row_slots, 2, size)) if need_rows else None
             col_sums = d_columns.new_zeros((col_slots, 2, length)) if need_columns else None
-            mantissas = d_rows.new_empty((2,))
-    inputs = (rows, columns, row_factors, col_factors, positives, scale, bias)
-    with _launch.on_device_of(rows):
-        if mantissas is not None:
-            sigmoid_mantissas_kernel[(1,)](
-                *inputs[:4], scale, bias, mantissas, size, length, dim, **_launch.sigmoid_mantissas(dim)
+    for row0 in range(0, size, height):
+        row1 = min(row0 + height, size)
+        for col0 in range(0, length, width):
+            col1 = min(col0 + width, length)
+            sigmoid_weights_kernel[
+                triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
+            ](
+                rows,
+                columns,
+                row_factors,
+                col_factors,
+                positives,
+                scale,
+                bias,
+                mantissas,
+                to_rows,
+                to_columns,
+                row_sums,
+                col_sums,
+                sums,
+                row0,
+                col0,
+                stride,
+                size,
+                length,
+                dim,
+                peak,
+                **config,
+                PRECISION=_launch.input_precision(rows),
             )
-        for row0 in range(0, size, height):
-            row1 = min(row0 + height, size)
-            for col0 in range(0, length, width):
-                col1 = min(col0 + width, length)
-                sigmoid_weights_kernel[
-                    triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
-                ](
-                    *inputs,
-                    mantissas,
-                    to_rows,
-                    to_columns,
-                    row_sums,
-                    col_sums,
-                    sums,
-                    row0,
-                    col0,
-                    stride,
-                    size,
-                    length,
-                    dim,
-                    peak,
-                    **config,
-                    PRECISION=_launch.input_precision(rows),
-                )
-                tile = (slice(row1 - row0), slice(col1 - col0))
-                if need_rows:
-                    add_product(d_rows[row0:row1], buffers[0][tile], columns[col0:col1], 1 / peak)
-                if need_columns:
-                    add_product(d_columns[col0:col1], buffers[-1][tile].t(), rows[row0:row1], 1 / peak)
-        correct_(d_rows, row_sums)
-        correct_(d_columns, col_sums)
-        sigmoid_positives_kernel[(blocks,)](
-            *inputs,
-            d_rows,
-            d_columns,
-            sums[tiles:],
-            size,
-            dim,
-            BLOCK=block,
-            BLOCK_D=config["BLOCK_D"],
-            NEED_ROWS=need_rows,
-            NEED_COLUMNS=need_columns,
-        )
-    # Only here, in float32, and not in the weights, which may be half types.
+            tile = (slice(row1 - row0), slice(col1 - col0))
+            if need_rows:
+                add_product(d_rows[row0:row1], buffers[0][tile], columns[col0:col1], 1 / peak)
+            if need_columns:
+                add_product(d_columns[col0:col1], buffers[-1][tile].t(), rows[row0:row1], 1 / peak)
+    # Only now, in float32, and not in the weights, which may be half types.
     factor = scale * share
-    d_rows.mul_(factor)
-    d_columns.mul_(factor)
-    totals = (sums.sum(dim=0, dtype=torch.float64) * share).float()
-    loss, d_scale, d_bias = (total.clone() for total in totals.unbind())
-    return loss, d_rows, d_columns, d_scale, d_bias
+    for grad, sums_of_weights in ((d_rows, row_sums), (d_columns, col_sums)):
+        correct_(grad, sums_of_weights)
+        grad.mul_(factor)
+    return d_rows, d_columns, sums

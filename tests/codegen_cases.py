@@ -33,9 +33,17 @@ def _sigmoid_mantissas(dtype: str, dim: int, factors: bool) -> Case:
 
 def _sigmoid_positives(arch: int, dtype: str, dim: int, factors: bool = False) -> Case:
     block_d = _launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
-    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32"
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 fp32"
     options = {"BLOCK": 64, "BLOCK_D": block_d, "NEED_ROWS": True, "NEED_COLUMNS": True} | without(factors, *FACTORS)
     return Case("sigmoid_pairs.sigmoid_positives_kernel", signature, options)
+
+
+def _sigmoid_registers(arch: int, dtype: str, dim: int, *, factors: bool = False, left_out: str | None = None) -> Case:
+    options: dict[str, Any] = _launch.side_registers(dim, arch) | {"PRECISION": "ieee"} | without(factors, *FACTORS)
+    options |= {} if left_out is None else {left_out: None}
+    grads = of(True, 2 if left_out is None else 1)
+    rest = f"{of(factors, 2)} *i64 *fp32 *fp32 *fp32 {grads} *fp32 i32 i32 i32 fp32 fp32"
+    return Case("sigmoid_pairs_registers.sigmoid_registers_kernel", f"*{dtype} *{dtype} {rest}", options, True)
 
 
 def _unit_rows(dtype: str, out: str, dim: int) -> Case:
@@ -69,6 +77,17 @@ def cases(capability: int) -> list[Case]:
         _sigmoid_weights(arch, "fp32", 512, False),
         _sigmoid_positives(arch, "bf16", 512),
         _sigmoid_positives(arch, "fp32", 512),
+        _sigmoid_registers(arch, "bf16", 64),
+        _sigmoid_registers(arch, "fp16", 128),
+        _sigmoid_registers(arch, "bf16", 128, factors=True),
+        _sigmoid_registers(arch, "bf16", 256),
+        _sigmoid_registers(arch, "fp16", 256, factors=True),
+        _sigmoid_registers(arch, "bf16", 512),
+        _sigmoid_registers(arch, "fp16", 512, factors=True),
+        _sigmoid_registers(arch, "bf16", 128, left_out="d_columns_ptr"),
+        _sigmoid_registers(arch, "bf16", 256, factors=True, left_out="d_columns_ptr"),
+        _sigmoid_registers(arch, "bf16", 512, left_out="d_columns_ptr"),
+        _sigmoid_registers(arch, "bf16", 512, factors=True, left_out="d_rows_ptr"),
         *similarity_cases(arch),
         *cross_cases(arch),
         *class_cases(arch),

@@ -70,6 +70,30 @@ def _cross_weights(
     return Case("cross_softmax_backward.cross_weights_kernel", signature, options, dtype != "fp32")
 
 
+def _cross_registers(
+    arch: int,
+    dtype: str,
+    dim: int,
+    two_way: bool,
+    excluded: dict[str, str] | None = None,
+    *,
+    factors: bool = False,
+    left_out: str | None = None,
+) -> Case:
+    excluded = excluded or {}
+    options = _launch.side_registers(dim, arch) | {"PRECISION": "ieee"} | without(factors, *FACTORS)
+    options |= dict.fromkeys(name for name in IDS_AND_LIMITS if name not in excluded)
+    options |= without(two_way, "col_lse_ptr", "grad_col_ptr") | ({} if left_out is None else {left_out: None})
+    vectors = " ".join([*excluded.values(), of(True, 4 if two_way else 2), of(True, 2 if left_out is None else 1)])
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 {vectors} i32 i32 i32"
+    return Case("cross_softmax_registers.cross_registers_kernel", signature, options, True)
+
+
+def _one_way_gradient(dim: int) -> Case:
+    options = {"BLOCK_M": 16, "BLOCK_OUT": _launch.queue_softmax(dim, 2, 0)["BLOCK_OUT"]}
+    return Case("one_way_registers.one_way_gradient_kernel", "*fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 i32", options)
+
+
 def _one_way_logits(
     arch: int, dtype: str, dim: int, excluded: dict[str, str] | None = None, factors: bool = False, stored: bool = True
 ) -> Case:
@@ -115,6 +139,8 @@ def cross_cases(arch: int) -> list[Case]:
         _queue(arch, "bf16", 128, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS),
         _queue(arch, "bf16", 128, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS, factors=True),
         _queue(arch, "fp32", 128, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS),
+        _queue(arch, "bf16", 512, True, {"positives_ptr": "*i64"}, factors=True),
+        _queue(arch, "bf16", 512, False, {"positives_ptr": "*i64"}, factors=True),
         _queue_finish(512),
         _cross_forward("bf16", 65536, 512, True),
         _cross_forward("fp16", 4096, 512, False),
@@ -140,6 +166,21 @@ def cross_cases(arch: int) -> list[Case]:
         _cross_weights(arch, "bf16", 512, True, labels=True),
         _cross_weights(arch, "bf16", 512, False, factors=True, labels=True),
         _cross_weights(arch, "fp16", 512, True, factors=True, labels=True),
+        _cross_registers(arch, "bf16", 64, True),
+        _cross_registers(arch, "fp16", 128, True),
+        _cross_registers(arch, "bf16", 128, True, factors=True),
+        _cross_registers(arch, "bf16", 64, False, factors=True),
+        _cross_registers(arch, "bf16", 256, True, factors=True),
+        _cross_registers(arch, "fp16", 512, True),
+        _cross_registers(arch, "bf16", 512, True, factors=True),
+        _cross_registers(arch, "bf16", 256, True, IDS, factors=True),
+        _cross_registers(arch, "bf16", 512, False, IDS_AND_LIMITS, factors=True),
+        _cross_registers(arch, "bf16", 256, True, factors=True, left_out="d_columns_ptr"),
+        _cross_registers(arch, "bf16", 512, True, IDS, factors=True, left_out="d_columns_ptr"),
+        _cross_registers(arch, "bf16", 128, False, factors=True, left_out="d_rows_ptr"),
+        _cross_registers(arch, "fp16", 256, False, IDS_AND_LIMITS, factors=True, left_out="d_rows_ptr"),
+        _cross_registers(arch, "bf16", 512, False, factors=True, left_out="d_rows_ptr"),
+        _one_way_gradient(512),
         _one_way_logits(arch, "bf16", 512),
         _one_way_logits(arch, "fp16", 128, stored=False),
         _one_way_logits(arch, "fp32", 512),

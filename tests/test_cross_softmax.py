@@ -31,6 +31,11 @@ CPU_CASES = [
     pytest.param(600, 2100, 8, -300.0, INF, id="several tiles, sums far below the tile's maximum"),
 ]
 
+# In steps of 32 pairs, and a block and two more rows.
+WIDE_CASES = [pytest.param(3, 1, 300, 5.0, 1.0, id="one column"), pytest.param(66, 35, 512, 14.0, 1.0, id="D = 512")]
+HALF = [torch.bfloat16, torch.float16]
+WAYS = [(torch.float32, False), *((dtype, way) for dtype in HALF for way in (True, False))]  # dtype, in registers
+
 
 def by_definition(
     rows: Tensor, columns: Tensor, positives: Tensor, scale: float, grads: list[Tensor], excluded=(), labels=()
@@ -103,16 +108,16 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
     check(ops.cross_softmax_forward, ops.cross_softmax_backward, case, dtype, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize(("dtype", "in_registers"), [(torch.float32, True), *WAYS])  # float32: strips both times
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
-def test_triton_against_the_definition(case, group: int, dtype: torch.dtype, triton_device, monkeypatch) -> None:
+def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch
     from sslfast.kernels.cross_softmax import forward
     from sslfast.kernels.cross_softmax_backward import backward
 
     # A group of tiles a program is otherwise used from 8,193 rows on, more than one strip of weights from 2,049 on.
-    table, blocks = _launch.similarity_forward, _launch.weights
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
+    table, blocks, group = _launch.similarity_forward, _launch.weights, 1 if in_registers else 2
     monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: table(*shape) | {"GROUP": group})
     monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
     monkeypatch.setattr(_launch, "weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
@@ -121,14 +126,69 @@ def test_triton_against_the_definition(case, group: int, dtype: torch.dtype, tri
         check(forward, backward, case, dtype, triton_device)
 
 
-# Where the positive's logit is far above the negatives', the weights are 1e-6 and smaller, and differ by as much again.
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("loss", "temperature"), [(1e-6, 0.04), (1e-6, 0.005), (1e-2, 0.005)])
+@pytest.mark.parametrize(("case", "dtype"), [(tuple(p.values), d) for p, d in zip(WIDE_CASES, HALF, strict=True)])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
-def test_triton_late_in_training(loss: float, temperature: float, dtype: torch.dtype, triton_device) -> None:
+def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
+    from sslfast.kernels import _launch
     from sslfast.kernels.cross_softmax import forward
     from sslfast.kernels.cross_softmax_backward import backward
 
+    assert _launch.sides_in_registers(*case[:3], dtype.itemsize)
+    check(forward, backward, case, dtype, triton_device)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("dim", [64, 128, 256, 384, 512])
+def test_ways_agree(dim: int, dtype: torch.dtype, monkeypatch) -> None:
+    """At a size that fills a GPU, to the rounding of weights; and registers give the same bits in every run."""
+    from sslfast.kernels import _launch
+    from sslfast.kernels.cross_softmax import forward
+    from sslfast.kernels.cross_softmax_backward import backward
+
+    sides = [F.normalize(torch.randn(n, dim, device="cuda"), dim=1).to(dtype) for n in (3000, 4100)]
+    positives, number = torch.arange(3000, device="cuda"), torch.tensor([20.0], device="cuda")
+    row_lse, col_lse, _, kept = forward(*sides, positives, number, None, None, None, 1.0, True, 0)
+    grads = [torch.full((n,), 1 / n, device="cuda") for n in (3000, 4100, 3000)]
+    vectors = (row_lse, col_lse, grads[0], grads[1], -grads[2], number)
+    found = []
+    for in_registers in (True, True, False):
+        monkeypatch.setattr(_launch, "REGISTERS", in_registers)
+        found.append(backward(*sides, positives, *vectors, None, None, None, kept, True, True))
+    assert all(torch.equal(first, again) for first, again in zip(found[0], found[1], strict=True))
+    for f, g in zip(found[0], found[2], strict=True):
+        assert (f - g).norm() <= 2.5e-3 * g.norm()
+
+
+def test_where_registers_end(monkeypatch) -> None:
+    pytest.importorskip("triton")
+    from sslfast.kernels import _launch
+
+    ends = _launch.sides_in_registers
+    assert [ends(4096, 4096, dim, 2) for dim in (128, 512, 513)] == [True, True, False]
+    assert [ends(8192, 8192, 128, 2), ends(2048, 8192, 128, 2), ends(8, 2**20, 128, 2)] == [False, True, False]
+    # One side makes no more products than the strips, if its programs are many or their walk is short.
+    assert [ends(65536, 65536, dim, 2, True, False) for dim in (128, 256, 257)] == [True, True, False]
+    assert [ends(*sizes, 128, 2, True, False) for sizes in ((64, 65536), (65536, 64))] == [False, True]
+    assert [ends(*sizes, 128, 2, False, True) for sizes in ((64, 65536), (65536, 64))] == [True, False]
+    assert not ends(64, 64, 64, 4)
+    for chosen in (True, False):
+        monkeypatch.setattr(_launch, "REGISTERS", chosen)
+        assert ends(2**20, 2**20, 512, 2) == chosen
+        assert not ends(64, 64, 513, 2)
+        assert not ends(64, 64, 64, 4)
+
+
+# Where the positive's logit is far above the negatives', the weights are 1e-6 and smaller, and differ by as much again.
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS)
+@pytest.mark.parametrize(("loss", "temperature"), [(1e-6, 0.04), (1e-6, 0.005), (1e-2, 0.005)])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+def test_triton_late_in_training(loss, temperature, dtype, in_registers, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+    from sslfast.kernels.cross_softmax import forward
+    from sslfast.kernels.cross_softmax_backward import backward
+
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     *sides, number = problem("clip_loss", Regime(loss, temperature, 19, 40))
     leaves = [z.to(dtype).double().requires_grad_() for z in sides]
     positives = torch.arange(19)
@@ -216,12 +276,14 @@ def test_entries_left_out_cpu(case, dtype: torch.dtype) -> None:
     check_exclusions(ops.cross_softmax_forward, ops.cross_softmax_backward, case, dtype, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:3])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES[1:4]], ids=[p.id for p in CASES[1:4]])
-def test_entries_left_out_triton(case, dtype: torch.dtype, triton_device) -> None:
+def test_entries_left_out_triton(case, dtype: torch.dtype, in_registers, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
     from sslfast.kernels.cross_softmax import forward
     from sslfast.kernels.cross_softmax_backward import backward
 
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check_exclusions(forward, backward, case, dtype, triton_device)

@@ -210,7 +210,7 @@ def use_small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 OPERATORS = [
-    (similarity, True),
+    *((operator, True) for operator in (similarity, cross, cross_two_way, one_way, pairs)),
     *((operator, False) for operator in (similarity, cross, cross_two_way, one_way, pairs, queue)),
 ]
 
@@ -221,6 +221,7 @@ OPERATORS = [
 @pytest.mark.usefixtures("on_triton_device")
 def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, monkeypatch) -> None:
     monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     use_small_strips(monkeypatch)
     rows, columns, *factors = sides(*size, dtype)
     units = [z.float() * f.unsqueeze(1) for z, f in zip((rows, columns), factors, strict=True)]

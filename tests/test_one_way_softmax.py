@@ -29,6 +29,11 @@ CPU_CASES = [
     pytest.param(40, 20000, 8, 5.0, id="strips of few rows"),
 ]
 
+# In steps of 32 columns.
+WIDE_CASES = [pytest.param(3, 1, 300, 5.0, id="one column"), pytest.param(35, 40, 512, 14.0, id="D = 512")]
+HALF = [torch.bfloat16, torch.float16]
+WAYS = [(torch.float32, False), *((dtype, way) for dtype in HALF for way in (True, False))]  # dtype, in registers
+
 
 def by_definition(
     rows: Tensor, columns: Tensor, positives: Tensor, scale: float, weights: Tensor, rest: dict[str, Tensor]
@@ -124,27 +129,76 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
     check(ops.one_way_softmax, case, dtype, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:3])  # float16: late in training
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
-def test_triton_against_the_definition(case, dtype: torch.dtype, triton_device, monkeypatch) -> None:
+def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch
     from sslfast.kernels.one_way_softmax import one_way_softmax as launcher
 
-    # More than one strip is otherwise taken from 1,025 rows on.
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
+    # More than one strip is otherwise taken from 1,025 rows on, and more than one run from 513 columns on.
     blocks = _launch.weights
+    monkeypatch.setattr(_launch, "queue_run", lambda *_: 64)
     monkeypatch.setattr(_launch, "one_way_rows", lambda *_: 64)
     monkeypatch.setattr(_launch, "weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
     check(launcher, case, dtype, triton_device)
 
 
-# Where the positive's logit is far above the negatives', the weights are 1e-6 and smaller, and differ by as much again.
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("loss", "temperature"), [(1e-6, 0.04), (1e-6, 0.005), (1e-2, 0.005)])
+@pytest.mark.parametrize(("case", "dtype"), [(tuple(p.values), d) for p, d in zip(WIDE_CASES, HALF, strict=True)])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
-def test_triton_late_in_training(loss: float, temperature: float, dtype: torch.dtype, triton_device) -> None:
+def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
+    from sslfast.kernels import _launch
     from sslfast.kernels.one_way_softmax import one_way_softmax as launcher
 
+    assert _launch.one_way_in_registers(*case[:3], dtype.itemsize, True, True)
+    check(launcher, case, dtype, triton_device)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("dim", [64, 128, 256, 384, 512])
+def test_ways_agree(dim: int, dtype: torch.dtype, monkeypatch) -> None:
+    """At a size that fills a GPU, to the rounding of weights; and registers give the same bits in every run."""
+    from sslfast.kernels import _launch
+    from sslfast.kernels.one_way_softmax import one_way_softmax as launcher
+
+    sides = [F.normalize(torch.randn(n, dim, device="cuda"), dim=1).to(dtype) for n in (3000, 4100)]
+    rest = (torch.arange(3000, device="cuda"), torch.tensor([20.0], device="cuda"), *[None] * 6, True, True)
+    found = []
+    for in_registers in (True, True, False):
+        monkeypatch.setattr(_launch, "REGISTERS", in_registers)
+        found.append(launcher(*sides, *rest))
+    assert all(torch.equal(first, again) for first, again in zip(found[0], found[1], strict=True))
+    for f, g in zip(found[0], found[2], strict=True):
+        assert (f - g).norm() <= (2.5e-3 if f.dim() == 2 else 4e-6) * g.norm()
+
+
+def test_where_registers_end(monkeypatch) -> None:
+    pytest.importorskip("triton")
+    from sslfast.kernels import _launch
+
+    ends = _launch.one_way_in_registers
+    for dim, both in ((128, True), (256, True), (512, False), (513, False)):
+        assert ends(65536, 65536, dim, 2, True, True) == both
+        assert ends(65536, 65536, dim, 2, True, False) == (dim <= 512)  # as many products as the strips
+    assert [ends(4096, 4096, 512, 2, True, True), ends(65536, 64, 64, 2, True, True)] == [True, False]
+    assert not ends(64, 64, 64, 4, True, False)
+    for chosen in (True, False):
+        monkeypatch.setattr(_launch, "REGISTERS", chosen)
+        assert ends(65536, 64, 512, 2, True, True) == chosen
+        assert not ends(64, 64, 513, 2, True, False)
+
+
+# Where the positive's logit is far above the negatives', the weights are 1e-6 and smaller, and differ by as much again.
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS)
+@pytest.mark.parametrize(("loss", "temperature"), [(1e-6, 0.04), (1e-6, 0.005), (1e-2, 0.005)])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+def test_triton_late_in_training(loss, temperature, dtype, in_registers, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+    from sslfast.kernels.one_way_softmax import one_way_softmax as launcher
+
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     *sides, number = problem("clip_loss", Regime(loss, temperature, 19, 40))
     sides = [z.to(dtype) for z in sides]
     positives = torch.arange(19)
@@ -178,6 +232,29 @@ def test_nan_and_inf_reach_the_rows_they_should(bad: float) -> None:
     rows[3, 1] = 0
     columns[7, 2] = math.nan
     losses, *_, d_rows, d_columns = value(rows, columns)
+    assert losses.isnan().all()
+    assert d_rows.isnan().any(1).all()
+
+
+@pytest.mark.parametrize("in_registers", [True, False])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of NaN and inf
+def test_triton_nan_reaches_the_rows_it_should(in_registers, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+    from sslfast.kernels.one_way_softmax import one_way_softmax as launcher
+
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
+    rows, columns = (torch.randn(n, 4, device=triton_device).to(torch.bfloat16) for n in (20, 30))
+    rest = (torch.arange(20, device=triton_device), torch.tensor([2.0], device=triton_device), *[None] * 6, True, True)
+    for bad in (math.nan, math.inf):
+        rows[3, 1] = bad
+        losses, _, _, d_rows, d_columns = launcher(rows, columns, *rest)
+        finite = torch.arange(20, device=triton_device) != 3
+        assert torch.equal(losses.isfinite(), finite)
+        assert torch.equal(d_rows.isfinite().all(1), finite)
+        assert not d_columns.isfinite().all(1).any()
+    rows[3, 1] = 0
+    columns[7, 2] = math.nan
+    losses, *_, d_rows, _ = launcher(rows, columns, *rest)
     assert losses.isnan().all()
     assert d_rows.isnan().any(1).all()
 

@@ -24,6 +24,14 @@ CASES = [
 ]
 CPU_CASES = [pytest.param(600, 2100, 20, 14.0, -12.0, id="several tiles in rows and columns")]
 
+# In steps of 32 pairs above D = 256. Of one row, and of rows and columns that are no whole block.
+WIDE_CASES = [
+    pytest.param(1, 3, 300, 5.0, -1.0, id="one row"),
+    pytest.param(66, 35, 512, 14.0, -8.0, id="D = 512"),
+]
+HALF = [torch.bfloat16, torch.float16]
+WAYS = [(torch.float32, False), *((dtype, way) for dtype in HALF for way in (True, False))]  # dtype, in registers
+
 
 def check(function, case, dtype: torch.dtype, device: torch.device) -> None:
     size, length, dim, scale, bias = case
@@ -60,12 +68,13 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
     check(ops.sigmoid_pairs, case, dtype, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:3])  # float16: late in training
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
-def test_triton_against_the_definition(case, dtype: torch.dtype, triton_device, monkeypatch) -> None:
+def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
 
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     # More than one strip of weights is otherwise used from 2,049 rows on.
     blocks = _launch.sigmoid_weights
     monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
@@ -75,13 +84,44 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, triton_device, 
         check(launcher, case, dtype, triton_device)
 
 
-# All weights are 1e-4 and smaller, and differ by as much again.
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("loss", "temperature"), [(1e-6, 0.03), (1e-6, 0.005), (1e-2, 0.005)])
+@pytest.mark.parametrize(("case", "dtype"), [(tuple(p.values), d) for p, d in zip(WIDE_CASES, HALF, strict=True)])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
-def test_triton_late_in_training(loss: float, temperature: float, dtype: torch.dtype, triton_device) -> None:
+def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
+    from sslfast.kernels import _launch
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
 
+    assert _launch.sides_in_registers(*case[:3], dtype.itemsize)
+    check(launcher, case, dtype, triton_device)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("dim", [64, 128, 256, 384, 512])
+def test_ways_agree(dim: int, dtype: torch.dtype, monkeypatch) -> None:
+    """At a size that fills a GPU, to the rounding of weights; and registers give the same bits in every run."""
+    from sslfast.kernels import _launch
+    from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
+
+    sides = [F.normalize(torch.randn(n, dim, device="cuda"), dim=1).to(dtype) for n in (3000, 4100)]
+    numbers = [torch.tensor([x], device="cuda") for x in (10.0, -10.0)]
+    found = []
+    for in_registers in (True, True, False):
+        monkeypatch.setattr(_launch, "REGISTERS", in_registers)
+        found.append(launcher(*sides, torch.arange(3000, device="cuda"), *numbers, 1 / 3000, True, True))
+    assert all(torch.equal(first, again) for first, again in zip(found[0], found[1], strict=True))
+    for f, g in zip(found[0], found[2], strict=True):
+        assert (f - g).norm() <= (2.5e-3 if f.dim() else 4e-6) * g.norm()
+
+
+# All weights are 1e-4 and smaller, and differ by as much again.
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS)
+@pytest.mark.parametrize(("loss", "temperature"), [(1e-6, 0.03), (1e-6, 0.005), (1e-2, 0.005)])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+def test_triton_late_in_training(loss, temperature, dtype, in_registers, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+    from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
+
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     *sides, scale, bias = problem("siglip_loss", Regime(loss, temperature, 19, 40))
     leaves = [*(z.to(dtype).double() for z in sides), scale.clone(), bias.clone()]
     leaves = [leaf.requires_grad_() for leaf in leaves]
@@ -132,6 +172,21 @@ def test_nan_and_inf_reach_the_loss(bad: float) -> None:
     assert not loss.isfinite()
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of NaN and inf
+def test_triton_nan_and_inf_reach_the_loss(bad: float, triton_device) -> None:
+    """In registers, which small problems of half types take."""
+    from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
+
+    rows, columns = (torch.randn(20, 4, device=triton_device).to(torch.bfloat16) for _ in range(2))
+    rows[3, 1] = bad
+    numbers = (torch.tensor([x], device=triton_device) for x in (1.0, 0.0))
+    loss, d_rows, *_ = launcher(rows, columns, torch.arange(20, device=triton_device), *numbers, 1.0, True, True)
+    assert not loss.isfinite()
+    if math.isnan(bad):
+        assert torch.equal(d_rows.isfinite().all(1).cpu(), torch.arange(20) != 3)
+
+
 def test_opcheck() -> None:
     rows, columns, positives = torch.randn(9, 3), torch.randn(7, 3), torch.tensor([*range(7), -1, -1])
     numbers = torch.tensor([2.0]), torch.tensor(-1.0)
@@ -142,11 +197,14 @@ def test_opcheck() -> None:
 
 @pytest.mark.parametrize("factor", [None, 0.13, 0.09])
 @pytest.mark.parametrize("bias", [-1.05, -0.3, 0.02])
+@pytest.mark.parametrize("in_registers", [True, False])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
-def test_triton_weights_that_are_nearly_one_number(bias: float, factor: float | None, triton_device) -> None:
+def test_triton_weights_that_are_nearly_one_number(bias, factor, in_registers, triton_device, monkeypatch) -> None:
     """Their rounding is that of long mantissas, wherever between two powers of two they lie."""
+    from sslfast.kernels import _launch
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
 
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     size, length, dim = 70, 90, 256
     sides = [F.normalize(torch.randn(n, dim), dim=1) for n in (size, length)]
     rows, columns = (z.div(factor or 1.0).to(torch.bfloat16) for z in sides)
