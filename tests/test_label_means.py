@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast.losses import _supcon_references
+from sslfast.losses._label_means import LabelMeans, in_torch, label_means
 
 
 def drawn(n: int, m: int, d: int, labels: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -23,29 +23,39 @@ def drawn(n: int, m: int, d: int, labels: int, dtype: torch.dtype) -> tuple[Tens
 CASES = [(1, 1, 1, 1), (30, 40, 5, 200), (50, 33, 17, 40), (64, 256, 130, 9), (300, 500, 200, 70)]
 
 
+def check(found: LabelMeans, expected: LabelMeans, same: Tensor) -> None:
+    rounding = torch.finfo(found.mean.dtype).eps
+    assert torch.equal(found.counts, expected.counts)
+    assert torch.equal(found.partners, expected.partners)
+    for classes in (found, expected):
+        assert torch.equal(classes.row_classes[:, None] == classes.col_classes, same)
+    torch.testing.assert_close(found.mean, expected.mean, rtol=0.0, atol=100 * rounding)
+    for name in ("share", "label_weights", "poison"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=4 * rounding, atol=0.0)
+
+
 @pytest.mark.parametrize(("n", "m", "d", "labels"), CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_operator_is_what_a_gpu_runs(n: int, m: int, d: int, labels: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("kind", ["others", "copies", "itself"])
+def test_the_operator_is_what_a_gpu_runs(n: int, m: int, d: int, labels: int, dtype: torch.dtype, kind: str) -> None:
     rows, columns, of_rows, of_columns = drawn(n, m, d, labels, dtype)
-    found = ops.label_means(rows, columns, of_rows, of_columns, 10.0)
-    mean, counts, partners, row_classes, col_classes, share, label_weights, poison = found
-    expected = _supcon_references._in_torch([rows, columns], of_rows, of_columns, None, 10.0)
-    left_out, single, true_mean, true_rows, true_columns, *shares = expected
-    same = of_rows[:, None] == of_columns
-    assert torch.equal(counts, same.sum(1))
-    assert torch.equal(partners, left_out)
-    assert torch.equal(counts == 1, single)
-    assert torch.equal(row_classes[:, None] == col_classes, same)
-    assert torch.equal(true_rows[:, None] == true_columns, same)
-    rounding = torch.finfo(dtype).eps
-    torch.testing.assert_close(mean, true_mean, rtol=0.0, atol=100 * rounding)
-    for ours, theirs in zip((share, label_weights, poison), shares, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=4 * rounding, atol=0.0)
+    copies = torch.randint(-1, m, (n,)) if kind == "copies" else None
+    given = (rows, columns, of_rows, of_columns) if kind != "itself" else (columns, columns, of_columns, None)
+    found, expected = label_means(*given, copies, 10.0), in_torch(*given, copies, 10.0)
+    same = given[2][:, None] == of_columns
+    check(found, expected, same)
+    if kind == "itself":
+        same.fill_diagonal_(False)
+    elif copies is not None:
+        same &= torch.arange(m) != copies[:, None]
+    assert torch.equal(found.counts, same.sum(1))
+    mean = (10.0 * given[0].double() @ columns.double().T * same).sum(1) / same.sum(1).clamp_min(1)
+    torch.testing.assert_close(found.mean.double(), mean, rtol=0.0, atol=200 * torch.finfo(dtype).eps)
 
 
 def test_without_a_shared_label() -> None:
     rows, columns, *_ = drawn(3, 4, 5, 1, torch.float32)
-    found = ops.label_means(rows, columns, torch.arange(3), torch.arange(4, 8), 10.0)
+    found = ops.label_means(rows, columns, torch.arange(3), torch.arange(4, 8), None, False, 10.0)
     mean, counts, partners, row_classes, col_classes, share, label_weights, poison = found
     assert not any(t.any() for t in (mean, counts, share, label_weights, poison))
     assert (partners == -1).all()
@@ -57,9 +67,9 @@ def test_without_a_shared_label() -> None:
 def test_a_nan_poisons(side: int) -> None:
     rows, columns, *_ = drawn(3, 4, 5, 1, torch.float32)
     (rows, columns)[side][2, 1] = math.nan
-    assert ops.label_means(rows, columns, torch.arange(3), torch.arange(4, 8), 10.0)[-1].isnan()
+    assert ops.label_means(rows, columns, torch.arange(3), torch.arange(4, 8), None, False, 10.0)[-1].isnan()
 
 
 def test_opcheck() -> None:
-    torch.library.opcheck(ops.label_means, (*drawn(4, 6, 3, 3, torch.float32), 10.0))
-    torch.library.opcheck(ops.label_means, (*drawn(4, 6, 3, 3, torch.float64), 10.0))
+    torch.library.opcheck(ops.label_means, (*drawn(4, 6, 3, 3, torch.float32), torch.tensor([2, -1, 0, 5]), False, 1.0))
+    torch.library.opcheck(ops.label_means, (*drawn(4, 4, 3, 3, torch.float64), None, True, 1.0))

@@ -261,7 +261,7 @@ CUDA_STEMS, CPU_STEMS, TORCH_STEMS = stems("STEMS"), stems("CPU_ONLY_STEMS"), st
 IN_TORCH = {  # what a GPU runs
     "image_augment_backward": "sslfast/augment/_gradient.py",
     "koleo": "sslfast/losses/koleo.py",
-    "label_means": "sslfast/losses/_supcon_references.py",
+    "label_means": "sslfast/losses/_label_means.py",
     "negative_cosine_similarity": "sslfast/losses/negative_cosine_similarity.py",
 }
 # philox_words shows what the header draws, spec_mean is what an argument of spec_augment is, label_means a step of

@@ -1,8 +1,10 @@
 // Labels of rows and columns, and the mean logit of every row's positives, in one call: in plain torch, which is what a
-// GPU runs (losses/_supcon_references.py), these are fifty, most of the time of a small batch.
+// GPU runs (losses/_label_means.py), these are fifty, most of the time of a small batch.
 #include "sslfast/label_means.h"
 
+#include <algorithm>
 #include <limits>
+#include <optional>
 #include <tuple>
 
 #include "dtype.h"
@@ -13,7 +15,8 @@ namespace {
 using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 template <typename T>
-Results run(const Tensor& rows, const Tensor& columns, const Tensor& labels, const Tensor& ref_labels, double scale) {
+Results run(const Tensor& rows, const Tensor& columns, const Tensor& labels, const Tensor& ref_labels,
+            const std::optional<Tensor>& copies, bool itself, double scale) {
   const int64_t n = rows.size(0), m = columns.size(0);
   const ScalarType dtype = rows.scalar_type();
   Tensor mean = empty({n}, dtype, rows), counts = empty({n}, ScalarType::Long, rows);
@@ -22,7 +25,8 @@ Results run(const Tensor& rows, const Tensor& columns, const Tensor& labels, con
   Tensor label_weights = empty({n}, dtype, rows), poison = empty({}, dtype, rows);
   launch(cpu::label_means<T>,
          LabelMeans<T>{rows.const_data_ptr<T>(), columns.const_data_ptr<T>(), labels.const_data_ptr<int64_t>(),
-                       ref_labels.const_data_ptr<int64_t>(), n, m, rows.size(1), scale, mean.mutable_data_ptr<T>(),
+                       ref_labels.const_data_ptr<int64_t>(), copies ? copies->const_data_ptr<int64_t>() : nullptr,
+                       itself, n, m, rows.size(1), scale, mean.mutable_data_ptr<T>(),
                        counts.mutable_data_ptr<int64_t>(), partners.mutable_data_ptr<int64_t>(),
                        row_classes.mutable_data_ptr<int32_t>(), col_classes.mutable_data_ptr<int32_t>(),
                        share.mutable_data_ptr<T>(), label_weights.mutable_data_ptr<T>(), poison.mutable_data_ptr<T>()},
@@ -31,7 +35,7 @@ Results run(const Tensor& rows, const Tensor& columns, const Tensor& labels, con
 }
 
 Results label_means(const Tensor& rows, const Tensor& columns, const Tensor& labels, const Tensor& ref_labels,
-                    double scale) {
+                    const std::optional<Tensor>& copies, bool itself, double scale) {
   for (const Tensor* t : {&rows, &columns, &labels, &ref_labels}) {
     check(t->is_cpu() && t->is_contiguous(), "label_means: tensors must be contiguous");
   }
@@ -42,9 +46,21 @@ Results label_means(const Tensor& rows, const Tensor& columns, const Tensor& lab
   check(labels.scalar_type() == ScalarType::Long && ref_labels.scalar_type() == ScalarType::Long &&
             labels.numel() == rows.size(0) && ref_labels.numel() == columns.size(0),
         "label_means: labels must be int64, one a row or column");
-  if (rows.scalar_type() == ScalarType::Double) return run<double>(rows, columns, labels, ref_labels, scale);
+  check(!itself || (!copies && rows.size(0) == columns.size(0)),
+        "label_means: rows that are the columns have no copies");
+  if (copies) {
+    check(copies->is_cpu() && copies->is_contiguous() && copies->scalar_type() == ScalarType::Long &&
+              copies->numel() == rows.size(0),
+          "label_means: copies must be int64, one a row");
+    const auto* first = copies->const_data_ptr<int64_t>();
+    check(std::all_of(first, first + rows.size(0), [&](int64_t j) { return -1 <= j && j < columns.size(0); }),
+          "label_means: copies must be columns or -1");
+  }
+  if (rows.scalar_type() == ScalarType::Double) {
+    return run<double>(rows, columns, labels, ref_labels, copies, itself, scale);
+  }
   check(rows.scalar_type() == ScalarType::Float, "label_means: rows must be float32 or float64");
-  return run<float>(rows, columns, labels, ref_labels, scale);
+  return run<float>(rows, columns, labels, ref_labels, copies, itself, scale);
 }
 
 }  // namespace

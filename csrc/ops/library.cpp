@@ -60,8 +60,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "student_scale, float teacher_scale, float grad_factor, bool skip_same_view, bool need_grad, bool need_sum) -> "
       "(Tensor, Tensor, Tensor)");
   m.def(
-      "label_means(Tensor rows, Tensor columns, Tensor labels, Tensor ref_labels, float scale) -> (Tensor, Tensor, "
-      "Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "label_means(Tensor rows, Tensor columns, Tensor labels, Tensor ref_labels, Tensor? copies, bool itself, float "
+      "scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("koleo(Tensor x, float eps, bool need_grad) -> (Tensor, Tensor, Tensor)");
   m.def(
       "negative_cosine_similarity(Tensor x0, Tensor x1, float eps, bool need_x0, bool need_x1) -> (Tensor, Tensor, "

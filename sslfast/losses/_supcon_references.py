@@ -12,7 +12,7 @@ from sslfast import ops
 from sslfast._autograd import distinct, is_last_plain, unit_of, unit_rows_backward, unit_side
 from sslfast.losses._cross import input_gradients, once
 from sslfast.losses._inputs import kernel_integers, widened, without_autocast
-from sslfast.losses._labels import LabelGroups
+from sslfast.losses._label_means import label_means
 from sslfast.losses._one_way import in_one_pass
 
 
@@ -101,39 +101,12 @@ def _problem(
     dtype = torch.promote_types(embeddings.dtype, ref_emb.dtype)
     inputs = widened(embeddings, ref_emb) if dtype == torch.float64 else (embeddings, ref_emb)
     sides, norms, factors = zip(*(unit_side(z, dtype) for z in inputs), strict=True)
-    units = [unit_of(*side).to(norms[0].dtype) for side in zip(sides, factors, strict=True)]
+    rows, columns = (unit_of(*side).to(norms[0].dtype) for side in zip(sides, factors, strict=True))
     number = norms[0].new_full((1,), scale)
-    if units[0].is_cpu and copies is None:
-        mean, counts, left_out, *classes, share, label_weights, poison = ops.label_means(
-            *units, kernel_integers(labels), kernel_integers(ref_labels), scale
-        )
-        answers = (number, left_out, counts == 1, mean, *classes, share, label_weights, poison)
-    else:
-        answers = (number, *_in_torch(units, labels, ref_labels, copies, scale))
-    return _Problem._make((*sides, *norms, *factors, *answers))
-
-
-def _in_torch(
-    units: list[Tensor], labels: Tensor, ref_labels: Tensor, copies: Tensor | None, scale: float
-) -> tuple[Tensor, ...]:
-    """``ops.label_means`` in plain torch, with copies too: what a GPU runs. As in :class:`_Problem`, from ``left_out``
-    on."""
-    groups = LabelGroups(labels, ref_labels)
-    sums, counts = groups.sums(units[1]), groups.counts
-    if copies is None:
-        left_out = groups.partners()
-        single = left_out >= 0
-    else:
-        left_out = kernel_integers(copies)
-        single = torch.zeros_like(left_out, dtype=torch.bool)
-        copied = (left_out >= 0) & (ref_labels[left_out.clamp_min(0)] == labels)  # other copies are no positives
-        sums.addcmul_(units[1][left_out.clamp_min(0)], copied.unsqueeze(1).to(sums.dtype), value=-1.0)
-        counts = counts - copied.long()
-    has, divisor = counts > 0, counts.clamp_min(1)
-    mean = scale * (units[0] * sums).sum(dim=1) / divisor
-    share = has.to(mean.dtype) / has.sum().clamp_min(1)
-    poison = torch.stack([unit.sum() for unit in units]).sum() * 0.0
-    return left_out, single, mean, *groups.classes(), share, torch.where(single, 0.0, share / divisor), poison
+    found = label_means(rows, columns, labels, ref_labels, copies, scale)
+    left_out = found.partners if copies is None else kernel_integers(copies)
+    answers = (number, left_out, found.partners >= 0, found.mean, found.row_classes, found.col_classes)
+    return _Problem._make((*sides, *norms, *factors, *answers, found.share, found.label_weights, found.poison))
 
 
 class _InOnePass(torch.autograd.Function):

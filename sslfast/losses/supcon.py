@@ -25,6 +25,7 @@ from sslfast.losses._inputs import (
     temperature_of,
 )
 from sslfast.losses._kept import check_memory_budget, half_of_logits, kept_logits
+from sslfast.losses._label_means import label_means
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._listed import supcon_of_pairs
 from sslfast.losses._margins import compared_rows
@@ -223,38 +224,31 @@ class _SupCon(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, embeddings, labels, scale, budget):  # type: ignore[no-untyped-def]
-        groups = LabelGroups(labels, None)
-        partners = groups.partners()
         side, norm, factors = unit_side(embeddings, embeddings.dtype)
         unit = unit_of(side, factors).to(norm.dtype)
         needed = ctx.needs_input_grad[0]
         keep = kept_logits(budget, half_of_logits(len(side)), norm.element_size(), side) if needed else 0
+        mean, _, partners, classes, _, share, label_weights, poison = label_means(unit, unit, labels, None, None, scale)
+        del unit
         lse, positive_logits, kept = ops.similarity_softmax_forward(side, partners, scale, 1.0, keep, factors)
-        positives = groups.counts - 1
-        has = positives > 0
-        anchors = has.sum().clamp_min(1)
-        others = groups.sums(unit).sub_(unit)  # the sum of a row's positives
-        classes, _ = groups.classes()
-        mean = scale * (unit * others).sum(dim=1) / positives.clamp_min(1)
         margin = lse - positive_logits
         ctx.save_for_backward(
-            embeddings, side, norm, factors, partners, lse, kept, margin, classes, positives, has, anchors
+            embeddings, side, norm, factors, partners, lse, kept, margin, classes, share, label_weights
         )
         ctx.scale = scale
         terms = torch.where(partners >= 0, F.softplus(margin, threshold=50.0), lse - mean)
         # A NaN reaches the loss from a row without a positive, too.
-        return torch.where(has | mean.isnan(), terms, 0.0).sum() / anchors
+        return torch.where(share > 0, terms * share, 0.0).sum() + poison
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, side, norm, factors, partners, lse, kept, margin, classes, *counts = ctx.saved_tensors
-        positives, has, anchors = counts
+        embeddings, side, norm, factors, partners, lse, kept, margin, classes, share, label_weights = ctx.saved_tensors
         with torch.no_grad():
             # Rows that have not a single positive have a margin of inf: their share is the whole.
-            share = torch.where(has, torch.sigmoid(margin) * (grad / anchors), 0.0)
-            weights = torch.where(partners < 0, share / positives.clamp_min(1), 0.0)  # of a positive's logit
+            weights = torch.where(share > 0, torch.sigmoid(margin) * (share * grad), 0.0)
             grad_unit = ops.similarity_softmax_backward(
-                side, partners, lse, share, -share, kept, ctx.scale, 1.0, factors, classes, weights
+                *(side, partners, lse, weights, -weights, kept, ctx.scale, 1.0, factors, classes),
+                label_weights * grad,  # of a positive's logit
             )
             grad_embeddings = unit_rows_backward(grad_unit, unit_of(side, factors), norm).to(embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None, None

@@ -61,13 +61,13 @@ triton_library.impl("unit_rows", _unit_rows_triton)
 triton_library.impl("unit_rows_backward_", _unit_rows_backward_triton)
 
 
-# ---- label_means: torch on the GPU, in losses/_supcon_references.py
+# ---- label_means: torch on the GPU, in losses/_label_means.py
 
 label_means = torch.ops.sslfast.label_means.default
 
 
 @torch.library.register_fake("sslfast::label_means")
-def _(rows: Tensor, columns: Tensor, labels: Tensor, ref_labels: Tensor, scale: float) -> tuple[Tensor, ...]:
+def _(rows: Tensor, columns: Tensor, labels: Tensor, ref_labels: Tensor, *args: object) -> tuple[Tensor, ...]:
     mean, counts = rows.new_empty((rows.shape[0],)), torch.empty_like(labels)
     classes = [torch.empty_like(numbers, dtype=torch.int32) for numbers in (labels, ref_labels)]
     shares = torch.empty_like(mean), torch.empty_like(mean)
