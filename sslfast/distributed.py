@@ -121,21 +121,25 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return total
 
 
-def mean_over_ranks(values: Tensor) -> Tensor:
+def mean_over_ranks(values: Tensor, count: int | None = None) -> Tensor:
     """The mean of the values of all ranks, the same on every rank, for a loss of which a rank computes its own part.
 
     The gradient is right under DistributedDataParallel's averaging, as that of :func:`sum_over_ranks`.
 
     Args:
-        values: (N_rank,), N_rank may differ between ranks.
+        values: (N_rank,), N_rank may differ between ranks; or a scalar, the mean of ``count`` of them.
+        count: N_rank, for a scalar. Default: None.
 
     Returns:
         Scalar tensor; ``values.mean()`` without a process group.
     """
     if world_size() == 1:
         return values.mean()
-    total, count = sum_over_ranks(torch.stack([values.sum(), values.new_tensor(len(values))]))
-    return total / count
+    number = len(values) if count is None else count
+    own = values.sum() if count is None else values * count
+    # Filled in on the device: a number that is copied there is waited for.
+    total, items = sum_over_ranks(torch.stack([own, own.new_full((), number)]))
+    return total / items
 
 
 def mean_gradient_over_ranks(value: Tensor) -> Tensor:
