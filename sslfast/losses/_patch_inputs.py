@@ -42,6 +42,7 @@ class Places(NamedTuple):
         ids: int64 (rows, items), or None.
         flat: whether the ids count through all images.
         shape: of the losses of the patches.
+        sound: bool scalar, whether every id names a place, where ids became a mask and nobody waits to look at them.
     """
 
     pred: Tensor
@@ -49,6 +50,7 @@ class Places(NamedTuple):
     ids: Tensor | None
     flat: bool
     shape: tuple[int, ...]
+    sound: Tensor | None = None
 
 
 def check_options(
@@ -221,6 +223,7 @@ def check_places(function: str, pred: Tensor, targets: Targets, mask: Tensor | N
         raise ValueError(f"{function}: pred must be on {targets.device}, like {targets.name}, got {pred.device}")
     rows, numbers, whole = targets.rows, targets.numbers, (targets.rows, targets.places, targets.numbers)
     as_targets = targets.shape is not None and pred.shape == targets.shape
+    sound = None
     lying = "" if targets.shape is None else f" or {targets.shape}"
     if ids is not None:
         _check_ids(function, ids, targets)
@@ -233,14 +236,14 @@ def check_places(function: str, pred: Tensor, targets: Targets, mask: Tensor | N
             raise ValueError(f"{function}: pred must have shape {expected}, got {tuple(pred.shape)}")
         flat = flat_ids(ids, targets.places) if ids.dim() == 2 else ids
         each_once(function, "ids", flat, rows * targets.places)
-        mask = _mask_of(flat, rows, targets.places)
+        mask, sound = _mask_of(flat, rows, targets.places)
     elif mask is not None:
         mask = _check_mask(function, mask, targets)
         if not as_targets and pred.shape != whole:
             raise ValueError(f"{function}: pred must have shape {whole}{lying}, got {tuple(pred.shape)}")
     if as_targets and pred.dim() == 4:
         pred = pred.unsqueeze(2)
-    return Places(pred if as_targets else with_rows(pred), mask, None, False, (rows, targets.places))
+    return Places(pred if as_targets else with_rows(pred), mask, None, False, (rows, targets.places), sound)
 
 
 def with_rows(pred: Tensor) -> Tensor:
@@ -279,14 +282,28 @@ def _check_ids(function: str, ids: Tensor, targets: Targets) -> None:
 
 
 def flat_ids(ids: Tensor, places: int) -> Tensor:
-    """ids (rows, R) of places within their rows as positions among all rows."""
+    """ids (rows, R) of places within their rows as positions among all rows; -2 for one that names no place."""
     first = torch.arange(ids.shape[0], device=ids.device).unsqueeze(1) * places
-    return torch.where(ids < 0, -1, ids + first)
+    return torch.where(_strays(ids, places), -2, torch.where(ids < 0, -1, ids + first))
 
 
-def _mask_of(ids: Tensor, rows: int, places: int) -> Tensor:
-    """bool (rows, places), True at the flat ids."""
+def _strays(ids: Tensor, size: int) -> Tensor:
+    """Where an id is neither -1 nor below ``size``; :func:`_check_ids` has raised for these where it looks."""
+    return (ids < -1) | (ids >= size)
+
+
+def _mask_of(ids: Tensor, rows: int, places: int) -> tuple[Tensor, Tensor | None]:
+    """bool (rows, places), True at the flat ids, and whether all of these are places, or None where that is known.
+
+    One that is none makes the mask True everywhere, so that there are gradients to say it.
+    """
     ids, size = ids.flatten(), rows * places
     mask = torch.zeros(size + 1, dtype=torch.bool, device=ids.device)
-    mask = mask.scatter(0, torch.where(ids < 0, size, ids), torch.ones_like(ids, dtype=torch.bool))
-    return mask[:size].view(rows, places)
+    known = ids.is_cpu and not torch.compiler.is_compiling()
+    nowhere = ids < 0 if known else (ids < 0) | (ids >= size)
+    mask = mask.scatter(0, torch.where(nowhere, size, ids), torch.ones_like(ids, dtype=torch.bool))
+    mask = mask[:size].view(rows, places)
+    if known:
+        return mask, None
+    stray = _strays(ids, size).any()
+    return mask | stray, ~stray

@@ -93,7 +93,7 @@ class MaskedItemLoss(nn.Module):
 
     Raises:
         TypeError: if a number is none.
-        ValueError: if one is out of range.
+        ValueError: if one is out of range, or a ``sampling`` other than ``"uniform"`` goes without ``num_negatives``.
 
     Example:
         >>> criterion = MaskedItemLoss(num_negatives=256, sampling=item_sampling(counts))
@@ -118,6 +118,7 @@ class MaskedItemLoss(nn.Module):
             num_negatives = _check.integer(name, "num_negatives", num_negatives, 1, 2**31 - 2)
         self.num_negatives = num_negatives
         given = _sampling_of(name, sampling)
+        _check_drawn(name, given, num_negatives)
         self.register_buffer("thresholds", None if given is None else given.thresholds, persistent=False)
         # As integers: a module that is cast to a half type casts its floating-point buffers, and a logarithm of 8 bits
         # would correct the logits by another law than that of the draws.
@@ -220,8 +221,10 @@ def masked_item_loss(
     Raises:
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, a label or an index is out of
-            range, or an index comes twice (on the CPU; a GPU is not waited for: with such a label the loss is infinite
-            or NaN, such an index is an error of the device, one that comes twice is undefined).
+            range, an index comes twice (on the CPU; a GPU is not waited for: with such a label or index the loss and,
+            with ``num_negatives``, its gradients are NaN; without, the loss is infinite, or the device reports an
+            error; an index that comes twice is undefined), or a ``sampling`` other than ``"uniform"`` goes without
+            ``num_negatives``.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
@@ -245,6 +248,8 @@ def masked_item_loss(
         given = labels_at(name, hidden, labels, indices, ignore_index)
         indices = indices.contiguous()
     targets = check_targets(name, "labels", given, len(weight), ignore_index)
+    drawn = _sampling_of(name, sampling)
+    _check_drawn(name, drawn, num_negatives)
     if num_negatives is None:
         rows = hidden.flatten(0, -2)
         found = class_loss(name, rows, weight, bias, targets, indices, None, options, num_items, False)
@@ -252,7 +257,6 @@ def masked_item_loss(
         assert isinstance(found, Tensor)
         return found
     num_negatives = _check.integer(name, "num_negatives", num_negatives, 1, 2**31 - 2)
-    drawn = _sampling_of(name, sampling)
     if drawn is not None:
         if drawn.thresholds.shape != weight.shape[:1]:
             got = f"{len(drawn.thresholds)}"
@@ -293,6 +297,11 @@ def _sampling_of(function: str, sampling: str | ItemSampling) -> ItemSampling | 
         got = f"{tuple(thresholds.shape)} and {tuple(logarithms.shape)}"
         raise ValueError(f"{function}: sampling must have two vectors (V,), got {got}")
     return sampling
+
+
+def _check_drawn(function: str, sampling: ItemSampling | None, num_negatives: int | None) -> None:
+    if sampling is not None and num_negatives is None:
+        raise ValueError(f"{function}: sampling goes with num_negatives, got an ItemSampling without")
 
 
 def _places(targets: Tensor, indices: Tensor | None) -> tuple[Tensor, Tensor]:

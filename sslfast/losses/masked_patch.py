@@ -170,9 +170,9 @@ def masked_patch_loss(
         TypeError: if a tensor or a number has not the type that is said above.
         ValueError: if a shape, a device, a number or a word does not fit, patches do not divide the images, a group of
             pixels to normalise has fewer than 2, both or none of ``mask`` and ``ids`` are given, an id is out of range
-            (on the CPU; on a GPU, which is not waited for, the loss is then NaN, or the device reports an error) or
-            comes twice where ``pred`` has all patches (on the CPU; on a GPU it counts once),
-            ``images`` require a gradient, or ``num_items`` are given without ``"mean"``.
+            (on the CPU; on a GPU, which is not waited for, the loss and its gradients are then NaN) or comes twice
+            where ``pred`` has all patches (on the CPU; on a GPU it counts once), ``images`` require a gradient, or
+            ``num_items`` are given without ``"mean"``.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022; Tong et al., "VideoMAE",
