@@ -139,8 +139,11 @@ def target_scale(
     images: Tensor,
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
+    dtype: torch.dtype,
 ) -> tuple[list[float], list[float], Tensor]:
     """Factors and summands of the channels that make targets, none where they change nothing, and the images for them.
+
+    Where these are made here, they are float64 if the images or the predictions, of ``dtype``, are.
 
     Raises:
         TypeError: if ``mean`` or ``std`` are no numbers.
@@ -160,7 +163,7 @@ def target_scale(
         summands = [-m / value for m, value in zip(means, deviations, strict=True)]
     if channels <= _SCALED_CHANNELS:
         return factors, summands, images
-    wide = images.double() if images.dtype == torch.float64 else images.float()
+    wide = images.double() if torch.float64 in (images.dtype, dtype) else images.float()
     factor, summand = (torch.tensor(v, dtype=wide.dtype, device=wide.device) for v in (factors, summands))
     return [], [], torch.addcmul(summand.view(1, -1, 1, 1, 1), wide, factor.view(1, -1, 1, 1, 1))
 

@@ -189,7 +189,7 @@ def masked_patch_loss(
         raise ValueError(f"{name}: patch_size must leave at least 2 pixels to normalise, got {patch_size}")
     check_num_items(name, num_items, reduction, pred)
     places = check_places(name, pred, patches_as_targets(images, patch), mask, ids)
-    scale, shift, videos = target_scale(name, videos, mean, std)
+    scale, shift, videos = target_scale(name, videos, mean, std, pred.dtype)
     if videos.dtype == torch.float64 and places.pred.dtype != torch.float64:
         places = places._replace(pred=places.pred.double())
     kinds = ("mse", "l1", "smooth_l1")
