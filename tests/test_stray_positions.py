@@ -29,14 +29,18 @@ WEIGHT = torch.randn(N * L, D)
 
 # Losses of predictions with one row for every place, or one for each of two ids in each of two rows.
 PLACES = {
-    "feature": lambda p, ids: masked_feature_loss(p, TEACHER, ids=ids),
-    "feature, sum": lambda p, ids: masked_feature_loss(p, TEACHER, ids=ids, reduction="sum"),
-    "feature, none": lambda p, ids: masked_feature_loss(p, TEACHER, ids=ids, reduction="none").sum(),
-    "feature, items": lambda p, ids: masked_feature_loss(p, TEACHER, ids=ids, num_items=7),
-    "feature, layers": lambda p, ids: masked_feature_loss(p, [TEACHER, TEACHER], ids=ids, norm_layers="layer"),
-    "feature, instance": lambda p, ids: masked_feature_loss(p, TEACHER, ids=ids, norm_targets="instance"),
-    "patch": lambda p, ids: masked_patch_loss(p, IMAGES, None, 2, ids=ids),
-    "patch, normed": lambda p, ids: masked_patch_loss(p, IMAGES, None, 2, ids=ids, norm_pix=True, kind="l1"),
+    "feature": lambda p, ids: masked_feature_loss(p, TEACHER.to(p.device), ids=ids),
+    "feature, sum": lambda p, ids: masked_feature_loss(p, TEACHER.to(p.device), ids=ids, reduction="sum"),
+    "feature, none": lambda p, ids: masked_feature_loss(p, TEACHER.to(p.device), ids=ids, reduction="none").sum(),
+    "feature, items": lambda p, ids: masked_feature_loss(p, TEACHER.to(p.device), ids=ids, num_items=7),
+    "feature, layers": lambda p, ids: masked_feature_loss(
+        p, [TEACHER.to(p.device), TEACHER.to(p.device)], ids=ids, norm_layers="layer"
+    ),
+    "feature, instance": lambda p, ids: masked_feature_loss(p, TEACHER.to(p.device), ids=ids, norm_targets="instance"),
+    "patch": lambda p, ids: masked_patch_loss(p, IMAGES.to(p.device), None, 2, ids=ids),
+    "patch, normed": lambda p, ids: masked_patch_loss(
+        p, IMAGES.to(p.device), None, 2, ids=ids, norm_pix=True, kind="l1"
+    ),
 }
 LOSSES = {
     "lm": lambda h, at: masked_lm_loss(h, WEIGHT, LABELS, indices=at),
@@ -48,17 +52,34 @@ LOSSES = {
 }
 NEGATIVES = torch.zeros(N, L, 3, dtype=torch.int64)
 SAMPLED = {
-    "items": lambda h, at: masked_item_loss(h, WEIGHT, LABELS, indices=at, num_negatives=3, generator=SEED),
+    "items": lambda h, at: masked_item_loss(
+        h, WEIGHT.to(h.device), LABELS.to(h.device), indices=at, num_negatives=3, generator=SEED.to(h.device)
+    ),
     "items, none": lambda h, at: masked_item_loss(
-        h, WEIGHT, LABELS, indices=at, num_negatives=3, generator=SEED, reduction="none"
+        h,
+        WEIGHT.to(h.device),
+        LABELS.to(h.device),
+        indices=at,
+        num_negatives=3,
+        generator=SEED.to(h.device),
+        reduction="none",
     ).sum(),
     "items, label": lambda h, at: masked_item_loss(
-        h, WEIGHT, LABELS[0, :2] + at, indices=at.clamp(0, 3), num_negatives=3, generator=SEED
+        h,
+        WEIGHT.to(h.device),
+        LABELS.to(h.device)[0, :2] + at,
+        indices=at.clamp(0, 3),
+        num_negatives=3,
+        generator=SEED.to(h.device),
     ),
-    "wav2vec2": lambda h, at: wav2vec2_contrastive_loss(h, TEACHER, indices=at, num_negatives=3, generator=SEED),
-    "wav2vec2, given": lambda h, at: wav2vec2_contrastive_loss(h, TEACHER, None, NEGATIVES + 1, indices=at),
+    "wav2vec2": lambda h, at: wav2vec2_contrastive_loss(
+        h, TEACHER.to(h.device), indices=at, num_negatives=3, generator=SEED.to(h.device)
+    ),
+    "wav2vec2, given": lambda h, at: wav2vec2_contrastive_loss(
+        h, TEACHER.to(h.device), None, NEGATIVES.to(h.device) + 1, indices=at
+    ),
     "wav2vec2, negatives": lambda h, at: wav2vec2_contrastive_loss(
-        h, TEACHER, torch.ones(N, L, dtype=torch.bool), at[1].expand(N, L, 2)
+        h, TEACHER.to(h.device), torch.ones(N, L, dtype=torch.bool, device=h.device), at[1].expand(N, L, 2)
     ),
 }
 
@@ -77,19 +98,21 @@ def assert_spoiled(found: list[Tensor]) -> None:
 @pytest.mark.parametrize("name", PLACES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bad", [L, N * L - 1, N * L, 10**12, -3])
-def test_ids_that_name_no_place(name: str, dtype: torch.dtype, bad: int, nobody_looks: None) -> None:
+def test_ids_that_name_no_place(name: str, dtype: torch.dtype, bad: int, nobody_looks: None, device) -> None:
     """Neither the place of another row, nor none, nor one that is not read."""
-    loss, good = PLACES[name], torch.tensor([[0, -1], [3, 2]])
-    ids = good.index_put((torch.tensor(0), torch.tensor(1)), torch.tensor(bad))
-    for pred in (torch.randn(N, L, D, dtype=dtype), torch.randn(N, 2, D, dtype=dtype)):
+    loss, good = PLACES[name], torch.tensor([[0, -1], [3, 2]], device=device)
+    ids = good.clone()
+    ids[0, 1] = bad
+    for pred in (*(torch.randn(N, rows, D, dtype=dtype, device=device) for rows in (L, 2)),):
         assert_spoiled(with_grads(lambda p: loss(p, ids), pred))
         for all_bad in (torch.full_like(ids, bad), ids[:, 1:].contiguous()):
             if pred.shape[1] in (L, all_bad.shape[1]):
                 assert_spoiled(with_grads(lambda p, i=all_bad: loss(p, i), pred))
         assert all(z.isfinite().all() for z in with_grads(lambda p: loss(p, good), pred))
     if bad < L or bad >= N * L:
-        flat = torch.tensor([7, bad])
-        for pred in (torch.randn(N, L, D, dtype=dtype), torch.randn(2, D, dtype=dtype)):
+        flat = torch.tensor([7, bad], device=device)
+        for shape in ((N, L, D), (2, D)):
+            pred = torch.randn(shape, dtype=dtype, device=device)
             assert_spoiled(with_grads(lambda p: loss(p, flat), pred))
 
 
@@ -114,9 +137,9 @@ def test_indices_below_none(name: str, bad: int, nobody_looks: None) -> None:
 
 @pytest.mark.parametrize("name", SAMPLED)
 @pytest.mark.parametrize("bad", [-7, N * L, 10**12])
-def test_sampled_losses(name: str, bad: int, nobody_looks: None) -> None:
+def test_sampled_losses(name: str, bad: int, nobody_looks: None, device) -> None:
     for first in (0, bad):
-        hidden, at = torch.randn(N, L, D), torch.tensor([first, bad])
+        hidden, at = torch.randn(N, L, D, device=device), torch.tensor([first, bad], device=device)
         assert_spoiled(with_grads(lambda h, i=at: SAMPLED[name](h, i), hidden))
 
 

@@ -276,7 +276,7 @@ def _check_ids(function: str, ids: Tensor, targets: Targets) -> None:
         raise ValueError(f"{function}: ids must have shape ({rows}, R) or (R,), got {tuple(ids.shape)}")
     if ids.device != targets.device:
         raise ValueError(f"{function}: ids must be on {targets.device}, like {targets.name}, got {ids.device}")
-    if ids.is_cpu and ids.numel() and not torch.compiler.is_compiling():
+    if ids.numel() and _looked_at(ids):
         size = targets.places * (1 if ids.dim() == 2 else rows)
         low, high = (int(end) for end in ids.aminmax())
         if low < -1 or high >= size:
@@ -287,11 +287,17 @@ def _check_ids(function: str, ids: Tensor, targets: Targets) -> None:
 def flat_ids(ids: Tensor, places: int) -> Tensor:
     """ids (rows, R) of places within their rows as positions among all rows; -2 for one that names no place."""
     first = torch.arange(ids.shape[0], device=ids.device).unsqueeze(1) * places
-    return torch.where(_strays(ids, places), -2, torch.where(ids < 0, -1, ids + first))
+    flat = torch.where(ids < 0, -1, ids + first)
+    return flat if _looked_at(ids) else torch.where(_strays(ids, places), -2, flat)
+
+
+def _looked_at(ids: Tensor) -> bool:
+    """Whether :func:`_check_ids` knows that each of them is a place, or -1."""
+    return ids.is_cpu and not torch.compiler.is_compiling()
 
 
 def _strays(ids: Tensor, size: int) -> Tensor:
-    """Where an id is neither -1 nor below ``size``; :func:`_check_ids` has raised for these where it looks."""
+    """Where an id is neither -1 nor below ``size``."""
     return (ids < -1) | (ids >= size)
 
 
@@ -302,7 +308,7 @@ def _mask_of(ids: Tensor, rows: int, places: int) -> tuple[Tensor, Tensor | None
     """
     ids, size = ids.flatten(), rows * places
     mask = torch.zeros(size + 1, dtype=torch.bool, device=ids.device)
-    known = ids.is_cpu and not torch.compiler.is_compiling()
+    known = _looked_at(ids)
     nowhere = ids < 0 if known else (ids < 0) | (ids >= size)
     mask = mask.scatter(0, torch.where(nowhere, size, ids), torch.ones_like(ids, dtype=torch.bool))
     mask = mask[:size].view(rows, places)

@@ -89,13 +89,13 @@ def _run(rows: Tensor, table: Tensor, offsets: Tensor | None, rest, options, wei
     return ops.sampled_softmax(*sides, index, positives, candidates, *numbers, *options, *needs)
 
 
-def _one_or_nan(losses: Tensor, grad: Tensor) -> Tensor | float:
+def _one_or_nan(losses: Tensor, grad: Tensor) -> Tensor | None:
     """What gradients are multiplied by: NaN where a loss is that counts, lest a scaler of gradients take the step.
 
-    The kernels leave the gradient of a loss that names no row at 0. On the CPU such a loss has raised.
+    The kernels leave the gradient of a loss that names no row at 0. None on the CPU, where such a loss has raised.
     """
     if losses.is_cpu and not torch.compiler.is_compiling():
-        return 1.0
+        return None
     return torch.where((losses.isnan() & (grad != 0)).any(), torch.nan, 1.0).to(losses.dtype)
 
 
@@ -118,7 +118,8 @@ class _TotalLoss(torch.autograd.Function):
         *sides, losses, d_rows, d_table, d_offsets = ctx.saved_tensors
         inputs = [x for x in sides if x is not None]
         with torch.no_grad():
-            kept, factor = (d_rows, d_table, d_offsets), grad * _one_or_nan(losses, grad)
+            kept, factor = (d_rows, d_table, d_offsets), _one_or_nan(losses, grad)
+            factor = grad if factor is None else grad * factor
             found = [None if g is None else (g * factor).to(x.dtype) for g, x in zip(kept, sides, strict=True)]
         return (
             None,
@@ -146,7 +147,7 @@ class _RowLosses(torch.autograd.Function):
         with torch.no_grad():
             _, *made = _run(rows, table, offsets, rest, ctx.options, grad, needs)
             sides, factor = (rows, table, offsets), _one_or_nan(losses, grad)
-            made = made if isinstance(factor, float) else [g.mul_(factor) for g in made]
+            made = made if factor is None else [g.mul_(factor) for g in made]
             found = [g.to(x.dtype) if need else None for g, x, need in zip(made, sides, needs, strict=True)]
         return (
             None,

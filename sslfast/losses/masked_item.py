@@ -117,8 +117,7 @@ class MaskedItemLoss(nn.Module):
         if num_negatives is not None:
             num_negatives = _check.integer(name, "num_negatives", num_negatives, 1, 2**31 - 2)
         self.num_negatives = num_negatives
-        given = _sampling_of(name, sampling)
-        _check_drawn(name, given, num_negatives)
+        given = _sampling_of(name, sampling, num_negatives)
         self.register_buffer("thresholds", None if given is None else given.thresholds, persistent=False)
         # As integers: a module that is cast to a half type casts its floating-point buffers, and a logarithm of 8 bits
         # would correct the logits by another law than that of the draws.
@@ -248,8 +247,7 @@ def masked_item_loss(
         given = labels_at(name, hidden, labels, indices, ignore_index)
         indices = indices.contiguous()
     targets = check_targets(name, "labels", given, len(weight), ignore_index)
-    drawn = _sampling_of(name, sampling)
-    _check_drawn(name, drawn, num_negatives)
+    drawn = _sampling_of(name, sampling, num_negatives)
     if num_negatives is None:
         rows = hidden.flatten(0, -2)
         found = class_loss(name, rows, weight, bias, targets, indices, None, options, num_items, False)
@@ -281,13 +279,15 @@ def masked_item_loss(
     return loss
 
 
-def _sampling_of(function: str, sampling: str | ItemSampling) -> ItemSampling | None:
+def _sampling_of(function: str, sampling: str | ItemSampling, num_negatives: int | None) -> ItemSampling | None:
     """None for the uniform distribution."""
     if not isinstance(sampling, ItemSampling):
         if not isinstance(sampling, str) or sampling != "uniform":
             got = _check.shown(sampling)
             raise ValueError(f"{function}: sampling must be 'uniform' or an ItemSampling, got {got}")
         return None
+    if num_negatives is None:
+        raise ValueError(f"{function}: sampling goes with num_negatives, got an ItemSampling without")
     thresholds, logarithms = sampling
     if not isinstance(thresholds, Tensor) or thresholds.dtype != torch.int64:
         got = str(thresholds.dtype) if isinstance(thresholds, Tensor) else type(thresholds).__name__
@@ -297,11 +297,6 @@ def _sampling_of(function: str, sampling: str | ItemSampling) -> ItemSampling | 
         got = f"{tuple(thresholds.shape)} and {tuple(logarithms.shape)}"
         raise ValueError(f"{function}: sampling must have two vectors (V,), got {got}")
     return sampling
-
-
-def _check_drawn(function: str, sampling: ItemSampling | None, num_negatives: int | None) -> None:
-    if sampling is not None and num_negatives is None:
-        raise ValueError(f"{function}: sampling goes with num_negatives, got an ItemSampling without")
 
 
 def _places(targets: Tensor, indices: Tensor | None) -> tuple[Tensor, Tensor]:
