@@ -54,7 +54,9 @@ def linear_cross_entropy(
     if hidden.dtype == torch.float64:
         raise TypeError("linear_cross_entropy: float64 runs on the CPU only, got float64 rows on a GPU")
     picked, at = _picked(targets, index)
-    goals = targets.masked_fill(at < 0, -1) if picked is None else targets[picked]
+    goals = targets if picked is None else targets[picked]
+    if picked is None:  # -1 has no target, and what names no row one that is no class
+        goals = targets.masked_fill(at == -1, -1).masked_fill_(at < -1, len(weight))
     far = (None, None) if elsewhere is None else elsewhere.unbind()
     per_row = [z if z is None or picked is None else z[picked] for z in (weights, others, *far)]
     # What stands in for a row without a target is 0: a product with its gradient, 0, must not be NaN.

@@ -126,14 +126,15 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return total
 
 
-def mean_over_ranks(values: Tensor, weights: Tensor | None = None) -> Tensor:
+def mean_over_ranks(values: Tensor, weights: Tensor | None = None, *, count: int | None = None) -> Tensor:
     """The mean of the values of all ranks, the same on every rank, for a loss of which a rank computes its own part.
 
     The gradient is right under DistributedDataParallel's averaging, as that of :func:`sum_over_ranks`.
 
     Args:
-        values: (N_rank,), N_rank may differ between ranks.
+        values: (N_rank,), N_rank may differ between ranks; or a scalar, the mean of ``count`` of them.
         weights: (N_rank,), what each counts. Default: None, 1.
+        count: N_rank, for a scalar. Default: None.
 
     Returns:
         Scalar tensor; the mean of this rank's values without a process group.
@@ -143,9 +144,12 @@ def mean_over_ranks(values: Tensor, weights: Tensor | None = None) -> Tensor:
     elif world_size() == 1:
         return values.mean()
     else:
-        sums = torch.stack([values.sum(), values.new_tensor(len(values))])
-    total, count = sum_over_ranks(sums)
-    return total / count
+        number = len(values) if count is None else count
+        own = values.sum() if count is None else values * count
+        # Filled in on the device: a number that is copied there is waited for.
+        sums = torch.stack([own, own.new_full((), number)])
+    total, items = sum_over_ranks(sums)
+    return total / items
 
 
 def mean_gradient_over_ranks(value: Tensor) -> Tensor:

@@ -244,6 +244,7 @@ BAD = [
     ([[GOOD], [GOOD] * 2], {"teacher_temp": 0}, ValueError, "teacher_temp must be positive, got 0"),
     ([[GOOD], [GOOD] * 2], {"student_temp": "1"}, TypeError, "student_temp must be a number, got str"),
     ([[GOOD], [GOOD] * 2], {"sinkhorn_iterations": 0}, ValueError, "sinkhorn_iterations must be at least 1, got 0"),
+    ([[GOOD], [GOOD] * 2], {"gather_distributed": 1}, TypeError, "gather_distributed must be a bool, got 1"),
     (
         [[GOOD], [GOOD] * 2],
         {"centering": "no"},

@@ -1,4 +1,4 @@
-"""Centers and Sinkhorn-Knopp of the teacher-student losses over several ranks (gloo, CPU)."""
+"""The teacher-student losses over several ranks equal those of one process on the whole batch (gloo, CPU)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch.distributed as dist
 from ranks import start
 from torch import Tensor
 
-from sslfast.losses import DINOLoss, IBOTPatchLoss
+from sslfast.distributed import world_size
+from sslfast.losses import DINOLoss, IBOTPatchLoss, MSNLoss
 
 SHARDS = {1: [5], 2: [5, 2], 3: [3, 1, 4]}  # images of each rank; uneven ones too
 STEPS, K, PATCHES = 3, 6, 4
@@ -31,18 +32,30 @@ def data(images: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor
     return teachers, students, mask, *patches.transpose(0, 1).chunk(2, dim=1)
 
 
-def run(part: slice, images: int) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor, Tensor]:
-    """Sums of the losses over the images of a part, with the state after each of some steps."""
-    dino, ibot = DINOLoss(K, center_momentum=0.5), IBOTPatchLoss(K, center_momentum=0.5)
-    balanced = DINOLoss(K, centering="sinkhorn_knopp")
-    masked = IBOTPatchLoss(K, centering="sinkhorn_knopp")
+def run(
+    part: slice, images: int, gather: bool = True
+) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor, Tensor]:
+    """Losses and gradients of what ranks share, with the state after each of some steps."""
+    options = {"center_momentum": 0.5, "gather_distributed": gather}
+    dino, ibot = DINOLoss(K, **options), IBOTPatchLoss(K, **options)
+    balanced = DINOLoss(K, centering="sinkhorn_knopp", gather_distributed=gather)
+    masked = IBOTPatchLoss(K, centering="sinkhorn_knopp", gather_distributed=gather)
+    msn = [MSNLoss(0.2, *numbers, gather_distributed=gather) for numbers in ((3, 1.0), (0, 0.5), (2, 0.0))]
     losses, centers, others = [], [], []
     for step in range(STEPS):
         teachers, students, mask, t, s = data(images, step)
-        views = list(teachers[:, part]), list(students[:, part])
+        head = torch.linspace(0.5, 1.5, K * K, dtype=torch.float64).view(K, K).cos().requires_grad_()
+        views = list(teachers[:, part]), list(students[:, part] @ head)
         own = mask[part]
-        patches = t[part][own], s[part][own], own
-        losses.append(torch.stack([dino(*views), ibot(*patches), balanced(*views), masked(*patches)]) * len(own))
+        patches = t[part][own], s[part][own] @ head, own
+        found = [dino(*views), ibot(*patches), balanced(*views), masked(*patches)]
+        found += [criterion(students[:, part].flatten(0, 1), teachers[0, part], head) for criterion in msn]
+        found += [criterion(torch.cat(views[1]), teachers[0, part], teachers[1, :3]) for criterion in msn]
+        grads = [torch.autograd.grad(loss, head, retain_graph=True)[0] for loss in found]
+        for grad in grads if world_size() > 1 else []:  # what DistributedDataParallel does
+            dist.all_reduce(grad)
+            grad /= world_size()
+        losses.append([torch.stack(found).detach(), torch.stack(grads)])
         if step == 1:  # while sums are on their way
             centers.append(dino.state_dict()["center"].clone())
             others.append(copy.deepcopy(ibot).center.value.clone())
@@ -62,7 +75,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     sizes = SHARDS[world]
     part = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
-    torch.save(run(part, sum(sizes)), f"{folder}/{rank}.pt")
+    torch.save((run(part, sum(sizes)), run(part, sum(sizes), gather=False)[0]), f"{folder}/{rank}.pt")
     dist.barrier()
     os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
 
@@ -70,12 +83,17 @@ def rank_main(rank: int, world: int, folder: str) -> None:
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_over_ranks_as_in_one_process(world: int, tmp_path: Path) -> None:
     start(rank_main, world, str(tmp_path))
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
+    ranks, local = zip(*(torch.load(tmp_path / f"{rank}.pt") for rank in range(world)), strict=True)
     losses, *states = run(slice(None), sum(SHARDS[world]))
     # The centers are float32: what they are subtracted from is not, but they round in another order.
-    for step in range(STEPS):
-        torch.testing.assert_close(sum(rank[0][step] for rank in ranks), losses[step], rtol=1e-6, atol=1e-6)
     for rank in ranks:
+        torch.testing.assert_close(rank[0], losses, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(list(rank[1:]), states)
     assert states[2].any()
     assert states[3].any()
+    # Without the option a rank's value is its own; of those over centers and assignments of all, the sum is known.
+    for step in range(STEPS):
+        shares = [size / sum(SHARDS[world]) for size in SHARDS[world]]
+        of_samples = sum(share * rank[step][0][:4] for share, rank in zip(shares, local, strict=True))
+        torch.testing.assert_close(of_samples, losses[step][0][:4], rtol=1e-6, atol=1e-6)
+        assert world == 1 or not torch.isclose(local[0][step][0], losses[step][0]).any()

@@ -185,6 +185,7 @@ BAD = [
     ([GOOD, GOOD, MASK], {"student_temp": None}, TYPE, "student_temp must be a number, got NoneType"),
     ([GOOD, GOOD, MASK], {"centering": 0}, VALUE, "centering must be 'centering' or 'sinkhorn_knopp', got 0"),
     ([GOOD, GOOD, MASK], {"sinkhorn_iterations": 0}, VALUE, "sinkhorn_iterations must be at least 1, got 0"),
+    ([GOOD, GOOD, MASK], {"gather_distributed": 1}, TYPE, "gather_distributed must be a bool, got 1"),
 ]
 BAD += [
     (

@@ -159,6 +159,9 @@ def test_triton_reads_no_row_in_the_place_of_none(triton_device) -> None:
     assert nll[2] == 0
     assert d_weight.isfinite().all()
     assert d_hidden.isfinite().all()
+    nll = launcher(hidden, weight, targets, torch.tensor([1, 3, -7], device=triton_device), *rest)[0]
+    assert nll[:2].isfinite().all()
+    assert not nll[2].isfinite()  # it names no row
     nothing = launcher(hidden[:0], weight, targets, torch.full_like(index, -1), *rest)
     assert not any(z.any() for z in nothing)
     assert nothing[5].shape == (0, 8)

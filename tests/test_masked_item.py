@@ -281,6 +281,12 @@ BAD = [
         ValueError,
         "sampling must be of 9 items, rows of weight, got 8",
     ),
+    (
+        (H, W, LABELS),
+        {"sampling": item_sampling("log_uniform", 9)},
+        ValueError,
+        "sampling goes with num_negatives, got an ItemSampling without",
+    ),
     ((H, W, LABELS), {"reduction": "batch"}, ValueError, "reduction must be 'mean', 'sum' or 'none', got 'batch'"),
     ((H, W, LABELS), {"indices": torch.tensor([6])}, ValueError, "indices must be in [-1, 5], tokens of hidden, got 6"),
     ((H, W, LABELS), {"return_metrics": 1}, TypeError, "return_metrics must be a bool, got 1"),
@@ -304,3 +310,8 @@ def test_bad_input(args, options, error, text) -> None:
     with pytest.raises(error) as caught:
         masked_item_loss(*args, **options)
     assert str(caught.value) == f"masked_item_loss: {text}"
+
+
+def test_the_module_wants_negatives_for_its_sampling() -> None:
+    with pytest.raises(ValueError, match=r"^MaskedItemLoss: sampling goes with num_negatives, got an ItemSampling wit"):
+        MaskedItemLoss(sampling=item_sampling("log_uniform", 9))

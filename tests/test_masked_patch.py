@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -195,3 +196,15 @@ def test_bright_patches_keep_their_contrast(device):
     same = reference(pred, images, mask, (4, 4), norm_pix="patch")
     found = masked_patch_loss(pred.to(device), images.to(device), mask.to(device), 4, norm_pix=True)
     assert_no_worse(found, same, truth, 1e-4)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_many_channels_have_the_targets_of_few(kind):
+    """More channels than the operator scales are scaled before it, in float64 for a prediction of it."""
+    images = (torch.rand(2, 17, 4, 4) * 255).to(kind)
+    pred, mask = torch.randn(2, 4, 17 * 4, dtype=torch.float64), torch.ones(2, 4, dtype=torch.bool)
+    call = functools.partial(masked_patch_loss, mask=mask, patch_size=2, order="cpq", mean=0.3, std=0.7)
+    whole = with_grads(lambda p: call(p, images), pred)
+    few = [with_grads(lambda p, c=c: call(p[..., 4 * c : 4 * c + 4], images[:, c : c + 1]), pred) for c in range(17)]
+    for found, parts in zip(whole, zip(*few, strict=True), strict=True):
+        torch.testing.assert_close(found, sum(parts) / 17, rtol=1e-13, atol=1e-14)

@@ -126,7 +126,7 @@ def test_numbers_that_name_no_row_are_not_read(device) -> None:
     rows, table = torch.randn(3, 4, device=device), torch.randn(5, 4, device=device)
     good = (torch.arange(3), torch.arange(3), torch.ones(3, 2, dtype=torch.int32))
     flags = (1.0, 0.0, True, SAME_ROW, False, True, True, True)
-    for which, value in itertools.product(range(3), (2**31 - 1, 5)):
+    for which, value in itertools.product(range(3), (2**31 - 1, 5, -2)):
         numbers = [t.clone() for t in good]
         numbers[which].view(-1)[0] = value
         arguments = [t.to(device) for t in numbers]

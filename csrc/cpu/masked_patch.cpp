@@ -183,6 +183,10 @@ class Patches {
     Element* grad = p_.grad ? static_cast<Element*>(p_.grad) + patch::grad_start(p_, row, item) : nullptr;
     if (place.state != State::kCounts) {
       loss = place.state == State::kNone ? T{0} : std::numeric_limits<T>::quiet_NaN();
+      if (grad && place.state == State::kOutOfRange) {  // never as an image, which has no ids
+        std::fill_n(grad_.begin(), pixels_, loss);
+        return store_grad(grad, memory.streamed);
+      }
       const int64_t bytes = pixels_ * sizeof(Element);  // as an image all of it is zero already
       if (grad && !p_.as_image && !memory.is_zero(grad, bytes)) {
         memory.streamed ? stream(grad, nullptr, bytes) : static_cast<void>(std::memset(grad, 0, bytes));

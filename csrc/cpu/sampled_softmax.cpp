@@ -155,7 +155,7 @@ struct Work {
   std::vector<T> row_factors = std::vector<T>(p.losses_count);  // 1 / norm, or 1
   std::vector<uint8_t> made = std::vector<uint8_t>(p.losses_count);
 
-  bool counts(int64_t r) const { return p.index[r] >= 0 && p.positives[r] >= 0; }
+  bool counts(int64_t r) const { return p.index[r] != -1 && p.positives[r] != -1; }
 
   const int32_t* candidates(int64_t r) const {
     return p.candidates + (p.candidates_of_rows ? p.index[r] : r) * p.negatives;
@@ -163,7 +163,8 @@ struct Work {
 
   // Whether all numbers of a loss name rows.
   bool inside(int64_t r) const {
-    if (p.index[r] >= p.row_count || p.positives[r] >= p.table_rows) return false;
+    const int64_t index = p.index[r], positive = p.positives[r];
+    if (index < 0 || index >= p.row_count || positive < 0 || positive >= p.table_rows) return false;
     const int32_t* at = candidates(r);
     return std::all_of(at, at + p.negatives, [&](int32_t j) { return j >= 0 && j < p.table_rows; });
   }

@@ -108,10 +108,10 @@ __global__ void __launch_bounds__(kThreads) score_patches(MaskedPatch p) {
   const int pixels = static_cast<int>(patch::pixels_of(p)), plane = pixels / static_cast<int>(p.channels);
   Element* grad = p.grad ? static_cast<Element*>(p.grad) + patch::grad_start(p, row, item) : nullptr;
   if (place.state != State::kCounts) {
-    for (int k = threadIdx.x; grad && k < pixels; k += kThreads) {
-      grad[offset(p.grad_strides, pixel_at(p, k))] = static_cast<Element>(T{0});
-    }
     const T loss = place.state == State::kNone ? T{0} : static_cast<T>(nan(""));
+    for (int k = threadIdx.x; grad && k < pixels; k += kThreads) {
+      grad[offset(p.grad_strides, pixel_at(p, k))] = static_cast<Element>(loss);
+    }
     if (threadIdx.x == 0) static_cast<T*>(p.loss)[i] = loss;
     return;
   }

@@ -56,7 +56,7 @@ __device__ void through_norm(const In* x, int64_t width, float factor, float* gr
     grad[d] = (grad[d] - along * static_cast<float>(x[d])) * factor;
 }
 
-__device__ bool is_none(int64_t index, int64_t positive) { return index < 0 || positive < 0; }
+__device__ bool is_none(int64_t index, int64_t positive) { return index == -1 || positive == -1; }
 
 template <typename In>
 __global__ void __launch_bounds__(kThreads) score_rows(SampledSoftmax p) {
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kThreads) score_rows(SampledSoftmax p) {
   auto* losses = static_cast<float*>(p.losses);
   const bool none = is_none(index, positive);
   const int32_t* candidates = p.candidates + (p.candidates_of_rows && !none ? index : r) * p.negatives;
-  int outside = !none && (index >= p.row_count || positive >= p.table_rows);
+  int outside = !none && (index < 0 || index >= p.row_count || positive < 0 || positive >= p.table_rows);
   if (!none && !outside) {
     for (int64_t k = threadIdx.x; k < p.negatives; k += kThreads) {
       outside |= candidates[k] < 0 || candidates[k] >= p.table_rows;

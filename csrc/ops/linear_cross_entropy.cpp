@@ -36,8 +36,9 @@ struct Picks {
     for (int64_t r = 0; r < targets.size(0); ++r) {
       const int64_t at = index ? index->const_data_ptr<int64_t>()[r] : r;
       const int64_t own = targets.const_data_ptr<int64_t>()[r];
-      check(own < classes + shared && at < hidden_rows, "linear_cross_entropy: a target or an index is out of range");
-      if (own < 0 || at < 0) continue;
+      check(own >= -1 && own < classes + shared && at >= -1 && at < hidden_rows,
+            "linear_cross_entropy: a target or an index is out of range");
+      if (own == -1 || at == -1) continue;
       row.push_back(r);
       hidden.push_back(at);
       target.push_back(own < classes ? own : -1);

@@ -50,8 +50,10 @@ class _CosineLoss(torch.autograd.Function):
         if wide == torch.float64:
             sides = [side.double() for side in sides]
         (unit, inverse), (unit_class, inverse_class) = (unit_rows(side) for side in sides)
+        # Without an index a GPU is waited for, to learn which rows have a target.
+        index = None if full else torch.arange(len(at), device=at.device)
         nll, _, _, _, _, d_rows, d_classes, _ = ops.linear_cross_entropy(
-            unit, unit_class / temperature, targets, None, None, None, None, None, 0.0, 0.0, 0.0, *needs, False
+            unit, unit_class / temperature, targets, index, None, None, None, None, 0.0, 0.0, 0.0, *needs, False
         )
         if needs[0]:
             unit_rows_backward(d_rows, unit, inverse)
@@ -69,7 +71,9 @@ class _CosineLoss(torch.autograd.Function):
             as_it_is = is_last_plain(grad)
             if d_rows is not None:
                 some = (d_rows if as_it_is else d_rows * grad).to(rows.dtype)
-                at = at if ctx.full else at.clamp_min(0)
+                if not ctx.full:  # what is none adds zeros, spread over the rows: no two wait for each other
+                    anywhere = torch.arange(len(at), device=at.device) % max(len(rows), 1)
+                    at = torch.where(at < 0, anywhere, at)
                 d_rows = torch.zeros_like(rows, memory_format=torch.contiguous_format).index_add_(0, at, some)
             if d_classes is not None:
                 d_classes = (d_classes if as_it_is else d_classes * grad).to(classes.dtype)

@@ -42,6 +42,7 @@ class Places(NamedTuple):
         ids: int64 (rows, items), or None.
         flat: whether the ids count through all images.
         shape: of the losses of the patches.
+        sound: bool scalar, whether every id names a place, where ids became a mask and nobody waits to look at them.
     """
 
     pred: Tensor
@@ -49,6 +50,7 @@ class Places(NamedTuple):
     ids: Tensor | None
     flat: bool
     shape: tuple[int, ...]
+    sound: Tensor | None = None
 
 
 def check_options(
@@ -137,8 +139,11 @@ def target_scale(
     images: Tensor,
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
+    dtype: torch.dtype,
 ) -> tuple[list[float], list[float], Tensor]:
     """Factors and summands of the channels that make targets, none where they change nothing, and the images for them.
+
+    Where these are made here, they are float64 if the images or the predictions, of ``dtype``, are.
 
     Raises:
         TypeError: if ``mean`` or ``std`` are no numbers.
@@ -158,7 +163,7 @@ def target_scale(
         summands = [-m / value for m, value in zip(means, deviations, strict=True)]
     if channels <= _SCALED_CHANNELS:
         return factors, summands, images
-    wide = images.double() if images.dtype == torch.float64 else images.float()
+    wide = images.double() if torch.float64 in (images.dtype, dtype) else images.float()
     factor, summand = (torch.tensor(v, dtype=wide.dtype, device=wide.device) for v in (factors, summands))
     return [], [], torch.addcmul(summand.view(1, -1, 1, 1, 1), wide, factor.view(1, -1, 1, 1, 1))
 
@@ -221,6 +226,7 @@ def check_places(function: str, pred: Tensor, targets: Targets, mask: Tensor | N
         raise ValueError(f"{function}: pred must be on {targets.device}, like {targets.name}, got {pred.device}")
     rows, numbers, whole = targets.rows, targets.numbers, (targets.rows, targets.places, targets.numbers)
     as_targets = targets.shape is not None and pred.shape == targets.shape
+    sound = None
     lying = "" if targets.shape is None else f" or {targets.shape}"
     if ids is not None:
         _check_ids(function, ids, targets)
@@ -233,14 +239,14 @@ def check_places(function: str, pred: Tensor, targets: Targets, mask: Tensor | N
             raise ValueError(f"{function}: pred must have shape {expected}, got {tuple(pred.shape)}")
         flat = flat_ids(ids, targets.places) if ids.dim() == 2 else ids
         each_once(function, "ids", flat, rows * targets.places)
-        mask = _mask_of(flat, rows, targets.places)
+        mask, sound = _mask_of(flat, rows, targets.places)
     elif mask is not None:
         mask = _check_mask(function, mask, targets)
         if not as_targets and pred.shape != whole:
             raise ValueError(f"{function}: pred must have shape {whole}{lying}, got {tuple(pred.shape)}")
     if as_targets and pred.dim() == 4:
         pred = pred.unsqueeze(2)
-    return Places(pred if as_targets else with_rows(pred), mask, None, False, (rows, targets.places))
+    return Places(pred if as_targets else with_rows(pred), mask, None, False, (rows, targets.places), sound)
 
 
 def with_rows(pred: Tensor) -> Tensor:
@@ -270,7 +276,7 @@ def _check_ids(function: str, ids: Tensor, targets: Targets) -> None:
         raise ValueError(f"{function}: ids must have shape ({rows}, R) or (R,), got {tuple(ids.shape)}")
     if ids.device != targets.device:
         raise ValueError(f"{function}: ids must be on {targets.device}, like {targets.name}, got {ids.device}")
-    if ids.is_cpu and ids.numel() and not torch.compiler.is_compiling():
+    if ids.numel() and _looked_at(ids):
         size = targets.places * (1 if ids.dim() == 2 else rows)
         low, high = (int(end) for end in ids.aminmax())
         if low < -1 or high >= size:
@@ -279,14 +285,34 @@ def _check_ids(function: str, ids: Tensor, targets: Targets) -> None:
 
 
 def flat_ids(ids: Tensor, places: int) -> Tensor:
-    """ids (rows, R) of places within their rows as positions among all rows."""
+    """ids (rows, R) of places within their rows as positions among all rows; -2 for one that names no place."""
     first = torch.arange(ids.shape[0], device=ids.device).unsqueeze(1) * places
-    return torch.where(ids < 0, -1, ids + first)
+    flat = torch.where(ids < 0, -1, ids + first)
+    return flat if _looked_at(ids) else torch.where(_strays(ids, places), -2, flat)
 
 
-def _mask_of(ids: Tensor, rows: int, places: int) -> Tensor:
-    """bool (rows, places), True at the flat ids."""
+def _looked_at(ids: Tensor) -> bool:
+    """Whether :func:`_check_ids` knows that each of them is a place, or -1."""
+    return ids.is_cpu and not torch.compiler.is_compiling()
+
+
+def _strays(ids: Tensor, size: int) -> Tensor:
+    """Where an id is neither -1 nor below ``size``."""
+    return (ids < -1) | (ids >= size)
+
+
+def _mask_of(ids: Tensor, rows: int, places: int) -> tuple[Tensor, Tensor | None]:
+    """bool (rows, places), True at the flat ids, and whether all of these are places, or None where that is known.
+
+    One that is none makes the mask True everywhere, so that there are gradients to say it.
+    """
     ids, size = ids.flatten(), rows * places
     mask = torch.zeros(size + 1, dtype=torch.bool, device=ids.device)
-    mask = mask.scatter(0, torch.where(ids < 0, size, ids), torch.ones_like(ids, dtype=torch.bool))
-    return mask[:size].view(rows, places)
+    known = _looked_at(ids)
+    nowhere = ids < 0 if known else (ids < 0) | (ids >= size)
+    mask = mask.scatter(0, torch.where(nowhere, size, ids), torch.ones_like(ids, dtype=torch.bool))
+    mask = mask[:size].view(rows, places)
+    if known:
+        return mask, None
+    stray = _strays(ids, size).any()
+    return mask | stray, ~stray

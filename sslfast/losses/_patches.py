@@ -16,7 +16,15 @@ def patch_losses(
 ) -> Tensor:
     """The loss of predictions that are checked already; a mean is divided by ``num_items`` where they are given."""
     found: Tensor = _PatchLoss.apply(
-        function, options, torch.is_grad_enabled(), places.pred, images, places.mask, places.ids, num_items
+        function,
+        options,
+        torch.is_grad_enabled(),
+        places.pred,
+        images,
+        places.mask,
+        places.ids,
+        places.sound,
+        num_items,
     )
     return found.view(places.shape) if options.reduction == "none" else found
 
@@ -38,7 +46,7 @@ def _run(
 
 class _PatchLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, options, grad_enabled, pred, images, mask, ids, num_items):  # type: ignore[no-untyped-def]
+    def forward(ctx, function, options, grad_enabled, pred, images, mask, ids, sound, num_items):  # type: ignore[no-untyped-def]
         wide = torch.float64 if pred.dtype == torch.float64 else torch.float32
         share = None
         if options.reduction == "mean":
@@ -49,6 +57,9 @@ class _PatchLoss(torch.autograd.Function):
             share = share if options.factor == 1.0 else share * options.factor
         elif options.factor != 1.0:
             share = torch.full((1,), options.factor, dtype=wide, device=pred.device)
+        if sound is not None:
+            share = torch.ones(1, dtype=wide, device=pred.device) if share is None else share
+            share = torch.where(sound, share, torch.nan)
         early = grad_enabled and ctx.needs_input_grad[3] and pred.dtype == wide and options.reduction != "none"
         losses, grad = _run(pred, images, mask, ids, share, options, early)
         ctx.function, ctx.options, ctx.early = function, options, early
@@ -70,4 +81,4 @@ class _PatchLoss(torch.autograd.Function):
                 weights = grad if share is None else grad * share
                 weights = weights.contiguous() if ctx.options.reduction == "none" else weights.reshape(1)
                 _, found = _run(pred, images, mask, ids, weights, ctx.options, True)
-        return None, None, None, first_order_only(ctx.function, found, pred, grad), None, None, None, None
+        return None, None, None, first_order_only(ctx.function, found, pred, grad), *[None] * 5

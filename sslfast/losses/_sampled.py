@@ -60,7 +60,7 @@ def sampled_loss(
     options = (s.scale, s.shift, s.cosine, s.twins, s.of_rows)
     loss: Tensor = made.apply(function, rows, table, offsets, *tensors, options, torch.is_grad_enabled())
     if reduction == "mean":
-        loss = mean_of(loss, ((s.index >= 0) & (s.positives >= 0)).sum() if num_items is None else num_items)
+        loss = mean_of(loss, ((s.index != -1) & (s.positives != -1)).sum() if num_items is None else num_items)
     return loss
 
 
@@ -89,6 +89,16 @@ def _run(rows: Tensor, table: Tensor, offsets: Tensor | None, rest, options, wei
     return ops.sampled_softmax(*sides, index, positives, candidates, *numbers, *options, *needs)
 
 
+def _one_or_nan(losses: Tensor, grad: Tensor) -> Tensor | None:
+    """What gradients are multiplied by: NaN where a loss is that counts, lest a scaler of gradients take the step.
+
+    The kernels leave the gradient of a loss that names no row at 0. None on the CPU, where such a loss has raised.
+    """
+    if losses.is_cpu and not torch.compiler.is_compiling():
+        return None
+    return torch.where((losses.isnan() & (grad != 0)).any(), torch.nan, 1.0).to(losses.dtype)
+
+
 class _TotalLoss(torch.autograd.Function):
     """The sum of the losses; forward makes the gradients, too."""
 
@@ -98,18 +108,19 @@ class _TotalLoss(torch.autograd.Function):
         needs = tuple(grad_enabled and needed for needed in ctx.needs_input_grad[1:4])
         losses, *grads = _run(rows, table, offsets, rest, options, None, needs)
         ctx.save_for_backward(
-            rows, table, offsets, *(g if need else None for g, need in zip(grads, needs, strict=True))
+            rows, table, offsets, losses, *(g if need else None for g, need in zip(grads, needs, strict=True))
         )
         ctx.function = function
         return losses.sum()
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        *sides, d_rows, d_table, d_offsets = ctx.saved_tensors
+        *sides, losses, d_rows, d_table, d_offsets = ctx.saved_tensors
         inputs = [x for x in sides if x is not None]
         with torch.no_grad():
-            kept = (d_rows, d_table, d_offsets)
-            found = [None if g is None else (g * grad).to(x.dtype) for g, x in zip(kept, sides, strict=True)]
+            kept, factor = (d_rows, d_table, d_offsets), _one_or_nan(losses, grad)
+            factor = grad if factor is None else grad * factor
+            found = [None if g is None else (g * factor).to(x.dtype) for g, x in zip(kept, sides, strict=True)]
         return (
             None,
             *(None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found),
@@ -124,18 +135,19 @@ class _RowLosses(torch.autograd.Function):
     def forward(ctx, function, rows, table, offsets, *args):  # type: ignore[no-untyped-def]
         *rest, options, _ = args
         losses, *_ = _run(rows, table, offsets, rest, options, None, (False, False, False))
-        ctx.save_for_backward(rows, table, offsets, *rest)
+        ctx.save_for_backward(rows, table, offsets, losses, *rest)
         ctx.function, ctx.options = function, options
         return losses
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        rows, table, offsets, *rest = ctx.saved_tensors
+        rows, table, offsets, losses, *rest = ctx.saved_tensors
         inputs = [x for x in (rows, table, offsets) if x is not None]
         needs = tuple(ctx.needs_input_grad[1:4])
         with torch.no_grad():
             _, *made = _run(rows, table, offsets, rest, ctx.options, grad, needs)
-            sides = (rows, table, offsets)
+            sides, factor = (rows, table, offsets), _one_or_nan(losses, grad)
+            made = made if factor is None else [g.mul_(factor) for g in made]
             found = [g.to(x.dtype) if need else None for g, x, need in zip(made, sides, needs, strict=True)]
         return (
             None,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.distributed import mean_over_ranks
 from sslfast.losses._center import Centered
 from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
 from sslfast.losses._sinkhorn import sinkhorn_potentials
@@ -40,12 +41,15 @@ class DINOLoss(Centered):
         centering: "centering", or "sinkhorn_knopp", in which the targets are Sinkhorn-Knopp's assignments of all rows
             of the teacher (DINOv2) on all ranks, and the center is not used. Default: "centering".
         sinkhorn_iterations: of "sinkhorn_knopp". Default: 3.
+        gather_distributed: the loss of the samples of all ranks, see :func:`dino_loss`. The center, and what
+            "sinkhorn_knopp" balances, are those of all ranks in either case. Default: False.
 
     Attributes:
         center: (1, 1, K) float32, subtracted from the teacher's logits.
 
     Raises:
-        TypeError: if a temperature or ``center_momentum`` is not a number, or a count not an int.
+        TypeError: if a temperature or ``center_momentum`` is not a number, a count not an int or ``gather_distributed``
+            not a bool.
         ValueError: if a temperature is below 1e-8 or infinite, ``center_momentum`` is outside [0, 1], ``output_dim``
             or ``sinkhorn_iterations`` is below 1, ``warmup_teacher_temp_epochs`` is negative, or ``center_mode`` or
             ``centering`` is none of these.
@@ -70,6 +74,7 @@ class DINOLoss(Centered):
         *,
         centering: str = "centering",
         sinkhorn_iterations: int = 3,
+        gather_distributed: bool = False,
     ) -> None:
         super().__init__()
         name = "DINOLoss"
@@ -84,6 +89,7 @@ class DINOLoss(Centered):
             raise ValueError(f"{name}: center_mode must be 'mean', got {center_mode!r}")
         self.centering = check_choice(name, "centering", centering, CENTERINGS)
         self.sinkhorn_iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
+        self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         self.register_buffer("center", torch.zeros(1, 1, output_dim))
 
     def center_buffer(self) -> Tensor:
@@ -121,7 +127,7 @@ class DINOLoss(Centered):
             teacher_temp = self.teacher_temp
             if epoch is not None:
                 teacher_temp = self.temperature(_check.integer("DINOLoss", "epoch", epoch, 0))
-        options = (teacher_temp, self.student_temp, self.sinkhorn_iterations)
+        options = (teacher_temp, self.student_temp, self.sinkhorn_iterations, self.gather_distributed)
         if self.centering == "sinkhorn_knopp":
             return _dino("DINOLoss", teacher_out, student_out, None, self.centering, *options, False)[0]
         self.finish_center_update()
@@ -143,6 +149,7 @@ def dino_loss(
     student_temp: float = 0.1,
     centering: str = "centering",
     sinkhorn_iterations: int = 3,
+    gather_distributed: bool = False,
 ) -> Tensor:
     """Cross-entropy of every student view with every teacher view but its own, over K prototypes.
 
@@ -164,13 +171,18 @@ def dino_loss(
         centering: "centering", or "sinkhorn_knopp": ``q`` is ``sinkhorn_knopp(torch.cat(teacher_out),
             sinkhorn_iterations, teacher_temp)`` over the samples of all ranks. Default: "centering".
         sinkhorn_iterations: at least 1. Default: 3.
+        gather_distributed: with torch.distributed initialised, return the loss of the samples of all ranks, the same on
+            every rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in
+            size, and two numbers travel. Otherwise the loss is the rank's own, whose mean over shards of one size this
+            is. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if a view is.
 
     Raises:
         TypeError: if the views are not sequences of floating-point tensors, or float64 on a GPU, ``center`` is neither
-            None nor a floating-point tensor, a temperature not a number or ``sinkhorn_iterations`` not an int.
+            None nor a floating-point tensor, a temperature not a number, ``sinkhorn_iterations`` not an int or
+            ``gather_distributed`` not a bool.
         ValueError: if there is no view, or no pair of different views; the first view is not (N, K) with N, K >= 1 or
             another differs in shape or device; ``center`` has not K numbers on that device, or is given with
             "sinkhorn_knopp"; a temperature is below 1e-8 or infinite; ``centering`` is none of these, or
@@ -180,7 +192,7 @@ def dino_loss(
     Reference: Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021; Oquab et al.,
     "DINOv2: Learning Robust Visual Features without Supervision", TMLR 2024.
     """
-    options = (teacher_temp, student_temp, sinkhorn_iterations)
+    options = (teacher_temp, student_temp, sinkhorn_iterations, gather_distributed)
     return _dino("dino_loss", teacher_out, student_out, center, centering, *options, False)[0]
 
 
@@ -193,6 +205,7 @@ def _dino(
     teacher_temp: float,
     student_temp: float,
     iterations: int,
+    gather: bool,
     need_sum: bool,
 ) -> tuple[Tensor, Tensor]:
     _check_views(name, teacher_out, student_out)
@@ -202,6 +215,7 @@ def _dino(
     )
     check_choice(name, "centering", centering, CENTERINGS)
     iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)
+    gather = _check.boolean(name, "gather_distributed", gather)
     centers = check_center(name, center, teacher_out[0])
     if centering == "sinkhorn_knopp":
         if center is not None:
@@ -209,7 +223,8 @@ def _dino(
         centers = balanced_center(torch.cat([t.detach() for t in teacher_out]), teacher_temp, iterations)
     pairs = len(teacher_out) * len(student_out) - min(len(teacher_out), len(student_out))
     targets = SoftTargets(student_temp, teacher_temp, 1 / (pairs * len(teacher_out[0])), True, need_sum)
-    return soft_cross_entropy(name, student_out, teacher_out, centers, None, targets)
+    loss, total = soft_cross_entropy(name, student_out, teacher_out, centers, None, targets)
+    return mean_over_ranks(loss, count=len(teacher_out[0])) if gather else loss, total
 
 
 def balanced_center(scores: Tensor, temperature: float, iterations: int, weights: Tensor | None = None) -> Tensor:

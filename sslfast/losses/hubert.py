@@ -148,8 +148,9 @@ def hubert_loss(
         ValueError: if a shape, a device or a number is out of what is said above, lists have not one length, neither or
             both of mask and ``indices`` are given, ``padding_mask`` or ``pred_nomask_weight`` goes with ``indices``,
             both weights are 0, ``num_items`` goes without ``"mean"``, a position or the target of a frame that counts
-            is out of range, or a position comes twice (on the CPU; a GPU is not waited for: with such a target the loss
-            is infinite, such a position is an error of the device, one that comes twice counts twice).
+            is out of range, or a position comes twice (on the CPU; a GPU is not waited for: with such a target or a
+            position below -1 the loss is infinite, a position beyond the frames is an error of the device, one that
+            comes twice counts twice).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Hsu et al., "HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden
@@ -204,7 +205,9 @@ def _cross_entropy(
     else:
         there = at >= 0
         goals = goals[at.clamp_min(0)].where(there, 0)
+        # What is none has no target, and what names no frame one that is no cluster.
         goals = check_targets(function, "targets", goals, len(embs), None).where(there, -1)
+        goals = goals.masked_fill(at < -1, len(embs))
     total = cosine_loss(function, rows, embs, goals, at, full, temperature)
     return total if weight == 1.0 else weight * total
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast.distributed import mean_over_ranks
 from sslfast.losses._center import Centered
 from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
 from sslfast.losses._soft_targets import SoftTargets, soft_cross_entropy
@@ -42,9 +43,12 @@ class IBOTPatchLoss(Centered):
         center_momentum: in [0, 1]. Default: 0.9.
         centering: "centering" or "sinkhorn_knopp", see :func:`ibot_patch_loss`. Default: "centering".
         sinkhorn_iterations: of "sinkhorn_knopp". Default: 3.
+        gather_distributed: the loss of the samples of all ranks, see :func:`ibot_patch_loss`. The center, and what
+            "sinkhorn_knopp" balances, are those of all ranks in either case. Default: False.
 
     Raises:
-        TypeError: if a temperature or ``center_momentum`` is not a number, or a count not an int.
+        TypeError: if a temperature or ``center_momentum`` is not a number, a count not an int or ``gather_distributed``
+            not a bool.
         ValueError: if a temperature is below 1e-8 or infinite, ``center_momentum`` is outside [0, 1], ``output_dim``
             or ``sinkhorn_iterations`` is below 1, or ``center_mode`` or ``centering`` is none of these.
 
@@ -66,6 +70,7 @@ class IBOTPatchLoss(Centered):
         *,
         centering: str = "centering",
         sinkhorn_iterations: int = 3,
+        gather_distributed: bool = False,
     ) -> None:
         super().__init__()
         name = "IBOTPatchLoss"
@@ -77,6 +82,7 @@ class IBOTPatchLoss(Centered):
         self.center_momentum = _check.probability(name, "center_momentum", center_momentum)
         self.centering = check_choice(name, "centering", centering, CENTERINGS)
         self.sinkhorn_iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
+        self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         self.center = _Buffer(output_dim)
 
     def center_buffer(self) -> Tensor:
@@ -109,6 +115,7 @@ class IBOTPatchLoss(Centered):
             self.teacher_temp if teacher_temp is None else teacher_temp,
             self.student_temp,
             self.sinkhorn_iterations,
+            self.gather_distributed,
         )
         if self.centering == "sinkhorn_knopp":
             return _ibot("IBOTPatchLoss", teacher_out, student_out, mask, None, *options, False)[0]
@@ -135,6 +142,7 @@ def ibot_patch_loss(
     student_temp: float = 0.1,
     centering: str = "centering",
     sinkhorn_iterations: int = 3,
+    gather_distributed: bool = False,
 ) -> Tensor:
     """Cross-entropy of the student's masked patches with the teacher's, over K prototypes.
 
@@ -161,13 +169,18 @@ def ibot_patch_loss(
         centering: "centering", or "sinkhorn_knopp": ``q`` is ``sinkhorn_knopp(teacher_out, sinkhorn_iterations,
             teacher_temp)`` over the rows of all ranks whose weight is not 0. Default: "centering".
         sinkhorn_iterations: at least 1. Default: 3.
+        gather_distributed: with torch.distributed initialised, return the loss of the samples of all ranks, the same on
+            every rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in
+            size, and two numbers travel. Otherwise the loss is the rank's own, whose mean over shards of one size this
+            is. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if an input is.
 
     Raises:
         TypeError: if logits, ``center`` or ``masks_weight`` are not floating-point tensors, or float64 on a GPU,
-            ``mask`` is not a bool tensor, a temperature not a number or ``sinkhorn_iterations`` not an int.
+            ``mask`` is not a bool tensor, a temperature not a number, ``sinkhorn_iterations`` not an int or
+            ``gather_distributed`` not a bool.
         ValueError: if ``teacher_out`` is not (M, K) with K >= 1, ``student_out`` differs in shape or device, ``mask``
             has no image or no patches, or, without ``masks_weight`` and on the CPU, not M patches masked; ``center``
             has not K numbers, or is given with "sinkhorn_knopp"; ``masks_weight`` is not (M,), or on the CPU not in
@@ -178,7 +191,7 @@ def ibot_patch_loss(
     Reference: Zhou et al., "iBOT: Image BERT Pre-Training with Online Tokenizer", ICLR 2022; Oquab et al., "DINOv2:
     Learning Robust Visual Features without Supervision", TMLR 2024.
     """
-    options = (masks_weight, centering, teacher_temp, student_temp, sinkhorn_iterations)
+    options = (masks_weight, centering, teacher_temp, student_temp, sinkhorn_iterations, gather_distributed)
     return _ibot("ibot_patch_loss", teacher_out, student_out, mask, center, *options, False)[0]
 
 
@@ -193,6 +206,7 @@ def _ibot(
     teacher_temp: float,
     student_temp: float,
     iterations: int,
+    gather: bool,
     need_sum: bool,
 ) -> tuple[Tensor, Tensor]:
     for argument, rows in (("teacher_out", teacher_out), ("student_out", student_out)):
@@ -208,6 +222,7 @@ def _ibot(
     )
     check_choice(name, "centering", centering, CENTERINGS)
     iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)
+    gather = _check.boolean(name, "gather_distributed", gather)
     centers = check_center(name, center, teacher_out)
     if centering == "sinkhorn_knopp":
         if center is not None:
@@ -215,7 +230,8 @@ def _ibot(
         wide = torch.float64 if teacher_out.dtype == torch.float64 else torch.float32
         centers = balanced_center(teacher_out.detach(), teacher_temp, iterations, weights.to(wide))
     targets = SoftTargets(student_temp, teacher_temp, 1 / len(mask), False, need_sum)
-    return soft_cross_entropy(name, [student_out], [teacher_out], centers, weights, targets)
+    loss, total = soft_cross_entropy(name, [student_out], [teacher_out], centers, weights, targets)
+    return mean_over_ranks(loss, count=len(mask)) if gather else loss, total
 
 
 def _weights(function: str, mask: Tensor, masks_weight: Tensor | None, rows: Tensor) -> Tensor:

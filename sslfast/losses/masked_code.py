@@ -121,8 +121,8 @@ def masked_code_loss(
         TypeError: if a tensor or a number has not the type that is said above, or float64 is on a GPU.
         ValueError: if a shape, a device or a number does not fit, both or none of ``mask`` and ``indices`` are given,
             a code that counts or an index is out of range, or an index comes twice (on the CPU; a GPU is not waited
-            for: with such a code the loss is infinite, such an index is an error of the device, one that comes twice
-            is undefined).
+            for: with such a code or an index below -1 the loss is infinite, an index beyond the patches is an error of
+            the device, one that comes twice is undefined).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Bao et al., "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022.
@@ -145,7 +145,7 @@ def masked_code_loss(
     check_num_items(name, num_items, reduction, hidden)
     if indices is not None:
         at = _positions(name, hidden, indices, shape[0] * shape[1])
-        index: Tensor | None = torch.where(at < 0, -1, at + (at // max(shape[1], 1) + 1) * prefix) if prefix else at
+        index: Tensor | None = torch.where(at < 0, at, at + (at // max(shape[1], 1) + 1) * prefix) if prefix else at
         labels, counts = codes.reshape(-1), at >= 0
         labels = labels[at.clamp_min(0)] if len(labels) else labels.new_zeros(len(at))
     else:

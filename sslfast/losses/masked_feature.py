@@ -152,9 +152,9 @@ def masked_feature_loss(
     Raises:
         TypeError: if a tensor or a number has not the type that is said above.
         ValueError: if a shape, a device, a number or a word does not fit, both or none of ``mask`` and ``ids`` are
-            given, an id is out of range (on the CPU; on a GPU, which is not waited for, the loss is then NaN, or the
-            device reports an error) or comes twice where ``pred`` has all tokens (on the CPU; on a GPU it counts once),
-            targets require a gradient, or ``num_items`` are given without ``"mean"``.
+            given, an id is out of range (on the CPU; on a GPU, which is not waited for, the loss and its gradients are
+            then NaN) or comes twice where ``pred`` has all tokens (on the CPU; on a GPU it counts once), targets
+            require a gradient, or ``num_items`` are given without ``"mean"``.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Baevski et al., "data2vec", ICML 2022; Assran et al., "Self-Supervised Learning from Images with a

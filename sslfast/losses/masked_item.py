@@ -94,7 +94,8 @@ class MaskedItemLoss(nn.Module):
 
     Raises:
         TypeError: if a number is none.
-        ValueError: if one is out of range, or metrics are wanted with ``num_negatives``.
+        ValueError: if one is out of range, metrics are wanted with ``num_negatives``, or a ``sampling`` other than
+            ``"uniform"`` goes without it.
 
     Example:
         >>> criterion = MaskedItemLoss(num_negatives=256, sampling=item_sampling(counts))
@@ -120,7 +121,7 @@ class MaskedItemLoss(nn.Module):
             num_negatives = _check.integer(name, "num_negatives", num_negatives, 1, 2**31 - 2)
         self.num_negatives = num_negatives
         self.return_metrics = _metrics_of(name, return_metrics, num_negatives)
-        given = _sampling_of(name, sampling)
+        given = _sampling_of(name, sampling, num_negatives)
         self.register_buffer("thresholds", None if given is None else given.thresholds, persistent=False)
         # As integers: a module that is cast to a half type casts its floating-point buffers, and a logarithm of 8 bits
         # would correct the logits by another law than that of the draws.
@@ -227,9 +228,10 @@ def masked_item_loss(
     Raises:
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, a label or an index is out of
-            range, or an index comes twice (on the CPU; a GPU is not waited for: with such a label the loss is infinite
-            or NaN, such an index is an error of the device, one that comes twice is undefined), or metrics are wanted
-            with ``num_negatives``.
+            range, an index comes twice (on the CPU; a GPU is not waited for: with such a label or index the loss and,
+            with ``num_negatives``, its gradients are NaN; without, the loss is infinite, or the device reports an
+            error; an index that comes twice is undefined), metrics are wanted with ``num_negatives``, or a ``sampling``
+            other than ``"uniform"`` goes without it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
@@ -256,11 +258,11 @@ def masked_item_loss(
         given = labels_at(name, hidden, labels, indices, ignore_index)
         indices = indices.contiguous()
     targets = check_targets(name, "labels", given, len(weight), ignore_index)
+    drawn = _sampling_of(name, sampling, num_negatives)
     if num_negatives is None:
         rows = hidden.flatten(0, -2)
         found = class_loss(name, rows, weight, bias, targets, indices, None, options, num_items, return_metrics)
         return shaped_like(labels, found) if reduction == "none" and indices is None else found
-    drawn = _sampling_of(name, sampling)
     if drawn is not None:
         if drawn.thresholds.shape != weight.shape[:1]:
             got = f"{len(drawn.thresholds)}"
@@ -291,13 +293,15 @@ def _metrics_of(function: str, return_metrics: bool, num_negatives: int | None) 
     return return_metrics
 
 
-def _sampling_of(function: str, sampling: str | ItemSampling) -> ItemSampling | None:
+def _sampling_of(function: str, sampling: str | ItemSampling, num_negatives: int | None) -> ItemSampling | None:
     """None for the uniform distribution."""
     if not isinstance(sampling, ItemSampling):
         if not isinstance(sampling, str) or sampling != "uniform":
             got = _check.shown(sampling)
             raise ValueError(f"{function}: sampling must be 'uniform' or an ItemSampling, got {got}")
         return None
+    if num_negatives is None:
+        raise ValueError(f"{function}: sampling goes with num_negatives, got an ItemSampling without")
     thresholds, logarithms = sampling
     if not isinstance(thresholds, Tensor) or thresholds.dtype != torch.int64:
         got = str(thresholds.dtype) if isinstance(thresholds, Tensor) else type(thresholds).__name__

@@ -170,9 +170,9 @@ def masked_patch_loss(
         TypeError: if a tensor or a number has not the type that is said above.
         ValueError: if a shape, a device, a number or a word does not fit, patches do not divide the images, a group of
             pixels to normalise has fewer than 2, both or none of ``mask`` and ``ids`` are given, an id is out of range
-            (on the CPU; on a GPU, which is not waited for, the loss is then NaN, or the device reports an error) or
-            comes twice where ``pred`` has all patches (on the CPU; on a GPU it counts once),
-            ``images`` require a gradient, or ``num_items`` are given without ``"mean"``.
+            (on the CPU; on a GPU, which is not waited for, the loss and its gradients are then NaN) or comes twice
+            where ``pred`` has all patches (on the CPU; on a GPU it counts once), ``images`` require a gradient, or
+            ``num_items`` are given without ``"mean"``.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022; Tong et al., "VideoMAE",
@@ -189,7 +189,7 @@ def masked_patch_loss(
         raise ValueError(f"{name}: patch_size must leave at least 2 pixels to normalise, got {patch_size}")
     check_num_items(name, num_items, reduction, pred)
     places = check_places(name, pred, patches_as_targets(images, patch), mask, ids)
-    scale, shift, videos = target_scale(name, videos, mean, std)
+    scale, shift, videos = target_scale(name, videos, mean, std, pred.dtype)
     if videos.dtype == torch.float64 and places.pred.dtype != torch.float64:
         places = places._replace(pred=places.pred.double())
     kinds = ("mse", "l1", "smooth_l1")

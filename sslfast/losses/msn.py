@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check, ops
+from sslfast.distributed import sum_over_ranks, world_size
 from sslfast.losses._inputs import (
     check_device,
     check_floating,
@@ -30,7 +32,7 @@ class MSNLoss(nn.Module):
         temperature: divides the similarities with the prototypes. Default: 0.1.
         sinkhorn_iterations: iterations of Sinkhorn-Knopp over the targets; 0: none. Default: 3.
         regularization_weight: of the mean entropy. Default: 1.0.
-        gather_distributed: balance the targets over the samples of all ranks. Default: False.
+        gather_distributed: the loss of the samples of all ranks, see :func:`msn_loss`. Default: False.
 
     Raises:
         TypeError: if ``temperature`` or ``regularization_weight`` is not a number, ``sinkhorn_iterations`` not an int
@@ -106,8 +108,11 @@ def msn_loss(
         temperature: divides the similarities. Default: 0.1.
         sinkhorn_iterations: 0 leaves the targets as they are. Default: 3.
         regularization_weight: of the mean entropy; 0: none. Default: 1.0.
-        gather_distributed: with torch.distributed initialised, balance the targets over the samples of all ranks, K
-            numbers an iteration. The loss is the rank's own, as lightly's. Default: False.
+        gather_distributed: with torch.distributed initialised, balance the targets over the samples of all ranks, and
+            return the loss of all of them, the same on every rank, whose mean entropy is that of the mean share of all
+            anchors, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
+            Only sums travel: K numbers an iteration, and twice for the shares. (lightly's balances alike, and its loss
+            is the rank's own.) Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if an input is.
@@ -144,11 +149,31 @@ def msn_loss(
         assigned = _assigned(t.detach() @ w.detach().T / (temperature * sharpen), iterations, gather)
         log_p = F.log_softmax(product(a.T, (w / temperature).T), dim=1)
         of_views = log_p.unflatten(0, (-1, size)).sum(dim=0)  # every view of a sample has the same target
-        loss = (assigned * of_views).sum() / -len(a)
-        if weight > 0:
-            mean = log_p.logsumexp(dim=0) - math.log(len(a))  # the log of the mean share, which may underflow
-            loss = loss + weight * ((mean.exp() * mean).sum() + math.log(len(w)))
-        return loss
+        total = -(assigned * of_views).sum()
+        shares = log_p.logsumexp(dim=0) if weight > 0 else None  # logarithms: a sum of shares may underflow
+        if gather and world_size() > 1:
+            loss, mean = _over_ranks(total, shares, len(a))
+        else:
+            loss, mean = total / len(a), None if shares is None else shares - math.log(len(a))
+        return loss if mean is None else loss + weight * ((mean.exp() * mean).sum() + math.log(len(w)))
+
+
+def _over_ranks(total: Tensor, shares: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
+    """Of the anchors of all ranks, the mean of their losses and the logarithm of the mean of their shares.
+
+    Args:
+        total: the sum of the losses of this rank's anchors.
+        shares: (K,), the logarithm of the sum of their shares, or None.
+        count: how many there are.
+    """
+    numbers = torch.stack([total, total.new_full((), count)])
+    if shares is None:
+        loss, anchors = sum_over_ranks(numbers)
+        return loss / anchors, None
+    top = shares.detach().clone()
+    dist.all_reduce(top, dist.ReduceOp.MAX)
+    sums = sum_over_ranks(torch.cat([numbers, (shares - top).exp()]))
+    return sums[0] / sums[1], sums[2:].log() + top - sums[1].log()
 
 
 @torch.no_grad()

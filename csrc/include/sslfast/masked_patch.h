@@ -19,8 +19,8 @@ constexpr int64_t kScaledChannels = 16;
 // loss[i]: the mean over the pixels of patch i of what separates prediction and target, and grad = weight * its
 // derivative in the prediction. The target is the image's own patch, optionally less its mean and divided by its
 // standard deviation (of all channels together, or of each). Nothing of a patch that does not count is read: its loss
-// and its gradient are 0. Images are (images, channels, frames, height, width) in any strides, patches are numbered
-// along width, then height, then frames.
+// and its gradient are 0; of an id that names no patch they are NaN. Images are (images, channels, frames, height,
+// width) in any strides, patches are numbered along width, then height, then frames.
 struct MaskedPatch {
   const void* pred;
   Dtype dtype;
