@@ -3,6 +3,8 @@
 Tables that differ between architectures take `arch`, the major number of the compute capability. An architecture that
 none of them names gets the entries of Ampere and Ada, 8, whose smallest chips have 99 KiB of shared memory a block. The
 choices compile without register spills for the architectures they are for (tests/test_codegen.py).
+
+Why no kernel loads by tensor descriptors or is persistent: docs/kernels.md has what both compile to.
 """
 
 from __future__ import annotations

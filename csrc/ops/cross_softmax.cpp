@@ -3,6 +3,8 @@
 // kernels/cross_softmax.py. FLOPs for N rows and M columns: forward 2 N M D, backward 2 N M D and 2 N M D for each side
 // that needs a gradient. Memory: one tile and a few vectors beside inputs and outputs. Where the caller can spare some,
 // forward keeps as many of the first tiles of logits as fit, and backward does not make them again.
+// They are kept in the type of the sums, float32 for bf16 sides, too: in bf16, off by up to 2^-9 |S|, they would take
+// more of the gradient's exactness at low temperatures than a loss has left (docs/losses.md, Memory).
 #include "sslfast/cross_softmax.h"
 
 #include <algorithm>

@@ -3,6 +3,8 @@
 // FLOPs for M rows, with half the tiles: forward M^2 D, backward M^2 D + 2 M^2 D (1 multiply-add = 2 FLOPs gives 2 and
 // 6). Memory: one tile and a few vectors beside inputs and outputs. Where the caller can spare some, forward keeps as
 // many of the first tiles of logits as fit, and backward does not make them again.
+// They are kept in the type of the sums, float32 for bf16 sides, too: in bf16, off by up to 2^-9 |S|, they would take
+// more of the gradient's exactness at low temperatures than a loss has left (docs/losses.md, Memory).
 #include "sslfast/similarity_softmax.h"
 
 #include <algorithm>
