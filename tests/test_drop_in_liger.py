@@ -93,6 +93,15 @@ def test_the_function_and_what_is_returned() -> None:
         assert not nothing.token_accuracy
 
 
+def test_compiles_whole() -> None:
+    leaves = [torch.randn(*s, requires_grad=True) for s in ((9, 5), (8, 5))]
+    criterion = LigerFusedLinearCrossEntropyLoss(lse_square_scale=0.1, use_token_scaling=True, return_z_loss=True)
+    compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
+    losses = [f(*leaves, TARGET).loss for f in (criterion, compiled)]
+    for ours, theirs in zip(*(torch.autograd.grad(loss, leaves) for loss in losses), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_class_weights_move_but_are_no_state() -> None:
     criterion = LigerFusedLinearCrossEntropyLoss(torch.rand(9))
     assert not criterion.state_dict()
