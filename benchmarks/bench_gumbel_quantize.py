@@ -1,5 +1,6 @@
 """The Gumbel vector quantiser of wav2vec 2.0 behind its linear layer, forward and backward, beside transformers' module
-and a formulation in plain torch that looks vectors up by number and multiplies the softmax only for its gradient.
+and a formulation in plain torch that looks vectors up by number and multiplies the softmax only for its gradient. And
+the diversity loss of its perplexity, a handful of operators on a scalar, which is to cost no more than they do.
 
 Floor, N frames, G groups, V codes, width d of a vector: 2 N G V d FLOPs, the product that the softmax's gradient needs.
 """
@@ -124,8 +125,55 @@ def case(batch: int, length: int, dtype: str = "fp32", **options: Any) -> Case:
     )
 
 
+class Codes(NamedTuple):
+    perplexity: Tensor
+    mask: Tensor
+
+
+def make_codes(device: torch.device, *, batch: int, length: int) -> Codes:
+    return Codes(torch.tensor(100.0, device=device, requires_grad=True), torch.rand(batch, length).to(device) < 0.5)
+
+
+def our_diversity(x: Codes) -> tuple[Tensor, ...]:
+    from sslfast.losses import diversity_loss
+
+    loss = diversity_loss(x.perplexity, GROUPS * CODES, x.mask)
+    return loss.detach(), *torch.autograd.grad(loss, x.perplexity)
+
+
+def plain_diversity(x: Codes) -> tuple[Tensor, ...]:
+    """transformers' line."""
+    loss = (GROUPS * CODES - x.perplexity) / (GROUPS * CODES) * x.mask.sum()
+    return loss.detach(), *torch.autograd.grad(loss, x.perplexity)
+
+
+def check_diversity(inputs: Codes, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
+    for their, our in zip(theirs, ours, strict=True):
+        torch.testing.assert_close(their, our)
+
+
+def diversity(batch: int, length: int) -> Case:
+    return Case(
+        op="diversity_loss",
+        size=f"{batch}x{length}",
+        dtype="fp32",
+        mode="forward+backward",
+        make_inputs=partial(make_codes, batch=batch, length=length),
+        providers={
+            "sslfast": lambda inputs: partial(our_diversity, inputs),
+            "eager torch (transformers' line)": lambda inputs: partial(plain_diversity, inputs),
+        },
+        check=check_diversity,
+        work=batch * length,
+        unit="B",
+        formula="the mask is read",
+        quick=True,
+    )
+
+
 def cases() -> list[Case]:
     return [
+        diversity(16, 500),
         case(2, 100, quick=True),
         case(4, 500, memory=True, devices=("cpu",)),
         case(8, 1500, "bf16", memory=True, devices=("cuda",), providers=GPU_PROVIDERS),

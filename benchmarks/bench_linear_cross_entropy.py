@@ -1,6 +1,6 @@
 """Cross-entropy against a vocabulary, forward and backward: the loss of a masked language model from its last hidden
 states, beside logits of every token (what transformers' BertForMaskedLM does) and of the masked ones, gathered first;
-and with a target for every row.
+and with a target for every row, also with softcap, label smoothing, z-loss and metrics, which are to come free.
 
 Floor, M rows with a target, hidden size H, vocabulary V: 6 M H V FLOPs, the logits and a product for each gradient.
 """
@@ -8,6 +8,7 @@ Floor, M rows with a target, hidden size H, vocabulary V: 6 M H V FLOPs, the log
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -72,6 +73,42 @@ def ours(x: Inputs) -> Tensor:
     return masked_lm_loss(x.hidden, x.weight, x.labels, x.bias, indices=x.indices)
 
 
+# What comes free: the name in a row, and the arguments.
+EXTRAS: dict[str, dict[str, Any]] = {
+    "softcap": {"softcap": 10.0},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "z_loss": {"z_loss": 1e-4},
+    "metrics": {"return_metrics": True},
+}
+
+
+def ours_with(extra: str, x: Inputs) -> Tensor:
+    from sslfast.losses import linear_cross_entropy
+
+    found = linear_cross_entropy(x.hidden, x.weight, x.labels, linear_bias=x.bias, **EXTRAS[extra])
+    return found if isinstance(found, Tensor) else found.loss
+
+
+def full_logits_with(extra: str, x: Inputs) -> Tensor:
+    """What one writes in plain torch for the same."""
+    logits, labels = F.linear(x.hidden, x.weight, x.bias).flatten(0, 1), x.labels.flatten()
+    if extra == "softcap":
+        logits = 10.0 * torch.tanh(logits / 10.0)
+    loss = F.cross_entropy(logits, labels, label_smoothing=0.1 if extra == "label_smoothing" else 0.0)
+    if extra == "z_loss":
+        loss = loss + 1e-4 * logits.logsumexp(1).square().mean()
+    if extra == "metrics":
+        with torch.no_grad():
+            _ = (logits.argmax(1) == labels).float().mean(), loss.exp()
+    return loss
+
+
+def ours_without(x: Inputs) -> Tensor:
+    from sslfast.losses import linear_cross_entropy
+
+    return linear_cross_entropy(x.hidden, x.weight, x.labels, linear_bias=x.bias)
+
+
 def check(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
     """Loss and gradients within the rounding of the peers' logits, which are in the dtype of the inputs."""
     eps = torch.finfo(inputs.hidden.dtype).eps
@@ -126,8 +163,20 @@ def case(
     )
 
 
+def with_extra(extra: str) -> Case:
+    providers = {
+        "sslfast": partial(call, partial(ours_with, extra)),
+        "eager torch (full logits)": partial(call, partial(full_logits_with, extra)),
+    }
+    if extra == "metrics":  # the same loss, whose price without them can stand beside it
+        providers["sslfast without metrics"] = partial(call, ours_without)
+    plain = case(8, 64, 128, 5000, share=1.0, providers=providers, quick=extra == "metrics", devices=("cpu",))
+    return replace(plain, size=f"{plain.size}, {extra}")
+
+
 def cases() -> list[Case]:
     return [
+        *(with_extra(extra) for extra in EXTRAS),
         case(8, 64, 128, 5000, quick=True),
         case(64, 128, 256, 30522, memory=True, devices=("cpu",)),
         case(16, 128, 768, 30522, devices=("cpu",)),

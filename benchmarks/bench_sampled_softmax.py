@@ -1,15 +1,17 @@
 """Losses against named rows of a table, forward and backward: wav2vec 2.0's contrastive loss beside transformers',
 which gathers the distractors of every frame; beside fairseq's, which gathers those of the masked frames; and beside a
 Gram matrix for each utterance, of which scalars are gathered. And the loss of masked items against drawn ones, beside
-plain torch, which gathers them, and against all items.
+plain torch, which gathers them, and against all items, beside RecBole's BERT4Rec.
 
-Floor, M masked frames, K distractors, width D: 6 M (K + 1) D FLOPs, a product for the logits and one for each gradient.
+Floor, M masked frames, K distractors, width D: 6 M (K + 1) D FLOPs, a product for the logits and one for each gradient;
+of all V items 6 M V D.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -77,6 +79,32 @@ def all_items(x: Items) -> Tensor:
     from sslfast.losses import masked_item_loss
 
     return masked_item_loss(x.hidden, x.weight, x.labels, indices=x.indices)
+
+
+def make_histories(device: torch.device, *, batch: int, length: int, width: int, items: int) -> Items:
+    """Items of which a history has no more masked ones than RecBole has places for."""
+    x = make_items(device, batch=batch, length=length, width=width, items=items)
+    has = x.labels != -100
+    labels = x.labels.masked_fill(has.cumsum(1) > int(0.2 * length), -100)
+    return x._replace(labels=labels, indices=(labels.flatten() != -100).nonzero().flatten())
+
+
+def recbole_items(x: Items) -> Tensor:
+    """RecBole 1.2's BERT4Rec with ``loss_type="CE"``: every history has the same number of places for masked items, of
+    which those without one have weight 0; a product with one-hot rows picks their hidden states.
+    """
+    length = x.labels.shape[1]
+    has = x.labels != -100
+    order = (~has).long().argsort(dim=1, stable=True)[:, : int(0.2 * length)]
+    counts = has.gather(1, order).flatten().float()
+    picked = torch.bmm(F.one_hot(order, length).float(), x.hidden).flatten(0, 1)
+    losses = F.cross_entropy(picked @ x.weight.T, x.labels.gather(1, order).flatten().clamp_min(0), reduction="none")
+    return (losses * counts).sum() / counts.sum()
+
+
+def check_all_items(inputs: Items, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
+    for their, our in zip(theirs, ours, strict=True):
+        torch.testing.assert_close(their, our, rtol=1e-4, atol=1e-4 * float(our.abs().max()))
 
 
 def check_items(inputs: Items, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
@@ -203,8 +231,28 @@ def sampled_items(batch: int, length: int, width: int, items: int, **options: An
     )
 
 
+ALL_ITEMS_PROVIDERS = {
+    "sslfast": partial(call, all_items),
+    "eager torch (RecBole's formulation)": partial(call, recbole_items),
+}
+
+
+def every_item(batch: int, length: int, width: int, items: int, **options: Any) -> Case:
+    drawn = sampled_items(batch, length, width, items, **options)
+    return replace(
+        drawn,
+        size=f"{batch}x{length}x{width} of {items}",
+        make_inputs=partial(make_histories, batch=batch, length=length, width=width, items=items),
+        providers=ALL_ITEMS_PROVIDERS,
+        check=check_all_items,
+        work=6 * 0.2 * batch * length * items * width,
+        formula="6 M V D, M of 20 % masked",
+    )
+
+
 def cases() -> list[Case]:
     return [
+        every_item(64, 50, 64, 3000, devices=("cpu",)),
         sampled_items(64, 50, 64, 20000, quick=True),
         sampled_items(128, 50, 128, 20000, memory=True),
         contrastive(2, 100, 64, 20, quick=True),

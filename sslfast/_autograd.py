@@ -157,7 +157,8 @@ def first_order_only(function: str, grad: Tensor, *inputs: Tensor) -> Tensor:
     """``grad``, made to raise if it is differentiated with respect to ``inputs``.
 
     ``once_differentiable`` is not enough: it links the result to the incoming gradient only, so that a gradient
-    penalty would silently lose the term through the inputs.
+    penalty would silently lose the term through the inputs. It still does behind ``torch.compile(backend="eager")``,
+    whose trace of backward turns grad mode off for good; other backends refuse second derivatives.
 
     Args:
         function: the name the error begins with.

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from oracle import assert_no_worse
 from torch import Tensor, nn
 
@@ -184,6 +185,81 @@ def test_draws() -> None:
     assert torch.equal(torch.get_rng_state(), once)
 
 
+def small_critic(x: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """Its gradients are about 1e-7, a sixteenth of which is float16's smallest step; its weights are normal numbers."""
+    return F.leaky_relu(x @ (1e-3 * first), 0.2) @ (1e-4 * last)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_small_gradients_in_float16(autocast: bool) -> None:
+    real, fake = torch.randn(2, 20, 6)
+    leaves = [torch.randn(6, 8, requires_grad=True), torch.randn(8, 1, requires_grad=True)]
+    truth = reference.r1_penalty(lambda x: small_critic(x, *leaves), [real.clone().requires_grad_()], 10.0)
+    truths = [truth, *torch.autograd.grad(truth, leaves)]
+    half = torch.float32 if autocast else torch.float16
+
+    def penalties(scale: float) -> list[Tensor]:
+        with torch.autocast("cpu", torch.float16, enabled=autocast):
+            x = real.to(half).requires_grad_()
+            logits = small_critic(x, *(w.to(half) for w in leaves))
+            assert logits.dtype == torch.float16
+            r1 = r1_penalty(logits, x, grad_scale=scale)
+            gp = gradient_penalty(
+                lambda z: small_critic(z, *(w.to(half) for w in leaves)),
+                *(real.to(half), fake.to(half)),
+                10.0,
+                0.0,
+                generator=1,
+                grad_scale=scale,
+            )
+        assert r1.dtype == gp.dtype == torch.float32
+        return [r1, *(g / 2.0**40 for g in torch.autograd.grad(2.0**40 * r1, leaves, retain_graph=True)), gp]
+
+    def error(found: Tensor, true: Tensor) -> float:
+        return float(torch.linalg.vector_norm(found - true) / torch.linalg.vector_norm(true))
+
+    found = penalties(2.0**12)
+    for ours, true in zip(found[:3], truths, strict=True):
+        assert error(ours.detach(), true.detach()) < 3e-3
+    gp = gradient_penalty(lambda x: small_critic(x, *leaves), real, fake, 10.0, 0.0, generator=1)
+    assert error(found[3].detach(), gp.detach()) < 3e-3
+    assert error(penalties(1.0)[0].detach(), truth.detach()) > 1e-2  # what it is against
+    for ours, same in zip(penalties(2.0**16), penalties(2.0**15), strict=True):  # a scaler begins with 2^16
+        assert torch.equal(ours, same)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_holds_for_the_discriminator(dtype: torch.dtype) -> None:
+    net, real, fake = critic(6, 1, dtype=torch.float32), *torch.randn(2, 20, 6)
+    seen = []
+
+    def noted(x: Tensor) -> Tensor:
+        seen.append(net(x).dtype)
+        return net(x)
+
+    with torch.autocast("cpu", dtype):
+        leaf = real.clone().requires_grad_()
+        found = [gradient_penalty(noted, real, fake, generator=1, grad_scale=4.0), r1_penalty(net(leaf), leaf)]
+    assert seen == [dtype]
+    leaf = real.clone().requires_grad_()
+    wide = [gradient_penalty(net, real, fake, generator=1), r1_penalty(net(leaf), leaf)]
+    weights = list(net.parameters())[:3]
+    for ours, true in zip(found, wide, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, true, rtol=2e-2, atol=0.0)
+        for a, b in zip(*(torch.autograd.grad(loss, weights[::2]) for loss in (ours, true)), strict=True):
+            assert torch.linalg.vector_norm(a - b) < 0.05 * torch.linalg.vector_norm(b)
+
+
+def test_a_scale_changes_nothing_in_float32() -> None:
+    net, real, fake = critic(6, 1, dtype=torch.float32), *torch.randn(2, 5, 6)
+    leaf = real.clone().requires_grad_()
+    assert torch.equal(
+        GradientPenalty(grad_scale=8.0)(net, real, fake, generator=1), gradient_penalty(net, real, fake, generator=1)
+    )
+    assert torch.equal(R1Penalty(grad_scale=8.0)(net(leaf), leaf), r1_penalty(net(leaf), leaf))
+
+
 def test_nothing_else_is_touched() -> None:
     net = critic(3, 1, dtype=torch.float32).eval()
     real, fake = torch.randn(2, 4, 3, requires_grad=True)
@@ -260,6 +336,7 @@ BAD = [
         TypeError,
         "generator must be None, an int, a torch.Generator or an int64 tensor, got str",
     ),
+    (gradient_penalty, (net, X, X), {"grad_scale": 0.0}, ValueError, "grad_scale must be positive, got 0.0"),
     (gradient_penalty, (net, X, X), {"row_offset": -1}, ValueError, "row_offset must be at least 0, got -1"),
     (
         gradient_penalty,
@@ -276,6 +353,9 @@ BAD = [
     (r1_penalty, (X, LEAF), {}, ValueError, "real_logits must depend on real, got some without a graph"),
     (r1_penalty, (2 * LEAF, [LEAF + 1]), {}, ValueError, "real_logits must depend on real, got some that do not"),
     (r1_penalty, (2 * LEAF, LEAF, "a"), {}, TypeError, "weight must be a number, got str"),
+    (r1_penalty, (2 * LEAF, LEAF), {"grad_scale": "a"}, TypeError, "grad_scale must be a number, got str"),
+    (GradientPenalty, (), {"grad_scale": -1}, ValueError, "grad_scale must be positive, got -1"),
+    (R1Penalty, (), {"grad_scale": 0}, ValueError, "grad_scale must be positive, got 0"),
     (GradientPenalty, (-1,), {}, ValueError, "weight must be at least 0, got -1"),
     (GradientPenalty, (1, None), {}, TypeError, "center must be a number, got NoneType"),
     (R1Penalty, (-1,), {}, ValueError, "weight must be at least 0, got -1"),

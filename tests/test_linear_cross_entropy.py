@@ -155,6 +155,36 @@ def test_no_ignore_index_is_that_of_torch() -> None:
     torch.testing.assert_close(LinearCrossEntropyLoss(ignore_index=None)(w, x, target), expected)
 
 
+@pytest.mark.skipif(not hasattr(torch.nn, "LinearCrossEntropyOptions"), reason="torch before 2.13 has no such options")
+def test_options_of_torch_change_nothing() -> None:
+    x, w, target = torch.randn(3, 4), torch.randn(9, 4), torch.tensor([0, -100, 2])
+    options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=2, chunking_method=None)
+    found = linear_cross_entropy(x, w, target, options=options)
+    assert torch.equal(found, linear_cross_entropy(x, w, target))
+    torch.testing.assert_close(found, F.linear_cross_entropy(x, w, target, options=options))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_single_row(reduction: str) -> None:
+    leaves = [torch.randn(4, requires_grad=True), torch.randn(9, 4, requires_grad=True)]
+    x, w = leaves
+    for target in (torch.tensor(5), torch.tensor(-100)):
+        found = linear_cross_entropy(x, w, target, reduction=reduction)
+        assert found.shape == ()
+        expected = F.cross_entropy(w @ x, target, reduction="sum")
+        torch.testing.assert_close(found, expected)
+        for ours, theirs in zip(*(torch.autograd.grad(y, leaves) for y in (found, expected)), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_weights_of_zero() -> None:
+    x, w, target = torch.randn(3, 4, requires_grad=True), torch.randn(9, 4), torch.tensor([0, 1, 2])
+    loss = linear_cross_entropy(x, w, target, weight=torch.zeros(9))
+    assert not loss
+    assert not torch.autograd.grad(loss, x)[0].any()
+    assert F.cross_entropy(x @ w.T, target, weight=torch.zeros(9)).isnan()
+
+
 def test_targets_out_of_range() -> None:
     x, w, target = torch.randn(3, 4), torch.randn(9, 4), torch.tensor([0, -1, 2])
     with pytest.raises(ValueError, match=r"^linear_cross_entropy: target must be in \[0, 8\] or -100, got -1$"):

@@ -57,6 +57,10 @@ def test_loss_depends_on_the_seed_alone_and_reaches_every_weight(name, channels)
     assert not torch.equal(module.loss(images, seed=4), loss)
 
 
+def of_patches(patches: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    return patches.gather(1, ids.unsqueeze(-1).expand(-1, -1, patches.shape[2]))
+
+
 @pytest.mark.parametrize(
     ("name", "size", "patch_size"), [("mae", 8, 2), ("masked-pixels", 8, 2), ("masked-pixels", 28, 4)]
 )
@@ -68,13 +72,13 @@ def test_losses_and_gradients_are_those_of_plain_torch(name, size, patch_size, c
     loss.backward()
     ours = {key: parameter.grad.clone() for key, parameter in module.named_parameters()}
     module.zero_grad()
-    pixels, predicted, mask = module.predict(images, seed=5)
+    pixels, predicted, drawn = module.predict(images, seed=5)
     if name == "mae":
-        target = patchify(pixels, patch_size)
+        target = of_patches(patchify(pixels, patch_size), drawn)
         mean, std = _patch_statistics(target)
-        plain = ((predicted - (target - mean) / std).square().mean(dim=2) * mask).sum() / mask.sum()
+        plain = (predicted - (target - mean) / std).square().mean()
     else:
-        hidden = pixel_mask(mask, patch_size, size)
+        hidden = pixel_mask(drawn, patch_size, size)
         plain = ((predicted - pixels).square().mean(dim=1, keepdim=True) * hidden).sum() / hidden.sum()
     plain.backward()
     assert torch.allclose(loss, plain, rtol=1e-5)
@@ -117,16 +121,22 @@ def test_masked_pixels_network_does_not_see_what_is_hidden():
 def test_mae_network_does_not_see_masked_patches_and_its_target_is_normalised():
     module = method("mae").eval()
     images = tiny_data().train[:4]
-    pixels, before, mask = module.predict(images, seed=1)
+    pixels, before, ids = module.predict(images, seed=1)
+    mask = torch.zeros(4, 16, dtype=torch.bool).scatter(1, ids, True)
+    assert mask.sum() == ids.numel() == before.shape[0] * before.shape[1]  # no kept patch, none twice
     patches = patchify(pixels, 2)
     inverted = patchify(255 - images.float(), 2).where(mask.unsqueeze(-1), patchify(images.float(), 2))
     changed = unpatchify(inverted, 2, 8).round().to(torch.uint8)
-    _, after, mask_again = module.predict(changed, seed=1)
-    assert torch.equal(mask, mask_again)
+    _, after, ids_again = module.predict(changed, seed=1)
+    assert torch.equal(ids, ids_again)
     assert torch.allclose(before, after, atol=1e-6)
-    mean, std = _patch_statistics(patches)
-    expected = (before - (patches - mean) / std)[mask].square().mean()
+    mean, std = _patch_statistics(of_patches(patches, ids))
+    expected = (before - (of_patches(patches, ids) - mean) / std).square().mean()
     assert torch.allclose(module.loss(images, seed=1), expected, rtol=1e-5)
+    hidden, filled = (patchify(shown, 2) for shown in module.reconstruct(images, seed=1))
+    assert torch.equal(hidden, patches.masked_fill(mask.unsqueeze(-1), 0.0))
+    assert torch.equal(filled[~mask], patches[~mask])
+    assert torch.allclose(of_patches(filled, ids), before * std + mean)
 
 
 def test_erasing_blanks_the_share_of_patches():

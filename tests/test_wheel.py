@@ -70,6 +70,13 @@ def test_contents(wheel):
     assert expected - names == set()
     assert {name.split("/")[0] for name in names} == {"sslfast", f"sslfast-{sslfast.__version__}.dist-info"}
     assert not wheel.name.endswith("-any.whl"), "it holds compiled code"
+    (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+    facts = zipfile.ZipFile(wheel).read(metadata).decode().split("\n\n")[0].splitlines()
+    assert "License-Expression: Apache-2.0 AND LicenseRef-WordNet" in facts
+    licences = {name for name in facts if name.startswith("License-File: ")}
+    assert licences == {"License-File: LICENSE", "License-File: sslfast/pretrain/corpus/LICENSE.wordnet"}
+    for licence in ("LICENSE", "sslfast/pretrain/corpus/LICENSE.wordnet"):
+        assert f"sslfast-{sslfast.__version__}.dist-info/licenses/{licence}" in names
     (points,) = (name for name in names if name.endswith("entry_points.txt"))
     assert "sslfast = sslfast." in zipfile.ZipFile(wheel).read(points).decode()
 

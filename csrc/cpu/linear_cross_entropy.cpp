@@ -63,18 +63,25 @@ inline __attribute__((always_inline)) T slope(T s, T cap) {
   return (1 - t) * (1 + t);
 }
 
+// A loop for each case: with the cases within it none would vectorise.
 template <typename T>
 inline __attribute__((always_inline)) void gradient_body(T* s, int64_t n, T scale, T offset, T flat, const T* weights,
                                                          T cap) {
   if (flat == 0 && cap == 0) {
 #pragma omp simd
     for (int64_t j = 0; j < n; ++j) s[j] = scale * vector_exp(s[j] - offset);
-    return;
-  }
+  } else if (weights == nullptr && cap == 0) {
 #pragma omp simd
-  for (int64_t j = 0; j < n; ++j) {
-    const T derivative = cap == 0 ? T(1) : slope(s[j], cap);
-    s[j] = (scale * vector_exp(s[j] - offset) - flat * (weights == nullptr ? T(1) : weights[j])) * derivative;
+    for (int64_t j = 0; j < n; ++j) s[j] = scale * vector_exp(s[j] - offset) - flat;
+  } else if (weights == nullptr || flat == 0) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) s[j] = (scale * vector_exp(s[j] - offset) - flat) * slope(s[j], cap);
+  } else if (cap == 0) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) s[j] = scale * vector_exp(s[j] - offset) - flat * weights[j];
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) s[j] = (scale * vector_exp(s[j] - offset) - flat * weights[j]) * slope(s[j], cap);
   }
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,32 @@ def mean_of(total: Tensor, items: Tensor | float) -> Tensor:
     return total * torch.where(items == 0, 0.0, items.reciprocal())
 
 
-def class_loss(
+class Results(NamedTuple):
+    """What the operators give of rows and targets.
+
+    Attributes:
+        loss: the weighted sum or mean, or (R,) for ``reduction="none"``: the one that has a graph.
+        nll: (R,) negative log-likelihoods, 0 where there is no target.
+        lse: (R,) log-sum-exps, 0 where there is no target.
+        correct: (R,) bool, whether the target's logit is the largest, alone.
+        has: (R,) bool, whether there is a target.
+        own: (R,) class weights of the targets, or None.
+    """
+
+    loss: Tensor
+    nll: Tensor
+    lse: Tensor
+    correct: Tensor
+    has: Tensor
+    own: Tensor | None
+
+    @property
+    def items(self) -> Tensor:
+        """The sum of the weights of the targets."""
+        return self.has.sum() if self.own is None else self.own.sum()
+
+
+def class_results(
     function: str,
     hidden: Tensor,
     weight: Tensor,
@@ -27,17 +54,15 @@ def class_loss(
     index: Tensor | None,
     class_weights: Tensor | None,
     options: Options,
-    num_items: Tensor | float | None,
-    metrics: bool,
-) -> Tensor | ClassificationOutput:
-    """The loss of rows of ``hidden`` (T, D) that have a target, alone or with what falls out of it.
+    num_items: Tensor | float | None = None,
+) -> Results:
+    """The losses of rows of ``hidden`` (T, D) that have a target.
 
     Args:
         function: the name that errors begin with.
         targets: (R,) int64, -1 for none.
         index: (R,) int64, the row of ``hidden`` that belongs to a target, -1 for none. None: its own number.
         num_items: what a mean is divided by. None: the sum of the weights of the targets.
-        metrics: whether the results beside the loss are wanted.
     """
     dtype = torch.promote_types(hidden.dtype, weight.dtype)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
@@ -68,15 +93,33 @@ def class_loss(
         torch.is_grad_enabled(),
         items,
     )
+    return Results(loss, nll, lse, own_logits > others, has, own)
+
+
+def class_loss(
+    function: str,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    index: Tensor | None,
+    class_weights: Tensor | None,
+    options: Options,
+    num_items: Tensor | float | None,
+    metrics: bool,
+) -> Tensor | ClassificationOutput:
+    """The loss of :func:`class_results`, alone or, where ``metrics`` are wanted, with what falls out of it."""
+    found = class_results(function, hidden, weight, bias, targets, index, class_weights, options, num_items)
+    loss, nll, lse, correct, has, _ = found
     if not metrics:
         return loss
     with torch.no_grad():
         targets_seen = has.sum()
         some = targets_seen.clamp_min(1)
         z_loss = lse.new_zeros(()) if options.reduction == "none" else options.z_loss * lse.square().sum()
-        z_loss = z_loss if items is None else mean_of(z_loss, items)
-        correct = (own_logits > others).sum()
-        return ClassificationOutput(loss, correct / some, (nll.sum() / some).exp(), z_loss, targets_seen)
+        if options.reduction == "mean":
+            z_loss = mean_of(z_loss, found.items if num_items is None else num_items)
+        return ClassificationOutput(loss, correct.sum() / some, (nll.sum() / some).exp(), z_loss, targets_seen)
 
 
 def shaped_like(targets: Tensor, found: Tensor | ClassificationOutput) -> Tensor | ClassificationOutput:

@@ -279,8 +279,8 @@ def feature_matching_loss(real_features: Samples, fake_features: Samples, match:
 
 
 def _softplus(logits: Tensor) -> Tensor:
-    """``log(1 + exp(logits))`` without the threshold of ``F.softplus``, which costs digits in float64."""
-    return -F.logsigmoid(-logits)
+    """``log(1 + exp(logits))``; in float64 without the threshold of ``F.softplus``, which costs digits there."""
+    return -F.logsigmoid(-logits) if logits.dtype == torch.float64 else F.softplus(logits)
 
 
 def _smoothing(function: str, objective: str, label_smoothing: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast.losses._class_inputs import (
@@ -91,6 +91,7 @@ def linear_cross_entropy(
     z_loss: float = 0.0,
     num_items: float | Tensor | None = None,
     return_metrics: bool = False,
+    options: object = None,
 ) -> Tensor | ClassificationOutput:
     """Cross-entropy of the logits of a linear layer, without the logits.
 
@@ -102,9 +103,11 @@ def linear_cross_entropy(
     N V D. Of small losses and their gradients no digit is lost. Under autocast the products are in its dtype.
 
     Args:
-        input: (..., D), floating point, any strides.
-        linear_weight: (V, D), the layer's weight, also one that is tied to an embedding.
-        target: (...) integers: a class in [0, V), or ``ignore_index``.
+        input: (..., D) or (D,), floating point, any strides.
+        linear_weight: (V, D), the layer's weight, also one that is tied to an embedding. torch's (V, d_1, ..., D) is
+            refused: it is (V d_1 ..., D) logits with a softmax for each place.
+        target: (...) integers, () for a single row: a class in [0, V), or ``ignore_index``. torch's probabilities
+            (..., V) are refused: they are as large as the logits that are never stored.
         linear_bias: (V,). Default: None.
         weight: (V,), weights of the classes, as ``F.cross_entropy`` takes them; no gradient. Default: None, 1.
         reduction: ``"mean"`` (divided by the sum of the targets' class weights), ``"sum"`` or ``"none"``. Default:
@@ -117,14 +120,17 @@ def linear_cross_entropy(
             micro-batches. A number above 0, or a tensor of one, which is not waited for. Default: None.
         return_metrics: give a :class:`ClassificationOutput` with accuracy and perplexity, which cost nothing. Default:
             False.
+        options: ``torch.nn.LinearCrossEntropyOptions``, which torch takes, or None. How torch cuts its batch has no
+            meaning here: nothing in it changes anything. Default: None.
 
     Returns:
         The loss, float32 or float64: a scalar, or for ``"none"`` of the shape of ``target``, 0 where it is ignored.
-        Without any target, mean and sum are 0 with gradients of 0 (torch's mean is NaN).
+        Without any target, or where the weights of all targets are 0, the mean is 0 with gradients of 0 (torch's is
+        NaN).
 
     Raises:
-        TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, or a number is
-            none.
+        TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, a number is none,
+            or ``options`` are not torch's.
         ValueError: if a shape, a device or a number is out of what is said above, a target is no class (on the CPU; a
             GPU is not waited for, there the loss is infinite), or ``num_items`` is given without ``"mean"``.
         RuntimeError: at a second derivative, which is not supported.
@@ -133,29 +139,43 @@ def linear_cross_entropy(
     Training", 2024; Wijmans et al., "Cut Your Losses in Large-Vocabulary Language Models", 2024.
     """
     name = "linear_cross_entropy"
-    check_layer(name, ("input", input), ("linear_weight", linear_weight), ("linear_bias", linear_bias))
+    _check_options(name, options)
+    check_floating(name, "input", input)
+    # One sample alone, as torch takes it.
+    rows = input.unsqueeze(0) if input.dim() == 1 and len(input) else input
+    check_layer(name, ("input", rows), ("linear_weight", linear_weight), ("linear_bias", linear_bias))
     check_class_vector(name, "weight", weight, linear_weight)
     if weight is not None and weight.requires_grad:
         raise ValueError(f"{name}: weight must not require a gradient: detach it")
+    if isinstance(target, Tensor) and target.is_floating_point() and target.dim() == input.dim():
+        raise TypeError(f"{name}: target must be class numbers, got probabilities of shape {tuple(target.shape)}")
     check_integers(name, "target", target)
     if target.shape != input.shape[:-1]:
         raise ValueError(f"{name}: target must have shape {tuple(input.shape[:-1])}, got {tuple(target.shape)}")
     check_device(name, "input", input, "target", target)
-    options = options_of(name, reduction, label_smoothing, softcap, z_loss)
+    held = options_of(name, reduction, label_smoothing, softcap, z_loss)
     return_metrics = _check.boolean(name, "return_metrics", return_metrics)
     ignore_index = _check.integer(name, "ignore_index", -100 if ignore_index is None else ignore_index, -(2**63))
     check_num_items(name, num_items, reduction, input)
     targets = check_targets(name, "target", target, len(linear_weight), ignore_index)
     found = class_loss(
         name,
-        input.flatten(0, -2),
+        rows.flatten(0, -2),
         linear_weight,
         linear_bias,
         targets,
         None,
         weight,
-        options,
+        held,
         num_items,
         return_metrics,
     )
     return shaped_like(target, found) if reduction == "none" else found
+
+
+def _check_options(function: str, options: object) -> None:
+    """Raises TypeError where they are neither None nor torch's, which torch has since 2.13."""
+    kind = getattr(nn, "LinearCrossEntropyOptions", None)
+    if options is not None and (kind is None or not isinstance(options, kind)):
+        got = type(options).__name__
+        raise TypeError(f"{function}: options must be None or torch.nn.LinearCrossEntropyOptions, got {got}")

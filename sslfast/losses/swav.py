@@ -167,6 +167,10 @@ def sinkhorn_knopp(
     of each row. An iteration is one read of the scores, and changes K potentials, one a prototype: Q is written once,
     at the end. Computes in float32 (float64 input in float64).
 
+    Float32 potentials are as exact as the range of the scores over epsilon is large. An assignment of cosines is off by
+    5e-7, one of scores of 1e4, with epsilon 0.05, by 8e-3, and the loss and gradient of :func:`swav_loss` with them by
+    1e-3 and 6e-3: give such scores in float64.
+
     Args:
         scores: similarities of samples with prototypes, shape (N, K), floating point, any strides.
         iterations: how often prototypes and samples are normalised, at least 1. Default: 3.

@@ -34,19 +34,29 @@ class MAE(Pretraining):
         return cast(SmallViT, self.encoder.backbone)
 
     def predict(self, images: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the normalised images, the predicted patches (N, L, P), each normalised, and the mask (N, L)."""
+        """Returns the normalised images, the masked patches as predicted (N, R, P), each normalised, and which they
+        are, (N, R).
+        """
         pixels = self.encoder.normalise(images)
         tokens = self.vit.tokens(pixels)
-        kept, mask, ids_restore = mask_patches(tokens, self.config.mask_ratio, generator=seed)
+        kept, _, ids_restore = mask_patches(tokens, self.config.mask_ratio, generator=seed)
         encoded = self.decoder_embed(self.vit.blocks(kept))
         decoded = self.decoder_blocks(unshuffle_patches(encoded, self.mask_token, ids_restore, self.decoder_position))
-        return pixels, self.decoder_pixels(decoded), mask
+        ids = ids_restore.argsort(dim=1)[:, kept.shape[1] :]  # behind the kept ones, which make no pixels
+        rows = ids.unsqueeze(-1).expand(-1, -1, decoded.shape[2])
+        return pixels, self.decoder_pixels(decoded.gather(1, rows)), ids
 
     def loss(self, images: Tensor, seed: int) -> Tensor:
         """Norm-pix mean squared error over the masked patches, whose pixels are read from the images in place."""
-        pixels, predicted, mask = self.predict(images, seed)
+        pixels, predicted, ids = self.predict(images, seed)
         return masked_patch_loss(
-            predicted, pixels, mask, self.config.patch_size, norm_pix=True, order="cpq", eps=_NORM_PIX_EPS
+            predicted,
+            pixels,
+            ids=ids,
+            patch_size=self.config.patch_size,
+            norm_pix=True,
+            order="cpq",
+            eps=_NORM_PIX_EPS,
         )
 
     def reconstruct(self, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -54,11 +64,12 @@ class MAE(Pretraining):
 
         The prediction lacks the mean and contrast of a patch, so these are taken from the original, as the authors do.
         """
-        pixels, predicted, mask = self.predict(images, seed)
+        pixels, predicted, ids = self.predict(images, seed)
         patches = patchify(pixels, self.config.patch_size)
-        mean, std = _patch_statistics(patches)
-        hidden = patches.masked_fill(mask.unsqueeze(-1), 0.0)
-        filled = patches.where(~mask.unsqueeze(-1), predicted.float() * std + mean)
+        rows = ids.unsqueeze(-1).expand_as(predicted)
+        mean, std = _patch_statistics(patches.gather(1, rows))
+        hidden = patches.scatter(1, rows, 0.0)
+        filled = patches.scatter(1, rows, predicted.to(patches.dtype) * std + mean)
         size, patch = self.config.image_size, self.config.patch_size
         return unpatchify(hidden, patch, size), unpatchify(filled, patch, size)
 

@@ -18,7 +18,7 @@ Batch = dict[str, Tensor]
 
 
 class MLM(Pretraining):
-    """Cross-entropy of the masked tokens, through ``sslfast.losses``: no logit of another token is computed."""
+    """Cross-entropy of the masked tokens, through ``sslfast.losses``: the head and its logits are of these alone."""
 
     encoder: TextEncoder
     unigram: Tensor
@@ -44,22 +44,22 @@ class MLM(Pretraining):
         """Texts in a batch."""
         return len(batch["input_ids"])
 
-    def states(self, batch: Batch) -> Tensor:
-        """What the decoder multiplies with the word embedding, (N, L, dim)."""
-        return self.head.transform(self.encoder.hidden_states(batch["input_ids"], batch["attention_mask"]))
+    def hidden_states(self, batch: Batch) -> Tensor:
+        """The encoder's last layer, (N, L, dim)."""
+        return self.encoder.hidden_states(batch["input_ids"], batch["attention_mask"])
 
     def logits(self, batch: Batch) -> Tensor:
         """The scores of the whole vocabulary for every token, (N, L, V): to be looked at, not for training."""
-        return self.head.decoder(self.states(batch))
+        return self.head.decoder(self.head.transform(self.hidden_states(batch)))
 
     def outcome(self, batch: Batch) -> ClassificationOutput:
-        """Loss, accuracy and perplexity over the masked tokens of a batch of the collator."""
+        """Loss, accuracy and perplexity over the masked tokens of a batch of the collator: the head sees no other."""
+        at = batch["masked_indices"]
         found = masked_lm_loss(
-            self.states(batch),
+            self.head.transform(self.hidden_states(batch).flatten(0, 1)[at]),
             self.head.decoder.weight,
-            batch["labels"],
+            batch["labels"].flatten()[at],
             self.head.bias,
-            indices=batch["masked_indices"],
             return_metrics=True,
         )
         return cast(ClassificationOutput, found)

@@ -1,0 +1,1 @@
+"""Losses under their peers' names, arguments and defaults: swapping is one import. One module per peer."""
