@@ -110,6 +110,8 @@ def rank_main(rank: int, world: int, folder: str) -> None:
         with pytest.raises((TypeError, ValueError)) as caught:
             vocab_parallel_cross_entropy(x, shard if last else weight[own], target)
         found[name] = f"{type(caught.value).__name__}: {caught.value}"
+    with pytest.raises(ValueError, match="return_metrics must be the same on every rank, got ") as caught:
+        vocab_parallel_cross_entropy(x, weight[own], target, return_metrics=last)
     torch.save(found, f"{folder}/{rank}.pt")
     dist.barrier()
     os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then

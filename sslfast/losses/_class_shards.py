@@ -46,6 +46,7 @@ def agreed_place(
     input: Tensor,
     weight: Tensor,
     said: tuple[int, int] | None,
+    alike: dict[str, int],
     wrong: Exception | None,
     group: dist.ProcessGroup | None,
 ) -> tuple[int, int]:
@@ -53,9 +54,14 @@ def agreed_place(
 
     The ranks are asked, but on a GPU or in a compiled graph, where the answer would be waited for: not if it is said.
 
+    Args:
+        alike: what has to be the same on every rank, by name, as it decides how much they tell each other of their
+            rows.
+
     Raises:
         TypeError, ValueError: ``wrong``, what is wrong with the arguments here.
-        ValueError: if a rank has no class, its classes are others than said, or something is wrong on another one.
+        ValueError: if a rank has no class, its classes are others than said, something is wrong on another one, or
+            what has to be the same is not.
     """
     waits = torch.compiler.is_compiling() or (isinstance(input, Tensor) and not input.is_cpu)
     if not is_distributed() or (said is not None and waits):
@@ -66,12 +72,12 @@ def agreed_place(
         return said or (0, len(weight))
     rank = dist.get_rank(group)
     empty = isinstance(weight, Tensor) and weight.dim() == 2 and not len(weight)
-    numbers = [0 if empty else len(weight) if wrong is None else -1, *(said or (-1, -1))]
+    numbers = [0 if empty else len(weight) if wrong is None else -1, *(said or (-1, -1)), *alike.values()]
     place = _meeting_place(input, weight)
-    told = torch.zeros((dist.get_world_size(group), 3), dtype=torch.int64, device=place)
+    told = torch.zeros((dist.get_world_size(group), len(numbers)), dtype=torch.int64, device=place)
     told[rank] = torch.tensor(numbers, device=place)
     dist.all_reduce(told, group=group)
-    every, firsts, totals = (numbers.tolist() for numbers in told.unbind(1))
+    every, firsts, totals, *others = (numbers.tolist() for numbers in told.unbind(1))
     if 0 in every:
         at = every.index(0)
         raise ValueError(f"{function}: linear_weight must have a class on every rank, got none on rank {at}")
@@ -80,10 +86,13 @@ def agreed_place(
     if -1 in every:
         at = every.index(-1)
         raise ValueError(f"{function}: arguments must be right on every rank, got an error on rank {at}")
+    for name, found in zip(alike, others, strict=True):
+        if len(set(found)) > 1:
+            raise ValueError(f"{function}: {name} must be the same on every rank, got {found}")
     for at, (first, total) in enumerate(zip(firsts, totals, strict=True)):
-        found = sum(every[:at]), sum(every)
-        if total != -1 and (first, total) != found:
-            expected = f"first_class={found[0]}, num_classes={found[1]}"
+        right = sum(every[:at]), sum(every)
+        if total != -1 and (first, total) != right:
+            expected = f"first_class={right[0]}, num_classes={right[1]}"
             got = f"first_class={first}, num_classes={total}"
             raise ValueError(f"{function}: rank {at} must have {expected}, as the ranks hold {every}, got {got}")
     return sum(every[:rank]), sum(every)

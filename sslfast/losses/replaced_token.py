@@ -85,7 +85,7 @@ def replaced_token_loss(
         TypeError: if ``logits`` is not floating point, or another argument is not of what is said above.
         ValueError: if a shape, a device, the reduction or ``num_items`` is none of what is said above, ``num_items`` is
             given without ``"mean"``, or ``replaced`` is neither 0 nor 1 for a token (on the CPU; a GPU is not waited
-            for: there the loss is NaN).
+            for: there, and in a compiled graph, the loss is NaN).
 
     Reference: Clark et al., "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators", ICLR 2020;
     transformers' ElectraForPreTraining.
@@ -109,10 +109,9 @@ def replaced_token_loss(
     elif reduction == "mean":
         divisor = 0.0 if num_items is None else float(num_items)
     each_token = reduction == "none"
-    if logits.requires_grad and torch.is_grad_enabled():
-        losses: Tensor = _Loss.apply(logits, labels, attention_mask, items, divisor, each_token)
-    else:
-        losses = ops.replaced_token(logits, labels, attention_mask, items, divisor, each_token, False)[0]
+    wanted = logits.requires_grad and torch.is_grad_enabled()
+    # Not the bare operator where no gradient is wanted: it would drop a tangent of forward mode without a word.
+    losses: Tensor = _Loss.apply(logits, labels, attention_mask, items, divisor, each_token, wanted)
     if replaced.dtype != torch.bool and replaced.is_cpu and not torch.compiler.is_compiling():
         _check_labels(name, replaced, attention_mask, losses)
     return losses
@@ -125,8 +124,8 @@ class _Loss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, logits, replaced, attention_mask, items, divisor, each_token):  # type: ignore[no-untyped-def]
-        early = logits.is_cpu and not each_token and logits.dtype == _wide(logits)
+    def forward(ctx, logits, replaced, attention_mask, items, divisor, each_token, wanted):  # type: ignore[no-untyped-def]
+        early = wanted and logits.is_cpu and not each_token and logits.dtype == _wide(logits)
         losses, share, made = ops.replaced_token(logits, replaced, attention_mask, items, divisor, each_token, early)
         ctx.early, ctx.each_token = early, each_token
         ctx.save_for_backward(logits, replaced, attention_mask, share, made)
@@ -145,7 +144,7 @@ class _Loss(torch.autograd.Function):
             found = made
         else:
             found = made.mul_(grad) if is_last() else made * grad
-        return found, None, None, None, None, None
+        return found, None, None, None, None, None, None
 
 
 def _slopes(logits: Tensor, replaced: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -165,7 +164,7 @@ def _wide(logits: Tensor) -> torch.dtype:
 
 def _mask_numbers(function: str, attention_mask: Tensor) -> Tensor:
     """A mask of a type that the kernels read."""
-    if attention_mask.is_floating_point():
+    if attention_mask.is_floating_point() or attention_mask.is_complex():
         raise TypeError(f"{function}: attention_mask must be bool or integers, got {attention_mask.dtype}")
     return attention_mask if attention_mask.dtype in _INTEGERS else attention_mask != 0
 

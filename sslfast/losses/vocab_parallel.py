@@ -108,11 +108,11 @@ def vocab_parallel_cross_entropy(
 ) -> Tensor | ClassificationOutput:
     """:func:`linear_cross_entropy` with the rows of the weight shared out over the ranks of a process group.
 
-    Every rank has the same ``input`` and ``target`` and a shard of the classes, in order of rank: those of rank 0 come
-    first. A rank multiplies with its own classes alone, in tiles that are not stored where they would be large; between
-    the ranks travel two numbers a row in forward (one more with ``label_smoothing``, and with ``return_metrics``), and
-    the gradient of the rows in backward. Forward and backward communicate: all ranks of the group have to call both.
-    8 N V D FLOPs for N targets, shared by the ranks.
+    Every rank has the same ``input``, ``target`` and options, and a shard of the classes, in order of rank: those of
+    rank 0 come first. A rank multiplies with its own classes alone, in tiles that are not stored where they would be
+    large; between the ranks travel two numbers a row in forward (one more with ``label_smoothing``, and with
+    ``return_metrics``), and the gradient of the rows in backward. Forward and backward communicate: all ranks of the
+    group have to call both. 8 N V D FLOPs for N targets, shared by the ranks.
 
     With ``num_classes`` a GPU is not waited for, and torch.compile makes one graph. Without it the ranks tell each
     other how many classes they have, which a GPU is waited for. On the CPU, rows without a target neither travel nor
@@ -155,7 +155,7 @@ def vocab_parallel_cross_entropy(
     """
     name = "vocab_parallel_cross_entropy"
     wrong: Exception | None = None
-    said = None
+    said, alike = None, {"the number of targets": 0, "whether there is label_smoothing": 0, "return_metrics": 0}
     try:
         check_layer(name, ("input", input), ("linear_weight", linear_weight), ("linear_bias", linear_bias))
         check_integers(name, "target", target)
@@ -167,9 +167,10 @@ def vocab_parallel_cross_entropy(
         ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
         check_num_items(name, num_items, reduction, input)
         said = said_place(name, len(linear_weight), first_class, num_classes, group)
+        alike = dict(zip(alike, (target.numel(), int(options.label_smoothing > 0.0), int(return_metrics)), strict=True))
     except (TypeError, ValueError) as error:
         wrong = error
-    start, classes = agreed_place(name, input, linear_weight, said, wrong, group)
+    start, classes = agreed_place(name, input, linear_weight, said, alike, wrong, group)
     # Every rank has the same targets and comes to the same verdict: none waits for another.
     targets = check_targets(name, "target", target, classes, ignore_index)
     rows, picked = input.flatten(0, -2), None

@@ -23,8 +23,8 @@ struct ClassTerms {
 // The rows of a strip; each (rows), beginning at its first row.
 template <typename T>
 struct ClassRows {
-  const int64_t* targets;     // a class each, or -1 for one that is elsewhere: its logit is positive from the beginning
-  const T* elsewhere;         // the log-sum-exp of classes that are not seen here, without the target; null for none
+  const int64_t* targets;  // a class each, or -1 for one that is elsewhere, whose logit `positive` holds from the start
+  const T* elsewhere;      // the log-sum-exp of classes that are not seen here, without the target; null for none
   const T *weights, *others;  // derivatives of the total in keep * nll and in the other terms; null for 1
   T *shift, *sum;             // sum of exp(s_ij) over the other classes = exp(shift_i) * sum_i; -inf and 0 at first
   T *positive, *sums;         // s of the row's own class; sum_j c_j s_ij, 0 at first

@@ -15,8 +15,8 @@ struct TokenNumbers {
   int64_t row_stride, stride;
 };
 
-// Losses log(1 + exp(-y z)) of tokens with logit z, y = 1 where replaced is 1, -1 where it is 0, NaN where it is
-// neither; and their derivatives in z, times a weight. A token where attention_mask is 0 has loss and derivative 0,
+// Losses log(1 + exp(sign * logit)) of tokens, sign -1 where replaced is 1, 1 where it is 0, NaN where it is neither;
+// and their derivatives in the logit, times a weight. A token where attention_mask is 0 has loss and derivative 0,
 // whatever logit and label are there.
 struct ReplacedToken {
   const void* logits;  // (rows, length), strides in elements
