@@ -36,12 +36,13 @@ class JointChecks:
         function: the name that errors begin with.
         strategy: ``"local"``, where no rank waits for another, or how the ranks share the loss.
         rows: what this rank has been given, a tensor or not.
+        takes_none: whether a rank may have no rows: then that is not what the error is about.
     """
 
-    __slots__ = ("function", "rows", "strategy")
+    __slots__ = ("function", "rows", "strategy", "takes_none")
 
-    def __init__(self, function: str, strategy: str, rows: object) -> None:
-        self.function, self.strategy, self.rows = function, strategy, rows
+    def __init__(self, function: str, strategy: str, rows: object, *, takes_none: bool = False) -> None:
+        self.function, self.strategy, self.rows, self.takes_none = function, strategy, rows, takes_none
 
     def __enter__(self) -> None:
         return None
@@ -49,10 +50,10 @@ class JointChecks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.strategy != "local" and isinstance(error, (TypeError, ValueError, IndexError)):
+        if self.strategy != "local" and isinstance(error, Exception):
             rows = self.rows
-            empty = isinstance(rows, Tensor) and rows.dim() > 0 and len(rows) == 0
-            _exchange(self.function, _EMPTY if empty else _WRONG, [], _meeting_place(rows))
+            empty = not self.takes_none and isinstance(rows, Tensor) and rows.dim() > 0 and len(rows) == 0
+            _exchange(self.function, _EMPTY if empty else _WRONG, [], meeting_place(rows))
 
 
 def _exchange(function: str, verdict: int, numbers: list[int], device: torch.device) -> list[list[int]]:
@@ -72,8 +73,10 @@ def _exchange(function: str, verdict: int, numbers: list[int], device: torch.dev
     return [list(each) for each in zip(*columns, strict=True)]
 
 
-def _meeting_place(rows: object) -> torch.device:
+def meeting_place(*given: object, group: dist.ProcessGroup | None = None) -> torch.device:
     """Where the ranks' tensors are, also of a rank that was called with something else."""
-    if dist.get_backend() == "nccl":
-        return torch.device("cuda", torch.cuda.current_device())
-    return rows.device if isinstance(rows, Tensor) else torch.device("cpu")
+    backends = dist.get_backend_config(group).split(",")  # such as cpu:gloo,cuda:nccl
+    tensor = next((each for each in given if isinstance(each, Tensor)), None)
+    if tensor is not None and backends != ["cuda:nccl"]:
+        return tensor.device
+    return torch.device("cuda" if "cuda:nccl" in backends and torch.cuda.is_available() else "cpu")

@@ -175,7 +175,7 @@ BAD = [
         ValueError,
         "temperature must be at least 1e-8 in absolute value, got 0.0",
     ),
-    ([GOOD, GOOD], {"temperature": torch.tensor([torch.nan])}, ValueError, "temperature must be finite, got nan"),
+    ([GOOD, GOOD], {"temperature": None}, TypeError, "temperature must be a number, got NoneType"),
 ]
 
 

@@ -186,6 +186,7 @@ def test_memory_takes_any_miner_and_leaves_out_copies() -> None:
     found = CrossBatchMemory(SupConLoss(0.2), D, 20, everything)(z.requires_grad_(), y)
     torch.testing.assert_close(found, CrossBatchMemory(SupConLoss(0.2), D, 20)(z, y))
     assert len(seen) == 1
+    torch.testing.assert_close(CrossBatchMemory(supcon_loss, D, 20, everything)(z, y), supcon_loss(z, y))
 
 
 ONE, Y = torch.tensor([1]), torch.zeros(4, dtype=torch.int64)

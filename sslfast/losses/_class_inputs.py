@@ -71,7 +71,8 @@ class ClassLoss(nn.Module):
         return {name: getattr(self, name) for name in names}
 
     def extra_repr(self) -> str:
-        return f"reduction={self.reduction!r}, ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}"
+        how = f"reduction={self.reduction!r}, ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}"
+        return f"{how}, softcap={self.softcap}, z_loss={self.z_loss}"
 
 
 def options_of(function: str, reduction: str, label_smoothing: float, softcap: float | None, z_loss: float) -> Options:

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._verdict import meeting_place
 
 
 def is_distributed() -> bool:
@@ -73,7 +74,7 @@ def agreed_place(
     rank = dist.get_rank(group)
     empty = isinstance(weight, Tensor) and weight.dim() == 2 and not len(weight)
     numbers = [0 if empty else len(weight) if wrong is None else -1, *(said or (-1, -1)), *alike.values()]
-    place = _meeting_place(input, weight)
+    place = meeting_place(input, weight, group=group)
     told = torch.zeros((dist.get_world_size(group), len(numbers)), dtype=torch.int64, device=place)
     told[rank] = torch.tensor(numbers, device=place)
     dist.all_reduce(told, group=group)
@@ -96,11 +97,6 @@ def agreed_place(
             got = f"first_class={first}, num_classes={total}"
             raise ValueError(f"{function}: rank {at} must have {expected}, as the ranks hold {every}, got {got}")
     return sum(every[:rank]), sum(every)
-
-
-def _meeting_place(*given: object) -> torch.device:
-    """Where the ranks' tensors are, also of a rank that was called with something else."""
-    return next((each.device for each in given if isinstance(each, Tensor)), torch.device("cpu"))
 
 
 def rank_in(group: dist.ProcessGroup | None) -> int:

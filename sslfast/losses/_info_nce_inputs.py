@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,10 +29,12 @@ def check_numbers(
     """Margin and tau_plus as floats."""
     if isinstance(temperature, Tensor):
         check_scalar(function, "temperature", temperature, temperature)
-        known = temperature.item() if temperature.is_cpu and not torch.compiler.is_compiling() else None
+        known = temperature.item() if temperature.is_cpu and not torch.compiler.is_compiling() else math.nan
+        if math.isfinite(known):  # what is not goes on into the loss
+            temperature_of(function, known)
     else:
-        known = temperature
-    if known is not None and temperature_of(function, known) < 0.0 and margin is not None:
+        known = temperature_of(function, temperature)
+    if known < 0.0 and margin is not None:
         raise ValueError(f"{function}: temperature must be positive with a margin, got {known}")
     margin = None if margin is None else _check.real(function, "margin", margin)
     return margin, check_tau_plus(function, tau_plus, normalize)

@@ -126,7 +126,7 @@ class CrossBatchMemory(nn.Module):
                 another device, or ``indices_tuple`` is given where it does not go.
         """
         name = "CrossBatchMemory"
-        with JointChecks(name, strategy_of(name, self.gather_distributed), embeddings):
+        with JointChecks(name, strategy_of(name, self.gather_distributed), embeddings, takes_none=True):
             if indices_tuple is not None and (
                 self.miner is None or self.gather_distributed or enqueue_mask is not None
             ):
@@ -157,7 +157,7 @@ class CrossBatchMemory(nn.Module):
         picked = _without_copies(listed_rows(name, mined, anchors), copies)
         if indices_tuple is not None:
             picked = _joined(picked, listed_rows(name, indices_tuple, anchors))
-        return self.loss(anchors, anchor_labels, tuple(picked), **found)
+        return self.loss(anchors, anchor_labels, indices_tuple=tuple(picked), **found)
 
     @torch.no_grad()
     def enqueue(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -199,7 +199,8 @@ class CrossBatchMemory(nn.Module):
 
     def extra_repr(self) -> str:
         sizes = f"embedding_size={self.embedding_size}, memory_size={self.memory_size}"
-        return f"{sizes}, gather_distributed={self.gather_distributed}"
+        miner = "" if self.miner is None or isinstance(self.miner, nn.Module) else f", miner={self.miner}"
+        return f"{sizes}{miner}, gather_distributed={self.gather_distributed}"
 
 
 def _without_copies(rows: list[Tensor], copies: Tensor | None) -> list[Tensor]:

@@ -71,7 +71,7 @@ class MemoryBank(nn.Module):
             ValueError: if the shape is another.
         """
         name = type(self).__name__
-        with JointChecks(name, strategy_of(name, self.gather_distributed), embeddings):
+        with JointChecks(name, strategy_of(name, self.gather_distributed), embeddings, takes_none=True):
             check_width(name, "embeddings", embeddings, self.size[1])
         if self.gather_distributed:
             embeddings = gather_rows(embeddings, name)

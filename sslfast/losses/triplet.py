@@ -107,6 +107,7 @@ class TripletLoss(nn.Module):
     def extra_repr(self) -> str:
         options = f"margin={self.margin}, swap={self.swap}, smooth_loss={self.smooth_loss}, mining={self.mining!r}"
         how = f"distance={self.distance!r}, normalize={self.normalize}, reduction={self.reduction!r}"
+        how = f"triplets_per_anchor={self.triplets_per_anchor!r}, {how}"
         return f"{options}, {how}, gather_distributed={self.gather_distributed}"
 
 

@@ -18,8 +18,8 @@ from sslfast.losses._class_inputs import (
     check_targets,
     options_of,
 )
-from sslfast.losses._class_shards import added_up, agreed_place, rank_in, said_place, told_by_all
-from sslfast.losses._classes import mean_of
+from sslfast.losses._class_shards import added_up, agreed_place, is_distributed, rank_in, said_place, told_by_all
+from sslfast.losses._classes import class_loss, mean_of, shaped_like
 from sslfast.losses._inputs import check_device, check_integers
 
 
@@ -66,6 +66,9 @@ class VocabParallelCrossEntropyLoss(ClassLoss):
         if first_class is not None:
             first_class = _check.integer(name, "first_class", first_class, 0)
         self.num_classes, self.first_class, self.group = num_classes, first_class, group
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, num_classes={self.num_classes}, first_class={self.first_class}"
 
     def forward(
         self,
@@ -174,6 +177,12 @@ def vocab_parallel_cross_entropy(
     # Every rank has the same targets and comes to the same verdict: none waits for another.
     targets = check_targets(name, "target", target, classes, ignore_index)
     rows, picked = input.flatten(0, -2), None
+    if not is_distributed():
+        index = torch.arange(len(rows), device=rows.device) if rows.is_cuda else None  # without it a GPU is waited for
+        found = class_loss(
+            *(name, rows, linear_weight, linear_bias, targets, index, None, options, num_items, return_metrics)
+        )
+        return shaped_like(target, found) if reduction == "none" else found
     if targets.is_cpu and not torch.compiler.is_compiling():
         picked = (targets >= 0).nonzero().flatten()
         if len(picked) < len(targets):
