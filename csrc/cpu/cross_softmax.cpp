@@ -7,18 +7,16 @@
 namespace sslfast::cpu {
 namespace {
 
-// Calls visit(row, entry) for the positives within the tile.
-template <typename T, typename Visit>
-void for_each_positive(const CrossTile<T>& t, Visit visit) {
+template <typename T>
+void clear_positives(const CrossTile<T>& t) {
   for (int64_t i = 0; i < t.rows; ++i) {
     const int64_t j = t.excluded.positives[t.row0 + i] - t.col0;
-    if (j >= 0 && j < t.cols) visit(t.row0 + i, t.logits[i * t.cols + j]);
+    if (j >= 0 && j < t.cols) t.logits[i * t.cols + j] = 0;
   }
 }
 
 template <typename T>
 void forward_tile(const CrossTile<T>& t, const CrossSums<T>& sums, int threads) {
-  for_each_positive(t, [&](int64_t row, T logit) { sums.positive_logits[row] = logit; });
   exclude(t.logits, t.rows, t.cols, t.row0, t.col0, t.excluded, threads);
   const TileSums<T> row_sums{sums.row_shift + t.row0, sums.row_sum + t.row0};
   const TileSums<T> col_sums{sums.col_shift + t.col0, sums.col_sum + t.col0};
@@ -34,7 +32,7 @@ void backward_tile(const CrossTile<T>& t, const CrossGrads<T>& g, int threads) {
   const TileGrads<T> col_grads{g.col_lse + t.col0, g.grad_col + t.col0};
   weigh_tile(t.logits, t.rows, t.cols, row_grads, g.grad_col != nullptr ? col_grads : TileGrads<T>{},
              g.shares.at(t.row0, t.col0), g.scratch, threads);
-  if (g.shares.row_labels != nullptr) for_each_positive(t, [](int64_t, T& weight) { weight = 0; });
+  if (g.shares.row_labels != nullptr) clear_positives(t);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "isa.h"
 
@@ -31,6 +32,47 @@ SSLFAST_ISA_CLONES void add_times(float* to, const uint16_t* from, int64_t n, fl
 }
 void add_times(double* to, const double* from, int64_t n, double weight) { add_times_body(to, from, n, weight); }
 
+// The sum of products in double, in lanes: in one order at every instruction set.
+template <typename E>
+inline __attribute__((always_inline)) double dot_body(const E* a, const E* b, int64_t n) {
+  constexpr int64_t kLanes = 16;
+  double lanes[kLanes] = {};
+  int64_t k = 0;
+  for (; k + kLanes <= n; k += kLanes) {
+    for (int64_t l = 0; l < kLanes; ++l) {
+      lanes[l] += static_cast<double>(widened(a[k + l])) * static_cast<double>(widened(b[k + l]));
+    }
+  }
+  for (int64_t l = 0; k + l < n; ++l) {
+    lanes[l] += static_cast<double>(widened(a[k + l])) * static_cast<double>(widened(b[k + l]));
+  }
+  double sum = 0;
+  for (int64_t l = 0; l < kLanes; ++l) sum += lanes[l];
+  return sum;
+}
+
+SSLFAST_ISA_CLONES double dot(const float* a, const float* b, int64_t n) { return dot_body(a, b, n); }
+SSLFAST_ISA_CLONES double dot(const uint16_t* a, const uint16_t* b, int64_t n) { return dot_body(a, b, n); }
+SSLFAST_ISA_CLONES double dot(const double* a, const double* b, int64_t n) { return dot_body(a, b, n); }
+
+template <typename E, typename T>
+void multiply(const PositivePairs<E, T>& pairs, double factor, T* logits, int threads) {
+  constexpr int64_t kWorkPerThread = 1 << 15;  // products
+  threads = static_cast<int>(std::clamp<int64_t>(pairs.n * pairs.d / kWorkPerThread, 1, threads));
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t i = 0; i < pairs.n; ++i) {
+    const int64_t p = pairs.positives[i];
+    if (p < 0) {
+      logits[i] = -std::numeric_limits<T>::infinity();
+      continue;
+    }
+    double logit = factor * dot(pairs.rows + i * pairs.d, pairs.columns + p * pairs.d, pairs.d);
+    if (pairs.row_factors != nullptr) logit *= pairs.row_factors[i];
+    if (pairs.col_factors != nullptr) logit *= pairs.col_factors[p];
+    logits[i] = static_cast<T>(logit);
+  }
+}
+
 // A thread takes some of the D numbers of every pair: columns may be positives of several rows.
 template <typename E, typename T>
 void add(const PositivePairs<E, T>& pairs, double factor, T* row_sums, T* col_sums, int threads) {
@@ -56,6 +98,16 @@ void add(const PositivePairs<E, T>& pairs, double factor, T* row_sums, T* col_su
 }
 
 }  // namespace
+
+void pair_logits(const PositivePairs<float, float>& pairs, double factor, float* logits, int threads) {
+  multiply(pairs, factor, logits, threads);
+}
+void pair_logits(const PositivePairs<uint16_t, float>& pairs, double factor, float* logits, int threads) {
+  multiply(pairs, factor, logits, threads);
+}
+void pair_logits(const PositivePairs<double, double>& pairs, double factor, double* logits, int threads) {
+  multiply(pairs, factor, logits, threads);
+}
 
 void add_pairs(const PositivePairs<float, float>& pairs, double factor, float* row_sums, float* col_sums, int threads) {
   add(pairs, factor, row_sums, col_sums, threads);

@@ -57,7 +57,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Ten
                           row_lse.mutable_data_ptr<T>(),
                           two_way ? col_shift.mutable_data_ptr<T>() : nullptr,
                           two_way ? col_lse.mutable_data_ptr<T>() : nullptr,
-                          positive_logits.mutable_data_ptr<T>(),
                           scratch.mutable_data_ptr<T>(),
                           bounded};
   const T start = bounded ? T(0) : -std::numeric_limits<T>::infinity();
@@ -65,8 +64,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Ten
   std::fill_n(sums.row_sum, n, T(0));
   std::fill_n(sums.col_shift, m_sums, start);
   std::fill_n(sums.col_sum, m_sums, T(0));
-  std::fill_n(sums.positive_logits, n, -std::numeric_limits<T>::infinity());
   const Excluded<T> excluded = exclusions.pointers<T>();
+  products.pair_logits(excluded.positives, s, positive_logits.mutable_data_ptr<T>());
   for_each_tile(n, m, [&](const TilePlace& t, int64_t place) {
     const bool keeps = place + t.rows * t.cols <= keep;
     T* logits = keeps ? kept.mutable_data_ptr<T>() + place : tile.mutable_data_ptr<T>();

@@ -61,7 +61,7 @@ Results run(Products& products, const Inputs& in, const Exclusions& exclusions, 
   if (known != nullptr) {
     std::copy_n(known, n, positives);
   } else {
-    std::fill_n(positives, n, -std::numeric_limits<T>::infinity());
+    products.pair_logits(excluded.positives, factor, positives);
   }
 
   for (int64_t row0 = 0; row0 < n; row0 += height) {
@@ -78,10 +78,6 @@ Results run(Products& products, const Inputs& in, const Exclusions& exclusions, 
     std::fill_n(sum, r, T(0));
     for_each_tile([&](const TilePlace& t, T* tile, T* tile_shift) {
       products.logits(t, tile, factor, factor);
-      for (int64_t i = 0; i < r && known == nullptr; ++i) {
-        const int64_t j = excluded.positives[row0 + i] - t.col0;
-        if (j >= 0 && j < t.cols) positives[row0 + i] = tile[i * t.cols + j];
-      }
       cpu::exclude(tile, t.rows, t.cols, t.row0, t.col0, excluded, threads);
       cpu::queue_softmax_tile(tile, t.rows, t.cols, QueueSums<T>{shift, sum, nullptr, d}, threads);
       std::copy_n(shift, r, tile_shift);

@@ -60,6 +60,8 @@ std::tuple<Tensor, Tensor, Tensor> forward(Products& products, const Tensor& row
                                  threads);
   });
   for (int64_t i = 0; i < m; ++i) sums.sum[i] = sums.shift[i] + std::log(sums.sum[i]);
+  // Not before: a kept tile gets back what the product made of it, as backward makes one that is not kept.
+  products.pair_logits(positives.const_data_ptr<int64_t>(), scale, sums.positive_logits);
   return {lse, positive_logits, kept};
 }
 

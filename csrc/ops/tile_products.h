@@ -76,6 +76,11 @@ class TorchProducts {
     product(slab(sums, t.col0, t.cols, d_), matrix(weights, t.cols, t.rows, 1, t.cols), slab(q_, t.row0, t.rows, d_),
             add, factor);
   }
+  // logits_i <- factor <q_i, k of positives_i>, finer than in a tile
+  void pair_logits(const int64_t* positives, double factor, T* logits) const {
+    cpu::pair_logits(PositivePairs<T, T>{q_, k_, nullptr, nullptr, positives, nullptr, n_, d_}, factor, logits,
+                     static_cast<int>(torch::stable::get_num_threads()));
+  }
   // Adds what factor * weights of the pairs (i, positives_i), which no tile holds, make; null for sums not needed.
   void add_pairs(const int64_t* positives, const T* weights, double factor, T* row_sums, T* col_sums) const {
     cpu::add_pairs(PositivePairs<T, T>{q_, k_, nullptr, nullptr, positives, weights, n_, d_}, factor, row_sums,
@@ -148,6 +153,10 @@ class TileProducts {
     }
     cpu::product(sums + t.col0 * d_, d_, t.cols, d_, t.rows, left, cpu::RightFactor<E>{q_ + t.row0 * d_, d_, false},
                  scaling, threads_);
+  }
+  void pair_logits(const int64_t* positives, double factor, float* logits) const {
+    cpu::pair_logits(PositivePairs<E, float>{q_, k_, row_factors_, col_factors_, positives, nullptr, n_, d_}, factor,
+                     logits, threads_);
   }
   void add_pairs(const int64_t* positives, const float* weights, double factor, float* row_sums,
                  float* col_sums) const {

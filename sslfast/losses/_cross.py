@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import ops
@@ -79,6 +80,30 @@ def cross_softmax(
     return results
 
 
+def two_way_mean(
+    function: str,
+    rows: Tensor,
+    columns: Tensor,
+    scale: float | Tensor,
+    *,
+    normalize: bool,
+    memory_budget: int | None = None,
+) -> Tensor:
+    """The mean softmax cross-entropy of all rows and all columns, whose positives are those of their own number.
+
+    What :func:`cross_softmax` and a few operations behind it make, as one function of autograd: these are what a small
+    batch waits for. Arguments as there, with as many columns as rows.
+
+    Returns:
+        A scalar, float32, or float64 if an input is.
+    """
+    if not isinstance(scale, Tensor):
+        scale = rows.new_tensor(scale, dtype=torch.float64)
+    rows, columns = distinct(rows, columns)
+    loss: Tensor = _TwoWayMean.apply(function, rows, columns, scale, normalize, memory_budget)
+    return loss
+
+
 def input_gradients(
     products: Sequence[Tensor | None],
     number: Tensor,
@@ -123,57 +148,98 @@ def split_saved(saved):  # type: ignore[no-untyped-def]
     return saved[:3], saved[3:5], saved[5:7], saved[7:9], saved[9:]
 
 
+def _results(ctx, inputs, positives, two_way, normalize, max_similarity, dtype, budget, excluded, exact):  # type: ignore[no-untyped-def]
+    """Log-sum-exps of rows and columns and the positives' logits; and what :func:`_gradients` needs of them."""
+    rows, columns, scale = inputs
+    row_side, row_factors, col_side, col_factors = exact
+    dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    row_norm = col_norm = None
+    if normalize:
+        row_side, row_norm, row_factors = unit_side(rows, dtype)
+        col_side, col_norm, col_factors = unit_side(columns, dtype)
+    row_side = product_side(rows, dtype) if row_side is None else row_side
+    col_side = product_side(columns, dtype) if col_side is None else col_side
+    sides, norms, factors = (row_side, col_side), (row_norm, col_norm), (row_factors, col_factors)
+    number = scale.detach().to(wide).reshape(1)
+    bound = 1.0 if normalize else max_similarity
+    needed = any(ctx.needs_input_grad)
+    keep = kept_logits(budget, len(rows) * len(columns), number.element_size(), *sides) if needed else 0
+    row_lse, col_lse, positive_logits, kept = ops.cross_softmax_forward(
+        *sides, positives, number, *excluded, bound, two_way, keep, *factors
+    )
+    saved = (*inputs, *sides, *norms, *factors, positives, number, row_lse, col_lse, kept, *excluded)
+    return (row_lse, col_lse, positive_logits), saved
+
+
+def _gradients(ctx, saved, grads):  # type: ignore[no-untyped-def]
+    """Gradients of rows, columns and scale from those of the results."""
+    inputs, sides, norms, factors, rest = split_saved(saved)
+    positives, number, row_lse, col_lse, kept, *excluded = rest
+    _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
+    products = ops.cross_softmax_backward(
+        *sides,
+        positives,
+        row_lse,
+        col_lse,
+        *grads,
+        number,
+        *excluded,
+        kept,
+        need_rows or need_scale,
+        need_columns,
+        *factors,
+    )
+    # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
+    grad_scale = (products[0] * unit_of(sides[0], factors[0])).sum() if need_scale else None
+    units = [None if n is None else unit_of(*side) for n, *side in zip(norms, sides, factors, strict=True)]
+    needs = (need_rows, need_columns)
+    return (*input_gradients(products, number, units, norms, inputs[:2], needs), grad_scale)
+
+
 class _CrossSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
         ctx, function, rows, columns, scale, positives, two_way, normalize, max_similarity, dtype, budget, *others
     ):
-        *excluded, row_side, row_factors, col_side, col_factors = others
-        dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
-        row_norm = col_norm = None
-        if normalize:
-            row_side, row_norm, row_factors = unit_side(rows, dtype)
-            col_side, col_norm, col_factors = unit_side(columns, dtype)
-        row_side = product_side(rows, dtype) if row_side is None else row_side
-        col_side = product_side(columns, dtype) if col_side is None else col_side
-        sides, norms, factors = (row_side, col_side), (row_norm, col_norm), (row_factors, col_factors)
-        number = scale.detach().to(wide).reshape(1)
-        bound = 1.0 if normalize else max_similarity
-        needed = any(ctx.needs_input_grad)
-        keep = kept_logits(budget, len(rows) * len(columns), number.element_size(), *sides) if needed else 0
-        row_lse, col_lse, positive_logits, kept = ops.cross_softmax_forward(
-            *sides, positives, number, *excluded, bound, two_way, keep, *factors
+        inputs, excluded, exact = (rows, columns, scale), others[:3], others[3:]
+        results, saved = _results(
+            ctx, inputs, positives, two_way, normalize, max_similarity, dtype, budget, excluded, exact
         )
-        ctx.save_for_backward(
-            rows, columns, scale, *sides, *norms, *factors, positives, number, row_lse, col_lse, kept, *excluded
-        )
+        ctx.save_for_backward(*saved)
         ctx.function = function
-        return row_lse, col_lse, positive_logits
+        return results
 
     @staticmethod
     def backward(ctx, grad_row, grad_col, grad_positive):  # type: ignore[no-untyped-def]
-        inputs, sides, norms, factors, rest = split_saved(ctx.saved_tensors)
-        positives, number, row_lse, col_lse, kept, *excluded = rest
-        _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
+        saved = ctx.saved_tensors
         with torch.no_grad():
-            grads = [g.contiguous() for g in (grad_row, grad_col, grad_positive)]
-            lse = (row_lse, col_lse)
-            products = ops.cross_softmax_backward(
-                *sides,
-                positives,
-                *lse,
-                *grads,
-                number,
-                *excluded,
-                kept,
-                need_rows or need_scale,
-                need_columns,
-                *factors,
-            )
-            # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
-            grad_scale = (products[0] * unit_of(sides[0], factors[0])).sum() if need_scale else None
-            units = [None if n is None else unit_of(*side) for n, *side in zip(norms, sides, factors, strict=True)]
-            needs = (need_rows, need_columns)
-            found = (*input_gradients(products, number, units, norms, inputs[:2], needs), grad_scale)
-        return None, *once(ctx.function, found, inputs, grad_row, grad_col, grad_positive), *[None] * 13
+            found = _gradients(ctx, saved, [g.contiguous() for g in (grad_row, grad_col, grad_positive)])
+        return None, *once(ctx.function, found, saved[:3], grad_row, grad_col, grad_positive), *[None] * 13
+
+
+class _TwoWayMean(torch.autograd.Function):
+    """The mean of softplus(n - s), n the log-sum-exp over the negatives of a row or column and s its positive's logit.
+
+    Its derivatives are a = sigmoid(n - s) in n and -a in s, exact however small the loss is.
+    """
+
+    @staticmethod
+    def forward(ctx, function, rows, columns, scale, normalize, budget):  # type: ignore[no-untyped-def]
+        positives = torch.arange(len(rows), device=rows.device)
+        (row_lse, col_lse, positive), saved = _results(
+            ctx, (rows, columns, scale), positives, True, normalize, math.inf, None, budget, [None] * 3, [None] * 4
+        )
+        margins = torch.stack([row_lse, col_lse]).sub_(positive)
+        ctx.save_for_backward(margins, *saved)
+        ctx.function = function
+        # An infinite feature may make nothing infinite but its own pair's logit, which would count as a perfect pair.
+        return torch.add(F.softplus(margins, threshold=50.0), positive, alpha=0.0).mean()
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        margins, *saved = ctx.saved_tensors
+        with torch.no_grad():
+            shares = torch.sigmoid(margins).mul_(grad / margins.numel())
+            found = _gradients(ctx, saved, (shares[0], shares[1], shares.sum(dim=0).neg_()))
+        return None, *once(ctx.function, found, saved[:3], grad), None, None

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._autograd import first_order_only
+from sslfast._autograd import first_order_only, normalized
 from sslfast.losses._inputs import check_rows, check_two_rows, check_views, positive, widened, without_autocast
 
 _BLOCK_ROWS = 128  # rows whose distances to the batch are held at once
@@ -154,7 +154,7 @@ def uniformity_loss(x: Tensor, t: float = 2, *, normalize: bool = False) -> Tens
     normalize = _check.boolean(name, "normalize", normalize)
     with without_autocast(x):
         (wide,) = widened(x)
-        wide = F.normalize(wide, dim=1) if normalize else wide
+        wide = normalized(name, wide) if normalize else wide
         return _uniformity(wide, t, name)
 
 
@@ -198,10 +198,11 @@ class _Uniformity(torch.autograd.Function):
             of_rows = w.sum(dim=1)
             total = total * shrink + of_rows.sum()
             if grad is not None:
-                degree.mul_(shrink)
+                if start > 0:
+                    degree.mul_(shrink)
+                    grad.mul_(shrink)
                 degree[start:stop] += of_rows
                 degree[start:] += w.sum(dim=0)
-                grad.mul_(shrink)
                 grad[start:stop].addmm_(w, rest, alpha=-1.0)
                 grad[start:].addmm_(w.T, own, alpha=-1.0)
         if grad is not None:

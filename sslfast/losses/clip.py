@@ -16,7 +16,7 @@ from sslfast.distributed import (
     sum_over_ranks,
     world_size,
 )
-from sslfast.losses._cross import cross_softmax
+from sslfast.losses._cross import cross_softmax, two_way_mean
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._inputs import check_pair, check_scalar
@@ -189,6 +189,9 @@ def clip_loss(
     if isinstance(logit_scale, Tensor):  # one of a wider type would widen the loss
         wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
         logit_scale = logit_scale.to(wide).reshape(())
+    if strategy == "local" and tau_plus == 0.0 and smoothing == 0.0:
+        loss = two_way_mean(name, image_features, text_features, logit_scale, normalize=normalize, memory_budget=budget)
+        return loss if not isinstance(logit_bias, Tensor) else _with_bias(loss, logit_bias)
     positives = torch.arange(len(image_features), device=image_features.device)
     operands = (name, image_features, text_features, logit_scale, positives)
     if strategy == "local":
@@ -220,6 +223,9 @@ def clip_loss(
             means, count = sum_over_ranks(torch.cat(sums)).tensor_split([-1])
             image, text = (means / count).chunk(2)
             loss = loss + smoothing * (mean_over_ranks(positive) - logit_scale * (image * text).sum())
-    if isinstance(logit_bias, Tensor):
-        loss = loss + 0.0 * logit_bias.sum().to(loss.dtype)
-    return loss
+    return loss if not isinstance(logit_bias, Tensor) else _with_bias(loss, logit_bias)
+
+
+def _with_bias(loss: Tensor, logit_bias: Tensor) -> Tensor:
+    """The loss, which the bias does not change and which gives it a gradient of 0."""
+    return loss + 0.0 * logit_bias.sum().to(loss.dtype)

@@ -1,6 +1,6 @@
 // Softmax over the similarities of rows (N, D) with columns (M, D), tile by tile: logits S = scale * Q K^T, never
 // stored as a whole. Row i may have a positive p(i), a column; the entry (i, p(i)) is left out of the sums of its row
-// and of its column, and its logit is given apart. Further entries can be left out of all sums.
+// and of its column, and its logit is given apart, see PositivePairs. Further entries can be left out of all sums.
 #pragma once
 
 #include "sslfast/excluded.h"
@@ -22,7 +22,6 @@ template <typename T>
 struct CrossSums {
   T *row_shift, *row_sum;  // (N)
   T *col_shift, *col_sum;  // (M) or null
-  T* positive_logits;      // (N)
   T* scratch;              // (cross_scratch(rows, cols)) of the largest tile
   bool bounded;
 };
@@ -41,7 +40,7 @@ namespace cpu {
 
 int64_t cross_scratch(int64_t rows, int64_t cols);
 
-// Adds a tile of logits to the sums and reads positive logits off it.
+// Adds a tile of logits to the sums.
 void cross_forward_tile(const CrossTile<float>& tile, const CrossSums<float>& sums, int threads);
 void cross_forward_tile(const CrossTile<double>& tile, const CrossSums<double>& sums, int threads);
 
