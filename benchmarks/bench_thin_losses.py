@@ -1,12 +1,12 @@
 """The losses that torch's operators do well when asked for the right ones, beside lightly's: Barlow Twins, VICReg,
-SwAV, MSN, hypersphere.
+SwAV, MSN, hypersphere; and uniformity beside its paper's code.
 
 Floors, N rows of D features or K prototypes: Barlow Twins 6 N D^2 FLOPs, the correlations and two products of their
-gradient, or where D > 4/3 N 8 N^2 D through N x N products; VICReg 8 N D^2 or 8 N^2 D likewise; hypersphere 6 N^2 D,
-for each view half of the distances and the whole product of their gradient; MSN, of V anchors a sample and P
-prototypes, N D P (6 V + 2), the similarities and two products of the anchors' gradient. SwAV is passes over memory:
-each number of the inputs read and each of the gradients written once, and 3 more reads of its 2 large crops, for the
-potentials of the assignments, and one for the assignments.
+gradient, or where D > 4/3 N 8 N^2 D through N x N products; VICReg 8 N D^2 or 8 N^2 D likewise; uniformity 3 N^2 D,
+half of the distances and the whole product of their gradient; hypersphere 6 N^2 D, that for each view; MSN, of V
+anchors a sample and P prototypes, N D P (6 V + 2), the similarities and two products of the anchors' gradient. SwAV is
+passes over memory: each number of the inputs read and each of the gradients written once, and 3 more reads of its 2
+large crops, for the potentials of the assignments, and one for the assignments.
 """
 
 from __future__ import annotations
@@ -94,6 +94,44 @@ def eager_barlow_twins(z_a: Tensor, z_b: Tensor) -> Tensor:
     return (c.diagonal() - 1).square().sum() + 5e-3 * off_diagonal.square().sum()
 
 
+def eager_vicreg(z_a: Tensor, z_b: Tensor) -> Tensor:
+    """The formulas of the paper, through D x D covariances."""
+    loss = 25 * torch.nn.functional.mse_loss(z_a, z_b)
+    for z in (z_a, z_b):
+        x = z - z.mean(dim=0)
+        c = x.T @ x / (len(x) - 1)
+        hinge = torch.relu(1 - (c.diagonal() + 1e-4).sqrt()).mean()
+        loss = loss + 12.5 * hinge + (c.square().sum() - c.diagonal().square().sum()) / len(c)
+    return loss
+
+
+def eager_uniformity(x: Tensor) -> Tensor:
+    """The paper's code, of unit rows."""
+    return torch.pdist(torch.nn.functional.normalize(x, dim=1)).square().mul(-2).exp().mean().log()
+
+
+def uniformity(rows: int, width: int, **options: Any) -> Case:
+    def find() -> Criterion:
+        import sslfast.losses
+
+        return partial(sslfast.losses.uniformity_loss, normalize=True)
+
+    return Case(
+        op="uniformity",
+        size=f"{rows}x{width}",
+        dtype="fp32",
+        mode="forward+backward",
+        make_inputs=partial(make_rows, rows=rows, width=width, views=1),
+        providers={"sslfast": partial(call, find), "eager torch": partial(call, lambda: eager_uniformity)},
+        check=check,
+        work=3 * rows**2 * width,
+        unit="FLOP",
+        formula="3 N^2 D",
+        devices=("cpu",),
+        **options,
+    )
+
+
 def case(
     op: str, name: str, rows: int, width: int, work: float, formula: str, eager: Criterion | None = None, **options: Any
 ) -> Case:
@@ -124,7 +162,7 @@ def barlow_twins(rows: int, width: int, **options: Any) -> Case:
 
 def vicreg(rows: int, width: int, **options: Any) -> Case:
     work = 8 * rows * width * min(rows, width)
-    return case("vicreg", "VICRegLoss", rows, width, work, "8 N D min(N, D)", **options)
+    return case("vicreg", "VICRegLoss", rows, width, work, "8 N D min(N, D)", eager_vicreg, **options)
 
 
 def swav(crops: int, rows: int, width: int, **options: Any) -> Case:
@@ -193,6 +231,7 @@ def cases() -> list[Case]:
         barlow_twins(256, 2048, quick=True),
         barlow_twins(256, 8192, memory=True, one_thread_only=True),
         barlow_twins(4096, 2048, one_thread_only=True),
+        vicreg(256, 128, quick=True),
         vicreg(256, 2048, quick=True),
         vicreg(256, 4096, memory=True, one_thread_only=True),
         vicreg(2048, 2048, one_thread_only=True),
@@ -201,6 +240,7 @@ def cases() -> list[Case]:
         swav(8, 512, 3000),
         msn(16, 256, 64, quick=True),
         msn(128, 256, 1024, memory=True),
+        uniformity(256, 128, quick=True),
         case("hypersphere", "HypersphereLoss", 256, 128, 6 * 256**2 * 128, "6 N^2 D", quick=True),
         case("hypersphere", "HypersphereLoss", 4096, 128, 6 * 4096**2 * 128, "6 N^2 D", memory=True),
     ]

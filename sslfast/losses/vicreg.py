@@ -10,7 +10,7 @@ from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import gather_rows, strategy_of
 from sslfast.losses._inputs import check_floating, check_like, check_two_rows, not_negative, widened, without_autocast
-from sslfast.losses._moments import second_moments
+from sslfast.losses._moments import centered, second_moments
 
 
 class VICRegLoss(nn.Module):
@@ -136,7 +136,9 @@ def vicreg_loss(
 def _spread(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The variance and the covariance term of one view (N, ..., D)."""
     n, d = z.shape[0], z.shape[-1]
-    x = (z - z.mean(dim=0)).reshape(n, -1, d).transpose(0, 1)  # (places, N, D)
+    x = centered(z)
+    if x.dim() > 2:
+        x = x.reshape(n, -1, d).transpose(0, 1)  # (places, N, D)
     diagonal, rest = second_moments(x, x)
     hinge = F.relu(1.0 - torch.sqrt(diagonal / (n - 1) + eps)).mean()
     return hinge, rest.mean() / (d * (n - 1) ** 2)
