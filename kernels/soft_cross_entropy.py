@@ -23,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.soft_cross_entropy_pass import positive, soft_sums_kernel
+from sslfast.kernels.soft_cross_entropy_pass import LIFT, soft_sums_kernel
 
 
 @triton.jit
@@ -95,7 +95,7 @@ def soft_gradient_kernel(
         s_totals += (total,)
         if split == 0:
             safe = tl.where(top == float("-inf"), 0.0, top)[None, :]
-            fall = tl.where(tops == float("-inf"), 0.0, (tops - safe) * student_scale)
+            fall = tl.where(tops == float("-inf"), 0.0, (tops - safe) * (1.0 / LIFT))
             loss = tl.zeros((ROWS,), tl.float32)
             for g in tl.static_range(TEACHERS):
                 if (PAIRS >> (v * TEACHERS + g)) & 1:
@@ -104,8 +104,10 @@ def soft_gradient_kernel(
                     t_tops_of = run_stats(stat_ptr, 2 * g, row, N, splits, read, float("-inf"), STATS, SPLITS)
                     mass = run_stats(stat_ptr, 2 * g + 1, row, N, splits, read, 0.0, STATS, SPLITS)
                     t_safe = tl.where(t_tops[g] == float("-inf"), 0.0, t_tops[g])[None, :]
-                    share = positive(tl.exp((t_tops_of - t_safe) * teacher_scale))
-                    loss += tl.log(total) - tl.sum(share * (along + fall * mass), 0) / t_totals[g]
+                    share = tl.exp((t_tops_of - t_safe) * teacher_scale)
+                    product = tl.sum(share * (along + fall * mass), 0)
+                    product = tl.where(product == product, product, float("-inf"))  # no NaN of its own: see the pass
+                    loss += tl.log(total) - product / t_totals[g] * (student_scale * LIFT)
             loss = tl.where(read, loss, 0.0)
             at = loss_ptr + v * tl.cast(N, tl.int64) + row
             tl.store(at, loss, inside)

@@ -145,12 +145,17 @@ def is_last_plain(grad: Tensor) -> bool:
     Its pass over the gradient is saved, on the CPU, where ``grad`` is not waited for. A graph that is retained needs
     the gradient again, which whoever gets it may keep and add to, as a leaf does, also behind a view.
     """
-    return is_last() and grad.is_cpu and grad.item() == 1.0
+    return is_last(grad) and grad.is_cpu and grad.item() == 1.0
 
 
-def is_last() -> bool:
-    """Whether what the running graph has saved may be overwritten: nothing will need it again."""
-    return not torch.compiler.is_compiling() and not torch._C._autograd._get_current_graph_task_keep_graph()
+def is_last(grad: Tensor) -> bool:
+    """Whether what the running graph has saved may be overwritten with its multiple by ``grad``.
+
+    Nothing will need it again, and ``grad`` is one gradient, not the many of ``is_grads_batched=True``.
+    """
+    if torch.compiler.is_compiling() or torch._C._autograd._get_current_graph_task_keep_graph():
+        return False
+    return not torch._C._functorch.is_legacy_batchedtensor(grad)
 
 
 def first_order_only(function: str, grad: Tensor, *inputs: Tensor) -> Tensor:

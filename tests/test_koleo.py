@@ -69,6 +69,37 @@ def test_the_operator_is_what_a_gpu_runs(n: int, d: int, dtype: torch.dtype) -> 
     assert ops.koleo(x, 1e-8, False)[2].shape == (0, d)
 
 
+@pytest.mark.parametrize("n", [300, 700])
+def test_autocast_does_not_choose_the_neighbours_on_a_gpu(n: int) -> None:
+    x = torch.randn(n, 16) + 5.0  # near one another
+    expected = _in_torch(x, 1e-8, True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = _in_torch(x, 1e-8, True)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("operator", [ops.koleo, _in_torch], ids=["C++", "torch"])
+def test_equal_rows_and_a_small_eps_have_gradients(operator) -> None:
+    x = torch.randn(6, 5)
+    x[4] = x[5]  # each the other's neighbour, and a row beside them has neither
+    x[:4] -= 3 * x[5]
+    grad, expected = (operator(rows, 1e-20, True)[2] for rows in (x, x.double()))
+    assert grad.isfinite().all()
+    torch.testing.assert_close(grad[:4].double(), expected[:4], rtol=1e-3, atol=1e-3)
+    x[:4] = x[5]  # one row is the neighbour of several, which all push it
+    grad = operator(x, 1e-20, True)[2]
+    assert grad.isfinite().all()
+    assert grad.abs().max() > 1e18
+
+
+def test_gradients_of_several_directions_at_once() -> None:
+    x = torch.randn(6, 4, requires_grad=True)
+    directions = torch.tensor([1.0, -2.0])
+    (found,) = torch.autograd.grad(koleo_loss(x), x, directions, is_grads_batched=True)
+    (one,) = torch.autograd.grad(koleo_loss(x), x)
+    torch.testing.assert_close(found, directions[:, None, None] * one)
+
+
 def test_opcheck() -> None:
     torch.library.opcheck(ops.koleo, (torch.randn(5, 3), 1e-8, True))
     torch.library.opcheck(ops.koleo, (torch.randn(5, 3, dtype=torch.float64), 1e-8, False))

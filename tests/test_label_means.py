@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast.losses._label_means import LabelMeans, in_torch, label_means
+from sslfast.losses._label_means import LabelMeans, _in_torch, label_means
 
 
 def drawn(n: int, m: int, d: int, labels: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -41,7 +41,9 @@ def test_the_operator_is_what_a_gpu_runs(n: int, m: int, d: int, labels: int, dt
     rows, columns, of_rows, of_columns = drawn(n, m, d, labels, dtype)
     copies = torch.randint(-1, m, (n,)) if kind == "copies" else None
     given = (rows, columns, of_rows, of_columns) if kind != "itself" else (columns, columns, of_columns, None)
-    found, expected = label_means(*given, copies, 10.0), in_torch(*given, copies, 10.0)
+    found = label_means(*given, copies, 10.0)
+    itself = kind == "itself"
+    expected = LabelMeans(*_in_torch(*given[:3], of_columns, copies, itself, 10.0))
     same = given[2][:, None] == of_columns
     check(found, expected, same)
     if kind == "itself":
@@ -73,3 +75,16 @@ def test_a_nan_poisons(side: int) -> None:
 def test_opcheck() -> None:
     torch.library.opcheck(ops.label_means, (*drawn(4, 6, 3, 3, torch.float32), torch.tensor([2, -1, 0, 5]), False, 1.0))
     torch.library.opcheck(ops.label_means, (*drawn(4, 4, 3, 3, torch.float64), None, True, 1.0))
+
+
+def test_autocast_changes_nothing_on_a_gpu() -> None:
+    rows, columns, of_rows, of_columns = drawn(50, 33, 17, 40, torch.float32)
+    given = (rows, columns, of_rows, of_columns, None, False, 10.0)
+    expected = _in_torch(*given)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = _in_torch(*given)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_gpu_runs_what_is_tested_here() -> None:
+    assert torch._C._dispatch_has_kernel_for_dispatch_key("sslfast::label_means", "CUDA")

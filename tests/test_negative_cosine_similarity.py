@@ -91,6 +91,22 @@ def test_the_operator_is_what_a_gpu_runs(needs: tuple[bool, bool], dtype: torch.
         torch.testing.assert_close(ours, torchs, rtol=rounding, atol=rounding * 1e-2)
 
 
+def test_autocast_changes_nothing_on_a_gpu() -> None:
+    x0, x1 = torch.randn(2, 70, 33).unbind()
+    expected = _in_torch(x0, x1, 1e-8, True, True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = _in_torch(x0, x1, 1e-8, True, True)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_batch_with_itself_compiles() -> None:
+    x = torch.randn(6, 4, requires_grad=True)
+    compiled = torch.compile(negative_cosine_similarity, fullgraph=True, backend="aot_eager")
+    loss = compiled(x, x)
+    torch.testing.assert_close(loss, torch.tensor(-1.0))
+    assert torch.autograd.grad(loss, x)[0].abs().max() < 1e-6
+
+
 def test_opcheck() -> None:
     x0, x1 = torch.randn(2, 5, 3).unbind()
     torch.library.opcheck(ops.negative_cosine_similarity, (x0, x1, 1e-8, True, False))

@@ -206,6 +206,14 @@ def test_a_retained_graph_gives_the_same_gradient_again(device) -> None:
         torch.testing.assert_close(made, first / 2)
 
 
+def test_gradients_of_several_directions_at_once() -> None:
+    logits, replaced = torch.randn(3, 4, requires_grad=True), torch.rand(3, 4) < 0.5
+    directions = torch.tensor([1.0, -2.0])
+    (found,) = torch.autograd.grad(replaced_token_loss(logits, replaced), logits, directions, is_grads_batched=True)
+    (one,) = torch.autograd.grad(replaced_token_loss(logits, replaced), logits)
+    torch.testing.assert_close(found, directions[:, None, None] * one)
+
+
 def test_loss_scaling_of_float16(device) -> None:
     """The gradient of a half type is rounded once, after the scale: none of it is lost below float16's least number."""
     logits, replaced, _ = (t.to(device) for t in problem(64, 512))

@@ -225,6 +225,41 @@ def test_triton_student_without_a_prototype(triton_device) -> None:
     rules_out_a_prototype(on_triton(triton_device), 600)
 
 
+def takes_filled_logits(operator: Operator, width: int, fill: float) -> None:
+    """What a mask fills in counts for the teacher's share of it, which may be 0, and for nothing before it is known."""
+    student, teacher = torch.randn(2, 5, width)
+    half = width // 2
+    student[0, half:] = student[1, :half] = student[2, ::2] = student[3, :half] = student[4, 1] = fill
+    teacher[0, half:] = teacher[1, :half] = teacher[2, ::2] = -math.inf
+    teacher[3, :half] -= 1e4  # finite, and what is met first
+    teacher[4, 1] = 5 + teacher[4].max()  # as much as all others
+    losses, grads, _ = operator([student], [teacher])
+    wide = student.double(), teacher.double()
+    expected, expected_grads = by_definition(wide[:1], wide[1:], None, False, torch.ones(5, dtype=torch.float64))
+    torch.testing.assert_close(losses, expected.float(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(grads.double() * 10, expected_grads, rtol=1e-5, atol=1e-5)
+
+
+FILLS = [torch.finfo(torch.float32).min, -1e30, -1e4]
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("width", [40, 4100])
+def test_logits_that_a_mask_filled_in(fill: float, width: int) -> None:
+    takes_filled_logits(call, width, fill)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("run", [None, 128])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_triton_logits_that_a_mask_filled_in(fill: float, run: int | None, triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _launch
+
+    if run:
+        monkeypatch.setattr(_launch, "prototype_run", lambda *_: run)
+    takes_filled_logits(on_triton(triton_device), 600, fill)
+
+
 def test_analytic_values() -> None:
     flat = torch.zeros(2, 6)
     losses, grads, total = call([flat], [flat])

@@ -9,14 +9,11 @@
 #include <cstring>
 
 #include "large_output.h"
+#include "team.h"
 
 namespace sslfast::cpu {
 
 constexpr int64_t kBytesPerThread = 256 << 10;  // a thread that has less than this to do costs more than it saves
-
-inline int team(int64_t work, int64_t work_per_thread, int threads) {
-  return static_cast<int>(std::clamp<int64_t>(work / work_per_thread, 1, threads));
-}
 
 // Where a row of the output comes from; null: it is zero.
 template <typename Element>

@@ -5,12 +5,12 @@
 
 #include "isa.h"
 #include "lane_sums.h"
+#include "team.h"
 
 namespace sslfast::cpu {
 namespace {
 
-constexpr int64_t kWorkPerThread = 1 << 15;  // numbers; below that a thread costs more than it saves
-constexpr int64_t kStrip = 256;              // columns that one thread goes down
+constexpr int64_t kStrip = 256;  // columns that one thread goes down
 
 #define SSLFAST_INLINE inline __attribute__((always_inline))
 
@@ -50,16 +50,17 @@ SSLFAST_INLINE T apart_body(const T* u, const T* v, int64_t n, T eps) {
   }));
 }
 
-// to = weight * (u - v + eps), or is less by that
+// to = (u - v + eps) * nearness * weight, or is less by that. The product of the two factors may overflow where rows
+// are equal: the first alone makes a unit vector.
 template <typename T>
-SSLFAST_INLINE void pull_body(const T* u, const T* v, int64_t n, T eps, T weight, T* to) {
+SSLFAST_INLINE void pull_body(const T* u, const T* v, int64_t n, T eps, T nearness, T weight, T* to) {
 #pragma omp simd
-  for (int64_t d = 0; d < n; ++d) to[d] = weight * ((u[d] - v[d]) + eps);
+  for (int64_t d = 0; d < n; ++d) to[d] = (((u[d] - v[d]) + eps) * nearness) * weight;
 }
 template <typename T>
-SSLFAST_INLINE void push_body(const T* u, const T* v, int64_t n, T eps, T weight, T* from) {
+SSLFAST_INLINE void push_body(const T* u, const T* v, int64_t n, T eps, T nearness, T weight, T* from) {
 #pragma omp simd
-  for (int64_t d = 0; d < n; ++d) from[d] -= weight * ((u[d] - v[d]) + eps);
+  for (int64_t d = 0; d < n; ++d) from[d] -= (((u[d] - v[d]) + eps) * nearness) * weight;
 }
 
 // From the gradient of a unit vector to that of x; where the norm is below eps, the divisor is constant.
@@ -71,31 +72,31 @@ SSLFAST_INLINE void through_norm_body(T* grad, const T* unit, int64_t n, T facto
 }
 
 // What is compiled per instruction set has no templates.
-#define SSLFAST_ROWS(T, CLONES)                                                                                        \
-  CLONES T unit_row(const T* x, int64_t n, T eps, T* unit) { return unit_body(x, n, eps, unit); }                      \
-  CLONES void go_down(const T* products, int64_t n, int32_t row, T* best, int32_t* nearest) {                          \
-    go_down_body(products, n, row, best, nearest);                                                                     \
-  }                                                                                                                    \
-  CLONES T largest(const T* products, int64_t n, T start) { return largest_body(products, n, start); }                 \
-  CLONES T apart(const T* u, const T* v, int64_t n, T eps) { return apart_body(u, v, n, eps); }                        \
-  CLONES void pull(const T* u, const T* v, int64_t n, T eps, T weight, T* to) { pull_body(u, v, n, eps, weight, to); } \
-  CLONES void push(const T* u, const T* v, int64_t n, T eps, T weight, T* from) {                                      \
-    push_body(u, v, n, eps, weight, from);                                                                             \
-  }                                                                                                                    \
-  CLONES void through_norm(T* grad, const T* unit, int64_t n, T factor, bool constant) {                               \
-    through_norm_body(grad, unit, n, factor, constant);                                                                \
+#define SSLFAST_ROWS(T, CLONES)                                                                        \
+  CLONES T unit_row(const T* x, int64_t n, T eps, T* unit) { return unit_body(x, n, eps, unit); }      \
+  CLONES void go_down(const T* products, int64_t n, int32_t row, T* best, int32_t* nearest) {          \
+    go_down_body(products, n, row, best, nearest);                                                     \
+  }                                                                                                    \
+  CLONES T largest(const T* products, int64_t n, T start) { return largest_body(products, n, start); } \
+  CLONES T apart(const T* u, const T* v, int64_t n, T eps) { return apart_body(u, v, n, eps); }        \
+  CLONES void pull(const T* u, const T* v, int64_t n, T eps, T nearness, T weight, T* to) {            \
+    pull_body(u, v, n, eps, nearness, weight, to);                                                     \
+  }                                                                                                    \
+  CLONES void push(const T* u, const T* v, int64_t n, T eps, T nearness, T weight, T* from) {          \
+    push_body(u, v, n, eps, nearness, weight, from);                                                   \
+  }                                                                                                    \
+  CLONES void through_norm(T* grad, const T* unit, int64_t n, T factor, bool constant) {               \
+    through_norm_body(grad, unit, n, factor, constant);                                                \
   }
 SSLFAST_ROWS(float, SSLFAST_ISA_CLONES)
 SSLFAST_ROWS(double, )
 #undef SSLFAST_ROWS
 
-int team(int64_t work, int threads) { return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, threads)); }
-
 }  // namespace
 
 template <typename T>
 void koleo_units(const Koleo<T>& p, int threads) {
-  threads = team(p.rows * p.width, threads);
+  threads = team(p.rows * p.width, kNumbersPerThread, threads);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t i = 0; i < p.rows; ++i) {
     p.factors[i] = unit_row(p.x + i * p.row_stride, p.width, p.eps, p.unit + i * p.width);
@@ -107,7 +108,7 @@ void koleo_units(const Koleo<T>& p, int threads) {
 template <typename T>
 void koleo_search(const Koleo<T>& p, const T* tile, int64_t first, int64_t stop, int threads) {
   const int64_t width = p.rows - first;
-  threads = team((stop - first) * width, threads);
+  threads = team((stop - first) * width, kNumbersPerThread, threads);
   // Rows above come before those below: down the columns, then along the rows.
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t begin = 0; begin < width; begin += kStrip) {
@@ -132,15 +133,16 @@ void koleo_search(const Koleo<T>& p, const T* tile, int64_t first, int64_t stop,
 template <typename T>
 void koleo_loss(const Koleo<T>& p, int threads) {
   const int64_t n = p.width;
-  threads = team(p.rows * n, threads);
+  threads = team(p.rows * n, kNumbersPerThread, threads);
+  const auto weight = [&](int64_t i) { return T(-1) / (static_cast<T>(p.rows) * p.best[i]); };
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t i = 0; i < p.rows; ++i) {
     const T *u = p.unit + i * n, *v = p.unit + p.nearest[i] * n;
     const T far = apart(u, v, n, p.eps);
     p.neighbours[i] = p.nearest[i];
     p.best[i] = far + p.eps;
-    p.weights[i] = far == 0 ? T(0) : T(-1) / (static_cast<T>(p.rows) * far * (far + p.eps));
-    if (p.grad) pull(u, v, n, p.eps, p.weights[i], p.grad + i * n);
+    p.nearness[i] = far == 0 ? T(0) : 1 / far;
+    if (p.grad) pull(u, v, n, p.eps, p.nearness[i], weight(i), p.grad + i * n);
   }
   double total = 0;
   for (int64_t i = 0; i < p.rows; ++i) total += static_cast<double>(std::log(p.best[i]));
@@ -151,7 +153,8 @@ void koleo_loss(const Koleo<T>& p, int threads) {
   for (int64_t d = 0; d < n; d += kStrip) {
     for (int64_t i = 0; i < p.rows; ++i) {
       const int64_t j = p.nearest[i];
-      push(p.unit + i * n + d, p.unit + j * n + d, std::min(kStrip, n - d), p.eps, p.weights[i], p.grad + j * n + d);
+      push(p.unit + i * n + d, p.unit + j * n + d, std::min(kStrip, n - d), p.eps, p.nearness[i], weight(i),
+           p.grad + j * n + d);
     }
   }
 #pragma omp parallel for num_threads(threads) if (threads > 1)

@@ -6,12 +6,12 @@
 
 #include "isa.h"
 #include "lane_sums.h"
+#include "team.h"
 
 namespace sslfast::cpu {
 namespace {
 
-constexpr int64_t kWorkPerThread = 1 << 15;  // numbers; below that a thread costs more than it saves
-constexpr int64_t kStrip = 64;               // numbers of all columns that one thread adds
+constexpr int64_t kStrip = 64;  // numbers of all columns that one thread adds
 
 // Numbers from 0 for labels, in the order of their first appearance.
 class Classes {
@@ -73,14 +73,12 @@ SSLFAST_ROWS(float, SSLFAST_ISA_CLONES)
 SSLFAST_ROWS(double, )
 #undef SSLFAST_ROWS
 
-int team(int64_t work, int threads) { return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, threads)); }
-
 }  // namespace
 
 template <typename T>
 void label_means(const LabelMeans<T>& p, int threads) {
   Classes classes(p.m);
-  std::vector<int64_t> counts, ends;  // of a class; the sum of its first and its last column
+  std::vector<int64_t> counts, ends;  // of a class; its first column, plus its second where it has two or more
   for (int64_t j = 0; j < p.m; ++j) {
     const int32_t c = classes.add(p.ref_labels[j]);
     if (c == static_cast<int32_t>(counts.size())) {
@@ -92,7 +90,7 @@ void label_means(const LabelMeans<T>& p, int threads) {
   }
   const int64_t width = p.width;
   std::vector<T> sums(classes.size() * width, T(0));
-  const int adders = team(p.m * width, threads);
+  const int adders = team(p.m * width, kNumbersPerThread, threads);
 #pragma omp parallel for num_threads(adders) if (adders > 1)
   for (int64_t d = 0; d < width; d += kStrip) {
     const int64_t size = std::min(kStrip, width - d);
@@ -112,7 +110,7 @@ void label_means(const LabelMeans<T>& p, int threads) {
     anchors += p.counts[i] > 0;
   }
   const T share = T(1) / static_cast<T>(std::max<int64_t>(anchors, 1));
-  const int readers = team(p.n * width, threads);
+  const int readers = team(p.n * width, kNumbersPerThread, threads);
 #pragma omp parallel for num_threads(readers) if (readers > 1)
   for (int64_t i = 0; i < p.n; ++i) {
     const int64_t count = p.counts[i], copy = copy_of(i);

@@ -1,14 +1,12 @@
 #include "sslfast/negative_cosine_similarity.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "isa.h"
+#include "team.h"
 
 namespace sslfast::cpu {
 namespace {
-
-constexpr int64_t kWorkPerThread = 1 << 15;  // numbers; below that a thread costs more than it saves
 
 template <typename T>
 struct Products {
@@ -80,7 +78,7 @@ double pair(const double* x0, const double* x1, int64_t n, double eps, double fa
 
 template <typename T>
 void negative_cosine_similarity(const NegativeCosine<T>& p, int threads) {
-  threads = static_cast<int>(std::clamp<int64_t>(p.rows * p.width / kWorkPerThread, 1, threads));
+  threads = team(p.rows * p.width, kNumbersPerThread, threads);
   const T factor = T(-1) / static_cast<T>(p.rows);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t i = 0; i < p.rows; ++i) {

@@ -72,22 +72,23 @@ SSLFAST_INLINE T student_max_body(const In* s, const T* target, int64_t n, T* ma
   return best;
 }
 
-// A target that has underflowed to 0 times a logit of -inf would be NaN: it is at least this, which adds nothing to a
-// sum of finite numbers, and large enough that the products are not subnormal.
-constexpr double kLeastTarget = 1e-30;
-
-// out = exp((s - shift) * scale) and its sum; `along` is the sum of target * (s - shift) * scale.
+// out = exp((s - shift) * scale) and its sum; `along` is the sum of target * (s - shift). A target that has underflowed
+// to 0 times a logit of -inf would be NaN: the product is with a finite number, and *least says whether there was one.
 template <typename T, typename In>
-SSLFAST_INLINE T student_exp_body(const In* s, const T* target, int64_t n, T shift, T scale, T* out, T* along) {
-  T sum = 0, product = 0;
-#pragma omp simd reduction(+ : sum, product)
+SSLFAST_INLINE T student_exp_body(const In* s, const T* target, int64_t n, T shift, T scale, T* out, T* along,
+                                  T* least) {
+  constexpr T kLowest = std::numeric_limits<T>::lowest();
+  T sum = 0, product = 0, low = 0;
+#pragma omp simd reduction(+ : sum, product) reduction(min : low)
   for (int64_t k = 0; k < n; ++k) {
-    const T y = (widen(s[k]) - shift) * scale;
-    out[k] = vector_exp(y);
+    const T y = widen(s[k]) - shift;
+    out[k] = vector_exp(y * scale);
     sum += out[k];
-    product += (target[k] < T(kLeastTarget) ? T(kLeastTarget) : target[k]) * y;
+    low = y < low ? y : low;
+    product += target[k] * (y < kLowest ? kLowest : y);
   }
   *along = product;
+  *least = low;
   return sum;
 }
 
@@ -98,21 +99,21 @@ SSLFAST_INLINE void gradient_body(const T* exps, const T* target, int64_t n, T s
 }
 
 // What is compiled per instruction set has no templates; double has no vector_exp of its own.
-#define SSLFAST_ROWS(T, In, CLONES)                                                                   \
-  CLONES T teacher_max(const In* t, const T* center, int64_t n, T* sums) {                            \
-    return teacher_max_body(t, center, n, sums);                                                      \
-  }                                                                                                   \
-  CLONES T teacher_exp(const In* t, const T* center, int64_t n, T shift, T scale, T* out) {           \
-    return teacher_exp_body(t, center, n, shift, scale, out);                                         \
-  }                                                                                                   \
-  CLONES T student_max(const In* s, const T* target, int64_t n, T* mass) {                            \
-    return student_max_body(s, target, n, mass);                                                      \
-  }                                                                                                   \
-  CLONES T student_exp(const In* s, const T* target, int64_t n, T shift, T scale, T* out, T* along) { \
-    return student_exp_body(s, target, n, shift, scale, out, along);                                  \
-  }                                                                                                   \
-  CLONES void gradient(const T* exps, const T* target, int64_t n, T share, T factor, In* grad) {      \
-    gradient_body(exps, target, n, share, factor, grad);                                              \
+#define SSLFAST_ROWS(T, In, CLONES)                                                                             \
+  CLONES T teacher_max(const In* t, const T* center, int64_t n, T* sums) {                                      \
+    return teacher_max_body(t, center, n, sums);                                                                \
+  }                                                                                                             \
+  CLONES T teacher_exp(const In* t, const T* center, int64_t n, T shift, T scale, T* out) {                     \
+    return teacher_exp_body(t, center, n, shift, scale, out);                                                   \
+  }                                                                                                             \
+  CLONES T student_max(const In* s, const T* target, int64_t n, T* mass) {                                      \
+    return student_max_body(s, target, n, mass);                                                                \
+  }                                                                                                             \
+  CLONES T student_exp(const In* s, const T* target, int64_t n, T shift, T scale, T* out, T* along, T* least) { \
+    return student_exp_body(s, target, n, shift, scale, out, along, least);                                     \
+  }                                                                                                             \
+  CLONES void gradient(const T* exps, const T* target, int64_t n, T share, T factor, In* grad) {                \
+    gradient_body(exps, target, n, share, factor, grad);                                                        \
   }
 SSLFAST_ROWS(float, float, SSLFAST_ISA_CLONES)
 SSLFAST_ROWS(float, Brain16, SSLFAST_ISA_CLONES)
@@ -204,19 +205,23 @@ struct Worker {
     const auto* s = static_cast<const Student*>(p.students[view].data) + sample * p.students[view].row_stride;
     const T scale = static_cast<T>(p.student_scale);
     double along = 0;  // relative to the largest logit, so that what is lost are digits of the loss
+    T lowest = 0;
     for (int64_t b = 0, k = 0; b < blocks; ++b, k += kBlock) {
       const int64_t n = std::min(kBlock, p.prototypes - k);
-      T product;
+      T product, least;
       tops[b] = student_max(s + k, target + k, n, &masses[b]);
-      sums[b] =
-          student_exp(s + k, target + k, n, finite_shift(tops[b]), scale, exps.data() + (p.grads ? k : 0), &product);
+      sums[b] = student_exp(s + k, target + k, n, finite_shift(tops[b]), scale, exps.data() + (p.grads ? k : 0),
+                            &product, &least);
       along += product;
+      lowest = std::min(lowest, least);
     }
     T top;
     for (int64_t b = 0; b < blocks; ++b) shifts[b] = finite_shift(tops[b]);
     const T log_sum = finish(scale, &top);
-    for (int64_t b = 0; b < blocks; ++b) along += static_cast<double>((shifts[b] - top) * scale) * masses[b];
-    static_cast<T*>(p.losses)[view * p.samples + sample] = static_cast<T>(count * static_cast<double>(log_sum) - along);
+    for (int64_t b = 0; b < blocks; ++b) along += static_cast<double>(shifts[b] - top) * masses[b];
+    if (lowest == -std::numeric_limits<T>::infinity()) along += lowest;  // also where the target has underflowed
+    const double loss = count * static_cast<double>(log_sum) - along * scale;
+    static_cast<T*>(p.losses)[view * p.samples + sample] = static_cast<T>(loss);
     if (!p.grads) return;
     auto* grad = static_cast<Student*>(p.grads) + (view * p.samples + sample) * p.prototypes;
     for (int64_t b = 0, k = 0; b < blocks; ++b, k += kBlock) {

@@ -1,16 +1,14 @@
 #include "sslfast/unit_rows.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "element_types.h"
 #include "isa.h"
 #include "lane_sums.h"
+#include "team.h"
 
 namespace sslfast::cpu {
 namespace {
-
-constexpr int64_t kWorkPerThread = 1 << 15;  // numbers; below that a thread costs more than it saves
 
 template <typename In, typename Out, typename T>
 inline __attribute__((always_inline)) T unit_body(const In* z, int64_t n, Out* unit) {
@@ -52,19 +50,17 @@ SSLFAST_ISA_CLONES void wide_row(const Brain16* z, int64_t n, float factor, floa
   for (int64_t d = 0; d < n; ++d) wide[d] = widen(z[d]) * factor;
 }
 
-int team(int64_t work, int threads) { return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, threads)); }
-
 }  // namespace
 
 void widen_rows(const Brain16* z, const float* factors, int64_t rows, int64_t width, float* wide, int threads) {
-  threads = team(rows * width, threads);
+  threads = team(rows * width, kNumbersPerThread, threads);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t i = 0; i < rows; ++i) wide_row(z + i * width, width, factors ? factors[i] : 1.0f, wide + i * width);
 }
 
 template <typename In, typename Out, typename T>
 void unit_rows(const UnitRows<In, Out, T>& p, int threads) {
-  threads = team(p.rows * p.width, threads);
+  threads = team(p.rows * p.width, kNumbersPerThread, threads);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t i = 0; i < p.rows; ++i) {
     p.inverse_norm[i] = unit_row(p.z + i * p.row_stride, p.width, p.unit + i * p.width);
@@ -73,7 +69,7 @@ void unit_rows(const UnitRows<In, Out, T>& p, int threads) {
 
 template <typename Unit, typename T>
 void unit_rows_backward(const UnitRowsBackward<Unit, T>& p, int threads) {
-  threads = team(p.rows * p.width, threads);
+  threads = team(p.rows * p.width, kNumbersPerThread, threads);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t i = 0; i < p.rows; ++i) {
     backward_row(p.grad + i * p.width, p.unit + i * p.width, p.width, p.inverse_norm[i]);

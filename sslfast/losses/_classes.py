@@ -194,7 +194,7 @@ class _TotalLoss(torch.autograd.Function):
         inputs = [x for x in (hidden, weight, bias) if x is not None]
         with torch.no_grad():
             if not is_last_plain(grad):
-                in_place = is_last()
+                in_place = is_last(grad)
                 kept = [None if g is None else g.mul_(grad) if in_place else g * grad for g in kept]
             found = [None if g is None else g.to(x.dtype) for g, x in zip(kept, (hidden, weight, bias), strict=True)]
         return (

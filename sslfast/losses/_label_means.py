@@ -48,35 +48,38 @@ def label_means(
         copies: (N,) int64, the column that is a copy of a row, and no positive of it, or -1; None of none.
         scale: of the products.
     """
-    if not rows.is_cpu:
-        return in_torch(rows, columns, labels, ref_labels, copies, scale)
     own = kernel_integers(labels)
     others = own if ref_labels is None else kernel_integers(ref_labels)
     copies = None if copies is None else kernel_integers(copies)
     return LabelMeans(*ops.label_means(rows, columns, own, others, copies, ref_labels is None, scale))
 
 
-def in_torch(
-    rows: Tensor, columns: Tensor, labels: Tensor, ref_labels: Tensor | None, copies: Tensor | None, scale: float
-) -> LabelMeans:
+def _in_torch(
+    rows: Tensor,
+    columns: Tensor,
+    labels: Tensor,
+    ref_labels: Tensor,
+    copies: Tensor | None,
+    itself: bool,
+    scale: float,
+) -> tuple[Tensor, ...]:
     """``ops.label_means`` in plain torch: what a GPU runs."""
-    groups = LabelGroups(labels, ref_labels)
+    groups = LabelGroups(labels, None if itself else ref_labels)
     sums, counts = groups.sums(columns), groups.counts
-    if ref_labels is None:
+    if itself:
         sums.sub_(rows)
         counts = counts - 1
     if copies is None:
         partners = groups.partners()
     else:
-        assert ref_labels is not None
         partners = torch.full_like(counts, -1)
-        place = kernel_integers(copies)
-        copied = (place >= 0) & (ref_labels[place.clamp_min(0)] == labels)  # other copies are no positives
-        sums.addcmul_(columns[place.clamp_min(0)], copied.unsqueeze(1).to(sums.dtype), value=-1.0)
+        place = copies.clamp_min(0)
+        copied = (copies >= 0) & (ref_labels[place] == labels)  # other copies are no positives
+        sums.addcmul_(columns[place], copied.unsqueeze(1).to(sums.dtype), value=-1.0)
         counts = counts - copied.long()
     has, divisor = counts > 0, counts.clamp_min(1)
     share = has.to(rows.dtype) / has.sum().clamp_min(1)
-    return LabelMeans(
+    return (
         scale * (rows * sums).sum(dim=1) / divisor,
         counts,
         partners,
@@ -85,3 +88,6 @@ def in_torch(
         torch.where(partners < 0, share / divisor, 0.0),
         (rows.sum() + columns.sum()) * 0.0,
     )
+
+
+ops.triton_library.impl("label_means", _in_torch)

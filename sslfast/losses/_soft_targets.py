@@ -99,7 +99,7 @@ def led_back(
         lift: a power of two, see :func:`lift_of`.
     """
     as_it_is = lift == 1.0 and is_last_plain(grad)
-    if not as_it_is and is_last():
+    if not as_it_is and is_last(grad):
         # In place: one launch and no wider copy on a GPU; on the CPU such a copy is of one view at a time.
         for part in grads if grads.is_cpu else (grads,):
             torch.mul(part, (grad / lift).reshape([1] * part.dim()), out=part)

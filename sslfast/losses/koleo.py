@@ -111,10 +111,11 @@ class _KoLeo(torch.autograd.Function):
 
 def _in_torch(x: Tensor, eps: float, need_grad: bool) -> tuple[Tensor, Tensor, Tensor]:
     """``ops.koleo`` in plain torch: what a GPU runs."""
-    unit = F.normalize(x, dim=1, eps=eps)
-    neighbours = _nearest(unit)
-    loss = -(F.pairwise_distance(unit, unit.index_select(0, neighbours), 2.0, eps) + eps).log().mean()
-    return loss, neighbours, _gradient(x, neighbours, eps) if need_grad else x.new_empty((0, x.shape[1]))
+    with without_autocast(x):  # which an operator that is called inside it does not leave
+        unit = F.normalize(x, dim=1, eps=eps)
+        neighbours = _nearest(unit)
+        loss = -(F.pairwise_distance(unit, unit.index_select(0, neighbours), 2.0, eps) + eps).log().mean()
+        return loss, neighbours, _gradient(x, neighbours, eps) if need_grad else x.new_empty((0, x.shape[1]))
 
 
 def _gradient(x: Tensor, neighbours: Tensor, eps: float) -> Tensor:
@@ -124,8 +125,8 @@ def _gradient(x: Tensor, neighbours: Tensor, eps: float) -> Tensor:
     unit = x / divisor
     apart = unit - unit.index_select(0, neighbours) + eps
     distance = torch.linalg.vector_norm(apart, dim=1, keepdim=True)
-    weight = torch.where(distance == 0, 0.0, (-1.0 / len(x)) / (distance * (distance + eps)))
-    own = weight * apart
+    direction = apart * torch.where(distance == 0, 0.0, 1.0 / distance)
+    own = direction * ((-1.0 / len(x)) / (distance + eps))
     grad = own.index_add(0, neighbours, -own)
     along = (grad * unit).sum(dim=1, keepdim=True) * (norm > eps)
     return (grad - along * unit) / divisor

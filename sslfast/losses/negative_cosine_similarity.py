@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast._autograd import is_last_plain
+from sslfast._autograd import distinct, is_last_plain
 from sslfast.losses._inputs import check_floating, not_negative, widened, without_autocast
 
 
@@ -85,7 +85,7 @@ def negative_cosine_similarity(x0: Tensor, x1: Tensor, dim: int = 1, eps: float 
         raise ValueError(f"{name}: dim must be a dimension of shape {tuple(shape)}, got {dim}")
     eps = not_negative(name, "eps", eps)
     rows = (_rows(x if x.shape == shape else x.expand(shape), dim) for x in widened(x0, x1))
-    loss: Tensor = _NegativeCosine.apply(*rows, eps, torch.is_grad_enabled())
+    loss: Tensor = _NegativeCosine.apply(*distinct(*rows), eps, torch.is_grad_enabled())
     return loss
 
 

@@ -143,7 +143,7 @@ class _Loss(torch.autograd.Function):
         elif is_last_plain(grad):
             found = made
         else:
-            found = made.mul_(grad) if is_last() else made * grad
+            found = made.mul_(grad) if is_last(grad) else made * grad
         return found, None, None, None, None, None, None
 
 

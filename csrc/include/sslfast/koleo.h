@@ -17,9 +17,9 @@ struct Koleo {
   T eps;
   T* unit;           // (rows, width): u
   T* factors;        // (rows): 1 / max(|x|, eps)
-  T* best;           // (rows): the largest product with another row so far
+  T* best;           // (rows): the largest product with another row so far, then |t| + eps
   int32_t* nearest;  // (rows): and whose it is
-  T* weights;        // (rows): w
+  T* nearness;       // (rows): 1 / |t|, 0 where |t| is
   T* loss;           // one number
   int64_t* neighbours;
   T* grad;  // (rows, width); null where not wanted
