@@ -24,6 +24,7 @@ def supcon_of_pairs(
 
     A pair counts once, however often it is listed.
     """
+    _assert_exist(function, embeddings, ref_emb, pairs)
     columns = len(embeddings if ref_emb is None else ref_emb)
     near, far = (_once(pairs[at], pairs[at + 1], len(embeddings), columns) for at in (0, 2))
     _check_apart(function, near, far, columns)
@@ -47,10 +48,22 @@ def nt_xent_of_pairs(
 
     A pair counts as often as it is listed, as a positive and as a negative.
     """
+    _assert_exist(function, embeddings, ref_emb, pairs)
     positives, negatives, poison = _logits(function, embeddings, ref_emb, pairs, scale)
     of_negatives = _logsumexp(negatives, pairs[2], len(embeddings))
     losses = F.softplus(of_negatives.index_select(0, pairs[0]) - positives, threshold=50.0)
     return losses.sum() / max(1, len(losses)) + poison
+
+
+def _assert_exist(function: str, embeddings: Tensor, ref_emb: Tensor | None, pairs: Sequence[Tensor]) -> None:
+    """Where :func:`check_rows_exist` did not look, on a GPU and in a compiled graph, asserts that rows exist.
+
+    What follows numbers pairs by row and column: one that does not exist has the number of another.
+    """
+    others = ("embeddings", embeddings) if ref_emb is None else ("ref_emb", ref_emb)
+    for rows, (name, z) in zip(pairs, (("embeddings", embeddings), others) * 2, strict=True):
+        exist = ((rows >= 0) & (rows < len(z))).all()
+        torch._assert_async(exist, f"{function}: indices_tuple must name rows of {name}, got one that does not exist")
 
 
 def _once(rows: Tensor, columns: Tensor, row_count: int, count: int) -> tuple[Tensor, Tensor]:

@@ -157,7 +157,7 @@ def multi_positive_nt_xent_loss(
             ``gather_distributed`` is with ``ref_emb`` or ``indices_tuple``, ``abs(temperature)`` is below 1e-8, or
             ``memory_budget`` is negative. Where one of several ranks raises, all do: the others a ValueError that names
             it.
-        IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU asserts).
+        IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU and a compiled graph assert).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020;
