@@ -34,7 +34,7 @@ class _Fixed(nn.ModuleList):
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise AttributeError("Compose: transforms must not be changed; make a new Compose")
 
-    __setitem__ = __delitem__ = __iadd__ = append = extend = insert = pop = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __iadd__ = append = extend = insert = pop = _refuse
     add_module = register_module = _refuse
 
     def __setattr__(self, name: str, value: object) -> None:

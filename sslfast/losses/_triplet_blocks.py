@@ -15,7 +15,6 @@ from sslfast.losses._points import Points, add_column_gradients, add_gradients, 
 from sslfast.losses._strips import rows_at_once
 
 
-@torch.compiler.disable(reason="how many blocks there are depends on the size of the largest group")
 def triplets_in_blocks(
     function: str,
     embeddings: Tensor,
@@ -35,7 +34,11 @@ def triplets_in_blocks(
     once: without it there are blocks for as many positives as there are columns. A GPU is waited for, and a compiled
     graph breaks.
     """
-    loss: Tensor = _Blocks.apply(
+    apply = _Blocks.apply
+    if torch.compiler.is_compiling():  # not a decorator of this function, which would import the compiler in all cases
+        torch._dynamo.graph_break(msg="the number of blocks depends on the size of the largest group of labels")
+        apply = torch.compiler.disable(apply)
+    loss: Tensor = apply(
         function, embeddings, ref_emb, labels, ref_labels, copies, terms, semi_hard, distance, normalize, reduction
     )
     return loss
