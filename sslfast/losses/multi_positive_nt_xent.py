@@ -176,7 +176,7 @@ def multi_positive_nt_xent_loss(
         return nt_xent_of_pairs(name, embeddings, ref_emb, pairs, scale)
     assert labels is not None
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
+        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
     with without_autocast(embeddings):

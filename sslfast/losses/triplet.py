@@ -246,7 +246,7 @@ def triplet_loss(
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
     assert labels is not None
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
+        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
         seed = None if seed is None else gather_rows(seed.to(labels.device).view(1), name)[:1]
     with without_autocast(embeddings):
         if seed is not None:
