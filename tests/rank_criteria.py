@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -47,12 +48,13 @@ def own_weights(z0: Tensor, z1: Tensor) -> Tensor:
     return 2 - (z0 * z1).sum(dim=1)  # with a gradient
 
 
-def with_labels(make: Callable[[bool], nn.Module]) -> Criterion:
-    """A loss with labels that every rank computes whole; of one view, and of both."""
+def with_labels(make: Callable[[bool], nn.Module], *, widths: bool = False) -> Criterion:
+    """A loss with labels that every rank computes whole; of one view, and of both, with integers of several widths."""
 
     def loss(z0: Tensor, z1: Tensor, labels: Tensor, _: Tensor, __: Tensor, strategy: str) -> Tensor:
         criterion = make(strategy != "local")
-        return criterion(z0, labels) + criterion(z1, labels + 1)
+        narrow = widths and strategy != "local" and dist.get_rank() % 2 == 1
+        return criterion(z0, labels) + criterion(z1, (labels + 1).to(torch.uint8 if narrow else torch.int64))
 
     return loss
 
@@ -89,8 +91,8 @@ CRITERIA: dict[str, Criterion] = {
     "supcon": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(torch.cat([a, b]), y.repeat(2)),
     "supcon, rows": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, y.int()),
     "supcon, nothing": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, (1e6 * a[:, 0]).long()),
-    "multi-positive": with_labels(lambda gather: losses.MultiPositiveNTXentLoss(0.3, gather)),
-    "triplet": with_labels(lambda gather: losses.TripletLoss(0.3, gather_distributed=gather)),
+    "multi-positive": with_labels(lambda gather: losses.MultiPositiveNTXentLoss(0.3, gather), widths=True),
+    "triplet": with_labels(lambda gather: losses.TripletLoss(0.3, gather_distributed=gather), widths=True),
     "triplet, hardest": with_labels(
         lambda gather: losses.TripletLoss(0.3, mining="batch_hard", gather_distributed=gather)
     ),
@@ -100,7 +102,9 @@ CRITERIA: dict[str, Criterion] = {
     "triplet, drawn": lambda a, b, y, s, t, how: losses.TripletLoss(
         0.6, triplets_per_anchor=3, gather_distributed=how != "local"
     )(a + b, y, generator=5),
-    "contrastive": with_labels(lambda gather: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=gather)),
+    "contrastive": with_labels(
+        lambda gather: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=gather), widths=True
+    ),
     "memory": with_labels(
         lambda gather: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=gather)
     ),

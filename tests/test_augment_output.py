@@ -133,6 +133,9 @@ def test_the_list_of_a_compose_cannot_be_changed() -> None:
     for change in (
         *(assign, delete, add, lambda: of_a_list.append(new), lambda: of_a_list.extend([new])),
         *(lambda: of_a_list.insert(0, new), lambda: of_a_list.pop(0)),
+        *(lambda: of_a_list.append(module=new), lambda: of_a_list.insert(index=0, module=new)),
+        *(lambda: setattr(of_a_list, "0", new), lambda: setattr(of_a_list, "0", None), lambda: delattr(of_a_list, "1")),
+        *(lambda: of_a_list.add_module("2", new), lambda: of_a_list.register_module(name="0", module=new)),
     ):
         with pytest.raises(AttributeError) as caught:
             change()

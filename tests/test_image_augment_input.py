@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -129,6 +131,7 @@ def test_bad_input(make: object, error: type[Exception], text: str) -> None:
 def test_a_list_cannot_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph would copy addresses from host memory that others use by then."""
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    with pytest.raises(ValueError, match=r"^CUDA graph: images must be one tensor \(N, C, H, W\), got a list$"):
-        table_on(torch.device("cuda"), [(8, 8), (9, 8)])
-    assert table_on(torch.device("cpu"), [(8, 8), (9, 8)]).tolist() == [[8, 8], [9, 8]]
+    text = "Resize: images must be one tensor (N, C, H, W) in a CUDA graph's capture, got a list"
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        table_on("Resize", torch.device("cuda"), [(8, 8), (9, 8)])
+    assert table_on("Resize", torch.device("cpu"), [(8, 8), (9, 8)]).tolist() == [[8, 8], [9, 8]]

@@ -61,9 +61,9 @@ def listed(columns: int = N) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("dense", [0, 10**6])
 def test_against_the_reference(name: str, dtype: torch.dtype, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs one by one, some at once; and from strips of 7 rows or fewer."""
-    monkeypatch.setattr("sslfast.losses._listed._PAIRS", 7)
+    monkeypatch.setattr("sslfast.losses._strips._PAIRS", 7)
     monkeypatch.setattr("sslfast.losses._strips._HELD", 7 * N)
-    monkeypatch.setattr("sslfast.losses._listed._DENSE", dense)
+    monkeypatch.setattr("sslfast.losses._strips._DENSE", dense)
     loss, reference = LOSSES[name]
     pairs, apart = listed(), listed(M)
     z, r = torch.randn(N, D, dtype=dtype), torch.randn(M, D, dtype=dtype)
@@ -217,3 +217,17 @@ BAD = [
 def test_errors(name: str, options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match="^" + re.escape(f"{name}: {text}") + "$"):
         LOSSES[name][0](torch.ones(4, 3), None, **options)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_graph_asserts_that_rows_exist(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In products of whole rows, too: (0, 5) of 4 columns is not (1, 1)."""
+    torch.compiler.reset()
+    monkeypatch.setattr("sslfast.losses._strips._DENSE", 10**6)
+    z, pairs = torch.randn(4, 3), [torch.tensor([row]) for row in (0, 3, 0, 2)]
+    compiled = torch.compile(lambda *pairs: LOSSES[name][0](z, None, indices_tuple=pairs), backend="eager")
+    torch.testing.assert_close(compiled(*pairs), LOSSES[name][0](z, None, indices_tuple=pairs))
+    text = f"^{name}: indices_tuple must name rows of embeddings, got one that does not exist"
+    for at, row in ((0, 4), (1, 5), (2, -1), (3, 4)):
+        with pytest.raises(RuntimeError, match=text):
+            compiled(*(torch.tensor([row]) if i == at else t for i, t in enumerate(pairs)))

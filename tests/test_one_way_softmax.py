@@ -155,41 +155,6 @@ def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
     check(launcher, case, dtype, triton_device)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", HALF)
-@pytest.mark.parametrize("dim", [64, 128, 256, 384, 512])
-def test_ways_agree(dim: int, dtype: torch.dtype, monkeypatch) -> None:
-    """At a size that fills a GPU, to the rounding of weights; and registers give the same bits in every run."""
-    from sslfast.kernels import _launch
-    from sslfast.kernels.one_way_softmax import one_way_softmax as launcher
-
-    sides = [F.normalize(torch.randn(n, dim, device="cuda"), dim=1).to(dtype) for n in (3000, 4100)]
-    rest = (torch.arange(3000, device="cuda"), torch.tensor([20.0], device="cuda"), *[None] * 6, True, True)
-    found = []
-    for in_registers in (True, True, False):
-        monkeypatch.setattr(_launch, "REGISTERS", in_registers)
-        found.append(launcher(*sides, *rest))
-    assert all(torch.equal(first, again) for first, again in zip(found[0], found[1], strict=True))
-    for f, g in zip(found[0], found[2], strict=True):
-        assert (f - g).norm() <= (2.5e-3 if f.dim() == 2 else 4e-6) * g.norm()
-
-
-def test_where_registers_end(monkeypatch) -> None:
-    pytest.importorskip("triton")
-    from sslfast.kernels import _launch
-
-    ends = _launch.one_way_in_registers
-    for dim, both in ((128, True), (256, True), (512, False), (513, False)):
-        assert ends(65536, 65536, dim, 2, True, True) == both
-        assert ends(65536, 65536, dim, 2, True, False) == (dim <= 512)  # as many products as the strips
-    assert [ends(4096, 4096, 512, 2, True, True), ends(65536, 64, 64, 2, True, True)] == [True, False]
-    assert not ends(64, 64, 64, 4, True, False)
-    for chosen in (True, False):
-        monkeypatch.setattr(_launch, "REGISTERS", chosen)
-        assert ends(65536, 64, 512, 2, True, True) == chosen
-        assert not ends(64, 64, 513, 2, True, False)
-
-
 # Where the positive's logit is far above the negatives', the weights are 1e-6 and smaller, and differ by as much again.
 @pytest.mark.parametrize(("dtype", "in_registers"), WAYS)
 @pytest.mark.parametrize(("loss", "temperature"), [(1e-6, 0.04), (1e-6, 0.005), (1e-2, 0.005)])

@@ -49,21 +49,25 @@ def wants_gradient(images: Images) -> bool:
     return torch.is_grad_enabled() and any(image.requires_grad for image in images)
 
 
-def address_table(images: list[Tensor]) -> Tensor | None:
+def address_table(name: str, images: list[Tensor], argument: str = "images") -> Tensor | None:
     """Where a GPU finds the images of a list: address, height, width and strides of each."""
     if images[0].dim() == 4 or not images[0].is_cuda:
         return None
     rows = [(x.data_ptr(), x.shape[1], x.shape[2], *x.stride()) for x in images]
-    return table_on(images[0].device, rows)
+    return table_on(name, images[0].device, rows, argument)
 
 
-def table_on(device: torch.device, rows: Sequence[tuple[int, ...]]) -> Tensor:
-    """Whole numbers of a list of images, without waiting for a GPU; a graph would replay what is no longer there."""
+def table_on(name: str, device: torch.device, rows: Sequence[tuple[int, ...]], argument: str = "images") -> Tensor:
+    """Whole numbers of a list of images, without waiting for a GPU.
+
+    Raises:
+        ValueError: in the capture of a CUDA graph, which would replay what is no longer there.
+    """
     table = torch.tensor(rows, dtype=torch.int64)
     if device.type != "cuda":
         return table
     if torch.cuda.is_current_stream_capturing():
-        raise ValueError("CUDA graph: images must be one tensor (N, C, H, W), got a list")
+        raise ValueError(f"{name}: {argument} must be one tensor (N, C, H, W) in a CUDA graph's capture, got a list")
     return table.pin_memory().to(device, non_blocking=True)
 
 

@@ -46,7 +46,7 @@ def move_masks(name: str, plan: Plan, masks: list[Tensor], params: Tensor, fill:
         moved = ops.image_augment(
             masks,
             torch.cat(kept, -1).unsqueeze(1).contiguous(),
-            address_table(masks),
+            address_table(name, masks, "masks"),
             codes,
             mask_settings(segment, moving_steps, fill, channels),
             *size,

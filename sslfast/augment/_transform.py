@@ -167,7 +167,7 @@ class Transform(Replayed, nn.Module, Planned):
         parts = []
         for number, segment in enumerate(plan.segments):
             height, width = sizes[0]
-            table = None if len(sizes) == 1 else table_on(device, sizes)
+            table = None if len(sizes) == 1 else table_on(name, device, sizes)
             size = segment.view_size(name, sizes)
             parts.append(
                 ops.image_augment_params(
@@ -219,7 +219,7 @@ class Transform(Replayed, nn.Module, Planned):
             end = start + len(segment.columns)
             part = params.contiguous() if end - start == params.shape[-1] else params[..., start:end].contiguous()
             start = end
-            table = address_table(current)
+            table = address_table(name, current)
             centre, spread = (mean, std) if final else ([0.0] * channels, [1.0] * channels)
             if final and out is not None:
                 check_out(name, out, (len(images), channels, *size), dtype, params.device)

@@ -26,15 +26,26 @@ class _Fixed(nn.ModuleList):
     def __init__(self, transforms: Iterable[nn.Module]) -> None:
         super().__init__()
         for i, transform in enumerate(transforms):
-            self.add_module(str(i), transform)
+            super().add_module(str(i), transform)
 
     def _get_name(self) -> str:
         return "ModuleList"  # what a reader of a repr knows
 
-    def _refuse(self, *_: object) -> NoReturn:
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise AttributeError("Compose: transforms must not be changed; make a new Compose")
 
-    __setitem__ = __delitem__ = __iadd__ = append = extend = insert = pop = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __iadd__ = append = extend = insert = pop = _refuse
+    add_module = register_module = _refuse
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, nn.Module) or name in self.__dict__.get("_modules", ()):
+            self._refuse()
+        super().__setattr__(name, value)  # type: ignore[arg-type]
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._modules:
+            self._refuse()
+        super().__delattr__(name)
 
 
 class Compose(Transform):

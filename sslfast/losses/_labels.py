@@ -51,7 +51,7 @@ class LabelGroups:
         """For every row, the sum of (M, D) values over the columns of its label, in a fixed order; (N, D)."""
         group = self._groups()
         if values.is_cpu:  # one pass, in order; a GPU would add in any order
-            number = int(group[-1]) + 1 if self._readable() else len(group)
+            number = int(group[-1]) + 1 if self.readable() else len(group)
             of_columns = torch.empty_like(group).scatter_(0, self._order, group)
             sums = values.new_zeros((number, values.shape[1])).index_add_(0, of_columns, values)
         else:
@@ -72,13 +72,19 @@ class LabelGroups:
         both = first + self._order[(self._first + 1).clamp_max(last)]
         return torch.where(self.counts == 2, both - torch.arange(len(both), device=both.device), -1)
 
-    def positives(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def largest(self) -> int:
+        """The size of the largest group; a GPU is waited for, but in a CUDA graph's capture, which gets M."""
+        if self.counts.is_cuda and torch.cuda.is_current_stream_capturing():
+            return len(self._order)
+        return max(1, int(self.counts.max()))
+
+    def positives(self, start: int, stop: int, width: int | None = None) -> tuple[Tensor, Tensor]:
         """The columns of the positives of some rows, (rows, W) int64, and which of these count.
 
-        W is the size of the largest group, or M where that cannot be read.
+        W is the size of their largest group; where that cannot be read the ``width`` given, or else M.
         """
         columns = len(self._order)
-        width = max(1, int(self.counts[start:stop].max())) if self._readable() else columns
+        width = max(1, int(self.counts[start:stop].max())) if self.readable() else width or columns
         place = self._first[start:stop, None] + torch.arange(width, device=self._order.device)
         index = self._order[place.clamp_max(columns - 1)]
         valid = place < self._end[start:stop, None]
@@ -124,7 +130,7 @@ class LabelGroups:
 
     def number(self) -> int | None:
         """How many pairs have one label, with those of a row and its own column; None where that cannot be read."""
-        return int(self.counts.sum()) if self._readable() else None
+        return int(self.counts.sum()) if self.readable() else None
 
     def pairs(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Some of these pairs, less those of a row with its own column: int64 rows and columns."""
@@ -137,6 +143,6 @@ class LabelGroups:
         others = self.own.index_select(0, rows) != columns
         return rows[others], columns[others]
 
-    def _readable(self) -> bool:
+    def readable(self) -> bool:
         """Whether a number may be read: a GPU would have to be waited for, and a graph has none yet."""
         return not (self.counts.is_cuda or torch.compiler.is_compiling())

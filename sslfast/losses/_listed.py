@@ -11,10 +11,7 @@ from torch import Tensor
 
 from sslfast._autograd import distinct, first_order_only, normalized
 from sslfast.losses._inputs import widened, without_autocast
-from sslfast.losses._strips import rows_at_once
-
-_PAIRS = 4096  # pairs whose embeddings are held at once
-_DENSE = 8  # one in so many entries a pair: products of whole rows are faster than pairs one by one
+from sslfast.losses._strips import in_strips, parts_of_pairs, rows_at_once
 
 
 def supcon_of_pairs(
@@ -24,6 +21,7 @@ def supcon_of_pairs(
 
     A pair counts once, however often it is listed.
     """
+    _assert_exist(function, embeddings, ref_emb, pairs)
     columns = len(embeddings if ref_emb is None else ref_emb)
     near, far = (_once(pairs[at], pairs[at + 1], len(embeddings), columns) for at in (0, 2))
     _check_apart(function, near, far, columns)
@@ -47,16 +45,28 @@ def nt_xent_of_pairs(
 
     A pair counts as often as it is listed, as a positive and as a negative.
     """
+    _assert_exist(function, embeddings, ref_emb, pairs)
     positives, negatives, poison = _logits(function, embeddings, ref_emb, pairs, scale)
     of_negatives = _logsumexp(negatives, pairs[2], len(embeddings))
     losses = F.softplus(of_negatives.index_select(0, pairs[0]) - positives, threshold=50.0)
     return losses.sum() / max(1, len(losses)) + poison
 
 
+def _assert_exist(function: str, embeddings: Tensor, ref_emb: Tensor | None, pairs: Sequence[Tensor]) -> None:
+    """Where :func:`check_rows_exist` did not look, on a GPU and in a compiled graph, asserts that rows exist.
+
+    What follows numbers pairs by row and column: one that does not exist has the number of another.
+    """
+    others = ("embeddings", embeddings) if ref_emb is None else ("ref_emb", ref_emb)
+    for rows, (name, z) in zip(pairs, (("embeddings", embeddings), others) * 2, strict=True):
+        exist = ((rows >= 0) & (rows < len(z))).all()
+        torch._assert_async(exist, f"{function}: indices_tuple must name rows of {name}, got one that does not exist")
+
+
 def _once(rows: Tensor, columns: Tensor, row_count: int, count: int) -> tuple[Tensor, Tensor]:
     """The pairs of so many rows and columns, in order and without repetition."""
     numbers = rows * count + columns
-    if len(numbers) * _DENSE > row_count * count:  # then a bit for each pair is no more than the list
+    if numbers.nbytes > row_count * count:  # then a byte for each pair is no more than the list
         numbers = torch.zeros(row_count * count, dtype=torch.bool, device=rows.device).index_fill_(0, numbers, True)
         numbers = numbers.nonzero().flatten()
     else:
@@ -105,11 +115,11 @@ class _Similarities(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, rows, columns, i, j):  # type: ignore[no-untyped-def]
         found = rows.new_empty(len(i))
-        if len(i) * _DENSE > len(rows) * len(columns):
+        if in_strips(len(i), len(rows), len(columns)):
             for strip, at, places in _strips(rows, columns, i, j):
                 found[at] = (rows[strip] @ columns.T).flatten()[places]
         else:
-            for part in _parts(i):
+            for part in parts_of_pairs(len(i)):
                 found[part] = (rows.index_select(0, i[part]) * columns.index_select(0, j[part])).sum(dim=1)
         ctx.save_for_backward(rows, columns, i, j)
         ctx.function = function
@@ -121,7 +131,7 @@ class _Similarities(torch.autograd.Function):
         needs = ctx.needs_input_grad[1:3]
         with torch.no_grad():
             found = [torch.zeros_like(z) if needed else None for z, needed in zip((rows, columns), needs, strict=True)]
-            if len(i) * _DENSE > len(rows) * len(columns):
+            if in_strips(len(i), len(rows), len(columns)):
                 for strip, at, places in _strips(rows, columns, i, j):
                     weights = grad.new_zeros(len(rows[strip]) * len(columns)).index_add_(0, places, grad[at])
                     weights = weights.view(-1, len(columns))
@@ -131,17 +141,13 @@ class _Similarities(torch.autograd.Function):
                         found[1].addmm_(weights.T, rows[strip])
             else:
                 sides = ((i, columns, j), (j, rows, i))
-                for part in _parts(i):
+                for part in parts_of_pairs(len(i)):
                     for total, (own, others, at) in zip(found, sides, strict=True):
                         if total is not None:
                             pull = others.index_select(0, at[part]).mul_(grad[part].unsqueeze(1))
                             total.index_add_(0, own[part], pull)
         grads = (None if g is None else first_order_only(ctx.function, g, rows, columns, grad) for g in found)
         return None, *grads, None, None
-
-
-def _parts(pairs: Tensor) -> list[slice]:
-    return [slice(start, start + _PAIRS) for start in range(0, len(pairs), _PAIRS)]
 
 
 def _strips(rows: Tensor, columns: Tensor, i: Tensor, j: Tensor) -> Iterator[tuple[slice, slice | Tensor, Tensor]]:

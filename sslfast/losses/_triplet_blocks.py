@@ -30,9 +30,15 @@ def triplets_in_blocks(
 ) -> Tensor:
     """The loss of all triplets, or of the semi-hard ones; arguments as checked by :func:`triplet_loss`.
 
-    ``terms`` are the margin, whether to swap, and whether the margin is soft.
+    ``terms`` are the margin, whether to swap, and whether the margin is soft. The size of the largest group is read,
+    once: without it there are blocks for as many positives as there are columns. A GPU is waited for, and a compiled
+    graph breaks.
     """
-    loss: Tensor = _Blocks.apply(
+    apply = _Blocks.apply
+    if torch.compiler.is_compiling():  # not a decorator of this function, which would import the compiler in all cases
+        torch._dynamo.graph_break(msg="the number of blocks depends on the size of the largest group of labels")
+        apply = torch.compiler.disable(apply)
+    loss: Tensor = apply(
         function, embeddings, ref_emb, labels, ref_labels, copies, terms, semi_hard, distance, normalize, reduction
     )
     return loss
@@ -64,13 +70,14 @@ class _Blocks(torch.autograd.Function):
             grads = points.zeros() if needed else []
             total = torch.zeros((), dtype=torch.float64, device=embeddings.device)
             count = torch.zeros((), dtype=torch.int64, device=embeddings.device)
+            width = groups.largest()
             for start, stop in points.strips():
                 between = points.distances(start, stop)
                 negative = labels[start:stop, None] != column_labels
                 if copies is not None:
                     negative = groups.without_own(negative, start)
                 weights = torch.zeros_like(between) if needed else None
-                for rows, index, valid in _blocks(*groups.positives(start, stop), between):
+                for rows, index, valid in _blocks(*groups.positives(start, stop, width), between, groups.readable()):
                     parts = (between, negative) if rows is None else (between[rows], negative[rows])
                     losses, taken = _terms(points, *parts, index, valid, terms, semi_hard, weights, rows, grads)
                     total += losses.sum()
@@ -89,12 +96,13 @@ class _Blocks(torch.autograd.Function):
         return (None, *scaled(ctx, grad), *[None] * 8)
 
 
-def _blocks(index: Tensor, valid: Tensor, between: Tensor) -> Iterator[tuple[Tensor | None, Tensor, Tensor]]:
+def _blocks(
+    index: Tensor, valid: Tensor, between: Tensor, readable: bool
+) -> Iterator[tuple[Tensor | None, Tensor, Tensor]]:
     """Some positives of a strip at once: the rows that have any of them, or None for all, their columns, which count.
 
-    Where it can be read, rows that have no more are left out: one large group costs the others nothing.
+    Where it is ``readable``, rows that have no more are left out: one large group costs the others nothing.
     """
-    readable = index.is_cpu and not torch.compiler.is_compiling()
     step = max(1, rows_at_once(between, between.shape[1]) // max(1, len(between)))
     for first in range(0, index.shape[1], step):
         columns, there = index[:, first : first + step], valid[:, first : first + step]

@@ -165,5 +165,5 @@ def contrastive_loss(
             return given_pairs(name, embeddings, ref_emb, pairs, terms, *options)
         assert labels is not None
         if gather_distributed:
-            embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
+            embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
         return pairs_in_strips(name, embeddings, ref_emb, labels, ref_labels, copies, terms, *options)

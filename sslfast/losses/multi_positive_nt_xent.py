@@ -26,10 +26,7 @@ from sslfast.losses._labels import LabelGroups
 from sslfast.losses._listed import nt_xent_of_pairs
 from sslfast.losses._margins import compared_rows
 from sslfast.losses._references import reference_lse
-from sslfast.losses._strips import rows_at_once
-
-_PAIRS = 4096  # positive pairs whose embeddings are held at once
-_DENSE = 8  # one in so many entries a positive pair: products of whole rows are faster than pairs one by one
+from sslfast.losses._strips import in_strips, parts_of_pairs, rows_at_once
 
 
 class MultiPositiveNTXentLoss(nn.Module):
@@ -157,7 +154,7 @@ def multi_positive_nt_xent_loss(
             ``gather_distributed`` is with ``ref_emb`` or ``indices_tuple``, ``abs(temperature)`` is below 1e-8, or
             ``memory_budget`` is negative. Where one of several ranks raises, all do: the others a ValueError that names
             it.
-        IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU asserts).
+        IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU and a compiled graph assert).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020;
@@ -179,7 +176,7 @@ def multi_positive_nt_xent_loss(
         return nt_xent_of_pairs(name, embeddings, ref_emb, pairs, scale)
     assert labels is not None
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
+        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
     with without_autocast(embeddings):
@@ -256,7 +253,7 @@ def _pairs(
     count = torch.zeros((), dtype=torch.int64, device=rows.device)
     groups = LabelGroups(row_ids, col_ids, copies)
     size = groups.number()
-    if size is None or size * _DENSE > len(rows) * len(columns):
+    if size is None or in_strips(size, len(rows), len(columns)):
         step = rows_at_once(rows, len(columns))
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
@@ -271,8 +268,8 @@ def _pairs(
                 grads[0][part].addmm_(slope, columns, alpha=-scale)
                 grads[-1].addmm_(slope.T, rows[part], alpha=-scale)
         return total, count
-    for start in range(0, size, _PAIRS):
-        anchors, others = groups.pairs(start, min(start + _PAIRS, size))
+    for some in parts_of_pairs(size):
+        anchors, others = groups.pairs(some.start, some.stop)
         a, p = rows.index_select(0, anchors), columns.index_select(0, others)
         margin = negatives.index_select(0, anchors) - scale * (a * p).sum(dim=1)
         total += F.softplus(margin, threshold=50.0).sum()

@@ -170,7 +170,7 @@ def supcon_loss(
             with ``ref_emb`` or ``indices_tuple``, ``memory_budget`` is negative, ``indices_tuple`` lists a pair as a
             positive and as a negative one (looked at on the CPU only), or D or a dtype is not the same on every rank.
             Where one of several ranks raises, all do: the others a ValueError that names it.
-        IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU asserts).
+        IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU and a compiled graph assert).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.

@@ -163,10 +163,12 @@ def triplet_loss(
     loss and gradients. Over all triplets a strip takes the products and one search among the positives' distances,
     O(N^2 (D + log N)) work altogether where the triplets are O(N^3): a negative's weight is how many positives lie
     within its reach, and the other way round. With ``swap`` or ``smooth_loss`` every triplet is looked at, in blocks
-    that take no more memory: O(1) work each, with a swap O(D). Triplets of the hardest and given ones cost D each, from
-    differences that keep the relative precision of small distances; otherwise distances have the rounding of a product
-    with centred embeddings, and what is below it counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates
-    in float32 (float64 inputs in float64).
+    that take no more memory: O(1) work each, with a swap O(D). How many blocks there are depends on the size of the
+    largest group of labels: a GPU is waited for once (a CUDA graph's capture takes all rows for a group), and
+    torch.compile breaks its graph. Triplets of the hardest and given ones cost D each, from differences that keep the
+    relative precision of small distances; otherwise distances have the rounding of a product with centred embeddings,
+    and what is below it counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32 (float64
+    inputs in float64).
 
     An anchor without a positive or without a negative adds no term. Where no term is left, the loss is 0.
 
@@ -245,7 +247,7 @@ def triplet_loss(
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
     assert labels is not None
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
+        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
         seed = None if seed is None else gather_rows(seed.to(labels.device).view(1), name)[:1]
     with without_autocast(embeddings):
         if seed is not None:
