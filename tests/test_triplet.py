@@ -240,7 +240,8 @@ def test_module() -> None:
     options = {"swap": True, "smooth_loss": True, "mining": "batch_hard", "distance": "cosine"}
     assert criterion(z, y) == triplet_loss(z, y, 0.3, **options)
     how = "distance='cosine', normalize=True, reduction='mean_nonzero', gather_distributed=True"
-    assert repr(criterion) == f"TripletLoss(margin=0.3, swap=True, smooth_loss=True, mining='batch_hard', {how})"
+    options = "margin=0.3, swap=True, smooth_loss=True, mining='batch_hard', triplets_per_anchor='all'"
+    assert repr(criterion) == f"TripletLoss({options}, {how})"
 
 
 Z, Y = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
