@@ -106,7 +106,7 @@ CRITERIA: dict[str, Criterion] = {
         lambda gather: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=gather), widths=True
     ),
     "memory": with_labels(
-        lambda gather: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=gather)
+        lambda gather: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=gather), widths=True
     ),
     "memory of triplets": with_labels(
         lambda gather: losses.CrossBatchMemory(losses.TripletLoss(0.6), OUT, 20, gather_distributed=gather)

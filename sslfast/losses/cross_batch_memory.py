@@ -138,7 +138,7 @@ class CrossBatchMemory(nn.Module):
             if enqueue_mask is not None:
                 _check_mask(name, enqueue_mask, embeddings)
         if self.gather_distributed:
-            embeddings, labels = gather_rows(embeddings, name), gather_rows(labels, name)
+            embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
             enqueue_mask = None if enqueue_mask is None else gather_rows(enqueue_mask, name)
         anchors, anchor_labels, copies = embeddings, labels, None
         if enqueue_mask is None:
