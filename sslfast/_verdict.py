@@ -11,8 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from sslfast import _check
+
 _RIGHT, _WRONG, _EMPTY = 0, 1, 2
-NUMBERS = 10  # that a rank can say beside its verdict; a rank that raises does not know how many the others have
+_TOLD = "_sslfast_told"  # an attribute of errors: a context around the one that told the ranks does not tell them again
+NUMBERS = 11  # that a rank can say beside its verdict; a rank that raises does not know how many the others have
 
 
 def hear_all(function: str, numbers: list[int], device: torch.device) -> list[list[int]]:
@@ -32,17 +35,21 @@ def hear_all(function: str, numbers: list[int], device: torch.device) -> list[li
 class JointChecks:
     """A context for the checks of a loss that begins with :func:`hear_all`: an error in it is one on every rank.
 
+    Where none waits for this rank, or all know already, it does nothing.
+
     Args:
         function: the name that errors begin with.
-        strategy: ``"local"``, where no rank waits for another, or how the ranks share the loss.
+        gather_distributed: what the loss was given, right or wrong: whatever does not say that the rank is by itself,
+            ``False`` or ``"local"``, is taken to mean that the others wait.
         rows: what this rank has been given, a tensor or not.
         takes_none: whether a rank may have no rows: then that is not what the error is about.
     """
 
-    __slots__ = ("function", "rows", "strategy", "takes_none")
+    __slots__ = ("function", "gather_distributed", "rows", "takes_none")
 
-    def __init__(self, function: str, strategy: str, rows: object, *, takes_none: bool = False) -> None:
-        self.function, self.strategy, self.rows, self.takes_none = function, strategy, rows, takes_none
+    def __init__(self, function: str, gather_distributed: object, rows: object, *, takes_none: bool = False) -> None:
+        self.function, self.gather_distributed, self.rows = function, gather_distributed, rows
+        self.takes_none = takes_none
 
     def __enter__(self) -> None:
         return None
@@ -50,10 +57,21 @@ class JointChecks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.strategy != "local" and isinstance(error, Exception):
+        if isinstance(error, Exception) and not getattr(error, _TOLD, False) and self._others_wait():
             rows = self.rows
             empty = not self.takes_none and isinstance(rows, Tensor) and rows.dim() > 0 and len(rows) == 0
+            setattr(error, _TOLD, True)
             _exchange(self.function, _EMPTY if empty else _WRONG, [], meeting_place(rows))
+
+    def _others_wait(self) -> bool:
+        given = self.gather_distributed
+        alone = given == "local" if isinstance(given, str) else _check.is_boolean(given) and not given
+        return not alone and world_size() > 1
+
+
+def world_size() -> int:
+    """Number of ranks of the default process group; 1 where there is none."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def _exchange(function: str, verdict: int, numbers: list[int], device: torch.device) -> list[list[int]]:
@@ -66,11 +84,18 @@ def _exchange(function: str, verdict: int, numbers: list[int], device: torch.dev
         return []  # its own error says more
     if _EMPTY in verdicts:
         at = verdicts.index(_EMPTY)
-        raise ValueError(f"{function}: rows must be at least 1 on every rank, got none on rank {at}") from None
+        raise told_to_all(f"{function}: rows must be at least 1 on every rank, got none on rank {at}") from None
     if _WRONG in verdicts:
         at = verdicts.index(_WRONG)
-        raise ValueError(f"{function}: arguments must be right on every rank, got an error on rank {at}")
+        raise told_to_all(f"{function}: arguments must be right on every rank, got an error on rank {at}")
     return [list(each) for each in zip(*columns, strict=True)]
+
+
+def told_to_all(text: str) -> ValueError:
+    """An error that every rank raises or hears of."""
+    error = ValueError(text)
+    setattr(error, _TOLD, True)
+    return error
 
 
 def meeting_place(*given: object, group: dist.ProcessGroup | None = None) -> torch.device:

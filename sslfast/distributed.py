@@ -7,7 +7,7 @@ A loss that every rank computes whole takes :func:`gather_rows`. One of which ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sslfast import _check
-from sslfast._verdict import NUMBERS, hear_all
+from sslfast._verdict import NUMBERS, hear_all, told_to_all, world_size
 
 __all__ = [
     "Exchange",
@@ -37,11 +37,6 @@ _DTYPES = (
     *(torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.bool),
     *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
 )
-
-
-def world_size() -> int:
-    """Number of ranks of the default process group; 1 where there is none."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def strategy_of(function: str, gather_distributed: bool | str) -> str:
@@ -68,7 +63,7 @@ def count_rows(rows: Tensor, strategy: str) -> int:
 # ---- every rank computes the whole
 
 
-def gather_rows(rows: Tensor, function: str = "gather_rows") -> Tensor:
+def gather_rows(rows: Tensor, function: str = "gather_rows", given: Mapping[str, bool] | None = None) -> Tensor:
     """The rows of all ranks, in order of rank, for a loss that every rank computes on the whole batch.
 
     The gradient of the result is taken to be the same on every rank, because each computes the same loss: a rank
@@ -78,6 +73,7 @@ def gather_rows(rows: Tensor, function: str = "gather_rows") -> Tensor:
     Args:
         rows: (N_rank, ...), N_rank may differ between ranks; the other dimensions and the dtype may not.
         function: the name that errors begin with.
+        given: as :func:`exchange_shards` takes it. Default: None.
 
     Returns:
         Tensor (sum of N_rank, ...); ``rows`` itself without a process group.
@@ -87,14 +83,14 @@ def gather_rows(rows: Tensor, function: str = "gather_rows") -> Tensor:
     """
     if world_size() == 1:
         return rows
-    gathered: Tensor = _GatherRows.apply(rows, function)
+    gathered: Tensor = _GatherRows.apply(rows, function, given)
     return gathered
 
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows, function):  # type: ignore[no-untyped-def]
-        shards = exchange_shards(function, rows)
+    def forward(ctx, rows, function, given):  # type: ignore[no-untyped-def]
+        shards = exchange_shards(function, rows, given)
         ctx.own = slice(shards.start, shards.start + len(rows))
         gathered = all_gather_shards(rows, shards)()
         places = [shards.place(rank) for rank in range(shards.world)]
@@ -102,7 +98,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return grad[ctx.own] * world_size(), None
+        return grad[ctx.own] * world_size(), None, None
 
 
 # ---- a rank computes its own part
@@ -213,27 +209,36 @@ class Shards:
         return (self.rank + distance) % self.world
 
 
-def exchange_shards(function: str, rows: Tensor) -> Shards:
+def exchange_shards(function: str, rows: Tensor, given: Mapping[str, bool] | None = None) -> Shards:
     """The number of rows of every rank; a GPU is waited for once.
 
     Args:
         function: the name that the error begins with.
         rows: (N_rank, ...), in the dtype that they travel in, of at most 8 dimensions.
+        given: what decides how many exchanges follow: arguments that all ranks have to give, or none. Default: None.
 
     Raises:
-        ValueError: on every rank, if the rows are not of the same dtype, or of the same shape but for their number, or
-            if :class:`~sslfast._verdict.JointChecks` has found something wrong on one.
+        ValueError: on every rank, if the rows are not of the same dtype, or of the same shape but for their number, if
+            something is ``given`` on some ranks only, or if :class:`~sslfast._verdict.JointChecks` has found something
+            wrong on one.
     """
-    shape = [len(rows), _DTYPES.index(rows.dtype), rows.dim() - 1, *rows.shape[1:]]
+    options = {} if given is None else given
+    bits = sum(is_given << at for at, is_given in enumerate(options.values()))
+    shape = [len(rows), bits, _DTYPES.index(rows.dtype), rows.dim() - 1, *rows.shape[1:]]
     if len(shape) > NUMBERS:
-        raise ValueError(f"{function}: rows must have at most {NUMBERS - 2} dimensions, got {rows.dim()}")
+        raise ValueError(f"{function}: rows must have at most {NUMBERS - 3} dimensions, got {rows.dim()}")
     heard = hear_all(function, shape, rows.device)
-    found = [(n, dtype, tuple(width[:dims])) for n, dtype, dims, *width in heard]
-    counts, dtypes, widths = zip(*found, strict=True)
+    found = [(n, bits, dtype, tuple(width[:dims])) for n, bits, dtype, dims, *width in heard]
+    counts, flags, dtypes, widths = zip(*found, strict=True)
+    for at, name in enumerate(options):
+        there = [bool(bits >> at & 1) for bits in flags]
+        if len(set(there)) > 1:
+            raise told_to_all(f"{function}: {name} must be given on every rank or on none, got {there}")
     if len(set(widths)) > 1:
-        raise ValueError(f"{function}: rows must have the same shape on every rank, got {[*widths]}")
+        raise told_to_all(f"{function}: rows must have the same shape on every rank, got {[*widths]}")
     if len(set(dtypes)) > 1:
-        raise ValueError(f"{function}: rows must have the same dtype on every rank, got {[_DTYPES[d] for d in dtypes]}")
+        got = [_DTYPES[d] for d in dtypes]
+        raise told_to_all(f"{function}: rows must have the same dtype on every rank, got {got}")
     return Shards(counts, dist.get_rank())
 
 

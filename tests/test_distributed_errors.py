@@ -17,7 +17,9 @@ from torch import Tensor
 from sslfast import losses
 from sslfast.distributed import exchange_shards, gather_rows
 
-STRATEGIES = ("all_gather", "ring")
+STRATEGIES: tuple[bool | str, ...] = ("all_gather", "ring")
+WRONG_WAYS = ("rings", None, 1)
+WHOLE = (True,)  # of losses that every rank computes whole
 
 
 def class_ids(z: Any) -> Tensor:
@@ -25,7 +27,7 @@ def class_ids(z: Any) -> Tensor:
 
 
 # Every loss whose ranks begin with the sizes of their shards: its function's name, and a call with rows and a strategy.
-LOSSES: dict[str, tuple[tuple[str, ...], Callable[[Any, str], Tensor]]] = {
+LOSSES: dict[str, tuple[tuple[bool | str, ...], Callable[[Any, Any], Tensor]]] = {
     "nt_xent_loss": (STRATEGIES, lambda z, how: losses.nt_xent_loss(z, z, gather_distributed=how)),
     "dcl_loss": (STRATEGIES, lambda z, how: losses.dcl_loss(z, z, gather_distributed=how)),
     "negative_mises_fisher_weights": (
@@ -41,16 +43,16 @@ LOSSES: dict[str, tuple[tuple[str, ...], Callable[[Any, str], Tensor]]] = {
         lambda z, how: losses.info_nce_loss(z, z, queue=torch.ones(5, 4), gather_distributed=how),
     ),
     "multi_positive_nt_xent_loss": (
-        STRATEGIES[:1],
-        lambda z, how: losses.multi_positive_nt_xent_loss(z, class_ids(z), gather_distributed=True),
+        WHOLE,
+        lambda z, how: losses.multi_positive_nt_xent_loss(z, class_ids(z), gather_distributed=how),
     ),
-    "triplet_loss": (STRATEGIES[:1], lambda z, how: losses.triplet_loss(z, class_ids(z), gather_distributed=True)),
+    "triplet_loss": (WHOLE, lambda z, how: losses.triplet_loss(z, class_ids(z), gather_distributed=how)),
     "contrastive_loss": (
-        STRATEGIES[:1],
-        lambda z, how: losses.contrastive_loss(z, class_ids(z), gather_distributed=True),
+        WHOLE,
+        lambda z, how: losses.contrastive_loss(z, class_ids(z), gather_distributed=how),
     ),
-    "barlow_twins_loss": (STRATEGIES[:1], lambda z, how: losses.barlow_twins_loss(z, z, gather_distributed=True)),
-    "vicreg_loss": (STRATEGIES[:1], lambda z, how: losses.vicreg_loss(z, z, gather_distributed=True)),
+    "barlow_twins_loss": (WHOLE, lambda z, how: losses.barlow_twins_loss(z, z, gather_distributed=how)),
+    "vicreg_loss": (WHOLE, lambda z, how: losses.vicreg_loss(z, z, gather_distributed=how)),
 }
 MEMORIES: dict[str, Callable[[Any], Any]] = {
     "CrossBatchMemory": lambda z: losses.CrossBatchMemory(losses.SupConLoss(), 4, 8, gather_distributed=True)(
@@ -58,13 +60,76 @@ MEMORIES: dict[str, Callable[[Any], Any]] = {
     ),
     "MemoryBank": lambda z: losses.MemoryBank((8, 4), True).enqueue(z),
 }
+
+
+def weight_of_all(z0: Tensor, z1: Tensor) -> Tensor:
+    return losses.negative_mises_fisher_weights(z0, z1, gather_distributed=True)
+
+
+# What one of two ranks, rank 1, gives wrongly or alone: the call with whether it is that rank, and the errors of both.
+ELSEWHERE = "ValueError: {}: arguments must be right on every rank, got an error on rank 1"
+ON_EVERY = "must be given on every rank or on none, got [False, True]"
+ALONE: dict[str, tuple[Callable[[Tensor, bool], Any], str, str]] = {
+    "weight_fn": (
+        lambda z, odd: losses.dcl_loss(z, z, 0.1, lambda a, b: a if odd else a[:, 0], gather_distributed=True),
+        ELSEWHERE.format("dcl_loss"),
+        "ValueError: dcl_loss: weight_fn must return shape (3,), got (3, 4)",
+    ),
+    "a weight_fn that raises": (
+        lambda z, odd: losses.dcl_loss(z, z, 0.1, lambda a, b: a[:, 9 * odd].squeeze(), gather_distributed="ring"),
+        ELSEWHERE.format("dcl_loss"),
+        "IndexError: index 9 is out of bounds for dimension 1 with size 4",
+    ),
+    "a weight_fn of all ranks": (
+        lambda z, odd: losses.dcl_loss(z, z, None if odd else 0.1, weight_of_all, gather_distributed=True),  # type: ignore[arg-type]
+        ELSEWHERE.format("negative_mises_fisher_weights"),
+        "TypeError: dcl_loss: temperature must be a number, got NoneType",
+    ),
+    "a weight_fn of all ranks, wrong": (
+        lambda z, odd: losses.dcl_loss(
+            z, z, 0.1, lambda a, b: weight_of_all(a, b[:2] if odd else b), gather_distributed=True
+        ),
+        ELSEWHERE.format("negative_mises_fisher_weights"),
+        "ValueError: negative_mises_fisher_weights: z1 must have shape (3, 4), like z0, got (2, 4)",
+    ),
+    "enqueue_mask": (
+        lambda z, odd: losses.CrossBatchMemory(losses.SupConLoss(), 4, 8, gather_distributed=True)(
+            z, class_ids(z), enqueue_mask=torch.tensor([True, False, True]) if odd else None
+        ),
+        *[f"ValueError: CrossBatchMemory: enqueue_mask {ON_EVERY}"] * 2,
+    ),
+    "query_ids": (
+        lambda z, odd: losses.info_nce_loss(
+            z, z, **dict.fromkeys(("query_ids", "key_ids"), class_ids(z) if odd else None), gather_distributed=True
+        ),
+        *[f"ValueError: info_nce_loss: query_ids {ON_EVERY}"] * 2,
+    ),
+    "output_dict": (
+        lambda z, odd: losses.CLIPLoss(world_size=2)(z, z, 2.0, output_dict=0 if odd else True),  # type: ignore[arg-type]
+        ELSEWHERE.format("clip_loss"),
+        "TypeError: CLIPLoss: output_dict must be a bool, got 0",
+    ),
+    "world_size": (
+        lambda z, odd: losses.SigLIPLoss(world_size=3 if odd else 2)(z, z, 2.0, 0.0),
+        ELSEWHERE.format("siglip_loss"),
+        "ValueError: SigLIPLoss: world_size must be that of torch.distributed, 2, got 3",
+    ),
+    **{
+        f"ring, {name}": (
+            lambda z, odd, call=call: call(z, "ring" if odd else "all_gather"),  # type: ignore[misc]
+            *[f"ValueError: {name}: gather_distributed='ring' {ON_EVERY}"] * 2,
+        )
+        for name, (strategies, call) in LOSSES.items()
+        if "ring" in strategies
+    },
+}
 CASES = [(name, how) for name, (strategies, _) in LOSSES.items() for how in strategies]
 
 
 def said(function: Callable[..., Any], *given: Any) -> str:
     try:
         function(*given)
-    except (TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
 
@@ -86,9 +151,13 @@ def rank_main(rank: int, world: int, folder: str) -> None:
         call = LOSSES[name][1]
         for kind, given in wrong.items():
             results[name, how, kind] = said(call, given if rank == 1 else rows, how)
+        for given in WRONG_WAYS:
+            results[name, how, str(given)] = said(call, rows, given if rank == 1 else how)
         results[name, how, "all empty"] = said(call, rows[:0], how)
         # What is wrong has left nothing behind that the next call would meet.
         results[name, how, "right"] = said(call, rows, how)
+    for name, (alone, *_) in ALONE.items():
+        results[name] = said(alone, rows, rank == 1)
     for name, call in MEMORIES.items():
         results[name, "empty"] = said(call, rows[: 3 - 3 * rank])  # a memory may get nothing from a rank
         results[name, "wide"] = said(call, rows if rank == 0 else rows.repeat(1, 2))
@@ -115,9 +184,16 @@ def test_what_is_wrong_on_one_rank_raises_on_every_one(tmp_path: Path) -> None:
             assert own.startswith(("TypeError", "ValueError")), own
             assert own.split(": ")[1] == function
             assert "every rank" not in own
+        for given in WRONG_WAYS:
+            assert ranks[0][name, how, str(given)] == elsewhere
+            own = ranks[1][name, how, str(given)]
+            expected = "False, True, 'local', 'all_gather' or 'ring'" if how in STRATEGIES else "a bool"
+            assert own.split(": ", 1)[1] == f"{function}: gather_distributed must be {expected}, got {given!r}"
         for rank in ranks:
             assert rank[name, how, "all empty"] == nothing.replace("rank 1", "rank 0")
             assert rank[name, how, "right"] == "nothing"
+    for name, (_, *errors) in ALONE.items():
+        assert [rank[name] for rank in ranks] == errors
     for name in MEMORIES:
         assert [rank[name, "empty"] for rank in ranks] == ["nothing"] * 2
         texts = [rank[name, "wide"] for rank in ranks]

@@ -43,7 +43,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast._autograd": ({"ops"}, {"torch"}),
     "sslfast.ops": ({"kernels"}, {"torch"}),
     "sslfast.random": ({"_check", "ops"}, {"torch"}),
-    "sslfast._verdict": (set(), {"torch"}),
+    "sslfast._verdict": ({"_check"}, {"torch"}),
     "sslfast.distributed": ({"_check", "_verdict"}, {"torch"}),
     "sslfast.host": (
         {

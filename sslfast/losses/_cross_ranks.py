@@ -108,7 +108,12 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             col_side, col_norm, col_factors = unit_side(columns, dtype)
         row_side = product_side(rows, dtype) if row_side is None else row_side
         col_side = product_side(columns, dtype) if col_side is None else col_side
-        shards = exchange_shards(function, col_side)
+        given = {
+            "gather_distributed='ring'": strategy == "ring",
+            "query_ids": row_ids is not None,
+            "symmetric": two_way,
+        }
+        shards = exchange_shards(function, col_side, given)
         number = scale.detach().to(wide).reshape(1)
         bound = 1.0 if normalize else max_similarity
         ids = [] if col_ids is None else [col_ids]

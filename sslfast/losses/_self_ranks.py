@@ -91,7 +91,7 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, rows, scale, positives, strategy, classes):  # type: ignore[no-untyped-def]
         side, norm, factors = unit_side(rows, rows.dtype)
-        shards = exchange_shards(function, side)
+        shards = exchange_shards(function, side, {"gather_distributed='ring'": strategy == "ring"})
         number = norm.new_full((1,), scale)
         # A row's positive logit is found where its block is made, like its sum: one number or none, which are added.
         exchange = blocks_over_ranks(strategy, shards, number.expand(len(rows), 2), lse=True, symmetric=True)

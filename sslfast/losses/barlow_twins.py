@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._verdict import JointChecks
-from sslfast.distributed import gather_rows, strategy_of
+from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import check_two_rows, check_views, widened, without_autocast
 from sslfast.losses._moments import second_moments
 
@@ -76,8 +76,8 @@ def barlow_twins_loss(
     Reference: Zbontar et al., "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", ICML 2021.
     """
     name = "barlow_twins_loss"
-    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    with JointChecks(name, strategy_of(name, gather_distributed), z_a):
+    with JointChecks(name, gather_distributed, z_a):
+        gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         check_views(name, "z_a", z_a, "z_b", z_b)
         lambda_param = _check.real(name, "lambda_param", lambda_param)
     if gather_distributed:

@@ -94,9 +94,11 @@ class CLIPLoss(nn.Module):
         logit_bias: float | Tensor | None = None,
         output_dict: bool = False,
     ) -> Tensor | dict[str, Tensor]:
-        if self.world_size > 1 and self.world_size != world_size():
-            expected = f"that of torch.distributed, {world_size()}"
-            raise ValueError(f"CLIPLoss: world_size must be {expected}, got {self.world_size}")
+        with JointChecks("CLIPLoss", self.world_size > 1, image_features):
+            if self.world_size > 1 and self.world_size != world_size():
+                expected = f"that of torch.distributed, {world_size()}"
+                raise ValueError(f"CLIPLoss: world_size must be {expected}, got {self.world_size}")
+            output_dict = _check.boolean("CLIPLoss", "output_dict", output_dict)
         loss = clip_loss(
             image_features,
             text_features,
@@ -108,7 +110,7 @@ class CLIPLoss(nn.Module):
             gather_distributed=self.strategy if self.world_size > 1 else False,
             memory_budget=self.memory_budget,
         )
-        return {"contrastive_loss": loss} if _check.boolean("CLIPLoss", "output_dict", output_dict) else loss
+        return {"contrastive_loss": loss} if output_dict else loss
 
     def extra_repr(self) -> str:
         return f"world_size={self.world_size}"
@@ -176,8 +178,8 @@ def clip_loss(
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
     """
     name = "clip_loss"
-    strategy = strategy_of(name, gather_distributed)
-    with JointChecks(name, strategy, image_features):
+    with JointChecks(name, gather_distributed, image_features):
+        strategy = strategy_of(name, gather_distributed)
         check_pair(name, "image_features", image_features, "text_features", text_features)
         logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features, text_features)
         if logit_bias is not None:

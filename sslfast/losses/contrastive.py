@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._verdict import JointChecks
-from sslfast.distributed import gather_rows, strategy_of
+from sslfast.distributed import gather_rows
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
@@ -148,8 +148,8 @@ def contrastive_loss(
     Reference: Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006.
     """
     name = "contrastive_loss"
-    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
+    with JointChecks(name, gather_distributed, embeddings):
+        gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         check_rows(name, "embeddings", embeddings)
         margins = (_check.real(name, "pos_margin", pos_margin), _check.real(name, "neg_margin", neg_margin))
         terms = (*margins, _check.boolean(name, "squared", squared))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._verdict import JointChecks
-from sslfast.distributed import gather_rows, strategy_of
+from sslfast.distributed import gather_rows
 from sslfast.losses._indices import as_pairs, as_triplets, listed_rows
 from sslfast.losses._inputs import check_device, check_labels
 from sslfast.losses._ring import check_width, write_ring
@@ -123,10 +123,11 @@ class CrossBatchMemory(nn.Module):
                 ``enqueue_mask`` not a bool tensor, or ``indices_tuple`` or what the miner returns not int64 vectors,
                 four in pairs of one length or three of one length.
             ValueError: if ``embeddings`` is not (N, D), ``labels`` or ``enqueue_mask`` not (N,), one of them is on
-                another device, or ``indices_tuple`` is given where it does not go.
+                another device, or ``indices_tuple`` is given where it does not go. Where one of several ranks raises,
+                all do, also where ``enqueue_mask`` is given on some only.
         """
         name = "CrossBatchMemory"
-        with JointChecks(name, strategy_of(name, self.gather_distributed), embeddings, takes_none=True):
+        with JointChecks(name, self.gather_distributed, embeddings, takes_none=True):
             if indices_tuple is not None and (
                 self.miner is None or self.gather_distributed or enqueue_mask is not None
             ):
@@ -138,7 +139,8 @@ class CrossBatchMemory(nn.Module):
             if enqueue_mask is not None:
                 _check_mask(name, enqueue_mask, embeddings)
         if self.gather_distributed:
-            embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
+            embeddings = gather_rows(embeddings, name, {"enqueue_mask": enqueue_mask is not None})
+            labels = gather_rows(labels.long(), name)
             enqueue_mask = None if enqueue_mask is None else gather_rows(enqueue_mask, name)
         anchors, anchor_labels, copies = embeddings, labels, None
         if enqueue_mask is None:

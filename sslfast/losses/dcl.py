@@ -138,8 +138,8 @@ def negative_mises_fisher_weights(
             ``gather_distributed`` is not one that :func:`dcl_loss` takes.
     """
     name = "negative_mises_fisher_weights"
-    strategy = strategy_of(name, gather_distributed)
-    with JointChecks(name, strategy, z0):
+    with JointChecks(name, gather_distributed, z0):
+        strategy = strategy_of(name, gather_distributed)
         check_views(name, "z0", z0, "z1", z1)
         sigma = _sigma(name, sigma)
     sides = widened(z0.detach(), z1.detach())
@@ -197,22 +197,26 @@ def dcl_loss(
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
             1e-8, ``gather_distributed`` is none of these, fewer than 2 samples come together, so that there are no
             negatives, ``weight_fn`` returns another shape than (N,), ``memory_budget`` is negative, or D or a dtype is
-            not the same on every rank. Where the arguments of one of several ranks are wrong, all raise: the others a
-            ValueError that names it.
+            not the same on every rank. Where one of several ranks raises, all do: the others a ValueError that names
+            it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.
     """
     name = "dcl_loss"
-    strategy = strategy_of(name, gather_distributed)
-    with JointChecks(name, strategy, z0):
+    with JointChecks(name, gather_distributed, z0):
+        strategy = strategy_of(name, gather_distributed)
         check_pair(name, "z0", z0, "z1", z1)
         scale = 1.0 / temperature_of(name, temperature)
         _check_weight_fn(name, weight_fn)
         budget = check_memory_budget(name, memory_budget)
+        if len(z0) < 2 and strategy == "local":
+            raise ValueError(f"{name}: z0 must have at least 2 rows, got {len(z0)}")
+    weights: Tensor | None = None
+    if weight_fn is not None:
+        with JointChecks(name, gather_distributed, z0):
+            weights = _weights_of(name, weight_fn, z0, z1)
     count = len(z0)
-    if count < 2 and strategy == "local":
-        raise ValueError(f"{name}: z0 must have at least 2 rows, got {count}")
     with without_autocast(z0):  # which would not let float16 be put together on a CPU
         z = torch.cat([z0, z1])
     positives = torch.arange(2 * count, device=z.device).roll(count)
@@ -220,13 +224,18 @@ def dcl_loss(
         lse, positive_logits = self_softmax(name, z, scale, positives, memory_budget=budget)
     else:
         lse, positive_logits = self_softmax_over_ranks(name, z, scale, positives, strategy)
-    if weight_fn is not None:
-        sides = [F.normalize(side.to(lse.dtype), dim=1) for side in (z0, z1)]  # half types would round the weights
-        weights = [weight_fn(sides[0], sides[1]), weight_fn(sides[1], sides[0])]
-        for w in weights:
-            if not isinstance(w, Tensor) or w.shape != (count,):
-                got = tuple(w.shape) if isinstance(w, Tensor) else type(w).__name__
-                raise ValueError(f"{name}: weight_fn must return shape ({count},), got {got}")
-        positive_logits = torch.cat(weights).to(positive_logits.dtype) * positive_logits
+    if weights is not None:
+        positive_logits = weights.to(positive_logits.dtype) * positive_logits
     losses = lse - positive_logits
     return losses.mean() if strategy == "local" else mean_over_ranks(losses)
+
+
+def _weights_of(function: str, weight_fn: WeightFunction, z0: Tensor, z1: Tensor) -> Tensor:
+    """(2 N,), what the function makes of both sides."""
+    z0, z1 = (F.normalize(side, dim=1) for side in widened(z0, z1))  # half types would round the weights
+    weights = [weight_fn(z0, z1), weight_fn(z1, z0)]
+    for w in weights:
+        if not isinstance(w, Tensor) or w.shape != z0.shape[:1]:
+            got = tuple(w.shape) if isinstance(w, Tensor) else type(w).__name__
+            raise ValueError(f"{function}: weight_fn must return shape ({len(z0)},), got {got}")
+    return torch.cat(weights)

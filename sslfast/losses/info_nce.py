@@ -227,8 +227,8 @@ def info_nce_loss(
     Learning", NeurIPS 2020; Zhang et al., "Qwen3 Embedding", 2025 (margin, hard negatives, query and key negatives).
     """
     name = "info_nce_loss"
-    strategy = strategy_of(name, gather_distributed)
-    with JointChecks(name, strategy, query):
+    with JointChecks(name, gather_distributed, query):
+        strategy = strategy_of(name, gather_distributed)
         if in_batch is None:
             in_batch = negative_keys is None and queue is None
         in_batch = _check.boolean(name, "in_batch", in_batch)

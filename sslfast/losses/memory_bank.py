@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._verdict import JointChecks
-from sslfast.distributed import gather_rows, strategy_of
+from sslfast.distributed import gather_rows
 from sslfast.losses._ring import check_width, write_ring
 
 
@@ -71,7 +71,7 @@ class MemoryBank(nn.Module):
             ValueError: if the shape is another.
         """
         name = type(self).__name__
-        with JointChecks(name, strategy_of(name, self.gather_distributed), embeddings, takes_none=True):
+        with JointChecks(name, self.gather_distributed, embeddings, takes_none=True):
             check_width(name, "embeddings", embeddings, self.size[1])
         if self.gather_distributed:
             embeddings = gather_rows(embeddings, name)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._autograd import exact_side, first_order_only, normalized
 from sslfast._verdict import JointChecks
-from sslfast.distributed import gather_rows, strategy_of
+from sslfast.distributed import gather_rows
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import (
     check_labels,
@@ -161,8 +161,8 @@ def multi_positive_nt_xent_loss(
     Musgrave et al., "PyTorch Metric Learning", 2020.
     """
     name = "multi_positive_nt_xent_loss"
-    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
+    with JointChecks(name, gather_distributed, embeddings):
+        gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         check_rows(name, "embeddings", embeddings)
         pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
         ref_emb, ref_labels = compared_rows(

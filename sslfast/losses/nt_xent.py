@@ -170,8 +170,8 @@ def nt_xent_loss(
     et al., "Debiased Contrastive Learning", NeurIPS 2020.
     """
     name = "nt_xent_loss"
-    strategy = strategy_of(name, gather_distributed)
-    with JointChecks(name, strategy, z0):
+    with JointChecks(name, gather_distributed, z0):
+        strategy = strategy_of(name, gather_distributed)
         check_pair(name, "z0", z0, "z1", z1)
         scale = 1.0 / temperature_of(name, temperature)
         tau_plus = check_tau_plus(name, tau_plus)

@@ -75,9 +75,11 @@ class SigLIPLoss(nn.Module):
         logit_bias: float | Tensor | None,
         output_dict: bool = False,
     ) -> Tensor | dict[str, Tensor]:
-        if self.world_size > 1 and self.world_size != world_size():
-            expected = f"that of torch.distributed, {world_size()}"
-            raise ValueError(f"SigLIPLoss: world_size must be {expected}, got {self.world_size}")
+        with JointChecks("SigLIPLoss", self.world_size > 1, image_features):
+            if self.world_size > 1 and self.world_size != world_size():
+                expected = f"that of torch.distributed, {world_size()}"
+                raise ValueError(f"SigLIPLoss: world_size must be {expected}, got {self.world_size}")
+            output_dict = _check.boolean("SigLIPLoss", "output_dict", output_dict)
         strategy = "ring" if self.dist_impl in ("bidir", "shift") else "all_gather"
         gather = strategy if self.world_size > 1 else False
         loss = siglip_loss(
@@ -88,7 +90,7 @@ class SigLIPLoss(nn.Module):
             normalize=self.normalize,
             gather_distributed=gather,
         )
-        return {"contrastive_loss": loss} if _check.boolean("SigLIPLoss", "output_dict", output_dict) else loss
+        return {"contrastive_loss": loss} if output_dict else loss
 
     def extra_repr(self) -> str:
         return f"world_size={self.world_size}"
@@ -141,8 +143,8 @@ def siglip_loss(
     Reference: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023.
     """
     name = "siglip_loss"
-    strategy = strategy_of(name, gather_distributed)
-    with JointChecks(name, strategy, image_features):
+    with JointChecks(name, gather_distributed, image_features):
+        strategy = strategy_of(name, gather_distributed)
         check_pair(name, "image_features", image_features, "text_features", text_features)
         logit_scale = check_scalar(name, "logit_scale", logit_scale, image_features, text_features)
         logit_bias = 0.0 if logit_bias is None else logit_bias
@@ -223,7 +225,7 @@ def _over_ranks(
     ``sides`` are images and texts and the factors of both.
     """
     images, texts, image_factors, text_factors = sides
-    shards = exchange_shards(function, texts)
+    shards = exchange_shards(function, texts, {"gather_distributed='ring'": strategy == "ring"})
     results = scale.expand(texts.shape) if needs[1] else None
     exchange = blocks_over_ranks(strategy, shards, results)
     exchange.post(texts, text_factors)

@@ -176,8 +176,8 @@ def supcon_loss(
     Reference: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
     """
     name = "supcon_loss"
-    strategy = strategy_of(name, gather_distributed)
-    with JointChecks(name, strategy, embeddings):
+    with JointChecks(name, gather_distributed, embeddings):
+        strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
         check_kernel_dtype(name, embeddings)
         gathers = gather_distributed not in (False, "local")

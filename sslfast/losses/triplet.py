@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._verdict import JointChecks
-from sslfast.distributed import gather_rows, strategy_of
+from sslfast.distributed import gather_rows
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
@@ -227,8 +227,8 @@ def triplet_loss(
     "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015.
     """
     name = "triplet_loss"
-    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    with JointChecks(name, strategy_of(name, gather_distributed), embeddings):
+    with JointChecks(name, gather_distributed, embeddings):
+        gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         check_rows(name, "embeddings", embeddings)
         margin = _margin(name, margin, check_choice(name, "mining", mining, _MINING))
         per_anchor = _per_anchor(name, triplets_per_anchor, mining)

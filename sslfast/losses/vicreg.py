@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._verdict import JointChecks
-from sslfast.distributed import gather_rows, strategy_of
+from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import check_floating, check_like, check_two_rows, not_negative, widened, without_autocast
 from sslfast.losses._moments import centered, second_moments
 
@@ -112,8 +112,8 @@ def vicreg_loss(
     ICLR 2022.
     """
     name = "vicreg_loss"
-    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    with JointChecks(name, strategy_of(name, gather_distributed), z_a):
+    with JointChecks(name, gather_distributed, z_a):
+        gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         for argument, z in (("z_a", z_a), ("z_b", z_b)):
             check_floating(name, argument, z)
         if z_a.dim() < 2 or 0 in z_a.shape:
