@@ -78,6 +78,10 @@ def info_nce_rows(z0: Tensor, z1: Tensor, labels: Tensor, scale: Tensor, bias: T
     return (rows.mean() if strategy == "local" else mean_over_ranks(rows)) + losses_of(reduction="sum")
 
 
+SMOOTH: dict[str, Any] = {
+    **dict.fromkeys(("in_batch", "query_negatives", "key_negatives", "symmetric"), True),
+    "label_smoothing": 0.2,
+}
 CRITERIA: dict[str, Criterion] = {
     "nt_xent": lambda a, b, y, s, t, how: losses.NTXentLoss(0.3, gather_distributed=how)(a, b),
     "nt_xent, tiny": lambda a, b, y, s, t, how: losses.nt_xent_loss(a, a + 0.1 * b, 0.02, gather_distributed=how),
@@ -127,15 +131,12 @@ CRITERIA: dict[str, Criterion] = {
     "info_nce, weights": lambda a, b, y, s, t, how: info_nce(a, b, y, s, t, how, weights=1.0 + y, symmetric=True),
     "info_nce, rows": info_nce_rows,
     "info_nce, smooth": partial(info_nce, label_smoothing=0.2),
-    "info_nce, smooth, all kinds": partial(
-        info_nce,
-        hard=True,
-        in_batch=True,
-        query_negatives=True,
-        key_negatives=True,
-        symmetric=True,
-        label_smoothing=0.2,
-        tau_plus=0.01,
+    "info_nce, smooth, all kinds": partial(info_nce, hard=True, **SMOOTH, tau_plus=0.01),
+    "info_nce, smooth, ids": lambda a, b, y, s, t, how: info_nce(
+        *(a, b, y, s, t, how), **SMOOTH, query_ids=y, key_ids=(y + 1) % 3
+    ),
+    "info_nce, smooth, margin": lambda a, b, y, s, t, how: info_nce(
+        *(a, b, y, s, t, how), **SMOOTH, query_ids=y, key_ids=y, margin=-0.1
     ),
     "info_nce, all kinds": partial(
         info_nce, hard=True, in_batch=True, query_negatives=True, key_negatives=True, margin=0.2, symmetric=True

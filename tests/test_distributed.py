@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -139,6 +140,11 @@ def mixed_dtypes(strategy: str) -> dict[str, str]:
     return {kind: message(lambda kind=kind: CRITERIA[kind](*z, *rest)) for kind in MIXED}
 
 
+# How many times vectors are added up over the ranks in a step: in forward and in backward for the loss and its scale
+# (no number of rows is sent back), for the columns' largest logits, for the number of rows, and twice for smoothing.
+SUMS = {"info_nce": 2, "info_nce, smooth": 4, "info_nce, smooth, all kinds": 6, "clip, smooth": 5}
+
+
 def message(function: Callable[[], Any]) -> str:
     try:
         function()
@@ -166,6 +172,10 @@ def rank_main(rank: int, world: int, folder: str) -> None:
             results["mixed", how] = mixed_dtypes(how)
             ragged = torch.ones(2, 3, 4 + rank)
             results["ragged", how] = message(lambda z=ragged, how=how: losses.dcl_loss(*z, gather_distributed=how))
+        for kind in SUMS:
+            with mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as all_reduce:
+                outcome(kind, own, sum(shards), "all_gather")
+            results["sums", kind] = all_reduce.call_count
     if world == 4:
         for how in STRATEGIES:
             results["footprint", how] = {kind: footprint(kind, how) for kind in ("nt_xent", "dcl", "supcon", "clip")}
@@ -196,6 +206,7 @@ def test_losses_over_ranks_are_those_of_one_process(world: int, tmp_path: Path) 
 
 
 def check_conduct(ranks: list[dict[Any, Any]]) -> None:
+    assert {kind: ranks[0]["sums", kind] for kind in SUMS} == SUMS
     others = 6 * len(ranks) - 2
     small = torch.log1p(others * torch.exp(torch.tensor(-18.0, dtype=torch.float64)))
     for rank in ranks:

@@ -59,7 +59,7 @@ def cross_softmax(
         ``(row_lse, col_lse, positive_logits)``, (N,), (M,) or (0,), and (N,); float32, or float64 if an input is.
     """
     if not isinstance(scale, Tensor):
-        scale = rows.new_tensor(scale, dtype=torch.float64)
+        scale = rows.new_full((), scale, dtype=torch.float64)
     rows, columns, row_ids, col_ids, *exact = distinct(rows, columns, row_ids, col_ids, *sides)
     results: tuple[Tensor, Tensor, Tensor] = _CrossSoftmax.apply(
         function,
@@ -98,7 +98,7 @@ def two_way_mean(
         A scalar, float32, or float64 if an input is.
     """
     if not isinstance(scale, Tensor):
-        scale = rows.new_tensor(scale, dtype=torch.float64)
+        scale = rows.new_full((), scale, dtype=torch.float64)
     rows, columns = distinct(rows, columns)
     loss: Tensor = _TwoWayMean.apply(function, rows, columns, scale, normalize, memory_budget)
     return loss

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from sslfast import ops
@@ -36,8 +35,8 @@ def cross_softmax_over_ranks(
 
     A rank takes its rows against all columns; the columns' log-sum-exps are merged over the ranks, and so are their
     gradients. These are those of the sum over all ranks of whatever they make of the results; that of ``scale``, which
-    every rank has, is divided by the number of ranks, and the same on each. Forward and backward communicate: all ranks
-    have to call both, and to agree on what requires a gradient.
+    every rank has, is this rank's part: give :func:`~sslfast.distributed.mean_gradient_over_ranks` of it. Forward and
+    backward communicate: all ranks have to call both, and to agree on what requires a gradient.
 
     Args:
         function: the name that errors begin with.
@@ -58,7 +57,7 @@ def cross_softmax_over_ranks(
         ValueError: if D, or the dtype that columns travel in, is not the same on every rank.
     """
     if not isinstance(scale, Tensor):
-        scale = rows.new_tensor(scale, dtype=torch.float64)
+        scale = rows.new_full((), scale, dtype=torch.float64)
     results: tuple[Tensor, Tensor, Tensor] = _CrossSoftmaxRanks.apply(
         function,
         rows,
@@ -186,8 +185,7 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             grad_scale = None
             if need_scale and d_rows is not None:
                 # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
-                grad_scale = (d_rows * unit_of(sides[0], factors[0])).sum() / ctx.shards.world
-                dist.all_reduce(grad_scale)
+                grad_scale = (d_rows * unit_of(sides[0], factors[0])).sum()
             units = [None if n is None else unit_of(*side) for n, *side in zip(norms, sides, factors, strict=True)]
             needs = (need_rows, need_columns)
             found = (*input_gradients((d_rows, d_columns), number, units, norms, inputs[:2], needs), grad_scale)

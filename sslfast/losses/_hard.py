@@ -1,4 +1,4 @@
-"""Similarities of every query with keys of its own: hard negatives."""
+"""Similarities of every query with keys of its own, hard negatives, and sums of what may all be left out."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def own_similarities(function: str, query: Tensor, keys: Tensor, normalize: bool
     """
     similarities: Tensor = _OwnSimilarities.apply(function, query, keys, normalize)
     return similarities
+
+
+def logsumexp(logits: Tensor, dim: int) -> Tensor:
+    """``torch.logsumexp``, whose gradient is 0, not NaN, where all that is summed is -inf."""
+    nothing = (logits == float("-inf")).all(dim=dim)
+    lse = torch.logsumexp(logits.masked_fill(nothing.unsqueeze(dim), 0.0), dim=dim)
+    return lse.masked_fill(nothing, float("-inf"))
 
 
 def _parts(keys: Tensor) -> Iterator[slice]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from sslfast._autograd import exact_side, normalized
 from sslfast.distributed import count_rows, mean_gradient_over_ranks
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
-from sslfast.losses._hard import own_similarities
+from sslfast.losses._hard import logsumexp, own_similarities
 from sslfast.losses._inputs import widened
 from sslfast.losses._kept import Budget, half_of_logits
 from sslfast.losses._one_way import in_one_pass, one_way_softmax
@@ -23,6 +23,22 @@ from sslfast.losses._self import self_softmax
 
 _Ids = tuple[Tensor, Tensor]
 _Side = tuple[Tensor | None, ...]  # an exact side of the products and its factors; or those of rows and of columns
+
+
+class _Group(NamedTuple):
+    """Rows against columns, and what of these is left out: each row's own, those with its id or above its limit."""
+
+    rows: Tensor
+    columns: Tensor
+    positives: Tensor | None
+    ids: _Ids | None
+    limits: Tensor | None
+    sides: _Side
+
+    def options(self) -> dict[str, Any]:
+        """What the functions of log-sum-exps take by name."""
+        row_ids, col_ids = self.ids or (None, None)
+        return {"row_ids": row_ids, "col_ids": col_ids, "row_limits": self.limits, "sides": self.sides}
 
 
 class Negatives:
@@ -88,18 +104,19 @@ class Negatives:
         self.positives = self.own if positives is None else positives
         self.limits = None if margin is None else self._limits(margin)
         self._groups: list[Tensor] = []
-        self._last: tuple[Any, ...] | None = None  # a group that waits for the others
+        self._last: _Group | None = None  # a group that waits for the others
         self._key_groups, self._query_groups, self._others = 0, 0, 0
         self._positive: Tensor | None = None
 
     @property
     def lse(self) -> Tensor:
         """(N,), over all that was added."""
-        return self._groups[0] if len(self._groups) == 1 else _logsumexp(torch.stack(self._groups), dim=0)
+        return self._groups[0] if len(self._groups) == 1 else logsumexp(torch.stack(self._groups), dim=0)
 
     def counts(self) -> tuple[int, int]:
         """How many negatives a query and a key have, before ids and margin; over ranks a GPU is waited for."""
-        queries, keys = (count_rows(z, self.strategy) for z in (self.query, self.keys))
+        queries = count_rows(self.query, self.strategy)
+        keys = queries if self.in_order else count_rows(self.keys, self.strategy)
         of_query = self._key_groups * (keys - 1) + self._query_groups * (queries - 1) + self._others
         return of_query, queries - 1
 
@@ -116,42 +133,38 @@ class Negatives:
         if self._last is None:
             losses = F.softplus(self.lse - self.positive, threshold=50.0)
             return (losses if weights is None else losses * weights).sum()
-        rows, columns, positives, (row_ids, col_ids), limits, sides = self._last
-        in_columns = rows is self.query and columns is self.keys
+        group = self._last
+        assert group.positives is not None
         return one_way_softmax(
             self.function,
-            rows,
-            columns,
+            group.rows,
+            group.columns,
             self.scale,
-            positives,
+            group.positives,
             weights=weights,
             known_lse=self.lse if self._groups else None,
-            known_positive=None if in_columns else self.positive,
-            row_ids=row_ids,
-            col_ids=col_ids,
-            row_limits=limits,
+            known_positive=None if self._has_positives(group) else self.positive,
             dtype=self.dtype,
-            sides=sides,
+            **group.options(),
         )
 
     def add_keys(self, two_way: bool) -> None:
         """The other keys; ``two_way`` for the keys' own sums too."""
         self._key_groups += 1
         sides = (*self._query_side, *self._key_side)
+        group = _Group(self.query, self.keys, self.positives, self.ids, self.limits, sides)
         if not two_way:
-            self._add(self.query, self.keys, self.positives, self.ids, self.limits, sides)
+            self._add(group)
         elif self.limits is None:
-            row_lse, self.of_keys, self._positive = self._cross(
-                self.query, self.keys, self.positives, self.ids, None, sides, strategy=self.strategy, two_way=True
-            )
+            row_lse, self.of_keys, self._positive = self._cross(group, self.strategy, two_way=True)
             self._groups.append(row_lse)
         else:  # what is left out differs between the two ways
-            self._groups.append(self._against(self.query, self.keys, self.positives, self.ids, self.limits, sides))
+            self._groups.append(self._against(group))
             queries = torch.empty_like(self.positives).index_copy_(0, self.positives, self.own)
             limits = self.limits.index_select(0, queries)
             ids = None if self.ids is None else (self.ids[1], self.ids[0])
             sides = (*self._key_side, *self._query_side)
-            self.of_keys = self._against(self.keys, self.query, queries, ids, limits, sides)
+            self.of_keys = self._against(_Group(self.keys, self.query, queries, ids, limits, sides))
 
     def add_queries(self) -> None:
         """The other queries."""
@@ -162,7 +175,7 @@ class Negatives:
             return
         ids = None if self.ids is None else (self.ids[0], self.ids[0])
         sides = (*self._query_side, *self._query_side)
-        self._add(self.query, self.query, self.own, ids, self.limits, sides)
+        self._add(_Group(self.query, self.query, self.own, ids, self.limits, sides))
 
     def add_keys_of_keys(self) -> None:
         """The other keys, by their similarity with the positive key."""
@@ -176,31 +189,29 @@ class Negatives:
         if not self.in_order:
             side = tuple(None if part is None else part.index_select(0, self.positives) for part in side)
         sides = (*side, *self._key_side)
-        self._add(self._chosen(), self.keys, self.positives, ids, self.limits, sides)
+        self._add(_Group(self._chosen(), self.keys, self.positives, ids, self.limits, sides))
 
     def add_others(self, keys: Tensor) -> None:
         """Further keys of this rank: (K, D) for all queries or (N, K, D) for one each."""
         self._others += keys.shape[-2]
         if keys.dim() == 2:
             others = keys.to(self.query.dtype)
-            nobody = torch.full_like(self.own, -1)
             others = normalized(self.function, others) if self.normalize else others
             sides = (*self._query_side, *self._side(keys))
-            self._add(self.query, others, nobody, None, self.limits, sides, strategy="local")
+            self._add(_Group(self.query, others, torch.full_like(self.own, -1), None, self.limits, sides), "local")
             return
         logits = self.scale * own_similarities(self.function, self.query, keys, self.normalize)
         if self.limits is not None:
             logits = logits.masked_fill(logits > self.limits.unsqueeze(1), float("-inf"))
         self.hard = logits
-        self._groups.append(_logsumexp(logits, dim=1))
+        self._groups.append(logsumexp(logits, dim=1))
 
     def add_queue(self, queue: Tensor) -> None:
         """Constant negatives of all queries, taken as they are: products in the queue's dtype where that is wider."""
         self._others += len(queue)
         dtype = self._joint(queue)
-        query_side = self._query_side if dtype == self.dtype else (None, None)
-        sides = (*query_side, None, None)
-        self._groups.append(self._queue(self.query, queue, None, None, self.limits, sides, dtype))
+        sides = (*(self._query_side if dtype == self.dtype else (None, None)), None, None)
+        self._groups.append(self._queue(_Group(self.query, queue, None, None, self.limits, sides), dtype))
 
     def _joint(self, others: Tensor) -> torch.dtype:
         """What products with others are made in, so that these are not rounded; float64 if queries or keys are."""
@@ -241,60 +252,35 @@ class Negatives:
         )
         return lse
 
-    def _add(
-        self,
-        rows: Tensor,
-        columns: Tensor,
-        positives: Tensor,
-        ids: _Ids | None,
-        limits: Tensor | None,
-        sides: _Side,
-        strategy: str | None = None,
-    ) -> None:
+    def _add(self, group: _Group, strategy: str | None = None) -> None:
         """Adds a group; the first that can be the last waits for the others."""
         if (
             self.summed
             and self._last is None
-            and columns.requires_grad
+            and group.columns.requires_grad
             and torch.is_grad_enabled()
-            and in_one_pass(rows, columns, self.dtype)
+            and in_one_pass(group.rows, group.columns, self.dtype)
         ):
-            self._last = (rows, columns, positives, ids or (None, None), limits, sides)
+            self._last = group
         else:
-            self._groups.append(self._against(rows, columns, positives, ids, limits, sides, strategy))
+            self._groups.append(self._against(group, strategy))
 
-    def _against(
-        self,
-        rows: Tensor,
-        columns: Tensor,
-        positives: Tensor,
-        ids: _Ids | None,
-        limits: Tensor | None,
-        sides: _Side,
-        strategy: str | None = None,
-    ) -> Tensor:
+    def _has_positives(self, group: _Group) -> bool:
+        return group.rows is self.query and group.columns is self.keys
+
+    def _against(self, group: _Group, strategy: str | None = None) -> Tensor:
         """Log-sum-exps of rows over columns: in one reading where the columns take no gradient."""
         strategy = strategy or self.strategy
-        if strategy == "local" and not (columns.requires_grad and torch.is_grad_enabled()):
-            return self._queue(rows, columns, positives, ids, limits, sides)
-        lse, _, positive = self._cross(rows, columns, positives, ids, limits, sides, strategy=strategy, two_way=False)
-        if rows is self.query and columns is self.keys:
+        if strategy == "local" and not (group.columns.requires_grad and torch.is_grad_enabled()):
+            return self._queue(group, self.dtype)
+        lse, _, positive = self._cross(group, strategy, two_way=False)
+        if self._has_positives(group):
             self._positive = positive
         return lse
 
-    def _cross(
-        self,
-        rows: Tensor,
-        columns: Tensor,
-        positives: Tensor,
-        ids: _Ids | None,
-        limits: Tensor | None,
-        sides: _Side,
-        *,
-        strategy: str,
-        two_way: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        row_ids, col_ids = ids or (None, None)
+    def _cross(self, group: _Group, strategy: str, *, two_way: bool) -> tuple[Tensor, Tensor, Tensor]:
+        rows, columns = group.rows, group.columns
+        assert group.positives is not None
         if strategy != "local":
             function = functools.partial(cross_softmax_over_ranks, strategy=strategy)
         else:
@@ -305,44 +291,21 @@ class Negatives:
             rows,
             columns,
             self.scale,
-            positives,
+            group.positives,
             two_way=two_way,
             normalize=False,
             max_similarity=1.0 if self.normalize else math.inf,
-            row_ids=row_ids,
-            col_ids=col_ids,
-            row_limits=limits,
             dtype=self.dtype,
-            sides=sides,
+            **group.options(),
         )
 
-    def _queue(
-        self,
-        rows: Tensor,
-        queue: Tensor,
-        positives: Tensor | None,
-        ids: _Ids | None,
-        limits: Tensor | None,
-        sides: _Side,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
-        row_ids, col_ids = ids or (None, None)
+    def _queue(self, group: _Group, dtype: torch.dtype) -> Tensor:
         return queue_softmax(
             self.function,
-            rows,
-            queue,
+            group.rows,
+            group.columns,
             self.scale,
-            positives=positives,
-            row_ids=row_ids,
-            col_ids=col_ids,
-            row_limits=limits,
-            dtype=dtype or self.dtype,
-            sides=sides,
+            positives=group.positives,
+            dtype=dtype,
+            **group.options(),
         )
-
-
-def _logsumexp(logits: Tensor, dim: int) -> Tensor:
-    """``torch.logsumexp``, whose gradient is 0, not NaN, where all that is summed is -inf."""
-    nothing = (logits == float("-inf")).all(dim=dim)
-    lse = torch.logsumexp(logits.masked_fill(nothing.unsqueeze(dim), 0.0), dim=dim)
-    return lse.masked_fill(nothing, float("-inf"))

@@ -8,13 +8,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sslfast._autograd import distinct, first_order_only, normalized
-from sslfast.distributed import count_rows
+from sslfast._autograd import normalized
+from sslfast.losses._counted import counted_sums
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._negatives import Negatives
-from sslfast.losses._strips import rows_at_once
-
-_Ids = tuple[Tensor | None, Tensor | None]  # of rows and of columns
 
 
 class Kinds(NamedTuple):
@@ -27,95 +24,120 @@ class Kinds(NamedTuple):
     queue: Tensor | None
 
 
-def smoothed_part(negatives: Negatives, kinds: Kinds) -> Tensor:
+class _Rows(NamedTuple):
+    """Rows, the column that each leaves out or None, and their ids and limits or None."""
+
+    rows: Tensor
+    left_out: Tensor | None
+    ids: Tensor | None
+    limits: Tensor | None
+
+
+class _Columns(NamedTuple):
+    """Columns, of this rank where there are several, their ids, and the rows that are taken against them."""
+
+    rows: Tensor
+    ids: Tensor | None
+    asked: list[_Rows]
+
+
+_Found = tuple[Tensor, Tensor | int]  # for every row the sum of its similarities with columns, and how many these are
+
+
+def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor:
     """(N,), what a share of the target that is spread over a query's candidates adds to its loss.
 
     ``positive - mean of the logits of the candidates``, which are the positive and all negatives that count: 0 where
-    there are none.
+    there are none. If ``symmetric``, the mean with that of the query's key, whose candidates are the queries.
     """
-    n, gathered = negatives, negatives.strategy
+    n = negatives
+    query_ids, key_ids = n.ids or (None, None)
     chosen = n.keys if n.in_order else n.keys.index_select(0, n.positives)
     own = (n.query * chosen).sum(dim=1)
-    query_ids, key_ids = n.ids or (None, None)
-    sums = [own]
-    counts: list[Tensor | int] = [1]
-
-    def add(rows: Tensor, columns: Tensor, left_out: Tensor | None, ids: _Ids, strategy: str) -> None:
-        found, number = _among(n.function, rows, columns, left_out, ids, n.limits, n.scale, strategy)
-        sums.append(found)
-        counts.append(number)
-
+    keys, queries = _Columns(n.keys, key_ids, []), _Columns(n.query, query_ids, [])
     if kinds.in_batch:
-        add(n.query, n.keys, n.positives, (query_ids, key_ids), gathered)
-    if kinds.queries:
-        add(n.query, n.query, n.own, (query_ids, query_ids), gathered)
+        keys.asked.append(_Rows(n.query, n.positives, query_ids, n.limits))
     if kinds.keys:
         chosen_ids = None if key_ids is None else key_ids.index_select(0, n.positives)
-        add(chosen, n.keys, n.positives, (chosen_ids, key_ids), gathered)
+        keys.asked.append(_Rows(chosen, n.positives, chosen_ids, n.limits))
+    if kinds.queries:
+        queries.asked.append(_Rows(n.query, n.own, query_ids, n.limits))
+    if symmetric:
+        of_each = torch.empty_like(n.positives).index_copy_(0, n.positives, n.own)
+        limits = None if n.limits is None else n.limits.index_select(0, of_each)
+        queries.asked.append(_Rows(n.keys, of_each, key_ids, limits))
+    found = _found(n, [keys, queries], n.strategy)
+    of_keys = found.pop() if symmetric else None
+    further = [] if kinds.queue is None else [kinds.queue.to(n.query.dtype)]
     if kinds.others is not None and kinds.others.dim() == 2:
         others = kinds.others.to(n.query.dtype)
-        others = normalized(n.function, others) if n.normalize else others
-        add(n.query, others, None, (None, None), "local")
-    if kinds.queue is not None:
-        add(n.query, kinds.queue.to(n.query.dtype), None, (None, None), "local")
-    similar = torch.stack(sums).sum(dim=0)
-    logits, count = n.scale * similar, _total(counts)
+        further.append(normalized(n.function, others) if n.normalize else others)
+    found += _found(n, [_Columns(z, None, [_Rows(n.query, None, None, n.limits)]) for z in further], "local")
+    logits, count = n.scale * torch.stack([own, *(sums for sums, _ in found)]).sum(dim=0), _total(found)
     if kinds.others is not None and kinds.others.dim() == 3:
         there = n.hard != float("-inf")
         logits = logits + torch.where(there, n.hard, 0.0).sum(dim=1)
         count = count + there.sum(dim=1)
-    return n.scale * own - logits / count
+    of_queries: Tensor = n.scale * own - logits / count
+    if of_keys is None:
+        return of_queries
+    mean = (own + of_keys[0].index_select(0, n.positives)) / _total([of_keys], n.positives)
+    return (of_queries + n.scale * (own - mean)) / 2
 
 
-def smoothed_part_of_keys(negatives: Negatives) -> Tensor:
-    """(N,), the same of every query's key, whose candidates are the queries."""
-    n = negatives
-    queries = torch.empty_like(n.positives).index_copy_(0, n.positives, n.own)  # of each key
-    limits = None if n.limits is None else n.limits.index_select(0, queries)
-    ids = (None, None) if n.ids is None else (n.ids[1], n.ids[0])
-    own = (n.keys * n.query.index_select(0, queries)).sum(dim=1)
-    found, number = _among(n.function, n.keys, n.query, queries, ids, limits, n.scale, n.strategy)
-    return (n.scale * (own - (own + found) / (1 + number))).index_select(0, n.positives)
-
-
-def _total(counts: list[Tensor | int]) -> Tensor | int:
-    total: Tensor | int = 0
-    for count in counts:
-        total = total + count
+def _total(found: list[_Found], at: Tensor | None = None) -> Tensor | int:
+    """How many candidates there are, with the positive; of the rows ``at`` those numbers."""
+    total: Tensor | int = 1
+    for _, count in found:
+        each = count if at is None or isinstance(count, int) or len(count) == 1 else count.index_select(0, at)
+        total = total + each
     return total
 
 
-def _among(
-    function: str,
-    rows: Tensor,
-    columns: Tensor,
-    left_out: Tensor | None,
-    ids: _Ids,
-    limits: Tensor | None,
-    scale: Tensor,
-    strategy: str,
-) -> tuple[Tensor, Tensor | int]:
-    """For every row the sum of its similarities with the columns that count, and how many these are.
+def _found(n: Negatives, columns: list[_Columns], strategy: str) -> list[_Found]:
+    """What all rows that are asked for find, in their order."""
+    columns = [each for each in columns if each.asked]
+    if not columns:
+        return []
+    if n.limits is None and (n.ids is None or strategy == "local"):
+        sums = [each.rows.sum(dim=0) for each in columns]
+        sizes = [len(each.rows) for each in columns]
+        counts: list[Tensor | int] = [*sizes]
+        if strategy != "local":  # all of them travel as one vector, filled in on the device: nothing is waited for
+            numbers = [total.new_full((1,), count) for total, count in zip(sums, sizes, strict=True)]
+            *sums, told = _SumOfAll.apply(torch.cat([*sums, *numbers])).split([*map(len, sums), len(sums)])
+            counts = [*told.detach().split(1)]
+        return [
+            _among(rows, each, total, count)
+            for each, total, count in zip(columns, sums, counts, strict=True)
+            for rows in each.asked
+        ]
+    found: list[_Found] = []
+    for each in columns:  # which travel once for all rows
+        sizes = [len(rows.rows) for rows in each.asked]
+        rows, left_out, row_ids, limits = (_joined(parts) for parts in zip(*each.asked, strict=True))
+        assert rows is not None
+        results = counted_sums(n.function, rows, each.rows, left_out, row_ids, each.ids, limits, n.scale, strategy)
+        found += zip(*(result.split(sizes) for result in results), strict=True)
+    return found
 
-    Not so ``left_out`` (N,), a column for each row, columns with the row's id, and those with a logit above the limit
-    of the row. Over several ranks there are neither ids nor limits, and the columns are those of all ranks.
-    """
-    if limits is not None:
-        found: tuple[Tensor, Tensor] = _WithinLimits.apply(
-            function, *distinct(rows, columns), left_out, *distinct(*ids), limits, scale
-        )
-        return found
-    total, count = columns.sum(dim=0), count_rows(columns, strategy)
-    sums = (rows * (total if strategy == "local" else _SumOfAll.apply(total))).sum(dim=1)
-    if left_out is None:
+
+def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if len(there) > 1 else parts[0]
+
+
+def _among(rows: _Rows, columns: _Columns, total: Tensor, count: Tensor | int) -> _Found:
+    """From the sum and the number of the columns, of all ranks where there are several: then without ids."""
+    sums = (rows.rows * total).sum(dim=1)
+    if rows.left_out is None:
         return sums, count
-    own = (rows * columns.index_select(0, left_out)).sum(dim=1)
-    row_ids, col_ids = ids
-    if row_ids is None or col_ids is None:
+    own = (rows.rows * columns.rows.index_select(0, rows.left_out)).sum(dim=1)
+    if rows.ids is None or columns.ids is None:
         return sums - own, count - 1
-    groups = LabelGroups(row_ids, col_ids)
-    apart = col_ids.index_select(0, left_out) != row_ids
-    sums = sums - (rows * groups.sums(columns)).sum(dim=1) - torch.where(apart, own, 0.0)
+    groups = LabelGroups(rows.ids, columns.ids)
+    apart = columns.ids.index_select(0, rows.left_out) != rows.ids
+    sums = sums - (rows.rows * groups.sums(columns.rows)).sum(dim=1) - torch.where(apart, own, 0.0)
     return sums, count - groups.counts - apart.long()
 
 
@@ -133,60 +155,3 @@ class _SumOfAll(torch.autograd.Function):
         total = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
-
-
-class _WithinLimits(torch.autograd.Function):
-    """Sums and counts of the similarities that count, from logits that are made in strips of rows, in backward again.
-
-    4 N M D FLOPs in forward, and as many for the gradient of the columns.
-    """
-
-    @staticmethod
-    def forward(ctx, function, rows, columns, left_out, row_ids, col_ids, limits, scale):  # type: ignore[no-untyped-def]
-        excluded = (left_out, row_ids, col_ids, limits, scale)
-        near = torch.empty_like(rows)  # the sum of the columns that count
-        counts = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
-        for part, counted in _strips(rows, columns, *excluded):
-            torch.mm(counted, columns, out=near[part])
-            counts[part] = counted.sum(dim=1).long()
-        ctx.save_for_backward(rows, columns, near, *excluded)
-        ctx.function = function
-        ctx.mark_non_differentiable(counts)
-        return (rows * near).sum(dim=1), counts
-
-    @staticmethod
-    def backward(ctx, grad, _):  # type: ignore[no-untyped-def]
-        rows, columns, near, *excluded = ctx.saved_tensors
-        found: list[Tensor | None] = [None, None]
-        with torch.no_grad():
-            if ctx.needs_input_grad[1]:
-                found[0] = near * grad.unsqueeze(1)
-            if ctx.needs_input_grad[2]:
-                total, weighted = torch.zeros_like(columns), rows * grad.unsqueeze(1)
-                for part, counted in _strips(rows, columns, *excluded):
-                    total.addmm_(counted.T, weighted[part])
-                found[1] = total
-        grads = (None if g is None else first_order_only(ctx.function, g, rows, columns, grad) for g in found)
-        return None, *grads, *[None] * 5
-
-
-def _strips(  # type: ignore[no-untyped-def]
-    rows: Tensor,
-    columns: Tensor,
-    left_out: Tensor | None,
-    row_ids: Tensor | None,
-    col_ids: Tensor | None,
-    limits: Tensor,
-    scale: Tensor,
-):
-    """Parts of the rows, and which columns count for them, 1 or 0 in the dtype of the rows."""
-    step = rows_at_once(rows, len(columns))
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        logits = (rows[part] @ columns.T).mul_(scale)
-        counted = logits <= limits[part, None]
-        if row_ids is not None:
-            counted &= row_ids[part, None] != col_ids
-        if left_out is not None:
-            counted.scatter_(1, left_out[part, None], False)
-        yield part, counted.to(rows.dtype)

@@ -191,6 +191,8 @@ def clip_loss(
     if isinstance(logit_scale, Tensor):  # one of a wider type would widen the loss
         wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
         logit_scale = logit_scale.to(wide).reshape(())
+        if strategy != "local":
+            logit_scale = mean_gradient_over_ranks(logit_scale)
     if strategy == "local" and tau_plus == 0.0 and smoothing == 0.0:
         loss = two_way_mean(name, image_features, text_features, logit_scale, normalize=normalize, memory_budget=budget)
         return loss if not isinstance(logit_bias, Tensor) else _with_bias(loss, logit_bias)
@@ -204,13 +206,12 @@ def clip_loss(
         )
     if tau_plus > 0.0:
         others = count_rows(text_features, strategy) - 1
-        scale = logit_scale  # which bounds this rank's own rows, a part of its gradient
-        if strategy != "local" and isinstance(logit_scale, Tensor):
-            scale = mean_gradient_over_ranks(logit_scale)
-        row_lse, col_lse = (debiased(lse, positive, others, tau_plus, scale) for lse in (row_lse, col_lse))
+        row_lse, col_lse = (debiased(lse, positive, others, tau_plus, logit_scale) for lse in (row_lse, col_lse))
     by_image, by_text = (F.softplus(lse - positive, threshold=50.0) for lse in (row_lse, col_lse))
     # An infinite feature may make nothing infinite but its own pair's logit, which would then count as a perfect pair.
     losses = torch.add(by_image + by_text, positive.detach(), alpha=0.0)
+    if smoothing > 0.0:
+        losses = torch.add(losses, positive, alpha=2 * smoothing)
     loss = (losses.mean() if strategy == "local" else mean_over_ranks(losses)) / 2
     if smoothing > 0.0:
         # Its share of the target moves from the positive to the mean over a row of logits, in both directions alike.
@@ -219,12 +220,12 @@ def clip_loss(
         if normalize:
             images, texts = F.normalize(images, dim=1), F.normalize(texts, dim=1)
         if strategy == "local":
-            loss = loss + smoothing * (positive.mean() - logit_scale * (images.mean(dim=0) * texts.mean(dim=0)).sum())
+            image, text = images.mean(dim=0), texts.mean(dim=0)
         else:
-            sums = (images.sum(dim=0), texts.sum(dim=0), loss.new_tensor([len(images)]))
+            sums = (images.sum(dim=0), texts.sum(dim=0), loss.new_full((1,), len(images)))
             means, count = sum_over_ranks(torch.cat(sums)).tensor_split([-1])
             image, text = (means / count).chunk(2)
-            loss = loss + smoothing * (mean_over_ranks(positive) - logit_scale * (image * text).sum())
+        loss = loss - smoothing * logit_scale * (image * text).sum()
     return loss if not isinstance(logit_bias, Tensor) else _with_bias(loss, logit_bias)
 
 

@@ -13,7 +13,7 @@ from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_p
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._negatives import Negatives
-from sslfast.losses._smoothing import Kinds, smoothed_part, smoothed_part_of_keys
+from sslfast.losses._smoothing import Kinds, smoothed_part
 
 
 class InfoNCELoss(nn.Module):
@@ -187,7 +187,8 @@ def info_nce_loss(
             negatives that ids and margin leave: adds e times the positive's logit less the candidates' mean logit,
             which with no id, margin or tau_plus is ``F.cross_entropy(..., label_smoothing=e)``. With ``symmetric`` a
             key's candidates are queries. From sums, in O(N D) work; with a margin from the similarities, made again:
-            8 N M D FLOPs more. Over several ranks without ids and margin. Default: 0.
+            8 N M D FLOPs more. Over several ranks one vector travels; with ids or margin the rows once more. Default:
+            0.
         symmetric: average with the loss of every key picking its query among all queries; ``positive_key`` has to be
             (N, D) and ``positives`` a permutation. Default: False.
         weights: (N,), weights of the queries, 0 or more; a mean is divided by their sum, and NaN where that is 0.
@@ -218,7 +219,7 @@ def info_nce_loss(
             gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for,
             ``weights`` are negative (looked at on the CPU only, as a tensor's temperature is), ``positives``
             index no key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or
-            ``symmetric``, ``gather_distributed`` or ``label_smoothing`` is asked for where it does not go. Where one of
+            ``symmetric`` is asked for where it does not go or ``gather_distributed`` is none of these. Where one of
             several ranks raises, all do: the others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
@@ -249,8 +250,6 @@ def info_nce_loss(
         check_reduction(name, reduction)
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
-        if smoothing > 0.0 and strategy != "local" and (ids is not None or margin is not None):
-            raise ValueError(f"{name}: label_smoothing goes with gather_distributed without ids and margin")
         scale = scale_of(name, query, temperature)
     if strategy != "local" and not among_batch:
         exchange_shards(name, query)  # where no keys travel that would carry the verdict of other ranks
@@ -276,9 +275,7 @@ def info_nce_loss(
     smoothed = None
     if smoothing > 0.0:
         kinds = Kinds(in_batch, query_negatives, key_negatives, negative_keys, queue)
-        smoothed = smoothing * smoothed_part(negatives, kinds)
-        if symmetric:
-            smoothed = (smoothed + smoothing * smoothed_part_of_keys(negatives)) / 2
+        smoothed = smoothing * smoothed_part(negatives, kinds, symmetric)
     if summed:
         total = negatives.total(weights)
         if smoothed is not None:
