@@ -18,7 +18,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from gpu_operators import HALF, use_launchers
-from loss_regimes import CASES, Regime, problem
+from loss_cases import CASES
+from loss_regimes import Regime, problem
 from ranks import start
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode

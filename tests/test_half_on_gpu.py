@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from gpu_operators import HALF, use_launchers
-from loss_regimes import CASES, LossCase, Regime, problem
+from loss_cases import CASES, LossCase
+from loss_regimes import Regime, problem
 from test_loss_regimes import cast, differentiated
 from torch import Tensor
 

@@ -8,7 +8,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from loss_regimes import CASES, Inputs, LossCase, Regime, problem
+from loss_cases import CASES, Inputs, LossCase
+from loss_regimes import Regime, problem
 from test_loss_regimes import FLOAT32, cast, differentiated
 
 TEMPERATURES = [0.005, 0.02, 0.07, 0.1, 1.0]
