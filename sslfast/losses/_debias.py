@@ -31,7 +31,7 @@ def debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: 
     some_left = share < 0.0
     rest = torch.log(-torch.expm1(torch.where(some_left, share, -1.0)))
     size = scale.abs() if isinstance(scale, Tensor) else abs(scale)
-    least = lse.new_tensor(math.log(count)) - size
+    least = lse.new_full((), math.log(count)) - size
     return torch.maximum(torch.where(some_left, lse + rest - math.log1p(-tau_plus), least), least)
 
 

@@ -46,10 +46,11 @@ def check_reduction(function: str, reduction: str) -> None:
 
 
 def scale_of(function: str, query: Tensor, temperature: float | Tensor) -> Tensor:
-    """1 / temperature, float64, on the device of the query."""
+    """(1,) 1 / temperature, float64, on the device of the query; NaN of one that is not finite."""
     if isinstance(temperature, Tensor):
         check_scalar(function, "temperature", temperature, query)
-        return temperature.double().reciprocal()
+        wide = temperature.double().reshape(1)
+        return torch.add(wide.reciprocal(), wide.detach(), alpha=0.0)  # the inverse of inf would be a plausible number
     return torch.full((1,), 1.0 / temperature, dtype=torch.float64, device=query.device)
 
 

@@ -59,7 +59,7 @@ def reference_lse(
         function,
         rows,
         references,
-        rows.new_tensor(scale),
+        rows.new_full((), scale),
         positives=left_out,
         row_ids=row_ids,
         col_ids=col_ids,

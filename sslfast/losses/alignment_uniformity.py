@@ -183,7 +183,7 @@ class _Uniformity(torch.autograd.Function):
         height = -t * rows.square().sum(dim=1)
         grad = torch.zeros_like(rows) if ctx.needs_input_grad[0] else None
         degree = torch.zeros_like(height)  # sum_j w_ij
-        highest, total = rows.new_tensor(-math.inf), rows.new_zeros(())
+        highest, total = rows.new_full((), -math.inf), rows.new_zeros(())
         for start in range(0, n, _BLOCK_ROWS):
             stop = min(start + _BLOCK_ROWS, n)
             own, rest = rows[start:stop], rows[start:]
