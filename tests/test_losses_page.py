@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import inspect
 import re
@@ -37,6 +38,58 @@ def test_the_table_of_arguments() -> None:
             seen.append(function)
     having = {n for n in losses.__all__ if "num_items" in inspect.signature(getattr(losses, n)).parameters}
     assert set(seen) == having - {"item_sampling"}
+
+
+def calls_of(page: str) -> list[ast.Call]:
+    """The calls in the page's lines of code; ``argument=`` with nothing behind it has some value."""
+    found: list[ast.Call] = []
+    for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL)):
+        try:
+            tree = ast.parse(re.sub(r"(\w=)(?=\s*[,)])", r"\1None", code))
+        except SyntaxError:
+            continue
+        found += [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return found
+
+
+def test_what_the_page_calls_takes_these_arguments() -> None:
+    seen = set()
+    for call in calls_of(PAGE):
+        name = call.func.id
+        if name not in losses.__all__:
+            continue
+        parameters = inspect.signature(getattr(losses, name)).parameters
+        unknown = {k.arg for k in call.keywords} - set(parameters)
+        assert not unknown, ast.unparse(call)
+        most = sum(p.kind == p.POSITIONAL_OR_KEYWORD for p in parameters.values())
+        assert len(call.args) <= most, ast.unparse(call)
+        seen.add(name)
+    assert len(seen) > 40, seen
+
+
+def test_what_the_page_says_of_multiple_negatives_ranking() -> None:
+    """sentence-transformers' directions: whose similarities join the sum of an anchor, and the mean of two sums."""
+    row = next(line for line in PAGE.splitlines() if "MultipleNegativesRankingLoss" in line)
+    a, p, n = torch.randn(3, 8, 5, dtype=torch.float64)
+    scale, at, itself = 20.0, torch.arange(8), torch.eye(8, dtype=torch.bool)
+    names = {"anchor": a, "positive": p, "negative": n, "scale": scale, "N": 8, "torch": torch}
+    names["info_nce_loss"] = losses.info_nce_loss
+    ours, symmetric = (code for code in re.findall(r"`([^`]+)`", row) if code.startswith("info_nce_loss"))
+
+    def similar(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return scale * nn.functional.cosine_similarity(x.unsqueeze(1), y.unsqueeze(0), dim=2)
+
+    def loss(*sums: torch.Tensor) -> torch.Tensor:
+        return (torch.cat(sums, dim=1).logsumexp(dim=1) - similar(a, p)[at, at]).mean()
+
+    to_docs = similar(a, torch.cat([p, n]))
+    assert "`query_negatives=True`" in row
+    torch.testing.assert_close(eval(ours, names), loss(to_docs))
+    found = eval(ours.removesuffix(")") + ", query_negatives=True)", names)
+    torch.testing.assert_close(found, loss(to_docs, similar(a, a).masked_fill(itself, -torch.inf)))
+    found = losses.info_nce_loss(a, p, temperature=1 / scale, key_negatives=True)
+    torch.testing.assert_close(found, loss(similar(a, p), similar(p, p).masked_fill(itself, -torch.inf)))
+    torch.testing.assert_close(eval(symmetric, names), (loss(to_docs) + loss(similar(p, a))) / 2)
 
 
 NET = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
