@@ -179,7 +179,8 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     if world == 4:
         for how in STRATEGIES:
             results["footprint", how] = {kind: footprint(kind, how) for kind in ("nt_xent", "dcl", "supcon", "clip")}
-            results["footprint", how]["siglip"] = footprint("siglip", how)
+            for kind in ("siglip", "info_nce, smooth, ids"):
+                results["footprint", how][kind] = footprint(kind, how)
     torch.save(results, f"{folder}/{rank}.pt")
     dist.barrier()
     os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
@@ -240,6 +241,9 @@ def check_footprints(ranks: list[dict[Any, Any]]) -> None:
             assert rank["footprint", "all_gather"][kind][0] >= whole
             # At most two shards in one: SupCon's sums per label of its own and of another's rows.
             assert rank["footprint", "ring"][kind][0] <= whole // 2
+        kind, whole = "info_nce, smooth, ids", world * ROWS * 16
+        assert rank["footprint", "all_gather"][kind][0] >= whole
+        assert rank["footprint", "ring"][kind][0] <= whole // 2  # queries and keys against one block of keys
 
 
 def test_without_a_process_group_nothing_happens() -> None:
