@@ -98,6 +98,16 @@ ALONE: dict[str, tuple[Callable[[Tensor, bool], Any], str, str]] = {
         ),
         *[f"ValueError: CrossBatchMemory: enqueue_mask {ON_EVERY}"] * 2,
     ),
+    "NNMemoryBank": (
+        lambda z, odd: losses.NNMemoryBank((8, 4), True)(z.repeat(1, 2) if odd else z, update=True),
+        ELSEWHERE.format("NNMemoryBank"),
+        "ValueError: NNMemoryBank: output must have shape (N, 4), got (3, 8)",
+    ),
+    "NNMemoryBank, update": (
+        lambda z, odd: losses.NNMemoryBank((8, 4), True)(z, update=0 if odd else True),  # type: ignore[arg-type]
+        ELSEWHERE.format("NNMemoryBank"),
+        "TypeError: NNMemoryBank: update must be a bool, got 0",
+    ),
     "query_ids": (
         lambda z, odd: losses.info_nce_loss(
             z, z, **dict.fromkeys(("query_ids", "key_ids"), class_ids(z) if odd else None), gather_distributed=True

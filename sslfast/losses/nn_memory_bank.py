@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._verdict import JointChecks
 from sslfast.losses._inputs import check_device, widened, without_autocast
 from sslfast.losses._ring import check_width
 from sslfast.losses._strips import rows_at_once
@@ -56,12 +57,14 @@ class NNMemoryBank(MemoryBank):
 
         Raises:
             TypeError: if ``output`` is not a floating-point tensor, or ``update`` not a bool.
-            ValueError: if ``output`` is not (N, dim), or is on another device than the bank.
+            ValueError: if ``output`` is not (N, dim), or is on another device than the bank. Where one of several ranks
+                raises that updates the bank of all, all do.
         """
         name = "NNMemoryBank"
-        update = _check.boolean(name, "update", update)
-        check_width(name, "output", output, self.size[1])
-        check_device(name, "the bank", self.bank, "output", output)
+        with JointChecks(name, self.gather_distributed and update is not False, output, takes_none=True):
+            update = _check.boolean(name, "update", update)
+            check_width(name, "output", output, self.size[1])
+            check_device(name, "the bank", self.bank, "output", output)
         with torch.no_grad(), without_autocast(output):
             neighbours = _nearest(output, self.bank)
         if update:
