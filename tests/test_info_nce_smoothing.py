@@ -124,3 +124,15 @@ def test_memory_budget_is_shared_by_the_kinds_and_changes_nothing() -> None:
     for other in results[1:]:
         for found, expected in zip(other, results[0], strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_autocast_leaves_the_margin_alone() -> None:
+    """A similarity in bfloat16 would fall on the other side of many a limit."""
+    query, keys = torch.randn(2, 200, 16)
+
+    def loss() -> torch.Tensor:
+        return info_nce_loss(query, keys, temperature=0.05, label_smoothing=0.3, margin=0.1, symmetric=True)
+
+    expected = loss()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(loss(), expected)

@@ -10,6 +10,7 @@ from torch import Tensor
 from sslfast._autograd import distinct, first_order_only
 from sslfast.distributed import exchange_shards
 from sslfast.losses._blocks import blocks_over_ranks
+from sslfast.losses._inputs import without_autocast
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._strips import rows_at_once
 
@@ -137,7 +138,8 @@ def _strips(
     step = rows_at_once(rows, len(columns))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        logits = (rows[part] @ columns.T).mul_(scale)
+        with without_autocast(rows):  # which would round what is compared with the limits
+            logits = (rows[part] @ columns.T).mul_(scale)
         counted = logits <= limits[part, None]
         if row_ids is not None:
             counted &= row_ids[part, None] != col_ids

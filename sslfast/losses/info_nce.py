@@ -165,7 +165,7 @@ def info_nce_loss(
         negative_keys: (K, D), negatives of every query, or (N, K, D), hard negatives of one query each; they get a
             gradient if they require one. Default: None.
         temperature: divides the similarities; a negative one turns them round. A tensor of one number gets its
-            gradient and is not waited for. Default: 0.1.
+            gradient, is not waited for on a GPU, and makes the loss NaN where it is not finite. Default: 0.1.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``. Default: ``"mean"``.
         queue: (K, D) with K >= 1, negatives of every query, taken as they are (MoCo's are unit vectors); no gradient. A
             float32 one is multiplied in float32 by queries of half types too; one of their own type is faster.
