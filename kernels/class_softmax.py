@@ -123,7 +123,7 @@ def class_rows_kernel(
     """Adds up the slots of each row of the strip, SLOTS at a time; its results, and what its gradient is made of.
 
     Classes that others have come as their log-sum-exp without the target, and the logit of targets among them, which
-    are M or above here.
+    are M here. A target above every class makes its loss NaN and, where the row counts, its gradients.
     """
     line = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     row = row_start + line
@@ -167,6 +167,12 @@ def class_rows_kernel(
     if class_weights_ptr is not None:
         own_weight = tl.load(class_weights_ptr + target, has & (target < M), 0.0)
     common = smoothing * tl.load(total_ptr) + 2.0 * z_loss * lse
+    scale = share * (weight + other * common)
+    stray = target >= M
+    if far_ptr is not None:
+        stray = target > M
+    nll = tl.where(stray, float("nan"), nll)
+    scale = tl.where(stray & ((weight != 0.0) | (other != 0.0)), float("nan"), scale)
     pair = other * (common * other_share - smoothing * own_weight) - weight * share
     if CAPPED:
         pair *= slope(own, cap)
@@ -175,7 +181,7 @@ def class_rows_kernel(
     tl.store(sums_ptr + row, tl.where(has, weighted, 0.0), inside)
     tl.store(own_ptr + row, tl.where(has, own, 0.0), inside)
     tl.store(top_ptr + row, tl.where(has, shift, 0.0), inside)
-    tl.store(scale_ptr + row, tl.where(has, share * (weight + other * common), 0.0), inside)
+    tl.store(scale_ptr + row, tl.where(has, scale, 0.0), inside)
     # Where there is no other class that could be, its exponentials are 0 below any offset.
     tl.store(offset_ptr + row, tl.where(rest == float("-inf"), 0.0, rest), inside)
     tl.store(flat_ptr + row, tl.where(has, other * smoothing, 0.0), inside)

@@ -55,13 +55,14 @@ def linear_cross_entropy(
         raise TypeError("linear_cross_entropy: float64 runs on the CPU only, got float64 rows on a GPU")
     picked, at = _picked(targets, index)
     goals = targets if picked is None else targets[picked]
-    if picked is None:  # -1 has no target, and what names no row one that is no class
-        goals = targets.masked_fill(at == -1, -1).masked_fill_(at < -1, len(weight))
+    if picked is None:  # -1 has no target, and what names no row one that is no class, here or elsewhere
+        goals = targets.masked_fill(at == -1, -1).masked_fill_((at < -1) | (at >= len(hidden)), len(weight) + 1)
+        at = at.clamp(0, max(len(hidden), 1) - 1)
     far = (None, None) if elsewhere is None else elsewhere.unbind()
     per_row = [z if z is None or picked is None else z[picked] for z in (weights, others, *far)]
     # What stands in for a row without a target is 0: a product with its gradient, 0, must not be NaN.
     source = hidden if len(hidden) else hidden.new_zeros((1, hidden.shape[1]))
-    rows = source[at.clamp_min(0)].masked_fill_((goals < 0).unsqueeze(1), 0.0)
+    rows = source[at].masked_fill_((goals < 0).unsqueeze(1), 0.0)
     results, gradients = _of_rows(
         rows,
         weight,
@@ -78,7 +79,7 @@ def linear_cross_entropy(
     d_rows, d_weight, d_bias = gradients
     d_hidden = d_rows.new_zeros((len(hidden) if need_hidden else 0, hidden.shape[1]))
     if need_hidden and len(hidden):
-        d_hidden.index_add_(0, at.clamp_min(0), d_rows)
+        d_hidden.index_add_(0, at, d_rows)
     return *results, d_hidden, d_weight, d_bias
 
 

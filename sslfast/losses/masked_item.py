@@ -228,10 +228,9 @@ def masked_item_loss(
     Raises:
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, a label or an index is out of
-            range, an index comes twice (on the CPU; a GPU is not waited for: with such a label or index the loss and,
-            with ``num_negatives``, its gradients are NaN; without, the loss is infinite, or the device reports an
-            error; an index that comes twice is undefined), metrics are wanted with ``num_negatives``, or a ``sampling``
-            other than ``"uniform"`` goes without it.
+            range, an index comes twice (on the CPU; a GPU is not waited for: with such a label or index loss and
+            gradients are NaN, an index that comes twice is undefined), metrics are wanted with ``num_negatives``, or a
+            ``sampling`` other than ``"uniform"`` goes without it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
