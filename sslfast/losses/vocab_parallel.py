@@ -158,7 +158,7 @@ def vocab_parallel_cross_entropy(
     """
     name = "vocab_parallel_cross_entropy"
     wrong: Exception | None = None
-    said, alike = None, {"the number of targets": 0, "whether there is label_smoothing": 0, "return_metrics": 0}
+    said, alike = None, (0, False, False)
     try:
         check_layer(name, ("input", input), ("linear_weight", linear_weight), ("linear_bias", linear_bias))
         check_integers(name, "target", target)
@@ -170,7 +170,7 @@ def vocab_parallel_cross_entropy(
         ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
         check_num_items(name, num_items, reduction, input)
         said = said_place(name, len(linear_weight), first_class, num_classes, group)
-        alike = dict(zip(alike, (target.numel(), int(options.label_smoothing > 0.0), int(return_metrics)), strict=True))
+        alike = (target.numel(), options.label_smoothing > 0.0, return_metrics)
     except (TypeError, ValueError) as error:
         wrong = error
     start, classes = agreed_place(name, input, linear_weight, said, alike, wrong, group)
