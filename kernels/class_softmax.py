@@ -105,8 +105,8 @@ def class_rows_kernel(
     offset_ptr,
     flat_ptr,
     pair_ptr,
-    far_ptr,
-    far_own_ptr,
+    elsewhere_ptr,
+    elsewhere_own_ptr,
     keep,
     smoothing,
     z_loss,
@@ -122,8 +122,8 @@ def class_rows_kernel(
 ):
     """Adds up the slots of each row of the strip, SLOTS at a time; its results, and what its gradient is made of.
 
-    Classes that others have come as their log-sum-exp without the target, and the logit of targets among them, which
-    are M or above here.
+    Classes that are elsewhere come as their log-sum-exp without the target, and the logit of targets among them, which
+    are M here. A target above every class makes its loss NaN and, where the row counts, its gradients.
     """
     line = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     row = row_start + line
@@ -146,13 +146,13 @@ def class_rows_kernel(
     target = tl.load(targets_ptr + row, inside, -1)
     has = inside & (target >= 0)
     own = tl.load(positive_ptr + row, has & (target < M), float("-inf"))
-    if far_ptr is not None:
-        far = tl.load(far_ptr + row, inside, float("-inf"))
-        farther, _ = softplus_and_sigmoid(far - rest)
-        nearer, _ = softplus_and_sigmoid(rest - far)
-        both = tl.where(far > rest, far + nearer, rest + farther)
-        rest = tl.where(rest == float("-inf"), far, tl.where(far == float("-inf"), rest, both))
-        own = tl.where(target < M, own, tl.load(far_own_ptr + row, has & (target >= M), float("-inf")))
+    if elsewhere_ptr is not None:
+        elsewhere = tl.load(elsewhere_ptr + row, inside, float("-inf"))
+        over_rest, _ = softplus_and_sigmoid(elsewhere - rest)
+        over_elsewhere, _ = softplus_and_sigmoid(rest - elsewhere)
+        both = tl.where(elsewhere > rest, elsewhere + over_elsewhere, rest + over_rest)
+        rest = tl.where(rest == float("-inf"), elsewhere, tl.where(elsewhere == float("-inf"), rest, both))
+        own = tl.where(target < M, own, tl.load(elsewhere_own_ptr + row, has & (target >= M), float("-inf")))
     nll, share = softplus_and_sigmoid(rest - own)
     # log(exp(rest) + exp(own)) and the share of the target, with the relative precision of a small one.
     higher, other_share = softplus_and_sigmoid(own - rest)
@@ -167,6 +167,12 @@ def class_rows_kernel(
     if class_weights_ptr is not None:
         own_weight = tl.load(class_weights_ptr + target, has & (target < M), 0.0)
     common = smoothing * tl.load(total_ptr) + 2.0 * z_loss * lse
+    scale = share * (weight + other * common)
+    stray = target >= M
+    if elsewhere_ptr is not None:
+        stray = target > M
+    nll = tl.where(stray, float("nan"), nll)
+    scale = tl.where(stray & ((weight != 0.0) | (other != 0.0)), float("nan"), scale)
     pair = other * (common * other_share - smoothing * own_weight) - weight * share
     if CAPPED:
         pair *= slope(own, cap)
@@ -175,7 +181,7 @@ def class_rows_kernel(
     tl.store(sums_ptr + row, tl.where(has, weighted, 0.0), inside)
     tl.store(own_ptr + row, tl.where(has, own, 0.0), inside)
     tl.store(top_ptr + row, tl.where(has, shift, 0.0), inside)
-    tl.store(scale_ptr + row, tl.where(has, share * (weight + other * common), 0.0), inside)
+    tl.store(scale_ptr + row, tl.where(has, scale, 0.0), inside)
     # Where there is no other class that could be, its exponentials are 0 below any offset.
     tl.store(offset_ptr + row, tl.where(rest == float("-inf"), 0.0, rest), inside)
     tl.store(flat_ptr + row, tl.where(has, other * smoothing, 0.0), inside)

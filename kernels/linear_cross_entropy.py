@@ -23,6 +23,19 @@ from sslfast.kernels.class_softmax import class_gradients_kernel, class_logits_k
 from sslfast.kernels.weight_tile import add_pairs, add_product, correct_
 
 
+def _check_elsewhere(
+    weight: Tensor, targets: Tensor, class_weights: Tensor | None, elsewhere: Tensor | None, num_classes: int
+) -> None:
+    """Raises RuntimeError, as csrc/ops does, where classes elsewhere do not go with the other arguments."""
+    is_right = elsewhere is None or (elsewhere.dtype == torch.float32 and elsewhere.is_contiguous())
+    if not is_right or (elsewhere is not None and elsewhere.shape != (2, len(targets))):
+        raise RuntimeError("linear_cross_entropy: elsewhere must be (2, R), of the dtype of the results")
+    together = elsewhere is not None and num_classes >= len(weight) and class_weights is None
+    if not together and (elsewhere is not None or num_classes != 0):
+        expected = "goes with elsewhere, is no less than the classes here, and knows no weights"
+        raise RuntimeError(f"linear_cross_entropy: num_classes {expected}")
+
+
 def _picked(targets: Tensor, index: Tensor | None) -> tuple[Tensor | None, Tensor]:
     """Which results are computed, None for all of them, and which row of hidden each of them is of."""
     if index is not None:
@@ -53,15 +66,17 @@ def linear_cross_entropy(
 ) -> tuple[Tensor, ...]:
     if hidden.dtype == torch.float64:
         raise TypeError("linear_cross_entropy: float64 runs on the CPU only, got float64 rows on a GPU")
+    _check_elsewhere(weight, targets, class_weights, elsewhere, num_classes)
     picked, at = _picked(targets, index)
     goals = targets if picked is None else targets[picked]
-    if picked is None:  # -1 has no target, and what names no row one that is no class
-        goals = targets.masked_fill(at == -1, -1).masked_fill_(at < -1, len(weight))
-    far = (None, None) if elsewhere is None else elsewhere.unbind()
-    per_row = [z if z is None or picked is None else z[picked] for z in (weights, others, *far)]
+    if picked is None:  # -1 has no target, and what names no row one that is no class, here or elsewhere
+        goals = targets.masked_fill(at == -1, -1).masked_fill_((at < -1) | (at >= len(hidden)), len(weight) + 1)
+        at = at.clamp(0, max(len(hidden), 1) - 1)
+    both = (None, None) if elsewhere is None else elsewhere.unbind()
+    per_row = [z if z is None or picked is None else z[picked] for z in (weights, others, *both)]
     # What stands in for a row without a target is 0: a product with its gradient, 0, must not be NaN.
     source = hidden if len(hidden) else hidden.new_zeros((1, hidden.shape[1]))
-    rows = source[at.clamp_min(0)].masked_fill_((goals < 0).unsqueeze(1), 0.0)
+    rows = source[at].masked_fill_((goals < 0).unsqueeze(1), 0.0)
     results, gradients = _of_rows(
         rows,
         weight,
@@ -78,7 +93,7 @@ def linear_cross_entropy(
     d_rows, d_weight, d_bias = gradients
     d_hidden = d_rows.new_zeros((len(hidden) if need_hidden else 0, hidden.shape[1]))
     if need_hidden and len(hidden):
-        d_hidden.index_add_(0, at.clamp_min(0), d_rows)
+        d_hidden.index_add_(0, at, d_rows)
     return *results, d_hidden, d_weight, d_bias
 
 
@@ -89,8 +104,8 @@ def _of_rows(
     bias: Tensor | None,
     weights: Tensor | None,
     others: Tensor | None,
-    far: Tensor | None,
-    far_own: Tensor | None,
+    elsewhere: Tensor | None,
+    elsewhere_own: Tensor | None,
     class_weights: Tensor | None,
     terms: tuple[float, float, float],
     needs: tuple[bool, bool, bool],
@@ -167,8 +182,8 @@ def _of_rows(
                 offset,
                 flat,
                 pair,
-                far,
-                far_own,
+                elsewhere,
+                elsewhere_own,
                 1.0 - label_smoothing,
                 smoothing,
                 z_loss,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
+from sslfast._first_order import linked
 
 _EPS = 1e-12  # of F.normalize
 
@@ -162,26 +163,15 @@ def first_order_only(function: str, grad: Tensor, *inputs: Tensor) -> Tensor:
     """``grad``, made to raise if it is differentiated with respect to ``inputs``.
 
     ``once_differentiable`` is not enough: it links the result to the incoming gradient only, so that a gradient
-    penalty would silently lose the term through the inputs. It still does behind ``torch.compile(backend="eager")``,
-    whose trace of backward turns grad mode off for good; other backends refuse second derivatives.
+    penalty would silently lose the term through the inputs.
 
     Args:
         function: the name the error begins with.
         grad: a first derivative, computed without a graph.
         inputs: what it depends on.
     """
-    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
-        linked: Tensor = _FirstOrderOnly.apply(function, grad, *inputs)
-        return linked
-    return grad
+    if torch.compiler.is_compiling():
+        from sslfast._compiled_autograd import linked_if_kept
 
-
-class _FirstOrderOnly(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, function, grad, *inputs):  # type: ignore[no-untyped-def]
-        ctx.function = function
-        return grad.view_as(grad)
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        raise RuntimeError(f"{ctx.function}: second derivatives are not supported")
+        return linked_if_kept(function, grad, *inputs)
+    return linked(function, grad, *inputs) if torch.is_grad_enabled() else grad

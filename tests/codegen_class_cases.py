@@ -14,7 +14,7 @@ def _classes(arch: int, dtype: str, dim: int, terms: bool) -> list[Case]:
     none = without(terms, "class_weights_ptr")
     logits = sized | capped | none | without(terms, "bias_ptr", "weighted_ptr") | {"PRECISION": "ieee"}
     rows = {"BLOCK": 16, "SLOTS": 64} | capped | none | without(terms, "weighted_ptr", "weights_ptr", "others_ptr")
-    rows |= without(terms, "far_ptr", "far_own_ptr")
+    rows |= without(terms, "elsewhere_ptr", "elsewhere_own_ptr")
     gradients = _launch.one_way_weights(sized["BLOCK_N"]) | capped | none | without(terms, "bias_sums_ptr")
     gradients |= without(dtype != "fp32", *SUMS)
     sums = f"{of(terms, 2)} *i64 *fp32 *fp32 *fp32 {of(terms)} *fp32"

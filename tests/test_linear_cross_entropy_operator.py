@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -167,11 +168,13 @@ def test_triton_reads_no_row_in_the_place_of_none(triton_device) -> None:
     assert nothing[5].shape == (0, 8)
 
 
-def check_shards(operator, terms, device: torch.device) -> None:
-    """Classes in two shards: what each makes once it knows what the other has is what one makes of all."""
+def check_shards(operator, terms, device: torch.device, dtype: torch.dtype, ends: tuple[int, ...]) -> None:
+    """Classes in shards: what each makes once it knows what the others have is what one makes of all."""
     smoothing, softcap, z_loss, has_bias, _ = terms
-    hidden, weight, bias, _, targets = (z.to(device) for z in problem((40, 24, 150), torch.float32))
-    numbers, needs, total = (smoothing, softcap or 0.0, z_loss), (True, True, has_bias), torch.rand(40, device=device)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    hidden, weight, bias, _, targets = (z.to(device) for z in problem((40, 24, ends[-1]), dtype))
+    numbers, needs = (smoothing, softcap or 0.0, z_loss), (True, True, has_bias)
+    total = torch.rand(40, device=device, dtype=wide)
     targets[3] = -1
 
     def run(own: slice, elsewhere: Tensor | None = None, classes: int = 0, needs=needs):
@@ -180,43 +183,85 @@ def check_shards(operator, terms, device: torch.device) -> None:
         sides = (hidden, weight[own].contiguous(), goals, None, bias[own].contiguous() if has_bias else None)
         return operator(*sides, total, total, None, *numbers, *needs, elsewhere, classes)
 
-    shards = slice(0, 37), slice(37, 150)
-    nothing = torch.full((2, 40), -math.inf, device=device)
-    first = [run(own, nothing, 150, needs=(False,) * 3) for own in shards]
-    nll, lse, sums, positive, top, d_hidden, d_weight, d_bias = run(slice(0, 150))
+    shards = [slice(*each) for each in itertools.pairwise((0, *ends))]
+    nothing = torch.full((2, 40), -math.inf, device=device, dtype=wide)
+    first = [run(own, nothing, ends[-1], needs=(False,) * 3) for own in shards]
+    nll, lse, sums, positive, top, d_hidden, d_weight, d_bias = run(slice(0, ends[-1]))
     has, here = targets >= 0, [(targets >= own.start) & (targets < own.stop) for own in shards]
-    close = {"rtol": 1e-5, "atol": 1e-5}
+    rounding = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}[dtype]
+    close = {"rtol": min(rounding, 1e-5), "atol": min(rounding, 1e-5)}
     if smoothing:
-        torch.testing.assert_close(first[0][2] + first[1][2], sums, **close)
-    torch.testing.assert_close(torch.where(here[0], first[0][3], first[1][3]), positive, **close)
-    torch.testing.assert_close(torch.maximum(first[0][4], first[1][4]), top, **close)
+        torch.testing.assert_close(sum(z[2] for z in first), sums, **close)
+    torch.testing.assert_close(sum(torch.where(at, z[3], 0.0) for at, z in zip(here, first, strict=True)), positive)
+    torch.testing.assert_close(torch.stack([z[4] for z in first]).amax(0), top, **close)
+    # What each has beside the target.
+    rests = [
+        torch.where(at, z[1] + (-torch.expm1(-z[0])).log(), z[1]).masked_fill(~has, -math.inf)
+        for at, z in zip(here, first, strict=True)
+    ]
     found = []
     for i, own in enumerate(shards):
-        their_lse = first[1 - i][1]
-        others = torch.where(here[1 - i], their_lse + (-torch.expm1(-first[1 - i][0])).log(), their_lse)
-        found.append(run(own, torch.stack([others, positive]), 150))
+        others = torch.stack(rests[:i] + rests[i + 1 :]).logsumexp(0)
+        found.append(run(own, torch.stack([others, positive]), ends[-1]))
         torch.testing.assert_close(found[-1][0], nll, **close)
         torch.testing.assert_close(found[-1][1], lse, **close)
         assert not found[-1][0][~has].any()
-    torch.testing.assert_close(found[0][5] + found[1][5], d_hidden, **close)
+    close = {"rtol": rounding, "atol": rounding * max(1.0, d_hidden.abs().amax().item())}
+    torch.testing.assert_close(sum(z[5] for z in found), d_hidden, **close)
     torch.testing.assert_close(torch.cat([z[6] for z in found]), d_weight, **close)
     torch.testing.assert_close(torch.cat([z[7] for z in found]), d_bias, **close)
 
 
 SHARED = [TERMS[0], TERMS[2], pytest.param((0.2, 2.0, 1e-2, True, False), id="capped")]
+SHARDS = [pytest.param((37, 150), id="two shards"), pytest.param((70, 71, 150), id="three shards")]
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("ends", SHARDS)
 @pytest.mark.parametrize("terms", SHARED)
-def test_cpu_with_classes_elsewhere(terms) -> None:
-    check_shards(ops.linear_cross_entropy, terms, torch.device("cpu"))
+def test_cpu_with_classes_elsewhere(terms, ends, dtype: torch.dtype) -> None:
+    check_shards(ops.linear_cross_entropy, terms, torch.device("cpu"), dtype, ends)
 
 
-@pytest.mark.parametrize("terms", SHARED[1:])
+@pytest.mark.parametrize(
+    ("terms", "ends", "dtype"),
+    [
+        pytest.param(SHARED[1].values[0], (37, 150), torch.float32, id="smoothing, z-loss"),
+        pytest.param(SHARED[2].values[0], (20, 21, 50), torch.float32, id="capped, three shards"),
+        pytest.param(SHARED[0].values[0], (20, 21, 50), torch.bfloat16, id="bfloat16, three shards"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
-def test_triton_with_classes_elsewhere(terms, triton_device) -> None:
+def test_triton_with_classes_elsewhere(terms, ends, dtype: torch.dtype, triton_device) -> None:
     from sslfast.kernels.linear_cross_entropy import linear_cross_entropy as launcher
 
-    check_shards(launcher, terms, triton_device)
+    check_shards(launcher, terms, triton_device, dtype, ends)
+
+
+def test_what_does_not_go_with_classes_elsewhere(triton_device) -> None:
+    from sslfast.kernels.linear_cross_entropy import linear_cross_entropy as launcher
+
+    numbers, weights = "num_classes goes with elsewhere, is no less", torch.rand(9)
+    for class_weights, elsewhere, classes, text in (
+        (None, None, 9, numbers),
+        (None, torch.zeros(2, 6), 0, numbers),
+        (None, torch.zeros(2, 6), 8, numbers),
+        (weights, torch.zeros(2, 6), 9, numbers),
+        (None, torch.zeros(2, 5), 9, r"elsewhere must be \(2, R\)"),
+        (None, torch.zeros(2, 6).double(), 9, r"elsewhere must be \(2, R\)"),
+        (None, torch.zeros(6, 2).T, 9, r"elsewhere must be \(2, R\)"),
+    ):
+        for operator, device in ((ops.linear_cross_entropy, "cpu"), (launcher, triton_device)):
+            tensors = (
+                torch.randn(6, 4),
+                torch.randn(9, 4),
+                torch.zeros(6, dtype=torch.int64),
+                class_weights,
+                elsewhere,
+            )
+            x, w, goals, given, there = (None if z is None else z.to(device) for z in tensors)
+            with pytest.raises(RuntimeError, match=f"linear_cross_entropy: {text}"):
+                operator(x, w, goals, *[None] * 4, given, 0.0, 0.0, 0.0, True, True, True, there, classes)
 
 
 def test_opcheck() -> None:

@@ -11,13 +11,16 @@ import torch
 from loss_oracle import with_grads
 from torch import Tensor
 
+from sslfast import ops
 from sslfast.losses import (
     hubert_loss,
+    linear_cross_entropy,
     masked_code_loss,
     masked_feature_loss,
     masked_item_loss,
     masked_lm_loss,
     masked_patch_loss,
+    vocab_parallel_cross_entropy,
     wav2vec2_contrastive_loss,
 )
 
@@ -42,13 +45,29 @@ PLACES = {
         p, IMAGES.to(p.device), None, 2, ids=ids, norm_pix=True, kind="l1"
     ),
 }
-LOSSES = {
-    "lm": lambda h, at: masked_lm_loss(h, WEIGHT, LABELS, indices=at),
-    "lm, none": lambda h, at: masked_lm_loss(h, WEIGHT, LABELS[0, :2], indices=at, reduction="none").sum(),
-    "code": lambda h, at: masked_code_loss(h, WEIGHT, LABELS, indices=at),
-    "code, prefix": lambda h, at: masked_code_loss(h, WEIGHT, LABELS[:, 1:], indices=at, num_prefix_tokens=1),
-    "item": lambda h, at: masked_item_loss(h, WEIGHT, LABELS, indices=at),
-    "hubert": lambda h, at: hubert_loss(h, WEIGHT, LABELS, indices=at),
+# Losses of all classes, of positions and of labels.
+DENSE = {
+    "lm": lambda h, at: masked_lm_loss(h, WEIGHT.to(h), LABELS.to(h.device), indices=at),
+    "lm, none": lambda h, at: masked_lm_loss(
+        h, WEIGHT.to(h), LABELS.to(h.device)[0, :2], indices=at, reduction="none"
+    ).sum(),
+    "code": lambda h, at: masked_code_loss(h, WEIGHT.to(h), LABELS.to(h.device), indices=at),
+    "code, prefix": lambda h, at: masked_code_loss(
+        h, WEIGHT.to(h), LABELS.to(h.device)[:, 1:], indices=at, num_prefix_tokens=1
+    ),
+    "item": lambda h, at: masked_item_loss(h, WEIGHT.to(h), LABELS.to(h.device), indices=at),
+    "hubert": lambda h, at: hubert_loss(h, WEIGHT.to(h), LABELS.to(h.device), indices=at),
+}
+ALL = torch.ones(N, L, dtype=torch.bool)
+LABELLED = {
+    "linear": linear_cross_entropy,
+    "linear, none": lambda h, w, y: linear_cross_entropy(h, w, y, reduction="none", label_smoothing=0.1).sum(),
+    "linear, capped": lambda h, w, y: linear_cross_entropy(h, w, y, softcap=2.0, z_loss=0.1, label_smoothing=1.0),
+    "lm": masked_lm_loss,
+    "code": lambda h, w, y: masked_code_loss(h, w, y, ALL.to(h.device)),
+    "item": masked_item_loss,
+    "hubert": lambda h, w, y: hubert_loss(h, w, y, ALL.to(h.device)),
+    "one rank's": lambda h, w, y: vocab_parallel_cross_entropy(h, w, y, reduction="none").mean(),
 }
 NEGATIVES = torch.zeros(N, L, 3, dtype=torch.int64)
 SAMPLED = {
@@ -126,13 +145,66 @@ def test_blocks_of_ids(bad: int, nobody_looks: None) -> None:
         assert_spoiled(found)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("bad", [-2, -7])
-def test_indices_below_none(name: str, bad: int, nobody_looks: None) -> None:
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("bad", [-2, -7, N * L, 10**12])
+def test_dense_losses_compiled_on_the_cpu(name: str, bad: int, nobody_looks: None) -> None:
     hidden, at = torch.randn(N, L, D, requires_grad=True), torch.tensor([0, -1])
-    assert LOSSES[name](hidden, at).isfinite()
+    assert DENSE[name](hidden, at).isfinite()
     with pytest.raises(RuntimeError, match=r"^linear_cross_entropy: a target or an index is out of range"):
-        LOSSES[name](hidden, torch.tensor([0, bad]))
+        DENSE[name](hidden, torch.tensor([0, bad]))
+
+
+@pytest.fixture
+def launched(nobody_looks: None, triton_device: torch.device, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Where linear_cross_entropy is the launcher."""
+    from sslfast.kernels.linear_cross_entropy import linear_cross_entropy
+
+    monkeypatch.setattr(ops, "linear_cross_entropy", linear_cross_entropy)
+    return triton_device
+
+
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of infinities in lanes that are masked afterwards
+def test_dense_losses_on_a_gpu(name: str, launched: torch.device) -> None:
+    hidden = torch.randn(N, L, D, device=launched)
+    for bad in (-2, N * L, 10**12):
+        for first in (0, bad):
+            at = torch.tensor([first, bad], device=launched)
+            assert_spoiled(with_grads(lambda h, i=at: DENSE[name](h, i), hidden))
+    at = torch.tensor([0, -1], device=launched)
+    assert all(z.isfinite().all() for z in with_grads(lambda h: DENSE[name](h, at), hidden))
+
+
+@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_labels_that_are_no_class_on_a_gpu(name: str, dtype: torch.dtype, launched: torch.device) -> None:
+    """Lest an optimizer took the step: of the hidden states and of the classes."""
+    hidden = torch.randn(N, L, D, dtype=dtype, device=launched)
+    for bad in (-3, N * L, 10**12, 2**32 + 1):
+        labels = torch.arange(N * L, device=launched).view(N, L)
+        labels[1, 2] = bad
+        found = with_grads(lambda h, w, y=labels: LABELLED[name](h, w, y), hidden, WEIGHT.to(hidden))
+        assert all(z.isnan().any() for z in found)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_hubert_without_frames_on_a_gpu(launched: torch.device) -> None:
+    nothing, labels = torch.randn(0, L, D, device=launched), torch.zeros(0, L, dtype=torch.int64, device=launched)
+    for first, spoiled in ((0, True), (-1, False)):
+        at = torch.tensor([first], device=launched)
+        loss, _, grad = with_grads(lambda h, w, i=at: hubert_loss(h, w, labels, indices=i), nothing, WEIGHT.to(nothing))
+        assert loss.isnan() == grad.isnan().all() == spoiled
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_dense_loss_without_a_gradient_spoils_none(launched: torch.device) -> None:
+    at = torch.tensor([1, 99], device=launched)
+
+    def loss(h: Tensor) -> Tensor:
+        return masked_lm_loss(h, WEIGHT.to(h.device), LABELS.to(h.device), indices=at, reduction="none")[0]
+
+    assert all(z.isfinite().all() for z in with_grads(loss, torch.randn(N, L, D, device=launched)))
 
 
 @pytest.mark.parametrize("name", SAMPLED)

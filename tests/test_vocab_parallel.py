@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     torch.testing.assert_close(criterion(weight[even], x, target), plain)
     if world == 2:
         compiled_is_eager(even)
+        stray_targets_spoil(own)
     other = 0 if rank == world - 1 else own.start
     with pytest.raises(ValueError, match="must have first_class=") as caught:
         vocab_parallel_cross_entropy(x, weight[own], target, num_classes=CLASSES, first_class=other)
@@ -122,7 +124,7 @@ def share_of(sizes: list[int], rank: int) -> slice:
 
 
 def compiled_is_eager(own: slice) -> None:
-    """In one graph, forward and backward, with what travels in it; a target that is no class makes it infinite."""
+    """In one graph, forward and backward, with what travels in it; a target that is no class raises there, too."""
     x, weight, bias, target = data(torch.float32)
     leaves = [z.requires_grad_() for z in (x, weight[own].clone(), bias[own].clone())]
     criterion = VocabParallelCrossEntropyLoss(softcap=2.0, z_loss=0.1, label_smoothing=0.1, num_classes=CLASSES)
@@ -130,7 +132,26 @@ def compiled_is_eager(own: slice) -> None:
     losses = [each(leaves[1], x, target, leaves[2]) for each in (criterion, compiled)]
     torch.testing.assert_close(*losses)
     torch.testing.assert_close(*(torch.autograd.grad(loss, leaves) for loss in losses))
-    assert compiled(leaves[1], x, target + CLASSES, leaves[2]).item() == math.inf
+    with pytest.raises(RuntimeError, match="linear_cross_entropy: a target or an index is out of range"):
+        compiled(leaves[1], x, target + CLASSES, leaves[2])
+
+
+def stray_targets_spoil(own: slice) -> None:
+    """On a GPU, which nobody waits for: the loss, and the gradients of every rank's classes and of the rows."""
+    from sslfast import ops
+    from sslfast.kernels.linear_cross_entropy import linear_cross_entropy as launcher
+
+    x, weight, _, target = data(torch.float32)
+    leaves = [z.requires_grad_() for z in (x, weight[own].clone())]
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of infinities in lanes that are masked afterwards
+        patch.setattr(ops, "linear_cross_entropy", launcher)
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        for stray, spoiled in ((CLASSES, True), (-1, True), (10**12, True), (3, False)):
+            target[1, 2] = stray
+            loss = vocab_parallel_cross_entropy(*leaves, target, num_classes=CLASSES, first_class=own.start)
+            found = [loss, *torch.autograd.grad(loss, leaves)]
+            assert all(bool(z.isnan().any()) == spoiled for z in found)
 
 
 @pytest.mark.parametrize("world", SHARDS)

@@ -28,11 +28,12 @@ from sslfast.losses.gumbel_quantizer import GumbelVectorQuantizer, QuantizerOutp
 from sslfast.losses.hubert import HubertLoss, hubert_loss
 from sslfast.losses.ibot import IBOTPatchLoss, ibot_patch_loss
 from sslfast.losses.info_nce import InfoNCELoss, info_nce_loss
+from sslfast.losses.item_sampling import ItemSampling, item_sampling
 from sslfast.losses.koleo import KoLeoLoss, koleo_loss
 from sslfast.losses.linear_cross_entropy import LinearCrossEntropyLoss, linear_cross_entropy
 from sslfast.losses.masked_code import MaskedCodeLoss, masked_code_loss
 from sslfast.losses.masked_feature import MaskedFeatureLoss, masked_feature_loss
-from sslfast.losses.masked_item import ItemSampling, MaskedItemLoss, item_sampling, masked_item_loss
+from sslfast.losses.masked_item import MaskedItemLoss, masked_item_loss
 from sslfast.losses.masked_lm import MaskedLMLoss, masked_lm_loss
 from sslfast.losses.masked_patch import MaskedPatchLoss, masked_patch_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss

@@ -9,6 +9,9 @@ from torch import Tensor
 from sslfast import _check
 from sslfast._verdict import meeting_place
 
+# What has to be the same on every rank, as it decides how much they tell each other of their rows.
+_ALIKE = ("the number of targets", "whether there is label_smoothing", "return_metrics")
+
 
 def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
@@ -47,7 +50,7 @@ def agreed_place(
     input: Tensor,
     weight: Tensor,
     said: tuple[int, int] | None,
-    alike: dict[str, int],
+    alike: tuple[int, bool, bool],
     wrong: Exception | None,
     group: dist.ProcessGroup | None,
 ) -> tuple[int, int]:
@@ -56,8 +59,8 @@ def agreed_place(
     The ranks are asked, but on a GPU or in a compiled graph, where the answer would be waited for: not if it is said.
 
     Args:
-        alike: what has to be the same on every rank, by name, as it decides how much they tell each other of their
-            rows.
+        alike: the number of targets here, whether there is label smoothing, and whether metrics are wanted; anything
+            where something is wrong.
 
     Raises:
         TypeError, ValueError: ``wrong``, what is wrong with the arguments here.
@@ -73,7 +76,7 @@ def agreed_place(
         return said or (0, len(weight))
     rank = dist.get_rank(group)
     empty = isinstance(weight, Tensor) and weight.dim() == 2 and not len(weight)
-    numbers = [0 if empty else len(weight) if wrong is None else -1, *(said or (-1, -1)), *alike.values()]
+    numbers = [0 if empty else len(weight) if wrong is None else -1, *(said or (-1, -1)), *map(int, alike)]
     place = meeting_place(input, weight, group=group)
     told = torch.zeros((dist.get_world_size(group), len(numbers)), dtype=torch.int64, device=place)
     told[rank] = torch.tensor(numbers, device=place)
@@ -87,7 +90,7 @@ def agreed_place(
     if -1 in every:
         at = every.index(-1)
         raise ValueError(f"{function}: arguments must be right on every rank, got an error on rank {at}")
-    for name, found in zip(alike, others, strict=True):
+    for name, found in zip(_ALIKE, others, strict=True):
         if len(set(found)) > 1:
             raise ValueError(f"{function}: {name} must be the same on every rank, got {found}")
     for at, (first, total) in enumerate(zip(firsts, totals, strict=True)):

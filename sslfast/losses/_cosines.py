@@ -19,7 +19,7 @@ def cosine_loss(
         rows: (T, D), of which those at flat positions ``at`` are read.
         classes: (C, D).
         targets: (R,) int64, -1 for none.
-        at: (R,) int64, -1 for none, the others each once.
+        at: (R,) int64, -1 for none, the others each once; what is neither has a target that is no class.
         full: whether there is no -1, as :func:`is_full` says.
         temperature: positive.
 
@@ -45,7 +45,8 @@ class _CosineLoss(torch.autograd.Function):
         if full:
             sides = [rows.detach().index_select(0, at), classes.detach()]
         else:  # NaN in the row that stands in for none goes nowhere
-            picked = rows.detach().index_select(0, at.clamp_min(0)).masked_fill((at < 0).unsqueeze(1), 0.0)
+            there = at.clamp(0, len(rows) - 1) if len(at) else at
+            picked = rows.detach().index_select(0, there).masked_fill((at < 0).unsqueeze(1), 0.0)
             sides = [picked, classes.detach()]
         if wide == torch.float64:
             sides = [side.double() for side in sides]
@@ -72,8 +73,9 @@ class _CosineLoss(torch.autograd.Function):
             if d_rows is not None:
                 some = (d_rows if as_it_is else d_rows * grad).to(rows.dtype)
                 if not ctx.full:  # what is none adds zeros, spread over the rows: no two wait for each other
-                    anywhere = torch.arange(len(at), device=at.device) % max(len(rows), 1)
-                    at = torch.where(at < 0, anywhere, at)
+                    size = max(len(rows), 1)
+                    anywhere = torch.arange(len(at), device=at.device) % size
+                    at = torch.where((at < 0) | (at >= size), anywhere, at)
                 d_rows = torch.zeros_like(rows, memory_format=torch.contiguous_format).index_add_(0, at, some)
             if d_classes is not None:
                 d_classes = (d_classes if as_it_is else d_classes * grad).to(classes.dtype)

@@ -8,7 +8,8 @@ from torch import Tensor
 from sslfast import ops
 from sslfast._autograd import first_order_only, is_last_plain
 from sslfast.losses._classes import mean_of
-from sslfast.losses._patch_inputs import PatchOptions, Places
+from sslfast.losses._patch_inputs import PatchOptions
+from sslfast.losses._patch_places import Places
 
 
 def patch_losses(

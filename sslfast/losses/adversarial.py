@@ -174,7 +174,13 @@ class AdversarialPerturbation(nn.Module):
 def _gradient(loss_fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """That of the loss with respect to x, and to nothing else."""
     with torch.inference_mode(False), torch.enable_grad():
-        leaf = x.clone().requires_grad_()  # a leaf of its own: loss_fn may keep it, and may not change x
+        leaf = x.clone()  # of its own: loss_fn may keep it, and may not change x
+        if torch.compiler.is_compiling():
+            from sslfast._compiled_autograd import gradients, leaf_of
+
+            leaf = leaf_of(leaf)
+        else:
+            leaf.requires_grad_()
         loss = loss_fn(leaf)
         check_floating(_NAME, "the result of loss_fn", loss)
         if loss.numel() != 1:
@@ -182,7 +188,11 @@ def _gradient(loss_fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         found = None
         if loss.requires_grad:
             with without_autocast(loss):
-                (found,) = torch.autograd.grad(loss.sum(), leaf, allow_unused=True)
+                total = loss.sum()
+                if torch.compiler.is_compiling():
+                    (found,) = gradients(_NAME, total, [leaf], torch.ones_like(total), False)
+                else:
+                    (found,) = torch.autograd.grad(total, leaf, allow_unused=True)
     if found is None:
         raise ValueError(f"{_NAME}: loss_fn must return a loss that depends on x")
     grad: Tensor = found

@@ -140,6 +140,8 @@ def gradient_penalty(
         ValueError: if samples have no element, differ in N, or fake ones differ from real ones in number, shape or
             device; the logits do not depend on the samples; or a number, ``grad_scale`` or the generator's device is
             out of range.
+        RuntimeError: in a compiled graph, where grad mode is on, if samples go through a ``torch.autograd.Function``,
+            which torch.compile traces for one derivative.
 
     Reference: Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017.
     """
@@ -209,7 +211,9 @@ def r1_penalty(real_logits: Tensor, real: Samples, weight: float = 10.0, *, grad
     Raises:
         TypeError: if logits or samples are not floating-point tensors, or a number is none.
         ValueError: if samples have no element or differ in N, a tensor of them does not require a gradient, the logits
-            do not depend on them, a number is negative or not finite, or ``grad_scale`` is 0.
+            do not depend on them (in a compiled graph: within it), a number is negative or not finite, or
+            ``grad_scale`` is 0.
+        RuntimeError: as :func:`gradient_penalty` does.
 
     Reference: Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018.
     """
@@ -231,7 +235,12 @@ def _between(real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
     with without_autocast(real), torch.no_grad():
         wide_real, wide_fake = widened(real, fake)
         share = share.to(real.device, wide_real.dtype).view(-1, *[1] * (real.dim() - 1))
-        return torch.lerp(wide_fake, wide_real, share).to(real.dtype).requires_grad_()
+        between = torch.lerp(wide_fake, wide_real, share).to(real.dtype)
+        if torch.compiler.is_compiling():
+            from sslfast._compiled_autograd import leaf_of
+
+            return leaf_of(between)
+        return between.requires_grad_()
 
 
 def _gradient_rows(function: str, expected: str, logits: Tensor, inputs: list[Tensor], scale: float) -> Tensor:
@@ -241,14 +250,15 @@ def _gradient_rows(function: str, expected: str, logits: Tensor, inputs: list[Te
     if logits.dtype == torch.float16:
         scale = min(scale, 2.0**15)  # a larger power of two is infinite
     with without_autocast(logits):
-        found = torch.autograd.grad(
-            logits,
-            inputs,
-            torch.full_like(logits, scale),
-            create_graph=torch.is_grad_enabled(),
-            retain_graph=True,
-            allow_unused=True,
-        )
+        upstream, create_graph = torch.full_like(logits, scale), torch.is_grad_enabled()
+        if torch.compiler.is_compiling():
+            from sslfast._compiled_autograd import gradients
+
+            found = gradients(function, logits, inputs, upstream, create_graph)
+        else:
+            found = torch.autograd.grad(
+                logits, inputs, upstream, create_graph=create_graph, retain_graph=True, allow_unused=True
+            )
         if all(g is None for g in found):
             raise ValueError(f"{function}: {expected}, got some that do not")
         rows = flat_rows([torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)])

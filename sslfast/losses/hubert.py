@@ -148,9 +148,8 @@ def hubert_loss(
         ValueError: if a shape, a device or a number is out of what is said above, lists have not one length, neither or
             both of mask and ``indices`` are given, ``padding_mask`` or ``pred_nomask_weight`` goes with ``indices``,
             both weights are 0, ``num_items`` goes without ``"mean"``, a position or the target of a frame that counts
-            is out of range, or a position comes twice (on the CPU; a GPU is not waited for: with such a target or a
-            position below -1 the loss is infinite, a position beyond the frames is an error of the device, one that
-            comes twice counts twice).
+            is out of range, or a position comes twice (on the CPU; a GPU is not waited for: with such a target or
+            position loss and gradients are NaN, a position that comes twice counts twice).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Hsu et al., "HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden
@@ -196,19 +195,21 @@ def _cross_entropy(
     function: str, frames: Tensor, embs: Tensor, targets: Tensor, at: Tensor, temperature: float, weight: float
 ) -> Tensor:
     """``weight`` times the sum over the frames at flat positions, -1 for none."""
-    rows, goals = frames.flatten(0, 1), targets.flatten()
-    if not len(goals):
-        at = at[:0]  # there can be none
+    rows, goals, stray = frames.flatten(0, 1), targets.flatten(), None
+    if not len(goals):  # there can be none
+        at, stray = at[:0], (at != -1).any()
     full = is_full(at)
     if full:
         goals = check_targets(function, "targets", goals[at], len(embs), None)
     else:
-        there = at >= 0
-        goals = goals[at.clamp_min(0)].where(there, 0)
+        there, size = at >= 0, len(goals)
+        goals = goals[at.clamp(0, size - 1)].where(there, 0)
         # What is none has no target, and what names no frame one that is no cluster.
         goals = check_targets(function, "targets", goals, len(embs), None).where(there, -1)
-        goals = goals.masked_fill(at < -1, len(embs))
+        goals = goals.masked_fill((at < -1) | (at >= size), len(embs))
     total = cosine_loss(function, rows, embs, goals, at, full, temperature)
+    if stray is not None:
+        total = total * torch.where(stray, torch.nan, 1.0).to(total.dtype)
     return total if weight == 1.0 else weight * total
 
 

@@ -132,7 +132,7 @@ def linear_cross_entropy(
         TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, a number is none,
             or ``options`` are not torch's.
         ValueError: if a shape, a device or a number is out of what is said above, a target is no class (on the CPU; a
-            GPU is not waited for, there the loss is infinite), or ``num_items`` is given without ``"mean"``.
+            GPU is not waited for, there loss and gradients are NaN), or ``num_items`` is given without ``"mean"``.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: torch.nn.functional.linear_cross_entropy; Hsu et al., "Liger Kernel: Efficient Triton Kernels for LLM

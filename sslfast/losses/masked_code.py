@@ -121,8 +121,7 @@ def masked_code_loss(
         TypeError: if a tensor or a number has not the type that is said above, or float64 is on a GPU.
         ValueError: if a shape, a device or a number does not fit, both or none of ``mask`` and ``indices`` are given,
             a code that counts or an index is out of range, or an index comes twice (on the CPU; a GPU is not waited
-            for: with such a code or an index below -1 the loss is infinite, an index beyond the patches is an error of
-            the device, one that comes twice is undefined).
+            for: with such a code or index loss and gradients are NaN, an index that comes twice is undefined).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Bao et al., "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022.
@@ -144,10 +143,14 @@ def masked_code_loss(
     return_metrics = _check.boolean(name, "return_metrics", return_metrics)
     check_num_items(name, num_items, reduction, hidden)
     if indices is not None:
-        at = _positions(name, hidden, indices, shape[0] * shape[1])
-        index: Tensor | None = torch.where(at < 0, at, at + (at // max(shape[1], 1) + 1) * prefix) if prefix else at
+        size = shape[0] * shape[1]
+        at = _positions(name, hidden, indices, size)
+        index: Tensor | None = at
+        if prefix:  # what is beyond the patches stays beyond the tokens
+            index = torch.where(at < 0, at, at + (at // max(shape[1], 1) + 1) * prefix)
+            index = index.masked_fill_(at >= size, hidden.shape[0] * hidden.shape[1])
         labels, counts = codes.reshape(-1), at >= 0
-        labels = labels[at.clamp_min(0)] if len(labels) else labels.new_zeros(len(at))
+        labels = labels[at.clamp(0, size - 1)] if size else labels.new_zeros(len(at))
     else:
         index, counts = None, F.pad(_counts(name, codes, mask, shape), (prefix, 0))
         labels = F.pad(codes.flatten(1), (prefix, 0))

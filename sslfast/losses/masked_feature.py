@@ -11,7 +11,8 @@ from sslfast import _check, ops
 from sslfast.losses._class_inputs import check_num_items
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_floating, not_negative, positive
-from sslfast.losses._patch_inputs import PatchOptions, Places, Targets, check_places, flat_ids, with_rows
+from sslfast.losses._patch_inputs import PatchOptions
+from sslfast.losses._patch_places import Places, Targets, check_places, flat_ids, with_rows
 from sslfast.losses._patches import patch_losses
 
 KINDS = ("mse", "l1", "smooth_l1")

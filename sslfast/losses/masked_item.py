@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,73 +12,11 @@ from sslfast._arguments import numbered_rows
 from sslfast.losses._class_inputs import ClassificationOutput, check_layer, check_num_items, check_targets, options_of
 from sslfast.losses._classes import class_loss, shaped_like
 from sslfast.losses._info_nce_inputs import check_reduction
-from sslfast.losses._inputs import check_device, check_floating, check_integers
+from sslfast.losses._inputs import check_device, check_integers
 from sslfast.losses._sampled import Sampled, sampled_loss
+from sslfast.losses.item_sampling import ItemSampling, given_sampling
 from sslfast.losses.masked_lm import labels_at
 from sslfast.random import Generator, seed_tensor
-
-_DRAWS = 2**62  # csrc/shared/item_draw.h
-
-
-class ItemSampling(NamedTuple):
-    """How often each item is drawn, as :func:`masked_item_loss` takes it.
-
-    Attributes:
-        thresholds: int64 (V,), the cumulative probabilities in units of 2^-62.
-        log_probability: float64 (V,), -inf for items that are never drawn.
-    """
-
-    thresholds: Tensor
-    log_probability: Tensor
-
-
-def item_sampling(
-    distribution: str | Tensor, num_items: int | None = None, *, device: torch.device | str | None = None
-) -> ItemSampling:
-    """Makes the distribution that negatives are drawn from.
-
-    Args:
-        distribution: ``"log_uniform"``, item j with probability log((j + 2) / (j + 1)) / log(V + 1), for items that
-            are numbered by falling popularity; or (V,) counts or weights, integers or floating point, at least 0 and
-            not all 0: an item of weight 0 is never drawn.
-        num_items: V, for ``"log_uniform"``; with weights None. Default: None.
-        device: of the result, for ``"log_uniform"``. Default: None, torch's default device.
-
-    Returns:
-        :class:`ItemSampling`. Keep it: it costs a pass over V numbers.
-
-    Raises:
-        TypeError: if an argument has another type.
-        ValueError: if there is no such distribution, the number of items is out of range, or a weight is negative, not
-            finite, or all are 0 (read on the CPU only).
-    """
-    name = "item_sampling"
-    if isinstance(distribution, Tensor):
-        if distribution.dtype == torch.bool or distribution.is_complex():
-            raise TypeError(f"{name}: distribution must be of numbers, got {distribution.dtype}")
-        if distribution.dim() != 1 or len(distribution) < 1:
-            raise ValueError(f"{name}: distribution must have shape (V,), got {tuple(distribution.shape)}")
-        if num_items is not None:
-            raise ValueError(f"{name}: num_items must be None with weights, got {num_items}")
-        weights = distribution.detach().double()
-        if weights.is_cpu and not torch.compiler.is_compiling():
-            low, high = (float(end) for end in weights.aminmax())
-            if not (low >= 0 and 0 < high < math.inf):
-                expected = "finite, at least 0 and not all 0"
-                raise ValueError(f"{name}: distribution must be {expected}, got {low} to {high}")
-        probability = weights / weights.sum()
-    else:
-        if not isinstance(distribution, str) or distribution != "log_uniform":
-            got = _check.shown(distribution)
-            raise ValueError(f"{name}: distribution must be 'log_uniform' or a tensor of weights, got {got}")
-        number = _check.integer(name, "num_items", 0 if num_items is None else num_items, 1, 2**31 - 2)
-        ranks = torch.arange(number, dtype=torch.float64, device=device)
-        probability = torch.log1p(1 / (ranks + 1)) / math.log1p(number)
-    thresholds = (probability.cumsum(0) * _DRAWS).long().clamp_max(_DRAWS)
-    # The sum ends near 1: what is left belongs to the last item that can be drawn, and to none behind it.
-    last = probability > 0
-    behind = last.flip(0).cumsum(0).flip(0) <= last.long()
-    return ItemSampling(thresholds.masked_fill(behind, _DRAWS), probability.log())
 
 
 class MaskedItemLoss(nn.Module):
@@ -121,7 +58,7 @@ class MaskedItemLoss(nn.Module):
             num_negatives = _check.integer(name, "num_negatives", num_negatives, 1, 2**31 - 2)
         self.num_negatives = num_negatives
         self.return_metrics = _metrics_of(name, return_metrics, num_negatives)
-        given = _sampling_of(name, sampling, num_negatives)
+        given = given_sampling(name, sampling, num_negatives)
         self.register_buffer("thresholds", None if given is None else given.thresholds, persistent=False)
         # As integers: a module that is cast to a half type casts its floating-point buffers, and a logarithm of 8 bits
         # would correct the logits by another law than that of the draws.
@@ -228,10 +165,9 @@ def masked_item_loss(
     Raises:
         TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, a label or an index is out of
-            range, an index comes twice (on the CPU; a GPU is not waited for: with such a label or index the loss and,
-            with ``num_negatives``, its gradients are NaN; without, the loss is infinite, or the device reports an
-            error; an index that comes twice is undefined), metrics are wanted with ``num_negatives``, or a ``sampling``
-            other than ``"uniform"`` goes without it.
+            range, an index comes twice (on the CPU; a GPU is not waited for: with such a label or index loss and
+            gradients are NaN, an index that comes twice is undefined), metrics are wanted with ``num_negatives``, or a
+            ``sampling`` other than ``"uniform"`` goes without it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
@@ -258,7 +194,7 @@ def masked_item_loss(
         given = labels_at(name, hidden, labels, indices, ignore_index)
         indices = indices.contiguous()
     targets = check_targets(name, "labels", given, len(weight), ignore_index)
-    drawn = _sampling_of(name, sampling, num_negatives)
+    drawn = given_sampling(name, sampling, num_negatives)
     if num_negatives is None:
         rows = hidden.flatten(0, -2)
         found = class_loss(name, rows, weight, bias, targets, indices, None, options, num_items, return_metrics)
@@ -291,26 +227,6 @@ def _metrics_of(function: str, return_metrics: bool, num_negatives: int | None) 
     if _check.boolean(function, "return_metrics", return_metrics) and num_negatives is not None:
         raise ValueError(f"{function}: return_metrics must be False with num_negatives={num_negatives}, got True")
     return return_metrics
-
-
-def _sampling_of(function: str, sampling: str | ItemSampling, num_negatives: int | None) -> ItemSampling | None:
-    """None for the uniform distribution."""
-    if not isinstance(sampling, ItemSampling):
-        if not isinstance(sampling, str) or sampling != "uniform":
-            got = _check.shown(sampling)
-            raise ValueError(f"{function}: sampling must be 'uniform' or an ItemSampling, got {got}")
-        return None
-    if num_negatives is None:
-        raise ValueError(f"{function}: sampling goes with num_negatives, got an ItemSampling without")
-    thresholds, logarithms = sampling
-    if not isinstance(thresholds, Tensor) or thresholds.dtype != torch.int64:
-        got = str(thresholds.dtype) if isinstance(thresholds, Tensor) else type(thresholds).__name__
-        raise TypeError(f"{function}: sampling.thresholds must be an int64 tensor, got {got}")
-    check_floating(function, "sampling.log_probability", logarithms)
-    if thresholds.dim() != 1 or logarithms.shape != thresholds.shape:
-        got = f"{tuple(thresholds.shape)} and {tuple(logarithms.shape)}"
-        raise ValueError(f"{function}: sampling must have two vectors (V,), got {got}")
-    return sampling
 
 
 def _places(targets: Tensor, indices: Tensor | None) -> tuple[Tensor, Tensor]:

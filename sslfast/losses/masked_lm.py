@@ -115,9 +115,8 @@ def masked_lm_loss(
         TypeError: if a tensor is not floating point (integer, for ``labels``; int64, for ``indices``), float64 is on a
             GPU, or a number is none.
         ValueError: if a shape, a device or a number is out of what is said above, a label or an index is out of
-            range, or an index comes twice (on the CPU; a GPU is not waited for: with such a label or an index below -1
-            the loss is infinite, an index beyond the tokens is an error of the device, one that comes twice is
-            undefined).
+            range, or an index comes twice (on the CPU; a GPU is not waited for: with such a label or index loss
+            and gradients are NaN, an index that comes twice is undefined).
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", NAACL

@@ -14,11 +14,10 @@ from sslfast.losses._patch_inputs import (
     as_videos,
     check_held,
     check_options,
-    check_places,
     patch_sides,
-    patches_as_targets,
     target_scale,
 )
+from sslfast.losses._patch_places import check_places, patches_as_targets
 from sslfast.losses._patches import patch_losses
 
 

@@ -147,10 +147,10 @@ def vocab_parallel_cross_entropy(
         TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, or a number is
             none.
         ValueError: if a shape, a device or a number is out of what is said above, a target is no class (on the CPU; a
-            GPU is not waited for, there the loss is infinite), a rank has no class, or its classes are not those of
-            ``num_classes`` and ``first_class``. Before anything else the ranks tell each other whether they will raise,
-            and then all do: the others with a ValueError that names the rank. (On a GPU with ``num_classes`` they do
-            not: an error of one leaves the others waiting for it.)
+            GPU is not waited for, there loss and gradients are NaN), a rank has no class, or its classes are not those
+            of ``num_classes`` and ``first_class``. Before anything else the ranks tell each other whether they will
+            raise, and then all do: the others with a ValueError that names the rank. (On a GPU with ``num_classes``
+            they do not: an error of one leaves the others waiting for it.)
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models Using Model Parallelism",
@@ -158,7 +158,7 @@ def vocab_parallel_cross_entropy(
     """
     name = "vocab_parallel_cross_entropy"
     wrong: Exception | None = None
-    said, alike = None, {"the number of targets": 0, "whether there is label_smoothing": 0, "return_metrics": 0}
+    said, alike = None, (0, False, False)
     try:
         check_layer(name, ("input", input), ("linear_weight", linear_weight), ("linear_bias", linear_bias))
         check_integers(name, "target", target)
@@ -170,7 +170,7 @@ def vocab_parallel_cross_entropy(
         ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
         check_num_items(name, num_items, reduction, input)
         said = said_place(name, len(linear_weight), first_class, num_classes, group)
-        alike = dict(zip(alike, (target.numel(), int(options.label_smoothing > 0.0), int(return_metrics)), strict=True))
+        alike = (target.numel(), options.label_smoothing > 0.0, return_metrics)
     except (TypeError, ValueError) as error:
         wrong = error
     start, classes = agreed_place(name, input, linear_weight, said, alike, wrong, group)
@@ -192,7 +192,8 @@ def vocab_parallel_cross_entropy(
     rows, linear_weight, linear_bias = distinct(rows, linear_weight, linear_bias)
     local = targets - start
     local = local.masked_fill((local < 0) | (local >= len(linear_weight)), len(linear_weight))
-    local = local.masked_fill(targets < 0, -1)
+    # What is no class of any rank is beyond those of the others, too.
+    local = local.masked_fill(targets < 0, -1).masked_fill_(targets >= classes, len(linear_weight) + 1)
     dtype = torch.promote_types(input.dtype, linear_weight.dtype)
     if torch.is_autocast_enabled(input.device.type) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(input.device.type)
@@ -219,7 +220,9 @@ def vocab_parallel_cross_entropy(
 
 
 class _ShardLosses(torch.autograd.Function):
-    """Losses of rows, whose targets are classes of this rank, its number of classes for one of another's, or -1."""
+    """Losses of rows, whose targets are classes of this rank, its number of classes for one of another's, or -1; a
+    number above is no class of any rank.
+    """
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
@@ -240,7 +243,7 @@ class _ShardLosses(torch.autograd.Function):
         rests, owns, *more = told_by_all(torch.stack(numbers), group).unbind(1)
         mine = torch.arange(len(rests), device=rests.device) == rank_in(group)
         others = rests.masked_fill(mine.unsqueeze(1), -torch.inf).logsumexp(0)
-        rest, own = rests.logsumexp(0), owns.amax(0)
+        rest, own = rests.logsumexp(0), owns.amax(0).masked_fill_(targets > len(weight), torch.nan)
         has = targets >= 0
         nll, lse = (
             torch.where(has, z, 0.0) for z in (F.softplus(rest - own, threshold=50.0), torch.logaddexp(rest, own))
