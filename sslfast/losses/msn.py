@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sslfast import _check, ops
 from sslfast._autograd import distinct, is_last_plain, unit_rows, unit_rows_backward
+from sslfast._verdict import JointChecks
 from sslfast.distributed import sum_over_ranks, world_size
 from sslfast.losses._inputs import (
     check_device,
@@ -23,7 +24,7 @@ from sslfast.losses._inputs import (
     widened,
     without_autocast,
 )
-from sslfast.losses._sinkhorn import sinkhorn_potentials
+from sslfast.losses._sinkhorn import agree_on_prototypes, sharing, sinkhorn_potentials
 
 
 class MSNLoss(nn.Module):
@@ -124,28 +125,35 @@ def msn_loss(
             ``regularization_weight`` is not a number, ``sinkhorn_iterations`` not an int or ``gather_distributed`` not
             a bool.
         ValueError: if ``targets`` is not (N, D) with N, D >= 1, ``anchors`` not (V N, D), ``prototypes`` not (K, D), or
-            one of them is on another device; a temperature is below 1e-8 or infinite, or another number is negative.
+            one of them is on another device; a temperature is below 1e-8 or infinite, or another number is negative;
+            over several ranks on all of them, if one raises, or they differ in K or in whether an input is float64.
 
     Reference: Assran et al., "Masked Siamese Networks for Label-Efficient Learning", ECCV 2022.
     """
     name = "msn_loss"
-    for argument, rows in (("anchors", anchors), ("prototypes", prototypes)):
-        check_floating(name, argument, rows)
-    check_rows(name, "targets", targets)
-    size, width = targets.shape
-    if anchors.dim() != 2 or len(anchors) == 0 or len(anchors) % size or anchors.shape[1] != width:
-        raise ValueError(f"{name}: anchors must have shape (V * {size}, {width}), got {tuple(anchors.shape)}")
-    if prototypes.dim() != 2 or len(prototypes) == 0 or prototypes.shape[1] != width:
-        raise ValueError(f"{name}: prototypes must have shape (K, {width}) with K >= 1, got {tuple(prototypes.shape)}")
-    for argument, rows in (("anchors", anchors), ("prototypes", prototypes)):
-        check_device(name, "targets", targets, argument, rows)
-        check_kernel_dtype(name, rows, targets)
-    sharpen = divisor(name, "target_sharpen_temperature", target_sharpen_temperature)
-    temperature = divisor(name, "temperature", temperature)
-    iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 0)
-    weight = not_negative(name, "regularization_weight", regularization_weight)
-    gather = _check.boolean(name, "gather_distributed", gather_distributed)
-    settings = _Settings(temperature, sharpen, iterations, weight, gather and world_size() > 1, torch.is_grad_enabled())
+    strategy = sharing(gather_distributed)
+    with JointChecks(name, strategy, targets):
+        for argument, rows in (("anchors", anchors), ("prototypes", prototypes)):
+            check_floating(name, argument, rows)
+        check_rows(name, "targets", targets)
+        size, width = targets.shape
+        if anchors.dim() != 2 or len(anchors) == 0 or len(anchors) % size or anchors.shape[1] != width:
+            raise ValueError(f"{name}: anchors must have shape (V * {size}, {width}), got {tuple(anchors.shape)}")
+        if prototypes.dim() != 2 or len(prototypes) == 0 or prototypes.shape[1] != width:
+            raise ValueError(
+                f"{name}: prototypes must have shape (K, {width}) with K >= 1, got {tuple(prototypes.shape)}"
+            )
+        for argument, rows in (("anchors", anchors), ("prototypes", prototypes)):
+            check_device(name, "targets", targets, argument, rows)
+            check_kernel_dtype(name, rows, targets)
+        sharpen = divisor(name, "target_sharpen_temperature", target_sharpen_temperature)
+        temperature = divisor(name, "temperature", temperature)
+        iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 0)
+        weight = not_negative(name, "regularization_weight", regularization_weight)
+        _check.boolean(name, "gather_distributed", gather_distributed)
+    dtype = torch.float64 if torch.float64 in (anchors.dtype, targets.dtype, prototypes.dtype) else torch.float32
+    agree_on_prototypes(name, strategy, len(prototypes), dtype, targets.device)
+    settings = _Settings(temperature, sharpen, iterations, weight, strategy != "local", torch.is_grad_enabled())
     loss: Tensor = _MSN.apply(settings, targets.detach(), *distinct(anchors, prototypes))
     return loss
 
