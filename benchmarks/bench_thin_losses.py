@@ -1,10 +1,9 @@
 """The losses that torch's operators do well when asked for the right ones, beside lightly's: Barlow Twins, VICReg,
-SwAV, MSN, hypersphere; and uniformity beside its paper's code.
+SwAV, hypersphere; and uniformity beside its paper's code.
 
 Floors, N rows of D features or K prototypes: Barlow Twins 6 N D^2 FLOPs, the correlations and two products of their
 gradient, or where D > 4/3 N 8 N^2 D through N x N products; VICReg 8 N D^2 or 8 N^2 D likewise; uniformity 3 N^2 D,
-half of the distances and the whole product of their gradient; hypersphere 6 N^2 D, that for each view; MSN, of V
-anchors a sample and P prototypes, N D P (6 V + 2), the similarities and two products of the anchors' gradient. SwAV is
+half of the distances and the whole product of their gradient; hypersphere 6 N^2 D, that for each view. SwAV is
 passes over memory: each number of the inputs read and each of the gradients written once, and 3 more reads of its 2
 large crops, for the potentials of the assignments, and one for the assignments.
 """
@@ -22,7 +21,6 @@ from benchmarks import peers
 from benchmarks.harness import Call, Case
 
 LARGE = 2  # crops of SwAV that assign
-ANCHORS = 11  # of MSN: a masked view and 10 small ones
 Criterion = Callable[..., Tensor]
 
 
@@ -186,45 +184,6 @@ def swav(crops: int, rows: int, width: int, **options: Any) -> Case:
     )
 
 
-def make_msn(device: torch.device, *, rows: int, width: int, prototypes: int) -> list[Tensor]:
-    """Anchors of ANCHORS masked views, prototypes, and targets, which take no gradient."""
-    first = torch.randn(rows, width)
-    anchors = torch.cat([first + 0.5 * torch.randn(rows, width) for _ in range(ANCHORS)])
-    leaves = [z.to(device).requires_grad_() for z in (anchors, torch.randn(prototypes, width))]
-    return [*leaves, first.to(device)]
-
-
-def of_msn(find: Callable[[], Criterion], inputs: list[Tensor]) -> Call:
-    """The timed call: the loss and the gradients of anchors and prototypes."""
-    criterion, (anchors, prototypes, targets) = find(), inputs
-
-    def forward_and_backward() -> tuple[Tensor, ...]:
-        loss = criterion(anchors, targets, prototypes)
-        return loss.detach(), *torch.autograd.grad(loss, (anchors, prototypes))
-
-    return forward_and_backward
-
-
-def msn(rows: int, width: int, prototypes: int, **options: Any) -> Case:
-    return Case(
-        op="msn",
-        size=f"{ANCHORS} views of {rows}x{width}, {prototypes} prototypes",
-        dtype="fp32",
-        mode="forward+backward",
-        make_inputs=partial(make_msn, rows=rows, width=width, prototypes=prototypes),
-        providers={
-            "sslfast": partial(of_msn, partial(ours, "MSNLoss")),
-            "lightly MSNLoss": partial(of_msn, partial(theirs, "MSNLoss")),
-        },
-        check=check,
-        work=rows * width * prototypes * (6 * ANCHORS + 2),
-        unit="FLOP",
-        formula="N D P (6 V + 2)",
-        devices=("cpu",),
-        **options,
-    )
-
-
 def cases() -> list[Case]:
     return [
         barlow_twins(256, 128, quick=True),
@@ -238,8 +197,6 @@ def cases() -> list[Case]:
         swav(2, 256, 128, quick=True),
         swav(3, 64, 300, quick=True),
         swav(8, 512, 3000),
-        msn(16, 256, 64, quick=True),
-        msn(128, 256, 1024, memory=True),
         uniformity(256, 128, quick=True),
         case("hypersphere", "HypersphereLoss", 256, 128, 6 * 256**2 * 128, "6 N^2 D", quick=True),
         case("hypersphere", "HypersphereLoss", 4096, 128, 6 * 4096**2 * 128, "6 N^2 D", memory=True),

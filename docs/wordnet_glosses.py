@@ -2,7 +2,8 @@
 
 python docs/wordnet_glosses.py /usr/share/wordnet/data.noun   (Debian: apt-get install wordnet-base)
 
-It writes sslfast/pretrain/corpus/wordnet_glosses.tsv.gz: class and definition of 20,000 nouns, one a line. The choice
+It writes sslfast/pretrain/corpus/wordnet_glosses.tsv.gz: class and definition of 20,000 nouns, one a line, of the 25
+lexicographer files that are classes of meaning; Tops, the 51 nouns at the top of the hierarchy, is none. The choice
 depends on the synsets alone, so every run writes the same bytes.
 """
 
@@ -40,9 +41,9 @@ def synsets(path: Path) -> list[tuple[str, str, str]]:
             continue
         head, _, gloss = line.partition(" | ")
         offset, file_number, kind = head.split(" ", 3)[:3]
-        text = definition(gloss)
-        if kind == "n" and text:
-            found.setdefault(text, (offset, CLASSES[int(file_number) - 3], text))
+        text, name = definition(gloss), CLASSES[int(file_number) - 3]
+        if kind == "n" and text and name != "Tops":
+            found.setdefault(text, (offset, name, text))
     return list(found.values())
 
 

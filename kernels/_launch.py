@@ -298,6 +298,17 @@ def soft_views() -> tuple[int, int]:
     return 2, 10
 
 
+def msn_rows(width: int) -> dict[str, int]:
+    """ROWS anchors a program, BLOCK prototypes of each at a time: 8 numbers a thread, and programs for few anchors."""
+    return {"ROWS": 4, "BLOCK": min(256, max(16, triton.next_power_of_2(width))), "num_warps": 4}
+
+
+def msn_shares(anchors: int, width: int) -> dict[str, int]:
+    """CHUNK anchors a program, 16 at a time, of BLOCK prototypes: as many programs as 64 chunks make."""
+    chunk = max(16, triton.next_power_of_2(triton.cdiv(anchors, 64)))
+    return {"CHUNK": chunk, "ROWS": 16, "BLOCK": min(64, max(16, triton.next_power_of_2(width))), "num_warps": 4}
+
+
 def sinkhorn_columns() -> dict[str, int]:
     """BLOCK columns a program, ROWS of their rows at a time: 16 numbers a thread."""
     return {"ROWS": 32, "BLOCK": 64, "num_warps": 4}

@@ -70,6 +70,20 @@ def _soft_cross_entropy(student: str, teacher: str, views: tuple[int, int], grad
     ]
 
 
+def _msn(levels: bool) -> list[Case]:
+    rows, sums = _launch.msn_rows(1024), "i32 i32 i32 fp32"
+    shares = _launch.msn_shares(1408, 1024)
+    return [
+        Case("msn.msn_rows_kernel", f"*fp32 *fp32 *fp32 *fp32 {sums}", rows),
+        Case("msn.msn_shares_kernel", "*fp32 *fp32 *fp32 i32 i32 fp32", shares),
+        Case(
+            "msn.msn_gradient_kernel",
+            f"*fp32 *fp32 *fp32 {of(levels)} {sums} fp32",
+            rows | without(levels, "level_ptr"),
+        ),
+    ]
+
+
 def _sinkhorn(dtype: str) -> list[Case]:
     columns, sums = _launch.sinkhorn_columns(), "*fp32 *fp32 *fp32"
     totals = {"SPLITS": 64, "num_warps": 1}
@@ -108,6 +122,8 @@ def class_cases(arch: int) -> list[Case]:
         *_soft_cross_entropy("bf16", "bf16", _launch.soft_views()[::-1], True),
         *_soft_cross_entropy("fp32", "bf16", (2, 1), True),
         *_soft_cross_entropy("fp16", "fp32", (4, 2), False),
+        *_msn(True),
+        _msn(False)[-1],
         *_sinkhorn("bf16"),
         *_gumbel_quantize("bf16", True),
         *_gumbel_quantize("fp32", False),

@@ -53,6 +53,14 @@ LOSSES: dict[str, tuple[tuple[bool | str, ...], Callable[[Any, Any], Tensor]]] =
     ),
     "barlow_twins_loss": (WHOLE, lambda z, how: losses.barlow_twins_loss(z, z, gather_distributed=how)),
     "vicreg_loss": (WHOLE, lambda z, how: losses.vicreg_loss(z, z, gather_distributed=how)),
+    "swav_loss": (WHOLE, lambda z, how: losses.swav_loss([z, z], [z], sinkhorn_gather_distributed=how)),
+    "sinkhorn_knopp": (WHOLE, lambda z, how: losses.sinkhorn_knopp(z, gather_distributed=how)),
+    "msn_loss": (WHOLE, lambda z, how: losses.msn_loss(z, z, z, gather_distributed=how)),
+    "dino_loss": (WHOLE, lambda z, how: losses.dino_loss([z, z], [z, z], gather_distributed=how)),
+    "dino_loss, balanced": (
+        WHOLE,
+        lambda z, how: losses.dino_loss([z, z], [z, z], centering="sinkhorn_knopp", gather_distributed=how),
+    ),
 }
 MEMORIES: dict[str, Callable[[Any], Any]] = {
     "CrossBatchMemory": lambda z: losses.CrossBatchMemory(losses.SupConLoss(), 4, 8, gather_distributed=True)(
@@ -136,6 +144,14 @@ ALONE: dict[str, tuple[Callable[[Tensor, bool], Any], str, str]] = {
 CASES = [(name, how) for name, (strategies, _) in LOSSES.items() for how in strategies]
 
 
+def patches(z: Any, module: losses.IBOTPatchLoss | None = None) -> Tensor:
+    """iBOT's loss of three patches, of all ranks but where a module says otherwise."""
+    mask, weights = torch.ones(1, 3, dtype=torch.bool), torch.ones(3)
+    if module is not None:
+        return module(z, z, mask, masks_weight=weights)
+    return losses.ibot_patch_loss(z, z, mask, masks_weight=weights, gather_distributed=True)
+
+
 def said(function: Callable[..., Any], *given: Any) -> str:
     try:
         function(*given)
@@ -156,7 +172,7 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     generator = torch.Generator().manual_seed(rank)
     rows = torch.randn(3, 4, generator=generator)
     wrong: dict[str, Any] = {"empty": rows[:0], "integers": rows.long(), "a list": [1.0], "one number": torch.ones(())}
-    results: dict[Any, str] = {}
+    results: dict[Any, Any] = {}
     for name, how in CASES:
         call = LOSSES[name][1]
         for kind, given in wrong.items():
@@ -171,6 +187,15 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     for name, call in MEMORIES.items():
         results[name, "empty"] = said(call, rows[: 3 - 3 * rank])  # a memory may get nothing from a rank
         results[name, "wide"] = said(call, rows if rank == 0 else rows.repeat(1, 2))
+    results["ibot"] = said(patches, rows if rank == 0 else rows.long())
+    results["width"] = said(losses.msn_loss, rows, rows, rows if rank == 0 else rows[:2], 0.25)
+    results["gathered width"] = said(LOSSES["sinkhorn_knopp"][1], rows if rank == 0 else rows[:, :3], True)
+    results["gathered dtype"] = said(LOSSES["swav_loss"][1], rows if rank == 0 else rows.double(), True)
+    # Losses of their own, whose centers are those of all: the next sums are not waited for in vain.
+    dino, ibot = losses.DINOLoss(4, center_momentum=0.5), losses.IBOTPatchLoss(4, center_momentum=0.5)
+    for given in (rows, rows if rank == 0 else rows.long(), rows.double() if rank == 0 else rows):
+        results["centers", len(results)] = said(lambda z: dino([z], [z, z]), given) + said(patches, given, ibot)
+    results["means"] = [module.state_dict() for module in (dino, ibot)]
     results["gathered"] = str(len(gather_rows(rows[: 3 - 3 * rank])))
     results["ragged"] = said(exchange_shards, "f", rows if rank == 0 else rows.unsqueeze(2))
     results["deep"] = said(exchange_shards, "f", rows.reshape(3, 4, *[1] * 7))
@@ -209,7 +234,25 @@ def test_what_is_wrong_on_one_rank_raises_on_every_one(tmp_path: Path) -> None:
         texts = [rank[name, "wide"] for rank in ranks]
         assert texts[0] == f"ValueError: {name}: arguments must be right on every rank, got an error on rank 1"
         assert texts[1] == f"ValueError: {name}: embeddings must have shape (N, 4), got (3, 8)"
+    elsewhere = "arguments must be right on every rank, got an error on rank 1"
+    assert ranks[0]["ibot"] == f"ValueError: ibot_patch_loss: {elsewhere}"
+    assert ranks[1]["ibot"].startswith("TypeError: ibot_patch_loss: teacher_out must be")
+    calls = [[text for key, text in rank.items() if key[0] == "centers"] for rank in ranks]
+    assert calls[0] == ["nothingnothing"] * 3
+    assert calls[1][::2] == ["nothingnothing"] * 2
+    assert calls[1][1].startswith("TypeError: DINOLoss: teacher_out[0] must be")
+    rows = [torch.randn(3, 4, generator=torch.Generator().manual_seed(rank)) for rank in range(2)]
+    every = torch.cat(rows).mean(0)
+    center = (every * 0.25 + rows[0].mean(0) * 0.5) / 2 + every * 0.5
     for rank in ranks:
+        assert rank["width"] == "nothing"
+        assert (
+            rank["gathered width"] == "ValueError: sinkhorn_knopp: prototypes must be as many on every rank, got [4, 3]"
+        )
+        different = "sums must have the same dtype on every rank, got ['float32', 'float64']"
+        assert rank["gathered dtype"] == f"ValueError: swav_loss: {different}"
+        for state in rank["means"]:
+            torch.testing.assert_close(next(iter(state.values())).flatten(), center)
         assert rank["gathered"] == "3"
         assert rank["ragged"] == "ValueError: f: rows must have the same shape on every rank, got [(4,), (4, 1)]"
         assert rank["deep"] == "ValueError: f: rows must have at most 8 dimensions, got 9"

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from sslfast import losses
 from sslfast.losses import AdversarialPerturbation, DINOLoss, dino_loss

@@ -66,6 +66,51 @@ def test_gradients_of_both_orders() -> None:
     assert torch.autograd.grad(msn_loss(leaves[0], targets, leaves[1]), targets, allow_unused=True) == (None,)
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.0])
+def test_second_derivatives_are_the_references(weight: float) -> None:
+    """In anchors and prototypes together, of which the assignments are constants in both."""
+    *leaves, targets = inputs(2, 5, 6, 4)
+    found = []
+    for function, named in ((msn_loss, {}), (reference, {})):
+        a, w = (z.clone().requires_grad_() for z in leaves)
+        loss = function(a, targets, w, 0.5, temperature=0.2, regularization_weight=weight, **named)
+        first = torch.autograd.grad(loss, (a, w), create_graph=True)
+        penalty = sum(g.square().sum() for g in first)
+        found.append([*first, *torch.autograd.grad(penalty + loss, (a, w))])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_of_a_part_a_multiple_and_many() -> None:
+    anchors, prototypes, targets = inputs(2, 5, 6, 4)
+    leaves = anchors.requires_grad_(), prototypes.requires_grad_()
+    loss = msn_loss(anchors, targets, prototypes)
+    whole = torch.autograd.grad(loss, leaves, retain_graph=True)
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, leaves, torch.tensor(3.0).double(), retain_graph=True)[0], 3 * whole[0]
+    )
+    several = torch.autograd.grad(loss, leaves, torch.tensor([1.0, -2.0]).double(), is_grads_batched=True)
+    torch.testing.assert_close(several[1], torch.stack([whole[1], -2 * whole[1]]))
+    for at in range(2):  # the other is a constant
+        own = [z.detach() for z in leaves]
+        own[at].requires_grad_()
+        alone = torch.autograd.grad(msn_loss(own[0], targets, own[1]), own[at])
+        assert torch.equal(alone[0], whole[at])
+    with torch.no_grad():
+        assert torch.equal(msn_loss(anchors, targets, prototypes), loss)
+
+
+def test_scaled_losses_of_float16() -> None:
+    """Gradients below float16's range survive a loss scale, as they are rounded after it."""
+    *leaves, targets = (2e3 * z.clamp(-9, 9) for z in inputs(2, 40, 9, 8))
+    halves = [z.half().requires_grad_() for z in leaves]
+    scaled = 2.0**16 * msn_loss(halves[0], targets.half(), halves[1])
+    truth = [z.detach().double().requires_grad_() for z in halves]
+    expected = torch.autograd.grad(2.0**16 * msn_loss(truth[0], targets.half(), truth[1]), truth)
+    for f, g in zip(torch.autograd.grad(scaled, halves), expected, strict=True):
+        assert f.dtype == torch.float16
+        torch.testing.assert_close(f.double(), g, rtol=1e-3, atol=1e-3 * g.abs().max().item())
+
+
 def test_small_temperatures_stay_finite() -> None:
     leaves = [z.requires_grad_() for z in inputs(2, 6, 5, 4, torch.float32)]
     anchors, prototypes, targets = leaves

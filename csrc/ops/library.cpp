@@ -59,6 +59,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "soft_cross_entropy(Tensor[] students, Tensor[] teachers, Tensor? centers, Tensor? weights, float "
       "student_scale, float teacher_scale, float grad_factor, bool skip_same_view, bool need_grad, bool need_sum) -> "
       "(Tensor, Tensor, Tensor)");
+  m.def("msn_rows(Tensor logits, Tensor targets, float scale, bool need_shares) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "msn_gradient_(Tensor(a!) logits, Tensor targets, Tensor stats, Tensor? levels, float scale, float factor) -> "
+      "()");
   m.def(
       "label_means(Tensor rows, Tensor columns, Tensor labels, Tensor ref_labels, Tensor? copies, bool itself, float "
       "scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");

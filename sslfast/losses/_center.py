@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ class CenterUpdate:
             _take_in(center, momentum, total, count)
             return
         self.finish(center, momentum)
+        # The dtype is that of the center's, so that it is the same on every rank, whatever its rows are.
+        total = total.to(torch.float64 if center.dtype == torch.float64 else torch.float32)
         numbers = count if isinstance(count, Tensor) else total.new_full((), count)
         sums = torch.cat([total, numbers.to(total.dtype).reshape(1)])
         self._pending = sums, dist.all_reduce(sums, async_op=True)
@@ -56,6 +59,28 @@ def _take_in(center: Tensor, momentum: float, total: Tensor, count: int | Tensor
         center.copy_(torch.lerp(center, (total / count.clamp_min(1)).to(center.dtype), share))
     elif count:
         center.mul_(momentum).add_(total, alpha=(1 - momentum) / count)
+
+
+class TakesPart:
+    """A context for a loss whose center update begins behind it: if it raises, the update gets no rows of this rank.
+
+    So the other ranks, which wait for its sums at their next call, go on with theirs.
+    """
+
+    __slots__ = ("module",)
+
+    def __init__(self, module: Centered) -> None:
+        self.module = module
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and world_size() > 1:
+            center = self.module.center_buffer()
+            self.module._update.start(center, self.module.center_momentum, torch.zeros_like(center).flatten(), 0)
 
 
 class Centered(nn.Module, ABC):

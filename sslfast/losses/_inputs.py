@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -271,6 +273,8 @@ def widened(*tensors: Tensor) -> list[Tensor]:
     return [t.to(wide) for t in tensors]
 
 
-def without_autocast(z: Tensor) -> torch.autocast:
+def without_autocast(z: Tensor) -> AbstractContextManager[object]:
     """A context in which autocast, if it is on for the device of ``z``, changes nothing."""
-    return torch.autocast(z.device.type, enabled=False)
+    kind = z.device.type
+    # Where it is off the context would cost more than the question.
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()

@@ -1,4 +1,4 @@
-"""The potentials of prototypes, which is all that Sinkhorn-Knopp's iterations change."""
+"""The potentials of prototypes, which is all that Sinkhorn-Knopp's iterations change, and who shares them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,50 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sslfast import ops
+from sslfast import _check, ops
+from sslfast._verdict import hear_all
 from sslfast.distributed import world_size
+
+
+def sharing(*wanted: bool) -> str:
+    """The strategy of a loss over prototypes: ``"local"``, or, if sums over several ranks are wanted, ``"all_gather"``.
+
+    Args:
+        wanted: arguments that ask for such sums, not checked yet; what is no bool asks for none.
+    """
+    asked = any(_check.is_boolean(each) and each for each in wanted)
+    return "all_gather" if asked and world_size() > 1 else "local"
+
+
+def first_view(views: object) -> object:
+    """The first of several views, whose rows are what ranks speak of; what is no sequence of views is itself."""
+    return views[0] if isinstance(views, (list, tuple)) and views else views
+
+
+def agree_on_prototypes(function: str, strategy: str, width: int, dtype: torch.dtype, device: torch.device) -> None:
+    """What ranks that share sums over prototypes begin with; a GPU is waited for once.
+
+    Args:
+        function: the name that errors begin with.
+        strategy: of :func:`sharing`; with ``"local"`` nothing is asked.
+        width: the number of prototypes.
+        dtype: of this rank's inputs together.
+        device: what they are on.
+
+    Raises:
+        ValueError: on every rank, if they differ in width, or in whether the dtype is float64, or if
+            :class:`~sslfast._verdict.JointChecks` has found something wrong on one.
+    """
+    if strategy == "local":
+        return
+    widths, wide = zip(
+        *(each[:2] for each in hear_all(function, [width, int(dtype == torch.float64)], device)), strict=True
+    )
+    if len(set(widths)) > 1:
+        raise ValueError(f"{function}: prototypes must be as many on every rank, got {[*widths]}")
+    if len(set(wide)) > 1:
+        found = ["float64" if each else "float32" for each in wide]
+        raise ValueError(f"{function}: sums must have the same dtype on every rank, got {found}")
 
 
 @torch.no_grad()

@@ -136,6 +136,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
         ctx.save_for_backward(grads, *students)
         ctx.function, ctx.lift, ctx.count = function, lift, count
         ctx.mark_non_differentiable(teacher_sum)
+        ctx.set_materialize_grads(False)  # none is made of zeros for the sum
         loss = (losses if weights is None else losses * weights).sum() * targets.factor
         return loss, teacher_sum
 
@@ -143,6 +144,8 @@ class _SoftCrossEntropy(torch.autograd.Function):
     def backward(ctx, grad, _):  # type: ignore[no-untyped-def]
         grads, *students = ctx.saved_tensors
         needs = ctx.needs_input_grad[4 + ctx.count :]
+        if grad is None:
+            return None, None, None, None, *[None] * (ctx.count + len(students))
         with torch.no_grad():
             found = led_back(grads, students, needs, grad, ctx.lift)
         results = (None if g is None else first_order_only(ctx.function, g, *students, grad) for g in found)

@@ -123,7 +123,7 @@ class AdversarialPerturbation(nn.Module):
             grad = _gradient(loss_fn, x_adv)
             with without_autocast(x), torch.no_grad():
                 step = self._step(grad.to(origin.dtype))
-                delta = self._projected(step if delta is None else delta + step)
+                delta = self._projected(step if delta is None else delta.add_(step))
                 moved, delta = self._moved(origin, delta)
                 x_adv = moved.to(x.dtype)
         return x_adv
@@ -148,12 +148,16 @@ class AdversarialPerturbation(nn.Module):
     def _step(self, grad: Tensor) -> Tensor:
         size = -self.step_size if self.targeted else self.step_size
         if self.norm == "linf":
-            return size * torch.where(grad.isnan(), grad, grad.sign())  # the sign of NaN is 0
+            sign = grad.sign()
+            # The sign of NaN is 0. On the CPU a sum tells at once that there is none, and takes a tenth of the passes.
+            if not grad.is_cpu or torch.compiler.is_compiling() or not math.isfinite(grad.sum().item()):
+                sign = torch.where(grad.isnan(), grad, sign)
+            return sign.mul_(size)
         return size * _unit(grad.reshape(len(grad), -1)).view(grad.shape)
 
     def _projected(self, delta: Tensor) -> Tensor:
         if self.norm == "linf":
-            return delta.clamp(-self.epsilon, self.epsilon)
+            return delta.clamp_(-self.epsilon, self.epsilon)
         rows = delta.reshape(len(delta), -1)
         norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
         factor = (self.epsilon / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._verdict import JointChecks
 from sslfast.distributed import mean_over_ranks
-from sslfast.losses._center import Centered
+from sslfast.losses._center import Centered, TakesPart
 from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
-from sslfast.losses._sinkhorn import sinkhorn_potentials
-from sslfast.losses._soft_targets import SoftTargets, prototype_rows, soft_cross_entropy
+from sslfast.losses._sinkhorn import agree_on_prototypes, first_view, sharing, sinkhorn_potentials
+from sslfast.losses._soft_targets import SoftTargets, common_dtype, prototype_rows, soft_cross_entropy
 
 CENTERINGS = ("centering", "sinkhorn_knopp")
 
@@ -123,17 +124,32 @@ class DINOLoss(Centered):
         Raises:
             TypeError, ValueError: as :func:`dino_loss`; if ``epoch`` is not an int or negative.
         """
+        if self.centering == "sinkhorn_knopp":
+            return self._loss(teacher_out, student_out, teacher_temp, epoch)[0]
+        self.finish_center_update()
+        with TakesPart(self):
+            loss, total = self._loss(teacher_out, student_out, teacher_temp, epoch, self.center)
+        self._update.start(self.center, self.center_momentum, total, len(teacher_out) * len(teacher_out[0]))
+        return loss
+
+    def _loss(
+        self,
+        teacher_out: Sequence[Tensor],
+        student_out: Sequence[Tensor],
+        teacher_temp: float | None,
+        epoch: int | None,
+        center: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The loss and, with a center, the sum of the teacher's rows."""
+        name = "DINOLoss"
+        strategy = sharing(self.gather_distributed, self.centering == "sinkhorn_knopp")
         if teacher_temp is None:
             teacher_temp = self.teacher_temp
             if epoch is not None:
-                teacher_temp = self.temperature(_check.integer("DINOLoss", "epoch", epoch, 0))
+                with JointChecks(name, strategy, first_view(teacher_out)):
+                    teacher_temp = self.temperature(_check.integer(name, "epoch", epoch, 0))
         options = (teacher_temp, self.student_temp, self.sinkhorn_iterations, self.gather_distributed)
-        if self.centering == "sinkhorn_knopp":
-            return _dino("DINOLoss", teacher_out, student_out, None, self.centering, *options, False)[0]
-        self.finish_center_update()
-        loss, total = _dino("DINOLoss", teacher_out, student_out, self.center, self.centering, *options, True)
-        self._update.start(self.center, self.center_momentum, total, len(teacher_out) * len(teacher_out[0]))
-        return loss
+        return _dino(name, teacher_out, student_out, center, self.centering, *options, center is not None)
 
     def extra_repr(self) -> str:
         temperatures = f"teacher_temp={self.teacher_temp}, student_temp={self.student_temp}"
@@ -186,7 +202,8 @@ def dino_loss(
         ValueError: if there is no view, or no pair of different views; the first view is not (N, K) with N, K >= 1 or
             another differs in shape or device; ``center`` has not K numbers on that device, or is given with
             "sinkhorn_knopp"; a temperature is below 1e-8 or infinite; ``centering`` is none of these, or
-            ``sinkhorn_iterations`` is below 1.
+            ``sinkhorn_iterations`` is below 1; with ``gather_distributed`` or "sinkhorn_knopp" on all of several ranks,
+            if one raises, or they differ in K or in whether an input is float64.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021; Oquab et al.,
@@ -208,23 +225,34 @@ def _dino(
     gather: bool,
     need_sum: bool,
 ) -> tuple[Tensor, Tensor]:
-    _check_views(name, teacher_out, student_out)
-    teacher_temp, student_temp = (
-        divisor(name, "teacher_temp", teacher_temp),
-        divisor(name, "student_temp", student_temp),
-    )
-    check_choice(name, "centering", centering, CENTERINGS)
-    iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)
-    gather = _check.boolean(name, "gather_distributed", gather)
-    centers = check_center(name, center, teacher_out[0])
-    if centering == "sinkhorn_knopp":
-        if center is not None:
+    balanced = centering == "sinkhorn_knopp"
+    strategy = sharing(gather, balanced)
+    with JointChecks(name, True if balanced else gather, first_view(teacher_out)):
+        _check_views(name, teacher_out, student_out)
+        teacher_temp, student_temp = (
+            divisor(name, "teacher_temp", teacher_temp),
+            divisor(name, "student_temp", student_temp),
+        )
+        check_choice(name, "centering", centering, CENTERINGS)
+        iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)
+        gather = _check.boolean(name, "gather_distributed", gather)
+        centers = check_center(name, center, teacher_out[0])
+        if balanced and center is not None:
             raise ValueError(f"{name}: center must be None with centering='sinkhorn_knopp', got a tensor")
+    agree_on_views(name, strategy, teacher_out, student_out)
+    if balanced:
         centers = balanced_center(torch.cat([t.detach() for t in teacher_out]), teacher_temp, iterations)
     pairs = len(teacher_out) * len(student_out) - min(len(teacher_out), len(student_out))
     targets = SoftTargets(student_temp, teacher_temp, 1 / (pairs * len(teacher_out[0])), True, need_sum)
     loss, total = soft_cross_entropy(name, student_out, teacher_out, centers, None, targets)
     return mean_over_ranks(loss, count=len(teacher_out[0])) if gather else loss, total
+
+
+def agree_on_views(function: str, strategy: str, teacher_out: Sequence[Tensor], student_out: Sequence[Tensor]) -> None:
+    """:func:`~sslfast.losses._sinkhorn.agree_on_prototypes` of the views of teacher and student."""
+    if strategy != "local":
+        first, dtype = teacher_out[0], common_dtype([*teacher_out, *student_out])
+        agree_on_prototypes(function, strategy, first.shape[1], dtype, first.device)
 
 
 def balanced_center(scores: Tensor, temperature: float, iterations: int, weights: Tensor | None = None) -> Tensor:

@@ -160,7 +160,7 @@ def gan_discriminator_loss(
             return fake.mean() - real.mean()
         if objective == "hinge":
             return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-        yes = _softplus(-real).mean()
+        yes = _softplus_of_minus(real).mean()
         if smoothing:
             yes = (1 - smoothing) * yes + smoothing * _softplus(real).mean()
         return yes + _softplus(fake).mean()
@@ -191,7 +191,7 @@ def gan_generator_loss(fake_logits: Tensor, objective: str = "non_saturating") -
     _check.one_of(name, "objective", objective, _OBJECTIVES)
     with without_autocast(fake_logits):
         (fake,) = widened(fake_logits)
-        return _softplus(-fake).mean() if objective == "non_saturating" else -fake.mean()
+        return _softplus_of_minus(fake).mean() if objective == "non_saturating" else -fake.mean()
 
 
 def bigan_loss(encoder_logits: Tensor, generator_logits: Tensor, objective: str = "non_saturating") -> Tensor:
@@ -228,7 +228,7 @@ def bigan_loss(encoder_logits: Tensor, generator_logits: Tensor, objective: str 
     with without_autocast(encoder_logits):
         encoder, generator = widened(encoder_logits, generator_logits)
         if objective == "non_saturating":
-            return _softplus(encoder).mean() + _softplus(-generator).mean()
+            return _softplus(encoder).mean() + _softplus_of_minus(generator).mean()
         return encoder.mean() - generator.mean()
 
 
@@ -280,7 +280,12 @@ def feature_matching_loss(real_features: Samples, fake_features: Samples, match:
 
 def _softplus(logits: Tensor) -> Tensor:
     """``log(1 + exp(logits))``; in float64 without the threshold of ``F.softplus``, which costs digits there."""
-    return -F.logsigmoid(-logits) if logits.dtype == torch.float64 else F.softplus(logits)
+    return _softplus_of_minus(-logits) if logits.dtype == torch.float64 else F.softplus(logits)
+
+
+def _softplus_of_minus(logits: Tensor) -> Tensor:
+    """``log(1 + exp(-logits))``, without a pass for the sign in forward and in backward."""
+    return -F.logsigmoid(logits)
 
 
 def _smoothing(function: str, objective: str, label_smoothing: float) -> float:

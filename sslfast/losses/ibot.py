@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast._verdict import JointChecks
 from sslfast.distributed import mean_over_ranks
-from sslfast.losses._center import Centered
+from sslfast.losses._center import Centered, TakesPart
 from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
+from sslfast.losses._sinkhorn import sharing
 from sslfast.losses._soft_targets import SoftTargets, soft_cross_entropy
-from sslfast.losses.dino import CENTERINGS, balanced_center, check_center
+from sslfast.losses.dino import CENTERINGS, agree_on_views, balanced_center, check_center
 
 
 class _Buffer(nn.Module):
@@ -121,8 +123,13 @@ class IBOTPatchLoss(Centered):
             return _ibot("IBOTPatchLoss", teacher_out, student_out, mask, None, *options, False)[0]
         self.finish_center_update()
         center = self.center_buffer()
-        loss, total = _ibot("IBOTPatchLoss", teacher_out, student_out, mask, center, *options, True)
-        count = len(teacher_out) if masks_weight is None else masks_weight.count_nonzero()
+        with TakesPart(self):
+            loss, total = _ibot("IBOTPatchLoss", teacher_out, student_out, mask, center, *options, True)
+        count: int | Tensor = len(teacher_out)
+        if masks_weight is not None:
+            count = masks_weight.count_nonzero()
+            if count.is_cpu and not torch.compiler.is_compiling():
+                count = int(count)  # read at once there, and a number takes fewer steps than a tensor
         self._update.start(center, self.center_momentum, total, count)
         return loss
 
@@ -185,7 +192,8 @@ def ibot_patch_loss(
             has no image or no patches, or, without ``masks_weight`` and on the CPU, not M patches masked; ``center``
             has not K numbers, or is given with "sinkhorn_knopp"; ``masks_weight`` is not (M,), or on the CPU not in
             [0, 1], or one of these is on another device; a temperature is below 1e-8 or infinite; ``centering`` is none
-            of these, or ``sinkhorn_iterations`` is below 1.
+            of these, or ``sinkhorn_iterations`` is below 1; with ``gather_distributed`` or "sinkhorn_knopp" on all of
+            several ranks, if one raises, or they differ in K or in whether an input is float64.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Zhou et al., "iBOT: Image BERT Pre-Training with Online Tokenizer", ICLR 2022; Oquab et al., "DINOv2:
@@ -209,24 +217,28 @@ def _ibot(
     gather: bool,
     need_sum: bool,
 ) -> tuple[Tensor, Tensor]:
-    for argument, rows in (("teacher_out", teacher_out), ("student_out", student_out)):
-        check_floating(name, argument, rows)
-    if teacher_out.dim() != 2 or teacher_out.shape[1] == 0:
-        raise ValueError(f"{name}: teacher_out must have shape (M, K) with K >= 1, got {tuple(teacher_out.shape)}")
-    check_like(name, "teacher_out", teacher_out, "student_out", student_out)
-    check_kernel_dtype(name, teacher_out, student_out)
-    weights = _weights(name, mask, masks_weight, teacher_out)
-    teacher_temp, student_temp = (
-        divisor(name, "teacher_temp", teacher_temp),
-        divisor(name, "student_temp", student_temp),
-    )
-    check_choice(name, "centering", centering, CENTERINGS)
-    iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)
-    gather = _check.boolean(name, "gather_distributed", gather)
-    centers = check_center(name, center, teacher_out)
-    if centering == "sinkhorn_knopp":
-        if center is not None:
+    balanced = centering == "sinkhorn_knopp"
+    strategy = sharing(gather, balanced)
+    with JointChecks(name, True if balanced else gather, teacher_out, takes_none=True):
+        for argument, rows in (("teacher_out", teacher_out), ("student_out", student_out)):
+            check_floating(name, argument, rows)
+        if teacher_out.dim() != 2 or teacher_out.shape[1] == 0:
+            raise ValueError(f"{name}: teacher_out must have shape (M, K) with K >= 1, got {tuple(teacher_out.shape)}")
+        check_like(name, "teacher_out", teacher_out, "student_out", student_out)
+        check_kernel_dtype(name, teacher_out, student_out)
+        weights = _weights(name, mask, masks_weight, teacher_out)
+        teacher_temp, student_temp = (
+            divisor(name, "teacher_temp", teacher_temp),
+            divisor(name, "student_temp", student_temp),
+        )
+        check_choice(name, "centering", centering, CENTERINGS)
+        iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)
+        gather = _check.boolean(name, "gather_distributed", gather)
+        centers = check_center(name, center, teacher_out)
+        if balanced and center is not None:
             raise ValueError(f"{name}: center must be None with centering='sinkhorn_knopp', got a tensor")
+    agree_on_views(name, strategy, [teacher_out], [student_out])
+    if balanced:
         wide = torch.float64 if teacher_out.dtype == torch.float64 else torch.float32
         centers = balanced_center(teacher_out.detach(), teacher_temp, iterations, weights.to(wide))
     targets = SoftTargets(student_temp, teacher_temp, 1 / len(mask), False, need_sum)

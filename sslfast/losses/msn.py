@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check, ops
+from sslfast._autograd import distinct, is_last_plain, unit_rows, unit_rows_backward
+from sslfast._verdict import JointChecks
 from sslfast.distributed import sum_over_ranks, world_size
 from sslfast.losses._inputs import (
     check_device,
@@ -21,8 +24,7 @@ from sslfast.losses._inputs import (
     widened,
     without_autocast,
 )
-from sslfast.losses._moments import product
-from sslfast.losses._sinkhorn import sinkhorn_potentials
+from sslfast.losses._sinkhorn import agree_on_prototypes, sharing, sinkhorn_potentials
 
 
 class MSNLoss(nn.Module):
@@ -97,8 +99,9 @@ def msn_loss(
     the mean of ``-(q * p.log()).sum(1)`` over all anchors ``+ regularization_weight * (log K - entropy(p.mean(0)))``.
 
     Value and gradients are those of lightly's ``MSNLoss``, and finite where its powers of probabilities are 0 or
-    overflow: everything is computed of logarithms. Accumulates in float32 (float64 inputs in float64). Twice
-    differentiable.
+    overflow. The similarities are read twice, for losses and sums of shares and then for the gradient, which takes
+    their place in the forward pass where one is asked for: no share is written. Accumulates in float32 (float64 inputs
+    in float64); gradients of half types are rounded once. Twice differentiable.
 
     Args:
         anchors: embeddings of the masked views, (V N, D), view by view, floating point, any strides.
@@ -111,7 +114,7 @@ def msn_loss(
         gather_distributed: with torch.distributed initialised, balance the targets over the samples of all ranks, and
             return the loss of all of them, the same on every rank, whose mean entropy is that of the mean share of all
             anchors, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Only sums travel: K numbers an iteration, and twice for the shares. (lightly's balances alike, and its loss
+            Only sums travel: K numbers an iteration, and K for the shares. (lightly's balances alike, and its loss
             is the rank's own.) Default: False.
 
     Returns:
@@ -122,40 +125,125 @@ def msn_loss(
             ``regularization_weight`` is not a number, ``sinkhorn_iterations`` not an int or ``gather_distributed`` not
             a bool.
         ValueError: if ``targets`` is not (N, D) with N, D >= 1, ``anchors`` not (V N, D), ``prototypes`` not (K, D), or
-            one of them is on another device; a temperature is below 1e-8 or infinite, or another number is negative.
+            one of them is on another device; a temperature is below 1e-8 or infinite, or another number is negative;
+            over several ranks on all of them, if one raises, or they differ in K or in whether an input is float64.
 
     Reference: Assran et al., "Masked Siamese Networks for Label-Efficient Learning", ECCV 2022.
     """
     name = "msn_loss"
-    for argument, rows in (("anchors", anchors), ("prototypes", prototypes)):
-        check_floating(name, argument, rows)
-    check_rows(name, "targets", targets)
-    size, width = targets.shape
-    if anchors.dim() != 2 or len(anchors) == 0 or len(anchors) % size or anchors.shape[1] != width:
-        raise ValueError(f"{name}: anchors must have shape (V * {size}, {width}), got {tuple(anchors.shape)}")
-    if prototypes.dim() != 2 or len(prototypes) == 0 or prototypes.shape[1] != width:
-        raise ValueError(f"{name}: prototypes must have shape (K, {width}) with K >= 1, got {tuple(prototypes.shape)}")
-    for argument, rows in (("anchors", anchors), ("prototypes", prototypes)):
-        check_device(name, "targets", targets, argument, rows)
-        check_kernel_dtype(name, rows, targets)
-    sharpen = divisor(name, "target_sharpen_temperature", target_sharpen_temperature)
-    temperature = divisor(name, "temperature", temperature)
-    iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 0)
-    weight = not_negative(name, "regularization_weight", regularization_weight)
-    gather = _check.boolean(name, "gather_distributed", gather_distributed)
-    with without_autocast(targets):
-        wide = widened(anchors, targets, prototypes)
-        a, t, w = (F.normalize(rows, dim=1) for rows in wide)
-        assigned = _assigned(t.detach() @ w.detach().T / (temperature * sharpen), iterations, gather)
-        log_p = F.log_softmax(product(a.T, (w / temperature).T), dim=1)
-        of_views = log_p.unflatten(0, (-1, size)).sum(dim=0)  # every view of a sample has the same target
-        total = -(assigned * of_views).sum()
-        shares = log_p.logsumexp(dim=0) if weight > 0 else None  # logarithms: a sum of shares may underflow
-        if gather and world_size() > 1:
-            loss, mean = _over_ranks(total, shares, len(a))
-        else:
-            loss, mean = total / len(a), None if shares is None else shares - math.log(len(a))
-        return loss if mean is None else loss + weight * ((mean.exp() * mean).sum() + math.log(len(w)))
+    strategy = sharing(gather_distributed)
+    with JointChecks(name, gather_distributed, targets):
+        for argument, rows in (("anchors", anchors), ("prototypes", prototypes)):
+            check_floating(name, argument, rows)
+        check_rows(name, "targets", targets)
+        size, width = targets.shape
+        if anchors.dim() != 2 or len(anchors) == 0 or len(anchors) % size or anchors.shape[1] != width:
+            raise ValueError(f"{name}: anchors must have shape (V * {size}, {width}), got {tuple(anchors.shape)}")
+        if prototypes.dim() != 2 or len(prototypes) == 0 or prototypes.shape[1] != width:
+            raise ValueError(
+                f"{name}: prototypes must have shape (K, {width}) with K >= 1, got {tuple(prototypes.shape)}"
+            )
+        for argument, rows in (("anchors", anchors), ("prototypes", prototypes)):
+            check_device(name, "targets", targets, argument, rows)
+            check_kernel_dtype(name, rows, targets)
+        sharpen = divisor(name, "target_sharpen_temperature", target_sharpen_temperature)
+        temperature = divisor(name, "temperature", temperature)
+        iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 0)
+        weight = not_negative(name, "regularization_weight", regularization_weight)
+        _check.boolean(name, "gather_distributed", gather_distributed)
+    dtype = torch.float64 if torch.float64 in (anchors.dtype, targets.dtype, prototypes.dtype) else torch.float32
+    agree_on_prototypes(name, strategy, len(prototypes), dtype, targets.device)
+    settings = _Settings(temperature, sharpen, iterations, weight, strategy != "local", torch.is_grad_enabled())
+    loss: Tensor = _MSN.apply(settings, targets.detach(), *distinct(anchors, prototypes))
+    return loss
+
+
+class _Settings(NamedTuple):
+    temperature: float
+    sharpen: float
+    iterations: int
+    weight: float  # of the mean entropy
+    gather: bool  # over several ranks
+    grad_enabled: bool
+
+
+class _MSN(torch.autograd.Function):
+    """The gradient of the logits takes their place in forward, once all shares are summed; backward has two products.
+
+    Where a second derivative may follow, the loss is made again, in torch.
+    """
+
+    @staticmethod
+    def forward(ctx, settings, targets, anchors, prototypes):  # type: ignore[no-untyped-def]
+        a_rows, t_rows, w_rows = widened(anchors, targets, prototypes)
+        scale, weight, count = 1 / settings.temperature, settings.weight, len(anchors)
+        a, a_inverse = unit_rows(a_rows)
+        w, w_inverse = unit_rows(w_rows)
+        with without_autocast(anchors):
+            assigned = _assigned(unit_rows(t_rows)[0] @ w.T, settings)
+            logits = a @ w.T
+        losses, stats, shares = ops.msn_rows(logits, assigned, scale, weight > 0)
+        total, number = losses.sum(), None
+        if settings.gather:
+            sums = torch.cat([total.reshape(1), total.new_full((1,), count), shares])
+            dist.all_reduce(sums)
+            total, number, shares = sums[0], sums[1], sums[2:]
+        loss, levels = total / (count if number is None else number), None
+        if weight > 0:
+            mean = shares / (count if number is None else number)
+            # A share that has underflowed is one of no anchor: its logarithm is not asked for.
+            log_mean = torch.where(mean == 0, 0.0, mean.log())
+            levels = weight * log_mean
+            loss = loss + (torch.dot(mean, levels) + weight * math.log(len(w)))
+        if settings.grad_enabled and any(ctx.needs_input_grad[2:]):
+            ops.msn_gradient_(logits, assigned, stats, levels, scale, scale if number is not None else scale / count)
+            ctx.save_for_backward(logits, a, a_inverse, w, w_inverse, assigned, number, anchors, prototypes)
+            ctx.settings = settings
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        of_logits, a, a_inverse, w, w_inverse, assigned, number, *leaves = ctx.saved_tensors
+        needs = ctx.needs_input_grad[2:]
+        if torch.is_grad_enabled():
+            with without_autocast(grad):
+                return None, None, *_again(leaves, needs, assigned, ctx.settings, grad)
+        factor = grad if number is None else grad * (world_size() / number)
+        found = []
+        for needed, leaf, unit, inverse, g, other in zip(
+            needs, leaves, (a, w), (a_inverse, w_inverse), (of_logits, of_logits.T), (w, a), strict=True
+        ):
+            if needed:
+                with without_autocast(grad):
+                    own = unit_rows_backward(g @ other, unit, inverse)
+                if not is_last_plain(factor):
+                    own = own * factor
+            found.append(own.to(leaf.dtype) if needed else None)
+        return None, None, *found
+
+
+def _again(
+    leaves: list[Tensor], needs: tuple[bool, ...], assigned: Tensor, settings: _Settings, grad: Tensor
+) -> list[Tensor | None]:
+    """The gradients of anchors and prototypes, which can be differentiated; the assignments are constants."""
+    wanted = [z for z, needed in zip(leaves, needs, strict=True) if needed]
+    a, w = (F.normalize(z.to(assigned.dtype), dim=1) for z in leaves)
+    loss = _in_torch(a, w, assigned, settings)
+    found = iter(torch.autograd.grad(loss, wanted, grad, create_graph=True))
+    return [next(found) if needed else None for needed in needs]
+
+
+def _in_torch(a: Tensor, w: Tensor, assigned: Tensor, settings: _Settings) -> Tensor:
+    """The loss of unit rows, through logarithms of shares: its derivatives of any order are finite."""
+    log_p = F.log_softmax(a @ (w / settings.temperature).T, dim=1)
+    of_views = log_p.unflatten(0, (-1, len(assigned))).sum(dim=0)  # every view of a sample has the same target
+    total = -(assigned * of_views).sum()
+    shares = log_p.logsumexp(dim=0) if settings.weight > 0 else None  # logarithms: a sum of shares may underflow
+    if settings.gather:
+        loss, mean = _over_ranks(total, shares, len(a))
+    else:
+        loss, mean = total / len(a), None if shares is None else shares - math.log(len(a))
+    return loss if mean is None else loss + settings.weight * ((mean.exp() * mean).sum() + math.log(len(w)))
 
 
 def _over_ranks(total: Tensor, shares: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
@@ -176,12 +264,12 @@ def _over_ranks(total: Tensor, shares: Tensor | None, count: int) -> tuple[Tenso
     return sums[0] / sums[1], sums[2:].log() + top - sums[1].log()
 
 
-@torch.no_grad()
-def _assigned(scores: Tensor, iterations: int, gather: bool) -> Tensor:
-    """(N, K), rows that sum to 1: the softmax of the scores, balanced."""
-    if not iterations:
+def _assigned(products: Tensor, settings: _Settings) -> Tensor:
+    """(N, K), rows that sum to 1: the softmax of the targets' products with the prototypes, balanced."""
+    scores = products / (settings.temperature * settings.sharpen)
+    if not settings.iterations:
         return torch.softmax(scores, dim=1)
     log_q = F.log_softmax(scores, dim=1)  # Sinkhorn-Knopp begins with rows that weigh the same
-    potentials = sinkhorn_potentials(log_q, 1.0, iterations, gather)
+    potentials = sinkhorn_potentials(log_q, 1.0, settings.iterations, settings.gather)
     assigned: Tensor = ops.sinkhorn_assign(log_q, potentials, 1.0, len(log_q))
     return assigned

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast.distributed import sum_over_ranks, world_size
+from sslfast._verdict import JointChecks
+from sslfast.distributed import sum_over_ranks
 from sslfast.losses._inputs import (
     check_floating,
     check_kernel_dtype,
     check_like,
     divisor,
 )
-from sslfast.losses._sinkhorn import sinkhorn_potentials
+from sslfast.losses._sinkhorn import agree_on_prototypes, first_view, sharing, sinkhorn_potentials
 from sslfast.losses._soft_targets import common_dtype, prototype_rows
 from sslfast.losses._swapped import swapped_prediction
 
@@ -120,21 +121,26 @@ def swav_loss(
             or ``sinkhorn_epsilon`` is not a number, or ``sinkhorn_iterations`` not an int.
         ValueError: if there is no large crop or fewer than two crops, the first is not (N, K) with N, K >= 1, another
             crop differs in shape or device, the queue has not one tensor (Q, K) on that device per large crop,
-            ``temperature`` or ``sinkhorn_epsilon`` is below 1e-8 or infinite, or ``sinkhorn_iterations`` is below 1.
+            ``temperature`` or ``sinkhorn_epsilon`` is below 1e-8 or infinite, or ``sinkhorn_iterations`` is below 1;
+            over several ranks on all of them, if one raises, or they differ in K or in whether an input is float64.
 
     Reference: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS
     2020.
     """
     name = "swav_loss"
-    _check_crops(name, high_resolution_outputs, low_resolution_outputs)
-    first = high_resolution_outputs[0]
-    if queue_outputs is not None:
-        _check_queue(name, queue_outputs, len(high_resolution_outputs), first)
-    check_kernel_dtype(name, *high_resolution_outputs, *low_resolution_outputs, *(queue_outputs or ()))
-    temperature = divisor(name, "temperature", temperature)
-    iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
-    epsilon = divisor(name, "sinkhorn_epsilon", sinkhorn_epsilon)
-    gather = _check.boolean(name, "sinkhorn_gather_distributed", sinkhorn_gather_distributed)
+    strategy = sharing(sinkhorn_gather_distributed)
+    with JointChecks(name, sinkhorn_gather_distributed, first_view(high_resolution_outputs)):
+        _check_crops(name, high_resolution_outputs, low_resolution_outputs)
+        first = high_resolution_outputs[0]
+        if queue_outputs is not None:
+            _check_queue(name, queue_outputs, len(high_resolution_outputs), first)
+        check_kernel_dtype(name, *high_resolution_outputs, *low_resolution_outputs, *(queue_outputs or ()))
+        temperature = divisor(name, "temperature", temperature)
+        iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
+        epsilon = divisor(name, "sinkhorn_epsilon", sinkhorn_epsilon)
+        gather = _check.boolean(name, "sinkhorn_gather_distributed", sinkhorn_gather_distributed)
+    parts = (*high_resolution_outputs, *low_resolution_outputs, *(queue_outputs or ()))
+    agree_on_prototypes(name, strategy, first.shape[1], common_dtype(parts), first.device)
     outputs = [*high_resolution_outputs, *low_resolution_outputs]
     dtype = common_dtype(outputs)
     crops = [crop.to(dtype) for crop in outputs]
@@ -146,7 +152,7 @@ def swav_loss(
             scores = torch.cat([scores.to(with_queue), queue_outputs[i].detach().to(with_queue)])
         potentials.append(sinkhorn_potentials(prototype_rows(scores), epsilon, iterations, gather))
     factor = 1.0 / (len(potentials) * (len(crops) - 1))
-    if not gather or world_size() == 1:
+    if strategy == "local":
         return swapped_prediction(crops, potentials, temperature, epsilon, factor / len(first))
     losses = swapped_prediction(crops, potentials, temperature, epsilon, factor)
     total, count = sum_over_ranks(torch.stack([losses, losses.new_tensor(len(first))]))
@@ -187,19 +193,22 @@ def sinkhorn_knopp(
         TypeError: if ``scores`` is not a floating-point tensor, ``iterations`` not an int, ``epsilon`` not a number
             or ``gather_distributed`` not a bool.
         ValueError: if ``scores`` is not (N, K) with N, K >= 1, ``iterations`` is below 1, or ``epsilon`` is below
-            1e-8 or infinite.
+            1e-8 or infinite; over several ranks on all of them, as :func:`swav_loss`.
 
     Reference: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS
     2020; Cuturi, "Sinkhorn Distances", NeurIPS 2013.
     """
     name = "sinkhorn_knopp"
-    check_floating(name, "scores", scores)
-    if scores.dim() != 2 or 0 in scores.shape:
-        raise ValueError(f"{name}: scores must have shape (N, K) with N, K >= 1, got {tuple(scores.shape)}")
-    iterations = _check.integer(name, "iterations", iterations, 1)
-    epsilon = divisor(name, "epsilon", epsilon)
-    gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
-    check_kernel_dtype(name, scores)
+    strategy = sharing(gather_distributed)
+    with JointChecks(name, gather_distributed, scores):
+        check_floating(name, "scores", scores)
+        if scores.dim() != 2 or 0 in scores.shape:
+            raise ValueError(f"{name}: scores must have shape (N, K) with N, K >= 1, got {tuple(scores.shape)}")
+        iterations = _check.integer(name, "iterations", iterations, 1)
+        epsilon = divisor(name, "epsilon", epsilon)
+        gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
+        check_kernel_dtype(name, scores)
+    agree_on_prototypes(name, strategy, scores.shape[1], scores.dtype, scores.device)
     return _assignments(scores.detach(), len(scores), iterations, epsilon, gather_distributed)
 
 

@@ -55,6 +55,8 @@ from sslfast.ops._patches import feature_moments, feature_targets, masked_patch
 from sslfast.ops._prototypes import (
     gumbel_quantize,
     gumbel_quantize_backward,
+    msn_gradient_,
+    msn_rows,
     sinkhorn_assign,
     sinkhorn_masses,
     sinkhorn_peaks,
@@ -140,6 +142,8 @@ __all__ = [
     "mask_token_apply_backward",
     "masked_patch",
     "mix_targets",
+    "msn_gradient_",
+    "msn_rows",
     "negative_cosine_similarity",
     "negative_indices",
     "node_mask",

@@ -12,6 +12,8 @@ from sslfast.ops._library import triton_library
 __all__ = [
     "gumbel_quantize",
     "gumbel_quantize_backward",
+    "msn_gradient_",
+    "msn_rows",
     "sinkhorn_assign",
     "sinkhorn_masses",
     "sinkhorn_peaks",
@@ -49,6 +51,39 @@ def _soft_cross_entropy_triton(*args):  # type: ignore[no-untyped-def]
 
 
 triton_library.impl("soft_cross_entropy", _soft_cross_entropy_triton)
+
+
+# ---- msn
+
+msn_rows = torch.ops.sslfast.msn_rows.default
+msn_gradient_ = torch.ops.sslfast.msn_gradient_.default
+
+
+@torch.library.register_fake("sslfast::msn_rows")
+def _(logits: Tensor, targets: Tensor, scale: float, need_shares: bool) -> tuple[Tensor, Tensor, Tensor]:
+    anchors, width = logits.shape
+    return logits.new_empty((anchors,)), logits.new_empty((2, anchors)), logits.new_empty((width * bool(need_shares),))
+
+
+@torch.library.register_fake("sslfast::msn_gradient_")
+def _(logits: Tensor, *args: object) -> None:
+    return None
+
+
+def _msn_rows_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.msn import rows
+
+    return rows(*args)
+
+
+def _msn_gradient_triton(*args):  # type: ignore[no-untyped-def]
+    from sslfast.kernels.msn import gradient_
+
+    gradient_(*args)
+
+
+triton_library.impl("msn_rows", _msn_rows_triton)
+triton_library.impl("msn_gradient_", _msn_gradient_triton)
 
 
 # ---- sinkhorn

@@ -80,10 +80,7 @@ def is_test(text: str) -> bool:
 
 
 def load_glosses() -> TextData:
-    """Definitions of 20,000 nouns of WordNet 3.0, labelled by the 26 lexicographer files that nouns are sorted into.
-
-    25 are classes of meaning; Tops, 18 of the 20,000, is the top of the hierarchy.
-    """
+    """Definitions of 20,000 nouns of WordNet 3.0, labelled by 25 lexicographer files, classes of meaning."""
     packed = files("sslfast.pretrain").joinpath("corpus", "wordnet_glosses.tsv.gz").read_bytes()
     rows = [line.split("\t") for line in gzip.decompress(packed).decode().splitlines()]
     return _split("glosses", [text for _, text in rows], [name for name, _ in rows], [])
