@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import gather_rows, strategy_of
+from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
@@ -166,4 +167,9 @@ def contrastive_loss(
         assert labels is not None
         if gather_distributed:
             embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
+        if ref_emb is None and are_few(embeddings):
+            near, far, squares = terms
+            return distances_of_few(
+                name, embeddings, labels, "pairs", *options, margin=near, neg_margin=far, squared=squares
+            )
         return pairs_in_strips(name, embeddings, ref_emb, labels, ref_labels, copies, terms, *options)

@@ -12,6 +12,7 @@ from sslfast import _check
 from sslfast._autograd import exact_side, first_order_only, normalized
 from sslfast._verdict import JointChecks
 from sslfast.distributed import gather_rows, strategy_of
+from sslfast.losses._few_rows import are_few, softmax_of_few
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import (
     check_labels,
@@ -177,6 +178,8 @@ def multi_positive_nt_xent_loss(
     assert labels is not None
     if gather_distributed:
         embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
+    if ref_emb is None and are_few(embeddings):
+        return softmax_of_few(name, embeddings, labels, scale, True)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
     with without_autocast(embeddings):

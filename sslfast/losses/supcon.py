@@ -17,6 +17,7 @@ from sslfast._autograd import (
 )
 from sslfast._verdict import JointChecks
 from sslfast.distributed import exchange_shards, gather_rows, strategy_of, sum_over_ranks
+from sslfast.losses._few_rows import are_few, softmax_of_few
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import (
     check_kernel_dtype,
@@ -206,6 +207,8 @@ def supcon_loss(
         terms = torch.where(taken, torch.where(paired, F.softplus(margin, threshold=50.0), lse - mean), 0.0)
         total, anchors = sum_over_ranks(torch.stack([terms.sum(), has.sum().to(terms.dtype)]))
         return total / anchors.clamp_min(1)
+    if are_few(embeddings):
+        return softmax_of_few(name, embeddings, labels, scale, False)
     loss: Tensor = _SupCon.apply(embeddings, labels, scale, budget)
     return loss
 

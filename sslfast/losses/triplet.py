@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import gather_rows, strategy_of
+from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
@@ -253,9 +254,14 @@ def triplet_loss(
         if seed is not None:
             drawn, valid = drawn_triplets(labels, ref_labels, copies, per_anchor, seed)
             return given_triplets(name, embeddings, ref_emb, drawn, valid, terms, *options)
+        counted = not (swap or smooth_loss)
+        if ref_emb is None and (counted or mining == "batch_hard") and are_few(embeddings):
+            return distances_of_few(
+                name, embeddings, labels, mining, *options, margin=margin, swap=terms[1], smooth=terms[2]
+            )
         if mining != "batch_hard":
             rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
-            if swap or smooth_loss:
+            if not counted:
                 return triplets_in_blocks(*rows, terms, mining == "semi_hard", *options)
             return triplets_in_strips(*rows, margin, mining == "semi_hard", *options)
         positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, copies, distance, normalize)
