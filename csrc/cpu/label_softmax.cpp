@@ -21,9 +21,10 @@ namespace {
 template <typename T>
 constexpr T kNone = -std::numeric_limits<T>::infinity();
 
+// In double: a small loss hangs on the logits of positives.
 template <typename T>
-SSLFAST_INLINE T dot_body(const T* x, const T* y, int64_t n) {
-  return sum_of<T>(n, [&](int64_t d) { return x[d] * y[d]; });
+SSLFAST_INLINE double dot_body(const T* x, const T* y, int64_t n) {
+  return sum_of<double>(n, [&](int64_t d) { return static_cast<double>(x[d]) * static_cast<double>(y[d]); });
 }
 
 template <typename T>
@@ -64,14 +65,14 @@ SSLFAST_INLINE T softplus_body(const T* positives, int64_t n, T lse, T* slopes, 
 }
 
 // What is compiled per instruction set has no templates.
-#define SSLFAST_ROWS(T, CLONES)                                                  \
-  CLONES T dot(const T* x, const T* y, int64_t n) { return dot_body(x, y, n); }  \
-  CLONES T zeros(const T* x, int64_t n) { return zeros_body(x, n); }             \
-  CLONES T largest(const T* s, int64_t n) { return largest_body(s, n); }         \
-  CLONES T to_exp(T* s, int64_t n, T shift) { return exp_body(s, n, shift); }    \
-  CLONES void times(T* s, int64_t n, T factor) { times_body(s, n, factor); }     \
-  CLONES T softplus(const T* positives, int64_t n, T lse, T* slopes, T* slope) { \
-    return softplus_body(positives, n, lse, slopes, slope);                      \
+#define SSLFAST_ROWS(T, CLONES)                                                      \
+  CLONES double dot(const T* x, const T* y, int64_t n) { return dot_body(x, y, n); } \
+  CLONES T zeros(const T* x, int64_t n) { return zeros_body(x, n); }                 \
+  CLONES T largest(const T* s, int64_t n) { return largest_body(s, n); }             \
+  CLONES T to_exp(T* s, int64_t n, T shift) { return exp_body(s, n, shift); }        \
+  CLONES void times(T* s, int64_t n, T factor) { times_body(s, n, factor); }         \
+  CLONES T softplus(const T* positives, int64_t n, T lse, T* slopes, T* slope) {     \
+    return softplus_body(positives, n, lse, slopes, slope);                          \
   }
 SSLFAST_ROWS(float, SSLFAST_ISA_CLONES)
 SSLFAST_ROWS(double, )
@@ -92,7 +93,8 @@ double anchor(const LabelSoftmax<T>& p, const LabelLists& lists, int64_t i, T sh
   int64_t k = 0;
   for (const int32_t j : list) {
     if (j == i) continue;
-    positives[k++] = fine ? static_cast<T>(p.scale) * dot(p.unit + i * width, p.unit + j * width, width) : s[j];
+    const bool finer = fine || count == 1;
+    positives[k++] = finer ? static_cast<T>(p.scale * dot(p.unit + i * width, p.unit + j * width, width)) : s[j];
   }
   const bool alone = p.each_positive || count == 1;
   s[i] = kNone<T>;

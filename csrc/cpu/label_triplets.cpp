@@ -18,6 +18,8 @@ namespace {
 template <typename T>
 constexpr T kFar = std::numeric_limits<T>::infinity();
 
+constexpr int64_t kLanes = 16;
+
 template <typename T>
 SSLFAST_INLINE T zeros_body(const T* x, int64_t n) {
   return sum_of<T>(n, [&](int64_t d) { return T(0) * x[d]; });
@@ -35,13 +37,17 @@ SSLFAST_INLINE T least_body(const T* s, int64_t n) {
 // all, and their number; one more for each of them in `counts`.
 template <typename T>
 SSLFAST_INLINE T reach_body(const T* between, int64_t n, T reach, T near, T* counts, T* number) {
-  const auto within = [&](int64_t j) { return (between[j] < reach) & (between[j] > near); };
-  *number = sum_of<T>(n, [&](int64_t j) {
-    const T one = within(j) ? T(1) : T(0);
+  T ones[kLanes] = {};
+  const T sum = sum_of<T>(n, [&](int64_t j) {
+    const bool within = (between[j] < reach) & (between[j] > near);
+    const T one = within ? T(1) : T(0);
     counts[j] += one;
-    return one;
+    ones[j % kLanes] += one;
+    return within ? reach - between[j] : T(0);
   });
-  return sum_of<T>(n, [&](int64_t j) { return within(j) ? reach - between[j] : T(0); });
+  *number = 0;
+  for (const T one : ones) *number += one;  // whole numbers
+  return sum;
 }
 
 // between <- minus the counts, for a difference of points.

@@ -5,6 +5,7 @@
 // losses/multi_positive_nt_xent.py).
 #include "sslfast/label_softmax.h"
 
+#include <limits>
 #include <tuple>
 
 #include "dtype.h"
@@ -29,7 +30,7 @@ std::tuple<Tensor, Tensor> label_softmax(const Tensor& z, const Tensor& labels, 
     T *units = unit.mutable_data_ptr<T>(), *norms = inverse_norm.mutable_data_ptr<T>();
     T *logits = square.mutable_data_ptr<T>(), *found = grad.mutable_data_ptr<T>();
     normalise(z, units, norms, threads);
-    products.logits(all, logits, scale, scale);
+    products.logits(all, logits, scale, std::numeric_limits<double>::infinity());  // with its finer sums
     cpu::label_softmax(LabelSoftmax<T>{units, labels.const_data_ptr<int64_t>(), n, d, scale, each_positive, need_grad,
                                        logits, loss.mutable_data_ptr<T>()},
                        threads);

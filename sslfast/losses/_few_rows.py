@@ -13,14 +13,16 @@ from sslfast._autograd import first_order_only, is_last_plain
 from sslfast.losses._inputs import kernel_integers, widened
 
 MOST_ROWS = 512  # the square is 1 MiB of float32, and stays in L2
+MOST_ROWS_SUPCON = 256  # half of the tiles are fewer FLOPs: beyond it that counts
 _TERMS = ("pairs", "batch_hard", "batch_all", "semi_hard")
 _DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 _REDUCTIONS = ("mean_nonzero", "mean", "sum")
 
 
-def are_few(rows: Tensor) -> bool:
+def are_few(rows: Tensor, *, supcon: bool = False) -> bool:
     """Whether these are so few rows; not in a graph that is compiled, which would be one for each side of the bound."""
-    return len(rows) <= MOST_ROWS and rows.is_cpu and not torch.compiler.is_compiling()
+    most = MOST_ROWS_SUPCON if supcon else MOST_ROWS
+    return len(rows) <= most and rows.is_cpu and not torch.compiler.is_compiling()
 
 
 def softmax_of_few(function: str, embeddings: Tensor, labels: Tensor, scale: float, each_positive: bool) -> Tensor:

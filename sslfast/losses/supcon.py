@@ -207,7 +207,7 @@ def supcon_loss(
         terms = torch.where(taken, torch.where(paired, F.softplus(margin, threshold=50.0), lse - mean), 0.0)
         total, anchors = sum_over_ranks(torch.stack([terms.sum(), has.sum().to(terms.dtype)]))
         return total / anchors.clamp_min(1)
-    if are_few(embeddings):
+    if are_few(embeddings, supcon=True):
         return softmax_of_few(name, embeddings, labels, scale, False)
     loss: Tensor = _SupCon.apply(embeddings, labels, scale, budget)
     return loss
