@@ -114,11 +114,11 @@ def contrastive_loss(
     and ``neg_margin=0`` are where to begin.
 
     No matrix of distances is stored: they are made in strips of rows, half of them where there are no references, once
-    for loss and gradients, O(N^2 D) work altogether. Where one pair in 64 or fewer is positive (on the CPU, outside
-    of a compiled graph) positives are computed from differences of embeddings, which keep the relative precision of
-    small distances, as given pairs are; all other distances have the rounding of a product with centred embeddings, and
-    what is below it counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32 (float64 inputs
-    in float64).
+    for loss and gradients, O(N^2 D) work altogether; up to 512 rows on the CPU, without references, are one strip.
+    Where one pair in 64 or fewer is positive (one in 8 of so few rows; on the CPU, outside of a compiled graph)
+    positives are computed from differences of embeddings, which keep the relative precision of small distances, as
+    given pairs are; all other distances have the rounding of a product with centred embeddings, and what is below it
+    counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32 (float64 inputs in float64).
 
     Where no positive term is left, their mean is 0, and so for the negatives.
 

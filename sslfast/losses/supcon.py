@@ -115,8 +115,8 @@ def supcon_loss(
     ``log sum_{j != i} exp S_ij - mean_{p in P(i)} S_ip``
 
     in O(N D) memory: the similarities are made in tiles, half of them, and the positives come from one sum of
-    embeddings per label, so that there is no N x N mask either. Labels that pair the two views of a sample make it
-    NT-Xent, labels of more views its form with many positives.
+    embeddings per label, so that there is no N x N mask either. (Up to 256 rows on the CPU are one tile.) Labels that
+    pair the two views of a sample make it NT-Xent, labels of more views its form with many positives.
 
     With ``ref_emb`` the rows are compared with its rows instead: S_ij is of row i and reference j, P(i) are the
     references of label i, and all references are in the sum, but for a copy of the row.
@@ -154,6 +154,7 @@ def supcon_loss(
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
             none. All are kept, and a quarter of the FLOPs saved, from about 2 N^2 bytes (4 N^2 for float64). On a GPU,
             over several ranks, and with ``ref_emb``, whose similarities are made once, none are kept, whatever it says.
+            Up to 256 rows on the CPU, whose gradient is made with the loss, need none.
             Default: None, 2 MiB or two for every number of ``embeddings``, which is O(N D).
 
     Returns:

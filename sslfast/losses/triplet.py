@@ -161,15 +161,15 @@ def triplet_loss(
       ``TripletMarginMiner(margin, type_of_triplets="semihard")``. FaceNet draws one of these for each pair.
 
     Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for
-    loss and gradients. Over all triplets a strip takes the products and one search among the positives' distances,
-    O(N^2 (D + log N)) work altogether where the triplets are O(N^3): a negative's weight is how many positives lie
-    within its reach, and the other way round. With ``swap`` or ``smooth_loss`` every triplet is looked at, in blocks
-    that take no more memory: O(1) work each, with a swap O(D). How many blocks there are depends on the size of the
-    largest group of labels: a GPU is waited for once (a CUDA graph's capture takes all rows for a group), and
-    torch.compile breaks its graph. Triplets of the hardest and given ones cost D each, from differences that keep the
-    relative precision of small distances; otherwise distances have the rounding of a product with centred embeddings,
-    and what is below it counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32 (float64
-    inputs in float64).
+    loss and gradients; up to 512 rows on the CPU, without references, are one strip. Over all triplets a strip takes
+    the products and one search among the positives' distances, O(N^2 (D + log N)) work altogether where the triplets
+    are O(N^3): a negative's weight is how many positives lie within its reach, and the other way round. With ``swap``
+    or ``smooth_loss`` every triplet is looked at, in blocks that take no more memory: O(1) work each, with a swap O(D).
+    How many blocks there are depends on the size of the largest group of labels: a GPU is waited for once (a CUDA
+    graph's capture takes all rows for a group), and torch.compile breaks its graph. Triplets of the hardest and given
+    ones cost D each, from differences that keep the relative precision of small distances; otherwise distances have the
+    rounding of a product with centred embeddings, and what is below it counts as 0. The gradient of a root at 0 is
+    taken to be 0. Accumulates in float32 (float64 inputs in float64).
 
     An anchor without a positive or without a negative adds no term. Where no term is left, the loss is 0.
 
