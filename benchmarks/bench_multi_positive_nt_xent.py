@@ -65,7 +65,7 @@ def case(rows: int, width: int, per_label: int, **options: Any) -> Case:
         dtype="fp32",
         mode="forward+backward",
         make_inputs=partial(make_inputs, rows=rows, width=width, per_label=per_label),
-        providers=PROVIDERS,
+        providers={name: find for name, find in PROVIDERS.items() if rows >= 128 or name != "torch.compile"},
         check=check,
         work=4 * rows**2 * width,
         unit="FLOP",
@@ -76,6 +76,8 @@ def case(rows: int, width: int, per_label: int, **options: Any) -> Case:
 
 def cases() -> list[Case]:
     return [
+        case(32, 128, 4, devices=("cpu",)),
+        case(64, 128, 4, devices=("cpu",)),
         case(128, 128, 4, quick=True, memory=True),
         case(256, 128, 4),
         case(4096, 128, 4, memory=True),

@@ -153,6 +153,7 @@ SUPCON_IN_BF16 = {
     "sslfast": SUPCON_PROVIDERS["sslfast"],
     "sslfast, fp32 inputs": partial(call_in_fp32, our_supcon),
 }
+SUPCON_OF_FEW = {name: find for name, find in SUPCON_PROVIDERS.items() if name != "torch.compile"}
 BOTH_WAYS = registers_and_strips(partial(call, ours))
 STORING = ("eager torch", "torch.compile", "lightly NTXentLoss")
 
@@ -185,6 +186,7 @@ def cases() -> list[Case]:
             case(pairs, width, "bf16", op="nt_xent both ways", providers=BOTH_WAYS, devices=("cuda",))
             for pairs, width in ((1024, 256), (1024, 512), (2048, 384), (2048, 512), (4096, 256), (4096, 512))
         ),
+        *(case(pairs, 128, op="supcon", providers=SUPCON_OF_FEW, devices=("cpu",)) for pairs in (16, 32, 64, 128)),
         case(256, 128, op="supcon", quick=True),
         case(4096, 128, op="supcon", memory=True),
         case(4096, 128, "bf16", op="supcon", devices=("cuda",)),

@@ -1,5 +1,5 @@
-"""The triplet loss, forward and backward, over all triplets and over the hardest, beside pytorch-metric-learning's and
-the formulas in torch: all triplets as an N x N x N tensor, the hardest from an N x N one.
+"""The triplet loss, forward and backward, over all triplets, the semi-hard and the hardest, beside
+pytorch-metric-learning's and the formulas in torch: triplets as an N x N x N tensor, the hardest from an N x N one.
 
 Floor, N rows of D numbers: 6 N^2 D FLOPs over all triplets (the distances, and the product of their weights with the
 embeddings on both sides); 2 N^2 D for the hardest, whose gradients are thin.
@@ -46,6 +46,17 @@ def eager_all(embeddings: Tensor, labels: Tensor) -> Tensor:
     return terms.sum() / (terms > 0).sum()
 
 
+def eager_semi_hard(embeddings: Tensor, labels: Tensor) -> Tensor:
+    require_memory(12 * len(labels) ** 3, "three N x N x N tensors")
+    distances = torch.cdist(*[torch.nn.functional.normalize(embeddings, dim=1)] * 2)
+    same = labels[:, None] == labels
+    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    gap = distances[:, None, :] - distances[:, :, None]
+    taken = positive[:, :, None] & ~same[:, None, :] & (gap > 0)
+    terms = (MARGIN - gap).clamp_min(0) * taken
+    return terms.sum() / (terms > 0).sum()
+
+
 def eager_hard(embeddings: Tensor, labels: Tensor) -> Tensor:
     distances = torch.cdist(*[torch.nn.functional.normalize(embeddings, dim=1)] * 2)
     same = labels[:, None] == labels
@@ -76,6 +87,12 @@ def their_hard() -> Loss:
     return lambda embeddings, labels: criterion(embeddings, labels, miner(embeddings, labels))
 
 
+def their_semi_hard() -> Loss:
+    miner = peers.load("pytorch_metric_learning.miners").TripletMarginMiner(MARGIN, type_of_triplets="semihard")
+    criterion = peers.load("pytorch_metric_learning.losses").TripletMarginLoss(MARGIN)
+    return lambda embeddings, labels: criterion(embeddings, labels, miner(embeddings, labels))
+
+
 def call(find: Callable[[], Loss], inputs: Inputs) -> Call:
     """The timed call: the loss and the gradient of the embeddings."""
     loss_function = find()
@@ -101,6 +118,11 @@ PROVIDERS = {
         "eager torch": partial(call, lambda: eager_all),
         "pytorch-metric-learning TripletMarginLoss": partial(call, their_all),
     },
+    "semi_hard": {
+        "sslfast": partial(call, lambda: ours("semi_hard")),
+        "eager torch": partial(call, lambda: eager_semi_hard),
+        "pytorch-metric-learning TripletMarginMiner": partial(call, their_semi_hard),
+    },
     "batch_hard": {
         "sslfast": partial(call, lambda: ours("batch_hard")),
         "eager torch": partial(call, lambda: eager_hard),
@@ -111,14 +133,14 @@ PROVIDERS = {
 
 
 def case(mining: str, rows: int, width: int, per_label: int, **options: Any) -> Case:
-    products = 6 if mining == "batch_all" else 2
+    products = 2 if mining == "batch_hard" else 6
     return Case(
         op=f"triplet {mining}",
         size=f"{rows}x{width} of {per_label}",
         dtype="fp32",
         mode="forward+backward",
         make_inputs=partial(make_inputs, rows=rows, width=width, per_label=per_label),
-        providers=PROVIDERS[mining],
+        providers={name: find for name, find in PROVIDERS[mining].items() if rows >= 256 or name != "torch.compile"},
         check=check,
         work=products * rows**2 * width,
         unit="FLOP",
@@ -129,6 +151,8 @@ def case(mining: str, rows: int, width: int, per_label: int, **options: Any) -> 
 
 def cases() -> list[Case]:
     return [
+        *(case(mining, rows, 128, 4, devices=("cpu",)) for mining in PROVIDERS for rows in (32, 64)),
+        case("batch_hard", 128, 128, 4, devices=("cpu",)),
         case("batch_all", 256, 128, 4, quick=True),
         case("batch_all", 512, 128, 4, memory=True),
         case("batch_all", 4096, 128, 64, memory=True),

@@ -261,18 +261,27 @@ def stems(name: str) -> list[str]:
 
 
 CUDA_STEMS, CPU_STEMS, TORCH_STEMS = stems("STEMS"), stems("CPU_ONLY_STEMS"), stems("TORCH_ON_GPU_STEMS")
+SMALL_STEMS = stems("SMALL_STEMS")
 IN_TORCH = {  # what a GPU runs
     "image_augment_backward": "sslfast/augment/_gradient.py",
     "koleo": "sslfast/losses/koleo.py",
+    "label_distances": "sslfast/losses/_triplets.py",
     "label_means": "sslfast/losses/_label_means.py",
+    "label_softmax": "sslfast/losses/supcon.py",
     "negative_cosine_similarity": "sslfast/losses/negative_cosine_similarity.py",
 }
 # philox_words shows what the header draws, spec_mean is what an argument of spec_augment is, label_means a step of
-# supcon_loss.
-TEST_OF = {"label_means": "supcon", "philox_words": "philox", "spec_mean": "spec_augment"}
+# supcon_loss, label_softmax and label_distances losses of few rows.
+TEST_OF = {
+    "label_distances": "triplet",
+    "label_means": "supcon",
+    "label_softmax": "supcon",
+    "philox_words": "philox",
+    "spec_mean": "spec_augment",
+}
 
 
-@pytest.mark.parametrize("stem", [*CUDA_STEMS, *CPU_STEMS, *TORCH_STEMS])
+@pytest.mark.parametrize("stem", [*CUDA_STEMS, *CPU_STEMS, *TORCH_STEMS, *SMALL_STEMS])
 def test_a_stem_runs_through_every_layer(stem):
     short = TEST_OF.get(stem, stem)
     gpu = f"csrc/cuda/{stem}.cu" if stem in CUDA_STEMS else f"kernels/{short}.py"

@@ -16,7 +16,7 @@ from loss_oracle import (
 )
 from peer_oracle import peer
 
-from sslfast.losses import SupConLoss, nt_xent_loss, supcon_loss
+from sslfast.losses import SupConLoss, _few_rows, nt_xent_loss, supcon_loss
 from sslfast.reference.supcon import supcon_loss as reference
 
 
@@ -113,7 +113,12 @@ def test_what_labels_are_makes_no_difference() -> None:
 
 # Groups of several rows beside pairs and singles: what a row weighs depends on the size of its group.
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_late_in_training_with_groups_of_all_sizes(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("few", [True, False])
+def test_late_in_training_with_groups_of_all_sizes(
+    dtype: torch.dtype, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not few:
+        monkeypatch.setattr(_few_rows, "MOST_ROWS_SUPCON", 0)
     y = torch.repeat_interleave(torch.arange(40), torch.arange(40) % 8 + 1)[torch.randperm(40 * 9 // 2)]
     eye = torch.linalg.qr(torch.randn(64, 40, dtype=torch.float64))[0].T
     z = (eye[y] + 0.003 * torch.randn(len(y), 64, dtype=torch.float64)).to(dtype)

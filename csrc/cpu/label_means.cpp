@@ -1,10 +1,10 @@
 #include "sslfast/label_means.h"
 
 #include <algorithm>
-#include <bit>
 #include <vector>
 
 #include "isa.h"
+#include "label_lists.h"
 #include "lane_sums.h"
 #include "team.h"
 
@@ -12,37 +12,6 @@ namespace sslfast::cpu {
 namespace {
 
 constexpr int64_t kStrip = 64;  // numbers of all columns that one thread adds
-
-// Numbers from 0 for labels, in the order of their first appearance.
-class Classes {
- public:
-  explicit Classes(int64_t labels)
-      : bits_(std::bit_width(static_cast<uint64_t>(2 * labels))), slots_(int64_t{1} << bits_, Slot{0, -1}) {}
-
-  int32_t find(int64_t label) const { return slots_[place(label)].number; }
-  int32_t add(int64_t label) {
-    Slot& slot = slots_[place(label)];
-    if (slot.number < 0) slot = {label, size_++};
-    return slot.number;
-  }
-  int32_t size() const { return size_; }
-
- private:
-  struct Slot {
-    int64_t label;
-    int32_t number;
-  };
-
-  size_t place(int64_t label) const {
-    size_t at = (static_cast<uint64_t>(label) * 0x9E3779B97F4A7C15u) >> (64 - bits_);
-    while (slots_[at].number >= 0 && slots_[at].label != label) at = (at + 1) & (slots_.size() - 1);
-    return at;
-  }
-
-  int bits_;
-  std::vector<Slot> slots_;
-  int32_t size_ = 0;
-};
 
 template <typename T>
 inline __attribute__((always_inline)) void add_body(const T* x, int64_t n, T* to) {
@@ -77,7 +46,7 @@ SSLFAST_ROWS(double, )
 
 template <typename T>
 void label_means(const LabelMeans<T>& p, int threads) {
-  Classes classes(p.m);
+  LabelNumbers classes(p.m);
   std::vector<int64_t> counts, ends;  // of a class; its first column, plus its second where it has two or more
   for (int64_t j = 0; j < p.m; ++j) {
     const int32_t c = classes.add(p.ref_labels[j]);

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import gather_rows
+from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
@@ -113,11 +114,11 @@ def contrastive_loss(
     and ``neg_margin=0`` are where to begin.
 
     No matrix of distances is stored: they are made in strips of rows, half of them where there are no references, once
-    for loss and gradients, O(N^2 D) work altogether. Where one pair in 64 or fewer is positive (on the CPU, outside
-    of a compiled graph) positives are computed from differences of embeddings, which keep the relative precision of
-    small distances, as given pairs are; all other distances have the rounding of a product with centred embeddings, and
-    what is below it counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32 (float64 inputs
-    in float64).
+    for loss and gradients, O(N^2 D) work altogether; up to 512 rows on the CPU, without references, are one strip.
+    Where one pair in 64 or fewer is positive (one in 8 of so few rows; on the CPU, outside of a compiled graph)
+    positives are computed from differences of embeddings, which keep the relative precision of small distances, as
+    given pairs are; all other distances have the rounding of a product with centred embeddings, and what is below it
+    counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32 (float64 inputs in float64).
 
     Where no positive term is left, their mean is 0, and so for the negatives.
 
@@ -166,4 +167,9 @@ def contrastive_loss(
         assert labels is not None
         if gather_distributed:
             embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
+        if ref_emb is None and are_few(embeddings):
+            near, far, squares = terms
+            return distances_of_few(
+                name, embeddings, labels, "pairs", *options, margin=near, neg_margin=far, squared=squares
+            )
         return pairs_in_strips(name, embeddings, ref_emb, labels, ref_labels, copies, terms, *options)

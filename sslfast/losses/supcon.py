@@ -17,6 +17,7 @@ from sslfast._autograd import (
 )
 from sslfast._verdict import JointChecks
 from sslfast.distributed import exchange_shards, gather_rows, strategy_of, sum_over_ranks
+from sslfast.losses._few_rows import are_few, softmax_of_few
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import (
     check_kernel_dtype,
@@ -114,8 +115,8 @@ def supcon_loss(
     ``log sum_{j != i} exp S_ij - mean_{p in P(i)} S_ip``
 
     in O(N D) memory: the similarities are made in tiles, half of them, and the positives come from one sum of
-    embeddings per label, so that there is no N x N mask either. Labels that pair the two views of a sample make it
-    NT-Xent, labels of more views its form with many positives.
+    embeddings per label, so that there is no N x N mask either. (Up to 256 rows on the CPU are one tile.) Labels that
+    pair the two views of a sample make it NT-Xent, labels of more views its form with many positives.
 
     With ``ref_emb`` the rows are compared with its rows instead: S_ij is of row i and reference j, P(i) are the
     references of label i, and all references are in the sum, but for a copy of the row.
@@ -153,6 +154,7 @@ def supcon_loss(
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
             none. All are kept, and a quarter of the FLOPs saved, from about 2 N^2 bytes (4 N^2 for float64). On a GPU,
             over several ranks, and with ``ref_emb``, whose similarities are made once, none are kept, whatever it says.
+            Up to 256 rows on the CPU, whose gradient is made with the loss, need none.
             Default: None, 2 MiB or two for every number of ``embeddings``, which is O(N D).
 
     Returns:
@@ -206,6 +208,8 @@ def supcon_loss(
         terms = torch.where(taken, torch.where(paired, F.softplus(margin, threshold=50.0), lse - mean), 0.0)
         total, anchors = sum_over_ranks(torch.stack([terms.sum(), has.sum().to(terms.dtype)]))
         return total / anchors.clamp_min(1)
+    if are_few(embeddings, supcon=True):
+        return softmax_of_few(name, embeddings, labels, scale, False)
     loss: Tensor = _SupCon.apply(embeddings, labels, scale, budget)
     return loss
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import gather_rows
+from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
@@ -160,15 +161,15 @@ def triplet_loss(
       ``TripletMarginMiner(margin, type_of_triplets="semihard")``. FaceNet draws one of these for each pair.
 
     Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for
-    loss and gradients. Over all triplets a strip takes the products and one search among the positives' distances,
-    O(N^2 (D + log N)) work altogether where the triplets are O(N^3): a negative's weight is how many positives lie
-    within its reach, and the other way round. With ``swap`` or ``smooth_loss`` every triplet is looked at, in blocks
-    that take no more memory: O(1) work each, with a swap O(D). How many blocks there are depends on the size of the
-    largest group of labels: a GPU is waited for once (a CUDA graph's capture takes all rows for a group), and
-    torch.compile breaks its graph. Triplets of the hardest and given ones cost D each, from differences that keep the
-    relative precision of small distances; otherwise distances have the rounding of a product with centred embeddings,
-    and what is below it counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32 (float64
-    inputs in float64).
+    loss and gradients; up to 512 rows on the CPU, without references, are one strip. Over all triplets a strip takes
+    the products and one search among the positives' distances, O(N^2 (D + log N)) work altogether where the triplets
+    are O(N^3): a negative's weight is how many positives lie within its reach, and the other way round. With ``swap``
+    or ``smooth_loss`` every triplet is looked at, in blocks that take no more memory: O(1) work each, with a swap O(D).
+    How many blocks there are depends on the size of the largest group of labels: a GPU is waited for once (a CUDA
+    graph's capture takes all rows for a group), and torch.compile breaks its graph. Triplets of the hardest and given
+    ones cost D each, from differences that keep the relative precision of small distances; otherwise distances have the
+    rounding of a product with centred embeddings, and what is below it counts as 0. The gradient of a root at 0 is
+    taken to be 0. Accumulates in float32 (float64 inputs in float64).
 
     An anchor without a positive or without a negative adds no term. Where no term is left, the loss is 0.
 
@@ -253,9 +254,14 @@ def triplet_loss(
         if seed is not None:
             drawn, valid = drawn_triplets(labels, ref_labels, copies, per_anchor, seed)
             return given_triplets(name, embeddings, ref_emb, drawn, valid, terms, *options)
+        counted = not (swap or smooth_loss)
+        if ref_emb is None and (counted or mining == "batch_hard") and are_few(embeddings):
+            return distances_of_few(
+                name, embeddings, labels, mining, *options, margin=margin, swap=terms[1], smooth=terms[2]
+            )
         if mining != "batch_hard":
             rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
-            if swap or smooth_loss:
+            if not counted:
                 return triplets_in_blocks(*rows, terms, mining == "semi_hard", *options)
             return triplets_in_strips(*rows, margin, mining == "semi_hard", *options)
         positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, copies, distance, normalize)

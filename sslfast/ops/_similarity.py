@@ -11,7 +11,9 @@ __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
     "koleo",
+    "label_distances",
     "label_means",
+    "label_softmax",
     "negative_cosine_similarity",
     "nt_xent_backward",
     "nt_xent_forward",
@@ -72,6 +74,22 @@ def _(rows: Tensor, columns: Tensor, labels: Tensor, ref_labels: Tensor, *args: 
     classes = [torch.empty_like(numbers, dtype=torch.int32) for numbers in (labels, ref_labels)]
     shares = torch.empty_like(mean), torch.empty_like(mean)
     return mean, counts, torch.empty_like(counts), *classes, *shares, rows.new_empty(())
+
+
+# ---- label_softmax, label_distances: small batches on the CPU, losses/_few_rows.py; a GPU takes what larger ones take
+
+label_softmax = torch.ops.sslfast.label_softmax.default
+label_distances = torch.ops.sslfast.label_distances.default
+
+
+def _loss_and_gradient(z: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+    need_grad = args[-1]
+    wide = _accumulator(z)
+    return z.new_empty((), dtype=wide), z.new_empty((z.shape[0] if need_grad else 0, z.shape[1]), dtype=wide)
+
+
+torch.library.register_fake("sslfast::label_softmax", _loss_and_gradient)
+torch.library.register_fake("sslfast::label_distances", _loss_and_gradient)
 
 
 # ---- negative_cosine_similarity: torch on the GPU, in losses/negative_cosine_similarity.py
