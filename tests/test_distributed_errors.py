@@ -223,7 +223,8 @@ def test_what_is_wrong_on_one_rank_raises_on_every_one(tmp_path: Path) -> None:
             assert ranks[0][name, how, str(given)] == elsewhere
             own = ranks[1][name, how, str(given)]
             expected = "False, True, 'local', 'all_gather' or 'ring'" if how in STRATEGIES else "a bool"
-            assert own.split(": ", 1)[1] == f"{function}: gather_distributed must be {expected}, got {given!r}"
+            argument = "sinkhorn_gather_distributed" if function == "swav_loss" else "gather_distributed"
+            assert own.split(": ", 1)[1] == f"{function}: {argument} must be {expected}, got {given!r}"
         for rank in ranks:
             assert rank[name, how, "all empty"] == nothing.replace("rank 1", "rank 0")
             assert rank[name, how, "right"] == "nothing"
