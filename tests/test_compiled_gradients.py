@@ -27,6 +27,7 @@ from sslfast.losses import (
     replaced_token_loss,
     vicreg_loss,
 )
+from sslfast.masking import corrupt_features, gather_patches
 
 BACKENDS = ["eager", "aot_eager"]
 NET = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
@@ -34,6 +35,7 @@ SIDE = nn.Linear(2, 1)
 ENCODER = nn.Linear(3, 3)
 REAL, FAKE, CODE = torch.randn(4, 3), torch.randn(4, 3), torch.randn(4, 2)
 LEAF = REAL.clone().requires_grad_()
+SEED = torch.tensor(1)
 GOALS = torch.tensor([1, 2, 0, 4])
 
 
@@ -147,6 +149,8 @@ TWICE = {
     "replaced_token": lambda z: replaced_token_loss(z, FAKE > 0),
     "replaced_token, none": lambda z: replaced_token_loss(z, FAKE > 0, reduction="none").sum(),
     "swav": lambda z: SwAVLoss()([FAKE, z], []),
+    "gather_patches": lambda z: gather_patches(z.unsqueeze(0), torch.tensor([[0, 2]])).pow(3).sum(),
+    "corrupt_features": lambda z: corrupt_features(z, 0.5, generator=SEED)[0].pow(3).sum(),
 }
 
 
