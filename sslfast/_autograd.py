@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -175,3 +177,21 @@ def first_order_only(function: str, grad: Tensor, *inputs: Tensor) -> Tensor:
 
         return linked_if_kept(function, grad, *inputs)
     return linked(function, grad, *inputs) if torch.is_grad_enabled() else grad
+
+
+def traced_once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward that may be differentiated, but not where dynamo has traced it, which it does without a graph.
+
+    There what it gives raises where it is differentiated with respect to what was saved, or to what came in.
+    """
+
+    @functools.wraps(backward)
+    def traced(ctx: Any, *grads: Any) -> Any:
+        found = backward(ctx, *grads)
+        if not torch.compiler.is_compiling():
+            return found
+        inputs = [t for t in (*ctx.saved_tensors, *grads) if isinstance(t, Tensor)]
+        several = found if isinstance(found, tuple) else (found,)
+        return tuple(None if g is None else first_order_only("torch.compile", g, *inputs) for g in several)
+
+    return traced

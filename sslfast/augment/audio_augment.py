@@ -10,6 +10,7 @@ from torch import Tensor
 from sslfast import _check, ops
 from sslfast._arguments import numbered_rows, row_lengths
 from sslfast._audio_rules import AUDIO_PARAMS, MOST_SAMPLES, Between, audio_rules, check_bank_is_used
+from sslfast._autograd import traced_once
 from sslfast.augment._audio_gradient import waves_gradient
 from sslfast.random import Generator, seed_tensor
 
@@ -236,6 +237,7 @@ class _AudioAugment(torch.autograd.Function):
         return ops.audio_augment(waves, params, lengths, bank, rollover, powers)
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         waves, params, lengths, bank = ctx.saved_tensors
         d_waves = waves_gradient(grad, waves, params, lengths, bank, ctx.rollover, ctx.powers)

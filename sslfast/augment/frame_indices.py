@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast._arguments import in_range, numbered_rows, row_lengths
+from sslfast._autograd import traced_once
 from sslfast._frame_clips import frame_clips
 from sslfast.random import Generator, seed_tensor
 
@@ -146,6 +147,7 @@ class _Take(torch.autograd.Function):
         return ops.patch_gather(x, ids)
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _PutBack.apply(grad, ctx.saved_tensors[0], ctx.frames), None
 

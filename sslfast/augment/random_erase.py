@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sslfast import _batch_rules, _check, ops
 from sslfast._arguments import numbered_rows
+from sslfast._autograd import traced_once
 from sslfast._image_plan import Plan, Planned
 from sslfast._image_steps import Erase
 from sslfast.augment import _float_batch
@@ -134,6 +135,7 @@ class _EraseBoxes(torch.autograd.Function):
         return images
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         (params,) = ctx.saved_tensors
         grad = _float_batch.in_lines(grad)

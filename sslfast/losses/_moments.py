@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sslfast._autograd import traced_once
 from sslfast.losses._inputs import without_autocast
 
 
@@ -54,6 +55,7 @@ class _Centered(torch.autograd.Function):
         return z - z.mean(dim=0)
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         return grad - grad.mean(dim=0)
 
@@ -74,6 +76,7 @@ class _Moments(torch.autograd.Function):
         return diagonal, m.square().sum(dim=(-2, -1))
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad_diagonal, grad_rest):  # type: ignore[no-untyped-def]
         a, b, rest = ctx.saved_tensors
         with without_autocast(a):  # backward may be called where autocast is on
@@ -106,6 +109,7 @@ class _Gram(torch.autograd.Function):
         return x @ x.mT
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         (x,) = ctx.saved_tensors
         with without_autocast(x):  # backward may be called where autocast is on
@@ -121,6 +125,7 @@ class _Product(torch.autograd.Function):
         return a.mT @ b
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         a, b = ctx.saved_tensors
         with without_autocast(a):  # a gradient lies as its input does: passes over both are over neighbours

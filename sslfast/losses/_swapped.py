@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import distinct
+from sslfast._autograd import distinct, traced_once
 from sslfast.losses._inputs import without_autocast
 from sslfast.losses._soft_targets import led_back, lift_of, prototype_rows
 
@@ -73,6 +73,7 @@ class _SwappedPrediction(torch.autograd.Function):
         return losses.sum() * factor
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         centers, grads, *crops = ctx.saved_tensors
         needs = ctx.needs_input_grad[2 + ctx.first :]

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast._autograd import traced_once
 from sslfast._verdict import JointChecks
 from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import check_two_rows, check_views, widened, without_autocast
@@ -120,6 +121,7 @@ class _BarlowTwins(torch.autograd.Function):
         return (diagonal - 1.0).square().sum() + lambda_param * c.square().sum()
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         z_a, z_b, x, y, scale_x, scale_y, c, diagonal = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]

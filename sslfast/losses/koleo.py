@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import is_last_plain
+from sslfast._autograd import is_last_plain, traced_once
 from sslfast.losses._inputs import check_rows, check_two_rows, not_negative, positive, widened, without_autocast
 
 _SEARCH_ROWS = 128  # rows whose similarities with the batch are held at once
@@ -99,6 +99,7 @@ class _KoLeo(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, neighbours, grad_x = ctx.saved_tensors
         if torch.is_grad_enabled():

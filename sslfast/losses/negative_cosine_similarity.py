@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast._autograd import distinct, is_last_plain
+from sslfast._autograd import distinct, is_last_plain, traced_once
 from sslfast.losses._inputs import check_floating, not_negative, widened, without_autocast
 
 
@@ -113,6 +113,7 @@ class _NegativeCosine(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x0, x1, *grads = ctx.saved_tensors
         needs = ctx.needs_input_grad[:2]

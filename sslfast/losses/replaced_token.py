@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import is_last, is_last_plain
+from sslfast._autograd import is_last, is_last_plain, traced_once
 from sslfast.losses._class_inputs import check_num_items
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_floating
@@ -132,6 +132,7 @@ class _Loss(torch.autograd.Function):
         return losses
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         logits, replaced, attention_mask, share, made = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():

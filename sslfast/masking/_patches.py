@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
+from sslfast._autograd import traced_once
 from sslfast.masking._arguments import numbered_rows, strided
 from sslfast.random import Generator, seed_tensor
 
@@ -111,6 +112,7 @@ class _Gather(torch.autograd.Function):
         return ops.patch_gather(x, ids_keep)
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return _Scatter.apply(grad, *ctx.saved_tensors), None, None
 

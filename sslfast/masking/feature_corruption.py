@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
+from sslfast._autograd import traced_once
 from sslfast.masking._arguments import numbered_rows, strided
 from sslfast.masking.mask_indices import compact
 from sslfast.random import Generator, seed_tensor
@@ -163,6 +164,7 @@ class _Corrupt(torch.autograd.Function):
         return out, mask
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         need_x, need_bank = ctx.needs_input_grad[:2]
         if ctx.bank_is_x:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sslfast import _check, ops
 from sslfast._arguments import strided
+from sslfast._autograd import traced_once
 from sslfast.masking._arguments import numbered_rows
 from sslfast.masking.mask_indices import CountedMask, MaskOrCounted, compact_graphs
 from sslfast.random import Generator, seed_tensor
@@ -185,6 +186,7 @@ class _Mask(torch.autograd.Function):
         return out, mask, order, kept_nodes
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         need_x, need_token = ctx.needs_input_grad[:2]
         x, token = _Gradients.apply(grad, need_x, need_token, *ctx.saved_tensors, *ctx.rule)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
+from sslfast._autograd import traced_once
 from sslfast.masking._arguments import strided
 from sslfast.masking._patches import contiguous_rows
 
@@ -79,6 +80,7 @@ class _Apply(torch.autograd.Function):
         return ops.mask_token_apply(x, mask, mask_token.to(x.dtype).contiguous())
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         need_x, _, need_token = ctx.needs_input_grad
         x, token = _Gradients.apply(grad, *ctx.saved_tensors, need_x, need_token, ctx.dtype)

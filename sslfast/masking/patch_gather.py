@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
+from sslfast._autograd import traced_once
 from sslfast.masking._patches import contiguous_rows, patches_of
 
 
@@ -78,6 +79,7 @@ class _GatherAny(torch.autograd.Function):
         return ops.patch_gather(x, ids)
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _Sum.apply(grad, *ctx.saved_tensors, *ctx.sizes), None
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
+from sslfast._autograd import traced_once
 from sslfast.masking._patches import contiguous_rows, patches_of, prefix_tokens
 
 
@@ -127,6 +128,7 @@ class _Unshuffle(torch.autograd.Function):
         return _unshuffle(tokens, mask_token, positions, ids_restore, prefix)
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         needs = ctx.needs_input_grad[:3]
         found = _Gradients.apply(grad, *ctx.saved_tensors, *ctx.sizes, *needs)

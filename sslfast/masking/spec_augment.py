@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check, ops
+from sslfast._autograd import traced_once
 from sslfast.masking._arguments import numbered_rows, row_lengths
 from sslfast.random import Generator, seed_tensor
 
@@ -157,6 +158,7 @@ class _SpecMean(torch.autograd.Function):
         return ops.spec_mean(spec, lengths, whole_batch)
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (lengths,) = ctx.saved_tensors
         rows, channels, bins, frames = ctx.shape
@@ -187,6 +189,7 @@ class _SpecAugment(torch.autograd.Function):
         return out
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         (intervals,) = ctx.saved_tensors
         d_spec = _SpecZero.apply(grad, intervals, ctx.bin_masks)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._autograd import traced_once
 from sslfast.masking._arguments import errors_of, in_range
 from sslfast.masking.mask_token_apply import apply_mask_token, mask_token_gradient
 from sslfast.masking.patch_gather import gather_patches
@@ -204,6 +205,7 @@ class _SetAmongOne(torch.autograd.Function):
         return out
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
         index, elsewhere = ctx.saved_tensors
         of_token, _, of_value, _ = ctx.needs_input_grad
@@ -225,6 +227,7 @@ class _Set(torch.autograd.Function):
         return out
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         index, mask = ctx.saved_tensors
         of_tokens, _, of_value = ctx.needs_input_grad
