@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from loss_oracle import assert_half_is_like_reference, assert_has_values_of, assert_like_reference, assert_steady
+from loss_oracle import (
+    assert_compiles,
+    assert_half_is_like_reference,
+    assert_has_values_of,
+    assert_like_reference,
+    assert_steady,
+)
 from peer_oracle import peer
 from torch import Tensor
 
@@ -231,3 +237,17 @@ def test_a_graph_asserts_that_rows_exist(name: str, monkeypatch: pytest.MonkeyPa
     for at, row in ((0, 4), (1, 5), (2, -1), (3, 4)):
         with pytest.raises(RuntimeError, match=text):
             compiled(*(torch.tensor([row]) if i == at else t for i, t in enumerate(pairs)))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_compiles_in_one_graph(name: str) -> None:
+    """Pairs that are listed twice, and more than one in eight of all."""
+    torch.compiler.reset()
+    pairs = listed()
+    assert sum(len(rows) for rows in pairs[::2]) * 8 > N * N
+    assert_compiles(lambda z: LOSSES[name][0](z, None, 0.2, indices_tuple=pairs), torch.randn(N, D))
+    nothing = torch.zeros(0, dtype=torch.int64)
+    none = torch.compile(
+        lambda z, *pairs: LOSSES[name][0](z, None, indices_tuple=pairs), fullgraph=True, backend="aot_eager"
+    )
+    assert none(torch.randn(N, D), nothing, nothing, *pairs[2:]) == 0

@@ -23,15 +23,19 @@ def supcon_of_pairs(
     """
     _assert_exist(function, embeddings, ref_emb, pairs)
     columns = len(embeddings if ref_emb is None else ref_emb)
-    near, far = (_once(pairs[at], pairs[at + 1], len(embeddings), columns) for at in (0, 2))
-    _check_apart(function, near, far, columns)
-    positives, negatives, poison = _logits(function, embeddings, ref_emb, (*near, *far), scale)
     count = len(embeddings)
-    number = torch.bincount(near[0], minlength=count)
+    (near, first), (far, of_far) = (_once(pairs[at], pairs[at + 1], count, columns) for at in (0, 2))
+    if first is None:
+        _check_apart(function, near, far, columns)
+        number = torch.bincount(near[0], minlength=count)
+    else:
+        number = near[0].new_zeros(count).index_add(0, near[0], first.long())
+    positives, negatives, poison = _logits(function, embeddings, ref_emb, (*near, *far), scale)
     has = number > 0
-    of_positives = torch.where(has, _logsumexp(positives, near[0], count), 0.0)
-    of_negatives = torch.where(has, _logsumexp(negatives, far[0], count), -torch.inf)
-    mean = positives.new_zeros(count).index_add(0, near[0], positives) / number.clamp_min(1)
+    of_positives = torch.where(has, _logsumexp(_taken(positives, first, -torch.inf), near[0], count), 0.0)
+    of_negatives = torch.where(has, _logsumexp(_taken(negatives, of_far, -torch.inf), far[0], count), -torch.inf)
+    sums = positives.new_zeros(count).index_add(0, near[0], _taken(positives, first, 0.0))
+    mean = sums / number.clamp_min(1)
     # A single positive has NT-Xent's form, in which a small loss keeps its precision.
     single = F.softplus(of_negatives - of_positives, threshold=50.0)
     terms = torch.where(number == 1, single, torch.logaddexp(of_negatives, of_positives) - mean)
@@ -63,16 +67,25 @@ def _assert_exist(function: str, embeddings: Tensor, ref_emb: Tensor | None, pai
         torch._assert_async(exist, f"{function}: indices_tuple must name rows of {name}, got one that does not exist")
 
 
-def _once(rows: Tensor, columns: Tensor, row_count: int, count: int) -> tuple[Tensor, Tensor]:
-    """The pairs of so many rows and columns, in order and without repetition."""
-    numbers = rows * count + columns
-    if numbers.nbytes > row_count * count:  # then a byte for each pair is no more than the list
+def _once(rows: Tensor, columns: Tensor, row_count: int, count: int) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+    """The pairs of so many rows and columns, in order and without repetition; in a graph, whose shapes are not for
+    values to tell, all of them, and which are not that before once more.
+    """
+    numbers, first = rows * count + columns, None
+    if torch.compiler.is_compiling():
+        numbers = torch.sort(numbers).values
+        first = torch.cat([torch.ones_like(numbers[:1], dtype=torch.bool), numbers[1:] != numbers[:-1]])
+    elif numbers.nbytes > row_count * count:  # then a byte for each pair is no more than the list
         numbers = torch.zeros(row_count * count, dtype=torch.bool, device=rows.device).index_fill_(0, numbers, True)
         numbers = numbers.nonzero().flatten()
     else:
         numbers = torch.unique(numbers)
     rows = torch.div(numbers, count, rounding_mode="floor")
-    return rows, numbers - rows * count
+    return (rows, numbers - rows * count), first
+
+
+def _taken(values: Tensor, which: Tensor | None, otherwise: float) -> Tensor:
+    return values if which is None else torch.where(which, values, otherwise)
 
 
 def _check_apart(function: str, near: tuple[Tensor, Tensor], far: tuple[Tensor, Tensor], count: int) -> None:
@@ -81,7 +94,7 @@ def _check_apart(function: str, near: tuple[Tensor, Tensor], far: tuple[Tensor, 
     Raises:
         ValueError: if one is.
     """
-    if not near[0].is_cpu or torch.compiler.is_compiling():
+    if not near[0].is_cpu:
         return
     numbers, others = (rows * count + columns for rows, columns in (near, far))  # in order
     if not len(others):
@@ -115,11 +128,11 @@ class _Similarities(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, rows, columns, i, j):  # type: ignore[no-untyped-def]
         found = rows.new_empty(len(i))
-        if in_strips(len(i), len(rows), len(columns)):
+        if _by_rows(rows, columns, i):
             for strip, at, places in _strips(rows, columns, i, j):
                 found[at] = (rows[strip] @ columns.T).flatten()[places]
         else:
-            for part in parts_of_pairs(len(i)):
+            for part in _parts(i):
                 found[part] = (rows.index_select(0, i[part]) * columns.index_select(0, j[part])).sum(dim=1)
         ctx.save_for_backward(rows, columns, i, j)
         ctx.function = function
@@ -131,7 +144,7 @@ class _Similarities(torch.autograd.Function):
         needs = ctx.needs_input_grad[1:3]
         with torch.no_grad():
             found = [torch.zeros_like(z) if needed else None for z, needed in zip((rows, columns), needs, strict=True)]
-            if in_strips(len(i), len(rows), len(columns)):
+            if _by_rows(rows, columns, i):
                 for strip, at, places in _strips(rows, columns, i, j):
                     weights = grad.new_zeros(len(rows[strip]) * len(columns)).index_add_(0, places, grad[at])
                     weights = weights.view(-1, len(columns))
@@ -141,13 +154,23 @@ class _Similarities(torch.autograd.Function):
                         found[1].addmm_(weights.T, rows[strip])
             else:
                 sides = ((i, columns, j), (j, rows, i))
-                for part in parts_of_pairs(len(i)):
+                for part in _parts(i):
                     for total, (own, others, at) in zip(found, sides, strict=True):
                         if total is not None:
                             pull = others.index_select(0, at[part]).mul_(grad[part].unsqueeze(1))
                             total.index_add_(0, own[part], pull)
         grads = (None if g is None else first_order_only(ctx.function, g, rows, columns, grad) for g in found)
         return None, *grads, None, None
+
+
+def _by_rows(rows: Tensor, columns: Tensor, i: Tensor) -> bool:
+    """Whether products are of whole rows; not in a graph: where the pairs of some of them begin, values tell."""
+    return not torch.compiler.is_compiling() and in_strips(len(i), len(rows), len(columns))
+
+
+def _parts(i: Tensor) -> list[slice]:
+    """Some pairs at once; in a graph, which is to serve any number of them, all: the compiler makes no rows of them."""
+    return [slice(None)] if torch.compiler.is_compiling() else parts_of_pairs(len(i))
 
 
 def _strips(rows: Tensor, columns: Tensor, i: Tensor, j: Tensor) -> Iterator[tuple[slice, slice | Tensor, Tensor]]:

@@ -136,8 +136,8 @@ def supcon_loss(
         temperature: divides the similarities. Default: 0.1.
         indices_tuple: pairs in the place of all: four int64 vectors, rows of anchors and of their positives in
             ``ref_emb``, (P,) each, rows of anchors and of their negatives, (Q,) each; or the three of triplets, rows of
-            anchors, positives and negatives; what a miner of pytorch-metric-learning returns. A GPU is waited for, and
-            torch.compile breaks its graph. Default: None.
+            anchors, positives and negatives; what a miner of pytorch-metric-learning returns. A GPU is waited for, but
+            in a compiled graph. Default: None.
         ref_emb: (M, D), on the same device, need not be normalised. Gets a gradient if it requires one. Default: None,
             the other embeddings.
         ref_labels: (M,) integers, the labels of ``ref_emb``.
