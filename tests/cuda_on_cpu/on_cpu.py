@@ -10,9 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-# What a GPU does not check, because reading the answer would make the host wait for it.
-UNCHECKED = "the operator checks these values on the CPU alone"
-LEFT_OUT: dict[str, str] = {}
+UNCHECKED = "the CPU's operator checks these values, a GPU's does not: the host would wait for it"
+COMPILED = "torch.compile's own compiler takes most of the time, and does not look into an operator"
+LEFT_OUT = {
+    "*::test_compile*": COMPILED,
+    "*::test_composes*": COMPILED,
+    "*test_audio_augment.py::test_equals_reference*-mix0-dtype1]": "sums of squares are made in another order",
+    "tests/test_sampled_softmax.py::test_derivatives*": "float64 is for the CPU",
+}
 
 
 def address_table(name: str, images: list[Tensor], argument: str = "images") -> Tensor | None:

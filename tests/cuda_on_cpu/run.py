@@ -1,9 +1,10 @@
 """Builds the CUDA kernels for the CPU and runs the tests of their operators with them.
 
-    python tests/cuda_on_cpu/run.py [--checked] [--order ascending] [tests and options of pytest ...]
+    python tests/cuda_on_cpu/run.py [--checked] [--order ORDER] [tests and options of pytest ...]
 
 `--checked` builds with the sanitizers of addresses and of undefined behaviour. `--order` is that of the threads of a
-block (block.cpp). Without tests those of every operator that has a .cu file are run.
+block (block.cpp); without it the tests run once ascending and once descending. Tests are files of this repository's
+tests; without any, faults.py and those of every operator that has a .cu file are run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"  # setup.py's
-TESTS = sorted(path.name for path in (ROOT / "tests").glob("test_*.py"))
+TESTS = """
+audio_augment audio_params augment_replay augment_video batch_mix block_mask cell_mask counted_masks dino_mask
+fairseq_span_mask feature_corruption feature_noise frame_indices gather_patches graph_mask gumbel_sample host_views
+image_augment image_augment_bytes image_augment_channels image_augment_fill image_augment_flat image_augment_params
+image_augment_stored item_mask item_negatives jepa_mask mask_indices mask_token_apply masked_feature masked_patch
+masked_patch_autograd negative_indices patch_gather patch_mask patch_mask_noise patch_unshuffle permutation_mask
+random_erase replaced_token row_lengths rule_modes sample_ids sampled_softmax span_corruption spec_augment spec_mean
+square_mask text_span_mask time_span_mask token_augment token_mask whole_word_mask word_budget
+"""
 
 
 def build(checked: bool) -> Path:
@@ -45,17 +54,24 @@ def package(libraries: Path) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checked", action="store_true")
-    parser.add_argument("--order", default="ascending")
+    parser.add_argument("--order", action="append")
     options, pytest = parser.parse_known_args()
+    chosen = pytest or ["cuda_on_cpu/faults.py", *(f"test_{name}.py" for name in TESTS.split())]
     libraries = build(options.checked)
-    environment = {**os.environ, "CUDA_ON_CPU_ORDER": options.order}
-    environment["PYTHONPATH"] = os.pathsep.join([str(package(libraries)), str(ROOT / "tests"), str(ROOT)])
+    environment = dict(os.environ)
+    paths = [package(libraries), ROOT / "tests", ROOT / "tests" / "cuda_on_cpu", ROOT]
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
     if options.checked:
         runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
         environment["LD_PRELOAD"] = runtime.stdout.strip()
         environment["ASAN_OPTIONS"] = "detect_leaks=0"
-    command = [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", *(pytest or TESTS)]
-    return subprocess.run(command, cwd=ROOT / "tests", env=environment, check=False).returncode
+    failed = 0
+    for order in options.order or ["ascending", "descending"]:
+        print(f"order: {order}", flush=True)
+        environment["CUDA_ON_CPU_ORDER"] = order
+        command = [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", "-p", "on_cpu", *chosen]
+        failed |= subprocess.run(command, cwd=ROOT / "tests", env=environment, check=False).returncode
+    return failed
 
 
 if __name__ == "__main__":
