@@ -22,14 +22,17 @@ print(json.dumps([error, message.value.decode(), list(out)]))
 """
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faults")
+def build(folder: Path, *options: str) -> Path:
     subprocess.run([sys.executable, HERE / "rewrite.py", HERE, folder], check=True)
-    flags = ["-std=c++20", "-O1", "-shared", "-fPIC", "-D__CUDACC__", f"-I{HERE / 'include'}", f"-I{HERE}"]
+    flags = ["-std=c++20", "-O1", "-shared", "-fPIC", "-D__CUDACC__", f"-I{HERE / 'include'}", f"-I{HERE}", *options]
     sources = [folder / "faults.cpp", HERE / "block.cpp", HERE / "fiber.cpp"]
     subprocess.run(["g++", *flags, *sources, "-o", folder / "faults.so"], check=True)
     return folder / "faults.so"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("faults"))
 
 
 def run(library: Path, number: int, order: str) -> tuple[int, str, list[float]]:
@@ -95,3 +98,15 @@ def test_a_sum_of_the_block_is_for_one_thread(library):
 @pytest.mark.parametrize("number", [9, 10])
 def test_launches_that_cuda_refuses(library, number):
     assert run(library, number, "ascending") == (9, "", [-1.0] * THREADS)
+
+
+def test_the_sanitizer_sees_shared_memory(tmp_path):
+    library = build(tmp_path, "-fsanitize=address", "-g1")
+    runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
+    environment = {**os.environ, "LD_PRELOAD": runtime.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
+    command = [sys.executable, "-c", PROGRAM, library]
+    good = subprocess.run([*command, "0"], check=True, capture_output=True, text=True, env=environment)
+    assert json.loads(good.stdout) == [0, "", ROTATED]
+    bad = subprocess.run([*command, "7"], check=False, capture_output=True, text=True, env=environment)
+    assert bad.returncode != 0
+    assert "heap-buffer-overflow" in bad.stderr

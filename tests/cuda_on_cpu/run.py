@@ -58,13 +58,13 @@ def main() -> int:
     options, pytest = parser.parse_known_args()
     chosen = pytest or ["cuda_on_cpu/faults.py", *(f"test_{name}.py" for name in TESTS.split())]
     libraries = build(options.checked)
-    environment = dict(os.environ)
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}  # the kernels have one thread of the CPU
     paths = [package(libraries), ROOT / "tests", ROOT / "tests" / "cuda_on_cpu", ROOT]
     environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
     if options.checked:
         runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
         environment["LD_PRELOAD"] = runtime.stdout.strip()
-        environment["ASAN_OPTIONS"] = "detect_leaks=0"
+        environment["ASAN_OPTIONS"] = "detect_leaks=0:malloc_context_size=2"
     failed = 0
     for order in options.order or ["ascending", "descending"]:
         print(f"order: {order}", flush=True)
