@@ -4,7 +4,7 @@
 
 `--checked` builds with the sanitizers of addresses and of undefined behaviour. `--order` is that of the threads of a
 block (block.cpp); without it the tests run once ascending and once descending. Tests are files of this repository's
-tests; without any, faults.py and those of every operator that has a .cu file are run.
+tests; without any, faults.py, sizes.py and those of every operator that has a .cu file are run.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("--checked", action="store_true")
     parser.add_argument("--order", action="append")
     options, pytest = parser.parse_known_args()
-    chosen = pytest or ["cuda_on_cpu/faults.py", *(f"test_{name}.py" for name in TESTS.split())]
+    chosen = pytest or ["cuda_on_cpu/faults.py", "cuda_on_cpu/sizes.py", *(f"test_{name}.py" for name in TESTS.split())]
     libraries = build(options.checked)
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}  # the kernels have one thread of the CPU
     paths = [package(libraries), ROOT / "tests", ROOT / "tests" / "cuda_on_cpu", ROOT]
