@@ -10,7 +10,8 @@ namespace {
 
 constexpr int kThreads = 64;
 
-// Every thread takes what the one `ahead` places on wrote: without the barrier the answer depends on the order of turns.
+// Every thread takes what the one `ahead` places on wrote: without the barrier the answer depends on the order of
+// turns.
 __global__ void rotate(float* out, int ahead, bool barrier) {
   __shared__ float values[kThreads];
   const int i = static_cast<int>(threadIdx.x);
