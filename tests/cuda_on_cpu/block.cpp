@@ -27,6 +27,16 @@ constexpr std::size_t kSharedLimit = 48 << 10;  // of a block that has not asked
 
 enum class State { kReady, kAtBarrier, kInWarp, kDone };
 
+// What the lanes of a warp brought, for those that have not read it yet.
+struct Brought {
+  Word words[32];
+  int readers;
+};
+
+bool same(const std::source_location& a, const std::source_location& b) {
+  return a.line() == b.line() && (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
+}
+
 struct Thread {
   Fiber fiber;
   bool begun = false;
@@ -34,7 +44,8 @@ struct Thread {
   uint3 index;
   std::source_location at;
   unsigned mask, met;
-  Word word, words[32];
+  Word word;
+  Brought* brought = nullptr;
   bool vote;
 };
 
@@ -97,6 +108,8 @@ struct Machine {
   Order order;
   const Launch* launch = nullptr;
   std::deque<Thread> threads;
+  std::deque<Brought> all_brought;
+  std::vector<Brought*> unused;
   std::vector<int> turns;
   int count = 0, current = 0, alive = 0, at_barrier = 0;
   bool vote = false;
@@ -145,25 +158,32 @@ struct Machine {
     for (int l = 0; l < lanes; ++l) {
       if (!(mask >> l & 1u) || at(first + l).state == State::kDone) continue;
       const Thread& t = at(first + l);
-      if (t.state != State::kInWarp || t.mask != mask || t.at.line() != at(i).at.line() ||
-          std::strcmp(t.at.file_name(), at(i).at.file_name()) != 0) {
-        return false;
-      }
+      if (t.state != State::kInWarp || t.mask != mask || !same(t.at, at(i).at)) return false;
       met |= 1u << l;
     }
-    Word words[32];
-    for (int l = 0; l < lanes; ++l) words[l] = at(first + l).word;
+    if (unused.empty()) unused.push_back(&all_brought.emplace_back());
+    Brought* const brought = unused.back();
+    unused.pop_back();
+    brought->readers = 0;
     for (int l = 0; l < lanes; ++l) {
       if (!(met >> l & 1u)) continue;
       Thread& t = at(first + l);
-      std::copy(words, words + lanes, t.words);
+      brought->words[l] = t.word;
+      ++brought->readers;
+      t.brought = brought;
       t.met = met;
       t.state = State::kReady;
     }
     return true;
   }
 
+  void has_read(Thread& t) {
+    if (t.brought && --t.brought->readers == 0) unused.push_back(t.brought);
+    t.brought = nullptr;
+  }
+
   void leave() {
+    has_read(self());
     self().state = State::kDone;
     --alive;
     meet_block();
@@ -181,7 +201,7 @@ struct Machine {
     for (int i = 0; i < count; ++i) {
       const Thread& t = at(i);
       if (t.state == State::kDone) continue;
-      if (before && before->line() == t.at.line() && std::strcmp(before->file_name(), t.at.file_name()) == 0) continue;
+      if (before && same(*before, t.at)) continue;
       if (++told > 6) break;
       before = &t.at;
       what += (told > 1 ? "; thread " : "thread ") + std::to_string(i) + " waits at " + place(t.at);
@@ -193,7 +213,10 @@ struct Machine {
   void run_block();
   void run_grid(const Launch& what);
   void forget() {
-    for (Thread& t : threads) t.begun = false;
+    for (Thread& t : threads) {
+      t.begun = false;
+      has_read(t);
+    }
     shared.clear();
     at_barrier = 0;
     vote = false;
@@ -326,7 +349,7 @@ bool meet_block(bool vote, const std::source_location& at) {
   for (int i = 0; m.at_barrier > 0 && i < m.count; ++i) {
     const Thread& t = m.at(i);
     if (t.state != State::kAtBarrier) continue;
-    if (t.at.line() != at.line() || std::strcmp(t.at.file_name(), at.file_name()) != 0) {
+    if (!same(t.at, at)) {
       m.fail("thread " + std::to_string(m.current) + " is at the barrier of " + m.place(at) + ", thread " +
              std::to_string(i) + " at that of " + m.place(t.at));
     }
@@ -345,6 +368,7 @@ unsigned meet_warp(unsigned mask, const Word& word, const std::source_location& 
   Machine& m = machine();
   Thread& me = m.self();
   if (!(mask >> lane() & 1u)) m.fail("lane " + std::to_string(lane()) + " is not in the mask of " + m.place(at));
+  m.has_read(me);
   me.at = at;
   me.mask = mask;
   me.word = word;
@@ -353,7 +377,7 @@ unsigned meet_warp(unsigned mask, const Word& word, const std::source_location& 
   return me.met;
 }
 
-const Word* met_words() { return machine().self().words; }
+const Word* met_words() { return machine().self().brought->words; }
 
 void absent_lane(int lane, const std::source_location& at) {
   Machine& m = machine();
