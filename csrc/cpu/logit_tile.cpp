@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "logit_rows.h"
+#include "team.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -54,15 +55,14 @@ template <typename T>
 bool find_shifts(const T* logits, int64_t rows, int64_t cols, bool by_row, bool by_col, T* row_shift, T* col_shift,
                  T* group_maxima, int threads) {
   const int64_t count = groups(rows);
-#pragma omp parallel for num_threads(threads) if (threads > 1 && count > 1)
-  for (int64_t g = 0; g < count; ++g) {
+  share_out(count, threads, [&](int64_t g) {
     T* maxima = group_maxima + g * cols;
     if (by_col) std::fill_n(maxima, cols, -kInf<T>);
     for (int64_t i = g * kGroup; i < std::min(rows, (g + 1) * kGroup); ++i) {
       const T* s = logits + i * cols;
       row_shift[i] = by_col ? row_max_by_column(s, cols, maxima) : row_max(s, cols);
     }
-  }
+  });
   if (!by_col) return false;
   std::copy_n(group_maxima, cols, col_shift);
   for (int64_t g = 1; g < count; ++g) row_max_by_column(group_maxima + g * cols, cols, col_shift);
@@ -86,8 +86,7 @@ void add_tile(T* logits, int64_t rows, int64_t cols, TileSums<T> row_sums, TileS
   T* col_totals = col_shift + 2 * cols;  // (count, cols)
   const bool together =
       bounded || find_shifts(logits, rows, cols, by_row, by_col, row_shift, col_shift, col_totals, threads);
-#pragma omp parallel for num_threads(threads) if (threads > 1 && count > 1)
-  for (int64_t g = 0; g < count; ++g) {
+  share_out(count, threads, [&](int64_t g) {
     T* group_totals = col_totals + g * cols;
     std::fill_n(group_totals, cols, T(0));
     for (int64_t i = g * kGroup; i < std::min(rows, (g + 1) * kGroup); ++i) {
@@ -96,7 +95,7 @@ void add_tile(T* logits, int64_t rows, int64_t cols, TileSums<T> row_sums, TileS
       totals[i] = together || !by_col ? row_exp(s, cols, shift, group_totals)
                                       : row_exp_apart(s, cols, shift, col_shift, group_totals);
     }
-  }
+  });
   // A sum is 0 where there is nothing to sum, and then has no shift.
   for (int64_t i = 0; i < rows && by_row; ++i) {
     if (bounded) {
@@ -134,8 +133,7 @@ void weigh_tile(T* logits, int64_t rows, int64_t cols, TileGrads<T> row_grads, T
     col_lse[j] = safe(col_grads.lse[j]);
     weights[j] = together && a != 0 ? a * std::exp(center - col_lse[j]) : a;
   }
-#pragma omp parallel for num_threads(threads) if (threads > 1 && rows > kGroup)
-  for (int64_t i = 0; i < rows; ++i) {
+  share_out(rows, rows > kGroup ? threads : 1, [&](int64_t i) {
     T* s = logits + i * cols;
     const T a = by_row ? row_grads.grad[i] : T(0), lse = by_row ? safe(row_grads.lse[i]) : T(0);
     if (!by_col) {
@@ -148,7 +146,7 @@ void weigh_tile(T* logits, int64_t rows, int64_t cols, TileGrads<T> row_grads, T
     if (shares.row_labels != nullptr) {
       row_subtract_shares(s, cols, shares.col_labels, shares.row_labels[i], shares.rows[i], shares.cols);
     }
-  }
+  });
 }
 
 #define SSLFAST_INSTANTIATE(T)                                                           \

@@ -63,7 +63,7 @@ class _FewPairs(torch.autograd.Function):
             scale, known_scale = None, scale
         if not isinstance(bias, Tensor):
             bias, known_bias = None, bias
-        needs = ctx.needs_input_grad[1:] if grad_enabled else (False,) * 4
+        _, *needs = ctx.needs_input_grad if grad_enabled else (False,) * 5
         loss, *made = ops.few_pairs(rows, columns, scale, bias, known_scale, known_bias, kind, share, normalize, *needs)
         # What takes no gradient may be changed before backward.
         inputs = [z if need else None for z, need in zip((rows, columns, scale, bias), needs, strict=True)]
@@ -77,8 +77,8 @@ class _FewPairs(torch.autograd.Function):
         if not is_last_plain(grad):
             with torch.no_grad():
                 made = [g * grad for g in made]
-        of_input = iter(made)
-        found = [None if z is None else _like(next(of_input), z) for z in inputs]
+        rest = iter(made)
+        found = [None if z is None else _like(next(rest), z) for z in inputs]
         if torch.is_grad_enabled():
             given = [z for z in inputs if z is not None]
             found = [None if g is None else first_order_only(ctx.function, g, *given, grad) for g in found]
