@@ -45,6 +45,8 @@ def strategy_of(function: str, gather_distributed: bool | str) -> str:
     Raises:
         ValueError: if ``gather_distributed`` is not a bool or one of the three.
     """
+    if gather_distributed is False:  # the default, which a small batch is not to wait for
+        return "local"
     names = {False: "local", True: "all_gather", "local": "local", "all_gather": "all_gather", "ring": "ring"}
     known = isinstance(gather_distributed, str) or _check.is_boolean(gather_distributed)
     if not known or gather_distributed not in names:

@@ -6,12 +6,15 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import losses
+from sslfast.losses import _few_pairs
 from sslfast.reference.clip import clip_loss as clip_reference
 from sslfast.reference.dcl import dcl_loss as dcl_reference
 from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
@@ -137,6 +140,18 @@ def _siglip_reference(
     return sigmoid_pairs(z0, z1, torch.arange(len(z0)), scale, bias) / len(z0)
 
 
+def in_tiles(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The loss as it is of more pairs than few_pairs takes, whatever their number."""
+
+    def tiled(*inputs: Any) -> Tensor:
+        if torch.compiler.is_compiling():
+            return loss(*inputs)
+        with patch.object(_few_pairs, "_MOST", 0):
+            return loss(*inputs)
+
+    return tiled
+
+
 CASES = {
     "nt_xent_loss": LossCase(losses.nt_xent_loss, nt_xent_reference),
     "dcl_loss": LossCase(losses.dcl_loss, dcl_reference, vanishes=False, least=2),
@@ -201,9 +216,18 @@ CASES = {
     "clip_loss, normalize": LossCase(
         functools.partial(_clip, normalize=True), functools.partial(_clip_reference, normalize=True), _scaled
     ),
+    "clip_loss, in tiles": LossCase(
+        in_tiles(functools.partial(_clip, normalize=True)), functools.partial(_clip_reference, normalize=True), _scaled
+    ),
     "siglip_loss": LossCase(_siglip, _siglip_reference, _biased, normalizes=False, pairwise=True),
     "siglip_loss, normalize": LossCase(
         functools.partial(_siglip, normalize=True),
+        functools.partial(_siglip_reference, normalize=True),
+        _biased,
+        pairwise=True,
+    ),
+    "siglip_loss, in tiles": LossCase(
+        in_tiles(functools.partial(_siglip, normalize=True)),
         functools.partial(_siglip_reference, normalize=True),
         _biased,
         pairwise=True,
@@ -215,6 +239,11 @@ CASES = {
             lambda q, k, t: losses.info_nce_loss(q, k, temperature=t, reduction="none"),
             lambda q, k, t: info_nce_reference(q, k, None, t),
         ),
+        locks=True,
+    ),
+    "info_nce_loss, in tiles": LossCase(
+        in_tiles(lambda q, k, t: losses.info_nce_loss(q, k, temperature=t)),
+        lambda q, k, t: info_nce_reference(q, k, None, t).mean(),
         locks=True,
     ),
     "info_nce_loss, queue": LossCase(

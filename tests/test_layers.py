@@ -263,6 +263,7 @@ def stems(name: str) -> list[str]:
 CUDA_STEMS, CPU_STEMS, TORCH_STEMS = stems("STEMS"), stems("CPU_ONLY_STEMS"), stems("TORCH_ON_GPU_STEMS")
 SMALL_STEMS = stems("SMALL_STEMS")
 IN_TORCH = {  # what a GPU runs
+    "few_pairs": "kernels/cross_softmax.py",  # and one_way_softmax and sigmoid_pairs: the losses in tiles
     "image_augment_backward": "sslfast/augment/_gradient.py",
     "koleo": "sslfast/losses/koleo.py",
     "label_distances": "sslfast/losses/_triplets.py",

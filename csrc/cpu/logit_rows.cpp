@@ -1,6 +1,7 @@
 #include "logit_rows.h"
 
 #include <limits>
+#include <type_traits>
 
 #include "isa.h"
 #include "vector_exp.h"
@@ -17,6 +18,17 @@ inline __attribute__((always_inline)) T max_body(const T* s, int64_t n) {
 }
 
 template <typename T>
+inline __attribute__((always_inline)) T max_by_column_body(const T* s, int64_t n, T* maxima) {
+  T best = -std::numeric_limits<T>::infinity();
+#pragma omp simd reduction(max : best)
+  for (int64_t j = 0; j < n; ++j) {
+    best = s[j] > best ? s[j] : best;
+    maxima[j] = s[j] > maxima[j] ? s[j] : maxima[j];
+  }
+  return best;
+}
+
+template <typename T>
 inline __attribute__((always_inline)) T exp_body(const T* s, int64_t n, T shift, T* column_sums) {
   T total = 0;
 #pragma omp simd reduction(+ : total)
@@ -25,6 +37,44 @@ inline __attribute__((always_inline)) T exp_body(const T* s, int64_t n, T shift,
     total += e;
     column_sums[j] += e;
   }
+  return total;
+}
+
+// Where logits lie this far apart from what is subtracted, exp is 0: a row with shifts of its own has many of them.
+template <typename T>
+constexpr T kLost = std::is_same_v<T, float> ? T(-88) : T(-750);
+
+constexpr int64_t kLanes = 16;  // are looked at together
+
+// Whether one of n logits, or a NaN, is not lost.
+template <typename T>
+inline __attribute__((always_inline)) bool some_count(const T* s, int64_t n, T shift, const T* column_shift) {
+  int32_t some = 0;
+#pragma omp simd reduction(| : some)
+  for (int64_t j = 0; j < n; ++j) {
+    const bool lost = s[j] - shift < kLost<T>, lost_in_column = s[j] - column_shift[j] < kLost<T>;
+    some |= lost && lost_in_column ? 0 : 1;
+  }
+  return some != 0;
+}
+
+template <typename T>
+inline __attribute__((always_inline)) T exp_apart_body(const T* s, int64_t n, T shift, const T* column_shift,
+                                                       T* column_sums) {
+  T total = 0;
+  const auto add = [&](int64_t j0, int64_t count) __attribute__((always_inline)) {
+    if (!some_count(s + j0, count, shift, column_shift + j0)) return;
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = j0; j < j0 + count; ++j) {
+      sum += vector_exp(s[j] - shift);
+      column_sums[j] += vector_exp(s[j] - column_shift[j]);
+    }
+    total += sum;
+  };
+  int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) add(j, kLanes);
+  add(j, n - j);
   return total;
 }
 
@@ -48,10 +98,19 @@ inline __attribute__((always_inline)) void weights_body(T* s, int64_t n, T cente
 template <typename T>
 inline __attribute__((always_inline)) void weights_apart_body(T* s, int64_t n, T lse, T weight, const T* column_lse,
                                                               const T* columns) {
+  const auto weigh = [&](int64_t j0, int64_t count) __attribute__((always_inline)) {
+    if (!some_count(s + j0, count, lse, column_lse + j0)) {
+      for (int64_t j = j0; j < j0 + count; ++j) s[j] = 0;
+      return;
+    }
 #pragma omp simd
-  for (int64_t j = 0; j < n; ++j) {
-    s[j] = weight * vector_exp(s[j] - lse) + columns[j] * vector_exp(s[j] - column_lse[j]);
-  }
+    for (int64_t j = j0; j < j0 + count; ++j) {
+      s[j] = weight * vector_exp(s[j] - lse) + columns[j] * vector_exp(s[j] - column_lse[j]);
+    }
+  };
+  int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) weigh(j, kLanes);
+  weigh(j, n - j);
 }
 
 template <typename T>
@@ -95,11 +154,24 @@ inline __attribute__((always_inline)) void exclude_above_body(T* s, int64_t n, T
 SSLFAST_ISA_CLONES float row_max(const float* s, int64_t n) { return max_body(s, n); }
 double row_max(const double* s, int64_t n) { return max_body(s, n); }
 
+SSLFAST_ISA_CLONES float row_max_by_column(const float* s, int64_t n, float* maxima) {
+  return max_by_column_body(s, n, maxima);
+}
+double row_max_by_column(const double* s, int64_t n, double* maxima) { return max_by_column_body(s, n, maxima); }
+
 SSLFAST_ISA_CLONES float row_exp(const float* s, int64_t n, float shift, float* column_sums) {
   return exp_body(s, n, shift, column_sums);
 }
 double row_exp(const double* s, int64_t n, double shift, double* column_sums) {
   return exp_body(s, n, shift, column_sums);
+}
+
+SSLFAST_ISA_CLONES float row_exp_apart(const float* s, int64_t n, float shift, const float* column_shift,
+                                       float* column_sums) {
+  return exp_apart_body(s, n, shift, column_shift, column_sums);
+}
+double row_exp_apart(const double* s, int64_t n, double shift, const double* column_shift, double* column_sums) {
+  return exp_apart_body(s, n, shift, column_shift, column_sums);
 }
 
 SSLFAST_ISA_CLONES float row_exp_in_place(float* s, int64_t n, float shift) { return exp_in_place_body(s, n, shift); }

@@ -9,9 +9,17 @@ namespace sslfast::cpu {
 float row_max(const float* s, int64_t n);
 double row_max(const double* s, int64_t n);
 
+// The same, and maxima_j <- max(maxima_j, s_j).
+float row_max_by_column(const float* s, int64_t n, float* maxima);
+double row_max_by_column(const double* s, int64_t n, double* maxima);
+
 // Returns sum_j exp(s_j - shift) and adds each term to column_sums.
 float row_exp(const float* s, int64_t n, float shift, float* column_sums);
 double row_exp(const double* s, int64_t n, double shift, double* column_sums);
+
+// Returns sum_j exp(s_j - shift) and adds exp(s_j - column_shift_j) to column_sums_j.
+float row_exp_apart(const float* s, int64_t n, float shift, const float* column_shift, float* column_sums);
+double row_exp_apart(const double* s, int64_t n, double shift, const double* column_shift, double* column_sums);
 
 // s_j <- exp(s_j - shift); returns their sum.
 float row_exp_in_place(float* s, int64_t n, float shift);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "logit_rows.h"
+#include "team.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -12,19 +13,10 @@ constexpr int64_t kGroup = 32;  // rows; a group's column sums (4 KiB) stay in L
 
 int64_t groups(int64_t rows) { return (rows + kGroup - 1) / kGroup; }
 
-// Far below the tile's maximum exp flushes to zero. A sum that small is taken again with a shift of its own.
+// Sums whose largest terms are exp of this less than 0 keep their precision, and those far below them are lost beside
+// them.
 template <typename T>
-constexpr T kTooSmall = T(1e-20);
-
-template <typename T>
-void merge_exactly(T& shift, T& sum, T tile_shift, T tile_sum, const T* s, int64_t n, int64_t stride) {
-  if (!(tile_sum < kTooSmall<T>)) return merge_sums(shift, sum, tile_shift, tile_sum);
-  T best = -kInf<T>, own = 0;
-  for (int64_t k = 0; k < n; ++k) best = std::max(best, s[k * stride]);
-  if (best == -kInf<T>) return;
-  for (int64_t k = 0; k < n; ++k) own += std::exp(s[k * stride] - best);
-  merge_sums(shift, sum, best, own);
-}
+constexpr T kTogether = T(40);
 
 // Where nothing was summed, all logits are -inf, and exp(-inf - 0) is the 0 that exp(-inf + inf) is not.
 template <typename T>
@@ -43,7 +35,7 @@ void extremes(const T* lse, int64_t n, T& low, T& high) {
 
 }  // namespace
 
-int64_t logit_scratch(int64_t rows, int64_t cols) { return rows + std::max(groups(rows), int64_t{2}) * cols; }
+int64_t logit_scratch(int64_t rows, int64_t cols) { return 2 * (rows + cols) + groups(rows) * cols; }
 
 template <typename T>
 void merge_sums(T& shift, T& sum, T other_shift, T other_sum) {
@@ -57,42 +49,68 @@ void merge_sums(T& shift, T& sum, T other_shift, T other_sum) {
   }
 }
 
+// Finds what to subtract from the logits before exp: one number for the tile, which is returned as true, where no
+// maximum of a row or column lies far below another, or every row's and every column's own maximum.
+template <typename T>
+bool find_shifts(const T* logits, int64_t rows, int64_t cols, bool by_row, bool by_col, T* row_shift, T* col_shift,
+                 T* group_maxima, int threads) {
+  const int64_t count = groups(rows);
+  share_out(count, threads, [&](int64_t g) {
+    T* maxima = group_maxima + g * cols;
+    if (by_col) std::fill_n(maxima, cols, -kInf<T>);
+    for (int64_t i = g * kGroup; i < std::min(rows, (g + 1) * kGroup); ++i) {
+      const T* s = logits + i * cols;
+      row_shift[i] = by_col ? row_max_by_column(s, cols, maxima) : row_max(s, cols);
+    }
+  });
+  if (!by_col) return false;
+  std::copy_n(group_maxima, cols, col_shift);
+  for (int64_t g = 1; g < count; ++g) row_max_by_column(group_maxima + g * cols, cols, col_shift);
+  T low = kInf<T>, high = -kInf<T>;
+  if (by_row) extremes(row_shift, rows, low, high);
+  extremes(col_shift, cols, low, high);
+  const bool together = low > high || high - low < kTogether<T>;
+  const T shift = low > high ? T(0) : high;
+  // Where there is nothing to sum, or NaN, which the sums must show, the maximum is -inf.
+  for (int64_t i = 0; i < rows; ++i) row_shift[i] = together ? shift : safe(row_shift[i]);
+  for (int64_t j = 0; j < cols; ++j) col_shift[j] = together ? shift : safe(col_shift[j]);
+  return together;
+}
+
 template <typename T>
 void add_tile(T* logits, int64_t rows, int64_t cols, TileSums<T> row_sums, TileSums<T> col_sums, bool bounded,
               T* scratch, int threads) {
   const int64_t count = groups(rows);
-  const bool parallel = threads > 1 && count > 1;
-  T shift = 0;
-  if (!bounded) {
-    shift = -kInf<T>;
-#pragma omp parallel for num_threads(threads) if (parallel) reduction(max : shift)
-    for (int64_t i = 0; i < rows; ++i) shift = std::max(shift, row_max(logits + i * cols, cols));
-    if (shift == -kInf<T>) shift = 0;  // nothing to sum, or NaN, which the sums must show
-  }
-  T* totals = scratch;
-  T* col_totals = scratch + rows;  // (count, cols)
-#pragma omp parallel for num_threads(threads) if (parallel)
-  for (int64_t g = 0; g < count; ++g) {
+  const bool by_row = row_sums.sum != nullptr, by_col = col_sums.sum != nullptr;
+  T *totals = scratch, *row_shift = totals + rows, *col_shift = row_shift + rows;
+  T* col_totals = col_shift + 2 * cols;  // (count, cols)
+  const bool together =
+      bounded || find_shifts(logits, rows, cols, by_row, by_col, row_shift, col_shift, col_totals, threads);
+  share_out(count, threads, [&](int64_t g) {
     T* group_totals = col_totals + g * cols;
     std::fill_n(group_totals, cols, T(0));
     for (int64_t i = g * kGroup; i < std::min(rows, (g + 1) * kGroup); ++i) {
-      totals[i] = row_exp(logits + i * cols, cols, shift, group_totals);
+      const T* s = logits + i * cols;
+      const T shift = bounded ? T(0) : safe(row_shift[i]);
+      totals[i] = together || !by_col ? row_exp(s, cols, shift, group_totals)
+                                      : row_exp_apart(s, cols, shift, col_shift, group_totals);
     }
-  }
-  for (int64_t i = 0; i < rows && row_sums.sum != nullptr; ++i) {
+  });
+  // A sum is 0 where there is nothing to sum, and then has no shift.
+  for (int64_t i = 0; i < rows && by_row; ++i) {
     if (bounded) {
       row_sums.sum[i] += totals[i];
-    } else {
-      merge_exactly(row_sums.shift[i], row_sums.sum[i], shift, totals[i], logits + i * cols, cols, int64_t{1});
+    } else if (totals[i] != 0) {
+      merge_sums(row_sums.shift[i], row_sums.sum[i], safe(row_shift[i]), totals[i]);
     }
   }
-  if (col_sums.sum == nullptr) return;
+  if (!by_col) return;
   for (int64_t g = 1; g < count; ++g) row_add(col_totals, col_totals + g * cols, cols);
   for (int64_t j = 0; j < cols; ++j) {
     if (bounded) {
       col_sums.sum[j] += col_totals[j];
-    } else {
-      merge_exactly(col_sums.shift[j], col_sums.sum[j], shift, col_totals[j], logits + j, rows, cols);
+    } else if (col_totals[j] != 0) {
+      merge_sums(col_sums.shift[j], col_sums.sum[j], col_shift[j], col_totals[j]);
     }
   }
 }
@@ -115,8 +133,7 @@ void weigh_tile(T* logits, int64_t rows, int64_t cols, TileGrads<T> row_grads, T
     col_lse[j] = safe(col_grads.lse[j]);
     weights[j] = together && a != 0 ? a * std::exp(center - col_lse[j]) : a;
   }
-#pragma omp parallel for num_threads(threads) if (threads > 1 && rows > kGroup)
-  for (int64_t i = 0; i < rows; ++i) {
+  share_out(rows, rows > kGroup ? threads : 1, [&](int64_t i) {
     T* s = logits + i * cols;
     const T a = by_row ? row_grads.grad[i] : T(0), lse = by_row ? safe(row_grads.lse[i]) : T(0);
     if (!by_col) {
@@ -129,7 +146,7 @@ void weigh_tile(T* logits, int64_t rows, int64_t cols, TileGrads<T> row_grads, T
     if (shares.row_labels != nullptr) {
       row_subtract_shares(s, cols, shares.col_labels, shares.row_labels[i], shares.rows[i], shares.cols);
     }
-  }
+  });
 }
 
 #define SSLFAST_INSTANTIATE(T)                                                           \

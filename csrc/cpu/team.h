@@ -12,4 +12,16 @@ inline int team(int64_t work, int64_t work_per_thread, int threads) {
   return static_cast<int>(std::clamp<int64_t>(work / work_per_thread, 1, threads));
 }
 
+// Calls body(i) for every i < count, shared out among threads. One thread does without OpenMP, whose team of one costs
+// a small batch about as much as its numbers do.
+template <typename Body>
+inline __attribute__((always_inline)) void share_out(int64_t count, int threads, Body body) {
+  if (threads <= 1 || count <= 1) {
+    for (int64_t i = 0; i < count; ++i) body(i);
+    return;
+  }
+#pragma omp parallel for num_threads(threads)
+  for (int64_t i = 0; i < count; ++i) body(i);
+}
+
 }  // namespace sslfast::cpu

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "bf16_lanes.h"
+#include "team.h"
 
 #if defined(__x86_64__)
 
@@ -235,8 +236,7 @@ void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t de
   if (threads > 1) height = std::clamp(rows * panels / (2 * threads) / kRows * kRows, 8 * kRows, height);
   const int64_t heights = (rows + height - 1) / height;
   const int64_t bit_words = RoundedWeights::bit_words((depth + kPerWord<T> - 1) / kPerWord<T>);
-#pragma omp parallel for num_threads(threads) if (threads > 1 && panels * heights > 1)
-  for (int64_t item = 0; item < panels * heights; ++item) {
+  share_out(panels * heights, threads, [&](int64_t item) {
     alignas(64) int32_t panel[kDepth * kPanel];
     const int64_t col0 = item / heights * kPanel, row0 = item % heights * height;
     const int64_t end = std::min(rows, row0 + height), width = std::min(kPanel, cols - col0);
@@ -260,7 +260,7 @@ void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t de
                                          left.depth_stride * kPerWord<T> * sizeof(T), panel, rest, here);
       }
     }
-  }
+  });
 }
 
 }  // namespace

@@ -35,6 +35,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "need_rows, bool need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, "
       "Tensor, Tensor, Tensor)");
   m.def(
+      "few_pairs(Tensor rows, Tensor columns, Tensor? scale, Tensor? bias, float known_scale, float known_bias, int "
+      "kind, float share, bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias) -> "
+      "Tensor[]");
+  m.def(
       "queue_softmax(Tensor rows, Tensor queue, Tensor scale, Tensor? positives, Tensor? row_ids, Tensor? col_ids, "
       "Tensor? row_limits, bool need_mean, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor)");
   m.def(

@@ -109,12 +109,12 @@ class TileProducts {
         threads_(static_cast<int>(torch::stable::get_num_threads())),
         row_size_(kRounds ? cpu::RoundedWeights::row_size(tile_rows, tile_cols) : 0),
         column_size_(kRounds ? cpu::RoundedWeights::column_size(tile_rows, tile_cols) : 0),
-        by_row_(empty({row_size_ * (labelled ? 2 : 1)}, kShort, sides.rows)),
-        by_column_(empty({column_size_ * (labelled ? 2 : 1)}, kShort, sides.rows)),
+        by_row_(scratch(row_size_ * (labelled ? 2 : 1), kShort, sides.rows)),
+        by_column_(scratch(column_size_ * (labelled ? 2 : 1), kShort, sides.rows)),
         row_words_(words(tile_rows, tile_cols, labelled, sides.rows)),
         column_words_(words(tile_cols, tile_rows, labelled, sides.rows)),
-        row_scales_(empty({kRounds ? tile_rows : 0}, ScalarType::Float, sides.rows)),
-        col_scales_(empty({kRounds ? tile_cols : 0}, ScalarType::Float, sides.rows)) {}
+        row_scales_(scratch(tile_rows, ScalarType::Float, sides.rows)),
+        col_scales_(scratch(tile_cols, ScalarType::Float, sides.rows)) {}
 
   void logits(const TilePlace& t, float* tile, double factor, double scale) const {
     cpu::product(tile, t.cols, t.rows, t.cols, d_, cpu::LeftFactor<E>{q_ + t.row0 * d_, d_, 1},
@@ -169,8 +169,13 @@ class TileProducts {
 
   static const float* at(const float* factors, int64_t begin) { return factors ? factors + begin : nullptr; }
 
+  // What rounding needs: an allocation costs a small batch about a microsecond.
+  static Tensor scratch(int64_t size, ScalarType dtype, const Tensor& like) {
+    return kRounds && size > 0 ? empty({size}, dtype, like) : Tensor();
+  }
+
   static Tensor words(int64_t rows, int64_t depth, bool labelled, const Tensor& like) {
-    return empty({kRounds && labelled ? cpu::RoundedWeights::words_size(rows, depth) : 0}, ScalarType::Long, like);
+    return scratch(labelled ? cpu::RoundedWeights::words_size(rows, depth) : 0, ScalarType::Long, like);
   }
 
   cpu::RoundedWeights rounded(const TilePlace& t) {
@@ -184,8 +189,8 @@ class TileProducts {
             labels_.col_labels,
             row_size_,
             column_size_,
-            reinterpret_cast<uint64_t*>(row_words_.mutable_data_ptr()),
-            reinterpret_cast<uint64_t*>(column_words_.mutable_data_ptr())};
+            labels_.row_labels ? reinterpret_cast<uint64_t*>(row_words_.mutable_data_ptr()) : nullptr,
+            labels_.row_labels ? reinterpret_cast<uint64_t*>(column_words_.mutable_data_ptr()) : nullptr};
   }
 
   const E *q_, *k_;

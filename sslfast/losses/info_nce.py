@@ -9,6 +9,7 @@ from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
 from sslfast.losses._debias import debiased
+from sslfast.losses._few_pairs import ROWS, TWO_WAYS, few, few_pairs
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
@@ -250,6 +251,13 @@ def info_nce_loss(
         check_reduction(name, reduction)
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
+        others = query_negatives or key_negatives or negative_keys is not None or queue is not None
+        chosen = positives is not None or ids is not None or margin is not None or weights is not None
+        plain = not (others or chosen or reduction == "none" or tau_plus > 0.0 or smoothing > 0.0)
+        if plain and strategy == "local" and not isinstance(temperature, Tensor) and few(query, positive_key):
+            kind, share = (TWO_WAYS, 0.5) if symmetric else (ROWS, 1.0)
+            share = share / len(query) if reduction == "mean" else share
+            return few_pairs(name, kind, share, query, positive_key, 1.0 / temperature, normalize=normalize)
         scale = scale_of(name, query, temperature)
     if strategy != "local" and not among_batch:
         exchange_shards(name, query)  # where no keys travel that would carry the verdict of other ranks

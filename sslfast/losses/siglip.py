@@ -18,6 +18,7 @@ from sslfast._autograd import (
 from sslfast._verdict import JointChecks
 from sslfast.distributed import exchange_shards, strategy_of, world_size
 from sslfast.losses._blocks import blocks_over_ranks
+from sslfast.losses._few_pairs import SIGMOID, few, few_pairs
 from sslfast.losses._inputs import check_pair, check_scalar
 
 _DIST_IMPLS = (None, "bidir", "shift", "reduce", "gather")
@@ -150,6 +151,9 @@ def siglip_loss(
         logit_bias = 0.0 if logit_bias is None else logit_bias
         logit_bias = check_scalar(name, "logit_bias", logit_bias, image_features, text_features)
         normalize = _check.boolean(name, "normalize", normalize)
+    if strategy == "local" and few(image_features, text_features):
+        sides, share = (image_features, text_features), 1.0 / len(image_features)
+        return few_pairs(name, SIGMOID, share, *sides, logit_scale, logit_bias, normalize=normalize)
     wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
     scale, bias = (
         number if isinstance(number, Tensor) else image_features.new_full((1,), number, dtype=wide)

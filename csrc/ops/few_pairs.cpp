@@ -1,0 +1,208 @@
+// Softmax or sigmoid losses of N pairs in batches that are small, with all gradients, in one call on the CPU: rows and
+// columns are normalised or widened, one product makes all logits, csrc/cpu turns them into losses and then into
+// weights, two more products take those back to both sides, and through the norms. FLOPs: 2 N^2 D, and 2 N^2 D for each
+// side that needs a gradient. Memory: the N^2 logits and both sides beside inputs and outputs. There is no GPU
+// implementation: there a batch waits for its launches, and those of the operators in tiles are as few.
+#include "sslfast/few_pairs.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <type_traits>
+#include <vector>
+
+#include "dtype.h"
+#include "sslfast/cross_softmax.h"
+#include "sslfast/sigmoid_pairs.h"
+#include "tile_products.h"
+
+namespace sslfast::ops {
+namespace {
+
+constexpr int64_t kTwoWays = 1, kSigmoid = 2;           // kinds; 0: a softmax of every row
+constexpr int64_t kLogitsPerThread = int64_t{1} << 15;  // a thread that has fewer to pass over costs more than it saves
+
+// Loss, and the gradients of rows, columns, scale and bias that are needed, in this order: a tensor that nobody wants
+// would cost a microsecond.
+using Results = std::vector<Tensor>;
+
+struct Request {
+  double scale, bias;
+  int64_t kind;
+  double share;
+  bool normalize, need_rows, need_columns, need_scale, need_bias;
+
+  bool need_products() const { return need_rows || (need_scale && kind != kSigmoid); }
+};
+
+// One number of a floating-point tensor, or the one that is known.
+double number(const std::optional<Tensor>& t, double known) {
+  if (!t) return known;
+  check(t->is_cpu() && t->numel() == 1, "few_pairs: scale and bias must be one number each, on the CPU");
+  double value;
+  cpu::wide_rows(t->const_data_ptr(), read_dtype(t->scalar_type()), 1, 1, 1, 1, &value);
+  return value;
+}
+
+template <typename T>
+Tensor scalar(double value, const Tensor& like) {
+  Tensor result = empty({}, kType<T>, like);
+  *result.mutable_data_ptr<T>() = static_cast<T>(value);
+  return result;
+}
+
+// z as the products take it: contiguous, of type T, and divided by its norms where inverse_norm is not null.
+template <typename T>
+Tensor side(const Tensor& z, T* inverse_norm, int threads) {
+  const int64_t n = z.size(0), d = z.size(1), row_stride = z.stride(0), col_stride = z.stride(1);
+  const bool ready = z.scalar_type() == kType<T> && (col_stride == 1 || d == 1) && (row_stride == d || n == 1);
+  if (ready && inverse_norm == nullptr) return z;
+  Tensor wide = empty({n, d}, kType<T>, z);
+  T* to = wide.mutable_data_ptr<T>();
+  if (!ready) cpu::wide_rows(z.const_data_ptr(), read_dtype(z.scalar_type()), n, d, row_stride, col_stride, to);
+  if (inverse_norm != nullptr) {
+    cpu::unit_rows(UnitRows<T, T, T>{ready ? z.const_data_ptr<T>() : to, n, d, d, to, inverse_norm}, threads);
+  }
+  return wide;
+}
+
+// Vectors of n numbers, and scratch for the tile.
+template <typename T>
+struct Vectors {
+  T *row_norm, *col_norm, *row_shift, *row_lse, *col_shift, *col_lse, *row_shares, *col_shares, *positive, *weights,
+      *scratch;
+
+  static int64_t size(int64_t n) { return 10 * n + cpu::cross_scratch(n, n); }
+  Vectors(T* x, int64_t n)
+      : row_norm(x),
+        col_norm(x + n),
+        row_shift(x + 2 * n),
+        row_lse(x + 3 * n),
+        col_shift(x + 4 * n),
+        col_lse(x + 5 * n),
+        row_shares(x + 6 * n),
+        col_shares(x + 7 * n),
+        positive(x + 8 * n),
+        weights(x + 9 * n),
+        scratch(x + 10 * n) {}
+};
+
+// Turns products with the scale into weights, all of them times share but that of positives, and returns the sum of the
+// losses.
+template <typename Products, typename T>
+double softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request& r,
+               bool need_weights, int threads) {
+  const int64_t n = tile.rows;
+  const bool two_way = r.kind == kTwoWays, bounded = r.normalize && std::fabs(r.scale) <= kLogitBound;
+  const T start = bounded ? T(0) : -std::numeric_limits<T>::infinity();
+  products.logits({0, n, 0, n}, tile.logits, r.scale, r.scale);
+  products.pair_logits(tile.excluded.positives, r.scale, v.positive);
+  for (T* shift : {v.row_shift, v.col_shift}) std::fill_n(shift, n, start);
+  for (T* sum : {v.row_lse, v.col_lse, v.weights}) std::fill_n(sum, n, T(0));
+  cpu::cross_forward_tile(tile,
+                          CrossSums<T>{v.row_shift, v.row_lse, two_way ? v.col_shift : nullptr,
+                                       two_way ? v.col_lse : nullptr, v.scratch, bounded},
+                          threads);
+  const auto losses = [&](const T* shift, T* lse, T* shares) {
+    for (int64_t i = 0; i < n; ++i) lse[i] = shift[i] + std::log(lse[i]);
+    return cpu::pair_losses(PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), shares, v.weights});
+  };
+  double loss = losses(v.row_shift, v.row_lse, v.row_shares);
+  if (two_way) loss += losses(v.col_shift, v.col_lse, v.col_shares);
+  if (need_weights) {
+    const CrossGrads<T> grads{
+        v.row_lse, v.row_shares, two_way ? v.col_lse : nullptr, two_way ? v.col_shares : nullptr, v.scratch, {}};
+    cpu::cross_backward_tile(tile, grads, threads);
+  }
+  return loss;
+}
+
+template <typename T>
+Results run(const Tensor& rows, const Tensor& columns, const Request& r) {
+  const int64_t n = rows.size(0), d = rows.size(1);
+  const int threads = static_cast<int>(torch::stable::get_num_threads());
+  const int team = static_cast<int>(std::clamp<int64_t>(n * n / kLogitsPerThread, 1, threads));
+  const bool sigmoid = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
+  Tensor memory = empty({n * n + Vectors<T>::size(n)}, kType<T>, rows);
+  T* tile = memory.mutable_data_ptr<T>();
+  const Vectors<T> v(tile + n * n, n);
+  const Tensor q = side(rows, r.normalize ? v.row_norm : nullptr, threads);
+  const Tensor k = side(columns, r.normalize ? v.col_norm : nullptr, threads);
+  std::vector<Tensor> grads;
+  const auto gradient = [&](bool needed) {
+    if (!needed) return static_cast<T*>(nullptr);
+    grads.push_back(empty({n, d}, kType<T>, rows));
+    return grads.back().mutable_data_ptr<T>();
+  };
+  T *dq = gradient(r.need_products()), *dk = gradient(r.need_columns);
+  std::vector<int64_t> positives(n);
+  std::iota(positives.begin(), positives.end(), int64_t{0});
+  const Excluded<T> excluded{positives.data(), nullptr, nullptr, nullptr};
+  const TilePlace all{0, n, 0, n};
+  const std::optional<Tensor> none;
+  PairSums sums{};
+  with_products(Sides{q, k, none, none}, n, n, [&](auto& products) {
+    if constexpr (std::is_same_v<typename std::decay_t<decltype(products)>::Number, T>) {
+      double to_rows = r.scale, to_columns = r.scale;
+      if (sigmoid) {
+        std::vector<double> row_sums(3 * n);
+        products.logits(all, tile, 1, r.scale);
+        cpu::sigmoid_pairs_tile(PairTile<T>{tile, n, n, 0, 0, positives.data(), v.weights, static_cast<T>(r.scale),
+                                            static_cast<T>(r.bias), row_sums.data()},
+                                sums, team);
+        to_rows = to_columns = r.scale * r.share;
+      } else {
+        sums.loss = softmax(products, CrossTile<T>{tile, n, n, 0, 0, excluded}, v, r, need_weights, team);
+        if (r.need_scale) to_rows = 1;
+      }
+      products.weigh(all, tile, r.need_products(), r.need_columns);
+      if (r.need_products()) {
+        products.to_rows(all, tile, dq, to_rows, false);
+        products.add_pairs(positives.data(), v.weights, to_rows, dq, nullptr);
+        if (!sigmoid && r.need_scale) {
+          // d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
+          sums.scale = cpu::sum_and_scale(dq, q.const_data_ptr<T>(), n, d, static_cast<T>(r.scale)) / r.share;
+        }
+      }
+      if (r.need_columns) {
+        products.to_columns(all, tile, dk, to_columns, false);
+        products.add_pairs(positives.data(), v.weights, to_columns, nullptr, dk);
+      }
+    }
+  });
+  if (r.normalize) {
+    if (r.need_rows) cpu::unit_rows_backward(UnitRowsBackward<T, T>{dq, q.const_data_ptr<T>(), v.row_norm, n, d}, team);
+    if (r.need_columns) {
+      cpu::unit_rows_backward(UnitRowsBackward<T, T>{dk, k.const_data_ptr<T>(), v.col_norm, n, d}, team);
+    }
+  }
+  Results results{scalar<T>(r.share * sums.loss, rows)};
+  results.insert(results.end(), grads.begin() + (r.need_products() && !r.need_rows), grads.end());
+  if (r.need_scale) results.push_back(scalar<T>(r.share * sums.scale, rows));
+  if (r.need_bias) results.push_back(scalar<T>(r.share * sums.bias, rows));
+  return results;
+}
+
+Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional<Tensor>& scale,
+                  const std::optional<Tensor>& bias, double known_scale, double known_bias, int64_t kind, double share,
+                  bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias) {
+  for (const Tensor* t : {&rows, &columns}) {
+    check(t->is_cpu() && t->dim() == 2 && t->size(0) > 0 && t->size(0) == rows.size(0) && t->size(1) == rows.size(1),
+          "few_pairs: rows and columns must be matrices of one shape, with a row at least");
+  }
+  check(rows.size(0) <= std::numeric_limits<int32_t>::max(), "few_pairs: rows must be less than 2^31");
+  check(kind >= 0 && kind <= kSigmoid, "few_pairs: kind must be 0, 1 or 2");
+  check(share > 0, "few_pairs: share must be positive");
+  const bool wide = rows.scalar_type() == ScalarType::Double || columns.scalar_type() == ScalarType::Double;
+  const double s = number(scale, known_scale), b = number(bias, known_bias);
+  const auto as = [&](double x) { return wide ? x : static_cast<double>(static_cast<float>(x)); };
+  const Request request{as(s), as(b), kind, share, normalize, need_rows, need_columns, need_scale, need_bias};
+  return wide ? run<double>(rows, columns, request) : run<float>(rows, columns, request);
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(sslfast, CPU, m) { m.impl("few_pairs", TORCH_BOX(&few_pairs)); }
+
+}  // namespace sslfast::ops
