@@ -101,6 +101,42 @@ def unit_rows_backward(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tens
     return grad
 
 
+def unit_and_side(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """:func:`unit_side` behind its unit rows, in the dtype of accumulation."""
+    if _in_one_pass(z) and z.dtype == dtype:
+        unit, inverse_norm = unit_rows(z)
+        return unit, z.contiguous(), inverse_norm, inverse_norm.flatten()
+    side, inverse_norm, factors = unit_side(z, dtype)
+    return unit_of(side, factors).to(inverse_norm.dtype), side, inverse_norm, factors
+
+
+def side_gradient(
+    grad: Tensor, side: Tensor, inverse_norm: Tensor, factors: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """The gradient of what :func:`unit_side` made a side of, in its dtype, from that of the unit rows, overwritten."""
+    if factors is not None and grad.is_cpu and side.dtype == dtype:
+        made: Tensor = ops.unit_rows_gradient(grad.contiguous(), side, inverse_norm)
+        return made
+    return unit_rows_backward(grad, unit_of(side, factors), inverse_norm).to(dtype)
+
+
+def _in_one_pass(z: Tensor) -> bool:
+    """Whether the norms of what is multiplied as it is come with its unit rows for next to nothing."""
+    return z.is_cpu and z.dtype == torch.bfloat16
+
+
+def normalized_side(
+    function: str, z: Tensor, wide: torch.dtype, dtype: torch.dtype
+) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
+    """:func:`normalized` in the dtype of accumulation, ``wide``, and what :func:`exact_side` gives."""
+    if not (_in_one_pass(z) and wide == torch.float32):
+        return normalized(function, z.to(wide)), exact_side(z, dtype)
+    unit, inverse_norm = _Normalized.apply(function, z)
+    if dtype != z.dtype:
+        return unit, (None, None)
+    return unit, (z.detach().contiguous(), inverse_norm.flatten())
+
+
 def normalized(function: str, z: Tensor) -> Tensor:
     """:func:`unit_rows` with its gradient, which is rounded to the dtype of ``z`` once.
 
@@ -108,7 +144,7 @@ def normalized(function: str, z: Tensor) -> Tensor:
         function: the name that the error about second derivatives begins with.
         z: (N, D), floating point.
     """
-    unit: Tensor = _Normalized.apply(function, z)
+    unit: Tensor = _Normalized.apply(function, z)[0]
     return unit
 
 
@@ -116,17 +152,21 @@ class _Normalized(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, z):  # type: ignore[no-untyped-def]
         unit, inverse_norm = unit_rows(z)
-        ctx.save_for_backward(z, unit, inverse_norm)
+        ctx.save_for_backward(z, None if z.is_cpu else unit, inverse_norm)
+        ctx.mark_non_differentiable(inverse_norm)
         ctx.function = function
-        return unit
+        return unit, inverse_norm
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad, _):  # type: ignore[no-untyped-def]
         z, unit, inverse_norm = ctx.saved_tensors
         with torch.no_grad():
-            grad_z = unit_rows_backward(grad.clone(memory_format=torch.contiguous_format), unit, inverse_norm).to(
-                z.dtype
-            )
+            if unit is None:
+                rows = z if z.stride(1) == 1 else z.contiguous()
+                grad_z = ops.unit_rows_gradient(grad.contiguous(), rows, inverse_norm)
+            else:
+                own = grad.clone(memory_format=torch.contiguous_format)
+                grad_z = unit_rows_backward(own, unit, inverse_norm).to(z.dtype)
         return None, first_order_only(ctx.function, grad_z, z, grad)
 
 

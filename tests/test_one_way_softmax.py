@@ -24,8 +24,8 @@ CASES = [
     pytest.param(150, 70, 33, 200.0, id="more rows than columns, temperature 0.005"),
 ]
 CPU_CASES = [
-    pytest.param(300, 1100, 20, 14.0, id="two strips of several tiles"),
-    pytest.param(270, 600, 8, -300.0, id="two strips, sums far below the maximum"),
+    pytest.param(600, 1100, 20, 14.0, id="two strips of several tiles"),
+    pytest.param(540, 600, 8, -300.0, id="two strips, sums far below the maximum"),
     pytest.param(40, 20000, 8, 5.0, id="strips of few rows"),
 ]
 

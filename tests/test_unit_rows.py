@@ -67,6 +67,28 @@ def test_cpu_against_the_definition(size: int, dim: int, dtype: torch.dtype, out
     check(ops.unit_rows, ops.unit_rows_backward_, size, dim, dtype, out, torch.device("cpu"), 0.01)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("size", "dim"), CASES)
+def test_gradient_against_the_definition(size: int, dim: int, dtype: torch.dtype) -> None:
+    z = torch.randn(size, 2 * dim, dtype=torch.float64).to(dtype)[:, :dim]  # rows apart
+    if size > 2:
+        z[1] = 0
+    grad = torch.randn(size, dim, dtype=torch.float64)
+    if size > 2:
+        grad[1] = 0  # a row of norm 0 multiplies by 1e12, beyond float16
+    leaf = z.double().requires_grad_()
+    (truth,) = torch.autograd.grad(unit_rows(leaf)[0], leaf, grad)
+    wide = wide_of(dtype)
+    _, factor = ops.unit_rows(z, wide)
+    given = grad.to(wide)
+    result = ops.unit_rows_gradient(given, z, factor)
+    assert result.dtype == dtype
+    assert torch.equal(given, grad.to(wide))
+    reach = grad.norm(dim=1, keepdim=True) * factor
+    tol = 16 * torch.finfo(wide).eps * reach + 0.01 * torch.finfo(dtype).eps * truth.abs()
+    assert_no_worse(result, truth.to(dtype), truth, tol)
+
+
 @pytest.mark.parametrize(("dtype", "out"), [*PAIRS[:1], *PAIRS[2:], (torch.float16, torch.float16)])
 @pytest.mark.parametrize(("size", "dim"), CASES[:3])
 def test_triton_against_the_definition(
@@ -113,6 +135,7 @@ def test_opcheck() -> None:
     check_op(ops.unit_rows, (z, torch.float32))
     check_op(ops.unit_rows, (z.bfloat16(), torch.bfloat16))
     check_op(ops.unit_rows_backward_, (torch.randn(5, 7), *ops.unit_rows(z, torch.float32)))
+    check_op(ops.unit_rows_gradient, (torch.randn(5, 7), z.bfloat16(), ops.unit_rows(z, torch.float32)[1]))
     refused: list[tuple[Tensor, torch.dtype, str]] = [
         (z.T, torch.float32, "its rows contiguous"),
         (z, torch.bfloat16, "dtype must be that of z"),
@@ -124,3 +147,12 @@ def test_opcheck() -> None:
     for grad, text in ((torch.randn(5, 6), "shape of unit"), (torch.randn(7, 5).T, "contiguous")):
         with pytest.raises(RuntimeError, match=text):
             ops.unit_rows_backward_(grad, unit, factor)
+    refused_gradients = [
+        (torch.randn(5, 7), z.T, "its rows contiguous"),
+        (torch.randn(5, 6), z, "shape of z"),
+        (torch.randn(5, 7).bfloat16(), z.bfloat16(), "float64 for float64 z, else float32"),
+        (torch.randn(5, 7), z.int(), "floating point"),
+    ]
+    for grad, bad, text in refused_gradients:
+        with pytest.raises(RuntimeError, match=text):
+            ops.unit_rows_gradient(grad, bad, factor)

@@ -1,5 +1,5 @@
 // What a tile of logits adds to the log-sum-exps of its rows and of its columns, and how it turns into their gradients.
-// Shared by the operators of csrc/ops that make the logits with a matrix product: a tile (256 x 512 floats, 512 KiB) is
+// Shared by the operators of csrc/ops that make the logits with a matrix product: a tile (512 x 256 floats, 512 KiB) is
 // still in L2 when it is read here. Rows are shared out among threads in fixed groups, and column sums are
 // first kept per group: the result does not depend on the number of threads. Excluded entries are -inf.
 #pragma once

@@ -28,6 +28,14 @@ inline __attribute__((always_inline)) void backward_body(T* grad, const Unit* un
   for (int64_t d = 0; d < n; ++d) grad[d] = (grad[d] - along * widen(unit[d])) * factor;
 }
 
+template <typename In, typename T>
+inline __attribute__((always_inline)) void gradient_body(const T* grad, const In* z, int64_t n, T factor, In* result) {
+  T along = sum_of<T>(n, [&](int64_t d) { return grad[d] * (widen(z[d]) * factor); });
+  if (!(factor < T(1 / kLeastNorm))) along = 0;
+#pragma omp simd
+  for (int64_t d = 0; d < n; ++d) narrow((grad[d] - along * (widen(z[d]) * factor)) * factor, result[d]);
+}
+
 // One pair of functions for every pair of types: what is compiled per instruction set has no templates.
 #define SSLFAST_TYPES(In, Out, T) \
   SSLFAST_ISA_CLONES T unit_row(const In* z, int64_t n, Out* unit) { return unit_body<In, Out, T>(z, n, unit); }
@@ -45,6 +53,19 @@ SSLFAST_ISA_CLONES void backward_row(float* grad, const Brain16* unit, int64_t n
   backward_body(grad, unit, n, factor);
 }
 void backward_row(double* grad, const double* unit, int64_t n, double factor) { backward_body(grad, unit, n, factor); }
+
+SSLFAST_ISA_CLONES void gradient_row(const float* grad, const float* z, int64_t n, float factor, float* result) {
+  gradient_body(grad, z, n, factor, result);
+}
+SSLFAST_ISA_CLONES void gradient_row(const float* grad, const Brain16* z, int64_t n, float factor, Brain16* result) {
+  gradient_body(grad, z, n, factor, result);
+}
+SSLFAST_ISA_CLONES void gradient_row(const float* grad, const Half16* z, int64_t n, float factor, Half16* result) {
+  gradient_body(grad, z, n, factor, result);
+}
+void gradient_row(const double* grad, const double* z, int64_t n, double factor, double* result) {
+  gradient_body(grad, z, n, factor, result);
+}
 
 SSLFAST_ISA_CLONES void wide_row(const Brain16* z, int64_t n, float factor, float* wide) {
   for (int64_t d = 0; d < n; ++d) wide[d] = widen(z[d]) * factor;
@@ -76,6 +97,15 @@ void unit_rows_backward(const UnitRowsBackward<Unit, T>& p, int threads) {
   }
 }
 
+template <typename In, typename T>
+void unit_rows_gradient(const UnitRowsGradient<In, T>& p, int threads) {
+  threads = team(p.rows * p.width, kNumbersPerThread, threads);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t i = 0; i < p.rows; ++i) {
+    gradient_row(p.grad + i * p.width, p.z + i * p.row_stride, p.width, p.inverse_norm[i], p.result + i * p.width);
+  }
+}
+
 template void unit_rows(const UnitRows<float, float, float>&, int);
 template void unit_rows(const UnitRows<double, double, double>&, int);
 template void unit_rows(const UnitRows<Brain16, float, float>&, int);
@@ -84,5 +114,9 @@ template void unit_rows(const UnitRows<Half16, float, float>&, int);
 template void unit_rows_backward(const UnitRowsBackward<float, float>&, int);
 template void unit_rows_backward(const UnitRowsBackward<Brain16, float>&, int);
 template void unit_rows_backward(const UnitRowsBackward<double, double>&, int);
+template void unit_rows_gradient(const UnitRowsGradient<float, float>&, int);
+template void unit_rows_gradient(const UnitRowsGradient<Brain16, float>&, int);
+template void unit_rows_gradient(const UnitRowsGradient<Half16, float>&, int);
+template void unit_rows_gradient(const UnitRowsGradient<double, double>&, int);
 
 }  // namespace sslfast::cpu

@@ -19,7 +19,9 @@
 namespace sslfast::ops {
 namespace {
 
-constexpr int64_t kRows = 256, kCols = 512;  // a float tile is 512 KiB and stays in L2
+// A float tile is 512 KiB and stays in L2. It is higher than wide: the more rows, the fewer times the columns and their
+// sums, which do not stay, are read.
+constexpr int64_t kRows = 512, kCols = 256;
 
 // Calls visit(tile, place) for every tile; place is where a kept tile begins: they lie in this order.
 template <typename Visit>

@@ -9,6 +9,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
 
   m.def("unit_rows(Tensor z, ScalarType dtype) -> (Tensor, Tensor)");
   m.def("unit_rows_backward_(Tensor(a!) grad, Tensor unit, Tensor inverse_norm) -> ()");
+  m.def("unit_rows_gradient(Tensor grad, Tensor z, Tensor inverse_norm) -> Tensor");
   m.def(
       "similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm, int keep, Tensor? "
       "factors=None) -> (Tensor, Tensor, Tensor)");

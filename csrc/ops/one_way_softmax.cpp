@@ -17,9 +17,11 @@
 namespace sslfast::ops {
 namespace {
 
-constexpr int64_t kRows = 256, kCols = 512;  // a float tile is 512 KiB and stays in L2
-constexpr int64_t kHeld = 1 << 19;           // numbers of a strip, or two for every number of the sides,
-constexpr int64_t kLeast = 16;               // or as many rows: with fewer the products are slow
+// A float tile is 512 KiB and stays in L2. It is higher than wide: the more rows, the fewer times the columns and their
+// sums, which do not stay, are read.
+constexpr int64_t kRows = 512, kCols = 256;
+constexpr int64_t kHeld = 1 << 19;  // numbers of a strip, or two for every number of the sides,
+constexpr int64_t kLeast = 16;      // or as many rows: with fewer the products are slow
 
 // Losses (N,), log-sum-exps over all negatives (N,), shares (N,), gradients of rows and of columns.
 using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;

@@ -18,23 +18,32 @@
 namespace sslfast::ops {
 namespace {
 
-constexpr int64_t kRows = 256, kCols = 512;  // a float tile is 512 KiB and stays in L2
+// A float tile is 512 KiB and stays in L2. It is higher than wide: the more rows, the fewer times the columns and their
+// sums, which do not stay, are read.
+constexpr int64_t kRows = 512, kCols = 256;
 
 // Calls visit(tile, place) for every tile on and above the diagonal; place is where a kept tile begins: they lie in
-// this order.
+// this order. Those that touch the diagonal are squares: half of one on it is made in vain.
 template <typename Visit>
 void for_each_tile(int64_t size, Visit visit) {
   int64_t place = 0;
-  for (int64_t row0 = 0; row0 < size; row0 += kRows) {
-    const int64_t rows = std::min(kRows, size - row0);
-    for (int64_t col0 = row0, cols = rows; col0 < size; col0 += cols, cols = std::min(kCols, size - col0)) {
-      visit(TilePlace{row0, rows, col0, cols}, place);
-      place += rows * cols;
+  const auto tile = [&](int64_t row0, int64_t row_end, int64_t col0, int64_t col_end) {
+    const TilePlace t{row0, row_end - row0, col0, col_end - col0};
+    visit(t, place);
+    place += t.rows * t.cols;
+  };
+  for (int64_t row0 = 0, end = 0; row0 < size; row0 = end) {
+    end = std::min(row0 + kRows, size);
+    for (int64_t row = row0; row < end; row += kCols) {
+      for (int64_t col = row; col < end; col += kCols) {
+        tile(row, std::min(row + kCols, end), col, std::min(col + kCols, end));
+      }
     }
+    for (int64_t col = end; col < size; col += kCols) tile(row0, end, col, std::min(col + kCols, size));
   }
 }
 
-int64_t tile_columns(int64_t size) { return std::min(std::max(kRows, kCols), std::max(size, int64_t{1})); }
+int64_t tile_columns(int64_t size) { return std::min(kCols, std::max(size, int64_t{1})); }
 
 template <typename Products>
 std::tuple<Tensor, Tensor, Tensor> forward(Products& products, const Tensor& rows, const Tensor& positives,

@@ -62,11 +62,41 @@ void unit_rows_backward_(const Tensor& grad, const Tensor& unit, const Tensor& i
   run_backward<Brain16, float>(grad, unit, inverse_norm);
 }
 
+template <typename In, typename T>
+Tensor run_gradient(const Tensor& grad, const Tensor& z, const Tensor& inverse_norm) {
+  const int64_t n = z.size(0), d = z.size(1);
+  Tensor result = empty({n, d}, z.scalar_type(), z);
+  launch(cpu::unit_rows_gradient<In, T>,
+         UnitRowsGradient<In, T>{static_cast<const T*>(grad.const_data_ptr()),
+                                 static_cast<const In*>(z.const_data_ptr()), n, d, z.stride(0),
+                                 static_cast<const T*>(inverse_norm.const_data_ptr()), numbers<In>(result)},
+         z);
+  return result;
+}
+
+Tensor unit_rows_gradient(const Tensor& grad, const Tensor& z, const Tensor& inverse_norm) {
+  check(z.is_cpu() && z.dim() == 2 && (z.stride(1) == 1 || z.size(1) <= 1),
+        "unit_rows_gradient: z must be (N, D), its rows contiguous");
+  check(grad.dim() == 2 && grad.size(0) == z.size(0) && grad.size(1) == z.size(1) && inverse_norm.numel() == z.size(0),
+        "unit_rows_gradient: grad must have the shape of z, inverse_norm one number a row");
+  const ScalarType in = z.scalar_type(), wide = in == ScalarType::Double ? in : ScalarType::Float;
+  for (const Tensor* t : {&grad, &inverse_norm}) {
+    check(t->is_cpu() && t->is_contiguous() && t->scalar_type() == wide,
+          "unit_rows_gradient: grad and inverse_norm must be contiguous, float64 for float64 z, else float32");
+  }
+  if (in == ScalarType::Double) return run_gradient<double, double>(grad, z, inverse_norm);
+  if (in == ScalarType::Half) return run_gradient<Half16, float>(grad, z, inverse_norm);
+  if (in == ScalarType::BFloat16) return run_gradient<Brain16, float>(grad, z, inverse_norm);
+  check(in == ScalarType::Float, "unit_rows_gradient: z must be floating point");
+  return run_gradient<float, float>(grad, z, inverse_norm);
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(sslfast, CPU, m) {
   m.impl("unit_rows", TORCH_BOX(&unit_rows));
   m.impl("unit_rows_backward_", TORCH_BOX(&unit_rows_backward_));
+  m.impl("unit_rows_gradient", TORCH_BOX(&unit_rows_gradient));
 }
 
 }  // namespace sslfast::ops

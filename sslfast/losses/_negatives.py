@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslfast._autograd import exact_side, normalized
+from sslfast._autograd import exact_side, normalized, normalized_side
 from sslfast.distributed import count_rows, mean_gradient_over_ranks
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
@@ -89,16 +89,21 @@ class Negatives:
         self.function, self.strategy, self.summed = function, strategy, summed
         self._budget = Budget(memory_budget)
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
-        self.query, self.keys = widened(query, keys)
+        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         if others is not None:
-            self.dtype = self._joint(others)
+            self.dtype = self._joint(others, wide)
+        self._query_side: _Side
+        self._key_side: _Side
         if normalize:
-            self.query, self.keys = (normalized(function, z) for z in (self.query, self.keys))
+            self.query, self._query_side = normalized_side(function, query, wide, self.dtype)
+            self.keys, self._key_side = normalized_side(function, keys, wide, self.dtype)
+        else:
+            self.query, self.keys = widened(query, keys)
+            self._query_side = self._key_side = (None, None)
         self.scale = scale.to(self.query.dtype)
         if strategy != "local":
             self.scale = mean_gradient_over_ranks(self.scale)
         self.number, self.ids, self.normalize = number, ids, normalize
-        self._query_side, self._key_side = self._side(query), self._side(keys)
         self.own = torch.arange(len(query), device=query.device)
         self.in_order = positives is None
         self.positives = self.own if positives is None else positives
@@ -209,14 +214,14 @@ class Negatives:
     def add_queue(self, queue: Tensor) -> None:
         """Constant negatives of all queries, taken as they are: products in the queue's dtype where that is wider."""
         self._others += len(queue)
-        dtype = self._joint(queue)
+        dtype = self._joint(queue, self.query.dtype)
         sides = (*(self._query_side if dtype == self.dtype else (None, None)), None, None)
         self._groups.append(self._queue(_Group(self.query, queue, None, None, self.limits, sides), dtype))
 
-    def _joint(self, others: Tensor) -> torch.dtype:
+    def _joint(self, others: Tensor, wide: torch.dtype) -> torch.dtype:
         """What products with others are made in, so that these are not rounded; float64 if queries or keys are."""
         joint = torch.promote_types(self.dtype, others.dtype)
-        return self.query.dtype if joint == torch.float64 else joint
+        return wide if joint == torch.float64 else joint
 
     def _side(self, z: Tensor) -> _Side:
         return exact_side(z, self.dtype) if self.normalize else (None, None)

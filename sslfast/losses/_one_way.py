@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import distinct, first_order_only, product_side, unit_of
+from sslfast._autograd import distinct, first_order_only, is_last, product_side, unit_of
 
 _STRIP = 2**23  # logits of 1,024 rows, 32 MiB in float32: they stay in the L2 cache of an H100
 _WIDE = 768  # from here on, by estimate, logits of half types are read from memory faster than they are made again
@@ -116,9 +116,10 @@ class _OneWaySoftmax(torch.autograd.Function):
         need_rows, need_columns, need_scale, need_lse, need_positive = ctx.needs_input_grad[1:6]
         with torch.no_grad():
             factor = number * grad
+            times = torch.Tensor.mul_ if is_last(grad) else torch.mul
             found = [
-                (d_rows * factor).to(rows.dtype) if need_rows else None,
-                (d_columns * factor).to(columns.dtype) if need_columns else None,
+                times(d_rows, factor).to(rows.dtype) if need_rows else None,
+                times(d_columns, factor).to(columns.dtype) if need_columns else None,
                 (d_scale * grad).to(scale.dtype).reshape(scale.shape) if need_scale else None,
                 # Where there is no negative at all the share is 0, and so is the gradient.
                 shares * grad * torch.exp(known_lse - lse.clamp_min(torch.finfo(lse.dtype).min)) if need_lse else None,

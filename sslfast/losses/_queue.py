@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import distinct, first_order_only, product_side
+from sslfast._autograd import distinct, first_order_only, is_last, product_side
 
 
 def queue_softmax(
@@ -75,7 +75,8 @@ class _QueueSoftmax(torch.autograd.Function):
                 along = (mean * rows.to(mean.dtype)).sum(dim=1)
                 grad_scale = (along * grad).sum().to(scale.dtype).reshape(scale.shape)
             if ctx.needs_input_grad[1]:
-                grad_rows = (mean * (number * grad).unsqueeze(1)).to(rows.dtype)
+                times = torch.Tensor.mul_ if is_last(grad) else torch.mul
+                grad_rows = times(mean, (number * grad).unsqueeze(1)).to(rows.dtype)
         grad_rows, grad_scale = (
             None if g is None else first_order_only(ctx.function, g, rows, scale, grad) for g in (grad_rows, grad_scale)
         )

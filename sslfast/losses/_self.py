@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only, product_side, unit_of, unit_rows_backward, unit_side
+from sslfast._autograd import first_order_only, product_side, side_gradient, unit_side
 from sslfast.losses._kept import half_of_logits, kept_logits
 
 
@@ -76,7 +76,5 @@ class _SelfSoftmax(torch.autograd.Function):
             grad = ops.similarity_softmax_backward(
                 side, positives, lse, *grads, kept, ctx.scale, ctx.max_similarity, factors
             )
-            if norm is not None:
-                grad = unit_rows_backward(grad, unit_of(side, factors), norm)
-            grad = grad.to(rows.dtype)
+            grad = grad.to(rows.dtype) if norm is None else side_gradient(grad, side, norm, factors, rows.dtype)
         return None, first_order_only(ctx.function, grad, rows, grad_lse, grad_positive), *[None] * 8

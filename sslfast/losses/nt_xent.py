@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import ops
-from sslfast._autograd import distinct, first_order_only, unit_of, unit_rows_backward, unit_side
+from sslfast._autograd import distinct, first_order_only, side_gradient, unit_side
 from sslfast._verdict import JointChecks
 from sslfast.distributed import count_rows, mean_over_ranks, strategy_of
 from sslfast.losses._debias import check_tau_plus, debiased
@@ -221,7 +221,8 @@ class _NTXent(torch.autograd.Function):
         with torch.no_grad():
             share = torch.sigmoid(margin) * (grad / len(margin))
             grad_z = ops.similarity_softmax_backward(rows, positives, lse, share, -share, kept, ctx.scale, 1.0, factors)
-            grads = unit_rows_backward(grad_z, unit_of(rows, factors), norm).chunk(2)
+            dtype = torch.promote_types(z0.dtype, z1.dtype)
+            grads = side_gradient(grad_z, rows, norm, factors, dtype).chunk(2)
         grad_z0, grad_z1 = (
             first_order_only("nt_xent_loss", part.to(z.dtype), z0, z1, grad) if needed else None
             for part, z, needed in zip(grads, (z0, z1), ctx.needs_input_grad, strict=False)

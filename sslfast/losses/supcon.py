@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from sslfast import ops
 from sslfast._autograd import (
     first_order_only,
-    unit_of,
-    unit_rows_backward,
-    unit_side,
+    side_gradient,
+    unit_and_side,
 )
 from sslfast._verdict import JointChecks
 from sslfast.distributed import exchange_shards, gather_rows, strategy_of, sum_over_ranks
@@ -228,8 +227,7 @@ class _SupCon(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, embeddings, labels, scale, budget):  # type: ignore[no-untyped-def]
-        side, norm, factors = unit_side(embeddings, embeddings.dtype)
-        unit = unit_of(side, factors).to(norm.dtype)
+        unit, side, norm, factors = unit_and_side(embeddings, embeddings.dtype)
         needed = ctx.needs_input_grad[0]
         keep = kept_logits(budget, half_of_logits(len(side)), norm.element_size(), side) if needed else 0
         mean, _, partners, classes, _, share, label_weights, poison = label_means(unit, unit, labels, None, None, scale)
@@ -254,5 +252,5 @@ class _SupCon(torch.autograd.Function):
                 *(side, partners, lse, weights, -weights, kept, ctx.scale, 1.0, factors, classes),
                 label_weights * grad,  # of a positive's logit
             )
-            grad_embeddings = unit_rows_backward(grad_unit, unit_of(side, factors), norm).to(embeddings.dtype)
+            grad_embeddings = side_gradient(grad_unit, side, norm, factors, embeddings.dtype)
         return first_order_only("supcon_loss", grad_embeddings, embeddings, grad), None, None, None

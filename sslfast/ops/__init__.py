@@ -82,6 +82,7 @@ from sslfast.ops._similarity import (
     similarity_softmax_forward,
     unit_rows,
     unit_rows_backward_,
+    unit_rows_gradient,
 )
 from sslfast.ops._spans import gumbel_sample, item_mask, permutation_mask, span_corruption, text_span_mask
 from sslfast.ops._tables import (
@@ -192,6 +193,7 @@ __all__ = [
     "token_mask",
     "unit_rows",
     "unit_rows_backward_",
+    "unit_rows_gradient",
     "vjepa_mask",
     "whole_word_mask",
 ]

@@ -24,6 +24,7 @@ __all__ = [
     "similarity_softmax_forward",
     "unit_rows",
     "unit_rows_backward_",
+    "unit_rows_gradient",
 ]
 
 
@@ -35,6 +36,7 @@ def _accumulator(rows: Tensor) -> torch.dtype:
 
 unit_rows = torch.ops.sslfast.unit_rows.default
 unit_rows_backward_ = torch.ops.sslfast.unit_rows_backward_.default
+unit_rows_gradient = torch.ops.sslfast.unit_rows_gradient.default  # the CPU's: a GPU has the other in place
 
 
 @torch.library.register_fake("sslfast::unit_rows")
@@ -45,6 +47,11 @@ def _(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 @torch.library.register_fake("sslfast::unit_rows_backward_")
 def _(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> None:
     return None
+
+
+@torch.library.register_fake("sslfast::unit_rows_gradient")
+def _(grad: Tensor, z: Tensor, inverse_norm: Tensor) -> Tensor:
+    return z.new_empty(z.shape)
 
 
 def _unit_rows_triton(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

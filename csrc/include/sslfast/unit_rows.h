@@ -35,6 +35,16 @@ struct UnitRowsBackward {
   int64_t rows, width;
 };
 
+// The same, rounded to the type of z, from z itself and out of place.
+template <typename In, typename T>
+struct UnitRowsGradient {
+  const T* grad;  // (rows, width), contiguous
+  const In* z;    // as in UnitRows
+  int64_t rows, width, row_stride;
+  const T* inverse_norm;
+  In* result;  // (rows, width), contiguous
+};
+
 namespace cpu {
 
 // wide (rows, width) <- z, times the factor of its row where factors are not null.
@@ -45,6 +55,8 @@ template <typename In, typename Out, typename T>
 void unit_rows(const UnitRows<In, Out, T>& p, int threads);
 template <typename Unit, typename T>
 void unit_rows_backward(const UnitRowsBackward<Unit, T>& p, int threads);
+template <typename In, typename T>
+void unit_rows_gradient(const UnitRowsGradient<In, T>& p, int threads);
 
 }  // namespace cpu
 }  // namespace sslfast
