@@ -261,5 +261,22 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   return fours;
 }
 
+// What passes need for rows of one view each, by two steps of RandAugment: bytes, whether views are shared, blocks.
+extern "C" void plan_walk(int64_t rows, int64_t channels, int64_t height, int64_t width, int64_t processors,
+                          int64_t* found) {
+  ImageAugment p{};
+  p.rows = rows;
+  p.views = 1;
+  p.channels = channels;
+  p.out_height = height;
+  p.out_width = width;
+  p.steps = 3;
+  p.step[1].code = p.step[2].code = kStepChoice;
+  Walk w = walk_of(p, waits_of(p), processors);
+  found[0] = lay_out(w, nullptr);
+  found[1] = w.shared;
+  found[2] = w.shared ? w.items * w.parts : w.slots;
+}
+
 // How often the last call read one element, a word, and sixteen bytes.
 extern "C" void count_reads(int64_t* counts) { std::copy_n(reads, 3, counts); }

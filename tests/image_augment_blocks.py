@@ -32,6 +32,13 @@ def compiled() -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
 
 
+def plan_walk(rows: int, channels: int, height: int, width: int, processors: int) -> tuple[int, bool, int]:
+    """Bytes that views by RandAugment need to wait in, whether they are shared by blocks, and how many blocks."""
+    found = (ctypes.c_int64 * 3)()
+    compiled().plan_walk(*map(ctypes.c_int64, (rows, channels, height, width, processors)), found)
+    return found[0], bool(found[1]), found[2]
+
+
 def in_blocks(
     transform: Transform,
     images: Tensor,

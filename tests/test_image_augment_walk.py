@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from image_augment_blocks import TYPES, in_blocks
+from image_augment_blocks import TYPES, in_blocks, plan_walk
 from image_augment_cases import noise, photos, row
 
 from sslfast import augment as A
@@ -77,6 +77,25 @@ def test_views_do_not_depend_on_who_makes_them() -> None:
     for i in range(5):
         one = in_blocks(transform, images[i : i + 1], params[i : i + 1], processors=1)[0]
         assert torch.equal(one, whole[i : i + 1])
+
+
+def test_memory_does_not_grow_with_the_batch() -> None:
+    """Of a GPU with 132 multiprocessors: two views each, 1.2 MB a view, and half a GiB at most, or one view."""
+    view = 2 * 3 * 224 * 224 * 4
+    for rows in (132, 264, 4096, 2**24):
+        bytes, shared, blocks = plan_walk(rows, 3, 224, 224, 132)
+        assert (bytes, shared, blocks) == (min(rows, 264) * view, False, min(rows, 264))
+    for rows in (1, 8, 131):
+        bytes, shared, blocks = plan_walk(rows, 3, 224, 224, 132)
+        assert shared
+        assert rows * view <= bytes <= rows * (view + 2**15)
+        assert min(49 * rows, 2 * 264) <= blocks < 49 * rows + 1
+    bytes, shared, blocks = plan_walk(4096, 4, 4096, 4096, 132)  # four views of a channel fit
+    assert bytes <= 2**29 + 2**17
+    assert shared
+    assert blocks >= 2 * 264
+    assert plan_walk(7, 3, 16384, 16384, 132)[0] <= 2 * 3 * 2**30 + 2**15
+    assert plan_walk(0, 3, 224, 224, 132)[0] <= view + 2**15
 
 
 def test_a_pass_that_no_view_draws_changes_nothing() -> None:
