@@ -4,6 +4,8 @@
 # bench  the CPU benchmarks beside their peers; fails where a ratio is under its threshold
 # gpu    on a machine with a CUDA torch, nvcc and no network: build, GPU tests, sanitizer, GPU benchmarks; PYTHON has to
 #        have triton, numpy, scipy, pytest, pytest-benchmark, setuptools and cmake beside torch
+# cuda-on-cpu  the tests of operators with CUDA kernels, run by those kernels, thread by thread on the CPU; needs no GPU,
+#        and g++ alone. ARGS: for tests/cuda_on_cpu/run.py
 #
 # PYTHON  the interpreter to start from, 3.11 or newer. If it can import torch, that torch is used; otherwise TORCH is
 #         installed, as its CPU build where the package index has that one.
@@ -12,9 +14,9 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 SOURCES := $(shell find csrc -type f) CMakeLists.txt setup.py pyproject.toml
-CXX_FILES := $(shell find csrc -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh')
+CXX_FILES := $(shell find csrc tests/cuda_on_cpu -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh')
 
-.PHONY: demo test lint bench gpu clean
+.PHONY: demo test lint bench gpu cuda-on-cpu clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/sslfast demo --out runs/demo
@@ -35,6 +37,9 @@ bench: $(VENV)/bench
 
 gpu: $(VENV)/gpu
 	PYTHON=$(RUN) bash benchmarks/gpu.sh
+
+cuda-on-cpu: $(VENV)/installed
+	$(RUN) tests/cuda_on_cpu/run.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info sslfast/*.so

@@ -8,6 +8,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/DeviceType.h>
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <initializer_list>
@@ -18,7 +19,9 @@
 #include "sslfast/launch.h"
 
 #ifdef SSLFAST_WITH_CUDA
+#ifndef SSLFAST_KEY  // tests/cuda_on_cpu has the CUDA kernels under the key of the CPU
 #define SSLFAST_KEY CUDA
+#endif
 namespace sslfast::cuda {}
 #else
 #define SSLFAST_KEY CPU
@@ -43,13 +46,7 @@ inline void check(bool condition, const char* message) {
   if (!condition) throw std::runtime_error(message);
 }
 
-inline bool here(const Tensor& t) {
-#ifdef SSLFAST_WITH_CUDA
-  return t.is_cuda();
-#else
-  return t.is_cpu();
-#endif
-}
+inline bool here(const Tensor& t) { return t.device().type() == torch::headeronly::DeviceType::SSLFAST_KEY; }
 
 // An uninitialised tensor on the device of `like`, dense in some order of its dimensions.
 inline Tensor empty_strided(std::initializer_list<int64_t> sizes, const int64_t* strides, ScalarType dtype,

@@ -1,0 +1,116 @@
+// Kernels with a fault each, and one without, for faults.py.
+#include <cstdio>
+#include <stdexcept>
+
+#include <cub/block/block_reduce.cuh>
+
+#include "cuda_runtime.h"
+
+namespace {
+
+constexpr int kThreads = 64;
+
+// Every thread takes what the one `ahead` places on wrote: without the barrier the answer depends on the order of turns.
+__global__ void rotate(float* out, int ahead, bool barrier) {
+  __shared__ float values[kThreads];
+  const int i = static_cast<int>(threadIdx.x);
+  values[i] = static_cast<float>(i);
+  if (barrier) __syncthreads();
+  out[i] = values[(i + ahead) % kThreads];
+}
+
+__global__ void read_unwritten(float* out) {
+  __shared__ float values[kThreads];
+  out[threadIdx.x] = values[threadIdx.x];
+}
+
+__global__ void two_barriers(float* out) {
+  if (threadIdx.x < 32) {
+    __syncthreads();
+  } else {
+    __syncthreads();
+  }
+  out[threadIdx.x] = 1.0f;
+}
+
+// Threads that have ended are not waited for.
+__global__ void some_leave(float* out) {
+  if (threadIdx.x >= 40) return;
+  __syncthreads();
+  out[threadIdx.x] = static_cast<float>(__popc(__ballot_sync(0xFFFFFFFFu, 1)));
+}
+
+__global__ void absent_lanes(float* out) {
+  if (threadIdx.x < 16) out[threadIdx.x] = __shfl_sync(0xFFFFFFFFu, 1.0f, 0);
+  __syncthreads();
+}
+
+__global__ void ended_lane(float* out) {
+  if (threadIdx.x % 32 == 31) return;
+  out[threadIdx.x] = __shfl_sync(0xFFFFFFFFu, 1.0f, 31);
+}
+
+__global__ void write_behind(float* out) {
+  __shared__ float values[kThreads];
+  values[threadIdx.x] = 0.0f;
+  if (threadIdx.x == 0) (&values[0])[kThreads] = 1.0f;
+  out[threadIdx.x] = values[threadIdx.x];
+}
+
+__global__ void everybody_reads_the_sum(float* out) {
+  using Reduce = cub::BlockReduce<float, kThreads>;
+  __shared__ typename Reduce::TempStorage storage;
+  out[threadIdx.x] = Reduce(storage).Sum(1.0f);
+}
+
+__global__ void dynamic(float* out) {
+  extern __shared__ float values[];
+  out[threadIdx.x] = values[threadIdx.x];
+}
+
+}  // namespace
+
+// Runs a kernel on one block and leaves the message, if there is one.
+extern "C" __attribute__((visibility("default"))) int run_kernel(int number, float* out, char* message) {
+  const cudaStream_t stream = nullptr;
+  *message = 0;
+  try {
+    switch (number) {
+      case 0:
+        rotate<<<1, kThreads, 0, stream>>>(out, 1, true);
+        break;
+      case 1:
+        rotate<<<1, kThreads, 0, stream>>>(out, 1, false);
+        break;
+      case 2:
+        read_unwritten<<<1, kThreads, 0, stream>>>(out);
+        break;
+      case 3:
+        two_barriers<<<1, kThreads, 0, stream>>>(out);
+        break;
+      case 4:
+        some_leave<<<1, kThreads, 0, stream>>>(out);
+        break;
+      case 5:
+        absent_lanes<<<1, kThreads, 0, stream>>>(out);
+        break;
+      case 6:
+        ended_lane<<<1, kThreads, 0, stream>>>(out);
+        break;
+      case 7:
+        write_behind<<<1, kThreads, 0, stream>>>(out);
+        break;
+      case 8:
+        everybody_reads_the_sum<<<1, kThreads, 0, stream>>>(out);
+        break;
+      case 9:
+        dynamic<<<1, kThreads, (48 << 10) + 4, stream>>>(out);
+        break;
+      default:
+        rotate<<<0, kThreads, 0, stream>>>(out, 1, true);
+    }
+  } catch (const std::runtime_error& error) {
+    std::snprintf(message, 500, "%s", error.what());
+  }
+  return cudaGetLastError();
+}

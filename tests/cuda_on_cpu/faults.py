@@ -1,0 +1,97 @@
+"""What the threads on the CPU find: kernels of faults.cu, each with a fault, in orders of turns."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+THREADS = 64
+ORDERS = ["ascending", "descending", "7"]
+PROGRAM = """
+import ctypes, json, sys
+out, message = (ctypes.c_float * 64)(*[-1.0] * 64), ctypes.create_string_buffer(500)
+error = ctypes.CDLL(sys.argv[1]).run_kernel(int(sys.argv[2]), out, message)
+print(json.dumps([error, message.value.decode(), list(out)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faults")
+    subprocess.run([sys.executable, HERE / "rewrite.py", HERE, folder], check=True)
+    flags = ["-std=c++20", "-O1", "-shared", "-fPIC", "-D__CUDACC__", f"-I{HERE / 'include'}", f"-I{HERE}"]
+    sources = [folder / "faults.cpp", HERE / "block.cpp", HERE / "fiber.cpp"]
+    subprocess.run(["g++", *flags, *sources, "-o", folder / "faults.so"], check=True)
+    return folder / "faults.so"
+
+
+def run(library: Path, number: int, order: str) -> tuple[int, str, list[float]]:
+    """Error, message and what 64 threads wrote, -1 where they did not."""
+    environment = {**os.environ, "CUDA_ON_CPU_ORDER": order}
+    command = [sys.executable, "-c", PROGRAM, library, str(number)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return tuple(json.loads(done.stdout))
+
+
+ROTATED = [float((i + 1) % THREADS) for i in range(THREADS)]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_kernel_without_fault(library, order):
+    assert run(library, 0, order) == (0, "", ROTATED)
+
+
+def test_a_barrier_that_is_missing(library):
+    for order in ORDERS:
+        error, message, out = run(library, 1, order)
+        assert (error, message) == (0, "")
+        assert (out == ROTATED) is False, order
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_shared_memory_is_garbage_at_first(library, order):
+    assert all(math.isnan(x) for x in run(library, 2, order)[2])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_threads_at_two_barriers(library, order):
+    assert "at the barrier of" in run(library, 3, order)[1]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_threads_that_have_ended_are_not_waited_for(library, order):
+    assert run(library, 4, order) == (0, "", [32.0] * 32 + [8.0] * 8 + [-1.0] * 24)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_lanes_that_do_not_come(library, order):
+    message = run(library, 5, order)[1]
+    assert "thread 0 waits at" in message
+    assert "for its warp; thread 16 waits at" in message
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_value_of_a_lane_that_has_ended(library, order):
+    assert "reads lane 31, which is not there" in run(library, 6, order)[1]
+
+
+def test_what_lies_behind_an_array(library):
+    assert "behind a shared array of 256 bytes" in run(library, 7, "ascending")[1]
+
+
+def test_a_sum_of_the_block_is_for_one_thread(library):
+    out = run(library, 8, "ascending")[2]
+    assert out[0] == THREADS
+    assert all(math.isnan(x) for x in out[1:])
+
+
+@pytest.mark.parametrize("number", [9, 10])
+def test_launches_that_cuda_refuses(library, number):
+    assert run(library, number, "ascending") == (9, "", [-1.0] * THREADS)

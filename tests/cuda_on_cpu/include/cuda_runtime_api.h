@@ -1,0 +1,30 @@
+// The part of CUDA's runtime that hosts call, as far as csrc uses it. Memory is the CPU's, and a stream has done its
+// work when a call returns.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+
+#include "vector_types.h"
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorInvalidConfiguration = 9 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+using cudaStream_t = struct CUstream_st*;
+
+cudaError_t cudaGetLastError();
+const char* cudaGetErrorString(cudaError_t error);
+
+inline cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t) {
+  if (bytes > 0) std::memset(memory, value, bytes);
+  return cudaSuccess;
+}
+
+namespace cuda_on_cpu {
+void allow_dynamic_shared(std::size_t bytes);
+}
+
+template <typename Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int bytes) {
+  cuda_on_cpu::allow_dynamic_shared(static_cast<std::size_t>(bytes));
+  return cudaSuccess;
+}
