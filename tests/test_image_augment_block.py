@@ -111,6 +111,27 @@ def test_any_strides(channels: int) -> None:
         assert (got - want).abs().max() <= (1e-3 if other.dtype == torch.float16 else 1e-5)
 
 
+def test_rgba_is_read_by_sixteen_bytes_with_the_same_bits() -> None:
+    """Four channels, and the three colours of four, that begin anywhere in a block."""
+    images = noise(3, 4, 24, 33)
+    lists = [[A.Resize((24, 33)), A.RandomHorizontalFlip(0.5)], [A.Resize((17, 9)), A.RandomHorizontalFlip(0.5)]]
+    for channels, steps in ((c, steps) for c in (4, 3) for steps in lists):
+        transform = A.Compose([*steps, A.ToDtype()])
+        params = transform.sample_params(images[:, :channels], generator=6)
+        apart = torch.zeros(3, 4, 24, 66, dtype=torch.uint8)
+        apart[..., ::2] = images
+        want, _ = in_blocks(transform, apart[:, :channels, :, ::2], params)
+        scalars = reads[0]
+        for shift in range(16):
+            memory = torch.full((3 * 24 * 37 * 4 + 16,), 99, dtype=torch.uint8)
+            packed = memory[shift : shift + 3 * 24 * 37 * 4].view(3, 24, 37, 4)[:, :, 2:35]
+            packed.copy_(images.permute(0, 2, 3, 1))
+            got, _ = in_blocks(transform, packed.permute(0, 3, 1, 2)[:, :channels], params)
+            assert torch.equal(got, want)
+            assert reads[2] > 0
+            assert sum(reads) < 0.75 * scalars
+
+
 RESIZED = {
     "two taps": lambda: [A.Resize((31, 45))],
     "three": lambda: [A.Resize((19, 23)), A.RandomVerticalFlip(1.0)],

@@ -36,7 +36,7 @@ class SourceTile {
     const bool antialias = p_.step[0].setting[1] != 0.0f;
     const int32_t padding = padding_of(fill_);
     // Reads of four bytes need the neighbours that have no weight, so that three taps are one read.
-    const bool fours = kBytes && from_.is_dense();
+    const bool fours = kBytes && from_.has_runs();
     if (team_.lane < side) {
       const Axis axis(v_.width, v_.target_width, interpolation, antialias);
       for (int32_t i = team_.lane; i < side; i += team_.lanes) {
@@ -85,7 +85,7 @@ class SourceTile {
   // side, in either order.
   SSLFAST_HD bool copy_run(int32_t y, int32_t x, float* value) const {
     const Taps *column = taps_.across.taps + x, &row = taps_.down.taps[y];
-    if (v_.width != v_.target_width || !from_.is_dense() || row.count == 0 || row.count > kKeptTaps) return false;
+    if (v_.width != v_.target_width || !from_.has_runs() || row.count == 0 || row.count > kKeptTaps) return false;
     for (int32_t k = 0; k < kRun; ++k) {
       if (column[k].count != 1) return false;
     }
