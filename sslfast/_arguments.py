@@ -36,6 +36,8 @@ def numbered_rows(
         TypeError: if ``sample_ids`` is no int64 tensor, or ``row_offset`` no integer.
         ValueError: if ``sample_ids`` has another shape than (rows,), is on another device, or both are given.
     """
+    if sample_ids is None and type(row_offset) is int and 0 <= row_offset < 2**63:
+        return None, row_offset  # as nearly always
     row_offset = _check.integer(function, "row_offset", row_offset, 0)
     if sample_ids is None:
         return None, row_offset

@@ -142,10 +142,20 @@ class Plan:
             seen[name] = seen.get(name, 0) + 1
             names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
         self.columns = tuple(names)
+        self._known: dict[tuple[int, bool], tuple[list[float], list[float]]] = {}
         return self
 
     def normalisation(self, name: str, channels: int, of_bytes: bool) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation per channel, for pixels in [0, 1]. ValueError where their number is another."""
+        """Mean and standard deviation per channel, for pixels in [0, 1]. ValueError where their number is another.
+
+        The lists are kept for the next call, and not to be changed.
+        """
+        known = self._known.get((channels, of_bytes))
+        if known is None:
+            known = self._known[channels, of_bytes] = self._normalisation(name, channels, of_bytes)
+        return known
+
+    def _normalisation(self, name: str, channels: int, of_bytes: bool) -> tuple[list[float], list[float]]:
         mean, std = self.mean or (0.0,), self.std or (1.0,)
         if len(mean) not in (1, channels):
             raise ValueError(f"{name}: mean must have one number per channel ({channels}), got {len(mean)}")

@@ -189,17 +189,24 @@ class Segment:
         self.settings += [number for fill in self.fills for number in fill]
         self.columns = [*COLUMNS["resample"], *(name for step in self.steps for name in COLUMNS[step.name])]
         self.step_rules = [number for step in self.steps for number in step.rules]
+        self._known: tuple[tuple[int, int], list[float]] | None = None
 
     def rules(self, size: tuple[int, int]) -> list[float]:
-        """The rules of every step, in order, for views of ``size``."""
-        return [*self.resample.rules(size), *self.step_rules]
+        """The rules of every step, in order, for views of ``size``: a list that is kept, and not to be changed."""
+        known = self._known
+        if known is None or known[0] != size:
+            self._known = known = (size, [*self.resample.rules(size), *self.step_rules])
+        return known[1]
 
     def view_size(self, name: str, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
         """(height, width) of the views of images of ``sizes``. ValueError where it is not the same for all."""
+        resample = self.resample
+        if resample.size is not None and resample.smaller_images:
+            return resample.size
         for size in sizes:
-            self.resample.check_room(name, *size)
+            resample.check_room(name, *size)
         if len(sizes) == 1:
-            return self.resample.view(*sizes[0])
+            return resample.view(*sizes[0])
         found = {self.resample.view(*size) for size in sizes}
         if len(found) > 1:
             sizes_found = ", ".join(map(str, sorted(found)))

@@ -1,6 +1,6 @@
-// The work of csrc/cuda/image_augment.cu on the CPU: its blocks one after the other, the lanes of a block by turns,
-// each from one barrier to the next. Whatever needs a barrier that is not there comes out wrong in one of the two
-// orders.
+// The work of csrc/cuda/image_augment.cu and image_augment_passes.cu on the CPU: their blocks one after the other, the
+// lanes of a block by turns, each from one barrier to the next. Whatever needs a barrier that is not there comes out
+// wrong in one of the two orders.
 #include <ucontext.h>
 
 #include <algorithm>
@@ -14,9 +14,14 @@
 
 #include "cpu/element_types.h"
 #include "shared/image_augment_block.h"
+#include "shared/image_augment_walk.h"
 
 using namespace sslfast;
 using namespace sslfast::augment;
+
+struct alignas(16) float4 {
+  float x[4];
+};
 
 static int fours = 0;          // stores of four elements
 static int64_t reads[3] = {};  // of one element, of a word, of sixteen bytes
@@ -61,6 +66,16 @@ struct Memory {
     } else {
       static_cast<uint8_t*>(out)[i] = static_cast<uint8_t>(static_cast<int32_t>(x + 0.5f));
     }
+  }
+
+  static void four(const float* at, float* x) {
+    if (reinterpret_cast<uintptr_t>(at) % 16 != 0) std::abort();
+    std::copy_n(at, 4, x);
+  }
+
+  static void put_four(float* at, const float* x) {
+    if (reinterpret_cast<uintptr_t>(at) % 16 != 0) std::abort();
+    std::copy_n(x, 4, at);
   }
 
   static void store_four(void* out, Pixels type, int64_t i, const float* x) {
@@ -126,6 +141,7 @@ struct Team {
   Turns* turns;
 
   void barrier() const { turns->barrier(); }
+  void add(int32_t* at, int32_t n) const { *at += n; }
   void read_view(const ImageAugment& p, const float* params, const Image& image, View& view) const {
     augment::read_view(p, params, image, view);
   }
@@ -158,13 +174,62 @@ static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, in
   }
 }
 
-// Returns how many stores took four elements, or -1 if the list cannot be made whole. `image` is
-// height, width and three strides; form is rows, row stride, channels, views, columns, steps, height, width, numbers of
-// lists of fills.
+// As the launches of a GPU of so many multiprocessors. Returns how many there are.
+template <bool kBytes, int kChannels>
+static int walk(ImageAugment p, int lanes, bool reversed, int64_t processors) {
+  const Waits list = waits_of(p);
+  Walk w = walk_of(p, list, processors);
+  std::vector<float4> memory(static_cast<size_t>(lay_out(w, nullptr)) / 16 + 16);  // it begins at multiples of 256
+  void* begin = memory.data();
+  size_t room = memory.size() * 16;
+  std::memset(begin, 0xFF, room);
+  lay_out(w, static_cast<char*>(std::align(256, 1, begin, room)));
+  const auto floats = static_cast<size_t>(list.shared_floats(kChannels));
+  std::vector<float4> around(floats / 4 + 17);  // and some that nobody may write
+  const float* past = reinterpret_cast<float*>(around.data()) + floats;
+  auto block = std::make_unique<WalkBlock>();
+  Turns turns(lanes, reversed);
+  const auto blocks = [&](int64_t grid, int32_t first, int32_t last) {
+    for (int64_t b = 0; b < grid; ++b) {
+      std::memset(block.get(), 0xFF, sizeof(WalkBlock));
+      std::memset(around.data(), 0xFF, around.size() * 16);
+      turns.run([&](int lane) {
+        for (int64_t i = b; i < w.items * w.parts; i += grid) {
+          const int64_t item = i / w.parts;
+          const Team team{lane, lanes, &turns};
+          Walker<Memory, kBytes, kChannels, Team> walker(p, w, w.first + item, w.shared ? item : b,
+                                                         static_cast<int32_t>(i % w.parts), *block,
+                                                         reinterpret_cast<float*>(around.data()), team);
+          walker.walk(first, last);
+        }
+      });
+      for (int k = 0; k < 64; ++k) {
+        if (!std::isnan(past[k])) std::abort();
+      }
+    }
+  };
+  if (!w.shared) {
+    blocks(w.slots, 0, list.passes);
+    return 1;
+  }
+  int launches = 0;
+  for (const int64_t items = items_of(p); w.first < items; w.first += w.slots) {
+    w.items = std::min(w.slots, items - w.first);
+    for (int32_t pass = 0; pass < list.passes; ++pass, ++launches) {
+      std::fill_n(w.count + pass % 2 * w.slots * kCounts, w.items * kCounts, 0);
+      blocks(w.items * w.parts, pass, pass + 1);
+    }
+  }
+  return launches;
+}
+
+// Returns how many stores took four elements, or -1 if the list cannot be made whole; with a number of multiprocessors
+// how many launches made the views pass by pass. `image` is height, width and three strides; form is rows, row stride,
+// channels, views, columns, steps, height, width, numbers of lists of fills.
 extern "C" int make_views(const void* data, const int64_t* image, const int64_t* form, int in, int out_type,
                           const float* params, const int64_t* codes, const double* settings, const double* mean,
-                          const double* std, int channels_last, void* out, int lanes, int reversed,
-                          int64_t many_blocks) {
+                          const double* std, int channels_last, void* out, int lanes, int reversed, int64_t many_blocks,
+                          int64_t processors) {
   ImageAugment p{};
   p.image = {data, image[0], image[1], image[2], image[3], image[4]};
   p.rows = form[0];
@@ -180,16 +245,37 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   p.channels_last = channels_last != 0;
   p.out = out;
   describe(p, static_cast<int32_t>(form[5]), codes, settings, form[8], mean, std);
-  const Whole list = whole_of(p);
-  if (!list.possible) return -1;
   fours = 0;
   std::fill_n(reads, 3, 0);
   const bool bytes = p.in == Pixels::kUint8, colour = p.channels == 3;
+  if (processors > 0) {
+    if (bytes) return (colour ? walk<true, 3> : walk<true, 1>)(p, lanes, reversed, processors);
+    return (colour ? walk<false, 3> : walk<false, 1>)(p, lanes, reversed, processors);
+  }
+  const Whole list = whole_of(p);
+  if (!list.possible) return -1;
   if (bytes && colour) make<true, 3>(p, list, lanes, reversed, many_blocks);
   if (bytes && !colour) make<true, 1>(p, list, lanes, reversed, many_blocks);
   if (!bytes && colour) make<false, 3>(p, list, lanes, reversed, many_blocks);
   if (!bytes && !colour) make<false, 1>(p, list, lanes, reversed, many_blocks);
   return fours;
+}
+
+// What passes need for rows of one view each, by two steps of RandAugment: bytes, whether views are shared, blocks.
+extern "C" void plan_walk(int64_t rows, int64_t channels, int64_t height, int64_t width, int64_t processors,
+                          int64_t* found) {
+  ImageAugment p{};
+  p.rows = rows;
+  p.views = 1;
+  p.channels = channels;
+  p.out_height = height;
+  p.out_width = width;
+  p.steps = 3;
+  p.step[1].code = p.step[2].code = kStepChoice;
+  Walk w = walk_of(p, waits_of(p), processors);
+  found[0] = lay_out(w, nullptr);
+  found[1] = w.shared;
+  found[2] = w.shared ? w.items * w.parts : w.slots;
 }
 
 // How often the last call read one element, a word, and sixteen bytes.

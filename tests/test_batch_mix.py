@@ -114,6 +114,24 @@ def test_permutations_in_place(device):
         assert torch.equal(mix_images(images.clone(), params, inplace=True), expected)
 
 
+@pytest.mark.parametrize("shape", [(5, 3, 16, 16), (4, 3, 9, 33), (3, 1, 3, 5000)])
+@pytest.mark.parametrize("partner", ["roll", "permutation"])
+def test_bytes(device, shape, partner):
+    """As the same numbers in floats, in both layouts, in place, and over NumPy arrays."""
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+    rules = {"mixup_alpha": 0.0, "cutmix_alpha": 1.0, "mode": "elem", "prob": 0.8, "partner": partner}
+    params = sample_mix(shape[0], shape[2:], **rules, generator=2, device=device)
+    expected = mix_images(images.float(), params).byte()
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        batch = images.contiguous(memory_format=memory_format)
+        assert torch.equal(mix_images(batch, params), expected)
+        assert mix_images(batch, params).stride() == batch.stride()
+        assert torch.equal(mix_images(batch.clone(), params, inplace=True), expected)
+    array = images.cpu().numpy()
+    assert np.array_equal(host.mix_images(array, params.cpu().numpy()), expected.cpu())
+    assert np.array_equal(host.mix_images(array, params.cpu().numpy(), inplace=True), expected.cpu())
+
+
 def test_by_hand(device):
     """Any partner goes out of place; boxes and partners outside are cut."""
     images = torch.randn(4, 3, 8, 8, device=device)
@@ -185,6 +203,19 @@ def test_equals_torchvision(device):
             expected = theirs(num_classes=10)
             assert torch.equal(mixed.cpu(), expected.transform(images, known))
             assert torch.allclose(targets.cpu(), expected.transform(labels, known), rtol=0, atol=1e-7)
+
+
+def test_bytes_as_torchvision(device):
+    """Boxes of bytes, exactly; blends of them torchvision refuses, too."""
+    v2 = peer("torchvision.transforms.v2")
+    images, labels = torch.randint(0, 256, (6, 3, 12, 17), dtype=torch.uint8), torch.arange(6)
+    mixed, _, params = CutMix(num_classes=10)(images.to(device), labels.to(device), generator=3, return_params=True)
+    _, _, lam, top, left, height, width = (float(number) for number in params[0])
+    box = tuple(map(int, (left, top, left + width, top + height)))
+    known = {"lam": lam, "labels": labels, "batch_size": 6, "box": box, "lam_adjusted": lam}
+    assert torch.equal(mixed.cpu(), v2.CutMix(num_classes=10).transform(images, known))
+    with pytest.raises(RuntimeError, match="Byte"):
+        v2.MixUp(num_classes=10).transform(images, known)
 
 
 @pytest.mark.parametrize("mode", ["batch", "pair", "elem"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sslfast import host
-from sslfast.augment import CutMix, MixUp, mix_images, mix_labels, sample_mix
+from sslfast.augment import CutMix, MixUp, RandomMix, mix_images, mix_labels, sample_mix
 
 
 def bad(error, message, call, *args, **options):
@@ -47,9 +47,9 @@ def test_bad_rules(arguments, error, message):
 
 def test_bad_images():
     images, params = torch.zeros(2, 3, 4, 4), sample_mix(2, (4, 4))
-    name, kinds = "mix_images: ", "float32, bfloat16, float16 or float64"
+    name, kinds = "mix_images: ", "float32, bfloat16, float16, float64 or uint8"
     bad(TypeError, f"{name}images must be a tensor, got list", mix_images, [1], params)
-    bad(TypeError, f"{name}images must be {kinds}, got torch.uint8", mix_images, images.byte(), params)
+    bad(TypeError, f"{name}images must be {kinds}, got torch.int32", mix_images, images.int(), params)
     bad(ValueError, f"{name}images must have shape (N, C, H, W), got (3, 4, 4)", mix_images, images[0], params)
     bad(TypeError, f"{name}params must be a float32 tensor, got torch.float64", mix_images, images, params.double())
     bad(ValueError, f"{name}params must have shape (2, 7), got (1, 7)", mix_images, images, params[:1])
@@ -68,6 +68,22 @@ def test_bad_images():
     many = torch.zeros(8193, 1, 1, 1)
     message = f"{name}images must be at most 8192 where inplace, got 8193"
     bad(ValueError, message, mix_images, many, sample_mix(8193, (1, 1)), inplace=True)
+
+
+def test_bytes_are_not_blended():
+    """By a class that would, and by hand; nothing is written then, in place neither."""
+    images = torch.arange(96, dtype=torch.uint8).view(2, 3, 4, 4)
+    params = torch.tensor([[2, 1, 0.5, 0, 0, 2, 2], [1, 0, 0.5, 0, 0, 0, 0]])
+    kinds = "images must be float32, bfloat16, float16 or float64, got torch.uint8"
+    bad(TypeError, f"MixUp: {kinds}", MixUp(), images)
+    bad(TypeError, f"MixUp: {kinds}", MixUp(), images, params=params)
+    bad(TypeError, f"RandomMix: {kinds}", RandomMix(cutmix_alpha=1.0), images)
+    message = "mix_images: params must have no blends for uint8 images"
+    for inplace in (False, True):
+        changed = images.clone()
+        bad(ValueError, message, mix_images, changed, params, inplace=inplace)
+        bad(ValueError, message, host.mix_images, changed.numpy(), params.numpy(), inplace=inplace)
+        assert torch.equal(changed, images)
 
 
 def test_bad_labels():

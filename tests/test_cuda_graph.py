@@ -123,6 +123,16 @@ def test_launches_of_views(recipe: MultiView, launches: int) -> None:
     assert gpu_calls.counts(lambda: recipe(images, generator=1)) == (launches, 0)
 
 
+@pytest.mark.parametrize(("rows", "launches"), [(4, 4), (600, 2)])
+def test_launches_of_views_that_wait(rows: int, launches: int) -> None:
+    """Parameters and views; where there are too few of these, one launch for each of their three passes. No wait."""
+    images = torch.randint(0, 256, (rows, 3, 50, 60), dtype=torch.uint8, device="cuda")
+    transform = Compose([RandomAutocontrast(1.0), RandomAdjustSharpness(2.0, 1.0), ToDtype()])
+    views = transform(images, generator=1)
+    assert gpu_calls.counts(lambda: transform(images, generator=1)) == (launches, 0)
+    assert torch.equal(transform(images[:4], generator=1), views[:4])
+
+
 def test_loss_and_gradients_replay_on_new_inputs() -> None:
     z = torch.randn(2, 64, 32, device="cuda")
     z0, z1 = z[0].clone().requires_grad_(), z[1].clone().requires_grad_()

@@ -5,84 +5,14 @@ image_augment_block.cpp says how; what is compiled is what the GPU runs, but for
 
 from __future__ import annotations
 
-import ctypes
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 import torch
+from image_augment_blocks import LANES, TYPES, in_blocks, reads
 from image_augment_cases import noise, photos, row
-from torch import Tensor
 
 from sslfast import augment as A
-from sslfast.augment._transform import Transform
 
-ROOT = Path(__file__).parents[1]
-TYPES = [torch.uint8, torch.float32, torch.bfloat16, torch.float16]
 JITTER = (0.8, 0.8, 0.8, 0.2)
-LANES = 256
-
-Blocks = Callable[..., tuple[Tensor, int]]
-reads = (ctypes.c_int64 * 3)()  # by the last call: of one element, of a word, of sixteen bytes
-
-
-@pytest.fixture(scope="module")
-def in_blocks(tmp_path_factory: pytest.TempPathFactory) -> Blocks:
-    """Views of ``params`` by blocks, and how many stores took four elements."""
-    library = tmp_path_factory.mktemp("block") / "block.so"
-    flags = ["-O1", "-std=c++17", "-fno-strict-aliasing", "-shared", "-fPIC"]
-    includes = [f"-I{ROOT / 'csrc/include'}", f"-I{ROOT / 'csrc'}"]
-    subprocess.run(["g++", *flags, *includes, str(ROOT / "tests/image_augment_block.cpp"), "-o", library], check=True)
-    loaded = ctypes.CDLL(str(library))
-    make_views = loaded.make_views
-
-    def run(
-        transform: Transform,
-        images: Tensor,
-        params: Tensor,
-        *,
-        reversed: bool = False,
-        lanes: int = LANES,
-        many: int = 1,
-    ) -> tuple[Tensor, int]:
-        (segment,) = transform._plan.segments
-        channels, views = images.shape[1], params.shape[0] // len(images)
-        size = segment.resample.view(*images.shape[2:])
-        lists = len(segment.settings) - 3 * len(segment.codes)
-        mean, std = transform._plan.normalisation("block", channels, images.dtype == torch.uint8)
-        dtype = getattr(torch, transform._plan.dtype or "float32")
-        last = A._images.has_channels_last(images)
-        out = torch.full((views * len(images), channels, *size), 77, dtype=dtype)
-        out = out.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-
-        def numbers(kind: type, values: list) -> ctypes.Array:
-            return (kind * len(values))(*values)
-
-        fours = make_views(
-            ctypes.c_void_p(images.data_ptr()),
-            numbers(ctypes.c_int64, [*images.shape[2:], *images.stride()[1:]]),
-            numbers(
-                ctypes.c_int64,
-                [len(images), images.stride(0), channels, views, params.shape[1], len(segment.codes), *size, lists],
-            ),
-            TYPES.index(images.dtype),
-            TYPES.index(dtype),
-            ctypes.c_void_p(params.data_ptr()),
-            numbers(ctypes.c_int64, segment.codes),
-            numbers(ctypes.c_double, segment.settings),
-            numbers(ctypes.c_double, mean),
-            numbers(ctypes.c_double, std),
-            int(last),
-            ctypes.c_void_p(out.data_ptr()),
-            lanes,
-            int(reversed),
-            ctypes.c_int64(many),
-        )
-        loaded.count_reads(reads)
-        return out, fours
-
-    return run
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +45,7 @@ LISTS = {
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", LISTS)
-def test_blocks_make_the_views_of_the_cpu(in_blocks: Blocks, name: str, channels: int) -> None:
+def test_blocks_make_the_views_of_the_cpu(name: str, channels: int) -> None:
     """Of smooth images, whose values solarize and posterize do not split by chance: a pixel in a thousand may tip."""
     if channels == 1 and "by channel" in name:
         return
@@ -129,7 +59,7 @@ def test_blocks_make_the_views_of_the_cpu(in_blocks: Blocks, name: str, channels
         assert (off > 2e-5).double().mean() < 1e-3, off.max()
 
 
-def test_lanes_in_any_order_and_number_make_the_same_bits(in_blocks: Blocks) -> None:
+def test_lanes_in_any_order_and_number_make_the_same_bits() -> None:
     """Sums of contrast apart, whose order is that of the lanes: doubles, rounded to float afterwards."""
     images = photos(3, 3, 41, 54)
     transform = A.Compose([*LISTS["simclr"](), A.ToDtype()])
@@ -146,7 +76,7 @@ def test_lanes_in_any_order_and_number_make_the_same_bits(in_blocks: Blocks) -> 
 @pytest.mark.parametrize("width", [36, 35])
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_types_and_layouts(in_blocks: Blocks, layout: torch.memory_format, dtype: torch.dtype, width: int) -> None:
+def test_types_and_layouts(layout: torch.memory_format, dtype: torch.dtype, width: int) -> None:
     """Packed and planar bytes are read by fours; views whose rows are aligned are written by fours, others partly."""
     images = noise(2, 3, 80, 91).contiguous(memory_format=layout)
     transform = A.Compose(
@@ -163,7 +93,7 @@ def test_types_and_layouts(in_blocks: Blocks, layout: torch.memory_format, dtype
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_any_strides(in_blocks: Blocks, channels: int) -> None:
+def test_any_strides(channels: int) -> None:
     """Images that begin anywhere in a word, lie upside down in memory, or have lines of their own."""
     images = noise(3, channels, 40, 31)
     transform = A.Compose([A.RandomResizedCrop((9, 21), (0.9, 1.0)), A.GaussianBlur(3), A.ToDtype()])
@@ -181,6 +111,27 @@ def test_any_strides(in_blocks: Blocks, channels: int) -> None:
         assert (got - want).abs().max() <= (1e-3 if other.dtype == torch.float16 else 1e-5)
 
 
+def test_rgba_is_read_by_sixteen_bytes_with_the_same_bits() -> None:
+    """Four channels, and the three colours of four, that begin anywhere in a block."""
+    images = noise(3, 4, 24, 33)
+    lists = [[A.Resize((24, 33)), A.RandomHorizontalFlip(0.5)], [A.Resize((17, 9)), A.RandomHorizontalFlip(0.5)]]
+    for channels, steps in ((c, steps) for c in (4, 3) for steps in lists):
+        transform = A.Compose([*steps, A.ToDtype()])
+        params = transform.sample_params(images[:, :channels], generator=6)
+        apart = torch.zeros(3, 4, 24, 66, dtype=torch.uint8)
+        apart[..., ::2] = images
+        want, _ = in_blocks(transform, apart[:, :channels, :, ::2], params)
+        scalars = reads[0]
+        for shift in range(16):
+            memory = torch.full((3 * 24 * 37 * 4 + 16,), 99, dtype=torch.uint8)
+            packed = memory[shift : shift + 3 * 24 * 37 * 4].view(3, 24, 37, 4)[:, :, 2:35]
+            packed.copy_(images.permute(0, 2, 3, 1))
+            got, _ = in_blocks(transform, packed.permute(0, 3, 1, 2)[:, :channels], params)
+            assert torch.equal(got, want)
+            assert reads[2] > 0
+            assert sum(reads) < 0.75 * scalars
+
+
 RESIZED = {
     "two taps": lambda: [A.Resize((31, 45))],
     "three": lambda: [A.Resize((19, 23)), A.RandomVerticalFlip(1.0)],
@@ -193,7 +144,7 @@ RESIZED = {
 
 @pytest.mark.parametrize("name", RESIZED)
 @pytest.mark.parametrize("dtype", TYPES)
-def test_dense_rows_are_read_by_many_with_the_same_bits(in_blocks: Blocks, dtype: torch.dtype, name: str) -> None:
+def test_dense_rows_are_read_by_many_with_the_same_bits(dtype: torch.dtype, name: str) -> None:
     """Rows that begin at any address, planar and packed, and read backwards, against pixels that lie apart."""
     images = noise(3, 3, 24, 33)
     images = images if dtype == torch.uint8 else (images / 255).to(dtype)
@@ -216,7 +167,7 @@ def test_dense_rows_are_read_by_many_with_the_same_bits(in_blocks: Blocks, dtype
             assert sum(reads) == scalars if one_by_one else sum(reads) < 0.66 * scalars
 
 
-def test_nothing_is_read_beside_the_pixels(in_blocks: Blocks) -> None:
+def test_nothing_is_read_beside_the_pixels() -> None:
     """What has no weight is not read: NaN next to a crop that is not resized stays out of it."""
     images = torch.full((1, 3, 12, 16), float("nan"))
     images[..., 2:10, 4:12] = torch.rand(3, 8, 8)
@@ -227,7 +178,7 @@ def test_nothing_is_read_beside_the_pixels(in_blocks: Blocks) -> None:
         torch.testing.assert_close(got, images[..., 2:10, 4:12].flip(-1), atol=1e-6, rtol=0)
 
 
-def test_several_views_lie_behind_each_other(in_blocks: Blocks) -> None:
+def test_several_views_lie_behind_each_other() -> None:
     images = noise(3, 3, 20, 20)
     views = A.SimCLRAugment(12)
     params = views.sample_params(images, generator=4)
@@ -236,7 +187,7 @@ def test_several_views_lie_behind_each_other(in_blocks: Blocks) -> None:
     torch.testing.assert_close(got.unflatten(0, (2, 3)), torch.stack(list(want)), atol=1e-4, rtol=0)
 
 
-def test_small_images(in_blocks: Blocks) -> None:
+def test_small_images() -> None:
     """Blurs that reach past both ends of a view, by both reaches."""
     for height, width in ((1, 1), (1, 9), (2, 3), (40, 37)):
         images = noise(2, 3, height, width)
@@ -249,7 +200,7 @@ def test_small_images(in_blocks: Blocks) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_nan_stays(in_blocks: Blocks, value: float) -> None:
+def test_nan_stays(value: float) -> None:
     """In the box it reaches the view, and with contrast all of it; outside it does not."""
     images = torch.rand(2, 3, 16, 16)
     images[1, 0, 3, 4] = value
@@ -265,7 +216,7 @@ def test_nan_stays(in_blocks: Blocks, value: float) -> None:
         assert in_blocks(transform, images, params)[0].isfinite().all()
 
 
-def test_what_is_left_to_passes(in_blocks: Blocks) -> None:
+def test_what_is_left_to_passes() -> None:
     images = noise(1, 3, 9, 9)
     for steps in (
         *([A.GaussianBlur(43)], [A.RandomEqualize()], [A.RandomAutocontrast()], [A.RandAugment(1)]),
@@ -276,7 +227,7 @@ def test_what_is_left_to_passes(in_blocks: Blocks) -> None:
         assert in_blocks(transform, images, transform.sample_params(images))[1] == -1
 
 
-def test_the_recipes_are_made_whole(in_blocks: Blocks) -> None:
+def test_the_recipes_are_made_whole() -> None:
     images = noise(1, 3, 16, 16)
     recipes = (
         *(A.SimCLRAugment(8), A.MoCoV1Augment(8), A.MoCoV2Augment(8), A.MoCoV3Augment(8), A.BYOLAugment(8)),

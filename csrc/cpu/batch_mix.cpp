@@ -4,6 +4,7 @@
 #include "sslfast/batch_mix.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "../shared/batch_mix_pixel.h"
@@ -103,13 +104,15 @@ void copy(T* to, const T* from, int64_t n, bool streamed) {
 
 template <typename T>
 void blend_line(const T* own, const T* other, const Row& row, T* out, int64_t n, bool streamed) {
-  const auto a = static_cast<Wide<T>>(row.own), b = static_cast<Wide<T>>(row.other);
-  if (!streamed) return blend(own, other, a, b, out, n);
-  alignas(64) T piece[kPiece];
-  for (int64_t i = 0; i < n; i += kPiece) {
-    const int64_t m = std::min(kPiece, n - i);
-    blend(own + i, other + i, a, b, piece, m);
-    stream(out + i, piece, m * static_cast<int64_t>(sizeof(T)));
+  if constexpr (!std::is_same_v<T, uint8_t>) {  // which are not blended
+    const auto a = static_cast<Wide<T>>(row.own), b = static_cast<Wide<T>>(row.other);
+    if (!streamed) return blend(own, other, a, b, out, n);
+    alignas(64) T piece[kPiece];
+    for (int64_t i = 0; i < n; i += kPiece) {
+      const int64_t m = std::min(kPiece, n - i);
+      blend(own + i, other + i, a, b, piece, m);
+      stream(out + i, piece, m * static_cast<int64_t>(sizeof(T)));
+    }
   }
 }
 
@@ -236,7 +239,7 @@ void run(const BatchMix& p, const std::vector<Row>& rows, const Chains& chains, 
 
 std::vector<Row> read_rows(const BatchMix& p) {
   std::vector<Row> rows(p.from.rows);
-  for (int64_t r = 0; r < p.from.rows; ++r) rows[r] = mix::read_row(p.params + r * kMixColumns, p.from);
+  for (int64_t r = 0; r < p.from.rows; ++r) rows[r] = mix::read_row(p, r);
   return rows;
 }
 
@@ -294,12 +297,19 @@ void batch_mix_params(const BatchMixParams& p, int) {
   for (int64_t r = 0; r < p.rows; ++r) mix::mix_params(p, seed, r, p.out + r * kMixColumns);
 }
 
-bool batch_mix(const BatchMix& p, int threads) {
+Mixed batch_mix(const BatchMix& p, int threads) {
+  for (int64_t r = 0; p.bytes && r < p.from.rows; ++r) {
+    if (mix::is_blend(p, r)) return Mixed::kBlendedBytes;
+  }
   const std::vector<Row> rows = read_rows(p);
   const Chains chains = chains_of(rows);
-  if (p.x == p.out && !chains.permutation) return false;
-  by_dtype(p.dtype, [&](auto element) { run<decltype(element)>(p, rows, chains, threads); });
-  return true;
+  if (p.x == p.out && !chains.permutation) return Mixed::kNoPermutation;
+  if (p.bytes) {
+    run<uint8_t>(p, rows, chains, threads);
+  } else {
+    by_dtype(p.dtype, [&](auto element) { run<decltype(element)>(p, rows, chains, threads); });
+  }
+  return Mixed::kDone;
 }
 
 bool mix_targets(const MixTargets& p, int) {

@@ -192,7 +192,10 @@ class Renderer {
     for (int64_t c = 0; c < row_.channels; ++c) {
       int64_t count[256] = {};
       for (int64_t i = 0; i < plane_; ++i) ++count[to_byte(held_.plane[c][i])];
-      equalize_table(count, plane_, table + 256 * c);
+      const int64_t step = equalize_step(count, plane_);
+      for (int64_t k = 0, lesser = 0; k < 256; lesser += count[k++]) {
+        table[256 * c + k] = equalized(lesser, step, static_cast<int32_t>(k));
+      }
     }
     for (int64_t c = row_.channels; c < 3; ++c) std::copy_n(table, 256, table + 256 * c);
     op.code = kOpTable;

@@ -110,7 +110,7 @@ Planes Move::sharpened(const Planes& from, int64_t y) {
 Planes Move::moved(const Planes& from, int64_t y) {
   const Planes done = planes(s_.line.at_least(3 * padded(shape_.width)), padded(shape_.width));
   for (int64_t x = 0; x < shape_.width; ++x) {
-    const AffineTaps taps = affine_taps(op_, shape_.height, shape_.width, y, x);
+    const AffineTaps taps = affine_taps(op_, shape_.height, shape_.width, shape_.width, y, x);
     for (int64_t c = 0; c < shape_.channels; ++c) {
       done.plane[c][x] = taps.of(from.plane[c], op_.fill[c]);
     }
@@ -176,7 +176,7 @@ void Move::affine_back(const Planes& grad, const Planes& spare) {
   for (int64_t c = 0; c < shape_.channels; ++c) std::fill_n(spare.plane[c], shape_.height * shape_.width, 0.0f);
   for (int64_t y = 0; y < shape_.height; ++y) {
     for (int64_t x = 0; x < shape_.width; ++x) {
-      const AffineTaps taps = affine_taps(op_, shape_.height, shape_.width, y, x);
+      const AffineTaps taps = affine_taps(op_, shape_.height, shape_.width, shape_.width, y, x);
       float inside = 0.0f;
       for (int32_t k = 0; k < taps.count; ++k) inside += taps.at[k] < 0 ? 0.0f : taps.weight[k];
       if (!taps.filled) inside = 1.0f;

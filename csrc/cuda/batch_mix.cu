@@ -40,9 +40,11 @@ __device__ Place place_of(const ImageLines& image, int64_t pack) {
 
 template <typename T>
 __device__ T mixed(const Row& row, bool boxed, int64_t e, T own, T other) {
-  if (row.kind == MixKind::kBlend) {
-    return static_cast<T>(mix::sum(mix::scaled(static_cast<Wide<T>>(other), static_cast<Wide<T>>(row.other)),
-                                   mix::scaled(static_cast<Wide<T>>(own), static_cast<Wide<T>>(row.own))));
+  if constexpr (!std::is_same<T, uint8_t>::value) {  // which are not blended
+    if (row.kind == MixKind::kBlend) {
+      return static_cast<T>(mix::sum(mix::scaled(static_cast<Wide<T>>(other), static_cast<Wide<T>>(row.other)),
+                                     mix::scaled(static_cast<Wide<T>>(own), static_cast<Wide<T>>(row.own))));
+    }
   }
   return boxed && row.box.left <= e && e < row.box.right ? other : own;
 }
@@ -59,7 +61,7 @@ __global__ void __launch_bounds__(kThreads) mix_packs(BatchMix p, int64_t packs)
   if (pack >= packs) return;
   using Packed = Pack<T, kPack>;
   const Place at = place_of<kPack>(p.from, pack);
-  const Row row = mix::read_row(p.params + r * kMixColumns, p.from);
+  const Row row = mix::read_row(p, r);
   const T* x = static_cast<const T*>(p.x) + at.e;
   const bool boxed = row.kind == MixKind::kBox && meets_box<kPack>(row, at);
   const bool two = row.kind == MixKind::kBlend || boxed;
@@ -75,8 +77,7 @@ __global__ void __launch_bounds__(kThreads) mix_packs(BatchMix p, int64_t packs)
 __device__ void find_cycles(const BatchMix& p, uint16_t* partners, uint8_t* least) {
   const int rows = static_cast<int>(p.from.rows);
   for (int r = threadIdx.x; r < rows; r += kWalkThreads) {
-    partners[r] =
-        static_cast<uint16_t>(mix::read_row(p.params + static_cast<int64_t>(r) * kMixColumns, p.from).partner);
+    partners[r] = static_cast<uint16_t>(mix::read_row(p, r).partner);
   }
   __syncthreads();
   for (int r = threadIdx.x; r < rows; r += kWalkThreads) {
@@ -105,7 +106,7 @@ __global__ void __launch_bounds__(kWalkThreads) mix_in_place(BatchMix p, int64_t
     int r = begin;
     do {
       const int next = partners[r];
-      const Row row = mix::read_row(p.params + static_cast<int64_t>(r) * kMixColumns, p.from);
+      const Row row = mix::read_row(p, r);
       const bool boxed = row.kind == MixKind::kBox && meets_box<kPack>(row, at);
       const bool two = row.kind == MixKind::kBlend || boxed;
       Packed other = first;
@@ -147,11 +148,11 @@ __global__ void __launch_bounds__(kThreads) gradient(BatchMixBackward p, int64_t
   const Place at = place_of<kPack>(image, pack);
   const T* grad = static_cast<const T*>(p.mix.x) + at.e;
   Wide<T> sums[kPack] = {};
-  const Row row = mix::read_row(p.mix.params + r * kMixColumns, image);
+  const Row row = mix::read_row(p.mix, r);
   add_part<T, kPack>(sums, row, true, at, grad + image.at(r, at.plane, at.y));
   for (int64_t u = p.starts[r]; u < p.starts[r + 1]; ++u) {
     const int64_t user = p.users[u];
-    const Row other = mix::read_row(p.mix.params + user * kMixColumns, image);
+    const Row other = mix::read_row(p.mix, user);
     add_part<T, kPack>(sums, other, false, at, grad + image.at(user, at.plane, at.y));
   }
   store_pack<T, kPack>(static_cast<T*>(p.mix.out) + p.mix.to.at(r, at.plane, at.y) + at.e, sums);
@@ -226,6 +227,7 @@ cudaError_t mix_targets(const MixTargets& p, cudaStream_t stream) {
 }
 
 cudaError_t batch_mix(const BatchMix& p, cudaStream_t stream) {
+  if (p.bytes) return run<uint8_t>(p, stream);
   cudaError_t error = cudaErrorInvalidValue;
   by_dtype(p.dtype, [&](auto element) { error = run<decltype(element)>(p, stream); });
   return error;

@@ -5,14 +5,15 @@
 // global memory; csrc/shared/image_augment_block.h has the block's work, which a test runs on the CPU.
 //
 // Lists with equalize, auto contrast, sharpness, affine maps, RandAugment, a second jitter, a jitter behind a blur or a
-// blur that reaches further than kMaxReach go through the passes of image_augment_passes.cu.
+// blur that reaches further than kMaxReach are walked over by image_augment_passes.cu, in one launch, too.
 // Bytes: the box read once from DRAM (taps overlap in L1 and L2), for contrast again from L2, the view written once.
-// Pixels that lie side by side are read by words and by sixteen bytes, and views are written by fours.
+// Pixels that lie side by side are read by words and by sixteen bytes, RGBA too, and views are written by fours.
 // Sums are one a tile, added in a fixed order: results repeat and do not depend on the batch.
-#include "image_augment_memory.cuh"
 #include "image_augment_passes.cuh"
+#include "image_augment_threads.cuh"
 #include "shared/image_augment_block.h"
 #include "shared/image_augment_sample.h"
+#include "shared/image_augment_waits.h"
 
 namespace sslfast::cuda {
 namespace {
@@ -34,21 +35,6 @@ __global__ void __launch_bounds__(kThreads) move_params(ImageAugmentParams p) {
   if (i < p.rows * p.views) sample::keep_points(p, p.out + i * p.columns);
 }
 
-// Compiled once: inlined, it would be most of every kernel.
-__device__ __noinline__ void read_once(const ImageAugment& p, const float* params, const Image& image, View& view) {
-  read_view(p, params, image, view);
-}
-
-struct Threads {
-  int32_t lane, lanes;
-
-  __device__ void read_view(const ImageAugment& p, const float* params, const Image& image, View& view) const {
-    read_once(p, params, image, view);
-  }
-
-  __device__ void barrier() const { __syncthreads(); }
-};
-
 template <bool kBytes, int kChannels>
 __global__ void __launch_bounds__(kThreads, 3) sum_views(const __grid_constant__ ImageAugment p, Tiles tiles) {
   __shared__ Block block;
@@ -67,8 +53,6 @@ __global__ void __launch_bounds__(kThreads, 2) make_views(const __grid_constant_
   maker.make(tiles, static_cast<int32_t>(blockIdx.x % tiles.blocks) * tiles.each, static_cast<double*>(p.scratch),
              around);
 }
-
-int64_t items_of(const ImageAugment& p) { return p.rows * p.views * (p.channels == 3 ? 1 : p.channels); }
 
 template <bool kBytes, int kChannels>
 cudaError_t launch(const ImageAugment& p, const Whole& list, cudaStream_t stream) {

@@ -1,5 +1,5 @@
 // Elements of images and views in a GPU's memory, by types that are known when a kernel runs. Images are read through
-// the read-only cache: no kernel writes them.
+// the read-only cache: no kernel writes them. Views that wait are written by the kernel that reads them, and are not.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -42,6 +42,16 @@ struct Memory {
     } else {
       static_cast<uint8_t*>(out)[i] = to_uint8(x);
     }
+  }
+
+  // Of floats that wait.
+  static __device__ __forceinline__ void four(const float* at, float* x) {
+    const float4 all = *reinterpret_cast<const float4*>(at);
+    x[0] = all.x, x[1] = all.y, x[2] = all.z, x[3] = all.w;
+  }
+
+  static __device__ __forceinline__ void put_four(float* at, const float* x) {
+    *reinterpret_cast<float4*>(at) = make_float4(x[0], x[1], x[2], x[3]);
   }
 
   // Four elements in one store.

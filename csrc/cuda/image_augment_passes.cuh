@@ -1,4 +1,4 @@
-// Views of any list of steps, by image_augment_passes.cu.
+// Views of any list of steps, by image_augment_passes.cu, on the current device.
 #pragma once
 
 #include "sslfast/image_augment.h"

@@ -31,17 +31,18 @@ static Array<float> batch_mix_params(uint64_t seed, std::optional<Array<int64_t>
   return out;
 }
 
-// False where `out` is `x` and the partners are no permutation.
-static bool batch_mix(py::array x, py::array out, Array<float> params, int threads) {
+// A cpu::Mixed, as a number.
+static int batch_mix(py::array x, py::array out, Array<float> params, int threads) {
   BatchMix p{};
   p.from = image_lines(x);
   p.to = image_lines(out);
   p.x = x.data();
   p.out = out.mutable_data();
+  p.bytes = x.itemsize() == 1;
   p.dtype = dtype_of(x);
   p.params = params.data();
   py::gil_scoped_release release;
-  return cpu::batch_mix(p, threads);
+  return static_cast<int>(cpu::batch_mix(p, threads));
 }
 
 void bind_batch_mix(py::module_& m) {

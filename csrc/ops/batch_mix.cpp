@@ -50,7 +50,8 @@ static BatchMix mix_of(const Tensor& x, const Tensor& out, const Tensor& params)
   p.to = image_lines(out);
   p.x = x.const_data_ptr();
   p.out = out.mutable_data_ptr();
-  p.dtype = read_dtype(x.scalar_type());
+  p.bytes = x.scalar_type() == ScalarType::Byte;
+  if (!p.bytes) p.dtype = read_dtype(x.scalar_type());
   p.params = params.const_data_ptr<float>();
   return p;
 }
@@ -61,7 +62,10 @@ static void run(const BatchMix& p, const Tensor& x) {
 #ifdef SSLFAST_WITH_CUDA
         return backend::batch_mix(params, where);
 #else
-        check(backend::batch_mix(params, where), "batch_mix: in place, partners must be a permutation of the batch");
+        const auto mixed = backend::batch_mix(params, where);
+        check(mixed != backend::Mixed::kNoPermutation,
+              "batch_mix: in place, partners must be a permutation of the batch");
+        check(mixed == backend::Mixed::kDone, "batch_mix: images of bytes must not be blended");
 #endif
       },
       p, x);
@@ -82,6 +86,7 @@ static Tensor batch_mix_backward(const Tensor& grad, const Tensor& params, const
   Tensor out = empty_images(grad);
   BatchMixBackward p{};
   p.mix = mix_of(grad, out, params);
+  check(!p.mix.bytes, "batch_mix_backward: bytes have no gradient");
   for (const Tensor& list : {users, starts}) {
     check(list.scalar_type() == ScalarType::Long && list.dim() == 1 && list.is_contiguous() && here(list),
           "batch_mix_backward: users and starts must be contiguous int64");

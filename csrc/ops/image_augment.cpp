@@ -139,6 +139,7 @@ static void run(const Tensors& images, const Tensor& params, const std::optional
         "image_augment: out must be contiguous, or dense with the channels last");
   p.out = out.mutable_data_ptr();
 #ifdef SSLFAST_WITH_CUDA
+  const torch::stable::accelerator::DeviceGuard guard(out.get_device_index());  // whose multiprocessors count
   Tensor scratch = empty({cuda::image_augment_scratch(p)}, ScalarType::Byte, out);
   p.scratch = scratch.mutable_data_ptr();
 #endif

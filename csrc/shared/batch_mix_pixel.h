@@ -41,10 +41,14 @@ struct Row {
   LineBox box;        // of a box
 };
 
-SSLFAST_HD Row read_row(const float* params, const ImageLines& image) {
+SSLFAST_HD bool is_blend(const BatchMix& p, int64_t r) { return p.params[r * kMixColumns] == 1.0f; }
+
+SSLFAST_HD Row read_row(const BatchMix& p, int64_t r) {
+  const float* params = p.params + r * kMixColumns;
+  const ImageLines& image = p.from;
   Row row;
-  const float kind = params[kMixKind];
-  row.kind = kind == 1.0f ? MixKind::kBlend : kind == 2.0f ? MixKind::kBox : MixKind::kNone;
+  const bool blend = is_blend(p, r) && !p.bytes;
+  row.kind = blend ? MixKind::kBlend : params[kMixKind] == 2.0f ? MixKind::kBox : MixKind::kNone;
   row.partner = partner_of(params, image.rows);
   row.own = params[kMixLambda];
   row.other = portable::sub(1.0, row.own);

@@ -60,6 +60,28 @@ SSLFAST_HD void read_floats(const void* pixels, Pixels type, int64_t i, int32_t 
   }
 }
 
+// kPixels of bytes that lie four apart, as those of RGBA do, and of each its first kChannels neighbours, channel by
+// channel, out of the aligned blocks of sixteen bytes.
+template <typename Memory, int kPixels, int kChannels>
+SSLFAST_HD void read_quads(const uint8_t* at, float* value) {
+  constexpr int kBlocks = (15 + 4 * (kPixels - 1) + kChannels + 15) / 16;
+  const auto address = reinterpret_cast<uintptr_t>(at);
+  const auto* from = reinterpret_cast<const Sixteen*>(address & ~uintptr_t{15});
+  const auto before = static_cast<uint32_t>(address & 15), end = before + 4 * (kPixels - 1) + kChannels;
+  uint32_t word[4 * kBlocks];
+  for (int b = 0; b < kBlocks; ++b) {
+    Sixteen block{};
+    if (b == 0 || static_cast<uint32_t>(16 * b) < end) block = Memory::sixteen(from + b);
+    for (int k = 0; k < 4; ++k) word[4 * b + k] = block.word[k];
+  }
+  for (int k = 0; k < kPixels + 2; ++k) word[k] = before & 8 ? word[k + 2] : word[k];
+  for (int k = 0; k < kPixels + 1; ++k) word[k] = before & 4 ? word[k + 1] : word[k];
+  for (int k = 0; k < kPixels; ++k) {
+    const uint32_t pixel = spanning(word[k], word[k + 1], 8 * (before & 3));
+    for (int c = 0; c < kChannels; ++c) value[c * kPixels + k] = static_cast<float>(pixel >> 8 * c & 255u);
+  }
+}
+
 // Pixels of an image, of one channel or three.
 template <typename Memory, bool kBytes, int kChannels>
 struct PixelReader {
@@ -70,9 +92,22 @@ struct PixelReader {
   SSLFAST_HD bool is_packed() const { return kChannels == 3 && image.width_stride == 3 && image.channel_stride == 1; }
   SSLFAST_HD bool is_dense() const { return image.width_stride == 1 || is_packed(); }
 
+  // Or are they bytes that are four apart?
+  SSLFAST_HD bool has_quads() const {
+    return kBytes && image.width_stride == 4 && (kChannels == 1 || image.channel_stride == 1);
+  }
+
+  // Are four pixels of a row read at once?
+  SSLFAST_HD bool has_runs() const { return is_dense() || has_quads(); }
+
   // kPixels of such a row from element `at` on, channel by channel; of floats only n are there.
   template <int kPixels>
   SSLFAST_HD void load(int64_t at, int32_t n, float* value) const {
+    if constexpr (kBytes && kPixels == 4) {
+      if (has_quads()) {
+        return read_quads<Memory, kPixels, kChannels>(static_cast<const uint8_t*>(image.data) + at, value);
+      }
+    }
     if (kChannels == 3 && is_packed()) {
       float pixel[3 * kPixels];
       read<3 * kPixels>(at, 3 * n, pixel);
@@ -91,7 +126,7 @@ struct PixelReader {
       }
       return;
     }
-    while (is_dense() && column.count - kx >= (kBytes ? 4 : 3)) {
+    while (has_runs() && column.count - kx >= (kBytes ? 4 : 3)) {
       const int32_t n = column.count - kx < 4 ? column.count - kx : 4;
       add_dense<4>(at, n, weight + kx * kMostSide, wy, sum);
       kx += n;

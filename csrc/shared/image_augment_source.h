@@ -17,6 +17,8 @@ constexpr int32_t kMostSide = kTile + 2 * kMaxReach;
 constexpr int32_t kKeptTaps = 8;  // whose weights are kept; those of more are worked out anew
 constexpr float kLargestFloat = 3.4028234e38f;
 
+SSLFAST_HD bool is_number(float x) { return absolute(x) <= kLargestFloat; }
+
 // The taps of one output along one axis, and what their weights are multiplied by; none outside the axis.
 struct Taps {
   int32_t index, first, count;
@@ -84,6 +86,13 @@ SSLFAST_HD void gaussian(float sigma, int32_t reach, float* weight) {
     sum += 2.0f * weight[k];
   }
   for (int32_t k = 0; k <= reach; ++k) weight[k] /= sum;
+}
+
+// A blurred value from those on both sides of the middle one, `step` floats apart.
+SSLFAST_HD float weighed(const float* middle, int32_t step, const float* weight, int32_t reach) {
+  float sum = weight[0] * middle[0];
+  for (int32_t k = 1; k <= reach; ++k) sum += weight[k] * (middle[-k * step] + middle[k * step]);
+  return sum;
 }
 
 }  // namespace sslfast::augment

@@ -19,14 +19,15 @@ DTYPES = (torch.uint8, torch.float32, torch.bfloat16, torch.float16)
 def sizes_of(images: Images) -> list[tuple[int, int]]:
     """(height, width) of each image, or of all of them once."""
     if isinstance(images, Tensor):
-        return [(images.shape[-2], images.shape[-1])]
+        *_, height, width = images.shape
+        return [(height, width)]
     sizes = [(image.shape[1], image.shape[2]) for image in images]
     return sizes[:1] if len(set(sizes)) == 1 else sizes
 
 
 def has_channels_last(images: Images) -> bool:
     """Whether a batch has the channels last, and views shall."""
-    if not isinstance(images, Tensor) or images.shape[1] == 1 or images.is_contiguous():
+    if not isinstance(images, Tensor) or images.is_contiguous() or images.shape[1] == 1:
         return False
     return images.is_contiguous(memory_format=torch.channels_last)
 
@@ -45,7 +46,7 @@ def last_in_views(name: str, images: Images, memory_format: torch.memory_format 
 def wants_gradient(images: Images) -> bool:
     """Whether a backward pass may come to the images."""
     if isinstance(images, Tensor):  # not to be walked through: a view of every row takes longer than a small call
-        return torch.is_grad_enabled() and images.requires_grad
+        return images.requires_grad and torch.is_grad_enabled()
     return torch.is_grad_enabled() and any(image.requires_grad for image in images)
 
 
@@ -74,8 +75,13 @@ def table_on(name: str, device: torch.device, rows: Sequence[tuple[int, ...]], a
 def check_images(name: str, images: Images) -> None:
     """Raises TypeError or ValueError unless ``images`` is a batch (N, C, H, W) or a sequence of (C, H, W)."""
     if isinstance(images, Tensor):
-        if images.dim() != 4:
-            raise ValueError(f"{name}: images must have shape (N, C, H, W), got {tuple(images.shape)}")
+        shape = images.shape  # asked for once: a small call would notice
+        if len(shape) != 4:
+            raise ValueError(f"{name}: images must have shape (N, C, H, W), got {tuple(shape)}")
+        _, channels, height, width = shape
+        sized = 1 <= channels <= MAX_CHANNELS and 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE
+        if sized and images.dtype in DTYPES:
+            return
         one = images
     elif isinstance(images, Sequence) and not isinstance(images, (str, bytes)):
         if len(images) == 0:

@@ -117,7 +117,9 @@ class Transform(Replayed, nn.Module, Planned):
         """The parameters that ``forward`` would draw: float32 (N, len(columns)). Takes and raises what it does."""
         name = type(self).__name__
         check_images(name, images)
-        return self._sample(images, 1, 0, generator, row_offset, sample_ids, name).squeeze(1)
+        device = images.device if isinstance(images, Tensor) else images[0].device
+        seed = seed_tensor(generator, function=name, device=device)
+        return self._sample(images, 1, 0, seed, row_offset, sample_ids, name).squeeze(1)
 
     def apply_params(
         self,
@@ -152,17 +154,16 @@ class Transform(Replayed, nn.Module, Planned):
         images: Images,
         views: int,
         first_view: int,
-        generator: Generator,
+        seed: Tensor,
         row_offset: int,
         sample_ids: Tensor | None,
         name: str,
     ) -> Tensor:
         """(N, views, columns). Segments count as views of their own in the draws."""
-        plan, rows = self._plan, len(images)
-        one = images if isinstance(images, Tensor) else images[0]
+        plan = self._plan
+        one, rows = (images, images.shape[0]) if isinstance(images, Tensor) else (images[0], len(images))
         device, like = one.device, one.detach() if one.requires_grad else one
         ids, offset = numbered_rows(name, sample_ids, row_offset, rows, device)
-        seed = seed_tensor(generator, function=name, device=device)
         sizes = sizes_of(images)
         parts = []
         for number, segment in enumerate(plan.segments):
@@ -211,7 +212,8 @@ class Transform(Replayed, nn.Module, Planned):
         if plan.dtype is not None:
             dtype = getattr(torch, plan.dtype)
         last = last_in_views(name, images, memory_format)
-        if out is not None and wants_gradient(images):
+        gradient = wants_gradient(images)
+        if out is not None and gradient:
             raise ValueError(f"{name}: out must be None for images that require a gradient, got a tensor")
         for number, segment in enumerate(plan.segments):
             size = segment.view_size(name, sizes)
@@ -227,7 +229,7 @@ class Transform(Replayed, nn.Module, Planned):
                 ops.image_augment_out(current, part, table, segment.codes, segment.settings, centre, spread, out[None])
                 return erase_views(name, plan, out[None], params[..., start:])
             kind = dtype if final else torch.float32
-            if wants_gradient(current):
+            if gradient:
                 check_differentiable(name, plan, current, params, kind)
                 form = (centre, spread, kind, last)
                 done = DifferentiableViews.apply(current[0], part, segment, size, form).unsqueeze(0)

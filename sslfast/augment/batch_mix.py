@@ -17,6 +17,13 @@ from sslfast.random import Generator, seed_tensor
 # weight of the image's own label, and in a blend of its pixels; the box that is the partner's, in pixels.
 MIX_PARAMS = ("kind", "partner", "lam", "top", "left", "height", "width")
 
+# What only the kernels on the CPU find out, in their words; a GPU does not wait for it.
+_CLASSES, _PERMUTATION, _BLENDED = "must be in [0, num_classes)", "must be a permutation", "must not be blended"
+_WRONG = {
+    _PERMUTATION: lambda: "mix_images: params must have a permutation of the batch for partners where inplace",
+    _BLENDED: lambda: "mix_images: params must have no blends for uint8 images",
+}
+
 MixRules: TypeAlias = "tuple[int, int, float, float, float, float, int, float, float, bool]"
 
 
@@ -115,10 +122,11 @@ def mix_images(images: Tensor, params: Tensor, *, inplace: bool = False) -> Tens
     One pass over the batch: each value read from memory once and written once; boxes in place are all that is touched.
     In float32 a blend has the bits of ``x.roll(1, 0).mul(1 - lam).add(x.mul(lam))``; narrower types are rounded once.
     Pixels that are not used, those under a box and those of an image that stays, are copied or left, never multiplied.
+    Boxes move bytes as well; a blend of bytes is an error, as in torchvision: convert them to floats first.
     The gradient reaches both images; it is the same mixing turned round. No host synchronisation on a GPU.
 
     Args:
-        images: float32, bfloat16, float16 or float64, shape (N, C, H, W), any strides.
+        images: float32, bfloat16, float16, float64 or uint8, shape (N, C, H, W), any strides.
         params: float32, shape (N, 7), on the device of ``images``: from ``sample_mix``, or by hand with the columns of
             ``MIX_PARAMS``. Not read on the host: partners are clipped to the batch, boxes to the image.
         inplace: change ``images`` and return it. Partners have to be a permutation of the batch then; the CPU checks
@@ -130,15 +138,17 @@ def mix_images(images: Tensor, params: Tensor, *, inplace: bool = False) -> Tens
 
     Raises:
         TypeError: ``images`` or ``params`` is not a tensor of these types, or ``inplace`` no bool.
-        ValueError: a shape or device is wrong; or, where ``inplace``, ``images`` needs a gradient, is expanded or has
-            lines that are not contiguous, N is above 8192, or partners on the CPU are no permutation.
+        ValueError: a shape or device is wrong; uint8 images on the CPU are to be blended (a GPU, which is not waited
+            for, leaves them as they are); or, where ``inplace``, ``images`` needs a gradient, is expanded or has lines
+            that are not contiguous, N is above 8192, or partners on the CPU are no permutation.
     """
     name = "mix_images"
-    _float_batch.check_batch(name, images)
+    _float_batch.check_batch(name, images, bytes_too=True)
     params = _float_batch.check_params(name, params, images, len(MIX_PARAMS))
     inplace = _check.boolean(name, "inplace", inplace)
     if not inplace:
-        return _mixed(_float_batch.in_lines(images), params)
+        lines = _float_batch.in_lines(images)
+        return _mixed(lines, params) if images.is_floating_point() else _guarded(lambda: _mixed(lines, params), _WRONG)
     _float_batch.check_in_place(name, images)
     if images.shape[0] > _float_batch.MOST_IN_PLACE:
         raise ValueError(
@@ -146,8 +156,7 @@ def mix_images(images: Tensor, params: Tensor, *, inplace: bool = False) -> Tens
         )
     if torch.is_grad_enabled() and images.requires_grad:
         raise ValueError(f"{name}: inplace must be False for images that need a gradient, got True")
-    message = f"{name}: params must have a permutation of the batch for partners where inplace"
-    _guarded(lambda: message, lambda: ops.batch_mix_(images, params))
+    _guarded(lambda: ops.batch_mix_(images, params), _WRONG)
     return images
 
 
@@ -244,18 +253,19 @@ def mix_labels(
     if num_classes is None:
         return MixedLabels(labels, labels[_partners(params)], params[:, 2])
     return _guarded(
-        lambda: f"{name}: labels must be in [0, {num_classes}), got {labels.min():d} to {labels.max():d}",
         lambda: ops.mix_targets(labels.contiguous(), params.detach().contiguous(), num_classes, smoothing),
+        {_CLASSES: lambda: f"{name}: labels must be in [0, {num_classes}), got {labels.min():d} to {labels.max():d}"},
     )
 
 
-def _guarded(message: Callable[[], str], call: Callable[[], Any]) -> Any:
-    """What only the kernels on the CPU find out, in words of the caller; a GPU does not wait for it."""
+def _guarded(call: Callable[[], Any], messages: dict[str, Callable[[], str]]) -> Any:
+    """``call()``, whose errors are told in words of the caller."""
     if torch.compiler.is_compiling():
         return call()
     try:
         return call()
     except RuntimeError as error:
-        if "must be a permutation" not in str(error) and "must be in [0, num_classes)" not in str(error):
+        found = next((message for words, message in messages.items() if words in str(error)), None)
+        if found is None:
             raise
-        raise ValueError(message()) from None
+        raise ValueError(found()) from None

@@ -267,7 +267,7 @@ class MultiView(DrawingModule):
     def _runs(self, together: bool = True) -> list[tuple[Transform, int]]:
         """Each transform and how often it stands in a row; one by one those of several passes, and unless together."""
         runs: list[tuple[Transform, int]] = []
-        for transform in self.transforms:
+        for transform in self.transforms._modules.values():  # without ModuleList's iterator: a small call would notice
             assert isinstance(transform, Transform)
             if together and runs and runs[-1][0] is transform and len(transform._plan.segments) == 1:
                 runs[-1] = (transform, runs[-1][1] + 1)

@@ -31,12 +31,14 @@ struct BatchMixParams {
 };
 
 // out = x mixed as params say. Reads each element of x once from memory and again from the cache, writes it once. With
-// x == out, in place: the partners have to be a permutation, and boxes alone are touched.
+// x == out, in place: the partners have to be a permutation, and boxes alone are touched. Bytes are moved, never
+// blended: an image that is to be a blend stays.
 struct BatchMix {
   ImageLines from, to;  // of equal size, planes and unit
   const void* x;
   void* out;
-  Dtype dtype;
+  bool bytes;           // elements are uint8
+  Dtype dtype;          // else
   const float* params;  // (rows, kMixColumns); partners are clipped to the batch
 };
 
@@ -62,7 +64,9 @@ struct MixTargets {
 
 namespace cpu {
 void batch_mix_params(const BatchMixParams& p, int threads);
-bool batch_mix(const BatchMix& p, int threads);  // false: in place, and partners are no permutation; nothing is done
+enum class Mixed : int32_t { kDone, kNoPermutation, kBlendedBytes };  // in place; where not all is done, nothing is
+
+Mixed batch_mix(const BatchMix& p, int threads);
 void batch_mix_backward(const BatchMixBackward& p, int threads);
 bool mix_targets(const MixTargets& p, int threads);  // whether all ids are classes
 }  // namespace cpu

@@ -1,0 +1,116 @@
+// Views that wait: how a list of any steps is cut into passes, and what blocks need for them in memory.
+#pragma once
+
+#include "image_augment_source.h"
+
+namespace sslfast::augment {
+
+constexpr int32_t kMostStrips = 256;                   // of a view: tiles in a row, whose gray values are summed alone
+constexpr int32_t kBlocksEach = 2;                     // blocks that a multiprocessor holds
+constexpr int64_t kWaitingBytes = int64_t{512} << 20;  // of planes that wait, or of one view if it has more
+constexpr int32_t kCounts = 3 * 256, kExtremes = 3 * 2;  // numbers of a view's statistics
+
+// What a list of steps asks of its passes: a first one over the source, and one more for each step that needs the
+// whole view before it (contrast, equalize, auto contrast) or the neighbourhood of a pixel (blur, sharpness, affine). A
+// blur too wide for shared memory is two, across and down.
+struct Waits {
+  int32_t passes = 1, planes = 1;              // and buffers of planes, between which steps that move pixels change
+  int32_t reach_across = -1, reach_down = -1;  // of blurs in shared memory
+  bool counts = false;
+
+  // Of shared memory: a channel of a tile with its neighbourhood, and the rows of all, blurred.
+  int32_t shared_floats(int32_t channels) const {
+    if (reach_across < 0) return 0;
+    return (kTile + 2 * reach_down) * (kTile + 2 * quads(reach_across) + channels * kAcross);
+  }
+
+  // A tile's neighbourhood begins and ends at a multiple of four.
+  static SSLFAST_HD int32_t quads(int32_t reach) { return (reach + 3) / 4 * 4; }
+};
+
+inline Waits waits_of(const ImageAugment& p) {
+  Waits n;
+  bool moved = false;  // by a step before
+  for (int32_t s = 1; s < p.steps; ++s) {
+    const int32_t code = p.step[s].code;
+    const bool any = code == kStepChoice;
+    n.counts |= any || code == kStepEqualize;
+    int32_t passes = any || code == kStepColorJitter || code == kStepAutoContrast || code == kStepEqualize ||
+                     code == kStepSharpness || code == kStepBlur || code == kStepAffine;
+    if (code == kStepBlur) {
+      const int32_t across = static_cast<int32_t>(p.step[s].setting[0]) / 2;
+      const int32_t down = static_cast<int32_t>(p.step[s].setting[1]) / 2;
+      if (across > kMaxReach || down > kMaxReach) passes = 2;
+      if (across > n.reach_across) n.reach_across = across < kMaxReach ? across : kMaxReach;
+      if (down > n.reach_down) n.reach_down = down < kMaxReach ? down : kMaxReach;
+    }
+    if (passes > 0 && moved) n.planes = 2;
+    moved |= any || code == kStepSharpness || code == kStepBlur || code == kStepAffine;
+    if (passes == 2) n.planes = 2;
+    n.passes += passes;
+  }
+  return n;
+}
+
+// How items (image, view, group of channels) are shared out. Where there are enough, every block makes one after the
+// other from the first pass to the last, and what waits is its own. Of fewer, an item is shared by `parts` blocks, and
+// every pass is a launch of its own: what waits, and the statistics of every part, belong to the item.
+struct Walk {
+  bool shared;
+  int64_t items, slots;  // of a launch; of them there is memory for
+  int32_t parts;
+  int32_t across, tiles, strips, each;  // tiles across a view, of a view; its strips and the tiles of each
+  int32_t pitch;                        // floats from one waiting row to the next: a multiple of four
+  int64_t plane, slot;                  // floats of a plane, and of all planes of an item in one buffer
+  int32_t buffers;
+  float* planes;  // (buffers, slots)
+  // Of shared items, written and read by turns: a sum a strip, a least and largest value a channel and part, counts.
+  double* sum;     // (2, slots, kMostStrips)
+  float* extreme;  // (2, slots, kMostStrips, kExtremes)
+  int32_t* count;  // (2, slots, kCounts)
+  int64_t first;   // item of the launch
+};
+
+inline int64_t items_of(const ImageAugment& p) { return p.rows * p.views * (p.channels == 3 ? 1 : p.channels); }
+
+// On a GPU of so many multiprocessors.
+inline Walk walk_of(const ImageAugment& p, const Waits& list, int64_t processors) {
+  const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
+  const auto parts_of = [](int64_t n, int64_t each) { return (n + each - 1) / each; };
+  Walk w{};
+  w.across = static_cast<int32_t>(parts_of(p.out_width, kTile));
+  const int64_t tiles = w.across * parts_of(p.out_height, kTile);
+  w.tiles = static_cast<int32_t>(least(tiles, INT32_MAX));  // of more there are too many pixels for any memory
+  w.each = static_cast<int32_t>(parts_of(tiles, kMostStrips));
+  w.strips = static_cast<int32_t>(parts_of(tiles, w.each));
+  w.pitch = static_cast<int32_t>(parts_of(p.out_width, 4) * 4);
+  w.plane = p.out_height * w.pitch;
+  w.slot = (p.channels == 3 ? 3 : 1) * w.plane;
+  w.buffers = list.planes;
+  const int64_t items = items_of(p), blocks = processors * kBlocksEach;
+  const int64_t most = kWaitingBytes / (w.slot * w.buffers * static_cast<int64_t>(sizeof(float)));
+  const int64_t room = least(items < 1 ? 1 : items, most < 1 ? 1 : most), alone = least(room, blocks);
+  w.shared = w.strips > 1 && 2 * alone < blocks;
+  w.slots = w.shared ? room : alone;
+  w.items = w.shared ? room : items;
+  w.parts = w.shared ? static_cast<int32_t>(least(w.strips, parts_of(2 * blocks, room))) : 1;
+  return w;
+}
+
+// Lays the buffers out from `memory` on; returns their bytes.
+inline int64_t lay_out(Walk& w, char* memory) {
+  int64_t bytes = 0;
+  const auto take = [&](int64_t size) {
+    char* at = memory + bytes;
+    bytes += (size + 255) / 256 * 256;
+    return static_cast<void*>(at);
+  };
+  w.planes = static_cast<float*>(take(w.buffers * w.slots * w.slot * 4));
+  if (!w.shared) return bytes;
+  w.sum = static_cast<double*>(take(2 * w.slots * kMostStrips * 8));
+  w.extreme = static_cast<float*>(take(2 * w.slots * kMostStrips * kExtremes * 4));
+  w.count = static_cast<int32_t*>(take(2 * w.slots * kCounts * 4));
+  return bytes;
+}
+
+}  // namespace sslfast::augment

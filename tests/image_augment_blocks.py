@@ -1,0 +1,90 @@
+"""The blocks of csrc/cuda/image_augment*.cu on the CPU, their lanes by turns: image_augment_block.cpp says how."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sslfast import augment as A
+from sslfast.augment._transform import Transform
+
+ROOT = Path(__file__).parents[1]
+TYPES = [torch.uint8, torch.float32, torch.bfloat16, torch.float16]
+LANES = 256
+
+reads = (ctypes.c_int64 * 3)()  # by the last call: of one element, of a word, of sixteen bytes
+
+
+@functools.cache
+def compiled() -> ctypes.CDLL:
+    flags = ["-O1", "-std=c++17", "-fno-strict-aliasing", "-shared", "-fPIC"]
+    includes = [f"-I{ROOT / 'csrc/include'}", f"-I{ROOT / 'csrc'}"]
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "block.so"
+        source = str(ROOT / "tests/image_augment_block.cpp")
+        subprocess.run(["g++", *flags, *includes, source, "-o", library], check=True)
+        return ctypes.CDLL(str(library))
+
+
+def plan_walk(rows: int, channels: int, height: int, width: int, processors: int) -> tuple[int, bool, int]:
+    """Bytes that views by RandAugment need to wait in, whether they are shared by blocks, and how many blocks."""
+    found = (ctypes.c_int64 * 3)()
+    compiled().plan_walk(*map(ctypes.c_int64, (rows, channels, height, width, processors)), found)
+    return found[0], bool(found[1]), found[2]
+
+
+def in_blocks(
+    transform: Transform,
+    images: Tensor,
+    params: Tensor,
+    *,
+    reversed: bool = False,
+    lanes: int = LANES,
+    many: int = 1,
+    processors: int = 0,
+) -> tuple[Tensor, int]:
+    """Views of ``params`` by blocks, and how many stores took four elements. With ``processors`` as the passes of a GPU
+    of so many multiprocessors make them, and in how many launches.
+    """
+    (segment,) = transform._plan.segments
+    channels, views = images.shape[1], params.shape[0] // max(len(images), 1)
+    size = segment.resample.view(*images.shape[2:])
+    lists = len(segment.settings) - 3 * len(segment.codes)
+    mean, std = transform._plan.normalisation("block", channels, images.dtype == torch.uint8)
+    dtype = getattr(torch, transform._plan.dtype or "float32")
+    last = A._images.has_channels_last(images)
+    out = torch.full((views * len(images), channels, *size), 77, dtype=dtype)
+    out = out.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+    def numbers(kind: type, values: list) -> ctypes.Array:
+        return (kind * len(values))(*values)
+
+    made = compiled().make_views(
+        ctypes.c_void_p(images.data_ptr()),
+        numbers(ctypes.c_int64, [*images.shape[2:], *images.stride()[1:]]),
+        numbers(
+            ctypes.c_int64,
+            [len(images), images.stride(0), channels, views, params.shape[1], len(segment.codes), *size, lists],
+        ),
+        TYPES.index(images.dtype),
+        TYPES.index(dtype),
+        ctypes.c_void_p(params.data_ptr()),
+        numbers(ctypes.c_int64, segment.codes),
+        numbers(ctypes.c_double, segment.settings),
+        numbers(ctypes.c_double, mean),
+        numbers(ctypes.c_double, std),
+        int(last),
+        ctypes.c_void_p(out.data_ptr()),
+        lanes,
+        int(reversed),
+        ctypes.c_int64(many),
+        ctypes.c_int64(processors),
+    )
+    compiled().count_reads(reads)
+    return out, made

@@ -1,0 +1,172 @@
+"""The blocks of csrc/cuda/image_augment_passes.cu, run on the CPU by lanes that take turns, against the CPU's kernel.
+
+Views of any list of steps, each by a block that walks over its passes, or shared by several, a launch a pass.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from image_augment_blocks import TYPES, in_blocks, plan_walk
+from image_augment_cases import noise, photos, row
+
+from sslfast import augment as A
+
+JITTER = (0.8, 0.8, 0.8, 0.2)
+ALONE, SHARED = 1, 99  # multiprocessors: of one, any two views are enough
+
+LISTS = {
+    "jitter twice": lambda: [
+        *(A.RandomResizedCrop((70, 37)), A.RandomHorizontalFlip(), A.ColorJitter(*JITTER, p=0.8)),
+        *(A.GaussianBlur(23, (0.1, 5.0), p=0.7), A.ColorJitter(*JITTER), A.RandomSolarize(p=0.5)),
+    ],
+    "jitter and rotation": lambda: [
+        A.RandomResizedCrop((33, 65), interpolation="bicubic"),
+        A.ColorJitter(*JITTER),
+        A.RandomRotation(30, interpolation="bilinear", fill=(0.1, 0.5, 0.9)),
+    ],
+    "affine": lambda: [
+        A.Resize((40, 50)),
+        A.RandomAffine(20, (0.1, 0.2), (0.7, 1.3), 15),
+        A.RandomAdjustSharpness(3.0, 0.8),
+    ],
+    "wide blur": lambda: [A.Resize((64, 45)), A.GaussianBlur((61, 5), (6.0, 9.0)), A.RandomAutocontrast(1.0)],
+    "wide blur down": lambda: [A.Resize((45, 64)), A.GaussianBlur((3, 77), (5.0, 9.0)), A.RandomEqualize(0.9)],
+    "statistics": lambda: [A.CenterCrop(39), A.RandomAutocontrast(0.6), A.RandomEqualize(0.6), A.ColorJitter(*JITTER)],
+    "blurs": lambda: [A.Resize(50), A.GaussianBlur(5), A.GaussianBlur((41, 3), 9.0), A.RandomAdjustSharpness(0.0, 1.0)],
+    "two of RandAugment": lambda: [A.RandomResizedCrop(44), A.RandAugment(2, 12)],
+    "four of RandAugment": lambda: [A.Resize((35, 52)), A.RandAugment(4, 20, fill=0.4)],
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", LISTS)
+def test_walks_make_the_views_of_the_cpu(name: str, channels: int) -> None:
+    """Of smooth images. Equalize and posterize split values by what rounding made of them: some pixels may tip."""
+    if channels == 1 and "rotation" in name:
+        return
+    images = photos(8, channels, 41, 54)
+    transform = A.Compose([*LISTS[name](), A.Normalize([0.4], [0.5]), A.ToDtype()])
+    params = transform.sample_params(images, generator=5)
+    want = transform.apply_params(images, params)
+    got, launches = in_blocks(transform, images, params, processors=ALONE)
+    assert launches == 1
+    off = (got - want).abs()
+    assert (off > 5e-5).double().mean() < 5e-3, off.max()
+    assert off.max() < 0.1
+    for reversed in (False, True):
+        shared, launches = in_blocks(transform, images, params, processors=SHARED, reversed=reversed)
+        assert launches > 1
+        assert torch.equal(shared, got)
+    assert torch.equal(in_blocks(transform, images, params, processors=ALONE, reversed=True)[0], got)
+
+
+def test_views_do_not_depend_on_who_makes_them() -> None:
+    """Any number of blocks, each with several views one after the other, and any batch."""
+    images = photos(5, 3, 70, 66)
+    transform = A.Compose([A.Resize((66, 70)), A.RandAugment(3, 15), A.ColorJitter(*JITTER)])
+    params = transform.sample_params(images, generator=7)
+    whole, _ = in_blocks(transform, images, params, processors=1)
+    for processors in (2, 3, 5, 200):
+        assert torch.equal(in_blocks(transform, images, params, processors=processors)[0], whole)
+    for i in range(5):
+        one = in_blocks(transform, images[i : i + 1], params[i : i + 1], processors=1)[0]
+        assert torch.equal(one, whole[i : i + 1])
+
+
+def test_memory_does_not_grow_with_the_batch() -> None:
+    """Of a GPU with 132 multiprocessors: two views each, 1.2 MB a view, and half a GiB at most, or one view."""
+    view = 2 * 3 * 224 * 224 * 4
+    for rows in (132, 264, 4096, 2**24):
+        bytes, shared, blocks = plan_walk(rows, 3, 224, 224, 132)
+        assert (bytes, shared, blocks) == (min(rows, 264) * view, False, min(rows, 264))
+    for rows in (1, 8, 131):
+        bytes, shared, blocks = plan_walk(rows, 3, 224, 224, 132)
+        assert shared
+        assert rows * view <= bytes <= rows * (view + 2**15)
+        assert min(49 * rows, 2 * 264) <= blocks < 49 * rows + 1
+    bytes, shared, blocks = plan_walk(4096, 4, 4096, 4096, 132)  # four views of a channel fit
+    assert bytes <= 2**29 + 2**17
+    assert shared
+    assert blocks >= 2 * 264
+    assert plan_walk(7, 3, 16384, 16384, 132)[0] <= 2 * 3 * 2**30 + 2**15
+    assert plan_walk(0, 3, 224, 224, 132)[0] <= view + 2**15
+
+
+def test_a_pass_that_no_view_draws_changes_nothing() -> None:
+    """Views that are finished early, whatever their list might have asked for."""
+    images = photos(3, 3, 30, 33)
+    steps = (
+        A.RandomEqualize(0.0),
+        A.RandomAutocontrast(0.0),
+        A.GaussianBlur(5, p=0.0),
+        A.RandomAdjustSharpness(3.0, 0.0),
+    )
+    transform, plain = (A.Compose([A.Resize(20), *more, A.ToDtype()]) for more in (steps, ()))
+    got, launches = in_blocks(transform, images, transform.sample_params(images), processors=ALONE)
+    assert launches == 1
+    torch.testing.assert_close(got, plain(images), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("width", [36, 35])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_types_and_layouts(layout: torch.memory_format, dtype: torch.dtype, width: int) -> None:
+    images = photos(2, 3, 80, 91)
+    images = images if dtype != torch.float16 else (images / 255).half()
+    images = images.contiguous(memory_format=layout)
+    transform = A.Compose([A.Resize((33, width)), A.RandomAdjustSharpness(2.0, 1.0), A.RandomAutocontrast(1.0)])
+    transform = A.Compose([transform, A.ToDtype(dtype)])
+    params = transform.sample_params(images, generator=3)
+    want = transform.apply_params(images, params)
+    tolerance = {torch.uint8: 1, torch.float32: 2e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}[dtype]
+    for processors in (ALONE, SHARED):
+        got, _ = in_blocks(transform, images, params, processors=processors)
+        assert got.stride() == want.stride()
+        assert (got.float() - want.float()).abs().max() <= tolerance
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_channels_of_their_own(channels: int) -> None:
+    images = noise(3, channels, 40, 31).to(memory_format=torch.channels_last)
+    transform = A.Compose(
+        [A.Resize((41, 36)), A.GaussianBlur(5), A.RandomRotation(40, fill=0.5), A.GaussianBlur(3), A.ToDtype()]
+    )
+    params = transform.sample_params(images, generator=2)
+    for processors in (ALONE, SHARED):
+        got, _ = in_blocks(transform, images, params, processors=processors)
+        torch.testing.assert_close(got, transform.apply_params(images, params), atol=2e-5, rtol=0)
+
+
+def test_small_images() -> None:
+    """Neighbourhoods that reach past both ends of a view."""
+    for height, width in ((1, 1), (1, 9), (2, 3), (3, 2), (40, 37)):
+        images = noise(2, 3, height, width)
+        for kernel in (1, (3, 41), (45, 3), (3, 45), (99, 99)):
+            steps = [A.GaussianBlur(kernel), A.RandomAdjustSharpness(2.0, 1.0), A.RandomAutocontrast(1.0), A.ToDtype()]
+            transform = A.Compose(steps)
+            for sigma in (0.1, 1.3, 1e30):
+                params = row(transform, images, blur=1, sigma=sigma, sharpness=1, factor=2.0)
+                got, _ = in_blocks(transform, images, params, processors=ALONE)
+                torch.testing.assert_close(got, transform.apply_params(images, params), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "step",
+    [A.RandomAdjustSharpness(2.0, 1.0), A.RandomAutocontrast(1.0), A.RandomEqualize(1.0), A.RandomRotation((5.0, 5.0))],
+)
+def test_nan_stays(step: A.Transform, value: float) -> None:
+    images = torch.rand(2, 3, 16, 16)
+    images[1, 0, 8, 8] = value
+    transform = A.Compose([A.Resize(16), step, A.ColorJitter(0.5), A.RandomSolarize(p=1.0), A.ToDtype()])
+    params = transform.sample_params(images, generator=1)
+    for processors in (ALONE, SHARED):
+        views, _ = in_blocks(transform, images, params, processors=processors)
+        assert views[0].isfinite().all()
+        assert views[1].isnan().any()
