@@ -12,6 +12,10 @@ from functools import wraps
 from typing import Any
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: a thread each, read when torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 CUDA = torch.cuda.is_available()
