@@ -114,7 +114,7 @@ def side_gradient(
     grad: Tensor, side: Tensor, inverse_norm: Tensor, factors: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
     """The gradient of what :func:`unit_side` made a side of, in its dtype, from that of the unit rows, overwritten."""
-    if factors is not None and grad.is_cpu and side.dtype == dtype:
+    if factors is not None and grad.is_cpu and side.dtype == dtype == torch.bfloat16:  # then the side is the rows
         made: Tensor = ops.unit_rows_gradient(grad.contiguous(), side, inverse_norm)
         return made
     return unit_rows_backward(grad, unit_of(side, factors), inverse_norm).to(dtype)

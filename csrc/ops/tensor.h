@@ -8,7 +8,6 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/DeviceType.h>
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <initializer_list>
@@ -18,15 +17,8 @@
 
 #include "sslfast/launch.h"
 
-#ifdef SSLFAST_WITH_CUDA
-#ifndef SSLFAST_KEY  // tests/cuda_on_cpu has the CUDA kernels under the key of the CPU
-#define SSLFAST_KEY CUDA
-#endif
-namespace sslfast::cuda {}
-#else
-#define SSLFAST_KEY CPU
 namespace sslfast::cpu {}
-#endif
+namespace sslfast::cuda {}
 
 namespace sslfast {
 
@@ -34,6 +26,12 @@ namespace sslfast {
 namespace backend = cuda;
 #else
 namespace backend = cpu;
+#endif
+
+#if defined(SSLFAST_WITH_CUDA) && !defined(SSLFAST_CUDA_ON_CPU)  // which tests/cuda_on_cpu defines
+#define SSLFAST_KEY CUDA
+#else
+#define SSLFAST_KEY CPU
 #endif
 
 namespace ops {
@@ -46,7 +44,13 @@ inline void check(bool condition, const char* message) {
   if (!condition) throw std::runtime_error(message);
 }
 
-inline bool here(const Tensor& t) { return t.device().type() == torch::headeronly::DeviceType::SSLFAST_KEY; }
+inline bool here(const Tensor& t) {
+#if defined(SSLFAST_WITH_CUDA) && !defined(SSLFAST_CUDA_ON_CPU)
+  return t.is_cuda();
+#else
+  return t.is_cpu();
+#endif
+}
 
 // An uninitialised tensor on the device of `like`, dense in some order of its dimensions.
 inline Tensor empty_strided(std::initializer_list<int64_t> sizes, const int64_t* strides, ScalarType dtype,
