@@ -188,12 +188,43 @@ def test_nan_and_inf_reach_the_loss_of_rows_alone(loss: Loss, bad: float) -> Non
         assert loss(z, y).isnan()
 
 
+METRIC_LOSSES = [LOSSES["contrastive"], *(LOSSES[mining] for mining in MINING)]
+
+
+@pytest.mark.parametrize("loss", METRIC_LOSSES, ids=["contrastive", *MINING])
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("rows", ["all", "one"])
+def test_distances_that_overflow_reach_the_loss_and_its_gradient(loss: Loss, distance: str, rows: str) -> None:
+    """Comparisons with a NaN or an infinity leave out its pairs: the rest would be a plausible loss."""
+    z = torch.randn(24, 16)
+    z[: 24 if rows == "all" else 1] *= 1e20
+    ours = partial(loss, labels=torch.arange(24) // 4, distance=distance, normalize=False)
+    found, grad = with_grads(ours, z)
+    if rows == "one" and distance == "cosine":  # its similarity with itself alone is out of range
+        torch.testing.assert_close(found.double(), ours(z.double()), rtol=1e-5, atol=0.0)
+        return
+    assert found.isnan()
+    assert not grad.isfinite().any()
+    with at_most(0):
+        assert ours(z).isnan()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("loss", METRIC_LOSSES, ids=["contrastive", *MINING])
+def test_a_loss_that_is_nan_has_no_finite_gradient(loss: Loss, bad: float) -> None:
+    z = torch.randn(12, 5)
+    z[3, 2] = bad
+    found, grad = with_grads(lambda x: loss(x, torch.arange(12) // 3, normalize=False), z)
+    assert found.isnan()
+    assert not grad.isfinite().any()
+
+
 def test_opcheck() -> None:
     y = torch.tensor([0, 1, 0, 1, 2])
     for need, z in ((False, torch.randn(5, 3).bfloat16()), (True, torch.randn(5, 3).double())):
         torch.library.opcheck(ops.label_softmax, (z, y, 5.0, need, need))
         for terms in (0, 1) if need else (2,):
-            args = (terms, terms, 0, True, 0.3, 1.0, False, True, True, need)
+            args = (terms, terms, 0, True, 0.3, 1.0, terms == 0, terms == 1, terms == 1, need)
             torch.library.opcheck(ops.label_distances, (z, y, *args))
 
 
@@ -207,3 +238,8 @@ def test_the_operators_refuse_what_they_cannot_read() -> None:
         ops.label_distances(z, y, 4, 0, 0, True, 0.3, 1.0, False, False, False, True)
     with pytest.raises(RuntimeError, match="not normalised must be contiguous, float32 or float64"):
         ops.label_distances(z.half(), y, 0, 0, 0, False, 0.3, 1.0, False, False, False, True)
+    for terms, flags in ((2, (False, True, False)), (3, (False, False, True)), (0, (False, True, False))):
+        with pytest.raises(RuntimeError, match="swap and smooth are for the hardest triplets"):
+            ops.label_distances(z, y, terms, 0, 0, True, 0.3, 1.0, *flags, True)
+    with pytest.raises(RuntimeError, match="squared is for pairs"):
+        ops.label_distances(z, y, 1, 0, 0, True, 0.3, 1.0, True, False, False, True)

@@ -17,9 +17,9 @@ constexpr int64_t kStrip = 64;  // numbers of all rows that one thread goes thro
 #define SSLFAST_INLINE inline __attribute__((always_inline))
 
 template <typename T>
-SSLFAST_INLINE void add_body(const T* x, int64_t n, T factor, T* to) {
+SSLFAST_INLINE void add_body(const T* x, int64_t n, T* to) {
 #pragma omp simd
-  for (int64_t d = 0; d < n; ++d) to[d] += factor * x[d];
+  for (int64_t d = 0; d < n; ++d) to[d] += x[d];
 }
 
 template <typename T>
@@ -28,18 +28,22 @@ SSLFAST_INLINE void less_body(const T* x, const T* y, int64_t n, T* to) {
   for (int64_t d = 0; d < n; ++d) to[d] = x[d] - y[d];
 }
 
-// Equal rows are apart by the rounding of the product: what is within it is 0; a NaN stays.
+// Equal rows are apart by the rounding of the product: what is within it is 0; a NaN stays. Returns 0, or NaN where a
+// distance is not finite, which comparisons pass over.
 template <typename T>
-SSLFAST_INLINE void distance_body(T* s, const T* squares, int64_t n, T own, bool root) {
+SSLFAST_INLINE T distance_body(T* s, const T* squares, int64_t n, T own, bool root) {
   constexpr T kLeast = 8 * std::numeric_limits<T>::epsilon();
-#pragma omp simd
+  T zeros = 0;
+#pragma omp simd reduction(+ : zeros)
   for (int64_t j = 0; j < n; ++j) {
-    const T both = own + squares[j], between = both + s[j];
-    s[j] = both * kLeast < between ? between : between * T(0);
+    const T both = own + squares[j], between = both + s[j], zero = between * T(0);
+    zeros += zero;
+    s[j] = both * kLeast < between ? between : zero;
   }
-  if (!root) return;
+  if (!root) return zeros;
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) s[j] = std::sqrt(s[j]);
+  return zeros;
 }
 
 // The sum of max(0, sign * (d - margin)), or of its squares, and how many are above 0.
@@ -95,12 +99,12 @@ SSLFAST_INLINE void pull_body(const T* x, const T* y, int64_t n, T weight, bool 
 
 // What is compiled per instruction set has no templates.
 #define SSLFAST_ROWS(T, CLONES)                                                                                     \
-  CLONES void add(const T* x, int64_t n, T factor, T* to) { add_body(x, n, factor, to); }                           \
+  CLONES void add(const T* x, int64_t n, T* to) { add_body(x, n, to); }                                             \
   CLONES void less(const T* x, const T* y, int64_t n, T* to) { less_body(x, y, n, to); }                            \
   CLONES T apart(const T* x, const T* y, int64_t n, Distance distance) { return apart_body(x, y, n, distance); }    \
   CLONES T total(const T* x, int64_t n, T factor) { return total_body(x, n, factor); }                              \
-  CLONES void to_distances(T* s, const T* squares, int64_t n, T own, bool root) {                                   \
-    distance_body(s, squares, n, own, root);                                                                        \
+  CLONES T to_distances(T* s, const T* squares, int64_t n, T own, bool root) {                                      \
+    return distance_body(s, squares, n, own, root);                                                                 \
   }                                                                                                                 \
   CLONES T excess(const T* between, int64_t n, T margin, T sign, bool squared, T* above) {                          \
     return excess_body(between, n, margin, sign, squared, above);                                                   \
@@ -215,7 +219,7 @@ void centre_points(const LabelDistances<T>& p, int threads) {
   for (int64_t d = 0; d < width; d += kStrip) {
     const int64_t size = std::min(kStrip, width - d);
     T mean[kStrip] = {};
-    for (int64_t i = 0; i < n; ++i) add(p.points + i * width + d, size, T(1), mean);
+    for (int64_t i = 0; i < n; ++i) add(p.points + i * width + d, size, mean);
     for (int64_t k = 0; k < size; ++k) mean[k] /= static_cast<T>(n);
     for (int64_t i = 0; i < n; ++i) less(p.points + i * width + d, mean, size, p.centred + i * width + d);
   }
@@ -225,14 +229,23 @@ template <typename T>
 LabelGradient<T> label_distances(const LabelDistances<T>& p, int threads) {
   const int64_t n = p.rows;
   threads = team(n * n, kNumbersPerThread, threads);
+  T poison = 0;  // NaN where a distance is not finite: what compares with it is no triplet and no term
   if (p.distance != Distance::kCosine) {
     std::vector<T> squares(n);
     for (int64_t i = 0; i < n; ++i) squares[i] = p.square[i * n + i] / -2;
     const bool root = p.distance == Distance::kEuclidean && p.terms != LabelTerms::kHardest;
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (int64_t i = 0; i < n; ++i) to_distances(p.square + i * n, squares.data(), n, squares[i], root);
+#pragma omp parallel for num_threads(threads) reduction(+ : poison) if (threads > 1)
+    for (int64_t i = 0; i < n; ++i) poison += to_distances(p.square + i * n, squares.data(), n, squares[i], root);
+  } else {
+#pragma omp parallel for num_threads(threads) reduction(+ : poison) if (threads > 1)
+    for (int64_t i = 0; i < n; ++i) {
+      const T* row = p.square + i * n;
+      poison += total(row, i, T(0)) + total(row + i + 1, n - i - 1, T(0));  // a row is in no pair with itself
+    }
   }
-  return p.terms == LabelTerms::kPairs ? pairs(p, threads) : label_triplets(p, threads);
+  LabelGradient<T> found = p.terms == LabelTerms::kPairs ? pairs(p, threads) : label_triplets(p, threads);
+  *p.loss += poison;
+  return found;
 }
 
 template <typename T>

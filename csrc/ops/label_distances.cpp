@@ -6,6 +6,7 @@
 #include "sslfast/label_distances.h"
 
 #include <algorithm>
+#include <cmath>
 #include <tuple>
 
 #include "dtype.h"
@@ -23,6 +24,9 @@ std::tuple<Tensor, Tensor> label_distances(const Tensor& z, const Tensor& labels
             distance <= static_cast<int64_t>(Distance::kCosine) && 0 <= reduction &&
             reduction <= static_cast<int64_t>(Reduction::kSum),
         "label_distances: there are no such terms, distance or reduction");
+  check(terms == static_cast<int64_t>(LabelTerms::kHardest) || !(swap || smooth),
+        "label_distances: swap and smooth are for the hardest triplets");
+  check(terms == static_cast<int64_t>(LabelTerms::kPairs) || !squared, "label_distances: squared is for pairs");
   const int64_t n = z.size(0), d = z.size(1);
   const ScalarType dtype = wide(z.scalar_type());
   check(normalize || (z.is_contiguous() && z.scalar_type() == dtype),
@@ -58,6 +62,10 @@ std::tuple<Tensor, Tensor> label_distances(const Tensor& z, const Tensor& labels
     products.logits(all, p.square, cosine ? -1.0 : -2.0, 1.0);
     const LabelGradient<T> gradient = cpu::label_distances(p, threads);
     if (!need_grad) return;
+    if (std::isnan(*p.loss)) {
+      std::fill_n(found, n * d, *p.loss);  // the rows that comparisons passed over would have numbers
+      return;
+    }
     if (gradient.dense) {
       products.to_rows(all, p.square, found, -1.0, false);
     } else {

@@ -58,7 +58,7 @@ namespace cpu {
 // Fills centred.
 template <typename T>
 void centre_points(const LabelDistances<T>& p, int threads);
-// Fills loss, and square by the weights.
+// Fills loss, NaN where a distance is not finite, and square by the weights.
 template <typename T>
 LabelGradient<T> label_distances(const LabelDistances<T>& p, int threads);
 // The same for triplets, with square filled by distances, squared ones for the hardest.
