@@ -35,7 +35,8 @@ def hear_all(function: str, numbers: list[int], device: torch.device) -> list[li
 class JointChecks:
     """A context for the checks of a loss that begins with :func:`hear_all`: an error in it is one on every rank.
 
-    Where none waits for this rank, or all know already, it does nothing.
+    Where none waits for this rank, or all know already, it does nothing; nor in a graph of torch.compile, which has no
+    part in exchanges.
 
     Args:
         function: the name that errors begin with.
@@ -66,7 +67,7 @@ class JointChecks:
     def _others_wait(self) -> bool:
         given = self.gather_distributed
         alone = given == "local" if isinstance(given, str) else _check.is_boolean(given) and not given
-        return not alone and world_size() > 1
+        return not alone and world_size() > 1 and not torch.compiler.is_compiling()
 
 
 def world_size() -> int:

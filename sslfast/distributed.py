@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._autograd import traced_once
 from sslfast._verdict import NUMBERS, hear_all, told_to_all, world_size
 
 __all__ = [
@@ -99,6 +100,7 @@ class _GatherRows(torch.autograd.Function):
         return torch.cat([gathered[p : p + size] for p, size in zip(places, shards.sizes, strict=True)])
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         return grad[ctx.own] * world_size(), None, None
 
@@ -168,10 +170,24 @@ class _MeanGradientOverRanks(torch.autograd.Function):
         return value.view_as(value)
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        mean = grad / world_size()
+        return _MeanOfAll.apply(grad)
+
+
+class _MeanOfAll(torch.autograd.Function):
+    """The mean over the ranks, each of which takes its own use of it: so its gradient is a mean over them, too."""
+
+    @staticmethod
+    def forward(ctx, own):  # type: ignore[no-untyped-def]
+        mean = own / world_size()
         dist.all_reduce(mean)
         return mean
+
+    @staticmethod
+    @traced_once
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return _MeanOfAll.apply(grad)
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -182,6 +198,7 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         return grad * world_size()
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sslfast.augment import mix_images, sample_mix
 from sslfast.losses import (
     AdversarialPerturbation,
     GradientPenalty,
@@ -21,6 +22,7 @@ from sslfast.losses import (
     gradient_penalty,
     koleo_loss,
     linear_cross_entropy,
+    msn_loss,
     negative_cosine_similarity,
     nt_xent_loss,
     r1_penalty,
@@ -37,6 +39,7 @@ REAL, FAKE, CODE = torch.randn(4, 3), torch.randn(4, 3), torch.randn(4, 2)
 LEAF = REAL.clone().requires_grad_()
 SEED = torch.tensor(1)
 GOALS = torch.tensor([1, 2, 0, 4])
+MIXED = sample_mix(4, (1, 1), generator=1)
 
 
 class Square(torch.autograd.Function):
@@ -148,6 +151,8 @@ TWICE = {
     "negative_cosine_similarity": lambda z: negative_cosine_similarity(z, FAKE),
     "replaced_token": lambda z: replaced_token_loss(z, FAKE > 0),
     "replaced_token, none": lambda z: replaced_token_loss(z, FAKE > 0, reduction="none").sum(),
+    "msn": lambda z: msn_loss(z, FAKE, NET[0].weight),
+    "mix_images": lambda z: mix_images(z.view(4, 1, 1, 3), MIXED).pow(3).sum(),
     "swav": lambda z: SwAVLoss()([FAKE, z], []),
     "gather_patches": lambda z: gather_patches(z.unsqueeze(0), torch.tensor([[0, 2]])).pow(3).sum(),
     "corrupt_features": lambda z: corrupt_features(z, 0.5, generator=SEED)[0].pow(3).sum(),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sslfast import _batch_rules, _check, ops
 from sslfast._arguments import numbered_rows
+from sslfast._autograd import traced_once
 from sslfast.augment import _float_batch
 from sslfast.random import Generator, seed_tensor
 
@@ -180,6 +181,7 @@ class _Mix(torch.autograd.Function):
         return ops.batch_mix(images, params)
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _MixAdjoint.apply(_float_batch.in_lines(grad), ctx.saved_tensors[0]), None
 
@@ -194,6 +196,7 @@ class _MixAdjoint(torch.autograd.Function):
         return ops.batch_mix_backward(grad, params, users, starts)
 
     @staticmethod
+    @traced_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _mixed(_float_batch.in_lines(grad), ctx.saved_tensors[0]), None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -59,28 +58,6 @@ def _take_in(center: Tensor, momentum: float, total: Tensor, count: int | Tensor
         center.copy_(torch.lerp(center, (total / count.clamp_min(1)).to(center.dtype), share))
     elif count:
         center.mul_(momentum).add_(total, alpha=(1 - momentum) / count)
-
-
-class TakesPart:
-    """A context for a loss whose center update begins behind it: if it raises, the update gets no rows of this rank.
-
-    So the other ranks, which wait for its sums at their next call, go on with theirs.
-    """
-
-    __slots__ = ("module",)
-
-    def __init__(self, module: Centered) -> None:
-        self.module = module
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, Exception) and world_size() > 1:
-            center = self.module.center_buffer()
-            self.module._update.start(center, self.module.center_momentum, torch.zeros_like(center).flatten(), 0)
 
 
 class Centered(nn.Module, ABC):

@@ -29,6 +29,8 @@ def first_view(views: object) -> object:
 def agree_on_prototypes(function: str, strategy: str, width: int, dtype: torch.dtype, device: torch.device) -> None:
     """What ranks that share sums over prototypes begin with; a GPU is waited for once.
 
+    In a graph of torch.compile, which what the ranks hear would break, nothing is asked.
+
     Args:
         function: the name that errors begin with.
         strategy: of :func:`sharing`; with ``"local"`` nothing is asked.
@@ -40,7 +42,7 @@ def agree_on_prototypes(function: str, strategy: str, width: int, dtype: torch.d
         ValueError: on every rank, if they differ in width, or in whether the dtype is float64, or if
             :class:`~sslfast._verdict.JointChecks` has found something wrong on one.
     """
-    if strategy == "local":
+    if strategy == "local" or torch.compiler.is_compiling():
         return
     widths, wide = zip(
         *(each[:2] for each in hear_all(function, [width, int(dtype == torch.float64)], device)), strict=True

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sslfast._autograd import normalized
+from sslfast._autograd import normalized, traced_once
 from sslfast.losses._counted import counted_sums
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._negatives import Negatives
@@ -146,12 +146,11 @@ class _SumOfAll(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, own):  # type: ignore[no-untyped-def]
-        total = own.clone()
+        total = own.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        total = grad.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return _SumOfAll.apply(grad)  # which can be differentiated, as what is reduced in place cannot

@@ -10,7 +10,7 @@ from torch import Tensor
 from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import mean_over_ranks
-from sslfast.losses._center import Centered, TakesPart
+from sslfast.losses._center import Centered
 from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
 from sslfast.losses._sinkhorn import agree_on_prototypes, first_view, sharing, sinkhorn_potentials
 from sslfast.losses._soft_targets import SoftTargets, common_dtype, prototype_rows, soft_cross_entropy
@@ -127,8 +127,7 @@ class DINOLoss(Centered):
         if self.centering == "sinkhorn_knopp":
             return self._loss(teacher_out, student_out, teacher_temp, epoch)[0]
         self.finish_center_update()
-        with TakesPart(self):
-            loss, total = self._loss(teacher_out, student_out, teacher_temp, epoch, self.center)
+        loss, total = self._loss(teacher_out, student_out, teacher_temp, epoch, self.center)
         self._update.start(self.center, self.center_momentum, total, len(teacher_out) * len(teacher_out[0]))
         return loss
 

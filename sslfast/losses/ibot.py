@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import mean_over_ranks
-from sslfast.losses._center import Centered, TakesPart
+from sslfast.losses._center import Centered
 from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
 from sslfast.losses._sinkhorn import sharing
 from sslfast.losses._soft_targets import SoftTargets, soft_cross_entropy
@@ -123,8 +123,7 @@ class IBOTPatchLoss(Centered):
             return _ibot("IBOTPatchLoss", teacher_out, student_out, mask, None, *options, False)[0]
         self.finish_center_update()
         center = self.center_buffer()
-        with TakesPart(self):
-            loss, total = _ibot("IBOTPatchLoss", teacher_out, student_out, mask, center, *options, True)
+        loss, total = _ibot("IBOTPatchLoss", teacher_out, student_out, mask, center, *options, True)
         count: int | Tensor = len(teacher_out)
         if masks_weight is not None:
             count = masks_weight.count_nonzero()

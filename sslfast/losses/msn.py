@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast._autograd import distinct, is_last_plain, unit_rows, unit_rows_backward
+from sslfast._autograd import distinct, is_last_plain, traced_once, unit_rows, unit_rows_backward
 from sslfast._verdict import JointChecks
 from sslfast.distributed import sum_over_ranks, world_size
 from sslfast.losses._inputs import (
@@ -202,6 +202,7 @@ class _MSN(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         of_logits, a, a_inverse, w, w_inverse, assigned, number, *leaves = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
