@@ -183,7 +183,7 @@ static int walk(ImageAugment p, int lanes, bool reversed, int64_t processors) {
   void* begin = memory.data();
   size_t room = memory.size() * 16;
   std::memset(begin, 0xFF, room);
-  lay_out(w, static_cast<char*>(std::align(256, 1, begin, room)));
+  lay_out(w, std::align(256, 1, begin, room));
   const auto floats = static_cast<size_t>(list.shared_floats(kChannels));
   std::vector<float4> around(floats / 4 + 17);  // and some that nobody may write
   const float* past = reinterpret_cast<float*>(around.data()) + floats;
@@ -276,6 +276,18 @@ extern "C" void plan_walk(int64_t rows, int64_t channels, int64_t height, int64_
   found[0] = lay_out(w, nullptr);
   found[1] = w.shared;
   found[2] = w.shared ? w.items * w.parts : w.slots;
+}
+
+// Shared memory of a block that has all channels, for a blur of this reach: of views made whole, and of passes.
+extern "C" void shared_bytes(int channels, int across, int down, int64_t* found) {
+  Whole whole;
+  Waits waits;
+  whole.reach_across = waits.reach_across = across;
+  whole.reach_down = waits.reach_down = down;
+  if (whole.shared_floats(channels) > Whole::most_shared_floats(channels)) std::abort();
+  if (waits.shared_floats(channels) > Waits::most_shared_floats(channels)) std::abort();
+  found[0] = int64_t{4} * whole.shared_floats(channels) + static_cast<int64_t>(sizeof(Block));
+  found[1] = int64_t{4} * waits.shared_floats(channels) + static_cast<int64_t>(sizeof(WalkBlock));
 }
 
 // How often the last call read one element, a word, and sixteen bytes.

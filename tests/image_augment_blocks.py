@@ -39,6 +39,15 @@ def plan_walk(rows: int, channels: int, height: int, width: int, processors: int
     return found[0], bool(found[1]), found[2]
 
 
+def shared_bytes(channels: int, across: int = 20, down: int = 20) -> tuple[int, int]:
+    """Bytes of shared memory that a block needs, those of its kernel's own variables among them, for a blur of this
+    reach: of views made whole, and of passes.
+    """
+    found = (ctypes.c_int64 * 2)()
+    compiled().shared_bytes(channels, across, down, found)
+    return found[0], found[1]
+
+
 def in_blocks(
     transform: Transform,
     images: Tensor,

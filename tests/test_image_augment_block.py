@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from image_augment_blocks import LANES, TYPES, in_blocks, reads
+from image_augment_blocks import LANES, TYPES, in_blocks, reads, shared_bytes
 from image_augment_cases import noise, photos, row
 
 from sslfast import augment as A
@@ -136,6 +136,9 @@ RESIZED = {
     "two taps": lambda: [A.Resize((31, 45))],
     "three": lambda: [A.Resize((19, 23)), A.RandomVerticalFlip(1.0)],
     "four": lambda: [A.Resize((24, 29), "bicubic", antialias=False), A.GaussianBlur(3)],
+    "more than are kept": lambda: [A.Resize((4, 3), "bicubic"), A.RandomHorizontalFlip(0.5)],
+    "more across": lambda: [A.Resize((11, 3), "bicubic"), A.RandomVerticalFlip(0.5)],
+    "more down": lambda: [A.Resize((4, 14), "bicubic"), A.GaussianBlur(3)],
     "five and more": lambda: [A.Resize((11, 12)), A.RandomHorizontalFlip(1.0)],
     "none": lambda: [A.RandomCrop((25, 28), 5, padding_mode="reflect"), A.RandomHorizontalFlip(0.5)],
     "down alone": lambda: [A.Resize((17, 33)), A.RandomHorizontalFlip(0.5), A.ColorJitter(0.5)],
@@ -243,3 +246,29 @@ def test_the_recipes_are_made_whole() -> None:
     for recipe in recipes:
         for transform in {id(one): one for one in recipe.transforms}.values():
             assert in_blocks(transform, images, transform.sample_params(images))[1] >= 0, type(recipe).__name__
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(300, 290), (97, 33)])
+def test_more_taps_than_are_kept(size: tuple[int, int], channels: int) -> None:
+    """Up to 75 an output across and down, fewer at the edges."""
+    images = noise(2, channels, *size)
+    for target in ((16, 16), (16, 60), (60, 9)):
+        transform = A.Compose([A.Resize(target, "bicubic"), A.ToDtype()])
+        params = transform.sample_params(images)
+        for other in (images, images.to(memory_format=torch.channels_last), images.float() / 255):
+            got, _ = in_blocks(transform, other, params)
+            torch.testing.assert_close(got, transform.apply_params(images, params), atol=2e-5, rtol=0)
+
+
+def test_shared_memory_is_enough_on_every_chip() -> None:
+    """Of the widest blurs, for one channel and three, with what the kernels have themselves: 99 KiB."""
+    for channels in (1, 3):
+        whole, walked = shared_bytes(channels)
+        assert 0 < whole <= 99 * 1024
+        assert 0 < walked <= 99 * 1024
+        for across in range(21):
+            for down in range(21):
+                needed = shared_bytes(channels, across, down)
+                assert needed[0] <= whole
+                assert needed[1] <= walked

@@ -170,3 +170,22 @@ def test_nan_stays(step: A.Transform, value: float) -> None:
         views, _ = in_blocks(transform, images, params, processors=processors)
         assert views[0].isfinite().all()
         assert views[1].isnan().any()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_mean_that_is_no_number_stays(value: float) -> None:
+    """Contrast makes the whole view NaN, and so it is behind steps that fill what they move in, whoever makes it."""
+    images = torch.rand(2, 3, 70, 66)
+    images[1, 0, 8, 8] = value
+    for more in ([A.RandomRotation((30.0, 30.0), fill=0.5)], [A.RandomEqualize(1.0), A.RandomAffine(20, fill=0.1)]):
+        transform = A.Compose(
+            [A.Resize((70, 66)), A.ColorJitter(0.0, (0.8, 0.8)), *more, A.GaussianBlur(3), A.ToDtype()]
+        )
+        params = transform.sample_params(images, generator=1)
+        want = transform.apply_params(images, params)
+        assert want[0].isfinite().all()
+        assert want[1].isnan().all()
+        for processors in (ALONE, SHARED):
+            got, launches = in_blocks(transform, images, params, processors=processors)
+            assert (launches > 1) == (processors == SHARED)
+            assert torch.equal(got.isnan(), want.isnan())

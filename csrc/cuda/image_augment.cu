@@ -65,7 +65,7 @@ cudaError_t launch(const ImageAugment& p, const Whole& list, cudaStream_t stream
   const auto kernel = make_views<kBytes, kChannels>;
   const int bytes = list.shared_floats(kChannels) * 4;
   if (bytes > 0) {
-    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    const cudaError_t error = allow_shared(kernel, Whole::most_shared_floats(kChannels));
     if (error != cudaSuccess) return error;
   }
   kernel<<<grid, kThreads, static_cast<size_t>(bytes), stream>>>(p, tiles);

@@ -36,8 +36,10 @@ __global__ void __launch_bounds__(kThreads, kBlocksEach)
 // Of the current device: asked of the driver's tables, not of the device itself.
 cudaError_t count_processors(int* processors) {
   int device = 0;
-  const cudaError_t error = cudaGetDevice(&device);
-  return error == cudaSuccess ? cudaDeviceGetAttribute(processors, cudaDevAttrMultiProcessorCount, device) : error;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(processors, cudaDevAttrMultiProcessorCount, device);
+  if (error != cudaSuccess) cudaGetLastError();  // it is returned, and not to be found by a later launch
+  return error;
 }
 
 template <bool kBytes, int kChannels>
@@ -47,11 +49,11 @@ cudaError_t launch(const ImageAugment& p, cudaStream_t stream) {
   if (error != cudaSuccess) return error;
   const Waits list = waits_of(p);
   Walk w = walk_of(p, list, processors);
-  lay_out(w, static_cast<char*>(p.scratch));
+  lay_out(w, p.scratch);
   const auto kernel = walk_views<kBytes, kChannels>;
   const int bytes = list.shared_floats(kChannels) * 4;
   if (bytes > 0) {
-    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    error = allow_shared(kernel, Waits::most_shared_floats(kChannels));
     if (error != cudaSuccess) return error;
   }
   if (!w.shared) {
@@ -65,7 +67,10 @@ cudaError_t launch(const ImageAugment& p, cudaStream_t stream) {
       if (list.counts && pass + 1 < list.passes) {
         error = cudaMemsetAsync(w.count + pass % 2 * w.slots * kCounts, 0, static_cast<size_t>(w.items * kCounts * 4),
                                 stream);
-        if (error != cudaSuccess) return error;
+        if (error != cudaSuccess) {
+          cudaGetLastError();
+          return error;
+        }
       }
       kernel<<<static_cast<unsigned>(w.items * w.parts), kThreads, static_cast<size_t>(pass > 0 ? bytes : 0), stream>>>(
           p, w, pass, pass + 1);

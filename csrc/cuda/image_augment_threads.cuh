@@ -24,5 +24,14 @@ struct Threads {
   __device__ void add(int32_t* at, int32_t n) const { atomicAdd(at, n); }
 };
 
+// Lets a kernel have `floats` of dynamic shared memory: the most that any of its launches asks for, since the limit is
+// the process's, and a launch by another thread, or in a graph, may be under way with another list.
+template <typename Kernel>
+cudaError_t allow_shared(Kernel* kernel, int32_t floats) {
+  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, floats * 4);
+  if (error != cudaSuccess) cudaGetLastError();  // it is returned, and not to be found by a later launch
+  return error;
+}
+
 }  // namespace
 }  // namespace sslfast::cuda

@@ -88,7 +88,7 @@ class Maker {
     }
   }
 
-  // `around` has room for kChannels tiles with their neighbourhood, and behind it for as many blurred across.
+  // `around` has room for Whole::shared_floats.
   SSLFAST_HD void make(const Tiles& tiles, int32_t from, const double* sums, float* around) {
     if (has_contrast()) read_mean(tiles, sums);
     const bool blurred = b_.blur < b_.view.count;
@@ -100,7 +100,7 @@ class Maker {
     for (int32_t tile = from; tile < from + tiles.each && tile < tiles.count; ++tile) {
       place(tiles, tile, b_.reach);
       if (blurred) blur_across(around);
-      const float* across = around + kChannels * side() * tall();
+      const float* across = around + kChannels * side() * rows_at_once(tall());
       for (int32_t i = team_.lane; i < kTile * kTile / kRun; i += team_.lanes) {
         const int32_t y = i / (kTile / kRun), x = i % (kTile / kRun) * kRun;
         if (top_ + y >= height() || left_ + x >= width()) continue;
@@ -150,24 +150,31 @@ class Maker {
     from_.place(top_, left_, reach);
   }
 
-  // The tile and its neighbourhood up to the blur, then its rows blurred, behind it.
+  // The tile and its neighbourhood up to the blur, some rows at once, and behind them the rows of all, blurred.
   SSLFAST_HD void blur_across(float* around) const {
-    const int32_t plane = side() * tall();
-    for (int32_t i = team_.lane; i < plane; i += team_.lanes) {
-      const Pixel<float> pixel = painted(from_.pixel(i / side(), i % side()), b_, 0, b_.blur);
-      around[i] = pixel.r;
-      if (kChannels == 3) {
-        around[plane + i] = pixel.g;
-        around[2 * plane + i] = pixel.b;
-      }
-    }
-    team_.barrier();
+    const int32_t most = rows_at_once(tall()), plane = side() * most;
     float* across = around + kChannels * plane;
-    for (int32_t i = team_.lane; i < kChannels * tall() * kTile; i += team_.lanes) {
-      across[i / kTile * kAcross + i % kTile] =
-          weighed(around + i / kTile * side() + i % kTile + reach_.across, 1, b_.weight.across, reach_.across);
+    for (int32_t first = 0; first < tall(); first += most) {
+      const int32_t rows = tall() - first < most ? tall() - first : most;
+      for (int32_t i = team_.lane; i < rows * side(); i += team_.lanes) {
+        const Pixel<float> pixel = painted(from_.pixel(first + i / side(), i % side()), b_, 0, b_.blur);
+        around[i] = pixel.r;
+        if (kChannels == 3) {
+          around[plane + i] = pixel.g;
+          around[2 * plane + i] = pixel.b;
+        }
+      }
+      team_.barrier();
+      for (int32_t c = 0; c < kChannels; ++c) {
+        const float* row = around + c * plane + reach_.across;
+        float* to = across + (c * tall() + first) * kAcross;
+        for (int32_t i = team_.lane; i < rows * kTile; i += team_.lanes) {
+          to[i / kTile * kAcross + i % kTile] =
+              weighed(row + i / kTile * side() + i % kTile, 1, b_.weight.across, reach_.across);
+        }
+      }
+      team_.barrier();
     }
-    team_.barrier();
   }
 
   SSLFAST_HD Pixel<float> blurred_down(const float* across, int32_t y, int32_t x) const {

@@ -140,6 +140,21 @@ struct PixelReader {
     for (; kx < column.count; ++kx, at += image.width_stride) add(at, weight[kx * kMostSide] * wy, sum);
   }
 
+  // Up to four taps whose weights lie side by side, in registers.
+  SSLFAST_HD void add_four(int64_t at, int32_t n, const float* weight, float wy, float* sum) const {
+    const int64_t step = image.width_stride;
+    if (!kBytes && is_packed()) {
+      add_dense<2, 1>(at, n < 2 ? n : 2, weight, wy, sum);
+      if (n > 2) add_dense<2, 1>(at + 2 * step, n - 2, weight + 2, wy, sum);
+    } else if (has_runs() && (kBytes ? n == 4 : n > 1)) {
+      add_dense<4, 1>(at, n, weight, wy, sum);
+    } else {
+      for (int32_t k = 0; k < 4; ++k) {
+        if (k < n) add(at + k * step, weight[k] * wy, sum);
+      }
+    }
+  }
+
   SSLFAST_HD void add(int64_t at, float weight, float* sum) const {
     for (int32_t c = 0; c < kChannels; ++c) {
       sum[c] += weight * Memory::template load<kBytes>(image.data, type, at + c * image.channel_stride);
@@ -156,13 +171,14 @@ struct PixelReader {
     }
   }
 
-  template <int kPixels>
+  // Of weights that lie kApart apart.
+  template <int kPixels, int32_t kApart = kMostSide>
   SSLFAST_HD void add_dense(int64_t at, int32_t n, const float* weight, float wy, float* sum) const {
     float value[kChannels * kPixels];
     load<kPixels>(at, n, value);
     for (int32_t k = 0; k < kPixels; ++k) {
       if (!kBytes && k >= n) break;
-      const float w = weight[k * kMostSide] * wy;
+      const float w = weight[k * kApart] * wy;
       for (int32_t c = 0; c < kChannels; ++c) sum[c] += w * value[c * kPixels + k];
     }
   }

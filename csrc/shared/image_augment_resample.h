@@ -62,20 +62,32 @@ class SourceTile {
     if (column.count == 0 || row.count == 0) return outside_;
     const int32_t interpolation = static_cast<int32_t>(p_.step[0].setting[0]);
     const bool antialias = p_.step[0].setting[1] != 0.0f;
-    const bool kept = column.count <= kKeptTaps && row.count <= kKeptTaps;
     float sum[3] = {0.0f, 0.0f, 0.0f};
-    int64_t line = corner() + row.first * from_.image.height_stride + column.first * from_.image.width_stride;
-    const Axis across(v_.width, v_.target_width, interpolation, antialias);
-    const Axis down(v_.height, v_.target_height, interpolation, antialias);
-    for (int32_t ky = 0; ky < row.count; ++ky, line += from_.image.height_stride) {
-      if (kept) {
-        from_.add_line(line, column, taps_.across.weight + x, taps_.down.weight[ky * kMostSide + y], sum);
-        continue;
+    const int64_t corner_of_taps =
+        corner() + row.first * from_.image.height_stride + column.first * from_.image.width_stride;
+    const auto weight_of_row = [&](int32_t ky) {
+      if (row.count <= kKeptTaps) return taps_.down.weight[ky * kMostSide + y];
+      const Axis down(v_.height, v_.target_height, interpolation, antialias);
+      return down.weight(row.index, row.first + ky) * row.share;
+    };
+    if (column.count <= kKeptTaps) {
+      int64_t line = corner_of_taps;
+      for (int32_t ky = 0; ky < row.count; ++ky, line += from_.image.height_stride) {
+        from_.add_line(line, column, taps_.across.weight + x, weight_of_row(ky), sum);
       }
-      const float wy = down.weight(row.index, row.first + ky) * row.share;
-      int64_t at = line;
-      for (int32_t kx = 0; kx < column.count; ++kx, at += from_.image.width_stride) {
-        from_.add(at, across.weight(column.index, column.first + kx) * column.share * wy, sum);
+    } else {
+      // The weights of four columns at a time, for all lines.
+      for (int32_t kx = 0; kx < column.count; kx += 4) {
+        const int32_t n = column.count - kx < 4 ? column.count - kx : 4;
+        float weight[4];
+        const Axis across(v_.width, v_.target_width, interpolation, antialias);
+        for (int32_t k = 0; k < 4; ++k) {
+          weight[k] = k < n ? across.weight(column.index, column.first + kx + k) * column.share : 0.0f;
+        }
+        int64_t line = corner_of_taps + kx * from_.image.width_stride;
+        for (int32_t ky = 0; ky < row.count; ++ky, line += from_.image.height_stride) {
+          from_.add_four(line, n, weight, weight_of_row(ky), sum);
+        }
       }
     }
     return kChannels == 3 ? Pixel<float>{sum[0], sum[1], sum[2]} : Pixel<float>{sum[0], sum[0], sum[0]};

@@ -14,7 +14,7 @@ constexpr int32_t kAcross = kTile + 1;  // floats from one blurred row to the ne
 constexpr int32_t kRun = 4;             // outputs in a row that a lane makes together
 constexpr int32_t kMaxReach = 20;       // of a blur whose tile is in shared memory
 constexpr int32_t kMostSide = kTile + 2 * kMaxReach;
-constexpr int32_t kKeptTaps = 8;  // whose weights are kept; those of more are worked out anew
+constexpr int32_t kKeptTaps = 16;  // whose weights are kept; those of more are worked out anew
 constexpr float kLargestFloat = 3.4028234e38f;
 
 SSLFAST_HD bool is_number(float x) { return absolute(x) <= kLargestFloat; }

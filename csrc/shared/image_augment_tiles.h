@@ -5,16 +5,28 @@
 
 namespace sslfast::augment {
 
+constexpr int32_t kRowsAtOnce = 56;  // of a tile and its neighbourhood: a blur of 25 x 25 has all at once
+
+// Floats of shared memory for a blur: rows of the tile with its neighbourhood, and all of its rows blurred across. Of
+// the widest blur all rows at once would be more than a block may have on chips of compute capability 8.6, 8.9 and 12.
+SSLFAST_HD constexpr int32_t rows_at_once(int32_t tall) { return tall < kRowsAtOnce ? tall : kRowsAtOnce; }
+SSLFAST_HD constexpr int32_t blur_floats(int32_t channels, int32_t reach_across, int32_t reach_down) {
+  const int32_t side = kTile + 2 * reach_across, tall = kTile + 2 * reach_down;
+  return channels * (rows_at_once(tall) * side + tall * kAcross);
+}
+
 // Whether a list of steps can be made whole, and what that takes.
 struct Whole {
   bool possible = true, contrast = false;
   int32_t reach_across = -1, reach_down = -1;  // of its blur
 
-  // Of shared memory: the tile with its neighbourhood, and its rows blurred.
+  // Of shared memory.
   int32_t shared_floats(int32_t channels) const {
-    if (reach_across < 0) return 0;
-    return channels * (kTile + 2 * reach_down) * (kTile + 2 * reach_across + kAcross);
+    return reach_across < 0 ? 0 : blur_floats(channels, reach_across, reach_down);
   }
+
+  // The most that any list asks for.
+  static constexpr int32_t most_shared_floats(int32_t channels) { return blur_floats(channels, kMaxReach, kMaxReach); }
 };
 
 inline Whole whole_of(const ImageAugment& p) {

@@ -8,6 +8,7 @@ namespace sslfast::augment {
 constexpr int32_t kMostStrips = 256;                   // of a view: tiles in a row, whose gray values are summed alone
 constexpr int32_t kBlocksEach = 2;                     // blocks that a multiprocessor holds
 constexpr int64_t kWaitingBytes = int64_t{512} << 20;  // of planes that wait, or of one view if it has more
+static_assert(kMaxReach % 4 == 0, "what is rounded up to fours reaches no further");
 constexpr int32_t kCounts = 3 * 256, kExtremes = 3 * 2;  // numbers of a view's statistics
 
 // What a list of steps asks of its passes: a first one over the source, and one more for each step that needs the
@@ -23,6 +24,9 @@ struct Waits {
     if (reach_across < 0) return 0;
     return (kTile + 2 * reach_down) * (kTile + 2 * quads(reach_across) + channels * kAcross);
   }
+
+  // The most that any list asks for.
+  static constexpr int32_t most_shared_floats(int32_t channels) { return kMostSide * (kMostSide + channels * kAcross); }
 
   // A tile's neighbourhood begins and ends at a multiple of four.
   static SSLFAST_HD int32_t quads(int32_t reach) { return (reach + 3) / 4 * 4; }
@@ -68,6 +72,7 @@ struct Walk {
   double* sum;     // (2, slots, kMostStrips)
   float* extreme;  // (2, slots, kMostStrips, kExtremes)
   int32_t* count;  // (2, slots, kCounts)
+  bool* poisoned;  // (2, slots): a mean that contrast needed was no number
   int64_t first;   // item of the launch
 };
 
@@ -97,19 +102,20 @@ inline Walk walk_of(const ImageAugment& p, const Waits& list, int64_t processors
   return w;
 }
 
-// Lays the buffers out from `memory` on; returns their bytes.
-inline int64_t lay_out(Walk& w, char* memory) {
+// Lays the buffers out from `memory` on, which may be null where only their bytes are asked for; returns those.
+inline int64_t lay_out(Walk& w, void* memory) {
   int64_t bytes = 0;
   const auto take = [&](int64_t size) {
-    char* at = memory + bytes;
+    const uintptr_t at = reinterpret_cast<uintptr_t>(memory) + static_cast<uintptr_t>(bytes);
     bytes += (size + 255) / 256 * 256;
-    return static_cast<void*>(at);
+    return reinterpret_cast<void*>(at);
   };
   w.planes = static_cast<float*>(take(w.buffers * w.slots * w.slot * 4));
   if (!w.shared) return bytes;
   w.sum = static_cast<double*>(take(2 * w.slots * kMostStrips * 8));
   w.extreme = static_cast<float*>(take(2 * w.slots * kMostStrips * kExtremes * 4));
   w.count = static_cast<int32_t*>(take(2 * w.slots * kCounts * 4));
+  w.poisoned = static_cast<bool*>(take(2 * w.slots));
   return bytes;
 }
 

@@ -99,12 +99,14 @@ class Walker {
   SSLFAST_HD double* sums(int32_t pass) const { return w_.shared ? w_.sum + turn(pass) * kMostStrips : b_.strip; }
   SSLFAST_HD float* extremes(int32_t pass) const { return w_.extreme + turn(pass) * kMostStrips * kExtremes; }
   SSLFAST_HD int32_t* counts(int32_t pass) const { return w_.count + turn(pass) * kCounts; }
+  SSLFAST_HD bool& poisoned(int32_t pass) const { return w_.poisoned[turn(pass)]; }
 
   // The operations [from, to), the first of which may be the one that the view waited for.
   SSLFAST_HD void make(int32_t pass, int32_t from, int32_t to) {
     const View& v = b_.view;
     const int32_t waits = to < v.count ? v.op[to].code : kNothing;
     team_.barrier();  // what the pass before left is there
+    if (w_.shared && pass > 0 && team_.lane == 0) b_.poisoned = poisoned(pass - 1);  // by another launch
     if (moved_) waiting(from).weigh(b_.weight);
     if (pass > 0 && !moved_) read_statistics(b_.view.op[from], pass - 1);
     begin_statistics(waits);
@@ -121,6 +123,7 @@ class Walker {
         if (team_.lane == 0) sums(pass)[strip] = gray_sum;
       }
     }
+    if (w_.shared && b_.part == 0 && team_.lane == 0) poisoned(pass) = b_.poisoned;
     finish_statistics(waits, pass);
   }
 
