@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
@@ -13,7 +12,7 @@ from sslfast.losses._few_pairs import ROWS, TWO_WAYS, few, few_pairs
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
-from sslfast.losses._negatives import Negatives
+from sslfast.losses._negatives import Negatives, softplus_losses
 from sslfast.losses._smoothing import Kinds, smoothed_part
 
 
@@ -304,9 +303,9 @@ def _debiased_losses(negatives: Negatives, at: Tensor | None, tau_plus: float, s
     """(N,) losses of the queries, averaged with those of their keys if ``symmetric``."""
     lse, positive = negatives.lse, negatives.positive
     of_query, of_key = negatives.counts() if tau_plus > 0.0 else (0, 0)
-    losses = F.softplus(debiased(lse, positive, of_query, tau_plus, negatives.scale) - positive, threshold=50.0)
+    losses = softplus_losses(debiased(lse, positive, of_query, tau_plus, negatives.scale), positive)
     if not symmetric:
         return losses
     of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
     of_keys = debiased(of_keys, positive, of_key, tau_plus, negatives.scale)
-    return (losses + F.softplus(of_keys - positive, threshold=50.0)) / 2
+    return (losses + softplus_losses(of_keys, positive)) / 2
