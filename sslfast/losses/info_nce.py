@@ -157,7 +157,8 @@ def info_nce_loss(
     Further kinds of negatives join the same sum. N x M logits are never stored where that would be large. Keys that
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
-    gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64).
+    gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
+    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -205,8 +206,8 @@ def info_nce_loss(
             kinds of negatives in the order of the arguments ``in_batch``, ``query_negatives``, ``key_negatives``,
             ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8 N M in float64). Those that
             are read once need none: what takes no gradient, and the first kind of a mean or a sum one way. On a GPU and
-            over several ranks none are kept, whatever it says. Default: None, for each kind 2 MiB or two for every
-            number of both sides, which is O(N D).
+            over several ranks, and of up to 256 such pairs on the CPU, none are kept, whatever it says. Default: None,
+            for each kind 2 MiB or two for every number of both sides, which is O(N D).
 
     Returns:
         Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is. The loss
