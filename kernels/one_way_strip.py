@@ -128,6 +128,7 @@ def one_way_rows_kernel(
     lse = tl.log(total) + shift
     if known_positive_ptr is not None:
         positive = tl.load(known_positive_ptr + row, inside, 0.0)
+        has = positive != float("-inf")
     else:
         at = tl.load(positives_ptr + row, inside, -1)
         has = inside & (at >= 0) & (at < M)
@@ -135,6 +136,8 @@ def one_way_rows_kernel(
         positive = pair_logits(q_ptr, k_ptr, row, at, has, D, scale, row_factors_ptr, col_factors_ptr, BLOCK, BLOCK_D)
         positive = tl.where(has, positive, float("-inf"))
     loss, share = softplus_and_sigmoid(lse - positive)
+    # An infinite feature may make nothing infinite but its own pair's logit, which would count as a perfect pair.
+    loss += tl.where(has, 0.0 * positive, 0.0)
     if weights_ptr is not None:
         share *= tl.load(weights_ptr + row, inside, 0.0)
     tl.store(losses_ptr + row, loss, inside)

@@ -70,9 +70,21 @@ def unit_side(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | N
     norm = torch.linalg.vector_norm(z, dim=1, keepdim=True, dtype=torch.float32)
     inverse_norm = norm.clamp_min(_EPS).reciprocal()
     if dtype == torch.bfloat16:
-        return product_side(z, dtype), inverse_norm, inverse_norm.flatten()
+        return product_side(_within_range(z, inverse_norm), dtype), inverse_norm, inverse_norm.flatten()
     factors, exponents = torch.frexp(inverse_norm)
     return product_side(torch.ldexp(z.float(), exponents), dtype), inverse_norm, factors.flatten()
+
+
+def _within_range(z: Tensor, inverse_norm: Tensor) -> Tensor:
+    """bfloat16 rows as their factors can normalise them: 0 where the norm is more than float32 holds.
+
+    There the factor is 0, and so is the row of F.normalize, but the products that it multiplies may be infinite. What
+    is infinite becomes NaN. A GPU is not waited for, and a compiled graph asks nothing: they leave such rows as they
+    are.
+    """
+    if not z.is_cpu or torch.compiler.is_compiling() or inverse_norm.all():
+        return z
+    return z.detach() * (inverse_norm != 0.0).to(z.dtype)
 
 
 def exact_side(z: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
@@ -105,7 +117,7 @@ def unit_and_side(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor
     """:func:`unit_side` behind its unit rows, in the dtype of accumulation."""
     if _in_one_pass(z) and z.dtype == dtype:
         unit, inverse_norm = unit_rows(z)
-        return unit, z.contiguous(), inverse_norm, inverse_norm.flatten()
+        return unit, _within_range(z, inverse_norm).contiguous(), inverse_norm, inverse_norm.flatten()
     side, inverse_norm, factors = unit_side(z, dtype)
     return unit_of(side, factors).to(inverse_norm.dtype), side, inverse_norm, factors
 
@@ -134,7 +146,7 @@ def normalized_side(
     unit, inverse_norm = _Normalized.apply(function, z)
     if dtype != z.dtype:
         return unit, (None, None)
-    return unit, (z.detach().contiguous(), inverse_norm.flatten())
+    return unit, (_within_range(z.detach(), inverse_norm).contiguous(), inverse_norm.flatten())
 
 
 def normalized(function: str, z: Tensor) -> Tensor:

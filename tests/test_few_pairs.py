@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sslfast import ops
-from sslfast.losses import clip_loss, info_nce_loss, siglip_loss
+from sslfast.losses import _few_pairs, clip_loss, info_nce_loss, siglip_loss
 from sslfast.losses._few_pairs import ROWS, SIGMOID, TWO_WAYS, few
 from sslfast.reference.few_pairs import few_pairs as reference
 
@@ -97,6 +97,8 @@ def test_wrong_arguments_are_refused() -> None:
         (rows, rows, torch.ones(2), None, *rest),
         (rows, rows, None, None, 1.0, 0.0, 3, *rest[3:]),
         (rows.long(), rows, None, None, *rest),
+        (rows[:, :0], rows[:, :0], None, None, *rest),
+        (rows[:1].expand(2**15 + 1, -1), rows[:1].expand(2**15 + 1, -1), None, None, *rest),
     ):
         with pytest.raises(RuntimeError):
             ops.few_pairs(*arguments)
@@ -172,3 +174,41 @@ def test_many_gradients_of_one_loss() -> None:
     plain = torch.autograd.grad(loss, leaves)
     for several, one in zip(together, plain, strict=True):
         torch.testing.assert_close(several, torch.stack([one, -2 * one]))
+
+
+each_most = pytest.mark.parametrize("most", [0, 256])  # pairs of a small batch
+
+
+@each_most
+@pytest.mark.parametrize("name", ["info_nce", "info_nce, both ways"])
+@pytest.mark.parametrize("bad", [torch.inf, -torch.inf, 3e38])
+def test_an_infinite_feature_is_no_perfect_pair(monkeypatch, name: str, bad: float, most: int) -> None:
+    """Its pair's logit is +inf, its row's others are -inf, and so they are of 3e38 times the scale."""
+    monkeypatch.setattr(_few_pairs, "_MOST", most)
+    rows, columns = torch.eye(4), torch.full((4, 4), 0.5)
+    rows[1, 1] = bad
+    columns[:, 1] -= 1.0
+    columns[1, 1] = 0.5
+    symmetric = name.endswith("ways")
+    for needed in (False, True):
+        loss = info_nce_loss(rows.clone().requires_grad_(needed), columns, normalize=False, symmetric=symmetric)
+        assert loss.isnan()
+
+
+@each_most
+@pytest.mark.parametrize(("scale", "bias"), [(torch.inf, 0.0), (-torch.inf, 0.0), (1.0, torch.inf), (1.0, -torch.inf)])
+def test_an_infinite_scale_or_bias_is_no_perfect_batch(monkeypatch, scale: float, bias: float, most: int) -> None:
+    monkeypatch.setattr(_few_pairs, "_MOST", most)
+    rows = torch.eye(3)
+    assert not siglip_loss(rows, 2 * rows - 1, torch.tensor(scale), torch.tensor(bias)).isfinite()
+
+
+@each_most
+@pytest.mark.parametrize("loss", [clip_loss, siglip_loss])
+def test_a_scale_of_float64_that_float32_cannot_hold(monkeypatch, loss, most: int) -> None:
+    monkeypatch.setattr(_few_pairs, "_MOST", most)
+    scale = torch.tensor(1e39, dtype=torch.float64, requires_grad=True)
+    rows = torch.randn(5, 3)
+    assert not loss(rows, torch.randn(5, 3), scale).isfinite()
+    small = torch.tensor(0.1, dtype=torch.float64)  # is that of float32, as a number in a tensor of it is
+    assert loss(rows, rows, small) == loss(rows, rows, small.float())

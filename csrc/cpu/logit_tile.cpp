@@ -35,7 +35,7 @@ void extremes(const T* lse, int64_t n, T& low, T& high) {
 
 }  // namespace
 
-int64_t logit_scratch(int64_t rows, int64_t cols) { return 2 * (rows + cols) + groups(rows) * cols; }
+int64_t logit_scratch(int64_t rows, int64_t cols) { return 2 * rows + cols + groups(rows) * cols; }
 
 template <typename T>
 void merge_sums(T& shift, T& sum, T other_shift, T other_sum) {
@@ -83,7 +83,7 @@ void add_tile(T* logits, int64_t rows, int64_t cols, TileSums<T> row_sums, TileS
   const int64_t count = groups(rows);
   const bool by_row = row_sums.sum != nullptr, by_col = col_sums.sum != nullptr;
   T *totals = scratch, *row_shift = totals + rows, *col_shift = row_shift + rows;
-  T* col_totals = col_shift + 2 * cols;  // (count, cols)
+  T* col_totals = col_shift + cols;  // (count, cols)
   const bool together =
       bounded || find_shifts(logits, rows, cols, by_row, by_col, row_shift, col_shift, col_totals, threads);
   share_out(count, threads, [&](int64_t g) {

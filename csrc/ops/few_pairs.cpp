@@ -27,8 +27,11 @@ constexpr int64_t kLogitsPerThread = int64_t{1} << 15;  // a thread that has few
 // would cost a microsecond.
 using Results = std::vector<Tensor>;
 
+// scale and bias are what a tensor of T would hold. As members they are: g++ 12 at -O3 loses a conversion of both to
+// float and back to double.
+template <typename T>
 struct Request {
-  double scale, bias;
+  T scale, bias;
   int64_t kind;
   double share;
   bool normalize, need_rows, need_columns, need_scale, need_bias;
@@ -91,10 +94,11 @@ struct Vectors {
 // Turns products with the scale into weights, all of them times share but that of positives, and returns the sum of the
 // losses.
 template <typename Products, typename T>
-double softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request& r,
+double softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request<T>& r,
                bool need_weights, int threads) {
   const int64_t n = tile.rows;
-  const bool two_way = r.kind == kTwoWays, bounded = r.normalize && std::fabs(r.scale) <= kLogitBound;
+  const bool two_way = r.kind == kTwoWays,
+             bounded = r.normalize && std::fabs(static_cast<double>(r.scale)) <= kLogitBound;
   const T start = bounded ? T(0) : -std::numeric_limits<T>::infinity();
   products.logits({0, n, 0, n}, tile.logits, r.scale, r.scale);
   products.pair_logits(tile.excluded.positives, r.scale, v.positive);
@@ -119,7 +123,7 @@ double softmax(const Products& products, const CrossTile<T>& tile, const Vectors
 }
 
 template <typename T>
-Results run(const Tensor& rows, const Tensor& columns, const Request& r) {
+__attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns, const Request<T>& r) {
   const int64_t n = rows.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int team = static_cast<int>(std::clamp<int64_t>(n * n / kLogitsPerThread, 1, threads));
@@ -148,10 +152,11 @@ Results run(const Tensor& rows, const Tensor& columns, const Request& r) {
       if (sigmoid) {
         std::vector<double> row_sums(3 * n);
         products.logits(all, tile, 1, r.scale);
-        cpu::sigmoid_pairs_tile(PairTile<T>{tile, n, n, 0, 0, positives.data(), v.weights, static_cast<T>(r.scale),
-                                            static_cast<T>(r.bias), row_sums.data()},
-                                sums, team);
-        to_rows = to_columns = r.scale * r.share;
+        cpu::sigmoid_pairs_tile(
+            PairTile<T>{tile, n, n, 0, 0, positives.data(), v.weights, r.scale, r.bias, row_sums.data()}, sums, team);
+        // Infinite logits of the right signs would count as perfect pairs.
+        sums.loss += 0 * static_cast<double>(r.scale) + 0 * static_cast<double>(r.bias);
+        to_rows = to_columns = static_cast<double>(r.scale) * r.share;
       } else {
         sums.loss = softmax(products, CrossTile<T>{tile, n, n, 0, 0, excluded}, v, r, need_weights, team);
         if (r.need_scale) to_rows = 1;
@@ -162,7 +167,7 @@ Results run(const Tensor& rows, const Tensor& columns, const Request& r) {
         products.add_pairs(positives.data(), v.weights, to_rows, dq, nullptr);
         if (!sigmoid && r.need_scale) {
           // d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
-          sums.scale = cpu::sum_and_scale(dq, q.const_data_ptr<T>(), n, d, static_cast<T>(r.scale)) / r.share;
+          sums.scale = cpu::sum_and_scale(dq, q.const_data_ptr<T>(), n, d, r.scale) / r.share;
         }
       }
       if (r.need_columns) {
@@ -188,17 +193,22 @@ Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional
                   const std::optional<Tensor>& bias, double known_scale, double known_bias, int64_t kind, double share,
                   bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias) {
   for (const Tensor* t : {&rows, &columns}) {
-    check(t->is_cpu() && t->dim() == 2 && t->size(0) > 0 && t->size(0) == rows.size(0) && t->size(1) == rows.size(1),
-          "few_pairs: rows and columns must be matrices of one shape, with a row at least");
+    check(t->is_cpu() && t->dim() == 2 && t->size(0) > 0 && t->size(1) > 0 && t->size(0) == rows.size(0) &&
+              t->size(1) == rows.size(1),
+          "few_pairs: rows and columns must be matrices of one shape, with a row and a column at least");
   }
-  check(rows.size(0) <= std::numeric_limits<int32_t>::max(), "few_pairs: rows must be less than 2^31");
+  check(rows.size(0) <= 1 << 15, "few_pairs: at most 2^15 rows are a small batch");
   check(kind >= 0 && kind <= kSigmoid, "few_pairs: kind must be 0, 1 or 2");
   check(share > 0, "few_pairs: share must be positive");
   const bool wide = rows.scalar_type() == ScalarType::Double || columns.scalar_type() == ScalarType::Double;
   const double s = number(scale, known_scale), b = number(bias, known_bias);
-  const auto as = [&](double x) { return wide ? x : static_cast<double>(static_cast<float>(x)); };
-  const Request request{as(s), as(b), kind, share, normalize, need_rows, need_columns, need_scale, need_bias};
-  return wide ? run<double>(rows, columns, request) : run<float>(rows, columns, request);
+  const auto run_as = [&](auto zero) {
+    using T = decltype(zero);
+    return run<T>(rows, columns,
+                  Request<T>{static_cast<T>(s), static_cast<T>(b), kind, share, normalize, need_rows, need_columns,
+                             need_scale, need_bias});
+  };
+  return wide ? run_as(double{}) : run_as(float{});
 }
 
 }  // namespace

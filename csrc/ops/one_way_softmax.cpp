@@ -21,7 +21,9 @@ namespace {
 // sums, which do not stay, are read.
 constexpr int64_t kRows = 512, kCols = 256;
 constexpr int64_t kHeld = 1 << 19;  // numbers of a strip, or two for every number of the sides,
-constexpr int64_t kLeast = 16;      // or as many rows: with fewer the products are slow
+template <typename T>
+constexpr T kInfinity = std::numeric_limits<T>::infinity();
+constexpr int64_t kLeast = 16;  // or as many rows: with fewer the products are slow
 
 // Losses (N,), log-sum-exps over all negatives (N,), shares (N,), gradients of rows and of columns.
 using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
@@ -76,7 +78,7 @@ Results run(Products& products, const Inputs& in, const Exclusions& exclusions, 
               shifts.mutable_data_ptr<T>() + col0 / width * height);
       }
     };
-    std::fill_n(shift, r, -std::numeric_limits<T>::infinity());
+    std::fill_n(shift, r, -kInfinity<T>);
     std::fill_n(sum, r, T(0));
     for_each_tile([&](const TilePlace& t, T* tile, T* tile_shift) {
       products.logits(t, tile, factor, factor);
@@ -89,6 +91,12 @@ Results run(Products& products, const Inputs& in, const Exclusions& exclusions, 
     cpu::one_way_rows(OneWayRows<T>{shift, sum, positives + row0, from_here(known_lse), from_here(weights),
                                     losses.mutable_data_ptr<T>() + row0, row_lse, share + row0},
                       r);
+    // An infinite feature may make nothing infinite but its own pair's logit, which would count as a perfect pair. A
+    // row without a positive has -inf.
+    for (int64_t i = row0; i < row0 + r; ++i) {
+      const bool none = known != nullptr ? known[i] == -kInfinity<T> : excluded.positives[i] < 0;
+      if (!none) losses.mutable_data_ptr<T>()[i] += 0 * positives[i];
+    }
     if (!in.need()) continue;
     for_each_tile([&](const TilePlace& t, T* tile, const T* tile_shift) {
       const OneWayWeights<T> tile_weights{

@@ -136,7 +136,7 @@ class Negatives:
         The last group comes in one pass with its gradients, which takes that all other negatives are known.
         """
         if self._last is None:
-            losses = F.softplus(self.lse - self.positive, threshold=50.0)
+            losses = softplus_losses(self.lse, self.positive)
             return (losses if weights is None else losses * weights).sum()
         group = self._last
         assert group.positives is not None
@@ -314,3 +314,11 @@ class Negatives:
             dtype=dtype,
             **group.options(),
         )
+
+
+def softplus_losses(lse: Tensor, positive: Tensor) -> Tensor:
+    """(N,), of log-sum-exps over the negatives and the logits of the positives.
+
+    An infinite feature may make nothing infinite but its own pair's logit, which would then count as a perfect pair.
+    """
+    return torch.add(F.softplus(lse - positive, threshold=50.0), positive.detach(), alpha=0.0)

@@ -136,7 +136,8 @@ def clip_loss(
 
     in O(N D) memory: the N x N logits are made in tiles, one pass for images and texts together, and made again for the
     gradients unless they are kept: 8 N^2 D FLOPs, or 6 where all are. The products of open_clip's loss cost 12.
-    bfloat16 features are multiplied as such, with float32 sums. Small losses keep their relative precision.
+    bfloat16 features are multiplied as such, with float32 sums. Small losses keep their relative precision. Up to 256
+    pairs on the CPU make all logits at once and the gradients in forward, half types widened.
 
     Args:
         image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
@@ -158,7 +159,8 @@ def clip_loss(
             alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
             group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of logits may be kept for the gradient, instead of being made again; 0 keeps none,
-            4 N^2 (8 N^2 for float64) keep all. On a GPU and over several ranks none are kept, whatever it says.
+            4 N^2 (8 N^2 for float64) keep all. On a GPU, over several ranks and of up to 256 pairs on the CPU none are
+            kept, whatever it says.
             Default: None, 2 MiB or two logits for every number of the features, which is O(N D).
 
     Returns:
@@ -169,8 +171,8 @@ def clip_loss(
             ``logit_bias`` is neither a number nor a floating-point tensor, ``label_smoothing`` or ``tau_plus`` is not a
             number, ``memory_budget`` is neither None nor an int, or ``normalize`` not a bool.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device,
-            ``logit_scale`` or ``logit_bias`` is not finite, more than the dtype of the loss can hold, has more than one
-            element or is on another device,
+            ``logit_scale`` or ``logit_bias`` is, as a number, not finite or more than the dtype of the loss can hold,
+            or, as a tensor, has more than one element or is on another device,
             ``label_smoothing`` is not in [0, 1], ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative,
             ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank. Where one of several
             ranks raises, all do: the others a ValueError that names it.

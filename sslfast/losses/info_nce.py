@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
@@ -13,7 +12,7 @@ from sslfast.losses._few_pairs import ROWS, TWO_WAYS, few, few_pairs
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
-from sslfast.losses._negatives import Negatives
+from sslfast.losses._negatives import Negatives, softplus_losses
 from sslfast.losses._smoothing import Kinds, smoothed_part
 
 
@@ -158,7 +157,8 @@ def info_nce_loss(
     Further kinds of negatives join the same sum. N x M logits are never stored where that would be large. Keys that
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
-    gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64).
+    gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
+    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -206,8 +206,8 @@ def info_nce_loss(
             kinds of negatives in the order of the arguments ``in_batch``, ``query_negatives``, ``key_negatives``,
             ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8 N M in float64). Those that
             are read once need none: what takes no gradient, and the first kind of a mean or a sum one way. On a GPU and
-            over several ranks none are kept, whatever it says. Default: None, for each kind 2 MiB or two for every
-            number of both sides, which is O(N D).
+            over several ranks, and of up to 256 such pairs on the CPU, none are kept, whatever it says. Default: None,
+            for each kind 2 MiB or two for every number of both sides, which is O(N D).
 
     Returns:
         Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is. The loss
@@ -304,9 +304,9 @@ def _debiased_losses(negatives: Negatives, at: Tensor | None, tau_plus: float, s
     """(N,) losses of the queries, averaged with those of their keys if ``symmetric``."""
     lse, positive = negatives.lse, negatives.positive
     of_query, of_key = negatives.counts() if tau_plus > 0.0 else (0, 0)
-    losses = F.softplus(debiased(lse, positive, of_query, tau_plus, negatives.scale) - positive, threshold=50.0)
+    losses = softplus_losses(debiased(lse, positive, of_query, tau_plus, negatives.scale), positive)
     if not symmetric:
         return losses
     of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
     of_keys = debiased(of_keys, positive, of_key, tau_plus, negatives.scale)
-    return (losses + F.softplus(of_keys - positive, threshold=50.0)) / 2
+    return (losses + softplus_losses(of_keys, positive)) / 2

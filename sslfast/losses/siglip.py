@@ -112,7 +112,8 @@ def siglip_loss(
     ``loss = -F.logsigmoid(labels * logits).sum() / N``
 
     in O(N D) memory: the N x N logits are made in tiles, and the gradients in the same pass, from the same tiles:
-    6 N^2 D FLOPs, or 2 N^2 D where nothing requires a gradient. Small losses keep their relative precision.
+    6 N^2 D FLOPs, or 2 N^2 D where nothing requires a gradient. Small losses keep their relative precision. Up to 256
+    pairs on the CPU make all logits at once, half types widened.
 
     Args:
         image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
@@ -135,8 +136,8 @@ def siglip_loss(
         TypeError: if the features are not floating-point tensors, or float64 on a GPU, ``logit_scale`` or
             ``logit_bias`` is neither a number nor a floating-point tensor, or ``normalize`` not a bool.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device, or
-            ``logit_scale`` or ``logit_bias`` is not finite, more than the dtype of the loss can hold, has more than one
-            element or is on another device,
+            ``logit_scale`` or ``logit_bias`` is, as a number, not finite or more than the dtype of the loss can hold,
+            or, as a tensor, has more than one element or is on another device,
             ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank. Where one of several
             ranks raises, all do: the others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
