@@ -99,9 +99,9 @@ def msn_loss(
     the mean of ``-(q * p.log()).sum(1)`` over all anchors ``+ regularization_weight * (log K - entropy(p.mean(0)))``.
 
     Value and gradients are those of lightly's ``MSNLoss``, and finite where its powers of probabilities are 0 or
-    overflow. The similarities are read twice, for losses and sums of shares and then for the gradient, which takes
-    their place in the forward pass where one is asked for: no share is written. Accumulates in float32 (float64 inputs
-    in float64); gradients of half types are rounded once. Twice differentiable.
+    overflow. The similarities are read for losses and sums of shares, once on the CPU and twice on a GPU, and then for
+    the gradient, which takes their place in the forward pass where one is asked for: no share is written. Accumulates
+    in float32 (float64 inputs in float64); gradients of half types are rounded once. Twice differentiable.
 
     Args:
         anchors: embeddings of the masked views, (V N, D), view by view, floating point, any strides.
