@@ -153,6 +153,10 @@ def class_rows_kernel(
         both = tl.where(elsewhere > rest, elsewhere + over_elsewhere, rest + over_rest)
         rest = tl.where(rest == float("-inf"), elsewhere, tl.where(elsewhere == float("-inf"), rest, both))
         own = tl.where(target < M, own, tl.load(elsewhere_own_ptr + row, has & (target >= M), float("-inf")))
+    stray = target >= M
+    if elsewhere_ptr is not None:
+        stray = target > M
+        own = tl.where(stray, float("-inf"), own)  # what is said of such a target may be NaN, which 0 does not undo
     nll, share = softplus_and_sigmoid(rest - own)
     # log(exp(rest) + exp(own)) and the share of the target, with the relative precision of a small one.
     higher, other_share = softplus_and_sigmoid(own - rest)
@@ -168,9 +172,6 @@ def class_rows_kernel(
         own_weight = tl.load(class_weights_ptr + target, has & (target < M), 0.0)
     common = smoothing * tl.load(total_ptr) + 2.0 * z_loss * lse
     scale = share * (weight + other * common)
-    stray = target >= M
-    if elsewhere_ptr is not None:
-        stray = target > M
     nll = tl.where(stray, float("nan"), nll)
     scale = tl.where(stray & ((weight != 0.0) | (other != 0.0)), float("nan"), scale)
     pair = other * (common * other_share - smoothing * own_weight) - weight * share

@@ -159,6 +159,22 @@ TWICE = {
 }
 
 
+LEFT_OUT = {"nt_xent": SECOND["nt_xent_loss"], "torch": lambda z: z.exp().sum()}
+
+
+@pytest.mark.parametrize("name", [*LEFT_OUT, "vicreg"])
+def test_torch_knows_no_second_derivative_behind_aot(name: str) -> None:
+    """As the documentation warns: where it does not raise, the term is missing."""
+    loss = compiled((LEFT_OUT | TWICE)[name], "aot_eager")
+    (grad,) = torch.autograd.grad(loss(LEAF), LEAF, create_graph=True)
+    if name not in LEFT_OUT:
+        with pytest.raises(RuntimeError, match="does not currently support double backward"):
+            torch.autograd.grad(grad.square().sum(), LEAF)
+        return
+    (second,) = torch.autograd.grad(grad.square().sum() + LEAF.sum(), LEAF)
+    assert torch.equal(second, torch.ones_like(second))
+
+
 @pytest.mark.parametrize("name", SECOND | TWICE)
 def test_a_second_derivative_is_refused_behind_dynamo(name: str) -> None:
     plain = (SECOND | TWICE)[name]

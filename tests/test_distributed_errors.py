@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from rank_differences import DIFFERENT
 from ranks import start
 from torch import Tensor
 
@@ -187,6 +188,12 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     for name, call in MEMORIES.items():
         results[name, "empty"] = said(call, rows[: 3 - 3 * rank])  # a memory may get nothing from a rank
         results[name, "wide"] = said(call, rows if rank == 0 else rows.repeat(1, 2))
+    for name, (differ, _) in DIFFERENT.items():
+        results[name] = said(differ, rows, rank == 1)
+    results["centering"] = said(
+        lambda z: losses.dino_loss([z, z], [z, z], centering="mean" if rank else "centering", gather_distributed=True),
+        rows,
+    )
     results["ibot"] = said(patches, rows if rank == 0 else rows.long())
     results["width"] = said(losses.msn_loss, rows, rows, rows if rank == 0 else rows[:2], 0.25)
     results["gathered width"] = said(LOSSES["sinkhorn_knopp"][1], rows if rank == 0 else rows[:, :3], True)
@@ -230,6 +237,10 @@ def test_what_is_wrong_on_one_rank_raises_on_every_one(tmp_path: Path) -> None:
             assert rank[name, how, "right"] == "nothing"
     for name, (_, *errors) in ALONE.items():
         assert [rank[name] for rank in ranks] == errors
+    for name, (_, error) in DIFFERENT.items():
+        assert [rank[name] for rank in ranks] == [f"ValueError: {error}" if error else "nothing"] * 2
+    assert ranks[0]["centering"] == ELSEWHERE.format("dino_loss")
+    assert ranks[1]["centering"].startswith("ValueError: dino_loss: centering must be")
     for name in MEMORIES:
         assert [rank[name, "empty"] for rank in ranks] == ["nothing"] * 2
         texts = [rank[name, "wide"] for rank in ranks]

@@ -238,6 +238,34 @@ def test_triton_with_classes_elsewhere(terms, ends, dtype: torch.dtype, triton_d
     check_shards(launcher, terms, triton_device, dtype, ends)
 
 
+@pytest.mark.parametrize("softcap", [0.0, 2.0])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of infinities in lanes that are masked afterwards
+def test_triton_weighs_no_stray_target_with_classes_elsewhere(softcap: float, triton_device) -> None:
+    """A target of no rank whose row has no weight leaves the gradients as they are; with one it makes them NaN."""
+    from sslfast.kernels.linear_cross_entropy import linear_cross_entropy as launcher
+
+    hidden, weight = torch.randn(6, 8, device=triton_device), torch.randn(9, 8, device=triton_device)
+    targets = torch.tensor([2, 9, 8, 10, -1, 0], device=triton_device)  # the second is elsewhere, the fourth nowhere
+    said = torch.randn(2, 6, device=triton_device)
+    said[1, 3] = math.nan
+    given = torch.rand(6, device=triton_device) + 0.1
+    numbers = (0.1, softcap, 1e-2, True, True, False)
+
+    def run(goals: Tensor) -> tuple[Tensor, ...]:
+        return launcher(hidden, weight, goals, None, None, given, given, None, *numbers, said, 20)
+
+    nll, *_, d_hidden, d_weight, _ = run(targets)
+    assert nll.isnan().nonzero().tolist() == [[3]]
+    assert d_hidden.isnan().any(1).nonzero().tolist() == [[3]]
+    assert d_weight.isnan().all()
+    given[3] = 0
+    nll, *_, d_hidden, d_weight, _ = run(targets)
+    assert nll.isnan().nonzero().tolist() == [[3]]
+    _, *_, without_hidden, without_weight, _ = run(targets.masked_fill(targets == 10, -1))
+    torch.testing.assert_close([d_hidden, d_weight], [without_hidden, without_weight])
+    assert not d_hidden[3].any()
+
+
 def test_what_does_not_go_with_classes_elsewhere(triton_device) -> None:
     from sslfast.kernels.linear_cross_entropy import linear_cross_entropy as launcher
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from sslfast import _check, ops
-from sslfast._verdict import hear_all
+from sslfast._verdict import hear_all, told_to_all
 from sslfast.distributed import world_size
+
+_BITS = 62  # of an int64, which travels
 
 
 def sharing(*wanted: bool) -> str:
@@ -26,7 +30,14 @@ def first_view(views: object) -> object:
     return views[0] if isinstance(views, (list, tuple)) and views else views
 
 
-def agree_on_prototypes(function: str, strategy: str, width: int, dtype: torch.dtype, device: torch.device) -> None:
+def agree_on_prototypes(
+    function: str,
+    strategy: str,
+    width: int,
+    dtypes: Sequence[torch.dtype],
+    alike: Mapping[str, int],
+    device: torch.device,
+) -> None:
     """What ranks that share sums over prototypes begin with; a GPU is waited for once.
 
     In a graph of torch.compile, which what the ranks hear would break, nothing is asked.
@@ -35,23 +46,29 @@ def agree_on_prototypes(function: str, strategy: str, width: int, dtype: torch.d
         function: the name that errors begin with.
         strategy: of :func:`sharing`; with ``"local"`` nothing is asked.
         width: the number of prototypes.
-        dtype: of this rank's inputs together.
-        device: what they are on.
+        dtypes: of what this rank's sums are made of, one after the other; as many on ranks that are ``alike``.
+        alike: whatever else decides how many sums there are, and how large they are, under the name in errors.
+        device: what the inputs are on.
 
     Raises:
-        ValueError: on every rank, if they differ in width, or in whether the dtype is float64, or if
+        ValueError: on every rank, if they differ in one of these, in a dtype only where it is float64 on some, or if
             :class:`~sslfast._verdict.JointChecks` has found something wrong on one.
     """
     if strategy == "local" or torch.compiler.is_compiling():
         return
-    widths, wide = zip(
-        *(each[:2] for each in hear_all(function, [width, int(dtype == torch.float64)], device)), strict=True
-    )
+    bits = sum((dtype == torch.float64) << at for at, dtype in enumerate(dtypes[:_BITS]))
+    heard = hear_all(function, [width, bits, *map(int, alike.values())], device)
+    widths, wide, *others = zip(*heard, strict=True)
     if len(set(widths)) > 1:
-        raise ValueError(f"{function}: prototypes must be as many on every rank, got {[*widths]}")
-    if len(set(wide)) > 1:
-        found = ["float64" if each else "float32" for each in wide]
-        raise ValueError(f"{function}: sums must have the same dtype on every rank, got {found}")
+        raise told_to_all(f"{function}: prototypes must be as many on every rank, got {[*widths]}")
+    for (name, own), found in zip(alike.items(), others, strict=False):  # what is filled up is left
+        if len(set(found)) > 1:
+            got = [type(own)(each) for each in found]
+            raise told_to_all(f"{function}: {name} must be the same on every rank, got {got}")
+    for at in range(len(dtypes)):
+        names = ["float64" if each >> at & 1 else "float32" for each in wide]
+        if len(set(names)) > 1:
+            raise told_to_all(f"{function}: sums must have the same dtype on every rank, got {names}")
 
 
 @torch.no_grad()

@@ -202,7 +202,8 @@ def dino_loss(
             another differs in shape or device; ``center`` has not K numbers on that device, or is given with
             "sinkhorn_knopp"; a temperature is below 1e-8 or infinite; ``centering`` is none of these, or
             ``sinkhorn_iterations`` is below 1; with ``gather_distributed`` or "sinkhorn_knopp" on all of several ranks,
-            if one raises, or they differ in K or in whether an input is float64.
+            if one raises, or they differ in K, in one of these two, in the ``sinkhorn_iterations`` that are used, or in
+            whether what is summed, of the teacher with "sinkhorn_knopp", is float64.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021; Oquab et al.,
@@ -226,7 +227,7 @@ def _dino(
 ) -> tuple[Tensor, Tensor]:
     balanced = centering == "sinkhorn_knopp"
     strategy = sharing(gather, balanced)
-    with JointChecks(name, True if balanced else gather, first_view(teacher_out)):
+    with JointChecks(name, gather if centering == "centering" else True, first_view(teacher_out)):
         _check_views(name, teacher_out, student_out)
         teacher_temp, student_temp = (
             divisor(name, "teacher_temp", teacher_temp),
@@ -238,7 +239,7 @@ def _dino(
         centers = check_center(name, center, teacher_out[0])
         if balanced and center is not None:
             raise ValueError(f"{name}: center must be None with centering='sinkhorn_knopp', got a tensor")
-    agree_on_views(name, strategy, teacher_out, student_out)
+    agree_on_views(name, strategy, teacher_out, student_out, gather, iterations if balanced else 0)
     if balanced:
         centers = balanced_center(torch.cat([t.detach() for t in teacher_out]), teacher_temp, iterations)
     pairs = len(teacher_out) * len(student_out) - min(len(teacher_out), len(student_out))
@@ -247,11 +248,31 @@ def _dino(
     return mean_over_ranks(loss, count=len(teacher_out[0])) if gather else loss, total
 
 
-def agree_on_views(function: str, strategy: str, teacher_out: Sequence[Tensor], student_out: Sequence[Tensor]) -> None:
-    """:func:`~sslfast.losses._sinkhorn.agree_on_prototypes` of the views of teacher and student."""
+def agree_on_views(
+    function: str,
+    strategy: str,
+    teacher_out: Sequence[Tensor],
+    student_out: Sequence[Tensor],
+    gather: bool,
+    iterations: int,
+) -> None:
+    """:func:`~sslfast.losses._sinkhorn.agree_on_prototypes` of the views of teacher and student.
+
+    Args:
+        gather: whether the losses are summed, beside what is balanced.
+        iterations: of Sinkhorn-Knopp; 0: nothing is balanced.
+    """
     if strategy != "local":
-        first, dtype = teacher_out[0], common_dtype([*teacher_out, *student_out])
-        agree_on_prototypes(function, strategy, first.shape[1], dtype, first.device)
+        first, of_teacher = teacher_out[0], common_dtype(teacher_out)
+        # What is not summed counts as what is.
+        of_loss = common_dtype([*teacher_out, *student_out]) if gather else of_teacher
+        alike = {
+            "centering == 'sinkhorn_knopp'": iterations > 0,
+            "sinkhorn_iterations": iterations,
+            "gather_distributed": gather,
+        }
+        dtypes = [of_loss, of_teacher if iterations else of_loss]
+        agree_on_prototypes(function, strategy, first.shape[1], dtypes, alike, first.device)
 
 
 def balanced_center(scores: Tensor, temperature: float, iterations: int, weights: Tensor | None = None) -> Tensor:

@@ -192,7 +192,8 @@ def ibot_patch_loss(
             has not K numbers, or is given with "sinkhorn_knopp"; ``masks_weight`` is not (M,), or on the CPU not in
             [0, 1], or one of these is on another device; a temperature is below 1e-8 or infinite; ``centering`` is none
             of these, or ``sinkhorn_iterations`` is below 1; with ``gather_distributed`` or "sinkhorn_knopp" on all of
-            several ranks, if one raises, or they differ in K or in whether an input is float64.
+            several ranks, if one raises, or they differ in K, in one of these two, in the ``sinkhorn_iterations`` that
+            are used, or in whether what is summed, of the teacher with "sinkhorn_knopp", is float64.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Zhou et al., "iBOT: Image BERT Pre-Training with Online Tokenizer", ICLR 2022; Oquab et al., "DINOv2:
@@ -218,7 +219,7 @@ def _ibot(
 ) -> tuple[Tensor, Tensor]:
     balanced = centering == "sinkhorn_knopp"
     strategy = sharing(gather, balanced)
-    with JointChecks(name, True if balanced else gather, teacher_out, takes_none=True):
+    with JointChecks(name, gather if centering == "centering" else True, teacher_out, takes_none=True):
         for argument, rows in (("teacher_out", teacher_out), ("student_out", student_out)):
             check_floating(name, argument, rows)
         if teacher_out.dim() != 2 or teacher_out.shape[1] == 0:
@@ -236,7 +237,7 @@ def _ibot(
         centers = check_center(name, center, teacher_out)
         if balanced and center is not None:
             raise ValueError(f"{name}: center must be None with centering='sinkhorn_knopp', got a tensor")
-    agree_on_views(name, strategy, [teacher_out], [student_out])
+    agree_on_views(name, strategy, [teacher_out], [student_out], gather, iterations if balanced else 0)
     if balanced:
         wide = torch.float64 if teacher_out.dtype == torch.float64 else torch.float32
         centers = balanced_center(teacher_out.detach(), teacher_temp, iterations, weights.to(wide))

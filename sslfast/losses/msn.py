@@ -99,9 +99,9 @@ def msn_loss(
     the mean of ``-(q * p.log()).sum(1)`` over all anchors ``+ regularization_weight * (log K - entropy(p.mean(0)))``.
 
     Value and gradients are those of lightly's ``MSNLoss``, and finite where its powers of probabilities are 0 or
-    overflow. The similarities are read twice, for losses and sums of shares and then for the gradient, which takes
-    their place in the forward pass where one is asked for: no share is written. Accumulates in float32 (float64 inputs
-    in float64); gradients of half types are rounded once. Twice differentiable.
+    overflow. The similarities are read for losses and sums of shares, once on the CPU and twice on a GPU, and then for
+    the gradient, which takes their place in the forward pass where one is asked for: no share is written. Accumulates
+    in float32 (float64 inputs in float64); gradients of half types are rounded once. Twice differentiable.
 
     Args:
         anchors: embeddings of the masked views, (V N, D), view by view, floating point, any strides.
@@ -126,7 +126,8 @@ def msn_loss(
             a bool.
         ValueError: if ``targets`` is not (N, D) with N, D >= 1, ``anchors`` not (V N, D), ``prototypes`` not (K, D), or
             one of them is on another device; a temperature is below 1e-8 or infinite, or another number is negative;
-            over several ranks on all of them, if one raises, or they differ in K or in whether an input is float64.
+            over several ranks on all of them, if one raises, or they differ in K, in ``sinkhorn_iterations``, or in
+            whether an input is float64 or ``regularization_weight`` 0.
 
     Reference: Assran et al., "Masked Siamese Networks for Label-Efficient Learning", ECCV 2022.
     """
@@ -152,7 +153,8 @@ def msn_loss(
         weight = not_negative(name, "regularization_weight", regularization_weight)
         _check.boolean(name, "gather_distributed", gather_distributed)
     dtype = torch.float64 if torch.float64 in (anchors.dtype, targets.dtype, prototypes.dtype) else torch.float32
-    agree_on_prototypes(name, strategy, len(prototypes), dtype, targets.device)
+    alike = {"sinkhorn_iterations": iterations, "regularization_weight > 0": weight > 0}
+    agree_on_prototypes(name, strategy, len(prototypes), [dtype], alike, targets.device)
     settings = _Settings(temperature, sharpen, iterations, weight, strategy != "local", torch.is_grad_enabled())
     loss: Tensor = _MSN.apply(settings, targets.detach(), *distinct(anchors, prototypes))
     return loss

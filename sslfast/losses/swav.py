@@ -122,7 +122,8 @@ def swav_loss(
         ValueError: if there is no large crop or fewer than two crops, the first is not (N, K) with N, K >= 1, another
             crop differs in shape or device, the queue has not one tensor (Q, K) on that device per large crop,
             ``temperature`` or ``sinkhorn_epsilon`` is below 1e-8 or infinite, or ``sinkhorn_iterations`` is below 1;
-            over several ranks on all of them, if one raises, or they differ in K or in whether an input is float64.
+            over several ranks on all of them, if one raises, or they differ in K, in the number of large crops, in
+            ``sinkhorn_iterations``, or in whether the crops or a queue are float64.
 
     Reference: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS
     2020.
@@ -139,10 +140,12 @@ def swav_loss(
         iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
         epsilon = divisor(name, "sinkhorn_epsilon", sinkhorn_epsilon)
         gather = _check.boolean(name, "sinkhorn_gather_distributed", sinkhorn_gather_distributed)
-    parts = (*high_resolution_outputs, *low_resolution_outputs, *(queue_outputs or ()))
-    agree_on_prototypes(name, strategy, first.shape[1], common_dtype(parts), first.device)
     outputs = [*high_resolution_outputs, *low_resolution_outputs]
     dtype = common_dtype(outputs)
+    balanced = queue_outputs or high_resolution_outputs
+    dtypes = [dtype, *(torch.promote_types(dtype, each.dtype) for each in balanced)]
+    alike = {"sinkhorn_iterations": iterations, "len(high_resolution_outputs)": len(high_resolution_outputs)}
+    agree_on_prototypes(name, strategy, first.shape[1], dtypes, alike, first.device)
     crops = [crop.to(dtype) for crop in outputs]
     potentials = []
     for i, crop in enumerate(crops[: len(high_resolution_outputs)]):
@@ -208,7 +211,8 @@ def sinkhorn_knopp(
         epsilon = divisor(name, "epsilon", epsilon)
         gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         check_kernel_dtype(name, scores)
-    agree_on_prototypes(name, strategy, scores.shape[1], scores.dtype, scores.device)
+    alike = {"iterations": iterations}
+    agree_on_prototypes(name, strategy, scores.shape[1], [scores.dtype], alike, scores.device)
     return _assignments(scores.detach(), len(scores), iterations, epsilon, gather_distributed)
 
 

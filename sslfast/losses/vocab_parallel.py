@@ -151,7 +151,8 @@ def vocab_parallel_cross_entropy(
             of ``num_classes`` and ``first_class``. Before anything else the ranks tell each other whether they will
             raise, and then all do: the others with a ValueError that names the rank. (On a GPU with ``num_classes``
             they do not: an error of one leaves the others waiting for it.)
-        RuntimeError: at a second derivative, which is not supported.
+        RuntimeError: at a second derivative, which is not supported; in a compiled graph on the CPU, if a target is no
+            class.
 
     Reference: Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models Using Model Parallelism",
     2019, section 3.
