@@ -5,7 +5,7 @@
 # gpu    on a machine with a CUDA torch, nvcc and no network: build, GPU tests, sanitizer, GPU benchmarks; PYTHON has to
 #        have triton, numpy, scipy, pytest, pytest-benchmark, setuptools and cmake beside torch
 # cuda-on-cpu  the tests of operators with CUDA kernels, run by those kernels, thread by thread on the CPU; needs no GPU,
-#        and g++ alone. ARGS: for tests/cuda_on_cpu/run.py
+#        but g++ and x86-64. ARGS: for tests/cuda_on_cpu/run.py
 #
 # PYTHON  the interpreter to start from, 3.11 or newer. If it can import torch, that torch is used; otherwise TORCH is
 #         installed, as its CPU build where the package index has that one.

@@ -104,6 +104,7 @@ def cases() -> list[Case]:
         case("mae_augment", mae, partial(ours, recipe="MAEAugment"), partial(lightly, preset="MAETransform"), {}),
         gpu_views.case("simclr_augment", "SimCLRAugment", gpu_views.SIMCLR, check, rows=256),
         gpu_views.case("dino_augment", "DINOAugment", gpu_views.DINO, check, rows=64),
+        gpu_views.rand_augment(check, rows=256),
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import view_peers
+from benchmarks import peers, view_peers
 from benchmarks.harness import Call, Case
 from benchmarks.view_peers import Inputs, View, make_inputs
 
@@ -52,6 +52,39 @@ def case(
         work=rows * sum(view.bytes_of(side) for view in views),
         unit="B",
         formula="3 (s H W + 2 S S) B a view, s the mean scale",
+        memory=True,
+        devices=("cuda",),
+    )
+
+
+def ours_rand_augment(inputs: Inputs) -> Call:
+    from sslfast import augment as A
+
+    steps = [A.RandomResizedCrop(inputs.size), A.RandomHorizontalFlip(), A.RandAugment(), A.ToDtype(torch.bfloat16)]
+    transform = A.Compose(steps)
+    return lambda: [transform(inputs.images)]
+
+
+def torchvision_rand_augment(inputs: Inputs) -> Call:
+    v2 = peers.load("torchvision.transforms.v2")
+    crop, dtype = v2.RandomResizedCrop(inputs.size, antialias=True), v2.ToDtype(torch.bfloat16, scale=True)
+    transform, images = v2.Compose([crop, v2.RandomHorizontalFlip(), v2.RandAugment(), dtype]), list(inputs.images)
+    return lambda: [torch.stack([transform(image) for image in images])]
+
+
+def rand_augment(check: Callable[[Any, Any, Any], None], *, rows: int, side: int = 256) -> Case:
+    """One view of a crop and two steps of RandAugment, which wait for the view before them."""
+    view = View(224)
+    return Case(
+        op="rand_augment",
+        size=f"{rows} of {side}",
+        dtype="uint8 to bf16",
+        make_inputs=partial(make_inputs, rows=rows, side=side, size=view.size),
+        providers={"sslfast": ours_rand_augment, "torchvision tensors": torchvision_rand_augment},
+        check=check,
+        work=rows * view.bytes_of(side),
+        unit="B",
+        formula="3 (s H W + 2 S S) B, s the mean scale",
         memory=True,
         devices=("cuda",),
     )

@@ -132,6 +132,34 @@ def test_bytes(device, shape, partner):
     assert np.array_equal(host.mix_images(array, params.cpu().numpy(), inplace=True), expected.cpu())
 
 
+@pytest.mark.parametrize("partner", ["roll", "permutation"])
+def test_bytes_are_blended_and_rounded(device, partner):
+    """The nearest byte of the blend in float32, in both layouts, in place, over NumPy arrays and by the classes."""
+    images = torch.randint(0, 256, (5, 3, 16, 33), dtype=torch.uint8, device=device)
+    params = sample_mix(5, (16, 33), mode="elem", prob=0.8, partner=partner, generator=2, device=device)
+    expected = (mix_images(images.float(), params) + 0.5).floor().byte()
+    assert 0 < int((expected != images).flatten(1).any(1).sum()) <= 5
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        batch = images.contiguous(memory_format=memory_format)
+        assert torch.equal(mix_images(batch, params), expected)
+        assert torch.equal(mix_images(batch.clone(memory_format=memory_format), params, inplace=True), expected)
+    for inplace in (False, True):
+        array = images.cpu().numpy().copy()
+        assert np.array_equal(host.mix_images(array, params.cpu().numpy(), inplace=inplace), expected.cpu())
+    for transform in (MixUp(), CutMix(), RandomMix(cutmix_alpha=1.0)):
+        assert torch.equal(transform(images, params=params)[0], expected)
+    drawn, _, params = MixUp()(images, generator=1, return_params=True)
+    assert torch.equal(drawn, mix_images(images, params))
+
+
+def test_blends_of_bytes_by_hand(device):
+    """Halves go up, and what parameters by hand lead out of [0, 255] stays at its ends; NaN is 0."""
+    images = torch.tensor([1, 2, 0, 255], dtype=torch.uint8, device=device).view(2, 1, 1, 2)
+    for lam, rows in ((0.5, [[1, 129], [1, 129]]), (2.0, [[2, 0], [0, 255]]), (float("nan"), [[0, 0], [0, 0]])):
+        params = torch.tensor([[1, 1, lam, 0, 0, 0, 0], [1, 0, lam, 0, 0, 0, 0]], device=device)
+        assert mix_images(images, params).view(2, 2).tolist() == rows
+
+
 def test_by_hand(device):
     """Any partner goes out of place; boxes and partners outside are cut."""
     images = torch.randn(4, 3, 8, 8, device=device)
@@ -206,7 +234,7 @@ def test_equals_torchvision(device):
 
 
 def test_bytes_as_torchvision(device):
-    """Boxes of bytes, exactly; blends of them torchvision refuses, too."""
+    """Boxes of bytes, exactly; blends of them torchvision refuses."""
     v2 = peer("torchvision.transforms.v2")
     images, labels = torch.randint(0, 256, (6, 3, 12, 17), dtype=torch.uint8), torch.arange(6)
     mixed, _, params = CutMix(num_classes=10)(images.to(device), labels.to(device), generator=3, return_params=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sslfast import host
-from sslfast.augment import CutMix, MixUp, RandomMix, mix_images, mix_labels, sample_mix
+from sslfast.augment import CutMix, MixUp, mix_images, mix_labels, sample_mix
 
 
 def bad(error, message, call, *args, **options):
@@ -68,22 +68,6 @@ def test_bad_images():
     many = torch.zeros(8193, 1, 1, 1)
     message = f"{name}images must be at most 8192 where inplace, got 8193"
     bad(ValueError, message, mix_images, many, sample_mix(8193, (1, 1)), inplace=True)
-
-
-def test_bytes_are_not_blended():
-    """By a class that would, and by hand; nothing is written then, in place neither."""
-    images = torch.arange(96, dtype=torch.uint8).view(2, 3, 4, 4)
-    params = torch.tensor([[2, 1, 0.5, 0, 0, 2, 2], [1, 0, 0.5, 0, 0, 0, 0]])
-    kinds = "images must be float32, bfloat16, float16 or float64, got torch.uint8"
-    bad(TypeError, f"MixUp: {kinds}", MixUp(), images)
-    bad(TypeError, f"MixUp: {kinds}", MixUp(), images, params=params)
-    bad(TypeError, f"RandomMix: {kinds}", RandomMix(cutmix_alpha=1.0), images)
-    message = "mix_images: params must have no blends for uint8 images"
-    for inplace in (False, True):
-        changed = images.clone()
-        bad(ValueError, message, mix_images, changed, params, inplace=inplace)
-        bad(ValueError, message, host.mix_images, changed.numpy(), params.numpy(), inplace=inplace)
-        assert torch.equal(changed, images)
 
 
 def test_bad_labels():

@@ -67,8 +67,8 @@ def test_every_kernel_has_a_case():
 
 CUDA_FILES = sorted(ROOT.glob("csrc/cuda/*.cu"))
 CHIPS = {"80": 163 * 1024, "90": 227 * 1024}
-# Bytes of dynamic shared memory that launches may ask for beside what is static, and what blocks have on chips of compute
-# capability 8.6, 8.9 and 12, which have the least.
+# Bytes of dynamic shared memory that launches may ask for beside what is static, and what blocks have on chips of
+# compute capability 8.6, 8.9 and 12, which have the least.
 DYNAMIC = {
     "image_augment": {"make_views": 76_888},
     "image_augment_passes": {"walk_views": 49_248},

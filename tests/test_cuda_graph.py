@@ -17,6 +17,7 @@ from sslfast.augment import (
     DINOAugment,
     MAEAugment,
     MultiView,
+    RandAugment,
     RandomAdjustSharpness,
     RandomAutocontrast,
     RandomErasing,
@@ -131,6 +132,23 @@ def test_launches_of_views_that_wait(rows: int, launches: int) -> None:
     views = transform(images, generator=1)
     assert gpu_calls.counts(lambda: transform(images, generator=1)) == (launches, 0)
     assert torch.equal(transform(images[:4], generator=1), views[:4])
+
+
+@pytest.mark.parametrize("rows", [2, 300])
+def test_rand_augment_replays(rows: int) -> None:
+    """Shared by blocks, a launch a pass, and whole views by a block each. Equalize and posterize split values by what
+    rounding made of them: some pixels may tip.
+    """
+    images = (torch.arange(rows * 3 * 70 * 70) * 7 % 251).to(torch.uint8).view(rows, 3, 70, 70)
+    transform = Compose([RandAugment(2, 12), ToDtype()])
+    seed, on_gpu = torch.tensor([1], device="cuda"), images.cuda()
+    graph, (replayed,) = captured(lambda: (transform(on_gpu, generator=seed),))
+    for value in (1, 2):
+        seed.fill_(value)
+        graph.replay()
+        assert torch.equal(replayed, transform(on_gpu, generator=value))
+        off = (replayed.cpu() - transform(images, generator=value)).abs()
+        assert (off > 5e-5).double().mean() < 5e-3
 
 
 def test_loss_and_gradients_replay_on_new_inputs() -> None:

@@ -28,6 +28,12 @@ inline __attribute__((always_inline)) void blend_body(const T* own, const T* oth
     narrow(mix::sum(mix::scaled(widen(other[i]), b), mix::scaled(widen(own[i]), a)), out[i]);
 }
 
+SSLFAST_ISA_CLONES void blend(const uint8_t* own, const uint8_t* other, float a, float b, uint8_t* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    out[i] = mix::to_byte(mix::sum(mix::scaled(widen(other[i]), b), mix::scaled(widen(own[i]), a)));
+  }
+}
+
 // The adjoint adds up in the wide type: weight == 1 where pixels were moved.
 template <typename T>
 inline __attribute__((always_inline)) void add_body(const T* from, Wide<T> weight, Wide<T>* sums, int64_t n) {
@@ -104,15 +110,13 @@ void copy(T* to, const T* from, int64_t n, bool streamed) {
 
 template <typename T>
 void blend_line(const T* own, const T* other, const Row& row, T* out, int64_t n, bool streamed) {
-  if constexpr (!std::is_same_v<T, uint8_t>) {  // which are not blended
-    const auto a = static_cast<Wide<T>>(row.own), b = static_cast<Wide<T>>(row.other);
-    if (!streamed) return blend(own, other, a, b, out, n);
-    alignas(64) T piece[kPiece];
-    for (int64_t i = 0; i < n; i += kPiece) {
-      const int64_t m = std::min(kPiece, n - i);
-      blend(own + i, other + i, a, b, piece, m);
-      stream(out + i, piece, m * static_cast<int64_t>(sizeof(T)));
-    }
+  const auto a = static_cast<Wide<T>>(row.own), b = static_cast<Wide<T>>(row.other);
+  if (!streamed) return blend(own, other, a, b, out, n);
+  alignas(64) T piece[kPiece];
+  for (int64_t i = 0; i < n; i += kPiece) {
+    const int64_t m = std::min(kPiece, n - i);
+    blend(own + i, other + i, a, b, piece, m);
+    stream(out + i, piece, m * static_cast<int64_t>(sizeof(T)));
   }
 }
 
@@ -297,19 +301,16 @@ void batch_mix_params(const BatchMixParams& p, int) {
   for (int64_t r = 0; r < p.rows; ++r) mix::mix_params(p, seed, r, p.out + r * kMixColumns);
 }
 
-Mixed batch_mix(const BatchMix& p, int threads) {
-  for (int64_t r = 0; p.bytes && r < p.from.rows; ++r) {
-    if (mix::is_blend(p, r)) return Mixed::kBlendedBytes;
-  }
+bool batch_mix(const BatchMix& p, int threads) {
   const std::vector<Row> rows = read_rows(p);
   const Chains chains = chains_of(rows);
-  if (p.x == p.out && !chains.permutation) return Mixed::kNoPermutation;
+  if (p.x == p.out && !chains.permutation) return false;
   if (p.bytes) {
     run<uint8_t>(p, rows, chains, threads);
   } else {
     by_dtype(p.dtype, [&](auto element) { run<decltype(element)>(p, rows, chains, threads); });
   }
-  return Mixed::kDone;
+  return true;
 }
 
 bool mix_targets(const MixTargets& p, int) {

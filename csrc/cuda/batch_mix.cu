@@ -40,10 +40,13 @@ __device__ Place place_of(const ImageLines& image, int64_t pack) {
 
 template <typename T>
 __device__ T mixed(const Row& row, bool boxed, int64_t e, T own, T other) {
-  if constexpr (!std::is_same<T, uint8_t>::value) {  // which are not blended
-    if (row.kind == MixKind::kBlend) {
-      return static_cast<T>(mix::sum(mix::scaled(static_cast<Wide<T>>(other), static_cast<Wide<T>>(row.other)),
-                                     mix::scaled(static_cast<Wide<T>>(own), static_cast<Wide<T>>(row.own))));
+  if (row.kind == MixKind::kBlend) {
+    const Wide<T> blend = mix::sum(mix::scaled(static_cast<Wide<T>>(other), static_cast<Wide<T>>(row.other)),
+                                   mix::scaled(static_cast<Wide<T>>(own), static_cast<Wide<T>>(row.own)));
+    if constexpr (std::is_same<T, uint8_t>::value) {
+      return mix::to_byte(blend);
+    } else {
+      return static_cast<T>(blend);
     }
   }
   return boxed && row.box.left <= e && e < row.box.right ? other : own;

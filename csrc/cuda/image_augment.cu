@@ -7,7 +7,8 @@
 // Lists with equalize, auto contrast, sharpness, affine maps, RandAugment, a second jitter, a jitter behind a blur or a
 // blur that reaches further than kMaxReach are walked over by image_augment_passes.cu, in one launch, too.
 // Bytes: the box read once from DRAM (taps overlap in L1 and L2), for contrast again from L2, the view written once.
-// Pixels that lie side by side are read by words and by sixteen bytes, RGBA too, and views are written by fours.
+// Pixels that lie side by side are read by words and by sixteen bytes, RGBA too. Views are written by fours where they
+// are planar, or channels last with one channel or three; RGBA channels last is written value by value.
 // Sums are one a tile, added in a fixed order: results repeat and do not depend on the batch.
 #include "image_augment_passes.cuh"
 #include "image_augment_threads.cuh"

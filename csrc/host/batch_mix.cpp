@@ -31,8 +31,8 @@ static Array<float> batch_mix_params(uint64_t seed, std::optional<Array<int64_t>
   return out;
 }
 
-// A cpu::Mixed, as a number.
-static int batch_mix(py::array x, py::array out, Array<float> params, int threads) {
+// False: in place, where partners are no permutation.
+static bool batch_mix(py::array x, py::array out, Array<float> params, int threads) {
   BatchMix p{};
   p.from = image_lines(x);
   p.to = image_lines(out);
@@ -42,7 +42,7 @@ static int batch_mix(py::array x, py::array out, Array<float> params, int thread
   p.dtype = dtype_of(x);
   p.params = params.data();
   py::gil_scoped_release release;
-  return static_cast<int>(cpu::batch_mix(p, threads));
+  return cpu::batch_mix(p, threads);
 }
 
 void bind_batch_mix(py::module_& m) {

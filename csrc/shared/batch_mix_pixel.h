@@ -1,5 +1,5 @@
 // What one row of parameters says, and the arithmetic of a blend: two products and their sum, each rounded once on
-// every backend, as torch's are.
+// every backend, as torch's are; of bytes the nearest one.
 #pragma once
 
 #include "portable_double.h"
@@ -16,6 +16,12 @@ SSLFAST_HD float sum(float a, float b) { return a + b; }
 #endif
 SSLFAST_HD double scaled(double a, double b) { return portable::mul(a, b); }
 SSLFAST_HD double sum(double a, double b) { return portable::add(a, b); }
+
+// A blend of bytes: the nearest byte, half up. NaN, which parameters by hand may ask for, is 0.
+SSLFAST_HD uint8_t to_byte(float x) {
+  const float up = sum(x, 0.5f);
+  return static_cast<uint8_t>(static_cast<int32_t>(up > 0.0f ? (up < 255.0f ? up : 255.0f) : 0.0f));
+}
 
 SSLFAST_HD int64_t partner_of(const float* params, int64_t rows) {
   const float partner = params[kMixPartner], last = static_cast<float>(rows - 1);
@@ -41,14 +47,12 @@ struct Row {
   LineBox box;        // of a box
 };
 
-SSLFAST_HD bool is_blend(const BatchMix& p, int64_t r) { return p.params[r * kMixColumns] == 1.0f; }
-
 SSLFAST_HD Row read_row(const BatchMix& p, int64_t r) {
   const float* params = p.params + r * kMixColumns;
   const ImageLines& image = p.from;
   Row row;
-  const bool blend = is_blend(p, r) && !p.bytes;
-  row.kind = blend ? MixKind::kBlend : params[kMixKind] == 2.0f ? MixKind::kBox : MixKind::kNone;
+  const float kind = params[kMixKind];
+  row.kind = kind == 1.0f ? MixKind::kBlend : kind == 2.0f ? MixKind::kBox : MixKind::kNone;
   row.partner = partner_of(params, image.rows);
   row.own = params[kMixLambda];
   row.other = portable::sub(1.0, row.own);

@@ -19,10 +19,9 @@ from sslfast.random import Generator, seed_tensor
 MIX_PARAMS = ("kind", "partner", "lam", "top", "left", "height", "width")
 
 # What only the kernels on the CPU find out, in their words; a GPU does not wait for it.
-_CLASSES, _PERMUTATION, _BLENDED = "must be in [0, num_classes)", "must be a permutation", "must not be blended"
+_CLASSES, _PERMUTATION = "must be in [0, num_classes)", "must be a permutation"
 _WRONG = {
     _PERMUTATION: lambda: "mix_images: params must have a permutation of the batch for partners where inplace",
-    _BLENDED: lambda: "mix_images: params must have no blends for uint8 images",
 }
 
 MixRules: TypeAlias = "tuple[int, int, float, float, float, float, int, float, float, bool]"
@@ -123,7 +122,7 @@ def mix_images(images: Tensor, params: Tensor, *, inplace: bool = False) -> Tens
     One pass over the batch: each value read from memory once and written once; boxes in place are all that is touched.
     In float32 a blend has the bits of ``x.roll(1, 0).mul(1 - lam).add(x.mul(lam))``; narrower types are rounded once.
     Pixels that are not used, those under a box and those of an image that stays, are copied or left, never multiplied.
-    Boxes move bytes as well; a blend of bytes is an error, as in torchvision: convert them to floats first.
+    A blend of bytes is worked out in float32 and rounded to the nearest byte, half up; torchvision raises an error.
     The gradient reaches both images; it is the same mixing turned round. No host synchronisation on a GPU.
 
     Args:
@@ -139,17 +138,15 @@ def mix_images(images: Tensor, params: Tensor, *, inplace: bool = False) -> Tens
 
     Raises:
         TypeError: ``images`` or ``params`` is not a tensor of these types, or ``inplace`` no bool.
-        ValueError: a shape or device is wrong; uint8 images on the CPU are to be blended (a GPU, which is not waited
-            for, leaves them as they are); or, where ``inplace``, ``images`` needs a gradient, is expanded or has lines
-            that are not contiguous, N is above 8192, or partners on the CPU are no permutation.
+        ValueError: a shape or device is wrong; or, where ``inplace``, ``images`` needs a gradient, is expanded or has
+            lines that are not contiguous, N is above 8192, or partners on the CPU are no permutation.
     """
     name = "mix_images"
     _float_batch.check_batch(name, images, bytes_too=True)
     params = _float_batch.check_params(name, params, images, len(MIX_PARAMS))
     inplace = _check.boolean(name, "inplace", inplace)
     if not inplace:
-        lines = _float_batch.in_lines(images)
-        return _mixed(lines, params) if images.is_floating_point() else _guarded(lambda: _mixed(lines, params), _WRONG)
+        return _mixed(_float_batch.in_lines(images), params)
     _float_batch.check_in_place(name, images)
     if images.shape[0] > _float_batch.MOST_IN_PLACE:
         raise ValueError(

@@ -27,7 +27,6 @@ class _BatchMix(DrawingModule):
         super().__init__(generator)
         name = type(self).__name__
         self._rules = rules
-        self._boxes_alone = rules[2] == 0.0  # the alpha of blends
         self.num_classes = None if num_classes is None else _check.integer(name, "num_classes", num_classes, 1)
         self.label_smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         self.inplace = _check.boolean(name, "inplace", inplace)
@@ -46,8 +45,8 @@ class _BatchMix(DrawingModule):
         """Mixes a batch.
 
         Args:
-            images: float32, bfloat16, float16 or float64, or uint8 where nothing is blended (``CutMix``), shape
-                (N, C, H, W), any strides.
+            images: float32, bfloat16, float16, float64 or uint8, whose blends are rounded, shape (N, C, H, W), any
+                strides.
             labels: int64 (N,) or floating point (N, K); None counts the images. Default: None.
             params: float32 (N, 7), of ``sample_params`` or ``sample_mix``, or by hand. Default: None, drawn.
             return_params: return the parameters too. Default: False.
@@ -63,7 +62,7 @@ class _BatchMix(DrawingModule):
             TypeError: an argument has the wrong type.
             ValueError: a shape, device or number is wrong, or images cannot be changed where ``inplace``.
         """
-        _float_batch.check_batch(type(self).__name__, images, bytes_too=self._boxes_alone)
+        _float_batch.check_batch(type(self).__name__, images, bytes_too=True)
         if params is None:
             params = self.sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
         mixed = mix_images(images, params, inplace=self.inplace)
@@ -80,7 +79,7 @@ class _BatchMix(DrawingModule):
     ) -> Tensor:
         """The parameters that ``forward`` would draw: (N, 7), columns ``MIX_PARAMS``. Takes and raises what it does."""
         name = type(self).__name__
-        _float_batch.check_batch(name, images, bytes_too=self._boxes_alone)
+        _float_batch.check_batch(name, images, bytes_too=True)
         rows, _, height, width = images.shape
         chosen = self._chosen(generator)
         return draw_mix(name, images.detach(), rows, (height, width), self._rules, chosen, row_offset, sample_ids)
@@ -137,7 +136,7 @@ class CutMix(_BatchMix):
     """A box of the partner in each image, of about 1 - lam of its area, lam ~ Beta(alpha, alpha).
 
     ``torchvision.transforms.v2.CutMix`` with the same arguments and defaults; lambda of the labels is the share of the
-    image outside the box. In place the boxes alone are touched. Takes bytes as well.
+    image outside the box. In place the boxes alone are touched.
 
     Args:
         alpha: of the Beta distribution, positive. Default: 1, uniform.

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from sslfast import _batch_rules, _check, _host
 from sslfast.host import _arguments
 
-_NO_PERMUTATION, _BLENDED_BYTES = 1, 2  # why nothing was mixed
-
 
 def sample_mix(
     rows: int,
@@ -75,7 +73,7 @@ def mix_images(
     """Mixes images as ``params`` say: :func:`sslfast.augment.mix_images` in NumPy, said there in full.
 
     Args:
-        images: float32, float16 or float64, shape (N, C, H, W); or uint8, of which boxes alone are moved.
+        images: float32, float16 or float64 or uint8, shape (N, C, H, W).
         params: float32 (N, 7), of ``sample_mix``.
         inplace: change ``images``, contiguous, and return it. Partners have to be a permutation. Default: False.
         threads: OpenMP threads; the result is the same for any number. Default: 1, right for a DataLoader worker.
@@ -85,15 +83,12 @@ def mix_images(
 
     Raises:
         TypeError: an array has another type, or an argument the wrong one.
-        ValueError: a shape is wrong; uint8 images are to be blended; or, where ``inplace``, ``images`` is not
-            contiguous and writeable, or partners are no permutation.
+        ValueError: a shape is wrong; or, where ``inplace``, ``images`` is not contiguous and writeable, or partners
+            are no permutation.
     """
     name = "mix_images"
     images, out = _arguments.image_batch(name, images, _check.boolean(name, "inplace", inplace), (np.uint8,))
     params = _arguments.image_params(name, params, images.shape[0], 7)
-    mixed = _host.batch_mix(images, out, params, _arguments.threads(name, threads))
-    if mixed == _NO_PERMUTATION:
+    if not _host.batch_mix(images, out, params, _arguments.threads(name, threads)):
         raise ValueError(f"{name}: params must have a permutation of the batch for partners where inplace")
-    if mixed == _BLENDED_BYTES:
-        raise ValueError(f"{name}: params must have no blends for uint8 images")
     return out

@@ -31,8 +31,8 @@ struct BatchMixParams {
 };
 
 // out = x mixed as params say. Reads each element of x once from memory and again from the cache, writes it once. With
-// x == out, in place: the partners have to be a permutation, and boxes alone are touched. Bytes are moved, never
-// blended: an image that is to be a blend stays.
+// x == out, in place: the partners have to be a permutation, and boxes alone are touched. Blends of bytes
+// are rounded to the nearest one.
 struct BatchMix {
   ImageLines from, to;  // of equal size, planes and unit
   const void* x;
@@ -64,9 +64,7 @@ struct MixTargets {
 
 namespace cpu {
 void batch_mix_params(const BatchMixParams& p, int threads);
-enum class Mixed : int32_t { kDone, kNoPermutation, kBlendedBytes };  // in place; where not all is done, nothing is
-
-Mixed batch_mix(const BatchMix& p, int threads);
+bool batch_mix(const BatchMix& p, int threads);  // false: in place and no permutation, nothing is done
 void batch_mix_backward(const BatchMixBackward& p, int threads);
 bool mix_targets(const MixTargets& p, int threads);  // whether all ids are classes
 }  // namespace cpu
