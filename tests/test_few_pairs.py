@@ -176,6 +176,35 @@ def test_many_gradients_of_one_loss() -> None:
         torch.testing.assert_close(several, torch.stack([one, -2 * one]))
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_temperature_that_is_learned(symmetric: bool, dtype: torch.dtype) -> None:
+    """As a parameter of the batch's dtype: its gradient, and the operator that runs."""
+    rows, columns = torch.randn(2, 9, 5, dtype=dtype)
+    temperature = torch.tensor([0.25], dtype=dtype)
+
+    def loss(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+        return info_nce_loss(a, b, temperature=t, symmetric=symmetric)
+
+    with Operators() as ran:
+        found = with_grads(loss, rows, columns, temperature)
+    assert ran.names == ["few_pairs"]
+    assert [z.dtype for z in found[1:]] == [dtype] * 3
+    assert found[3].shape == (1,)
+
+    def plain(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+        logits, own = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / t, torch.arange(9)
+        one = F.cross_entropy(logits, own)
+        return (one + F.cross_entropy(logits.T, own)) / 2 if symmetric else one
+
+    exact = with_grads(plain, *(z.double() for z in (rows, columns, temperature)))
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 1e-2}[dtype]
+    for ours, theirs in zip(found, exact, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
+    for bad in (torch.nan, torch.inf):
+        assert loss(rows, columns, torch.full_like(temperature, bad)).isnan()
+
+
 each_most = pytest.mark.parametrize("most", [0, 256])  # pairs of a small batch
 
 

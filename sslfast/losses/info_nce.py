@@ -254,10 +254,11 @@ def info_nce_loss(
         others = query_negatives or key_negatives or negative_keys is not None or queue is not None
         chosen = positives is not None or ids is not None or margin is not None or weights is not None
         plain = not (others or chosen or reduction == "none" or tau_plus > 0.0 or smoothing > 0.0)
-        if plain and strategy == "local" and not isinstance(temperature, Tensor) and few(query, positive_key):
+        if plain and strategy == "local" and few(query, positive_key):
             kind, share = (TWO_WAYS, 0.5) if symmetric else (ROWS, 1.0)
             share = share / len(query) if reduction == "mean" else share
-            return few_pairs(name, kind, share, query, positive_key, 1.0 / temperature, normalize=normalize)
+            inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
+            return few_pairs(name, kind, share, query, positive_key, inverse, normalize=normalize)
         scale = scale_of(name, query, temperature)
     if strategy != "local" and not among_batch:
         exchange_shards(name, query)  # where no keys travel that would carry the verdict of other ranks
