@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _prototype_launch
 from sslfast.kernels.philox import philox
 
 _GUMBEL = tl.constexpr(28)  # the stream of csrc/include/sslfast/philox.h
@@ -180,8 +180,8 @@ def forward(logits: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor
     probs = logits.new_empty((chunks, groups, width), dtype=torch.float32)
     counts = torch.empty_like(probs)
     if logits.numel():
-        config = _launch.gumbel_rows(width)
-        columns = _launch.gumbel_sums(width)
+        config = _prototype_launch.gumbel_rows(width)
+        columns = _prototype_launch.gumbel_sums(width)
         programs = chunks * groups * triton.cdiv(width, columns["BLOCK"])
         with _launch.on_device_of(logits):
             gumbel_rows_kernel[(frames * groups,)](logits, best, lse, width, **config)
@@ -220,6 +220,6 @@ def backward(
                 groups,
                 width,
                 1.0 / temperature,
-                **_launch.gumbel_rows(width),
+                **_prototype_launch.gumbel_rows(width),
             )
     return grad

@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _prototype_launch
 
 
 @triton.jit
@@ -101,14 +101,14 @@ def rows(logits: Tensor, targets: Tensor, scale: float, need_shares: bool) -> tu
     _check(logits)
     anchors, width = logits.shape
     losses, stats = logits.new_empty((anchors,)), logits.new_empty((2, anchors))
-    config = _launch.msn_rows(width)
+    config = _prototype_launch.msn_rows(width)
     with _launch.on_device_of(logits):
         msn_rows_kernel[(triton.cdiv(anchors, config["ROWS"]),)](
             logits, targets, losses, stats, anchors, len(targets), width, scale, **config
         )
         if not need_shares:
             return losses, stats, logits.new_empty((0,))
-        config = _launch.msn_shares(anchors, width)
+        config = _prototype_launch.msn_shares(anchors, width)
         chunks = triton.cdiv(anchors, config["CHUNK"])
         partial = logits.new_empty((chunks, width))
         msn_shares_kernel[(chunks, triton.cdiv(width, config["BLOCK"]))](
@@ -122,7 +122,7 @@ def gradient_(
 ) -> None:
     _check(logits)
     anchors, width = logits.shape
-    config = _launch.msn_rows(width)
+    config = _prototype_launch.msn_rows(width)
     with _launch.on_device_of(logits):
         msn_gradient_kernel[(triton.cdiv(anchors, config["ROWS"]),)](
             logits, targets, stats, levels, anchors, len(targets), width, scale, factor, **config

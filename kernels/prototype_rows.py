@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _prototype_launch
 
 
 @triton.jit
@@ -67,9 +67,9 @@ def row_total(top_ptr, sum_ptr, row, N, splits, scale, SPLITS: tl.constexpr):
 def prototype_rows(rows: Tensor, center: Tensor | None, weights: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     """``(tops, sums)``, each (splits, N)."""
     size, width = rows.shape
-    config = _launch.prototype_rows(width)
+    config = _prototype_launch.prototype_rows(width)
     blocks = triton.cdiv(size, config["ROWS"])
-    run = _launch.prototype_run(blocks, width, config["BLOCK"])
+    run = _prototype_launch.prototype_run(blocks, width, config["BLOCK"])
     splits = triton.cdiv(width, run)
     tops = rows.new_empty((splits, size), dtype=torch.float32)
     sums = torch.empty_like(tops)

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _prototype_launch
 from sslfast.kernels.prototype_rows import prototype_rows, row_total
 
 
@@ -100,7 +100,7 @@ def peaks(scores: Tensor, weights: Tensor | None, scale: float) -> tuple[Tensor,
     size, width = scores.shape
     tops = scores.new_empty((width,), dtype=torch.float32)
     sums = torch.empty_like(tops)
-    config = _launch.sinkhorn_columns()
+    config = _prototype_launch.sinkhorn_columns()
     with _launch.on_device_of(scores):
         sinkhorn_peaks_kernel[(triton.cdiv(width, config["BLOCK"]),)](
             scores, weights, tops, sums, size, width, scores.stride(0), scale, **config
@@ -130,7 +130,7 @@ def masses(scores: Tensor, potentials: Tensor, weights: Tensor | None, scale: fl
         return potentials.new_zeros((width,))
     center, row_tops, inverse = _row_totals(scores, potentials, weights, scale)
     result = torch.empty_like(potentials)
-    config = _launch.sinkhorn_columns()
+    config = _prototype_launch.sinkhorn_columns()
     with _launch.on_device_of(scores):
         sinkhorn_masses_kernel[(triton.cdiv(width, config["BLOCK"]),)](
             scores, center, weights, row_tops, inverse, result, size, width, scores.stride(0), scale, **config
@@ -160,7 +160,7 @@ def assign(scores: Tensor, potentials: Tensor, scale: float, rows: int) -> Tenso
         return out
     first, width = scores[:rows], scores.shape[1]
     center, row_tops, inverse = _row_totals(first, potentials, None, scale)
-    config = _launch.sinkhorn_assign(width)
+    config = _prototype_launch.sinkhorn_assign(width)
     with _launch.on_device_of(scores):
         sinkhorn_assign_kernel[(rows, triton.cdiv(width, config["BLOCK"]))](
             first, center, row_tops, inverse, out, width, scores.stride(0), scale, **config

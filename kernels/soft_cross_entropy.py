@@ -12,9 +12,9 @@ gradients are wanted, reads the logits once more to write them, V N K numbers: n
 begins where the first ended, with what L2 still has.
 
 So DINO and iBOT are two launches, whatever the number of views: as many as fit the registers of a program
-(_launch.soft_views). More teachers go through the pass in groups, of which each reads the students again, and more
-students through both launches, of which each reads the teachers again. No atomics: the same bits in every run. Rows of
-weight 0 are not read, and get zeros.
+(_prototype_launch.soft_views). More teachers go through the pass in groups, of which each reads the students again, and
+more students through both launches, of which each reads the teachers again. No atomics: the same bits in every run.
+Rows of weight 0 are not read, and get zeros.
 """
 
 import torch
@@ -22,7 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _prototype_launch
 from sslfast.kernels.soft_cross_entropy_pass import LIFT, soft_sums_kernel
 
 
@@ -174,11 +174,11 @@ def soft_cross_entropy(
     grads = first.new_empty((views if need_grad else 0, size, width))
     if size == 0:
         return losses, grads, losses.new_zeros((width if need_sum else 0,))
-    config = _launch.soft_cross_entropy(min(first.element_size(), teachers[0].element_size()))
-    most_teachers, most_views = _launch.soft_views()
+    config = _prototype_launch.soft_cross_entropy(min(first.element_size(), teachers[0].element_size()))
+    most_teachers, most_views = _prototype_launch.soft_views()
     tile = config["LANES"] * config["EACH"]
     blocks = triton.cdiv(size, config["ROWS"])
-    run = _launch.prototype_run(blocks, width, tile)
+    run = _prototype_launch.prototype_run(blocks, width, tile)
     splits = triton.cdiv(width, run)
     columns = losses.new_empty((len(teachers), blocks, width)) if need_sum else None
     centers = None if centers is None else centers.expand(len(teachers), -1)

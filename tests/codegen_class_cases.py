@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codegen_case import SUMS, Case, of, without
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _prototype_launch
 
 
 def _classes(arch: int, dtype: str, dim: int, terms: bool) -> list[Case]:
@@ -37,7 +37,7 @@ def _classes(arch: int, dtype: str, dim: int, terms: bool) -> list[Case]:
 
 
 def _prototype_rows(dtype: str, weights: bool) -> Case:
-    options = _launch.prototype_rows(65536) | without(weights, "weights_ptr")
+    options = _prototype_launch.prototype_rows(65536) | without(weights, "weights_ptr")
     return Case(
         "prototype_rows.prototype_rows_kernel",
         f"*{dtype} *fp32 {of(weights)} *fp32 *fp32 i32 i32 i32 i32 fp32",
@@ -48,7 +48,7 @@ def _prototype_rows(dtype: str, weights: bool) -> Case:
 def _soft_cross_entropy(student: str, teacher: str, views: tuple[int, int], grad: bool) -> list[Case]:
     """Both launches for so many views of students and of teachers; ``grad`` stands for centers and weights, too."""
     size = min(4 if dtype == "fp32" else 2 for dtype in (student, teacher))
-    config, module = _launch.soft_cross_entropy(size), "soft_cross_entropy"
+    config, module = _prototype_launch.soft_cross_entropy(size), "soft_cross_entropy"
     pairs = {"PAIRS": sum(1 << (v * views[1] + g) for v in range(views[0]) for g in range(views[1]) if g != v)}
     kinds = [(f"*{student}", views[0]), (f"*{teacher}", views[1]), ("i32", views[0]), ("i32", views[1])]
     sides = " ".join(f"({','.join([kind] * count)})" for kind, count in kinds)
@@ -71,8 +71,8 @@ def _soft_cross_entropy(student: str, teacher: str, views: tuple[int, int], grad
 
 
 def _msn(levels: bool) -> list[Case]:
-    rows, sums = _launch.msn_rows(1024), "i32 i32 i32 fp32"
-    shares = _launch.msn_shares(1408, 1024)
+    rows, sums = _prototype_launch.msn_rows(1024), "i32 i32 i32 fp32"
+    shares = _prototype_launch.msn_shares(1408, 1024)
     return [
         Case("msn.msn_rows_kernel", f"*fp32 *fp32 *fp32 *fp32 {sums}", rows),
         Case("msn.msn_shares_kernel", "*fp32 *fp32 *fp32 i32 i32 fp32", shares),
@@ -85,19 +85,23 @@ def _msn(levels: bool) -> list[Case]:
 
 
 def _sinkhorn(dtype: str) -> list[Case]:
-    columns, sums = _launch.sinkhorn_columns(), "*fp32 *fp32 *fp32"
+    columns, sums = _prototype_launch.sinkhorn_columns(), "*fp32 *fp32 *fp32"
     totals = {"SPLITS": 64, "num_warps": 1}
     return [
         Case("sinkhorn.sinkhorn_peaks_kernel", f"*{dtype} {sums} i32 i32 i32 fp32", columns),
         Case("sinkhorn.sinkhorn_masses_kernel", f"*{dtype} *fp32 *fp32 {sums} i32 i32 i32 fp32", columns),
         Case("sinkhorn.sinkhorn_totals_kernel", f"*fp32 {sums} i32 i32 fp32", totals),
-        Case("sinkhorn.sinkhorn_assign_kernel", f"*{dtype} *fp32 {sums} i32 i32 fp32", _launch.sinkhorn_assign(65536)),
+        Case(
+            "sinkhorn.sinkhorn_assign_kernel",
+            f"*{dtype} *fp32 {sums} i32 i32 fp32",
+            _prototype_launch.sinkhorn_assign(65536),
+        ),
     ]
 
 
 def _gumbel_quantize(dtype: str, given: bool) -> list[Case]:
     """``given`` stands for a mask and both derivatives."""
-    rows, module = _launch.gumbel_rows(320), "gumbel_quantize"
+    rows, module = _prototype_launch.gumbel_rows(320), "gumbel_quantize"
     none = without(given, "mask_ptr")
     mask, sums = ("*i1 " if given else ""), "*fp32 *fp32 " if given else ""
     return [
@@ -105,7 +109,7 @@ def _gumbel_quantize(dtype: str, given: bool) -> list[Case]:
         Case(
             f"{module}.gumbel_sums_kernel",
             f"*{dtype} {mask}*i64 *fp32 *fp32 *fp32 i32 i32 i32",
-            _launch.gumbel_sums(320) | {"CHUNK": 32} | none,
+            _prototype_launch.gumbel_sums(320) | {"CHUNK": 32} | none,
         ),
         Case(
             f"{module}.gumbel_backward_kernel",
@@ -119,7 +123,7 @@ def class_cases(arch: int) -> list[Case]:
     return [
         _prototype_rows("bf16", True),
         _prototype_rows("fp32", False),
-        *_soft_cross_entropy("bf16", "bf16", _launch.soft_views()[::-1], True),
+        *_soft_cross_entropy("bf16", "bf16", _prototype_launch.soft_views()[::-1], True),
         *_soft_cross_entropy("fp32", "bf16", (2, 1), True),
         *_soft_cross_entropy("fp16", "fp32", (4, 2), False),
         *_msn(True),

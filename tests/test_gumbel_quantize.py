@@ -100,11 +100,11 @@ def test_half(dtype, device) -> None:
 @pytest.mark.parametrize("given", [True, False])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of logarithms behind the row
 def test_triton_like_cpu(given, triton_device, monkeypatch) -> None:
-    from sslfast.kernels import _launch
+    from sslfast.kernels import _prototype_launch
     from sslfast.kernels import gumbel_quantize as kernels
 
-    monkeypatch.setattr(_launch, "gumbel_rows", lambda _: {"BLOCK": 16})
-    monkeypatch.setattr(_launch, "gumbel_sums", lambda _: {"BLOCK": 16})
+    monkeypatch.setattr(_prototype_launch, "gumbel_rows", lambda _: {"BLOCK": 16})
+    monkeypatch.setattr(_prototype_launch, "gumbel_sums", lambda _: {"BLOCK": 16})
     logits = torch.randn(37, 2, 21)
     logits[3, 1, 5], logits[9, 0, 2], logits[11, 1] = math.nan, math.inf, -math.inf
     mask = torch.rand(37) < 0.5 if given else None

@@ -77,10 +77,12 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of what is masked afterwards
 def test_triton_against_the_definition(case, triton_device: torch.device, monkeypatch) -> None:
-    from sslfast.kernels import _launch
+    from sslfast.kernels import _prototype_launch
 
-    monkeypatch.setattr(_launch, "msn_rows", lambda _: {"ROWS": 4, "BLOCK": 32, "num_warps": 1})
-    monkeypatch.setattr(_launch, "msn_shares", lambda *_: {"CHUNK": 32, "ROWS": 16, "BLOCK": 16, "num_warps": 1})
+    monkeypatch.setattr(_prototype_launch, "msn_rows", lambda _: {"ROWS": 4, "BLOCK": 32, "num_warps": 1})
+    monkeypatch.setattr(
+        _prototype_launch, "msn_shares", lambda *_: {"CHUNK": 32, "ROWS": 16, "BLOCK": 16, "num_warps": 1}
+    )
     check(on_triton(triton_device), case, torch.float32, triton_device)
 
 

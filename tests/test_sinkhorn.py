@@ -70,12 +70,12 @@ def test_cpu_against_the_definition(n: int, k: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("n", "k"), [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 def test_triton_against_the_definition(n: int, k: int, dtype: torch.dtype, triton_device, monkeypatch) -> None:
-    from sslfast.kernels import _launch, sinkhorn
+    from sslfast.kernels import _prototype_launch, sinkhorn
 
-    monkeypatch.setattr(_launch, "prototype_rows", lambda _: {"ROWS": 2, "BLOCK": 16})
-    monkeypatch.setattr(_launch, "prototype_run", lambda *_: 48)
-    monkeypatch.setattr(_launch, "sinkhorn_columns", lambda: {"ROWS": 16, "BLOCK": 32})
-    monkeypatch.setattr(_launch, "sinkhorn_assign", lambda _: {"BLOCK": 64})
+    monkeypatch.setattr(_prototype_launch, "prototype_rows", lambda _: {"ROWS": 2, "BLOCK": 16})
+    monkeypatch.setattr(_prototype_launch, "prototype_run", lambda *_: 48)
+    monkeypatch.setattr(_prototype_launch, "sinkhorn_columns", lambda: {"ROWS": 16, "BLOCK": 32})
+    monkeypatch.setattr(_prototype_launch, "sinkhorn_assign", lambda _: {"BLOCK": 64})
     check(sinkhorn, n, k, dtype, triton_device)
 
 

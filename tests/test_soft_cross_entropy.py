@@ -96,12 +96,14 @@ def test_cpu_against_the_definition(case, dtypes) -> None:
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 def test_triton_against_the_definition(case, dtypes, triton_device, monkeypatch) -> None:
-    from sslfast.kernels import _launch
+    from sslfast.kernels import _prototype_launch
     from sslfast.kernels.soft_cross_entropy import soft_cross_entropy as launcher
 
-    monkeypatch.setattr(_launch, "soft_cross_entropy", lambda _: {"ROWS": 4, "LANES": 8, "EACH": 8, "num_warps": 1})
-    monkeypatch.setattr(_launch, "prototype_run", lambda *_: 128)  # several runs of several tiles
-    monkeypatch.setattr(_launch, "soft_views", lambda: (2, 4))  # several groups of views
+    monkeypatch.setattr(
+        _prototype_launch, "soft_cross_entropy", lambda _: {"ROWS": 4, "LANES": 8, "EACH": 8, "num_warps": 1}
+    )
+    monkeypatch.setattr(_prototype_launch, "prototype_run", lambda *_: 128)  # several runs of several tiles
+    monkeypatch.setattr(_prototype_launch, "soft_views", lambda: (2, 4))  # several groups of views
     check(launcher, case, dtypes, triton_device)
 
 
@@ -253,10 +255,10 @@ def test_logits_that_a_mask_filled_in(fill: float, width: int) -> None:
 @pytest.mark.parametrize("run", [None, 128])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_triton_logits_that_a_mask_filled_in(fill: float, run: int | None, triton_device, monkeypatch) -> None:
-    from sslfast.kernels import _launch
+    from sslfast.kernels import _prototype_launch
 
     if run:
-        monkeypatch.setattr(_launch, "prototype_run", lambda *_: run)
+        monkeypatch.setattr(_prototype_launch, "prototype_run", lambda *_: run)
     takes_filled_logits(on_triton(triton_device), 600, fill)
 
 

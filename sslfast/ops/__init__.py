@@ -80,9 +80,6 @@ from sslfast.ops._similarity import (
     sigmoid_pairs,
     similarity_softmax_backward,
     similarity_softmax_forward,
-    unit_rows,
-    unit_rows_backward_,
-    unit_rows_gradient,
 )
 from sslfast.ops._spans import gumbel_sample, item_mask, permutation_mask, span_corruption, text_span_mask
 from sslfast.ops._tables import (
@@ -101,6 +98,7 @@ from sslfast.ops._time import (
     spec_zero,
     time_span_mask,
 )
+from sslfast.ops._unit_rows import unit_rows, unit_rows_backward_, unit_rows_gradient
 from sslfast.ops._waves import audio_augment, audio_augment_params, audio_noise, frame_indices
 from sslfast.ops._words import whole_word_mask
 
