@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -23,7 +24,8 @@ namespace cuda_on_cpu {
 namespace {
 
 constexpr std::size_t kGuard = 64;              // bytes behind a shared array that nobody may write
-constexpr std::size_t kSharedLimit = 48 << 10;  // of a block that has not asked for more
+constexpr std::size_t kSharedLimit = 48 << 10;  // of a block whose kernel may have no more
+constexpr std::size_t kMostShared = 227 << 10;  // of any block
 
 enum class State { kReady, kAtBarrier, kInWarp, kDone };
 
@@ -115,7 +117,7 @@ struct Machine {
   bool vote = false;
   std::string error;
   std::vector<Shared> shared;
-  std::size_t allowed = kSharedLimit;
+  std::map<const void*, std::size_t> allowed;  // of dynamic shared memory, for kernels that asked for it
   cudaError_t last = cudaSuccess;
 
   Thread& self() { return threads[static_cast<std::size_t>(current)]; }
@@ -276,7 +278,7 @@ void Machine::run_grid(const Launch& what) {
   const dim3 g = what.grid, b = what.block;
   const uint64_t size = uint64_t{b.x} * b.y * b.z, blocks = uint64_t{g.x} * g.y * g.z;
   if (size == 0 || blocks == 0 || size > 1024 || b.z > 64 || g.x > INT32_MAX || g.y > UINT16_MAX || g.z > UINT16_MAX ||
-      what.shared_bytes > allowed) {
+      what.shared_bytes > (allowed.count(what.function) ? allowed.at(what.function) : kSharedLimit)) {
     last = cudaErrorInvalidConfiguration;
     return;
   }
@@ -328,7 +330,8 @@ void* shared_memory(const void* key, std::size_t bytes) {
     found = m.shared.end() - 1;
     std::size_t all = 0;
     for (const Shared& s : m.shared) all += s.bytes;
-    if (all > m.allowed) m.fail(std::to_string(all) + " bytes of shared memory are more than a block may have");
+    if (all > (m.allowed.count(m.launch->function) ? kMostShared : kSharedLimit))
+      m.fail(std::to_string(all) + " bytes of shared memory are more than a block may have");
   }
   if (!found->filled) std::memset(found->memory.get(), garbage_byte(), found->bytes);
   found->filled = true;
@@ -337,10 +340,12 @@ void* shared_memory(const void* key, std::size_t bytes) {
 
 void* dynamic_shared() { return shared_memory(nullptr, machine().launch->shared_bytes); }
 
-void allow_dynamic_shared(std::size_t bytes) {
+cudaError_t allow_dynamic_shared(const void* function, int bytes) {
   Machine& m = machine();
   const std::lock_guard lock(m.busy);
-  m.allowed = std::max(m.allowed, bytes + kSharedLimit);
+  if (bytes < 0 || static_cast<std::size_t>(bytes) > kMostShared) return m.last = cudaErrorInvalidValue;
+  m.allowed[function] = static_cast<std::size_t>(bytes);
+  return cudaSuccess;
 }
 
 bool meet_block(bool vote, const std::source_location& at) {

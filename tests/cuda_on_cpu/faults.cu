@@ -34,6 +34,20 @@ __global__ void two_barriers(float* out) {
   out[threadIdx.x] = 1.0f;
 }
 
+struct Team {
+  __device__ void barrier() const { __syncthreads(); }
+};
+
+__global__ void barriers_of_a_team(float* out) {
+  const Team team;
+  if (threadIdx.x < 32) {
+    team.barrier();
+  } else {
+    team.barrier();
+  }
+  out[threadIdx.x] = 1.0f;
+}
+
 // Threads that have ended are not waited for.
 __global__ void some_leave(float* out) {
   if (threadIdx.x >= 40) return;
@@ -106,6 +120,24 @@ extern "C" __attribute__((visibility("default"))) int run_kernel(int number, flo
         break;
       case 9:
         dynamic<<<1, kThreads, (48 << 10) + 4, stream>>>(out);
+        break;
+      case 11:  // what another kernel may have
+        cudaFuncSetAttribute(rotate, cudaFuncAttributeMaxDynamicSharedMemorySize, 64 << 10);
+        dynamic<<<1, kThreads, (48 << 10) + 4, stream>>>(out);
+        break;
+      case 12:  // the limit is what was said last
+        cudaFuncSetAttribute(dynamic, cudaFuncAttributeMaxDynamicSharedMemorySize, 64 << 10);
+        cudaFuncSetAttribute(dynamic, cudaFuncAttributeMaxDynamicSharedMemorySize, 60 << 10);
+        dynamic<<<1, kThreads, (60 << 10) + 4, stream>>>(out);
+        break;
+      case 13:
+        cudaFuncSetAttribute(dynamic, cudaFuncAttributeMaxDynamicSharedMemorySize, 60 << 10);
+        dynamic<<<1, kThreads, 60 << 10, stream>>>(out);
+        break;
+      case 14:
+        return cudaFuncSetAttribute(dynamic, cudaFuncAttributeMaxDynamicSharedMemorySize, (227 << 10) + 4);
+      case 15:
+        barriers_of_a_team<<<1, kThreads, 0, stream>>>(out);
         break;
       default:
         rotate<<<0, kThreads, 0, stream>>>(out, 1, true);

@@ -64,8 +64,9 @@ def test_shared_memory_is_garbage_at_first(library, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_threads_at_two_barriers(library, order):
-    assert "at the barrier of" in run(library, 3, order)[1]
+@pytest.mark.parametrize("number", [3, 15])
+def test_threads_at_two_barriers(library, order, number):
+    assert "at the barrier of" in run(library, number, order)[1]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -95,9 +96,16 @@ def test_a_sum_of_the_block_is_for_one_thread(library):
     assert all(math.isnan(x) for x in out[1:])
 
 
-@pytest.mark.parametrize("number", [9, 10])
+@pytest.mark.parametrize("number", [9, 10, 11, 12])
 def test_launches_that_cuda_refuses(library, number):
     assert run(library, number, "ascending") == (9, "", [-1.0] * THREADS)
+
+
+def test_shared_memory_that_a_kernel_asked_for(library):
+    error, message, out = run(library, 13, "ascending")
+    assert (error, message) == (0, "")
+    assert all(math.isnan(x) for x in out)
+    assert run(library, 14, "ascending") == (1, "", [-1.0] * THREADS)
 
 
 def test_the_sanitizer_sees_shared_memory(tmp_path):

@@ -18,6 +18,8 @@ LEFT_OUT = {
     "*test_audio_augment.py::test_equals_reference*-mix0-dtype1]": "sums of squares are made in another order",
     "*test_sampled_softmax.py::test_derivatives*": "float64 is for the CPU",
     "*test_image_augment_fill.py::test_over_arrays_and_written_down*": "pixels of two backends agree to rounding",
+    "*test_batch_mix_input.py::test_bad_images*": UNCHECKED,
+    "*test_batch_mix_input.py::test_bad_labels*": UNCHECKED,
     "*test_gather_patches.py::test_ids_out_of_range*": UNCHECKED,
     "*test_patch_unshuffle.py::test_ids_that_are_no_permutation*": UNCHECKED,
 }

@@ -54,19 +54,28 @@ def behind_parenthesis(text: str, at: int) -> int:
 
 
 def launches(text: str) -> str:
+    limited = set(re.findall(r"(?:cudaFuncSetAttribute|allow_shared)\((\w+)", text))  # their limits are their own
     while (begin := text.find("<<<")) >= 0:
         first = kernel_before(text, begin)
         end = text.index(">>>", begin)
         last = behind_parenthesis(text, end + 3)
         kernel, configuration, arguments = text[first:begin], text[begin + 3 : end], text[end + 3 : last]
         name = re.match(r"[\w:]+", kernel)[0]
-        call = f'::cuda_on_cpu::launch("{name}", {configuration}, [=] {{ {kernel}{arguments}; }})'
+        function = f"reinterpret_cast<const void*>(+{kernel})" if name in limited else "nullptr"
+        call = f'::cuda_on_cpu::launch("{name}", {function}, {configuration}, [=] {{ {kernel}{arguments}; }})'
         text = text[:first] + call + text[last:]
     return text
 
 
+def barriers(text: str) -> str:
+    """A function that is one barrier stands where its caller does."""
+    function = r"void (\w+)\(\) const \{ __syncthreads\(\); \}"
+    return re.sub(function, r"void \1(Site at = Site::current()) const { __syncthreads(at); }", text)
+
+
 def rewritten(text: str, name: str) -> str:
     text = DYNAMIC.sub(r"auto* \g<name> = static_cast<\g<type>*>(::cuda_on_cpu::dynamic_shared());", text)
+    text = barriers(text)
     text = launches(SHARED.sub(static_shared, text)).replace("__noinline__", "[[gnu::noinline]]")
     if "__shared__" in text:
         raise SystemExit(f"{name}: a declaration of shared memory that is not understood")

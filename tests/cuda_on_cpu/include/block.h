@@ -18,6 +18,7 @@ namespace cuda_on_cpu {
 
 struct Launch {
   const char* name;
+  const void* function;
   dim3 grid, block;
   std::size_t shared_bytes;
   void (*call)(const void* kernel);
@@ -27,8 +28,9 @@ struct Launch {
 void run(const Launch& launch);
 
 template <typename Kernel>
-void launch(const char* name, dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t, const Kernel& kernel) {
-  run({name, grid, block, shared_bytes, [](const void* k) { (*static_cast<const Kernel*>(k))(); }, &kernel});
+void launch(const char* name, const void* function, dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t,
+            const Kernel& kernel) {
+  run({name, function, grid, block, shared_bytes, [](const void* k) { (*static_cast<const Kernel*>(k))(); }, &kernel});
 }
 
 // ---- called by threads

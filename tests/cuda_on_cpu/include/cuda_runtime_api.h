@@ -32,11 +32,10 @@ inline cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, c
 }
 
 namespace cuda_on_cpu {
-void allow_dynamic_shared(std::size_t bytes);
+cudaError_t allow_dynamic_shared(const void* function, int bytes);
 }
 
 template <typename Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int bytes) {
-  cuda_on_cpu::allow_dynamic_shared(static_cast<std::size_t>(bytes));
-  return cudaSuccess;
+cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute, int bytes) {
+  return cuda_on_cpu::allow_dynamic_shared(reinterpret_cast<const void*>(kernel), bytes);
 }
