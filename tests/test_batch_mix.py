@@ -11,7 +11,7 @@ import torch
 from oracle import all_equal, assert_no_worse
 
 from sslfast import host, ops
-from sslfast.augment import MixedLabels, MixUp, RandomMix, mix_images, mix_labels, sample_mix
+from sslfast.augment import CutMix, MixedLabels, MixUp, RandomMix, mix_images, mix_labels, sample_mix
 from sslfast.random import STREAMS
 from sslfast.reference import batch_mix as reference
 from sslfast.reference.random_order import random_order
