@@ -29,10 +29,11 @@ def test_runs_on_few_images(case: Case) -> None:
     assert {row.provider: (row.status, row.note) for row in rows} == dict.fromkeys(case.providers, ("ok", ""))
 
 
-def test_both_recipes_are_there() -> None:
+def test_the_recipes_that_are_there() -> None:
     assert [(case.op, case.size, case.dtype) for case in CASES] == [
         ("simclr_augment", "256 of 256, 2 views", "uint8 to bf16"),
         ("dino_augment", "64 of 256, 10 views", "uint8 to bf16"),
+        ("rand_augment", "256 of 256", "uint8 to bf16"),
     ]
 
 
