@@ -57,7 +57,11 @@ def main() -> int:
     parser.add_argument("--checked", action="store_true")
     parser.add_argument("--order", action="append")
     options, pytest = parser.parse_known_args()
-    chosen = pytest or ["cuda_on_cpu/faults.py", "cuda_on_cpu/sizes.py", *(f"test_{name}.py" for name in TESTS.split())]
+    chosen = [name.removeprefix("tests/") for name in pytest] or [
+        "cuda_on_cpu/faults.py",
+        "cuda_on_cpu/sizes.py",
+        *(f"test_{name}.py" for name in TESTS.split()),
+    ]
     libraries = build(options.checked)
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}  # the kernels have one thread of the CPU
     paths = [package(libraries), ROOT / "tests", ROOT / "tests" / "cuda_on_cpu", ROOT]
