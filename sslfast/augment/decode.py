@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import io
 import os
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sslfast import _check
-from sslfast.augment._jpeg import JpegHeader, is_jpeg, jpeg_header, reduction
+from sslfast.augment._fast_jpeg import FAST, Refused, takes
+from sslfast.augment._jpeg import is_jpeg, jpeg_header, reduction
+from sslfast.augment._pixels import from_pillow, from_pixels, pillow, upright
 
 Source: TypeAlias = Any  # bytes, a path, a file that is open, a Pillow image, an array or a tensor
 
 _MODES = ("RGB", "L", "RGBA", "unchanged")
 _MODULES = {"simplejpeg": "simplejpeg", "cv2": "cv2", "pillow": "PIL"}  # fastest first
-_PIXELS = 178_956_970  # Pillow refuses more; the fast decoders are not asked
-_ORIENTATION = 0x0112
 
 
 class DecodedImages(NamedTuple):
@@ -183,149 +180,31 @@ def _decoded(name: str, source: Source, options: DecodeOptions) -> Tensor:
     if isinstance(source, np.ndarray):
         if source.ndim == 1:
             return _from_file(name, source.tobytes(), options)
-        return _from_pixels(name, source if source.ndim == 3 else source[..., None], options.mode)
-    return _from_file(name, source.read(), options) if _reads(source) else _from_pillow(source, options)
-
-
-def upright(image: Tensor, orientation: int) -> Tensor:
-    """(C, H, W) turned as its EXIF orientation says: 6 is a quarter turn clockwise, 8 one back."""
-    if orientation >= 5:
-        image = image.transpose(1, 2)
-    flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation, ())
-    return image.flip(flips) if flips else image
-
-
-class _Refused(Exception):
-    """A decoder does not take a file that another one may."""
+        return from_pixels(name, source if source.ndim == 3 else source[..., None], options.mode)
+    if _reads(source):
+        return _from_file(name, source.read(), options)
+    return from_pillow(source, options.mode, options.exif)
 
 
 def _from_file(name: str, data: bytes, options: DecodeOptions) -> Tensor:
     if not data:
-        raise _Refused("it is empty")
+        raise Refused("it is empty")
     if options.decoder != "pillow" and is_jpeg(data):
         header = jpeg_header(data)
-        if header is not None and header.whole and header.channels in (1, 3) and _fits(header):
+        if header is not None and takes(header):
             try:
-                image = _FAST[options.decoder](data, header, options)
-            except _Refused:
+                image = FAST[options.decoder](data, header, options.mode, options.min_size)
+            except Refused:
                 pass
             else:
                 return upright(image, header.orientation) if options.exif else image
-    with _pillow(name).open(io.BytesIO(data)) as image:
+    with pillow(name).open(io.BytesIO(data)) as image:
         if image.format == "JPEG":
             width, height = image.size
             scaled = reduction(width, height, options.min_size)
             wanted = options.mode if options.mode in ("L", "RGB") else None
             image.draft(wanted, (max(1, width // scaled), max(1, height // scaled)) if scaled > 1 else None)
-        return _from_pillow(image, options)
-
-
-def _fits(header: JpegHeader) -> bool:
-    return 0 < header.width * header.height <= _PIXELS
-
-
-def _channels(header: JpegHeader, mode: str) -> str:
-    """RGB or L, which the fast decoders make."""
-    return "L" if mode == "L" or (mode == "unchanged" and header.channels == 1) else "RGB"
-
-
-def _simplejpeg(data: bytes, header: JpegHeader, options: DecodeOptions) -> Tensor:
-    import simplejpeg
-
-    colours = _channels(header, options.mode)
-    scaled = reduction(header.width, header.height, options.min_size)
-    height, width = (0 if scaled == 1 else -(-side // scaled) for side in (header.height, header.width))
-    try:
-        pixels = simplejpeg.decode_jpeg(data, {"RGB": "RGB", "L": "GRAY"}[colours], min_height=height, min_width=width)
-    except ValueError as error:
-        raise _Refused(str(error)) from error
-    return _with_alpha(pixels, options.mode)
-
-
-def _cv2(data: bytes, header: JpegHeader, options: DecodeOptions) -> Tensor:
-    import cv2
-
-    scaled = reduction(header.width, header.height, options.min_size)
-    gray = _channels(header, options.mode) == "L"
-    size = {1: "", 2: "_2", 4: "_4", 8: "_8"}[scaled]
-    kind = ("GRAYSCALE" if gray else "COLOR") if scaled == 1 else "REDUCED_" + ("GRAYSCALE" if gray else "COLOR")
-    flag = getattr(cv2, f"IMREAD_{kind}{size}")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise _Refused(str(error)) from error
-    if pixels is None:
-        raise _Refused("cv2 cannot decode it")
-    if gray:
-        return _with_alpha(pixels[..., None], options.mode)
-    return _with_alpha(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), options.mode)
-
-
-_FAST = {"simplejpeg": _simplejpeg, "cv2": _cv2}
-
-
-def _with_alpha(pixels: np.ndarray, mode: str) -> Tensor:
-    image = _view(pixels)
-    return image if mode != "RGBA" else torch.cat([image, image.new_full((1, *image.shape[1:]), 255)])
-
-
-def _view(pixels: np.ndarray) -> Tensor:
-    """(H, W, C) as (C, H, W), without a copy where torch takes the array."""
-    fine = pixels.flags.writeable and all(stride >= 0 for stride in pixels.strides)
-    return torch.from_numpy(pixels if fine else pixels.copy()).permute(2, 0, 1)
-
-
-def _from_pillow(image: Any, options: DecodeOptions) -> Tensor:
-    orientation = image.getexif().get(_ORIENTATION, 1) if options.exif else 1
-    found = _view(_pillow_pixels(image, options.mode))
-    return upright(found, orientation if orientation in range(1, 9) else 1)
-
-
-def _pillow_pixels(image: Any, mode: str) -> np.ndarray:
-    """(H, W, C) uint8 of a Pillow image."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        if image.mode == "F":
-            raise ValueError("its values are floating point")
-        image = _eight_bits(image)
-    if mode == "unchanged":
-        alpha = image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info
-        gray = image.mode in ("1", "L", "LA", "La")
-        mode = ("L" if gray else "RGB") + ("A" if alpha else "")
-    elif image.mode in ("P", "PA") and mode != "RGBA":  # through its colours: a palette's transparency is no colour
-        image = image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
-    if image.mode != mode:
-        image = image.convert(mode)
-    pixels = np.array(image)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def _eight_bits(image: Any) -> Any:
-    """The upper eight of sixteen bits, which Pillow would clip."""
-    wide = np.asarray(image)
-    return _pillow("decode_images").fromarray((wide.clip(0, 65535) >> 8).astype(np.uint8))
-
-
-def _from_pixels(name: str, pixels: np.ndarray, mode: str) -> Tensor:
-    """An array of pixels in a mode: a view where nothing has to be computed."""
-    channels = pixels.shape[2]
-    wanted = {"L": 1, "RGB": 3, "RGBA": 4, "unchanged": channels}[mode]
-    if wanted == channels:
-        return _view(pixels)
-    if wanted == 3 and channels == 4:
-        return _view(pixels)[:3]
-    if wanted == 1 and channels == 2:
-        return _view(pixels)[:1]
-    if wanted == 3 and channels in (1, 2):
-        return _view(pixels)[:1].expand(3, -1, -1)
-    picture = _pillow(name).fromarray(np.ascontiguousarray(pixels[..., 0] if channels == 1 else pixels))
-    return _view(_pillow_pixels(picture, mode))
-
-
-def _pillow(name: str) -> ModuleType:
-    try:
-        return importlib.import_module("PIL.Image")
-    except ImportError as error:
-        raise ImportError(f"{name}: needs Pillow, which is not installed: pip install sslfast[images]") from error
+        return from_pillow(image, options.mode, options.exif)
 
 
 def _package(decoder: str) -> str:
