@@ -8,7 +8,7 @@ import pytest
 import torch
 from oracle import all_equal
 
-from sslfast import _block_ranges, host, ops
+from sslfast import _jepa_rules, host, ops
 from sslfast.masking import ijepa_masks, vjepa_masks
 from sslfast.reference import jepa_mask as reference
 
@@ -44,8 +44,8 @@ def test_ijepa_equals_reference(device, rows, grid, options, mode, pad):
     context = options.get("enc_mask_scale", (0.2, 0.8))
     target, aspect = options.get("pred_mask_scale", (0.2, 0.8)), options.get("aspect_ratio", (0.3, 3.0))
     capacities = (
-        _block_ranges.block_capacity(*grid, context, (1.0, 1.0)),
-        _block_ranges.block_capacity(*grid, target, aspect),
+        _jepa_rules.block_capacity(*grid, context, (1.0, 1.0)),
+        _jepa_rules.block_capacity(*grid, target, aspect),
     )
     exact = mode == "exact"
     contexts, targets, sizes = reference.ijepa_masks(rows, grid, seed=7, exact=exact, capacities=capacities, **draws)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sslfast import _block_ranges, _check, _host
+from sslfast import _check, _host, _jepa_rules
 from sslfast.host import _arguments
 
 
@@ -84,7 +84,7 @@ def ijepa_masks(
     """
     name = "ijepa_masks"
     batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
-    rule = _block_ranges.ijepa_rule(
+    rule = _jepa_rules.ijepa_rule(
         name,
         grid,
         enc_mask_scale,
@@ -168,7 +168,7 @@ def vjepa_masks(
     """
     name = "vjepa_masks"
     batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
-    rule = _block_ranges.vjepa_rule(
+    rule = _jepa_rules.vjepa_rule(
         name,
         grid,
         spatial_scale,

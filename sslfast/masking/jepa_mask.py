@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sslfast import _block_ranges, _check, ops
+from sslfast import _check, _jepa_rules, ops
 from sslfast.masking._arguments import numbered_rows
 from sslfast.random import Generator, seed_tensor
 
@@ -116,7 +116,7 @@ def ijepa_masks(
     """
     name = "ijepa_masks"
     batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
-    rule = _block_ranges.ijepa_rule(
+    rule = _jepa_rules.ijepa_rule(
         name,
         grid,
         enc_mask_scale,
@@ -213,7 +213,7 @@ def vjepa_masks(
     """
     name = "vjepa_masks"
     batch_size = _check.integer(name, "batch_size", batch_size, 0, 2**31 - 1)
-    rule = _block_ranges.vjepa_rule(
+    rule = _jepa_rules.vjepa_rule(
         name,
         grid,
         spatial_scale,
