@@ -22,7 +22,7 @@ def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: boo
     options |= without(summed, "mantissas_ptr", *SUMS)
     buffers = f"{f'*{dtype}' if stored else ''} {f'*{dtype}' if stored and factors else ''} {of(summed, 2)}"
     rest = f"{of(factors, 2)} *i64 *fp32 *fp32 {of(summed)} {buffers} *fp32 i32 i32 i32 i32 i32 i32 fp32"
-    return Case("sigmoid_pairs.sigmoid_weights_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
+    return Case("sigmoid_pairs_strips.sigmoid_weights_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
 
 
 def _sigmoid_mantissas(dtype: str, dim: int, factors: bool) -> Case:
