@@ -26,7 +26,7 @@ from sslfast.augment import (
     reorder_items,
     synonym_table,
 )
-from sslfast.host.token_rules import grown_length
+from sslfast.host._token_rule_numbers import grown_length
 from sslfast.reference import token_augment as reference
 
 NUMBERS = torch.arange(12)

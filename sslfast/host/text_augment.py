@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from sslfast import _check
+from sslfast.host._token_rule_numbers import check_rules
 from sslfast.host.token_augment import augment_tokens, synonym_table
-from sslfast.host.token_rules import MaskTokens, TokenRule, check_rules
+from sslfast.host.token_rules import MaskTokens, TokenRule
 
 Text = str | Sequence[str]
 

@@ -10,17 +10,9 @@ from numpy.typing import NDArray
 
 from sslfast import _check, _host
 from sslfast.host import _arguments
+from sslfast.host._token_rule_numbers import check_rules, grown_length, numbers_of
 from sslfast.host._tokens import like_ids
-from sslfast.host.token_rules import (
-    MOST_TOKENS,
-    InsertTokens,
-    MaskTokens,
-    ReplaceTokens,
-    TokenRule,
-    check_rules,
-    grown_length,
-    numbers_of,
-)
+from sslfast.host.token_rules import MOST_TOKENS, InsertTokens, MaskTokens, ReplaceTokens, TokenRule
 
 _CHOICES = {"all": 0, "one": 1, "distinct": 2}
 _MOST_VIEWS = 8
