@@ -100,8 +100,8 @@ def seed_tensor(
         generator: ``None`` draws a seed from torch's global CPU generator (one draw), a ``torch.Generator`` draws one
             from it (torch.compile cannot trace that), an int is the seed itself, and an int64 tensor of one element is
             used as it is: on a GPU it is read by the kernel when it runs, so a captured CUDA graph sees the value of
-            the moment.
-        function: the name that errors begin with.
+            the moment. Default: None.
+        function: the name that errors begin with. Default: ``"seed_tensor"``.
         device: where the draws are made. Default: None, anywhere.
 
     Returns:

@@ -55,6 +55,7 @@ class ToDtype(Transform):
 
     Args:
         dtype: torch.float32, torch.bfloat16, torch.float16 or torch.uint8. Computed in float32, rounded at the end.
+            Default: torch.float32.
         scale: bring the bytes of uint8 images to [0, 1]. False: floats in [0, 255], or those normalised. After another
             ``ToDtype`` to floats that one's counts. Default: True (torchvision's is False).
 

@@ -22,6 +22,10 @@ class DropTokens:
         selection: ``"bernoulli"`` or ``"exact"``. Default: ``"bernoulli"``.
         in_place: dropped tokens leave holes. Default: False, the rest closes up.
 
+    Raises:
+        TypeError: ``rate`` is no number, or ``in_place`` no bool.
+        ValueError: ``rate`` is outside [0, 1], or there is no such ``selection``.
+
     Reference: Wei and Zou, "EDA: Easy Data Augmentation Techniques for Boosting Performance on Text Classification
     Tasks", EMNLP 2019; Yan et al., "ConSERT: A Contrastive Framework for Self-Supervised Sentence Representation
     Transfer", ACL 2021.
@@ -46,6 +50,10 @@ class SwapTokens:
         rate: swaps per token, in [0, 1]. Default: 0.1.
         count: swaps of a row. Default: None, by ``rate``.
 
+    Raises:
+        TypeError: ``rate`` is no number, or ``count`` neither None nor an int.
+        ValueError: ``rate`` is outside [0, 1], or ``count`` outside [0, 2^26 - 1].
+
     Reference: Wei and Zou, "EDA", EMNLP 2019.
     """
 
@@ -67,6 +75,10 @@ class RepeatTokens:
     Args:
         rate: bounds the share that is repeated, in [0, 1]. Default: 0.32.
         count: exactly so many. Default: None, by ``rate``.
+
+    Raises:
+        TypeError: ``rate`` is no number, or ``count`` neither None nor an int.
+        ValueError: ``rate`` is outside [0, 1], or ``count`` outside [0, 2^26 - 1].
 
     Reference: Wu et al., "ESimCSE: Enhanced Sample Building Method for Contrastive Learning of Unsupervised Sentence
     Embedding", COLING 2022, section 3.2.
@@ -92,6 +104,11 @@ class ReplaceTokens:
         rate: share of all tokens of a row, in [0, 1]. Default: 0.1.
         count: exactly so many. Default: None, by ``rate``.
         selection: ``"exact"`` or ``"bernoulli"``. Default: ``"exact"``.
+
+    Raises:
+        TypeError: ``rate`` is no number, or ``count`` neither None nor an int.
+        ValueError: ``rate`` is outside [0, 1], ``count`` outside [0, 2^26 - 1] or given with ``"bernoulli"``, or there
+            is no such ``selection``.
 
     Reference: Wei and Zou, "EDA", EMNLP 2019.
     """
@@ -119,6 +136,10 @@ class InsertTokens:
         rate: insertions per token, in [0, 1]. Default: 0.1.
         count: exactly so many. Default: None, by ``rate``.
 
+    Raises:
+        TypeError: ``rate`` is no number, or ``count`` neither None nor an int.
+        ValueError: ``rate`` is outside [0, 1], or ``count`` outside [0, 2^26 - 1].
+
     Reference: Wei and Zou, "EDA", EMNLP 2019.
     """
 
@@ -140,6 +161,10 @@ class ShuffleSpans:
     Args:
         min_span: tokens in the shortest span, at least 1. Default: 1.
         max_span: tokens in the longest, at most 64. Default: 5.
+
+    Raises:
+        TypeError: a number of tokens is no int.
+        ValueError: ``min_span`` is outside [1, 64], or ``max_span`` outside [``min_span``, 64].
     """
 
     min_span: int = 1
@@ -157,6 +182,10 @@ class ShuffleTokens:
 
     Args:
         window: at least 1, or None for a uniform shuffle of the whole row (ConSERT's shuffling). Default: 3.
+
+    Raises:
+        TypeError: ``window`` is neither None nor an int.
+        ValueError: it is outside [1, 2^26 - 1].
 
     Reference: Lample et al., "Unsupervised Machine Translation Using Monolingual Corpora Only", ICLR 2018, section 2.3;
     Yan et al., "ConSERT", ACL 2021.
@@ -177,6 +206,10 @@ class CropTokens:
     Args:
         ratio: share of the row that stays, in (0, 1]. Default: 0.6.
 
+    Raises:
+        TypeError: ``ratio`` is no number.
+        ValueError: it is outside (0, 1].
+
     Reference: Xie et al., "Contrastive Learning for Sequential Recommendation", ICDE 2022, section III-C.
     """
 
@@ -193,6 +226,10 @@ class ReorderTokens:
 
     Args:
         ratio: share of the row that is shuffled, in (0, 1]. Default: 0.6.
+
+    Raises:
+        TypeError: ``ratio`` is no number.
+        ValueError: it is outside (0, 1].
 
     Reference: Xie et al., "Contrastive Learning for Sequential Recommendation", ICDE 2022, section III-C.
     """
@@ -213,6 +250,10 @@ class MaskTokens:
     Args:
         ratio: share of the tokens, in (0, 1]. Default: 0.3.
         selection: ``"exact"``, or ``"bernoulli"``, each with probability ``ratio``. Default: ``"exact"``.
+
+    Raises:
+        TypeError: ``ratio`` is no number.
+        ValueError: it is outside (0, 1], or there is no such ``selection``.
 
     Reference: Xie et al., "Contrastive Learning for Sequential Recommendation", ICDE 2022, section III-C.
     """

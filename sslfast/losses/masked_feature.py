@@ -133,6 +133,7 @@ def masked_feature_loss(
             token ``ids[n, r]``, so also where R is L. (R,): flat positions n L + l, as
             :func:`sslfast.masking.mask_indices` gives them; with ``pred`` (R, D) row r predicts that token. A list of
             B blocks (N, R), I-JEPA's ``masks_pred``. -1 is none. Where ``pred`` has all tokens each may be named once.
+            Default: None, then ``mask``.
         kind: ``"smooth_l1"``, ``"l1"`` or ``"mse"``, torch's. Default: ``"smooth_l1"``.
         beta: where ``"smooth_l1"`` becomes linear, at least 0. Default: 1.
         norm_layers: what is done to each layer: None; ``"layer"``, a layer norm over D; ``"instance"``, an instance

@@ -144,7 +144,8 @@ def masked_patch_loss(
         ids: int64, which patches count, instead of a mask. (N, R): of every image; with ``pred`` (N, R, D) row r
             predicts patch ``ids[n, r]``, so also where R is L. (R,): flat positions n L + l, as
             :func:`sslfast.masking.mask_indices` gives them; with ``pred`` (R, D) row r predicts that patch. -1 is none.
-            Otherwise ``pred`` has all patches, as with a mask, and each may be named once.
+            Otherwise ``pred`` has all patches, as with a mask, and each may be named once. Default: None, then
+            ``mask``.
         norm_pix: False: targets are the pixels. True or ``"patch"``: less the mean of the patch, divided by
             sqrt(unbiased variance + eps) (MAE). ``"channel"``: less the mean of the patch's channel, divided by
             sqrt(unbiased variance) + eps (VideoMAE, which takes images with colours in [0, 1]). Default: False.

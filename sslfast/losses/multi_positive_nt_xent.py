@@ -129,7 +129,7 @@ def multi_positive_nt_xent_loss(
         indices_tuple: pairs in the place of all, as of :func:`supcon_loss`. Default: None.
         ref_emb: (M, D), on the same device, need not be normalised: positives and negatives are taken from them. Gets a
             gradient if it requires one. Default: None, the other embeddings.
-        ref_labels: (M,) integers, the labels of ``ref_emb``.
+        ref_labels: (M,) integers, the labels of ``ref_emb``. Default: None, as ``ref_emb``.
         copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
             -1 where there is none; unused with ``indices_tuple``. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every

@@ -139,7 +139,7 @@ def supcon_loss(
             in a compiled graph. Default: None.
         ref_emb: (M, D), on the same device, need not be normalised. Gets a gradient if it requires one. Default: None,
             the other embeddings.
-        ref_labels: (M,) integers, the labels of ``ref_emb``.
+        ref_labels: (M,) integers, the labels of ``ref_emb``. Default: None, as ``ref_emb``.
         copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
             -1 where there is none; unused with ``indices_tuple``. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every

@@ -87,6 +87,9 @@ def cosine_schedule(step: int, max_steps: int, start_value: float, end_value: fl
         start_value: of step 0. DINO: 0.996, DINOv2: 0.992, BYOL: 0.99.
         end_value: of step ``max_steps - 1``. All of them: 1.
 
+    Returns:
+        The value of the step.
+
     Raises:
         TypeError: if a step is not an int or a value not a number.
         ValueError: if ``step`` is negative, ``max_steps`` below 1 or a value not finite.

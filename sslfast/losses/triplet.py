@@ -195,7 +195,7 @@ def triplet_loss(
             pytorch-metric-learning returns. Default: None.
         ref_emb: (M, D) positives and negatives of the anchors, on the same device. Gets a gradient if it requires one.
             Default: None, the other embeddings.
-        ref_labels: (M,) integers, the labels of ``ref_emb``.
+        ref_labels: (M,) integers, the labels of ``ref_emb``. Default: None, as ``ref_emb``.
         copies: (N,) int64, the row of ``ref_emb`` that is a copy of each embedding, with which it is not compared, or
             -1 where there is none. Default: None, no copies.
         generator: seed of the draws of ``triplets_per_anchor``, see :func:`~sslfast.random.seed_tensor`; over several

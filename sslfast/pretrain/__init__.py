@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line ``sslfast`` and returns its exit code.
 
     Args:
-        argv: Arguments without the program name; default ``sys.argv[1:]``.
+        argv: arguments without the program name. Default: None, ``sys.argv[1:]``.
 
     Returns:
         0 on success, 2 for a mistake of the user (one line on standard error), 130 after Ctrl-C.
