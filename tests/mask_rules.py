@@ -6,6 +6,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from mask_rule_inputs import (
+    frames,
+    graphs,
+    ids,
+    ids_and_offsets,
+    ids_and_words,
+    masked_frames,
+    nothing,
+    spectrograms,
+    table,
+)
 from token_rule_cases import CASES
 from torch import Tensor
 
@@ -57,58 +68,6 @@ class Rule(NamedTuple):
     numpy: Callable[..., tuple[Any, ...]] | None
 
 
-def nothing(numbers: Tensor) -> tuple[Tensor, ...]:
-    return ()
-
-
-def ids(numbers: Tensor) -> tuple[Tensor, ...]:
-    """(N, 60): token ids."""
-    return ((numbers[:, None] * 31 + torch.arange(60) * 7) % 1000,)
-
-
-def ids_and_words(numbers: Tensor) -> tuple[Tensor, ...]:
-    """(N, 60) each: token ids and words of one to five tokens, with some outside of words."""
-    (tokens,) = ids(numbers)
-    starts = (tokens * 37 % 101) < 40
-    return tokens, torch.where(tokens % 11 == 0, -1, starts.cumsum(1))
-
-
-def ids_and_offsets(numbers: Tensor) -> tuple[Tensor, ...]:
-    """(N, 60) and (N, 60, 2): token ids, and where they lie in a text."""
-    tokens, words = ids_and_words(numbers)
-    ends = (torch.where(words < 0, 0, tokens % 4 + 1) + (words % 3 == 0)).cumsum(1)
-    return tokens, torch.stack([ends - torch.where(words < 0, 0, tokens % 4 + 1), ends], dim=2)
-
-
-def frames(numbers: Tensor) -> tuple[Tensor, ...]:
-    """(N,): lengths of rows of 200 frames."""
-    return (50 + numbers * 37 % 151,)
-
-
-def masked_frames(numbers: Tensor) -> tuple[Tensor, ...]:
-    """(N, 40): masked frames, none of some rows."""
-    return ((numbers[:, None] * 13 + torch.arange(40) * 7) % 11 < numbers[:, None] % 5,)
-
-
-def spectrograms(numbers: Tensor) -> tuple[Tensor, ...]:
-    """(N, 2, 20, 50)."""
-    return ((numbers[:, None, None, None] + torch.arange(2000).view(2, 20, 50)) / 7,)
-
-
-def table(numbers: Tensor) -> tuple[Tensor, ...]:
-    """(N, 30): features."""
-    return ((numbers[:, None] * 31 + torch.arange(30) * 7) % 101 / 7,)
-
-
-BANK = torch.arange(600).view(20, 30) / 3
-
-
-def graphs(numbers: Tensor, size: int) -> tuple[Tensor, ...]:
-    """(N size, 2): the nodes of one graph a row, of ``size`` nodes each, and where they begin."""
-    nodes = (numbers[:, None, None] * 31 + torch.arange(2 * size).view(size, 2) * 7) % 101 / 7
-    return nodes.flatten(0, 1), torch.arange(len(numbers) + 1) * size
-
-
 def by_graph(rows: int, result: Any) -> tuple[Any, ...]:
     """Node masks with the graph in front; nodes are numbered in the batch, here in their graph."""
     size = len(result.x) // rows
@@ -121,6 +80,7 @@ def own_frames(negatives: Any) -> Any:
     return negatives % 40
 
 
+BANK = torch.arange(600).view(20, 30) / 3
 BANDS = {"n_freq_masks": 2, "freq_mask_param": 9, "n_time_masks": 2, "time_mask_param": 20}
 TOKENS = {"mask_token_id": 4, "vocab_size": 1000, "mlm_probability": 0.3}
 FEW = {"mlm_probability": 0.02, "min_masked": 1}
