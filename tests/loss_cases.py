@@ -152,34 +152,38 @@ def in_tiles(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return tiled
 
 
+def _labelled(
+    name: str,
+    ours: Callable[..., Tensor],
+    reference: Callable[..., Tensor],
+    shares: bool = False,
+    infima: tuple[float, float] = (0.0, 0.0),
+) -> dict[str, LossCase]:
+    """A loss of rows and labels: with pairs, classes, three views and three references.
+
+    ``shares`` is that of the classes, ``infima`` are those of the views and of the references.
+    """
+    both = (ours, reference)
+
+    def of_labels(labels: Callable[[Tensor], Tensor]) -> list[Callable[..., Tensor]]:
+        return [lambda z, t, loss=loss: loss(z, labels(z), t) for loss in both]
+
+    references = [functools.partial(_of_references, loss) for loss in both]
+    return {
+        f"{name}, pairs": LossCase(*of_labels(lambda z: _labels(z, len(z))), _both),
+        f"{name}, classes": LossCase(
+            *of_labels(lambda z: _labels(z, 1 + len(z) // 6)), _both, vanishes=False, shares=shares
+        ),
+        f"{name}, three views": LossCase(*of_labels(lambda z: _samples(z, 3)), _three, infimum=infima[0]),
+        f"{name}, three references": LossCase(*references, _three_and_references, infimum=infima[1]),
+    }
+
+
 CASES = {
     "nt_xent_loss": LossCase(losses.nt_xent_loss, nt_xent_reference),
     "dcl_loss": LossCase(losses.dcl_loss, dcl_reference, vanishes=False, least=2),
     "dclw_loss": LossCase(lambda a, b, t: losses.DCLWLoss(t)(a, b), _dclw_reference, vanishes=False, least=2),
-    "supcon_loss, pairs": LossCase(
-        lambda z, t: losses.supcon_loss(z, _labels(z, len(z)), t),
-        lambda z, t: supcon_reference(z, _labels(z, len(z)), t),
-        _both,
-    ),
-    "supcon_loss, classes": LossCase(
-        lambda z, t: losses.supcon_loss(z, _labels(z, 1 + len(z) // 6), t),
-        lambda z, t: supcon_reference(z, _labels(z, 1 + len(z) // 6), t),
-        _both,
-        vanishes=False,
-        shares=True,
-    ),
-    "supcon_loss, three views": LossCase(
-        lambda z, t: losses.supcon_loss(z, _samples(z, 3), t),
-        lambda z, t: supcon_reference(z, _samples(z, 3), t),
-        _three,
-        infimum=math.log(2),
-    ),
-    "supcon_loss, three references": LossCase(
-        functools.partial(_of_references, losses.supcon_loss),
-        functools.partial(_of_references, supcon_reference),
-        _three_and_references,
-        infimum=math.log(3),
-    ),
+    **_labelled("supcon_loss", losses.supcon_loss, supcon_reference, shares=True, infima=(math.log(2), math.log(3))),
     "supcon_loss, three references of a memory": LossCase(
         functools.partial(_of_references, losses.supcon_loss),
         functools.partial(_of_references, supcon_reference),
@@ -191,27 +195,7 @@ CASES = {
         lambda z, r, t: losses.supcon_loss(z, _rows(z), t, ref_emb=r, ref_labels=_rows(r)),
         lambda z, r, t: supcon_reference(z, _rows(z), t, r, _rows(r)),
     ),
-    "multi_positive_nt_xent_loss, pairs": LossCase(
-        lambda z, t: losses.multi_positive_nt_xent_loss(z, _labels(z, len(z)), t),
-        lambda z, t: multi_positive_reference(z, _labels(z, len(z)), t),
-        _both,
-    ),
-    "multi_positive_nt_xent_loss, classes": LossCase(
-        lambda z, t: losses.multi_positive_nt_xent_loss(z, _labels(z, 1 + len(z) // 6), t),
-        lambda z, t: multi_positive_reference(z, _labels(z, 1 + len(z) // 6), t),
-        _both,
-        vanishes=False,
-    ),
-    "multi_positive_nt_xent_loss, three views": LossCase(
-        lambda z, t: losses.multi_positive_nt_xent_loss(z, _samples(z, 3), t),
-        lambda z, t: multi_positive_reference(z, _samples(z, 3), t),
-        _three,
-    ),
-    "multi_positive_nt_xent_loss, three references": LossCase(
-        functools.partial(_of_references, losses.multi_positive_nt_xent_loss),
-        functools.partial(_of_references, multi_positive_reference),
-        _three_and_references,
-    ),
+    **_labelled("multi_positive_nt_xent_loss", losses.multi_positive_nt_xent_loss, multi_positive_reference),
     "clip_loss": LossCase(_clip, _clip_reference, _scaled, normalizes=False),
     "clip_loss, normalize": LossCase(
         functools.partial(_clip, normalize=True), functools.partial(_clip_reference, normalize=True), _scaled
