@@ -123,10 +123,6 @@ class Resample:
         height, width = self.target(height, width)
         return height + top + bottom, width + left + right
 
-    def needs_image_size(self) -> bool:
-        """Whether the view's size depends on the image's."""
-        return self.size is None and self.rule[0] != EXACT
-
     def rules(self, size: tuple[int, int]) -> list[float]:
         """The 13 numbers of the kernel, for views of ``size``."""
         if self.kind == CROP:
