@@ -166,9 +166,7 @@ def _walks_end(own: int, other: int, dim: int) -> bool:
     return own >= 8192 or other * max(dim, 256) <= 2**21
 
 
-def one_way_in_registers(
-    size: int, length: int, dim: int, element_size: int, need_rows: bool, need_columns: bool
-) -> bool:
+def one_way_in_registers(size: int, length: int, dim: int, element_size: int, need_columns: bool) -> bool:
     """Whether losses and gradients are the queue's pass and, for columns, a walk over rows, instead of strips.
 
     By estimate. The strips write and read 14 to 18 bytes a logit, the time of 800 multiply-adds where they stay in L2.

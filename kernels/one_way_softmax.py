@@ -62,7 +62,7 @@ def one_way_softmax(
     needs = (need_rows, need_columns)
     shape = (len(rows), len(columns), rows.shape[1], rows.element_size())
     with _launch.on_device_of(rows):
-        if row_labels is None and _launch.one_way_in_registers(*shape, *needs):
+        if row_labels is None and _launch.one_way_in_registers(*shape, need_columns):
             found = in_registers(*sides, excluded, known, *needs)
         else:
             found = _in_strips(*sides, excluded, known, labels, *needs)

@@ -151,7 +151,7 @@ def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
     from sslfast.kernels import _launch
     from sslfast.kernels.one_way_softmax import one_way_softmax as launcher
 
-    assert _launch.one_way_in_registers(*case[:3], dtype.itemsize, True, True)
+    assert _launch.one_way_in_registers(*case[:3], dtype.itemsize, True)
     check(launcher, case, dtype, triton_device)
 
 

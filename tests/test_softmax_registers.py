@@ -79,11 +79,11 @@ def test_where_registers_end_in_one_way_softmax(monkeypatch) -> None:
 
     ends = _launch.one_way_in_registers
     for dim, both in ((128, True), (256, True), (512, False), (513, False)):
-        assert ends(65536, 65536, dim, 2, True, True) == both
-        assert ends(65536, 65536, dim, 2, True, False) == (dim <= 512)  # as many products as the strips
-    assert [ends(4096, 4096, 512, 2, True, True), ends(65536, 64, 64, 2, True, True)] == [True, False]
-    assert not ends(64, 64, 64, 4, True, False)
+        assert ends(65536, 65536, dim, 2, True) == both
+        assert ends(65536, 65536, dim, 2, False) == (dim <= 512)  # as many products as the strips
+    assert [ends(4096, 4096, 512, 2, True), ends(65536, 64, 64, 2, True)] == [True, False]
+    assert not ends(64, 64, 64, 4, False)
     for chosen in (True, False):
         monkeypatch.setattr(_launch, "REGISTERS", chosen)
-        assert ends(65536, 64, 512, 2, True, True) == chosen
-        assert not ends(64, 64, 513, 2, True, False)
+        assert ends(65536, 64, 512, 2, True) == chosen
+        assert not ends(64, 64, 513, 2, False)
