@@ -106,8 +106,8 @@ def collate_data_and_cast(
         mask_ratio_tuple: least and largest share of masked patches.
         mask_probability: share of the global crops that is masked, rounded down to a whole number of them.
         dtype: what the crops are cast to.
-        n_tokens: patches of a global crop.
-        mask_generator: number of patches -> bool (H, W).
+        n_tokens: patches of a global crop. Default: None, which raises, as in DINOv2.
+        mask_generator: number of patches -> bool (H, W). Default: None, which raises.
 
     Returns:
         A dict of ``collated_global_crops``, ``collated_local_crops``, ``collated_masks`` bool (B, n_tokens),

@@ -17,7 +17,19 @@ __all__ = ["FlaxDataCollatorForT5MLM", "compute_input_and_target_lengths"]
 def compute_input_and_target_lengths(
     inputs_length: int, noise_density: float, mean_noise_span_length: float
 ) -> tuple[int, int]:
-    """How many tokens fill an encoder of ``inputs_length``, and how many the decoder gets: :func:`t5_lengths`."""
+    """How many tokens fill an encoder of ``inputs_length``, and how many the decoder gets: :func:`t5_lengths`.
+
+    Args:
+        inputs_length: length of the inputs, at least 4.
+        noise_density: share of the tokens that is noise, in (0, 1).
+        mean_noise_span_length: mean length of a span, at least 1.
+
+    Returns:
+        ``(tokens_length, targets_length)``.
+
+    Raises:
+        TypeError, ValueError: as of :func:`t5_lengths`.
+    """
     with errors_of("compute_input_and_target_lengths"):
         return t5_lengths(inputs_length, noise_density, mean_noise_span_length)
 

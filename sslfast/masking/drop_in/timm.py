@@ -81,7 +81,14 @@ class PatchDropoutWithIndices(nn.Module):
 
 
 class PatchDropout(PatchDropoutWithIndices):
-    """``timm.layers.PatchDropout``: :class:`PatchDropoutWithIndices`, of which it returns the tokens alone."""
+    """``timm.layers.PatchDropout``: :class:`PatchDropoutWithIndices`, of which it returns the tokens alone.
+
+    Args:
+        prob, num_prefix_tokens, ordered: as of :class:`PatchDropoutWithIndices`.
+
+    Raises:
+        TypeError, ValueError: as of :class:`PatchDropoutWithIndices`.
+    """
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """The prefix tokens and the kept patches."""
