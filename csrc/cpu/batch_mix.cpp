@@ -4,11 +4,10 @@
 #include "sslfast/batch_mix.h"
 
 #include <algorithm>
-#include <type_traits>
 #include <vector>
 
-#include "../shared/batch_mix_pixel.h"
 #include "../shared/batch_mix_sample.h"
+#include "batch_mix_band.h"
 #include "copy_rows.h"
 #include "element_types.h"
 #include "isa.h"
@@ -18,8 +17,7 @@ namespace {
 
 using mix::Row;
 
-constexpr int64_t kBandBytes = 32 << 10;  // a band of two images and the result fit L2 many times over
-constexpr int64_t kPiece = 1024;          // elements that are blended in L1 before they are streamed
+constexpr int64_t kPiece = 1024;  // elements that are blended in L1 before they are streamed
 
 template <typename T>
 inline __attribute__((always_inline)) void blend_body(const T* own, const T* other, Wide<T> a, Wide<T> b, T* out,
@@ -34,23 +32,10 @@ SSLFAST_ISA_CLONES void blend(const uint8_t* own, const uint8_t* other, float a,
   }
 }
 
-// The adjoint adds up in the wide type: weight == 1 where pixels were moved.
-template <typename T>
-inline __attribute__((always_inline)) void add_body(const T* from, Wide<T> weight, Wide<T>* sums, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) sums[i] = mix::sum(sums[i], mix::scaled(widen(from[i]), weight));
-}
-
-template <typename T>
-inline __attribute__((always_inline)) void narrow_body(const Wide<T>* sums, T* out, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) narrow(sums[i], out[i]);
-}
-
-#define SSLFAST_LOOPS(T)                                                                                             \
-  SSLFAST_ISA_CLONES void blend(const T* own, const T* other, Wide<T> a, Wide<T> b, T* out, int64_t n) {             \
-    blend_body<T>(own, other, a, b, out, n);                                                                         \
-  }                                                                                                                  \
-  SSLFAST_ISA_CLONES void add(const T* from, Wide<T> w, Wide<T>* sums, int64_t n) { add_body<T>(from, w, sums, n); } \
-  SSLFAST_ISA_CLONES void round(const Wide<T>* sums, T* out, int64_t n) { narrow_body<T>(sums, out, n); }
+#define SSLFAST_LOOPS(T)                                                                                 \
+  SSLFAST_ISA_CLONES void blend(const T* own, const T* other, Wide<T> a, Wide<T> b, T* out, int64_t n) { \
+    blend_body<T>(own, other, a, b, out, n);                                                             \
+  }
 SSLFAST_LOOPS(float)
 SSLFAST_LOOPS(double)
 SSLFAST_LOOPS(Brain16)
@@ -85,19 +70,6 @@ Chains chains_of(const std::vector<Row>& rows) {
   }
   return chains;
 }
-
-// Lines of one plane of one image.
-template <typename T>
-struct Band {
-  T* data;
-  int64_t stride;
-
-  T* line(int64_t y) const { return data + y * stride; }
-};
-
-struct Extent {
-  int64_t first, end, line;  // lines, and the elements of one
-};
 
 template <typename T>
 void copy(T* to, const T* from, int64_t n, bool streamed) {
@@ -184,11 +156,6 @@ void put_aside(const Row& last, Band<const T> first, Extent band, Band<T> kept) 
   }
 }
 
-int64_t band_lines(const ImageLines& image, int64_t element_size) {
-  return std::clamp<int64_t>(kBandBytes / std::max<int64_t>(1, image.line * element_size), 1,
-                             std::max<int64_t>(1, image.height));
-}
-
 template <typename T>
 void mix_everywhere(const BatchMix& p, const std::vector<Row>& rows, const Chains& chains, bool streamed,
                     int64_t part) {
@@ -241,59 +208,6 @@ void run(const BatchMix& p, const std::vector<Row>& rows, const Chains& chains, 
   for (int64_t part = 0; part < parts; ++part) mix_everywhere<T>(p, rows, chains, streamed, part);
 }
 
-std::vector<Row> read_rows(const BatchMix& p) {
-  std::vector<Row> rows(p.from.rows);
-  for (int64_t r = 0; r < p.from.rows; ++r) rows[r] = mix::read_row(p, r);
-  return rows;
-}
-
-// Adds what row `row` made of its own image (own) or of its partner's to a band of that image's gradient.
-template <typename T>
-void add_band(const Row& row, bool own, Band<const T> grad, Extent band, Wide<T>* sums) {
-  for (int64_t y = band.first; y < band.end; ++y, sums += band.line) {
-    const T* from = grad.line(y);
-    if (row.kind == MixKind::kBlend) {
-      add(from, static_cast<Wide<T>>(own ? row.own : row.other), sums, band.line);
-      continue;
-    }
-    const bool boxed = row.kind == MixKind::kBox && row.box.has_line(y);
-    const int64_t left = boxed ? row.box.left : band.line, right = boxed ? row.box.right : band.line;
-    if (own) {
-      add(from, Wide<T>{1}, sums, left);
-      add(from + right, Wide<T>{1}, sums + right, band.line - right);
-    } else {
-      add(from + left, Wide<T>{1}, sums + left, right - left);
-    }
-  }
-}
-
-template <typename T>
-void run_backward(const BatchMixBackward& p, const std::vector<Row>& rows, int threads) {
-  const ImageLines& image = p.mix.from;
-  const int64_t lines = band_lines(image, sizeof(T)), bands = (image.height + lines - 1) / lines;
-  const int64_t parts = image.planes * bands;
-  const auto* grad = static_cast<const T*>(p.mix.x);
-  auto* out = static_cast<T*>(p.mix.out);
-  threads = team(image.rows * image.planes * image.height * image.line * sizeof(T), kBytesPerThread, threads);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
-  for (int64_t part = 0; part < parts; ++part) {
-    const int64_t plane = part / bands, first = part % bands * lines;
-    const Extent band{first, std::min(first + lines, image.height), image.line};
-    std::vector<Wide<T>> sums((band.end - band.first) * band.line);
-    for (int64_t r = 0; r < image.rows; ++r) {
-      std::fill(sums.begin(), sums.end(), Wide<T>{0});
-      const auto grad_of = [&](int64_t i) { return Band<const T>{grad + image.at(i, plane, 0), image.line_stride}; };
-      add_band(rows[r], true, grad_of(r), band, sums.data());
-      for (int64_t u = p.starts[r]; u < p.starts[r + 1]; ++u) {
-        add_band(rows[p.users[u]], false, grad_of(p.users[u]), band, sums.data());
-      }
-      for (int64_t y = band.first; y < band.end; ++y) {
-        round(sums.data() + (y - band.first) * band.line, out + p.mix.to.at(r, plane, y), band.line);
-      }
-    }
-  }
-}
-
 }  // namespace
 
 void batch_mix_params(const BatchMixParams& p, int) {
@@ -324,11 +238,6 @@ bool mix_targets(const MixTargets& p, int) {
     }
   }
   return classes;
-}
-
-void batch_mix_backward(const BatchMixBackward& p, int threads) {
-  const std::vector<Row> rows = read_rows(p.mix);
-  by_dtype(p.mix.dtype, [&](auto element) { run_backward<decltype(element)>(p, rows, threads); });
 }
 
 }  // namespace sslfast::cpu
