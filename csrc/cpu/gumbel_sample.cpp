@@ -3,9 +3,9 @@
 #include "sslfast/gumbel_sample.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "../shared/gumbel_score.h"
+#include "element_types.h"
 #include "isa.h"
 
 namespace sslfast::cpu {
@@ -16,19 +16,6 @@ using gumbel::Best;
 constexpr int64_t kChunk = 1024;  // ids: 8 KiB of draws and logits
 constexpr int64_t kBlock = 64;    // ids whose bounds are compared at once
 constexpr int64_t kIdsPerThread = 16 << 10;
-
-inline __attribute__((always_inline)) float widen(float x) { return x; }
-inline __attribute__((always_inline)) float widen(Brain16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
-inline __attribute__((always_inline)) float widen(Half16 x) {
-  _Float16 value;
-  std::memcpy(&value, &x, 2);
-  return value;
-}
 
 struct Row {
   uint64_t seed, row;

@@ -8,9 +8,9 @@
 
 #include <cub/block/block_reduce.cuh>
 
+#include "element_types.cuh"
 #include "shared/audio_augment_row.h"
 #include "sslfast/audio_augment.h"
-#include "sslfast/unit_rows.h"  // Brain16, Half16
 
 namespace sslfast::cuda {
 namespace {
@@ -22,10 +22,6 @@ constexpr int kThreads = 256;
 constexpr int kSteps = 16;
 constexpr int64_t kTile = 4 * kThreads * kSteps;  // samples of a block
 
-__device__ float widen(float x) { return x; }
-__device__ double widen(double x) { return x; }
-__device__ float widen(Brain16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
-__device__ float widen(Half16 x) { return __half2float(__ushort_as_half(x.bits)); }
 __device__ void narrow(float x, float& out) { out = x; }
 __device__ void narrow(double x, double& out) { out = x; }
 __device__ void narrow(float x, Brain16& out) {

@@ -2,11 +2,10 @@
 // A thread takes four ids a step, the words of one Philox counter. An id is scored in double precision only if a bound
 // without a logarithm reaches the best score of its warp, about a dozen times a row. Neither noise nor probabilities
 // exist in memory. Bytes: each logit read once.
-#include <cuda_fp16.h>
-
 #include <cub/block/block_reduce.cuh>
 
 #include "../shared/gumbel_score.h"
+#include "element_types.cuh"
 #include "sslfast/gumbel_sample.h"
 
 namespace sslfast::cuda {
@@ -17,10 +16,6 @@ using gumbel::Best;
 constexpr int kThreads = 256;
 constexpr int kIds = 4;
 constexpr unsigned kFull = 0xFFFFFFFFu;
-
-__device__ float widen(float x) { return x; }
-__device__ float widen(Brain16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
-__device__ float widen(Half16 x) { return __half2float(__ushort_as_half(x.bits)); }
 
 struct Better {
   __device__ Best operator()(const Best& a, const Best& b) const {
