@@ -23,12 +23,12 @@ template <typename T>
 inline __attribute__((always_inline)) void blend_body(const T* own, const T* other, Wide<T> a, Wide<T> b, T* out,
                                                       int64_t n) {
   for (int64_t i = 0; i < n; ++i)
-    narrow(mix::sum(mix::scaled(widen(other[i]), b), mix::scaled(widen(own[i]), a)), out[i]);
+    narrow(rounded::add(rounded::mul(widen(other[i]), b), rounded::mul(widen(own[i]), a)), out[i]);
 }
 
 SSLFAST_ISA_CLONES void blend(const uint8_t* own, const uint8_t* other, float a, float b, uint8_t* out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
-    out[i] = mix::to_byte(mix::sum(mix::scaled(widen(other[i]), b), mix::scaled(widen(own[i]), a)));
+    out[i] = mix::to_byte(rounded::add(rounded::mul(widen(other[i]), b), rounded::mul(widen(own[i]), a)));
   }
 }
 

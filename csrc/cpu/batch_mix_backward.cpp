@@ -17,7 +17,7 @@ using mix::Row;
 // weight == 1 where pixels were moved.
 template <typename T>
 inline __attribute__((always_inline)) void add_body(const T* from, Wide<T> weight, Wide<T>* sums, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) sums[i] = mix::sum(sums[i], mix::scaled(widen(from[i]), weight));
+  for (int64_t i = 0; i < n; ++i) sums[i] = rounded::add(sums[i], rounded::mul(widen(from[i]), weight));
 }
 
 template <typename T>

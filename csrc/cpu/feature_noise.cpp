@@ -2,7 +2,6 @@
 #include "sslfast/feature_noise.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "../shared/noise_value.h"
 #include "element_types.h"

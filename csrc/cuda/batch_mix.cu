@@ -41,8 +41,8 @@ __device__ Place place_of(const ImageLines& image, int64_t pack) {
 template <typename T>
 __device__ T mixed(const Row& row, bool boxed, int64_t e, T own, T other) {
   if (row.kind == MixKind::kBlend) {
-    const Wide<T> blend = mix::sum(mix::scaled(static_cast<Wide<T>>(other), static_cast<Wide<T>>(row.other)),
-                                   mix::scaled(static_cast<Wide<T>>(own), static_cast<Wide<T>>(row.own)));
+    const Wide<T> blend = rounded::add(rounded::mul(static_cast<Wide<T>>(other), static_cast<Wide<T>>(row.other)),
+                                       rounded::mul(static_cast<Wide<T>>(own), static_cast<Wide<T>>(row.own)));
     if constexpr (std::is_same<T, uint8_t>::value) {
       return mix::to_byte(blend);
     } else {
@@ -138,7 +138,7 @@ __device__ void add_part(Wide<T> (&sums)[kPack], const Row& row, bool own, const
   for (int k = 0; k < kPack; ++k) {
     const bool inside = boxed && row.box.left <= at.e + k && at.e + k < row.box.right;
     if (row.kind == MixKind::kBlend || inside != own) {
-      sums[k] = mix::sum(sums[k], mix::scaled(static_cast<Wide<T>>(pack.at[k]), weight));
+      sums[k] = rounded::add(sums[k], rounded::mul(static_cast<Wide<T>>(pack.at[k]), weight));
     }
   }
 }

@@ -2,24 +2,14 @@
 // every backend, as torch's are; of bytes the nearest one.
 #pragma once
 
-#include "portable_double.h"
+#include "portable_float.h"
 #include "sslfast/batch_mix.h"
 
 namespace sslfast::mix {
 
-#ifdef __CUDA_ARCH__
-SSLFAST_HD float scaled(float a, float b) { return __fmul_rn(a, b); }
-SSLFAST_HD float sum(float a, float b) { return __fadd_rn(a, b); }
-#else
-SSLFAST_HD float scaled(float a, float b) { return a * b; }
-SSLFAST_HD float sum(float a, float b) { return a + b; }
-#endif
-SSLFAST_HD double scaled(double a, double b) { return portable::mul(a, b); }
-SSLFAST_HD double sum(double a, double b) { return portable::add(a, b); }
-
 // A blend of bytes: the nearest byte, half up. NaN, which parameters by hand may ask for, is 0.
 SSLFAST_HD uint8_t to_byte(float x) {
-  const float up = sum(x, 0.5f);
+  const float up = rounded::add(x, 0.5f);
   return static_cast<uint8_t>(static_cast<int32_t>(up > 0.0f ? (up < 255.0f ? up : 255.0f) : 0.0f));
 }
 
@@ -35,8 +25,8 @@ SSLFAST_HD float target(const MixTargets& p, int64_t r, int64_t c) {
   const bool classes = 0 <= own && own < p.classes && 0 <= other && other < p.classes;
   float value = classes ? p.off : __builtin_nanf("");
   const float lambda = params[kMixLambda];
-  if (c == own) value = sum(value, scaled(lambda, p.on));
-  if (c == other) value = sum(value, scaled(sum(1.0f, -lambda), p.on));
+  if (c == own) value = rounded::add(value, rounded::mul(lambda, p.on));
+  if (c == other) value = rounded::add(value, rounded::mul(rounded::add(1.0f, -lambda), p.on));
   return value;
 }
 

@@ -3,41 +3,13 @@
 // device uses intrinsics. All of it vectorises: no branch, no table, no call.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 
-#include "sslfast/philox.h"
+#include "portable_float.h"
 
 namespace sslfast::gaussian {
 
-#ifdef __CUDA_ARCH__
-SSLFAST_HD float add(float a, float b) { return __fadd_rn(a, b); }
-SSLFAST_HD float mul(float a, float b) { return __fmul_rn(a, b); }
-SSLFAST_HD float div(float a, float b) { return __fdiv_rn(a, b); }
-SSLFAST_HD float square_root(float a) { return __fsqrt_rn(a); }
-SSLFAST_HD double add(double a, double b) { return __dadd_rn(a, b); }
-SSLFAST_HD double mul(double a, double b) { return __dmul_rn(a, b); }
-SSLFAST_HD int32_t bits_of(float a) { return __float_as_int(a); }
-SSLFAST_HD float from_bits(int32_t bits) { return __int_as_float(bits); }
-#else
-SSLFAST_HD float add(float a, float b) { return a + b; }
-SSLFAST_HD float mul(float a, float b) { return a * b; }
-SSLFAST_HD float div(float a, float b) { return a / b; }
-SSLFAST_HD float square_root(float a) { return std::sqrt(a); }
-SSLFAST_HD double add(double a, double b) { return a + b; }
-SSLFAST_HD double mul(double a, double b) { return a * b; }
-SSLFAST_HD int32_t bits_of(float a) {
-  int32_t bits;
-  std::memcpy(&bits, &a, sizeof bits);
-  return bits;
-}
-SSLFAST_HD float from_bits(int32_t bits) {
-  float a;
-  std::memcpy(&a, &bits, sizeof a);
-  return a;
-}
-#endif
+using namespace rounded;
 
 // log(x) to a few ulp, for normal x > 0: x = 2^k m with m in [0.707, 1.414), then the series of the inverse hyperbolic
 // tangent of (m - 1) / (m + 1), of which nothing above the ninth power reaches a float.

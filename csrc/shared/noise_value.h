@@ -6,39 +6,13 @@
 // in an eighth of the circle; the error is below 1e-6.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 
-#include "sslfast/philox.h"
+#include "portable_float.h"
 
 namespace sslfast::noise {
 
-#ifdef __CUDA_ARCH__
-SSLFAST_HD float add(float a, float b) { return __fadd_rn(a, b); }
-SSLFAST_HD float mul(float a, float b) { return __fmul_rn(a, b); }
-SSLFAST_HD float square_root(float a) { return __fsqrt_rn(a); }
-SSLFAST_HD double add(double a, double b) { return __dadd_rn(a, b); }
-SSLFAST_HD double mul(double a, double b) { return __dmul_rn(a, b); }
-SSLFAST_HD int32_t bits_of(float a) { return __float_as_int(a); }
-SSLFAST_HD float float_of(int32_t bits) { return __int_as_float(bits); }
-#else
-SSLFAST_HD float add(float a, float b) { return a + b; }
-SSLFAST_HD float mul(float a, float b) { return a * b; }
-SSLFAST_HD float square_root(float a) { return std::sqrt(a); }
-SSLFAST_HD double add(double a, double b) { return a + b; }
-SSLFAST_HD double mul(double a, double b) { return a * b; }
-SSLFAST_HD int32_t bits_of(float a) {
-  int32_t bits;
-  std::memcpy(&bits, &a, 4);
-  return bits;
-}
-SSLFAST_HD float float_of(int32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
-#endif
+using namespace rounded;
 
 // Uniform in (-1, 1), up to rounding.
 SSLFAST_HD float uniform(uint32_t word) {
@@ -58,7 +32,7 @@ SSLFAST_HD float logarithm(float y) {
                          -0.16609013f, 0.14181836f,  -0.13243462f, 0.1290466f,   -0.076211125f};
   const int32_t bits = bits_of(y);
   const int32_t k = (bits - 0x3F3504F3) >> 23;
-  const float f = add(float_of(bits - (k << 23)), -1.0f);
+  const float f = add(from_bits(bits - (k << 23)), -1.0f);
   return add(mul(static_cast<float>(k), 0.69314718f), mul(f, polynomial(c, f)));
 }
 
@@ -83,8 +57,8 @@ SSLFAST_HD Pair normal_pair(uint32_t radius, uint32_t angle) {
   const bool swap = quarter & 1u;
   const int32_t first_sign = static_cast<int32_t>(((quarter + 1u) & 2u) << 30);
   const int32_t second_sign = static_cast<int32_t>((quarter & 2u) << 30);
-  return {mul(r, float_of(bits_of(swap ? sine : cosine) ^ first_sign)),
-          mul(r, float_of(bits_of(swap ? cosine : sine) ^ second_sign))};
+  return {mul(r, from_bits(bits_of(swap ? sine : cosine) ^ first_sign)),
+          mul(r, from_bits(bits_of(swap ? cosine : sine) ^ second_sign))};
 }
 
 }  // namespace sslfast::noise

@@ -3,35 +3,13 @@
 // ones; the radius has 2^24 values, the greatest 5.9.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 
-#include "sslfast/philox.h"
+#include "portable_float.h"
 
 namespace sslfast::normal {
 
-#ifdef __CUDA_ARCH__
-SSLFAST_HD float add(float a, float b) { return __fadd_rn(a, b); }
-SSLFAST_HD float mul(float a, float b) { return __fmul_rn(a, b); }
-SSLFAST_HD float root(float a) { return __fsqrt_rn(a); }
-SSLFAST_HD int32_t bits_of(float a) { return __float_as_int(a); }
-SSLFAST_HD float from_bits(int32_t a) { return __int_as_float(a); }
-#else
-SSLFAST_HD float add(float a, float b) { return a + b; }
-SSLFAST_HD float mul(float a, float b) { return a * b; }
-SSLFAST_HD float root(float a) { return std::sqrt(a); }
-SSLFAST_HD int32_t bits_of(float a) {
-  int32_t bits;
-  std::memcpy(&bits, &a, 4);
-  return bits;
-}
-SSLFAST_HD float from_bits(int32_t a) {
-  float value;
-  std::memcpy(&value, &a, 4);
-  return value;
-}
-#endif
+using namespace rounded;
 
 // log(x / 2^24) for x in (0, 2^24]: x = 2^k m with m in [sqrt(1/2), sqrt(2)), a polynomial of degree 9 in m - 1.
 SSLFAST_HD float log_of_share(float x) {
@@ -57,7 +35,7 @@ struct Pair {
 
 SSLFAST_HD Pair normal_pair(uint32_t a, uint32_t b) {
   const float share = add(static_cast<float>(static_cast<int32_t>(a >> 8)), 0.5f);
-  const float log = log_of_share(share), radius = root(mul(-2.0f, log < 0.0f ? log : 0.0f));
+  const float log = log_of_share(share), radius = square_root(mul(-2.0f, log < 0.0f ? log : 0.0f));
   // An angle in a quarter turn around 0, then one of the four quarters.
   const float t =
       mul(add(static_cast<float>(static_cast<int32_t>(b >> 6 & 0xFFFFFFu) - 0x800000), 0.5f), 9.3626757e-8f);
