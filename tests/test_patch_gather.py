@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from compiled_program import words_of
 from oracle import all_equal
 
 from sslfast.masking import mask_patches, random_patch_mask
 from sslfast.reference import patch_mask as reference
 
-ROOT = Path(__file__).resolve().parent.parent
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.uint8, torch.int64, torch.bool]
 
 
@@ -128,9 +126,7 @@ def test_decoder_puts_everything_back(device):
 @pytest.mark.skipif(sys.platform != "linux" or platform.machine() != "x86_64", reason="elsewhere nothing is prepared")
 def test_memory_is_called_zero_only_where_it_is(tmp_path):
     """csrc/cpu/large_output.h on memory that is private or shared, of which all, half or nothing was ever written."""
-    source = tmp_path / "memory.cpp"
-    source.write_text(
-        """
+    source = """
 #include <cstdio>
 #include <initializer_list>
 #include "cpu/large_output.h"
@@ -149,11 +145,7 @@ int main() {
   }
 }
 """
-    )
-    program = tmp_path / "memory"
-    command = ["g++", "-std=c++20", "-O1", f"-I{ROOT / 'csrc'}", str(source), "-o", str(program)]
-    subprocess.run(command, check=True)
-    out = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.split()
+    out = words_of(source, tmp_path)
     found = [tuple(map(int, out[i : i + 3])) for i in range(0, 18, 3)]
     # (some of it is called zero, all that is called so is zero, what lies outside is untouched)
     assert found[:3] == [(0, 1, 1), (1, 1, 1), (1, 1, 1)]  # private: all written means reused, and nothing is dropped

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from compiled_program import words_of
 from scipy import stats
 
 from sslfast import host, ops
@@ -82,17 +82,13 @@ def test_known_answers_compiled(name, tmp_path):
     """csrc/include/sslfast/philox.h at counters that no operator reaches, compiled by itself."""
     counter, key, expected = KNOWN_ANSWERS[name]
     element, row_low, row_high, stream = counter
-    source = tmp_path / "known.cpp"
-    source.write_text(
+    source = (
         '#include <cstdio>\n#include "sslfast/philox.h"\n'
         f"int main() {{ const auto w = sslfast::philox({key[1] << 32 | key[0]}ull, {stream}u, "
         f"{row_high << 32 | row_low}ull, {element}u);\n"
         'std::printf("%u %u %u %u", w.word[0], w.word[1], w.word[2], w.word[3]); }\n'
     )
-    program = tmp_path / "known"
-    subprocess.run(["g++", "-O1", f"-I{ROOT / 'csrc/include'}", str(source), "-o", str(program)], check=True)
-    out = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout
-    assert tuple(map(int, out.split())) == expected
+    assert tuple(map(int, words_of(source, tmp_path))) == expected
 
 
 # ---- one function, four implementations

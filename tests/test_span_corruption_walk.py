@@ -3,10 +3,7 @@ for the CPU, with the lanes one after the other."""
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
+from compiled_program import words_of
 
 PROGRAM = r"""
 #include <cstdio>
@@ -68,11 +65,7 @@ int main() {
 
 
 def test_by_lanes_as_by_tokens(tmp_path):
-    source, program = tmp_path / "walk.cpp", tmp_path / "walk"
-    source.write_text(PROGRAM)
-    includes = [f"-I{ROOT / 'csrc/include'}", f"-I{ROOT / 'csrc'}"]
-    subprocess.run(["g++", "-O1", "-std=c++17", *includes, str(source), "-o", str(program)], check=True)
-    out = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.split()
+    out = words_of(PROGRAM, tmp_path)
     assert out[1::2] == ["rows", "tokens", "spans"], out
     assert int(out[0]) == 14 * 5 * 5 * 2 * 4
     assert int(out[4]) > 50_000

@@ -3,10 +3,7 @@ CPU, with the lanes one after the other."""
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
+from compiled_program import words_of
 
 PROGRAM = r"""
 #include <algorithm>
@@ -74,11 +71,7 @@ int main() {
 
 
 def test_by_lanes_as_by_one_thread(tmp_path):
-    source, program = tmp_path / "spans.cpp", tmp_path / "spans"
-    source.write_text(PROGRAM)
-    includes = [f"-I{ROOT / 'csrc/include'}", f"-I{ROOT / 'csrc'}"]
-    subprocess.run(["g++", "-O1", "-std=c++17", *includes, str(source), "-o", str(program)], check=True)
-    out = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.split()
+    out = words_of(PROGRAM, tmp_path)
     assert out[1::2] == ["rows", "tokens", "whole"], out
     assert int(out[0]) == 10 * 5 * 4 * 3 * 4
     assert int(out[2]) > 250_000
