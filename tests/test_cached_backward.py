@@ -18,7 +18,7 @@ N = 11
 
 
 class Masked(Tower):
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return super().forward(x if mask is None else x * mask)
 
 

@@ -88,7 +88,7 @@ def heat(axes: Axes, chance: np.ndarray, colour: str = "masked", top: float | No
         scale = axes.figure.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03)
         scale.set_ticks([0, top], labels=["0", f"{top:.2g}"])
         scale.ax.tick_params(labelsize=7, length=0, colors=INK)
-        scale.outline.set_visible(False)  # type: ignore[operator]
+        scale.outline.set_visible(False)
 
 
 def words(axes: Axes, texts: Sequence[Sequence[str]], names: np.ndarray) -> None:
