@@ -102,8 +102,8 @@ def test_more_steps_find_a_higher_loss() -> None:
         assert loss(targeted(loss, x)) < value[0]
 
 
-def start_of(norm: str, shape: tuple[int, ...], seed: int, row_offset: int = 0, epsilon: float = 2.0) -> Tensor:
-    attack = AdversarialPerturbation(epsilon, norm=norm, step_size=0, random_start=True)
+def start_of(norm: str, shape: tuple[int, ...], seed: int, row_offset: int = 0) -> Tensor:
+    attack = AdversarialPerturbation(2.0, norm=norm, step_size=0, random_start=True)
     x = torch.zeros(shape, dtype=torch.float64)
     return attack(torch.sum, x, generator=seed, row_offset=row_offset)
 

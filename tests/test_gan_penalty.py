@@ -18,9 +18,9 @@ def critic(*sizes: int, dtype: torch.dtype = torch.float64) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(sizes[0], 8), nn.Tanh(), nn.Linear(8, sizes[1])).to(dtype)
 
 
-def share_of(seed: int, rows: int, row_offset: int = 0) -> Tensor:
+def share_of(seed: int, rows: int) -> Tensor:
     """What a sample has of the real one."""
-    words = philox_words(seed, rows, 1, stream=STREAMS["gan_interpolate"], row_offset=row_offset)[:, 0, 0]
+    words = philox_words(seed, rows, 1, stream=STREAMS["gan_interpolate"])[:, 0, 0]
     return ((words >> 9).double() + 0.5) / 2**23
 
 

@@ -38,10 +38,9 @@ def problem(dtype: torch.dtype = torch.float32):  # type: ignore[no-untyped-def]
     return hidden, weight, bias, labels, (labels.flatten() != -100).nonzero().flatten()
 
 
-def drawn_for(at: Tensor, thresholds: Tensor | None, negatives: int, samples: Tensor | None = None) -> Tensor:
+def drawn_for(at: Tensor, thresholds: Tensor | None, negatives: int) -> Tensor:
     """What the loss draws for (4, 8) items."""
-    sample = torch.arange(4) if samples is None else samples
-    return ops.item_negatives((sample[at // 8] << 32) + at % 8, torch.tensor(SEED), thresholds, ITEMS, negatives)
+    return ops.item_negatives(((at // 8) << 32) + at % 8, torch.tensor(SEED), thresholds, ITEMS, negatives)
 
 
 def samplings():  # type: ignore[no-untyped-def]

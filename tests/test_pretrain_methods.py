@@ -14,8 +14,8 @@ from sslfast.pretrain.settings import resolve
 from sslfast.pretrain.simclr import erase_patches
 
 
-def tiny_data(channels=1, size=8, count=40):
-    images = torch.randint(0, 256, (count, channels, size, size), generator=torch.Generator().manual_seed(0))
+def tiny_data(channels=1, size=8):
+    images = torch.randint(0, 256, (40, channels, size, size), generator=torch.Generator().manual_seed(0))
     images = images.to(torch.uint8)
     return ImageData("digits", images[:30], images[30:], None, None, ())
 

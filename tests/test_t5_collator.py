@@ -15,9 +15,9 @@ from sslfast.masking import T5Collator, corrupt_spans
 from sslfast.masking.drop_in.t5 import FlaxDataCollatorForT5MLM, compute_input_and_target_lengths
 
 
-def _examples(number: int, length: int = 50) -> list[dict[str, object]]:
+def _examples(number: int) -> list[dict[str, object]]:
     generator = torch.Generator().manual_seed(1)
-    rows = [torch.randint(2, 900, (length - i % 7,), generator=generator).tolist() for i in range(number)]
+    rows = [torch.randint(2, 900, (50 - i % 7,), generator=generator).tolist() for i in range(number)]
     return [{"input_ids": row, "idx": i} for i, row in enumerate(rows)]
 
 
