@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from ranks import start
+from ranks import found_by_ranks
 from torch import Tensor
 
 from sslfast.distributed import mean_gradient_over_ranks, sum_over_ranks
@@ -81,9 +80,7 @@ def broken(loss: Callable[[Tensor], Tensor], rows: Tensor) -> bool:
     return False
 
 
-def rank_main(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+def rank_main(rank: int, world: int) -> Any:
     rows = torch.randn(3, 4, generator=torch.Generator().manual_seed(rank)).requires_grad_()
     results: dict[str, Any] = {}
     for name, loss in WHOLE.items():
@@ -97,14 +94,11 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     results["nt_xent"] = broken(lambda z: nt_xent_loss(z, z * 2, gather_distributed=True), rows)
     results |= {f"{name}, twice": refused(loss, rows) for name, loss in TWICE.items()}
     results["second"] = [second_derivative(f, FIRST.cos()) for f in BY_RANKS]
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.barrier()
-    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
+    return results
 
 
 def test_over_ranks_in_one_graph(tmp_path: Path) -> None:
-    start(rank_main, 2, str(tmp_path))
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    ranks = found_by_ranks(rank_main, 2, tmp_path)
     for results in ranks:
         for name in WHOLE:
             torch.testing.assert_close(results[name][1], results[name][0])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._autograd import traced_once
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import check_two_rows, check_views, widened, without_autocast
 from sslfast.losses._moments import second_moments
@@ -82,7 +82,7 @@ def barlow_twins_loss(
         check_views(name, "z_a", z_a, "z_b", z_b)
         lambda_param = _check.real(name, "lambda_param", lambda_param)
     if gather_distributed:
-        z_a, z_b = gather_rows(z_a, name), gather_rows(z_b, name)
+        z_a, z_b = gather_rows(z_a, name, spelled(lambda_param=lambda_param)), gather_rows(z_b, name)
     check_two_rows(name, "z_a", z_a)
     with without_autocast(z_a):
         a, b = widened(z_a, z_b)

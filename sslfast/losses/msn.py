@@ -153,8 +153,13 @@ def msn_loss(
         weight = not_negative(name, "regularization_weight", regularization_weight)
         _check.boolean(name, "gather_distributed", gather_distributed)
     dtype = torch.float64 if torch.float64 in (anchors.dtype, targets.dtype, prototypes.dtype) else torch.float32
-    alike = {"sinkhorn_iterations": iterations, "regularization_weight > 0": weight > 0}
-    agree_on_prototypes(name, strategy, len(prototypes), [dtype], alike, targets.device)
+    same = {
+        "temperature": temperature,
+        "target_sharpen_temperature": sharpen,
+        "sinkhorn_iterations": iterations,
+        "regularization_weight": weight,
+    }
+    agree_on_prototypes(name, strategy, len(prototypes), [dtype], same, targets.device)
     settings = _Settings(temperature, sharpen, iterations, weight, strategy != "local", torch.is_grad_enabled())
     loss: Tensor = _MSN.apply(settings, targets.detach(), *distinct(anchors, prototypes))
     return loss

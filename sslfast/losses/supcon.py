@@ -14,7 +14,7 @@ from sslfast._autograd import (
     side_gradient,
     unit_and_side,
 )
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import exchange_shards, gather_rows, strategy_of, sum_over_ranks
 from sslfast.losses._few_rows import are_few, softmax_of_few
 from sslfast.losses._indices import given_rows
@@ -188,7 +188,8 @@ def supcon_loss(
         )
         if pairs is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
-        scale = 1.0 / temperature_of(name, temperature)
+        temperature = temperature_of(name, temperature)
+        scale = 1.0 / temperature
         budget = check_memory_budget(name, memory_budget)
     if pairs is not None:
         return supcon_of_pairs(name, embeddings, ref_emb, pairs, scale)
@@ -196,7 +197,9 @@ def supcon_loss(
     if ref_emb is not None and ref_labels is not None:
         return supcon_against_references(name, embeddings, ref_emb, labels, ref_labels, copies, scale)
     if strategy != "local":
-        groups, first = LabelGroups(gather_rows(labels.long(), name), None), exchange_shards(name, embeddings).start
+        options = spelled(gather_distributed=strategy, temperature=temperature, embeddings=embeddings)
+        groups = LabelGroups(gather_rows(labels.long(), name, options), None)
+        first = exchange_shards(name, embeddings).start
         partners, has = (t[first : first + len(labels)] for t in (groups.partners(), groups.counts > 1))
         paired = partners >= 0
         lse, positive, mean = labelled_softmax_over_ranks(

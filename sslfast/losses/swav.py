@@ -144,8 +144,15 @@ def swav_loss(
     dtype = common_dtype(outputs)
     balanced = queue_outputs or high_resolution_outputs
     dtypes = [dtype, *(torch.promote_types(dtype, each.dtype) for each in balanced)]
-    alike = {"sinkhorn_iterations": iterations, "len(high_resolution_outputs)": len(high_resolution_outputs)}
-    agree_on_prototypes(name, strategy, first.shape[1], dtypes, alike, first.device)
+    same = {
+        "sinkhorn_iterations": iterations,
+        "sinkhorn_epsilon": epsilon,
+        "temperature": temperature,
+        "len(high_resolution_outputs)": len(high_resolution_outputs),
+        "len(low_resolution_outputs)": len(low_resolution_outputs),
+        "whether there are queue_outputs": queue_outputs is not None,
+    }
+    agree_on_prototypes(name, strategy, first.shape[1], dtypes, same, first.device)
     crops = [crop.to(dtype) for crop in outputs]
     potentials = []
     for i, crop in enumerate(crops[: len(high_resolution_outputs)]):
@@ -211,8 +218,8 @@ def sinkhorn_knopp(
         epsilon = divisor(name, "epsilon", epsilon)
         gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         check_kernel_dtype(name, scores)
-    alike = {"iterations": iterations}
-    agree_on_prototypes(name, strategy, scores.shape[1], [scores.dtype], alike, scores.device)
+    same = {"iterations": iterations, "epsilon": epsilon}
+    agree_on_prototypes(name, strategy, scores.shape[1], [scores.dtype], same, scores.device)
     return _assignments(scores.detach(), len(scores), iterations, epsilon, gather_distributed)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
 from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
@@ -248,7 +248,17 @@ def triplet_loss(
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
     assert labels is not None
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
+        same = spelled(
+            margin=margin,
+            swap=terms[1],
+            smooth_loss=terms[2],
+            triplets_per_anchor=triplets_per_anchor,
+            mining=mining,
+            distance=distance,
+            normalize=options[1],
+            reduction=reduction,
+        )
+        embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
         seed = None if seed is None else gather_rows(seed.to(labels.device).view(1), name)[:1]
     with without_autocast(embeddings):
         if seed is not None:
