@@ -8,9 +8,7 @@ other losses, and so all raise.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from types import TracebackType
 
 import torch
@@ -26,7 +24,7 @@ _LOSS = "the loss"  # the option that is the function's name
 
 Options = Mapping[str, str]
 
-_around: ContextVar[dict[str, str]] = ContextVar("options of what calls a loss", default={})  # noqa: B039
+_around: list[dict[str, str]] = [{}]  # the last: options of what calls a loss; not a ContextVar, which breaks graphs
 
 
 def spelled(**options: object) -> dict[str, str]:
@@ -44,14 +42,19 @@ def _text(value: object) -> str:
     return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else repr(value)
 
 
-@contextmanager
-def options_around(options: Options) -> Iterator[None]:
-    """What is exchanged in this context has these options beside its own: those of a module that calls a loss."""
-    token = _around.set({**_around.get(), **options})
-    try:
-        yield
-    finally:
-        _around.reset(token)
+class OptionsAround:
+    """A context in which what is exchanged has options beside its own: those of a module that calls a loss."""
+
+    __slots__ = ("options",)
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def __enter__(self) -> None:
+        _around.append({**_around[-1], **self.options})
+
+    def __exit__(self, *_: object) -> None:
+        _around.pop()
 
 
 def hear_all(
@@ -70,12 +73,17 @@ def hear_all(
         ValueError: on every rank, if one of them has no rows or :class:`JointChecks` has caught an error on it, or if
             the function or an option differs.
     """
-    return _exchange(function, _RIGHT, numbers, device, named(function, options or {}))
+    exchange = _exchange
+    if torch.compiler.is_compiling():  # which would exchange in another way than a rank that does not compile
+        torch._dynamo.graph_break(msg="the ranks hear from each other")
+        exchange = torch.compiler.disable(exchange)
+    heard: list[list[int]] = exchange(function, _RIGHT, numbers, device, named(function, options or {}))
+    return heard
 
 
 def named(function: str, options: Options) -> dict[str, str]:
     """The options with the function's name, and those around it."""
-    return {**_around.get(), _LOSS: function, **options}
+    return {**_around[-1], _LOSS: function, **options}
 
 
 class JointChecks:

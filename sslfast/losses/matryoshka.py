@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks, options_around
+from sslfast._verdict import JointChecks, OptionsAround
 from sslfast.losses._inputs import check_floating
 
 
@@ -101,11 +100,11 @@ class MatryoshkaLoss(nn.Module):
                 terms.append(weight * found)
         return functools.reduce(torch.add, terms)
 
-    def _options_around(self, gathers: object) -> AbstractContextManager[None]:
+    def _options_around(self, gathers: object) -> OptionsAround:
         """What ranks whose loss is that of all have to have in common, so that each calls it as often."""
-        if gathers in (False, "local") or torch.compiler.is_compiling():
-            return nullcontext()
-        return options_around({"MatryoshkaLoss's dims": repr(self.dims), "its weights": repr(self.weights)})
+        if gathers in (False, "local"):
+            return OptionsAround({})
+        return OptionsAround({"MatryoshkaLoss's dims": repr(self.dims), "its weights": repr(self.weights)})
 
     def extra_repr(self) -> str:
         return f"dims={self.dims}, weights={self.weights}"
