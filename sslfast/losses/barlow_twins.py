@@ -72,7 +72,7 @@ def barlow_twins_loss(
             ``gather_distributed`` not a bool.
         ValueError: if z_a is not (N, D) with D >= 1 and N >= 2 (of all ranks together where gathered), z_b differs in
             shape or device, or ``lambda_param`` is not finite. Where one of several ranks raises, all do: the others a
-            ValueError that names it.
+            ValueError that names it; so do all whose options differ.
 
     Reference: Zbontar et al., "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", ICML 2021.
     """

@@ -172,10 +172,10 @@ def clip_loss(
             number, ``memory_budget`` is neither None nor an int, or ``normalize`` not a bool.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device,
             ``logit_scale`` or ``logit_bias`` is, as a number, not finite or more than the dtype of the loss can hold,
-            or, as a tensor, has more than one element or is on another device,
-            ``label_smoothing`` is not in [0, 1], ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative,
-            ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank. Where one of several
-            ranks raises, all do: the others a ValueError that names it.
+            or, as a tensor, has more than one element or is on another device, ``label_smoothing`` is not in [0, 1],
+            ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative, ``gather_distributed`` is none of these, or D,
+            a dtype or an option is not the same on every rank. Where one of several ranks raises, all do: the others a
+            ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.

@@ -124,7 +124,7 @@ class CrossBatchMemory(nn.Module):
                 four in pairs of one length or three of one length.
             ValueError: if ``embeddings`` is not (N, D), ``labels`` or ``enqueue_mask`` not (N,), one of them is on
                 another device, or ``indices_tuple`` is given where it does not go. Where one of several ranks raises,
-                all do, also where ``enqueue_mask`` is given on some only.
+                all do, also where ``enqueue_mask`` is given on some only, or memories differ in size or class of loss.
         """
         name = "CrossBatchMemory"
         with JointChecks(name, self.gather_distributed, embeddings, takes_none=True):

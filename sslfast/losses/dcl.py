@@ -196,9 +196,9 @@ def dcl_loss(
             ``weight_fn`` is not callable, or ``memory_budget`` is neither None nor an int.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
             1e-8, ``gather_distributed`` is none of these, fewer than 2 samples come together, so that there are no
-            negatives, ``weight_fn`` returns another shape than (N,), ``memory_budget`` is negative, or D or a dtype is
-            not the same on every rank. Where one of several ranks raises, all do: the others a ValueError that names
-            it.
+            negatives, ``weight_fn`` returns another shape than (N,), ``memory_budget`` is negative, or D, a dtype or an
+            option is not the same on every rank. Where one of several ranks raises, all do: the others a ValueError
+            that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.

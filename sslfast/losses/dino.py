@@ -201,8 +201,8 @@ def dino_loss(
             another differs in shape or device; ``center`` has not K numbers on that device, or is given with
             "sinkhorn_knopp"; a temperature is below 1e-8 or infinite; ``centering`` is none of these, or
             ``sinkhorn_iterations`` is below 1; with ``gather_distributed`` or "sinkhorn_knopp" on all of several ranks,
-            if one raises, or they differ in K, in one of these two, in the ``sinkhorn_iterations`` that are used, or in
-            whether what is summed, of the teacher with "sinkhorn_knopp", is float64.
+            if one raises, or they differ in K, in an option that the sums depend on, or in whether what is summed, of
+            the teacher with "sinkhorn_knopp", is float64.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021; Oquab et al.,

@@ -192,8 +192,8 @@ def ibot_patch_loss(
             has not K numbers, or is given with "sinkhorn_knopp"; ``masks_weight`` is not (M,), or on the CPU not in
             [0, 1], or one of these is on another device; a temperature is below 1e-8 or infinite; ``centering`` is none
             of these, or ``sinkhorn_iterations`` is below 1; with ``gather_distributed`` or "sinkhorn_knopp" on all of
-            several ranks, if one raises, or they differ in K, in one of these two, in the ``sinkhorn_iterations`` that
-            are used, or in whether what is summed, of the teacher with "sinkhorn_knopp", is float64.
+            several ranks, if one raises, or they differ in K, in an option that the sums depend on, or in whether what
+            is summed, of the teacher with "sinkhorn_knopp", is float64.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Zhou et al., "iBOT: Image BERT Pre-Training with Online Tokenizer", ICLR 2022; Oquab et al., "DINOv2:

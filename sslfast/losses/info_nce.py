@@ -218,10 +218,10 @@ def info_nce_loss(
             number or a bool is none.
         ValueError: if a shape, a device or a number is out of what is said above, ``queue`` or ``weights`` requires a
             gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for,
-            ``weights`` are negative (looked at on the CPU only, as a tensor's temperature is), ``positives``
-            index no key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or
-            ``symmetric`` is asked for where it does not go or ``gather_distributed`` is none of these. Where one of
-            several ranks raises, all do: the others a ValueError that names it.
+            ``weights`` are negative (looked at on the CPU only, as a tensor's temperature is), ``positives`` index no
+            key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or ``symmetric`` is
+            asked for where it does not go or ``gather_distributed`` is none of these. Where one of several ranks
+            raises, all do: the others a ValueError that names it; so do all whose options differ.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018; He et al.,

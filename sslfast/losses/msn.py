@@ -126,8 +126,8 @@ def msn_loss(
             a bool.
         ValueError: if ``targets`` is not (N, D) with N, D >= 1, ``anchors`` not (V N, D), ``prototypes`` not (K, D), or
             one of them is on another device; a temperature is below 1e-8 or infinite, or another number is negative;
-            over several ranks on all of them, if one raises, or they differ in K, in ``sinkhorn_iterations``, or in
-            whether an input is float64 or ``regularization_weight`` 0.
+            over several ranks on all of them, if one raises, or they differ in K, in an option, or in whether an input
+            is float64.
 
     Reference: Assran et al., "Masked Siamese Networks for Label-Efficient Learning", ECCV 2022.
     """

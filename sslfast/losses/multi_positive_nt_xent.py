@@ -155,7 +155,7 @@ def multi_positive_nt_xent_loss(
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
             ``gather_distributed`` is with ``ref_emb`` or ``indices_tuple``, ``abs(temperature)`` is below 1e-8, or
             ``memory_budget`` is negative. Where one of several ranks raises, all do: the others a ValueError that names
-            it.
+            it; so do all whose options differ.
         IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU and a compiled graph assert).
         RuntimeError: at a second derivative, which is not supported.
 

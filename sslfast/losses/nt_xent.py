@@ -162,8 +162,8 @@ def nt_xent_loss(
             is not a number, or ``memory_budget`` is neither None nor an int.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
             1e-8, ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative, ``gather_distributed`` is none of these,
-            or D or a dtype is not the same on every rank. Where one of several ranks raises, all do: the others a
-            ValueError that names it.
+            or D, a dtype or an option is not the same on every rank. Where one of several ranks raises, all do: the
+            others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020; Chuang

@@ -137,9 +137,9 @@ def siglip_loss(
             ``logit_bias`` is neither a number nor a floating-point tensor, or ``normalize`` not a bool.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device, or
             ``logit_scale`` or ``logit_bias`` is, as a number, not finite or more than the dtype of the loss can hold,
-            or, as a tensor, has more than one element or is on another device,
-            ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank. Where one of several
-            ranks raises, all do: the others a ValueError that names it.
+            or, as a tensor, has more than one element or is on another device, ``gather_distributed`` is none of these,
+            or D, a dtype or an option is not the same on every rank. Where one of several ranks raises, all do: the
+            others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023.

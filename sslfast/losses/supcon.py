@@ -169,8 +169,8 @@ def supcon_loss(
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
             ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or is more than ``"local"``
             with ``ref_emb`` or ``indices_tuple``, ``memory_budget`` is negative, ``indices_tuple`` lists a pair as a
-            positive and as a negative one (looked at on the CPU only), or D or a dtype is not the same on every rank.
-            Where one of several ranks raises, all do: the others a ValueError that names it.
+            positive and as a negative one (looked at on the CPU only), or D, a dtype or an option is not the same on
+            every rank. Where one of several ranks raises, all do: the others a ValueError that names it.
         IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU and a compiled graph assert).
         RuntimeError: at a second derivative, which is not supported.
 

@@ -122,8 +122,8 @@ def swav_loss(
         ValueError: if there is no large crop or fewer than two crops, the first is not (N, K) with N, K >= 1, another
             crop differs in shape or device, the queue has not one tensor (Q, K) on that device per large crop,
             ``temperature`` or ``sinkhorn_epsilon`` is below 1e-8 or infinite, or ``sinkhorn_iterations`` is below 1;
-            over several ranks on all of them, if one raises, or they differ in K, in the number of large crops, in
-            ``sinkhorn_iterations``, or in whether the crops or a queue are float64.
+            over several ranks on all of them, if one raises, or they differ in K, in the number of crops, in an option,
+            or in whether the crops or a queue are float64.
 
     Reference: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS
     2020.

@@ -220,7 +220,7 @@ def triplet_loss(
             is not finite, or not positive with ``"semi_hard"``, an option is none of its values,
             ``triplets_per_anchor`` is below 1 or goes with another mining, or ``gather_distributed`` is with
             ``indices_tuple`` or ``ref_emb``. Where one of several ranks raises, all do: the others a ValueError that
-            names it.
+            names it; so do all whose options differ.
         IndexError: if a given triplet names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -252,7 +252,7 @@ def triplet_loss(
             margin=margin,
             swap=terms[1],
             smooth_loss=terms[2],
-            triplets_per_anchor=triplets_per_anchor,
+            triplets_per_anchor=per_anchor or "all",
             mining=mining,
             distance=distance,
             normalize=options[1],

@@ -104,9 +104,9 @@ def vicreg_loss(
     Raises:
         TypeError: if z_a or z_b is not a floating-point tensor, a weight or ``eps`` is not a number, or
             ``gather_distributed`` not a bool.
-        ValueError: if z_a is not (N, ..., D) with all sizes >= 1 and N >= 2 (of all ranks together where gathered),
-            z_b differs in shape or device, a weight is not finite, or ``eps`` is negative or not finite. Where one of
-            several ranks raises, all do: the others a ValueError that names it.
+        ValueError: if z_a is not (N, ..., D) with all sizes >= 1 and N >= 2 (of all ranks together where gathered), z_b
+            differs in shape or device, a weight is not finite, or ``eps`` is negative or not finite. Where one of
+            several ranks raises, all do: the others a ValueError that names it; so do all whose options differ.
 
     Reference: Bardes et al., "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning",
     ICLR 2022.

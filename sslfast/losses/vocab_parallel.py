@@ -149,8 +149,8 @@ def vocab_parallel_cross_entropy(
         ValueError: if a shape, a device or a number is out of what is said above, a target is no class (on the CPU; a
             GPU is not waited for, there loss and gradients are NaN), a rank has no class, or its classes are not those
             of ``num_classes`` and ``first_class``. Before anything else the ranks tell each other whether they will
-            raise, and then all do: the others with a ValueError that names the rank. (On a GPU with ``num_classes``
-            they do not: an error of one leaves the others waiting for it.)
+            raise, and then all do: the others with a ValueError that names the rank; so do all whose options or inputs
+            differ. (On a GPU with ``num_classes`` they do not: an error of one leaves the others waiting for it.)
         RuntimeError: at a second derivative, which is not supported; in a compiled graph on the CPU, if a target is no
             class.
 
