@@ -39,7 +39,7 @@ def _text(value: object) -> str:
     if isinstance(value, Tensor):
         graded = value.requires_grad and torch.is_grad_enabled()
         return f"a {value.dim()}-d tensor{' that takes a gradient' if graded else ''}"
-    return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else repr(value)
+    return repr(value)
 
 
 class OptionsAround:
@@ -170,9 +170,10 @@ def difference(description: bytes, device: torch.device, group: dist.ProcessGrou
     padded[: len(own)] = own
     texts = [bytes(row[:size]).decode() for row, size in zip(_told(padded, group).tolist(), sizes, strict=True)]
     heard = [dict(line.split("\t") for line in text.split("\n")) for text in texts]
+    around = [name for options in heard for name in list(options)[: list(options).index(_LOSS)]]
     name, at = next(
         (name, at)
-        for name in dict.fromkeys(name for options in heard for name in options)
+        for name in dict.fromkeys([*around, *(name for options in heard for name in options)])
         for at, options in enumerate(heard)
         if options.get(name) != heard[0].get(name)
     )

@@ -30,8 +30,8 @@ def balanced(z: Tensor, **options: Any) -> Tensor:
     return losses.dino_loss([z, z], [z, z], centering="sinkhorn_knopp", **options)
 
 
-def with_queue(z: Tensor, size: int, strategy: bool | str = True) -> Tensor:
-    return losses.NTXentLoss(0.5, (size, 4) if size else 0, strategy)(z, z)
+def with_queue(z: Tensor, size: int) -> Tensor:
+    return losses.NTXentLoss(0.5, (size, 4) if size else 0, gather_distributed=True)(z, z)
 
 
 def gathered(loss: Callable[..., Tensor], *others: Any, views: int = 2) -> Call:
@@ -162,7 +162,11 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
     ),
     "a memory bank or none": (
         lambda z, odd: with_queue(z, 8 * odd),
-        alike("nt_xent_loss: the loss", "nt_xent_loss", "info_nce_loss"),
+        alike("nt_xent_loss: memory_bank_size", "nothing", "(8, 4)"),
+    ),
+    "memory banks of two sizes in a loss": (
+        lambda z, odd: with_queue(z, 8 + odd),
+        alike("info_nce_loss: memory_bank_size", "(8, 4)", "(9, 4)"),
     ),
     "memory banks of two sizes": (
         lambda z, odd: losses.MemoryBank((8 + odd, 4), True).enqueue(z),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import distinct, first_order_only, side_gradient, unit_side
-from sslfast._verdict import JointChecks, spelled
+from sslfast._verdict import JointChecks, OptionsAround, spelled
 from sslfast.distributed import count_rows, mean_over_ranks, strategy_of
 from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._inputs import check_pair, temperature_of, without_autocast
@@ -97,14 +97,15 @@ class NTXentLoss(nn.Module):
                 gather_distributed=self.gather_distributed,
                 memory_budget=self.memory_budget,
             )
-        loss = info_nce_loss(
-            out0,
-            out1,
-            queue=self.memory_bank.bank,
-            temperature=self.temperature,
-            tau_plus=self.tau_plus,
-            gather_distributed=self.memory_bank.gather_distributed,
-        )
+        with OptionsAround({"memory_bank_size": repr(self.memory_bank.size)}):
+            loss = info_nce_loss(
+                out0,
+                out1,
+                queue=self.memory_bank.bank,
+                temperature=self.temperature,
+                tau_plus=self.tau_plus,
+                gather_distributed=self.memory_bank.gather_distributed,
+            )
         if out0.requires_grad:
             self.memory_bank.enqueue(F.normalize(out1.detach().float(), dim=1))
         return loss
