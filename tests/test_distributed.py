@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from loss_oracle import Largest
 
 # Uneven, with shards of 1; 2 and 4 have blocks that two ranks share. 4 is even where work and memory are counted.
 from rank_criteria import CRITERIA, OUT
-from ranks import start
+from ranks import found_by_ranks
 from torch import Tensor, nn
 
 from sslfast import losses
@@ -153,9 +152,7 @@ def message(function: Callable[[], Any]) -> str:
     return ""
 
 
-def rank_main(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+def rank_main(rank: int, world: int) -> Any:
     shards = SHARDS[world]
     own = slice(sum(shards[:rank]), sum(shards[: rank + 1]))
     results: dict[Any, Any] = {
@@ -181,15 +178,12 @@ def rank_main(rank: int, world: int, folder: str) -> None:
             results["footprint", how] = {kind: footprint(kind, how) for kind in ("nt_xent", "dcl", "supcon", "clip")}
             for kind in ("siglip", "info_nce, smooth, ids"):
                 results["footprint", how][kind] = footprint(kind, how)
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.barrier()
-    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
+    return results
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_losses_over_ranks_are_those_of_one_process(world: int, tmp_path: Path) -> None:
-    start(rank_main, world, str(tmp_path))
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
+    ranks = found_by_ranks(rank_main, world, tmp_path)
     total = sum(SHARDS[world])
     for kind in CRITERIA:
         expected = outcome(kind, slice(0, total), total, "local")

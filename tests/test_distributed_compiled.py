@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from ranks import start
+from ranks import found_by_ranks
 from torch import Tensor
 
 from sslfast.distributed import mean_gradient_over_ranks, sum_over_ranks
-from sslfast.losses import dino_loss, ibot_patch_loss, msn_loss, nt_xent_loss, swav_loss
+from sslfast.losses import (
+    MatryoshkaLoss,
+    MSNLoss,
+    barlow_twins_loss,
+    dino_loss,
+    ibot_patch_loss,
+    msn_loss,
+    nt_xent_loss,
+    swav_loss,
+)
 from sslfast.losses._smoothing import _SumOfAll
 
 MASK = torch.ones(1, 3, dtype=torch.bool)
 WHOLE: dict[str, Callable[[Tensor], Tensor]] = {
     "swav": lambda z: swav_loss([z, z * 2], [z * 3], sinkhorn_gather_distributed=True),
     "msn": lambda z: msn_loss(z, z.detach() * 2, z * 3, gather_distributed=True),
+    "msn, prefixes": lambda z: MatryoshkaLoss(MSNLoss(gather_distributed=True), (2, 4))(z, z.detach() * 2, z * 3),
     "dino, balanced": lambda z: dino_loss([z, z], [z, z * 2], centering="sinkhorn_knopp"),
     "dino, gathered": lambda z: dino_loss([z, z], [z, z * 2], gather_distributed=True),
     "ibot": lambda z: ibot_patch_loss(
@@ -81,9 +90,25 @@ def broken(loss: Callable[[Tensor], Tensor], rows: Tensor) -> bool:
     return False
 
 
-def rank_main(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+def where_one_compiles(rank: int, rows: Tensor) -> list[str]:
+    """What a rank says that shares its loss with one that is compiled, with the same options and with another."""
+
+    def loss(z: Tensor, weight: float) -> Tensor:
+        return barlow_twins_loss(z, z * 2, weight, gather_distributed=True)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(loss, backend="eager") if rank else loss
+    found = []
+    for weight in (0.1, 0.3 + 0.1 * rank, 0.5):
+        try:
+            torch.autograd.grad(compiled(rows, weight), rows)
+            found.append("nothing")
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
+def rank_main(rank: int, world: int) -> Any:
     rows = torch.randn(3, 4, generator=torch.Generator().manual_seed(rank)).requires_grad_()
     results: dict[str, Any] = {}
     for name, loss in WHOLE.items():
@@ -96,20 +121,20 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     torch._dynamo.reset()
     results["nt_xent"] = broken(lambda z: nt_xent_loss(z, z * 2, gather_distributed=True), rows)
     results |= {f"{name}, twice": refused(loss, rows) for name, loss in TWICE.items()}
+    results["one compiles"] = where_one_compiles(rank, rows)
     results["second"] = [second_derivative(f, FIRST.cos()) for f in BY_RANKS]
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.barrier()
-    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
+    return results
 
 
 def test_over_ranks_in_one_graph(tmp_path: Path) -> None:
-    start(rank_main, 2, str(tmp_path))
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    ranks = found_by_ranks(rank_main, 2, tmp_path)
     for results in ranks:
         for name in WHOLE:
             torch.testing.assert_close(results[name][1], results[name][0])
             assert results[name][0][1].any(), name
         assert results["nt_xent"]
+        different = "lambda_param must be alike on every rank, got 0.3 on rank 0 and 0.4 on rank 1"
+        assert results["one compiles"] == ["nothing", f"barlow_twins_loss: {different}", "nothing"]
         for name in TWICE:
             assert results[f"{name}, twice"].startswith("torch.compile: second derivatives are not supported"), name
     for shares in zip(*(results["second"] for results in ranks), strict=True):

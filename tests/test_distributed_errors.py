@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from rank_differences import DIFFERENT
-from ranks import start
+from rank_differences import DIFFERENT, alike
+from ranks import found_by_ranks
 from torch import Tensor
 
 from sslfast import losses
@@ -77,7 +75,6 @@ def weight_of_all(z0: Tensor, z1: Tensor) -> Tensor:
 
 # What one of two ranks, rank 1, gives wrongly or alone: the call with whether it is that rank, and the errors of both.
 ELSEWHERE = "ValueError: {}: arguments must be right on every rank, got an error on rank 1"
-ON_EVERY = "must be given on every rank or on none, got [False, True]"
 ALONE: dict[str, tuple[Callable[[Tensor, bool], Any], str, str]] = {
     "weight_fn": (
         lambda z, odd: losses.dcl_loss(z, z, 0.1, lambda a, b: a if odd else a[:, 0], gather_distributed=True),
@@ -101,12 +98,6 @@ ALONE: dict[str, tuple[Callable[[Tensor, bool], Any], str, str]] = {
         ELSEWHERE.format("negative_mises_fisher_weights"),
         "ValueError: negative_mises_fisher_weights: z1 must have shape (3, 4), like z0, got (2, 4)",
     ),
-    "enqueue_mask": (
-        lambda z, odd: losses.CrossBatchMemory(losses.SupConLoss(), 4, 8, gather_distributed=True)(
-            z, class_ids(z), enqueue_mask=torch.tensor([True, False, True]) if odd else None
-        ),
-        *[f"ValueError: CrossBatchMemory: enqueue_mask {ON_EVERY}"] * 2,
-    ),
     "NNMemoryBank": (
         lambda z, odd: losses.NNMemoryBank((8, 4), True)(z.repeat(1, 2) if odd else z, update=True),
         ELSEWHERE.format("NNMemoryBank"),
@@ -116,12 +107,6 @@ ALONE: dict[str, tuple[Callable[[Tensor, bool], Any], str, str]] = {
         lambda z, odd: losses.NNMemoryBank((8, 4), True)(z, update=0 if odd else True),  # type: ignore[arg-type]
         ELSEWHERE.format("NNMemoryBank"),
         "TypeError: NNMemoryBank: update must be a bool, got 0",
-    ),
-    "query_ids": (
-        lambda z, odd: losses.info_nce_loss(
-            z, z, **dict.fromkeys(("query_ids", "key_ids"), class_ids(z) if odd else None), gather_distributed=True
-        ),
-        *[f"ValueError: info_nce_loss: query_ids {ON_EVERY}"] * 2,
     ),
     "output_dict": (
         lambda z, odd: losses.CLIPLoss(world_size=2)(z, z, 2.0, output_dict=0 if odd else True),  # type: ignore[arg-type]
@@ -133,14 +118,30 @@ ALONE: dict[str, tuple[Callable[[Tensor, bool], Any], str, str]] = {
         ELSEWHERE.format("siglip_loss"),
         "ValueError: SigLIPLoss: world_size must be that of torch.distributed, 2, got 3",
     ),
-    **{
-        f"ring, {name}": (
-            lambda z, odd, call=call: call(z, "ring" if odd else "all_gather"),  # type: ignore[misc]
-            *[f"ValueError: {name}: gather_distributed='ring' {ON_EVERY}"] * 2,
-        )
-        for name, (strategies, call) in LOSSES.items()
-        if "ring" in strategies
-    },
+    "matryoshka": (
+        lambda z, odd: losses.MatryoshkaLoss(losses.NTXentLoss(gather_distributed="ring"), (2, 4))(
+            *[z[:, :3] if odd else z] * 2
+        ),
+        ELSEWHERE.format("nt_xent_loss"),
+        "ValueError: MatryoshkaLoss: embeddings must be at least 4 wide, got 3",
+    ),
+    "matryoshka of a function": (
+        lambda z, odd: losses.MatryoshkaLoss(partial(losses.info_nce_loss, gather_distributed=True), (2, 4))(
+            z, z, queue=z if odd else None
+        ),
+        ELSEWHERE.format("info_nce_loss"),
+        "ValueError: MatryoshkaLoss: queue must be given as negative_keys, whose prefixes are normalised",
+    ),
+    "matryoshka of a dict": (
+        lambda z, odd: losses.MatryoshkaLoss(losses.CLIPLoss(world_size=2), (2, 4))(z, z, 2.0, output_dict=odd),
+        ELSEWHERE.format("clip_loss"),
+        "TypeError: MatryoshkaLoss: loss must return a tensor, got dict",
+    ),
+    "matryoshka of each rank's own": (
+        lambda z, odd: losses.MatryoshkaLoss(losses.NTXentLoss(), (2, 4))(*[z[:, :3] if odd else z] * 2),
+        "nothing",
+        "ValueError: MatryoshkaLoss: embeddings must be at least 4 wide, got 3",
+    ),
 }
 CASES = [(name, how) for name, (strategies, _) in LOSSES.items() for how in strategies]
 
@@ -161,15 +162,7 @@ def said(function: Callable[..., Any], *given: Any) -> str:
     return "nothing"
 
 
-def rank_main(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=world,
-        timeout=datetime.timedelta(seconds=60),  # where one waits for ever
-    )
+def rank_main(rank: int, world: int) -> Any:
     generator = torch.Generator().manual_seed(rank)
     rows = torch.randn(3, 4, generator=generator)
     wrong: dict[str, Any] = {"empty": rows[:0], "integers": rows.long(), "a list": [1.0], "one number": torch.ones(())}
@@ -206,14 +199,11 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     results["gathered"] = str(len(gather_rows(rows[: 3 - 3 * rank])))
     results["ragged"] = said(exchange_shards, "f", rows if rank == 0 else rows.unsqueeze(2))
     results["deep"] = said(exchange_shards, "f", rows.reshape(3, 4, *[1] * 7))
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.barrier()
-    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
+    return results
 
 
 def test_what_is_wrong_on_one_rank_raises_on_every_one(tmp_path: Path) -> None:
-    start(rank_main, 2, str(tmp_path))
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    ranks = found_by_ranks(rank_main, 2, tmp_path)
     for name, how in CASES:
         function = name.split(",")[0]
         first, second = ({kind: rank[name, how, kind] for kind in ("empty", "integers", "a list")} for rank in ranks)
@@ -238,7 +228,7 @@ def test_what_is_wrong_on_one_rank_raises_on_every_one(tmp_path: Path) -> None:
     for name, (_, *errors) in ALONE.items():
         assert [rank[name] for rank in ranks] == errors
     for name, (_, error) in DIFFERENT.items():
-        assert [rank[name] for rank in ranks] == [f"ValueError: {error}" if error else "nothing"] * 2
+        assert [rank[name] for rank in ranks] == [f"ValueError: {error}" if error else "nothing"] * 2, name
     assert ranks[0]["centering"] == ELSEWHERE.format("dino_loss")
     assert ranks[1]["centering"].startswith("ValueError: dino_loss: centering must be")
     for name in MEMORIES:
@@ -258,11 +248,9 @@ def test_what_is_wrong_on_one_rank_raises_on_every_one(tmp_path: Path) -> None:
     center = every * 0.75
     for rank in ranks:
         assert rank["width"] == "nothing"
-        assert (
-            rank["gathered width"] == "ValueError: sinkhorn_knopp: prototypes must be as many on every rank, got [4, 3]"
-        )
-        different = "sums must have the same dtype on every rank, got ['float32', 'float64']"
-        assert rank["gathered dtype"] == f"ValueError: swav_loss: {different}"
+        assert rank["gathered width"] == f"ValueError: {alike('sinkhorn_knopp: the number of prototypes', 4, 3)}"
+        different = alike("swav_loss: the dtypes of sums", ["float32"] * 3, ["float64"] * 3)
+        assert rank["gathered dtype"] == f"ValueError: {different}"
         for state in rank["means"]:
             torch.testing.assert_close(next(iter(state.values())).flatten(), center)
         assert rank["gathered"] == "3"

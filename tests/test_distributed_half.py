@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,11 +15,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from gpu_operators import HALF, use_launchers
 from loss_cases import CASES
 from loss_regimes import Regime, problem
-from ranks import start
+from ranks import found_by_ranks
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -165,9 +163,7 @@ def expected_traffic(name: str, how: str, row: int, world: int) -> dict[str, int
     return {"sent": rows * sent[name]} | ({"gathered": 8 * rows} if name == "supcon" else {})
 
 
-def rank_main(rank: int, world: int, folder: str, interpreted: bool) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+def rank_main(rank: int, world: int, interpreted: bool) -> Any:
     if interpreted:
         importlib.import_module("conftest")  # the interpreter's products and casts of bfloat16
         use_launchers(pytest.MonkeyPatch())
@@ -181,9 +177,7 @@ def rank_main(rank: int, world: int, folder: str, interpreted: bool) -> None:
     if not interpreted:
         for key in itertools.product(TRAFFIC, STRATEGIES, (torch.bfloat16, torch.float32)):
             results["traffic", *key] = traffic(*key)
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.barrier()
-    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
+    return results
 
 
 def check(ranks: list[dict[Any, Any]], interpreted: bool) -> None:
@@ -210,8 +204,7 @@ def check(ranks: list[dict[Any, Any]], interpreted: bool) -> None:
 
 @pytest.mark.parametrize("world", SHARDS)
 def test_over_ranks_as_exact_as_in_one_process(world: int, tmp_path: Path) -> None:
-    start(rank_main, world, str(tmp_path), False)
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
+    ranks = found_by_ranks(rank_main, world, tmp_path, False)
     check(ranks, interpreted=False)
     for name, how in itertools.product(TRAFFIC, STRATEGIES):
         for dtype, row in ((torch.bfloat16, 2 * DIM + 4), (torch.float32, 4 * DIM)):
@@ -223,5 +216,4 @@ def test_over_ranks_as_exact_in_triton(tmp_path: Path) -> None:
     pytest.importorskip("triton")
     if torch.cuda.is_available():
         pytest.skip("Triton runs natively here, and gloo takes no rows from a GPU")
-    start(rank_main, 3, str(tmp_path), True)
-    check([torch.load(tmp_path / f"{rank}.pt") for rank in range(3)], interpreted=True)
+    check(found_by_ranks(rank_main, 3, tmp_path, True), interpreted=True)

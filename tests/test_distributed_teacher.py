@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from ranks import start
+from ranks import found_by_ranks
 from torch import Tensor
 
 from sslfast.distributed import world_size
@@ -70,20 +70,15 @@ def run(
     return losses, centers, others, dino.center, ibot.center.value
 
 
-def rank_main(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+def rank_main(rank: int, world: int) -> Any:
     sizes = SHARDS[world]
     part = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
-    torch.save((run(part, sum(sizes)), run(part, sum(sizes), gather=False)[0]), f"{folder}/{rank}.pt")
-    dist.barrier()
-    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
+    return (run(part, sum(sizes)), run(part, sum(sizes), gather=False)[0])
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_over_ranks_as_in_one_process(world: int, tmp_path: Path) -> None:
-    start(rank_main, world, str(tmp_path))
-    ranks, local = zip(*(torch.load(tmp_path / f"{rank}.pt") for rank in range(world)), strict=True)
+    ranks, local = zip(*found_by_ranks(rank_main, world, tmp_path), strict=True)
     losses, *states = run(slice(None), sum(SHARDS[world]))
     # The centers are float32: what they are subtracted from is not, but they round in another order.
     for rank in ranks:

@@ -48,7 +48,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sslfast.ops": ({"kernels"}, {"torch"}),
     "sslfast.random": ({"_check", "ops"}, {"torch"}),
     "sslfast._verdict": ({"_check"}, {"torch"}),
-    "sslfast.distributed": ({"_autograd", "_check", "_verdict"}, {"torch"}),
+    "sslfast._shards": ({"_verdict"}, {"torch"}),
+    "sslfast.distributed": ({"_autograd", "_check", "_shards", "_verdict"}, {"torch"}),
     "sslfast.host": (
         {
             "_audio_rules",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from ranks import start
+from ranks import found_by_ranks
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -83,9 +83,19 @@ def results(function, own: slice) -> dict[str, list[Tensor]]:
     return found
 
 
-def rank_main(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+# What ranks may not differ in; on the last rank the second.
+DIFFERENT = (
+    ("return_metrics", False, True),
+    ("reduction", "none", "sum"),
+    ("ignore_index", -100, 3),
+    ("label_smoothing", 0.0, 0.1),
+    ("softcap", None, 2.0),
+    ("z_loss", 0.1, 0.2),
+    ("num_items", None, 4.0),
+)
+
+
+def rank_main(rank: int, world: int) -> Any:
     own = share_of(SHARDS[world], rank)
     found: dict[str, object] = dict(results(vocab_parallel_cross_entropy, own))
     x, weight, _, target = data(torch.float32)
@@ -112,11 +122,15 @@ def rank_main(rank: int, world: int, folder: str) -> None:
         with pytest.raises((TypeError, ValueError)) as caught:
             vocab_parallel_cross_entropy(x, shard if last else weight[own], target)
         found[name] = f"{type(caught.value).__name__}: {caught.value}"
-    with pytest.raises(ValueError, match="return_metrics must be the same on every rank, got ") as caught:
-        vocab_parallel_cross_entropy(x, weight[own], target, return_metrics=last)
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.barrier()
-    os._exit(0)  # gloo's threads may still run when the interpreter is torn down, which then aborts now and then
+    for name, first, other in DIFFERENT:
+        with pytest.raises(ValueError, match="must be alike") as caught:
+            vocab_parallel_cross_entropy(x, weight[own], target, **{name: other if last else first})
+        got = f"got {first!r} on rank 0 and {other!r} on rank {world - 1}"
+        expected = f"{name} must be alike on every rank, {got}"
+        assert str(caught.value) == f"vocab_parallel_cross_entropy: {expected}"
+    with pytest.raises(ValueError, match="the shape of input must be alike on every rank, got "):
+        vocab_parallel_cross_entropy(x[: 2 - last], weight[own], target[: 2 - last])
+    return found
 
 
 def share_of(sizes: list[int], rank: int) -> slice:
@@ -156,10 +170,9 @@ def stray_targets_spoil(own: slice) -> None:
 
 @pytest.mark.parametrize("world", SHARDS)
 def test_ranks_make_what_one_makes(world: int, tmp_path: Path) -> None:
-    start(rank_main, world, str(tmp_path))
+    ranks = found_by_ranks(rank_main, world, tmp_path)
     expected = results(linear_cross_entropy, slice(0, CLASSES))
-    for rank in range(world):
-        found = torch.load(tmp_path / f"{rank}.pt")
+    for rank, found in enumerate(ranks):
         own = share_of(SHARDS[world], rank)
         assert found.pop("error").startswith("vocab_parallel_cross_entropy: target must be in [0, 10] or -100, got ")
         name, last = "vocab_parallel_cross_entropy", world - 1

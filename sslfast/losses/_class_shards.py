@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from sslfast import _check
-from sslfast._verdict import meeting_place
-
-# What has to be the same on every rank, as it decides how much they tell each other of their rows.
-_ALIKE = ("the number of targets", "whether there is label_smoothing", "return_metrics")
+from sslfast._verdict import described, difference, meeting_place, named, spelled
 
 
 def is_distributed() -> bool:
@@ -50,7 +49,7 @@ def agreed_place(
     input: Tensor,
     weight: Tensor,
     said: tuple[int, int] | None,
-    alike: tuple[int, bool, bool],
+    options: Mapping[str, object],
     wrong: Exception | None,
     group: dist.ProcessGroup | None,
 ) -> tuple[int, int]:
@@ -59,8 +58,7 @@ def agreed_place(
     The ranks are asked, but on a GPU or in a compiled graph, where the answer would be waited for: not if it is said.
 
     Args:
-        alike: the number of targets here, whether there is label smoothing, and whether metrics are wanted; anything
-            where something is wrong.
+        options: what has to be the same on every rank, under the name in errors; anything where something is wrong.
 
     Raises:
         TypeError, ValueError: ``wrong``, what is wrong with the arguments here.
@@ -75,13 +73,14 @@ def agreed_place(
             raise ValueError(f"{function}: num_classes must be {len(weight)} without a process group, got {said[1]}")
         return said or (0, len(weight))
     rank = dist.get_rank(group)
+    description, stand_in = described(named(function, spelled(**options)))
     empty = isinstance(weight, Tensor) and weight.dim() == 2 and not len(weight)
-    numbers = [0 if empty else len(weight) if wrong is None else -1, *(said or (-1, -1)), *map(int, alike)]
+    numbers = [0 if empty else len(weight) if wrong is None else -1, *(said or (-1, -1)), stand_in]
     place = meeting_place(input, weight, group=group)
     told = torch.zeros((dist.get_world_size(group), len(numbers)), dtype=torch.int64, device=place)
     told[rank] = torch.tensor(numbers, device=place)
     dist.all_reduce(told, group=group)
-    every, firsts, totals, *others = (numbers.tolist() for numbers in told.unbind(1))
+    every, firsts, totals, stand_ins = (numbers.tolist() for numbers in told.unbind(1))
     if 0 in every:
         at = every.index(0)
         raise ValueError(f"{function}: linear_weight must have a class on every rank, got none on rank {at}")
@@ -90,9 +89,8 @@ def agreed_place(
     if -1 in every:
         at = every.index(-1)
         raise ValueError(f"{function}: arguments must be right on every rank, got an error on rank {at}")
-    for name, found in zip(_ALIKE, others, strict=True):
-        if len(set(found)) > 1:
-            raise ValueError(f"{function}: {name} must be the same on every rank, got {found}")
+    if len(set(stand_ins)) > 1:
+        raise ValueError(difference(description, place, group))
     for at, (first, total) in enumerate(zip(firsts, totals, strict=True)):
         right = sum(every[:at]), sum(every)
         if total != -1 and (first, total) != right:

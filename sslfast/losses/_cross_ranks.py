@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._autograd import product_side, unit_of, unit_side
+from sslfast._verdict import Options
 from sslfast.distributed import exchange_shards
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._cross import input_gradients, once, split_saved
@@ -30,6 +31,7 @@ def cross_softmax_over_ranks(
     row_limits: Tensor | None = None,
     dtype: torch.dtype | None = None,
     sides: tuple[Tensor | None, ...] = (None,) * 4,
+    options: Options,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What ``cross_softmax`` finds for the rows and columns of all ranks, for this rank's rows and columns.
 
@@ -49,12 +51,13 @@ def cross_softmax_over_ranks(
         strategy: ``"all_gather"`` or ``"ring"``.
         max_similarity, row_ids, col_ids, row_limits, dtype, sides: as in ``cross_softmax``, ids and sides of this
             rank's columns; all ranks give them, or none.
+        options: what has to be the same on every rank, as :func:`~sslfast._verdict.spelled` gives it.
 
     Returns:
         ``(row_lse, col_lse, positive_logits)``, (N_rank,), (M_rank,) or (0,), and (N_rank,).
 
     Raises:
-        ValueError: if D, or the dtype that columns travel in, is not the same on every rank.
+        ValueError: if D, the dtype that columns travel in or an option is not the same on every rank.
     """
     if not isinstance(scale, Tensor):
         scale = rows.new_full((), scale, dtype=torch.float64)
@@ -67,6 +70,7 @@ def cross_softmax_over_ranks(
         two_way,
         normalize,
         strategy,
+        options,
         max_similarity,
         dtype,
         row_ids,
@@ -89,6 +93,7 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
         two_way,
         normalize,
         strategy,
+        options,
         max_similarity,
         dtype,
         row_ids,
@@ -107,12 +112,7 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             col_side, col_norm, col_factors = unit_side(columns, dtype)
         row_side = product_side(rows, dtype) if row_side is None else row_side
         col_side = product_side(columns, dtype) if col_side is None else col_side
-        given = {
-            "gather_distributed='ring'": strategy == "ring",
-            "query_ids": row_ids is not None,
-            "symmetric": two_way,
-        }
-        shards = exchange_shards(function, col_side, given)
+        shards = exchange_shards(function, col_side, options)
         number = scale.detach().to(wide).reshape(1)
         bound = 1.0 if normalize else max_similarity
         ids = [] if col_ids is None else [col_ids]
@@ -189,4 +189,4 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             units = [None if n is None else unit_of(*side) for n, *side in zip(norms, sides, factors, strict=True)]
             needs = (need_rows, need_columns)
             found = (*input_gradients((d_rows, d_columns), number, units, norms, inputs[:2], needs), grad_scale)
-        return None, *once(ctx.function, found, inputs, grad_row, grad_col, grad_positive), *[None] * 13
+        return None, *once(ctx.function, found, inputs, grad_row, grad_col, grad_positive), *[None] * 14

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.losses._negatives import Negatives, softplus_losses
 
 
 def debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:
@@ -33,6 +34,18 @@ def debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: 
     size = scale.abs() if isinstance(scale, Tensor) else abs(scale)
     least = lse.new_full((), math.log(count)) - size
     return torch.maximum(torch.where(some_left, lse + rest - math.log1p(-tau_plus), least), least)
+
+
+def debiased_losses(negatives: Negatives, at: Tensor | None, tau_plus: float, symmetric: bool) -> Tensor:
+    """(N,) losses of the queries, averaged with those of their keys if ``symmetric``."""
+    lse, positive = negatives.lse, negatives.positive
+    of_query, of_key = negatives.counts() if tau_plus > 0.0 else (0, 0)
+    losses = softplus_losses(debiased(lse, positive, of_query, tau_plus, negatives.scale), positive)
+    if not symmetric:
+        return losses
+    of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
+    of_keys = debiased(of_keys, positive, of_key, tau_plus, negatives.scale)
+    return (losses + softplus_losses(of_keys, positive)) / 2
 
 
 def check_tau_plus(function: str, tau_plus: float, normalize: bool = True) -> float:

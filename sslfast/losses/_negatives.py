@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast._autograd import exact_side, normalized, normalized_side
+from sslfast._verdict import Options
 from sslfast.distributed import count_rows, mean_gradient_over_ranks
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
@@ -61,6 +62,7 @@ class Negatives:
         summed: whether :meth:`total` is all that is wanted; with the strategy ``"local"``.
         others: what :meth:`add_others` will add, so that no product is made in a narrower dtype than theirs.
         memory_budget: bytes of logits that may be kept for the gradient, of all groups; or None.
+        options: what has to be the same on every rank, as :func:`~sslfast._verdict.spelled` gives it; or None.
 
     Attributes:
         hard: (N, K) logits with keys of one query each, once they are added; -inf where one is left out.
@@ -85,7 +87,9 @@ class Negatives:
         summed: bool = False,
         others: Tensor | None = None,
         memory_budget: int | None = None,
+        options: Options | None = None,
     ) -> None:
+        self._options = options or {}
         self.function, self.strategy, self.summed = function, strategy, summed
         self._budget = Budget(memory_budget)
         self.dtype = torch.promote_types(query.dtype, keys.dtype)
@@ -287,7 +291,7 @@ class Negatives:
         rows, columns = group.rows, group.columns
         assert group.positives is not None
         if strategy != "local":
-            function = functools.partial(cross_softmax_over_ranks, strategy=strategy)
+            function = functools.partial(cross_softmax_over_ranks, strategy=strategy, options=self._options)
         else:
             budget = self._budget.share(len(rows) * len(columns), rows.element_size(), rows, columns)
             function = functools.partial(cross_softmax, memory_budget=budget)

@@ -7,13 +7,14 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_of, unit_rows_backward, unit_side
+from sslfast._verdict import Options
 from sslfast.distributed import Shards, exchange_shards
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._labels import LabelGroups
 
 
 def self_softmax_over_ranks(
-    function: str, rows: Tensor, scale: float, positives: Tensor, strategy: str
+    function: str, rows: Tensor, scale: float, positives: Tensor, strategy: str, options: Options
 ) -> tuple[Tensor, Tensor]:
     """What ``self_softmax`` finds among the rows of all ranks, for this rank's rows.
 
@@ -28,14 +29,15 @@ def self_softmax_over_ranks(
         scale: factor of the similarities.
         positives: (M_rank,) int64, another row of this rank, or -1.
         strategy: ``"all_gather"`` or ``"ring"``.
+        options: what has to be the same on every rank, as :func:`~sslfast._verdict.spelled` gives it.
 
     Returns:
         ``(lse, positive_logits)``, both (M_rank,).
 
     Raises:
-        ValueError: if D, or the dtype that rows travel in, is not the same on every rank.
+        ValueError: if D, the dtype that rows travel in or an option is not the same on every rank.
     """
-    lse, positive_logits, _ = _SelfSoftmaxRanks.apply(function, rows, scale, positives, strategy, None)
+    lse, positive_logits, _ = _SelfSoftmaxRanks.apply(function, rows, scale, positives, strategy, None, options)
     return lse, positive_logits
 
 
@@ -57,7 +59,7 @@ def labelled_softmax_over_ranks(
         ``(lse, positive_logits, mean)``, all (M_rank,); a mean of none is 0.
     """
     results: tuple[Tensor, Tensor, Tensor] = _SelfSoftmaxRanks.apply(
-        function, rows, scale, positives, strategy, classes
+        function, rows, scale, positives, strategy, classes, None
     )
     return results
 
@@ -89,9 +91,9 @@ def _in_block(positives: Tensor, numbers: list[Tensor], total: int, size: int) -
 
 class _SelfSoftmaxRanks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, rows, scale, positives, strategy, classes):  # type: ignore[no-untyped-def]
+    def forward(ctx, function, rows, scale, positives, strategy, classes, options):  # type: ignore[no-untyped-def]
         side, norm, factors = unit_side(rows, rows.dtype)
-        shards = exchange_shards(function, side, {"gather_distributed='ring'": strategy == "ring"})
+        shards = exchange_shards(function, side, options)
         number = norm.new_full((1,), scale)
         # A row's positive logit is found where its block is made, like its sum: one number or none, which are added.
         exchange = blocks_over_ranks(strategy, shards, number.expand(len(rows), 2), lse=True, symmetric=True)
@@ -177,4 +179,4 @@ class _SelfSoftmaxRanks(torch.autograd.Function):
             grad = exchange.collect(grad)
             grad = unit_rows_backward(grad, unit_of(side, factors), norm).to(rows.dtype)
         grad = first_order_only(ctx.function, grad, rows, grad_lse, grad_positive, grad_mean)
-        return None, grad, None, None, None, None
+        return None, grad, *[None] * 5

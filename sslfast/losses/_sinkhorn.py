@@ -9,10 +9,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sslfast import _check, ops
-from sslfast._verdict import hear_all, told_to_all
+from sslfast._verdict import hear_all, spelled
 from sslfast.distributed import world_size
-
-_BITS = 62  # of an int64, which travels
 
 
 def sharing(*wanted: bool) -> str:
@@ -35,7 +33,7 @@ def agree_on_prototypes(
     strategy: str,
     width: int,
     dtypes: Sequence[torch.dtype],
-    alike: Mapping[str, int],
+    options: Mapping[str, object],
     device: torch.device,
 ) -> None:
     """What ranks that share sums over prototypes begin with; a GPU is waited for once.
@@ -46,8 +44,8 @@ def agree_on_prototypes(
         function: the name that errors begin with.
         strategy: of :func:`sharing`; with ``"local"`` nothing is asked.
         width: the number of prototypes.
-        dtypes: of what this rank's sums are made of, one after the other; as many on ranks that are ``alike``.
-        alike: whatever else decides how many sums there are, and how large they are, under the name in errors.
+        dtypes: of what this rank's sums are made of, one after the other; float64 or another.
+        options: whatever else has to be the same, under the name in errors.
         device: what the inputs are on.
 
     Raises:
@@ -56,19 +54,9 @@ def agree_on_prototypes(
     """
     if strategy == "local" or torch.compiler.is_compiling():
         return
-    bits = sum((dtype == torch.float64) << at for at, dtype in enumerate(dtypes[:_BITS]))
-    heard = hear_all(function, [width, bits, *map(int, alike.values())], device)
-    widths, wide, *others = zip(*heard, strict=True)
-    if len(set(widths)) > 1:
-        raise told_to_all(f"{function}: prototypes must be as many on every rank, got {[*widths]}")
-    for (name, own), found in zip(alike.items(), others, strict=False):  # what is filled up is left
-        if len(set(found)) > 1:
-            got = [type(own)(each) for each in found]
-            raise told_to_all(f"{function}: {name} must be the same on every rank, got {got}")
-    for at in range(len(dtypes)):
-        names = ["float64" if each >> at & 1 else "float32" for each in wide]
-        if len(set(names)) > 1:
-            raise told_to_all(f"{function}: sums must have the same dtype on every rank, got {names}")
+    sums = ["float64" if dtype == torch.float64 else "float32" for dtype in dtypes]
+    same = {"the number of prototypes": width, **options, "the dtypes of sums": sums}
+    hear_all(function, [], device, spelled(**same))
 
 
 @torch.no_grad()

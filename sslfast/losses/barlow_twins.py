@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._autograd import traced_once
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import check_two_rows, check_views, widened, without_autocast
 from sslfast.losses._moments import second_moments
@@ -72,7 +72,7 @@ def barlow_twins_loss(
             ``gather_distributed`` not a bool.
         ValueError: if z_a is not (N, D) with D >= 1 and N >= 2 (of all ranks together where gathered), z_b differs in
             shape or device, or ``lambda_param`` is not finite. Where one of several ranks raises, all do: the others a
-            ValueError that names it.
+            ValueError that names it; so do all whose options differ.
 
     Reference: Zbontar et al., "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", ICML 2021.
     """
@@ -82,7 +82,7 @@ def barlow_twins_loss(
         check_views(name, "z_a", z_a, "z_b", z_b)
         lambda_param = _check.real(name, "lambda_param", lambda_param)
     if gather_distributed:
-        z_a, z_b = gather_rows(z_a, name), gather_rows(z_b, name)
+        z_a, z_b = gather_rows(z_a, name, spelled(lambda_param=lambda_param)), gather_rows(z_b, name)
     check_two_rows(name, "z_a", z_a)
     with without_autocast(z_a):
         a, b = widened(z_a, z_b)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import (
     count_rows,
     mean_gradient_over_ranks,
@@ -172,10 +172,10 @@ def clip_loss(
             number, ``memory_budget`` is neither None nor an int, or ``normalize`` not a bool.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device,
             ``logit_scale`` or ``logit_bias`` is, as a number, not finite or more than the dtype of the loss can hold,
-            or, as a tensor, has more than one element or is on another device,
-            ``label_smoothing`` is not in [0, 1], ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative,
-            ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank. Where one of several
-            ranks raises, all do: the others a ValueError that names it.
+            or, as a tensor, has more than one element or is on another device, ``label_smoothing`` is not in [0, 1],
+            ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative, ``gather_distributed`` is none of these, or D,
+            a dtype or an option is not the same on every rank. Where one of several ranks raises, all do: the others a
+            ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
@@ -191,6 +191,17 @@ def clip_loss(
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         tau_plus = check_tau_plus(name, tau_plus)
         budget = check_memory_budget(name, memory_budget)
+    options = {}
+    if strategy != "local":
+        options = spelled(
+            gather_distributed=strategy,
+            normalize=normalize,
+            label_smoothing=smoothing,
+            tau_plus=tau_plus,
+            logit_scale=logit_scale,
+            image_features=image_features,
+            text_features=text_features,
+        )
     plain = strategy == "local" and tau_plus == 0.0 and smoothing == 0.0
     if plain and few(image_features, text_features):
         share = 0.5 / len(image_features)
@@ -210,7 +221,7 @@ def clip_loss(
         row_lse, col_lse, positive = cross_softmax(*operands, two_way=True, normalize=normalize, memory_budget=budget)
     else:
         row_lse, col_lse, positive = cross_softmax_over_ranks(
-            *operands, two_way=True, normalize=normalize, strategy=strategy
+            *operands, two_way=True, normalize=normalize, strategy=strategy, options=options
         )
     if tau_plus > 0.0:
         others = count_rows(text_features, strategy) - 1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
 from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
@@ -166,7 +166,15 @@ def contrastive_loss(
             return given_pairs(name, embeddings, ref_emb, pairs, terms, *options)
         assert labels is not None
         if gather_distributed:
-            embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
+            same = spelled(
+                pos_margin=margins[0],
+                neg_margin=margins[1],
+                squared=terms[2],
+                distance=distance,
+                normalize=options[1],
+                reduction=reduction,
+            )
+            embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
         if ref_emb is None and are_few(embeddings):
             near, far, squares = terms
             return distances_of_few(

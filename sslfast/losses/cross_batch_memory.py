@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
 from sslfast.losses._indices import as_pairs, as_triplets, listed_rows
 from sslfast.losses._inputs import check_device, check_labels
@@ -124,7 +124,7 @@ class CrossBatchMemory(nn.Module):
                 four in pairs of one length or three of one length.
             ValueError: if ``embeddings`` is not (N, D), ``labels`` or ``enqueue_mask`` not (N,), one of them is on
                 another device, or ``indices_tuple`` is given where it does not go. Where one of several ranks raises,
-                all do, also where ``enqueue_mask`` is given on some only.
+                all do, also where ``enqueue_mask`` is given on some only, or memories differ in size or class of loss.
         """
         name = "CrossBatchMemory"
         with JointChecks(name, self.gather_distributed, embeddings, takes_none=True):
@@ -139,7 +139,12 @@ class CrossBatchMemory(nn.Module):
             if enqueue_mask is not None:
                 _check_mask(name, enqueue_mask, embeddings)
         if self.gather_distributed:
-            embeddings = gather_rows(embeddings, name, {"enqueue_mask": enqueue_mask is not None})
+            same = {
+                "loss": type(self.loss).__name__,
+                "miner": "None" if self.miner is None else type(self.miner).__name__,
+                **spelled(memory_size=self.memory_size, stored=self.stored, enqueue_mask=enqueue_mask),
+            }
+            embeddings = gather_rows(embeddings, name, same)
             labels = gather_rows(labels.long(), name)
             enqueue_mask = None if enqueue_mask is None else gather_rows(enqueue_mask, name)
         anchors, anchor_labels, copies = embeddings, labels, None

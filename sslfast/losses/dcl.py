@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows, mean_over_ranks, strategy_of
 from sslfast.losses._inputs import check_pair, check_views, temperature_of, widened, without_autocast
 from sslfast.losses._kept import check_memory_budget
@@ -146,7 +146,7 @@ def negative_mises_fisher_weights(
     similarity = (sides[0] * sides[1]).sum(dim=1) / sigma
     if strategy == "local":
         return 2.0 - len(z0) * torch.softmax(similarity, dim=0)
-    everyone = gather_rows(similarity, name)
+    everyone = gather_rows(similarity, name, spelled(sigma=sigma))
     return 2.0 - len(everyone) * (similarity - everyone.logsumexp(dim=0)).exp()
 
 
@@ -196,9 +196,9 @@ def dcl_loss(
             ``weight_fn`` is not callable, or ``memory_budget`` is neither None nor an int.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
             1e-8, ``gather_distributed`` is none of these, fewer than 2 samples come together, so that there are no
-            negatives, ``weight_fn`` returns another shape than (N,), ``memory_budget`` is negative, or D or a dtype is
-            not the same on every rank. Where one of several ranks raises, all do: the others a ValueError that names
-            it.
+            negatives, ``weight_fn`` returns another shape than (N,), ``memory_budget`` is negative, or D, a dtype or an
+            option is not the same on every rank. Where one of several ranks raises, all do: the others a ValueError
+            that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.
@@ -207,7 +207,8 @@ def dcl_loss(
     with JointChecks(name, gather_distributed, z0):
         strategy = strategy_of(name, gather_distributed)
         check_pair(name, "z0", z0, "z1", z1)
-        scale = 1.0 / temperature_of(name, temperature)
+        temperature = temperature_of(name, temperature)
+        scale = 1.0 / temperature
         _check_weight_fn(name, weight_fn)
         budget = check_memory_budget(name, memory_budget)
         if len(z0) < 2 and strategy == "local":
@@ -223,7 +224,9 @@ def dcl_loss(
     if strategy == "local":
         lse, positive_logits = self_softmax(name, z, scale, positives, memory_budget=budget)
     else:
-        lse, positive_logits = self_softmax_over_ranks(name, z, scale, positives, strategy)
+        weighted = "None" if weight_fn is None else "a function"
+        options = spelled(gather_distributed=strategy, temperature=temperature, z0=z0, z1=z1) | {"weight_fn": weighted}
+        lse, positive_logits = self_softmax_over_ranks(name, z, scale, positives, strategy, options)
     if weights is not None:
         positive_logits = weights.to(positive_logits.dtype) * positive_logits
     losses = lse - positive_logits

@@ -12,10 +12,9 @@ from sslfast._verdict import JointChecks
 from sslfast.distributed import mean_over_ranks
 from sslfast.losses._center import Centered
 from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
-from sslfast.losses._sinkhorn import agree_on_prototypes, first_view, sharing, sinkhorn_potentials
-from sslfast.losses._soft_targets import SoftTargets, common_dtype, prototype_rows, soft_cross_entropy
-
-CENTERINGS = ("centering", "sinkhorn_knopp")
+from sslfast.losses._sinkhorn import first_view, sharing
+from sslfast.losses._soft_targets import SoftTargets, soft_cross_entropy
+from sslfast.losses._teacher_options import CENTERINGS, agree_on_views, balanced_center, check_center, checked_options
 
 
 class DINOLoss(Centered):
@@ -202,8 +201,8 @@ def dino_loss(
             another differs in shape or device; ``center`` has not K numbers on that device, or is given with
             "sinkhorn_knopp"; a temperature is below 1e-8 or infinite; ``centering`` is none of these, or
             ``sinkhorn_iterations`` is below 1; with ``gather_distributed`` or "sinkhorn_knopp" on all of several ranks,
-            if one raises, or they differ in K, in one of these two, in the ``sinkhorn_iterations`` that are used, or in
-            whether what is summed, of the teacher with "sinkhorn_knopp", is float64.
+            if one raises, or they differ in K, in an option that the sums depend on, or in whether what is summed, of
+            the teacher with "sinkhorn_knopp", is float64.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021; Oquab et al.,
@@ -225,77 +224,19 @@ def _dino(
     gather: bool,
     need_sum: bool,
 ) -> tuple[Tensor, Tensor]:
-    balanced = centering == "sinkhorn_knopp"
-    strategy = sharing(gather, balanced)
+    strategy = sharing(gather, centering == "sinkhorn_knopp")
     with JointChecks(name, gather if centering == "centering" else True, first_view(teacher_out)):
         _check_views(name, teacher_out, student_out)
-        teacher_temp, student_temp = (
-            divisor(name, "teacher_temp", teacher_temp),
-            divisor(name, "student_temp", student_temp),
-        )
-        check_choice(name, "centering", centering, CENTERINGS)
-        iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)
-        gather = _check.boolean(name, "gather_distributed", gather)
-        centers = check_center(name, center, teacher_out[0])
-        if balanced and center is not None:
-            raise ValueError(f"{name}: center must be None with centering='sinkhorn_knopp', got a tensor")
-    agree_on_views(name, strategy, teacher_out, student_out, gather, iterations if balanced else 0)
-    if balanced:
-        centers = balanced_center(torch.cat([t.detach() for t in teacher_out]), teacher_temp, iterations)
+        options = checked_options(name, teacher_temp, student_temp, centering, iterations, gather)
+        centers = check_center(name, center, teacher_out[0], centering)
+    agree_on_views(name, strategy, teacher_out, student_out, centers, options)
+    if options.balanced:
+        scores = torch.cat([t.detach() for t in teacher_out])
+        centers = balanced_center(scores, options.teacher_temp, options.iterations)
     pairs = len(teacher_out) * len(student_out) - min(len(teacher_out), len(student_out))
-    targets = SoftTargets(student_temp, teacher_temp, 1 / (pairs * len(teacher_out[0])), True, need_sum)
+    targets = SoftTargets(*options.temperatures, 1 / (pairs * len(teacher_out[0])), True, need_sum)
     loss, total = soft_cross_entropy(name, student_out, teacher_out, centers, None, targets)
-    return mean_over_ranks(loss, count=len(teacher_out[0])) if gather else loss, total
-
-
-def agree_on_views(
-    function: str,
-    strategy: str,
-    teacher_out: Sequence[Tensor],
-    student_out: Sequence[Tensor],
-    gather: bool,
-    iterations: int,
-) -> None:
-    """:func:`~sslfast.losses._sinkhorn.agree_on_prototypes` of the views of teacher and student.
-
-    Args:
-        gather: whether the losses are summed, beside what is balanced.
-        iterations: of Sinkhorn-Knopp; 0: nothing is balanced.
-    """
-    if strategy != "local":
-        first, of_teacher = teacher_out[0], common_dtype(teacher_out)
-        # What is not summed counts as what is.
-        of_loss = common_dtype([*teacher_out, *student_out]) if gather else of_teacher
-        alike = {
-            "centering == 'sinkhorn_knopp'": iterations > 0,
-            "sinkhorn_iterations": iterations,
-            "gather_distributed": gather,
-        }
-        dtypes = [of_loss, of_teacher if iterations else of_loss]
-        agree_on_prototypes(function, strategy, first.shape[1], dtypes, alike, first.device)
-
-
-def balanced_center(scores: Tensor, temperature: float, iterations: int, weights: Tensor | None = None) -> Tensor:
-    """(1, K): the center with which the softmax of a row is its assignment by Sinkhorn-Knopp, over all ranks."""
-    potentials = sinkhorn_potentials(prototype_rows(scores), temperature, iterations, True, weights)
-    return (potentials * -temperature).unsqueeze(0)
-
-
-def check_center(function: str, center: Tensor | None, like: Tensor) -> Tensor | None:
-    """``center`` as (1, K).
-
-    Raises:
-        TypeError: if it is not a floating-point tensor.
-        ValueError: if it has not K numbers, or is on another device.
-    """
-    if center is None:
-        return None
-    check_floating(function, "center", center)
-    if center.numel() != like.shape[1]:
-        raise ValueError(f"{function}: center must have {like.shape[1]} numbers, got shape {tuple(center.shape)}")
-    if center.device != like.device:
-        raise ValueError(f"{function}: center must be on {like.device}, like the views, got {center.device}")
-    return center.reshape(1, -1)
+    return mean_over_ranks(loss, count=len(teacher_out[0])) if options.gather else loss, total
 
 
 def _check_views(function: str, teacher_out: Sequence[Tensor], student_out: Sequence[Tensor]) -> None:

@@ -12,7 +12,7 @@ from sslfast.losses._center import Centered
 from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
 from sslfast.losses._sinkhorn import sharing
 from sslfast.losses._soft_targets import SoftTargets, soft_cross_entropy
-from sslfast.losses.dino import CENTERINGS, agree_on_views, balanced_center, check_center
+from sslfast.losses._teacher_options import CENTERINGS, agree_on_views, balanced_center, check_center, checked_options
 
 
 class _Buffer(nn.Module):
@@ -192,8 +192,8 @@ def ibot_patch_loss(
             has not K numbers, or is given with "sinkhorn_knopp"; ``masks_weight`` is not (M,), or on the CPU not in
             [0, 1], or one of these is on another device; a temperature is below 1e-8 or infinite; ``centering`` is none
             of these, or ``sinkhorn_iterations`` is below 1; with ``gather_distributed`` or "sinkhorn_knopp" on all of
-            several ranks, if one raises, or they differ in K, in one of these two, in the ``sinkhorn_iterations`` that
-            are used, or in whether what is summed, of the teacher with "sinkhorn_knopp", is float64.
+            several ranks, if one raises, or they differ in K, in an option that the sums depend on, or in whether what
+            is summed, of the teacher with "sinkhorn_knopp", is float64.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Zhou et al., "iBOT: Image BERT Pre-Training with Online Tokenizer", ICLR 2022; Oquab et al., "DINOv2:
@@ -217,8 +217,7 @@ def _ibot(
     gather: bool,
     need_sum: bool,
 ) -> tuple[Tensor, Tensor]:
-    balanced = centering == "sinkhorn_knopp"
-    strategy = sharing(gather, balanced)
+    strategy = sharing(gather, centering == "sinkhorn_knopp")
     with JointChecks(name, gather if centering == "centering" else True, teacher_out, takes_none=True):
         for argument, rows in (("teacher_out", teacher_out), ("student_out", student_out)):
             check_floating(name, argument, rows)
@@ -227,23 +226,15 @@ def _ibot(
         check_like(name, "teacher_out", teacher_out, "student_out", student_out)
         check_kernel_dtype(name, teacher_out, student_out)
         weights = _weights(name, mask, masks_weight, teacher_out)
-        teacher_temp, student_temp = (
-            divisor(name, "teacher_temp", teacher_temp),
-            divisor(name, "student_temp", student_temp),
-        )
-        check_choice(name, "centering", centering, CENTERINGS)
-        iterations = _check.integer(name, "sinkhorn_iterations", iterations, 1)
-        gather = _check.boolean(name, "gather_distributed", gather)
-        centers = check_center(name, center, teacher_out)
-        if balanced and center is not None:
-            raise ValueError(f"{name}: center must be None with centering='sinkhorn_knopp', got a tensor")
-    agree_on_views(name, strategy, [teacher_out], [student_out], gather, iterations if balanced else 0)
-    if balanced:
+        options = checked_options(name, teacher_temp, student_temp, centering, iterations, gather)
+        centers = check_center(name, center, teacher_out, centering)
+    agree_on_views(name, strategy, [teacher_out], [student_out], centers, options)
+    if options.balanced:
         wide = torch.float64 if teacher_out.dtype == torch.float64 else torch.float32
-        centers = balanced_center(teacher_out.detach(), teacher_temp, iterations, weights.to(wide))
-    targets = SoftTargets(student_temp, teacher_temp, 1 / len(mask), False, need_sum)
+        centers = balanced_center(teacher_out.detach(), options.teacher_temp, options.iterations, weights.to(wide))
+    targets = SoftTargets(*options.temperatures, 1 / len(mask), False, need_sum)
     loss, total = soft_cross_entropy(name, [student_out], [teacher_out], centers, weights, targets)
-    return mean_over_ranks(loss, count=len(mask)) if gather else loss, total
+    return mean_over_ranks(loss, count=len(mask)) if options.gather else loss, total
 
 
 def _weights(function: str, mask: Tensor, masks_weight: Tensor | None, rows: Tensor) -> Tensor:

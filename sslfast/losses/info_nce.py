@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
-from sslfast.losses._debias import debiased
+from sslfast.losses._debias import debiased_losses
 from sslfast.losses._few_pairs import ROWS, TWO_WAYS, few, few_pairs
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
-from sslfast.losses._negatives import Negatives, softplus_losses
+from sslfast.losses._negatives import Negatives
 from sslfast.losses._smoothing import Kinds, smoothed_part
 
 
@@ -218,10 +218,10 @@ def info_nce_loss(
             number or a bool is none.
         ValueError: if a shape, a device or a number is out of what is said above, ``queue`` or ``weights`` requires a
             gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for,
-            ``weights`` are negative (looked at on the CPU only, as a tensor's temperature is), ``positives``
-            index no key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or
-            ``symmetric`` is asked for where it does not go or ``gather_distributed`` is none of these. Where one of
-            several ranks raises, all do: the others a ValueError that names it.
+            ``weights`` are negative (looked at on the CPU only, as a tensor's temperature is), ``positives`` index no
+            key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or ``symmetric`` is
+            asked for where it does not go or ``gather_distributed`` is none of these. Where one of several ranks
+            raises, all do: the others a ValueError that names it; so do all whose options differ.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018; He et al.,
@@ -260,14 +260,37 @@ def info_nce_loss(
             inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
             return few_pairs(name, kind, share, query, positive_key, inverse, normalize=normalize)
         scale = scale_of(name, query, temperature)
-    if strategy != "local" and not among_batch:
-        exchange_shards(name, query)  # where no keys travel that would carry the verdict of other ranks
+    options = None
+    if strategy != "local":
+        options = spelled(
+            gather_distributed=strategy,
+            reduction=reduction,
+            in_batch=in_batch,
+            query_negatives=query_negatives,
+            key_negatives=key_negatives,
+            negative_keys=None if negative_keys is None else negative_keys.detach(),
+            queue=queue,
+            positives=positives,
+            query_ids=query_ids,
+            weights=weights,
+            symmetric=symmetric,
+            normalize=normalize,
+            margin=margin,
+            tau_plus=tau_plus,
+            label_smoothing=smoothing,
+            temperature=temperature if isinstance(temperature, Tensor) else float(temperature),
+            query=query,
+            positive_key=positive_key,
+        )
+        if not among_batch:
+            exchange_shards(name, query, options)  # where no keys travel that would carry the verdict of other ranks
 
     number = None if isinstance(temperature, Tensor) else 1.0 / temperature
     at = None if positives is None else kernel_integers(positives)
     summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
     negatives = Negatives(
-        name, query, positive_key, at, scale, number, margin, ids, normalize, strategy, summed, negative_keys, budget
+        *(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy),
+        *(summed, negative_keys, budget, options),
     )
     if in_batch:
         negatives.add_keys(two_way=symmetric)
@@ -290,7 +313,7 @@ def info_nce_loss(
         if smoothed is not None:
             total = total + (smoothed if weights is None else smoothed * weights).sum()
     else:
-        losses = _debiased_losses(negatives, at, tau_plus, symmetric)
+        losses = debiased_losses(negatives, at, tau_plus, symmetric)
         losses = losses if smoothed is None else losses + smoothed
         if strategy != "local" and reduction == "mean":
             return mean_over_ranks(losses, weights)
@@ -299,15 +322,3 @@ def info_nce_loss(
             return losses
         total = losses.sum() if strategy == "local" else sum_over_ranks(losses.sum())
     return total if reduction == "sum" else total / (len(query) if weights is None else weights.sum())
-
-
-def _debiased_losses(negatives: Negatives, at: Tensor | None, tau_plus: float, symmetric: bool) -> Tensor:
-    """(N,) losses of the queries, averaged with those of their keys if ``symmetric``."""
-    lse, positive = negatives.lse, negatives.positive
-    of_query, of_key = negatives.counts() if tau_plus > 0.0 else (0, 0)
-    losses = softplus_losses(debiased(lse, positive, of_query, tau_plus, negatives.scale), positive)
-    if not symmetric:
-        return losses
-    of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
-    of_keys = debiased(of_keys, positive, of_key, tau_plus, negatives.scale)
-    return (losses + softplus_losses(of_keys, positive)) / 2

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast._verdict import JointChecks, OptionsAround
 from sslfast.losses._inputs import check_floating
 
 
@@ -38,7 +40,8 @@ class MatryoshkaLoss(nn.Module):
             no tensor, as one with ``output_dict=True``.
         ValueError: if ``dims`` is empty, a length is below 1, or there are not as many weights as lengths; at the
             call, if the embeddings are narrower than a prefix, positional ones differ in width, or a ``queue`` is
-            given.
+            given. Over several ranks on all of them, if one raises, or their ``dims`` or ``weights`` differ, where the
+            loss is one of this package and of all ranks.
 
     Example:
         >>> criterion = MatryoshkaLoss(NTXentLoss(0.1), dims=(32, 64, 128))
@@ -70,37 +73,58 @@ class MatryoshkaLoss(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         name = "MatryoshkaLoss"
         embeddings: Any = args[0] if args else next(filter(_is_matrix, kwargs.values()), None)
-        check_floating(name, "the first argument", embeddings)
-        width = embeddings.shape[-1]
-        if max(self.dims) > width:
-            raise ValueError(f"{name}: embeddings must be at least {max(self.dims)} wide, got {width}")
-        cut = [_is_matrix(z) for z in args]
-        for z in (z for z, is_embedding in zip(args, cut, strict=True) if is_embedding):
-            if z.shape[-1] != width:
-                raise ValueError(f"{name}: embeddings must have width {width}, like the first, got {z.shape[-1]}")
-        if kwargs.get("queue") is not None:
-            raise ValueError(f"{name}: queue must be given as negative_keys, whose prefixes are normalised")
+        gathers = _gathers(self.loss, kwargs)
+        with JointChecks(name, gathers, embeddings):
+            check_floating(name, "the first argument", embeddings)
+            width = embeddings.shape[-1]
+            if max(self.dims) > width:
+                raise ValueError(f"{name}: embeddings must be at least {max(self.dims)} wide, got {width}")
+            cut = [_is_matrix(z) for z in args]
+            for z in (z for z, is_embedding in zip(args, cut, strict=True) if is_embedding):
+                if z.shape[-1] != width:
+                    raise ValueError(f"{name}: embeddings must have width {width}, like the first, got {z.shape[-1]}")
+            if kwargs.get("queue") is not None:
+                raise ValueError(f"{name}: queue must be given as negative_keys, whose prefixes are normalised")
         named = {key for key, z in kwargs.items() if _is_matrix(z) and z.shape[-1] == width}
-        terms = (
-            weight
-            * _of_loss(
-                self.loss,
-                *(z[..., :dim] if c else z for z, c in zip(args, cut, strict=True)),
-                **{key: z[..., :dim] if key in named else z for key, z in kwargs.items()},
-            )
-            for dim, weight in zip(self.dims, self.weights, strict=True)
-        )
+        terms: list[Tensor] = []
+        with self._options_around(gathers):
+            for dim, weight in zip(self.dims, self.weights, strict=True):
+                found = self.loss(
+                    *(z[..., :dim] if c else z for z, c in zip(args, cut, strict=True)),
+                    **{key: z[..., :dim] if key in named else z for key, z in kwargs.items()},
+                )
+                last = len(terms) == len(self.dims) - 1  # after which the others do not wait for this rank
+                with JointChecks(name, False if last else gathers, embeddings):
+                    if not isinstance(found, Tensor):
+                        raise TypeError(f"{name}: loss must return a tensor, got {type(found).__name__}")
+                terms.append(weight * found)
         return functools.reduce(torch.add, terms)
+
+    def _options_around(self, gathers: object) -> OptionsAround:
+        """What ranks whose loss is that of all have to have in common, so that each calls it as often."""
+        if gathers in (False, "local"):
+            return OptionsAround({})
+        return OptionsAround({"MatryoshkaLoss's dims": repr(self.dims), "its weights": repr(self.weights)})
 
     def extra_repr(self) -> str:
         return f"dims={self.dims}, weights={self.weights}"
 
 
-def _of_loss(loss: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    found = loss(*args, **kwargs)
-    if not isinstance(found, Tensor):
-        raise TypeError(f"MatryoshkaLoss: loss must return a tensor, got {type(found).__name__}")
-    return found
+def _gathers(loss: object, kwargs: Mapping[str, object]) -> object:
+    """``gather_distributed`` of a loss of this package that is called with these arguments; of another, False.
+
+    What else a loss exchanges with the other ranks is not known: they cannot be told in it that this one raises.
+    """
+    if isinstance(loss, functools.partial):
+        return _gathers(loss.func, {**loss.keywords, **kwargs})
+    if isinstance(loss, MatryoshkaLoss):
+        return _gathers(loss.loss, kwargs)
+    classes = [loss] if inspect.isfunction(loss) else type(loss).__mro__
+    if not any(each.__module__.startswith("sslfast.") for each in classes):
+        return False
+    if inspect.isfunction(loss):
+        return kwargs.get("gather_distributed", False)
+    return getattr(loss, "gather_distributed", getattr(loss, "world_size", 1) > 1)
 
 
 def _is_matrix(z: object) -> bool:

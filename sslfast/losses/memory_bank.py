@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
 from sslfast.losses._ring import check_width, write_ring
 
@@ -74,7 +74,7 @@ class MemoryBank(nn.Module):
         with JointChecks(name, self.gather_distributed, embeddings, takes_none=True):
             check_width(name, "embeddings", embeddings, self.size[1])
         if self.gather_distributed:
-            embeddings = gather_rows(embeddings, name)
+            embeddings = gather_rows(embeddings, name, spelled(size=self.size))
         write_ring(self.bank_ptr, (self.bank, embeddings))
 
     def extra_repr(self) -> str:

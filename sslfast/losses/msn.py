@@ -126,8 +126,8 @@ def msn_loss(
             a bool.
         ValueError: if ``targets`` is not (N, D) with N, D >= 1, ``anchors`` not (V N, D), ``prototypes`` not (K, D), or
             one of them is on another device; a temperature is below 1e-8 or infinite, or another number is negative;
-            over several ranks on all of them, if one raises, or they differ in K, in ``sinkhorn_iterations``, or in
-            whether an input is float64 or ``regularization_weight`` 0.
+            over several ranks on all of them, if one raises, or they differ in K, in an option, or in whether an input
+            is float64.
 
     Reference: Assran et al., "Masked Siamese Networks for Label-Efficient Learning", ECCV 2022.
     """
@@ -153,8 +153,13 @@ def msn_loss(
         weight = not_negative(name, "regularization_weight", regularization_weight)
         _check.boolean(name, "gather_distributed", gather_distributed)
     dtype = torch.float64 if torch.float64 in (anchors.dtype, targets.dtype, prototypes.dtype) else torch.float32
-    alike = {"sinkhorn_iterations": iterations, "regularization_weight > 0": weight > 0}
-    agree_on_prototypes(name, strategy, len(prototypes), [dtype], alike, targets.device)
+    same = {
+        "temperature": temperature,
+        "target_sharpen_temperature": sharpen,
+        "sinkhorn_iterations": iterations,
+        "regularization_weight": weight,
+    }
+    agree_on_prototypes(name, strategy, len(prototypes), [dtype], same, targets.device)
     settings = _Settings(temperature, sharpen, iterations, weight, strategy != "local", torch.is_grad_enabled())
     loss: Tensor = _MSN.apply(settings, targets.detach(), *distinct(anchors, prototypes))
     return loss

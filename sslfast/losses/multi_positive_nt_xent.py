@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._autograd import exact_side, first_order_only, normalized
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
 from sslfast.losses._few_rows import are_few, softmax_of_few
 from sslfast.losses._indices import given_rows
@@ -155,7 +155,7 @@ def multi_positive_nt_xent_loss(
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
             ``gather_distributed`` is with ``ref_emb`` or ``indices_tuple``, ``abs(temperature)`` is below 1e-8, or
             ``memory_budget`` is negative. Where one of several ranks raises, all do: the others a ValueError that names
-            it.
+            it; so do all whose options differ.
         IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU and a compiled graph assert).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -172,13 +172,15 @@ def multi_positive_nt_xent_loss(
         )
         if pairs is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
-        scale = 1.0 / temperature_of(name, temperature)
+        temperature = temperature_of(name, temperature)
+        scale = 1.0 / temperature
         budget = check_memory_budget(name, memory_budget)
     if pairs is not None:
         return nt_xent_of_pairs(name, embeddings, ref_emb, pairs, scale)
     assert labels is not None
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
+        same = spelled(temperature=temperature)
+        embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
     if ref_emb is None and are_few(embeddings):
         return softmax_of_few(name, embeddings, labels, scale, True)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]

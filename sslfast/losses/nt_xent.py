@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import ops
 from sslfast._autograd import distinct, first_order_only, side_gradient, unit_side
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, OptionsAround, spelled
 from sslfast.distributed import count_rows, mean_over_ranks, strategy_of
 from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._inputs import check_pair, temperature_of, without_autocast
@@ -97,14 +97,15 @@ class NTXentLoss(nn.Module):
                 gather_distributed=self.gather_distributed,
                 memory_budget=self.memory_budget,
             )
-        loss = info_nce_loss(
-            out0,
-            out1,
-            queue=self.memory_bank.bank,
-            temperature=self.temperature,
-            tau_plus=self.tau_plus,
-            gather_distributed=self.memory_bank.gather_distributed,
-        )
+        with OptionsAround({"memory_bank_size": repr(self.memory_bank.size)}):
+            loss = info_nce_loss(
+                out0,
+                out1,
+                queue=self.memory_bank.bank,
+                temperature=self.temperature,
+                tau_plus=self.tau_plus,
+                gather_distributed=self.memory_bank.gather_distributed,
+            )
         if out0.requires_grad:
             self.memory_bank.enqueue(F.normalize(out1.detach().float(), dim=1))
         return loss
@@ -162,8 +163,8 @@ def nt_xent_loss(
             is not a number, or ``memory_budget`` is neither None nor an int.
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(temperature)`` is below
             1e-8, ``tau_plus`` is not in [0, 1), ``memory_budget`` is negative, ``gather_distributed`` is none of these,
-            or D or a dtype is not the same on every rank. Where one of several ranks raises, all do: the others a
-            ValueError that names it.
+            or D, a dtype or an option is not the same on every rank. Where one of several ranks raises, all do: the
+            others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020; Chuang
@@ -173,23 +174,27 @@ def nt_xent_loss(
     with JointChecks(name, gather_distributed, z0):
         strategy = strategy_of(name, gather_distributed)
         check_pair(name, "z0", z0, "z1", z1)
-        scale = 1.0 / temperature_of(name, temperature)
+        temperature = temperature_of(name, temperature)
+        scale = 1.0 / temperature
         tau_plus = check_tau_plus(name, tau_plus)
         budget = check_memory_budget(name, memory_budget)
     with without_autocast(z0):  # which would not let float16 be put together on a CPU
         z0, z1 = distinct(z0, z1)
         if strategy != "local" or tau_plus > 0.0:
-            return _composed(name, torch.cat([z0, z1]), scale, tau_plus, strategy)
+            return _composed(name, z0, z1, temperature, tau_plus, strategy)
         loss: Tensor = _FusedNTXent.apply(z0, z1, scale) if z0.is_cuda else _NTXent.apply(z0, z1, scale, budget)
         return loss
 
 
-def _composed(function: str, z: Tensor, scale: float, tau_plus: float, strategy: str) -> Tensor:
+def _composed(function: str, z0: Tensor, z1: Tensor, temperature: float, tau_plus: float, strategy: str) -> Tensor:
+    scale = 1.0 / temperature
+    z = torch.cat([z0, z1])
     positives = torch.arange(len(z), device=z.device).roll(len(z) // 2)
     if strategy == "local":
         lse, positive = self_softmax(function, z, scale, positives)
     else:
-        lse, positive = self_softmax_over_ranks(function, z, scale, positives, strategy)
+        options = spelled(gather_distributed=strategy, temperature=temperature, tau_plus=tau_plus, z0=z0, z1=z1)
+        lse, positive = self_softmax_over_ranks(function, z, scale, positives, strategy, options)
     if tau_plus > 0.0:
         lse = debiased(lse, positive, count_rows(z, strategy) - 2, tau_plus, scale)
     losses = F.softplus(lse - positive, threshold=50.0)

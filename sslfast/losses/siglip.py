@@ -15,7 +15,7 @@ from sslfast._autograd import (
     unit_rows_backward,
     unit_side,
 )
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, Options, spelled
 from sslfast.distributed import exchange_shards, strategy_of, world_size
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._few_pairs import SIGMOID, few, few_pairs
@@ -137,9 +137,9 @@ def siglip_loss(
             ``logit_bias`` is neither a number nor a floating-point tensor, or ``normalize`` not a bool.
         ValueError: if ``image_features`` is not (N, D) with N, D >= 1, ``text_features`` differs in shape or device, or
             ``logit_scale`` or ``logit_bias`` is, as a number, not finite or more than the dtype of the loss can hold,
-            or, as a tensor, has more than one element or is on another device,
-            ``gather_distributed`` is none of these, or D or a dtype is not the same on every rank. Where one of several
-            ranks raises, all do: the others a ValueError that names it.
+            or, as a tensor, has more than one element or is on another device, ``gather_distributed`` is none of these,
+            or D, a dtype or an option is not the same on every rank. Where one of several ranks raises, all do: the
+            others a ValueError that names it.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023.
@@ -155,19 +155,29 @@ def siglip_loss(
     if strategy == "local" and few(image_features, text_features):
         sides, share = (image_features, text_features), 1.0 / len(image_features)
         return few_pairs(name, SIGMOID, share, *sides, logit_scale, logit_bias, normalize=normalize)
+    options = None
+    if strategy != "local":
+        options = spelled(
+            gather_distributed=strategy,
+            normalize=normalize,
+            logit_scale=logit_scale,
+            logit_bias=logit_bias,
+            image_features=image_features,
+            text_features=text_features,
+        )
     wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
     scale, bias = (
         number if isinstance(number, Tensor) else image_features.new_full((1,), number, dtype=wide)
         for number in (logit_scale, logit_bias)
     )
     operands = distinct(image_features, text_features, scale, bias)
-    loss: Tensor = _SigLIP.apply(name, *operands, normalize, strategy, torch.is_grad_enabled())
+    loss: Tensor = _SigLIP.apply(name, *operands, normalize, strategy, options, torch.is_grad_enabled())
     return loss
 
 
 class _SigLIP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, rows, columns, scale, bias, normalize, strategy, grad_enabled):  # type: ignore[no-untyped-def]
+    def forward(ctx, function, rows, columns, scale, bias, normalize, strategy, options, grad_enabled):  # type: ignore[no-untyped-def]
         dtype = torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         norms = factors = (None, None)
@@ -184,7 +194,7 @@ class _SigLIP(torch.autograd.Function):
             )
         else:
             loss, *products, d_scale, d_bias = _over_ranks(
-                function, strategy, (*sides, *factors), positives, numbers[0], numbers[1], needs
+                function, strategy, options, (*sides, *factors), positives, numbers[0], numbers[1], needs
             )
         units = sides if normalize else (None, None)  # of no other use in the backward pass
         ctx.save_for_backward(rows, columns, scale, bias, *units, *norms, *factors, *products, d_scale, d_bias)
@@ -213,12 +223,13 @@ class _SigLIP(torch.autograd.Function):
             for number, total, needed in zip(inputs[2:], numbers, needs[2:], strict=True):
                 found.append((total * grad).to(number.dtype).reshape(number.shape) if needed else None)
         grads = (None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found)
-        return None, *grads, None, None, None
+        return None, *grads, *[None] * 4
 
 
 def _over_ranks(
     function: str,
     strategy: str,
+    options: Options,
     sides: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
     positives: Tensor,
     scale: Tensor,
@@ -230,7 +241,7 @@ def _over_ranks(
     ``sides`` are images and texts and the factors of both.
     """
     images, texts, image_factors, text_factors = sides
-    shards = exchange_shards(function, texts, {"gather_distributed='ring'": strategy == "ring"})
+    shards = exchange_shards(function, texts, options)
     results = scale.expand(texts.shape) if needs[1] else None
     exchange = blocks_over_ranks(strategy, shards, results)
     exchange.post(texts, text_factors)

@@ -14,7 +14,7 @@ from sslfast._autograd import (
     side_gradient,
     unit_and_side,
 )
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import exchange_shards, gather_rows, strategy_of, sum_over_ranks
 from sslfast.losses._few_rows import are_few, softmax_of_few
 from sslfast.losses._indices import given_rows
@@ -169,8 +169,8 @@ def supcon_loss(
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
             ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or is more than ``"local"``
             with ``ref_emb`` or ``indices_tuple``, ``memory_budget`` is negative, ``indices_tuple`` lists a pair as a
-            positive and as a negative one (looked at on the CPU only), or D or a dtype is not the same on every rank.
-            Where one of several ranks raises, all do: the others a ValueError that names it.
+            positive and as a negative one (looked at on the CPU only), or D, a dtype or an option is not the same on
+            every rank. Where one of several ranks raises, all do: the others a ValueError that names it.
         IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU and a compiled graph assert).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -188,7 +188,8 @@ def supcon_loss(
         )
         if pairs is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
-        scale = 1.0 / temperature_of(name, temperature)
+        temperature = temperature_of(name, temperature)
+        scale = 1.0 / temperature
         budget = check_memory_budget(name, memory_budget)
     if pairs is not None:
         return supcon_of_pairs(name, embeddings, ref_emb, pairs, scale)
@@ -196,7 +197,9 @@ def supcon_loss(
     if ref_emb is not None and ref_labels is not None:
         return supcon_against_references(name, embeddings, ref_emb, labels, ref_labels, copies, scale)
     if strategy != "local":
-        groups, first = LabelGroups(gather_rows(labels.long(), name), None), exchange_shards(name, embeddings).start
+        options = spelled(gather_distributed=strategy, temperature=temperature, embeddings=embeddings)
+        groups = LabelGroups(gather_rows(labels.long(), name, options), None)
+        first = exchange_shards(name, embeddings).start
         partners, has = (t[first : first + len(labels)] for t in (groups.partners(), groups.counts > 1))
         paired = partners >= 0
         lse, positive, mean = labelled_softmax_over_ranks(

@@ -122,8 +122,8 @@ def swav_loss(
         ValueError: if there is no large crop or fewer than two crops, the first is not (N, K) with N, K >= 1, another
             crop differs in shape or device, the queue has not one tensor (Q, K) on that device per large crop,
             ``temperature`` or ``sinkhorn_epsilon`` is below 1e-8 or infinite, or ``sinkhorn_iterations`` is below 1;
-            over several ranks on all of them, if one raises, or they differ in K, in the number of large crops, in
-            ``sinkhorn_iterations``, or in whether the crops or a queue are float64.
+            over several ranks on all of them, if one raises, or they differ in K, in the number of crops, in an option,
+            or in whether the crops or a queue are float64.
 
     Reference: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS
     2020.
@@ -144,8 +144,15 @@ def swav_loss(
     dtype = common_dtype(outputs)
     balanced = queue_outputs or high_resolution_outputs
     dtypes = [dtype, *(torch.promote_types(dtype, each.dtype) for each in balanced)]
-    alike = {"sinkhorn_iterations": iterations, "len(high_resolution_outputs)": len(high_resolution_outputs)}
-    agree_on_prototypes(name, strategy, first.shape[1], dtypes, alike, first.device)
+    same = {
+        "sinkhorn_iterations": iterations,
+        "sinkhorn_epsilon": epsilon,
+        "temperature": temperature,
+        "len(high_resolution_outputs)": len(high_resolution_outputs),
+        "len(low_resolution_outputs)": len(low_resolution_outputs),
+        "whether there are queue_outputs": queue_outputs is not None,
+    }
+    agree_on_prototypes(name, strategy, first.shape[1], dtypes, same, first.device)
     crops = [crop.to(dtype) for crop in outputs]
     potentials = []
     for i, crop in enumerate(crops[: len(high_resolution_outputs)]):
@@ -211,8 +218,8 @@ def sinkhorn_knopp(
         epsilon = divisor(name, "epsilon", epsilon)
         gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         check_kernel_dtype(name, scores)
-    alike = {"iterations": iterations}
-    agree_on_prototypes(name, strategy, scores.shape[1], [scores.dtype], alike, scores.device)
+    same = {"iterations": iterations, "epsilon": epsilon}
+    agree_on_prototypes(name, strategy, scores.shape[1], [scores.dtype], same, scores.device)
     return _assignments(scores.detach(), len(scores), iterations, epsilon, gather_distributed)
 
 

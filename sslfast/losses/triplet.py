@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
 from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
@@ -220,7 +220,7 @@ def triplet_loss(
             is not finite, or not positive with ``"semi_hard"``, an option is none of its values,
             ``triplets_per_anchor`` is below 1 or goes with another mining, or ``gather_distributed`` is with
             ``indices_tuple`` or ``ref_emb``. Where one of several ranks raises, all do: the others a ValueError that
-            names it.
+            names it; so do all whose options differ.
         IndexError: if a given triplet names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -248,7 +248,17 @@ def triplet_loss(
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
     assert labels is not None
     if gather_distributed:
-        embeddings, labels = gather_rows(embeddings, name), gather_rows(labels.long(), name)
+        same = spelled(
+            margin=margin,
+            swap=terms[1],
+            smooth_loss=terms[2],
+            triplets_per_anchor=per_anchor or "all",
+            mining=mining,
+            distance=distance,
+            normalize=options[1],
+            reduction=reduction,
+        )
+        embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
         seed = None if seed is None else gather_rows(seed.to(labels.device).view(1), name)[:1]
     with without_autocast(embeddings):
         if seed is not None:

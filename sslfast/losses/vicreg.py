@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks
+from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
 from sslfast.losses._inputs import check_floating, check_like, check_two_rows, not_negative, widened, without_autocast
 from sslfast.losses._moments import centered, second_moments
@@ -104,9 +104,9 @@ def vicreg_loss(
     Raises:
         TypeError: if z_a or z_b is not a floating-point tensor, a weight or ``eps`` is not a number, or
             ``gather_distributed`` not a bool.
-        ValueError: if z_a is not (N, ..., D) with all sizes >= 1 and N >= 2 (of all ranks together where gathered),
-            z_b differs in shape or device, a weight is not finite, or ``eps`` is negative or not finite. Where one of
-            several ranks raises, all do: the others a ValueError that names it.
+        ValueError: if z_a is not (N, ..., D) with all sizes >= 1 and N >= 2 (of all ranks together where gathered), z_b
+            differs in shape or device, a weight is not finite, or ``eps`` is negative or not finite. Where one of
+            several ranks raises, all do: the others a ValueError that names it; so do all whose options differ.
 
     Reference: Bardes et al., "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning",
     ICLR 2022.
@@ -124,7 +124,8 @@ def vicreg_loss(
         nu_param = _check.real(name, "nu_param", nu_param)
         eps = not_negative(name, "eps", eps)
     if gather_distributed:
-        z_a, z_b = gather_rows(z_a, name), gather_rows(z_b, name)
+        same = spelled(lambda_param=lambda_param, mu_param=mu_param, nu_param=nu_param, eps=eps)
+        z_a, z_b = gather_rows(z_a, name, same), gather_rows(z_b, name)
     check_two_rows(name, "z_a", z_a)
     with without_autocast(z_a):
         z_a, z_b = widened(z_a, z_b)

@@ -149,8 +149,8 @@ def vocab_parallel_cross_entropy(
         ValueError: if a shape, a device or a number is out of what is said above, a target is no class (on the CPU; a
             GPU is not waited for, there loss and gradients are NaN), a rank has no class, or its classes are not those
             of ``num_classes`` and ``first_class``. Before anything else the ranks tell each other whether they will
-            raise, and then all do: the others with a ValueError that names the rank. (On a GPU with ``num_classes``
-            they do not: an error of one leaves the others waiting for it.)
+            raise, and then all do: the others with a ValueError that names the rank; so do all whose options or inputs
+            differ. (On a GPU with ``num_classes`` they do not: an error of one leaves the others waiting for it.)
         RuntimeError: at a second derivative, which is not supported; in a compiled graph on the CPU, if a target is no
             class.
 
@@ -159,7 +159,8 @@ def vocab_parallel_cross_entropy(
     """
     name = "vocab_parallel_cross_entropy"
     wrong: Exception | None = None
-    said, alike = None, (0, False, False)
+    said: tuple[int, int] | None = None
+    same: dict[str, object] = {}
     try:
         check_layer(name, ("input", input), ("linear_weight", linear_weight), ("linear_bias", linear_bias))
         check_integers(name, "target", target)
@@ -171,10 +172,21 @@ def vocab_parallel_cross_entropy(
         ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
         check_num_items(name, num_items, reduction, input)
         said = said_place(name, len(linear_weight), first_class, num_classes, group)
-        alike = (target.numel(), options.label_smoothing > 0.0, return_metrics)
+        same = {
+            "reduction": reduction,
+            "ignore_index": ignore_index,
+            "label_smoothing": options.label_smoothing,
+            "softcap": options.softcap or None,
+            "z_loss": options.z_loss,
+            "num_items": num_items if num_items is None or isinstance(num_items, Tensor) else float(num_items),
+            "return_metrics": return_metrics,
+            "input": input,
+            "the shape of input": tuple(input.shape),
+            "the dtypes of input and linear_weight": (input.dtype, linear_weight.dtype),
+        }
     except (TypeError, ValueError) as error:
         wrong = error
-    start, classes = agreed_place(name, input, linear_weight, said, alike, wrong, group)
+    start, classes = agreed_place(name, input, linear_weight, said, same, wrong, group)
     # Every rank has the same targets and comes to the same verdict: none waits for another.
     targets = check_targets(name, "target", target, classes, ignore_index)
     rows, picked = input.flatten(0, -2), None
