@@ -64,35 +64,49 @@ def similarity_in_registers(size: int, dim: int, element_size: int, labels: bool
     Half types go up to D = 512, with which a program's registers are full, and to fewer rows: the strips of 4,096 are
     about 15 launches, and the M^2 D FLOPs more at D = 512 9 GFLOP, in a kernel that reads twice as many bytes a FLOP as
     a plain product of large blocks. Above D = 512 the gradient would take two programs, with S once more for each: 6
-    M^2 D FLOPs against the strips' 3. With labels, whose weights are two products, D = 256 spills 152 bytes a thread on
-    Hopper, and D = 512 over 4,000.
+    M^2 D FLOPs against the strips' 3. With labels the weights are two products: 6 M^2 D FLOPs against 5, which take
+    longer than the launches, about 20 for 4,096 rows, from half as much of M^2 D on.
     """
-    if dim > (512 if element_size == 2 and not labels else 128):
+    if dim > (512 if element_size == 2 else 128):
         return False
     if REGISTERS is not None:
         return REGISTERS
     if dim > 128:
-        return size * size * dim <= 2**33
+        return size * size * dim <= 2 ** (32 if labels else 33)
     return size <= (16384 if element_size == 2 else 2048)
 
 
-def similarity_backward(dim: int, element_size: int, arch: int) -> dict[str, int]:
+def similarity_backward(dim: int, element_size: int, arch: int, labels: bool = False) -> dict[str, int]:
     """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the gradient in registers.
 
     64 x 512 of it are 128 of a thread's 255 registers. Beside them Ampere has none left for 32 logits of each row (40
     bytes spill), and keeps 32 rows; Hopper has with one stage, 255; Blackwell's are in tensor memory. 64 logits of each
     spill 192 bytes on Hopper, and 176 with 16 warps of half the registers. Holding the rows, too, instead of reading
-    them with each step, spills more than 200 bytes at D = 512.
+    them with each step, spills more than 200 bytes at D = 512. The two products of weights with labels are a loop in
+    the kernel: one after the other, they spill 4,000 bytes on Hopper at D = 512. On Blackwell, where 64 logits of each
+    spill 8 to 72 bytes with labels, two stages do 24 at D = 512.
     """
     if element_size == 2:
         config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 512, "num_warps": 8, "num_stages": 2}
         if dim > 256:
             least = {"BLOCK_N": 32, "num_stages": 1 if arch == 9 else 2}
             config |= least if arch in (9, 10) else {"BLOCK_M": 32}
+        if labels and arch == 10:
+            config |= {"BLOCK_N": 32, "num_stages": 1 if dim > 256 else 2}
     else:
         config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 64, "num_warps": 4, "num_stages": 2}
     widest = max(16, triton.next_power_of_2(dim))
     return config | {name: min(config[name], widest) for name in ("BLOCK_D", "BLOCK_OUT")}
+
+
+def similarity_run(programs: int, size: int, block: int) -> int:
+    """Rows that one program walks over, a multiple of ``block``.
+
+    As many runs as fill up to 128 multiprocessors with one program each, for which registers are full, but none shorter
+    than 4 blocks. The gradients of the runs are then at most 128 blocks of a program's, 16 MiB, beside M x D.
+    """
+    runs = max(1, 128 // programs)
+    return max(4 * block, triton.cdiv(triton.cdiv(size, runs), block) * block)
 
 
 def weights_strip(element_size: int) -> tuple[int, int]:

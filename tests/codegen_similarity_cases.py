@@ -24,9 +24,9 @@ def _finish(dtype: str, dim: int, bounded: bool, factors: bool = False) -> Case:
 def _backward(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
     none, grad_positive = apart(dtype)
     no_labels, classes = labels_of(labels, "labels_ptr")
-    options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2, arch)
+    options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2, arch, labels)
     options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors) | none | no_labels
-    signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 fp32"
+    signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 i32 fp32"
     return Case("similarity_softmax_registers.similarity_backward_kernel", signature, options, dtype != "fp32")
 
 
@@ -107,6 +107,10 @@ def similarity_cases(arch: int) -> list[Case]:
         _backward(arch, "fp32", 128, False, labels=True),
         _backward(arch, "bf16", 128, False, factors=True, labels=True),
         _backward(arch, "fp16", 128, True, factors=True, labels=True),
+        _backward(arch, "fp16", 64, True, factors=True, labels=True),
+        _backward(arch, "bf16", 256, False, factors=True, labels=True),
+        _backward(arch, "fp16", 384, True, labels=True),
+        _backward(arch, "bf16", 512, False, factors=True, labels=True),
         _weights(arch, "bf16", 128, True),
         _weights(arch, "bf16", 512, False),
         _weights(arch, "fp16", 512, True),

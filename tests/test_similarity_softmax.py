@@ -145,8 +145,7 @@ def test_triton_wide_rows_in_registers(case, arch, dtype, triton_device, monkeyp
 
     if triton_device.type == "cpu":  # the tables of others than the device's run in the interpreter only
         monkeypatch.setattr(_launch, "arch", lambda _: arch)
-    assert _launch.similarity_in_registers(*case[:2], dtype.itemsize)
-    assert not _launch.similarity_in_registers(*case[:2], dtype.itemsize, True)  # labels: check has them in strips
+    assert all(_launch.similarity_in_registers(*case[:2], dtype.itemsize, labels) for labels in (False, True))
     check(forward, similarity_softmax_backward.backward, case, dtype, triton_device)
 
 
@@ -156,11 +155,22 @@ def test_where_registers_end(monkeypatch) -> None:
 
     assert [_launch.similarity_in_registers(4096, dim, 2) for dim in (128, 192, 512, 513)] == [True] * 3 + [False]
     assert [_launch.similarity_in_registers(8192, dim, 2) for dim in (128, 192)] == [True, False]
+    assert [_launch.similarity_in_registers(size, 512, 2, True) for size in (2896, 2897)] == [True, False]
     assert not _launch.similarity_in_registers(64, 129, 4)
     for chosen in (True, False):
         monkeypatch.setattr(_launch, "REGISTERS", chosen)
         assert _launch.similarity_in_registers(2**20, 512, 2) == chosen
         assert not _launch.similarity_in_registers(64, 513, 2)
+
+
+def test_runs_of_a_walk() -> None:
+    pytest.importorskip("triton")
+    from sslfast.kernels import _launch
+
+    # So many that programs of 64 rows are up to 128, none shorter than 4 blocks; one where the programs are enough.
+    for size, runs in ((100, 1), (512, 4), (2048, 4), (2176, 3), (8192, 1), (16384, 1)):
+        run = _launch.similarity_run(-(-size // 64), size, 32)
+        assert (run % 32, -(-size // run)) == (0, runs)
 
 
 # Where the positive's logit is far above the negatives', the weights are 1e-6 and smaller, and differ by as much again.
