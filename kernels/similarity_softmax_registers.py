@@ -2,7 +2,7 @@
 
 dX = scale * W X with the W of similarity_softmax_backward.py, in 2 M^2 D multiply-adds: a program keeps BLOCK_M rows
 and BLOCK_OUT columns of dX and walks over rows of X, so each S_ij is made twice, and as often again for every further
-slice of BLOCK_OUT columns: half types have one slice up to D = 512, which is as far as they go, float32 two up to
+slice of BLOCK_OUT columns: there is one up to D = 512, which is as far as this goes, but for float32 two of 64 at
 D = 128. That is for small problems, where the launches of the strips take longer than the arithmetic. Half types with
 labels take one product more, of what rounding W has taken off.
 
@@ -11,7 +11,7 @@ dX; a second launch adds them up: no atomics, the same bits in every run.
 
 A step of BLOCK_M x BLOCK_N reads BLOCK_M + 2 BLOCK_N rows of X, from L2, for 4 BLOCK_M BLOCK_N D FLOPs: 24 bytes a
 KFLOP with 64 x 64 logits, up to D = 256, and 32 with the 64 x 32 or 32 x 64 that are left to wider rows (40). With
-labels it is 6 BLOCK_M BLOCK_N D: 16, 21 and 26.
+labels it is 6 BLOCK_M BLOCK_N D: 16, 21 and 26. float32 reads twice as much, and above D = 128, with 32 rows, 48 or 63.
 """
 
 import torch
@@ -133,7 +133,8 @@ def in_registers(
     bounded: bool,
 ) -> Tensor:
     size, dim = rows.shape
-    config = _launch.similarity_backward(dim, rows.element_size(), _launch.arch(rows), classes[0] is not None)
+    precision, arch = _launch.input_precision(rows), _launch.arch(rows)
+    config = _launch.similarity_backward(dim, rows.element_size(), arch, classes[0] is not None, precision)
     blocks, slices = triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"])
     run = _launch.similarity_run(blocks * slices, size, config["BLOCK_N"])
     splits = triton.cdiv(size, run)
@@ -150,6 +151,6 @@ def in_registers(
         scale,
         **config,
         BOUNDED=bounded,
-        PRECISION=_launch.input_precision(rows),
+        PRECISION=precision,
     )
     return grads[0] if splits == 1 else grads.sum(0)
