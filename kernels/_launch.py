@@ -126,7 +126,7 @@ def similarity_run(programs: int, size: int, block: int) -> int:
     """Rows that one program walks over, a multiple of ``block``.
 
     As many runs as fill up to 128 multiprocessors with one program each, for which registers are full, but none shorter
-    than 4 blocks. The gradients of the runs are then at most 128 blocks of a program's, 16 MiB, beside M x D.
+    than 4 blocks. The parts of a gradient that the runs leave are then at most 128 blocks of a program's, 16 MiB.
     """
     runs = max(1, 128 // programs)
     return max(4 * block, triton.cdiv(triton.cdiv(size, runs), block) * block)
