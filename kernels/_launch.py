@@ -55,7 +55,9 @@ def similarity_forward(size: int, dim: int, element_size: int) -> dict[str, int]
     return {"BLOCK": block, "BLOCK_D": block_d, "GROUP": group, "num_warps": 8, "num_stages": stages}
 
 
-def similarity_in_registers(size: int, dim: int, element_size: int, labels: bool = False) -> bool:
+def similarity_in_registers(
+    size: int, dim: int, element_size: int, labels: bool = False, precision: str = "ieee"
+) -> bool:
     """Whether the gradient is one launch with twice the tiles instead of strips.
 
     By estimate: the strips of 16,384 rows are about 50 launches, which take the host longer than tensor cores take for
@@ -64,35 +66,70 @@ def similarity_in_registers(size: int, dim: int, element_size: int, labels: bool
     Half types go up to D = 512, with which a program's registers are full, and to fewer rows: the strips of 4,096 are
     about 15 launches, and the M^2 D FLOPs more at D = 512 9 GFLOP, in a kernel that reads twice as many bytes a FLOP as
     a plain product of large blocks. Above D = 512 the gradient would take two programs, with S once more for each: 6
-    M^2 D FLOPs against the strips' 3. With labels, whose weights are two products, D = 256 spills 152 bytes a thread on
-    Hopper, and D = 512 over 4,000.
+    M^2 D FLOPs against the strips' 3. With labels the weights are two products: 6 M^2 D FLOPs against 5, which take
+    longer than the launches, about 20 for 4,096 rows, from half as much of M^2 D on.
+
+    In float32 the strips of up to 2,048 rows are 4 launches, and those of 512 rows are too few programs to fill a GPU.
+    Beside them M^2 D FLOPs more take 9 microseconds at 2^28 on plain cores (30 TFLOP/s); but the narrow tiles that are
+    left above D = 128 read an operand for each multiply-add of S, at a quarter of that: 2^27, 512 rows of D = 512. With
+    tf32 it is 2^30, 1,448 rows.
     """
-    if dim > (512 if element_size == 2 and not labels else 128):
+    if dim > 512:
         return False
     if REGISTERS is not None:
         return REGISTERS
+    if dim > 128 and element_size == 4:
+        return size * size * dim <= 2 ** (30 if precision == "tf32" else 27)
     if dim > 128:
-        return size * size * dim <= 2**33
+        return size * size * dim <= 2 ** (32 if labels else 33)
     return size <= (16384 if element_size == 2 else 2048)
 
 
-def similarity_backward(dim: int, element_size: int, arch: int) -> dict[str, int]:
+def similarity_backward(
+    dim: int, element_size: int, arch: int, labels: bool = False, precision: str = "ieee"
+) -> dict[str, int]:
     """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the gradient in registers.
 
     64 x 512 of it are 128 of a thread's 255 registers. Beside them Ampere has none left for 32 logits of each row (40
     bytes spill), and keeps 32 rows; Hopper has with one stage, 255; Blackwell's are in tensor memory. 64 logits of each
     spill 192 bytes on Hopper, and 176 with 16 warps of half the registers. Holding the rows, too, instead of reading
-    them with each step, spills more than 200 bytes at D = 512.
+    them with each step, spills more than 200 bytes at D = 512. The two products of weights with labels are a loop in
+    the kernel: one after the other, they spill 4,000 bytes on Hopper at D = 512. On Blackwell, where 64 logits of each
+    spill 8 to 72 bytes with labels, two stages do 24 at D = 512.
+
+    float32 keeps 512 columns, too: of 64 rows with tf32, of 32 on plain cores, whose operands take registers as well:
+    64 rows of 256 spill 64 bytes on Ampere.
     """
     if element_size == 2:
         config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 512, "num_warps": 8, "num_stages": 2}
         if dim > 256:
             least = {"BLOCK_N": 32, "num_stages": 1 if arch == 9 else 2}
             config |= least if arch in (9, 10) else {"BLOCK_M": 32}
+        if labels and arch == 10:
+            config |= {"BLOCK_N": 32, "num_stages": 1 if dim > 256 else 2}
+    elif dim > 128:
+        config = wide_float32(dim, precision)
     else:
         config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 64, "num_warps": 4, "num_stages": 2}
     widest = max(16, triton.next_power_of_2(dim))
     return config | {name: min(config[name], widest) for name in ("BLOCK_D", "BLOCK_OUT")}
+
+
+def wide_float32(dim: int, precision: str) -> dict[str, int]:
+    """Blocks of float32 for 256 or 512 columns in registers."""
+    block_m, block_n = (64, 32) if precision == "tf32" else (32, 32 if dim <= 256 else 16)
+    blocks = {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_D": 32, "BLOCK_OUT": 512}
+    return blocks | {"num_warps": 8, "num_stages": 2}
+
+
+def similarity_run(programs: int, size: int, block: int) -> int:
+    """Rows that one program walks over, a multiple of ``block``.
+
+    As many runs as fill up to 128 multiprocessors with one program each, for which registers are full, but none shorter
+    than 4 blocks. The parts of a gradient that the runs leave are then at most 128 blocks of a program's, 16 MiB.
+    """
+    runs = max(1, 128 // programs)
+    return max(4 * block, triton.cdiv(triton.cdiv(size, runs), block) * block)
 
 
 def weights_strip(element_size: int) -> tuple[int, int]:
@@ -172,7 +209,8 @@ def one_way_in_registers(size: int, length: int, dim: int, element_size: int, ne
     By estimate. The strips write and read 14 to 18 bytes a logit, the time of 800 multiply-adds where they stay in L2.
     For rows these make as many products, which up to D = 512 may thus run at 56 % of the plain ones' speed. For both
     sides they make 4 N M D multiply-adds against 3: at 65 % of that speed for D = 256, but 88 % for D = 512, where they
-    are for small problems, as in sides_in_registers.
+    are for small problems, as in sides_in_registers. In float32 the strips of few rows are 5 launches, these 3, and the
+    narrower tiles lose on plain cores what that gains.
     """
     if element_size != 2 or dim > 512:
         return False
@@ -237,7 +275,9 @@ def nt_xent_backward(dim: int, element_size: int) -> dict[str, int]:
     return config | {"BLOCK_OUT": max(16, triton.next_power_of_2(dim))}
 
 
-def queue_softmax(dim: int, element_size: int, arch: int) -> dict[str, int]:
+def queue_softmax(
+    dim: int, element_size: int, arch: int, precision: str = "ieee", need_mean: bool = True
+) -> dict[str, int]:
     """BLOCK_M x BLOCK_N logits a step; a program keeps BLOCK_M x BLOCK_OUT of the mean in registers.
 
     As far as registers go, each of the two groups of 4 warps that multiply together on Hopper (9) takes 64 rows of its
@@ -245,7 +285,9 @@ def queue_softmax(dim: int, element_size: int, arch: int) -> dict[str, int]:
 
     D = 512 fits one pass: 64 x 512 of the mean are 128 of a thread's 255 registers. Blackwell keeps them in tensor
     memory and has room for 64 logits of each row, Hopper for 32 (216 bytes spill with 64), Ampere for 32 rows (80 bytes
-    spill with 64 rows of 32). In float32, on plain cores, 128 columns fit, and 256 spill on Ampere.
+    spill with 64 rows of 32). So it does in float32, of 32 rows on plain cores, where 64 rows of 256 spill on Ampere;
+    with tf32, 64 rows of 32 logits spill 160 bytes on Ampere and 88 on Hopper at D = 512, and one of them is halved.
+    Two stages spill 8 to 16 bytes on Blackwell up to D = 256. Without a mean, tiles of logits are larger.
     """
     if element_size == 2:
         config = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_D": 64, "BLOCK_OUT": 512, "num_warps": 8, "num_stages": 2}
@@ -253,10 +295,14 @@ def queue_softmax(dim: int, element_size: int, arch: int) -> dict[str, int]:
             config |= {"BLOCK_N": 32} if arch == 9 else {"BLOCK_M": 32}
         elif dim <= 128 and arch in (9, 10):
             config["BLOCK_M"] = 128
-    elif dim > 128:
-        config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 128, "num_warps": 8, "num_stages": 2}
+    elif dim > 128 and need_mean:
+        config = wide_float32(dim, precision)
+        if precision == "tf32" and dim > 256 and arch != 10:
+            config |= {"BLOCK_N": 16} if arch == 9 else {"BLOCK_M": 32}
     else:
         config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 64, "num_warps": 4, "num_stages": 2}
+    if element_size == 4 and arch == 10 and (dim <= 256 or not need_mean):
+        config["num_stages"] = 1
     widest = max(16, triton.next_power_of_2(dim))
     return config | {name: min(config[name], widest) for name in ("BLOCK_D", "BLOCK_OUT")}
 

@@ -1,9 +1,10 @@
-"""Gradients of the softmax over the similarities of rows with columns, in registers: one launch, in Triton.
+"""Gradients of the softmax over the similarities of rows with columns, in registers, in Triton.
 
 The products W K and W^T Q with the W of cross_softmax_backward.py, of half types up to D = 512, without the positives:
 a program keeps BLOCK_M rows of the first and walks over all of K, or as many of the second over all of Q, and S is made
 for each: 2 N M D multiply-adds a side. One launch has the programs of both sides. One side alone takes no more than in
-strips, and both take 4 N M D against 3 (_launch.py has where that is worth it).
+strips, and both take 4 N M D against 3 (_launch.py has where that is worth it). Where there are fewer programs than
+multiprocessors, the walk is cut into runs, each of which leaves its part of a gradient, and a sum follows.
 
 A step of BLOCK_M x BLOCK_N reads BLOCK_M + 2 BLOCK_N rows, from L2, for 4 BLOCK_M BLOCK_N D FLOPs, as
 similarity_softmax_registers.py does, and no weight leaves the program. From device memory that is 2 (N + M) D bytes,
@@ -48,7 +49,8 @@ def _one_side(
     COLUMNS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """The gradient of a block of the own side, (size, D), of all pairs with the other, (length, D), but positives.
+    """A run's part of the gradient of a block of the own side, (size, D): pairs with the other, (length, D), but
+    positives.
 
     The own side are the columns where COLUMNS. Log-sum-exps and their gradients may be None for one of the sides.
     """
@@ -63,7 +65,9 @@ def _one_side(
         own_grad = tl.load(own_grads_ptr + row0 + row, in_rows, 0.0)
     grad = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
     total, left = tl.zeros((BLOCK_M,), tl.float32), tl.zeros((BLOCK_M,), tl.float32)
-    for start in range(0, length, BLOCK_N):
+    split = tl.program_id(1).to(tl.int64)
+    run = tl.cdiv(tl.cdiv(length, tl.num_programs(1)), BLOCK_N) * BLOCK_N
+    for start in range(split * run, tl.minimum((split + 1) * run, length), BLOCK_N):
         col0 = tl.cast(start, tl.int64)
         in_cols = col < length - col0
         logits = logit_tile(
@@ -117,7 +121,8 @@ def _one_side(
             left += tl.sum(tl.abs(rounded.to(tl.float32)), 1)
         grad = tl.dot(rounded, x, grad, input_precision=PRECISION)
     grad *= correction(total, left)[:, None]
-    tl.store(grad_ptr + row0 * D + row[:, None] * D + out[None, :], grad, in_rows[:, None] & (out < D)[None, :])
+    at = grad_ptr + (split * size + row0) * D
+    tl.store(at + row[:, None] * D + out[None, :], grad, in_rows[:, None] & (out < D)[None, :])
 
 
 @triton.jit
@@ -227,9 +232,11 @@ def in_registers(
     (size, dim), length = rows.shape, len(columns)
     config = _launch.side_registers(dim, _launch.arch(rows))
     blocks = sum(triton.cdiv(n, config["BLOCK_M"]) for n, need in ((size, need_rows), (length, need_columns)) if need)
-    d_rows = rows.new_empty((size if need_rows else 0, dim), dtype=torch.float32)
-    d_columns = rows.new_empty((length if need_columns else 0, dim), dtype=torch.float32)
-    cross_registers_kernel[(blocks,)](
+    shortest = min(n for n, need in ((length, need_rows), (size, need_columns)) if need)
+    splits = triton.cdiv(shortest, _launch.similarity_run(blocks, shortest, config["BLOCK_N"]))
+    d_rows = rows.new_empty((splits, size if need_rows else 0, dim), dtype=torch.float32)
+    d_columns = rows.new_empty((splits, length if need_columns else 0, dim), dtype=torch.float32)
+    cross_registers_kernel[blocks, splits](
         rows,
         columns,
         row_factors,
@@ -251,4 +258,6 @@ def in_registers(
         **config,
         PRECISION=_launch.input_precision(rows),
     )
-    return d_rows, d_columns
+    if splits == 1:
+        return d_rows[0], d_columns[0]
+    return d_rows.sum(0), d_columns.sum(0)

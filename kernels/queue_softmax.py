@@ -8,9 +8,10 @@ positive, entries whose row and column have the same id, and logits above the li
 both.
 
 This is the forward pass of flash attention with Q for keys and for values: 2 N K D multiply-adds for D up to BLOCK_OUT,
-512 in half types (and N K D more for every further slice of BLOCK_OUT columns of the mean, which makes S again). The
-queue is cut into `splits` runs, so that few rows still fill the GPU; each run leaves its maximum, sum and mean, and a
-second launch adds them up in order: no atomics, the same bits in every run. The maximum is a true running one.
+which is 512, but 64 for float32 up to D = 128 (and N K D more for every further slice of BLOCK_OUT columns of the mean,
+which makes S again). The queue is cut into `splits` runs, so that few rows still fill the GPU; each run leaves its
+maximum, sum and mean, and a second launch adds them up in order: no atomics, the same bits in every run. The maximum is
+a true running one.
 """
 
 import torch
@@ -170,7 +171,8 @@ def queue_softmax(
         raise TypeError("queue_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
     rows, queue = rows.contiguous(), queue.contiguous()
     (size, dim), length = rows.shape, len(queue)
-    config = _launch.queue_softmax(dim, rows.element_size(), _launch.arch(rows))
+    precision = _launch.input_precision(rows)
+    config = _launch.queue_softmax(dim, rows.element_size(), _launch.arch(rows), precision, need_mean)
     blocks = triton.cdiv(size, config["BLOCK_M"])
     slices = triton.cdiv(dim, config["BLOCK_OUT"]) if need_mean else 1
     run = _launch.queue_run(blocks * slices, length, config["BLOCK_N"])
@@ -199,7 +201,7 @@ def queue_softmax(
             run,
             **config,
             NEED_MEAN=need_mean,
-            PRECISION=_launch.input_precision(rows),
+            PRECISION=precision,
         )
         block, out = 16, config["BLOCK_OUT"]
         queue_softmax_finish_kernel[(triton.cdiv(size, block), slices)](

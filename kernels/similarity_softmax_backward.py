@@ -183,7 +183,8 @@ def backward(
     rounded = rows.dtype != torch.float32
     vectors = (positives, lse, grad_lse.contiguous(), None if rounded else grad_positive)
     classes = (labels, None if label_weights is None else label_weights.contiguous())
-    small = _launch.similarity_in_registers(*rows.shape, rows.element_size(), labels is not None)
+    precision = _launch.input_precision(rows)
+    small = _launch.similarity_in_registers(*rows.shape, rows.element_size(), labels is not None, precision)
     with _launch.on_device_of(rows):
         grad = (in_registers if small else _in_strips)(rows, factors, vectors, classes, scale, bounded)
         if rounded:

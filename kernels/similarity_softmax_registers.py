@@ -1,13 +1,17 @@
-"""Gradient of the softmax over the similarities of rows with themselves, in registers: one launch, in Triton.
+"""Gradient of the softmax over the similarities of rows with themselves, in registers: one launch or two, in Triton.
 
 dX = scale * W X with the W of similarity_softmax_backward.py, in 2 M^2 D multiply-adds: a program keeps BLOCK_M rows
-and BLOCK_OUT columns of dX and walks over all rows of X, so each S_ij is made twice, and as often again for every
-further slice of BLOCK_OUT columns: half types have one slice up to D = 512, which is as far as they go, float32 two up
-to D = 128. That is for small problems, where the launches of the strips take longer than the arithmetic. Half types
-with labels take one product more, of what rounding W has taken off, and their registers end at D = 128.
+and BLOCK_OUT columns of dX and walks over rows of X, so each S_ij is made twice, and as often again for every further
+slice of BLOCK_OUT columns: there is one up to D = 512, which is as far as this goes, but for float32 two of 64 at
+D = 128. That is for small problems, where the launches of the strips take longer than the arithmetic. Half types with
+labels take one product more, of what rounding W has taken off.
+
+Where there are fewer blocks of rows than multiprocessors, the walk is cut into runs, each of which leaves its part of
+dX; a second launch adds them up: no atomics, the same bits in every run.
 
 A step of BLOCK_M x BLOCK_N reads BLOCK_M + 2 BLOCK_N rows of X, from L2, for 4 BLOCK_M BLOCK_N D FLOPs: 24 bytes a
-KFLOP with 64 x 64 logits, up to D = 256, and 32 with the 64 x 32 or 32 x 64 that are left to wider rows (40).
+KFLOP with 64 x 64 logits, up to D = 256, and 32 with the 64 x 32 or 32 x 64 that are left to wider rows (40). With
+labels it is 6 BLOCK_M BLOCK_N D: 16, 21 and 26. float32 reads twice as much, and above D = 128, with 32 rows, 48 or 63.
 """
 
 import torch
@@ -39,6 +43,7 @@ def similarity_backward_kernel(
     grad_ptr,
     M,
     D,
+    run,
     scale,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -47,6 +52,7 @@ def similarity_backward_kernel(
     BOUNDED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
+    """BLOCK_M rows against rows [split * run, (split + 1) * run): their part of BLOCK_OUT columns of the gradient."""
     row0 = tl.program_id(0).to(tl.int64) * BLOCK_M
     row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
     out = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
@@ -59,7 +65,9 @@ def similarity_backward_kernel(
         row_grad_positive = tl.load(grad_positive_ptr + row0 + row, in_rows, 0.0)
     grad = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
     total, left = tl.zeros((BLOCK_M,), tl.float32), tl.zeros((BLOCK_M,), tl.float32)
-    for start in range(0, M, BLOCK_N):
+    split = tl.program_id(2).to(tl.int64)
+    end = tl.minimum((split + 1) * run, M)
+    for start in range(split * run, end, BLOCK_N):
         col0 = tl.cast(start, tl.int64)
         in_cols = col < M - col0
         col_positive = tl.load(positives_ptr + col0 + col, in_cols, -1)
@@ -86,24 +94,34 @@ def similarity_backward_kernel(
         rounded = weight
         if factors_ptr is not None:
             rounded *= tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
-        x = tl.load(x_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
-        whole = rounded
-        rounded = rounded.to(x.dtype)
-        grad = tl.dot(rounded, x, grad, input_precision=PRECISION)
-        if grad_positive_ptr is None:
-            kept = rounded.to(tl.float32)
-            if labels_ptr is not None:  # split, as in weight_tile.py
-                rest = (whole - kept).to(x.dtype)
-                grad = tl.dot(rest, x, grad, input_precision=PRECISION)
-                kept += rest.to(tl.float32)
+        at, in_x = x_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :]
+        if labels_ptr is not None and grad_positive_ptr is None:  # split, as in weight_tile.py
+            # The sums first, and a loop, which stays one: two products spill 4,000 bytes on Hopper at D = 512.
+            high = rounded.to(x_ptr.dtype.element_ty)
+            kept = high.to(tl.float32)
+            low = (rounded - kept).to(x_ptr.dtype.element_ty)
+            kept += low.to(tl.float32)
             if factors_ptr is not None:
                 kept *= 1.0 / tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
             total += tl.sum(tl.abs(weight), 1)
             left += tl.sum(tl.abs(kept), 1)
+            x = tl.load(at, in_x, 0.0)
+            for part in range(2):
+                grad = tl.dot(tl.where(part == 0, high, low), x, grad, input_precision=PRECISION)
+        else:
+            x = tl.load(at, in_x, 0.0)
+            rounded = rounded.to(x.dtype)
+            grad = tl.dot(rounded, x, grad, input_precision=PRECISION)
+            if grad_positive_ptr is None:
+                kept = rounded.to(tl.float32)
+                if factors_ptr is not None:
+                    kept *= 1.0 / tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
+                total += tl.sum(tl.abs(weight), 1)
+                left += tl.sum(tl.abs(kept), 1)
     if grad_positive_ptr is None:
         grad *= correction(total, left)[:, None]
     mask = in_rows[:, None] & (out < D)[None, :]
-    tl.store(grad_ptr + row0 * D + row[:, None] * D + out[None, :], grad * scale, mask)
+    tl.store(grad_ptr + (split * M + row0) * D + row[:, None] * D + out[None, :], grad * scale, mask)
 
 
 def in_registers(
@@ -115,19 +133,24 @@ def in_registers(
     bounded: bool,
 ) -> Tensor:
     size, dim = rows.shape
-    config = _launch.similarity_backward(dim, rows.element_size(), _launch.arch(rows))
-    grad = torch.empty_like(rows, dtype=torch.float32)
-    similarity_backward_kernel[triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"])](
+    precision, arch = _launch.input_precision(rows), _launch.arch(rows)
+    config = _launch.similarity_backward(dim, rows.element_size(), arch, classes[0] is not None, precision)
+    blocks, slices = triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"])
+    run = _launch.similarity_run(blocks * slices, size, config["BLOCK_N"])
+    splits = triton.cdiv(size, run)
+    grads = rows.new_empty((splits, size, dim), dtype=torch.float32)
+    similarity_backward_kernel[blocks, slices, splits](
         rows,
         factors,
         *vectors,
         *classes,
-        grad,
+        grads,
         size,
         dim,
+        run,
         scale,
         **config,
         BOUNDED=bounded,
-        PRECISION=_launch.input_precision(rows),
+        PRECISION=precision,
     )
-    return grad
+    return grads[0] if splits == 1 else grads.sum(0)

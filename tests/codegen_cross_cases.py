@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from codegen_case import FACTORS, IDS, IDS_AND_LIMITS, SUMS, Case, apart, labels_of, of, without
 
 from sslfast.kernels import _launch
 
 
 def _queue(
-    arch: int, dtype: str, dim: int, need_mean: bool, excluded: dict[str, str] | None = None, factors: bool = False
+    arch: int,
+    dtype: str,
+    dim: int,
+    need_mean: bool,
+    excluded: dict[str, str] | None = None,
+    factors: bool = False,
+    precision: str = "ieee",
 ) -> Case:
-    options = _launch.queue_softmax(dim, 4 if dtype == "fp32" else 2, arch) | {
-        "NEED_MEAN": need_mean,
-        "PRECISION": "ieee",
-    }
+    options: dict[str, Any] = _launch.queue_softmax(dim, 4 if dtype == "fp32" else 2, arch, precision, need_mean)
+    options |= {"NEED_MEAN": need_mean, "PRECISION": precision}
     all_of_them = {"positives_ptr": "*i64"} | IDS_AND_LIMITS
     excluded = excluded or {}
     options |= dict.fromkeys(name for name in all_of_them if name not in excluded) | without(factors, *FACTORS)
     rest = f"{of(factors, 2)} *fp32 {' '.join(excluded.values())} *fp32 *fp32 *fp32 i32 i32 i32 i32"
-    return Case("queue_softmax.queue_softmax_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
+    tensor_cores = dtype != "fp32" or precision == "tf32"
+    return Case("queue_softmax.queue_softmax_kernel", f"*{dtype} *{dtype} {rest}", options, tensor_cores)
 
 
 def _queue_finish(dim: int) -> Case:
@@ -134,6 +141,11 @@ def cross_cases(arch: int) -> list[Case]:
         _queue(arch, "bf16", 512, True, factors=True),
         _queue(arch, "fp16", 384, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS, factors=True),
         _queue(arch, "fp32", 512, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS),
+        _queue(arch, "fp32", 256, True),
+        _queue(arch, "fp32", 512, False, {"positives_ptr": "*i64"}),
+        _queue(arch, "fp32", 128, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS, precision="tf32"),
+        _queue(arch, "fp32", 256, True, precision="tf32"),
+        _queue(arch, "fp32", 512, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS, precision="tf32"),
         _queue(arch, "fp16", 128, False, factors=True),
         _queue(arch, "fp32", 128, True),
         _queue(arch, "bf16", 128, True, {"positives_ptr": "*i64"} | IDS_AND_LIMITS),

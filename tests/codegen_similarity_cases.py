@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from codegen_case import Case, apart, labels_of, of, without
 
 from sslfast.kernels import _launch
@@ -21,13 +23,22 @@ def _finish(dtype: str, dim: int, bounded: bool, factors: bool = False) -> Case:
     return Case("similarity_softmax.similarity_finish_kernel", signature, options)
 
 
-def _backward(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
+def _backward(
+    arch: int,
+    dtype: str,
+    dim: int,
+    bounded: bool,
+    factors: bool = False,
+    labels: bool = False,
+    precision: str = "ieee",
+) -> Case:
     none, grad_positive = apart(dtype)
     no_labels, classes = labels_of(labels, "labels_ptr")
-    options = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2, arch)
-    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors) | none | no_labels
-    signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 fp32"
-    return Case("similarity_softmax_registers.similarity_backward_kernel", signature, options, dtype != "fp32")
+    options: dict[str, Any] = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2, arch, labels, precision)
+    options |= {"BOUNDED": bounded, "PRECISION": precision} | without(factors) | none | no_labels
+    signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 i32 fp32"
+    tensor_cores = dtype != "fp32" or precision == "tf32"
+    return Case("similarity_softmax_registers.similarity_backward_kernel", signature, options, tensor_cores)
 
 
 def _weights(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
@@ -97,6 +108,11 @@ def similarity_cases(arch: int) -> list[Case]:
         _backward(arch, "fp16", 128, False),
         _backward(arch, "fp32", 128, True),
         _backward(arch, "fp32", 128, False),
+        _backward(arch, "fp32", 256, True),
+        _backward(arch, "fp32", 512, False, labels=True),
+        _backward(arch, "fp32", 128, False, labels=True, precision="tf32"),
+        _backward(arch, "fp32", 256, True, precision="tf32"),
+        _backward(arch, "fp32", 512, False, labels=True, precision="tf32"),
         _backward(arch, "bf16", 128, True, factors=True),
         _backward(arch, "bf16", 128, False, factors=True),
         _backward(arch, "fp16", 64, False, factors=True),
@@ -107,6 +123,10 @@ def similarity_cases(arch: int) -> list[Case]:
         _backward(arch, "fp32", 128, False, labels=True),
         _backward(arch, "bf16", 128, False, factors=True, labels=True),
         _backward(arch, "fp16", 128, True, factors=True, labels=True),
+        _backward(arch, "fp16", 64, True, factors=True, labels=True),
+        _backward(arch, "bf16", 256, False, factors=True, labels=True),
+        _backward(arch, "fp16", 384, True, labels=True),
+        _backward(arch, "bf16", 512, False, factors=True, labels=True),
         _weights(arch, "bf16", 128, True),
         _weights(arch, "bf16", 512, False),
         _weights(arch, "fp16", 512, True),

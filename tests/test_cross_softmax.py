@@ -115,7 +115,9 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, t
     from sslfast.kernels.cross_softmax import forward
     from sslfast.kernels.cross_softmax_backward import backward
 
-    # A group of tiles a program is otherwise used from 8,193 rows on, more than one strip of weights from 2,049 on.
+    # A group of tiles a program is otherwise used from 8,193 rows on, more than one strip of weights from 2,049 on,
+    # runs of a walk from 257 on.
+    monkeypatch.setattr(_launch, "similarity_run", lambda programs, size, block: block)
     monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     table, blocks, group = _launch.similarity_forward, _launch.weights, 1 if in_registers else 2
     monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: table(*shape) | {"GROUP": group})

@@ -135,18 +135,24 @@ def test_triton_against_the_definition(case, group, in_registers, dtype, triton_
         check(forward, backward, case, dtype, triton_device)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("arch", [0, 9])
+@pytest.mark.parametrize(
+    ("dtype", "arch", "precision"),
+    [
+        *((dtype, arch, "ieee") for arch in (0, 9) for dtype in (torch.bfloat16, torch.float16)),
+        *((torch.float32, 0, precision) for precision in ("ieee", "tf32")),
+    ],
+)
 @pytest.mark.parametrize("case", [tuple(p.values) for p in WIDE_CASES], ids=[p.id for p in WIDE_CASES])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
-def test_triton_wide_rows_in_registers(case, arch, dtype, triton_device, monkeypatch) -> None:
+def test_triton_wide_rows_in_registers(case, dtype, arch, precision, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch, similarity_softmax_backward
     from sslfast.kernels.similarity_softmax import forward
 
     if triton_device.type == "cpu":  # the tables of others than the device's run in the interpreter only
         monkeypatch.setattr(_launch, "arch", lambda _: arch)
-    assert _launch.similarity_in_registers(*case[:2], dtype.itemsize)
-    assert not _launch.similarity_in_registers(*case[:2], dtype.itemsize, True)  # labels: check has them in strips
+        monkeypatch.setattr(_launch, "input_precision", lambda _: precision)  # which multiplies without rounding
+    for labels in (False, True):
+        assert _launch.similarity_in_registers(*case[:2], dtype.itemsize, labels, precision)
     check(forward, similarity_softmax_backward.backward, case, dtype, triton_device)
 
 
@@ -156,11 +162,26 @@ def test_where_registers_end(monkeypatch) -> None:
 
     assert [_launch.similarity_in_registers(4096, dim, 2) for dim in (128, 192, 512, 513)] == [True] * 3 + [False]
     assert [_launch.similarity_in_registers(8192, dim, 2) for dim in (128, 192)] == [True, False]
-    assert not _launch.similarity_in_registers(64, 129, 4)
+    assert [_launch.similarity_in_registers(size, 512, 2, True) for size in (2896, 2897)] == [True, False]
+    # float32: by the arithmetic above D = 128, on plain cores and on tensor cores; by rows up to there.
+    for size, dim, precision in ((512, 512, "ieee"), (724, 256, "ieee"), (1448, 512, "tf32"), (2048, 128, "ieee")):
+        for more in (0, 1):
+            assert _launch.similarity_in_registers(size + more, dim, 4, False, precision) == (not more)
+    assert not _launch.similarity_in_registers(64, 513, 4)
     for chosen in (True, False):
         monkeypatch.setattr(_launch, "REGISTERS", chosen)
         assert _launch.similarity_in_registers(2**20, 512, 2) == chosen
         assert not _launch.similarity_in_registers(64, 513, 2)
+
+
+def test_runs_of_a_walk() -> None:
+    pytest.importorskip("triton")
+    from sslfast.kernels import _launch
+
+    # So many that programs of 64 rows are up to 128, none shorter than 4 blocks; one where the programs are enough.
+    for size, runs in ((100, 1), (512, 4), (2048, 4), (2176, 3), (8192, 1), (16384, 1)):
+        run = _launch.similarity_run(-(-size // 64), size, 32)
+        assert (run % 32, -(-size // run)) == (0, runs)
 
 
 # Where the positive's logit is far above the negatives', the weights are 1e-6 and smaller, and differ by as much again.

@@ -1,6 +1,6 @@
-"""cross_softmax and one_way_softmax, gradients in registers or in strips of weights: where which, and that they agree.
+"""The softmaxes of similarities, gradients in registers or in strips of weights: where which, and that they agree.
 
-What each gives is in test_cross_softmax.py and test_one_way_softmax.py.
+What each gives is in test_similarity_softmax.py, test_cross_softmax.py and test_one_way_softmax.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,31 @@ import torch
 import torch.nn.functional as F
 
 HALF = [torch.bfloat16, torch.float16]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("dtype", [*HALF, torch.float32])
+@pytest.mark.parametrize("dim", [64, 128, 256, 384, 512])
+def test_ways_agree_in_similarity_softmax(dim: int, dtype: torch.dtype, labelled: bool, monkeypatch) -> None:
+    """Where the walk is one run and where it is several; and registers give the same bits in every run."""
+    from sslfast.kernels import _launch
+    from sslfast.kernels.similarity_softmax import forward
+    from sslfast.kernels.similarity_softmax_backward import backward
+
+    for size in (1000, 9000):
+        rows = F.normalize(torch.randn(size, dim, device="cuda"), dim=1).to(dtype)
+        positives = torch.arange(size, device="cuda").roll(size // 2)
+        lse, _, kept = forward(rows, positives, 20.0, 1.0, 0)
+        share = torch.full((size,), 1 / size, device="cuda")
+        classes = (torch.arange(size, dtype=torch.int32, device="cuda") % 50, share / 20) if labelled else ()
+        found = []
+        for in_registers in (True, True, False):
+            monkeypatch.setattr(_launch, "REGISTERS", in_registers)
+            found.append(backward(rows, positives, lse, share, -share, kept, 20.0, 1.0, None, *classes))
+        assert torch.equal(found[0], found[1])
+        close = 2e-6 if dtype == torch.float32 else 1e-4 if labelled else 2.5e-3
+        assert (found[0] - found[2]).norm() <= close * found[2].norm()
 
 
 @pytest.mark.gpu
