@@ -59,7 +59,8 @@ class Walker {
     team.barrier();
   }
 
-  // All views of the block. Where they are shared, blocks wait as often as any of them has to.
+  // All views of the block. Where views are shared, every block meets all others as often, whatever its view draws, and
+  // counts of three passes are in three places: one is added to, the one before is read, the one after cleared.
   SSLFAST_HD void walk() {
     int32_t turn = kTurns - 1;
     if (w_.shared()) statistics().clear(0);

@@ -4,7 +4,10 @@ tests are left out, and why.
 
 from __future__ import annotations
 
+import ctypes
 import fnmatch
+import functools
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +26,23 @@ LEFT_OUT = {
     "*test_gather_patches.py::test_ids_out_of_range*": UNCHECKED,
     "*test_patch_unshuffle.py::test_ids_that_are_no_permutation*": UNCHECKED,
 }
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """That of the kernels, which torch has loaded."""
+    import sslfast
+
+    folder = Path(sslfast.__file__).with_name("_ops.so").resolve().parent
+    (path,) = folder.glob("libcuda_on_cpu*.so")
+    return ctypes.CDLL(str(path))
+
+
+def launches() -> int:
+    """How often work was given to the GPU by now: kernels, and memory that is set."""
+    count = library().cuda_on_cpu_launches
+    count.restype = ctypes.c_longlong
+    return count()
 
 
 def address_table(name: str, images: list[Tensor], argument: str = "images") -> Tensor | None:

@@ -3,8 +3,8 @@
     python tests/cuda_on_cpu/run.py [--checked] [--order ORDER] [tests and options of pytest ...]
 
 `--checked` builds with the sanitizers of addresses and of undefined behaviour. `--order` is that of the threads of a
-block (block.cpp); without it the tests run once ascending and once descending. Tests are files of this repository's
-tests; without any, faults.py, sizes.py and those of every operator that has a .cu file are run.
+block (order.h); without it the tests run once ascending and once descending. Tests are files of this repository's
+tests; without any, faults.py, launches.py, sizes.py, walks.py and those of every operator that has a .cu file are run.
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ def main() -> int:
     parser.add_argument("--order", action="append")
     options, pytest = parser.parse_known_args()
     chosen = [name.removeprefix("tests/") for name in pytest] or [
-        "cuda_on_cpu/faults.py",
-        "cuda_on_cpu/sizes.py",
+        *(f"cuda_on_cpu/{name}.py" for name in ("faults", "launches", "sizes", "walks")),
         *(f"test_{name}.py" for name in TESTS.split()),
     ]
     libraries = build(options.checked)
