@@ -136,7 +136,7 @@ def test_launches_of_views_that_wait(rows: int) -> None:
 
 @pytest.mark.parametrize("rows", [2, 300])
 def test_rand_augment_replays(rows: int) -> None:
-    """Shared by blocks that meet between passes, and whole views by a block each. Equalize and posterize split values by what
+    """Shared by blocks that meet, and whole views by a block each. Equalize and posterize split values by what
     rounding made of them: some pixels may tip.
     """
     images = (torch.arange(rows * 3 * 70 * 70) * 7 % 251).to(torch.uint8).view(rows, 3, 70, 70)
