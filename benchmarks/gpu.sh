@@ -14,11 +14,11 @@ if command -v compute-sanitizer >/dev/null; then
   CHECKED="test_mask_rules or equals_reference or id_range or token_counts or graph_mask or feature_corruption"
   CHECKED="$CHECKED or patch or masked_feature or sampled_softmax or item_negatives or mask_token or image_augment"
   CHECKED="$CHECKED or batch_mix or random_erase or replaced_token or audio or frame_indices or token_augment or token_mask"
-  CHECKED="$CHECKED or test_300_views"
+  CHECKED="$CHECKED or test_many_or_few_views"
   compute-sanitizer --error-exitcode 1 "$PYTHON" -m pytest -m gpu -k "$CHECKED"
   # Races for shared memory and barriers that some threads miss, where blocks walk over views.
   for tool in racecheck synccheck; do
-    compute-sanitizer --tool "$tool" --error-exitcode 1 "$PYTHON" -m pytest -m gpu -k test_300_views
+    compute-sanitizer --tool "$tool" --error-exitcode 1 "$PYTHON" -m pytest -m gpu -k test_many_or_few_views
   done
 else
   echo "compute-sanitizer is not on the PATH: memory check left out"

@@ -1,6 +1,6 @@
-// The work of csrc/cuda/image_augment.cu and image_augment_passes.cu on the CPU: their blocks one after the other, the
-// lanes of a block by turns, each from one barrier to the next. Whatever needs a barrier that is not there comes out
-// wrong in one of the two orders.
+// The work of csrc/cuda/image_augment.cu and image_augment_passes.cu on the CPU: their blocks one after the other, each
+// up to where all of them meet, the lanes of a block by turns, each from one barrier to the next. Whatever needs a
+// barrier that is not there comes out wrong in one of the two orders.
 #include <ucontext.h>
 
 #include <algorithm>
@@ -86,52 +86,85 @@ struct Memory {
   }
 };
 
-// Lanes that run by turns, in either order.
+// Blocks that run one after the other, their lanes by turns, in either order.
 class Turns {
  public:
-  Turns(int lanes, bool reversed) : lanes_(lanes), reversed_(reversed), stacks_(lanes * kStack), contexts_(lanes) {}
+  Turns(int blocks, int lanes, bool reversed)
+      : blocks_(blocks),
+        lanes_(lanes),
+        reversed_(reversed),
+        stacks_(new char[blocks * lanes * kStack]),
+        lane_(blocks * lanes) {}
 
-  void run(const std::function<void(int)>& body) {
+  // body(block, lane) of all.
+  void run(const std::function<void(int, int)>& body) {
     body_ = &body;
-    done_.assign(lanes_, false);
-    for (int lane = 0; lane < lanes_; ++lane) {
-      getcontext(&contexts_[lane]);
-      contexts_[lane].uc_stack.ss_sp = stacks_.data() + lane * kStack;
-      contexts_[lane].uc_stack.ss_size = kStack;
-      contexts_[lane].uc_link = &home_;
-      makecontext(&contexts_[lane], reinterpret_cast<void (*)()>(&Turns::begin), 0);
-    }
     self = this;
-    int left = lanes_;
-    while (left > 0) {
+    for (int i = 0; i < blocks_ * lanes_; ++i) {
+      lane_[i].state = kReady;
+      getcontext(&lane_[i].context);
+      lane_[i].context.uc_stack.ss_sp = stacks_.get() + i * kStack;
+      lane_[i].context.uc_stack.ss_size = kStack;
+      lane_[i].context.uc_link = &home_;
+      makecontext(&lane_[i].context, reinterpret_cast<void (*)()>(&Turns::begin), 0);
+    }
+    for (int left = blocks_; left > 0;) {
       const int before = left;
-      for (int turn = 0; turn < lanes_; ++turn) {
-        lane_ = reversed_ ? lanes_ - 1 - turn : turn;
-        if (done_[lane_]) continue;
-        swapcontext(&home_, &contexts_[lane_]);
-        left -= done_[lane_];
+      for (int turn = 0; turn < blocks_; ++turn) {
+        const int block = reversed_ ? blocks_ - 1 - turn : turn;
+        if (lane_[block * lanes_].state == kReady && run_block(block) == kDone) --left;
       }
-      if (left != 0 && left != before) std::abort();  // a barrier that some lanes do not come to
+      if (left != 0 && left != before) std::abort();  // a meeting that some blocks do not come to
+      for (Lane& lane : lane_) {
+        if (lane.state == kMeets) lane.state = kReady;
+      }
     }
   }
 
-  void barrier() { swapcontext(&contexts_[lane_], &home_); }
+  void barrier() { wait(kReady); }
+  void meet() { wait(kMeets); }
 
  private:
+  enum State { kReady, kMeets, kDone };
+  struct Lane {
+    ucontext_t context;
+    State state;
+  };
+
+  // Up to where all its lanes have ended, or are where blocks meet.
+  State run_block(int block) {
+    for (;;) {
+      int found[3] = {};
+      for (int turn = 0; turn < lanes_; ++turn) {
+        now_ = block * lanes_ + (reversed_ ? lanes_ - 1 - turn : turn);
+        swapcontext(&home_, &lane_[now_].context);
+        ++found[lane_[now_].state];
+      }
+      for (const State state : {kMeets, kDone}) {
+        if (found[state] == lanes_) return state;
+      }
+      if (found[kReady] != lanes_) std::abort();  // a barrier that some lanes do not come to
+    }
+  }
+
+  void wait(State state) {
+    lane_[now_].state = state;
+    swapcontext(&lane_[now_].context, &home_);
+  }
+
   static constexpr size_t kStack = size_t{1} << 16;
   static Turns* self;
   static void begin() {
-    const int lane = self->lane_;
-    (*self->body_)(lane);
-    self->done_[lane] = true;
+    const int i = self->now_;
+    (*self->body_)(i / self->lanes_, i % self->lanes_);
+    self->lane_[i].state = kDone;
   }
 
-  int lanes_, lane_ = 0;
+  int blocks_, lanes_, now_ = 0;
   bool reversed_;
-  std::vector<char> stacks_;
-  std::vector<ucontext_t> contexts_;
-  std::vector<bool> done_;
-  const std::function<void(int)>* body_ = nullptr;
+  std::unique_ptr<char[]> stacks_;  // touched as far as they are used
+  std::vector<Lane> lane_;
+  const std::function<void(int, int)>* body_ = nullptr;
   ucontext_t home_;
 };
 Turns* Turns::self = nullptr;
@@ -141,6 +174,7 @@ struct Team {
   Turns* turns;
 
   void barrier() const { turns->barrier(); }
+  void meet() const { turns->meet(); }
   void add(int32_t* at, int32_t n) const { *at += n; }
   void read_view(const ImageAugment& p, const float* params, const Image& image, View& view) const {
     augment::read_view(p, params, image, view);
@@ -155,12 +189,12 @@ static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, in
   const auto floats = static_cast<size_t>(list.shared_floats(kChannels));
   std::vector<float> around(floats + 64);  // and some that nobody may write
   auto block = std::make_unique<Block>();
-  Turns turns(lanes, reversed);
+  Turns turns(1, lanes, reversed);
   for (int step = list.contrast ? 0 : 1; step < 2; ++step) {
     for (int64_t i = 0; i < items * tiles.blocks; ++i) {
       std::memset(block.get(), 0xFF, sizeof(Block));  // what is read before it is written is no number
       std::fill(around.begin(), around.end(), std::numeric_limits<float>::quiet_NaN());
-      turns.run([&](int lane) {
+      turns.run([&](int, int lane) {
         const Team team{lane, lanes, &turns};
         Maker<Memory, kBytes, kChannels, Team> maker(p, i / tiles.blocks, *block, team);
         const auto from = static_cast<int32_t>(i % tiles.blocks) * tiles.each;
@@ -174,62 +208,44 @@ static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, in
   }
 }
 
-// As the launches of a GPU of so many multiprocessors. Returns how many there are.
+// As a GPU that holds so many blocks at once, with so much memory for planes. Returns how many blocks share a view.
 template <bool kBytes, int kChannels>
-static int walk(ImageAugment p, int lanes, bool reversed, int64_t processors) {
+static int walk(ImageAugment p, int lanes, bool reversed, int64_t most_blocks, int64_t bytes) {
   const Waits list = waits_of(p);
-  Walk w = walk_of(p, list, processors);
+  Walk w = walk_of(p, list, most_blocks, bytes);
   std::vector<float4> memory(static_cast<size_t>(lay_out(w, nullptr)) / 16 + 16);  // it begins at multiples of 256
   void* begin = memory.data();
   size_t room = memory.size() * 16;
   std::memset(begin, 0xFF, room);
   lay_out(w, std::align(256, 1, begin, room));
   const auto floats = static_cast<size_t>(list.shared_floats(kChannels));
-  std::vector<float4> around(floats / 4 + 17);  // and some that nobody may write
-  const float* past = reinterpret_cast<float*>(around.data()) + floats;
-  auto block = std::make_unique<WalkBlock>();
-  Turns turns(lanes, reversed);
-  const auto blocks = [&](int64_t grid, int32_t first, int32_t last) {
-    for (int64_t b = 0; b < grid; ++b) {
-      std::memset(block.get(), 0xFF, sizeof(WalkBlock));
-      std::memset(around.data(), 0xFF, around.size() * 16);
-      turns.run([&](int lane) {
-        for (int64_t i = b; i < w.items * w.parts; i += grid) {
-          const int64_t item = i / w.parts;
-          const Team team{lane, lanes, &turns};
-          Walker<Memory, kBytes, kChannels, Team> walker(p, w, w.first + item, w.shared ? item : b,
-                                                         static_cast<int32_t>(i % w.parts), *block,
-                                                         reinterpret_cast<float*>(around.data()), team);
-          walker.walk(first, last);
-        }
-      });
-      for (int k = 0; k < 64; ++k) {
-        if (!std::isnan(past[k])) std::abort();
-      }
-    }
-  };
-  if (!w.shared) {
-    blocks(w.slots, 0, list.passes);
-    return 1;
-  }
-  int launches = 0;
-  for (const int64_t items = items_of(p); w.first < items; w.first += w.slots) {
-    w.items = std::min(w.slots, items - w.first);
-    for (int32_t pass = 0; pass < list.passes; ++pass, ++launches) {
-      std::fill_n(w.count + pass % 2 * w.slots * kCounts, w.items * kCounts, 0);
-      blocks(w.items * w.parts, pass, pass + 1);
+  const size_t around = floats / 4 + 17;  // and some that nobody may write
+  const auto blocks = static_cast<int>(w.slots * w.parts);
+  std::vector<WalkBlock> block(blocks);
+  std::vector<float4> all_around(blocks * around);
+  std::memset(static_cast<void*>(block.data()), 0xFF, blocks * sizeof(WalkBlock));
+  std::memset(all_around.data(), 0xFF, all_around.size() * 16);
+  const auto around_of = [&](int b) { return reinterpret_cast<float*>(all_around.data() + b * around); };
+  Turns turns(blocks, lanes, reversed);
+  turns.run([&](int b, int lane) {
+    const Team team{lane, lanes, &turns};
+    Walker<Memory, kBytes, kChannels, Team>(p, w, b, block[b], around_of(b), team).walk();
+  });
+  for (int b = 0; b < blocks; ++b) {
+    for (int k = 0; k < 64; ++k) {
+      if (!std::isnan(around_of(b)[floats + k])) std::abort();
     }
   }
-  return launches;
+  return w.parts;
 }
 
-// Returns how many stores took four elements, or -1 if the list cannot be made whole; with a number of multiprocessors
-// how many launches made the views pass by pass. `image` is height, width and three strides; form is rows, row stride,
-// channels, views, columns, steps, height, width, numbers of lists of fills.
+// Returns how many stores took four elements, or -1 if the list cannot be made whole; with a number of blocks that walk
+// over passes, and bytes for what waits, by how many of them a view is shared. `image` is height, width and three
+// strides; form is rows, row stride, channels, views, columns, steps, height, width, numbers of lists of fills.
 extern "C" int make_views(const void* data, const int64_t* image, const int64_t* form, int in, int out_type,
                           const float* params, const int64_t* codes, const double* settings, const double* mean,
                           const double* std, int channels_last, void* out, int lanes, int reversed, int64_t many_blocks,
-                          int64_t processors) {
+                          int64_t walking_blocks, int64_t waiting_bytes) {
   ImageAugment p{};
   p.image = {data, image[0], image[1], image[2], image[3], image[4]};
   p.rows = form[0];
@@ -248,9 +264,9 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   fours = 0;
   std::fill_n(reads, 3, 0);
   const bool bytes = p.in == Pixels::kUint8, colour = p.channels == 3;
-  if (processors > 0) {
-    if (bytes) return (colour ? walk<true, 3> : walk<true, 1>)(p, lanes, reversed, processors);
-    return (colour ? walk<false, 3> : walk<false, 1>)(p, lanes, reversed, processors);
+  if (walking_blocks > 0) {
+    const auto made = bytes ? (colour ? walk<true, 3> : walk<true, 1>) : (colour ? walk<false, 3> : walk<false, 1>);
+    return made(p, lanes, reversed, walking_blocks, waiting_bytes);
   }
   const Whole list = whole_of(p);
   if (!list.possible) return -1;
@@ -261,7 +277,8 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   return fours;
 }
 
-// What passes need for rows of one view each, by two steps of RandAugment: bytes, whether views are shared, blocks.
+// What passes need for rows of one view each, by two steps of RandAugment, on a GPU of so many multiprocessors: bytes,
+// views at once, blocks that share one.
 extern "C" void plan_walk(int64_t rows, int64_t channels, int64_t height, int64_t width, int64_t processors,
                           int64_t* found) {
   ImageAugment p{};
@@ -272,10 +289,10 @@ extern "C" void plan_walk(int64_t rows, int64_t channels, int64_t height, int64_
   p.out_width = width;
   p.steps = 3;
   p.step[1].code = p.step[2].code = kStepChoice;
-  Walk w = walk_of(p, waits_of(p), processors);
+  Walk w = walk_of(p, waits_of(p), processors * kBlocksEach);
   found[0] = lay_out(w, nullptr);
-  found[1] = w.shared;
-  found[2] = w.shared ? w.items * w.parts : w.slots;
+  found[1] = w.slots;
+  found[2] = w.parts;
 }
 
 // Shared memory of a block that has all channels, for a blur of this reach: of views made whole, and of passes.

@@ -32,11 +32,11 @@ def compiled() -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
 
 
-def plan_walk(rows: int, channels: int, height: int, width: int, processors: int) -> tuple[int, bool, int]:
-    """Bytes that views by RandAugment need to wait in, whether they are shared by blocks, and how many blocks."""
+def plan_walk(rows: int, channels: int, height: int, width: int, processors: int) -> tuple[int, int, int]:
+    """Bytes that views by RandAugment need to wait in, how many views are made at once, and by how many blocks each."""
     found = (ctypes.c_int64 * 3)()
     compiled().plan_walk(*map(ctypes.c_int64, (rows, channels, height, width, processors)), found)
-    return found[0], bool(found[1]), found[2]
+    return found[0], found[1], found[2]
 
 
 def shared_bytes(channels: int, across: int = 20, down: int = 20) -> tuple[int, int]:
@@ -56,10 +56,11 @@ def in_blocks(
     reversed: bool = False,
     lanes: int = LANES,
     many: int = 1,
-    processors: int = 0,
+    walking: int = 0,
+    waiting: int = 2**29,
 ) -> tuple[Tensor, int]:
-    """Views of ``params`` by blocks, and how many stores took four elements. With ``processors`` as the passes of a GPU
-    of so many multiprocessors make them, and in how many launches.
+    """Views of ``params`` by blocks, and how many stores took four elements. With ``walking`` as so many blocks make
+    them pass by pass, with ``waiting`` bytes for the planes of views, and how many blocks shared a view.
     """
     (segment,) = transform._plan.segments
     channels, views = images.shape[1], params.shape[0] // max(len(images), 1)
@@ -93,7 +94,8 @@ def in_blocks(
         lanes,
         int(reversed),
         ctypes.c_int64(many),
-        ctypes.c_int64(processors),
+        ctypes.c_int64(walking),
+        ctypes.c_int64(waiting),
     )
     compiled().count_reads(reads)
     return out, made

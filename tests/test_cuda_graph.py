@@ -124,19 +124,19 @@ def test_launches_of_views(recipe: MultiView, launches: int) -> None:
     assert gpu_calls.counts(lambda: recipe(images, generator=1)) == (launches, 0)
 
 
-@pytest.mark.parametrize(("rows", "launches"), [(4, 4), (600, 2)])
-def test_launches_of_views_that_wait(rows: int, launches: int) -> None:
-    """Parameters and views; where there are too few of these, one launch for each of their three passes. No wait."""
+@pytest.mark.parametrize("rows", [4, 600])
+def test_launches_of_views_that_wait(rows: int) -> None:
+    """Parameters and views, few that blocks share or many; no wait."""
     images = torch.randint(0, 256, (rows, 3, 50, 60), dtype=torch.uint8, device="cuda")
     transform = Compose([RandomAutocontrast(1.0), RandomAdjustSharpness(2.0, 1.0), ToDtype()])
     views = transform(images, generator=1)
-    assert gpu_calls.counts(lambda: transform(images, generator=1)) == (launches, 0)
+    assert gpu_calls.counts(lambda: transform(images, generator=1)) == (2, 0)
     assert torch.equal(transform(images[:4], generator=1), views[:4])
 
 
 @pytest.mark.parametrize("rows", [2, 300])
 def test_rand_augment_replays(rows: int) -> None:
-    """Shared by blocks, a launch a pass, and whole views by a block each. Equalize and posterize split values by what
+    """Shared by blocks that meet, and whole views by a block each. Equalize and posterize split values by what
     rounding made of them: some pixels may tip.
     """
     images = (torch.arange(rows * 3 * 70 * 70) * 7 % 251).to(torch.uint8).view(rows, 3, 70, 70)

@@ -1,4 +1,5 @@
-"""Views of many small images on a GPU against the CPU's: blocks make several, one after the other.
+"""Views of small images on a GPU against the CPU's: of many, blocks make several, one after the other; of few, several
+blocks share one.
 
 benchmarks/gpu.sh runs these under three tools of compute-sanitizer.
 """
@@ -23,10 +24,11 @@ LISTS = {
 }
 
 
+@pytest.mark.parametrize("rows", [300, 3])
 @pytest.mark.parametrize("name", LISTS)
-def test_300_views_are_those_of_the_cpu(name: str) -> None:
+def test_many_or_few_views_are_those_of_the_cpu(name: str, rows: int) -> None:
     """Equalize and posterize split values by what rounding made of them: some pixels may tip."""
-    images = photos(300, 3, 80, 72)
+    images = photos(rows, 3, 80, 72)
     transform = A.Compose([*LISTS[name](), A.ToDtype()])
     params = transform.sample_params(images, generator=5)
     want = transform.apply_params(images, params)

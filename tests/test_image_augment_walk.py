@@ -1,6 +1,6 @@
 """The blocks of csrc/cuda/image_augment_passes.cu, run on the CPU by lanes that take turns, against the CPU's kernel.
 
-Views of any list of steps, each by a block that walks over its passes, or shared by several, a launch a pass.
+Views of any list of steps, each by a block that walks over its passes, or shared by several that meet between them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from image_augment_cases import noise, photos, row
 from sslfast import augment as A
 
 JITTER = (0.8, 0.8, 0.8, 0.2)
-ALONE, SHARED = 1, 99  # multiprocessors: of one, any two views are enough
+ALONE, SHARED = 2, 19  # blocks: each has views of its own, or two and more share one
 
 LISTS = {
     "jitter twice": lambda: [
@@ -54,16 +54,17 @@ def test_walks_make_the_views_of_the_cpu(name: str, channels: int) -> None:
     transform = A.Compose([*LISTS[name](), A.Normalize([0.4], [0.5]), A.ToDtype()])
     params = transform.sample_params(images, generator=5)
     want = transform.apply_params(images, params)
-    got, launches = in_blocks(transform, images, params, processors=ALONE)
-    assert launches == 1
+    got, parts = in_blocks(transform, images, params, walking=ALONE)
+    assert parts == 1
     off = (got - want).abs()
     assert (off > 5e-5).double().mean() < 5e-3, off.max()
     assert off.max() < 0.1
-    for reversed in (False, True):
-        shared, launches = in_blocks(transform, images, params, processors=SHARED, reversed=reversed)
-        assert launches > 1
+    rounds = 7 * 4 * channels * got.shape[2] * (got.shape[3] + 3)  # bytes of three views, of seven where few wait
+    for reversed, waiting in ((False, 2**29), (True, rounds)):
+        shared, parts = in_blocks(transform, images, params, walking=SHARED, waiting=waiting, reversed=reversed)
+        assert parts > 1
         assert torch.equal(shared, got)
-    assert torch.equal(in_blocks(transform, images, params, processors=ALONE, reversed=True)[0], got)
+    assert torch.equal(in_blocks(transform, images, params, walking=ALONE, reversed=True)[0], got)
 
 
 def test_views_do_not_depend_on_who_makes_them() -> None:
@@ -71,11 +72,13 @@ def test_views_do_not_depend_on_who_makes_them() -> None:
     images = photos(5, 3, 70, 66)
     transform = A.Compose([A.Resize((66, 70)), A.RandAugment(3, 15), A.ColorJitter(*JITTER)])
     params = transform.sample_params(images, generator=7)
-    whole, _ = in_blocks(transform, images, params, processors=1)
-    for processors in (2, 3, 5, 200):
-        assert torch.equal(in_blocks(transform, images, params, processors=processors)[0], whole)
+    whole, _ = in_blocks(transform, images, params, walking=2)
+    for walking, parts in ((4, 1), (7, 1), (10, 1), (11, 2), (33, 6)):
+        views, shared_by = in_blocks(transform, images, params, walking=walking)
+        assert shared_by == parts
+        assert torch.equal(views, whole)
     for i in range(5):
-        one = in_blocks(transform, images[i : i + 1], params[i : i + 1], processors=1)[0]
+        one, _ = in_blocks(transform, images[i : i + 1], params[i : i + 1], walking=2)
         assert torch.equal(one, whole[i : i + 1])
 
 
@@ -83,19 +86,16 @@ def test_memory_does_not_grow_with_the_batch() -> None:
     """Of a GPU with 132 multiprocessors: two views each, 1.2 MB a view, and half a GiB at most, or one view."""
     view = 2 * 3 * 224 * 224 * 4
     for rows in (132, 264, 4096, 2**24):
-        bytes, shared, blocks = plan_walk(rows, 3, 224, 224, 132)
-        assert (bytes, shared, blocks) == (min(rows, 264) * view, False, min(rows, 264))
+        assert plan_walk(rows, 3, 224, 224, 132) == (min(rows, 264) * view, min(rows, 264), 1)
     for rows in (1, 8, 131):
-        bytes, shared, blocks = plan_walk(rows, 3, 224, 224, 132)
-        assert shared
-        assert rows * view <= bytes <= rows * (view + 2**15)
-        assert min(49 * rows, 2 * 264) <= blocks < 49 * rows + 1
-    bytes, shared, blocks = plan_walk(4096, 4, 4096, 4096, 132)  # four views of a channel fit
+        bytes, slots, parts = plan_walk(rows, 3, 224, 224, 132)
+        assert (slots, parts) == (rows, min(49, 264 // rows))
+        assert rows * view <= bytes <= rows * (view + 2**14)
+    bytes, slots, parts = plan_walk(4096, 4, 4096, 4096, 132)  # four views of a channel fit
+    assert (slots, parts) == (4, 66)
     assert bytes <= 2**29 + 2**17
-    assert shared
-    assert blocks >= 2 * 264
-    assert plan_walk(7, 3, 16384, 16384, 132)[0] <= 2 * 3 * 2**30 + 2**15
-    assert plan_walk(0, 3, 224, 224, 132)[0] <= view + 2**15
+    assert plan_walk(7, 3, 16384, 16384, 132)[0] <= 2 * 3 * 2**30 + 2**16
+    assert plan_walk(0, 3, 224, 224, 132)[0] <= view + 2**14
 
 
 def test_a_pass_that_no_view_draws_changes_nothing() -> None:
@@ -108,8 +108,7 @@ def test_a_pass_that_no_view_draws_changes_nothing() -> None:
         A.RandomAdjustSharpness(3.0, 0.0),
     )
     transform, plain = (A.Compose([A.Resize(20), *more, A.ToDtype()]) for more in (steps, ()))
-    got, launches = in_blocks(transform, images, transform.sample_params(images), processors=ALONE)
-    assert launches == 1
+    got, _ = in_blocks(transform, images, transform.sample_params(images), walking=ALONE)
     torch.testing.assert_close(got, plain(images), atol=1e-6, rtol=0)
 
 
@@ -125,8 +124,8 @@ def test_types_and_layouts(layout: torch.memory_format, dtype: torch.dtype, widt
     params = transform.sample_params(images, generator=3)
     want = transform.apply_params(images, params)
     tolerance = {torch.uint8: 1, torch.float32: 2e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}[dtype]
-    for processors in (ALONE, SHARED):
-        got, _ = in_blocks(transform, images, params, processors=processors)
+    for walking in (ALONE, SHARED):
+        got, _ = in_blocks(transform, images, params, walking=walking)
         assert got.stride() == want.stride()
         assert (got.float() - want.float()).abs().max() <= tolerance
 
@@ -138,8 +137,8 @@ def test_channels_of_their_own(channels: int) -> None:
         [A.Resize((41, 36)), A.GaussianBlur(5), A.RandomRotation(40, fill=0.5), A.GaussianBlur(3), A.ToDtype()]
     )
     params = transform.sample_params(images, generator=2)
-    for processors in (ALONE, SHARED):
-        got, _ = in_blocks(transform, images, params, processors=processors)
+    for walking in (ALONE, SHARED):
+        got, _ = in_blocks(transform, images, params, walking=walking)
         torch.testing.assert_close(got, transform.apply_params(images, params), atol=2e-5, rtol=0)
 
 
@@ -152,7 +151,7 @@ def test_small_images() -> None:
             transform = A.Compose(steps)
             for sigma in (0.1, 1.3, 1e30):
                 params = row(transform, images, blur=1, sigma=sigma, sharpness=1, factor=2.0)
-                got, _ = in_blocks(transform, images, params, processors=ALONE)
+                got, _ = in_blocks(transform, images, params, walking=ALONE)
                 torch.testing.assert_close(got, transform.apply_params(images, params), atol=1e-5, rtol=0)
 
 
@@ -166,8 +165,8 @@ def test_nan_stays(step: A.Transform, value: float) -> None:
     images[1, 0, 8, 8] = value
     transform = A.Compose([A.Resize(16), step, A.ColorJitter(0.5), A.RandomSolarize(p=1.0), A.ToDtype()])
     params = transform.sample_params(images, generator=1)
-    for processors in (ALONE, SHARED):
-        views, _ = in_blocks(transform, images, params, processors=processors)
+    for walking in (ALONE, SHARED):
+        views, _ = in_blocks(transform, images, params, walking=walking)
         assert views[0].isfinite().all()
         assert views[1].isnan().any()
 
@@ -185,7 +184,7 @@ def test_a_mean_that_is_no_number_stays(value: float) -> None:
         want = transform.apply_params(images, params)
         assert want[0].isfinite().all()
         assert want[1].isnan().all()
-        for processors in (ALONE, SHARED):
-            got, launches = in_blocks(transform, images, params, processors=processors)
-            assert (launches > 1) == (processors == SHARED)
+        for walking in (ALONE, SHARED):
+            got, parts = in_blocks(transform, images, params, walking=walking)
+            assert (parts > 1) == (walking == SHARED)
             assert torch.equal(got.isnan(), want.isnan())

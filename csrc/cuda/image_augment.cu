@@ -24,16 +24,13 @@ using namespace augment;
 // Blocks from which on they make several tiles: reading a view's parameters takes one thread a microsecond or so.
 constexpr int64_t kManyBlocks = 4096;
 
-__global__ void __launch_bounds__(kThreads) draw_params(ImageAugmentParams p) {
+// Two blocks of a multiprocessor, not four, of rows that are few: a map about a point takes the registers.
+__global__ void __launch_bounds__(kThreads, 2) draw_params(ImageAugmentParams p, bool points) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < p.rows * p.views) {
-    sample::sample_view(p, p.seed.get(), i / p.views, i % p.views, p.out + i * p.columns);
-  }
-}
-
-__global__ void __launch_bounds__(kThreads) move_params(ImageAugmentParams p) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < p.rows * p.views) sample::keep_points(p, p.out + i * p.columns);
+  if (i >= p.rows * p.views) return;
+  float* const out = p.out + i * p.columns;
+  sample::sample_view(p, p.seed.get(), i / p.views, i % p.views, out);
+  if (points) sample::keep_points(p, out);
 }
 
 template <bool kBytes, int kChannels>
@@ -85,8 +82,7 @@ cudaError_t image_augment_params(const ImageAugmentParams& p, cudaStream_t strea
   const int64_t blocks = (p.rows * p.views + kThreads - 1) / kThreads;
   if (blocks == 0) return cudaSuccess;
   if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  draw_params<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(p);
-  if (sample::has_points(p)) move_params<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(p);
+  draw_params<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(p, sample::has_points(p));
   return cudaGetLastError();
 }
 

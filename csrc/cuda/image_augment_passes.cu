@@ -5,11 +5,15 @@
 // One launch, whatever the batch: as many blocks as the GPU holds at once take view after view and walk over the tiles
 // of each, pass by pass. Between two passes a view waits in planes of floats that belong to the block, so scratch does
 // not grow with the batch; sums, ranges and counts are in shared memory. A step that a view does not draw costs
-// nothing. Where there are too few views for that, or too large ones, each is shared by several blocks, and every pass
-// is a launch of the same kernel; views are the same bits. csrc/shared/image_augment_walk.h has the block's work, which
-// a test runs on the CPU.
+// nothing. Where there are too few views for that, or too large ones, each is shared by several blocks: a cooperative
+// launch, in which all blocks wait for each other between two passes, and what they count for each other is cleared on
+// the way, two passes ahead of those that read it. Views are the same bits. csrc/shared/image_augment_walk.h has the
+// block's work, which a test runs on the CPU.
 // Bytes: the box read once from DRAM (taps overlap in L1 and L2), 8 a value and wait, by fours, the view written once.
 #include "image_augment_passes.cuh"
+
+#include <cooperative_groups.h>
+
 #include "image_augment_threads.cuh"
 #include "shared/image_augment_walk.h"
 
@@ -18,79 +22,80 @@ namespace {
 
 using namespace augment;
 
+struct Blocks : Threads {
+  __device__ void meet() const { cooperative_groups::this_grid().sync(); }
+};
+
 template <bool kBytes, int kChannels>
 __global__ void __launch_bounds__(kThreads, kBlocksEach)
-    walk_views(const __grid_constant__ ImageAugment p, const __grid_constant__ Walk w, int32_t first, int32_t last) {
+    walk_views(const __grid_constant__ ImageAugment p, const __grid_constant__ Walk w) {
   extern __shared__ float4 around[];
   __shared__ WalkBlock block;
-  const Threads team{static_cast<int32_t>(threadIdx.x), kThreads};
-  for (int64_t i = blockIdx.x; i < w.items * w.parts; i += gridDim.x) {
-    const int64_t item = i / w.parts;
-    Walker<Memory, kBytes, kChannels, Threads> walker(p, w, w.first + item, w.shared ? item : blockIdx.x,
-                                                      static_cast<int32_t>(i % w.parts), block,
-                                                      reinterpret_cast<float*>(around), team);
-    walker.walk(first, last);
-  }
+  const Blocks team{{static_cast<int32_t>(threadIdx.x), kThreads}};
+  Walker<Memory, kBytes, kChannels, Blocks>(p, w, blockIdx.x, block, reinterpret_cast<float*>(around), team).walk();
 }
 
-// Of the current device: asked of the driver's tables, not of the device itself.
-cudaError_t count_processors(int* processors) {
-  int device = 0;
-  cudaError_t error = cudaGetDevice(&device);
-  if (error == cudaSuccess) error = cudaDeviceGetAttribute(processors, cudaDevAttrMultiProcessorCount, device);
-  if (error != cudaSuccess) cudaGetLastError();  // it is returned, and not to be found by a later launch
-  return error;
-}
-
+// A walk of the current device, with a launch that holds all blocks of it at once: how many those may be is asked of
+// the driver's tables, not of the device itself.
 template <bool kBytes, int kChannels>
-cudaError_t launch(const ImageAugment& p, cudaStream_t stream) {
-  int processors = 0;
-  cudaError_t error = count_processors(&processors);
-  if (error != cudaSuccess) return error;
-  const Waits list = waits_of(p);
-  Walk w = walk_of(p, list, processors);
-  lay_out(w, p.scratch);
-  const auto kernel = walk_views<kBytes, kChannels>;
-  const int bytes = list.shared_floats(kChannels) * 4;
-  if (bytes > 0) {
-    error = allow_shared(kernel, Waits::most_shared_floats(kChannels));
-    if (error != cudaSuccess) return error;
+struct Planned {
+  static constexpr auto kKernel = walk_views<kBytes, kChannels>;
+  const ImageAugment& p;
+  Walk w{};
+  size_t shared_bytes = 0;
+
+  cudaError_t plan() {
+    const Waits list = waits_of(p);
+    shared_bytes = static_cast<size_t>(list.shared_floats(kChannels)) * 4;
+    int device = 0, processors = 0, each = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+    if (error == cudaSuccess && shared_bytes > 0) error = allow_shared(kKernel, Waits::most_shared_floats(kChannels));
+    if (error == cudaSuccess) {
+      error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kKernel, kThreads, shared_bytes);
+    }
+    if (error != cudaSuccess) cudaGetLastError();  // it is returned, and not to be found by a later launch
+    w = walk_of(p, list, int64_t{processors} * each);
+    return error;
   }
-  if (!w.shared) {
-    kernel<<<static_cast<unsigned>(w.slots), kThreads, static_cast<size_t>(bytes), stream>>>(p, w, 0, list.passes);
+
+  cudaError_t launch(cudaStream_t stream) {
+    lay_out(w, p.scratch);
+    cudaLaunchAttribute together{};
+    together.id = cudaLaunchAttributeCooperative;
+    together.val.cooperative = w.shared();
+    cudaLaunchConfig_t config{};
+    config.gridDim = static_cast<unsigned>(w.slots * w.parts);
+    config.blockDim = kThreads;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = &together;
+    config.numAttrs = 1;
+    cudaLaunchKernelEx(&config, kKernel, p, w);
     return cudaGetLastError();
   }
-  const int64_t items = items_of(p);
-  for (; w.first < items; w.first += w.slots) {
-    w.items = items - w.first < w.slots ? items - w.first : w.slots;
-    for (int32_t pass = 0; pass < list.passes; ++pass) {
-      if (list.counts && pass + 1 < list.passes) {
-        error = cudaMemsetAsync(w.count + pass % 2 * w.slots * kCounts, 0, static_cast<size_t>(w.items * kCounts * 4),
-                                stream);
-        if (error != cudaSuccess) {
-          cudaGetLastError();
-          return error;
-        }
-      }
-      kernel<<<static_cast<unsigned>(w.items * w.parts), kThreads, static_cast<size_t>(pass > 0 ? bytes : 0), stream>>>(
-          p, w, pass, pass + 1);
-    }
-  }
-  return cudaGetLastError();
+};
+
+// What `use` makes of the plan for the pixels of p.
+template <typename Use>
+auto with_plan(const ImageAugment& p, const Use& use) {
+  if (p.in == Pixels::kUint8) return p.channels == 3 ? use(Planned<true, 3>{p}) : use(Planned<true, 1>{p});
+  return p.channels == 3 ? use(Planned<false, 3>{p}) : use(Planned<false, 1>{p});
 }
 
 }  // namespace
 
 int64_t passes_scratch(const ImageAugment& p) {
-  int processors = 0;
-  if (count_processors(&processors) != cudaSuccess) return 0;  // the launch says why
-  Walk w = walk_of(p, waits_of(p), processors);
-  return lay_out(w, nullptr);
+  return with_plan(p, [](auto planned) {
+    return planned.plan() == cudaSuccess ? lay_out(planned.w, nullptr) : int64_t{0};  // the launch says why
+  });
 }
 
 cudaError_t make_in_passes(const ImageAugment& p, cudaStream_t stream) {
-  if (p.in == Pixels::kUint8) return p.channels == 3 ? launch<true, 3>(p, stream) : launch<true, 1>(p, stream);
-  return p.channels == 3 ? launch<false, 3>(p, stream) : launch<false, 1>(p, stream);
+  return with_plan(p, [stream](auto planned) {
+    const cudaError_t error = planned.plan();
+    return error == cudaSuccess ? planned.launch(stream) : error;
+  });
 }
 
 }  // namespace sslfast::cuda

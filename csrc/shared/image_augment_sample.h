@@ -246,8 +246,8 @@ SSLFAST_HD bool about_point(int32_t code, const double* rule) {
   return code == kStepAffine && static_cast<int32_t>(rule[13]) == kAboutPoint;
 }
 
-// Affine maps about a point, in a row that sample_view has filled. Apart from it: on a GPU its numbers would take the
-// registers of every draw.
+// Affine maps about a point, in a row that sample_view has filled. Behind it, not in it: so a thread of a GPU does not
+// hold the numbers of both at once.
 SSLFAST_HD void keep_points(const ImageAugmentParams& p, float* out) {
   const Size view{static_cast<int64_t>(p.rules[1]), static_cast<int64_t>(p.rules[2])};
   const double* rule = p.rules;

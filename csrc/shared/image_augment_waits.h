@@ -6,7 +6,7 @@
 namespace sslfast::augment {
 
 constexpr int32_t kMostStrips = 256;                   // of a view: tiles in a row, whose gray values are summed alone
-constexpr int32_t kBlocksEach = 2;                     // blocks that a multiprocessor holds
+constexpr int32_t kBlocksEach = 2;                     // blocks that a multiprocessor is to hold
 constexpr int64_t kWaitingBytes = int64_t{512} << 20;  // of planes that wait, or of one view if it has more
 static_assert(kMaxReach % 4 == 0, "what is rounded up to fours reaches no further");
 constexpr int32_t kCounts = 3 * 256, kExtremes = 3 * 2;  // numbers of a view's statistics
@@ -57,32 +57,36 @@ inline Waits waits_of(const ImageAugment& p) {
 }
 
 // How items (image, view, group of channels) are shared out. Where there are enough, every block makes one after the
-// other from the first pass to the last, and what waits is its own. Of fewer, an item is shared by `parts` blocks, and
-// every pass is a launch of its own: what waits, and the statistics of every part, belong to the item.
+// other from the first pass to the last. Of fewer, an item is shared by `parts` blocks, which wait for all others
+// between two passes. What waits belongs to a slot: to the block, or to the blocks that share an item.
 struct Walk {
-  bool shared;
-  int64_t items, slots;  // of a launch; of them there is memory for
-  int32_t parts;
+  int64_t items, slots;  // slots * parts blocks
+  int32_t parts, passes;
+  bool counts;                          // does equalize wait, perhaps?
   int32_t across, tiles, strips, each;  // tiles across a view, of a view; its strips and the tiles of each
   int32_t pitch;                        // floats from one waiting row to the next: a multiple of four
   int64_t plane, slot;                  // floats of a plane, and of all planes of an item in one buffer
   int32_t buffers;
   float* planes;  // (buffers, slots)
-  // Of shared items, written and read by turns: a sum a strip, a least and largest value a channel and part, counts.
-  double* sum;     // (2, slots, kMostStrips)
-  float* extreme;  // (2, slots, kMostStrips, kExtremes)
-  int32_t* count;  // (2, slots, kCounts)
-  bool* poisoned;  // (2, slots): a mean that contrast needed was no number
-  int64_t first;   // item of the launch
+  // Of shared items, a place for each of three turns: while one is read, the next is written and the third cleared.
+  double* sum;     // (kTurns, slots, strips)
+  float* extreme;  // (kTurns, slots, parts, kExtremes)
+  int32_t* count;  // (kTurns, slots, kCounts)
+
+  SSLFAST_HD bool shared() const { return parts > 1; }
 };
+
+constexpr int32_t kTurns = 3;
 
 inline int64_t items_of(const ImageAugment& p) { return p.rows * p.views * (p.channels == 3 ? 1 : p.channels); }
 
-// On a GPU of so many multiprocessors.
-inline Walk walk_of(const ImageAugment& p, const Waits& list, int64_t processors) {
+// On a GPU that holds so many blocks at once, with so much memory for planes.
+inline Walk walk_of(const ImageAugment& p, const Waits& list, int64_t blocks, int64_t bytes = kWaitingBytes) {
   const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
   const auto parts_of = [](int64_t n, int64_t each) { return (n + each - 1) / each; };
   Walk w{};
+  w.passes = list.passes;
+  w.counts = list.counts;
   w.across = static_cast<int32_t>(parts_of(p.out_width, kTile));
   const int64_t tiles = w.across * parts_of(p.out_height, kTile);
   w.tiles = static_cast<int32_t>(least(tiles, INT32_MAX));  // of more there are too many pixels for any memory
@@ -92,13 +96,12 @@ inline Walk walk_of(const ImageAugment& p, const Waits& list, int64_t processors
   w.plane = p.out_height * w.pitch;
   w.slot = (p.channels == 3 ? 3 : 1) * w.plane;
   w.buffers = list.planes;
-  const int64_t items = items_of(p), blocks = processors * kBlocksEach;
-  const int64_t most = kWaitingBytes / (w.slot * w.buffers * static_cast<int64_t>(sizeof(float)));
-  const int64_t room = least(items < 1 ? 1 : items, most < 1 ? 1 : most), alone = least(room, blocks);
-  w.shared = w.strips > 1 && 2 * alone < blocks;
-  w.slots = w.shared ? room : alone;
-  w.items = w.shared ? room : items;
-  w.parts = w.shared ? static_cast<int32_t>(least(w.strips, parts_of(2 * blocks, room))) : 1;
+  w.items = items_of(p);
+  if (blocks < 1) blocks = 1;  // the launch says what it lacks
+  const int64_t most = bytes / (w.slot * w.buffers * static_cast<int64_t>(sizeof(float)));
+  const int64_t room = least(w.items < 1 ? 1 : w.items, most < 1 ? 1 : most);
+  w.slots = least(room, blocks);
+  w.parts = 2 * w.slots < blocks ? static_cast<int32_t>(least(w.strips, blocks / w.slots)) : 1;
   return w;
 }
 
@@ -111,11 +114,10 @@ inline int64_t lay_out(Walk& w, void* memory) {
     return reinterpret_cast<void*>(at);
   };
   w.planes = static_cast<float*>(take(w.buffers * w.slots * w.slot * 4));
-  if (!w.shared) return bytes;
-  w.sum = static_cast<double*>(take(2 * w.slots * kMostStrips * 8));
-  w.extreme = static_cast<float*>(take(2 * w.slots * kMostStrips * kExtremes * 4));
-  w.count = static_cast<int32_t*>(take(2 * w.slots * kCounts * 4));
-  w.poisoned = static_cast<bool*>(take(2 * w.slots));
+  if (!w.shared()) return bytes;
+  w.sum = static_cast<double*>(take(kTurns * w.slots * w.strips * 8));
+  w.extreme = static_cast<float*>(take(kTurns * w.slots * w.parts * kExtremes * 4));
+  w.count = static_cast<int32_t*>(take(w.counts ? kTurns * w.slots * kCounts * 4 : 0));
   return bytes;
 }
 

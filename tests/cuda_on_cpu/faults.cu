@@ -2,11 +2,15 @@
 #include <cstdio>
 #include <stdexcept>
 
+#include <cooperative_groups.h>
+
 #include <cub/block/block_reduce.cuh>
 
 #include "cuda_runtime.h"
 
 namespace {
+
+namespace groups = cooperative_groups;
 
 constexpr int kThreads = 64;
 
@@ -83,9 +87,60 @@ __global__ void dynamic(float* out) {
   out[threadIdx.x] = values[threadIdx.x];
 }
 
+// Every block takes what the next one wrote.
+__global__ void pass_on(float* out, bool barrier) {
+  const unsigned i = blockIdx.x * blockDim.x + threadIdx.x, all = gridDim.x * blockDim.x;
+  out[i] = static_cast<float>(i);
+  if (barrier) groups::this_grid().sync();
+  const float next = out[(i + blockDim.x) % all];
+  if (barrier) groups::this_grid().sync();
+  out[i] = next;
+}
+
+__global__ void a_block_leaves() {
+  if (blockIdx.x == 2) return;
+  groups::this_grid().sync();
+}
+
+__global__ void a_thread_leaves() {
+  if (blockIdx.x == 2 && threadIdx.x == 5) return;
+  groups::this_grid().sync();
+}
+
+__global__ void two_grid_barriers() {
+  if (blockIdx.x % 2 == 0) {
+    groups::this_grid().sync();
+  } else {
+    groups::this_grid().sync();
+  }
+}
+
+__global__ void block_and_grid() {
+  if (threadIdx.x < 8) {
+    __syncthreads();
+  } else {
+    groups::this_grid().sync();
+  }
+}
+
+__global__ void meet() { groups::this_grid().sync(); }
+
+template <typename... Expected, typename... Given>
+void launch_together(unsigned blocks, unsigned threads, void (*kernel)(Expected...), Given... given) {
+  cudaLaunchAttribute together{};
+  together.id = cudaLaunchAttributeCooperative;
+  together.val.cooperative = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = blocks;
+  config.blockDim = threads;
+  config.attrs = &together;
+  config.numAttrs = 1;
+  cudaLaunchKernelEx(&config, kernel, given...);
+}
+
 }  // namespace
 
-// Runs a kernel on one block and leaves the message, if there is one.
+// Runs a kernel, on one block or on few, and leaves the message, if there is one.
 extern "C" __attribute__((visibility("default"))) int run_kernel(int number, float* out, char* message) {
   const cudaStream_t stream = nullptr;
   *message = 0;
@@ -138,6 +193,30 @@ extern "C" __attribute__((visibility("default"))) int run_kernel(int number, flo
         return cudaFuncSetAttribute(dynamic, cudaFuncAttributeMaxDynamicSharedMemorySize, (227 << 10) + 4);
       case 15:
         barriers_of_a_team<<<1, kThreads, 0, stream>>>(out);
+        break;
+      case 16:
+        launch_together(4, 16, pass_on, out, true);
+        break;
+      case 17:
+        launch_together(4, 16, pass_on, out, false);
+        break;
+      case 18:
+        launch_together(4, 16, a_block_leaves);
+        break;
+      case 19:
+        launch_together(4, 16, a_thread_leaves);
+        break;
+      case 20:
+        launch_together(4, 16, two_grid_barriers);
+        break;
+      case 21:
+        launch_together(4, 16, block_and_grid);
+        break;
+      case 22:
+        launch_together(16, kThreads, meet);
+        break;
+      case 23:
+        meet<<<1, kThreads, 0, stream>>>();
         break;
       default:
         rotate<<<0, kThreads, 0, stream>>>(out, 1, true);

@@ -25,8 +25,8 @@ print(json.dumps([error, message.value.decode(), list(out)]))
 def build(folder: Path, *options: str) -> Path:
     subprocess.run([sys.executable, HERE / "rewrite.py", HERE, folder], check=True)
     flags = ["-std=c++20", "-O1", "-shared", "-fPIC", "-D__CUDACC__", f"-I{HERE / 'include'}", f"-I{HERE}", *options]
-    sources = [folder / "faults.cpp", HERE / "block.cpp", HERE / "fiber.cpp"]
-    subprocess.run(["g++", *flags, *sources, "-o", folder / "faults.so"], check=True)
+    machine = [HERE / f"{name}.cpp" for name in ("grid", "threads", "shared_memory", "fiber")]
+    subprocess.run(["g++", *flags, folder / "faults.cpp", *machine, "-o", folder / "faults.so"], check=True)
     return folder / "faults.so"
 
 
@@ -106,6 +106,49 @@ def test_shared_memory_that_a_kernel_asked_for(library):
     assert (error, message) == (0, "")
     assert all(math.isnan(x) for x in out)
     assert run(library, 14, "ascending") == (1, "", [-1.0] * THREADS)
+
+
+PASSED_ON = [float((i + 16) % THREADS) for i in range(THREADS)]  # by blocks of 16 threads
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_blocks_that_wait_for_each_other(library, order):
+    assert run(library, 16, order) == (0, "", PASSED_ON)
+
+
+def test_a_barrier_of_the_grid_that_is_missing(library):
+    for order in ORDERS:
+        error, message, out = run(library, 17, order)
+        assert (error, message) == (0, "")
+        assert (out == PASSED_ON) is False, order
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("number", [18, 19])
+def test_blocks_and_threads_that_do_not_come(library, order, number):
+    message = run(library, number, order)[1]
+    assert "for the grid" in message
+    assert "in block 2 threads have ended" in message
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_blocks_at_two_barriers_of_the_grid(library, order):
+    assert "threads are at the grid's barrier of" in run(library, 20, order)[1]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_threads_at_the_block_and_at_the_grid(library, order):
+    message = run(library, 21, order)[1]
+    assert "for the block" in message
+    assert "for the grid" in message
+
+
+def test_blocks_that_are_not_there_at_once(library, monkeypatch):
+    """Of 64 threads a multiprocessor holds 8 blocks."""
+    assert run(library, 22, "ascending")[:2] == (0, "")
+    monkeypatch.setenv("CUDA_ON_CPU_PROCESSORS", "1")
+    assert run(library, 22, "ascending") == (82, "", [-1.0] * THREADS)
+    assert "a launch that is not cooperative" in run(library, 23, "ascending")[1]
 
 
 def test_the_sanitizer_sees_shared_memory(tmp_path):

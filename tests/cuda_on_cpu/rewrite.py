@@ -69,8 +69,8 @@ def launches(text: str) -> str:
 
 def barriers(text: str) -> str:
     """A function that is one barrier stands where its caller does."""
-    function = r"void (\w+)\(\) const \{ __syncthreads\(\); \}"
-    return re.sub(function, r"void \1(Site at = Site::current()) const { __syncthreads(at); }", text)
+    function = r"void (\w+)\(\) const \{ (__syncthreads|cooperative_groups::this_grid\(\)\.sync)\(\); \}"
+    return re.sub(function, r"void \1(Site at = Site::current()) const { \2(at); }", text)
 
 
 def rewritten(text: str, name: str) -> str:

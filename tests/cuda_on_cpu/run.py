@@ -3,8 +3,8 @@
     python tests/cuda_on_cpu/run.py [--checked] [--order ORDER] [tests and options of pytest ...]
 
 `--checked` builds with the sanitizers of addresses and of undefined behaviour. `--order` is that of the threads of a
-block (block.cpp); without it the tests run once ascending and once descending. Tests are files of this repository's
-tests; without any, faults.py, sizes.py and those of every operator that has a .cu file are run.
+block (order.h); without it the tests run once ascending and once descending. Tests are files of this repository's
+tests; without any, faults.py, launches.py, sizes.py, walks.py and those of every operator that has a .cu file are run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BUILD = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"  # setup.py's
 TESTS = """
 audio_augment audio_params augment_buffers augment_masks augment_output augment_recipes augment_replay augment_video
 batch_mix batch_mix_input block_mask cell_mask counted_masks dino_mask fairseq_span_mask feature_corruption
-feature_noise frame_indices gather_patches graph_mask gumbel_sample host_views image_augment image_augment_bytes
+feature_noise frame_indices gather_patches graph_mask gumbel_sample image_augment image_augment_bytes
 image_augment_channels image_augment_fill image_augment_flat image_augment_params image_augment_stored item_mask
 item_negatives jepa_mask mask_indices mask_token_apply masked_feature masked_patch masked_patch_autograd
 negative_indices patch_gather patch_mask patch_mask_noise patch_unshuffle permutation_mask random_erase replaced_token
@@ -58,8 +58,7 @@ def main() -> int:
     parser.add_argument("--order", action="append")
     options, pytest = parser.parse_known_args()
     chosen = [name.removeprefix("tests/") for name in pytest] or [
-        "cuda_on_cpu/faults.py",
-        "cuda_on_cpu/sizes.py",
+        *(f"cuda_on_cpu/{name}.py" for name in ("faults", "launches", "sizes", "walks")),
         *(f"test_{name}.py" for name in TESTS.split()),
     ]
     libraries = build(options.checked)

@@ -1,6 +1,7 @@
-// Blocks of CUDA threads on the CPU, one block after the other. The threads of a block take turns, and each runs until
-// it waits for others: at a barrier, or where a warp exchanges values. Whatever needs a barrier that is not there comes
-// out wrong in one order of turns or another; block.cpp says which there are.
+// Blocks of CUDA threads on the CPU, one block after the other; those of a cooperative launch each up to where it waits
+// for the grid. The threads of a block take turns, and each runs until it waits for others: at a barrier, or where a
+// warp exchanges values. Whatever needs a barrier that is not there comes out wrong in one order of turns or another;
+// order.h says which there are.
 //
 // A launch ends with std::runtime_error where CUDA would hang or leave something undefined: threads that wait for
 // others which never come, or at another place; values of lanes that are not there; memory behind a shared array that
@@ -23,9 +24,10 @@ struct Launch {
   std::size_t shared_bytes;
   void (*call)(const void* kernel);
   const void* kernel;
+  bool cooperative = false;
 };
 
-void run(const Launch& launch);
+cudaError_t run(const Launch& launch);
 
 template <typename Kernel>
 void launch(const char* name, const void* function, dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t,
@@ -60,6 +62,8 @@ T garbage() {
 
 // Waits for all threads of the block that have not ended; whether one of them brought `vote`.
 bool meet_block(bool vote, const std::source_location& at);
+// Waits for all threads of all blocks, none of which may have ended.
+void meet_grid(const std::source_location& at);
 
 struct Word {
   uint64_t part[2];

@@ -21,6 +21,20 @@
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
+template <typename... Expected, typename... Given>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Expected...), const Given&... given) {
+  const auto call = [&] { kernel(given...); };
+  cuda_on_cpu::Launch launch{"a kernel",
+                             reinterpret_cast<const void*>(kernel),
+                             config->gridDim,
+                             config->blockDim,
+                             config->dynamicSmemBytes,
+                             [](const void* c) { (*static_cast<const decltype(call)*>(c))(); },
+                             &call};
+  for (unsigned i = 0; i < config->numAttrs; ++i) launch.cooperative |= config->attrs[i].val.cooperative != 0;
+  return cuda_on_cpu::run(launch);
+}
+
 // ---- numbers and their bits
 
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
