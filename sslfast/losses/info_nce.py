@@ -8,7 +8,7 @@ from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
 from sslfast.losses._debias import debiased
-from sslfast.losses._few_pairs import ROWS, TWO_WAYS, few, few_pairs
+from sslfast.losses._few_pairs import ROWS, TWO_WAYS, beside_queue, few, few_pairs, queue_pairs
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
@@ -158,7 +158,8 @@ def info_nce_loss(
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
-    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened.
+    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened. A queue
+    alone is one call there, with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -251,13 +252,15 @@ def info_nce_loss(
         check_reduction(name, reduction)
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
-        others = query_negatives or key_negatives or negative_keys is not None or queue is not None
+        others = query_negatives or key_negatives or negative_keys is not None or (in_batch and queue is not None)
         chosen = positives is not None or ids is not None or margin is not None or weights is not None
         plain = not (others or chosen or reduction == "none" or tau_plus > 0.0 or smoothing > 0.0)
-        if plain and strategy == "local" and few(query, positive_key):
-            kind, share = (TWO_WAYS, 0.5) if symmetric else (ROWS, 1.0)
-            share = share / len(query) if reduction == "mean" else share
+        if plain and strategy == "local" and (few(query, positive_key) if queue is None else beside_queue(query)):
             inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
+            share = 1.0 / len(query) if reduction == "mean" else 1.0
+            if queue is not None:
+                return queue_pairs(name, share, query, positive_key, queue, inverse, normalize=normalize)
+            kind, share = (TWO_WAYS, 0.5 * share) if symmetric else (ROWS, share)
             return few_pairs(name, kind, share, query, positive_key, inverse, normalize=normalize)
         scale = scale_of(name, query, temperature)
     if strategy != "local" and not among_batch:
