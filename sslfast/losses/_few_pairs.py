@@ -109,8 +109,8 @@ def _in_one_call(
 ) -> Tensor:
     settings = (function, operator, constants, len(numbers) + 2, torch.is_grad_enabled())
     # Every argument costs a call a fraction of a microsecond, of some thirty.
-    learned = numbers if any(isinstance(x, Tensor) for x in numbers) else ()
-    loss: Tensor = _InOneCall.apply(settings, rows, columns, *learned)
+    learned = isinstance(numbers[0], Tensor) or isinstance(numbers[-1], Tensor)
+    loss: Tensor = _InOneCall.apply(settings, rows, columns, *(numbers if learned else ()))
     return loss
 
 
@@ -131,18 +131,24 @@ class _InOneCall(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         saved = ctx.saved_tensors
-        inputs, made = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        count = len(saved) // 2
+        inputs, found = saved[:count], saved[count:]
         if not is_last_plain(grad):
             with torch.no_grad():
-                made = [g * grad for g in made]
-        found = [_like(g, z) for g, z in zip(made, inputs, strict=True)]
+                found = [g * grad for g in found]
+        for g, z in zip(found, inputs, strict=True):
+            if g.dtype != z.dtype or g.dim() != z.dim():
+                found = [_like(*each) for each in zip(found, inputs, strict=True)]
+                break
         if torch.is_grad_enabled():
             found = [first_order_only(ctx.function, g, *inputs, grad) for g in found]
+        needs = ctx.needs_input_grad
+        if count == len(needs) - 1:
+            return None, *found
         rest = iter(found)
-        return tuple(next(rest) if need else None for need in ctx.needs_input_grad)
+        return tuple([next(rest) if need else None for need in needs])
 
 
 def _like(grad: Tensor, z: Tensor) -> Tensor:
     """A gradient of ``z``, in its dtype and shape."""
-    grad = grad if grad.dtype == z.dtype else grad.to(z.dtype)
-    return grad if grad.dim() == z.dim() else grad.reshape(z.shape)
+    return grad.to(z.dtype).reshape(z.shape)

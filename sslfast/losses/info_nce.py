@@ -10,7 +10,7 @@ from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, s
 from sslfast.losses._debias import debiased
 from sslfast.losses._few_pairs import ROWS, TWO_WAYS, beside_queue, few, few_pairs, queue_pairs
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
-from sslfast.losses._inputs import kernel_integers
+from sslfast.losses._inputs import kernel_integers, temperature_of
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._negatives import Negatives, softplus_losses
 from sslfast.losses._smoothing import Kinds, smoothed_part
@@ -230,6 +230,35 @@ def info_nce_loss(
     Learning", NeurIPS 2020; Zhang et al., "Qwen3 Embedding", 2025 (margin, hard negatives, query and key negatives).
     """
     name = "info_nce_loss"
+    # What most batches are: a small one would wait for the checks of all that it does not have.
+    if (
+        negative_keys is None
+        and positives is None
+        and in_batch is None
+        and query_ids is None
+        and key_ids is None
+        and margin is None
+        and weights is None
+        and memory_budget is None
+        and query_negatives is False
+        and key_negatives is False
+        and gather_distributed is False
+        and (symmetric is False or (symmetric is True and queue is None))
+        and (normalize is True or normalize is False)
+        and type(temperature) is float
+        and type(tau_plus) is type(label_smoothing) is float
+        and tau_plus == label_smoothing == 0.0
+        and type(reduction) is str
+        and reduction != "none"
+    ):
+        check_pairs(name, query, positive_key, None, symmetric)
+        if queue is not None:
+            check_others(name, query, None, queue, None)
+        inverse: float | Tensor = 1.0 / temperature_of(name, temperature)
+        check_reduction(name, reduction)
+        loss = _in_one_call(name, query, positive_key, queue, inverse, reduction, symmetric, normalize)
+        if loss is not None:
+            return loss
     with JointChecks(name, gather_distributed, query):
         strategy = strategy_of(name, gather_distributed)
         if in_batch is None:
@@ -255,13 +284,11 @@ def info_nce_loss(
         others = query_negatives or key_negatives or negative_keys is not None or (in_batch and queue is not None)
         chosen = positives is not None or ids is not None or margin is not None or weights is not None
         plain = not (others or chosen or reduction == "none" or tau_plus > 0.0 or smoothing > 0.0)
-        if plain and strategy == "local" and (few(query, positive_key) if queue is None else beside_queue(query)):
+        if plain and strategy == "local":
             inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
-            share = 1.0 / len(query) if reduction == "mean" else 1.0
-            if queue is not None:
-                return queue_pairs(name, share, query, positive_key, queue, inverse, normalize=normalize)
-            kind, share = (TWO_WAYS, 0.5 * share) if symmetric else (ROWS, share)
-            return few_pairs(name, kind, share, query, positive_key, inverse, normalize=normalize)
+            loss = _in_one_call(name, query, positive_key, queue, inverse, reduction, symmetric, normalize)
+            if loss is not None:
+                return loss
         scale = scale_of(name, query, temperature)
     if strategy != "local" and not among_batch:
         exchange_shards(name, query)  # where no keys travel that would carry the verdict of other ranks
@@ -302,6 +329,28 @@ def info_nce_loss(
             return losses
         total = losses.sum() if strategy == "local" else sum_over_ranks(losses.sum())
     return total if reduction == "sum" else total / (len(query) if weights is None else weights.sum())
+
+
+def _in_one_call(
+    function: str,
+    query: Tensor,
+    keys: Tensor,
+    queue: Tensor | None,
+    scale: float | Tensor,
+    reduction: str,
+    symmetric: bool,
+    normalize: bool,
+) -> Tensor | None:
+    """The mean or the sum of the losses from one operator, among the keys or beside a queue; None where none is."""
+    share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
+    if queue is not None:
+        if not beside_queue(query):
+            return None
+        return queue_pairs(function, share, query, keys, queue, scale, normalize=normalize)
+    if not few(query, keys):
+        return None
+    kind, share = (TWO_WAYS, 0.5 * share) if symmetric else (ROWS, share)
+    return few_pairs(function, kind, share, query, keys, scale, normalize=normalize)
 
 
 def _debiased_losses(negatives: Negatives, at: Tensor | None, tau_plus: float, symmetric: bool) -> Tensor:
