@@ -25,13 +25,15 @@ struct Request {
   bool need_mean() const { return need_query || need_scale; }
 };
 
-constexpr int64_t kWidened = int64_t{1} << 16;  // numbers of a queue that are widened sooner than weights are rounded
+// Up to so many numbers of a queue are widened sooner than weights are rounded, and of so many multiplications.
+constexpr int64_t kWidened = int64_t{1} << 16, kProducts = int64_t{1} << 22;
 
 // Whether the sides are multiplied as the bf16 that they are.
 bool multiplies_half(const Tensor& query, const Tensor& keys, const Tensor& queue) {
   const auto is_half = [](const Tensor& t) { return t.scalar_type() == ScalarType::BFloat16; };
   return is_half(query) && is_half(keys) && is_half(queue) && query.is_contiguous() && queue.is_contiguous() &&
-         queue.numel() > kWidened && queue.size(1) >= kLeastDepth && cpu::has_bf16_product();
+         (queue.numel() > kWidened || query.size(0) * queue.numel() > kProducts) && queue.size(1) >= kLeastDepth &&
+         cpu::has_bf16_product();
 }
 
 template <typename T>
