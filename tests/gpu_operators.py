@@ -36,5 +36,6 @@ def use_launchers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ops, "nt_xent_backward", nt_xent_backward.backward)
     patch.setattr(_autograd, "multiplies_half", lambda dtype, side: dtype in HALF)
     patch.setattr(_few_pairs, "_MOST", 0)  # a GPU has no operators of its own for few pairs and few rows
+    patch.setattr(_few_pairs, "beside_queue", lambda query: False)
     patch.setattr(_few_rows, "MOST_ROWS", 0)
     patch.setattr(_few_rows, "MOST_ROWS_SUPCON", 0)

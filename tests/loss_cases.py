@@ -141,12 +141,12 @@ def _siglip_reference(
 
 
 def in_tiles(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The loss as it is of more pairs than few_pairs takes, whatever their number."""
+    """The loss as it is of more pairs than few_pairs takes, whatever their number, and where queue_pairs is no way."""
 
     def tiled(*inputs: Any) -> Tensor:
         if torch.compiler.is_compiling():
             return loss(*inputs)
-        with patch.object(_few_pairs, "_MOST", 0):
+        with patch.object(_few_pairs, "_MOST", 0), patch.object(_few_pairs, "beside_queue", lambda query: False):
             return loss(*inputs)
 
     return tiled
@@ -238,6 +238,12 @@ CASES = {
             lambda q, k, queue, t: losses.info_nce_loss(q, k, queue=queue, temperature=t, reduction="none"),
             lambda q, k, queue, t: info_nce_reference(q, k, None, t, queue=queue),
         ),
+        constants=1,
+    ),
+    "info_nce_loss, queue in tiles": LossCase(
+        in_tiles(lambda q, k, queue, t: losses.info_nce_loss(q, k, queue=queue, temperature=t)),
+        lambda q, k, queue, t: info_nce_reference(q, k, None, t, queue=queue).mean(),
+        _queued,
         constants=1,
     ),
     "info_nce_loss, float32 queue": LossCase(

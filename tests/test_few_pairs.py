@@ -205,6 +205,24 @@ def test_a_temperature_that_is_learned(symmetric: bool, dtype: torch.dtype) -> N
         assert loss(rows, columns, torch.full_like(temperature, bad)).isnan()
 
 
+@pytest.mark.parametrize("options", [{}, {"symmetric": True, "reduction": "sum"}, {"queue": torch.eye(4)}])
+def test_what_most_batches_are_skips_checks_alone(options) -> None:
+    rows, columns = close_pairs(6, 4, torch.float32)
+    general = info_nce_loss(rows, columns, temperature=1, tau_plus=0, **options)  # an int is not what most pass
+    assert torch.equal(info_nce_loss(rows, columns, temperature=1.0, **options), general)
+    for wrong, text in (
+        ({"temperature": 0.0}, "temperature must be at least 1e-8"),
+        ({"temperature": torch.nan}, "temperature must be finite"),
+        ({"reduction": "max"}, "reduction must be"),
+        ({"positive_key": columns[:5]}, "positive_key must have shape"),
+        ({"query": rows.to("meta")}, "positive_key must be on meta"),
+        ({"query": rows.int()}, "query must be a floating-point tensor"),
+        ({"query": rows.to_sparse()}, "query must be a dense tensor"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^info_nce_loss: {text}"):
+            info_nce_loss(**({"query": rows, "positive_key": columns} | options | wrong))
+
+
 each_most = pytest.mark.parametrize("most", [0, 256])  # pairs of a small batch
 
 

@@ -273,6 +273,7 @@ IN_TORCH = {  # what a GPU runs
     "label_means": "sslfast/losses/_label_means.py",
     "label_softmax": "sslfast/losses/supcon.py",
     "negative_cosine_similarity": "sslfast/losses/negative_cosine_similarity.py",
+    "queue_pairs": "kernels/queue_softmax.py",
 }
 # philox_words shows what the header draws, spec_mean is what an argument of spec_augment is, label_means a step of
 # supcon_loss, label_softmax and label_distances losses of few rows.

@@ -9,6 +9,7 @@
 #include "isa.h"
 #include "lane_sums.h"
 #include "row_arithmetic.h"
+#include "team.h"
 #include "vector_exp.h"
 #include "vector_log1p.h"
 
@@ -24,11 +25,12 @@ void wide_row(const In* z, int64_t stride, int64_t n, T* wide) {
 }
 
 template <typename T>
-void widen_all(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t row_stride, int64_t col_stride,
-               T* wide) {
+void widen_all(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t row_stride, int64_t col_stride, T* wide,
+               int threads) {
   by_dtype(dtype, [&](auto element) {
     const auto* from = static_cast<const decltype(element)*>(z);
-    for (int64_t i = 0; i < rows; ++i) wide_row(from + i * row_stride, col_stride, width, wide + i * width);
+    share_out(rows, team(rows * width, kNumbersPerThread, threads),
+              [&](int64_t i) { wide_row(from + i * row_stride, col_stride, width, wide + i * width); });
   });
 }
 
@@ -72,12 +74,12 @@ double all_sums_and_scale(T* grads, const T* units, int64_t rows, int64_t width,
 }  // namespace
 
 void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t row_stride, int64_t col_stride,
-               float* wide) {
-  widen_all(z, dtype, rows, width, row_stride, col_stride, wide);
+               float* wide, int threads) {
+  widen_all(z, dtype, rows, width, row_stride, col_stride, wide, threads);
 }
 void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t row_stride, int64_t col_stride,
-               double* wide) {
-  widen_all(z, dtype, rows, width, row_stride, col_stride, wide);
+               double* wide, int threads) {
+  widen_all(z, dtype, rows, width, row_stride, col_stride, wide, threads);
 }
 
 SSLFAST_ISA_CLONES double pair_losses(const PairLosses<float>& losses) { return losses_body(losses); }

@@ -7,20 +7,20 @@
 #include <limits>
 
 #include "logit_rows.h"
+#include "team.h"
 
 namespace sslfast::cpu {
 namespace {
 
 template <typename T>
 void tile(T* logits, int64_t rows, int64_t cols, const QueueSums<T>& sums, int threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1 && rows > 1)
-  for (int64_t i = 0; i < rows; ++i) {
+  share_out(rows, team(rows * cols, kNumbersPerThread, threads), [&](int64_t i) {
     T* s = logits + i * cols;
     const T shift = std::max(sums.shift[i], row_max(s, cols));
     if (shift == -std::numeric_limits<T>::infinity() && sums.sum[i] == 0) {
       // Nothing to sum so far. A NaN is no maximum, but shows in the sum.
       sums.sum[i] = row_exp_in_place(s, cols, T(0));
-      continue;
+      return;
     }
     if (shift > sums.shift[i]) {
       const T factor = std::exp(sums.shift[i] - shift);
@@ -29,7 +29,7 @@ void tile(T* logits, int64_t rows, int64_t cols, const QueueSums<T>& sums, int t
       sums.shift[i] = shift;
     }
     sums.sum[i] += row_exp_in_place(s, cols, shift);
-  }
+  });
 }
 
 template <typename T>

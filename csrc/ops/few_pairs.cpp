@@ -12,20 +12,16 @@
 #include <type_traits>
 #include <vector>
 
-#include "dtype.h"
 #include "sslfast/cross_softmax.h"
 #include "sslfast/sigmoid_pairs.h"
 #include "tile_products.h"
+#include "wide_side.h"
 
 namespace sslfast::ops {
 namespace {
 
 constexpr int64_t kTwoWays = 1, kSigmoid = 2;           // kinds; 0: a softmax of every row
 constexpr int64_t kLogitsPerThread = int64_t{1} << 15;  // a thread that has fewer to pass over costs more than it saves
-
-// Loss, and the gradients of rows, columns, scale and bias that are needed, in this order: a tensor that nobody wants
-// would cost a microsecond.
-using Results = std::vector<Tensor>;
 
 // scale and bias are what a tensor of T would hold. As members they are: g++ 12 at -O3 loses a conversion of both to
 // float and back to double.
@@ -38,37 +34,6 @@ struct Request {
 
   bool need_products() const { return need_rows || (need_scale && kind != kSigmoid); }
 };
-
-// One number of a floating-point tensor, or the one that is known.
-double number(const std::optional<Tensor>& t, double known) {
-  if (!t) return known;
-  check(t->is_cpu() && t->numel() == 1, "few_pairs: scale and bias must be one number each, on the CPU");
-  double value;
-  cpu::wide_rows(t->const_data_ptr(), read_dtype(t->scalar_type()), 1, 1, 1, 1, &value);
-  return value;
-}
-
-template <typename T>
-Tensor scalar(double value, const Tensor& like) {
-  Tensor result = empty({}, kType<T>, like);
-  *result.mutable_data_ptr<T>() = static_cast<T>(value);
-  return result;
-}
-
-// z as the products take it: contiguous, of type T, and divided by its norms where inverse_norm is not null.
-template <typename T>
-Tensor side(const Tensor& z, T* inverse_norm, int threads) {
-  const int64_t n = z.size(0), d = z.size(1), row_stride = z.stride(0), col_stride = z.stride(1);
-  const bool ready = z.scalar_type() == kType<T> && (col_stride == 1 || d == 1) && (row_stride == d || n == 1);
-  if (ready && inverse_norm == nullptr) return z;
-  Tensor wide = empty({n, d}, kType<T>, z);
-  T* to = wide.mutable_data_ptr<T>();
-  if (!ready) cpu::wide_rows(z.const_data_ptr(), read_dtype(z.scalar_type()), n, d, row_stride, col_stride, to);
-  if (inverse_norm != nullptr) {
-    cpu::unit_rows(UnitRows<T, T, T>{ready ? z.const_data_ptr<T>() : to, n, d, d, to, inverse_norm}, threads);
-  }
-  return wide;
-}
 
 // Vectors of n numbers, and scratch for the tile.
 template <typename T>
@@ -131,8 +96,8 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
   Tensor memory = empty({n * n + Vectors<T>::size(n)}, kType<T>, rows);
   T* tile = memory.mutable_data_ptr<T>();
   const Vectors<T> v(tile + n * n, n);
-  const Tensor q = side(rows, r.normalize ? v.row_norm : nullptr, threads);
-  const Tensor k = side(columns, r.normalize ? v.col_norm : nullptr, threads);
+  const Tensor q = wide_side(rows, r.normalize ? v.row_norm : nullptr, threads);
+  const Tensor k = wide_side(columns, r.normalize ? v.col_norm : nullptr, threads);
   std::vector<Tensor> grads;
   const auto gradient = [&](bool needed) {
     if (!needed) return static_cast<T*>(nullptr);

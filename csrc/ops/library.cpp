@@ -40,6 +40,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "kind, float share, bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias) -> "
       "Tensor[]");
   m.def(
+      "queue_pairs(Tensor query, Tensor keys, Tensor queue, Tensor? scale, float known_scale, float share, bool "
+      "normalize, bool need_query, bool need_keys, bool need_scale) -> Tensor[]");
+  m.def(
       "queue_softmax(Tensor rows, Tensor queue, Tensor scale, Tensor? positives, Tensor? row_ids, Tensor? col_ids, "
       "Tensor? row_limits, bool need_mean, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor)");
   m.def(

@@ -4,47 +4,26 @@
 #include "sslfast/queue_softmax.h"
 
 #include <algorithm>
-#include <limits>
 #include <tuple>
 
 #include "exclusions.h"
-#include "tile_products.h"
+#include "queue_tiles.h"
 
 namespace sslfast::ops {
 namespace {
-
-constexpr int64_t kRows = 512, kCols = 512;  // a float tile is 1 MiB and stays in L2
 
 template <typename Products>
 std::tuple<Tensor, Tensor> run(Products& products, const Tensor& rows, const Tensor& queue, const Tensor& scale,
                                const Exclusions& exclusions, bool need_mean) {
   using T = typename Products::Number;
   const int64_t n = rows.size(0), d = rows.size(1), k = queue.size(0);
-  const int threads = static_cast<int>(torch::stable::get_num_threads());
   Tensor lse = empty({n}, kType<T>, rows), mean = empty({need_mean ? n : 0, d}, kType<T>, rows);
-  Tensor sum = empty({n}, kType<T>, rows);
-  Tensor tile = empty({std::min(kRows, n) * std::min(kCols, k)}, kType<T>, rows);
-  const Excluded<T> excluded = exclusions.pointers<T>();
-  const auto factor = static_cast<double>(*scale.const_data_ptr<T>());
-  T *weights = tile.mutable_data_ptr<T>(), *means = mean.mutable_data_ptr<T>();
-  std::fill_n(lse.mutable_data_ptr<T>(), n, -std::numeric_limits<T>::infinity());
-  std::fill_n(sum.mutable_data_ptr<T>(), n, T(0));
-  std::fill_n(means, mean.numel(), T(0));
-  for (int64_t row0 = 0; row0 < n; row0 += kRows) {
-    const int64_t r = std::min(kRows, n - row0);
-    const QueueSums<T> sums{lse.mutable_data_ptr<T>() + row0, sum.mutable_data_ptr<T>() + row0,
-                            need_mean ? means + row0 * d : nullptr, d};
-    for (int64_t col0 = 0; col0 < k; col0 += kCols) {
-      const TilePlace t{row0, r, col0, std::min(kCols, k - col0)};
-      products.logits(t, weights, factor, factor);
-      cpu::exclude(weights, t.rows, t.cols, row0, col0, excluded, threads);
-      cpu::queue_softmax_tile(weights, t.rows, t.cols, sums, threads);
-      if (!need_mean) continue;
-      products.weigh(t, weights, true, false);
-      products.to_rows(t, weights, means, 1, true);
-    }
-    cpu::queue_softmax_finish(r, sums);
-  }
+  Tensor scratch = empty({n + QueueResults<T>::size(n, k)}, kType<T>, rows);
+  T* sum = scratch.mutable_data_ptr<T>();
+  const QueueResults<T> results{
+      lse.mutable_data_ptr<T>(), sum, need_mean ? mean.mutable_data_ptr<T>() : nullptr, sum + n, n, k, d};
+  queue_tiles(products, results, exclusions.pointers<T>(), static_cast<double>(*scale.const_data_ptr<T>()),
+              static_cast<int>(torch::stable::get_num_threads()));
   return {lse, mean};
 }
 
@@ -65,8 +44,8 @@ std::tuple<Tensor, Tensor> queue_softmax(const Tensor& rows, const Tensor& queue
   check(scale.is_cpu() && scale.numel() == 1 && scale.scalar_type() == sum_type(rows.scalar_type()),
         "queue_softmax: scale must be one number, float64 for float64 rows, else float32");
   exclusions.check(rows.size(0), queue.size(0), sum_type(rows.scalar_type()));
-  return with_products(sides, need_mean ? std::min(kRows, rows.size(0)) : 0,
-                       need_mean ? std::min(kCols, queue.size(0)) : 0,
+  return with_products(sides, need_mean ? std::min(kQueueRows, rows.size(0)) : 0,
+                       need_mean ? std::min(kQueueCols, queue.size(0)) : 0,
                        [&](auto& products) { return run(products, rows, queue, scale, exclusions, need_mean); });
 }
 

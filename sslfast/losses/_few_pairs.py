@@ -1,6 +1,8 @@
-"""Batches so small that they wait for the calls around their products: loss and gradients in one operator."""
+"""Batches that wait for the calls around their products: loss and gradients in one operator, on the CPU."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +20,11 @@ def few(rows: Tensor, columns: Tensor) -> bool:
     A compiled graph takes the operators in tiles, which it may ask for other sizes, too.
     """
     return rows.is_cpu and columns.is_cpu and rows.shape[0] <= _MOST and not torch.compiler.is_compiling()
+
+
+def beside_queue(query: Tensor) -> bool:
+    """Whether :func:`queue_pairs` is the fastest way of queries and a queue: on the CPU, at any size."""
+    return query.is_cpu and not torch.compiler.is_compiling()
 
 
 def few_pairs(
@@ -49,43 +56,121 @@ def few_pairs(
     Returns:
         A scalar, float32, or float64 if a side is.
     """
-    settings = (function, kind, share, normalize, torch.is_grad_enabled())
-    loss: Tensor = _FewPairs.apply(settings, rows, columns, scale, bias)
+    given_scale, known_scale = _tensor_or_number(scale)
+    given_bias, known_bias = _tensor_or_number(bias)
+    constants = (given_scale, given_bias, known_scale, known_bias, kind, share, normalize)
+    return _in_one_call(function, ops.few_pairs, rows, columns, constants, (scale, bias))
+
+
+def queue_pairs(
+    function: str,
+    share: float,
+    query: Tensor,
+    keys: Tensor,
+    queue: Tensor,
+    scale: float | Tensor,
+    *,
+    normalize: bool,
+) -> Tensor:
+    """A share of the sum of the softmax losses of N queries, each with a positive key and a queue for negatives.
+
+    What :mod:`._queue` makes of tiles, with the positives' logits and the losses in the same call, and the gradients,
+    where one is wanted; backward multiplies them by its own. The queue may change before that.
+
+    Args:
+        function: the name that errors begin with.
+        share: what the sum is multiplied by, above 0.
+        query: (N, D), on the CPU, checked by the caller.
+        keys: (N, D), the positive of every query.
+        queue: (K, D), taken as it is; gets no gradient.
+        scale: factor of the similarities, a number or a tensor of one.
+        normalize: divide queries and keys by their norms first, as F.normalize does.
+
+    Returns:
+        A scalar, float32, or float64 if ``query`` or ``keys`` is.
+    """
+    given, known = _tensor_or_number(scale)
+    query = query if query.is_contiguous() else query.contiguous()
+    constants = (queue if queue.is_contiguous() else queue.contiguous(), given, known, share, normalize)
+    return _in_one_call(function, ops.queue_pairs, query, keys, constants, (scale,))
+
+
+def plain_info_nce(
+    function: str,
+    query: Tensor,
+    keys: Tensor,
+    queue: Tensor | None,
+    scale: float | Tensor,
+    reduction: str,
+    symmetric: bool,
+    normalize: bool,
+) -> Tensor | None:
+    """The mean or the sum of the losses from one operator, among the keys or beside a queue; None where none is."""
+    share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
+    if queue is not None:
+        if not beside_queue(query):
+            return None
+        return queue_pairs(function, share, query, keys, queue, scale, normalize=normalize)
+    if not few(query, keys):
+        return None
+    kind, share = (TWO_WAYS, 0.5 * share) if symmetric else (ROWS, share)
+    return few_pairs(function, kind, share, query, keys, scale, normalize=normalize)
+
+
+def _tensor_or_number(value: float | Tensor) -> tuple[Tensor | None, float]:
+    return (value, 0.0) if isinstance(value, Tensor) else (None, value)
+
+
+def _in_one_call(
+    function: str,
+    operator: Any,
+    rows: Tensor,
+    columns: Tensor,
+    constants: tuple[Any, ...],
+    numbers: tuple[float | Tensor, ...],
+) -> Tensor:
+    settings = (function, operator, constants, len(numbers) + 2, torch.is_grad_enabled())
+    # Every argument costs a call a fraction of a microsecond, of some thirty.
+    learned = isinstance(numbers[0], Tensor) or isinstance(numbers[-1], Tensor)
+    loss: Tensor = _InOneCall.apply(settings, rows, columns, *(numbers if learned else ()))
     return loss
 
 
-class _FewPairs(torch.autograd.Function):
+class _InOneCall(torch.autograd.Function):
+    """An operator that gives a loss and those of its gradients in its inputs that are needed."""
+
     @staticmethod
-    def forward(ctx, settings, rows, columns, scale, bias):  # type: ignore[no-untyped-def]
-        ctx.function, kind, share, normalize, grad_enabled = settings
-        known_scale = known_bias = 0.0
-        if not isinstance(scale, Tensor):
-            scale, known_scale = None, scale
-        if not isinstance(bias, Tensor):
-            bias, known_bias = None, bias
-        _, *needs = ctx.needs_input_grad if grad_enabled else (False,) * 5
-        loss, *made = ops.few_pairs(rows, columns, scale, bias, known_scale, known_bias, kind, share, normalize, *needs)
+    def forward(ctx, settings, rows, columns, *numbers):  # type: ignore[no-untyped-def]
+        ctx.function, operator, constants, inputs, grad_enabled = settings
+        _, *needs = ctx.needs_input_grad if grad_enabled else (None,)
+        needs += [False] * (inputs - len(needs))
+        loss, *made = operator(rows, columns, *constants, *needs)
         # What takes no gradient may be changed before backward.
-        inputs = [z if need else None for z, need in zip((rows, columns, scale, bias), needs, strict=True)]
-        ctx.save_for_backward(*inputs, *made)
+        needed = [z for z, need in zip((rows, columns, *numbers), needs, strict=False) if need]
+        ctx.save_for_backward(*needed, *made)
         return loss
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         saved = ctx.saved_tensors
-        inputs, made = saved[:4], saved[4:]
+        count = len(saved) // 2
+        inputs, found = saved[:count], saved[count:]
         if not is_last_plain(grad):
             with torch.no_grad():
-                made = [g * grad for g in made]
-        rest = iter(made)
-        found = [None if z is None else _like(next(rest), z) for z in inputs]
+                found = [g * grad for g in found]
+        for g, z in zip(found, inputs, strict=True):
+            if g.dtype != z.dtype or g.dim() != z.dim():
+                found = [_like(*each) for each in zip(found, inputs, strict=True)]
+                break
         if torch.is_grad_enabled():
-            given = [z for z in inputs if z is not None]
-            found = [None if g is None else first_order_only(ctx.function, g, *given, grad) for g in found]
-        return None, *found
+            found = [first_order_only(ctx.function, g, *inputs, grad) for g in found]
+        needs = ctx.needs_input_grad
+        if count == len(needs) - 1:
+            return None, *found
+        rest = iter(found)
+        return tuple([next(rest) if need else None for need in needs])
 
 
 def _like(grad: Tensor, z: Tensor) -> Tensor:
     """A gradient of ``z``, in its dtype and shape."""
-    grad = grad if grad.dtype == z.dtype else grad.to(z.dtype)
-    return grad if grad.dim() == z.dim() else grad.reshape(z.shape)
+    return grad.to(z.dtype).reshape(z.shape)

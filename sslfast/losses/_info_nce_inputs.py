@@ -10,6 +10,7 @@ from torch import Tensor
 from sslfast import _check
 from sslfast.losses._debias import check_tau_plus
 from sslfast.losses._inputs import (
+    are_pairs_on_cpu,
     check_device,
     check_floating,
     check_kernel_dtype,
@@ -56,6 +57,8 @@ def scale_of(function: str, query: Tensor, temperature: float | Tensor) -> Tenso
 
 def check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor | None, symmetric: bool) -> None:
     """Raises TypeError or ValueError where queries, keys and the numbers of the positives do not go together."""
+    if positives is None and are_pairs_on_cpu(query, keys):
+        return
     check_rows(function, "query", query)
     check_rows(function, "positive_key", keys)
     width = query.shape[1]

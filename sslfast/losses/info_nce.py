@@ -8,9 +8,9 @@ from sslfast import _check
 from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
 from sslfast.losses._debias import debiased_losses
-from sslfast.losses._few_pairs import ROWS, TWO_WAYS, few, few_pairs
+from sslfast.losses._few_pairs import plain_info_nce
 from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
-from sslfast.losses._inputs import kernel_integers
+from sslfast.losses._inputs import kernel_integers, temperature_of
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._negatives import Negatives
 from sslfast.losses._smoothing import Kinds, smoothed_part
@@ -158,7 +158,8 @@ def info_nce_loss(
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
-    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened.
+    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened. A queue
+    alone is one call there, with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -229,6 +230,25 @@ def info_nce_loss(
     Learning", NeurIPS 2020; Zhang et al., "Qwen3 Embedding", 2025 (margin, hard negatives, query and key negatives).
     """
     name = "info_nce_loss"
+    # What most batches are: a small one would wait for the checks of all that it does not have.
+    if (
+        negative_keys is positives is in_batch is query_ids is key_ids is margin is weights is memory_budget is None
+        and query_negatives is key_negatives is gather_distributed is False
+        and (symmetric is False or (symmetric is True and queue is None))
+        and (normalize is True or normalize is False)
+        and type(temperature) is type(tau_plus) is type(label_smoothing) is float
+        and tau_plus == label_smoothing == 0.0
+        and type(reduction) is str
+        and reduction != "none"
+    ):
+        check_pairs(name, query, positive_key, None, symmetric)
+        if queue is not None:
+            check_others(name, query, None, queue, None)
+        inverse: float | Tensor = 1.0 / temperature_of(name, temperature)
+        check_reduction(name, reduction)
+        loss = plain_info_nce(name, query, positive_key, queue, inverse, reduction, symmetric, normalize)
+        if loss is not None:
+            return loss
     with JointChecks(name, gather_distributed, query):
         strategy = strategy_of(name, gather_distributed)
         if in_batch is None:
@@ -251,14 +271,14 @@ def info_nce_loss(
         check_reduction(name, reduction)
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
-        others = query_negatives or key_negatives or negative_keys is not None or queue is not None
+        others = query_negatives or key_negatives or negative_keys is not None or (in_batch and queue is not None)
         chosen = positives is not None or ids is not None or margin is not None or weights is not None
         plain = not (others or chosen or reduction == "none" or tau_plus > 0.0 or smoothing > 0.0)
-        if plain and strategy == "local" and few(query, positive_key):
-            kind, share = (TWO_WAYS, 0.5) if symmetric else (ROWS, 1.0)
-            share = share / len(query) if reduction == "mean" else share
+        if plain and strategy == "local":
             inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
-            return few_pairs(name, kind, share, query, positive_key, inverse, normalize=normalize)
+            loss = plain_info_nce(name, query, positive_key, queue, inverse, reduction, symmetric, normalize)
+            if loss is not None:
+                return loss
         scale = scale_of(name, query, temperature)
     options = None
     if strategy != "local":

@@ -38,7 +38,7 @@ from sslfast.ops._classes import (
     replaced_token_backward,
     sampled_softmax,
 )
-from sslfast.ops._few_pairs import few_pairs
+from sslfast.ops._few_pairs import few_pairs, queue_pairs
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import (
     mask_indices,
@@ -164,6 +164,7 @@ __all__ = [
     "patch_unshuffle_backward",
     "permutation_mask",
     "philox_words",
+    "queue_pairs",
     "queue_softmax",
     "random_erase",
     "random_erase_",

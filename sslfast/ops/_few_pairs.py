@@ -1,18 +1,30 @@
-"""Small batches of pairs: C++ on the CPU; a GPU runs the operators in tiles."""
+"""Small batches of pairs, and pairs beside a queue: C++ on the CPU; a GPU runs the operators in tiles."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["few_pairs"]
+__all__ = ["few_pairs", "queue_pairs"]
 
 few_pairs = torch.ops.sslfast.few_pairs.default
+queue_pairs = torch.ops.sslfast.queue_pairs.default
 
 
 @torch.library.register_fake("sslfast::few_pairs")
 def _(rows: Tensor, columns: Tensor, *args: object) -> list[Tensor]:
+    return _needed(rows, columns, (rows.shape, columns.shape, (), ()), args[7:])
+
+
+@torch.library.register_fake("sslfast::queue_pairs")
+def _(query: Tensor, keys: Tensor, *args: object) -> list[Tensor]:
+    return _needed(query, keys, (query.shape, keys.shape, ()), args[5:])
+
+
+def _needed(
+    rows: Tensor, columns: Tensor, shapes: tuple[tuple[int, ...], ...], needs: tuple[object, ...]
+) -> list[Tensor]:
+    """The loss, and of gradients of these shapes those that are needed."""
     wide = torch.float64 if torch.float64 in (rows.dtype, columns.dtype) else torch.float32
-    shapes = (rows.shape, columns.shape, (), ())
-    needed = [shape for shape, need in zip(shapes, args[7:], strict=True) if need]
+    needed = [shape for shape, need in zip(shapes, needs, strict=True) if need]
     return [rows.new_empty(shape, dtype=wide) for shape in ((), *needed)]

@@ -21,9 +21,9 @@ namespace cpu {
 
 // wide (rows, width), contiguous, <- z of that dtype, element (i, k) at i * row_stride + k * col_stride.
 void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t row_stride, int64_t col_stride,
-               float* wide);
+               float* wide, int threads);
 void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t row_stride, int64_t col_stride,
-               double* wide);
+               double* wide, int threads);
 
 // Returns the sum of the losses. NaN where a positive's logit is infinite, which may be all that an infinite feature
 // makes so, and would count as a perfect pair.
