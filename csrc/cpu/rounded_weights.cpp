@@ -92,7 +92,8 @@ SSLFAST_BF16 inline __attribute__((always_inline)) void append(__m256i rest, int
   *count += size;
 }
 
-template <bool kLabels>
+// kWhole: the columns are blocks of kBlock, which needs no masks.
+template <bool kLabels, bool kWhole>
 SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, const RoundedWeights& to, int64_t i) {
   const int64_t cols = to.cols, lists = RoundedWeights::lists_of_row(cols);
   const float* row = weights + i * cols;
@@ -105,7 +106,7 @@ SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, cons
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = j + 16 * v;
-      const __mmask16 mask = lanes(cols - at);
+      const __mmask16 mask = kWhole ? 0xffff : lanes(cols - at);
       const __m512 factors = col_factors ? _mm512_maskz_loadu_ps(mask, col_factors + at) : one;
       take(largest[v], _mm512_maskz_loadu_ps(mask, row + at), factors, mask & ~marks_of(same, v));
     }
@@ -124,24 +125,28 @@ SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, cons
   const __m512 inverse = _mm512_div_ps(one, scale);
   to.row_scales[i] = _mm512_cvtss_f32(scale);
   if constexpr (kLabels) std::fill_n(to.row_counts + i * lists, lists, 0);
-  for (int64_t j = 0; j < cols; j += 16) {
-    const __mmask16 mask = lanes(cols - j), even = lanes(RoundedWeights::even(cols - j));
-    const __m512 factors = col_factors ? _mm512_mul_ps(inverse, _mm512_maskz_loadu_ps(mask, col_factors + j)) : inverse;
-    const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, row + j), factors);
-    const __m256i nearest = rounded(scaled);
-    _mm256_mask_storeu_epi16(out + j, even, nearest);
-    if constexpr (kLabels) {
-      const __mmask16 same = marks_of(marks[j / kBlock], static_cast<int>(j % kBlock / 16));
-      if (same == 0) continue;
-      const int64_t list = i * lists + j / 2 / kDepthAtOnce;
-      append(rest_of(scaled, nearest, same), j / 2 % kDepthAtOnce, to.row_rest + list * kDepthAtOnce,
+  for (int64_t j = 0; j < cols; j += kBlock) {
+    const uint64_t same = kLabels ? marks[j / kBlock] : 0;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = j + 16 * v;
+      const __mmask16 mask = kWhole ? 0xffff : lanes(cols - at);
+      const __mmask16 even = kWhole ? 0xffff : lanes(RoundedWeights::even(cols - at));
+      const __m512 factors =
+          col_factors ? _mm512_mul_ps(inverse, _mm512_maskz_loadu_ps(mask, col_factors + at)) : inverse;
+      const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, row + at), factors);
+      const __m256i nearest = rounded(scaled);
+      _mm256_mask_storeu_epi16(out + at, even, nearest);
+      if (!kLabels || marks_of(same, v) == 0) continue;
+      const int64_t list = i * lists + at / 2 / kDepthAtOnce;
+      append(rest_of(scaled, nearest, marks_of(same, v)), at / 2 % kDepthAtOnce, to.row_rest + list * kDepthAtOnce,
              to.row_counts + list);
     }
   }
 }
 
 // kBlock columns from column j.
-template <bool kLabels>
+template <bool kLabels, bool kWhole>
 SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, const RoundedWeights& to, int64_t j) {
   const int64_t rows = to.rows, cols = to.cols, stride = RoundedWeights::column_stride(cols);
   const int64_t lists = RoundedWeights::lists_of_row(rows), mark_words = RoundedWeights::mark_words(cols);
@@ -152,7 +157,7 @@ SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, 
   __mmask16 mask[kVectors];
   Largest largest[kVectors]{};
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) mask[v] = lanes(cols - j - 16 * v);
+  for (int v = 0; v < kVectors; ++v) mask[v] = kWhole ? 0xffff : lanes(cols - j - 16 * v);
   for (int64_t i = 0; i < rows; ++i) {
     const __m512 factor = row_factors ? _mm512_set1_ps(row_factors[i]) : one;
     const uint64_t same = kLabels ? marks[i * mark_words] : 0;
@@ -215,17 +220,22 @@ bool mark_labels(const int32_t* row_labels, const int32_t* col_labels, int64_t r
 }
 
 void round_by_row(const float* weights, const float* col_factors, const RoundedWeights& to, int threads) {
+  const bool whole = to.cols % kBlock == 0;
+  const auto round = to.same_label ? (whole ? round_row<true, true> : round_row<true, false>)
+                                   : (whole ? round_row<false, true> : round_row<false, false>);
 #pragma omp parallel for num_threads(threads) if (threads > 1 && to.rows > 16)
   for (int64_t i = 0; i < to.rows; ++i) {
-    to.same_label ? round_row<true>(weights, col_factors, to, i) : round_row<false>(weights, col_factors, to, i);
+    round(weights, col_factors, to, i);
   }
 }
 
 void round_by_column(const float* weights, const float* row_factors, const RoundedWeights& to, int threads) {
+  const bool whole = to.cols % kBlock == 0;
+  const auto round = to.same_label ? (whole ? round_columns<true, true> : round_columns<true, false>)
+                                   : (whole ? round_columns<false, true> : round_columns<false, false>);
 #pragma omp parallel for num_threads(threads) if (threads > 1 && to.cols > kBlock)
   for (int64_t j = 0; j < to.cols; j += kBlock) {
-    to.same_label ? round_columns<true>(weights, row_factors, to, j)
-                  : round_columns<false>(weights, row_factors, to, j);
+    round(weights, row_factors, to, j);
   }
 }
 
