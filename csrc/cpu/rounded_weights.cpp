@@ -60,31 +60,55 @@ SSLFAST_BF16 inline __attribute__((always_inline)) __m256i rest_of(__m512 weight
   return rounded(_mm512_maskz_sub_ps(same & finite, weights, widened(nearest)));
 }
 
-// Which of 16 columns are of the label of a row.
-SSLFAST_BF16 inline __attribute__((always_inline)) __mmask16 of_label(const int32_t* labels, __m512i label,
-                                                                      __mmask16 mask) {
-  return _mm512_mask_cmpeq_epi32_mask(mask, _mm512_maskz_loadu_epi32(mask, labels), label);
-}
-
-// The bits of row i's words that have a rest are added to `words`.
-template <bool kLabels>
-SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, const RoundedWeights& to, int64_t i,
-                            uint64_t* words) {
-  const int64_t cols = to.cols;
-  const float* row = weights + i * cols;
-  uint16_t* out = to.by_row + i * RoundedWeights::even(cols);
-  const __m512 one = _mm512_set1_ps(1.0f);
-  const __m512i label = _mm512_set1_epi32(kLabels ? to.row_labels[i] : 0);
-  Largest largest[kVectors]{};
+SSLFAST_BF16 uint64_t mark_row(int32_t label, const int32_t* col_labels, int64_t cols, uint64_t* marks) {
+  const __m512i own = _mm512_set1_epi32(label);
+  uint64_t some = 0;
   for (int64_t j = 0; j < cols; j += kBlock) {
+    uint64_t same = 0;
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = j + 16 * v;
       const __mmask16 mask = lanes(cols - at);
+      const __m512i others = _mm512_maskz_loadu_epi32(mask, col_labels + at);
+      same |= static_cast<uint64_t>(_mm512_mask_cmpeq_epi32_mask(mask, others, own)) << (16 * v);
+    }
+    marks[j / kBlock] = same;
+    some |= same;
+  }
+  return some;
+}
+
+// The marks of vector v of a block.
+inline __mmask16 marks_of(uint64_t same, int v) { return static_cast<__mmask16>(same >> (16 * v)); }
+
+// Adds the words of 16 numbers of a row that are not 0 to its list; `place` is the first one's.
+SSLFAST_BF16 inline __attribute__((always_inline)) void append(__m256i rest, int64_t place, RestWord* list,
+                                                               int32_t* count) {
+  const __mmask8 some = _mm256_test_epi32_mask(rest, rest);
+  const __m512i places = _mm512_add_epi64(_mm512_set1_epi64(place), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
+  const __m512i words = _mm512_or_si512(_mm512_slli_epi64(_mm512_cvtepu32_epi64(rest), 32), places);
+  const int size = __builtin_popcount(some);
+  _mm512_mask_storeu_epi64(list + *count, lanes(size), _mm512_maskz_compress_epi64(some, words));
+  *count += size;
+}
+
+// kWhole: the columns are blocks of kBlock, which needs no masks.
+template <bool kLabels, bool kWhole>
+SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, const RoundedWeights& to, int64_t i) {
+  const int64_t cols = to.cols, lists = RoundedWeights::lists_of_row(cols);
+  const float* row = weights + i * cols;
+  uint16_t* out = to.by_row + i * RoundedWeights::even(cols);
+  const uint64_t* marks = kLabels ? to.same_label + i * RoundedWeights::mark_words(cols) : nullptr;
+  const __m512 one = _mm512_set1_ps(1.0f);
+  Largest largest[kVectors]{};
+  for (int64_t j = 0; j < cols; j += kBlock) {
+    const uint64_t same = kLabels ? marks[j / kBlock] : 0;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = j + 16 * v;
+      const __mmask16 mask = kWhole ? 0xffff : lanes(cols - at);
       const __m512 factors = col_factors ? _mm512_maskz_loadu_ps(mask, col_factors + at) : one;
-      __mmask16 among = mask;
-      if constexpr (kLabels) among &= ~of_label(to.col_labels + at, label, mask);
-      take(largest[v], _mm512_maskz_loadu_ps(mask, row + at), factors, among);
+      take(largest[v], _mm512_maskz_loadu_ps(mask, row + at), factors, mask & ~marks_of(same, v));
     }
   }
 #pragma GCC unroll 3
@@ -100,43 +124,47 @@ SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, cons
   const __m512 scale = scale_of(product);
   const __m512 inverse = _mm512_div_ps(one, scale);
   to.row_scales[i] = _mm512_cvtss_f32(scale);
-  for (int64_t j = 0; j < cols; j += 16) {
-    const __mmask16 mask = lanes(cols - j), even = lanes(RoundedWeights::even(cols - j));
-    const __m512 factors = col_factors ? _mm512_mul_ps(inverse, _mm512_maskz_loadu_ps(mask, col_factors + j)) : inverse;
-    const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, row + j), factors);
-    const __m256i nearest = rounded(scaled);
-    _mm256_mask_storeu_epi16(out + j, even, nearest);
-    if constexpr (kLabels) {
-      const __m256i rest = rest_of(scaled, nearest, of_label(to.col_labels + j, label, mask));
-      _mm256_mask_storeu_epi16(out + to.row_rest + j, even, rest);
-      words[j / 128] |= static_cast<uint64_t>(_mm256_test_epi32_mask(rest, rest)) << (j / 2 % 64);
+  if constexpr (kLabels) std::fill_n(to.row_counts + i * lists, lists, 0);
+  for (int64_t j = 0; j < cols; j += kBlock) {
+    const uint64_t same = kLabels ? marks[j / kBlock] : 0;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = j + 16 * v;
+      const __mmask16 mask = kWhole ? 0xffff : lanes(cols - at);
+      const __mmask16 even = kWhole ? 0xffff : lanes(RoundedWeights::even(cols - at));
+      const __m512 factors =
+          col_factors ? _mm512_mul_ps(inverse, _mm512_maskz_loadu_ps(mask, col_factors + at)) : inverse;
+      const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, row + at), factors);
+      const __m256i nearest = rounded(scaled);
+      _mm256_mask_storeu_epi16(out + at, even, nearest);
+      if (!kLabels || marks_of(same, v) == 0) continue;
+      const int64_t list = i * lists + at / 2 / kDepthAtOnce;
+      append(rest_of(scaled, nearest, marks_of(same, v)), at / 2 % kDepthAtOnce, to.row_rest + list * kDepthAtOnce,
+             to.row_counts + list);
     }
   }
 }
 
 // kBlock columns from column j.
-template <bool kLabels>
+template <bool kLabels, bool kWhole>
 SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, const RoundedWeights& to, int64_t j) {
   const int64_t rows = to.rows, cols = to.cols, stride = RoundedWeights::column_stride(cols);
+  const int64_t lists = RoundedWeights::lists_of_row(rows), mark_words = RoundedWeights::mark_words(cols);
+  const uint64_t* marks = kLabels ? to.same_label + j / kBlock : nullptr;
   const __m512 one = _mm512_set1_ps(1.0f);
   const float* column = weights + j;
   uint16_t* out = to.by_column + 2 * j;
   __mmask16 mask[kVectors];
-  __m512i labels[kVectors]{};
   Largest largest[kVectors]{};
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) {
-    mask[v] = lanes(cols - j - 16 * v);
-    if constexpr (kLabels) labels[v] = _mm512_maskz_loadu_epi32(mask[v], to.col_labels + j + 16 * v);
-  }
+  for (int v = 0; v < kVectors; ++v) mask[v] = kWhole ? 0xffff : lanes(cols - j - 16 * v);
   for (int64_t i = 0; i < rows; ++i) {
     const __m512 factor = row_factors ? _mm512_set1_ps(row_factors[i]) : one;
+    const uint64_t same = kLabels ? marks[i * mark_words] : 0;
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       const __m512 numbers = _mm512_maskz_loadu_ps(mask[v], column + i * cols + 16 * v);
-      __mmask16 among = mask[v];
-      if constexpr (kLabels) among &= _mm512_cmpneq_epi32_mask(labels[v], _mm512_set1_epi32(to.row_labels[i]));
-      take(largest[v], numbers, factor, among);
+      take(largest[v], numbers, factor, mask[v] & ~marks_of(same, v));
     }
   }
   __m512 inverse[kVectors];
@@ -146,10 +174,13 @@ SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, 
     inverse[v] = _mm512_div_ps(one, scale);
     _mm512_mask_storeu_ps(to.col_scales + j + 16 * v, mask[v], scale);
   }
+  if constexpr (kLabels) std::fill_n(to.column_counts + j * lists, std::min(kBlock, cols - j) * lists, 0);
   for (int64_t i = 0; i < rows; i += 2, out += stride) {
     const bool two = i + 1 < rows;
     const __m512 factor0 = row_factors ? _mm512_set1_ps(row_factors[i]) : one;
     const __m512 factor1 = row_factors && two ? _mm512_set1_ps(row_factors[i + 1]) : one;
+    const uint64_t same0 = kLabels ? marks[i * mark_words] : 0;
+    const uint64_t same1 = kLabels && two ? marks[(i + 1) * mark_words] : 0;
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       const float* at = column + i * cols + 16 * v;
@@ -160,63 +191,52 @@ SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, 
       const __m256i nearest0 = rounded(scaled0), nearest1 = rounded(scaled1);
       _mm512_mask_storeu_epi32(out + 32 * v, mask[v], in_pairs(nearest0, nearest1));
       if constexpr (kLabels) {
-        const __m512i label0 = _mm512_set1_epi32(to.row_labels[i]);
-        const __m512i label1 = _mm512_set1_epi32(to.row_labels[two ? i + 1 : i]);
-        const __m256i rest0 = rest_of(scaled0, nearest0, _mm512_cmpeq_epi32_mask(labels[v], label0));
-        const __m256i rest1 = rest_of(scaled1, nearest1, _mm512_cmpeq_epi32_mask(labels[v], label1));
-        _mm512_mask_storeu_epi32(out + to.column_rest + 32 * v, mask[v], in_pairs(rest0, rest1));
+        if (marks_of(same0 | same1, v) == 0) continue;
+        alignas(64) uint32_t numbers[16];
+        const __m512i words =
+            in_pairs(rest_of(scaled0, nearest0, marks_of(same0, v)), rest_of(scaled1, nearest1, marks_of(same1, v)));
+        _mm512_store_si512(numbers, words);
+        for (uint32_t some = _mm512_test_epi32_mask(words, words); some != 0; some &= some - 1) {
+          const int lane = __builtin_ctz(some);
+          const int64_t list = (j + 16 * v + lane) * lists + i / 2 / kDepthAtOnce;
+          to.column_rest[list * kDepthAtOnce + to.column_counts[list]++] = {static_cast<uint32_t>(i / 2 % kDepthAtOnce),
+                                                                            numbers[lane]};
+        }
       }
-    }
-  }
-}
-
-// Of kGroups groups of columns, from column j, the words that have a rest. Most pairs of rows have none.
-constexpr int64_t kGroup = kRowsAtOnce, kGroups = 8;  // 3 vectors
-
-SSLFAST_BF16 void find_column_rests(const RoundedWeights& to, int64_t j) {
-  const int64_t pairs = RoundedWeights::even(to.rows) / 2, stride = RoundedWeights::column_stride(to.cols);
-  const int64_t size = RoundedWeights::bit_words(pairs), count = std::min(kGroups, (to.cols - j + kGroup - 1) / kGroup);
-  uint64_t* words = to.column_words + j / kGroup * size;
-  std::fill_n(words, count * size, uint64_t{0});
-  const uint16_t* from = to.by_column + to.column_rest + 2 * j;
-  for (int64_t p = 0; p < pairs; ++p, from += stride) {
-    uint64_t some = 0;
-#pragma GCC unroll 3
-    for (int v = 0; v < 3; ++v) {
-      const __m512i rest = _mm512_maskz_loadu_epi32(lanes(to.cols - j - 16 * v), from + 32 * v);
-      some |= static_cast<uint64_t>(_mm512_test_epi32_mask(rest, rest)) << (16 * v);
-    }
-    for (int64_t g = 0; some != 0 && g < count; ++g, some >>= kGroup) {
-      if (some & ((1u << kGroup) - 1)) words[g * size + p / 64] |= uint64_t{1} << (p % 64);
     }
   }
 }
 
 }  // namespace
 
+bool mark_labels(const int32_t* row_labels, const int32_t* col_labels, int64_t rows, int64_t cols, uint64_t* marks,
+                 int threads) {
+  uint64_t some = 0;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && rows > 16) reduction(| : some)
+  for (int64_t i = 0; i < rows; ++i) {
+    some |= mark_row(row_labels[i], col_labels, cols, marks + i * RoundedWeights::mark_words(cols));
+  }
+  return some != 0;
+}
+
 void round_by_row(const float* weights, const float* col_factors, const RoundedWeights& to, int threads) {
-  const int64_t size = RoundedWeights::bit_words(RoundedWeights::even(to.cols) / 2);
-  const int64_t groups = (to.rows + kGroup - 1) / kGroup;
+  const bool whole = to.cols % kBlock == 0;
+  const auto round = to.same_label ? (whole ? round_row<true, true> : round_row<true, false>)
+                                   : (whole ? round_row<false, true> : round_row<false, false>);
 #pragma omp parallel for num_threads(threads) if (threads > 1 && to.rows > 16)
-  for (int64_t g = 0; g < groups; ++g) {
-    uint64_t* words = to.row_labels ? to.row_words + g * size : nullptr;
-    if (words) std::fill_n(words, size, uint64_t{0});
-    for (int64_t i = g * kGroup; i < std::min(to.rows, (g + 1) * kGroup); ++i) {
-      words ? round_row<true>(weights, col_factors, to, i, words)
-            : round_row<false>(weights, col_factors, to, i, nullptr);
-    }
+  for (int64_t i = 0; i < to.rows; ++i) {
+    round(weights, col_factors, to, i);
   }
 }
 
 void round_by_column(const float* weights, const float* row_factors, const RoundedWeights& to, int threads) {
+  const bool whole = to.cols % kBlock == 0;
+  const auto round = to.same_label ? (whole ? round_columns<true, true> : round_columns<true, false>)
+                                   : (whole ? round_columns<false, true> : round_columns<false, false>);
 #pragma omp parallel for num_threads(threads) if (threads > 1 && to.cols > kBlock)
   for (int64_t j = 0; j < to.cols; j += kBlock) {
-    to.row_labels ? round_columns<true>(weights, row_factors, to, j)
-                  : round_columns<false>(weights, row_factors, to, j);
+    round(weights, row_factors, to, j);
   }
-  if (!to.row_labels) return;
-#pragma omp parallel for num_threads(threads) if (threads > 1 && to.cols > kBlock)
-  for (int64_t j = 0; j < to.cols; j += kGroup * kGroups) find_column_rests(to, j);
 }
 
 }  // namespace sslfast::cpu
@@ -225,6 +245,7 @@ void round_by_column(const float* weights, const float* row_factors, const Round
 
 namespace sslfast::cpu {
 
+bool mark_labels(const int32_t*, const int32_t*, int64_t, int64_t, uint64_t*, int) { return false; }
 void round_by_row(const float*, const float*, const RoundedWeights&, int) {}
 void round_by_column(const float*, const float*, const RoundedWeights&, int) {}
 

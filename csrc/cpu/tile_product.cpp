@@ -16,7 +16,7 @@
 namespace sslfast::cpu {
 namespace {
 
-constexpr int64_t kRows = kRowsAtOnce, kDepth = 128, kPanel = 64;
+constexpr int64_t kRows = 6, kDepth = kDepthAtOnce, kPanel = 64;
 constexpr int64_t kFineDepth = 32;  // words, of which sums that are to be more precise are taken first
 constexpr int kVectors = kPanel / 16;
 
@@ -48,10 +48,11 @@ struct Depth {
   bool half;
 };
 
-// The second part of the left factor, bytes behind the first, and which of its words are not zero.
+// The lists of the second part of the left factor's rows, `stride` apart.
 struct Rest {
-  int64_t bytes;  // 0 for none
-  const uint64_t* words;
+  const RestWord* words;
+  const int32_t* counts;  // null for none
+  int64_t stride;
 };
 
 // rows <= kRows rows times one panel. Rows beyond the last repeat it and are not stored. Each of the roundings of a sum
@@ -72,7 +73,7 @@ SSLFAST_BF16 void block(float* out, int64_t stride, int64_t rows, int64_t cols, 
     }
   }
   const int64_t whole = depth.words - depth.half;
-  const int32_t* const first = panel;
+  [[maybe_unused]] const int32_t* const first = panel;
   int64_t at = 0;
   alignas(64) float earlier[kFine ? kRows * kPanel : 1];
   for (int64_t begin = 0; begin < whole; begin += kFineDepth) {
@@ -114,24 +115,21 @@ SSLFAST_BF16 void block(float* out, int64_t stride, int64_t rows, int64_t cols, 
       }
     }
   }
-  for (int64_t w0 = 0; rest.bytes != 0 && w0 < depth.words; w0 += 64) {
-    for (uint64_t bits = rest.words[w0 / 64]; bits != 0; bits &= bits - 1) {
-      const int64_t w = w0 + __builtin_ctzll(bits);
-      __m512i right[kVectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) right[v] = _mm512_loadu_si512(first + w * kPanel + 16 * v);
-#pragma GCC unroll 6
-      for (int i = 0; i < kRows; ++i) {
-        const __m512i word = word_at(row[i] + rest.bytes + w * word_bytes);
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sums[i][v] = multiply_add<T>(sums[i][v], word, right[v]);
-      }
-    }
-  }
   const auto factor = static_cast<float>(scaling.factor);
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
     if (i >= rows) break;
+    if constexpr (!std::is_same_v<T, float>) {
+      const RestWord* at = rest.counts ? rest.words + i * rest.stride * kDepth : nullptr;
+      for (const RestWord* end = rest.counts ? at + rest.counts[i * rest.stride] : nullptr; at != end; ++at) {
+        const __m512i word = _mm512_set1_epi32(static_cast<int32_t>(at->numbers));
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) {
+          const __m512i right = _mm512_loadu_si512(first + at->place * kPanel + 16 * v);
+          sums[i][v] = multiply_add<T>(sums[i][v], word, right);
+        }
+      }
+    }
     const __m512 scale = _mm512_set1_ps(scaling.by_row ? factor * scaling.by_row[i] : factor);
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
@@ -235,7 +233,7 @@ void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t de
   int64_t height = 88 * kRows;  // rows that share a packed panel; where a sum is taken makes no difference
   if (threads > 1) height = std::clamp(rows * panels / (2 * threads) / kRows * kRows, 8 * kRows, height);
   const int64_t heights = (rows + height - 1) / height;
-  const int64_t bit_words = RoundedWeights::bit_words((depth + kPerWord<T> - 1) / kPerWord<T>);
+  const int64_t lists = RoundedWeights::lists_of_row(depth);
   share_out(panels * heights, threads, [&](int64_t item) {
     alignas(64) int32_t panel[kDepth * kPanel];
     const int64_t col0 = item / heights * kPanel, row0 = item % heights * height;
@@ -252,8 +250,8 @@ void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t de
         const T* from = left.data + i * left.row_stride + k * left.depth_stride;
         const Scaling here{scaling.factor, scaling.add || k > 0, scaling.by_row ? scaling.by_row + i : nullptr,
                            scaling.by_column ? scaling.by_column + col0 : nullptr, scaling.fine};
-        const Rest rest{left.rest * static_cast<int64_t>(sizeof(T)),
-                        left.rest ? left.words + i / kRows * bit_words + k / kPerWord<T> / 64 : nullptr};
+        const int64_t list = i * lists + k / kStep;
+        const Rest rest = left.rest_counts ? Rest{left.rest + list * kDepth, left.rest_counts + list, lists} : Rest{};
         (scaling.fine ? block<T, true>
                       : block<T, false>)(out + i * stride + col0, stride, std::min(kRows, end - i), width, part,
                                          reinterpret_cast<const char*>(from), left.row_stride * sizeof(T),

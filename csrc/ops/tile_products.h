@@ -107,12 +107,12 @@ class TileProducts {
         n_(sides.rows.size(0)),
         d_(sides.rows.size(1)),
         threads_(static_cast<int>(torch::stable::get_num_threads())),
-        row_size_(kRounds ? cpu::RoundedWeights::row_size(tile_rows, tile_cols) : 0),
-        column_size_(kRounds ? cpu::RoundedWeights::column_size(tile_rows, tile_cols) : 0),
-        by_row_(scratch(row_size_ * (labelled ? 2 : 1), kShort, sides.rows)),
-        by_column_(scratch(column_size_ * (labelled ? 2 : 1), kShort, sides.rows)),
-        row_words_(words(tile_rows, tile_cols, labelled, sides.rows)),
-        column_words_(words(tile_cols, tile_rows, labelled, sides.rows)),
+        by_row_(scratch(cpu::RoundedWeights::row_size(tile_rows, tile_cols), kShort, sides.rows)),
+        by_column_(scratch(cpu::RoundedWeights::column_size(tile_rows, tile_cols), kShort, sides.rows)),
+        marks_(scratch(labelled ? tile_rows * cpu::RoundedWeights::mark_words(tile_cols) : 0, ScalarType::Long,
+                       sides.rows)),
+        row_rest_(labelled, tile_rows, tile_cols, sides.rows),
+        column_rest_(labelled, tile_cols, tile_rows, sides.rows),
         row_scales_(scratch(tile_rows, ScalarType::Float, sides.rows)),
         col_scales_(scratch(tile_cols, ScalarType::Float, sides.rows)) {}
 
@@ -125,7 +125,8 @@ class TileProducts {
   void weigh(const TilePlace& t, const float* weights, bool for_rows, bool for_columns,
              const LabelShares<float>& labels = {}) {
     if constexpr (kRounds) {
-      labels_ = labels;
+      marked_ = labels.row_labels != nullptr && cpu::mark_labels(labels.row_labels, labels.col_labels, t.rows, t.cols,
+                                                                 numbers<uint64_t>(marks_), threads_);
       if (for_rows) cpu::round_by_row(weights, at(col_factors_, t.col0), rounded(t), threads_);
       if (for_columns) cpu::round_by_column(weights, at(row_factors_, t.row0), rounded(t), threads_);
     }
@@ -174,32 +175,45 @@ class TileProducts {
     return kRounds && size > 0 ? empty({size}, dtype, like) : Tensor();
   }
 
-  static Tensor words(int64_t rows, int64_t depth, bool labelled, const Tensor& like) {
-    return scratch(labelled ? cpu::RoundedWeights::words_size(rows, depth) : 0, ScalarType::Long, like);
+  template <typename Number>
+  static Number* numbers(const Tensor& t) {
+    return static_cast<Number*>(t.mutable_data_ptr());
   }
 
-  cpu::RoundedWeights rounded(const TilePlace& t) {
-    return {reinterpret_cast<uint16_t*>(by_row_.mutable_data_ptr()),
-            reinterpret_cast<uint16_t*>(by_column_.mutable_data_ptr()),
-            row_scales_.mutable_data_ptr<float>(),
-            col_scales_.mutable_data_ptr<float>(),
-            t.rows,
-            t.cols,
-            labels_.row_labels,
-            labels_.col_labels,
-            row_size_,
-            column_size_,
-            labels_.row_labels ? reinterpret_cast<uint64_t*>(row_words_.mutable_data_ptr()) : nullptr,
-            labels_.row_labels ? reinterpret_cast<uint64_t*>(column_words_.mutable_data_ptr()) : nullptr};
+  // Lists of what rounding took off weights of one label. A word of a list is as long as an int64.
+  struct Rest {
+    Rest(bool labelled, int64_t rows, int64_t depth, const Tensor& like) {
+      const int64_t lists = labelled ? cpu::RoundedWeights::rest_lists(rows, depth) : 0;
+      words = scratch(lists * cpu::kDepthAtOnce, ScalarType::Long, like);
+      counts = scratch(lists, ScalarType::Int, like);
+    }
+    Tensor words, counts;
+  };
+
+  cpu::RoundedWeights rounded(const TilePlace& t) const {
+    cpu::RoundedWeights weights{numbers<uint16_t>(by_row_),
+                                numbers<uint16_t>(by_column_),
+                                numbers<float>(row_scales_),
+                                numbers<float>(col_scales_),
+                                t.rows,
+                                t.cols};
+    if (!marked_) return weights;
+    weights.same_label = numbers<uint64_t>(marks_);
+    weights.row_rest = numbers<cpu::RestWord>(row_rest_.words);
+    weights.column_rest = numbers<cpu::RestWord>(column_rest_.words);
+    weights.row_counts = numbers<int32_t>(row_rest_.counts);
+    weights.column_counts = numbers<int32_t>(column_rest_.counts);
+    return weights;
   }
 
   const E *q_, *k_;
   const float *row_factors_, *col_factors_;
   int64_t n_, d_;
   int threads_;
-  int64_t row_size_, column_size_;
-  LabelShares<float> labels_;  // of the tile at hand
-  Tensor by_row_, by_column_, row_words_, column_words_, row_scales_, col_scales_;
+  bool marked_ = false;  // whether weights of the tile at hand are of one label
+  Tensor by_row_, by_column_, marks_;
+  Rest row_rest_, column_rest_;
+  Tensor row_scales_, col_scales_;
 };
 
 // A float32 copy of bf16 rows, multiplied by their factors.

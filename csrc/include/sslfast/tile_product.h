@@ -12,20 +12,25 @@ bool has_bf16_product();
 // Whether product() of float32 is also the fastest there is: on AMD's CPUs torch's library stops at AVX2.
 bool has_float_product();
 
+// Words, a float or two bf16 numbers, along the depth that a product takes at once.
+constexpr int64_t kDepthAtOnce = 128;
+
+// A word that is not zero of the second part of a factor: its place in its kDepthAtOnce words, and its two numbers.
+struct RestWord {
+  uint32_t place, numbers;
+};
+
 // A factor of a product; T is float, or uint16_t for bf16. Element (i, k) of a left one, k along the depth of the
 // product, is data[i * row_stride + k * depth_stride]; a bf16 one has depth_stride 1, or is a tile of weights.
 //
-// A tile of weights may have a second part, laid out like the first, `rest` numbers behind it, that is added to it and
-// nearly all zero: `words` has a bit for every word, two numbers along the depth, that is not zero in all of
-// kRowsAtOnce rows, bit_words 64-bit numbers for every such group of rows.
-constexpr int64_t kRowsAtOnce = 6;
-
+// A tile of weights may have a second part that is added to it and nearly all zero. Of every kDepthAtOnce words of a
+// row, in its order and then in the rows', there is a list, and place for as many words in it.
 template <typename T>
 struct LeftFactor {
   const T* data;
   int64_t row_stride, depth_stride;
-  int64_t rest = 0;  // 0 for none
-  const uint64_t* words = nullptr;
+  const RestWord* rest = nullptr;
+  const int32_t* rest_counts = nullptr;  // of every list; or null, and no second part
 };
 
 // Element (k, j) is data[k * stride + j] or, transposed, data[j * stride + k].
@@ -57,34 +62,38 @@ void product(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t dep
 // by_column + p * stride + 2 * j. What is filled up is zero. Each row of by_row, and each column of by_column, is
 // divided by a scale with which its largest weight has a long mantissa: the product is to be multiplied by it.
 //
-// With labels, weights whose row and column are of one label keep what rounding took off, too, in the second part of
-// either buffer; the scale is for the others.
+// Weights whose row and column are of one label keep what rounding took off, too, as the second part of either factor;
+// the scale is for the others.
 struct RoundedWeights {
   uint16_t *by_row, *by_column;
   float *row_scales, *col_scales;  // (rows), (cols)
   int64_t rows, cols;
-  const int32_t *row_labels = nullptr, *col_labels = nullptr;  // (rows), (cols); or both null, and no rests
-  int64_t row_rest = 0, column_rest = 0;                       // where the second parts begin
-  uint64_t *row_words = nullptr, *column_words = nullptr;      // see LeftFactor
+  const uint64_t* same_label = nullptr;                     // see mark_labels; or null, and no second parts
+  RestWord *row_rest = nullptr, *column_rest = nullptr;     // (rest_lists * kDepthAtOnce)
+  int32_t *row_counts = nullptr, *column_counts = nullptr;  // (rest_lists)
 
   static constexpr int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
   // A row of pairs is longer than the tile's by a cache line: pairs below each other lie in different sets of the
   // cache.
   static constexpr int64_t column_stride(int64_t cols) { return 2 * ((cols + 15) / 16 * 16 + 16); }
-  // Numbers in the parts of the buffers of a tile, and in the words of a product of this many rows and numbers along
-  // its depth.
+  // Numbers in the buffers of a tile, and lists of the second part of a factor of this many rows and numbers along the
+  // depth.
   static constexpr int64_t row_size(int64_t rows, int64_t cols) { return rows * even(cols); }
   static constexpr int64_t column_size(int64_t rows, int64_t cols) { return even(rows) / 2 * column_stride(cols); }
-  static constexpr int64_t bit_words(int64_t words) { return (words + 63) / 64; }
-  static constexpr int64_t words_size(int64_t rows, int64_t depth) {
-    return (rows + kRowsAtOnce - 1) / kRowsAtOnce * bit_words(even(depth) / 2);
-  }
+  static constexpr int64_t lists_of_row(int64_t depth) { return (even(depth) / 2 + kDepthAtOnce - 1) / kDepthAtOnce; }
+  static constexpr int64_t rest_lists(int64_t rows, int64_t depth) { return rows * lists_of_row(depth); }
+  // 64-bit numbers that mark the columns of a row.
+  static constexpr int64_t mark_words(int64_t cols) { return (cols + 63) / 64; }
 
-  LeftFactor<uint16_t> left() const { return {by_row, even(cols), 1, row_labels ? row_rest : 0, row_words}; }
+  LeftFactor<uint16_t> left() const { return {by_row, even(cols), 1, row_rest, same_label ? row_counts : nullptr}; }
   LeftFactor<uint16_t> left_transposed() const {
-    return {by_column, 2, column_stride(cols) / 2, row_labels ? column_rest : 0, column_words};
+    return {by_column, 2, column_stride(cols) / 2, column_rest, same_label ? column_counts : nullptr};
   }
 };
+
+// Of every row of a tile, mark_words bits: which columns are of its label. Returns whether there is one.
+bool mark_labels(const int32_t* row_labels, const int32_t* col_labels, int64_t rows, int64_t cols, uint64_t* marks,
+                 int threads);
 
 // Fill by_row and row_scales, by_column and col_scales. Before they are rounded, weights by row are multiplied by the
 // factors of their columns, and weights by column by those of their rows, where these are not null.
