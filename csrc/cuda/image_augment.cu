@@ -7,8 +7,9 @@
 // Lists with equalize, auto contrast, sharpness, affine maps, RandAugment, a second jitter, a jitter behind a blur or a
 // blur that reaches further than kMaxReach are walked over by image_augment_passes.cu, in one launch, too.
 // Bytes: the box read once from DRAM (taps overlap in L1 and L2), for contrast again from L2, the view written once.
-// Pixels that lie side by side are read by words and by sixteen bytes, RGBA too. Views are written by fours where they
-// are planar, or channels last with one channel or three; RGBA channels last is written value by value.
+// Pixels that lie side by side are read by words and by sixteen bytes, RGBA too, whose four channels are made together.
+// Views are written by fours, and where rows are of an even width, but no multiple of four, by twos; channels last with
+// one channel, three or a multiple of four, too. csrc/shared/image_augment_output.h has what is left.
 // Sums are one a tile, added in a fixed order: results repeat and do not depend on the batch.
 #include "image_augment_passes.cuh"
 #include "image_augment_threads.cuh"
@@ -56,13 +57,15 @@ __global__ void __launch_bounds__(kThreads, 2) make_views(const __grid_constant_
 }
 
 template <bool kBytes, int kChannels>
-cudaError_t launch(const ImageAugment& p, const Whole& list, cudaStream_t stream) {
-  const int64_t items = items_of(p);
+cudaError_t launch_group(const ImageAugment& p, const Whole& list, cudaStream_t stream) {
+  const int64_t items = p.rows * p.views * (p.channels / kChannels);
   const Tiles tiles = tiles_of_block(p, items, kManyBlocks);
   const int64_t blocks = items * tiles.blocks;
   if (blocks > INT32_MAX || tiles_of_view(p) > INT32_MAX) return cudaErrorInvalidConfiguration;
   const auto grid = static_cast<unsigned>(blocks);
-  if (list.contrast) sum_views<kBytes, kChannels><<<grid, kThreads, 0, stream>>>(p, tiles);
+  if constexpr (kChannels != 4) {
+    if (list.contrast) sum_views<kBytes, kChannels><<<grid, kThreads, 0, stream>>>(p, tiles);
+  }
   const auto kernel = make_views<kBytes, kChannels>;
   const int bytes = list.shared_floats(kChannels) * 4;
   if (bytes > 0) {
@@ -71,6 +74,14 @@ cudaError_t launch(const ImageAugment& p, const Whole& list, cudaStream_t stream
   }
   kernel<<<grid, kThreads, static_cast<size_t>(bytes), stream>>>(p, tiles);
   return cudaGetLastError();
+}
+
+template <bool kBytes>
+cudaError_t launch(const ImageAugment& p, const Whole& list, cudaStream_t stream) {
+  const int32_t group = list.group_of(p.channels);
+  return group == 4   ? launch_group<kBytes, 4>(p, list, stream)
+         : group == 3 ? launch_group<kBytes, 3>(p, list, stream)
+                      : launch_group<kBytes, 1>(p, list, stream);
 }
 
 }  // namespace
@@ -94,10 +105,7 @@ cudaError_t image_augment(const ImageAugment& p, cudaStream_t stream) {
   if (p.rows * p.views == 0) return cudaSuccess;
   const Whole list = whole_of(p);
   if (!list.possible) return make_in_passes(p, stream);
-  if (p.in == Pixels::kUint8) {
-    return p.channels == 3 ? launch<true, 3>(p, list, stream) : launch<true, 1>(p, list, stream);
-  }
-  return p.channels == 3 ? launch<false, 3>(p, list, stream) : launch<false, 1>(p, list, stream);
+  return p.in == Pixels::kUint8 ? launch<true>(p, list, stream) : launch<false>(p, list, stream);
 }
 
 }  // namespace sslfast::cuda
