@@ -1,5 +1,6 @@
 // Views from images without a host synchronisation: one launch draws the parameters, one makes the views, and where a
-// list has contrast one between them adds up the gray values that it needs. A block makes some tiles of one view: what
+// list has contrast one between them adds up the gray values that it needs. Boxes that are erased at the end are drawn
+// and written by the same launches. A block makes some tiles of one view: what
 // their columns and rows take from the source, and how much of it, is worked out once a tile, and the operations are
 // done in registers. A blur's neighbourhood is made along with the tile, in shared memory, so no view ever waits in
 // global memory; csrc/shared/image_augment_block.h has the block's work, which a test runs on the CPU.
@@ -26,9 +27,12 @@ using namespace augment;
 constexpr int64_t kManyBlocks = 4096;
 
 __global__ void __launch_bounds__(kThreads) draw_params(ImageAugmentParams p) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < p.rows * p.views) {
-    sample::sample_view(p, p.seed.get(), i / p.views, i % p.views, p.out + i * p.columns);
+  const int64_t n = int64_t{blockIdx.x} * kThreads + threadIdx.x, all = p.rows * p.views, i = n % all;
+  float* out = p.out + i * p.columns;
+  if (n < all) {
+    sample::sample_view(p, p.seed.get(), i / p.views, i % p.views, out);
+  } else if (n < all * (1 + p.erases)) {  // a box has threads of its own
+    sample::sample_erase(p, p.seed.get(), i / p.views, i % p.views, n / all - 1, out);
   }
 }
 
@@ -93,10 +97,11 @@ int64_t image_augment_scratch(const ImageAugment& p) {
 }
 
 cudaError_t image_augment_params(const ImageAugmentParams& p, cudaStream_t stream) {
-  const int64_t blocks = (p.rows * p.views + kThreads - 1) / kThreads;
+  const int64_t views = p.rows * p.views, blocks = (views + kThreads - 1) / kThreads;
+  const int64_t all = (views * (1 + p.erases) + kThreads - 1) / kThreads;
   if (blocks == 0) return cudaSuccess;
-  if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  draw_params<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(p);
+  if (all > INT32_MAX) return cudaErrorInvalidConfiguration;
+  draw_params<<<static_cast<unsigned>(all), kThreads, 0, stream>>>(p);
   if (sample::has_points(p)) move_params<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(p);
   return cudaGetLastError();
 }

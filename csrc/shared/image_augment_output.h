@@ -4,6 +4,8 @@
 #pragma once
 
 #include "image_augment_source.h"
+#include "portable_normal.h"
+#include "random_erase_sample.h"
 
 namespace sslfast::augment {
 
@@ -35,6 +37,7 @@ struct Output {
       const float gain = p.gain[channel + c], offset = p.offset[channel + c];
       for (int32_t k = 0; k < kRun; ++k) value[c * kRun + k] = gain * value[c * kRun + k] + offset;
     }
+    for (int32_t e = 0; e < p.erases; ++e) put_box(e, item, y, x, value);
     if (!p.channels_last) {
       for (int32_t c = 0; c < kChannels; ++c) write_line<kRun>(first + (channel + c) * plane + at, n, value + c * kRun);
       return;
@@ -61,6 +64,39 @@ struct Output {
   }
 
  private:
+  // What random_erase would write afterwards: a run is the group of pixels that share a counter of its noise.
+  SSLFAST_HD void put_box(int32_t e, const Item& item, int32_t y, int32_t x, float* value) const {
+    static_assert(kRun == 4);
+    const float* params = p.params + (item.index + 1) * p.columns - (p.erases - e) * kEraseColumns;
+    ImageLines image{};
+    image.height = p.out_height;
+    image.line = p.out_width;
+    image.unit = 1;
+    const LineBox box = line_box(params + kEraseTop, image);
+    if (!box.has_line(y) || box.right <= x || x + kRun <= box.left) return;
+    const uint64_t key = erase::noise_key(params);
+    const auto& what = p.erase[e];
+    const int64_t groups = (p.out_width + kRun - 1) / kRun;
+#ifdef __CUDACC__
+#pragma unroll 1
+#endif
+    for (int32_t c = 0; c < kChannels; ++c) {  // the noise's code once, and selections by constant indices
+      const int64_t channel = item.group * kChannels + c;
+      const float constant = p.erased[what.first + (what.count == 1 ? 0 : channel)];
+      float made[kRun] = {constant, constant, constant, constant};
+      if (what.noise) {
+        const Words w = philox(key, Stream::kEraseNoise, 0,
+                               static_cast<uint32_t>((channel * p.out_height + y) * groups + x / kRun));
+        const normal::Pair a = normal::normal_pair(w.word[0], w.word[1]), b = normal::normal_pair(w.word[2], w.word[3]);
+        made[0] = a.first, made[1] = a.second, made[2] = b.first, made[3] = b.second;
+      }
+      for (int32_t i = 0; i < kChannels * kRun; ++i) {
+        const int32_t k = i % kRun;
+        if (i / kRun == c && box.left <= x + k && x + k < box.right) value[i] = made[k];
+      }
+    }
+  }
+
   // The first n of kCount elements from i on.
   template <int32_t kCount>
   SSLFAST_HD void write_line(int64_t i, int32_t n, const float* value) const {
