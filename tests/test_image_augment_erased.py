@@ -13,11 +13,17 @@ from sslfast import ops
 from sslfast.augment._transform import Transform
 from sslfast.random import seed_tensor, step_seed
 
-WHOLE = lambda: [A.RandomResizedCrop((35, 38)), A.RandomHorizontalFlip(), A.GaussianBlur(5, p=0.5)]  # noqa: E731
-PASSES = lambda: [A.Resize((33, 41)), A.GaussianBlur(3), A.RandomRotation(30)]  # noqa: E731
 RULES = {"scale": (0.05, 0.4), "ratio": (0.3, 3.3)}
 TYPES = [torch.uint8, torch.float32, torch.bfloat16, torch.float16]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
+
+
+def whole() -> list[Transform]:
+    return [A.RandomResizedCrop((35, 38)), A.RandomHorizontalFlip(), A.GaussianBlur(5, p=0.5)]
+
+
+def passes() -> list[Transform]:
+    return [A.Resize((33, 41)), A.GaussianBlur(3), A.RandomRotation(30)]
 
 
 def boxes(channels: int, dtype: torch.dtype) -> list[A.RandomErasing]:
@@ -44,7 +50,7 @@ def test_within_a_list_as_afterwards(
 ) -> None:
     """In views made whole and pass by pass, and into a given buffer."""
     images = photos(5, channels, 40, 44).to(device)
-    for steps in (WHOLE(), PASSES()):
+    for steps in (whole(), passes()):
         more = [A.ToDtype(dtype)] if dtype == torch.uint8 else [A.Normalize((0.4,), (0.3,)), A.ToDtype(dtype)]
         plain = A.Compose([*steps, *more])
         transform = A.Compose([*steps, *more, *boxes(channels, dtype)])
@@ -142,7 +148,7 @@ def test_one_call_draws_and_one_makes(device: torch.device) -> None:
     """Whatever is erased: nothing joins columns, and nothing comes afterwards."""
     images = photos(4, 3, 30, 32).to(device)
     key = seed_tensor(3)
-    for steps in (WHOLE(), PASSES()):
+    for steps in (whole(), passes()):
         transform = A.Compose([*steps, A.ToDtype(), *boxes(3, torch.float32)])
         transform(images, generator=key)
         with Calls() as calls:

@@ -1,17 +1,18 @@
 // Views from images without a host synchronisation: one launch draws the parameters, one makes the views, and where a
 // list has contrast one between them adds up the gray values that it needs. Boxes that are erased at the end are drawn
-// and written by the same launches. A block makes some tiles of one view: what
-// their columns and rows take from the source, and how much of it, is worked out once a tile, and the operations are
-// done in registers. A blur's neighbourhood is made along with the tile, in shared memory, so no view ever waits in
-// global memory; csrc/shared/image_augment_block.h has the block's work, which a test runs on the CPU.
+// and written by the same launches. A block makes some tiles of one view: what their columns and rows take from the
+// source, and how much of it, is worked out once a tile, and the operations are done in registers. A blur's
+// neighbourhood is made along with the tile, in shared memory, so no view ever waits in global memory;
+// csrc/shared/image_augment_block.h has the block's work, which a test runs on the CPU.
 //
 // Lists with equalize, auto contrast, sharpness, affine maps, RandAugment, a second jitter, a jitter behind a blur or a
 // blur that reaches further than kMaxReach are walked over by image_augment_passes.cu, in one launch, too.
-// Bytes: the box read once from DRAM (taps overlap in L1 and L2), for contrast again from L2, the view written once.
-// Pixels that lie side by side are read by words and by sixteen bytes, RGBA too, whose four channels are made together.
-// Views are written by fours, and where rows are of an even width, but no multiple of four, by twos; channels last with
-// one channel, three or a multiple of four, too. csrc/shared/image_augment_output.h has what is left.
-// Sums are one a tile, added in a fixed order: results repeat and do not depend on the batch.
+// Bytes: the box read once from DRAM (taps overlap in L1 and L2), for contrast again from L2, the view written once,
+// and what a box erases once more, by the thread that wrote it. Pixels that lie side by side are read by words and by
+// sixteen bytes, RGBA too, whose four channels are made together. Views are written by fours, and where rows are of an
+// even width, but no multiple of four, by twos; channels last with one channel, three or a multiple of four, too.
+// csrc/shared/image_augment_output.h has what is left. Sums are one a tile, added in a fixed order: results repeat and
+// do not depend on the batch.
 #include "image_augment_passes.cuh"
 #include "image_augment_threads.cuh"
 #include "shared/image_augment_block.h"

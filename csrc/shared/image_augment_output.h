@@ -25,19 +25,25 @@ SSLFAST_HD Item item_of(const ImageAugment& p, int64_t number, int32_t channels)
 // every other row by twos; of a pixel with four channels last, or a multiple of that, four channels are one store. Rows
 // of odd width begin anywhere, and shifting every row's runs to where it is aligned would cost more lanes than are
 // saved: those are stored one by one, and so are other numbers of channels, last, a store a channel; neighbouring lanes
-// fill the same sectors then, in several requests.
+// fill the same sectors then, in several requests. Where views are made pass by pass, four channels are four items, and
+// stored so, too.
 template <typename Memory, int kChannels>
 struct Output {
   const ImageAugment& p;
 
   SSLFAST_HD void write(const Item& item, int32_t y, int32_t x, int32_t n, float* value) const {
+    write_pixels(item, y, x, n, value);
+    for (int32_t e = 0; e < p.erases; ++e) put_box(e, item, y, x);
+  }
+
+ private:
+  SSLFAST_HD void write_pixels(const Item& item, int32_t y, int32_t x, int32_t n, float* value) const {
     const int64_t plane = p.out_height * p.out_width, at = int64_t{y} * p.out_width + x;
     const int64_t first = (item.view * p.rows + item.row) * p.channels * plane, channel = item.group * kChannels;
     for (int32_t c = 0; c < kChannels; ++c) {
       const float gain = p.gain[channel + c], offset = p.offset[channel + c];
       for (int32_t k = 0; k < kRun; ++k) value[c * kRun + k] = gain * value[c * kRun + k] + offset;
     }
-    for (int32_t e = 0; e < p.erases; ++e) put_box(e, item, y, x, value);
     if (!p.channels_last) {
       for (int32_t c = 0; c < kChannels; ++c) write_line<kRun>(first + (channel + c) * plane + at, n, value + c * kRun);
       return;
@@ -63,9 +69,9 @@ struct Output {
     }
   }
 
- private:
-  // What random_erase would write afterwards: a run is the group of pixels that share a counter of its noise.
-  SSLFAST_HD void put_box(int32_t e, const Item& item, int32_t y, int32_t x, float* value) const {
+  // What random_erase would write afterwards, over what the lane has just stored: by now its pixels need no registers,
+  // and boxes are small. A run is the group of pixels that share a counter of the noise.
+  SSLFAST_HD void put_box(int32_t e, const Item& item, int32_t y, int32_t x) const {
     static_assert(kRun == 4);
     const float* params = p.params + (item.index + 1) * p.columns - (p.erases - e) * kEraseColumns;
     ImageLines image{};
@@ -74,13 +80,14 @@ struct Output {
     image.unit = 1;
     const LineBox box = line_box(params + kEraseTop, image);
     if (!box.has_line(y) || box.right <= x || x + kRun <= box.left) return;
+    const auto left = static_cast<int32_t>(box.left), right = static_cast<int32_t>(box.right);
     const uint64_t key = erase::noise_key(params);
     const auto& what = p.erase[e];
     const int64_t groups = (p.out_width + kRun - 1) / kRun;
 #ifdef __CUDACC__
 #pragma unroll 1
 #endif
-    for (int32_t c = 0; c < kChannels; ++c) {  // the noise's code once, and selections by constant indices
+    for (int32_t c = 0; c < kChannels; ++c) {
       const int64_t channel = item.group * kChannels + c;
       const float constant = p.erased[what.first + (what.count == 1 ? 0 : channel)];
       float made[kRun] = {constant, constant, constant, constant};
@@ -90,12 +97,16 @@ struct Output {
         const normal::Pair a = normal::normal_pair(w.word[0], w.word[1]), b = normal::normal_pair(w.word[2], w.word[3]);
         made[0] = a.first, made[1] = a.second, made[2] = b.first, made[3] = b.second;
       }
-      for (int32_t i = 0; i < kChannels * kRun; ++i) {
-        const int32_t k = i % kRun;
-        if (i / kRun == c && box.left <= x + k && x + k < box.right) value[i] = made[k];
+      const int64_t plane = p.out_height * p.out_width, at = int64_t{y} * p.out_width + x;
+      const int64_t first = (item.view * p.rows + item.row) * p.channels * plane;
+      const int64_t i = first + (p.channels_last ? at * p.channels + channel : channel * plane + at);
+      for (int32_t k = 0; k < kRun; ++k) {
+        if (left <= x + k && x + k < right) Memory::store(p.out, p.out_type, i + k * step(), made[k]);
       }
     }
   }
+
+  SSLFAST_HD int64_t step() const { return p.channels_last ? p.channels : 1; }
 
   // The first n of kCount elements from i on.
   template <int32_t kCount>
