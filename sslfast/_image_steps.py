@@ -58,6 +58,7 @@ MOST_STEPS, MOST_RULES = 8, 320  # of a segment: what the kernels take
 SEGMENT = 2**16  # views that lie between the draws of two segments
 MAX_SIDE, MAX_CHANNELS = 2**24, 32  # of images
 ERASE_COLUMNS = ("erase_top", "erase_left", "erase_height", "erase_width", "erase_key_high", "erase_key_low")
+MOST_ERASED = 64  # values of all boxes that the kernel of the views writes
 MOST_ERASES = 16  # boxes erased in a view one after another; numbers of the seeds of a view's boxes
 LISTED = 2.0  # a kernel's fill from here on is the place of a list of numbers, one a channel, behind its settings
 NO_FILL = -1.0  # a kernel's fill that stands for None: black, and not blended with at a border

@@ -23,8 +23,8 @@ struct alignas(16) float4 {
   float x[4];
 };
 
-static int fours = 0;          // stores of four elements
-static int64_t reads[3] = {};  // of one element, of a word, of sixteen bytes
+static int64_t stores[3] = {};  // of one element, two and four
+static int64_t reads[3] = {};   // of one element, of a word, of sixteen bytes
 
 struct Memory {
   static uint32_t word(const uint32_t* at) {
@@ -66,6 +66,7 @@ struct Memory {
     } else {
       static_cast<uint8_t*>(out)[i] = static_cast<uint8_t>(static_cast<int32_t>(x + 0.5f));
     }
+    ++stores[0];
   }
 
   static void four(const float* at, float* x) {
@@ -78,11 +79,17 @@ struct Memory {
     std::copy_n(x, 4, at);
   }
 
-  static void store_four(void* out, Pixels type, int64_t i, const float* x) {
+  static void store_two(void* out, Pixels type, int64_t i, const float* x) { store_all<2>(out, type, i, x); }
+  static void store_four(void* out, Pixels type, int64_t i, const float* x) { store_all<4>(out, type, i, x); }
+
+ private:
+  template <int kCount>
+  static void store_all(void* out, Pixels type, int64_t i, const float* x) {
     const auto bytes = static_cast<uint64_t>(pixel_bytes(type));
-    if ((reinterpret_cast<uintptr_t>(out) + static_cast<uint64_t>(i) * bytes) % (4 * bytes) != 0) std::abort();
-    for (int k = 0; k < 4; ++k) store(out, type, i + k, x[k]);
-    ++fours;
+    if ((reinterpret_cast<uintptr_t>(out) + static_cast<uint64_t>(i) * bytes) % (kCount * bytes) != 0) std::abort();
+    for (int k = 0; k < kCount; ++k) store(out, type, i + k, x[k]);
+    stores[0] -= kCount;
+    ++stores[kCount / 2];
   }
 };
 
@@ -199,7 +206,9 @@ static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, in
         Maker<Memory, kBytes, kChannels, Team> maker(p, i / tiles.blocks, *block, team);
         const auto from = static_cast<int32_t>(i % tiles.blocks) * tiles.each;
         if (step == 1) return maker.make(tiles, from, sums.data(), around.data());
-        if (maker.has_contrast()) maker.sum_gray(tiles, from, sums.data());
+        if constexpr (kChannels != 4) {
+          if (maker.has_contrast()) maker.sum_gray(tiles, from, sums.data());
+        }
       });
       for (size_t k = floats; k < around.size(); ++k) {
         if (!std::isnan(around[k])) std::abort();
@@ -261,7 +270,7 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   p.channels_last = channels_last != 0;
   p.out = out;
   describe(p, static_cast<int32_t>(form[5]), codes, settings, form[8], mean, std);
-  fours = 0;
+  std::fill_n(stores, 3, 0);
   std::fill_n(reads, 3, 0);
   const bool bytes = p.in == Pixels::kUint8, colour = p.channels == 3;
   if (walking_blocks > 0) {
@@ -270,11 +279,15 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   }
   const Whole list = whole_of(p);
   if (!list.possible) return -1;
-  if (bytes && colour) make<true, 3>(p, list, lanes, reversed, many_blocks);
-  if (bytes && !colour) make<true, 1>(p, list, lanes, reversed, many_blocks);
-  if (!bytes && colour) make<false, 3>(p, list, lanes, reversed, many_blocks);
-  if (!bytes && !colour) make<false, 1>(p, list, lanes, reversed, many_blocks);
-  return fours;
+  const int32_t group = list.group_of(p.channels);
+  const auto chosen = bytes ? (group == 4 ? make<true, 4>
+                               : colour   ? make<true, 3>
+                                          : make<true, 1>)
+                            : (group == 4 ? make<false, 4>
+                               : colour   ? make<false, 3>
+                                          : make<false, 1>);
+  chosen(p, list, lanes, reversed, many_blocks);
+  return static_cast<int>(stores[2]);
 }
 
 // What passes need for rows of one view each, by two steps of RandAugment, on a GPU of so many multiprocessors: bytes,
@@ -306,6 +319,9 @@ extern "C" void shared_bytes(int channels, int across, int down, int64_t* found)
   found[0] = int64_t{4} * whole.shared_floats(channels) + static_cast<int64_t>(sizeof(Block));
   found[1] = int64_t{4} * waits.shared_floats(channels) + static_cast<int64_t>(sizeof(WalkBlock));
 }
+
+// How often the last call stored one element, two and four.
+extern "C" void count_stores(int64_t* counts) { std::copy_n(stores, 3, counts); }
 
 // How often the last call read one element, a word, and sixteen bytes.
 extern "C" void count_reads(int64_t* counts) { std::copy_n(reads, 3, counts); }

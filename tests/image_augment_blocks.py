@@ -17,8 +17,10 @@ from sslfast.augment._transform import Transform
 ROOT = Path(__file__).parents[1]
 TYPES = [torch.uint8, torch.float32, torch.bfloat16, torch.float16]
 LANES = 256
+MARGIN = 256  # elements on both sides of the views, which stay
 
 reads = (ctypes.c_int64 * 3)()  # by the last call: of one element, of a word, of sixteen bytes
+stores = (ctypes.c_int64 * 3)()  # of one element, of two, of four
 
 
 @functools.cache
@@ -58,9 +60,11 @@ def in_blocks(
     many: int = 1,
     walking: int = 0,
     waiting: int = 2**29,
+    shift: int = 0,
 ) -> tuple[Tensor, int]:
     """Views of ``params`` by blocks, and how many stores took four elements. With ``walking`` as so many blocks make
-    them pass by pass, with ``waiting`` bytes for the planes of views, and how many blocks shared a view.
+    them pass by pass, with ``waiting`` bytes for the planes of views, and how many blocks shared a view. The views
+    begin ``shift`` elements behind a multiple of 64 bytes.
     """
     (segment,) = transform._plan.segments
     channels, views = images.shape[1], params.shape[0] // max(len(images), 1)
@@ -69,8 +73,14 @@ def in_blocks(
     mean, std = transform._plan.normalisation("block", channels, images.dtype == torch.uint8)
     dtype = getattr(torch, transform._plan.dtype or "float32")
     last = A._images.has_channels_last(images)
-    out = torch.full((views * len(images), channels, *size), 77, dtype=dtype)
-    out = out.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    values = views * len(images) * channels * size[0] * size[1]
+    memory = torch.full((values + 2 * MARGIN,), 77, dtype=dtype)
+    begin = MARGIN // 2 + shift + -memory.data_ptr() % 64 // dtype.itemsize
+    out = memory[begin : begin + values]
+    if last:
+        out = out.view(views * len(images), *size, channels).permute(0, 3, 1, 2)
+    else:
+        out = out.view(views * len(images), channels, *size)
 
     def numbers(kind: type, values: list) -> ctypes.Array:
         return (kind * len(values))(*values)
@@ -97,5 +107,8 @@ def in_blocks(
         ctypes.c_int64(walking),
         ctypes.c_int64(waiting),
     )
+    assert bool((memory[:begin] == 77).all())
+    assert bool((memory[begin + values :] == 77).all())
     compiled().count_reads(reads)
+    compiled().count_stores(stores)
     return out, made

@@ -289,15 +289,17 @@ def test_opcheck(device: torch.device) -> None:
     transform = A.Compose([A.RandomResizedCrop(5), A.ColorJitter(*JITTER), A.GaussianBlur(3), A.ToDtype()])
     (segment,) = transform._plan.segments
     like = torch.empty((), device=device)
-    rules = segment.rules((5, 5))
-    torch.library.opcheck(ops.image_augment_params, (like, seed, None, 0, 4, 2, 0, None, 12, 10, segment.codes, rules))
+    rules, box = segment.rules((5, 5)), [0.9, 0.1, 0.3, 0.3, 3.0]
+    drawn = (like, seed, None, 0, 4, 2, 0, None, 12, 10, segment.codes, rules)
+    torch.library.opcheck(ops.image_augment_params, (*drawn, box))
+    boxed = ([images], ops.image_augment_params(*drawn, box), None, segment.codes, segment.settings)
     params = transform.sample_params(images, generator=0)[:, None]
     arguments = ([images], params, None, segment.codes, segment.settings)
     forms = ([0.0] * 3, [1.0] * 3)
     torch.library.opcheck(ops.image_augment, (*arguments, 5, 5, *forms, torch.float32, False))
-    torch.library.opcheck(ops.image_augment, (*arguments, 5, 5, *forms, torch.bfloat16, True))
-    out = torch.empty(1, 4, 3, 5, 5, device=device)
-    torch.library.opcheck(ops.image_augment_out, (*arguments, *forms, out))
+    torch.library.opcheck(ops.image_augment, (*boxed, 5, 5, *forms, torch.bfloat16, True, [1.0, 1.0, 0.0]))
+    out = torch.empty(2, 4, 3, 5, 5, device=device)
+    torch.library.opcheck(ops.image_augment_out, (*boxed, *forms, out, [0.0, 3.0, 1.0, 2.0, 3.0]))
 
 
 def test_compiles_to_one_graph(device: torch.device) -> None:

@@ -11,6 +11,9 @@ void image_augment_params(const ImageAugmentParams& p, int threads) {
   for (int64_t i = 0; i < views; ++i) {
     sample::sample_view(p, seed, i / p.views, i % p.views, p.out + i * p.columns);
     if (points) sample::keep_points(p, p.out + i * p.columns);
+    for (int32_t number = 0; number < p.erases; ++number) {
+      sample::sample_erase(p, seed, i / p.views, i % p.views, number, p.out + i * p.columns);
+    }
   }
 }
 

@@ -1,15 +1,18 @@
 // Views from images without a host synchronisation: one launch draws the parameters, one makes the views, and where a
-// list has contrast one between them adds up the gray values that it needs. A block makes some tiles of one view: what
-// their columns and rows take from the source, and how much of it, is worked out once a tile, and the operations are
-// done in registers. A blur's neighbourhood is made along with the tile, in shared memory, so no view ever waits in
-// global memory; csrc/shared/image_augment_block.h has the block's work, which a test runs on the CPU.
+// list has contrast one between them adds up the gray values that it needs. Boxes that are erased at the end are drawn
+// and written by the same launches. A block makes some tiles of one view: what their columns and rows take from the
+// source, and how much of it, is worked out once a tile, and the operations are done in registers. A blur's
+// neighbourhood is made along with the tile, in shared memory, so no view ever waits in global memory;
+// csrc/shared/image_augment_block.h has the block's work, which a test runs on the CPU.
 //
 // Lists with equalize, auto contrast, sharpness, affine maps, RandAugment, a second jitter, a jitter behind a blur or a
 // blur that reaches further than kMaxReach are walked over by image_augment_passes.cu, in one launch, too.
-// Bytes: the box read once from DRAM (taps overlap in L1 and L2), for contrast again from L2, the view written once.
-// Pixels that lie side by side are read by words and by sixteen bytes, RGBA too. Views are written by fours where they
-// are planar, or channels last with one channel or three; RGBA channels last is written value by value.
-// Sums are one a tile, added in a fixed order: results repeat and do not depend on the batch.
+// Bytes: the box read once from DRAM (taps overlap in L1 and L2), for contrast again from L2, the view written once,
+// and what a box erases once more, by the thread that wrote it. Pixels that lie side by side are read by words and by
+// sixteen bytes, RGBA too, whose four channels are made together. Views are written by fours, and where rows are of an
+// even width, but no multiple of four, by twos; channels last with one channel, three or a multiple of four, too.
+// csrc/shared/image_augment_output.h has what is left. Sums are one a tile, added in a fixed order: results repeat and
+// do not depend on the batch.
 #include "image_augment_passes.cuh"
 #include "image_augment_threads.cuh"
 #include "shared/image_augment_block.h"
@@ -26,11 +29,14 @@ constexpr int64_t kManyBlocks = 4096;
 
 // Two blocks of a multiprocessor, not four, of rows that are few: a map about a point takes the registers.
 __global__ void __launch_bounds__(kThreads, 2) draw_params(ImageAugmentParams p, bool points) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= p.rows * p.views) return;
+  const int64_t n = int64_t{blockIdx.x} * kThreads + threadIdx.x, all = p.rows * p.views, i = n % all;
   float* const out = p.out + i * p.columns;
-  sample::sample_view(p, p.seed.get(), i / p.views, i % p.views, out);
-  if (points) sample::keep_points(p, out);
+  if (n < all) {
+    sample::sample_view(p, p.seed.get(), i / p.views, i % p.views, out);
+    if (points) sample::keep_points(p, out);
+  } else if (n < all * (1 + p.erases)) {  // a box has threads of its own
+    sample::sample_erase(p, p.seed.get(), i / p.views, i % p.views, n / all - 1, out);
+  }
 }
 
 template <bool kBytes, int kChannels>
@@ -53,13 +59,15 @@ __global__ void __launch_bounds__(kThreads, 2) make_views(const __grid_constant_
 }
 
 template <bool kBytes, int kChannels>
-cudaError_t launch(const ImageAugment& p, const Whole& list, cudaStream_t stream) {
-  const int64_t items = items_of(p);
+cudaError_t launch_group(const ImageAugment& p, const Whole& list, cudaStream_t stream) {
+  const int64_t items = p.rows * p.views * (p.channels / kChannels);
   const Tiles tiles = tiles_of_block(p, items, kManyBlocks);
   const int64_t blocks = items * tiles.blocks;
   if (blocks > INT32_MAX || tiles_of_view(p) > INT32_MAX) return cudaErrorInvalidConfiguration;
   const auto grid = static_cast<unsigned>(blocks);
-  if (list.contrast) sum_views<kBytes, kChannels><<<grid, kThreads, 0, stream>>>(p, tiles);
+  if constexpr (kChannels != 4) {
+    if (list.contrast) sum_views<kBytes, kChannels><<<grid, kThreads, 0, stream>>>(p, tiles);
+  }
   const auto kernel = make_views<kBytes, kChannels>;
   const int bytes = list.shared_floats(kChannels) * 4;
   if (bytes > 0) {
@@ -68,6 +76,14 @@ cudaError_t launch(const ImageAugment& p, const Whole& list, cudaStream_t stream
   }
   kernel<<<grid, kThreads, static_cast<size_t>(bytes), stream>>>(p, tiles);
   return cudaGetLastError();
+}
+
+template <bool kBytes>
+cudaError_t launch(const ImageAugment& p, const Whole& list, cudaStream_t stream) {
+  const int32_t group = list.group_of(p.channels);
+  return group == 4   ? launch_group<kBytes, 4>(p, list, stream)
+         : group == 3 ? launch_group<kBytes, 3>(p, list, stream)
+                      : launch_group<kBytes, 1>(p, list, stream);
 }
 
 }  // namespace
@@ -79,7 +95,7 @@ int64_t image_augment_scratch(const ImageAugment& p) {
 }
 
 cudaError_t image_augment_params(const ImageAugmentParams& p, cudaStream_t stream) {
-  const int64_t blocks = (p.rows * p.views + kThreads - 1) / kThreads;
+  const int64_t blocks = (p.rows * p.views * (1 + p.erases) + kThreads - 1) / kThreads;
   if (blocks == 0) return cudaSuccess;
   if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
   draw_params<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(p, sample::has_points(p));
@@ -90,10 +106,7 @@ cudaError_t image_augment(const ImageAugment& p, cudaStream_t stream) {
   if (p.rows * p.views == 0) return cudaSuccess;
   const Whole list = whole_of(p);
   if (!list.possible) return make_in_passes(p, stream);
-  if (p.in == Pixels::kUint8) {
-    return p.channels == 3 ? launch<true, 3>(p, list, stream) : launch<true, 1>(p, list, stream);
-  }
-  return p.channels == 3 ? launch<false, 3>(p, list, stream) : launch<false, 1>(p, list, stream);
+  return p.in == Pixels::kUint8 ? launch<true>(p, list, stream) : launch<false>(p, list, stream);
 }
 
 }  // namespace sslfast::cuda

@@ -54,7 +54,20 @@ struct Memory {
     *reinterpret_cast<float4*>(at) = make_float4(x[0], x[1], x[2], x[3]);
   }
 
-  // Four elements in one store.
+  // Two elements in one store, and four.
+  static __device__ __forceinline__ void store_two(void* out, Pixels type, int64_t i, const float* x) {
+    void* at = static_cast<char*>(out) + i * pixel_bytes(type);
+    if (type == Pixels::kFloat) {
+      *static_cast<float2*>(at) = make_float2(x[0], x[1]);
+    } else if (type == Pixels::kBFloat16) {
+      *static_cast<uint32_t*>(at) = pair(__float2bfloat16_rn(x[0]), __float2bfloat16_rn(x[1]));
+    } else if (type == Pixels::kHalf) {
+      *static_cast<uint32_t*>(at) = pair(__float2half_rn(x[0]), __float2half_rn(x[1]));
+    } else {
+      *static_cast<uint16_t*>(at) = static_cast<uint16_t>(to_uint8(x[0]) | to_uint8(x[1]) << 8);
+    }
+  }
+
   static __device__ __forceinline__ void store_four(void* out, Pixels type, int64_t i, const float* x) {
     void* at = static_cast<char*>(out) + i * pixel_bytes(type);
     if (type == Pixels::kFloat) {

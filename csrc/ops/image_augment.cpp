@@ -1,8 +1,11 @@
 #include "sslfast/image_augment.h"
 
+#include <algorithm>
+#include <cmath>
 #include <optional>
 #include <vector>
 
+#include "dtype.h"
 #include "tensor.h"
 
 namespace sslfast::ops {
@@ -24,15 +27,27 @@ static int64_t count_columns(const Integers& codes) {
 
 static bool is_side(int64_t n) { return n >= 1 && n <= 1 << 24; }
 
+// Five numbers a box: the probability that it is there, the lower and upper bound of its scale, and of its ratio.
+static void read_rules(const Floats& erases, ImageAugmentParams& p) {
+  check(erases.size() % 5 == 0 && erases.size() <= 5 * kMaxErases, "image_augment_params: five numbers a box, of 16");
+  for (auto rule = erases.begin(); rule != erases.end(); rule += 5) {
+    check(0 <= rule[0] && rule[0] <= 1 && 0 <= rule[1] && rule[1] <= rule[2] && rule[2] <= 1 && 0 < rule[3] &&
+              rule[3] <= rule[4],
+          "image_augment_params: p, scale and ratio of a box must be in range");
+    p.erase[p.erases++] = {probability_threshold(rule[0]), rule[1], rule[2], std::log(rule[3]), std::log(rule[4])};
+  }
+}
+
 static Tensor image_augment_params(const Tensor& like, const Tensor& seed, std::optional<Tensor> sample_ids,
                                    int64_t row_offset, int64_t rows, int64_t views, int64_t first_view,
                                    std::optional<Tensor> sizes, int64_t height, int64_t width, Integers codes,
-                                   Floats rules) {
+                                   Floats rules, Floats erases) {
   check(rows >= 0 && views >= 1 && first_view >= 0 && first_view + views <= int64_t{1} << 22,
         "image_augment_params: rows or views out of range");
   check(is_side(height) && is_side(width), "image_augment_params: height and width must be in [1, 2^24]");
   ImageAugmentParams p{};
-  p.columns = count_columns(codes);
+  read_rules(erases, p);
+  p.columns = count_columns(codes) + p.erases * kEraseColumns;
   check(rules.size() >= 13 && rules.size() <= kMaxRules, "image_augment_params: 13 to 320 rules");
   if (sizes) {
     check(sizes->scalar_type() == ScalarType::Long && sizes->is_contiguous() && here(*sizes) &&
@@ -77,10 +92,58 @@ static Image read_image(const Tensor& image, int64_t first) {
           image.stride(first),    image.stride(first + 1), image.stride(first + 2)};
 }
 
+// Of each box whether it is filled with noise, how many values it has instead, one or one per channel, and these. There
+// is always one.
+static void read_erases(const Floats& erases, ImageAugment& p) {
+  size_t used = 0;
+  int32_t values = 0;
+  while (used < erases.size()) {
+    const int64_t count = used + 2 < erases.size() ? static_cast<int64_t>(erases[used + 1]) : 0;
+    check(p.erases < kMaxErases && (count == 1 || count == p.channels) && values + count <= kMaxErased &&
+              used + 2 + static_cast<size_t>(count) <= erases.size(),
+          "image_augment: erases must be (noise, count, values) each, of at most 64 values");
+    auto& one = p.erase[p.erases++];
+    one.noise = erases[used] != 0;
+    one.first = values;
+    one.count = static_cast<int32_t>(count);
+    check(!one.noise ||
+              (p.out_type != Pixels::kUint8 && p.channels * p.out_height * ((p.out_width + 3) / 4) <= int64_t{1} << 32),
+          "image_augment: noise for floating-point views of at most 2^34 values");
+    for (int64_t k = 0; k < count; ++k) p.erased[values++] = static_cast<float>(erases[used + 2 + k]);
+    used += 2 + static_cast<size_t>(count);
+  }
+}
+
+#ifndef SSLFAST_WITH_CUDA
+// Boxes are a small part of what was made, and its lines are what the CPU's kernel of them knows.
+static void erase_boxes(const ImageAugment& p, const Tensor& out) {
+  const int64_t rows = p.views * p.rows, plane = p.out_height * p.out_width, image = p.channels * plane;
+  const int64_t unit = p.channels_last ? p.channels : 1, line = p.out_width * unit;
+  std::vector<float> params(static_cast<size_t>(rows) * kEraseColumns);
+  for (int32_t e = 0; e < p.erases; ++e) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* end = p.params + (r % p.rows * p.views + r / p.rows + 1) * p.columns;
+      std::copy_n(end - (p.erases - e) * kEraseColumns, kEraseColumns, params.data() + r * kEraseColumns);
+    }
+    RandomErase b{};
+    b.drawn = true;
+    b.params = params.data();
+    b.from = b.to = {rows, p.channels / unit, p.out_height, line, unit, image, plane, line};
+    b.x = b.out = p.out;
+    b.bytes = p.out_type == Pixels::kUint8;
+    if (!b.bytes) b.dtype = read_dtype(out.scalar_type());
+    b.noise = p.erase[e].noise;
+    b.value_count = p.erase[e].count;
+    std::copy_n(p.erased + p.erase[e].first, b.value_count, b.values);
+    launch([](const RandomErase& what, auto where) { cpu::random_erase(what, where); }, b, out);
+  }
+}
+#endif
+
 // Writes the views (V, N, C, H, W), contiguous or with the channels last, of one batch (N, C, H, W), or of N images
 // (C, H, W) that may differ in size. `table` is int64 (N, 6) on the GPU, the images by address; unused on the CPU.
 static void run(const Tensors& images, const Tensor& params, const std::optional<Tensor>& table, const Integers& codes,
-                const Floats& settings, const Floats& mean, const Floats& std, Tensor& out) {
+                const Floats& settings, const Floats& mean, const Floats& std, const Floats& erases, Tensor& out) {
   check(!images.empty(), "image_augment: no images");
   const bool batch = images[0].dim() == 4;
   const int64_t channels = images[0].size(batch ? 1 : 0);
@@ -89,8 +152,12 @@ static void run(const Tensors& images, const Tensor& params, const std::optional
   p.in = pixels_of(images[0].scalar_type());
   p.rows = batch ? images[0].size(0) : static_cast<int64_t>(images.size());
   p.channels = channels;
-  p.columns = count_columns(codes);
   check(channels >= 1 && channels <= kMaxChannels, "image_augment: images must have 1 to 32 channels");
+  p.out_type = pixels_of(out.scalar_type());
+  p.out_height = out.dim() == 5 ? out.size(3) : 0;
+  p.out_width = out.dim() == 5 ? out.size(4) : 0;
+  read_erases(erases, p);
+  p.columns = count_columns(codes) + p.erases * kEraseColumns;
   check(params.dim() == 3 && here(params) && params.scalar_type() == ScalarType::Float && params.is_contiguous() &&
             params.size(0) == p.rows && params.size(2) == p.columns,
         "image_augment: params must be contiguous float32 (N, V, columns)");
@@ -127,9 +194,6 @@ static void run(const Tensors& images, const Tensor& params, const std::optional
   }
   (void)table;
   p.params = params.const_data_ptr<float>();
-  p.out_type = pixels_of(out.scalar_type());
-  p.out_height = out.size(3);
-  p.out_width = out.size(4);
   describe(p, static_cast<int32_t>(codes.size()), codes.data(), settings.data(), lists, mean.data(), std.data());
   p.channels_last = !out.is_contiguous() && channels > 1;
   check(p.channels_last
@@ -144,16 +208,19 @@ static void run(const Tensors& images, const Tensor& params, const std::optional
   p.scratch = scratch.mutable_data_ptr();
 #endif
   launch([](const auto& what, auto where) { return backend::image_augment(what, where); }, p, out);
+#ifndef SSLFAST_WITH_CUDA
+  erase_boxes(p, out);
+#endif
 }
 
 static void image_augment_out(Tensors images, const Tensor& params, std::optional<Tensor> table, Integers codes,
-                              Floats settings, Floats mean, Floats std, Tensor out) {
-  run(images, params, table, codes, settings, mean, std, out);
+                              Floats settings, Floats mean, Floats std, Tensor out, Floats erases) {
+  run(images, params, table, codes, settings, mean, std, erases, out);
 }
 
 static Tensor image_augment(Tensors images, const Tensor& params, std::optional<Tensor> table, Integers codes,
                             Floats settings, int64_t height, int64_t width, Floats mean, Floats std, ScalarType dtype,
-                            bool channels_last) {
+                            bool channels_last, Floats erases) {
   check(!images.empty() && params.dim() == 3, "image_augment: no images, or params not (N, V, columns)");
   const bool batch = images[0].dim() == 4;
   const int64_t rows = batch ? images[0].size(0) : static_cast<int64_t>(images.size());
@@ -162,7 +229,7 @@ static Tensor image_augment(Tensors images, const Tensor& params, std::optional<
   const int64_t last[] = {rows * image, image, 1, channels * width, channels};
   const std::initializer_list<int64_t> sizes = {views, rows, channels, height, width};
   Tensor out = channels_last ? empty_strided(sizes, last, dtype, params) : empty(sizes, dtype, params);
-  run(images, params, table, codes, settings, mean, std, out);
+  run(images, params, table, codes, settings, mean, std, erases, out);
   return out;
 }
 

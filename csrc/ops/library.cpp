@@ -216,13 +216,13 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
 
   m.def(
       "image_augment_params(Tensor like, Tensor seed, Tensor? sample_ids, int row_offset, int rows, int views, "
-      "int first_view, Tensor? sizes, int height, int width, int[] codes, float[] rules) -> Tensor");
+      "int first_view, Tensor? sizes, int height, int width, int[] codes, float[] rules, float[] erases=[]) -> Tensor");
   m.def(
       "image_augment(Tensor[] images, Tensor params, Tensor? table, int[] codes, float[] settings, int height, "
-      "int width, float[] mean, float[] std, ScalarType dtype, bool channels_last) -> Tensor");
+      "int width, float[] mean, float[] std, ScalarType dtype, bool channels_last, float[] erases=[]) -> Tensor");
   m.def(
       "image_augment_out(Tensor[] images, Tensor params, Tensor? table, int[] codes, float[] settings, float[] mean, "
-      "float[] std, Tensor(a!) out) -> ()");
+      "float[] std, Tensor(a!) out, float[] erases=[]) -> ()");
   m.def(
       "image_augment_backward(Tensor grad, Tensor images, Tensor params, int[] codes, float[] settings, float[] std) "
       "-> Tensor");

@@ -44,7 +44,19 @@ SSLFAST_HD Pixel<float> painted(Pixel<float> pixel, const Block& block, int32_t 
   return bad ? Pixel<float>{NAN, NAN, NAN} : pixel;
 }
 
-// One view's group of channels, by one block.
+// Of a pixel's channels; four are an image each.
+template <int kChannels>
+SSLFAST_HD void paint(float* value, const Block& block, int32_t from, int32_t to) {
+  if constexpr (kChannels == 3) {
+    const Pixel<float> pixel = painted({value[0], value[1], value[2]}, block, from, to);
+    value[0] = pixel.r, value[1] = pixel.g, value[2] = pixel.b;
+  } else {
+    for (int32_t c = 0; c < kChannels; ++c) value[c] = painted({value[c], value[c], value[c]}, block, from, to).r;
+  }
+}
+
+// One view's group of channels, by one block. Groups of four are for lists without contrast, whose mean each channel
+// would have of its own.
 template <typename Memory, bool kBytes, int kChannels, typename Team>
 class Maker {
  public:
@@ -90,7 +102,7 @@ class Maker {
 
   // `around` has room for Whole::shared_floats.
   SSLFAST_HD void make(const Tiles& tiles, int32_t from, const double* sums, float* around) {
-    if (has_contrast()) read_mean(tiles, sums);
+    if (kChannels != 4 && has_contrast()) read_mean(tiles, sums);
     const bool blurred = b_.blur < b_.view.count;
     if (blurred) {
       const float sigma = b_.view.op[b_.blur].a;
@@ -100,7 +112,7 @@ class Maker {
     for (int32_t tile = from; tile < from + tiles.each && tile < tiles.count; ++tile) {
       place(tiles, tile, b_.reach);
       if (blurred) blur_across(around);
-      const float* across = around + kChannels * side() * rows_at_once(tall());
+      const float* across = around + kChannels * side() * rows_at_once(kChannels, tall());
       for (int32_t i = team_.lane; i < kTile * kTile / kRun; i += team_.lanes) {
         const int32_t y = i / (kTile / kRun), x = i % (kTile / kRun) * kRun;
         if (top_ + y >= height() || left_ + x >= width()) continue;
@@ -108,18 +120,14 @@ class Maker {
         float value[kChannels * kRun];  // channel by channel
         const bool copied = !blurred && n == kRun && from_.copy_run(y, x, value);
         for (int32_t k = 0; k < kRun; ++k) {
-          Pixel<float> pixel{0.0f, 0.0f, 0.0f};
+          float pixel[kChannels] = {};
           if (copied) {
-            pixel = {value[k], value[(kChannels - 1) / 2 * kRun + k], value[(kChannels - 1) * kRun + k]};
+            for (int32_t c = 0; c < kChannels; ++c) pixel[c] = value[c * kRun + k];
           } else if (k < n) {
-            pixel = blurred ? blurred_down(across, y, x + k) : from_.pixel(y, x + k);
+            blurred ? blur_down(across, y, x + k, pixel) : from_.read(y, x + k, pixel);
           }
-          pixel = painted(pixel, b_, blurred ? b_.blur + 1 : 0, b_.view.count);
-          value[k] = pixel.r;
-          if constexpr (kChannels == 3) {
-            value[kRun + k] = pixel.g;
-            value[2 * kRun + k] = pixel.b;
-          }
+          paint<kChannels>(pixel, b_, blurred ? b_.blur + 1 : 0, b_.view.count);
+          for (int32_t c = 0; c < kChannels; ++c) value[c * kRun + k] = pixel[c];
         }
         Output<Memory, kChannels>{p_}.write(item_, top_ + y, left_ + x, n, value);
       }
@@ -152,17 +160,15 @@ class Maker {
 
   // The tile and its neighbourhood up to the blur, some rows at once, and behind them the rows of all, blurred.
   SSLFAST_HD void blur_across(float* around) const {
-    const int32_t most = rows_at_once(tall()), plane = side() * most;
+    const int32_t most = rows_at_once(kChannels, tall()), plane = side() * most;
     float* across = around + kChannels * plane;
     for (int32_t first = 0; first < tall(); first += most) {
       const int32_t rows = tall() - first < most ? tall() - first : most;
       for (int32_t i = team_.lane; i < rows * side(); i += team_.lanes) {
-        const Pixel<float> pixel = painted(from_.pixel(first + i / side(), i % side()), b_, 0, b_.blur);
-        around[i] = pixel.r;
-        if (kChannels == 3) {
-          around[plane + i] = pixel.g;
-          around[2 * plane + i] = pixel.b;
-        }
+        float pixel[kChannels];
+        from_.read(first + i / side(), i % side(), pixel);
+        paint<kChannels>(pixel, b_, 0, b_.blur);
+        for (int32_t c = 0; c < kChannels; ++c) around[c * plane + i] = pixel[c];
       }
       team_.barrier();
       for (int32_t c = 0; c < kChannels; ++c) {
@@ -177,12 +183,10 @@ class Maker {
     }
   }
 
-  SSLFAST_HD Pixel<float> blurred_down(const float* across, int32_t y, int32_t x) const {
-    float value[3];
+  SSLFAST_HD void blur_down(const float* across, int32_t y, int32_t x, float* value) const {
     for (int32_t c = 0; c < kChannels; ++c) {
       value[c] = weighed(across + (c * tall() + y + reach_.down) * kAcross + x, kAcross, b_.weight.down, reach_.down);
     }
-    return kChannels == 3 ? Pixel<float>{value[0], value[1], value[2]} : Pixel<float>{value[0], value[0], value[0]};
   }
 
   const ImageAugment& p_;

@@ -82,7 +82,7 @@ SSLFAST_HD void read_quads(const uint8_t* at, float* value) {
   }
 }
 
-// Pixels of an image, of one channel or three.
+// Pixels of an image, of one channel, three or four.
 template <typename Memory, bool kBytes, int kChannels>
 struct PixelReader {
   Image image;
@@ -96,6 +96,9 @@ struct PixelReader {
   SSLFAST_HD bool has_quads() const {
     return kBytes && image.width_stride == 4 && (kChannels == 1 || image.channel_stride == 1);
   }
+
+  // Are four channels of a pixel side by side, and read at once?
+  SSLFAST_HD bool is_whole() const { return kChannels == 4 && image.channel_stride == 1; }
 
   // Are four pixels of a row read at once?
   SSLFAST_HD bool has_runs() const { return is_dense() || has_quads(); }
@@ -114,10 +117,22 @@ struct PixelReader {
       for (int32_t i = 0; i < 3 * kPixels; ++i) value[i % 3 * kPixels + i / 3] = pixel[i];
       return;
     }
+    if (is_whole()) {
+      for (int32_t k = 0; k < kPixels; ++k) {
+        float pixel[4];
+        if (k < n) read<4>(at + k * image.width_stride, 4, pixel);
+        for (int32_t c = 0; c < kChannels; ++c) value[c * kPixels + k] = pixel[c];
+      }
+      return;
+    }
     for (int32_t c = 0; c < kChannels; ++c) read<kPixels>(at + c * image.channel_stride, n, value + c * kPixels);
   }
 
-  // The taps of a column, whose weights lie kMostSide apart: as many at once as pays where they lie side by side.
+  // The taps of a column, whose weights lie kMostSide apart: as many at once as pays where they lie side by side. Two
+  // taps of planar floats, as when an image is enlarged, do not. A row of the tile takes its first taps from at most 32
+  // neighbours, so a warp's load of one is of at most five sectors a row, in L1 after the first, and brings 128 bytes;
+  // a load of sixteen bytes a lane brings 512, in four turns, and where 1.25 of these would replace two, that is 5
+  // for 2.
   SSLFAST_HD void add_line(int64_t at, const Taps& column, const float* weight, float wy, float* sum) const {
     int32_t kx = 0;
     if (!kBytes && is_packed()) {  // two at a time: more would spill registers
@@ -156,6 +171,14 @@ struct PixelReader {
   }
 
   SSLFAST_HD void add(int64_t at, float weight, float* sum) const {
+    if constexpr (kChannels == 4) {
+      if (is_whole()) {
+        float pixel[4];
+        read<4>(at, 4, pixel);
+        for (int32_t c = 0; c < 4; ++c) sum[c] += weight * pixel[c];
+        return;
+      }
+    }
     for (int32_t c = 0; c < kChannels; ++c) {
       sum[c] += weight * Memory::template load<kBytes>(image.data, type, at + c * image.channel_stride);
     }

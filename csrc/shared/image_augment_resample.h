@@ -22,9 +22,7 @@ class SourceTile {
       : p_(p), v_(view), taps_(taps), team_(team), from_{p.source(item.row), p.in} {
     first_ = item.group * kChannels;
     fill_ = p.step[0].setting[2];
-    outside_ = kChannels == 3
-                   ? Pixel<float>{p.fill_of(fill_, first_), p.fill_of(fill_, first_ + 1), p.fill_of(fill_, first_ + 2)}
-                   : Pixel<float>{p.fill_of(fill_, first_), p.fill_of(fill_, first_), p.fill_of(fill_, first_)};
+    for (int32_t c = 0; c < kChannels; ++c) outside_[c] = p.fill_of(fill_, first_ + c);
   }
 
   // The tile with this corner and `reach` more on each side, from now on; the view is known by now.
@@ -58,11 +56,19 @@ class SourceTile {
 
   // A pixel of the tile and what lies around it, counted from the corner of that.
   SSLFAST_HD Pixel<float> pixel(int32_t y, int32_t x) const {
+    static_assert(kChannels <= 3, "four channels are no colour");
+    float sum[3] = {};
+    read(y, x, sum);
+    return kChannels == 3 ? Pixel<float>{sum[0], sum[1], sum[2]} : Pixel<float>{sum[0], sum[0], sum[0]};
+  }
+
+  SSLFAST_HD void read(int32_t y, int32_t x, float* sum) const {
     const Taps &column = taps_.across.taps[x], &row = taps_.down.taps[y];
-    if (column.count == 0 || row.count == 0) return outside_;
+    const bool outside = column.count == 0 || row.count == 0;
+    for (int32_t c = 0; c < kChannels; ++c) sum[c] = outside ? outside_[c] : 0.0f;
+    if (outside) return;
     const int32_t interpolation = static_cast<int32_t>(p_.step[0].setting[0]);
     const bool antialias = p_.step[0].setting[1] != 0.0f;
-    float sum[3] = {0.0f, 0.0f, 0.0f};
     const int64_t corner_of_taps =
         corner() + row.first * from_.image.height_stride + column.first * from_.image.width_stride;
     const auto weight_of_row = [&](int32_t ky) {
@@ -90,14 +96,15 @@ class SourceTile {
         }
       }
     }
-    return kChannels == 3 ? Pixel<float>{sum[0], sum[1], sum[2]} : Pixel<float>{sum[0], sum[0], sum[0]};
   }
 
   // kRun pixels of row y from x on, channel by channel, if nothing is resized across and the source has them side by
   // side, in either order.
   SSLFAST_HD bool copy_run(int32_t y, int32_t x, float* value) const {
     const Taps *column = taps_.across.taps + x, &row = taps_.down.taps[y];
-    if (v_.width != v_.target_width || !from_.has_runs() || row.count == 0 || row.count > kKeptTaps) return false;
+    if (v_.width != v_.target_width || !(from_.has_runs() || from_.is_whole()) || row.count == 0 ||
+        row.count > kKeptTaps)
+      return false;
     for (int32_t k = 0; k < kRun; ++k) {
       if (column[k].count != 1) return false;
     }
@@ -135,7 +142,7 @@ class SourceTile {
   PixelReader<Memory, kBytes, kChannels> from_;
   int64_t first_;  // channel of the group
   float fill_;
-  Pixel<float> outside_;
+  float outside_[kChannels];
 };
 
 }  // namespace sslfast::augment

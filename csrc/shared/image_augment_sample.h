@@ -16,6 +16,7 @@
 #pragma once
 
 #include "portable_double.h"
+#include "random_erase_sample.h"
 #include "sslfast/image_augment.h"
 
 namespace sslfast::sample {
@@ -225,6 +226,25 @@ SSLFAST_HD void sample_view(const ImageAugmentParams& p, uint64_t seed, int64_t 
     rule += rule_count(p.codes[s], rule);
     out += step_columns(p.codes[s]);
   }
+}
+
+// Box `number` that is erased in a view, into the row's last columns. Every box of every view has a seed of its own,
+// that of a step of this number. Segments of a list count as views in the draws, but its boxes are those of the views.
+SSLFAST_HD void sample_erase(const ImageAugmentParams& p, uint64_t seed, int64_t row, int64_t view, int64_t number,
+                             float* out) {
+  const EraseRule& rule = p.erase[number];
+  const int64_t step = (p.first_view % kSegment + view) * kMaxErases + number;
+  const Words own = philox(seed, Stream::kStep, static_cast<uint64_t>(step), 0);
+  EraseDraw draw{};
+  draw.threshold = rule.threshold;
+  draw.height = static_cast<int64_t>(p.rules[1]);
+  draw.width = static_cast<int64_t>(p.rules[2]);
+  draw.scale_low = rule.scale_low;
+  draw.scale_high = rule.scale_high;
+  draw.log_ratio_low = rule.log_ratio_low;
+  draw.log_ratio_high = rule.log_ratio_high;
+  erase::erase_params(draw, uint64_t{own.word[1]} << 32 | own.word[0], p.numbers[row],
+                      out + p.columns - (p.erases - number) * kEraseColumns);
 }
 
 // What keeps a point (x, y) of a view where it is, in an affine map about its centre: a translation.

@@ -5,20 +5,28 @@
 
 namespace sslfast::augment {
 
-constexpr int32_t kRowsAtOnce = 56;  // of a tile and its neighbourhood: a blur of 25 x 25 has all at once
+// Rows of a tile and its neighbourhood: of up to three channels a blur of 25 x 25 has all at once.
+constexpr int32_t kRowsAtOnce = 56, kRowsAtOnceOfFour = 32;
 
 // Floats of shared memory for a blur: rows of the tile with its neighbourhood, and all of its rows blurred across. Of
 // the widest blur all rows at once would be more than a block may have on chips of compute capability 8.6, 8.9 and 12.
-SSLFAST_HD constexpr int32_t rows_at_once(int32_t tall) { return tall < kRowsAtOnce ? tall : kRowsAtOnce; }
+SSLFAST_HD constexpr int32_t rows_at_once(int32_t channels, int32_t tall) {
+  const int32_t most = channels == 4 ? kRowsAtOnceOfFour : kRowsAtOnce;
+  return tall < most ? tall : most;
+}
 SSLFAST_HD constexpr int32_t blur_floats(int32_t channels, int32_t reach_across, int32_t reach_down) {
   const int32_t side = kTile + 2 * reach_across, tall = kTile + 2 * reach_down;
-  return channels * (rows_at_once(tall) * side + tall * kAcross);
+  return channels * (rows_at_once(channels, tall) * side + tall * kAcross);
 }
 
 // Whether a list of steps can be made whole, and what that takes.
 struct Whole {
   bool possible = true, contrast = false;
   int32_t reach_across = -1, reach_down = -1;  // of its blur
+
+  // Channels that a block makes together: three are a pixel's colours, and fours are for the sake of reads and stores,
+  // as many as there are in RGBA.
+  int32_t group_of(int64_t channels) const { return channels == 3 ? 3 : channels % 4 == 0 && !contrast ? 4 : 1; }
 
   // Of shared memory.
   int32_t shared_floats(int32_t channels) const {

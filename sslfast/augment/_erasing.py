@@ -7,33 +7,24 @@ from torch import Tensor
 
 from sslfast import _batch_rules, ops
 from sslfast._image_plan import Plan
-from sslfast._image_steps import ERASE_COLUMNS, MOST_ERASES
+from sslfast._image_steps import ERASE_COLUMNS, MOST_ERASED
 from sslfast.augment.random_erase import erase_boxes
-from sslfast.random import step_seed
 
 
-def sample_erases(
-    plan: Plan,
-    seed: Tensor,
-    sample_ids: Tensor | None,
-    row_offset: int,
-    counts: tuple[int, int, int],
-    size: tuple[int, int],
-    device: torch.device,
-) -> list[Tensor]:
-    """(N, V, 6) for each box; ``counts`` are rows, views and the first view. Each box of each view has a seed."""
-    rows, views, first_view = counts
-    like = torch.empty((), device=device)
-    drawn = []
-    for number, (p, scale, ratio, _, _) in enumerate(plan.erases):
-        each = []
-        for view in range(first_view, first_view + views):
-            own = step_seed(seed, view * MOST_ERASES + number)
-            each.append(
-                ops.random_erase_params(like, own, sample_ids, rows, *size, p, list(scale), list(ratio), row_offset)
-            )
-        drawn.append(torch.stack(each, 1))
-    return drawn
+def erase_rules(plan: Plan) -> list[float]:
+    """What ``ops.image_augment_params`` takes of the boxes."""
+    return [number for p, scale, ratio, _, _ in plan.erases for number in (p, *scale, *ratio)]
+
+
+def erase_settings(name: str, plan: Plan, channels: int, dtype: torch.dtype) -> list[float]:
+    """What ``ops.image_augment`` takes to erase boxes as it writes; empty where these are more than it takes."""
+    numbers: list[float] = []
+    for _, _, _, values, noise in plan.erases:
+        _batch_rules.erase_values(name, values, channels)
+        if dtype == torch.uint8:
+            _batch_rules.check_byte_values(name, values, noise)
+        numbers += [float(noise), len(values), *values]
+    return numbers if len(numbers) - 2 * len(plan.erases) <= MOST_ERASED else []
 
 
 def erase_views(name: str, plan: Plan, views: Tensor, params: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from sslfast import ops
 from sslfast._arguments import numbered_rows
 from sslfast._image_plan import Plan, Planned
 from sslfast._image_steps import SEGMENT
-from sslfast.augment._erasing import erase_views, sample_erases
+from sslfast.augment._erasing import erase_rules, erase_settings, erase_views
 from sslfast.augment._gradient import DifferentiableViews
 from sslfast.augment._images import (
     Images,
@@ -184,11 +184,10 @@ class Transform(Replayed, nn.Module, Planned):
                     width,
                     segment.codes,
                     segment.rules(size),
+                    erase_rules(plan) if number == len(plan.segments) - 1 else [],
                 )
             )
             sizes = [size]
-        if plan.erases:
-            parts += sample_erases(plan, seed, ids, offset, (rows, views, first_view), sizes[0], device)
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def _render(
@@ -213,12 +212,13 @@ class Transform(Replayed, nn.Module, Planned):
             dtype = getattr(torch, plan.dtype)
         last = last_in_views(name, images, memory_format)
         gradient = wants_gradient(images)
+        erases = [] if gradient else erase_settings(name, plan, channels, dtype)
         if out is not None and gradient:
             raise ValueError(f"{name}: out must be None for images that require a gradient, got a tensor")
         for number, segment in enumerate(plan.segments):
             size = segment.view_size(name, sizes)
             final = number == len(plan.segments) - 1
-            end = start + len(segment.columns)
+            end = params.shape[-1] if final and erases else start + len(segment.columns)
             part = params.contiguous() if end - start == params.shape[-1] else params[..., start:end].contiguous()
             start = end
             table = address_table(name, current)
@@ -226,8 +226,9 @@ class Transform(Replayed, nn.Module, Planned):
             if final and out is not None:
                 check_out(name, out, (len(images), channels, *size), dtype, params.device)
                 check_apart(name, out, current)
-                ops.image_augment_out(current, part, table, segment.codes, segment.settings, centre, spread, out[None])
-                return erase_views(name, plan, out[None], params[..., start:])
+                asked = (segment.codes, segment.settings, centre, spread)
+                ops.image_augment_out(current, part, table, *asked, out[None], erases)
+                return out[None] if erases else erase_views(name, plan, out[None], params[..., start:])
             kind = dtype if final else torch.float32
             if gradient:
                 check_differentiable(name, plan, current, params, kind)
@@ -236,10 +237,11 @@ class Transform(Replayed, nn.Module, Planned):
                 current, sizes = [done[0]], [size]
                 continue
             done = ops.image_augment(
-                current, part, table, segment.codes, segment.settings, *size, centre, spread, kind, last
+                *(current, part, table, segment.codes, segment.settings, *size, centre, spread, kind, last),
+                erases if final else [],
             )
             if not final:
                 if views > 1:
                     raise ValueError(f"{name}: several views at once need transforms of one pass")
                 current, sizes = [done[0]], [size]
-        return erase_views(name, plan, done, params[..., start:]) if plan.erases else done
+        return erase_views(name, plan, done, params[..., start:]) if plan.erases and not erases else done

@@ -149,7 +149,7 @@ class RandomErasing(DrawingModule, Planned):
 
     The same arguments and defaults; torchvision erases the same box of a whole batch. In a ``Compose`` it is a step
     like others, whose draws are the list's and whose parameters are the columns ``erase_top`` and on; views are erased
-    where they lie, and masks, boxes and keypoints stay as they are.
+    as they are made, and masks, boxes and keypoints stay as they are.
 
     Args:
         p: probability that an image is erased at all. Default: 0.5.

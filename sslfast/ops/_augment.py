@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -31,8 +33,10 @@ def _(
     width: int,
     codes: list[int],
     rules: list[float],
+    erases: Sequence[float] = (),
 ) -> Tensor:
-    return like.new_empty((rows, views, sum(_COLUMNS[code] for code in codes)), dtype=torch.float32)
+    columns = sum(_COLUMNS[code] for code in codes) + len(erases) // 5 * 6
+    return like.new_empty((rows, views, columns), dtype=torch.float32)
 
 
 @torch.library.register_fake("sslfast::image_augment")
@@ -48,6 +52,7 @@ def _(
     std: list[float],
     dtype: torch.dtype,
     channels_last: bool,
+    erases: Sequence[float] = (),
 ) -> Tensor:
     rows, views, channels = params.shape[0], params.shape[1], images[0].shape[-3]
     if channels_last:

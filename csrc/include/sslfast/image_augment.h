@@ -1,6 +1,6 @@
 #pragma once
 
-#include "sslfast/launch.h"
+#include "sslfast/random_erase.h"
 
 namespace sslfast {
 
@@ -85,6 +85,9 @@ enum ChoiceCode : int32_t {
 
 enum Interpolation : int32_t { kNearest, kBilinear, kBicubic };
 
+// Boxes erased in a view, and the numbers written into all of them, that one call takes along.
+constexpr int32_t kMaxErases = 16, kMaxErased = 64;
+
 constexpr int32_t kMaxSteps = 32, kMaxRules = 320, kMaxChannels = 32, kMaxFills = 9 * kMaxChannels;
 constexpr float kListed = 2.0f;
 
@@ -99,11 +102,19 @@ struct Step {
   float setting[3];
 };
 
+constexpr int64_t kSegment = 1 << 16;  // views that lie between the draws of two segments of a list
+
 // Philox counters of a view: element = (view * kMaxSteps + step) * kStepBlocks + block.
 constexpr uint32_t kStepBlocks = 16, kCropTries = 10, kFlipBlock = 10;
 
+// How a box is drawn that is erased: csrc/shared/random_erase_sample.h.
+struct EraseRule {
+  uint64_t threshold;
+  double scale_low, scale_high, log_ratio_low, log_ratio_high;
+};
+
 // Parameters of (rows, views), from a flat list of rules, those of step 0 first; csrc/shared/image_augment_sample.h
-// says which rules a step has.
+// says which rules a step has. Those of boxes, kEraseColumns each, are the last columns.
 struct ImageAugmentParams {
   Seed seed;
   Rows numbers;
@@ -112,6 +123,8 @@ struct ImageAugmentParams {
   const int64_t* sizes;   // (rows, 2), or null: of each
   int32_t steps, codes[kMaxSteps];
   double rules[kMaxRules];
+  int32_t erases;
+  EraseRule erase[kMaxErases];
   float* out;  // (rows, views, columns)
 };
 
@@ -140,6 +153,14 @@ struct ImageAugment {
   int64_t out_height, out_width;
   float fills[kMaxFills];                          // lists of `channels` numbers
   float gain[kMaxChannels], offset[kMaxChannels];  // out = gain * pixel + offset, pixel in [0, 1]; then rounded
+  // Boxes that are erased in what comes out, one after another; their columns are the last. GPU only: on the CPU a call
+  // of its own writes them into views that are in the cache.
+  int32_t erases;
+  struct {
+    bool noise;
+    int32_t first, count;  // of its values: one, or one per channel
+  } erase[kMaxErases];
+  float erased[kMaxErased];
   bool channels_last;
   void* out;
   void* scratch;  // GPU only: image_augment_scratch bytes
