@@ -8,8 +8,8 @@ multiprocessors, the walk is cut into runs, each of which leaves its part of a g
 
 A step of BLOCK_M x BLOCK_N reads BLOCK_M + 2 BLOCK_N rows, from L2, for 4 BLOCK_M BLOCK_N D FLOPs, as
 similarity_softmax_registers.py does, and no weight leaves the program. From device memory that is 2 (N + M) D bytes,
-and 4 (N + M) D of gradients, stored once. A program adds up the pairs of each of its rows in order: no atomics, the
-same bits in every run.
+and 4 (N + M) D of gradients, stored once, or once a run. A program adds up the pairs of each of its rows in order, and
+so does the sum of the runs: no atomics, the same bits every time.
 """
 
 import torch

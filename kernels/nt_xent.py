@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _nt_xent_launch
 from sslfast.kernels.logit_tile import merge_sums, pair_logits, similarity_forward_kernel, softplus_and_sigmoid
 
 _EPS = tl.constexpr(1e-12)  # of F.normalize
@@ -163,7 +163,7 @@ def forward(z0: Tensor, z1: Tensor, scale: float) -> tuple[Tensor, Tensor, Tenso
     config = _launch.similarity_forward(size, dim, unit.element_size())
     bounded = _launch.is_bounded(scale, 1.0)
     slots = triton.cdiv(size, config["BLOCK"] * config["GROUP"])
-    rows_config, finish_config = _launch.nt_xent_rows(dim), _launch.nt_xent_finish(dim)
+    rows_config, finish_config = _nt_xent_launch.nt_xent_rows(dim), _nt_xent_launch.nt_xent_finish(dim)
     programs = triton.cdiv(size, finish_config["BLOCK"])
     positives = z0.new_empty((size,), dtype=torch.int64)
     sums = z0.new_empty((slots, size), dtype=torch.float32)

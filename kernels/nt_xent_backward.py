@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch, similarity_softmax_backward
+from sslfast.kernels import _launch, _nt_xent_launch, similarity_softmax_backward
 from sslfast.kernels.nt_xent import mantissa, rows_of_views
 from sslfast.kernels.weight_tile import correction
 
@@ -197,7 +197,7 @@ def backward(
     )
     with _launch.on_device_of(unit):
         if dim <= 128 and _launch.similarity_in_registers(2 * pairs, dim, unit.element_size()):
-            config = _launch.nt_xent_backward(dim, unit.element_size())
+            config = _nt_xent_launch.nt_xent_backward(dim, unit.element_size())
             first, last = 0 if need_z0 else pairs, 2 * pairs if need_z1 else pairs
             nt_xent_backward_kernel[(triton.cdiv(last - first, config["BLOCK_M"]),)](
                 unit,
@@ -228,7 +228,7 @@ def backward(
             unit_grad = similarity_softmax_backward.backward(
                 unit, positives, lse, share, -share, lse[:0], scale, 1.0, factors
             )
-            config = _launch.nt_xent_rows(dim)
+            config = _nt_xent_launch.nt_xent_rows(dim)
             nt_xent_project_kernel[(triton.cdiv(2 * pairs, config["BLOCK"]),)](
                 unit_grad, inverse_norm, grad, z0, z1, *grads, pairs, dim, *z0.stride(), *z1.stride(), **config, **needs
             )

@@ -11,7 +11,8 @@ dX; a second launch adds them up: no atomics, the same bits in every run.
 
 A step of BLOCK_M x BLOCK_N reads BLOCK_M + 2 BLOCK_N rows of X, from L2, for 4 BLOCK_M BLOCK_N D FLOPs: 24 bytes a
 KFLOP with 64 x 64 logits, up to D = 256, and 32 with the 64 x 32 or 32 x 64 that are left to wider rows (40). With
-labels it is 6 BLOCK_M BLOCK_N D: 16, 21 and 26. float32 reads twice as much, and above D = 128, with 32 rows, 48 or 63.
+labels it is 6 BLOCK_M BLOCK_N D: 16, 21 and 27. float32 reads twice as much: 64 with 64 x 32, and 96 or 128 with the
+32 x 32 or 32 x 16 that are left to plain cores above D = 128.
 """
 
 import torch

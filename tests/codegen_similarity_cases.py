@@ -6,7 +6,7 @@ from typing import Any
 
 from codegen_case import Case, apart, labels_of, of, without
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _nt_xent_launch
 
 
 def _forward(dtype: str, size: int, dim: int, bounded: bool, factors: bool = False) -> Case:
@@ -69,18 +69,18 @@ def _pairs(dtype: str, dim: int, sides: int, factors: bool) -> Case:
 def _nt_xent_normalise(dtype: str, dim: int) -> Case:
     factors = dtype != "fp32"
     signature = f"*{dtype} *{dtype} *{dtype} *fp32 {of(factors)} *i64 i32 i32 i32 i32 i32 i32"
-    return Case("nt_xent.nt_xent_normalise_kernel", signature, _launch.nt_xent_rows(dim) | without(factors))
+    return Case("nt_xent.nt_xent_normalise_kernel", signature, _nt_xent_launch.nt_xent_rows(dim) | without(factors))
 
 
 def _nt_xent_finish(dtype: str, dim: int, bounded: bool) -> Case:
     factors = dtype != "fp32"
     signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 i32 fp32"
-    options = _launch.nt_xent_finish(dim) | {"BOUNDED": bounded} | without(factors)
+    options = _nt_xent_launch.nt_xent_finish(dim) | {"BOUNDED": bounded} | without(factors)
     return Case("nt_xent.nt_xent_finish_kernel", signature, options)
 
 
 def _nt_xent_backward(dtype: str, dim: int, bounded: bool) -> Case:
-    options = _launch.nt_xent_backward(dim, 4 if dtype == "fp32" else 2)
+    options = _nt_xent_launch.nt_xent_backward(dim, 4 if dtype == "fp32" else 2)
     options |= {"BOUNDED": bounded, "HAS_FACTORS": dtype != "fp32", "NEED_FIRST": True, "NEED_SECOND": True}
     options["PRECISION"] = "ieee"
     views = " ".join([f"*{dtype}"] * 4)
@@ -89,7 +89,7 @@ def _nt_xent_backward(dtype: str, dim: int, bounded: bool) -> Case:
 
 
 def _nt_xent_project(dtype: str, dim: int) -> Case:
-    options = _launch.nt_xent_rows(dim) | {"NEED_FIRST": True, "NEED_SECOND": True}
+    options = _nt_xent_launch.nt_xent_rows(dim) | {"NEED_FIRST": True, "NEED_SECOND": True}
     signature = f"*fp32 *fp32 *fp32 *{dtype} *{dtype} *{dtype} *{dtype} i32 i32 i32 i32 i32 i32"
     return Case("nt_xent_backward.nt_xent_project_kernel", signature, options)
 

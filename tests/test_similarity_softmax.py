@@ -136,13 +136,16 @@ def test_triton_against_the_definition(case, group, in_registers, dtype, triton_
 
 
 @pytest.mark.parametrize(
-    ("dtype", "arch", "precision"),
+    ("case", "dtype", "arch", "precision"),
     [
-        *((dtype, arch, "ieee") for arch in (0, 9) for dtype in (torch.bfloat16, torch.float16)),
-        *((torch.float32, 0, precision) for precision in ("ieee", "tf32")),
+        pytest.param(*(case.values, dtype, arch, precision), id=f"{case.id}-{dtype}-{arch}-{precision}")
+        for i, case in enumerate(WIDE_CASES)
+        for dtype, arch, precision in (
+            *((dtype, arch, "ieee") for arch in (0, 9)[: i + 1] for dtype in (torch.bfloat16, torch.float16)),
+            *((torch.float32, 0, precision) for precision in ("ieee", "tf32")),
+        )  # up to 256 columns the architectures share their blocks
     ],
 )
-@pytest.mark.parametrize("case", [tuple(p.values) for p in WIDE_CASES], ids=[p.id for p in WIDE_CASES])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 def test_triton_wide_rows_in_registers(case, dtype, arch, precision, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch, similarity_softmax_backward
@@ -182,6 +185,23 @@ def test_runs_of_a_walk() -> None:
     for size, runs in ((100, 1), (512, 4), (2048, 4), (2176, 3), (8192, 1), (16384, 1)):
         run = _launch.similarity_run(-(-size // 64), size, 32)
         assert (run % 32, -(-size // run)) == (0, runs)
+        assert runs == 1 or runs * -(-size // 64) <= 128  # the parts of a gradient that they leave
+
+
+def test_both_of_torchs_switches_of_tf32() -> None:
+    pytest.importorskip("triton")
+    from sslfast.kernels import _launch
+
+    float32, half, before = torch.empty(1), torch.empty(1, dtype=torch.bfloat16), torch.get_float32_matmul_precision()
+    try:
+        for precision, found in (("high", "tf32"), ("medium", "tf32"), ("highest", "ieee")):
+            torch.set_float32_matmul_precision(precision)
+            assert (_launch.input_precision(float32), _launch.input_precision(half)) == (found, "ieee")
+        for allowed, found in ((True, "tf32"), (False, "ieee")):
+            torch.backends.cuda.matmul.allow_tf32 = allowed
+            assert (_launch.input_precision(float32), _launch.input_precision(half)) == (found, "ieee")
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 # Where the positive's logit is far above the negatives', the weights are 1e-6 and smaller, and differ by as much again.
