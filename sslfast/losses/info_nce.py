@@ -272,7 +272,6 @@ def info_nce_loss(
             queue=queue,
             positives=positives,
             query_ids=query_ids,
-            weights=weights,
             symmetric=symmetric,
             normalize=normalize,
             margin=margin,
