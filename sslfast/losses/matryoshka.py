@@ -116,11 +116,10 @@ class MatryoshkaLoss(nn.Module):
 
 def _called(loss: object, kwargs: Mapping[str, object]) -> tuple[object, Mapping[str, object]]:
     """The loss that is called in the end, and its arguments by keyword."""
-    while isinstance(loss, (functools.partial, MatryoshkaLoss)):
-        if isinstance(loss, MatryoshkaLoss):
-            loss = loss.loss
-        else:
-            loss, kwargs = loss.func, {**loss.keywords, **kwargs}
+    if isinstance(loss, functools.partial):
+        return _called(loss.func, {**loss.keywords, **kwargs})
+    if isinstance(loss, MatryoshkaLoss):
+        return _called(loss.loss, kwargs)
     return loss, kwargs
 
 
