@@ -43,7 +43,10 @@ def _text(value: object) -> str:
 
 
 class OptionsAround:
-    """A context in which what is exchanged has options beside its own: those of a module that calls a loss."""
+    """A context in which what is exchanged has options beside its own: those of a module that calls a loss.
+
+    In another with options of the same names, both count.
+    """
 
     __slots__ = ("options",)
 
@@ -51,7 +54,10 @@ class OptionsAround:
         self.options = options
 
     def __enter__(self) -> None:
-        _around.append({**_around[-1], **self.options})
+        around = dict(_around[-1])
+        for name, text in self.options.items():
+            around[name] = f"{around[name]} around {text}" if name in around else text
+        _around.append(around)
 
     def __exit__(self, *_: object) -> None:
         _around.pop()

@@ -150,6 +150,22 @@ def ids(given: bool) -> dict[str, Tensor | None]:
     return dict.fromkeys(("query_ids", "key_ids"), IDS if given else None)
 
 
+def weighted_on_one(z: Tensor, odd: bool) -> None:
+    own = torch.ones(3) if odd else LABELS + 1.0
+    for reduction in ("mean", "sum"):
+        some, every = (info_nce(z, weights=w, reduction=reduction) for w in (None if odd else own, own))
+        torch.testing.assert_close(some, every)
+
+
+def prefixes(z: Tensor, *dims: tuple[int, ...]) -> Tensor:
+    """NT-Xent of prefixes of prefixes, the outermost last."""
+    loss: Any = losses.NTXentLoss(gather_distributed=True)
+    for each in dims:
+        loss = losses.MatryoshkaLoss(loss, each)
+    found: Tensor = loss(z, z)
+    return found
+
+
 def memory(z: Tensor, size: int = 8, loss: Any = None, mask: Tensor | None = None, times: int = 1) -> Tensor:
     criterion = losses.CrossBatchMemory(loss or losses.SupConLoss(), 4, size, gather_distributed=True)
     return [criterion(z, LABELS, enqueue_mask=mask) for _ in range(times)][-1]
@@ -210,10 +226,7 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
         lambda z, odd: info_nce(z, **ids(odd)),
         alike("info_nce_loss: query_ids", None, "a 1-d tensor"),
     ),
-    "weights": (
-        lambda z, odd: info_nce(z, weights=torch.ones(3) if odd else None),
-        alike("info_nce_loss: weights", None, "a 1-d tensor"),
-    ),
+    "weights, 1 where not given": (lambda z, odd: weighted_on_one(z, odd), ""),
     "a temperature that is a tensor": (
         lambda z, odd: info_nce(z, temperature=0.5 if odd else torch.tensor([0.5])),
         alike("info_nce_loss: temperature", "a 1-d tensor", 0.5),
@@ -235,6 +248,10 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
     "MatryoshkaLoss, dims": (
         lambda z, odd: losses.MatryoshkaLoss(losses.DCLLoss(gather_distributed="ring"), (2, 4)[: 2 - odd])(z, z),
         alike("dcl_loss: MatryoshkaLoss's dims", (2, 4), (2,)),
+    ),
+    "MatryoshkaLoss around another, dims": (
+        lambda z, odd: prefixes(z, (1, 2), (2, 4)[: 2 - odd]),
+        alike("nt_xent_loss: MatryoshkaLoss's dims", "(2, 4) around (1, 2)", "(2,) around (1, 2)"),
     ),
     "MatryoshkaLoss on one rank": (
         lambda z, odd: (

@@ -137,6 +137,16 @@ ALONE: dict[str, tuple[Callable[[Tensor, bool], Any], str, str]] = {
         ELSEWHERE.format("clip_loss"),
         "TypeError: MatryoshkaLoss: loss must return a tensor, got dict",
     ),
+    "matryoshka of a dict at its only call": (
+        lambda z, odd: losses.MatryoshkaLoss(losses.SigLIPLoss(world_size=2), (4,))(z, z, 2.0, 0.0, bool(odd)),
+        ELSEWHERE.format("siglip_loss"),
+        "TypeError: MatryoshkaLoss: loss must return a tensor, got dict",
+    ),
+    "matryoshka of a part of a dict": (
+        lambda z, odd: losses.MatryoshkaLoss(partial(losses.CLIPLoss(world_size=2), output_dict=odd), (4,))(z, z, 2.0),
+        ELSEWHERE.format("clip_loss"),
+        "TypeError: MatryoshkaLoss: loss must return a tensor, got dict",
+    ),
     "matryoshka of each rank's own": (
         lambda z, odd: losses.MatryoshkaLoss(losses.NTXentLoss(), (2, 4))(*[z[:, :3] if odd else z] * 2),
         "nothing",

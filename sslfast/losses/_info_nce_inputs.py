@@ -20,14 +20,21 @@ from sslfast.losses._inputs import (
     kernel_integers,
     temperature_of,
 )
+from sslfast.losses._smoothing import Kinds
 
 _REDUCTIONS = ("mean", "sum", "none")
 
 
-def check_numbers(
-    function: str, temperature: float | Tensor, margin: float | None, tau_plus: float, normalize: bool
+def check_options(
+    function: str,
+    temperature: float | Tensor,
+    margin: float | None,
+    tau_plus: float,
+    normalize: bool,
+    reduction: str,
 ) -> tuple[float | None, float]:
-    """Margin and tau_plus as floats."""
+    """Margin and tau_plus as floats; raises TypeError or ValueError where one of the options is out of range."""
+    check_reduction(function, reduction)
     if isinstance(temperature, Tensor):
         check_scalar(function, "temperature", temperature, temperature)
         known = temperature.item() if temperature.is_cpu and not torch.compiler.is_compiling() else math.nan
@@ -80,6 +87,29 @@ def check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor | 
         raise ValueError(f"{function}: positives must be in [0, {len(keys) - 1}], rows of positive_key, got {got}")
     if symmetric and int(positives.long().bincount().amax()) > 1:
         raise ValueError(f"{function}: positives must name no key twice with symmetric, got {positives.tolist()[:8]}")
+
+
+def kinds_of(
+    function: str,
+    in_batch: bool | None,
+    query_negatives: bool,
+    key_negatives: bool,
+    negative_keys: Tensor | None,
+    queue: Tensor | None,
+) -> Kinds:
+    """Which negatives there are; raises TypeError where a bool is none, ValueError where no kind is asked for."""
+    if in_batch is None:
+        in_batch = negative_keys is None and queue is None
+    kinds = Kinds(
+        _check.boolean(function, "in_batch", in_batch),
+        _check.boolean(function, "query_negatives", query_negatives),
+        _check.boolean(function, "key_negatives", key_negatives),
+        negative_keys,
+        queue,
+    )
+    if not (kinds.in_batch or kinds.beside_keys):
+        raise ValueError(f"{function}: in_batch must be True where there are no other negatives, got False")
+    return kinds
 
 
 def check_others(

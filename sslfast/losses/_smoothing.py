@@ -18,10 +18,25 @@ class Kinds(NamedTuple):
     """Which negatives there are, as :func:`info_nce_loss` takes them."""
 
     in_batch: bool
-    queries: bool
-    keys: bool
-    others: Tensor | None
+    query_negatives: bool
+    key_negatives: bool
+    negative_keys: Tensor | None
     queue: Tensor | None
+
+    @property
+    def among_batch(self) -> bool:
+        return self.in_batch or self.query_negatives or self.key_negatives
+
+    @property
+    def beside_keys(self) -> bool:
+        """Whether there are others than the batch's keys."""
+        return self.query_negatives or self.key_negatives or self.negative_keys is not None or self.queue is not None
+
+    @property
+    def are_one(self) -> bool:
+        """Whether these are the batch's keys alone, or a queue alone."""
+        further = self.query_negatives or self.key_negatives or self.negative_keys is not None
+        return not further and self.in_batch != (self.queue is not None)
 
 
 class _Rows(NamedTuple):
@@ -57,10 +72,10 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
     keys, queries = _Columns(n.keys, key_ids, []), _Columns(n.query, query_ids, [])
     if kinds.in_batch:
         keys.asked.append(_Rows(n.query, n.positives, query_ids, n.limits))
-    if kinds.keys:
+    if kinds.key_negatives:
         chosen_ids = None if key_ids is None else key_ids.index_select(0, n.positives)
         keys.asked.append(_Rows(chosen, n.positives, chosen_ids, n.limits))
-    if kinds.queries:
+    if kinds.query_negatives:
         queries.asked.append(_Rows(n.query, n.own, query_ids, n.limits))
     if symmetric:
         of_each = torch.empty_like(n.positives).index_copy_(0, n.positives, n.own)
@@ -69,12 +84,12 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
     found = _found(n, [keys, queries], n.strategy)
     of_keys = found.pop() if symmetric else None
     further = [] if kinds.queue is None else [kinds.queue.to(n.query.dtype)]
-    if kinds.others is not None and kinds.others.dim() == 2:
-        others = kinds.others.to(n.query.dtype)
+    if kinds.negative_keys is not None and kinds.negative_keys.dim() == 2:
+        others = kinds.negative_keys.to(n.query.dtype)
         further.append(normalized(n.function, others) if n.normalize else others)
     found += _found(n, [_Columns(z, None, [_Rows(n.query, None, None, n.limits)]) for z in further], "local")
     logits, count = n.scale * torch.stack([own, *(sums for sums, _ in found)]).sum(dim=0), _total(found)
-    if kinds.others is not None and kinds.others.dim() == 3:
+    if kinds.negative_keys is not None and kinds.negative_keys.dim() == 3:
         there = n.hard != float("-inf")
         logits = logits + torch.where(there, n.hard, 0.0).sum(dim=1)
         count = count + there.sum(dim=1)

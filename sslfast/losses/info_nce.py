@@ -9,11 +9,19 @@ from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
 from sslfast.losses._debias import debiased_losses
 from sslfast.losses._few_pairs import plain_info_nce
-from sslfast.losses._info_nce_inputs import check_numbers, check_others, check_pairs, check_reduction, ids_of, scale_of
+from sslfast.losses._info_nce_inputs import (
+    check_options,
+    check_others,
+    check_pairs,
+    check_reduction,
+    ids_of,
+    kinds_of,
+    scale_of,
+)
 from sslfast.losses._inputs import kernel_integers, temperature_of
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._negatives import Negatives
-from sslfast.losses._smoothing import Kinds, smoothed_part
+from sslfast.losses._smoothing import smoothed_part
 
 
 class InfoNCELoss(nn.Module):
@@ -62,8 +70,7 @@ class InfoNCELoss(nn.Module):
     ) -> None:
         super().__init__()
         name = "InfoNCELoss"
-        margin, tau_plus = check_numbers(name, temperature, margin, tau_plus, normalize)
-        check_reduction(name, reduction)
+        margin, tau_plus = check_options(name, temperature, margin, tau_plus, normalize, reduction)
         strategy_of(name, gather_distributed)
         if isinstance(temperature, Tensor) and not isinstance(temperature, nn.Parameter):
             self.register_buffer("temperature", temperature)
@@ -251,29 +258,20 @@ def info_nce_loss(
             return loss
     with JointChecks(name, gather_distributed, query):
         strategy = strategy_of(name, gather_distributed)
-        if in_batch is None:
-            in_batch = negative_keys is None and queue is None
-        in_batch = _check.boolean(name, "in_batch", in_batch)
+        kinds = kinds_of(name, in_batch, query_negatives, key_negatives, negative_keys, queue)
         symmetric = _check.boolean(name, "symmetric", symmetric)
-        query_negatives = _check.boolean(name, "query_negatives", query_negatives)
-        key_negatives = _check.boolean(name, "key_negatives", key_negatives)
         normalize = _check.boolean(name, "normalize", normalize)
         check_pairs(name, query, positive_key, positives, symmetric)
         check_others(name, query, negative_keys, queue, weights)
         ids = ids_of(name, query, positive_key, query_ids, key_ids)
-        margin, tau_plus = check_numbers(name, temperature, margin, tau_plus, normalize)
-        among_batch = in_batch or query_negatives or key_negatives
-        if not (among_batch or negative_keys is not None or queue is not None):
-            raise ValueError(f"{name}: in_batch must be True where there are no other negatives, got False")
-        if symmetric and not (in_batch and len(positive_key) == len(query)):
+        margin, tau_plus = check_options(name, temperature, margin, tau_plus, normalize, reduction)
+        if symmetric and not (kinds.in_batch and len(positive_key) == len(query)):
             got = len(positive_key)
             raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {got}")
-        check_reduction(name, reduction)
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
-        others = query_negatives or key_negatives or negative_keys is not None or (in_batch and queue is not None)
         chosen = positives is not None or ids is not None or margin is not None or weights is not None
-        plain = not (others or chosen or reduction == "none" or tau_plus > 0.0 or smoothing > 0.0)
+        plain = kinds.are_one and not (chosen or reduction == "none" or tau_plus > 0.0 or smoothing > 0.0)
         if plain and strategy == "local":
             inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
             loss = plain_info_nce(name, query, positive_key, queue, inverse, reduction, symmetric, normalize)
@@ -285,14 +283,10 @@ def info_nce_loss(
         options = spelled(
             gather_distributed=strategy,
             reduction=reduction,
-            in_batch=in_batch,
-            query_negatives=query_negatives,
-            key_negatives=key_negatives,
-            negative_keys=None if negative_keys is None else negative_keys.detach(),
-            queue=queue,
+            # A rank's own keys may take a gradient where those of others do not.
+            **kinds._replace(negative_keys=None if negative_keys is None else negative_keys.detach())._asdict(),
             positives=positives,
             query_ids=query_ids,
-            weights=weights,
             symmetric=symmetric,
             normalize=normalize,
             margin=margin,
@@ -302,7 +296,7 @@ def info_nce_loss(
             query=query,
             positive_key=positive_key,
         )
-        if not among_batch:
+        if not kinds.among_batch:
             exchange_shards(name, query, options)  # where no keys travel that would carry the verdict of other ranks
 
     number = None if isinstance(temperature, Tensor) else 1.0 / temperature
@@ -312,11 +306,11 @@ def info_nce_loss(
         *(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy),
         *(summed, negative_keys, budget, options),
     )
-    if in_batch:
+    if kinds.in_batch:
         negatives.add_keys(two_way=symmetric)
-    if query_negatives:
+    if kinds.query_negatives:
         negatives.add_queries()
-    if key_negatives:
+    if kinds.key_negatives:
         negatives.add_keys_of_keys()
     if negative_keys is not None:
         negatives.add_others(negative_keys)
@@ -326,7 +320,6 @@ def info_nce_loss(
     weights = None if weights is None else weights.to(negatives.query.dtype).contiguous()
     smoothed = None
     if smoothing > 0.0:
-        kinds = Kinds(in_batch, query_negatives, key_negatives, negative_keys, queue)
         smoothed = smoothing * smoothed_part(negatives, kinds, symmetric)
     if summed:
         total = negatives.total(weights)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._verdict import JointChecks, OptionsAround
 from sslfast.losses._inputs import check_floating
+from sslfast.losses.clip import CLIPLoss
+from sslfast.losses.siglip import SigLIPLoss
 
 
 class MatryoshkaLoss(nn.Module):
@@ -85,6 +87,8 @@ class MatryoshkaLoss(nn.Module):
                     raise ValueError(f"{name}: embeddings must have width {width}, like the first, got {z.shape[-1]}")
             if kwargs.get("queue") is not None:
                 raise ValueError(f"{name}: queue must be given as negative_keys, whose prefixes are normalised")
+            if gathers and _asks_for_dict(self.loss, args, kwargs):  # found at the last call, none would hear of it
+                raise TypeError(f"{name}: loss must return a tensor, got dict")
         named = {key for key, z in kwargs.items() if _is_matrix(z) and z.shape[-1] == width}
         terms: list[Tensor] = []
         with self._options_around(gathers):
@@ -110,15 +114,29 @@ class MatryoshkaLoss(nn.Module):
         return f"dims={self.dims}, weights={self.weights}"
 
 
+def _called(loss: object, kwargs: Mapping[str, object]) -> tuple[object, Mapping[str, object]]:
+    """The loss that is called in the end, and its arguments by keyword."""
+    if isinstance(loss, functools.partial):
+        return _called(loss.func, {**loss.keywords, **kwargs})
+    if isinstance(loss, MatryoshkaLoss):
+        return _called(loss.loss, kwargs)
+    return loss, kwargs
+
+
+def _asks_for_dict(loss: object, args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
+    loss, kwargs = _called(loss, kwargs)
+    if not isinstance(loss, (CLIPLoss, SigLIPLoss)):
+        return False
+    asked = kwargs.get("output_dict", args[4] if len(args) > 4 else False)
+    return _check.is_boolean(asked) and bool(asked)
+
+
 def _gathers(loss: object, kwargs: Mapping[str, object]) -> object:
     """``gather_distributed`` of a loss of this package that is called with these arguments; of another, False.
 
     What else a loss exchanges with the other ranks is not known: they cannot be told in it that this one raises.
     """
-    if isinstance(loss, functools.partial):
-        return _gathers(loss.func, {**loss.keywords, **kwargs})
-    if isinstance(loss, MatryoshkaLoss):
-        return _gathers(loss.loss, kwargs)
+    loss, kwargs = _called(loss, kwargs)
     classes = [loss] if inspect.isfunction(loss) else type(loss).__mro__
     if not any(each.__module__.startswith("sslfast.") for each in classes):
         return False
