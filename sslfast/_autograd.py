@@ -198,9 +198,10 @@ def is_last_plain(grad: Tensor) -> bool:
     """Whether a gradient that was made in forward may be given away as it is: that of a plain ``backward()``.
 
     Its pass over the gradient is saved, on the CPU, where ``grad`` is not waited for. A graph that is retained needs
-    the gradient again, which whoever gets it may keep and add to, as a leaf does, also behind a view.
+    the gradient again, which whoever gets it may keep and add to, as a leaf does, also behind a view. A fake tensor, or
+    another subclass, may have no number to look at.
     """
-    return is_last(grad) and grad.is_cpu and grad.item() == 1.0
+    return is_last(grad) and grad.is_cpu and type(grad) is Tensor and grad.item() == 1.0
 
 
 def is_last(grad: Tensor) -> bool:

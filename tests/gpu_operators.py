@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sslfast import _autograd, ops
-from sslfast.losses import _few_pairs, _few_rows
+from sslfast.losses import _few_pairs, _few_rows, _info_nce_plain
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -36,6 +36,6 @@ def use_launchers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ops, "nt_xent_backward", nt_xent_backward.backward)
     patch.setattr(_autograd, "multiplies_half", lambda dtype, side: dtype in HALF)
     patch.setattr(_few_pairs, "_MOST", 0)  # a GPU has no operators of its own for few pairs and few rows
-    patch.setattr(_few_pairs, "beside_queue", lambda query: False)
+    patch.setattr(_info_nce_plain, "beside_queue", lambda query: False)
     patch.setattr(_few_rows, "MOST_ROWS", 0)
     patch.setattr(_few_rows, "MOST_ROWS_SUPCON", 0)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import losses
-from sslfast.losses import _few_pairs
+from sslfast.losses import _few_pairs, _info_nce_plain
 from sslfast.reference.clip import clip_loss as clip_reference
 from sslfast.reference.dcl import dcl_loss as dcl_reference
 from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
@@ -146,7 +146,7 @@ def in_tiles(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def tiled(*inputs: Any) -> Tensor:
         if torch.compiler.is_compiling():
             return loss(*inputs)
-        with patch.object(_few_pairs, "_MOST", 0), patch.object(_few_pairs, "beside_queue", lambda query: False):
+        with patch.object(_few_pairs, "_MOST", 0), patch.object(_info_nce_plain, "beside_queue", lambda query: False):
             return loss(*inputs)
 
     return tiled

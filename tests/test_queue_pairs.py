@@ -12,6 +12,7 @@ from loss_oracle import with_grads
 from oracle import assert_no_worse
 from test_few_pairs import Operators
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sslfast import ops
 from sslfast.losses import MemoryBank, NTXentLoss, info_nce_loss
@@ -165,10 +166,27 @@ def test_it_is_what_tiles_make(monkeypatch, normalize: bool, dtype: torch.dtype)
         return info_nce_loss(q, k, queue=queue, temperature=t, normalize=normalize)
 
     found = with_grads(loss, *leaves)
-    monkeypatch.setattr("sslfast.losses._few_pairs.beside_queue", lambda query: False)
+    monkeypatch.setattr("sslfast.losses._info_nce_plain.beside_queue", lambda query: False)
     for f, g in zip(found, with_grads(loss, *leaves), strict=True):
         bound = 64 * torch.finfo(dtype).eps
         torch.testing.assert_close(f, g, rtol=bound, atol=bound * g.abs().max().item())
+
+
+def test_fake_tensors_have_a_backward() -> None:
+    with FakeTensorMode():
+        query, queue = torch.empty(6, 4, requires_grad=True), torch.empty(9, 4)
+        for beside in (queue, None):
+            (grad,) = torch.autograd.grad(info_nce_loss(query, torch.empty(6, 4), queue=beside), query)
+            assert grad.shape == query.shape
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_trace_reads_the_queue_that_it_is_given() -> None:
+    traced = torch.jit.trace(
+        lambda q, k, queue: info_nce_loss(q, k, queue=queue), inputs(6, 9, 4, torch.float32), check_trace=False
+    )
+    query, keys, queue = inputs(6, 9, 4, torch.float32)
+    torch.testing.assert_close(traced(query, keys, queue), info_nce_loss(query, keys, queue=queue))
 
 
 def test_the_queue_and_a_locked_key_may_change_before_backward() -> None:

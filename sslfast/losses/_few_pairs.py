@@ -17,14 +17,14 @@ _MOST = 256  # pairs: their logits, 256 KiB in float32, stay in the L2 cache bes
 def few(rows: Tensor, columns: Tensor) -> bool:
     """Whether :func:`few_pairs` is the fastest way of these pairs, on the CPU alone.
 
-    A compiled graph takes the operators in tiles, which it may ask for other sizes, too.
+    A compiled or traced graph takes the operators in tiles, which it may ask for other sizes, too.
     """
-    return rows.is_cpu and columns.is_cpu and rows.shape[0] <= _MOST and not torch.compiler.is_compiling()
+    return rows.is_cpu and columns.is_cpu and rows.shape[0] <= _MOST and not _is_graph()
 
 
 def beside_queue(query: Tensor) -> bool:
     """Whether :func:`queue_pairs` is the fastest way of queries and a queue: on the CPU, at any size."""
-    return query.is_cpu and not torch.compiler.is_compiling()
+    return query.is_cpu and not _is_graph()
 
 
 def few_pairs(
@@ -95,26 +95,9 @@ def queue_pairs(
     return _in_one_call(function, ops.queue_pairs, query, keys, constants, (scale,))
 
 
-def plain_info_nce(
-    function: str,
-    query: Tensor,
-    keys: Tensor,
-    queue: Tensor | None,
-    scale: float | Tensor,
-    reduction: str,
-    symmetric: bool,
-    normalize: bool,
-) -> Tensor | None:
-    """The mean or the sum of the losses from one operator, among the keys or beside a queue; None where none is."""
-    share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
-    if queue is not None:
-        if not beside_queue(query):
-            return None
-        return queue_pairs(function, share, query, keys, queue, scale, normalize=normalize)
-    if not few(query, keys):
-        return None
-    kind, share = (TWO_WAYS, 0.5 * share) if symmetric else (ROWS, share)
-    return few_pairs(function, kind, share, query, keys, scale, normalize=normalize)
+def _is_graph() -> bool:
+    # torch.jit.trace knows the tensors that are arguments of an autograd function; a queue is none.
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def _tensor_or_number(value: float | Tensor) -> tuple[Tensor | None, float]:

@@ -8,17 +8,9 @@ from sslfast import _check
 from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
 from sslfast.losses._debias import debiased_losses
-from sslfast.losses._few_pairs import plain_info_nce
-from sslfast.losses._info_nce_inputs import (
-    check_options,
-    check_others,
-    check_pairs,
-    check_reduction,
-    ids_of,
-    kinds_of,
-    scale_of,
-)
-from sslfast.losses._inputs import kernel_integers, temperature_of
+from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, ids_of, kinds_of, scale_of
+from sslfast.losses._info_nce_plain import plain_info_nce, quick_info_nce
+from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._negatives import Negatives
 from sslfast.losses._smoothing import smoothed_part
@@ -237,23 +229,12 @@ def info_nce_loss(
     Learning", NeurIPS 2020; Zhang et al., "Qwen3 Embedding", 2025 (margin, hard negatives, query and key negatives).
     """
     name = "info_nce_loss"
-    # What most batches are: a small one would wait for the checks of all that it does not have.
-    if (
+    absent = (
         negative_keys is positives is in_batch is query_ids is key_ids is margin is weights is memory_budget is None
-        and query_negatives is key_negatives is gather_distributed is False
-        and (symmetric is False or (symmetric is True and queue is None))
-        and (normalize is True or normalize is False)
-        and type(temperature) is type(tau_plus) is type(label_smoothing) is float
-        and tau_plus == label_smoothing == 0.0
-        and type(reduction) is str
-        and reduction != "none"
-    ):
-        check_pairs(name, query, positive_key, None, symmetric)
-        if queue is not None:
-            check_others(name, query, None, queue, None)
-        inverse: float | Tensor = 1.0 / temperature_of(name, temperature)
-        check_reduction(name, reduction)
-        loss = plain_info_nce(name, query, positive_key, queue, inverse, reduction, symmetric, normalize)
+    )
+    if absent and query_negatives is key_negatives is gather_distributed is False:
+        numbers = temperature, tau_plus, label_smoothing
+        loss = quick_info_nce(name, query, positive_key, queue, *numbers, reduction, symmetric, normalize)
         if loss is not None:
             return loss
     with JointChecks(name, gather_distributed, query):
