@@ -60,6 +60,13 @@ struct Planned {
   }
 
   cudaError_t launch(cudaStream_t stream) {
+    const cudaError_t error = launch_once(stream);
+    if (error != cudaErrorCooperativeLaunchTooLarge) return error;
+    w.parts = 1;  // a part of the device has fewer multiprocessors than it says: views are not shared, and need less
+    return launch_once(stream);
+  }
+
+  cudaError_t launch_once(cudaStream_t stream) {
     lay_out(w, p.scratch);
     cudaLaunchAttribute together{};
     together.id = cudaLaunchAttributeCooperative;

@@ -1,6 +1,7 @@
 // Kernels with a fault each, and one without, for faults.py.
 #include <cstdio>
 #include <stdexcept>
+#include <vector>
 
 #include <cooperative_groups.h>
 
@@ -87,6 +88,10 @@ __global__ void dynamic(float* out) {
   out[threadIdx.x] = values[threadIdx.x];
 }
 
+__global__ void read_word(float* out, const uint32_t* words, int word) {
+  out[threadIdx.x] = static_cast<float>(__ldg(words + word) & 0xFFFFu);
+}
+
 // Every block takes what the next one wrote.
 __global__ void pass_on(float* out, bool barrier) {
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x, all = gridDim.x * blockDim.x;
@@ -144,6 +149,8 @@ void launch_together(unsigned blocks, unsigned threads, void (*kernel)(Expected.
 extern "C" __attribute__((visibility("default"))) int run_kernel(int number, float* out, char* message) {
   const cudaStream_t stream = nullptr;
   *message = 0;
+  const std::vector<uint16_t> short_of_a_word = {1, 2, 3};
+  const auto* words = reinterpret_cast<const uint32_t*>(short_of_a_word.data());
   try {
     switch (number) {
       case 0:
@@ -217,6 +224,12 @@ extern "C" __attribute__((visibility("default"))) int run_kernel(int number, flo
         break;
       case 23:
         meet<<<1, kThreads, 0, stream>>>();
+        break;
+      case 24:  // begins in the memory
+        read_word<<<1, kThreads, 0, stream>>>(out, words, 1);
+        break;
+      case 25:  // behind it
+        read_word<<<1, kThreads, 0, stream>>>(out, words, 2);
         break;
       default:
         rotate<<<0, kThreads, 0, stream>>>(out, 1, true);

@@ -151,13 +151,16 @@ def test_blocks_that_are_not_there_at_once(library, monkeypatch):
     assert "a launch that is not cooperative" in run(library, 23, "ascending")[1]
 
 
-def test_the_sanitizer_sees_shared_memory(tmp_path):
+def test_the_sanitizer(tmp_path):
+    """It sees what is written behind a shared array, and words read behind memory, but not those that begin in it."""
     library = build(tmp_path, "-fsanitize=address", "-g1")
     runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
     environment = {**os.environ, "LD_PRELOAD": runtime.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
     command = [sys.executable, "-c", PROGRAM, library]
-    good = subprocess.run([*command, "0"], check=True, capture_output=True, text=True, env=environment)
-    assert json.loads(good.stdout) == [0, "", ROTATED]
-    bad = subprocess.run([*command, "7"], check=False, capture_output=True, text=True, env=environment)
-    assert bad.returncode != 0
-    assert "heap-buffer-overflow" in bad.stderr
+    for number, expected in (("0", ROTATED), ("24", [3.0] * THREADS)):
+        good = subprocess.run([*command, number], check=True, capture_output=True, text=True, env=environment)
+        assert json.loads(good.stdout) == [0, "", expected]
+    for number in ("7", "25"):
+        bad = subprocess.run([*command, number], check=False, capture_output=True, text=True, env=environment)
+        assert bad.returncode != 0
+        assert "heap-buffer-overflow" in bad.stderr

@@ -18,6 +18,12 @@ dim3 blockDim, gridDim;
 namespace cuda_on_cpu {
 namespace {
 
+// Of the context, which may have a part of the GPU: those of the environment variable CUDA_ON_CPU_PART, or all.
+int processors_there() {
+  const char* const number = std::getenv("CUDA_ON_CPU_PART");
+  return number ? std::atoi(number) : processors();
+}
+
 constexpr int kThreadsEach = 512;  // that a multiprocessor holds, as of kernels that take many registers
 
 struct Device {
@@ -114,7 +120,7 @@ cudaError_t Device::refusal(const Launch& what) const {
       what.shared_bytes > limit(what.function)) {
     return cudaErrorInvalidConfiguration;
   }
-  const auto most = static_cast<uint64_t>(processors() * blocks_each(static_cast<int>(size), what.shared_bytes));
+  const auto most = static_cast<uint64_t>(processors_there() * blocks_each(static_cast<int>(size), what.shared_bytes));
   return what.cooperative && all > most ? cudaErrorCooperativeLaunchTooLarge : cudaSuccess;
 }
 

@@ -1,5 +1,5 @@
 """How many launches views take: one that draws parameters, one that makes the views, and one more where contrast needs
-a mean.
+a mean: of a list with a jitter, also of one that never draws contrast, since rows written by hand may have it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ WHOLE = {  # lists whose views never wait, and the launches that make them
     "colours of pixels": (1, lambda: [A.RandomSolarize(), A.RandomPosterize(3), A.RandomGrayscale(), A.RandomInvert()]),
     "blur": (1, lambda: [A.RandomResizedCrop(40), A.GaussianBlur(23)]),
     "jitter": (2, lambda: [A.RandomResizedCrop(40), A.ColorJitter(*JITTER)]),
+    "brightness": (2, lambda: [A.RandomResizedCrop(40), A.ColorJitter(0.8)]),
     "jitter and blur": (2, lambda: [A.RandomResizedCrop(40), A.ColorJitter(*JITTER), A.GaussianBlur(23)]),
 }
 WALKS = {

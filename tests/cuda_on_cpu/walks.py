@@ -27,6 +27,17 @@ def test_shared_views_are_the_same(monkeypatch, name):
     assert torch.equal(transform.apply_params(images[:1], params[:1]), alone[:1])  # by more blocks
 
 
+def test_fewer_multiprocessors_than_the_gpu_says(monkeypatch):
+    """Blocks that cannot all be there at once do not share views."""
+    images = photos(3, 3, 41, 54)
+    transform = A.Compose([A.RandomEqualize(1.0), A.RandomAffine(20), A.ToDtype()])
+    params = transform.sample_params(images, generator=5)
+    monkeypatch.setenv("CUDA_ON_CPU_PROCESSORS", "9")
+    together = transform.apply_params(images, params)
+    monkeypatch.setenv("CUDA_ON_CPU_PART", "4")
+    assert torch.equal(transform.apply_params(images, params), together)
+
+
 def test_views_of_which_two_do_not_fit(monkeypatch):
     """Half a GiB holds one of them: a block makes one after the other, or four share one after the other."""
     images = photos(2, 3, 9, 7)
