@@ -1,4 +1,5 @@
-"""Losses with labels of few rows on the CPU: loss and gradient from one operator, that makes the whole square of them.
+"""Losses with labels of few rows on the CPU: loss and gradient from one operator, that makes the whole square of them,
+or the whole matrix of rows and references.
 
 Of some hundred rows the calls of an implementation by tiles or strips take longer than the arithmetic.
 """
@@ -19,24 +20,46 @@ _DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 _REDUCTIONS = ("mean_nonzero", "mean", "sum")
 
 
-def are_few(rows: Tensor, *, supcon: bool = False) -> bool:
-    """Whether these are so few rows; not in a graph that is compiled, which would be one for each side of the bound."""
-    most = MOST_ROWS_SUPCON if supcon else MOST_ROWS
-    return len(rows) <= most and rows.is_cpu and not torch.compiler.is_compiling()
+def are_few(rows: Tensor, ref_emb: Tensor | None = None, *, supcon: bool = False) -> bool:
+    """Whether these are so few rows, or no more pairs of a row and a reference than so many rows have among themselves.
+
+    Not in a graph that is compiled, which would be one for each side of the bound.
+    """
+    if ref_emb is not None:
+        few = len(rows) * len(ref_emb) <= MOST_ROWS**2
+    else:
+        few = len(rows) <= (MOST_ROWS_SUPCON if supcon else MOST_ROWS)
+    return few and rows.is_cpu and not torch.compiler.is_compiling()
 
 
-def softmax_of_few(function: str, embeddings: Tensor, labels: Tensor, scale: float, each_positive: bool) -> Tensor:
-    """The loss of :func:`supcon_loss`, or of :func:`multi_positive_nt_xent_loss`, arguments as checked by them."""
-    loss: Tensor = _FewRows.apply(
-        function, embeddings, ops.label_softmax, True, labels, (scale, each_positive), torch.is_grad_enabled()
-    )
+def softmax_of_few(
+    function: str,
+    embeddings: Tensor,
+    labels: Tensor,
+    scale: float,
+    each_positive: bool,
+    *,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+    copies: Tensor | None = None,
+) -> Tensor:
+    """The loss of :func:`supcon_loss`, or of :func:`multi_positive_nt_xent_loss`, arguments as checked by them.
+
+    References are for the second.
+    """
+    sides = (embeddings, ref_emb, labels, ref_labels, copies)
+    options = (scale, each_positive)
+    loss: Tensor = _FewRows.apply(function, *sides, ops.label_softmax, True, options, torch.is_grad_enabled())
     return loss
 
 
 def distances_of_few(
     function: str,
     embeddings: Tensor,
+    ref_emb: Tensor | None,
     labels: Tensor,
+    ref_labels: Tensor | None,
+    copies: Tensor | None,
     terms: str,
     distance: str,
     normalize: bool,
@@ -54,9 +77,8 @@ def distances_of_few(
     """
     numbers = _TERMS.index(terms), _DISTANCES.index(distance), _REDUCTIONS.index(reduction)
     options = (*numbers, normalize, margin, neg_margin, squared, swap, smooth)
-    loss: Tensor = _FewRows.apply(
-        function, embeddings, ops.label_distances, normalize, labels, options, torch.is_grad_enabled()
-    )
+    sides = (embeddings, ref_emb, labels, ref_labels, copies)
+    loss: Tensor = _FewRows.apply(function, *sides, ops.label_distances, normalize, options, torch.is_grad_enabled())
     return loss
 
 
@@ -64,18 +86,34 @@ class _FewRows(torch.autograd.Function):
     """The gradient of a loss with gradient 1 is made in forward, in the dtype of accumulation."""
 
     @staticmethod
-    def forward(ctx, function, embeddings, operator, normalized, labels, options, grad_enabled):  # type: ignore[no-untyped-def]
-        (rows,) = (embeddings,) if normalized else widened(embeddings)
-        if rows.stride(1) != 1 or not normalized:
-            rows = rows.contiguous()
-        loss, grad = operator(rows, kernel_integers(labels), *options, grad_enabled and ctx.needs_input_grad[1])
-        ctx.save_for_backward(embeddings, grad)
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, function, embeddings, ref_emb, labels, ref_labels, copies, operator, normalized, options, grad_enabled
+    ):
+        sides = [embeddings] if ref_emb is None else [embeddings, ref_emb]
+        if not normalized or any(z.dtype == torch.float64 for z in sides):
+            sides = widened(*sides)
+        sides = [z.contiguous() if z.stride(1) != 1 or not normalized else z for z in sides]
+        needed = [grad_enabled and need for need in ctx.needs_input_grad[1:3]]
+        arguments = (sides[0], kernel_integers(labels), *options, any(needed))
+        if ref_emb is not None:
+            own = None if copies is None else kernel_integers(copies)
+            arguments = (*arguments, sides[1], kernel_integers(ref_labels), own, needed[1])
+        loss, grad = operator(*arguments)
+        ctx.save_for_backward(embeddings, ref_emb, grad)
         ctx.function = function
         return loss
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, found = ctx.saved_tensors
-        with torch.no_grad():
-            found = (found if is_last_plain(grad) else found * grad).to(embeddings.dtype)
-        return None, first_order_only(ctx.function, found, embeddings, grad), *[None] * 5
+        embeddings, ref_emb, found = ctx.saved_tensors
+        inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
+        grads: list[Tensor | None] = [None, None]
+        start = 0
+        for i, z in enumerate(inputs):
+            if ctx.needs_input_grad[1 + i]:
+                with torch.no_grad():
+                    part = found if ref_emb is None else found[start : start + len(z)]
+                    part = (part if is_last_plain(grad) else part * grad).to(z.dtype)
+                grads[i] = first_order_only(ctx.function, part, *inputs, grad)
+            start += len(z)
+        return None, *grads, *[None] * 7

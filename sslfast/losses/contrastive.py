@@ -175,9 +175,8 @@ def contrastive_loss(
                 reduction=reduction,
             )
             embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
-        if ref_emb is None and are_few(embeddings):
+        rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
+        if are_few(embeddings, ref_emb):
             near, far, squares = terms
-            return distances_of_few(
-                name, embeddings, labels, "pairs", *options, margin=near, neg_margin=far, squared=squares
-            )
-        return pairs_in_strips(name, embeddings, ref_emb, labels, ref_labels, copies, terms, *options)
+            return distances_of_few(*rows, "pairs", *options, margin=near, neg_margin=far, squared=squares)
+        return pairs_in_strips(*rows, terms, *options)

@@ -181,8 +181,9 @@ def multi_positive_nt_xent_loss(
     if gather_distributed:
         same = spelled(temperature=temperature)
         embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
-    if ref_emb is None and are_few(embeddings):
-        return softmax_of_few(name, embeddings, labels, scale, True)
+    if are_few(embeddings, ref_emb):
+        references = {"ref_emb": ref_emb, "ref_labels": ref_labels, "copies": copies}
+        return softmax_of_few(name, embeddings, labels, scale, True, **references)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
     with without_autocast(embeddings):

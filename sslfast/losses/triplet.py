@@ -265,12 +265,10 @@ def triplet_loss(
             drawn, valid = drawn_triplets(labels, ref_labels, copies, per_anchor, seed)
             return given_triplets(name, embeddings, ref_emb, drawn, valid, terms, *options)
         counted = not (swap or smooth_loss)
-        if ref_emb is None and (counted or mining == "batch_hard") and are_few(embeddings):
-            return distances_of_few(
-                name, embeddings, labels, mining, *options, margin=margin, swap=terms[1], smooth=terms[2]
-            )
+        rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
+        if (counted or mining == "batch_hard") and are_few(embeddings, ref_emb):
+            return distances_of_few(*rows, mining, *options, margin=margin, swap=terms[1], smooth=terms[2])
         if mining != "batch_hard":
-            rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
             if not counted:
                 return triplets_in_blocks(*rows, terms, mining == "semi_hard", *options)
             return triplets_in_strips(*rows, margin, mining == "semi_hard", *options)

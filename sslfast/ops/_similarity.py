@@ -48,14 +48,21 @@ label_softmax = torch.ops.sslfast.label_softmax.default
 label_distances = torch.ops.sslfast.label_distances.default
 
 
-def _loss_and_gradient(z: Tensor, *args: object) -> tuple[Tensor, Tensor]:
-    need_grad = args[-1]
-    wide = _accumulator(z)
-    return z.new_empty((), dtype=wide), z.new_empty((z.shape[0] if need_grad else 0, z.shape[1]), dtype=wide)
+def _register_small_batch(name: str, options: int) -> None:
+    """A loss and the gradient of its points: after so many options, whether rows take one, then the references."""
+
+    @torch.library.register_fake(f"sslfast::{name}")
+    def _(z: Tensor, labels: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+        need_grad, ref_emb, *_, need_ref_grad = (*args[options:], *(None, None, None, False)[len(args) - options - 1 :])
+        learning = z.shape[0] if need_grad else 0
+        if need_ref_grad and isinstance(ref_emb, Tensor):
+            learning = learning + ref_emb.shape[0]
+        wide = _accumulator(z)
+        return z.new_empty((), dtype=wide), z.new_empty((learning, z.shape[1]), dtype=wide)
 
 
-torch.library.register_fake("sslfast::label_softmax", _loss_and_gradient)
-torch.library.register_fake("sslfast::label_distances", _loss_and_gradient)
+_register_small_batch("label_softmax", 2)
+_register_small_batch("label_distances", 9)
 
 
 # ---- negative_cosine_similarity: torch on the GPU, in losses/negative_cosine_similarity.py
