@@ -92,15 +92,16 @@ class _FewRows(torch.autograd.Function):
         ctx, function, embeddings, ref_emb, labels, ref_labels, copies, operator, normalized, options, grad_enabled
     ):
         sides = [embeddings] if ref_emb is None else [embeddings, ref_emb]
-        if not normalized or any(z.dtype == torch.float64 for z in sides):
+        if not normalized or (ref_emb is not None and ref_emb.dtype != embeddings.dtype):
             sides = widened(*sides)
         sides = [z.contiguous() if z.stride(1) != 1 or not normalized else z for z in sides]
-        needed = [grad_enabled and need for need in ctx.needs_input_grad[1:3]]
-        arguments = (sides[0], kernel_integers(labels), *options, any(needed))
-        if ref_emb is not None:
+        _, need, need_ref, *_ = ctx.needs_input_grad
+        arguments = (sides[0], kernel_integers(labels), *options, grad_enabled and (need or need_ref))
+        if ref_emb is None:
+            loss, grad = operator(*arguments)
+        else:
             own = None if copies is None else kernel_integers(copies)
-            arguments = (*arguments, sides[1], kernel_integers(ref_labels), own, needed[1])
-        loss, grad = operator(*arguments)
+            loss, grad = operator(*arguments, sides[1], kernel_integers(ref_labels), own, grad_enabled and need_ref)
         ctx.save_for_backward(embeddings, ref_emb, grad)
         ctx.function = function
         return loss
@@ -109,13 +110,12 @@ class _FewRows(torch.autograd.Function):
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         embeddings, ref_emb, found = ctx.saved_tensors
         inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
+        parts = [found] if ref_emb is None else [found[: len(embeddings)], found[len(embeddings) :]]
+        plain = is_last_plain(grad)
         grads: list[Tensor | None] = [None, None]
-        start = 0
-        for i, z in enumerate(inputs):
+        for i, (z, part) in enumerate(zip(inputs, parts, strict=True)):
             if ctx.needs_input_grad[1 + i]:
                 with torch.no_grad():
-                    part = found if ref_emb is None else found[start : start + len(z)]
-                    part = (part if is_last_plain(grad) else part * grad).to(z.dtype)
-                grads[i] = first_order_only(ctx.function, part, *inputs, grad)
-            start += len(z)
+                    product = (part if plain else part * grad).to(z.dtype)
+                grads[i] = first_order_only(ctx.function, product, *inputs, grad)
         return None, *grads, *[None] * 7
