@@ -69,8 +69,8 @@ SSLFAST_INLINE void slopes_body(T* between, int64_t n, T margin, T sign, bool sq
 }
 
 template <typename T>
-SSLFAST_INLINE T total_body(const T* x, int64_t n, T factor) {
-  return sum_of<T>(n, [&](int64_t d) { return factor * x[d]; });
+SSLFAST_INLINE T total_body(const T* x, int64_t n) {
+  return sum_of<T>(n, [&](int64_t d) { return x[d]; });
 }
 
 // grad of x from minus the product of its weights with all points, whose sum is `weights`.
@@ -102,7 +102,8 @@ SSLFAST_INLINE void pull_body(const T* x, const T* y, int64_t n, T weight, bool 
   CLONES void add(const T* x, int64_t n, T* to) { add_body(x, n, to); }                                             \
   CLONES void less(const T* x, const T* y, int64_t n, T* to) { less_body(x, y, n, to); }                            \
   CLONES T apart(const T* x, const T* y, int64_t n, Distance distance) { return apart_body(x, y, n, distance); }    \
-  CLONES T total(const T* x, int64_t n, T factor) { return total_body(x, n, factor); }                              \
+  CLONES T total(const T* x, int64_t n) { return total_body(x, n); }                                                \
+  CLONES T zeros(const T* x, int64_t n) { return zeros_body(x, n); }                                                \
   CLONES T to_distances(T* s, const T* squares, int64_t n, T own, bool root) {                                      \
     return distance_body(s, squares, n, own, root);                                                                 \
   }                                                                                                                 \
@@ -136,76 +137,54 @@ struct Sum {
 
 template <typename T>
 LabelGradient<T> pairs(const LabelDistances<T>& p, int threads) {
-  const int64_t n = p.rows, width = p.width;
-  const LabelLists lists(p.labels, n);
+  const int64_t n = p.rows, m = p.columns();
+  const LabelLists lists(p);
   const bool cosine = p.distance == Distance::kCosine;
   // Margins of cosine are similarities.
   const T near = cosine ? -p.margin : p.margin, far = cosine ? -p.neg_margin : p.neg_margin;
-  const bool listed = lists.pairs() * kFewPairs <= n * n;
+  const bool listed = lists.pairs() * kFewPairs <= n * m;
   std::vector<Sum> of_rows(2 * n);
   LabelGradient<T> found{true};
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    std::vector<T> own(n);
-#pragma omp for
-    for (int64_t i = 0; i < n; ++i) {
-      T* between = p.square + i * n;
-      int64_t k = 0;
-      for (const int32_t j : lists.of(i)) {
-        if (listed && j != i) between[j] = apart(p.points + i * width, p.points + j * width, width, p.distance);
-        own[k++] = between[j];
-        between[j] = std::numeric_limits<T>::infinity();
-      }
-      T above;
-      of_rows[2 * i + 1].total = excess(between, n, far, T(-1), p.squared, &above);
-      of_rows[2 * i + 1].above = above;
-      k = 0;
-      for (const int32_t j : lists.of(i)) between[j] = own[k++];
-      k = 0;
-      for (const int32_t j : lists.of(i)) {
-        if (j != i) own[k++] = between[j];
-      }
-      of_rows[2 * i].total = excess(own.data(), k, near, T(1), p.squared, &above);
-      of_rows[2 * i].above = above;
-    }
-  }
+  share_out_with<T>(m, n, threads, [&](int64_t i, T* positives) {
+    T *between = p.square + i * m, above;
+    lists.each(i, [&](int64_t k, int32_t j) {
+      positives[k] = listed ? apart(p.row(i), p.column(j), p.width, p.distance) : between[j];
+      between[j] = std::numeric_limits<T>::infinity();
+    });
+    if (p.own(i) >= 0) between[p.own(i)] = std::numeric_limits<T>::infinity();  // no term, and a slope of 0
+    of_rows[2 * i + 1].total = excess(between, m, far, T(-1), p.squared, &above);
+    of_rows[2 * i + 1].above = above;
+    lists.each(i, [&](int64_t k, int32_t j) { between[j] = positives[k]; });
+    of_rows[2 * i].total = excess(positives, lists.positives(i), near, T(1), p.squared, &above);
+    of_rows[2 * i].above = above;
+  });
   Sum sums[2];
-  sums[0].pairs = lists.pairs();
-  sums[1].pairs = n * (n - 1) - lists.pairs();
+  sums[0].pairs = static_cast<double>(lists.pairs());
+  sums[1].pairs = static_cast<double>(lists.far_pairs());
   for (int64_t i = 0; i < 2 * n; ++i) {
     sums[i % 2].total += of_rows[i].total;
     sums[i % 2].above += of_rows[i].above;
   }
   const double shares[2] = {sums[0].share(p.reduction), sums[1].share(p.reduction)};
-  *p.loss = static_cast<T>(sums[0].total * shares[0] + sums[1].total * shares[1]) + total(p.points, n * width, T(0));
+  *p.loss = static_cast<T>(sums[0].total * shares[0] + sums[1].total * shares[1]);
   if (!p.need_grad) return found;
-  // Weights of both directions of a pair are one.
-  const T of_near = static_cast<T>(2 * shares[0]), of_far = static_cast<T>(2 * shares[1]);
+  const int directions = p.among() ? 2 : 1;  // weights of both directions of a pair are one
+  const T of_near = static_cast<T>(directions * shares[0]), of_far = static_cast<T>(directions * shares[1]);
   for (int64_t i = 0; listed && i < n; ++i) {
-    for (const int32_t j : lists.of(i)) {
-      if (j <= i) continue;
-      T weight = p.square[i * n + j];
+    lists.each(i, [&](int64_t, int32_t j) {
+      if (p.among() && j < i) return;
+      T weight = p.square[i * m + j];
       to_slopes(&weight, 1, near, T(1), p.squared, of_near, p.distance);
-      if (weight != 0) found.pulls.push_back({static_cast<int32_t>(i), j, weight});
-    }
+      if (weight != 0) found.pulls.push_back({static_cast<int32_t>(i), static_cast<int32_t>(p.place(j)), weight});
+    });
   }
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    std::vector<T> own(n);
-#pragma omp for
-    for (int64_t i = 0; i < n; ++i) {
-      T* between = p.square + i * n;
-      int64_t k = 0;
-      for (const int32_t j : lists.of(i)) own[k++] = between[j];
-      to_slopes(between, n, far, T(-1), p.squared, of_far, p.distance);
-      if (!listed) to_slopes(own.data(), k, near, T(1), p.squared, of_near, p.distance);
-      k = 0;
-      for (const int32_t j : lists.of(i)) {
-        between[j] = listed || j == i ? T(0) : own[k];
-        ++k;
-      }
-    }
-  }
+  share_out_with<T>(m, n, threads, [&](int64_t i, T* positives) {
+    T* between = p.square + i * m;
+    lists.each(i, [&](int64_t k, int32_t j) { positives[k] = between[j]; });
+    to_slopes(between, m, far, T(-1), p.squared, of_far, p.distance);
+    if (!listed) to_slopes(positives, lists.positives(i), near, T(1), p.squared, of_near, p.distance);
+    lists.each(i, [&](int64_t k, int32_t j) { between[j] = listed ? T(0) : positives[k]; });
+  });
   return found;
 }
 
@@ -213,7 +192,7 @@ LabelGradient<T> pairs(const LabelDistances<T>& p, int threads) {
 
 template <typename T>
 void centre_points(const LabelDistances<T>& p, int threads) {
-  const int64_t n = p.rows, width = p.width;
+  const int64_t n = p.all(), width = p.width;
   threads = team(n * width, kNumbersPerThread, threads);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t d = 0; d < width; d += kStrip) {
@@ -227,56 +206,69 @@ void centre_points(const LabelDistances<T>& p, int threads) {
 
 template <typename T>
 LabelGradient<T> label_distances(const LabelDistances<T>& p, int threads) {
-  const int64_t n = p.rows;
-  threads = team(n * n, kNumbersPerThread, threads);
+  const int64_t n = p.rows, m = p.columns(), width = p.width;
+  threads = team(n * m, kNumbersPerThread, threads);
   T poison = 0;  // NaN where a distance is not finite: what compares with it is no triplet and no term
   if (p.distance != Distance::kCosine) {
-    std::vector<T> squares(n);
-    for (int64_t i = 0; i < n; ++i) squares[i] = p.square[i * n + i] / -2;
+    std::vector<T> squares(p.all());
+    for (int64_t i = 0; i < p.all(); ++i) {
+      const T* x = p.centred + i * width;
+      // Among the rows from the product itself, whose rounding equal rows then share.
+      squares[i] = p.among() ? p.square[i * m + i] / -2 : -apart(x, x, width, Distance::kCosine);
+    }
+    const T* of_columns = squares.data() + p.place(0);
     const bool root = p.distance == Distance::kEuclidean && p.terms != LabelTerms::kHardest;
 #pragma omp parallel for num_threads(threads) reduction(+ : poison) if (threads > 1)
-    for (int64_t i = 0; i < n; ++i) poison += to_distances(p.square + i * n, squares.data(), n, squares[i], root);
+    for (int64_t i = 0; i < n; ++i) poison += to_distances(p.square + i * m, of_columns, m, squares[i], root);
   } else {
 #pragma omp parallel for num_threads(threads) reduction(+ : poison) if (threads > 1)
     for (int64_t i = 0; i < n; ++i) {
-      const T* row = p.square + i * n;
-      poison += total(row, i, T(0)) + total(row + i + 1, n - i - 1, T(0));  // a row is in no pair with itself
+      const T* row = p.square + i * m;
+      const int64_t before = std::max<int64_t>(p.own(i), 0), after = p.own(i) + 1;  // its own is in no pair
+      poison += zeros(row, before) + zeros(row + after, m - after);
     }
   }
   LabelGradient<T> found = p.terms == LabelTerms::kPairs ? pairs(p, threads) : label_triplets(p, threads);
-  *p.loss += poison;
+  *p.loss += poison + zeros(p.points, p.all() * width);
   return found;
 }
 
 template <typename T>
-void label_pulls(const LabelDistances<T>& p, const LabelGradient<T>& found, T* grad, int threads) {
-  const int64_t n = p.rows, width = p.width;
+void label_pulls(const LabelDistances<T>& p, const LabelGradient<T>& found, int64_t learning, T* grad, int threads) {
+  const int64_t n = p.rows, m = p.columns(), width = p.width;
   const bool cosine = p.distance == Distance::kCosine;
   if (found.dense) {
-    const int rows = team(n * (n + width), kNumbersPerThread, threads);
+    std::vector<T> weights(learning);  // of each point
+    if (!cosine) {
+      for (int64_t i = 0; i < n; ++i) {
+        weights[i] = total(p.square + i * m, m);
+        if (learning > n) add(p.square + i * m, m, weights.data() + n);
+      }
+    }
+    const int rows = team(learning * width, kNumbersPerThread, threads);
 #pragma omp parallel for num_threads(rows) if (rows > 1)
-    for (int64_t i = 0; i < n; ++i) {
-      const T weights = cosine ? T(0) : total(p.square + i * n, n, T(1));
-      whole(grad + i * width, (cosine ? p.points : p.centred) + i * width, width, weights, found.share);
+    for (int64_t i = 0; i < learning; ++i) {
+      whole(grad + i * width, (cosine ? p.points : p.centred) + i * width, width, weights[i], found.share);
     }
   }
-  // A row may be in many pairs: a thread has some of the numbers of all rows.
+  // A point may be in many pairs: a thread has some of the numbers of all points.
   const auto work = static_cast<int64_t>(found.pulls.size()) * width;
   const int strips = team(work, kNumbersPerThread, threads);
   const int64_t step = strips > 1 ? kStrip : width;
-#pragma omp parallel for num_threads(strips) if (strips > 1)
-  for (int64_t d = 0; d < width; d += step) {
-    for (const Pull<T>& of : found.pulls) {
-      const int64_t i = of.i * width + d, j = of.j * width + d;
-      pull(p.points + i, p.points + j, std::min(step, width - d), found.share * of.weight, cosine, grad + i, grad + j);
+  share_out_with<T>(step, (width + step - 1) / step, strips, [&](int64_t strip, T* unwanted) {
+    const int64_t d = strip * step;
+    const auto of = [&](int64_t point) { return point < learning ? grad + point * width + d : unwanted; };
+    for (const Pull<T>& one : found.pulls) {
+      const T *x = p.points + one.i * width + d, *y = p.points + one.j * width + d;
+      pull(x, y, std::min(step, width - d), found.share * one.weight, cosine, of(one.i), of(one.j));
     }
-  }
+  });
 }
 
 #define SSLFAST_TYPE(T)                                                     \
   template void centre_points(const LabelDistances<T>&, int);               \
   template LabelGradient<T> label_distances(const LabelDistances<T>&, int); \
-  template void label_pulls(const LabelDistances<T>&, const LabelGradient<T>&, T*, int);
+  template void label_pulls(const LabelDistances<T>&, const LabelGradient<T>&, int64_t, T*, int);
 SSLFAST_TYPE(float)
 SSLFAST_TYPE(double)
 #undef SSLFAST_TYPE

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "sslfast/labelled_rows.h"
+
 namespace sslfast::cpu {
 
 // Numbers from 0 for labels, in the order of their first appearance.
@@ -38,43 +40,58 @@ class LabelNumbers {
   int32_t size_ = 0;
 };
 
-// Of every row the rows of its label, itself among them, in their order.
+// Of every row the columns of its label in their order, and how many of these are its positives: its own is none.
 class LabelLists {
  public:
-  struct List {
-    const int32_t *first, *last;
-
-    const int32_t* begin() const { return first; }
-    const int32_t* end() const { return last; }
-    int64_t size() const { return last - first; }
-  };
-
-  LabelLists(const int64_t* labels, int64_t rows) : numbers_(rows), rows_(rows) {
-    LabelNumbers numbers(rows);
-    for (int64_t i = 0; i < rows; ++i) numbers_[i] = numbers.add(labels[i]);
+  template <typename T>
+  explicit LabelLists(const LabelledRows<T>& p) : of_rows_(p.rows), columns_(p.columns()) {
+    LabelNumbers numbers(p.columns());
+    std::vector<int32_t> of_columns(p.columns());
+    for (int64_t j = 0; j < p.columns(); ++j) of_columns[j] = numbers.add(p.column_labels()[j]);
     ends_.assign(numbers.size() + 1, 0);
-    for (const int32_t c : numbers_) ++ends_[c + 1];
-    for (size_t c = 1; c < ends_.size(); ++c) {
-      const int64_t size = ends_[c];
-      pairs_ += size * (size - 1);
-      anchors_ += size > 1 ? size : 0;
-      ends_[c] += ends_[c - 1];
-    }
+    for (const int32_t c : of_columns) ++ends_[c + 1];
+    for (size_t c = 1; c < ends_.size(); ++c) ends_[c] += ends_[c - 1];
     std::vector<int32_t> next(ends_.begin(), ends_.end() - 1);
-    for (int64_t i = 0; i < rows; ++i) rows_[next[numbers_[i]]++] = static_cast<int32_t>(i);
+    for (int64_t j = 0; j < p.columns(); ++j) columns_[next[of_columns[j]]++] = static_cast<int32_t>(j);
+    for (int64_t i = 0; i < p.rows; ++i) {
+      Row& row = of_rows_[i];
+      row.number = p.among() ? of_columns[i] : numbers.find(p.labels[i]);
+      row.own = static_cast<int32_t>(p.own(i));
+      const bool other = row.own >= 0, same = other && of_columns[row.own] == row.number;
+      const int64_t size = row.number < 0 ? 0 : ends_[row.number + 1] - ends_[row.number];
+      row.positives = static_cast<int32_t>(size - same);
+      row.negatives = static_cast<int32_t>(p.columns() - size - (other && !same));
+      pairs_ += row.positives;
+      far_pairs_ += row.negatives;
+      anchors_ += row.positives > 0;
+    }
   }
 
-  List of(int64_t row) const {
-    const int32_t c = numbers_[row];
-    return {rows_.data() + ends_[c], rows_.data() + ends_[c + 1]};
+  // Calls visit(k, j) for the k-th positive j of a row.
+  template <typename Visit>
+  void each(int64_t row, Visit visit) const {
+    const Row& of = of_rows_[row];
+    if (of.number < 0) return;
+    int64_t k = 0;
+    for (int32_t at = ends_[of.number]; at < ends_[of.number + 1]; ++at) {
+      if (columns_[at] != of.own) visit(k++, columns_[at]);
+    }
   }
-  // How many pairs of two rows have one label, each in both directions, and how many rows are in one.
+  int64_t positives(int64_t row) const { return of_rows_[row].positives; }
+  int64_t negatives(int64_t row) const { return of_rows_[row].negatives; }
+  // How many pairs of a row and a column have one label, how many have two, and how many rows are in one of the first.
   int64_t pairs() const { return pairs_; }
+  int64_t far_pairs() const { return far_pairs_; }
   int64_t anchors() const { return anchors_; }
 
  private:
-  std::vector<int32_t> numbers_, rows_, ends_;
-  int64_t pairs_ = 0, anchors_ = 0;
+  struct Row {
+    int32_t number, own, positives, negatives;  // number: of its label, -1 where no column has it
+  };
+
+  std::vector<Row> of_rows_;
+  std::vector<int32_t> columns_, ends_;
+  int64_t pairs_ = 0, far_pairs_ = 0, anchors_ = 0;
 };
 
 // One pair in so many, or fewer, costs less from its two rows, which is more precise, than a product of all rows.

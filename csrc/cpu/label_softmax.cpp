@@ -28,11 +28,6 @@ SSLFAST_INLINE double dot_body(const T* x, const T* y, int64_t n) {
 }
 
 template <typename T>
-SSLFAST_INLINE T zeros_body(const T* x, int64_t n) {
-  return sum_of<T>(n, [&](int64_t d) { return T(0) * x[d]; });
-}
-
-template <typename T>
 SSLFAST_INLINE T largest_body(const T* s, int64_t n) {
   T best = kNone<T>;
 #pragma omp simd reduction(max : best)
@@ -82,44 +77,34 @@ SSLFAST_ROWS(double, )
 template <typename T>
 double anchor(const LabelSoftmax<T>& p, const LabelLists& lists, int64_t i, T share, bool fine, T* positives,
               T* slopes) {
-  const int64_t n = p.rows, width = p.width;
-  const LabelLists::List list = lists.of(i);
-  T* s = p.logits + i * n;
-  const int64_t count = list.size() - 1;
+  const int64_t m = p.columns(), count = lists.positives(i), own = p.own(i);
+  T* s = p.logits + i * m;
   if (count == 0) {
-    if (p.need_grad) std::fill_n(s, n, T(0));
+    if (p.need_grad) std::fill_n(s, m, T(0));
     return 0;
   }
-  int64_t k = 0;
-  for (const int32_t j : list) {
-    if (j == i) continue;
-    const bool finer = fine || count == 1;
-    positives[k++] = finer ? static_cast<T>(p.scale * dot(p.unit + i * width, p.unit + j * width, width)) : s[j];
-  }
-  const bool alone = p.each_positive || count == 1;
-  s[i] = kNone<T>;
-  if (alone) {
-    for (const int32_t j : list) s[j] = kNone<T>;
-  }
-  const T peak = largest(s, n), shift = peak == kNone<T> ? T(0) : peak;
-  const T sum = to_exp(s, n, shift), lse = shift + std::log(sum);
+  const bool alone = p.each_positive || count == 1, finer = fine || count == 1;
+  lists.each(i, [&](int64_t k, int32_t j) {
+    positives[k] = finer ? static_cast<T>(p.scale * dot(p.row(i), p.column(j), p.width)) : s[j];
+    if (alone) s[j] = kNone<T>;
+  });
+  if (own >= 0) s[own] = kNone<T>;
+  const T peak = largest(s, m), shift = peak == kNone<T> ? T(0) : peak;
+  const T sum = to_exp(s, m, shift), lse = shift + std::log(sum);
   if (!alone) {
     double mean = 0;
-    for (k = 0; k < count; ++k) mean += static_cast<double>(positives[k]);
+    for (int64_t k = 0; k < count; ++k) mean += static_cast<double>(positives[k]);
     if (p.need_grad) {
-      times(s, n, share / sum);
-      for (const int32_t j : list) s[j] -= j == i ? T(0) : share / static_cast<T>(count);
+      times(s, m, share / sum);
+      lists.each(i, [&](int64_t, int32_t j) { s[j] -= share / static_cast<T>(count); });
     }
     return static_cast<double>(lse) - mean / static_cast<double>(count);
   }
   T slope;
   const T term = softplus(positives, count, lse, slopes, &slope);
   if (p.need_grad) {
-    times(s, n, sum == 0 ? T(0) : share * slope / sum);
-    k = 0;
-    for (const int32_t j : list) {
-      if (j != i) s[j] = -share * slopes[k++];
-    }
+    times(s, m, sum == 0 ? T(0) : share * slope / sum);
+    lists.each(i, [&](int64_t k, int32_t j) { s[j] = -share * slopes[k]; });
   }
   return static_cast<double>(term);
 }
@@ -128,25 +113,20 @@ double anchor(const LabelSoftmax<T>& p, const LabelLists& lists, int64_t i, T sh
 
 template <typename T>
 void label_softmax(const LabelSoftmax<T>& p, int threads) {
-  const LabelLists lists(p.labels, p.rows);
+  const LabelLists lists(p);
+  const int64_t m = p.columns();
   const int64_t terms = std::max<int64_t>(p.each_positive ? lists.pairs() : lists.anchors(), 1);
   const T share = T(1) / static_cast<T>(terms);
-  const bool fine = lists.pairs() * kFewPairs <= p.rows * p.rows;
+  const bool fine = lists.pairs() * kFewPairs <= p.rows * m;
   std::vector<double> losses(p.rows);
-  threads = team(p.rows * p.rows, kNumbersPerThread, threads);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    std::vector<T> scratch(2 * p.rows);
-#pragma omp for
-    for (int64_t i = 0; i < p.rows; ++i) {
-      losses[i] = anchor(p, lists, i, share, fine, scratch.data(), scratch.data() + p.rows);
-    }
-  }
+  threads = team(p.rows * m, kNumbersPerThread, threads);
+  share_out_with<T>(2 * m, p.rows, threads,
+                    [&](int64_t i, T* scratch) { losses[i] = anchor(p, lists, i, share, fine, scratch, scratch + m); });
   double total = 0;
   for (const double loss : losses) total += loss;
   // A NaN reaches the loss from a row that is in no pair, too.
-  *p.loss = static_cast<T>(total / static_cast<double>(terms)) + zeros(p.unit, p.rows * p.width);
-  if (p.need_grad) add_transposed(p.logits, p.rows, threads);
+  *p.loss = static_cast<T>(total / static_cast<double>(terms)) + zeros(p.points, p.all() * p.width);
+  if (p.need_grad && p.among()) add_transposed(p.logits, p.rows, threads);
 }
 
 template void label_softmax(const LabelSoftmax<float>&, int);

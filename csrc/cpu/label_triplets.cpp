@@ -21,11 +21,6 @@ constexpr T kFar = std::numeric_limits<T>::infinity();
 constexpr int64_t kLanes = 16;
 
 template <typename T>
-SSLFAST_INLINE T zeros_body(const T* x, int64_t n) {
-  return sum_of<T>(n, [&](int64_t d) { return T(0) * x[d]; });
-}
-
-template <typename T>
 SSLFAST_INLINE T least_body(const T* s, int64_t n) {
   T best = kFar<T>;
 #pragma omp simd reduction(min : best)
@@ -59,7 +54,6 @@ SSLFAST_INLINE void weigh_body(T* between, const T* counts, int64_t n, Distance 
 
 // What is compiled per instruction set has no templates.
 #define SSLFAST_ROWS(T, CLONES)                                                                                  \
-  CLONES T zeros(const T* x, int64_t n) { return zeros_body(x, n); }                                             \
   CLONES T least(const T* s, int64_t n) { return least_body(s, n); }                                             \
   CLONES T apart(const T* x, const T* y, int64_t n, Distance distance) { return apart_body(x, y, n, distance); } \
   CLONES T within(const T* between, int64_t n, T reach, T near, T* counts, T* number) {                          \
@@ -72,30 +66,32 @@ SSLFAST_ROWS(float, SSLFAST_ISA_CLONES)
 SSLFAST_ROWS(double, )
 #undef SSLFAST_ROWS
 
+// Points, -1 of none.
 template <typename T>
 struct Hardest {
-  int32_t positive = -1, negative = -1;  // -1 of none
+  int32_t positive = -1, negative = -1;
   T to_positive = 0, to_negative = 0, between = 0, loss = 0, slope = 0;
   bool swapped = false;
 };
 
 template <typename T>
 Hardest<T> hardest_of(const LabelDistances<T>& p, const LabelLists& lists, int64_t i) {
-  const int64_t n = p.rows, width = p.width;
-  T* squares = p.square + i * n;
+  const int64_t m = p.columns(), width = p.width, own = p.own(i);
+  T* squares = p.square + i * m;
   Hardest<T> of;
   T farthest = -kFar<T>;
-  for (const int32_t j : lists.of(i)) {
-    if (j != i && squares[j] > farthest) {
+  lists.each(i, [&](int64_t, int32_t j) {
+    if (squares[j] > farthest) {
       farthest = squares[j];
-      of.positive = j;
+      of.positive = static_cast<int32_t>(p.place(j));
     }
     squares[j] = kFar<T>;
-  }
-  const T nearest = least(squares, n);
+  });
+  if (own >= 0) squares[own] = kFar<T>;
+  const T nearest = least(squares, m);
   if (of.positive < 0 || nearest == kFar<T>) return {};
-  of.negative = static_cast<int32_t>(std::find(squares, squares + n, nearest) - squares);
-  const T *a = p.points + i * width, *q = p.points + of.positive * width, *r = p.points + of.negative * width;
+  of.negative = static_cast<int32_t>(p.place(std::find(squares, squares + m, nearest) - squares));
+  const T *a = p.row(i), *q = p.row(of.positive), *r = p.row(of.negative);
   of.to_positive = apart(a, q, width, p.distance);
   of.to_negative = apart(a, r, width, p.distance);
   T excess = of.to_positive - of.to_negative + p.margin;
@@ -132,7 +128,7 @@ LabelGradient<T> hardest(const LabelDistances<T>& p, const LabelLists& lists, in
     above += of.loss > 0;
   }
   const double share = share_of(p.reduction, taken, above);
-  *p.loss = static_cast<T>(sum * share) + zeros(p.points, n * p.width);
+  *p.loss = static_cast<T>(sum * share);
   LabelGradient<T> found{false, static_cast<T>(share)};
   if (!p.need_grad) return found;
   found.pulls.reserve(2 * n);
@@ -157,52 +153,42 @@ struct Taken {
 // All triplets of an anchor, whose distances become weights; `positives` and `numbers` for as many as these are.
 template <typename T>
 Taken triplets_of(const LabelDistances<T>& p, const LabelLists& lists, int64_t i, T* positives, T* numbers, T* counts) {
-  const int64_t n = p.rows;
-  T* between = p.square + i * n;
-  int64_t k = 0;
-  for (const int32_t j : lists.of(i)) {
-    if (j != i) positives[k++] = between[j];
+  const int64_t m = p.columns(), own = p.own(i), k = lists.positives(i);
+  T* between = p.square + i * m;
+  lists.each(i, [&](int64_t q, int32_t j) {
+    positives[q] = between[j];
     between[j] = kFar<T>;
-  }
-  std::fill_n(counts, n, T(0));
+  });
+  if (own >= 0) between[own] = kFar<T>;
+  std::fill_n(counts, m, T(0));
   Taken taken;
   for (int64_t q = 0; q < k; ++q) {
     const T near = p.terms == LabelTerms::kSemiHard ? positives[q] : -kFar<T>;
-    taken.total += static_cast<double>(within(between, n, positives[q] + p.margin, near, counts, numbers + q));
+    taken.total += static_cast<double>(within(between, m, positives[q] + p.margin, near, counts, numbers + q));
     taken.above += static_cast<double>(numbers[q]);
   }
   if (!p.need_grad) return taken;
-  weigh(between, counts, n, p.distance);
-  k = 0;
-  for (const int32_t j : lists.of(i)) {
-    between[j] = j == i ? T(0) : per_difference(numbers[k], positives[k], p.distance);
-    k += j != i;
-  }
+  weigh(between, counts, m, p.distance);
+  lists.each(i, [&](int64_t q, int32_t j) { between[j] = per_difference(numbers[q], positives[q], p.distance); });
   return taken;
 }
 
 template <typename T>
 LabelGradient<T> triplets(const LabelDistances<T>& p, const LabelLists& lists, int threads) {
-  const int64_t n = p.rows;
+  const int64_t n = p.rows, m = p.columns();
   std::vector<Taken> of_rows(n);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    std::vector<T> scratch(3 * n);
-#pragma omp for
-    for (int64_t i = 0; i < n; ++i) {
-      of_rows[i] = triplets_of(p, lists, i, scratch.data(), scratch.data() + n, scratch.data() + 2 * n);
-    }
-  }
+  share_out_with<T>(3 * m, n, threads, [&](int64_t i, T* scratch) {
+    of_rows[i] = triplets_of(p, lists, i, scratch, scratch + m, scratch + 2 * m);
+  });
   double sum = 0, above = 0, all = 0;
   for (int64_t i = 0; i < n; ++i) {
-    const int64_t same = lists.of(i).size();
     sum += of_rows[i].total;
     above += of_rows[i].above;
-    all += static_cast<double>((same - 1) * (n - same));
+    all += static_cast<double>(lists.positives(i) * lists.negatives(i));
   }
   const double share = share_of(p.reduction, p.terms == LabelTerms::kSemiHard ? above : all, above);
-  *p.loss = static_cast<T>(sum * share) + zeros(p.points, n * p.width);
-  if (p.need_grad) add_transposed(p.square, n, threads);
+  *p.loss = static_cast<T>(sum * share);
+  if (p.need_grad && p.among()) add_transposed(p.square, n, threads);
   return {p.need_grad, static_cast<T>(share), {}};
 }
 
@@ -210,7 +196,7 @@ LabelGradient<T> triplets(const LabelDistances<T>& p, const LabelLists& lists, i
 
 template <typename T>
 LabelGradient<T> label_triplets(const LabelDistances<T>& p, int threads) {
-  const LabelLists lists(p.labels, p.rows);
+  const LabelLists lists(p);
   return p.terms == LabelTerms::kHardest ? hardest(p, lists, threads) : triplets(p, lists, threads);
 }
 

@@ -54,6 +54,12 @@ inline __attribute__((always_inline)) T sum_of(int64_t n, Term term) {
   return lanes[0];
 }
 
+// 0, or NaN where a number is not finite.
+template <typename T>
+inline __attribute__((always_inline)) T zeros_body(const T* x, int64_t n) {
+  return sum_of<T>(n, [&](int64_t d) { return T(0) * x[d]; });
+}
+
 // x less its mean, times what `inverse` makes of the sum of squared distances from it.
 template <typename T, typename Inverse>
 inline __attribute__((always_inline)) void standardise_row(T* x, int64_t n, Inverse inverse) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 namespace sslfast::cpu {
 
@@ -22,6 +23,17 @@ inline __attribute__((always_inline)) void share_out(int64_t count, int threads,
   }
 #pragma omp parallel for num_threads(threads)
   for (int64_t i = 0; i < count; ++i) body(i);
+}
+
+// Calls body(i, scratch) for every i < count, shared out among threads, each with a scratch of so many T.
+template <typename T, typename Body>
+void share_out_with(int64_t scratch, int64_t count, int threads, Body body) {
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    std::vector<T> numbers(scratch);
+#pragma omp for
+    for (int64_t i = 0; i < count; ++i) body(i, numbers.data());
+  }
 }
 
 }  // namespace sslfast::cpu

@@ -27,17 +27,4 @@ void normalise(const Tensor& z, T* unit, T* inverse_norm, int threads) {
   }
 }
 
-inline void check_small_batch(const Tensor& z, const Tensor& labels) {
-  const ScalarType type = z.scalar_type();
-  check(type == ScalarType::Float || type == ScalarType::Double || type == ScalarType::BFloat16 ||
-            type == ScalarType::Half,
-        "sslfast: rows must be floating point");
-  check(z.is_cpu() && z.dim() == 2 && z.size(0) > 0 && z.size(1) > 0 && (z.stride(1) == 1 || z.size(1) == 1),
-        "sslfast: rows must be (N, D), N, D >= 1, each contiguous");
-  check(z.size(0) <= 1 << 15, "sslfast: at most 2^15 rows are a small batch");
-  check(labels.is_cpu() && labels.is_contiguous() && labels.scalar_type() == ScalarType::Long &&
-            labels.numel() == z.size(0),
-        "sslfast: labels must be int64, one a row");
-}
-
 }  // namespace sslfast::ops

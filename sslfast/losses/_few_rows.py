@@ -1,4 +1,5 @@
-"""Losses with labels of few rows on the CPU: loss and gradient from one operator, that makes the whole square of them.
+"""Losses with labels of few rows on the CPU: loss and gradient from one operator, that makes the whole square of them,
+or the whole matrix of rows and references.
 
 Of some hundred rows the calls of an implementation by tiles or strips take longer than the arithmetic.
 """
@@ -13,30 +14,54 @@ from sslfast._autograd import first_order_only, is_last_plain
 from sslfast.losses._inputs import kernel_integers, widened
 
 MOST_ROWS = 512  # the square is 1 MiB of float32, and stays in L2
+MOST_REFERENCES_TRIPLETS = 128  # of all triplets: a row takes its positives times its references, which strips sort
 MOST_ROWS_SUPCON = 256  # half of the tiles are fewer FLOPs: beyond it that counts
 _TERMS = ("pairs", "batch_hard", "batch_all", "semi_hard")
 _DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 _REDUCTIONS = ("mean_nonzero", "mean", "sum")
 
 
-def are_few(rows: Tensor, *, supcon: bool = False) -> bool:
-    """Whether these are so few rows; not in a graph that is compiled, which would be one for each side of the bound."""
-    most = MOST_ROWS_SUPCON if supcon else MOST_ROWS
-    return len(rows) <= most and rows.is_cpu and not torch.compiler.is_compiling()
+def are_few(rows: Tensor, ref_emb: Tensor | None = None, *, supcon: bool = False, all_triplets: bool = False) -> bool:
+    """Whether these are so few rows, or no more pairs of a row and a reference than so many rows have among themselves.
+
+    Not in a graph that is compiled, which would be one for each side of the bound.
+    """
+    if ref_emb is not None:
+        few = len(rows) * len(ref_emb) <= MOST_ROWS**2
+        few = few and not (all_triplets and len(ref_emb) > MOST_REFERENCES_TRIPLETS)
+    else:
+        few = len(rows) <= (MOST_ROWS_SUPCON if supcon else MOST_ROWS)
+    return few and rows.is_cpu and not torch.compiler.is_compiling()
 
 
-def softmax_of_few(function: str, embeddings: Tensor, labels: Tensor, scale: float, each_positive: bool) -> Tensor:
-    """The loss of :func:`supcon_loss`, or of :func:`multi_positive_nt_xent_loss`, arguments as checked by them."""
-    loss: Tensor = _FewRows.apply(
-        function, embeddings, ops.label_softmax, True, labels, (scale, each_positive), torch.is_grad_enabled()
-    )
+def softmax_of_few(
+    function: str,
+    embeddings: Tensor,
+    labels: Tensor,
+    scale: float,
+    each_positive: bool,
+    *,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+    copies: Tensor | None = None,
+) -> Tensor:
+    """The loss of :func:`supcon_loss`, or of :func:`multi_positive_nt_xent_loss`, arguments as checked by them.
+
+    References are for the second.
+    """
+    sides = (embeddings, ref_emb, labels, ref_labels, copies)
+    options = (scale, each_positive)
+    loss: Tensor = _FewRows.apply(function, *sides, ops.label_softmax, True, options, torch.is_grad_enabled())
     return loss
 
 
 def distances_of_few(
     function: str,
     embeddings: Tensor,
+    ref_emb: Tensor | None,
     labels: Tensor,
+    ref_labels: Tensor | None,
+    copies: Tensor | None,
     terms: str,
     distance: str,
     normalize: bool,
@@ -54,9 +79,8 @@ def distances_of_few(
     """
     numbers = _TERMS.index(terms), _DISTANCES.index(distance), _REDUCTIONS.index(reduction)
     options = (*numbers, normalize, margin, neg_margin, squared, swap, smooth)
-    loss: Tensor = _FewRows.apply(
-        function, embeddings, ops.label_distances, normalize, labels, options, torch.is_grad_enabled()
-    )
+    sides = (embeddings, ref_emb, labels, ref_labels, copies)
+    loss: Tensor = _FewRows.apply(function, *sides, ops.label_distances, normalize, options, torch.is_grad_enabled())
     return loss
 
 
@@ -64,18 +88,34 @@ class _FewRows(torch.autograd.Function):
     """The gradient of a loss with gradient 1 is made in forward, in the dtype of accumulation."""
 
     @staticmethod
-    def forward(ctx, function, embeddings, operator, normalized, labels, options, grad_enabled):  # type: ignore[no-untyped-def]
-        (rows,) = (embeddings,) if normalized else widened(embeddings)
-        if rows.stride(1) != 1 or not normalized:
-            rows = rows.contiguous()
-        loss, grad = operator(rows, kernel_integers(labels), *options, grad_enabled and ctx.needs_input_grad[1])
-        ctx.save_for_backward(embeddings, grad)
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, function, embeddings, ref_emb, labels, ref_labels, copies, operator, normalized, options, grad_enabled
+    ):
+        sides = [embeddings] if ref_emb is None else [embeddings, ref_emb]
+        if not normalized or (ref_emb is not None and ref_emb.dtype != embeddings.dtype):
+            sides = widened(*sides)
+        sides = [z.contiguous() if z.stride(1) != 1 or not normalized else z for z in sides]
+        _, need, need_ref, *_ = ctx.needs_input_grad
+        arguments = (sides[0], kernel_integers(labels), *options, grad_enabled and (need or need_ref))
+        if ref_emb is None:
+            loss, grad = operator(*arguments)
+        else:
+            own = None if copies is None else kernel_integers(copies)
+            loss, grad = operator(*arguments, sides[1], kernel_integers(ref_labels), own, grad_enabled and need_ref)
+        ctx.save_for_backward(embeddings, ref_emb, grad)
         ctx.function = function
         return loss
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, found = ctx.saved_tensors
-        with torch.no_grad():
-            found = (found if is_last_plain(grad) else found * grad).to(embeddings.dtype)
-        return None, first_order_only(ctx.function, found, embeddings, grad), *[None] * 5
+        embeddings, ref_emb, found = ctx.saved_tensors
+        inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
+        parts = [found] if ref_emb is None else [found[: len(embeddings)], found[len(embeddings) :]]
+        plain = is_last_plain(grad)
+        grads: list[Tensor | None] = [None, None]
+        for i, (z, part) in enumerate(zip(inputs, parts, strict=True)):
+            if ctx.needs_input_grad[1 + i]:
+                with torch.no_grad():
+                    product = (part if plain else part * grad).to(z.dtype)
+                grads[i] = first_order_only(ctx.function, product, *inputs, grad)
+        return None, *grads, *[None] * 7

@@ -114,7 +114,8 @@ def contrastive_loss(
     and ``neg_margin=0`` are where to begin.
 
     No matrix of distances is stored: they are made in strips of rows, half of them where there are no references, once
-    for loss and gradients, O(N^2 D) work altogether; up to 512 rows on the CPU, without references, are one strip.
+    for loss and gradients, O(N^2 D) work altogether; up to 512 rows on the CPU are one strip, or as many pairs of a row
+    and a reference.
     Where one pair in 64 or fewer is positive (one in 8 of so few rows; on the CPU, outside of a compiled graph)
     positives are computed from differences of embeddings, which keep the relative precision of small distances, as
     given pairs are; all other distances have the rounding of a product with centred embeddings, and what is below it
@@ -175,9 +176,8 @@ def contrastive_loss(
                 reduction=reduction,
             )
             embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
-        if ref_emb is None and are_few(embeddings):
+        rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
+        if are_few(embeddings, ref_emb):
             near, far, squares = terms
-            return distances_of_few(
-                name, embeddings, labels, "pairs", *options, margin=near, neg_margin=far, squared=squares
-            )
-        return pairs_in_strips(name, embeddings, ref_emb, labels, ref_labels, copies, terms, *options)
+            return distances_of_few(*rows, "pairs", *options, margin=near, neg_margin=far, squared=squares)
+        return pairs_in_strips(*rows, terms, *options)

@@ -112,8 +112,9 @@ def multi_positive_nt_xent_loss(
     pytorch-metric-learning's ``NTXentLoss``, which compares all positive pairs with all negative ones: O(N^3) memory
     there, O(N D) here. The log-sum-exps over other labels come from one pass over tiles of S; positive pairs are made
     from sorted labels some thousands at once, or, where they are many and on a GPU, in strips of rows. Up to 512 rows
-    on the CPU, without ``ref_emb``, are one tile. Accumulates in float32 (float64 inputs in float64). Small terms keep
-    their relative precision, large ones grow on (there they end at 87, without a gradient).
+    on the CPU, or as many pairs of a row and one of ``ref_emb``, are one tile. Accumulates in float32 (float64 inputs
+    in float64). Small terms keep their relative precision, large ones grow on (there they end at 87, without a
+    gradient).
 
     With ``indices_tuple`` the pairs are those it lists, as often as it lists them: the mean is over its positive pairs,
     and n runs over the negatives it lists with i. Only their similarities are made, in O(pairs) memory, 6 D FLOPs each;
@@ -139,7 +140,7 @@ def multi_positive_nt_xent_loss(
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
             none, 4 N^2 (8 N^2 for float64) keep all, with N the rows of all ranks where these are gathered, or 4 N M
             where ``ref_emb`` takes a gradient. On a GPU none are kept, and none are needed of a ``ref_emb`` that takes
-            none, or of up to 512 rows on the CPU, whose gradient is made with the loss. Default: None, 2 MiB or two for
+            none, or of the few rows on the CPU whose gradient is made with the loss. Default: None, 2 MiB or two for
             every number of the embeddings, which is O(N D).
 
     Returns:
@@ -181,8 +182,9 @@ def multi_positive_nt_xent_loss(
     if gather_distributed:
         same = spelled(temperature=temperature)
         embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
-    if ref_emb is None and are_few(embeddings):
-        return softmax_of_few(name, embeddings, labels, scale, True)
+    if are_few(embeddings, ref_emb):
+        references = {"ref_emb": ref_emb, "ref_labels": ref_labels, "copies": copies}
+        return softmax_of_few(name, embeddings, labels, scale, True, **references)
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
     dtype = torch.promote_types(inputs[0].dtype, inputs[-1].dtype)
     with without_autocast(embeddings):

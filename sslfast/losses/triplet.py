@@ -161,7 +161,8 @@ def triplet_loss(
       ``TripletMarginMiner(margin, type_of_triplets="semihard")``. FaceNet draws one of these for each pair.
 
     Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for
-    loss and gradients; up to 512 rows on the CPU, without references, are one strip. Over all triplets a strip takes
+    loss and gradients; up to 512 rows on the CPU are one strip, or as many pairs of a row
+    and a reference (of all and of semi-hard triplets, up to 128 references). Over all triplets a strip takes
     the products and one search among the positives' distances, O(N^2 (D + log N)) work altogether where the triplets
     are O(N^3): a negative's weight is how many positives lie within its reach, and the other way round. With ``swap``
     or ``smooth_loss`` every triplet is looked at, in blocks that take no more memory: O(1) work each, with a swap O(D).
@@ -265,12 +266,11 @@ def triplet_loss(
             drawn, valid = drawn_triplets(labels, ref_labels, copies, per_anchor, seed)
             return given_triplets(name, embeddings, ref_emb, drawn, valid, terms, *options)
         counted = not (swap or smooth_loss)
-        if ref_emb is None and (counted or mining == "batch_hard") and are_few(embeddings):
-            return distances_of_few(
-                name, embeddings, labels, mining, *options, margin=margin, swap=terms[1], smooth=terms[2]
-            )
-        if mining != "batch_hard":
-            rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
+        rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
+        hard = mining == "batch_hard"
+        if (counted or hard) and are_few(embeddings, ref_emb, all_triplets=not hard):
+            return distances_of_few(*rows, mining, *options, margin=margin, swap=terms[1], smooth=terms[2])
+        if not hard:
             if not counted:
                 return triplets_in_blocks(*rows, terms, mining == "semi_hard", *options)
             return triplets_in_strips(*rows, margin, mining == "semi_hard", *options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -48,14 +50,43 @@ label_softmax = torch.ops.sslfast.label_softmax.default
 label_distances = torch.ops.sslfast.label_distances.default
 
 
-def _loss_and_gradient(z: Tensor, *args: object) -> tuple[Tensor, Tensor]:
-    need_grad = args[-1]
+def _loss_and_gradient(
+    z: Tensor,
+    need_grad: bool,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+    copies: Tensor | None = None,
+    need_ref_grad: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The gradient is that of the rows, and below it that of the references."""
+    learning = z.shape[0] if need_grad else 0
+    if ref_emb is not None and need_ref_grad:
+        learning = learning + ref_emb.shape[0]
     wide = _accumulator(z)
-    return z.new_empty((), dtype=wide), z.new_empty((z.shape[0] if need_grad else 0, z.shape[1]), dtype=wide)
+    return z.new_empty((), dtype=wide), z.new_empty((learning, z.shape[1]), dtype=wide)
 
 
-torch.library.register_fake("sslfast::label_softmax", _loss_and_gradient)
-torch.library.register_fake("sslfast::label_distances", _loss_and_gradient)
+@torch.library.register_fake("sslfast::label_softmax")
+def _(z: Tensor, labels: Tensor, scale: float, each_positive: bool, *rest: Any) -> tuple[Tensor, Tensor]:
+    return _loss_and_gradient(z, *rest)
+
+
+@torch.library.register_fake("sslfast::label_distances")
+def _(
+    z: Tensor,
+    labels: Tensor,
+    terms: int,
+    distance: int,
+    reduction: int,
+    normalize: bool,
+    margin: float,
+    neg_margin: float,
+    squared: bool,
+    swap: bool,
+    smooth: bool,
+    *rest: Any,
+) -> tuple[Tensor, Tensor]:
+    return _loss_and_gradient(z, *rest)
 
 
 # ---- negative_cosine_similarity: torch on the GPU, in losses/negative_cosine_similarity.py

@@ -1,6 +1,7 @@
 // The contrastive loss with margins and the triplet loss of a small batch, from the whole matrix of distances.
 //
-// d_ij = |x_i - x_j|, its square, or -<x_i, x_j>; p are the other rows of row i's label, n those of other labels.
+// d_ij = |x_i - y_j|, its square, or -<x_i, y_j> of row i and column j, one of the other rows or a reference; p are the
+// columns of row i's label, n those of other labels.
 //   pairs: mean max(0, d_ip - margin) + mean max(0, neg_margin - d_in), or of their squares;
 //   hardest: max(0, d_ip - d_in + margin) of the farthest p and the nearest n of each row, the first of equals; d_pn in
 //     the place of d_in where it is smaller, or softplus, where asked;
@@ -12,6 +13,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "sslfast/labelled_rows.h"
+
 namespace sslfast {
 
 enum class LabelTerms : int64_t { kPairs, kHardest, kAll, kSemiHard };
@@ -20,23 +23,21 @@ enum class Reduction : int64_t { kMeanNonzero, kMean, kSum };
 
 // T is float or double.
 template <typename T>
-struct LabelDistances {
-  const T* points;  // (rows, width), contiguous
-  const int64_t* labels;
-  int64_t rows, width;
+struct LabelDistances : LabelledRows<T> {
   LabelTerms terms;
   Distance distance;
   Reduction reduction;
   T margin, neg_margin;
   bool squared, swap, smooth;  // the first of pairs, the others of the hardest
   bool need_grad;
-  T* centred;  // (rows, width): points about their mean
-  T* square;   // (rows, rows): -2 <centred, centred>, or -<points, points>; overwritten, by the weights W + W^T where
-               // they make the gradient, each over its distance where that is a root
-  T* loss;     // one number
+  T* centred;  // like points, about their mean
+  T* square;  // (rows, columns): -2 <centred, centred>, or -<points, points>; overwritten, where they make the gradient
+              // by the weights W, W + W^T among the rows, each over its distance where that is a root
+  T* loss;    // one number
 };
 
-// w (x_i - x_j), to be added to the gradient of x_i and taken from that of x_j; -w x_j and -w x_i with kCosine.
+// w (x_i - x_j) of two points, to be added to the gradient of x_i and taken from that of x_j; -w x_j and -w x_i with
+// kCosine.
 template <typename T>
 struct Pull {
   int32_t i, j;
@@ -64,9 +65,10 @@ LabelGradient<T> label_distances(const LabelDistances<T>& p, int threads);
 // The same for triplets, with square filled by distances, squared ones for the hardest.
 template <typename T>
 LabelGradient<T> label_triplets(const LabelDistances<T>& p, int threads);
-// grad (rows, width), of the points; to be given minus the product of the weights with the centred points, or zeros.
+// grad (learning, width), of the first points; to be given minus the product of the weights with the centred points, or
+// zeros.
 template <typename T>
-void label_pulls(const LabelDistances<T>& p, const LabelGradient<T>& found, T* grad, int threads);
+void label_pulls(const LabelDistances<T>& p, const LabelGradient<T>& found, int64_t learning, T* grad, int threads);
 
 }  // namespace cpu
 }  // namespace sslfast
