@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from benchmarks.bench_few_pairs import check_sides
+from benchmarks.bench_few_pairs import call, check_sides
 from benchmarks.bench_similarity_softmax import DTYPES
-from benchmarks.harness import Call, Case
+from benchmarks.harness import Case
 
 TEMPERATURE = 0.2
 Inputs = tuple[Tensor, Tensor, Tensor]
@@ -46,23 +46,6 @@ def eager(unit: bool) -> Loss:
         return cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
     return loss
-
-
-def call(find: Callable[[], Loss], inputs: Inputs) -> Call:
-    """The timed call, as a training step makes it: gradients are added up in the leaves."""
-    loss_function = find()
-
-    def forward_and_backward() -> tuple[Tensor, ...]:
-        for leaf in inputs:
-            leaf.grad = None
-        loss = loss_function(*inputs)
-        loss.backward()
-        query, keys = inputs[0].grad, inputs[1].grad
-        assert query is not None
-        assert keys is not None
-        return loss.detach(), query, keys
-
-    return forward_and_backward
 
 
 def case(queries: int, length: int, unit: bool, dtype: str = "fp32", width: int = 128, **options: Any) -> Case:

@@ -1,5 +1,6 @@
 """How many launches views take: one that draws parameters, one that makes the views, and one more where contrast needs
-a mean: of a list with a jitter, also of one that never draws contrast, since rows written by hand may have it.
+a mean: of a list with a jitter, also of one that never draws contrast, since rows written by hand may have it. Boxes
+that are erased take none.
 """
 
 from __future__ import annotations
@@ -51,6 +52,26 @@ def test_views_that_wait(monkeypatch, name, processors):
     """By blocks that have views of their own, and by blocks that share them."""
     monkeypatch.setenv("CUDA_ON_CPU_PROCESSORS", str(processors))
     assert counted(A.Compose([*WALKS[name](), A.ToDtype()]), photos(3, 3, 41, 54)) == (1, 1)
+
+
+BOXES = [lambda: A.RandomErasing(0.9), lambda: A.RandomErasing(0.7, value="random")]
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("processors", [1, 9])
+@pytest.mark.parametrize("steps", [lambda: [A.RandomResizedCrop((40, 38))], lambda: [A.RandomRotation(20)]])
+def test_boxes_take_none_of_their_own(monkeypatch, steps, processors, channels):
+    """In views made whole and in views that wait: drawn with the parameters, and written with the views."""
+    monkeypatch.setenv("CUDA_ON_CPU_PROCESSORS", str(processors))
+    transform = A.Compose([*steps(), A.ToDtype(), *(box() for box in BOXES)])
+    assert counted(transform, photos(3, channels, 41, 54)) == (1, 1)
+
+
+def test_boxes_of_more_values_than_are_taken_along():
+    """Each has a launch behind the views; those of 64 have none."""
+    for count, made in ((2, 1), (3, 4)):
+        boxes = [A.RandomErasing(1.0, value=[0.01 * c for c in range(32)]) for _ in range(count)]
+        assert counted(A.Compose([A.RandomResizedCrop(8), A.ToDtype(), *boxes]), photos(2, 32, 11, 12)) == (1, made)
 
 
 def test_recipes():
