@@ -79,7 +79,7 @@ EAGER: dict[str, Loss] = {
 }
 
 
-def call(find: Callable[[], Loss], inputs: Inputs) -> Call:
+def call(find: Callable[[], Callable[..., Tensor]], inputs: tuple[Tensor, ...]) -> Call:
     """The timed call, as a training step makes it: gradients are added up in the leaves."""
     loss_function = find()
 
