@@ -101,6 +101,23 @@ def test_a_graph_that_is_retained_keeps_its_gradients(loss: Loss) -> None:
 
 
 @each_loss
+@pytest.mark.parametrize("learned", [0, 1])
+def test_a_side_without_a_gradient_may_be_written_over_before_backward(loss: Loss, learned: int) -> None:
+    z, r, y, ry = make_sides(12, 20, 5, 4)
+    (expected,) = grads_of(loss, (z, r, y, ry), (learned == 0, learned == 1))[1:]
+    leaf, fixed = (z, r) if learned == 0 else (r, z)
+    leaf.requires_grad_()
+    value = loss(z, y, ref_emb=r, ref_labels=ry)
+    fixed.zero_(), ry.zero_()
+    value.backward()
+    torch.testing.assert_close(leaf.grad, expected)
+    value = loss(z, y, ref_emb=r, ref_labels=ry)
+    leaf.detach().zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+
+
+@each_loss
 def test_threads_change_nothing(loss: Loss) -> None:
     sides, threads, results = make_sides(250, 120, 150, 30, torch.float32), torch.get_num_threads(), []
     try:

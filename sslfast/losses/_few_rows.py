@@ -102,20 +102,21 @@ class _FewRows(torch.autograd.Function):
         else:
             own = None if copies is None else kernel_integers(copies)
             loss, grad = operator(*arguments, sides[1], kernel_integers(ref_labels), own, grad_enabled and need_ref)
-        ctx.save_for_backward(embeddings, ref_emb, grad)
-        ctx.function = function
+        # Sides without a gradient are not held: a memory may be written over before backward.
+        ctx.save_for_backward(embeddings if need else None, ref_emb if need_ref else None, grad)
+        ctx.function, ctx.rows = function, len(embeddings)
         return loss
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, ref_emb, found = ctx.saved_tensors
-        inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
-        parts = [found] if ref_emb is None else [found[: len(embeddings)], found[len(embeddings) :]]
+        *inputs, found = ctx.saved_tensors
+        parts = [found, None] if len(found) == ctx.rows else [found[: ctx.rows], found[ctx.rows :]]
+        learning = [z for z in inputs if z is not None]
         plain = is_last_plain(grad)
         grads: list[Tensor | None] = [None, None]
         for i, (z, part) in enumerate(zip(inputs, parts, strict=True)):
-            if ctx.needs_input_grad[1 + i]:
+            if z is not None:
                 with torch.no_grad():
                     product = (part if plain else part * grad).to(z.dtype)
-                grads[i] = first_order_only(ctx.function, product, *inputs, grad)
+                grads[i] = first_order_only(ctx.function, product, *learning, grad)
         return None, *grads, *[None] * 7
