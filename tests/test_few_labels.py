@@ -18,7 +18,7 @@ from sslfast.losses import triplet_loss
 from sslfast.reference.triplet import triplet_loss as reference
 
 # Two groups; one label; groups of no power of two; one row alone beside one label.
-FEW_LABELS = [torch.arange(64) % 2, torch.zeros(30, dtype=torch.int64), torch.arange(50) // 33, torch.arange(20) // 19]
+FEW_LABELS = [torch.arange(34) % 2, torch.zeros(9, dtype=torch.int64), torch.arange(30) // 21, torch.arange(9) // 8]
 MARGINS = [
     *(("batch_all", margin) for margin in (0.0, 0.05, 1e4, -0.3)),
     *(("semi_hard", margin) for margin in (1e-9, 0.05, 1e4)),
@@ -49,9 +49,9 @@ TIES = [
 @pytest.mark.parametrize(("mining", "margin"), TIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_tie_is_outside(mining: str, margin: float, dtype: torch.dtype) -> None:
-    z = torch.randint(-2, 3, (64, 1)).to(dtype)
+    z = torch.randint(-2, 3, (24, 1)).to(dtype)
     z = torch.cat([z, -z])  # whole numbers about 0, whose distances are exact
-    for y, reduction in itertools.product((torch.arange(128) % 2, torch.arange(128) // 40), ("mean_nonzero", "sum")):
+    for y, reduction in itertools.product((torch.arange(48) % 2, torch.arange(48) // 15), ("mean_nonzero", "sum")):
         options = {"margin": margin, "mining": mining, "normalize": False, "reduction": reduction}
         ours, definition = margin_oracle.on(triplet_loss, reference, y, **options)
         (found, grad), (expected, truth) = with_grads(ours, z), with_grads(definition, z.double())
