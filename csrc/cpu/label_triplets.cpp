@@ -31,8 +31,8 @@ SSLFAST_INLINE T least_body(const T* s, int64_t n) {
   return best;
 }
 
-// How many of the sorted numbers, of which there are 2 step - 1, are below each x, or no more than it; step is a power of
-// two.
+// How many of the sorted numbers, of which there are 2 step - 1, are below each x, or no more than it; step is a power
+// of two.
 template <typename T>
 SSLFAST_INLINE void places_body(const T* sorted, int32_t step, const T* x, int64_t n, bool equal, int32_t* places) {
   const auto passed = [&](T other, T of) { return (other < of) | (equal & (other == of)) ? step : 0; };
@@ -166,8 +166,8 @@ struct Taken {
   double total = 0, above = 0;
 };
 
-// What a thread needs for an anchor: the distances of its positives, the numbers of negatives that each of them reaches,
-// of every column the counts of positives that reach it, and what in_order() makes them from.
+// What a thread needs for an anchor: the distances of its positives, the numbers of negatives that each of them
+// reaches, of every column the counts of positives that reach it, and what in_order() makes them from.
 template <typename T>
 struct Scratch {
   explicit Scratch(int64_t m)
