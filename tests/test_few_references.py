@@ -57,8 +57,7 @@ def test_both_sides_of_the_bound(loss: Loss, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("label_softmax", "label_distances"):
         operator = getattr(ops, name)
         monkeypatch.setattr(ops, name, lambda *args, operator=operator: calls.append(1) or operator(*args))
-    all_triplets = loss in (LOSSES["batch_all"], LOSSES["semi_hard"])
-    most = _few_rows.MOST_REFERENCES_TRIPLETS if all_triplets else _few_rows.MOST_ROWS**2 // 64
+    most = _few_rows.MOST_ROWS**2 // 64
     for m in (most, most + 1):
         z, r, _, ry = make_sides(64, m, 4, m // 4, torch.float32)
         sides = (z, r, ry[:64], ry)

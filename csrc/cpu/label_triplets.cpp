@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "isa.h"
 #include "label_lists.h"
@@ -18,7 +20,8 @@ namespace {
 template <typename T>
 constexpr T kFar = std::numeric_limits<T>::infinity();
 
-constexpr int64_t kLanes = 16;
+// Numbers that are equal one after the other are counted apart: an addition waits for the last one to its place.
+constexpr int64_t kBins = 4;
 
 template <typename T>
 SSLFAST_INLINE T least_body(const T* s, int64_t n) {
@@ -28,21 +31,31 @@ SSLFAST_INLINE T least_body(const T* s, int64_t n) {
   return best;
 }
 
-// The negatives nearer than `reach`, of the semi-hard ones farther than `near`, too: what `reach` exceeds them by in
-// all, and their number; one more for each of them in `counts`.
+// How many of the sorted numbers, of which there are 2 step - 1, are below each x, or no more than it; step is a power
+// of two.
 template <typename T>
-SSLFAST_INLINE T reach_body(const T* between, int64_t n, T reach, T near, T* counts, T* number) {
-  T ones[kLanes] = {};
-  const T sum = sum_of<T>(n, [&](int64_t j) {
-    const bool within = (between[j] < reach) & (between[j] > near);
-    const T one = within ? T(1) : T(0);
-    counts[j] += one;
-    ones[j % kLanes] += one;
-    return within ? reach - between[j] : T(0);
+SSLFAST_INLINE void places_body(const T* sorted, int32_t step, const T* x, int64_t n, bool equal, int32_t* places) {
+  const auto passed = [&](T other, T of) { return (other < of) | (equal & (other == of)) ? step : 0; };
+  const T middle = sorted[step - 1];
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) places[j] = passed(middle, x[j]);
+  for (step /= 2; step > 0; step /= 2) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) places[j] += passed(sorted[places[j] + step - 1], x[j]);
+  }
+}
+
+// counts <- to - from, and `to` where it is less than `from` becomes that. Returns the counts' product with `between`.
+template <typename T>
+SSLFAST_INLINE double count_body(const int32_t* from, int32_t* to, const T* between, int64_t n, T* counts) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) {
+    to[j] = to[j] < from[j] ? from[j] : to[j];
+    counts[j] = static_cast<T>(to[j] - from[j]);
+  }
+  return sum_of<double>(n, [&](int64_t j) {
+    return counts[j] > 0 ? static_cast<double>(counts[j]) * static_cast<double>(between[j]) : 0.0;
   });
-  *number = 0;
-  for (const T one : ones) *number += one;  // whole numbers
-  return sum;
 }
 
 // between <- minus the counts, for a difference of points.
@@ -56,8 +69,11 @@ SSLFAST_INLINE void weigh_body(T* between, const T* counts, int64_t n, Distance 
 #define SSLFAST_ROWS(T, CLONES)                                                                                  \
   CLONES T least(const T* s, int64_t n) { return least_body(s, n); }                                             \
   CLONES T apart(const T* x, const T* y, int64_t n, Distance distance) { return apart_body(x, y, n, distance); } \
-  CLONES T within(const T* between, int64_t n, T reach, T near, T* counts, T* number) {                          \
-    return reach_body(between, n, reach, near, counts, number);                                                  \
+  CLONES void search(const T* sorted, int32_t step, const T* x, int64_t n, bool equal, int32_t* places) {        \
+    equal ? places_body(sorted, step, x, n, true, places) : places_body(sorted, step, x, n, false, places);      \
+  }                                                                                                              \
+  CLONES double count(const int32_t* from, int32_t* to, const T* between, int64_t n, T* counts) {                \
+    return count_body(from, to, between, n, counts);                                                             \
   }                                                                                                              \
   CLONES void weigh(T* between, const T* counts, int64_t n, Distance distance) {                                 \
     weigh_body(between, counts, n, distance);                                                                    \
@@ -150,26 +166,75 @@ struct Taken {
   double total = 0, above = 0;
 };
 
-// All triplets of an anchor, whose distances become weights; `positives` and `numbers` for as many as these are.
+// What a thread needs for an anchor: the distances of its positives, the numbers of negatives that each of them
+// reaches, of every column the counts of positives that reach it, and what in_order() makes them from.
 template <typename T>
-Taken triplets_of(const LabelDistances<T>& p, const LabelLists& lists, int64_t i, T* positives, T* numbers, T* counts) {
+struct Scratch {
+  explicit Scratch(int64_t m)
+      : positives(m), numbers(m), counts(m), near(2 * m), reach(2 * m), first(m), last(m), bins(kBins * (m + 1)) {}
+  std::vector<T> positives, numbers, counts, near, reach;
+  std::vector<int32_t> first, last, bins;
+};
+
+// In the order of the positives those that reach a negative are a run, [first, last): from the first that reaches
+// beyond it, and of semi-hard ones up to the first that is no nearer. A positive is in as many runs as have begun and
+// not ended. The terms' sum is that of the distances times their weights, which are whole numbers.
+template <typename T>
+Taken in_order(const LabelDistances<T>& p, const T* between, int64_t k, Scratch<T>& s) {
+  const int64_t m = p.columns();
+  const bool semi = p.terms == LabelTerms::kSemiHard;
+  const auto step = static_cast<int32_t>(std::bit_floor(static_cast<uint64_t>(k)));
+  // A NaN, which has no order, is out of it: it has made the loss one. Behind the last they are below no distance.
+  std::transform(s.positives.data(), s.positives.data() + k, s.near.data(),
+                 [](T x) { return x < kFar<T> ? x : kFar<T>; });
+  std::sort(s.near.data(), s.near.data() + k);
+  std::transform(s.near.data(), s.near.data() + k, s.reach.data(), [&](T x) { return x + p.margin; });
+  for (std::vector<T>* padded : {&s.near, &s.reach}) {
+    std::fill(padded->begin() + k, padded->begin() + (2 * step - 1), std::numeric_limits<T>::quiet_NaN());
+  }
+  int32_t *first = s.first.data(), *last = s.last.data(), *bins = s.bins.data();
+  search(s.reach.data(), step, between, m, true, first);
+  if (semi) {
+    search(s.near.data(), step, between, m, false, last);
+  } else {
+    std::fill_n(last, m, static_cast<int32_t>(k));
+  }
+  Taken taken;
+  taken.total = -count(first, last, between, m, s.counts.data());
+  std::fill_n(bins, kBins * (k + 1), 0);
+  for (int64_t j = 0; j < m; ++j) ++bins[kBins * first[j] + j % kBins];
+  for (int64_t j = 0; semi && j < m; ++j) --bins[kBins * last[j] + j % kBins];
+  for (int64_t q = 0, number = 0; q < k; ++q) {
+    for (int64_t b = 0; b < kBins; ++b) number += bins[kBins * q + b];
+    bins[q] = static_cast<int32_t>(number);
+    if (number == 0) continue;
+    taken.total += static_cast<double>(number) * static_cast<double>(s.reach[q]);
+    taken.above += static_cast<double>(number);
+  }
+  if (!p.need_grad) return taken;
+  search(s.near.data(), step, s.positives.data(), k, false, first);
+  for (int64_t q = 0; q < k; ++q) s.numbers[q] = static_cast<T>(bins[first[q]]);
+  return taken;
+}
+
+// All triplets of an anchor, whose distances become weights.
+template <typename T>
+Taken triplets_of(const LabelDistances<T>& p, const LabelLists& lists, int64_t i, Scratch<T>& s) {
   const int64_t m = p.columns(), own = p.own(i), k = lists.positives(i);
   T* between = p.square + i * m;
   lists.each(i, [&](int64_t q, int32_t j) {
-    positives[q] = between[j];
+    s.positives[q] = between[j];
     between[j] = kFar<T>;
   });
   if (own >= 0) between[own] = kFar<T>;
-  std::fill_n(counts, m, T(0));
-  Taken taken;
-  for (int64_t q = 0; q < k; ++q) {
-    const T near = p.terms == LabelTerms::kSemiHard ? positives[q] : -kFar<T>;
-    taken.total += static_cast<double>(within(between, m, positives[q] + p.margin, near, counts, numbers + q));
-    taken.above += static_cast<double>(numbers[q]);
+  if (k == 0) {
+    std::fill_n(between, m, T(0));
+    return {};
   }
+  const Taken taken = in_order(p, between, k, s);
   if (!p.need_grad) return taken;
-  weigh(between, counts, m, p.distance);
-  lists.each(i, [&](int64_t q, int32_t j) { between[j] = per_difference(numbers[q], positives[q], p.distance); });
+  weigh(between, s.counts.data(), m, p.distance);
+  lists.each(i, [&](int64_t q, int32_t j) { between[j] = per_difference(s.numbers[q], s.positives[q], p.distance); });
   return taken;
 }
 
@@ -177,9 +242,12 @@ template <typename T>
 LabelGradient<T> triplets(const LabelDistances<T>& p, const LabelLists& lists, int threads) {
   const int64_t n = p.rows, m = p.columns();
   std::vector<Taken> of_rows(n);
-  share_out_with<T>(3 * m, n, threads, [&](int64_t i, T* scratch) {
-    of_rows[i] = triplets_of(p, lists, i, scratch, scratch + m, scratch + 2 * m);
-  });
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    Scratch<T> scratch(m);
+#pragma omp for
+    for (int64_t i = 0; i < n; ++i) of_rows[i] = triplets_of(p, lists, i, scratch);
+  }
   double sum = 0, above = 0, all = 0;
   for (int64_t i = 0; i < n; ++i) {
     sum += of_rows[i].total;

@@ -14,21 +14,19 @@ from sslfast._autograd import first_order_only, is_last_plain
 from sslfast.losses._inputs import kernel_integers, widened
 
 MOST_ROWS = 512  # the square is 1 MiB of float32, and stays in L2
-MOST_REFERENCES_TRIPLETS = 128  # of all triplets: a row takes its positives times its references, which strips sort
 MOST_ROWS_SUPCON = 256  # half of the tiles are fewer FLOPs: beyond it that counts
 _TERMS = ("pairs", "batch_hard", "batch_all", "semi_hard")
 _DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 _REDUCTIONS = ("mean_nonzero", "mean", "sum")
 
 
-def are_few(rows: Tensor, ref_emb: Tensor | None = None, *, supcon: bool = False, all_triplets: bool = False) -> bool:
+def are_few(rows: Tensor, ref_emb: Tensor | None = None, *, supcon: bool = False) -> bool:
     """Whether these are so few rows, or no more pairs of a row and a reference than so many rows have among themselves.
 
     Not in a graph that is compiled, which would be one for each side of the bound.
     """
     if ref_emb is not None:
         few = len(rows) * len(ref_emb) <= MOST_ROWS**2
-        few = few and not (all_triplets and len(ref_emb) > MOST_REFERENCES_TRIPLETS)
     else:
         few = len(rows) <= (MOST_ROWS_SUPCON if supcon else MOST_ROWS)
     return few and rows.is_cpu and not torch.compiler.is_compiling()

@@ -160,17 +160,16 @@ def triplet_loss(
     - ``"semi_hard"``: those with 0 < d[a, n] - d[a, p] < margin. Its
       ``TripletMarginMiner(margin, type_of_triplets="semihard")``. FaceNet draws one of these for each pair.
 
-    Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for
-    loss and gradients; up to 512 rows on the CPU are one strip, or as many pairs of a row
-    and a reference (of all and of semi-hard triplets, up to 128 references). Over all triplets a strip takes
-    the products and one search among the positives' distances, O(N^2 (D + log N)) work altogether where the triplets
-    are O(N^3): a negative's weight is how many positives lie within its reach, and the other way round. With ``swap``
-    or ``smooth_loss`` every triplet is looked at, in blocks that take no more memory: O(1) work each, with a swap O(D).
-    How many blocks there are depends on the size of the largest group of labels: a GPU is waited for once (a CUDA
-    graph's capture takes all rows for a group), and torch.compile breaks its graph. Triplets of the hardest and given
-    ones cost D each, from differences that keep the relative precision of small distances; otherwise distances have the
-    rounding of a product with centred embeddings, and what is below it counts as 0. The gradient of a root at 0 is
-    taken to be 0. Accumulates in float32 (float64 inputs in float64).
+    Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for loss
+    and gradients; up to 512 rows on the CPU are one strip, or as many pairs of a row and a reference. Over all triplets
+    a strip takes the products and one search among the positives' distances, O(N^2 (D + log N)) work altogether where
+    the triplets are O(N^3): a negative's weight is how many positives lie within its reach, and the other way round.
+    With ``swap`` or ``smooth_loss`` every triplet is looked at, in blocks that take no more memory: O(1) work each,
+    with a swap O(D). How many blocks there are depends on the size of the largest group of labels: a GPU is waited for
+    once (a CUDA graph's capture takes all rows for a group), and torch.compile breaks its graph. Triplets of the
+    hardest and given ones cost D each, from differences that keep the relative precision of small distances; otherwise
+    distances have the rounding of a product with centred embeddings, and what is below it counts as 0. The gradient of
+    a root at 0 is taken to be 0. Accumulates in float32 (float64 inputs in float64).
 
     An anchor without a positive or without a negative adds no term. Where no term is left, the loss is 0.
 
@@ -268,7 +267,7 @@ def triplet_loss(
         counted = not (swap or smooth_loss)
         rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
         hard = mining == "batch_hard"
-        if (counted or hard) and are_few(embeddings, ref_emb, all_triplets=not hard):
+        if (counted or hard) and are_few(embeddings, ref_emb):
             return distances_of_few(*rows, mining, *options, margin=margin, swap=terms[1], smooth=terms[2])
         if not hard:
             if not counted:
