@@ -83,6 +83,7 @@ def test_idx_files_are_read_as_written(tmp_path):
         (b"plain text", "cannot read"),
         (gzip.compress(idx_bytes(np.zeros(999)))[:20], "cannot read"),
     ],
+    ids=["of another type", "cut short", "not compressed", "compressed by half"],  # the content holds the time
 )
 def test_damaged_idx_files_are_named(tmp_path, content, message):
     (tmp_path / "bad.gz").write_bytes(content)
