@@ -104,6 +104,41 @@ def unit_of(side: Tensor, factors: Tensor | None) -> Tensor:
     return side if factors is None else side.float().mul_(factors.unsqueeze(1))
 
 
+def scale_gradient(product: Tensor, side: Tensor, factors: Tensor | None) -> Tensor:
+    """The gradient of the scale of ``S = scale * Q K^T``, ``sum_ij G_ij <q_i, k_j>``.
+
+    Args:
+        product: ``G K``, (N, D), the gradient of the rows over the scale.
+        side: the rows Q, and
+        factors: their factors, as of :func:`unit_side`.
+    """
+    rows = _rows_at_once(product)
+    blocks = product.split(rows), side.split(rows)
+    own = [None] * len(blocks[0]) if factors is None else factors.split(rows)
+    return torch.stack([(part * unit_of(q, f)).sum() for part, q, f in zip(*blocks, own, strict=True)]).sum()
+
+
+def scaled_(product: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """``product * factor`` in a dtype; ``product`` is overwritten."""
+    if product.dtype == dtype:
+        return product.mul_(factor)
+    rows = _rows_at_once(product)
+    result = torch.empty_like(product, dtype=dtype)
+    for part, to in zip(product.split(rows), result.split(rows), strict=True):
+        to.copy_(part.mul_(factor))
+    return result
+
+
+def _rows_at_once(product: Tensor) -> int:
+    """How many rows of a matrix several passes are to take at once, so that the next one finds them in the cache.
+
+    All on a GPU, which would rather have one launch, and in a graph, of which a compiler makes one pass.
+    """
+    if not product.is_cpu or torch.compiler.is_compiling():
+        return len(product)
+    return max(1, 2**17 // product.shape[1])
+
+
 def unit_rows_backward(grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tensor:
     """The gradient of z from that of ``unit``, in place of it.
 

@@ -33,9 +33,11 @@ def with_grads(function, images: Tensor, texts: Tensor, scale: float, **options)
     return [loss.detach(), *torch.autograd.grad(loss, (images, texts, logit_scale))]
 
 
-# N, D, scale: one pair; odd sizes; several tiles, logits kept in part; late training; a negative scale.
+# N, D, scale: one pair; odd sizes; several tiles, logits kept in part; late training; a negative scale; features that
+# the passes behind the products take in several blocks.
 @pytest.mark.parametrize(
-    ("n", "d", "scale"), [(1, 3, 14.0), (7, 33, 14.0), (1100, 20, 50.0), (40, 64, 100.0), (9, 8, -3.0)]
+    ("n", "d", "scale"),
+    [(1, 3, 14.0), (7, 33, 14.0), (1100, 20, 50.0), (40, 64, 100.0), (9, 8, -3.0), (700, 300, 14.0)],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_against_the_reference(n: int, d: int, scale: float, dtype: torch.dtype, device: torch.device) -> None:
@@ -100,11 +102,15 @@ def test_gradcheck() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_inputs_are_no_worse_than_eager(dtype: torch.dtype, device: torch.device) -> None:
-    images, texts = features(50, 32, dtype)
-    loss, *grads = with_grads(clip_loss, images.to(device), texts.to(device), 20.0)
-    same, *same_grads = with_grads(reference, images, texts, 20.0)
-    truth, *true_grads = with_grads(reference, images.double(), texts.double(), 20.0)
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(("n", "d"), [(50, 32), (700, 300)])
+def test_half_precision_inputs_are_no_worse_than_eager(
+    dtype: torch.dtype, normalize: bool, n: int, d: int, device: torch.device
+) -> None:
+    images, texts = features(n, d, dtype)
+    loss, *grads = with_grads(clip_loss, images.to(device), texts.to(device), 20.0, normalize=normalize)
+    same, *same_grads = with_grads(reference, images, texts, 20.0, normalize=normalize)
+    truth, *true_grads = with_grads(reference, images.double(), texts.double(), 20.0, normalize=normalize)
     assert loss.dtype == torch.float32
     assert_no_worse(loss, same.float(), truth, 1e-5)
     for k, r, g in zip(grads, same_grads, true_grads, strict=True):

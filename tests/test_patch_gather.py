@@ -129,6 +129,7 @@ def test_memory_is_called_zero_only_where_it_is(tmp_path):
     source = """
 #include <cstdio>
 #include <initializer_list>
+#include "cpu/huge_pages.cpp"
 #include "cpu/large_output.h"
 int main() {
   for (const int kind : {MAP_PRIVATE, MAP_SHARED}) {

@@ -2,9 +2,11 @@
 // weights between are logit_tile's.
 #include "sslfast/similarity_softmax.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "logit_tile.h"
+#include "team.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -123,7 +125,19 @@ void backward_tile(const SimilarityTile<T>& t, const SimilarityGrads<T>& g, int 
   }
 }
 
+template <typename T>
+void copy(const T* kept, int64_t count, T* logits, int threads) {
+  const int64_t parts = team(count, kNumbersPerThread, threads);
+  share_out(parts, threads, [&](int64_t part) {
+    const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+    std::copy(kept + begin, kept + end, logits + begin);
+  });
+}
+
 }  // namespace
+
+void copy_logits(const float* kept, int64_t count, float* logits, int threads) { copy(kept, count, logits, threads); }
+void copy_logits(const double* kept, int64_t count, double* logits, int threads) { copy(kept, count, logits, threads); }
 
 int64_t similarity_scratch(int64_t rows, int64_t cols) { return rows + cols + logit_scratch(rows, cols); }
 

@@ -231,7 +231,10 @@ void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t de
   constexpr int64_t kStep = kDepth * kPerWord<T>;
   const int64_t panels = (cols + kPanel - 1) / kPanel;
   int64_t height = 88 * kRows;  // rows that share a packed panel; where a sum is taken makes no difference
-  if (threads > 1) height = std::clamp(rows * panels / (2 * threads) / kRows * kRows, 8 * kRows, height);
+  if (threads > 1) {
+    const int64_t blocks = (rows * panels / (2 * threads) + kRows - 1) / kRows;
+    height = std::clamp(blocks * kRows, 8 * kRows, height);
+  }
   const int64_t heights = (rows + height - 1) / height;
   const int64_t lists = RoundedWeights::lists_of_row(depth);
   share_out(panels * heights, threads, [&](int64_t item) {

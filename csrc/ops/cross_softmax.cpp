@@ -52,7 +52,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Ten
   Tensor row_lse = empty({n}, kType<T>, rows), col_lse = empty({m_sums}, kType<T>, rows);
   Tensor row_shift = empty({n}, kType<T>, rows), col_shift = empty({m_sums}, kType<T>, rows);
   Tensor positive_logits = empty({n}, kType<T>, rows);
-  Tensor kept = empty({keep}, kType<T>, rows);
+  Tensor kept = empty_in_large_pages<T>({keep}, rows);
   Tensor tile = empty({keep < n * m ? tile_rows * tile_cols : 0}, kType<T>, rows);
   Tensor scratch = empty({cpu::cross_scratch(tile_rows, tile_cols)}, kType<T>, rows);
   const CrossSums<T> sums{row_shift.mutable_data_ptr<T>(),
@@ -89,8 +89,8 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int64_t tile_rows = std::min(kRows, n), tile_cols = std::min(kCols, m);
-  Tensor d_rows = empty({need_rows ? n : 0, d}, kType<T>, rows),
-         d_cols = empty({need_columns ? m : 0, d}, kType<T>, rows);
+  Tensor d_rows = empty_in_large_pages<T>({need_rows ? n : 0, d}, rows),
+         d_cols = empty_in_large_pages<T>({need_columns ? m : 0, d}, rows);
   Tensor tile = empty({tile_rows * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::cross_scratch(tile_rows, tile_cols)}, kType<T>, rows);
   const bool two_way = col_lse.size(0) > 0;
@@ -102,18 +102,17 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
                             labels.shares<T>(false)};
   const Excluded<T> excluded = exclusions.pointers<T>();
   T *dq = d_rows.mutable_data_ptr<T>(), *dk = d_cols.mutable_data_ptr<T>(), *logits = tile.mutable_data_ptr<T>();
-  std::fill_n(dq, d_rows.numel(), T(0));
-  std::fill_n(dk, d_cols.numel(), T(0));
   for_each_tile(n, m, [&](const TilePlace& t, int64_t place) {
     if (place + t.rows * t.cols <= kept.size(0)) {
-      std::copy_n(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits);
+      cpu::copy_logits(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits, threads);
     } else {
       products.logits(t, logits, number<T>(scale), number<T>(scale));
     }
     cpu::cross_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, excluded}, grads, threads);
     products.weigh(t, logits, need_rows, need_columns, grads.shares.at(t.row0, t.col0));
-    if (need_rows) products.to_rows(t, logits, dq, 1, true);
-    if (need_columns) products.to_columns(t, logits, dk, 1, true);
+    // The first product of a slab overwrites it: nothing to clear beforehand.
+    if (need_rows) products.to_rows(t, logits, dq, 1, t.col0 > 0);
+    if (need_columns) products.to_columns(t, logits, dk, 1, t.row0 > 0);
   });
   products.add_pairs(exclusions.positives->const_data_ptr<int64_t>(), grad_positive.const_data_ptr<T>(), 1,
                      need_rows ? dq : nullptr, need_columns ? dk : nullptr);

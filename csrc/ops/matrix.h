@@ -6,12 +6,21 @@
 
 #include <type_traits>
 
+#include "sslfast/huge_pages.h"
 #include "tensor.h"
 
 namespace sslfast::ops {
 
 template <typename T>
 constexpr ScalarType kType = std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float;
+
+// An uninitialised tensor that is written at once, in large pages where it spans some.
+template <typename T>
+Tensor empty_in_large_pages(std::initializer_list<int64_t> sizes, const Tensor& like) {
+  Tensor t = empty(sizes, kType<T>, like);
+  cpu::advise_huge_pages(t.mutable_data_ptr(), t.numel() * static_cast<int64_t>(sizeof(T)));
+  return t;
+}
 
 // A matrix over somebody else's memory.
 template <typename T>

@@ -51,8 +51,8 @@ Results run(Products& products, const Inputs& in, const Exclusions& exclusions, 
   const auto factor = static_cast<double>(*in.scale.const_data_ptr<T>());
   Tensor losses = empty({n}, kType<T>, in.rows), lse = empty({n}, kType<T>, in.rows);
   Tensor shares = empty({n}, kType<T>, in.rows), positive = empty({n}, kType<T>, in.rows);
-  Tensor d_rows = empty({in.need_rows ? n : 0, d}, kType<T>, in.rows);
-  Tensor d_cols = empty({in.need_columns ? m : 0, d}, kType<T>, in.rows);
+  Tensor d_rows = empty_in_large_pages<T>({in.need_rows ? n : 0, d}, in.rows);
+  Tensor d_cols = empty_in_large_pages<T>({in.need_columns ? m : 0, d}, in.rows);
   Tensor strip = empty({height * (in.need() ? m : width)}, kType<T>, in.rows);
   Tensor shifts = empty({tiles, height}, kType<T>, in.rows), sums = empty({2, height}, kType<T>, in.rows);
   T *shift = sums.mutable_data_ptr<T>(), *sum = shift + height;

@@ -28,8 +28,8 @@ Results run(Products& products, const Tensor& rows, const Tensor& columns, const
   const int64_t tile_rows = std::min(kRows, n), tile_cols = std::min(kCols, m);
   const T factor = *scale.const_data_ptr<T>(), offset = *bias.const_data_ptr<T>();
   const double back = share * static_cast<double>(factor);
-  Tensor d_rows = empty({need_rows ? n : 0, d}, kType<T>, rows),
-         d_cols = empty({need_columns ? m : 0, d}, kType<T>, rows);
+  Tensor d_rows = empty_in_large_pages<T>({need_rows ? n : 0, d}, rows),
+         d_cols = empty_in_large_pages<T>({need_columns ? m : 0, d}, rows);
   Tensor row_sums = empty({3 * tile_rows}, ScalarType::Double, rows);
   Tensor tile = empty({tile_rows * tile_cols}, kType<T>, rows);
   Tensor positive_weights = empty({n}, kType<T>, rows);

@@ -53,7 +53,7 @@ std::tuple<Tensor, Tensor, Tensor> forward(Products& products, const Tensor& row
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int64_t tile_cols = tile_columns(m);
   Tensor lse = empty({m}, kType<T>, rows), positive_logits = empty({m}, kType<T>, rows);
-  Tensor shifts = empty({m}, kType<T>, rows), kept = empty({keep}, kType<T>, rows);
+  Tensor shifts = empty({m}, kType<T>, rows), kept = empty_in_large_pages<T>({keep}, rows);
   Tensor tile = empty({std::min(kRows, m) * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::similarity_scratch(kRows, tile_cols)}, kType<T>, rows);
   SimilaritySums<T> sums{shifts.mutable_data_ptr<T>(), lse.mutable_data_ptr<T>(), positive_logits.mutable_data_ptr<T>(),
@@ -82,7 +82,7 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
   const int64_t m = rows.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int64_t tile_cols = tile_columns(m);
-  Tensor grad = empty({m, d}, kType<T>, rows);
+  Tensor grad = empty_in_large_pages<T>({m, d}, rows);
   Tensor tile = empty({std::min(kRows, m) * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::similarity_scratch(kRows, tile_cols)}, kType<T>, rows);
   const SimilarityGrads<T> grads{lse.const_data_ptr<T>(), grad_lse.const_data_ptr<T>(), scratch.mutable_data_ptr<T>(),
@@ -92,7 +92,7 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
   std::fill_n(dx, m * d, T(0));
   for_each_tile(m, [&](const TilePlace& t, int64_t place) {
     if (place + t.rows * t.cols <= kept.size(0)) {
-      std::copy_n(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits);
+      cpu::copy_logits(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits, threads);
     } else {
       products.logits(t, logits, scale, scale);
     }

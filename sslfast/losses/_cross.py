@@ -10,7 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import distinct, first_order_only, product_side, unit_of, unit_rows_backward, unit_side
+from sslfast._autograd import (
+    distinct,
+    first_order_only,
+    product_side,
+    scale_gradient,
+    scaled_,
+    unit_of,
+    unit_rows_backward,
+    unit_side,
+)
 from sslfast.losses._kept import kept_logits
 
 
@@ -127,9 +136,10 @@ def input_gradients(
         if not needed or product is None:
             found.append(None)
             continue
-        grad = product.mul_(number)
-        grad = grad if unit is None or norm is None else unit_rows_backward(grad, unit, norm)
-        found.append(grad.to(z.dtype))
+        if unit is None or norm is None:
+            found.append(scaled_(product, number, z.dtype))
+        else:
+            found.append(unit_rows_backward(product.mul_(number), unit, norm).to(z.dtype))
     return found
 
 
@@ -191,7 +201,7 @@ def _gradients(ctx, saved, grads):  # type: ignore[no-untyped-def]
         *factors,
     )
     # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
-    grad_scale = (products[0] * unit_of(sides[0], factors[0])).sum() if need_scale else None
+    grad_scale = scale_gradient(products[0], sides[0], factors[0]) if need_scale else None
     units = [None if n is None else unit_of(*side) for n, *side in zip(norms, sides, factors, strict=True)]
     needs = (need_rows, need_columns)
     return (*input_gradients(products, number, units, norms, inputs[:2], needs), grad_scale)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import product_side, unit_of, unit_side
+from sslfast._autograd import product_side, scale_gradient, unit_of, unit_side
 from sslfast._verdict import Options
 from sslfast.distributed import exchange_shards
 from sslfast.losses._blocks import blocks_over_ranks
@@ -185,7 +185,7 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             grad_scale = None
             if need_scale and d_rows is not None:
                 # d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
-                grad_scale = (d_rows * unit_of(sides[0], factors[0])).sum()
+                grad_scale = scale_gradient(d_rows, sides[0], factors[0])
             units = [None if n is None else unit_of(*side) for n, *side in zip(norms, sides, factors, strict=True)]
             needs = (need_rows, need_columns)
             found = (*input_gradients((d_rows, d_columns), number, units, norms, inputs[:2], needs), grad_scale)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import distinct, first_order_only, is_last, product_side, unit_of
+from sslfast._autograd import distinct, first_order_only, is_last, product_side, scale_gradient
 
 _STRIP = 2**23  # logits of 1,024 rows, 32 MiB in float32: they stay in the L2 cache of an H100
 _WIDE = 768  # from here on, by estimate, logits of half types are read from memory faster than they are made again
@@ -100,7 +100,7 @@ class _OneWaySoftmax(torch.autograd.Function):
             col_factors,
         )
         # d total / d scale = sum_ij G_ij <q_i, k_j>: the product with the columns has been taken.
-        d_scale = (d_rows * unit_of(row_side, row_factors)).sum() if need_scale else None
+        d_scale = scale_gradient(d_rows, row_side, row_factors) if need_scale else None
         if not need_rows:
             d_rows = None
         ctx.save_for_backward(
