@@ -8,6 +8,7 @@ other losses, and so all raise.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from types import TracebackType
 
@@ -24,7 +25,15 @@ _LOSS = "the loss"  # the option that is the function's name
 
 Options = Mapping[str, str]
 
-_around: list[dict[str, str]] = [{}]  # the last: options of what calls a loss; not a ContextVar, which breaks graphs
+
+class _Around(threading.local):
+    """The options of what calls a loss, of each thread; not a ContextVar, which breaks graphs."""
+
+    def __init__(self) -> None:
+        self.options: Options = {}
+
+
+_around = _Around()
 
 
 def spelled(**options: object) -> dict[str, str]:
@@ -48,19 +57,21 @@ class OptionsAround:
     In another with options of the same names, both count.
     """
 
-    __slots__ = ("options",)
+    __slots__ = ("before", "options")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    def __init__(self, **options: object) -> None:
+        self.options = spelled(**options)
+        self.before: Options = {}
 
     def __enter__(self) -> None:
-        around = dict(_around[-1])
+        self.before = _around.options
+        around = dict(self.before)
         for name, text in self.options.items():
             around[name] = f"{around[name]} around {text}" if name in around else text
-        _around.append(around)
+        _around.options = around
 
     def __exit__(self, *_: object) -> None:
-        _around.pop()
+        _around.options = self.before
 
 
 def hear_all(
@@ -89,7 +100,7 @@ def hear_all(
 
 def named(function: str, options: Options) -> dict[str, str]:
     """The options with the function's name, and those around it."""
-    return {**_around[-1], _LOSS: function, **options}
+    return {**_around.options, _LOSS: function, **options}
 
 
 class JointChecks:
