@@ -44,11 +44,29 @@ def spelled(**options: object) -> dict[str, str]:
     return {name: _text(value) for name, value in options.items()}
 
 
+def spelled_scales(**scales: float | Tensor) -> dict[str, str]:
+    """Numbers that may be learned, as :func:`spelled` gives options: the shape of such a tensor makes no difference."""
+    return {
+        name: f"a tensor{_graded(value)}" if isinstance(value, Tensor) else _text(value)
+        for name, value in scales.items()
+    }
+
+
 def _text(value: object) -> str:
     if isinstance(value, Tensor):
-        graded = value.requires_grad and torch.is_grad_enabled()
-        return f"a {value.dim()}-d tensor{' that takes a gradient' if graded else ''}"
-    return repr(value)
+        return f"a {value.dim()}-d tensor{_graded(value)}"
+    return repr(_unsigned_zeros(value))
+
+
+def _graded(value: Tensor) -> str:
+    return " that takes a gradient" if value.requires_grad and torch.is_grad_enabled() else ""
+
+
+def _unsigned_zeros(value: object) -> object:
+    """The same number or numbers, with 0.0 in the place of -0.0, which equals it."""
+    if isinstance(value, float):
+        return value + 0.0
+    return tuple(map(_unsigned_zeros, value)) if isinstance(value, tuple) else value
 
 
 class OptionsAround:

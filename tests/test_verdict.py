@@ -1,11 +1,37 @@
-"""Whose the options around a loss are."""
+"""What ranks compare of their options, and whose options those around a loss are."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from sslfast._verdict import OptionsAround, described, named
+import torch
+
+from sslfast._verdict import OptionsAround, described, named, spelled, spelled_scales
+
+
+def test_options_are_spelled_by_value() -> None:
+    assert spelled(margin=-0.0, weights=(1.0, -0.0)) == spelled(margin=0.0, weights=(1.0, 0.0))
+    assert spelled(margin=-0.1) != spelled(margin=0.1)
+    assert spelled(dims=(2,), name="mean", margin=None) == {"dims": "(2,)", "name": "'mean'", "margin": "None"}
+
+
+def test_tensors_are_spelled_by_what_they_are() -> None:
+    learned = torch.zeros(1, requires_grad=True)
+    assert spelled(queue=torch.ones(2, 3), z=learned) == {
+        "queue": "a 2-d tensor",
+        "z": "a 1-d tensor that takes a gradient",
+    }
+    with torch.no_grad():
+        assert spelled(z=learned) == {"z": "a 1-d tensor"}
+
+
+def test_the_shape_of_a_scale_makes_no_difference() -> None:
+    learned = torch.ones(1, requires_grad=True)
+    shapes = [spelled_scales(bias=learned.reshape(shape)) for shape in ((), (1,), (1, 1))]
+    assert shapes == [{"bias": "a tensor that takes a gradient"}] * 3
+    assert spelled_scales(bias=learned.detach()) == {"bias": "a tensor"}
+    assert spelled_scales(bias=-0.0) == {"bias": "0.0"}
 
 
 def test_contexts_in_each_other_both_count() -> None:
