@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import peers
-from benchmarks.bench_triplet import call, check, make_inputs
+from benchmarks.bench_triplet import among_rows, call
 from benchmarks.harness import Case, compiled
 
 NEG_MARGIN = 1.4  # many terms, so that those about 0 count for little
@@ -50,19 +50,8 @@ PROVIDERS = {
 
 
 def case(rows: int, width: int, per_label: int, **options: Any) -> Case:
-    return Case(
-        op="contrastive",
-        size=f"{rows}x{width} of {per_label}",
-        dtype="fp32",
-        mode="forward+backward",
-        make_inputs=partial(make_inputs, rows=rows, width=width, per_label=per_label),
-        providers={name: find for name, find in PROVIDERS.items() if rows >= 256 or name != "torch.compile"},
-        check=check,
-        work=3 * rows**2 * width,
-        unit="FLOP",
-        formula="3 N^2 D",
-        **options,
-    )
+    providers = {name: find for name, find in PROVIDERS.items() if rows >= 256 or name != "torch.compile"}
+    return among_rows("contrastive", 3, rows, width, per_label, providers=providers, **options)
 
 
 def cases() -> list[Case]:

@@ -100,24 +100,33 @@ def check_sides(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tensor, 
     check(inputs[:2], theirs, ours)
 
 
-def case(name: str, pairs: int, width: int = 128, dtype: str = "fp32", **options: Any) -> Case:
-    unit = name in ("clip few", "siglip few", "info_nce few, unit rows")
+def few(op: str, size: str, dtype: str, ours: Callable[[], Any], eager: Callable[[], Any], **options: Any) -> Case:
+    """The step of a small batch, of which one thread of the CPU has enough."""
     return Case(
-        op=name,
-        size=f"{pairs}x{width}",
+        op=op,
+        size=size,
         dtype=dtype,
         mode="forward+backward",
-        make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype], unit=unit),
-        providers={
-            "sslfast": partial(call, partial(ours, name)),
-            "eager torch": partial(call, lambda: EAGER[name]),
-        },
+        providers={"sslfast": partial(call, ours), "eager torch": partial(call, eager)},
         check=check_sides,
-        work=6 * pairs**2 * width,
         unit="FLOP",
-        formula="6 N^2 D",
         one_thread_only=True,
         devices=("cpu",),
+        **options,
+    )
+
+
+def case(name: str, pairs: int, width: int = 128, dtype: str = "fp32", **options: Any) -> Case:
+    unit = name in ("clip few", "siglip few", "info_nce few, unit rows")
+    return few(
+        name,
+        f"{pairs}x{width}",
+        dtype,
+        partial(ours, name),
+        lambda: EAGER[name],
+        make_inputs=partial(make_inputs, pairs=pairs, width=width, dtype=DTYPES[dtype], unit=unit),
+        work=6 * pairs**2 * width,
+        formula="6 N^2 D",
         **options,
     )
 

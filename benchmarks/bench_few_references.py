@@ -19,7 +19,7 @@ from benchmarks import peers
 from benchmarks.bench_contrastive import NEG_MARGIN
 from benchmarks.bench_multi_positive_nt_xent import TEMPERATURE
 from benchmarks.bench_supcon_references import Inputs, Loss, call, check
-from benchmarks.bench_triplet import MARGIN
+from benchmarks.bench_triplet import MARGIN, step
 from benchmarks.harness import Case
 
 PER_LABEL = 4
@@ -100,18 +100,13 @@ PROVIDERS: dict[str, dict[str, Callable[[Inputs], Any]]] = {
 
 
 def case(op: str, rows: int, references: int, width: int) -> Case:
-    products = 2 if op == "triplet batch_hard" else 4
-    return Case(
-        op=f"{op} references",
-        size=f"{rows}x{references}x{width} of {PER_LABEL}",
-        dtype="fp32",
-        mode="forward+backward",
+    return step(
+        f"{op} references",
+        f"{rows}x{references}x{width} of {PER_LABEL}",
+        (2 if op == "triplet batch_hard" else 4, "N M D", rows * references * width),
         make_inputs=partial(make_inputs, rows=rows, references=references, width=width),
         providers=PROVIDERS[op],
         check=check,
-        work=products * rows * references * width,
-        unit="FLOP",
-        formula=f"{products} N M D",
         devices=("cpu",),
     )
 

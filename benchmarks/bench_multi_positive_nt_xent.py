@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import peers
-from benchmarks.bench_triplet import Inputs, Loss, call, check, make_inputs
+from benchmarks.bench_triplet import Inputs, Loss, among_rows, call
 from benchmarks.harness import Case, compiled
 from benchmarks.memory import require_memory
 
@@ -59,19 +59,8 @@ PROVIDERS: dict[str, Callable[[Inputs], Any]] = {
 
 
 def case(rows: int, width: int, per_label: int, **options: Any) -> Case:
-    return Case(
-        op="multi_positive_nt_xent",
-        size=f"{rows}x{width} of {per_label}",
-        dtype="fp32",
-        mode="forward+backward",
-        make_inputs=partial(make_inputs, rows=rows, width=width, per_label=per_label),
-        providers={name: find for name, find in PROVIDERS.items() if rows >= 128 or name != "torch.compile"},
-        check=check,
-        work=4 * rows**2 * width,
-        unit="FLOP",
-        formula="4 N^2 D",
-        **options,
-    )
+    providers = {name: find for name, find in PROVIDERS.items() if rows >= 128 or name != "torch.compile"}
+    return among_rows("multi_positive_nt_xent", 4, rows, width, per_label, providers=providers, **options)
 
 
 def cases() -> list[Case]:

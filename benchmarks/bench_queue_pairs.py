@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from benchmarks.bench_few_pairs import call, check_sides
+from benchmarks.bench_few_pairs import few
 from benchmarks.bench_similarity_softmax import DTYPES
 from benchmarks.harness import Case
 
@@ -49,22 +49,15 @@ def eager(unit: bool) -> Loss:
 
 
 def case(queries: int, length: int, unit: bool, dtype: str = "fp32", width: int = 128, **options: Any) -> Case:
-    return Case(
-        op="info_nce few queries, unit rows" if unit else "info_nce few queries",
-        size=f"{queries}x{length}x{width}",
-        dtype=dtype,
-        mode="forward+backward",
+    return few(
+        "info_nce few queries, unit rows" if unit else "info_nce few queries",
+        f"{queries}x{length}x{width}",
+        dtype,
+        partial(ours, unit),
+        partial(eager, unit),
         make_inputs=partial(make_inputs, queries=queries, length=length, dtype=DTYPES[dtype], width=width),
-        providers={
-            "sslfast": partial(call, partial(ours, unit)),
-            "eager torch": partial(call, partial(eager, unit)),
-        },
-        check=check_sides,
         work=4 * queries * length * width,
-        unit="FLOP",
         formula="4 N K D",
-        one_thread_only=True,
-        devices=("cpu",),
         **options,
     )
 

@@ -132,21 +132,37 @@ PROVIDERS = {
 }
 
 
-def case(mining: str, rows: int, width: int, per_label: int, **options: Any) -> Case:
-    products = 2 if mining == "batch_hard" else 6
+def step(op: str, size: str, floor: tuple[int, str, int], **options: Any) -> Case:
+    """Forward and backward in float32, with a floor of so many FLOPs for each of some product of sizes."""
+    factor, product, number = floor
     return Case(
-        op=f"triplet {mining}",
-        size=f"{rows}x{width} of {per_label}",
+        op=op,
+        size=size,
         dtype="fp32",
         mode="forward+backward",
-        make_inputs=partial(make_inputs, rows=rows, width=width, per_label=per_label),
-        providers={name: find for name, find in PROVIDERS[mining].items() if rows >= 256 or name != "torch.compile"},
-        check=check,
-        work=products * rows**2 * width,
+        work=factor * number,
         unit="FLOP",
-        formula=f"{products} N^2 D",
+        formula=f"{factor} {product}",
         **options,
     )
+
+
+def among_rows(op: str, factor: int, rows: int, width: int, per_label: int, **options: Any) -> Case:
+    """A loss of rows against one another, with a floor of ``factor`` N^2 D FLOPs."""
+    return step(
+        op,
+        f"{rows}x{width} of {per_label}",
+        (factor, "N^2 D", rows**2 * width),
+        make_inputs=partial(make_inputs, rows=rows, width=width, per_label=per_label),
+        check=check,
+        **options,
+    )
+
+
+def case(mining: str, rows: int, width: int, per_label: int, **options: Any) -> Case:
+    providers = {name: find for name, find in PROVIDERS[mining].items() if rows >= 256 or name != "torch.compile"}
+    factor = 2 if mining == "batch_hard" else 6
+    return among_rows(f"triplet {mining}", factor, rows, width, per_label, providers=providers, **options)
 
 
 def cases() -> list[Case]:

@@ -8,6 +8,7 @@ other losses, and so all raise.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from types import TracebackType
 
@@ -24,7 +25,15 @@ _LOSS = "the loss"  # the option that is the function's name
 
 Options = Mapping[str, str]
 
-_around: list[dict[str, str]] = [{}]  # the last: options of what calls a loss; not a ContextVar, which breaks graphs
+
+class _Around(threading.local):
+    """The options of what calls a loss, of each thread; not a ContextVar, which breaks graphs."""
+
+    def __init__(self) -> None:
+        self.options: Options = {}
+
+
+_around = _Around()
 
 
 def spelled(**options: object) -> dict[str, str]:
@@ -35,11 +44,29 @@ def spelled(**options: object) -> dict[str, str]:
     return {name: _text(value) for name, value in options.items()}
 
 
+def spelled_scales(**scales: float | Tensor) -> dict[str, str]:
+    """Numbers that may be learned, as :func:`spelled` gives options: the shape of such a tensor makes no difference."""
+    return {
+        name: f"a tensor{_graded(value)}" if isinstance(value, Tensor) else _text(value)
+        for name, value in scales.items()
+    }
+
+
 def _text(value: object) -> str:
     if isinstance(value, Tensor):
-        graded = value.requires_grad and torch.is_grad_enabled()
-        return f"a {value.dim()}-d tensor{' that takes a gradient' if graded else ''}"
-    return repr(value)
+        return f"a {value.dim()}-d tensor{_graded(value)}"
+    return repr(_unsigned_zeros(value))
+
+
+def _graded(value: Tensor) -> str:
+    return " that takes a gradient" if value.requires_grad and torch.is_grad_enabled() else ""
+
+
+def _unsigned_zeros(value: object) -> object:
+    """The same number or numbers, with 0.0 in the place of -0.0, which equals it."""
+    if isinstance(value, float):
+        return value + 0.0
+    return tuple(map(_unsigned_zeros, value)) if isinstance(value, tuple) else value
 
 
 class OptionsAround:
@@ -48,19 +75,21 @@ class OptionsAround:
     In another with options of the same names, both count.
     """
 
-    __slots__ = ("options",)
+    __slots__ = ("before", "options")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    def __init__(self, **options: object) -> None:
+        self.options = spelled(**options)
+        self.before: Options = {}
 
     def __enter__(self) -> None:
-        around = dict(_around[-1])
+        self.before = _around.options
+        around = dict(self.before)
         for name, text in self.options.items():
             around[name] = f"{around[name]} around {text}" if name in around else text
-        _around.append(around)
+        _around.options = around
 
     def __exit__(self, *_: object) -> None:
-        _around.pop()
+        _around.options = self.before
 
 
 def hear_all(
@@ -89,7 +118,7 @@ def hear_all(
 
 def named(function: str, options: Options) -> dict[str, str]:
     """The options with the function's name, and those around it."""
-    return {**_around[-1], _LOSS: function, **options}
+    return {**_around.options, _LOSS: function, **options}
 
 
 class JointChecks:

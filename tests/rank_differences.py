@@ -146,6 +146,18 @@ def info_nce(z: Tensor, **options: Any) -> Tensor:
     return losses.info_nce_loss(z, z, gather_distributed=True, **options)
 
 
+def of_scales(z: Tensor, shaped: Callable[[Tensor], Tensor]) -> None:
+    """Losses with learned numbers, forward and backward; the gradient is that of numbers in no dimension."""
+    scale = torch.tensor(2.0, requires_grad=True)
+    for loss in (
+        lambda by: losses.clip_loss(z, -z, by, gather_distributed=True),
+        lambda by: losses.siglip_loss(z, -z, by, by - 1.0, gather_distributed="ring"),
+        lambda by: info_nce(z, temperature=by),
+    ):
+        found, expected = (torch.autograd.grad(loss(by), scale) for by in (shaped(scale), scale))
+        torch.testing.assert_close(found, expected)
+
+
 def ids(given: bool) -> dict[str, Tensor | None]:
     return dict.fromkeys(("query_ids", "key_ids"), IDS if given else None)
 
@@ -200,7 +212,22 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
         lambda z, odd: losses.clip_loss(
             z, z, torch.tensor(2.0, requires_grad=True) if odd else 2.0, gather_distributed="ring"
         ),
-        alike("clip_loss: logit_scale", 2.0, "a 0-d tensor that takes a gradient"),
+        alike("clip_loss: logit_scale", 2.0, "a tensor that takes a gradient"),
+    ),
+    "scales of other shapes": (lambda z, odd: of_scales(z, lambda scale: scale if odd else scale.reshape(1)), ""),
+    "a scale that is learned on one rank": (
+        lambda z, odd: of_scales(z, lambda scale: scale.detach() if odd else scale),
+        alike("clip_loss: logit_scale", "a tensor that takes a gradient", "a tensor"),
+    ),
+    "zeros of both signs": (
+        lambda z, odd: losses.siglip_loss(z, z, 2.0, -0.0 if odd else 0.0, gather_distributed=True),
+        "",
+    ),
+    "weights of prefixes, zeros of both signs": (
+        lambda z, odd: losses.MatryoshkaLoss(losses.DCLLoss(gather_distributed=True), (2, 4), (1, -0.0 if odd else 0))(
+            z, z
+        ),
+        "",
     ),
     "weight_fn or none": (
         lambda z, odd: losses.dcl_loss(z, z, 0.1, weight if odd else None, gather_distributed=True),
@@ -229,7 +256,7 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
     "weights, 1 where not given": (lambda z, odd: weighted_on_one(z, odd), ""),
     "a temperature that is a tensor": (
         lambda z, odd: info_nce(z, temperature=0.5 if odd else torch.tensor([0.5])),
-        alike("info_nce_loss: temperature", "a 1-d tensor", 0.5),
+        alike("info_nce_loss: temperature", "a tensor", 0.5),
     ),
     "hard negatives of other numbers": (lambda z, odd: info_nce(z, negative_keys=z[: 1 + odd]), ""),
     "memory budgets": (lambda z, odd: info_nce(z, memory_budget=int(odd)), ""),

@@ -128,6 +128,9 @@ def rank_main(rank: int, world: int) -> Any:
         got = f"got {first!r} on rank 0 and {other!r} on rank {world - 1}"
         expected = f"{name} must be alike on every rank, {got}"
         assert str(caught.value) == f"vocab_parallel_cross_entropy: {expected}"
+    items = torch.tensor(4.0)
+    in_any_shape = vocab_parallel_cross_entropy(x, weight[own], target, num_items=items.reshape(1) if last else items)
+    assert torch.equal(in_any_shape, vocab_parallel_cross_entropy(x, weight[own], target, num_items=4.0))
     with pytest.raises(ValueError, match="the shape of input must be alike on every rank, got "):
         vocab_parallel_cross_entropy(x[: 2 - last], weight[own], target[: 2 - last])
     return found

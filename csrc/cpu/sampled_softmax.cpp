@@ -11,6 +11,7 @@
 
 #include "element_types.h"
 #include "isa.h"
+#include "listed_rows.h"
 #include "vector_exp.h"
 
 namespace sslfast::cpu {
@@ -19,71 +20,6 @@ namespace {
 constexpr int64_t kWorkPerThread = 1 << 16;  // multiplications
 
 #define SSLFAST_INLINE inline __attribute__((always_inline))
-
-template <typename T, typename In>
-SSLFAST_INLINE T dot_body(const T* x, const In* y, int64_t width) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t d = 0; d < width; ++d) sum += x[d] * widen(y[d]);
-  return sum;
-}
-
-// out[k] = <x, y[at[k]]>
-template <typename T, typename In>
-SSLFAST_INLINE void dots_body(const T* x, const In* y, int64_t stride, const int64_t* at, int64_t n, int64_t width,
-                              T* out) {
-  int64_t k = 0;
-  for (; k + 4 <= n; k += 4) {
-    const In *y0 = y + at[k] * stride, *y1 = y + at[k + 1] * stride, *y2 = y + at[k + 2] * stride,
-             *y3 = y + at[k + 3] * stride;
-    T s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-    for (int64_t d = 0; d < width; ++d) {
-      s0 += x[d] * widen(y0[d]);
-      s1 += x[d] * widen(y1[d]);
-      s2 += x[d] * widen(y2[d]);
-      s3 += x[d] * widen(y3[d]);
-    }
-    out[k] = s0;
-    out[k + 1] = s1;
-    out[k + 2] = s2;
-    out[k + 3] = s3;
-  }
-  for (; k < n; ++k) out[k] = dot_body(x, y + at[k] * stride, width);
-}
-
-// out = sum_k g[k] y[at[k]]
-template <typename T, typename In>
-SSLFAST_INLINE void mix_body(const T* g, const In* y, int64_t stride, const int64_t* at, int64_t n, int64_t width,
-                             T* out) {
-  std::fill(out, out + width, T(0));
-  int64_t k = 0;
-  for (; k + 4 <= n; k += 4) {
-    const In *y0 = y + at[k] * stride, *y1 = y + at[k + 1] * stride, *y2 = y + at[k + 2] * stride,
-             *y3 = y + at[k + 3] * stride;
-    const T g0 = g[k], g1 = g[k + 1], g2 = g[k + 2], g3 = g[k + 3];
-#pragma omp simd
-    for (int64_t d = 0; d < width; ++d) {
-      out[d] += (g0 * widen(y0[d]) + g1 * widen(y1[d])) + (g2 * widen(y2[d]) + g3 * widen(y3[d]));
-    }
-  }
-  for (; k < n; ++k) {
-    const In* y0 = y + at[k] * stride;
-#pragma omp simd
-    for (int64_t d = 0; d < width; ++d) out[d] += g[k] * widen(y0[d]);
-  }
-}
-
-template <typename T, typename In>
-SSLFAST_INLINE T widen_body(const In* x, int64_t width, T* out) {
-  T square = 0;
-#pragma omp simd reduction(+ : square)
-  for (int64_t d = 0; d < width; ++d) {
-    out[d] = widen(x[d]);
-    square += out[d] * out[d];
-  }
-  return square;
-}
 
 // z <- exp(z - top), and the sum
 template <typename T>
@@ -105,25 +41,8 @@ SSLFAST_INLINE void project_body(const T* x, int64_t width, T along, T factor, T
 }
 
 // What is compiled per instruction set has no templates.
-#define SSLFAST_TABLE(T, In)                                                                                         \
-  SSLFAST_ISA_CLONES void dots(const T* x, const In* y, int64_t stride, const int64_t* at, int64_t n, int64_t width, \
-                               T* out) {                                                                             \
-    dots_body(x, y, stride, at, n, width, out);                                                                      \
-  }                                                                                                                  \
-  SSLFAST_ISA_CLONES void mix(const T* g, const In* y, int64_t stride, const int64_t* at, int64_t n, int64_t width,  \
-                              T* out) {                                                                              \
-    mix_body(g, y, stride, at, n, width, out);                                                                       \
-  }                                                                                                                  \
-  SSLFAST_ISA_CLONES T widen_row(const In* x, int64_t width, T* out) { return widen_body(x, width, out); }
-SSLFAST_TABLE(float, float)
-SSLFAST_TABLE(float, Brain16)
-SSLFAST_TABLE(float, Half16)
-SSLFAST_TABLE(double, double)
-#undef SSLFAST_TABLE
-
-#define SSLFAST_ROW(T, CLONES)                                                          \
-  CLONES T dot(const T* x, const T* y, int64_t width) { return dot_body(x, y, width); } \
-  CLONES T exponentials(int64_t n, T top, T* z) { return exp_body(n, top, z); }         \
+#define SSLFAST_ROW(T, CLONES)                                                  \
+  CLONES T exponentials(int64_t n, T top, T* z) { return exp_body(n, top, z); } \
   CLONES void project(const T* x, int64_t width, T along, T factor, T* z) { project_body(x, width, along, factor, z); }
 SSLFAST_ROW(float, SSLFAST_ISA_CLONES)
 SSLFAST_ROW(double, )
@@ -217,7 +136,7 @@ struct Work {
     const T factor = p.cosine ? inverse_of(square) : T(1);
     row_factors[r] = factor;
     made[r] = 1;
-    dots(x.data(), table, p.table_stride, at.data(), columns, p.width, z);
+    dot_listed(x.data(), table, p.table_stride, at.data(), columns, p.width, z);
     T best = kNone;  // of the others
     for (int64_t k = 0; k < columns; ++k) {
       const int64_t j = at[k];
@@ -239,7 +158,7 @@ struct Work {
     if (!p.d_rows) return;
     for (int64_t k = 0; k < columns; ++k) shares[k] = z[k] * scale * (p.cosine ? inverse_norm[at[k]] : T(1));
     T* grad = static_cast<T*>(p.d_rows) + p.index[r] * p.width;
-    mix(shares.data(), table, p.table_stride, at.data(), columns, p.width, grad);
+    sum_listed(shares.data(), table, p.table_stride, at.data(), columns, p.width, grad);
     if (p.cosine) through_norm(x.data(), p.width, factor, grad);
   }
 
@@ -289,7 +208,7 @@ struct Work {
       for (int64_t j = 0; j < p.table_rows; ++j) {
         T* grad = static_cast<T*>(p.d_table) + j * p.width;
         const int64_t begin = ends[j], n = ends[j + 1] - begin;
-        mix(shares.data() + begin, rows, p.row_stride, at.data() + begin, n, p.width, grad);
+        sum_listed(shares.data() + begin, rows, p.row_stride, at.data() + begin, n, p.width, grad);
         if (!p.cosine || n == 0) continue;
         widen_row(table + j * p.table_stride, p.width, wide.data());
         through_norm(wide.data(), p.width, inverse_norm[j], grad);

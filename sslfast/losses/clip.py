@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks, spelled
+from sslfast._verdict import JointChecks, spelled, spelled_scales
 from sslfast.distributed import (
     count_rows,
     mean_gradient_over_ranks,
@@ -198,10 +198,9 @@ def clip_loss(
             normalize=normalize,
             label_smoothing=smoothing,
             tau_plus=tau_plus,
-            logit_scale=logit_scale,
             image_features=image_features,
             text_features=text_features,
-        )
+        ) | spelled_scales(logit_scale=logit_scale)
     plain = strategy == "local" and tau_plus == 0.0 and smoothing == 0.0
     if plain and few(image_features, text_features):
         share = 0.5 / len(image_features)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks, spelled
+from sslfast._verdict import JointChecks, spelled, spelled_scales
 from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
 from sslfast.losses._debias import debiased_losses
 from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, ids_of, kinds_of, scale_of
@@ -273,10 +273,9 @@ def info_nce_loss(
             margin=margin,
             tau_plus=tau_plus,
             label_smoothing=smoothing,
-            temperature=temperature if isinstance(temperature, Tensor) else float(temperature),
             query=query,
             positive_key=positive_key,
-        )
+        ) | spelled_scales(temperature=temperature if isinstance(temperature, Tensor) else float(temperature))
         if not kinds.among_batch:
             exchange_shards(name, query, options)  # where no keys travel that would carry the verdict of other ranks
 

@@ -107,8 +107,8 @@ class MatryoshkaLoss(nn.Module):
     def _options_around(self, gathers: object) -> OptionsAround:
         """What ranks whose loss is that of all have to have in common, so that each calls it as often."""
         if gathers in (False, "local"):
-            return OptionsAround({})
-        return OptionsAround({"MatryoshkaLoss's dims": repr(self.dims), "its weights": repr(self.weights)})
+            return OptionsAround()
+        return OptionsAround(**{"MatryoshkaLoss's dims": self.dims, "its weights": self.weights})
 
     def extra_repr(self) -> str:
         return f"dims={self.dims}, weights={self.weights}"

@@ -97,7 +97,7 @@ class NTXentLoss(nn.Module):
                 gather_distributed=self.gather_distributed,
                 memory_budget=self.memory_budget,
             )
-        with OptionsAround({"memory_bank_size": repr(self.memory_bank.size)}):
+        with OptionsAround(memory_bank_size=self.memory_bank.size):
             loss = info_nce_loss(
                 out0,
                 out1,

@@ -15,7 +15,7 @@ from sslfast._autograd import (
     unit_rows_backward,
     unit_side,
 )
-from sslfast._verdict import JointChecks, Options, spelled
+from sslfast._verdict import JointChecks, Options, spelled, spelled_scales
 from sslfast.distributed import exchange_shards, strategy_of, world_size
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._few_pairs import SIGMOID, few, few_pairs
@@ -160,11 +160,9 @@ def siglip_loss(
         options = spelled(
             gather_distributed=strategy,
             normalize=normalize,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
             image_features=image_features,
             text_features=text_features,
-        )
+        ) | spelled_scales(logit_scale=logit_scale, logit_bias=logit_bias)
     wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
     scale, bias = (
         number if isinstance(number, Tensor) else image_features.new_full((1,), number, dtype=wide)

@@ -172,13 +172,14 @@ def vocab_parallel_cross_entropy(
         ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
         check_num_items(name, num_items, reduction, input)
         said = said_place(name, len(linear_weight), first_class, num_classes, group)
+        divisor = num_items.reshape(()) if isinstance(num_items, Tensor) else num_items  # its shape makes no difference
         same = {
             "reduction": reduction,
             "ignore_index": ignore_index,
             "label_smoothing": options.label_smoothing,
             "softcap": options.softcap or None,
             "z_loss": options.z_loss,
-            "num_items": num_items if num_items is None or isinstance(num_items, Tensor) else float(num_items),
+            "num_items": divisor if divisor is None or isinstance(divisor, Tensor) else float(divisor),
             "return_metrics": return_metrics,
             "input": input,
             "the shape of input": tuple(input.shape),

@@ -21,13 +21,13 @@ BUILD = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"  # setup.py's
 TESTS = """
 audio_augment audio_params augment_buffers augment_masks augment_output augment_recipes augment_replay augment_video
 batch_mix batch_mix_input block_mask cell_mask counted_masks dino_mask fairseq_span_mask feature_corruption
-feature_noise frame_indices gather_patches graph_mask gumbel_sample image_augment image_augment_bytes
-image_augment_channels image_augment_erased image_augment_fill image_augment_flat image_augment_params
-image_augment_stored image_augment_stores item_mask
-item_negatives jepa_mask mask_indices mask_token_apply masked_feature masked_patch masked_patch_autograd
-negative_indices patch_gather patch_mask patch_mask_noise patch_unshuffle permutation_mask random_erase replaced_token
-row_lengths rule_modes sample_ids sampled_softmax span_corruption spec_augment spec_mean square_mask text_span_mask
-time_span_mask token_augment token_mask whole_word_mask word_budget
+feature_noise frame_indices gather_patches graph_mask graph_mask_statistics gumbel_sample image_augment
+image_augment_bytes image_augment_channels image_augment_erased image_augment_fill image_augment_flat
+image_augment_layouts image_augment_params image_augment_stored image_augment_stores item_mask item_negatives jepa_mask
+mask_indices mask_token_apply masked_feature masked_patch masked_patch_autograd negative_indices patch_gather patch_mask
+patch_mask_noise patch_unshuffle permutation_mask random_erase replaced_token row_lengths rule_modes sample_ids
+sampled_softmax span_corruption spec_augment spec_mean square_mask text_span_mask time_span_mask token_augment
+token_mask whole_word_mask word_budget
 """
 
 
