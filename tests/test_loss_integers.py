@@ -75,3 +75,12 @@ def test_any_integer_dtype(name: str, dtype: torch.dtype, device: torch.device) 
     narrow = {key: t if key == "copies" else t.to(dtype) for key, t in integers.items()}
     for a, b in zip(with_grads(lambda *z: loss(*z, **narrow), *inputs), packed, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64], ids=str)
+@pytest.mark.parametrize("name", LABELLED)
+def test_wide_unsigned_labels(name: str, dtype: torch.dtype, device: torch.device) -> None:
+    z, labels = torch.randn(N, D, device=device), LABELS.to(device, dtype)
+    expected = rf"^{name}: labels must be a signed integer or uint8 tensor, got {dtype}$"
+    with pytest.raises(TypeError, match=expected):
+        LABELLED[name](z, labels)

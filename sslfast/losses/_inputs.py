@@ -133,7 +133,8 @@ def check_integers(function: str, name: str, numbers: object) -> None:
     """
     if not isinstance(numbers, Tensor) or numbers.dtype not in _INTEGERS:
         got = numbers.dtype if isinstance(numbers, Tensor) else type(numbers).__name__
-        raise TypeError(f"{function}: {name} must be an integer tensor, got {got}")
+        expected = "a signed integer or uint8" if str(got).startswith("torch.uint") else "an integer"
+        raise TypeError(f"{function}: {name} must be {expected} tensor, got {got}")
 
 
 def kernel_integers(numbers: Tensor) -> Tensor:

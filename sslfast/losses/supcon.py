@@ -127,7 +127,7 @@ def supcon_loss(
     Rows without another of their label have no positive: they are negatives of the others, and add no term of their
     own. Where no row has one, the loss is 0. (pytorch-metric-learning also leaves out terms that are exactly 0.)
     Accumulates in float32 (float64 inputs in float64). Small losses, which take rows in pairs, keep their relative
-    precision.
+    precision; with ``copies`` they have the rounding of a similarity, 2^-23 / temperature.
 
     Args:
         embeddings: (N, D), floating point, any strides; need not be normalised.
