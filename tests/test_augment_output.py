@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from image_augment_cases import photos
+from image_augment_cases import expected, in_floats, photos
 from peer_oracle import peer
 
 from sslfast import augment as A
@@ -29,6 +29,24 @@ def test_normalised_twice(device: torch.device, first: tuple[tuple[float, ...], 
     torch.testing.assert_close(both(images), want, atol=1e-5, rtol=1e-5)
     again = ImageAugment.from_json(both.host().to_json())
     assert np.allclose(again(images.cpu().numpy(), seed=1, layout="NCHW"), want.cpu().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [80, 320, 333])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_last_blur_is_normalised(device: torch.device, channels: int, width: int) -> None:
+    """On the CPU it writes the view itself where rows are whole vectors, past the caches if there are many."""
+    images = photos(6, channels, 70, 90).to(device)
+    mean, std = torch.tensor(MEAN[:channels]), torch.tensor(STD[:channels])
+    steps = [A.RandomResizedCrop((256, width)), A.GaussianBlur(9, p=0.7)]
+    if channels == 3:
+        steps[1:1] = [A.ColorJitter(0.8, 0.8, 0.8, 0.2), A.RandomGrayscale(0.3)]
+    transform = A.Compose([*steps, A.Normalize(MEAN[:channels], STD[:channels]), A.ToDtype()])
+    params = transform.sample_params(images, generator=5)
+    want = (expected(in_floats(*steps), images, params.cpu()) - mean[:, None, None]) / std[:, None, None]
+    views = transform.apply_params(images, params)
+    torch.testing.assert_close(views.cpu().double(), want, atol=1e-4, rtol=0)
+    for i, view in enumerate(views):
+        assert torch.equal(transform.apply_params(images[i : i + 1], params[i : i + 1])[0], view)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,15 @@ class Renderer {
         continue;
       }
       ++next;
+      // A last blur writes the view: the colours would be written once more, and read, only to be normalised.
+      if (op.code == kOpBlur && next == view_.count && !gray_ && n_ % kMaxLanes == 0 && paints_output()) {
+        Move move(op, {p_.out_height, n_, 1}, s_.move);
+        for (int64_t c = 0; c < channels; ++c) {
+          float* to = reinterpret_cast<float*>(out_) + c * plane_;
+          move.blur_to(held_.plane[c], {to, row_.gain[c], row_.offset[c], streams()});
+        }
+        break;
+      }
       const bool own_fills = op.code == kOpAffine && (op.fill[0] != op.fill[1] || op.fill[0] != op.fill[2]);
       if (own_fills) gray_ = false;
       const bool alike = gray_;
@@ -142,14 +151,22 @@ class Renderer {
     return gray;
   }
 
+  // Do rows go past the caches from registers? That takes whole cache lines.
+  bool streams() const {
+    return streamed_ && n_ * sizeof(float) % kLine == 0 && reinterpret_cast<intptr_t>(out_) % kLine == 0;
+  }
+
+  // Is the output written by what computes it?
+  bool paints_output() const { return streams() || (direct_ && !streamed_); }
+
   // A large output goes past the caches, row by row: it is not read first, and the view that waits stays in L2.
   template <typename Set>
   double finish(Set set) {
-    row_.stream = streamed_ && n_ * sizeof(float) % kLine == 0 && reinterpret_cast<intptr_t>(out_) % kLine == 0;
+    row_.stream = streams();
     for (int64_t y = 0, count; y < p_.out_height; y += count) {
       count = set(y);
       row_.n = count * n_;
-      if (row_.stream || (direct_ && !streamed_)) {
+      if (paints_output()) {
         row_.out = planes(reinterpret_cast<float*>(out_), plane_).moved(y * n_);
         paint(row_);
         continue;

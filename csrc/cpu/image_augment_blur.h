@@ -12,8 +12,15 @@ namespace sslfast::cpu {
 void blur_down(const float* const* rows, const float* weight, int32_t reach, int64_t count, int64_t n, float* out,
                int64_t out_stride);
 
-// The same along a row, which is readable from -16, or -reach if that is further, to as much behind padded(n). out is
-// writable up to padded(n).
-void blur_across(const float* row, const float* weight, int32_t reach, int64_t n, float* out);
+// Where a blurred row goes, writable up to padded(n), and how it is normalised on the way: times gain, plus offset.
+// `stream`: past the caches; `out` is aligned to cache lines then.
+struct BlurredRow {
+  float* out;
+  float gain = 1.0f, offset = 0.0f;
+  bool stream = false;
+};
+
+// The same along a row, which is readable from -16, or -reach if that is further, to as much behind padded(n).
+void blur_across(const float* row, const float* weight, int32_t reach, int64_t n, const BlurredRow& to);
 
 }  // namespace sslfast::cpu

@@ -125,6 +125,51 @@ SSLFAST_INLINE void apply_to_blocks(const augment::Op& op,
   }
 }
 
+// Keeps the pixels and adds their gray values to gray_sum.
+template <int kLanes, int kChannels, int kBlocks, bool kWhole>
+SSLFAST_INLINE void hold_blocks(const Row& row, int64_t x, int64_t count,
+                                const augment::Pixel<typename Lanes<kLanes>::Floats> (&pixels)[kBlocks],
+                                typename Lanes<kLanes>::Floats& gray_sum) {
+  using L = Lanes<kLanes>;
+  using Floats = typename L::Floats;
+  const Planes out = row.out.moved(x);
+#pragma GCC unroll 4
+  for (int i = 0; i < kBlocks; ++i) {
+    const Floats done[3] = {pixels[i].r, pixels[i].g, pixels[i].b};
+#pragma GCC unroll 4
+    for (int c = 0; c < kChannels; ++c) L::template store<kWhole>(out.plane[c] + i * kLanes, done[c], count);
+    Floats gray = kChannels == 3 ? augment::gray(pixels[i]) : pixels[i].r;
+    if (!kWhole) {
+      for (int64_t k = count; k < kLanes; ++k) gray[k] = 0.0f;
+    }
+    gray_sum += gray;
+  }
+}
+
+// Normalises the pixels and writes them. All choices lie outside: a branch at each store took longer than the stores.
+template <int kLanes, int kChannels, int kBlocks, bool kWhole, bool kStream>
+SSLFAST_INLINE void finish_blocks(const Row& row, int64_t x, int64_t count,
+                                  const augment::Pixel<typename Lanes<kLanes>::Floats> (&pixels)[kBlocks]) {
+  using L = Lanes<kLanes>;
+  using Floats = typename L::Floats;
+  const Planes out = row.out.moved(x);
+  float gain[kChannels], offset[kChannels];  // before the first store, which might change them for all that g++ knows
+#pragma GCC unroll 4
+  for (int c = 0; c < kChannels; ++c) gain[c] = row.gain[c], offset[c] = row.offset[c];
+#pragma GCC unroll 4
+  for (int c = 0; c < kChannels; ++c) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kBlocks; ++i) {
+      const Floats done[3] = {pixels[i].r, pixels[i].g, pixels[i].b}, value = done[c] * gain[c] + offset[c];
+      if (kStream) {
+        L::stream(out.plane[c] + i * kLanes, value);
+      } else {
+        L::template store<kWhole>(out.plane[c] + i * kLanes, value, count);
+      }
+    }
+  }
+}
+
 // kBlocks times kLanes pixels of a row from x on, or, as one block, the last `count`. Blocks side by side keep the
 // processor busy, because one pixel's operations wait for each other. Adds the gray values of a held row to gray_sum.
 template <int kLanes, int kChannels, int kBlocks, bool kWhole>
@@ -153,25 +198,9 @@ SSLFAST_INLINE void paint_blocks(const Row& row, int64_t x, int64_t count, typen
     }
   }
   for (int32_t k = 0; k < row.ops; ++k) apply_to_blocks<kLanes>(row.op[k], pixels);
-#pragma GCC unroll 4
-  for (int i = 0; i < kBlocks; ++i) {
-    const Floats done[3] = {pixels[i].r, pixels[i].g, pixels[i].b};
-#pragma GCC unroll 4
-    for (int c = 0; c < kChannels; ++c) {
-      const Floats value = row.hold ? done[c] : done[c] * row.gain[c] + row.offset[c];
-      if (kWhole && row.stream) {
-        L::stream(row.out.plane[c] + x + i * kLanes, value);
-      } else {
-        L::template store<kWhole>(row.out.plane[c] + x + i * kLanes, value, count);
-      }
-    }
-    if (!row.hold) continue;
-    Floats gray = kChannels == 3 ? augment::gray(pixels[i]) : pixels[i].r;
-    if (!kWhole) {
-      for (int64_t k = count; k < kLanes; ++k) gray[k] = 0.0f;
-    }
-    gray_sum += gray;
-  }
+  if (row.hold) return hold_blocks<kLanes, kChannels, kBlocks, kWhole>(row, x, count, pixels, gray_sum);
+  if (kWhole && row.stream) return finish_blocks<kLanes, kChannels, kBlocks, kWhole, true>(row, x, count, pixels);
+  finish_blocks<kLanes, kChannels, kBlocks, kWhole, false>(row, x, count, pixels);
 }
 
 // Halves onto halves: one lane after another would wait for as many additions as there are lanes.

@@ -5,7 +5,6 @@
 
 #include "../shared/image_augment_neighbours.h"
 #include "image_augment_adjoint_rows.h"
-#include "image_augment_blur.h"
 #include "isa.h"
 
 namespace sslfast::cpu {
@@ -69,30 +68,35 @@ void Move::back(const Planes& before, Planes& grad, Planes& spare) {
   }
 }
 
-// Separably, down and then across, so many rows of a channel at a time that those they take lie in L1.
 Planes Move::blurred(const Planes& from, int64_t y) {
   count_ = std::min(kBlurTogether, shape_.height - y);
-  const int64_t n = shape_.width, stride = padded(n), plane = count_ * n + kMaxLanes;
-  const int32_t reach = reach_across_;
-  const int64_t line_stride = kMaxLanes + padded(reach) + stride + padded(reach) + kMaxLanes;
-  float* buffer = s_.line.at_least(2 * line_stride + 3 * (kBlurTogether * n + kMaxLanes));
-  const Planes done = planes(buffer + 2 * line_stride, plane);
+  const int64_t plane = kBlurTogether * shape_.width + kMaxLanes;
+  const Planes done = planes(s_.blurred.at_least(3 * plane), plane);
+  for (int64_t c = 0; c < shape_.channels; ++c) blur_rows(from.plane[c], y, {done.plane[c]});
+  return done;
+}
+
+void Move::blur_to(const float* from, BlurredRow to) {
+  for (int64_t y = 0; y < shape_.height; y += count_, to.out += count_ * shape_.width) {
+    count_ = std::min(kBlurTogether, shape_.height - y);
+    blur_rows(from, y, to);
+  }
+}
+
+// `count_` rows of a channel from y on, separably, down and then across: those that they take lie in L1.
+void Move::blur_rows(const float* from, int64_t y, BlurredRow to) {
+  const int64_t n = shape_.width, outer = kMaxLanes + padded(reach_across_), line_stride = outer + padded(n) + outer;
+  float* line = s_.line.at_least(2 * line_stride) + outer;
   const float** rows = s_.rows.at_least(2 * reach_down_ + kBlurTogether) + reach_down_;
-  for (int64_t c = 0; c < shape_.channels; ++c) {
-    for (int64_t k = -reach_down_; k < reach_down_ + count_; ++k) {
-      rows[k] = from.plane[c] + reflected(y + k, shape_.height) * n;
-    }
-    float *line = buffer + kMaxLanes + padded(reach), *out = done.plane[c];
-    for (int64_t r = 0; r < count_; r += 2) {
-      const int64_t two = std::min<int64_t>(2, count_ - r);
-      blur_down(rows + r, down_, reach_down_, two, n, line, line_stride);
-      for (int64_t k = 0; k < two; ++k, out += n) {
-        reflect_ends(line + k * line_stride, n, reach);
-        blur_across(line + k * line_stride, across_, reach, n, out);
-      }
+  for (int64_t k = -reach_down_; k < reach_down_ + count_; ++k) rows[k] = from + reflected(y + k, shape_.height) * n;
+  for (int64_t r = 0; r < count_; r += 2) {
+    const int64_t two = std::min<int64_t>(2, count_ - r);
+    blur_down(rows + r, down_, reach_down_, two, n, line, line_stride);
+    for (int64_t k = 0; k < two; ++k, to.out += n) {
+      reflect_ends(line + k * line_stride, n, reach_across_);
+      blur_across(line + k * line_stride, across_, reach_across_, n, to);
     }
   }
-  return done;
 }
 
 // The frame stays as it is.
@@ -144,7 +148,7 @@ void Move::blur_back(float* grad, float* spare) {
   }
   for (int64_t y = 0; y < height; ++y) {
     std::copy_n(spare + y * n, n, line);
-    blur_across(line - reach_across_, across_, reach_across_, wide, full);
+    blur_across(line - reach_across_, across_, reach_across_, wide, {full});
     float* to = grad + y * n;
     std::copy_n(full + reach_across_, n, to);
     for (int64_t k = 1; k <= reach_across_; ++k) {

@@ -1,13 +1,14 @@
 // Blur, sharpness and affine maps, which take a view's pixels from a neighbourhood: their rows, and their adjoints.
 #pragma once
 
+#include "image_augment_blur.h"
 #include "image_augment_rows.h"
 
 namespace sslfast::cpu {
 
 // Buffers of one thread.
 struct MoveScratch {
-  Buffer<float> line, weight;
+  Buffer<float> line, weight, blurred;
   Buffer<const float*> rows;
 };
 
@@ -37,12 +38,16 @@ class Move {
   Planes rows(const Planes& from, int64_t y);
   int64_t count() const { return count_; }
 
+  // All of a blur of one channel, normalised on the way to where it stays.
+  void blur_to(const float* from, BlurredRow to);
+
   // grad, that of the result, becomes that of what the operation took: `before`, which only sharpness reads. `spare` is
   // as large as grad; the two may swap.
   void back(const Planes& before, Planes& grad, Planes& spare);
 
  private:
   Planes blurred(const Planes& from, int64_t y);
+  void blur_rows(const float* from, int64_t y, BlurredRow to);
   Planes sharpened(const Planes& from, int64_t y);
   Planes moved(const Planes& from, int64_t y);
   void blur_back(float* grad, float* spare);
