@@ -6,9 +6,11 @@ Torch tensors and NumPy arrays go through the same plans, so nothing here import
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from sslfast._image_steps import (
     COLOUR,
+    COLUMNS,
     CROP,
     ERASE_COLUMNS,
     MOST_ERASES,
@@ -162,6 +164,18 @@ class Plan:
         repeat = channels if len(mean) == 1 else 1
         unit = 255.0 if of_bytes and not self.scale else 1.0
         return [value / unit for value in mean] * repeat, [value / unit for value in std] * repeat
+
+    def check_contrast(self, name: str, params: Any) -> None:
+        """Raises ValueError where a row (N, columns), tensor or array, has a contrast that its jitter never draws."""
+        start = 0
+        for segment in self.segments:
+            for place in segment.without_contrast:
+                contrast = params[:, start + place + COLUMNS["jitter"].index("contrast")]
+                refused = (params[:, start + place] != 0) & (contrast != 1)
+                if bool(refused.any()):
+                    got = float(contrast[refused][0])
+                    raise ValueError(f"{name}: params must have contrast 1 for a ColorJitter without it, got {got:g}")
+            start += len(segment.columns)
 
     def check_channels(self, name: str, channels: int) -> None:
         """Raises ValueError where a colour transform meets other than 1 or 3 channels, or a fill another number."""

@@ -4,6 +4,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -190,7 +191,7 @@ struct Team {
 
 template <bool kBytes, int kChannels>
 static void make(ImageAugment p, const Whole& list, int lanes, bool reversed, int64_t many_blocks) {
-  const int64_t items = p.rows * p.views * (p.channels / kChannels);
+  const int64_t items = items_of(p, kChannels);
   const Tiles tiles = tiles_of_block(p, items, many_blocks);
   std::vector<double> sums(items * tiles.count, std::nan(""));
   const auto floats = static_cast<size_t>(list.shared_floats(kChannels));
@@ -272,21 +273,19 @@ extern "C" int make_views(const void* data, const int64_t* image, const int64_t*
   describe(p, static_cast<int32_t>(form[5]), codes, settings, form[8], mean, std);
   std::fill_n(stores, 3, 0);
   std::fill_n(reads, 3, 0);
-  const bool bytes = p.in == Pixels::kUint8, colour = p.channels == 3;
+  const bool bytes = p.in == Pixels::kUint8;
   if (walking_blocks > 0) {
-    const auto made = bytes ? (colour ? walk<true, 3> : walk<true, 1>) : (colour ? walk<false, 3> : walk<false, 1>);
-    return made(p, lanes, reversed, walking_blocks, waiting_bytes);
+    const int32_t group = waits_of(p).group_of(p.channels);
+    const auto walks = bytes ? std::array{walk<true, 1>, walk<true, 3>, walk<true, 4>}
+                             : std::array{walk<false, 1>, walk<false, 3>, walk<false, 4>};
+    return walks[group / 2](p, lanes, reversed, walking_blocks, waiting_bytes);
   }
   const Whole list = whole_of(p);
   if (!list.possible) return -1;
   const int32_t group = list.group_of(p.channels);
-  const auto chosen = bytes ? (group == 4 ? make<true, 4>
-                               : colour   ? make<true, 3>
-                                          : make<true, 1>)
-                            : (group == 4 ? make<false, 4>
-                               : colour   ? make<false, 3>
-                                          : make<false, 1>);
-  chosen(p, list, lanes, reversed, many_blocks);
+  const auto makes = bytes ? std::array{make<true, 1>, make<true, 3>, make<true, 4>}
+                           : std::array{make<false, 1>, make<false, 3>, make<false, 4>};
+  makes[group / 2](p, list, lanes, reversed, many_blocks);
   return static_cast<int>(stores[2]);
 }
 

@@ -224,7 +224,7 @@ def test_what_is_left_to_passes() -> None:
     for steps in (
         *([A.GaussianBlur(43)], [A.RandomEqualize()], [A.RandomAutocontrast()], [A.RandAugment(1)]),
         *([A.RandomAdjustSharpness(2.0)], [A.RandomRotation(9)], [A.GaussianBlur(3), A.GaussianBlur(3)]),
-        *([A.GaussianBlur(3), A.ColorJitter(0.1)], [A.ColorJitter(0.1), A.ColorJitter(0.1)]),
+        *([A.GaussianBlur(3), A.ColorJitter(0, 0.1)], [A.ColorJitter(0, 0.1), A.ColorJitter(0, 0.1)]),
     ):
         transform = A.Compose([*steps, A.ToDtype()])
         assert in_blocks(transform, images, transform.sample_params(images))[1] == -1

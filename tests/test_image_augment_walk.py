@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from image_augment_blocks import TYPES, in_blocks, plan_walk
+from image_augment_blocks import TYPES, in_blocks, plan_walk, reads, stores
 from image_augment_cases import noise, photos, row
 
 from sslfast import augment as A
@@ -130,16 +130,63 @@ def test_types_and_layouts(layout: torch.memory_format, dtype: torch.dtype, widt
         assert (got.float() - want.float()).abs().max() <= tolerance
 
 
-@pytest.mark.parametrize("channels", [2, 4])
-def test_channels_of_their_own(channels: int) -> None:
-    images = noise(3, channels, 40, 31).to(memory_format=torch.channels_last)
-    transform = A.Compose(
-        [A.Resize((41, 36)), A.GaussianBlur(5), A.RandomRotation(40, fill=0.5), A.GaussianBlur(3), A.ToDtype()]
-    )
+WITHOUT_COLOURS = {
+    "blurs and a rotation": lambda: [
+        *(A.Resize((41, 36)), A.GaussianBlur(5), A.RandomRotation(40, "bilinear", fill=0.5), A.GaussianBlur(3)),
+        *(A.RandomSolarize(0.4, 0.5), A.RandomPosterize(3), A.RandomInvert()),
+    ],
+    "wide blur": lambda: [A.RandomResizedCrop((33, 35), interpolation="bicubic"), A.GaussianBlur((61, 45), (6.0, 9.0))],
+    "as it is": lambda: [A.RandomHorizontalFlip(0.5), A.RandomAffine(20, (0.1, 0.2), (0.7, 1.3), 15)],
+}
+
+
+@pytest.mark.parametrize("channels", [2, 4, 8])
+@pytest.mark.parametrize("name", WITHOUT_COLOURS)
+def test_channels_of_their_own(name: str, channels: int) -> None:
+    images = photos(3, channels, 40, 31).to(memory_format=torch.channels_last)
+    transform = A.Compose([*WITHOUT_COLOURS[name](), A.ToDtype()])
     params = transform.sample_params(images, generator=2)
+    want = transform.apply_params(images, params)
+    for walking in (ALONE, SHARED):
+        got, parts = in_blocks(transform, images, params, walking=walking)
+        assert (parts > 1) == (walking == SHARED)
+        off = (got - want).abs()
+        assert (off > 2e-5).double().mean() < 2e-3, off.max()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", WITHOUT_COLOURS)
+def test_rgba_is_four_images_of_one_channel(name: str, dtype: torch.dtype, layout: torch.memory_format) -> None:
+    """With the same bits, and channels last with one store a pixel, whose channels have one load."""
+    images = photos(2, 4, 31, 33)
+    images = (images if dtype == torch.uint8 else (images / 255).to(dtype)).contiguous(memory_format=layout)
+    fills, mean, std = (0.1, 0.9, 0.4, 0.2), (0.1, 0.2, 0.3, 0.4), (0.5, 0.6, 0.7, 0.8)
+    steps = [*WITHOUT_COLOURS[name](), A.RandomRotation(20, "bilinear", fill=fills)]
+    transform = A.Compose([*steps, A.Normalize(mean, std), A.ToDtype()])
+    params = transform.sample_params(images, generator=3)
     for walking in (ALONE, SHARED):
         got, _ = in_blocks(transform, images, params, walking=walking)
-        torch.testing.assert_close(got, transform.apply_params(images, params), atol=2e-5, rtol=0)
+        if layout == torch.channels_last:
+            assert list(stores) == [0, 0, got.numel() // 4]
+            assert reads[0] == 0
+        for c in range(4):
+            last = A.RandomRotation(20, "bilinear", fill=fills[c])
+            one = A.Compose([*steps[:-1], last, A.Normalize(mean[c : c + 1], std[c : c + 1]), A.ToDtype()])
+            want, _ = in_blocks(one, images[:, c : c + 1].contiguous(), params, walking=walking)
+            assert torch.equal(got[:, c : c + 1], want)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_in_a_channel_stays_there(value: float) -> None:
+    images = torch.rand(2, 4, 16, 16)
+    images[1, 3, 8, 8] = value
+    steps = [A.RandomInvert(1.0), A.GaussianBlur(3), A.RandomRotation((5.0, 5.0)), A.RandomSolarize(p=1.0)]
+    transform = A.Compose(steps)
+    views, _ = in_blocks(transform, images, transform.sample_params(images, generator=1), walking=ALONE)
+    assert views[0].isfinite().all()
+    assert views[1, :3].isfinite().all()
+    assert views[1, 3].isnan().any()
 
 
 def test_small_images() -> None:

@@ -49,7 +49,7 @@ class Renderer {
     view_out_ = static_cast<char*>(p_.out) + (view * p_.rows + row) * p_.channels * plane_ * pixel_bytes(p_.out_type);
     select(first_channel, channels);
     read_view(p_, p_.params + (row * p_.views + view) * p_.columns, image, view_);
-    set_fills(p_, first_channel, view_);
+    set_fills(p_, first_channel, channels, view_);
 
     Resizer resizer(p_, image, first_channel, channels, view_, s_.resize);
     int32_t next = 0;
@@ -97,7 +97,7 @@ class Renderer {
       }
       select(first_channel, channels);
     }
-    if (resizer.poisoned()) poison();
+    if (resizer.poisoned() || view_.poisoned) poison();
   }
 
  private:
@@ -219,7 +219,7 @@ class Renderer {
     op.table = table;
   }
 
-  // A box with NaN or infinity in it gives a view of NaN, never a plausible one.
+  // A box with NaN or infinity in it gives a view of NaN, never a plausible one; so does a contrast that is not drawn.
   void poison() {
     row_.out = planes(s_.row.at_least(3 * padded(n_)), padded(n_));
     for (float* row : row_.out.plane) std::fill_n(row, n_, std::numeric_limits<float>::quiet_NaN());

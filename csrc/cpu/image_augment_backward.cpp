@@ -52,12 +52,12 @@ class Differentiator {
     first_channel_ = first_channel;
     used_ = 0;
     read_view(v_, v_.params + row * v_.columns, image, view_);
-    set_fills(v_, first_channel, view_);
+    set_fills(v_, first_channel, channels, view_);
     list_passes();
     Resizer resizer(v_, image, first_channel, channels, view_, s_.resize);
     if (of_values_ > 0) forward(resizer);
     const Planes grad = backward(row);
-    write(grad, row, image, resizer.poisoned());
+    write(grad, row, image, resizer.poisoned() || view_.poisoned);
   }
 
  private:
@@ -225,7 +225,7 @@ class Differentiator {
   }
 
   // The adjoint of the resize: down and then across, a row of the box at a time. Outside the box there is no gradient,
-  // and a box with NaN or infinity in it, if it was read, has a gradient of NaN.
+  // and a box with NaN or infinity in it, if it was read, has a gradient of NaN, as one of a view of NaN has.
   void write(const Planes& grad, int64_t row, const Image& image, bool poisoned) {
     const int64_t width = image.width, box = view_.width, n = shape_.width, bytes = pixel_bytes(v_.in);
     s_.across.fill(s_.resize.across, n, box);

@@ -1,12 +1,12 @@
 // Views from images without a host synchronisation: one launch draws the parameters, one makes the views, and where a
-// list has contrast one between them adds up the gray values that it needs. Boxes that are erased at the end are drawn
-// and written by the same launches. A block makes some tiles of one view: what their columns and rows take from the
-// source, and how much of it, is worked out once a tile, and the operations are done in registers. A blur's
+// list may draw contrast one between them adds up the gray values that it needs. Boxes that are erased at the end are
+// drawn and written by the same launches. A block makes some tiles of one view: what their columns and rows take from
+// the source, and how much of it, is worked out once a tile, and the operations are done in registers. A blur's
 // neighbourhood is made along with the tile, in shared memory, so no view ever waits in global memory;
 // csrc/shared/image_augment_block.h has the block's work, which a test runs on the CPU.
 //
-// Lists with equalize, auto contrast, sharpness, affine maps, RandAugment, a second jitter, a jitter behind a blur or a
-// blur that reaches further than kMaxReach are walked over by image_augment_passes.cu, in one launch, too.
+// Lists with equalize, auto contrast, sharpness, affine maps, RandAugment, a second contrast, a contrast behind a blur
+// or a blur that reaches further than kMaxReach are walked over by image_augment_passes.cu, in one launch, too.
 // Bytes: the box read once from DRAM (taps overlap in L1 and L2), for contrast again from L2, the view written once,
 // and what a box erases once more, by the thread that wrote it. Pixels that lie side by side are read by words and by
 // sixteen bytes, RGBA too, whose four channels are made together. Views are written by fours, and where rows are of an
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads, 2) make_views(const __grid_constant_
 
 template <bool kBytes, int kChannels>
 cudaError_t launch_group(const ImageAugment& p, const Whole& list, cudaStream_t stream) {
-  const int64_t items = p.rows * p.views * (p.channels / kChannels);
+  const int64_t items = items_of(p, kChannels);
   const Tiles tiles = tiles_of_block(p, items, kManyBlocks);
   const int64_t blocks = items * tiles.blocks;
   if (blocks > INT32_MAX || tiles_of_view(p) > INT32_MAX) return cudaErrorInvalidConfiguration;
@@ -91,7 +91,8 @@ cudaError_t launch(const ImageAugment& p, const Whole& list, cudaStream_t stream
 int64_t image_augment_scratch(const ImageAugment& p) {
   const Whole list = whole_of(p);
   if (!list.possible) return passes_scratch(p);
-  return list.contrast ? items_of(p) * tiles_of_view(p) * static_cast<int64_t>(sizeof(double)) : 0;
+  if (!list.contrast) return 0;
+  return items_of(p, list.group_of(p.channels)) * tiles_of_view(p) * static_cast<int64_t>(sizeof(double));
 }
 
 cudaError_t image_augment_params(const ImageAugmentParams& p, cudaStream_t stream) {

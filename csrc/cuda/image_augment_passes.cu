@@ -10,6 +10,7 @@
 // the way, two passes ahead of those that read it. Views are the same bits. csrc/shared/image_augment_walk.h has the
 // block's work, which a test runs on the CPU.
 // Bytes: the box read once from DRAM (taps overlap in L1 and L2), 8 a value and wait, by fours, the view written once.
+// RGBA is made, read and stored by four channels, unless a step needs the whole view: its statistics are per channel.
 #include "image_augment_passes.cuh"
 
 #include <cooperative_groups.h>
@@ -86,8 +87,11 @@ struct Planned {
 // What `use` makes of the plan for the pixels of p.
 template <typename Use>
 auto with_plan(const ImageAugment& p, const Use& use) {
-  if (p.in == Pixels::kUint8) return p.channels == 3 ? use(Planned<true, 3>{p}) : use(Planned<true, 1>{p});
-  return p.channels == 3 ? use(Planned<false, 3>{p}) : use(Planned<false, 1>{p});
+  const int32_t group = waits_of(p).group_of(p.channels);
+  if (p.in == Pixels::kUint8) {
+    return group == 4 ? use(Planned<true, 4>{p}) : group == 3 ? use(Planned<true, 3>{p}) : use(Planned<true, 1>{p});
+  }
+  return group == 4 ? use(Planned<false, 4>{p}) : group == 3 ? use(Planned<false, 3>{p}) : use(Planned<false, 1>{p});
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace sslfast::augment {
 struct Block {
   View view;
   int32_t contrast, blur;  // which operation is the first of its kind; the count of all where there is none
-  bool poisoned;           // the mean that contrast needs is no number
+  bool poisoned;           // the view is NaN: the mean that contrast needs is no number, or its row makes no sense
   Reach reach;
   BlurWeights weight;
   TileTaps taps;
@@ -76,7 +76,7 @@ class Maker {
         if (v.op[k].code == kOpContrast) block.contrast = k;
         if (v.op[k].code == kOpBlur) block.blur = k;
       }
-      block.poisoned = false;
+      block.poisoned = v.poisoned;
       block.reach = block.blur < v.count ? reach_of(v.op[block.blur]) : Reach{0, 0};
     }
     team.barrier();
@@ -147,7 +147,7 @@ class Maker {
     if (team_.lane == 0) {
       Op& op = b_.view.op[b_.contrast];
       op.b *= static_cast<float>(sum / (static_cast<double>(p_.out_height) * static_cast<double>(p_.out_width)));
-      b_.poisoned = !is_number(op.b);
+      b_.poisoned = b_.poisoned || !is_number(op.b);
     }
   }
 

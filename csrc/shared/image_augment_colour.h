@@ -186,4 +186,22 @@ SSLFAST_HD Pixel<F> apply(const Op& op, const Pixel<F>& p) {
   }
 }
 
+// The same of a channel that is no colour's, for which there are no other operations.
+template <typename F>
+SSLFAST_HD F apply_to_channel(const Op& op, const F& x) {
+  const Pixel<F> alike{x, x, x};
+  switch (op.code) {
+    case kOpBrightness:
+      return brightness(alike, op.a).r;
+    case kOpSolarize:
+      return solarize(x, op.a);
+    case kOpPosterize:
+      return posterize(alike, op.a, op.b).r;
+    case kOpInvert:
+      return invert(alike).r;
+    default:  // clamp
+      return saturate(x);
+  }
+}
+
 }  // namespace sslfast::augment

@@ -22,11 +22,12 @@ SSLFAST_HD Item item_of(const ImageAugment& p, int64_t number, int32_t channels)
 // n of kRun pixels of row y from x on, channel by channel in `value`, normalised.
 //
 // Elements that lie side by side are stored by fours, and where rows are of an even width, but of no multiple of four,
-// every other row by twos; of a pixel with four channels last, or a multiple of that, four channels are one store. Rows
-// of odd width begin anywhere, and shifting every row's runs to where it is aligned would cost more lanes than are
-// saved: those are stored one by one, and so are other numbers of channels, last, a store a channel; neighbouring lanes
-// fill the same sectors then, in several requests. Where views are made pass by pass, four channels are four items, and
-// stored so, too.
+// every other row by twos; of a pixel with four channels last, or a multiple of that, four channels are one store,
+// whether the view is made whole or waits. What is left is stored one by one: rows of odd width, which begin anywhere,
+// as shifting every row's runs to where it is aligned would cost more lanes than are saved; other numbers of channels,
+// last, a store a channel, by which neighbouring lanes fill the same sectors in several requests; and what a box
+// erases. Four channels of a list with contrast, equalize or auto contrast would be four items, too: transforms refuse
+// them.
 template <typename Memory, int kChannels>
 struct Output {
   const ImageAugment& p;

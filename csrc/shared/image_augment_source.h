@@ -19,6 +19,15 @@ constexpr float kLargestFloat = 3.4028234e38f;
 
 SSLFAST_HD bool is_number(float x) { return absolute(x) <= kLargestFloat; }
 
+// Channels that a block makes together: three are a pixel's colours, and fours are for the sake of reads and stores, as
+// many as there are in RGBA, unless a step needs the whole view: each channel would have statistics of its own.
+SSLFAST_HD int32_t group_of(int64_t channels, bool statistics) {
+  return channels == 3 ? 3 : channels % 4 == 0 && !statistics ? 4 : 1;
+}
+
+// Items (image, view, group of channels) with groups of so many.
+SSLFAST_HD int64_t items_of(const ImageAugment& p, int32_t group) { return p.rows * p.views * (p.channels / group); }
+
 // The taps of one output along one axis, and what their weights are multiplied by; none outside the axis.
 struct Taps {
   int32_t index, first, count;

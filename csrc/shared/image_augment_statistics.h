@@ -13,7 +13,7 @@ namespace sslfast::augment {
 
 // What the lanes share.
 struct StatisticsBlock {
-  bool poisoned;  // a mean that contrast needs is no number
+  bool poisoned;  // the view is NaN: a mean that contrast needs is no number, or its row makes no sense
   double sum[kThreads], strip[kMostStrips];
   float stretch[kExtremes], table[kCounts];
   union {
@@ -28,8 +28,11 @@ SSLFAST_HD Pixel<float> pixel_of(const float* run, int32_t k) {
   return {run[k], run[(kChannels - 1) / 2 * kRun + k], run[(kChannels - 1) * kRun + k]};
 }
 
+// Of one channel, or of a colour's three.
 template <int kChannels, typename Team>
 struct Statistics {
+  static_assert(2 * kChannels <= kExtremes);
+
   const ImageAugment& p;
   const Walk& w;
   StatisticsBlock& b;

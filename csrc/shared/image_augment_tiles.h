@@ -24,9 +24,7 @@ struct Whole {
   bool possible = true, contrast = false;
   int32_t reach_across = -1, reach_down = -1;  // of its blur
 
-  // Channels that a block makes together: three are a pixel's colours, and fours are for the sake of reads and stores,
-  // as many as there are in RGBA.
-  int32_t group_of(int64_t channels) const { return channels == 3 ? 3 : channels % 4 == 0 && !contrast ? 4 : 1; }
+  int32_t group_of(int64_t channels) const { return augment::group_of(channels, contrast); }
 
   // Of shared memory.
   int32_t shared_floats(int32_t channels) const {
@@ -42,7 +40,7 @@ inline Whole whole_of(const ImageAugment& p) {
   for (int32_t s = 1; s < p.steps; ++s) {
     const Step& step = p.step[s];
     const bool blurred = w.reach_across >= 0;
-    if (step.code == kStepColorJitter) {
+    if (may_draw_contrast(step)) {
       w.possible &= !w.contrast && !blurred;
       w.contrast = true;
     } else if (step.code == kStepBlur) {
@@ -50,8 +48,8 @@ inline Whole whole_of(const ImageAugment& p) {
       w.reach_across = static_cast<int32_t>(step.setting[0]) / 2;
       w.reach_down = static_cast<int32_t>(step.setting[1]) / 2;
     } else {
-      w.possible &= step.code == kStepGrayscale || step.code == kStepSolarize || step.code == kStepPosterize ||
-                    step.code == kStepInvert;
+      w.possible &= step.code == kStepColorJitter || step.code == kStepGrayscale || step.code == kStepSolarize ||
+                    step.code == kStepPosterize || step.code == kStepInvert;
     }
   }
   return w;

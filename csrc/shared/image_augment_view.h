@@ -38,7 +38,7 @@ struct Op {
   int32_t code;
   float a, b, c;       // blur: sigma, and the kernel's width and height
   double map[6];       // affine: source = (m0 x + m1 y + m2, m3 x + m4 y + m5), of pixel centres from the view's centre
-  float fill[3];       // of what an affine map takes from outside, channel by channel once they are known
+  float fill[4];       // of what an affine map takes from outside, channel by channel once they are known
   bool bilinear;       // between four pixels; else the nearest
   bool filled;         // what comes from between a border pixel and the outside is blended with the fill
   const float* table;  // stretch: factor and offset of each channel; table: 256 of each
@@ -52,6 +52,7 @@ struct View {
   int32_t offset_top, offset_left;         // of the view in that
   bool flip_left_right, flip_upside_down;  // that view, before the operations
   bool colour;                             // else saturation, hue and gray do nothing
+  bool poisoned;                           // the row asks for a contrast where none is drawn: all of it is NaN
   int32_t count;
   Op op[kMaxOps];
 
@@ -183,7 +184,8 @@ SSLFAST_HD void read_resample(const float* column, int64_t height, int64_t width
 }
 
 // Of one step. A list of at most kMaxSteps steps has at most kMaxOps operations: Python sees to it.
-SSLFAST_HD void read_step(const ImageAugment& p, int32_t code, const float* column, View& v) {
+SSLFAST_HD void read_step(const ImageAugment& p, const Step& step, const float* column, View& v) {
+  const int32_t code = step.code;
   if (code == kStepChoice) {
     return add_choice(v, clip(column[0], 0, kChoiceCodes - 1), column[1], static_cast<double>(p.out_height),
                       static_cast<double>(p.out_width));
@@ -193,7 +195,11 @@ SSLFAST_HD void read_step(const ImageAugment& p, int32_t code, const float* colu
     case kStepColorJitter:
       for (uint32_t list = permutation(clip(column[1], 0, 23)), k = 0; k < 4; ++k, list >>= 4) {
         const int32_t op = static_cast<int32_t>(list & 15u);
-        op == kOpHue ? add_hue(v, column[2 + op]) : add_factor(v, op, column[2 + op]);
+        if (op == kOpContrast && !may_draw_contrast(step)) {
+          v.poisoned = v.poisoned || column[2 + op] != 1.0f;
+        } else {
+          op == kOpHue ? add_hue(v, column[2 + op]) : add_factor(v, op, column[2 + op]);
+        }
       }
       return;
     case kStepGrayscale:
@@ -229,12 +235,13 @@ SSLFAST_HD void read_step(const ImageAugment& p, int32_t code, const float* colu
 SSLFAST_HD void read_view(const ImageAugment& p, const float* params, const Image& image, View& v) {
   v.count = 0;
   v.colour = p.channels == 3;
+  v.poisoned = false;
   read_resample(params, image.height, image.width, v);
   params += step_columns(kStepResample);
   if (p.step[0].setting[0] == static_cast<float>(kBicubic)) v.add(kOpClamp, 0.0f);
   for (int32_t s = 1; s < p.steps; ++s) {
     const int32_t first = v.count;
-    read_step(p, p.step[s].code, params, v);
+    read_step(p, p.step[s], params, v);
     for (int32_t k = first; k < v.count; ++k) {
       Op& op = v.op[k];
       if (op.code == kOpBlur) {
@@ -245,22 +252,22 @@ SSLFAST_HD void read_view(const ImageAugment& p, const float* params, const Imag
         op.bilinear = p.step[s].setting[0] == static_cast<float>(kBilinear);
         const float fill = p.step[s].setting[1];
         op.filled = fill >= 0.0f;
-        op.fill[0] = op.fill[1] = op.fill[2] = op.filled ? fill : 0.0f;
+        for (float& channel : op.fill) channel = op.filled ? fill : 0.0f;
       }
     }
     params += step_columns(p.step[s].code);
   }
 }
 
-// Of three channels from `first` on, or of that one.
-SSLFAST_HD void set_fills(const ImageAugment& p, int64_t first, Op& op) {
+// Of so many channels from `first` on; those behind them are as the first.
+SSLFAST_HD void set_fills(const ImageAugment& p, int64_t first, int64_t channels, Op& op) {
   if (op.code != kOpAffine || op.fill[0] < kListed) return;
   const float list = op.fill[0];
-  for (int64_t c = 0; c < 3; ++c) op.fill[c] = p.fill_of(list, first + (p.channels == 3 ? c : 0));
+  for (int64_t c = 0; c < 4; ++c) op.fill[c] = p.fill_of(list, first + (c < channels ? c : 0));
 }
 
-SSLFAST_HD void set_fills(const ImageAugment& p, int64_t first, View& v) {
-  for (int32_t k = 0; k < v.count; ++k) set_fills(p, first, v.op[k]);
+SSLFAST_HD void set_fills(const ImageAugment& p, int64_t first, int64_t channels, View& v) {
+  for (int32_t k = 0; k < v.count; ++k) set_fills(p, first, channels, v.op[k]);
 }
 
 }  // namespace sslfast::augment

@@ -17,7 +17,9 @@ constexpr int32_t kCounts = 3 * 256, kExtremes = 3 * 2;  // numbers of a view's 
 struct Waits {
   int32_t passes = 1, planes = 1;              // and buffers of planes, between which steps that move pixels change
   int32_t reach_across = -1, reach_down = -1;  // of blurs in shared memory
-  bool counts = false;
+  bool statistics = false, counts = false;     // may a step need the whole view; may that be equalize?
+
+  int32_t group_of(int64_t channels) const { return augment::group_of(channels, statistics); }
 
   // Of shared memory: a channel of a tile with its neighbourhood, and the rows of all, blurred.
   int32_t shared_floats(int32_t channels) const {
@@ -38,9 +40,10 @@ inline Waits waits_of(const ImageAugment& p) {
   for (int32_t s = 1; s < p.steps; ++s) {
     const int32_t code = p.step[s].code;
     const bool any = code == kStepChoice;
+    const bool whole = any || may_draw_contrast(p.step[s]) || code == kStepAutoContrast || code == kStepEqualize;
+    n.statistics |= whole;
     n.counts |= any || code == kStepEqualize;
-    int32_t passes = any || code == kStepColorJitter || code == kStepAutoContrast || code == kStepEqualize ||
-                     code == kStepSharpness || code == kStepBlur || code == kStepAffine;
+    int32_t passes = whole || code == kStepSharpness || code == kStepBlur || code == kStepAffine;
     if (code == kStepBlur) {
       const int32_t across = static_cast<int32_t>(p.step[s].setting[0]) / 2;
       const int32_t down = static_cast<int32_t>(p.step[s].setting[1]) / 2;
@@ -78,8 +81,6 @@ struct Walk {
 
 constexpr int32_t kTurns = 3;
 
-inline int64_t items_of(const ImageAugment& p) { return p.rows * p.views * (p.channels == 3 ? 1 : p.channels); }
-
 // On a GPU that holds so many blocks at once, with so much memory for planes.
 inline Walk walk_of(const ImageAugment& p, const Waits& list, int64_t blocks, int64_t bytes = kWaitingBytes) {
   const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
@@ -94,9 +95,10 @@ inline Walk walk_of(const ImageAugment& p, const Waits& list, int64_t blocks, in
   w.strips = static_cast<int32_t>(parts_of(tiles, w.each));
   w.pitch = static_cast<int32_t>(parts_of(p.out_width, 4) * 4);
   w.plane = p.out_height * w.pitch;
-  w.slot = (p.channels == 3 ? 3 : 1) * w.plane;
+  const int32_t group = list.group_of(p.channels);
+  w.slot = group * w.plane;
   w.buffers = list.planes;
-  w.items = items_of(p);
+  w.items = items_of(p, group);
   if (blocks < 1) blocks = 1;  // the launch says what it lacks
   const int64_t most = bytes / (w.slot * w.buffers * static_cast<int64_t>(sizeof(float)));
   const int64_t room = least(w.items < 1 ? 1 : w.items, most < 1 ? 1 : most);

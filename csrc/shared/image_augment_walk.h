@@ -2,6 +2,8 @@
 // passes it waits in memory as planes of floats; what lies between is done in registers. What a pass has to know of the
 // whole view, gray values or a range or how often each byte is there, is collected by the pass before it.
 //
+// Four channels are images of their own that are made together, for lists in which nothing is collected.
+//
 // A block has views to itself, one after the other, or a part of the strips of one that other blocks share: then all
 // blocks of the launch wait for each other between two passes. Results are the same bits.
 //
@@ -63,7 +65,9 @@ class Walker {
   // counts of three passes are in three places: one is added to, the one before is read, the one after cleared.
   SSLFAST_HD void walk() {
     int32_t turn = kTurns - 1;
-    if (w_.shared()) statistics().clear(0);
+    if constexpr (kCollects) {
+      if (w_.shared()) statistics().clear(0);
+    }
     for (int64_t first = 0; first < w_.items; first += w_.slots) {
       const bool busy = first + b_.slot < w_.items;
       if (busy) begin(first + b_.slot);
@@ -71,7 +75,7 @@ class Walker {
         if (w_.shared()) {
           if (first > 0 || pass > 0 || w_.counts) team_.meet();
           turn = after(turn);
-          statistics().clear(after(turn));
+          if constexpr (kCollects) statistics().clear(after(turn));
         }
         if (busy && go_on(pass)) {
           make(turn);
@@ -96,9 +100,9 @@ class Walker {
       b_.item = now;
       const Image image = p_.source(now.row);
       team_.read_view(p_, p_.params + now.index * p_.columns, image, b_.view);
-      set_fills(p_, now.group * kChannels, b_.view);
+      set_fills(p_, now.group * kChannels, kChannels, b_.view);
       split_wide_blurs(b_.view);
-      b_.known.poisoned = false;
+      b_.known.poisoned = b_.view.poisoned;
     }
     team_.barrier();
   }
@@ -130,8 +134,10 @@ class Walker {
   SSLFAST_HD void make(int32_t turn) {
     const Pass& pass = b_.pass;
     if (pass.moved) waiting(pass.from - 1).weigh(b_.weight);
-    if (!pass.first && !pass.moved) statistics().read(b_.view.op[pass.from], before(turn));
-    statistics().begin(pass.waits);
+    if constexpr (kCollects) {
+      if (!pass.first && !pass.moved) statistics().read(b_.view.op[pass.from], before(turn));
+      statistics().begin(pass.waits);
+    }
     team_.barrier();
     const int32_t end = (b_.part + 1) * w_.strips / w_.parts;
     for (int32_t strip = b_.part * w_.strips / w_.parts; strip < end; ++strip) {
@@ -139,9 +145,11 @@ class Walker {
       for (int32_t tile = strip * w_.each; tile < (strip + 1) * w_.each && tile < w_.tiles; ++tile) {
         gray_sum += make_tile(tile);
       }
-      if (pass.waits == kOpContrast) statistics().keep_sum(strip, turn, gray_sum);
+      if constexpr (kCollects) {
+        if (pass.waits == kOpContrast) statistics().keep_sum(strip, turn, gray_sum);
+      }
     }
-    statistics().end(pass.waits, turn);
+    if constexpr (kCollects) statistics().end(pass.waits, turn);
   }
 
   // Returns the sum of the lane's gray values if contrast comes next.
@@ -170,7 +178,7 @@ class Walker {
       }
       float* at = planes(pass.held) + int64_t{top + y} * w_.pitch + left + x;
       for (int32_t c = 0; c < kChannels; ++c) Memory::put_four(at + c * w_.plane, value + c * kRun);
-      gray_sum += statistics().collect(pass.waits, n, value);
+      if constexpr (kCollects) gray_sum += statistics().collect(pass.waits, n, value);
     }
     return gray_sum;
   }
@@ -196,9 +204,9 @@ class Walker {
     const auto from = source();
     if (n == kRun && from.copy_run(y, x, value)) return;
     for (int32_t k = 0; k < kRun; ++k) {
-      Pixel<float> pixel{0.0f, 0.0f, 0.0f};
-      if (k < n) pixel = from.pixel(y, x + k);
-      put(k, pixel, value);
+      float pixel[kChannels] = {};
+      if (k < n) from.read(y, x + k, pixel);
+      for (int32_t c = 0; c < kChannels; ++c) value[c * kRun + k] = pixel[c];
     }
   }
 
@@ -212,6 +220,14 @@ class Walker {
 
   // NaN and infinity stay, whatever the operations would make of them.
   SSLFAST_HD void paint(float* value) const {
+    if constexpr (kChannels == 4) {
+      paint_channels(value);
+    } else {
+      paint_pixels(value);
+    }
+  }
+
+  SSLFAST_HD void paint_pixels(float* value) const {
     const Pass& pass = b_.pass;
     for (int32_t k = 0; k < kRun; ++k) {
       Pixel<float> pixel = pixel_of<kChannels>(value, k);
@@ -229,6 +245,16 @@ class Walker {
     }
   }
 
+  SSLFAST_HD void paint_channels(float* value) const {
+    bool bad[kChannels * kRun];
+    for (int32_t i = 0; i < kChannels * kRun; ++i) bad[i] = b_.known.poisoned || !is_number(value[i]);
+    for (int32_t k = b_.pass.from; k < b_.pass.to; ++k) {
+      for (int32_t i = 0; i < kChannels * kRun; ++i) value[i] = apply_to_channel(b_.view.op[k], value[i]);
+    }
+    for (int32_t i = 0; i < kChannels * kRun; ++i) value[i] = bad[i] ? NAN : value[i];
+  }
+
+  static constexpr bool kCollects = kChannels != 4;
   static constexpr int32_t kNothing = -1;
 
   const ImageAugment& p_;

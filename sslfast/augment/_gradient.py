@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from functools import cache
+from math import nan
 from typing import Any
 
 import torch
@@ -222,7 +223,9 @@ _MOST = 1e6  # of a factor
 _JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (_brightness, _contrast, _saturation, _hue)
 
 
-def _jitter(x: Tensor, values: Tensor, _: object) -> Tensor:
+def _jitter(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
+    if settings[0]:  # contrast is never drawn: a row that has it anyway is NaN
+        x = x * torch.where(values[:, 3] == 1, 1.0, nan)[:, None, None, None]
     order = _orders(x.device)[_clip(values[:, 1], 0, 23).long()]
     strengths = torch.cat([_clip(values[:, 2:5], 0, _MOST), _clip(values[:, 5:], -0.5, 0.5)], 1)[..., None, None, None]
     for place in range(4):

@@ -132,6 +132,14 @@ def check_params(name: str, params: Tensor, images: Images, columns: int) -> Non
         raise ValueError(f"{name}: params must be on {device}, like images, got {params.device}")
 
 
+def check_contrast(name: str, plan: Plan, params: Tensor) -> None:
+    """Raises ValueError where ``params`` has a contrast that is never drawn. Elsewhere than on a CPU reading them would
+    wait: there such a view is NaN.
+    """
+    if params.is_cpu and not torch.compiler.is_compiling():
+        plan.check_contrast(name, params)
+
+
 def check_differentiable(name: str, plan: Plan, images: list[Tensor], params: Tensor, dtype: torch.dtype) -> None:
     """Raises ValueError where images want a gradient that there is not."""
     flat = sorted({step.name for segment in plan.segments for step in segment.steps} & FLAT)

@@ -15,6 +15,7 @@ from sslfast.augment._images import (
     Images,
     address_table,
     check_apart,
+    check_contrast,
     check_differentiable,
     check_images,
     check_out,
@@ -104,7 +105,7 @@ class Transform(Replayed, nn.Module, Planned):
                 a list, become uint8, or meet a transform that has no gradient: posterize, equalize or RandAugment's.
         """
         params = self.sample_params(images, generator=generator, row_offset=row_offset, sample_ids=sample_ids)
-        return self.apply_params(images, params, out=out, memory_format=memory_format)
+        return self._render(images, params.unsqueeze(1), type(self).__name__, out, memory_format)[0]
 
     def sample_params(
         self,
@@ -134,7 +135,9 @@ class Transform(Replayed, nn.Module, Planned):
         Args:
             images: as in ``forward``.
             params: float32, shape (N, len(columns)), on the device of ``images``: from ``sample_params`` or by hand.
-                Not read on the host: what is out of range is clipped.
+                What is out of range is clipped. Not read on the host, but for a ``ColorJitter`` that never draws
+                contrast, on a CPU: the contrast of its rows must be 1. Elsewhere a view of another is NaN, black
+                where views are uint8.
             out, memory_format: as in ``forward``.
 
         Returns:
@@ -142,11 +145,12 @@ class Transform(Replayed, nn.Module, Planned):
 
         Raises:
             TypeError: a type is wrong.
-            ValueError: a shape, device or format is, or images require a gradient and ``out`` is given.
+            ValueError: a shape, device, format or contrast is, or images require a gradient and ``out`` is given.
         """
         name = type(self).__name__
         check_images(name, images)
         check_params(name, params, images, len(self.columns))
+        check_contrast(name, self._plan, params)
         return self._render(images, params.unsqueeze(1), name, out, memory_format)[0]
 
     def _sample(

@@ -28,7 +28,8 @@ class ColorJitter(Transform):
     """Brightness, contrast, saturation and hue by random factors, in an order drawn for every image.
 
     Hue goes through HSV, contrast around the mean of the image's own gray image, and every step is clamped to [0, 1].
-    Of one channel saturation and hue do nothing.
+    Of one channel saturation and hue do nothing. Without contrast, 0 or (1, 1), views on a GPU take a launch less, and
+    ``apply_params`` takes no other contrast than 1.
 
     Args:
         brightness: v for factors in [max(0, 1 - v), 1 + v], or their (low, high), not negative. Default: 0.0, none.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast._image_plan import Plan, Planned
-from sslfast.augment._images import Images, check_images, check_params, wants_gradient
+from sslfast.augment._images import Images, check_contrast, check_images, check_params, wants_gradient
 from sslfast.augment._own_draws import DrawingModule
 from sslfast.augment._replayed import ImageSize, Masks
 from sslfast.augment._transform import Transform
@@ -203,6 +203,7 @@ class MultiView(DrawingModule):
         self._check_each("params", params)
         for transform, one in zip(self.transforms, params, strict=True):
             check_params(name, one, images, len(transform.columns))  # type: ignore[arg-type]
+            check_contrast(name, transform._plan, one)  # type: ignore[arg-type]
         return self._make(images, params, out, memory_format)
 
     def apply_masks(self, masks: Masks, params: Sequence[Tensor], *, fill: float = 0) -> list[Tensor]:

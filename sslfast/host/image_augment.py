@@ -113,10 +113,11 @@ class ImageAugment(Replayed):
         Args:
             images, layout, out_layout, out, threads: as of a call.
             params: float32 (N, len(columns)), of ``sample_params``, of the transform's, or by hand. What is out of
-                range is clipped.
+                range is clipped, but the contrast of a ``ColorJitter`` that never draws it must be 1.
         """
         batch = _images.read_images(self._name, images, layout)
         params = _arguments.image_params(self._name, params, batch.rows, len(self.columns))
+        self._plan.check_contrast(self._name, params)
         return self._make(batch, params, layout, out_layout, out, threads)
 
     def to_json(self) -> str:

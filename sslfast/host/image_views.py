@@ -91,6 +91,8 @@ class ImageViews:
             _arguments.image_params(self._name, one, batch.rows, len(transform.columns))
             for one, transform in zip(params, self.transforms, strict=True)
         ]
+        for one, transform in zip(checked, self.transforms, strict=True):
+            transform._plan.check_contrast(self._name, one)
         return self._make(batch, checked, layout, out_layout, out, threads)
 
     def _check_each(self, argument: str, arrays: Sequence[NDArray[Any]]) -> None:

@@ -1,6 +1,5 @@
 """How many launches views take: one that draws parameters, one that makes the views, and one more where contrast needs
-a mean: of a list with a jitter, also of one that never draws contrast, since rows written by hand may have it. Boxes
-that are erased take none.
+a mean: of a list with a jitter that may draw it. Boxes that are erased take none.
 """
 
 from __future__ import annotations
@@ -18,7 +17,10 @@ WHOLE = {  # lists whose views never wait, and the launches that make them
     "colours of pixels": (1, lambda: [A.RandomSolarize(), A.RandomPosterize(3), A.RandomGrayscale(), A.RandomInvert()]),
     "blur": (1, lambda: [A.RandomResizedCrop(40), A.GaussianBlur(23)]),
     "jitter": (2, lambda: [A.RandomResizedCrop(40), A.ColorJitter(*JITTER)]),
-    "brightness": (2, lambda: [A.RandomResizedCrop(40), A.ColorJitter(0.8)]),
+    "brightness": (1, lambda: [A.RandomResizedCrop(40), A.ColorJitter(0.8), A.GaussianBlur(23)]),
+    "contrast of one": (1, lambda: [A.ColorJitter(0.8, (1.0, 1.0), 0.4, 0.1)]),
+    "hue behind a blur": (1, lambda: [A.GaussianBlur(5), A.ColorJitter(hue=0.1), A.ColorJitter(0.4)]),
+    "one of two jitters": (2, lambda: [A.ColorJitter(0.8), A.ColorJitter(contrast=0.4), A.GaussianBlur(23)]),
     "jitter and blur": (2, lambda: [A.RandomResizedCrop(40), A.ColorJitter(*JITTER), A.GaussianBlur(23)]),
 }
 WALKS = {

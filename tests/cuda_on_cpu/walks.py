@@ -8,7 +8,7 @@ import pytest
 import torch
 from image_augment_cases import photos
 from on_cpu import launches
-from test_image_augment_walk import LISTS
+from test_image_augment_walk import LISTS, WITHOUT_COLOURS
 
 from sslfast import augment as A
 
@@ -25,6 +25,29 @@ def test_shared_views_are_the_same(monkeypatch, name):
     monkeypatch.setenv("CUDA_ON_CPU_PROCESSORS", "9")
     assert torch.equal(transform.apply_params(images, params), alone)
     assert torch.equal(transform.apply_params(images[:1], params[:1]), alone[:1])  # by more blocks
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [4, 8])
+@pytest.mark.parametrize("name", WITHOUT_COLOURS)
+def test_channels_by_fours_are_the_same(monkeypatch, name, channels, layout):
+    """As the CPU's arrays and as each channel alone, by one launch, with blocks of their own and shared ones."""
+    torch.manual_seed(1)
+    images = photos(3, channels, 41, 54).contiguous(memory_format=layout)
+    transform = A.Compose([*WITHOUT_COLOURS[name](), A.ToDtype()])
+    params = transform.sample_params(images, generator=5)
+    want = torch.from_numpy(transform.host().apply_params(images.numpy(), params.numpy(), layout="NCHW"))
+    views = []
+    for processors in ("1", "9"):
+        monkeypatch.setenv("CUDA_ON_CPU_PROCESSORS", processors)
+        before = launches()
+        views.append(transform.apply_params(images, params))
+        assert launches() - before == 1
+        assert views[-1].stride() == want.contiguous(memory_format=layout).stride()
+    assert torch.equal(*views)
+    alone = [transform.apply_params(images[:, c : c + 1], params) for c in range(channels)]
+    for other in (want, torch.cat(alone, 1)):
+        assert ((views[0] - other).abs() > 2e-5).double().mean() < 2e-3
 
 
 def test_fewer_multiprocessors_than_the_gpu_says(monkeypatch):

@@ -94,13 +94,18 @@ constexpr float kListed = 2.0f;
 // What lies outside an image: a constant, its edge, or its reflection without or with the edge twice.
 enum Padding : int32_t { kConstant, kEdge, kReflect, kSymmetric };
 
-// What is fixed for a call: resample has interpolation, antialias and fill, or where that is negative -Padding; blur
-// its kernel's width and height, affine and choice interpolation and fill, -1 for none. A fill is one number of all
-// channels, in [0, 1], or kListed plus the place of a list among ImageAugment::fills, which has a number for each.
+// What is fixed for a call: resample has interpolation, antialias and fill, or where that is negative -Padding; color
+// jitter 1 where contrast is never drawn; blur its kernel's width and height, affine and choice interpolation and fill,
+// -1 for none. A fill is one number of all channels, in [0, 1], or kListed plus the place of a list among
+// ImageAugment::fills, which has a number for each.
 struct Step {
   int32_t code;
   float setting[3];
 };
+
+// A jitter that never draws contrast needs nothing of the whole view, whatever its row says: of one with a contrast
+// other than 1 the view is NaN.
+SSLFAST_HD bool may_draw_contrast(const Step& step) { return step.code == kStepColorJitter && step.setting[0] == 0.0f; }
 
 constexpr int64_t kSegment = 1 << 16;  // views that lie between the draws of two segments of a list
 
