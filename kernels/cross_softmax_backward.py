@@ -89,9 +89,7 @@ def cross_weights_kernel(
         among = among_negatives(logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N)
         weights = tl.where(among, weights, 0.0)
     if row_labels_ptr is not None:
-        weights -= label_shares(
-            row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N, SYMMETRIC=False
-        )
+        weights -= label_shares(row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N)
     at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
     if grad_positive_ptr is None:
         weights = tl.where(col[None, :] == at.to(tl.int32)[:, None], 0.0, weights)

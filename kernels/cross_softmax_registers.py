@@ -18,8 +18,8 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import logit_tile
-from sslfast.kernels.weight_tile import correction
+from sslfast.kernels.logit_tile import among_negatives, logit_tile, positive_pairs
+from sslfast.kernels.weight_tile import add_rounded, correction
 
 
 @triton.jit
@@ -58,8 +58,6 @@ def _one_side(
     row, col, out = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_OUT)
     in_rows = row < size - row0
     scale = tl.load(scale_ptr)
-    if not COLUMNS:
-        positive = tl.load(positives_ptr + row0 + row, in_rows, -1)
     if own_lse_ptr is not None:
         own_lse = tl.load(own_lse_ptr + row0 + row, in_rows, 0.0)
         own_grad = tl.load(own_grads_ptr + row0 + row, in_rows, 0.0)
@@ -86,22 +84,12 @@ def _one_side(
             BLOCK_D,
             PRECISION,
         )
-        if COLUMNS:
-            at = tl.load(positives_ptr + col0 + col, in_cols, -1) - row0
-            among = row[:, None] != at.to(tl.int32)[None, :]
-        else:
-            among = col[None, :] != (positive - col0).to(tl.int32)[:, None]
-        among = among & in_rows[:, None] & in_cols[None, :]
-        if own_ids_ptr is not None:
-            own_ids = tl.load(own_ids_ptr + row0 + row, in_rows, 0)
-            other_ids = tl.load(other_ids_ptr + col0 + col, in_cols, 0)
-            among = among & (own_ids[:, None] != other_ids[None, :])
-        if row_limits_ptr is not None:
-            if COLUMNS:
-                limits = tl.load(row_limits_ptr + col0 + col, in_cols, 0.0)[None, :]
-            else:
-                limits = tl.load(row_limits_ptr + row0 + row, in_rows, 0.0)[:, None]
-            among = among & ((logits <= limits) | (logits != logits))
+        among = in_rows[:, None] & in_cols[None, :]
+        among = among & ~positive_pairs(positives_ptr, row0, col0, size, length, BLOCK_M, BLOCK_N, COLUMNS)
+        if own_ids_ptr is not None or row_limits_ptr is not None:
+            among = among & among_negatives(
+                logits, own_ids_ptr, other_ids_ptr, row_limits_ptr, row0, col0, size, length, BLOCK_M, BLOCK_N, COLUMNS
+            )
         weight = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
         if own_lse_ptr is not None:
             weight += own_grad[:, None] * tl.exp(logits - own_lse[:, None])
@@ -111,15 +99,8 @@ def _one_side(
             weight += other_grad[None, :] * tl.exp(logits - other_lse[None, :])
         weight = tl.where(among, weight, 0.0)
         total += tl.sum(tl.abs(weight), 1)
-        x = tl.load(other_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
-        if other_factors_ptr is not None:
-            factors = tl.load(other_factors_ptr + col0 + col, in_cols, 1.0)[None, :]
-            rounded = (weight * factors).to(x.dtype)
-            left += tl.sum(tl.abs(rounded.to(tl.float32)) * (1.0 / factors), 1)
-        else:
-            rounded = weight.to(x.dtype)
-            left += tl.sum(tl.abs(rounded.to(tl.float32)), 1)
-        grad = tl.dot(rounded, x, grad, input_precision=PRECISION)
+        grad, kept = add_rounded(grad, weight, other_ptr, other_factors_ptr, col0, length, D, out, PRECISION)
+        left += kept
     grad *= correction(total, left)[:, None]
     at = grad_ptr + (split * size + row0) * D
     tl.store(at + row[:, None] * D + out[None, :], grad, in_rows[:, None] & (out < D)[None, :])
