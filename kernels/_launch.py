@@ -203,24 +203,6 @@ def _walks_end(own: int, other: int, dim: int) -> bool:
     return own >= 8192 or other * max(dim, 256) <= 2**21
 
 
-def one_way_in_registers(size: int, length: int, dim: int, element_size: int, need_columns: bool) -> bool:
-    """Whether losses and gradients are the queue's pass and, for columns, a walk over rows, instead of strips.
-
-    By estimate. The strips write and read 14 to 18 bytes a logit, the time of 800 multiply-adds where they stay in L2.
-    For rows these make as many products, which up to D = 512 may thus run at 56 % of the plain ones' speed. For both
-    sides they make 4 N M D multiply-adds against 3: at 65 % of that speed for D = 256, but 88 % for D = 512, where they
-    are for small problems, as in sides_in_registers. In float32 the strips of few rows are 5 launches, these 3, and the
-    narrower tiles lose on plain cores what that gains.
-    """
-    if element_size != 2 or dim > 512:
-        return False
-    if REGISTERS is not None:
-        return REGISTERS
-    if not need_columns:
-        return True
-    return _walks_end(length, size, dim) and (dim <= 256 or size * length * dim <= 2**33)
-
-
 def side_registers(dim: int, arch: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N pairs a step; a program keeps BLOCK_M x BLOCK_OUT of a gradient in registers.
 

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.logit_tile import among_negatives, logit_tile, merge_sums, pair_logits, shifted_sum
+from sslfast.kernels.logit_tile import among_negatives, logit_tile, merge_sums, pair_logits, positive_pairs, shifted_sum
 
 
 @triton.jit
@@ -54,7 +54,6 @@ def cross_forward_kernel(
         for i in range(GROUP):
             row0 = (row_group * GROUP + i) * BLOCK
             in_rows = local < N - row0
-            positive = (tl.load(positives_ptr + row0 + local, in_rows, -1) - col0).to(tl.int32)
             logits = logit_tile(
                 q_ptr,
                 k_ptr,
@@ -71,7 +70,8 @@ def cross_forward_kernel(
                 BLOCK_D,
                 PRECISION,
             )
-            negative = in_rows[:, None] & in_cols[None, :] & (local[None, :] != positive[:, None])
+            negative = in_rows[:, None] & in_cols[None, :]
+            negative = negative & ~positive_pairs(positives_ptr, row0, col0, N, M, BLOCK, BLOCK)
             if row_ids_ptr is not None or row_limits_ptr is not None:
                 negative = negative & among_negatives(
                     logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, BLOCK, BLOCK

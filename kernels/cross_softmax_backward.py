@@ -5,8 +5,8 @@ logits: W_ij = a_i exp(S_ij - n_i) + b_j exp(S_ij - m_j) and W_{i, p(i)} = c_i, 
 entries that are left out of the sums. With labels, W_ij is less by w_i where row and column are of one label and j is
 not p(i). Neither S nor W is ever stored whole.
 
-Two ways, each without atomics and with the same bits in every run. Half types without labels go through
-cross_softmax_registers.py up to D = 512 where one side alone needs a gradient or the problem is small.
+Two ways, each without atomics and with the same bits in every run. Up to D = 512 small problems, and in half types one
+side alone, go through cross_softmax_registers.py.
 
 Others go in strips, here, 3 N M D multiply-adds (2 where one side needs no gradient): one tile of W after the other
 goes through a buffer of 32 MiB, which stays in the L2 cache of an H100, and torch's matrix product takes it back to
@@ -26,7 +26,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _cross_launch, _launch
 from sslfast.kernels.cross_softmax_registers import in_registers
 from sslfast.kernels.logit_tile import among_negatives, label_shares, logit_tile
 from sslfast.kernels.weight_tile import add_pairs, add_products, add_sums, correct_, parts_of, store_weights
@@ -89,9 +89,7 @@ def cross_weights_kernel(
         among = among_negatives(logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N)
         weights = tl.where(among, weights, 0.0)
     if row_labels_ptr is not None:
-        weights -= label_shares(
-            row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N, SYMMETRIC=False
-        )
+        weights -= label_shares(row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N)
     at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
     if grad_positive_ptr is None:
         weights = tl.where(col[None, :] == at.to(tl.int32)[:, None], 0.0, weights)
@@ -148,16 +146,18 @@ def backward(
         label_weights = None if label_weights is None else label_weights / peak
     *grads, grad_positive = (g.contiguous() for g in grads)
     sides, excluded = (rows, columns, row_factors, col_factors, positives, scale), (row_ids, col_ids, row_limits)
-    needs, shape = (need_rows, need_columns), (size, length, dim, rows.element_size())
+    classes = (row_labels, col_labels, None if label_weights is None else label_weights.contiguous())
+    needs, count = (need_rows, need_columns), need_rows + need_columns
     rounded = rows.dtype != torch.float32
+    apart = None if rounded else grad_positive
+    shape, labelled = (size, length, dim, rows.element_size()), row_labels is not None
     with _launch.on_device_of(rows):
-        if row_labels is None and any(needs) and _launch.sides_in_registers(*shape, *needs):
+        if count and _cross_launch.cross_in_registers(*shape, count, labelled, _launch.input_precision(rows)):
             columns_too = (col_lse, grads[1]) if two_way else (None, None)
-            vectors = (row_lse, columns_too[0], grads[0], columns_too[1])
-            d_rows, d_columns = in_registers(*sides, *excluded, *vectors, *needs)
+            vectors = (row_lse, columns_too[0], grads[0], columns_too[1], apart)
+            d_rows, d_columns = in_registers(*sides, excluded, classes, vectors, *needs)
         else:
-            classes = (row_labels, col_labels, None if label_weights is None else label_weights.contiguous())
-            vectors = (row_lse, col_lse, *grads, None if rounded else grad_positive)
+            vectors = (row_lse, col_lse, *grads, apart)
             d_rows, d_columns = _in_strips(*sides, excluded, vectors, classes, two_way, *needs)
         if rounded:
             grads_of_sides = (d_rows if need_rows else None, d_columns if need_columns else None)

@@ -79,10 +79,36 @@ def pair_logits(
 
 
 @triton.jit
-def among_negatives(
-    logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, ROWS: tl.constexpr, COLS: tl.constexpr
+def positive_pairs(
+    positives_ptr, row0, col0, N, M, ROWS: tl.constexpr, COLS: tl.constexpr, TURNED: tl.constexpr = False
 ):
-    """Where a tile's rows and columns differ in their ids and its logits are not above the limit of their row.
+    """Where a tile's column is the positive of its row; where TURNED, its row that of its column. -1 is none."""
+    row, col = tl.arange(0, ROWS), tl.arange(0, COLS)
+    if TURNED:
+        at = tl.load(positives_ptr + col0 + col, col < M - col0, -1) - row0
+        pairs = row[:, None] == at.to(tl.int32)[None, :]
+    else:
+        at = tl.load(positives_ptr + row0 + row, row < N - row0, -1) - col0
+        pairs = col[None, :] == at.to(tl.int32)[:, None]
+    return pairs
+
+
+@triton.jit
+def among_negatives(
+    logits,
+    row_ids_ptr,
+    col_ids_ptr,
+    limits_ptr,
+    row0,
+    col0,
+    N,
+    M,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    TURNED: tl.constexpr = False,
+):
+    """Where a tile's rows and columns differ in their ids and its logits are not above the limit of their row, or of
+    their column where TURNED.
 
     Ids or limits may be None. A NaN is above no limit.
     """
@@ -92,9 +118,12 @@ def among_negatives(
         row_ids = tl.load(row_ids_ptr + row0 + row, row < N - row0, 0)
         col_ids = tl.load(col_ids_ptr + col0 + col, col < M - col0, 0)
         among = row_ids[:, None] != col_ids[None, :]
-    if row_limits_ptr is not None:
-        limits = tl.load(row_limits_ptr + row0 + row, row < N - row0, 0.0)
-        among = among & ((logits <= limits[:, None]) | (logits != logits))
+    if limits_ptr is not None:
+        if TURNED:
+            limits = tl.load(limits_ptr + col0 + col, col < M - col0, 0.0)[None, :]
+        else:
+            limits = tl.load(limits_ptr + row0 + row, row < N - row0, 0.0)[:, None]
+        among = among & ((logits <= limits) | (logits != logits))
     return among
 
 
@@ -109,14 +138,17 @@ def label_shares(
     M,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
-    SYMMETRIC: tl.constexpr,
+    OF_ROWS: tl.constexpr = True,
+    OF_COLUMNS: tl.constexpr = False,
 ):
-    """Where a tile's row and column are of one label, the row's weight, with the column's where SYMMETRIC; else 0."""
+    """Where a tile's row and column are of one label, the weight of the row, of the column or of both; else 0."""
     row, col = tl.arange(0, ROWS), tl.arange(0, COLS)
     row_labels = tl.load(row_labels_ptr + row0 + row, row < N - row0, 0)
     col_labels = tl.load(col_labels_ptr + col0 + col, col < M - col0, 0)
-    shares = tl.load(weights_ptr + row0 + row, row < N - row0, 0.0)[:, None]
-    if SYMMETRIC:
+    shares = tl.zeros((ROWS, COLS), tl.float32)
+    if OF_ROWS:
+        shares += tl.load(weights_ptr + row0 + row, row < N - row0, 0.0)[:, None]
+    if OF_COLUMNS:
         shares += tl.load(weights_ptr + col0 + col, col < M - col0, 0.0)[None, :]
     return tl.where(row_labels[:, None] == col_labels[None, :], shares, 0.0)
 

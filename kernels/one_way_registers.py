@@ -1,4 +1,4 @@
-"""What one_way_softmax.py has, of half types up to D = 512 and without labels, in registers, in Triton.
+"""What one_way_softmax.py has, up to D = 512, in registers, in Triton.
 
 The columns are a queue to the rows: the pass of queue_softmax.py leaves of every run of them its maximum, sum and mean,
 2 N M D multiply-adds, the gradient in the forward pass. Rows of one_way_strip.py add up the runs to log-sum-exps,
@@ -6,6 +6,9 @@ losses and shares, and a third launch the means to the gradient. Where columns n
 cross_softmax_registers.py with these log-sum-exps: 2 N M D more, S once again, while the strips, with N M D for S and
 for each side, write and read 14 to 18 bytes a logit. Here nothing of N x M is stored. From device memory it is
 2 (N + M) D bytes, 4 N D for each run's means, and the gradients.
+
+With labels the pass leaves maxima and sums alone, N M D: a share of a label is taken off a weight before that is
+rounded, for which its row's softmax has to be complete. Both sides are then those of cross_softmax_registers.py.
 """
 
 import torch
@@ -57,22 +60,26 @@ def in_registers(
     scale: Tensor,
     excluded: tuple[Tensor | None, Tensor | None, Tensor | None],
     known: tuple[Tensor | None, Tensor | None, Tensor | None],
+    labels: tuple[Tensor | None, Tensor | None, Tensor | None],
     need_rows: bool,
     need_columns: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Losses, log-sum-exps and shares; and both gradients, of all pairs but the positives."""
     (size, dim), length = rows.shape, len(columns)
-    config = _launch.queue_softmax(dim, rows.element_size(), _launch.arch(rows))
+    *classes, label_weights = labels
+    precision, in_pass = _launch.input_precision(rows), need_rows and label_weights is None
+    config = _launch.queue_softmax(dim, rows.element_size(), _launch.arch(rows), precision, in_pass)
     blocks = triton.cdiv(size, config["BLOCK_M"])
-    run = _launch.queue_run(blocks, length, config["BLOCK_N"])
+    slices = triton.cdiv(dim, config["BLOCK_OUT"]) if in_pass else 1
+    run = _launch.queue_run(blocks * slices, length, config["BLOCK_N"])
     splits = triton.cdiv(length, run)
     shifts = rows.new_empty((splits, size), dtype=torch.float32)
     sums = torch.empty_like(shifts)
     losses, lse, shares = (torch.empty_like(shifts[0]) for _ in range(3))
     d_rows = rows.new_empty((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_empty((0, dim), dtype=torch.float32)
-    means = rows.new_empty((splits, *d_rows.shape), dtype=torch.float32)
-    queue_softmax_kernel[(blocks, 1, splits)](
+    means = rows.new_empty((splits, size if in_pass else 0, dim), dtype=torch.float32)
+    queue_softmax_kernel[(blocks, slices, splits)](
         rows,
         columns,
         row_factors,
@@ -88,8 +95,8 @@ def in_registers(
         dim,
         run,
         **config,
-        NEED_MEAN=need_rows,
-        PRECISION=_launch.input_precision(rows),
+        NEED_MEAN=in_pass,
+        PRECISION=precision,
     )
     sides = (rows, columns, row_factors, col_factors, positives, scale)
     one_way_rows_kernel[(triton.cdiv(size, 16),)](
@@ -110,18 +117,21 @@ def in_registers(
         BLOCK_D=config["BLOCK_D"],
         SLOTS=64,
     )
-    if need_rows:
+    if in_pass:
         block, out = 16, config["BLOCK_OUT"]
         one_way_gradient_kernel[triton.cdiv(size, block), triton.cdiv(dim, out)](
             shifts, means, lse, shares, d_rows, size, dim, splits, BLOCK_M=block, BLOCK_OUT=out
         )
-    if need_columns:
-        peak = None
+    walks = (need_rows and not in_pass, need_columns)
+    if any(walks):
+        peak, parts = None, shares
         if rows.dtype == torch.float16:
             # Weights of about 1 / N would be below float16's range: bring their peak to 256 and take it out again.
             peak = shares.abs().amax().clamp_min(1e-30) / 256
-        parts = shares if peak is None else shares / peak
-        _, d_columns = cross_softmax_registers.in_registers(*sides, *excluded, lse, None, parts, None, False, True)
-        if peak is not None:
-            d_columns.mul_(peak)
+            parts = shares / peak
+            label_weights = None if label_weights is None else label_weights / peak
+        vectors = (lse, None, parts, None, None)
+        found = cross_softmax_registers.in_registers(*sides, excluded, (*classes, label_weights), vectors, *walks)
+        grads = found if peak is None else tuple(grad.mul_(peak) for grad in found)
+        d_rows, d_columns = d_rows if in_pass else grads[0], grads[1]
     return losses, lse, shares, d_rows, d_columns

@@ -6,7 +6,7 @@ losses log(1 + exp(n_i - S_{i, p(i)})); their derivatives g_i in n_i, times the 
 W_ij = g_i exp(S_ij - n_i) and W_{i, p(i)} = -g_i the products W K and W^T Q. Where the logits of the positives are
 given, these are no business of the columns. scale is read where it lies: a learnable temperature waits for nothing.
 
-Two ways. Half types without labels go through one_way_registers.py up to D = 512, where that moves less.
+Two ways. Up to D = 512 half types, where that moves less, and small problems go through one_way_registers.py.
 
 Others go in strips, here, N M D multiply-adds, and as many again for each side that needs a gradient: no logit is made,
 nor any exponential taken, twice. A strip of rows with all columns is held, so that its softmax is complete. A tile of
@@ -28,7 +28,7 @@ import torch
 import triton
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _cross_launch, _launch
 from sslfast.kernels.one_way_registers import in_registers
 from sslfast.kernels.one_way_strip import one_way_logits_kernel, one_way_rows_kernel, one_way_weights_kernel
 from sslfast.kernels.weight_tile import add_pairs, add_products, correct_, parts_of
@@ -62,8 +62,8 @@ def one_way_softmax(
     needs = (need_rows, need_columns)
     shape = (len(rows), len(columns), rows.shape[1], rows.element_size())
     with _launch.on_device_of(rows):
-        if row_labels is None and _launch.one_way_in_registers(*shape, need_columns):
-            found = in_registers(*sides, excluded, known, *needs)
+        if _cross_launch.one_way_in_registers(*shape, *needs, row_labels is not None, _launch.input_precision(rows)):
+            found = in_registers(*sides, excluded, known, labels, *needs)
         else:
             found = _in_strips(*sides, excluded, known, labels, *needs)
         losses, lse, shares, d_rows, d_columns = found

@@ -13,6 +13,7 @@ from sslfast.kernels.logit_tile import (
     logit_tile,
     merge_sums,
     pair_logits,
+    positive_pairs,
     softplus_and_sigmoid,
 )
 from sslfast.kernels.weight_tile import add_sums, store_weights
@@ -65,8 +66,7 @@ def one_way_logits_kernel(
     )
     row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
     in_rows, in_cols = row < N - row0, col < M - tile_col
-    positive = (tl.load(positives_ptr + row0 + row, in_rows, -1) - tile_col).to(tl.int32)
-    negative = in_cols[None, :] & (col[None, :] != positive[:, None])
+    negative = in_cols[None, :] & ~positive_pairs(positives_ptr, row0, tile_col, N, M, BLOCK_M, BLOCK_N)
     if row_ids_ptr is not None or row_limits_ptr is not None:
         negative = negative & among_negatives(
             logits, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, tile_col, N, M, BLOCK_M, BLOCK_N
@@ -190,10 +190,10 @@ def one_way_weights_kernel(
     weights *= factor[:, None]
     if row_labels_ptr is not None:
         weights -= label_shares(
-            row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, tile_col, N, M, BLOCK_M, BLOCK_N, SYMMETRIC=False
+            row_labels_ptr, col_labels_ptr, label_weights_ptr, row0, tile_col, N, M, BLOCK_M, BLOCK_N
         )
-        positive = (tl.load(positives_ptr + row0 + row, in_rows, -1) - tile_col).to(tl.int32)
-        weights = tl.where(col[None, :] == positive[:, None], 0.0, weights)
+        positive = positive_pairs(positives_ptr, row0, tile_col, N, M, BLOCK_M, BLOCK_N)
+        weights = tl.where(positive, 0.0, weights)
     split: tl.constexpr = PARTS == 2
     width = stride * PARTS
     place = tile_row * width + tile_col

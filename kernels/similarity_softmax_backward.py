@@ -117,7 +117,7 @@ def similarity_weights_kernel(
         weights = one_sided(logits, row_lse, row_grad, False) + one_sided(logits, col_lse, col_grad, False)
     if labels_ptr is not None:
         weights -= label_shares(
-            labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, SYMMETRIC=True
+            labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, OF_COLUMNS=True
         )
     row_at = tl.load(positives_ptr + row0 + row, in_rows, -1) - col0
     col_at = tl.load(positives_ptr + col0 + col, in_cols, -1) - row0

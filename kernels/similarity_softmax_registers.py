@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sslfast.kernels import _launch
 from sslfast.kernels.logit_tile import label_shares, logit_tile, off_diagonal
-from sslfast.kernels.weight_tile import correction
+from sslfast.kernels.weight_tile import add_rounded, correction
 
 
 @triton.jit
@@ -88,37 +88,15 @@ def similarity_backward_kernel(
         weight += tl.where(of_col, col_grad_positive[None, :], from_col)
         if labels_ptr is not None:
             shares = label_shares(
-                labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, SYMMETRIC=True
+                labels_ptr, labels_ptr, label_weights_ptr, row0, col0, M, M, BLOCK_M, BLOCK_N, OF_COLUMNS=True
             )
             weight -= tl.where(of_row | of_col, 0.0, shares)
         weight = tl.where(off_diagonal(row0, col0, M, BLOCK_M, BLOCK_N), weight, 0.0)
-        rounded = weight
-        if factors_ptr is not None:
-            rounded *= tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
-        at, in_x = x_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :]
-        if labels_ptr is not None and grad_positive_ptr is None:  # split, as in weight_tile.py
-            # The sums first, and a loop, which stays one: two products spill 4,000 bytes on Hopper at D = 512.
-            high = rounded.to(x_ptr.dtype.element_ty)
-            kept = high.to(tl.float32)
-            low = (rounded - kept).to(x_ptr.dtype.element_ty)
-            kept += low.to(tl.float32)
-            if factors_ptr is not None:
-                kept *= 1.0 / tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
-            total += tl.sum(tl.abs(weight), 1)
-            left += tl.sum(tl.abs(kept), 1)
-            x = tl.load(at, in_x, 0.0)
-            for part in range(2):
-                grad = tl.dot(tl.where(part == 0, high, low), x, grad, input_precision=PRECISION)
-        else:
-            x = tl.load(at, in_x, 0.0)
-            rounded = rounded.to(x.dtype)
-            grad = tl.dot(rounded, x, grad, input_precision=PRECISION)
-            if grad_positive_ptr is None:
-                kept = rounded.to(tl.float32)
-                if factors_ptr is not None:
-                    kept *= 1.0 / tl.load(factors_ptr + col0 + col, in_cols, 1.0)[None, :]
-                total += tl.sum(tl.abs(weight), 1)
-                left += tl.sum(tl.abs(kept), 1)
+        total += tl.sum(tl.abs(weight), 1)
+        grad, kept = add_rounded(
+            grad, weight, x_ptr, factors_ptr, col0, M, D, out, PRECISION, SPLIT=labels_ptr is not None
+        )
+        left += kept
     if grad_positive_ptr is None:
         grad *= correction(total, left)[:, None]
     mask = in_rows[:, None] & (out < D)[None, :]

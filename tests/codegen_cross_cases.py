@@ -6,7 +6,7 @@ from typing import Any
 
 from codegen_case import FACTORS, IDS, IDS_AND_LIMITS, SUMS, Case, apart, labels_of, of, without
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _cross_launch, _launch
 
 
 def _queue(
@@ -85,15 +85,22 @@ def _cross_registers(
     excluded: dict[str, str] | None = None,
     *,
     factors: bool = False,
+    labels: bool = False,
     left_out: str | None = None,
+    precision: str = "ieee",
 ) -> Case:
     excluded = excluded or {}
-    options = _launch.side_registers(dim, arch) | {"PRECISION": "ieee"} | without(factors, *FACTORS)
+    none, grad_positive = apart(dtype)
+    no_labels, classes = labels_of(labels, "row_labels_ptr", "col_labels_ptr")
+    options = _cross_launch.cross_registers(dim, 4 if dtype == "fp32" else 2, arch, labels, precision)
+    options |= {"PRECISION": precision} | without(factors, *FACTORS) | none | no_labels
     options |= dict.fromkeys(name for name in IDS_AND_LIMITS if name not in excluded)
     options |= without(two_way, "col_lse_ptr", "grad_col_ptr") | ({} if left_out is None else {left_out: None})
-    vectors = " ".join([*excluded.values(), of(True, 4 if two_way else 2), of(True, 2 if left_out is None else 1)])
-    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 {vectors} i32 i32 i32"
-    return Case("cross_softmax_registers.cross_registers_kernel", signature, options, True)
+    grads = of(True, 2 if left_out is None else 1)
+    vectors = " ".join([*excluded.values(), classes, of(True, 4 if two_way else 2), grad_positive, grads])
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 {vectors} i32 i32 i32 i32 i32"
+    tensor_cores = dtype != "fp32" or precision == "tf32"
+    return Case("cross_softmax_registers.cross_registers_kernel", signature, options, tensor_cores)
 
 
 def _one_way_gradient(dim: int) -> Case:
@@ -192,6 +199,21 @@ def cross_cases(arch: int) -> list[Case]:
         _cross_registers(arch, "bf16", 128, False, factors=True, left_out="d_rows_ptr"),
         _cross_registers(arch, "fp16", 256, False, IDS_AND_LIMITS, factors=True, left_out="d_rows_ptr"),
         _cross_registers(arch, "bf16", 512, False, factors=True, left_out="d_rows_ptr"),
+        _cross_registers(arch, "bf16", 64, False, factors=True, labels=True),
+        _cross_registers(arch, "fp16", 128, True, factors=True, labels=True),
+        _cross_registers(arch, "bf16", 256, False, factors=True, labels=True, left_out="d_rows_ptr"),
+        _cross_registers(arch, "bf16", 256, True, labels=True),
+        _cross_registers(arch, "fp16", 512, True, factors=True, labels=True),
+        _cross_registers(arch, "fp32", 64, False, IDS_AND_LIMITS),
+        _cross_registers(arch, "fp32", 128, True, labels=True),
+        _cross_registers(arch, "fp32", 256, False, IDS_AND_LIMITS),
+        _cross_registers(arch, "fp32", 512, True, labels=True),
+        _cross_registers(arch, "fp32", 512, True, IDS, left_out="d_columns_ptr"),
+        _cross_registers(arch, "fp32", 64, True, precision="tf32"),
+        _cross_registers(arch, "fp32", 128, False, IDS_AND_LIMITS, precision="tf32"),
+        _cross_registers(arch, "fp32", 256, True, labels=True, precision="tf32"),
+        _cross_registers(arch, "fp32", 512, False, IDS_AND_LIMITS, precision="tf32"),
+        _cross_registers(arch, "fp32", 512, True, labels=True, precision="tf32"),
         _one_way_gradient(512),
         _one_way_logits(arch, "bf16", 512),
         _one_way_logits(arch, "fp16", 128, stored=False),

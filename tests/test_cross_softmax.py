@@ -31,10 +31,10 @@ CPU_CASES = [
     pytest.param(600, 2100, 8, -300.0, INF, id="several tiles, sums far below the tile's maximum"),
 ]
 
-# In steps of 32 pairs, and a block and two more rows.
+# In steps of 32 pairs, of 16 in float32, and a block and two more rows.
 WIDE_CASES = [pytest.param(3, 1, 300, 5.0, 1.0, id="one column"), pytest.param(66, 35, 512, 14.0, 1.0, id="D = 512")]
 HALF = [torch.bfloat16, torch.float16]
-WAYS = [(torch.float32, False), *((dtype, way) for dtype in HALF for way in (True, False))]  # dtype, in registers
+WAYS = [(dtype, way) for dtype in (torch.float32, *HALF) for way in (True, False)]  # dtype, in registers
 
 
 def by_definition(
@@ -108,16 +108,16 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
     check(ops.cross_softmax_forward, ops.cross_softmax_backward, case, dtype, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("dtype", "in_registers"), [(torch.float32, True), *WAYS])  # float32: strips both times
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS)
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, triton_device, monkeypatch) -> None:
-    from sslfast.kernels import _launch
+    from sslfast.kernels import _cross_launch, _launch
     from sslfast.kernels.cross_softmax import forward
     from sslfast.kernels.cross_softmax_backward import backward
 
     # A group of tiles a program is otherwise used from 8,193 rows on, more than one strip of weights from 2,049 on,
     # runs of a walk from 257 on.
-    monkeypatch.setattr(_launch, "similarity_run", lambda programs, size, block: block)
+    monkeypatch.setattr(_cross_launch, "walk", lambda blocks, size, block: -(-size // block))
     monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     table, blocks, group = _launch.similarity_forward, _launch.weights, 1 if in_registers else 2
     monkeypatch.setattr(_launch, "similarity_forward", lambda *shape: table(*shape) | {"GROUP": group})
@@ -128,14 +128,17 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, t
         check(forward, backward, case, dtype, triton_device)
 
 
-@pytest.mark.parametrize(("case", "dtype"), [(tuple(p.values), d) for p, d in zip(WIDE_CASES, HALF, strict=True)])
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [(tuple(WIDE_CASES[which].values), d) for which, d in ((0, HALF[0]), (1, HALF[1]), (1, torch.float32))],
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
-    from sslfast.kernels import _launch
+    from sslfast.kernels import _cross_launch
     from sslfast.kernels.cross_softmax import forward
     from sslfast.kernels.cross_softmax_backward import backward
 
-    assert _launch.sides_in_registers(*case[:3], dtype.itemsize)
+    assert all(_cross_launch.cross_in_registers(*case[:3], dtype.itemsize, *rest) for rest in ((2,), (1,), (2, True)))
     check(forward, backward, case, dtype, triton_device)
 
 
@@ -236,7 +239,7 @@ def test_entries_left_out_cpu(case, dtype: torch.dtype) -> None:
     check_exclusions(ops.cross_softmax_forward, ops.cross_softmax_backward, case, dtype, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:3])
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:4])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES[1:4]], ids=[p.id for p in CASES[1:4]])
 def test_entries_left_out_triton(case, dtype: torch.dtype, in_registers, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch

@@ -124,7 +124,6 @@ OPERATORS = [
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.usefixtures("on_triton_device")
 def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, monkeypatch) -> None:
-    monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
     monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     use_small_strips(monkeypatch)
     rows, columns, *factors = sides(*size, dtype)
@@ -175,15 +174,13 @@ def labelled_one_way(rows: Tensor, columns: Tensor, *factors: Tensor) -> list[Te
     return list(one_way_softmax.one_way_softmax(rows, columns, positives, number, None, None, None, *rest))[-2:]
 
 
-@pytest.mark.parametrize(
-    ("operator", "in_registers"),
-    [(labelled_similarity, True), (labelled_similarity, False), (labelled_cross, False), (labelled_one_way, False)],
-)
+@pytest.mark.parametrize("in_registers", [True, False])
+@pytest.mark.parametrize("operator", [labelled_similarity, labelled_cross, labelled_one_way])
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 @pytest.mark.usefixtures("on_triton_device")
 def test_weights_with_labels_are_split(operator, in_registers, dtype, monkeypatch) -> None:
     """What is left of their rounding is that of the second part."""
-    monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     use_small_strips(monkeypatch)
     rows, columns, *factors = sides(134, 150, 24, dtype)
     units = [z.float() * f.unsqueeze(1) for z, f in zip((rows, columns), factors, strict=True)]

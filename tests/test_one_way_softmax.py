@@ -29,10 +29,10 @@ CPU_CASES = [
     pytest.param(40, 20000, 8, 5.0, id="strips of few rows"),
 ]
 
-# In steps of 32 columns.
+# In steps of 32 columns, of 16 in float32.
 WIDE_CASES = [pytest.param(3, 1, 300, 5.0, id="one column"), pytest.param(35, 40, 512, 14.0, id="D = 512")]
 HALF = [torch.bfloat16, torch.float16]
-WAYS = [(torch.float32, False), *((dtype, way) for dtype in HALF for way in (True, False))]  # dtype, in registers
+WAYS = [(dtype, way) for dtype in (torch.float32, *HALF) for way in (True, False)]  # dtype, in registers
 
 
 def by_definition(
@@ -129,29 +129,35 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
     check(ops.one_way_softmax, case, dtype, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:3])  # float16: late in training
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:4])  # float16: late in training
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, triton_device, monkeypatch) -> None:
-    from sslfast.kernels import _launch
+    from sslfast.kernels import _cross_launch, _launch
     from sslfast.kernels.one_way_softmax import one_way_softmax as launcher
 
     monkeypatch.setattr(_launch, "REGISTERS", in_registers)
-    # More than one strip is otherwise taken from 1,025 rows on, and more than one run from 513 columns on.
+    # More than one strip is otherwise taken from 1,025 rows on, and more than one run from 513 columns or 257 rows on.
     blocks = _launch.weights
+    monkeypatch.setattr(_cross_launch, "walk", lambda blocks, size, block: -(-size // block))
     monkeypatch.setattr(_launch, "queue_run", lambda *_: 64)
     monkeypatch.setattr(_launch, "one_way_rows", lambda *_: 64)
     monkeypatch.setattr(_launch, "weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
     check(launcher, case, dtype, triton_device)
 
 
-@pytest.mark.parametrize(("case", "dtype"), [(tuple(p.values), d) for p, d in zip(WIDE_CASES, HALF, strict=True)])
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [(tuple(WIDE_CASES[which].values), d) for which, d in ((0, HALF[0]), (1, HALF[1]), (1, torch.float32))],
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
-    from sslfast.kernels import _launch
+    from sslfast.kernels import _cross_launch
     from sslfast.kernels.one_way_softmax import one_way_softmax as launcher
 
-    assert _launch.one_way_in_registers(*case[:3], dtype.itemsize, True)
+    for needs in ((True, True), (True, False), (False, False)):
+        for labels in (False, True):
+            assert _cross_launch.one_way_in_registers(*case[:3], dtype.itemsize, *needs, labels)
     check(launcher, case, dtype, triton_device)
 
 
