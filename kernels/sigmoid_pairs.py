@@ -22,6 +22,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch, _sigmoid_launch
+from sslfast.kernels.aligned_rows import aligned, first_columns
 from sslfast.kernels.logit_tile import pair_logits, softplus_and_sigmoid
 from sslfast.kernels.sigmoid_pairs_registers import in_registers
 from sslfast.kernels.sigmoid_pairs_strips import in_strips
@@ -137,7 +138,8 @@ def sigmoid_pairs(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("sigmoid_pairs: float64 runs on the CPU only, got float64 rows on a GPU")
-    rows, columns = rows.contiguous(), columns.contiguous()
+    width = rows.shape[1]
+    rows, columns = aligned(rows), aligned(columns)
     (size, dim), length = rows.shape, len(columns)
     inputs, needs = (rows, columns, row_factors, col_factors, positives, scale, bias), (need_rows, need_columns)
     shape, precision = (size, length, dim, rows.element_size()), _launch.input_precision(rows)
@@ -168,4 +170,4 @@ def sigmoid_pairs(
         )
     totals = (sums.sum(dim=0, dtype=torch.float64) * share).float()
     loss, d_scale, d_bias = (total.clone() for total in totals.unbind())
-    return loss, d_rows, d_columns, d_scale, d_bias
+    return loss, first_columns(d_rows, width), first_columns(d_columns, width), d_scale, d_bias
