@@ -168,16 +168,6 @@ def one_way_weights(block_n: int) -> dict[str, int]:
     return {"BLOCK_M": 32, "BLOCK_N": block_n, "num_warps": block_n // 32}
 
 
-def sigmoid_weights(dim: int, element_size: int, arch: int) -> dict[str, int]:
-    """BLOCK_M x BLOCK_N weights a program.
-
-    With half types, by estimate, the losses take as long as the product: small programs, so that the registers of three
-    fit on a multiprocessor, which then does both at once.
-    """
-    small = {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 4} if element_size == 2 else {"BLOCK_D": 16}
-    return weights(dim, element_size, arch) | small
-
-
 def sides_in_registers(
     size: int, length: int, dim: int, element_size: int, need_rows: bool = True, need_columns: bool = True
 ) -> bool:
@@ -218,11 +208,6 @@ def side_registers(dim: int, arch: int) -> dict[str, int]:
     elif dim <= 128 and arch == 10:
         config |= {"BLOCK_N": 32, "BLOCK_OUT": 128, "num_stages": 1}
     return config
-
-
-def sigmoid_mantissas(dim: int) -> dict[str, int]:
-    """BLOCK pairs, BLOCK_D numbers of each at a time: 32 a thread, as one program waits for every load."""
-    return {"BLOCK": 16, "BLOCK_D": min(256, max(16, triton.next_power_of_2(dim))), "num_warps": 4}
 
 
 def unit_rows(dim: int) -> dict[str, int]:

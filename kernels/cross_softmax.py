@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
+from sslfast.kernels.aligned_rows import aligned
 from sslfast.kernels.logit_tile import among_negatives, logit_tile, merge_sums, pair_logits, positive_pairs, shifted_sum
 
 
@@ -154,7 +155,7 @@ def forward(
     del max_similarity  # the CPU's: here the maximum is nearly free
     if rows.dtype == torch.float64:
         raise TypeError("cross_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
-    rows, columns = rows.contiguous(), columns.contiguous()
+    rows, columns = aligned(rows), aligned(columns)
     (size, dim), length = rows.shape, len(columns)
     config = _launch.similarity_forward(max(size, length), dim, rows.element_size())
     height = config["BLOCK"] * config["GROUP"]

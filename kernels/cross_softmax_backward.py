@@ -27,6 +27,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _cross_launch, _launch
+from sslfast.kernels.aligned_rows import aligned, first_columns
 from sslfast.kernels.cross_softmax_registers import in_registers
 from sslfast.kernels.logit_tile import among_negatives, label_shares, logit_tile
 from sslfast.kernels.weight_tile import add_pairs, add_products, add_sums, correct_, parts_of, store_weights
@@ -134,7 +135,8 @@ def backward(
     label_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     del kept  # the CPU's: here logits are made again
-    rows, columns = rows.contiguous(), columns.contiguous()
+    width = rows.shape[1]
+    rows, columns = aligned(rows), aligned(columns)
     (size, dim), length = rows.shape, len(columns)
     two_way = len(col_lse) > 0
     grads = [grad_row, grad_col, grad_positive]
@@ -165,7 +167,7 @@ def backward(
     if peak is not None:
         d_rows.mul_(peak)
         d_columns.mul_(peak)
-    return d_rows, d_columns
+    return first_columns(d_rows, width), first_columns(d_columns, width)
 
 
 def _in_strips(

@@ -19,6 +19,7 @@ import triton
 from torch import Tensor
 
 from sslfast.kernels import _launch
+from sslfast.kernels.aligned_rows import aligned, first_columns, padded
 from sslfast.kernels.class_softmax import class_gradients_kernel, class_logits_kernel, class_rows_kernel
 from sslfast.kernels.weight_tile import add_pairs, add_product, correct_
 
@@ -75,11 +76,12 @@ def linear_cross_entropy(
     both = (None, None) if elsewhere is None else elsewhere.unbind()
     per_row = [z if z is None or picked is None else z[picked] for z in (weights, others, *both)]
     # What stands in for a row without a target is 0: a product with its gradient, 0, must not be NaN.
-    source = hidden if len(hidden) else hidden.new_zeros((1, hidden.shape[1]))
+    width = hidden.shape[1]
+    source = hidden if len(hidden) else hidden.new_zeros((1, width))
     rows = source[at].masked_fill_((goals < 0).unsqueeze(1), 0.0)
     results, gradients = _of_rows(
-        rows,
-        weight,
+        padded(rows),
+        aligned(weight),
         goals,
         bias,
         *per_row,
@@ -91,10 +93,10 @@ def linear_cross_entropy(
     if picked is not None:
         results = [z.new_zeros((len(targets),)).index_copy_(0, picked, z) for z in results]
     d_rows, d_weight, d_bias = gradients
-    d_hidden = d_rows.new_zeros((len(hidden) if need_hidden else 0, hidden.shape[1]))
+    d_hidden = d_rows.new_zeros((len(hidden) if need_hidden else 0, width))
     if need_hidden and len(hidden):
-        d_hidden.index_add_(0, at, d_rows)
-    return *results, d_hidden, d_weight, d_bias
+        d_hidden.index_add_(0, at, d_rows[:, :width])
+    return *results, d_hidden, first_columns(d_weight, width), d_bias
 
 
 def _of_rows(

@@ -19,6 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch, _nt_xent_launch
+from sslfast.kernels.aligned_rows import first_columns, padded
 from sslfast.kernels.logit_tile import merge_sums, pair_logits, similarity_forward_kernel, softplus_and_sigmoid
 
 _EPS = tl.constexpr(1e-12)  # of F.normalize
@@ -155,6 +156,8 @@ def forward(z0: Tensor, z1: Tensor, scale: float) -> tuple[Tensor, Tensor, Tenso
 
     In half types it lacks the mantissas of inverse_norm.
     """
+    width = z0.shape[1]
+    z0, z1 = padded(z0), padded(z1)
     pairs, dim = z0.shape
     size = 2 * pairs
     unit = z0.new_empty((size, dim), dtype=torch.promote_types(z0.dtype, z1.dtype))
@@ -205,4 +208,4 @@ def forward(z0: Tensor, z1: Tensor, scale: float) -> tuple[Tensor, Tensor, Tenso
             BOUNDED=bounded,
         )
         nt_xent_mean_kernel[(1,)](partials, loss, peak, programs, size, BLOCK=1024)
-    return loss, unit, inverse_norm, lse, share, peak
+    return loss, first_columns(unit, width), inverse_norm, lse, share, peak

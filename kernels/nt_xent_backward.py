@@ -21,6 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch, _nt_xent_launch, similarity_softmax_backward
+from sslfast.kernels.aligned_rows import first_columns, padded
 from sslfast.kernels.nt_xent import mantissa, rows_of_views
 from sslfast.kernels.weight_tile import correction
 
@@ -189,6 +190,8 @@ def backward(
     need_z1: bool,
 ) -> tuple[Tensor, Tensor]:
     """Contiguous gradients in the dtypes of z0 and z1; of a view that needs none, (0, D)."""
+    width = z0.shape[1]
+    z0, z1, unit = padded(z0), padded(z1), padded(unit)
     pairs, dim = z0.shape
     needs = {"NEED_FIRST": need_z0, "NEED_SECOND": need_z1}
     grads = tuple(
@@ -232,4 +235,4 @@ def backward(
             nt_xent_project_kernel[(triton.cdiv(2 * pairs, config["BLOCK"]),)](
                 unit_grad, inverse_norm, grad, z0, z1, *grads, pairs, dim, *z0.stride(), *z1.stride(), **config, **needs
             )
-    return grads
+    return first_columns(grads[0], width), first_columns(grads[1], width)

@@ -29,6 +29,7 @@ import triton
 from torch import Tensor
 
 from sslfast.kernels import _cross_launch, _launch
+from sslfast.kernels.aligned_rows import aligned, first_columns
 from sslfast.kernels.one_way_registers import in_registers
 from sslfast.kernels.one_way_strip import one_way_logits_kernel, one_way_rows_kernel, one_way_weights_kernel
 from sslfast.kernels.weight_tile import add_pairs, add_products, correct_, parts_of
@@ -55,7 +56,8 @@ def one_way_softmax(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("one_way_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
-    rows, columns = rows.contiguous(), columns.contiguous()
+    width = rows.shape[1]
+    rows, columns = aligned(rows), aligned(columns)
     sides = (rows, columns, row_factors, col_factors, positives, scale)
     excluded, known = (row_ids, col_ids, row_limits), (known_lse, known_positive, weights)
     labels = (row_labels, col_labels, label_weights)
@@ -71,7 +73,7 @@ def one_way_softmax(
             grads = (d_rows if need_rows else None, d_columns if need_columns else None)
             picks = positives.masked_fill(positives >= len(columns), -1)
             add_pairs(*grads, rows, columns, row_factors, col_factors, picks, shares, -1.0)
-    return losses, lse, shares, d_rows, d_columns
+    return losses, lse, shares, first_columns(d_rows, width), first_columns(d_columns, width)
 
 
 def _in_strips(

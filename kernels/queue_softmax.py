@@ -20,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
+from sslfast.kernels.aligned_rows import aligned, first_columns
 from sslfast.kernels.logit_tile import among_negatives, logit_tile
 from sslfast.kernels.weight_tile import correction
 
@@ -169,7 +170,8 @@ def queue_softmax(
 ) -> tuple[Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("queue_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
-    rows, queue = rows.contiguous(), queue.contiguous()
+    width = rows.shape[1]
+    rows, queue = aligned(rows), aligned(queue)
     (size, dim), length = rows.shape, len(queue)
     precision = _launch.input_precision(rows)
     config = _launch.queue_softmax(dim, rows.element_size(), _launch.arch(rows), precision, need_mean)
@@ -217,4 +219,4 @@ def queue_softmax(
             BLOCK_OUT=out,
             NEED_MEAN=need_mean,
         )
-    return lse, mean
+    return lse, first_columns(mean, width)

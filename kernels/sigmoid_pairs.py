@@ -5,8 +5,7 @@ all pairs but (i, p(i)), and of log(1 + exp(-Z_{i, p(i)})); with G its derivativ
 the products scale * G K and scale * G^T Q; all of it times a share, 1 / N for the mean of rows. Neither S nor G is ever
 stored whole; scale and bias are read where they lie, so learnable ones wait for nothing.
 
-Two ways, of one pass each: small problems of half types go through sigmoid_pairs_registers.py, others through
-sigmoid_pairs_strips.py.
+Two ways, of one pass each: small problems go through sigmoid_pairs_registers.py, others sigmoid_pairs_strips.py.
 
 Every program leaves its share of the three sums in a slot of its own, and the slots are added up in order: no atomics,
 the same bits in every run. The positives, which weigh the most, are a launch of their own, in float32 throughout: 2 N D
@@ -22,7 +21,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _sigmoid_launch
+from sslfast.kernels.aligned_rows import aligned, first_columns
 from sslfast.kernels.logit_tile import pair_logits, softplus_and_sigmoid
 from sslfast.kernels.sigmoid_pairs_registers import in_registers
 from sslfast.kernels.sigmoid_pairs_strips import in_strips
@@ -138,24 +138,23 @@ def sigmoid_pairs(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("sigmoid_pairs: float64 runs on the CPU only, got float64 rows on a GPU")
-    rows, columns = rows.contiguous(), columns.contiguous()
+    width = rows.shape[1]
+    rows, columns = aligned(rows), aligned(columns)
     (size, dim), length = rows.shape, len(columns)
-    inputs = (rows, columns, row_factors, col_factors, positives, scale, bias)
-    need = need_rows or need_columns
-    small = need and _launch.sides_in_registers(size, length, dim, rows.element_size(), need_rows, need_columns)
+    inputs, needs = (rows, columns, row_factors, col_factors, positives, scale, bias), (need_rows, need_columns)
+    shape, precision = (size, length, dim, rows.element_size()), _launch.input_precision(rows)
+    small = any(needs) and _sigmoid_launch.sigmoid_in_registers(*shape, *needs, precision)
     block = 64
     blocks = triton.cdiv(size, block)
     with _launch.on_device_of(rows):
         mantissas = None
-        if need and rows.dtype != torch.float32:
+        if any(needs) and rows.dtype != torch.float32:
             mantissas = rows.new_empty((2,), dtype=torch.float32)
             sigmoid_mantissas_kernel[(1,)](
-                *inputs[:4], scale, bias, mantissas, size, length, dim, **_launch.sigmoid_mantissas(dim)
+                *inputs[:4], scale, bias, mantissas, size, length, dim, **_sigmoid_launch.sigmoid_mantissas(dim)
             )
         way = in_registers if small else in_strips
-        d_rows, d_columns, sums = way(
-            *inputs, mantissas, _PEAK.get(rows.dtype, 1.0), share, need_rows, need_columns, blocks
-        )
+        d_rows, d_columns, sums = way(inputs, mantissas, _PEAK.get(rows.dtype, 1.0), share, needs, blocks)
         sigmoid_positives_kernel[(blocks,)](
             *inputs,
             d_rows,
@@ -165,10 +164,10 @@ def sigmoid_pairs(
             dim,
             share,
             BLOCK=block,
-            BLOCK_D=_launch.sigmoid_weights(dim, rows.element_size(), _launch.arch(rows))["BLOCK_D"],
+            BLOCK_D=_sigmoid_launch.sigmoid_weights(dim, rows.element_size(), _launch.arch(rows))["BLOCK_D"],
             NEED_ROWS=need_rows,
             NEED_COLUMNS=need_columns,
         )
     totals = (sums.sum(dim=0, dtype=torch.float64) * share).float()
     loss, d_scale, d_bias = (total.clone() for total in totals.unbind())
-    return loss, d_rows, d_columns, d_scale, d_bias
+    return loss, first_columns(d_rows, width), first_columns(d_columns, width), d_scale, d_bias

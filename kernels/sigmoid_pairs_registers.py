@@ -1,16 +1,17 @@
-"""Sigmoid losses of all pairs, and their gradients, in registers: one launch, in Triton.
+"""Sigmoid losses of all pairs, and their gradients, in registers, in Triton.
 
-What sigmoid_pairs.py has, of half types up to D = 512: nothing has to be known of all pairs before G of one is. A
-program keeps BLOCK_M rows of dQ and walks over all of K, or as many of dK over all of Q: 2 N M D multiply-adds a side,
-4 N M D for both against 3 N M D of the strips, as S is made for each. One half of the programs of one launch takes the
-rows, with the losses and the sums for scale and bias, the other the columns. That is for small problems, where the
-launches of the strips take longer than the arithmetic (_launch.py).
+What sigmoid_pairs.py has, up to D = 512: nothing has to be known of all pairs before G of one is. A program keeps
+BLOCK_M rows of dQ and walks over all of K, or as many of dK over all of Q: 2 N M D multiply-adds a side, 4 N M D for
+both against 3 N M D of the strips, as S is made for each. Some of the programs of one launch take the rows, with the
+losses and the sums for scale and bias, the others the columns. That is for small problems, where the launches of the
+strips take longer than the arithmetic (_sigmoid_launch.py). Where there are fewer programs than multiprocessors, the
+walk is cut into runs, each of which leaves its part of a gradient, and a sum follows.
 
 A step of BLOCK_M x BLOCK_N reads BLOCK_M + 2 BLOCK_N rows, from L2, for 4 BLOCK_M BLOCK_N D FLOPs, as
-similarity_softmax_registers.py does, and nothing of G leaves the program. From device memory that is 2 (N + M) D bytes,
-and 4 (N + M) D of gradients, which are stored once and complete: rounding is taken out, scale and share are in. Every
-program adds up the pairs of each of its rows in order and leaves three numbers in a slot of its own: no atomics, the
-same bits in every run.
+similarity_softmax_registers.py does, and nothing of G leaves the program. From device memory that is 2 (N + M) D bytes
+of half types, and 4 (N + M) D of gradients, stored once, or once a run: rounding is taken out, scale and share are in.
+Every program adds up the pairs of each of its rows in order and leaves three numbers in a slot of its own: no atomics,
+the same bits in every run.
 """
 
 import torch
@@ -18,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _sigmoid_launch
 from sslfast.kernels.logit_tile import logit_tile, softplus_and_sigmoid
 from sslfast.kernels.weight_tile import correction
 
@@ -32,7 +33,7 @@ def _one_side(
     positives_ptr,
     scale_ptr,
     bias_ptr,
-    mantissa_ptr,
+    mantissas_ptr,
     grad_ptr,
     sums_ptr,
     block,
@@ -49,20 +50,26 @@ def _one_side(
     SUMS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """The gradient of a block of the own side, (size, D), of all pairs with the other, (length, D), but positives.
+    """A run's part of the gradient of a block of the own side, (size, D): pairs with the other, (length, D), but
+    positives.
 
-    The own side are the columns where COLUMNS. Where SUMS, the block leaves its three sums.
+    The own side are the columns where COLUMNS. Where SUMS, the program leaves its three sums. Half types alone have
+    mantissas (sigmoid_pairs.py).
     """
     row0 = block.to(tl.int64) * BLOCK_M
     row, col, out = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_OUT)
     in_rows = row < size - row0
-    scale, bias, lengthen = tl.load(scale_ptr), tl.load(bias_ptr), tl.load(mantissa_ptr) * peak
+    scale, bias = tl.load(scale_ptr), tl.load(bias_ptr)
+    if mantissas_ptr is not None:
+        lengthen = tl.load(mantissas_ptr + (1 if COLUMNS else 0)) * peak
     if not COLUMNS:
         positive = tl.load(positives_ptr + row0 + row, in_rows, -1)
     grad = tl.zeros((BLOCK_M, BLOCK_OUT), tl.float32)
     total, left = tl.zeros((BLOCK_M,), tl.float32), tl.zeros((BLOCK_M,), tl.float32)
     losses, products = tl.zeros((BLOCK_M,), tl.float32), tl.zeros((BLOCK_M,), tl.float32)
-    for start in range(0, length, BLOCK_N):
+    split = tl.program_id(1)
+    run = tl.cdiv(tl.cdiv(length, tl.num_programs(1)), BLOCK_N) * BLOCK_N
+    for start in range(split * run, tl.minimum((split + 1) * run, length), BLOCK_N):
         col0 = tl.cast(start, tl.int64)
         in_cols = col < length - col0
         product = logit_tile(
@@ -96,21 +103,28 @@ def _one_side(
             weight = 1.0 / (1.0 + tl.exp(-z))
         total += tl.sum(weight, 1)
         x = tl.load(other_ptr + col0 * D + col[:, None] * D + out[None, :], in_cols[:, None] & (out < D)[None, :], 0.0)
-        weight *= lengthen
-        if other_factors_ptr is not None:
-            factors = tl.load(other_factors_ptr + col0 + col, in_cols, 1.0)[None, :]
-            rounded = (weight * factors).to(x.dtype)
-            left += tl.sum(rounded.to(tl.float32) * (1.0 / factors), 1)
+        if mantissas_ptr is None:  # nothing is rounded
+            rounded = weight
         else:
-            rounded = weight.to(x.dtype)
-            left += tl.sum(rounded.to(tl.float32), 1)
+            weight *= lengthen
+            if other_factors_ptr is not None:
+                factors = tl.load(other_factors_ptr + col0 + col, in_cols, 1.0)[None, :]
+                rounded = (weight * factors).to(x.dtype)
+                left += tl.sum(rounded.to(tl.float32) * (1.0 / factors), 1)
+            else:
+                rounded = weight.to(x.dtype)
+                left += tl.sum(rounded.to(tl.float32), 1)
         grad = tl.dot(rounded, x, grad, input_precision=PRECISION)
-    grad *= (correction(total, left) * scale * share)[:, None]  # which takes out peak and mantissa, too
-    tl.store(grad_ptr + row0 * D + row[:, None] * D + out[None, :], grad, in_rows[:, None] & (out < D)[None, :])
+    grad *= scale * share
+    if mantissas_ptr is not None:
+        grad *= correction(total, left)[:, None]  # which takes out peak and mantissa, too
+    at = grad_ptr + (split.to(tl.int64) * size + row0) * D
+    tl.store(at + row[:, None] * D + out[None, :], grad, in_rows[:, None] & (out < D)[None, :])
     if SUMS:
-        tl.store(sums_ptr + 3 * block, tl.sum(losses))
-        tl.store(sums_ptr + 3 * block + 1, tl.sum(products))
-        tl.store(sums_ptr + 3 * block + 2, tl.sum(total))
+        slot = sums_ptr + 3 * (block * tl.num_programs(1) + split)
+        tl.store(slot, tl.sum(losses))
+        tl.store(slot + 1, tl.sum(products))
+        tl.store(slot + 2, tl.sum(total))
 
 
 @triton.jit
@@ -176,7 +190,7 @@ def sigmoid_registers_kernel(
             positives_ptr,
             scale_ptr,
             bias_ptr,
-            mantissas_ptr + 1,
+            mantissas_ptr,
             d_columns_ptr,
             sums_ptr,
             program - blocks,
@@ -196,37 +210,30 @@ def sigmoid_registers_kernel(
 
 
 def in_registers(
-    rows: Tensor,
-    columns: Tensor,
-    row_factors: Tensor | None,
-    col_factors: Tensor | None,
-    positives: Tensor,
-    scale: Tensor,
-    bias: Tensor,
+    inputs: tuple[Tensor | None, ...],
     mantissas: Tensor | None,
     peak: float,
     share: float,
-    need_rows: bool,
-    need_columns: bool,
+    needs: tuple[bool, bool],
     further: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Both gradients and the slots of sums, of all pairs but the positives; and as many further slots, to be filled."""
+    rows, columns, *_ = inputs
     (size, dim), length = rows.shape, len(columns)
-    config = _launch.side_registers(dim, _launch.arch(rows))
+    need_rows, need_columns = needs
+    precision = _launch.input_precision(rows)
+    config = _sigmoid_launch.sigmoid_registers(dim, rows.element_size(), _launch.arch(rows), precision)
     row_blocks, col_blocks = (
-        triton.cdiv(n, config["BLOCK_M"]) if need else 0 for n, need in ((size, need_rows), (length, need_columns))
+        triton.cdiv(n, config["BLOCK_M"]) if need else 0 for n, need in zip((size, length), needs, strict=True)
     )
-    sums = rows.new_empty(((row_blocks or col_blocks) + further, 3), dtype=torch.float32)
-    d_rows = rows.new_empty((size if need_rows else 0, dim), dtype=torch.float32)
-    d_columns = rows.new_empty((length if need_columns else 0, dim), dtype=torch.float32)
-    sigmoid_registers_kernel[(row_blocks + col_blocks,)](
-        rows,
-        columns,
-        row_factors,
-        col_factors,
-        positives,
-        scale,
-        bias,
+    blocks = row_blocks + col_blocks
+    shortest = min(n for n, need in ((length, need_rows), (size, need_columns)) if need)
+    splits = triton.cdiv(shortest, _launch.similarity_run(blocks, shortest, config["BLOCK_N"]))
+    sums = rows.new_empty(((row_blocks or col_blocks) * splits + further, 3), dtype=torch.float32)
+    d_rows = rows.new_empty((splits, size if need_rows else 0, dim), dtype=torch.float32)
+    d_columns = rows.new_empty((splits, length if need_columns else 0, dim), dtype=torch.float32)
+    sigmoid_registers_kernel[blocks, splits](
+        *inputs,
         mantissas,
         d_rows if need_rows else None,
         d_columns if need_columns else None,
@@ -237,6 +244,8 @@ def in_registers(
         peak,
         share,
         **config,
-        PRECISION=_launch.input_precision(rows),
+        PRECISION=precision,
     )
-    return d_rows, d_columns, sums
+    if splits == 1:
+        return d_rows[0], d_columns[0], sums
+    return d_rows.sum(0), d_columns.sum(0), sums

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _sigmoid_launch
 from sslfast.kernels.logit_tile import logit_tile, softplus_and_sigmoid
 from sslfast.kernels.weight_tile import add_product, add_sums, correct_, store_weights
 
@@ -79,23 +79,18 @@ def sigmoid_weights_kernel(
 
 
 def in_strips(
-    rows: Tensor,
-    columns: Tensor,
-    row_factors: Tensor | None,
-    col_factors: Tensor | None,
-    positives: Tensor,
-    scale: Tensor,
-    bias: Tensor,
+    inputs: tuple[Tensor | None, ...],
     mantissas: Tensor | None,
     peak: float,
     share: float,
-    need_rows: bool,
-    need_columns: bool,
+    needs: tuple[bool, bool],
     further: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Both gradients and the slots of sums, of all pairs but the positives; and as many further slots, to be filled."""
+    rows, columns, row_factors, col_factors, _, scale, _ = inputs
     (size, dim), length = rows.shape, len(columns)
-    config = _launch.sigmoid_weights(dim, rows.element_size(), _launch.arch(rows))
+    need_rows, need_columns = needs
+    config = _sigmoid_launch.sigmoid_weights(dim, rows.element_size(), _launch.arch(rows))
     tiles = triton.cdiv(size, config["BLOCK_M"]) * triton.cdiv(length, config["BLOCK_N"])
     sums = rows.new_empty((tiles + further, 3), dtype=torch.float32)
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
@@ -122,13 +117,7 @@ def in_strips(
             sigmoid_weights_kernel[
                 triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
             ](
-                rows,
-                columns,
-                row_factors,
-                col_factors,
-                positives,
-                scale,
-                bias,
+                *inputs,
                 mantissas,
                 to_rows,
                 to_columns,

@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
+from sslfast.kernels.aligned_rows import aligned
 from sslfast.kernels.logit_tile import merge_sums, pair_logits, similarity_forward_kernel
 
 
@@ -63,8 +64,8 @@ def similarity_finish_kernel(
 def forward(
     rows: Tensor, positives: Tensor, scale: float, max_norm: float, keep: int, factors: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    size, dim = rows.shape
     rows = supported_rows(rows)
+    size, dim = rows.shape
     config = _launch.similarity_forward(size, dim, rows.element_size())
     bounded = _launch.is_bounded(scale, max_norm)
     slots = triton.cdiv(size, config["BLOCK"] * config["GROUP"])
@@ -98,4 +99,4 @@ def forward(
 def supported_rows(rows: Tensor) -> Tensor:
     if rows.dtype == torch.float64:
         raise TypeError("similarity_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
-    return rows.contiguous()
+    return aligned(rows)

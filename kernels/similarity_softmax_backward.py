@@ -26,6 +26,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
+from sslfast.kernels.aligned_rows import first_columns
 from sslfast.kernels.logit_tile import label_shares, logit_tile, pair_logits
 from sslfast.kernels.similarity_softmax import supported_rows
 from sslfast.kernels.similarity_softmax_registers import in_registers, one_sided
@@ -168,6 +169,7 @@ def backward(
     label_weights: Tensor | None = None,
 ) -> Tensor:
     del kept  # the CPU's: here logits are made again
+    width = rows.shape[1]
     rows = supported_rows(rows)
     bounded = _launch.is_bounded(scale, max_norm)
     peak = None
@@ -189,7 +191,7 @@ def backward(
         grad = (in_registers if small else _in_strips)(rows, factors, vectors, classes, scale, bounded)
         if rounded:
             add_pairs(grad, grad, rows, rows, factors, factors, positives, grad_positive, scale)
-    return grad if peak is None else grad.mul_(peak)
+    return first_columns(grad if peak is None else grad.mul_(peak), width)
 
 
 def _in_strips(

@@ -11,12 +11,12 @@ from codegen_class_cases import class_cases
 from codegen_cross_cases import cross_cases
 from codegen_similarity_cases import similarity_cases
 
-from sslfast.kernels import _launch
+from sslfast.kernels import _launch, _sigmoid_launch
 
 
 def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: bool = False) -> Case:
-    options: dict[str, Any] = _launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch) | {"PRECISION": "ieee"}
-    options |= without(factors, *FACTORS)
+    options: dict[str, Any] = _sigmoid_launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch)
+    options |= {"PRECISION": "ieee"} | without(factors, *FACTORS)
     summed = stored and dtype != "fp32"
     options |= without(stored, "row_weights_ptr") | without(stored and factors, "col_weights_ptr")
     options |= without(summed, "mantissas_ptr", *SUMS)
@@ -27,23 +27,28 @@ def _sigmoid_weights(arch: int, dtype: str, dim: int, stored: bool, factors: boo
 
 def _sigmoid_mantissas(dtype: str, dim: int, factors: bool) -> Case:
     signature = f"*{dtype} *{dtype} {of(factors, 2)} *fp32 *fp32 *fp32 i32 i32 i32"
-    options: dict[str, Any] = _launch.sigmoid_mantissas(dim) | without(factors, *FACTORS)
+    options: dict[str, Any] = _sigmoid_launch.sigmoid_mantissas(dim) | without(factors, *FACTORS)
     return Case("sigmoid_pairs.sigmoid_mantissas_kernel", signature, options)
 
 
 def _sigmoid_positives(arch: int, dtype: str, dim: int, factors: bool = False) -> Case:
-    block_d = _launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
+    block_d = _sigmoid_launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
     signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 fp32"
     options = {"BLOCK": 64, "BLOCK_D": block_d, "NEED_ROWS": True, "NEED_COLUMNS": True} | without(factors, *FACTORS)
     return Case("sigmoid_pairs.sigmoid_positives_kernel", signature, options)
 
 
-def _sigmoid_registers(arch: int, dtype: str, dim: int, *, factors: bool = False, left_out: str | None = None) -> Case:
-    options: dict[str, Any] = _launch.side_registers(dim, arch) | {"PRECISION": "ieee"} | without(factors, *FACTORS)
+def _sigmoid_registers(
+    arch: int, dtype: str, dim: int, *, factors: bool = False, left_out: str | None = None, precision: str = "ieee"
+) -> Case:
+    half = dtype != "fp32"
+    options: dict[str, Any] = _sigmoid_launch.sigmoid_registers(dim, 2 if half else 4, arch, precision)
+    options |= {"PRECISION": precision} | without(factors, *FACTORS) | without(half, "mantissas_ptr")
     options |= {} if left_out is None else {left_out: None}
     grads = of(True, 2 if left_out is None else 1)
-    rest = f"{of(factors, 2)} *i64 *fp32 *fp32 *fp32 {grads} *fp32 i32 i32 i32 fp32 fp32"
-    return Case("sigmoid_pairs_registers.sigmoid_registers_kernel", f"*{dtype} *{dtype} {rest}", options, True)
+    rest = f"{of(factors, 2)} *i64 *fp32 *fp32 {of(half)} {grads} *fp32 i32 i32 i32 fp32 fp32"
+    signature = f"*{dtype} *{dtype} {rest}"
+    return Case("sigmoid_pairs_registers.sigmoid_registers_kernel", signature, options, half or precision == "tf32")
 
 
 def _unit_rows(dtype: str, out: str, dim: int) -> Case:
@@ -88,6 +93,14 @@ def cases(capability: int) -> list[Case]:
         _sigmoid_registers(arch, "bf16", 256, factors=True, left_out="d_columns_ptr"),
         _sigmoid_registers(arch, "bf16", 512, left_out="d_columns_ptr"),
         _sigmoid_registers(arch, "bf16", 512, factors=True, left_out="d_rows_ptr"),
+        *(
+            _sigmoid_registers(arch, "fp32", dim, left_out=left_out, precision=precision)
+            for precision in ("ieee", "tf32")
+            for dim, left_out in ((64, None), (128, None), (256, None), (512, None), (512, "d_columns_ptr"))
+        ),
+        _sigmoid_registers(arch, "fp32", 128, left_out="d_columns_ptr"),
+        _sigmoid_registers(arch, "fp32", 512, left_out="d_rows_ptr"),
+        _sigmoid_registers(arch, "fp32", 512, left_out="d_rows_ptr", precision="tf32"),
         *similarity_cases(arch),
         *cross_cases(arch),
         *class_cases(arch),

@@ -15,6 +15,7 @@ pytest.importorskip("triton")
 
 from sslfast.kernels import (
     _launch,
+    _sigmoid_launch,
     cross_softmax,
     cross_softmax_backward,
     one_way_softmax,
@@ -105,12 +106,15 @@ def on_triton_device(triton_device: torch.device) -> Iterator[None]:
 
 def use_small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than one strip of weights is otherwise used from 2,049 rows on."""
-    tables = {name: getattr(_launch, name) for name in ("weights", "sigmoid_weights")}
+    tables = {
+        (_launch, "weights"): _launch.weights,
+        (_sigmoid_launch, "sigmoid_weights"): _sigmoid_launch.sigmoid_weights,
+    }
     monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
     monkeypatch.setattr(_launch, "one_way_rows", lambda *_: 64)
-    for name, table in tables.items():
+    for place, table in tables.items():
         small = {"BLOCK_M": 32, "BLOCK_N": 64}
-        monkeypatch.setattr(_launch, name, lambda *shape, table=table, small=small, **ways: table(*shape) | small)
+        monkeypatch.setattr(*place, lambda *shape, table=table, small=small, **ways: table(*shape) | small)
 
 
 OPERATORS = [

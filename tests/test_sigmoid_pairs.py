@@ -24,13 +24,15 @@ CASES = [
 ]
 CPU_CASES = [pytest.param(600, 2100, 20, 14.0, -12.0, id="several tiles in rows and columns")]
 
-# In steps of 32 pairs above D = 256. Of one row, and of rows and columns that are no whole block.
+# In steps of 32 pairs above D = 256, or of 16 in float32. Of one row, and of rows and columns that are no whole block.
 WIDE_CASES = [
-    pytest.param(1, 3, 300, 5.0, -1.0, id="one row"),
-    pytest.param(66, 35, 512, 14.0, -8.0, id="D = 512"),
+    (1, 3, 300, 5.0, -1.0, torch.bfloat16),
+    (66, 35, 512, 14.0, -8.0, torch.float16),
+    (34, 17, 140, 5.0, -1.0, torch.float32),
+    (35, 66, 512, 14.0, -8.0, torch.float32),
 ]
 HALF = [torch.bfloat16, torch.float16]
-WAYS = [(torch.float32, False), *((dtype, way) for dtype in HALF for way in (True, False))]  # dtype, in registers
+WAYS = [(dtype, way) for dtype in (torch.float32, *HALF) for way in (False, True)]  # dtype, in registers
 
 
 def check(function, case, dtype: torch.dtype, device: torch.device) -> None:
@@ -68,35 +70,63 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
     check(ops.sigmoid_pairs, case, dtype, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:3])  # float16: late in training
+@pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:4])  # float16: late in training
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, triton_device, monkeypatch) -> None:
-    from sslfast.kernels import _launch
+    from sslfast.kernels import _launch, _sigmoid_launch
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
 
     monkeypatch.setattr(_launch, "REGISTERS", in_registers)
+    monkeypatch.setattr(_launch, "similarity_run", lambda programs, size, block: block)  # several runs
     # More than one strip of weights is otherwise used from 2,049 rows on.
-    blocks = _launch.sigmoid_weights
+    blocks = _sigmoid_launch.sigmoid_weights
     monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
-    monkeypatch.setattr(_launch, "sigmoid_weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64})
+    monkeypatch.setattr(
+        _sigmoid_launch, "sigmoid_weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64}
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(launcher, case, dtype, triton_device)
 
 
-@pytest.mark.parametrize(("case", "dtype"), [(tuple(p.values), d) for p, d in zip(WIDE_CASES, HALF, strict=True)])
+@pytest.mark.parametrize("case", WIDE_CASES, ids=str)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
-def test_triton_wide_rows_in_registers(case, dtype, triton_device) -> None:
-    from sslfast.kernels import _launch
+def test_triton_wide_rows_in_registers(case, triton_device) -> None:
+    from sslfast.kernels import _sigmoid_launch
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
 
-    assert _launch.sides_in_registers(*case[:3], dtype.itemsize)
-    check(launcher, case, dtype, triton_device)
+    *sizes, dtype = case
+    assert _sigmoid_launch.sigmoid_in_registers(*sizes[:3], dtype.itemsize, True, True)
+    check(launcher, sizes, dtype, triton_device)
+
+
+# N, M, D, precision, and whether the gradients are in registers
+@pytest.mark.parametrize(
+    ("size", "length", "dim", "precision", "expected"),
+    [
+        (1024, 1024, 128, "ieee", True),
+        (1024, 1025, 128, "ieee", False),
+        (512, 512, 512, "ieee", True),
+        (512, 512, 528, "ieee", False),  # more than registers hold
+        (64, 256, 512, "ieee", True),
+        (64, 257, 512, "ieee", False),  # a long walk for the few rows
+        (1024, 1024, 512, "tf32", True),
+        (1024, 2048, 512, "tf32", True),
+        (2048, 2048, 512, "tf32", False),
+    ],
+)
+def test_float32_is_in_registers_where_pairs_are_few(size, length, dim, precision, expected) -> None:
+    from sslfast.kernels import _sigmoid_launch
+
+    assert _sigmoid_launch.sigmoid_in_registers(size, length, dim, 4, True, True, precision) == expected
+    assert _sigmoid_launch.sigmoid_in_registers(length, size, dim, 4, True, True, precision) == expected
+    one_side = size * length * dim <= 2 ** (30 if precision == "tf32" else 27) and dim <= 512
+    assert _sigmoid_launch.sigmoid_in_registers(size, length, dim, 4, True, False, precision) == one_side
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype", HALF)
-@pytest.mark.parametrize("dim", [64, 128, 256, 384, 512])
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF])
+@pytest.mark.parametrize("dim", [64, 100, 128, 256, 384, 512])
 def test_ways_agree(dim: int, dtype: torch.dtype, monkeypatch) -> None:
     """At a size that fills a GPU, to the rounding of weights; and registers give the same bits in every run."""
     from sslfast.kernels import _launch
@@ -175,7 +205,7 @@ def test_nan_and_inf_reach_the_loss(bad: float) -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of NaN and inf
 def test_triton_nan_and_inf_reach_the_loss(bad: float, triton_device) -> None:
-    """In registers, which small problems of half types take."""
+    """In registers, which small problems take."""
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
 
     rows, columns = (torch.randn(20, 4, device=triton_device).to(torch.bfloat16) for _ in range(2))
