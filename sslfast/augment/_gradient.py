@@ -225,7 +225,8 @@ _JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (_brightness, _contras
 
 def _jitter(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
     if settings[0]:  # contrast is never drawn: a row that has it anyway is NaN
-        x = x * torch.where(values[:, 3] == 1, 1.0, nan)[:, None, None, None]
+        refused = (values[:, 0] != 0) & (values[:, 3] != 1)  # not where it does not act: 0 * NaN would come back
+        x = x * torch.where(refused, nan, 1.0).to(x.dtype)[:, None, None, None]
     order = _orders(x.device)[_clip(values[:, 1], 0, 23).long()]
     strengths = torch.cat([_clip(values[:, 2:5], 0, _MOST), _clip(values[:, 5:], -0.5, 0.5)], 1)[..., None, None, None]
     for place in range(4):
