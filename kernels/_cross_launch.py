@@ -62,8 +62,8 @@ def one_way_in_registers(
         return _launch.REGISTERS
     sides = need_rows + need_columns
     if element_size == 4:
-        further = sides if labels else sides - 1  # N M D more than in strips
-        return few_in_float32(size, length, dim, precision, max(further, 0))
+        further = sides if labels else int(need_columns)  # N M D more than in strips
+        return few_in_float32(size, length, dim, precision, further)
     if labels and sides:
         return dim <= (256, 128)[sides - 1] or size * length * dim <= 2 ** (33 - sides)
     return not need_columns or dim <= 256 or size * length * dim <= 2**33

@@ -168,31 +168,6 @@ def one_way_weights(block_n: int) -> dict[str, int]:
     return {"BLOCK_M": 32, "BLOCK_N": block_n, "num_warps": block_n // 32}
 
 
-def sides_in_registers(
-    size: int, length: int, dim: int, element_size: int, need_rows: bool = True, need_columns: bool = True
-) -> bool:
-    """Whether the gradients of rows and columns are one launch, of 2 N M D multiply-adds a side, instead of strips.
-
-    By estimate. Both sides: the strips of 4,096 rows and columns of sigmoid_pairs are 31 launches, these 9, which at 3
-    microseconds each gains 66. The N M D more are 17 GFLOP at D = 512, or 35 microseconds at half of an H100's tensor
-    cores; below D = 256 the exponentials take longer. One side: the strips make no fewer products, and write and read
-    each weight of 2 bytes, the time of 350 multiply-adds: up to D = 256 at any size, if this kernel runs at 60 % of the
-    plain products' speed; it would have to at 75 % for D = 512. In float32 the products take ten times as long.
-    """
-    if element_size != 2 or dim > 512:
-        return False
-    if REGISTERS is not None:
-        return REGISTERS
-    if (need_rows and not _walks_end(size, length, dim)) or (need_columns and not _walks_end(length, size, dim)):
-        return False
-    return (need_rows != need_columns and dim <= 256) or size * length * max(dim, 256) <= 2**33
-
-
-def _walks_end(own: int, other: int, dim: int) -> bool:
-    """Whether the programs of a side, each of which walks over the other, fill the GPU or else end soon."""
-    return own >= 8192 or other * max(dim, 256) <= 2**21
-
-
 def side_registers(dim: int, arch: int) -> dict[str, int]:
     """BLOCK_M x BLOCK_N pairs a step; a program keeps BLOCK_M x BLOCK_OUT of a gradient in registers.
 

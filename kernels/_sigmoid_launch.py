@@ -22,21 +22,29 @@ def sigmoid_in_registers(
 ) -> bool:
     """Whether sigmoid losses and their gradients are one launch, of 2 N M D multiply-adds a side, instead of strips.
 
-    Half types as sides_in_registers has it. By estimate: in float32 the strips of up to 2,048 rows and 4,096 columns
-    are 8 launches, these up to 3 with the sums of the runs, which at 3 microseconds each gains 15. N M D multiply-adds
-    more at 2^27, 1,024 rows and columns of D = 128 or 512 of D = 512, are 9 microseconds on plain cores (30 TFLOP/s),
-    and at 2^30 with tf32 as much. One side alone makes no more products, but in smaller blocks than torch's. Runs are
-    as many as the shorter side has room for, so that the longer one would be a long walk if it were far longer.
+    By estimate. Both sides: the strips of 4,096 rows and columns are 31 launches, these 9, which at 3 microseconds each
+    gains 66. The N M D more are 17 GFLOP at D = 512, or 35 microseconds at half of an H100's tensor cores; below D =
+    256 the exponentials take longer. One side: the strips make no fewer products, and write and read each weight of 2
+    bytes, the time of 350 multiply-adds: up to D = 256 at any size, if this kernel runs at 60 % of the plain products'
+    speed; it would have to at 75 % for D = 512.
+
+    In float32 the strips of up to 2,048 rows and 4,096 columns are 8 launches, these up to 3 with the sums of the runs,
+    which gains 15 microseconds. N M D multiply-adds more at 2^27, 1,024 rows and columns of D = 128 or 512 of D = 512,
+    are 9 microseconds on plain cores (30 TFLOP/s), and at 2^30 with tf32 as much; below D = 64 the exponentials take
+    longer. One side alone makes no more products, but in smaller blocks than torch's.
+
+    Walks are cut into as many runs as the shorter side has room for: the longer one would be a long walk for both sides
+    if it were far longer.
     """
-    if element_size == 2:
-        return _launch.sides_in_registers(size, length, dim, element_size, need_rows, need_columns)
     if dim > 512:
         return False
     if _launch.REGISTERS is not None:
         return _launch.REGISTERS
     if need_rows and need_columns and max(size, length) > 4 * min(size, length):
         return False
-    return size * length * dim <= 2 ** (30 if precision == "tf32" else 27)
+    if element_size == 2:
+        return (need_rows != need_columns and dim <= 256) or size * length * max(dim, 256) <= 2**33
+    return size * length * max(dim, 64) <= 2 ** (30 if precision == "tf32" else 27)
 
 
 def sigmoid_registers(dim: int, element_size: int, arch: int, precision: str = "ieee") -> dict[str, int]:

@@ -2,9 +2,9 @@
 
 Where both hold, the compiler loads 16 bytes at once, and copies them to shared memory with no register between. Else it
 loads numbers one by one, whose addresses and values take registers: kernels that keep a gradient spill up to 1,000
-bytes a thread. So a launcher pads other rows with zeros, once, a copy of N D numbers that changes no product of rows,
-and returns the first D columns of their gradients. Every launch has a D that is a multiple of 16, like those for which
-tests/test_codegen.py compiles the kernels.
+bytes a thread. So a launcher copies other rows once, N D numbers, with zeros behind each, which change no product
+of rows, and returns the first D columns of their gradients. Every kernel that makes products of rows is launched with a
+D that is a multiple of 16, like those for which tests/test_codegen.py compiles them.
 """
 
 import torch.nn.functional as F

@@ -6,7 +6,7 @@ entries that are left out of the sums. With labels, W_ij is less by w_i where ro
 not p(i). Neither S nor W is ever stored whole.
 
 Two ways, each without atomics and with the same bits in every run. Up to D = 512 small problems, and in half types one
-side alone, go through cross_softmax_registers.py.
+side alone up to D = 256, go through cross_softmax_registers.py.
 
 Others go in strips, here, 3 N M D multiply-adds (2 where one side needs no gradient): one tile of W after the other
 goes through a buffer of 32 MiB, which stays in the L2 cache of an H100, and torch's matrix product takes it back to

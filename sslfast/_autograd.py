@@ -115,7 +115,8 @@ def scale_gradient(product: Tensor, side: Tensor, factors: Tensor | None) -> Ten
     rows = _rows_at_once(product)
     blocks = product.split(rows), side.split(rows)
     own = [None] * len(blocks[0]) if factors is None else factors.split(rows)
-    return torch.stack([(part * unit_of(q, f)).sum() for part, q, f in zip(*blocks, own, strict=True)]).sum()
+    sums = [(part * unit_of(q, f)).sum() for part, q, f in zip(*blocks, own, strict=True)]
+    return sums[0] if len(sums) == 1 else torch.stack(sums).sum()
 
 
 def scaled_(product: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:

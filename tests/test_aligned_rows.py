@@ -1,4 +1,4 @@
-"""Rows of any length, strides and address: every Triton launcher pads them to what the kernels are compiled for."""
+"""Rows of any length, strides and address: launchers pad them to what kernels of products are compiled for."""
 
 from __future__ import annotations
 

@@ -47,6 +47,9 @@ def test_a_last_blur_is_normalised(device: torch.device, channels: int, width: i
     torch.testing.assert_close(views.cpu().double(), want, atol=1e-4, rtol=0)
     for i, view in enumerate(views):
         assert torch.equal(transform.apply_params(images[i : i + 1], params[i : i + 1])[0], view)
+    room = torch.empty(views.numel() + 1, device=device)
+    unaligned = transform.apply_params(images, params, out=room[1:].view_as(views))  # no store past the caches
+    torch.testing.assert_close(unaligned, views, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

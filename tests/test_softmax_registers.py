@@ -105,16 +105,19 @@ def test_runs_of_a_side() -> None:
     assert [walk(blocks, 65536, 64) for blocks in (70, 256, 257)] == [7, 2, 1]
 
 
-def test_sides_of_sigmoid_pairs_in_registers() -> None:
-    """Walks of which are not cut: their programs have to be many, or end soon."""
+def test_where_registers_end_in_sigmoid_pairs() -> None:
     pytest.importorskip("triton")
-    from sslfast.kernels._launch import sides_in_registers as ends
+    from sslfast.kernels._sigmoid_launch import sigmoid_in_registers as ends
 
-    assert [ends(4096, 4096, dim, 2) for dim in (128, 512, 513)] == [True, True, False]
-    assert [ends(8192, 8192, 128, 2), ends(2048, 8192, 128, 2), ends(8, 2**20, 128, 2)] == [False, True, False]
-    assert [ends(65536, 65536, dim, 2, True, False) for dim in (128, 256, 257)] == [True, True, False]
-    assert [ends(*sizes, 128, 2, True, False) for sizes in ((64, 65536), (65536, 64))] == [False, True]
-    assert [ends(*sizes, 128, 2, False, True) for sizes in ((64, 65536), (65536, 64))] == [True, False]
+    both, rows, columns = (True, True), (True, False), (False, True)
+    assert [ends(4096, 4096, dim, 2, *both) for dim in (128, 512, 513)] == [True, True, False]
+    # The longer side may be four times as long.
+    assert [ends(n, 8192, 128, 2, *both) for n in (8192, 2048, 2047)] == [False, True, False]
+    for side in (rows, columns):
+        assert [ends(65536, 65536, dim, 2, *side) for dim in (128, 256, 257)] == [True, True, False]
+        assert [ends(*sizes, 128, 2, *side) for sizes in ((64, 65536), (65536, 64))] == [True, True]
+    # Below D = 64 the exponentials take longer than the products.
+    assert [ends(n, n, 16, 4, *both) for n in (1448, 1449)] == [True, False]
 
 
 @pytest.mark.gpu
@@ -144,7 +147,7 @@ def test_where_registers_end_in_one_way_softmax(monkeypatch) -> None:
     from sslfast.kernels import _launch
     from sslfast.kernels._cross_launch import one_way_in_registers as ends
 
-    both, rows = (True, True), (True, False)
+    both, rows, columns = (True, True), (True, False), (False, True)
     for dim, small in ((128, True), (256, True), (512, False), (513, False)):
         assert ends(65536, 65536, dim, 2, *both) == small
         assert ends(65536, 65536, dim, 2, *rows) == (dim <= 512)  # as many products as the strips
@@ -155,7 +158,10 @@ def test_where_registers_end_in_one_way_softmax(monkeypatch) -> None:
     assert [ends(n, n, 512, 2, *rows, True) for n in (2896, 2897)] == [True, False]
     assert [ends(n, n, 512, 2, *both, True) for n in (2048, 2049)] == [True, False]
     # float32: most rows.
-    for needs, labels, most in ((rows, False, 512), (rows, True, 362), (both, False, 362), (both, True, 256)):
+    for needs, labels, most in (
+        *((rows, False, 512), (rows, True, 362), (columns, False, 362)),
+        *((both, False, 362), (both, True, 256)),
+    ):
         assert [ends(n, n, 512, 4, *needs, labels) for n in (most, most + 1)] == [True, False]
     assert [ends(n, n, 128, 4, *both, False, "tf32") for n in (2048, 2049)] == [True, False]
     for chosen in (True, False):

@@ -38,7 +38,7 @@ class Move {
   Planes rows(const Planes& from, int64_t y);
   int64_t count() const { return count_; }
 
-  // All of a blur of one channel, normalised on the way to where it stays.
+  // All of a blur of one channel, normalised on the way to where it stays. Rows are of a multiple of kMaxLanes.
   void blur_to(const float* from, BlurredRow to);
 
   // grad, that of the result, becomes that of what the operation took: `before`, which only sharpness reads. `spare` is

@@ -14,7 +14,7 @@ namespace sslfast::ops {
 template <typename T>
 constexpr ScalarType kType = std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float;
 
-// An uninitialised tensor that is written at once, in large pages where it spans some.
+// An uninitialised tensor that is about to be written, in large pages where it spans some.
 template <typename T>
 Tensor empty_in_large_pages(std::initializer_list<int64_t> sizes, const Tensor& like) {
   Tensor t = empty(sizes, kType<T>, like);

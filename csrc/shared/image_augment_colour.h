@@ -186,10 +186,9 @@ SSLFAST_HD Pixel<F> apply(const Op& op, const Pixel<F>& p) {
   }
 }
 
-// The same of a channel that is no colour's, for which there are no other operations.
-template <typename F>
-SSLFAST_HD F apply_to_channel(const Op& op, const F& x) {
-  const Pixel<F> alike{x, x, x};
+// The same of one of four channels that are made together, whose lists have no other operations.
+SSLFAST_HD float apply_to_channel(const Op& op, float x) {
+  const Pixel<float> alike{x, x, x};
   switch (op.code) {
     case kOpBrightness:
       return brightness(alike, op.a).r;

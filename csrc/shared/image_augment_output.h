@@ -26,8 +26,8 @@ SSLFAST_HD Item item_of(const ImageAugment& p, int64_t number, int32_t channels)
 // whether the view is made whole or waits. What is left is stored one by one: rows of odd width, which begin anywhere,
 // as shifting every row's runs to where it is aligned would cost more lanes than are saved; other numbers of channels,
 // last, a store a channel, by which neighbouring lanes fill the same sectors in several requests; and what a box
-// erases. Four channels of a list with contrast, equalize or auto contrast would be four items, too: transforms refuse
-// them.
+// erases. Four channels of a list with contrast, equalize, auto contrast or RandAugment would be four items: transforms
+// refuse them.
 template <typename Memory, int kChannels>
 struct Output {
   const ImageAugment& p;

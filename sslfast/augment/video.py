@@ -120,6 +120,9 @@ class VideoTransform(nn.Module):
             videos: as in ``forward``.
             params: float32, shape (N, len(columns)); of a ``MultiView`` a list of them, one a view.
             out, memory_format: as in ``forward``.
+
+        Raises:
+            ValueError: also if ``params`` has a contrast that a ``ColorJitter`` never draws.
         """
         self._check(videos)
         call: Any = partial(self.transform.apply_params, memory_format=memory_format)

@@ -83,7 +83,7 @@ class ImageViews:
         """The views that ``params``, one array a view, describes. Takes and raises what a call does, and
 
         Raises:
-            ValueError: ``params`` has not one array per view.
+            ValueError: ``params`` has not one array per view, or has a contrast that a ``ColorJitter`` never draws.
         """
         batch = _images.read_images(self._name, images, layout)
         self._check_each("params", params)

@@ -105,7 +105,11 @@ class VideoViews:
         out: Arrays | None = None,
         threads: int = 1,
     ) -> Arrays:
-        """The views that ``params``, a row for each video, describe. Takes, returns and raises what a call does."""
+        """The views that ``params``, a row for each video, describe. Takes, returns and raises what a call does, and
+
+        Raises:
+            ValueError: ``params`` has a contrast that a ``ColorJitter`` never draws.
+        """
         flat: Any = None
         if out is not None:
             counts = len(videos), _frames("videos", videos, (5,))

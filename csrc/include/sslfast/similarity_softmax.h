@@ -48,7 +48,7 @@ namespace cpu {
 
 int64_t similarity_scratch(int64_t rows, int64_t cols);
 
-// Brings back so many kept logits, by the threads that read them next.
+// Brings back so many kept logits, shared out among the threads.
 void copy_logits(const float* kept, int64_t count, float* logits, int threads);
 void copy_logits(const double* kept, int64_t count, double* logits, int threads);
 
