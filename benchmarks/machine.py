@@ -22,13 +22,29 @@ QUIET_CORES = 0.15
 
 
 def name(device: torch.device) -> str:
-    """File name of this machine's results: the CPU's model and core count, or the GPU's name."""
+    """File name of this machine's results: the CPU's model and core count, or the GPU's name.
+
+    A virtual machine often says "AMD EPYC" and no more, of CPUs of which one multiplies twice as much a cycle as the
+    other: family and model number of a CPU without a number in its name are part of the name here.
+    """
     if device.type == "cuda":
         return _slug(torch.cuda.get_device_name(device))
-    cpuinfo = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    path = Path("/proc/cpuinfo")
     cores = torch.multiprocessing.cpu_count()
-    return _slug(f"{model.group(1) if model else platform.machine()} {cores} core{'s' if cores > 1 else ''}")
+    return f"{cpu_name(path.read_text() if path.exists() else '')}-{cores}-core{'s' if cores > 1 else ''}"
+
+
+def cpu_name(cpuinfo: str) -> str:
+    """What the text of /proc/cpuinfo calls the first CPU, in lower case with hyphens; the architecture if nothing."""
+
+    def field(name: str) -> str:
+        found = re.search(rf"^{name}\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+        return found.group(1) if found else ""
+
+    slug = _slug(field("model name") or platform.machine())
+    if field("cpu family") and not re.search(r"\d", slug):
+        slug += f"-family-{field('cpu family')}-model-{field('model')}"
+    return slug
 
 
 def _slug(text: str) -> str:

@@ -177,22 +177,27 @@ SSLFAST_SCORE(float)
 SSLFAST_SCORE(double)
 #undef SSLFAST_SCORE
 
-#define SSLFAST_MOVE(In, T)                                                                                       \
+#define SSLFAST_LOAD(In, T)                                                                                       \
   SSLFAST_ISA_CLONES void load(const ReplacedToken& p, int64_t first, int64_t n, const In* logits, T* out) {      \
     by_stretch(p.length, p.row_stride, p.stride, first, n,                                                        \
                [&](int64_t offset, int64_t done, int64_t count) __attribute__((always_inline)) {                  \
                  each(logits + offset, p.stride, count,                                                           \
                       [&](int64_t i, In logit) __attribute__((always_inline)) { out[done + i] = widen(logit); }); \
                });                                                                                                \
-  }                                                                                                               \
-  SSLFAST_ISA_CLONES void store(const T* from, int64_t n, In* out) {                                              \
-    for (int64_t i = 0; i < n; ++i) narrow(from[i], out[i]);                                                      \
   }
-SSLFAST_MOVE(float, float)
-SSLFAST_MOVE(double, double)
-SSLFAST_MOVE(Brain16, float)
-SSLFAST_MOVE(Half16, float)
-#undef SSLFAST_MOVE
+SSLFAST_LOAD(float, float)
+SSLFAST_LOAD(double, double)
+SSLFAST_LOAD(Brain16, float)
+SSLFAST_LOAD(Half16, float)
+#undef SSLFAST_LOAD
+
+#define SSLFAST_STORE(Out)                                                \
+  SSLFAST_ISA_CLONES void store(const float* from, int64_t n, Out* out) { \
+    for (int64_t i = 0; i < n; ++i) narrow(from[i], out[i]);              \
+  }
+SSLFAST_STORE(Brain16)
+SSLFAST_STORE(Half16)
+#undef SSLFAST_STORE
 
 template <typename Element>
 class Tokens {

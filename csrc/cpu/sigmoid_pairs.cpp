@@ -1,6 +1,7 @@
 // The epilogue of a tile of pairs: losses, their sums and their derivatives in one sweep over the row. With
 // e = exp(-|z|), log(1 + exp(z)) = max(z, 0) + log1p(e) and the sigmoid is 1 / (1 + e) or e / (1 + e): nothing
-// overflows, and the smallest terms keep their relative precision.
+// overflows, and the smallest terms keep their relative precision. Several pairs share a logarithm, that of the product
+// of their 1 + e.
 #include "sslfast/sigmoid_pairs.h"
 
 #include <algorithm>
@@ -14,23 +15,40 @@
 namespace sslfast::cpu {
 namespace {
 
-// sums gets the losses of a row, and their derivatives s_j <- sigmoid(z_j), with those times s_j; `positive` counts 0.
-template <typename T>
-inline __attribute__((always_inline)) void negatives_body(T* s, int32_t n, T scale, T bias, int32_t positive, T* sums) {
+// kShare numbers of a row from s on, each n after the one before: s_j <- sigmoid(z_j), and the sums, of the losses and
+// of their derivatives times s_j and times 1, are added to. `positive` counts 0.
+template <int kShare, typename T>
+inline __attribute__((always_inline)) void add_negatives(T* s, int32_t n, T scale, T bias, int32_t positive, T* sums) {
   T loss = 0, d_scale = 0, d_bias = 0;
 #pragma omp simd reduction(+ : loss, d_scale, d_bias)
   for (int32_t j = 0; j < n; ++j) {
-    const T z = j == positive ? -std::numeric_limits<T>::infinity() : s[j] * scale + bias;
-    const T e = vector_exp(-std::fabs(z));
-    const T weight = (z > 0 ? T(1) : e) / (1 + e);
-    loss += (z > 0 ? z : T(0)) + vector_log1p(e);
-    d_scale += weight * s[j];
-    d_bias += weight;
-    s[j] = weight;
+    T product = 0;  // of the 1 + e, less 1
+#pragma GCC unroll 8
+    for (int32_t k = 0; k < kShare; ++k) {
+      const int32_t at = j + k * n;
+      const T z = at == positive ? -std::numeric_limits<T>::infinity() : s[at] * scale + bias;
+      const T e = vector_exp(-std::fabs(z));
+      const T weight = (z > 0 ? T(1) : e) / (1 + e);
+      product += e + product * e;
+      loss += z > 0 ? z : T(0);
+      d_scale += weight * s[at];
+      d_bias += weight;
+      s[at] = weight;
+    }
+    loss += vector_log1p_of_product(product);
   }
-  sums[0] = loss;
-  sums[1] = d_scale;
-  sums[2] = d_bias;
+  sums[0] += loss;
+  sums[1] += d_scale;
+  sums[2] += d_bias;
+}
+
+template <typename T>
+inline __attribute__((always_inline)) void negatives_body(T* s, int32_t n, T scale, T bias, int32_t positive, T* sums) {
+  constexpr int kShare = 8;
+  const int32_t shared = n / kShare, rest = shared * kShare;
+  std::fill_n(sums, 3, T(0));
+  add_negatives<kShare>(s, shared, scale, bias, positive, sums);
+  add_negatives<1>(s + rest, n - rest, scale, bias, positive - rest, sums);
 }
 
 SSLFAST_ISA_CLONES void negatives(float* s, int32_t n, float scale, float bias, int32_t positive, float* sums) {

@@ -1,7 +1,8 @@
 // The micro-kernel holds 6 x 64 sums in 24 registers. Its unit of depth is the word, a float or two bf16 numbers: per
 // word it multiplies 4 registers of the right factor by 6 words of the left one, 10 loads for 24 multiplications. 64
-// columns and kDepth words of the right factor, 32 KiB, are packed into a panel that stays in L1 while rows of the left
-// factor pass by; packing costs about as much as 6 rows.
+// columns and kDepth words of the right factor, 64 KiB, are packed into a panel, which is read from L2 in order while
+// rows of the left factor pass by: half as deep it would stay in L1, but sums would be stored twice as often, which
+// costs more. Packing costs about as much as 6 rows.
 #include "sslfast/tile_product.h"
 
 #include <algorithm>
@@ -10,22 +11,15 @@
 
 #include "bf16_lanes.h"
 #include "team.h"
+#include "tile_panels.h"
 
 #if defined(__x86_64__)
 
 namespace sslfast::cpu {
 namespace {
 
-constexpr int64_t kRows = 6, kDepth = kDepthAtOnce, kPanel = 64;
+constexpr int64_t kRows = 6;
 constexpr int64_t kFineDepth = 32;  // words, of which sums that are to be more precise are taken first
-constexpr int kVectors = kPanel / 16;
-
-template <typename T>
-constexpr int64_t kPerWord = 4 / sizeof(T);
-
-SSLFAST_BF16 inline __attribute__((always_inline)) __mmask32 halves(int64_t count) {
-  return count >= 32 ? 0xffffffffu : count <= 0 ? 0 : static_cast<__mmask32>((1u << count) - 1);
-}
 
 template <typename T>
 SSLFAST_BF16 inline __attribute__((always_inline)) __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
@@ -55,25 +49,15 @@ struct Rest {
   int64_t stride;
 };
 
-// rows <= kRows rows times one panel. Rows beyond the last repeat it and are not stored. Each of the roundings of a sum
-// is of what was summed so far; kFine makes most of them a quarter, with a trip of the sums to L1 every kFineDepth.
+using Sums = __m512[kRows][kVectors];
+
+// Sums of the products of kRows rows with one panel. Each of the roundings of a sum is of what was summed so far; kFine
+// makes most of them a quarter, with a trip of the sums to L1 every kFineDepth.
 template <typename T, bool kFine>
-SSLFAST_BF16 void block(float* out, int64_t stride, int64_t rows, int64_t cols, Depth depth, const char* left,
-                        int64_t row_bytes, int64_t word_bytes, const int32_t* panel, const Rest& rest,
-                        const Scaling& scaling) {
-  __m512 sums[kRows][kVectors];
-  const char* row[kRows];
-#pragma GCC unroll 6
-  for (int i = 0; i < kRows; ++i) {
-    row[i] = left + std::min<int64_t>(i, rows - 1) * row_bytes;
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      sums[i][v] = _mm512_setzero_ps();
-      _mm_prefetch(reinterpret_cast<const char*>(out + std::min<int64_t>(i, rows - 1) * stride + 16 * v), _MM_HINT_T0);
-    }
-  }
+SSLFAST_BF16 inline __attribute__((always_inline)) void multiply_words(Sums& sums, const char* const (&row)[kRows],
+                                                                       int64_t word_bytes, Depth depth,
+                                                                       const int32_t* panel) {
   const int64_t whole = depth.words - depth.half;
-  [[maybe_unused]] const int32_t* const first = panel;
   int64_t at = 0;
   alignas(64) float earlier[kFine ? kRows * kPanel : 1];
   for (int64_t begin = 0; begin < whole; begin += kFineDepth) {
@@ -103,134 +87,109 @@ SSLFAST_BF16 void block(float* out, int64_t stride, int64_t rows, int64_t cols, 
       }
     }
   }
-  if (depth.half) {
+  if (!depth.half) return;
 #pragma GCC unroll 6
-    for (int i = 0; i < kRows; ++i) {
-      uint16_t number;
-      std::memcpy(&number, row[i] + at, 2);
-      const __m512i word = _mm512_set1_epi32(number);
+  for (int i = 0; i < kRows; ++i) {
+    uint16_t number;
+    std::memcpy(&number, row[i] + at, 2);
+    const __m512i word = _mm512_set1_epi32(number);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      sums[i][v] = multiply_add<T>(sums[i][v], word, _mm512_loadu_si512(panel + 16 * v));
+    }
+  }
+}
+
+template <typename T>
+SSLFAST_BF16 inline __attribute__((always_inline)) void multiply_rest(Sums& sums, int64_t rows, const Rest& rest,
+                                                                      const int32_t* panel) {
+#pragma GCC unroll 6
+  for (int i = 0; i < kRows; ++i) {
+    if (i >= rows) break;
+    const RestWord* at = rest.words + i * rest.stride * kDepth;
+    for (const RestWord* end = at + rest.counts[i * rest.stride]; at != end; ++at) {
+      const __m512i word = _mm512_set1_epi32(static_cast<int32_t>(at->numbers));
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        sums[i][v] = multiply_add<T>(sums[i][v], word, _mm512_loadu_si512(panel + 16 * v));
+        sums[i][v] = multiply_add<T>(sums[i][v], word, _mm512_loadu_si512(panel + at->place * kPanel + 16 * v));
       }
     }
   }
+}
+
+// Whole panels do without masked stores, which take a hundredth of a product's time.
+template <bool kWhole>
+SSLFAST_BF16 inline __attribute__((always_inline)) void store(const Sums& sums, float* out, int64_t stride,
+                                                              int64_t rows, int64_t cols, const Scaling& scaling) {
   const auto factor = static_cast<float>(scaling.factor);
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
     if (i >= rows) break;
-    if constexpr (!std::is_same_v<T, float>) {
-      const RestWord* at = rest.counts ? rest.words + i * rest.stride * kDepth : nullptr;
-      for (const RestWord* end = rest.counts ? at + rest.counts[i * rest.stride] : nullptr; at != end; ++at) {
-        const __m512i word = _mm512_set1_epi32(static_cast<int32_t>(at->numbers));
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) {
-          const __m512i right = _mm512_loadu_si512(first + at->place * kPanel + 16 * v);
-          sums[i][v] = multiply_add<T>(sums[i][v], word, right);
-        }
-      }
-    }
     const __m512 scale = _mm512_set1_ps(scaling.by_row ? factor * scaling.by_row[i] : factor);
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const __mmask16 mask = lanes(cols - 16 * v);
+      const __mmask16 mask = kWhole ? 0xffff : lanes(cols - 16 * v);
       float* to = out + i * stride + 16 * v;
-      __m512 product = _mm512_mul_ps(scale, sums[i][v]);
+      __m512 product = sums[i][v];
       if (scaling.by_column) {
         product = _mm512_mul_ps(product, _mm512_maskz_loadu_ps(mask, scaling.by_column + 16 * v));
       }
-      if (scaling.add) product = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), product);
-      _mm512_mask_storeu_ps(to, mask, product);
+      const __m512 there = scaling.add ? _mm512_maskz_loadu_ps(mask, to) : _mm512_setzero_ps();
+      const __m512 sum = _mm512_fmadd_ps(scale, product, there);
+      if constexpr (kWhole) {
+        _mm512_storeu_ps(to, sum);
+      } else {
+        _mm512_mask_storeu_ps(to, mask, sum);
+      }
     }
   }
 }
 
-// Numbers (k, j) for k < depth and j < cols as words; columns are filled up to kPanel with zeros.
-SSLFAST_BF16 void pack(const float* from, int64_t stride, int64_t depth, int64_t cols, int32_t* panel) {
-  for (int64_t k = 0; k < depth; ++k, panel += kPanel) {
-    for (int v = 0; v < kVectors; ++v) {
-      _mm512_storeu_si512(panel + 16 * v, _mm512_maskz_loadu_epi32(lanes(cols - 16 * v), from + k * stride + 16 * v));
+// out <- what a panel of the right factor adds to `cols` columns of the rows of a left one, which begin at `left`.
+template <typename T, bool kFine>
+SSLFAST_BF16 void multiply_panel(float* out, int64_t stride, int64_t rows, int64_t cols, Depth depth, const T* left,
+                                 const LeftFactor<T>& strides, const Rest& rest, const int32_t* panel,
+                                 const Scaling& scaling) {
+  const int64_t row_bytes = strides.row_stride * sizeof(T), word_bytes = strides.depth_stride * 4;
+  for (int64_t i = 0; i < rows; i += kRows) {
+    const int64_t count = std::min(kRows, rows - i);
+    Sums sums;
+    const char* row[kRows];  // those beyond the last repeat it and are not stored
+    const char* from = reinterpret_cast<const char*>(left) + i * row_bytes;
+    float *const first = out + i * stride, *to = first;
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      row[r] = from;
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        sums[r][v] = _mm512_setzero_ps();
+        _mm_prefetch(reinterpret_cast<const char*>(to + 16 * v), _MM_HINT_T0);
+      }
+      from += r + 1 < count ? row_bytes : 0;
+      to += r + 1 < count ? stride : 0;
     }
-  }
-}
-
-SSLFAST_BF16 void pack(const uint16_t* from, int64_t stride, int64_t depth, int64_t cols, int32_t* panel) {
-  alignas(64) static constexpr uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
-                                                    8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
-  const __m512i low = _mm512_load_si512(kLow), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
-  for (int64_t k = 0; k < depth; k += 2, panel += kPanel) {
-    for (int half = 0; half < 2; ++half) {
-      const __mmask32 mask = halves(cols - 32 * half);
-      const uint16_t* at = from + k * stride + 32 * half;
-      const __m512i first = _mm512_maskz_loadu_epi16(mask, at);
-      const __m512i second = k + 1 < depth ? _mm512_maskz_loadu_epi16(mask, at + stride) : _mm512_setzero_si512();
-      _mm512_storeu_si512(panel + 32 * half, _mm512_permutex2var_epi16(first, low, second));
-      _mm512_storeu_si512(panel + 32 * half + 16, _mm512_permutex2var_epi16(first, high, second));
-    }
-  }
-}
-
-SSLFAST_BF16 inline __attribute__((always_inline)) __m512i sixteen_words(const float* from, int64_t count) {
-  return _mm512_maskz_loadu_epi32(lanes(count), from);
-}
-
-SSLFAST_BF16 inline __attribute__((always_inline)) __m512i sixteen_words(const uint16_t* from, int64_t count) {
-  return _mm512_maskz_loadu_epi16(halves(count), from);
-}
-
-// The same where number (k, j) is at from + j * stride + k: squares of 16 x 16 words are transposed in registers.
-template <typename T>
-SSLFAST_BF16 void pack_transposed(const T* from, int64_t stride, int64_t depth, int64_t cols, int32_t* panel) {
-  constexpr int64_t kSquare = 16 * kPerWord<T>;
-  for (int64_t k = 0; k < depth; k += kSquare) {
-    const int64_t words = std::min<int64_t>(16, (depth - k + kPerWord<T> - 1) / kPerWord<T>);
-    for (int v = 0; v < kVectors; ++v) {
-      __m512i a[16], b[16];
-#pragma GCC unroll 16
-      for (int j = 0; j < 16; ++j) {
-        a[j] = 16 * v + j < cols ? sixteen_words(from + (16 * v + j) * stride + k, depth - k) : _mm512_setzero_si512();
-      }
-#pragma GCC unroll 8
-      for (int j = 0; j < 16; j += 2) {
-        b[j] = _mm512_unpacklo_epi32(a[j], a[j + 1]);
-        b[j + 1] = _mm512_unpackhi_epi32(a[j], a[j + 1]);
-      }
-#pragma GCC unroll 4
-      for (int j = 0; j < 16; j += 4) {
-        a[j] = _mm512_unpacklo_epi64(b[j], b[j + 2]);
-        a[j + 1] = _mm512_unpackhi_epi64(b[j], b[j + 2]);
-        a[j + 2] = _mm512_unpacklo_epi64(b[j + 1], b[j + 3]);
-        a[j + 3] = _mm512_unpackhi_epi64(b[j + 1], b[j + 3]);
-      }
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) {
-        b[j] = _mm512_shuffle_i32x4(a[j], a[j + 4], 0x88);
-        b[j + 4] = _mm512_shuffle_i32x4(a[j], a[j + 4], 0xdd);
-        b[j + 8] = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0x88);
-        b[j + 12] = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0xdd);
-      }
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) {
-        a[j] = _mm512_shuffle_i32x4(b[j], b[j + 8], 0x88);
-        a[j + 8] = _mm512_shuffle_i32x4(b[j], b[j + 8], 0xdd);
-        a[j + 4] = _mm512_shuffle_i32x4(b[j + 4], b[j + 12], 0x88);
-        a[j + 12] = _mm512_shuffle_i32x4(b[j + 4], b[j + 12], 0xdd);
-      }
-#pragma GCC unroll 16
-      for (int w = 0; w < 16; ++w) {
-        if (w < words) _mm512_storeu_si512(panel + w * kPanel + 16 * v, a[w]);
+    multiply_words<T, kFine>(sums, row, word_bytes, depth, panel);
+    if constexpr (!std::is_same_v<T, float>) {
+      if (rest.counts) {
+        const int64_t lists = i * rest.stride;
+        multiply_rest<T>(sums, count, {rest.words + lists * kDepth, rest.counts + lists, rest.stride}, panel);
       }
     }
-    panel += 16 * kPanel;
+    Scaling here = scaling;
+    if (scaling.by_row) here.by_row += i;
+    if (cols == kPanel) {
+      store<true>(sums, first, stride, count, cols, here);
+    } else {
+      store<false>(sums, first, stride, count, cols, here);
+    }
   }
 }
 
 template <typename T>
 void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t depth, const LeftFactor<T>& left,
               const RightFactor<T>& right, const Scaling& scaling, int threads) {
-  constexpr int64_t kStep = kDepth * kPerWord<T>;
-  const int64_t panels = (cols + kPanel - 1) / kPanel;
-  int64_t height = 88 * kRows;  // rows that share a packed panel; where a sum is taken makes no difference
+  const int64_t panels = right.panels(cols), steps = right.steps(depth);
+  int64_t height = 176 * kRows;  // rows that share a packed panel; where a sum is taken makes no difference
   if (threads > 1) {
     const int64_t blocks = (rows * panels / (2 * threads) + kRows - 1) / kRows;
     height = std::clamp(blocks * kRows, 8 * kRows, height);
@@ -238,28 +197,26 @@ void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t de
   const int64_t heights = (rows + height - 1) / height;
   const int64_t lists = RoundedWeights::lists_of_row(depth);
   share_out(panels * heights, threads, [&](int64_t item) {
-    alignas(64) int32_t panel[kDepth * kPanel];
+    alignas(64) int32_t own[kDepth * kPanel];
     const int64_t col0 = item / heights * kPanel, row0 = item % heights * height;
     const int64_t end = std::min(rows, row0 + height), width = std::min(kPanel, cols - col0);
-    for (int64_t k = 0; k < depth; k += kStep) {
-      const int64_t numbers = std::min(kStep, depth - k);
-      if (right.transposed) {
-        pack_transposed(right.data + col0 * right.stride + k, right.stride, numbers, width, panel);
+    for (int64_t step = 0; step < steps; ++step) {
+      const int64_t k = step * kStep<T>, numbers = std::min(kStep<T>, depth - k);
+      const int32_t* panel = own;
+      if (right.packed) {
+        panel = right.packed + (item / heights * steps + step) * kDepth * kPanel;
       } else {
-        pack(right.data + k * right.stride + col0, right.stride, numbers, width, panel);
+        pack_panel(right, col0, width, k, numbers, own);
       }
       const Depth part{(numbers + kPerWord<T> - 1) / kPerWord<T>, numbers % kPerWord<T> != 0};
-      for (int64_t i = row0; i < end; i += kRows) {
-        const T* from = left.data + i * left.row_stride + k * left.depth_stride;
-        const Scaling here{scaling.factor, scaling.add || k > 0, scaling.by_row ? scaling.by_row + i : nullptr,
-                           scaling.by_column ? scaling.by_column + col0 : nullptr, scaling.fine};
-        const int64_t list = i * lists + k / kStep;
-        const Rest rest = left.rest_counts ? Rest{left.rest + list * kDepth, left.rest_counts + list, lists} : Rest{};
-        (scaling.fine ? block<T, true>
-                      : block<T, false>)(out + i * stride + col0, stride, std::min(kRows, end - i), width, part,
-                                         reinterpret_cast<const char*>(from), left.row_stride * sizeof(T),
-                                         left.depth_stride * kPerWord<T> * sizeof(T), panel, rest, here);
-      }
+      const T* from = left.data + row0 * left.row_stride + k * left.depth_stride;
+      const int64_t list = row0 * lists + step;
+      const Rest rest = left.rest_counts ? Rest{left.rest + list * kDepth, left.rest_counts + list, lists} : Rest{};
+      const Scaling here{scaling.factor, scaling.add || step > 0, scaling.by_row ? scaling.by_row + row0 : nullptr,
+                         scaling.by_column ? scaling.by_column + col0 : nullptr};
+      (scaling.fine ? multiply_panel<T, true> : multiply_panel<T, false>)(out + row0 * stride + col0, stride,
+                                                                          end - row0, width, part, from, left, rest,
+                                                                          panel, here);
     }
   });
 }

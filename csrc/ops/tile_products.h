@@ -100,11 +100,13 @@ class TileProducts {
   static constexpr bool kRounds = std::is_same_v<E, uint16_t>;
 
   TileProducts(const Sides& sides, int64_t tile_rows, int64_t tile_cols, bool labelled)
-      : q_(static_cast<const E*>(sides.rows.const_data_ptr())),
+      : like_(sides.rows),
+        q_(static_cast<const E*>(sides.rows.const_data_ptr())),
         k_(static_cast<const E*>(sides.columns.const_data_ptr())),
         row_factors_(Sides::numbers(sides.row_factors)),
         col_factors_(Sides::numbers(sides.col_factors)),
         n_(sides.rows.size(0)),
+        m_(sides.columns.size(0)),
         d_(sides.rows.size(1)),
         threads_(static_cast<int>(torch::stable::get_num_threads())),
         by_row_(scratch(cpu::RoundedWeights::row_size(tile_rows, tile_cols), kShort, sides.rows)),
@@ -152,8 +154,7 @@ class TileProducts {
     } else {
       left = {weights, 1, t.cols};
     }
-    cpu::product(sums + t.col0 * d_, d_, t.cols, d_, t.rows, left, cpu::RightFactor<E>{q_ + t.row0 * d_, d_, false},
-                 scaling, threads_);
+    cpu::product(sums + t.col0 * d_, d_, t.cols, d_, t.rows, left, rows_on_the_right(t), scaling, threads_);
   }
   void pair_logits(const int64_t* positives, double factor, float* logits) const {
     cpu::pair_logits(PositivePairs<E, float>{q_, k_, row_factors_, col_factors_, positives, nullptr, n_, d_}, factor,
@@ -167,6 +168,7 @@ class TileProducts {
 
  private:
   static constexpr ScalarType kShort = ScalarType::Short;  // bits of bf16
+  static constexpr int64_t kMostPacked = 1 << 21;          // words, 8 MiB
 
   static const float* at(const float* factors, int64_t begin) { return factors ? factors + begin : nullptr; }
 
@@ -178,6 +180,21 @@ class TileProducts {
   template <typename Number>
   static Number* numbers(const Tensor& t) {
     return static_cast<Number*>(t.mutable_data_ptr());
+  }
+
+  // The rows of a tile as the right factor. Tiles that have the same follow each other: these are packed once.
+  cpu::RightFactor<E> rows_on_the_right(const TilePlace& t) {
+    cpu::RightFactor<E> right{q_ + t.row0 * d_, d_, false};
+    const int64_t size = right.packed_size(t.rows, d_);
+    if (t.cols == m_ || size > kMostPacked) return right;
+    if (size > packed_size_) packed_ = empty({packed_size_ = size}, ScalarType::Int, like_);
+    if (t.row0 != packed_row0_ || t.rows != packed_rows_) {
+      cpu::pack(right, t.rows, d_, numbers<int32_t>(packed_), threads_);
+      packed_row0_ = t.row0;
+      packed_rows_ = t.rows;
+    }
+    right.packed = numbers<int32_t>(packed_);
+    return right;
   }
 
   // Lists of what rounding took off weights of one label. A word of a list is as long as an int64.
@@ -206,14 +223,16 @@ class TileProducts {
     return weights;
   }
 
+  Tensor like_;
   const E *q_, *k_;
   const float *row_factors_, *col_factors_;
-  int64_t n_, d_;
+  int64_t n_, m_, d_;
   int threads_;
   bool marked_ = false;  // whether weights of the tile at hand are of one label
   Tensor by_row_, by_column_, marks_;
   Rest row_rest_, column_rest_;
-  Tensor row_scales_, col_scales_;
+  Tensor row_scales_, col_scales_, packed_;
+  int64_t packed_size_ = 0, packed_row0_ = 0, packed_rows_ = 0;
 };
 
 // A float32 copy of bf16 rows, multiplied by their factors.

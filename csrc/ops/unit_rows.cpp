@@ -4,6 +4,7 @@
 
 #include <tuple>
 
+#include "sslfast/huge_pages.h"
 #include "tensor.h"
 
 namespace sslfast::ops {
@@ -18,6 +19,7 @@ template <typename In, typename Out, typename T>
 std::tuple<Tensor, Tensor> run(const Tensor& z, ScalarType dtype, ScalarType wide) {
   const int64_t n = z.size(0), d = z.size(1);
   Tensor unit = empty({n, d}, dtype, z), inverse_norm = empty({n, 1}, wide, z);
+  cpu::advise_huge_pages(unit.mutable_data_ptr(), n * d * static_cast<int64_t>(sizeof(Out)));
   launch(cpu::unit_rows<In, Out, T>,
          UnitRows<In, Out, T>{static_cast<const In*>(z.const_data_ptr()), n, d, z.stride(0), numbers<Out>(unit),
                               numbers<T>(inverse_norm)},
@@ -66,6 +68,7 @@ template <typename In, typename T>
 Tensor run_gradient(const Tensor& grad, const Tensor& z, const Tensor& inverse_norm) {
   const int64_t n = z.size(0), d = z.size(1);
   Tensor result = empty({n, d}, z.scalar_type(), z);
+  cpu::advise_huge_pages(result.mutable_data_ptr(), n * d * static_cast<int64_t>(sizeof(In)));
   launch(cpu::unit_rows_gradient<In, T>,
          UnitRowsGradient<In, T>{static_cast<const T*>(grad.const_data_ptr()),
                                  static_cast<const In*>(z.const_data_ptr()), n, d, z.stride(0),

@@ -37,7 +37,7 @@ Tensor wide_side(const Tensor& z, T* inverse_norm, int threads) {
   const int64_t n = z.size(0), d = z.size(1), row_stride = z.stride(0), col_stride = z.stride(1);
   const bool ready = z.scalar_type() == kType<T> && (col_stride == 1 || d == 1) && (row_stride == d || n == 1);
   if (ready && inverse_norm == nullptr) return z;
-  Tensor wide = empty({n, d}, kType<T>, z);
+  Tensor wide = empty_in_large_pages<T>({n, d}, z);
   T* to = wide.mutable_data_ptr<T>();
   if (!ready) {
     cpu::wide_rows(z.const_data_ptr(), read_dtype(z.scalar_type()), n, d, row_stride, col_stride, to, threads);

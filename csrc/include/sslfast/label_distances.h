@@ -49,7 +49,7 @@ template <typename T>
 struct LabelGradient {
   bool dense = false;  // whether there are weights
   T share = 1;
-  std::vector<Pull<T>> pulls;
+  std::vector<Pull<T>> pulls = {};
 };
 
 namespace cpu {

@@ -12,8 +12,8 @@ bool has_bf16_product();
 // Whether product() of float32 is also the fastest there is: on AMD's CPUs torch's library stops at AVX2.
 bool has_float_product();
 
-// Words, a float or two bf16 numbers, along the depth that a product takes at once.
-constexpr int64_t kDepthAtOnce = 128;
+// Words, a float or two bf16 numbers, along the depth that a product takes at once, and columns.
+constexpr int64_t kDepthAtOnce = 256, kColumnsAtOnce = 64;
 
 // A word that is not zero of the second part of a factor: its place in its kDepthAtOnce words, and its two numbers.
 struct RestWord {
@@ -33,12 +33,23 @@ struct LeftFactor {
   const int32_t* rest_counts = nullptr;  // of every list; or null, and no second part
 };
 
-// Element (k, j) is data[k * stride + j] or, transposed, data[j * stride + k].
+// Element (k, j) is data[k * stride + j] or, transposed, data[j * stride + k]. A product reads it in panels, which it
+// packs, unless pack() did that already: for a factor of several products.
 template <typename T>
 struct RightFactor {
   const T* data;
   int64_t stride;
   bool transposed;
+  const int32_t* packed = nullptr;
+
+  static constexpr int64_t panels(int64_t cols) { return (cols + kColumnsAtOnce - 1) / kColumnsAtOnce; }
+  static constexpr int64_t steps(int64_t depth) {
+    constexpr int64_t kNumbers = kDepthAtOnce * 4 / sizeof(T);
+    return (depth + kNumbers - 1) / kNumbers;
+  }
+  static constexpr int64_t packed_size(int64_t depth, int64_t cols) {
+    return panels(cols) * steps(depth) * kDepthAtOnce * kColumnsAtOnce;
+  }
 };
 
 // What a product is multiplied by, whether it is added to what is there, and whether its sums are to be off by about a
@@ -56,6 +67,10 @@ void product(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t dep
              const RightFactor<float>& right, const Scaling& scaling, int threads);
 void product(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t depth, const LeftFactor<uint16_t>& left,
              const RightFactor<uint16_t>& right, const Scaling& scaling, int threads);
+
+// packed <- all panels of a factor (depth, cols), packed_size() words.
+void pack(const RightFactor<float>& right, int64_t depth, int64_t cols, int32_t* packed, int threads);
+void pack(const RightFactor<uint16_t>& right, int64_t depth, int64_t cols, int32_t* packed, int threads);
 
 // A tile of weights rounded to bf16, for the products with both sides. Pairs lie along a row in by_row, (rows, cols)
 // with cols rounded up to even, and along a column in by_column: numbers (2p, j) and (2p + 1, j) follow each other at
