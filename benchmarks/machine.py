@@ -24,8 +24,8 @@ QUIET_CORES = 0.15
 def name(device: torch.device) -> str:
     """File name of this machine's results: the CPU's model and core count, or the GPU's name.
 
-    A virtual machine often says "AMD EPYC" and no more, of CPUs of which one multiplies twice as much a cycle as the
-    other: family and model number of a CPU without a number in its name are part of the name here.
+    Virtual machines call CPUs of several generations "AMD EPYC", though one multiplies twice as much a cycle as
+    another. So a name without a number gets the family and the model.
     """
     if device.type == "cuda":
         return _slug(torch.cuda.get_device_name(device))
@@ -37,8 +37,8 @@ def name(device: torch.device) -> str:
 def cpu_name(cpuinfo: str) -> str:
     """What the text of /proc/cpuinfo calls the first CPU, in lower case with hyphens; the architecture if nothing."""
 
-    def field(name: str) -> str:
-        found = re.search(rf"^{name}\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    def field(title: str) -> str:
+        found = re.search(rf"^{title}\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
         return found.group(1) if found else ""
 
     slug = _slug(field("model name") or platform.machine())

@@ -35,14 +35,14 @@ def judge(rows: Sequence[Row], *, complete: bool, machine: str = "") -> list[Ver
     Args:
         rows: what was measured.
         complete: whether that were all cases.
-        machine: the name of the results' file: limits of time are for one GPU each, and so are thresholds with `cpu`.
+        machine: the name of the results' file: limits of time are for one GPU each, some thresholds for some CPUs.
     """
     tables = tomllib.loads(FILE.read_text())
     devices = {row.device for row in rows}
     found = {(row.device, row.op, row.size, row.dtype, row.mode, row.provider): row for row in rows if row.threads == 1}
     verdicts = []
     for entry in tables["threshold"]:
-        if entry.get("cpu", "") not in machine:
+        if "cpus" in entry and not any(tables["cpus"][cpu] in machine for cpu in entry["cpus"]):
             continue
         case = (entry.get("device", "cpu"), entry["op"], entry["size"], entry["dtype"], entry["mode"])
         ours, theirs = found.get((*case, OURS)), found.get((*case, entry["provider"]))

@@ -19,8 +19,9 @@ from sslfast.losses import MemoryBank, NTXentLoss, info_nce_loss
 from sslfast.losses._few_pairs import beside_queue
 from sslfast.reference.queue_pairs import queue_pairs as reference
 
-# N, K, D, scale: one of each; a negative scale; panels of the products half full; a queue in two tiles; a queue, and
-# products, that bf16 is not widened for; steep, where exp of one logit is 0 beside another's; rows in two tiles.
+# N, K, D, scale: one of each; a negative scale; panels of the products half full; a queue in several tiles; a queue,
+# and products, that bf16 is not widened for; steep, where exp of one logit is 0 beside another's; rows in two tiles;
+# several of both.
 SIZES = [
     (1, 1, 5, 2.0),
     (3, 7, 2, -4.0),
@@ -29,7 +30,8 @@ SIZES = [
     (20, 1100, 64, 5.0),
     (280, 240, 64, 5.0),
     (40, 90, 16, 200.0),
-    (530, 12, 9, 10.0),
+    (1030, 12, 9, 10.0),
+    (1030, 300, 9, 10.0),
 ]
 
 

@@ -172,12 +172,21 @@ def test_triton_late_in_training(loss, temperature, dtype, in_registers, triton_
         assert (f - leaf.grad).norm() <= (bound + rounding) * leaf.grad.norm() + floor
 
 
-def test_tiny_losses_keep_their_precision() -> None:
-    rows = torch.eye(40)
-    numbers = torch.tensor([60.0]), torch.tensor([-30.0])
-    loss, *_ = ops.sigmoid_pairs(rows, rows, torch.arange(40), *numbers, 1.0, False, False)
-    # every pair at 30, every other combination at -30
-    torch.testing.assert_close(loss.item(), 1600 * math.log1p(math.exp(-30)), rtol=2e-6, atol=0)
+@pytest.mark.parametrize("size", [40, 300], ids=["a logarithm a pair", "eight pairs a logarithm, and a rest"])
+@pytest.mark.parametrize("logit", [30.0, 5.0, 0.5])
+def test_losses_keep_their_precision(size: int, logit: float) -> None:
+    """Every pair at the logit, every other combination at the negative one: all losses are alike."""
+    rows, numbers = torch.eye(size), (torch.tensor([2 * logit]), torch.tensor([-logit]))
+    loss, *_ = ops.sigmoid_pairs(rows, rows, torch.arange(size), *numbers, 1.0, False, False)
+    torch.testing.assert_close(loss.item(), size**2 * math.log1p(math.exp(-logit)), rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("logit", [30.0, 0.5])
+def test_losses_of_the_wrong_sign_keep_their_precision(logit: float) -> None:
+    rows, numbers = torch.eye(300), (torch.tensor([-2 * logit]), torch.tensor([logit]))
+    loss, *_ = ops.sigmoid_pairs(rows, rows, torch.arange(300), *numbers, 1.0, False, False)
+    expected = 300**2 * (logit + math.log1p(math.exp(-logit)))
+    torch.testing.assert_close(loss.item(), expected, rtol=2e-6, atol=0)
 
 
 def test_threads_do_not_change_a_bit() -> None:
@@ -193,12 +202,13 @@ def test_threads_do_not_change_a_bit() -> None:
     assert all(torch.equal(results[0], other) for other in results[1:])
 
 
+@pytest.mark.parametrize("column", [3, 200, 290])  # of 300: 128 and 128 that share logarithms, and 44 that do not
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_nan_and_inf_reach_the_loss(bad: float) -> None:
-    rows = torch.randn(20, 4)
-    rows[3, 1] = bad
+def test_nan_and_inf_reach_the_loss(bad: float, column: int) -> None:
+    columns = torch.randn(300, 4)
+    columns[column, 1] = bad
     numbers = torch.tensor([1.0]), torch.tensor([0.0])
-    loss, *_ = ops.sigmoid_pairs(rows, torch.randn(20, 4), torch.arange(20), *numbers, 1.0, True, True)
+    loss, *_ = ops.sigmoid_pairs(torch.randn(20, 4), columns, torch.arange(20), *numbers, 1.0, True, True)
     assert not loss.isfinite()
 
 

@@ -95,7 +95,7 @@ SSLFAST_BF16 inline __attribute__((always_inline)) void append(__m256i rest, int
 // kWhole: the columns are blocks of kBlock, which needs no masks.
 template <bool kLabels, bool kWhole>
 SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, const RoundedWeights& to, int64_t i) {
-  const int64_t cols = to.cols, lists = RoundedWeights::lists_of_row(cols);
+  const int64_t cols = to.cols;
   const float* row = weights + i * cols;
   uint16_t* out = to.by_row + i * RoundedWeights::even(cols);
   const uint64_t* marks = kLabels ? to.same_label + i * RoundedWeights::mark_words(cols) : nullptr;
@@ -124,7 +124,7 @@ SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, cons
   const __m512 scale = scale_of(product);
   const __m512 inverse = _mm512_div_ps(one, scale);
   to.row_scales[i] = _mm512_cvtss_f32(scale);
-  if constexpr (kLabels) std::fill_n(to.row_counts + i * lists, lists, 0);
+  if constexpr (kLabels) to.row_counts[i] = 0;
   for (int64_t j = 0; j < cols; j += kBlock) {
     const uint64_t same = kLabels ? marks[j / kBlock] : 0;
 #pragma GCC unroll 4
@@ -138,9 +138,8 @@ SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, cons
       const __m256i nearest = rounded(scaled);
       _mm256_mask_storeu_epi16(out + at, even, nearest);
       if (!kLabels || marks_of(same, v) == 0) continue;
-      const int64_t list = i * lists + at / 2 / kDepthAtOnce;
-      append(rest_of(scaled, nearest, marks_of(same, v)), at / 2 % kDepthAtOnce, to.row_rest + list * kDepthAtOnce,
-             to.row_counts + list);
+      append(rest_of(scaled, nearest, marks_of(same, v)), at / 2, to.row_rest + i * RoundedWeights::rest_words(cols),
+             to.row_counts + i);
     }
   }
 }
@@ -149,7 +148,7 @@ SSLFAST_BF16 void round_row(const float* weights, const float* col_factors, cons
 template <bool kLabels, bool kWhole>
 SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, const RoundedWeights& to, int64_t j) {
   const int64_t rows = to.rows, cols = to.cols, stride = RoundedWeights::column_stride(cols);
-  const int64_t lists = RoundedWeights::lists_of_row(rows), mark_words = RoundedWeights::mark_words(cols);
+  const int64_t rest_words = RoundedWeights::rest_words(rows), mark_words = RoundedWeights::mark_words(cols);
   const uint64_t* marks = kLabels ? to.same_label + j / kBlock : nullptr;
   const __m512 one = _mm512_set1_ps(1.0f);
   const float* column = weights + j;
@@ -174,7 +173,7 @@ SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, 
     inverse[v] = _mm512_div_ps(one, scale);
     _mm512_mask_storeu_ps(to.col_scales + j + 16 * v, mask[v], scale);
   }
-  if constexpr (kLabels) std::fill_n(to.column_counts + j * lists, std::min(kBlock, cols - j) * lists, 0);
+  if constexpr (kLabels) std::fill_n(to.column_counts + j, std::min(kBlock, cols - j), 0);
   for (int64_t i = 0; i < rows; i += 2, out += stride) {
     const bool two = i + 1 < rows;
     const __m512 factor0 = row_factors ? _mm512_set1_ps(row_factors[i]) : one;
@@ -198,9 +197,8 @@ SSLFAST_BF16 void round_columns(const float* weights, const float* row_factors, 
         _mm512_store_si512(numbers, words);
         for (uint32_t some = _mm512_test_epi32_mask(words, words); some != 0; some &= some - 1) {
           const int lane = __builtin_ctz(some);
-          const int64_t list = (j + 16 * v + lane) * lists + i / 2 / kDepthAtOnce;
-          to.column_rest[list * kDepthAtOnce + to.column_counts[list]++] = {static_cast<uint32_t>(i / 2 % kDepthAtOnce),
-                                                                            numbers[lane]};
+          const int64_t list = j + 16 * v + lane;
+          to.column_rest[list * rest_words + to.column_counts[list]++] = {static_cast<uint32_t>(i / 2), numbers[lane]};
         }
       }
     }

@@ -15,8 +15,8 @@
 namespace sslfast::cpu {
 namespace {
 
-// kShare numbers of a row from s on, each n after the one before: s_j <- sigmoid(z_j), and the sums, of the losses and
-// of their derivatives times s_j and times 1, are added to. `positive` counts 0.
+// n groups of kShare numbers, number k of group j at s[j + k n]: s <- sigmoid(z), and to the sums are added the losses,
+// and their derivatives by scale and by bias. `positive` counts 0.
 template <int kShare, typename T>
 inline __attribute__((always_inline)) void add_negatives(T* s, int32_t n, T scale, T bias, int32_t positive, T* sums) {
   T loss = 0, d_scale = 0, d_bias = 0;
@@ -44,10 +44,10 @@ inline __attribute__((always_inline)) void add_negatives(T* s, int32_t n, T scal
 
 template <typename T>
 inline __attribute__((always_inline)) void negatives_body(T* s, int32_t n, T scale, T bias, int32_t positive, T* sums) {
-  constexpr int kShare = 8;
-  const int32_t shared = n / kShare, rest = shared * kShare;
+  constexpr int kShare = 8, kLanes = 16;
+  const int32_t groups = n / (kShare * kLanes) * kLanes, rest = groups * kShare;  // whole vectors of groups
   std::fill_n(sums, 3, T(0));
-  add_negatives<kShare>(s, shared, scale, bias, positive, sums);
+  add_negatives<kShare>(s, groups, scale, bias, positive, sums);
   add_negatives<1>(s + rest, n - rest, scale, bias, positive - rest, sums);
 }
 

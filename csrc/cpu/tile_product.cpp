@@ -42,7 +42,7 @@ struct Depth {
   bool half;
 };
 
-// The lists of the second part of the left factor's rows, `stride` apart.
+// The lists of the second part of the left factor's rows, `stride` words apart.
 struct Rest {
   const RestWord* words;
   const int32_t* counts;  // null for none
@@ -51,8 +51,8 @@ struct Rest {
 
 using Sums = __m512[kRows][kVectors];
 
-// Sums of the products of kRows rows with one panel. Each of the roundings of a sum is of what was summed so far; kFine
-// makes most of them a quarter, with a trip of the sums to L1 every kFineDepth.
+// Sums of the products of kRows rows with one panel. A sum is rounded in proportion to what was summed so far: kFine,
+// which sums kFineDepth words at a time, makes most roundings an eighth, with a trip of the sums to L1 each time.
 template <typename T, bool kFine>
 SSLFAST_BF16 inline __attribute__((always_inline)) void multiply_words(Sums& sums, const char* const (&row)[kRows],
                                                                        int64_t word_bytes, Depth depth,
@@ -106,8 +106,8 @@ SSLFAST_BF16 inline __attribute__((always_inline)) void multiply_rest(Sums& sums
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
     if (i >= rows) break;
-    const RestWord* at = rest.words + i * rest.stride * kDepth;
-    for (const RestWord* end = at + rest.counts[i * rest.stride]; at != end; ++at) {
+    const RestWord* at = rest.words + i * rest.stride;
+    for (const RestWord* end = at + rest.counts[i]; at != end; ++at) {
       const __m512i word = _mm512_set1_epi32(static_cast<int32_t>(at->numbers));
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
@@ -148,9 +148,8 @@ SSLFAST_BF16 inline __attribute__((always_inline)) void store(const Sums& sums, 
 // out <- what a panel of the right factor adds to `cols` columns of the rows of a left one, which begin at `left`.
 template <typename T, bool kFine>
 SSLFAST_BF16 void multiply_panel(float* out, int64_t stride, int64_t rows, int64_t cols, Depth depth, const T* left,
-                                 const LeftFactor<T>& strides, const Rest& rest, const int32_t* panel,
+                                 int64_t row_bytes, int64_t word_bytes, const Rest& rest, const int32_t* panel,
                                  const Scaling& scaling) {
-  const int64_t row_bytes = strides.row_stride * sizeof(T), word_bytes = strides.depth_stride * 4;
   for (int64_t i = 0; i < rows; i += kRows) {
     const int64_t count = std::min(kRows, rows - i);
     Sums sums;
@@ -171,8 +170,7 @@ SSLFAST_BF16 void multiply_panel(float* out, int64_t stride, int64_t rows, int64
     multiply_words<T, kFine>(sums, row, word_bytes, depth, panel);
     if constexpr (!std::is_same_v<T, float>) {
       if (rest.counts) {
-        const int64_t lists = i * rest.stride;
-        multiply_rest<T>(sums, count, {rest.words + lists * kDepth, rest.counts + lists, rest.stride}, panel);
+        multiply_rest<T>(sums, count, {rest.words + i * rest.stride, rest.counts + i, rest.stride}, panel);
       }
     }
     Scaling here = scaling;
@@ -195,28 +193,29 @@ void multiply(float* out, int64_t stride, int64_t rows, int64_t cols, int64_t de
     height = std::clamp(blocks * kRows, 8 * kRows, height);
   }
   const int64_t heights = (rows + height - 1) / height;
-  const int64_t lists = RoundedWeights::lists_of_row(depth);
+  const int64_t row_bytes = left.row_stride * sizeof(T), word_bytes = left.depth_stride * 4;
+  const int64_t rest_words = RoundedWeights::rest_words(depth);
   share_out(panels * heights, threads, [&](int64_t item) {
     alignas(64) int32_t own[kDepth * kPanel];
-    const int64_t col0 = item / heights * kPanel, row0 = item % heights * height;
+    const int64_t beside = item / heights, col0 = beside * kPanel, row0 = item % heights * height;
     const int64_t end = std::min(rows, row0 + height), width = std::min(kPanel, cols - col0);
     for (int64_t step = 0; step < steps; ++step) {
       const int64_t k = step * kStep<T>, numbers = std::min(kStep<T>, depth - k);
       const int32_t* panel = own;
       if (right.packed) {
-        panel = right.packed + (item / heights * steps + step) * kDepth * kPanel;
+        panel = right.packed + (beside * steps + step) * kDepth * kPanel;
       } else {
         pack_panel(right, col0, width, k, numbers, own);
       }
       const Depth part{(numbers + kPerWord<T> - 1) / kPerWord<T>, numbers % kPerWord<T> != 0};
       const T* from = left.data + row0 * left.row_stride + k * left.depth_stride;
-      const int64_t list = row0 * lists + step;
-      const Rest rest = left.rest_counts ? Rest{left.rest + list * kDepth, left.rest_counts + list, lists} : Rest{};
+      Rest rest{};
+      if (left.rest_counts) rest = {left.rest + row0 * rest_words, left.rest_counts + row0, rest_words};
       const Scaling here{scaling.factor, scaling.add || step > 0, scaling.by_row ? scaling.by_row + row0 : nullptr,
                          scaling.by_column ? scaling.by_column + col0 : nullptr};
       (scaling.fine ? multiply_panel<T, true> : multiply_panel<T, false>)(out + row0 * stride + col0, stride,
-                                                                          end - row0, width, part, from, left, rest,
-                                                                          panel, here);
+                                                                          end - row0, width, part, from, row_bytes,
+                                                                          word_bytes, rest, panel, here);
     }
   });
 }

@@ -31,14 +31,14 @@ inline __attribute__((always_inline)) float vector_log1p(float x) {
   return upper ? result + kLog2 : result;
 }
 
-// The same for x >= 0 of any size: 1 + x = 2^n (1 + f). Of a product of numbers 1 + e one logarithm is enough, and it
+// The same within 3 ulp for any finite x >= 0: 1 + x = 2^n (1 + f). Of a product of numbers 1 + e one logarithm is enough, and it
 // keeps the relative precision of small ones if x, the product less one, is made as x + e + x e.
 inline __attribute__((always_inline)) float vector_log1p_of_product(float x) {
-  constexpr int32_t kSqrtHalf = 0x3f3504f3;  // bits of sqrt(1/2)
+  constexpr int32_t kSqrtHalfBits = 0x3f3504f3;
   const float y = 1.0f + x;
   int32_t bits;
   std::memcpy(&bits, &y, 4);
-  const int32_t exponent = (bits - kSqrtHalf) >> 23;
+  const int32_t exponent = (bits - kSqrtHalfBits) >> 23;
   bits -= static_cast<int32_t>(static_cast<uint32_t>(exponent) << 23);
   float mantissa;
   std::memcpy(&mantissa, &bits, 4);

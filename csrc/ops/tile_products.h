@@ -1,6 +1,7 @@
 // The products of a tile of similarities of rows Q (N, D) with columns K (M, D): logits from both sides, and a tile of
 // weights back to either side. Three ways to take them, with one face: torch's product, and those of csrc/cpu for
-// float32 and for bf16, where this CPU is made for them. with_products picks one.
+// float32 and for bf16, where this CPU is made for them. with_products picks one. Memory beside the tile: for bf16 its
+// rounded weights, and for products with columns its rows as they read them, at most 8 MiB.
 #pragma once
 
 #include <algorithm>
@@ -168,7 +169,7 @@ class TileProducts {
 
  private:
   static constexpr ScalarType kShort = ScalarType::Short;  // bits of bf16
-  static constexpr int64_t kMostPacked = 1 << 21;          // words, 8 MiB
+  static constexpr int64_t kMostPacked = 1 << 21;          // words
 
   static const float* at(const float* factors, int64_t begin) { return factors ? factors + begin : nullptr; }
 
@@ -187,7 +188,10 @@ class TileProducts {
     cpu::RightFactor<E> right{q_ + t.row0 * d_, d_, false};
     const int64_t size = right.packed_size(t.rows, d_);
     if (t.cols == m_ || size > kMostPacked) return right;
-    if (size > packed_size_) packed_ = empty({packed_size_ = size}, ScalarType::Int, like_);
+    if (size > packed_size_) {
+      packed_ = empty({size}, ScalarType::Int, like_);
+      packed_size_ = size;
+    }
     if (t.row0 != packed_row0_ || t.rows != packed_rows_) {
       cpu::pack(right, t.rows, d_, numbers<int32_t>(packed_), threads_);
       packed_row0_ = t.row0;
@@ -200,9 +204,9 @@ class TileProducts {
   // Lists of what rounding took off weights of one label. A word of a list is as long as an int64.
   struct Rest {
     Rest(bool labelled, int64_t rows, int64_t depth, const Tensor& like) {
-      const int64_t lists = labelled ? cpu::RoundedWeights::rest_lists(rows, depth) : 0;
-      words = scratch(lists * cpu::kDepthAtOnce, ScalarType::Long, like);
-      counts = scratch(lists, ScalarType::Int, like);
+      ops::check(!labelled || depth <= 2 * cpu::kDepthAtOnce, "sslfast: a tile with labels is too large");
+      words = scratch(labelled ? rows * cpu::RoundedWeights::rest_words(depth) : 0, ScalarType::Long, like);
+      counts = scratch(labelled ? rows : 0, ScalarType::Int, like);
     }
     Tensor words, counts;
   };

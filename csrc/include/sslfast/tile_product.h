@@ -15,7 +15,7 @@ bool has_float_product();
 // Words, a float or two bf16 numbers, along the depth that a product takes at once, and columns.
 constexpr int64_t kDepthAtOnce = 256, kColumnsAtOnce = 64;
 
-// A word that is not zero of the second part of a factor: its place in its kDepthAtOnce words, and its two numbers.
+// A word that is not zero of the second part of a factor: its place in its row, and its two numbers.
 struct RestWord {
   uint32_t place, numbers;
 };
@@ -23,14 +23,14 @@ struct RestWord {
 // A factor of a product; T is float, or uint16_t for bf16. Element (i, k) of a left one, k along the depth of the
 // product, is data[i * row_stride + k * depth_stride]; a bf16 one has depth_stride 1, or is a tile of weights.
 //
-// A tile of weights may have a second part that is added to it and nearly all zero. Of every kDepthAtOnce words of a
-// row, in its order and then in the rows', there is a list, and place for as many words in it.
+// A tile of weights, of at most kDepthAtOnce words a row, may have a second part that is added to it and nearly all
+// zero: of every row a list of words, with place for RoundedWeights::rest_words(depth).
 template <typename T>
 struct LeftFactor {
   const T* data;
   int64_t row_stride, depth_stride;
   const RestWord* rest = nullptr;
-  const int32_t* rest_counts = nullptr;  // of every list; or null, and no second part
+  const int32_t* rest_counts = nullptr;  // words in every row's list; or null, and no second part
 };
 
 // Element (k, j) is data[k * stride + j] or, transposed, data[j * stride + k]. A product reads it in panels, which it
@@ -40,8 +40,9 @@ struct RightFactor {
   const T* data;
   int64_t stride;
   bool transposed;
-  const int32_t* packed = nullptr;
+  const int32_t* packed = nullptr;  // or what pack() made of this factor, for the same depth and columns
 
+  // Panels beside each other, and below each other.
   static constexpr int64_t panels(int64_t cols) { return (cols + kColumnsAtOnce - 1) / kColumnsAtOnce; }
   static constexpr int64_t steps(int64_t depth) {
     constexpr int64_t kNumbers = kDepthAtOnce * 4 / sizeof(T);
@@ -53,7 +54,7 @@ struct RightFactor {
 };
 
 // What a product is multiplied by, whether it is added to what is there, and whether its sums are to be off by about a
-// third of what they are otherwise.
+// third of what they are otherwise, or less.
 struct Scaling {
   double factor;
   bool add;
@@ -84,19 +85,17 @@ struct RoundedWeights {
   float *row_scales, *col_scales;  // (rows), (cols)
   int64_t rows, cols;
   const uint64_t* same_label = nullptr;                     // see mark_labels; or null, and no second parts
-  RestWord *row_rest = nullptr, *column_rest = nullptr;     // (rest_lists * kDepthAtOnce)
-  int32_t *row_counts = nullptr, *column_counts = nullptr;  // (rest_lists)
+  RestWord *row_rest = nullptr, *column_rest = nullptr;     // (rows, rest_words(cols)) and (cols, rest_words(rows))
+  int32_t *row_counts = nullptr, *column_counts = nullptr;  // (rows) and (cols)
 
   static constexpr int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
   // A row of pairs is longer than the tile's by a cache line: pairs below each other lie in different sets of the
   // cache.
   static constexpr int64_t column_stride(int64_t cols) { return 2 * ((cols + 15) / 16 * 16 + 16); }
-  // Numbers in the buffers of a tile, and lists of the second part of a factor of this many rows and numbers along the
-  // depth.
+  // Numbers in the buffers of a tile, and words of a list of the second part, whole vectors of 16 numbers.
   static constexpr int64_t row_size(int64_t rows, int64_t cols) { return rows * even(cols); }
   static constexpr int64_t column_size(int64_t rows, int64_t cols) { return even(rows) / 2 * column_stride(cols); }
-  static constexpr int64_t lists_of_row(int64_t depth) { return (even(depth) / 2 + kDepthAtOnce - 1) / kDepthAtOnce; }
-  static constexpr int64_t rest_lists(int64_t rows, int64_t depth) { return rows * lists_of_row(depth); }
+  static constexpr int64_t rest_words(int64_t depth) { return (depth + 15) / 16 * 8; }
   // 64-bit numbers that mark the columns of a row.
   static constexpr int64_t mark_words(int64_t cols) { return (cols + 63) / 64; }
 
