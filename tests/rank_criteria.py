@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast import losses
-from sslfast.distributed import mean_over_ranks, world_size
+from sslfast.distributed import gather_rows, mean_over_ranks, world_size
 
 # Uneven, with shards of 1; 2 and 4 have blocks that two ranks share. 4 is even where work and memory are counted.
 OUT = 4  # width of the views
@@ -116,6 +116,10 @@ CRITERIA: dict[str, Criterion] = {
         lambda gather: losses.CrossBatchMemory(losses.TripletLoss(0.6), OUT, 20, gather_distributed=gather)
     ),
     "memory, some enter": memory_of_some,
+    "matryoshka": lambda a, b, y, s, t, how: losses.MatryoshkaLoss(
+        losses.NTXentLoss(0.3, gather_distributed=how), (2, OUT), (0.5, 2.0)
+    )(a, b),
+    "koleo": lambda a, b, y, s, t, how: losses.koleo_loss(gather_rows(a)) + losses.koleo_loss(gather_rows(b)),
     "clip": clip,
     "clip, smooth": lambda a, b, y, s, t, how: losses.clip_loss(
         a, b, s, t, normalize=True, label_smoothing=0.2, tau_plus=0.3, gather_distributed=how

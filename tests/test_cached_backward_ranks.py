@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from ranks import found_by_ranks
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from towers import DIM, Both, Tower
 
 from sslfast.losses import NTXentLoss, cached_backward, clip_loss
 
-SHARDS = [3, 5]
+SHARDS = {2: [3, 5], 3: [3, 1, 5]}  # in chunks of 2: ranks differ in their number
 
 
 class Pair(nn.Module):
@@ -24,12 +25,13 @@ class Pair(nn.Module):
         self.towers = nn.ModuleList([Tower(), Tower()])
 
 
-def data() -> Tensor:
-    return torch.randn(2, sum(SHARDS), DIM, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+def data(world: int) -> Tensor:
+    return torch.randn(2, sum(SHARDS[world]), DIM, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
 
 
 def rank_main(rank: int, world: int) -> Any:
-    own = data()[:, sum(SHARDS[:rank]) : sum(SHARDS[: rank + 1])]
+    shards = SHARDS[world]
+    own = data(world)[:, sum(shards[:rank]) : sum(shards[: rank + 1])]
     results: dict[str, Any] = {}
     for how in ("all_gather", "ring"):
         # One encoder on two views, twice, so that the second step would notice what the first has left.
@@ -62,9 +64,10 @@ def rank_main(rank: int, world: int) -> Any:
     return results
 
 
-def test_over_ranks_it_is_the_step_of_one_process(tmp_path: Path) -> None:
-    ranks = found_by_ranks(rank_main, len(SHARDS), tmp_path)
-    a, b = data()
+@pytest.mark.parametrize("world", SHARDS)
+def test_over_ranks_it_is_the_step_of_one_process(world: int, tmp_path: Path) -> None:
+    ranks = found_by_ranks(rank_main, world, tmp_path)
+    a, b = data(world)
     tower = Pair().towers[0]
     loss = NTXentLoss(0.2)(tower(a), tower(b))
     loss.backward()

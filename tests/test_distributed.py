@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import rank_banks
 import torch
 import torch.distributed as dist
 from loss_oracle import Largest
@@ -158,6 +159,7 @@ def rank_main(rank: int, world: int) -> Any:
     results: dict[Any, Any] = {
         (kind, how): outcome(kind, own, sum(shards), how) for kind in CRITERIA for how in STRATEGIES
     }
+    results["banks"] = rank_banks.of_rank(rank, shards)
     views = torch.randn(2, rank + 2, OUT)
     results["local"] = [losses.nt_xent_loss(*views, gather_distributed=how) for how in ("local", False)]
     if world > 1:
@@ -192,6 +194,7 @@ def test_losses_over_ranks_are_those_of_one_process(world: int, tmp_path: Path) 
                 names = [f"{kind}, {how}, {part}" for part in ("loss", "model", "scale", "bias")]
                 found, truth = (dict(zip(names, values, strict=True)) for values in (rank[kind, how], expected))
                 torch.testing.assert_close(found, truth, rtol=1e-10, atol=1e-13)
+    rank_banks.assert_as_in_one_process([rank["banks"] for rank in ranks], SHARDS[world])
     for rank in ranks:
         assert rank["local"][0] == rank["local"][1]
     if world > 1:

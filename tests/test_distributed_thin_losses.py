@@ -1,8 +1,12 @@
-"""Barlow Twins, VICReg and SwAV over several ranks equal those of one process on the whole batch (gloo, CPU)."""
+"""Barlow Twins, VICReg and SwAV over several ranks equal those of one process on the whole batch (gloo, CPU).
+
+So does the mean over equal shards of losses that are each rank's own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +15,15 @@ import torch
 from ranks import found_by_ranks
 from torch import Tensor
 
+from sslfast.losses.alignment_uniformity import alignment_loss
 from sslfast.losses.barlow_twins import BarlowTwinsLoss
+from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity
 from sslfast.losses.swav import SwAVLoss, sinkhorn_knopp
 from sslfast.losses.vicreg import VICRegLoss
 
 SHARDS = {1: [5], 2: [4, 4], 3: [3, 1, 5]}  # uneven ones too, and one that has no variance of its own
 QUEUE = {1: [2], 2: [3, 3], 3: [2, 4, 1]}
+EQUAL = 3  # rows of every rank, where a rank's loss is its own
 DIM, OUT, WIDE = 6, 4, 24  # OUT for D x D products, WIDE for N x N ones
 
 Views = tuple[Tensor, Tensor, Tensor]
@@ -34,6 +41,10 @@ LOSSES: dict[str, tuple[int, Callable[[Views, Tensor, bool], Tensor]]] = {
     "vicreg, wide": (WIDE, lambda z, queue, gather: VICRegLoss(gather_distributed=gather)(*z[:2])),
     "swav": (OUT, lambda z, queue, gather: swav(z, None, gather)),
     "swav, queue": (OUT, lambda z, queue, gather: swav(z, queue, gather, 0.5)),
+}
+OWN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cosine": NegativeCosineSimilarity(),
+    "alignment": partial(alignment_loss, normalize=True),
 }
 
 
@@ -60,6 +71,12 @@ def rank_main(rank: int, world: int) -> Any:
         own, own_queue = views[:, part(SHARDS[world], rank)], queue[part(QUEUE[world], rank)]
         parallel = torch.nn.parallel.DistributedDataParallel(model)
         loss = function(tuple(parallel(x) for x in own), own_queue, True)
+        loss.backward()
+        results[name] = loss.detach(), model.weight.grad
+    for name, own_loss in OWN.items():
+        views, _, model = data(EQUAL * world, 0, OUT)
+        parallel = torch.nn.parallel.DistributedDataParallel(model)
+        loss = own_loss(*(parallel(x) for x in views[:2, part([EQUAL] * world, rank)]))
         loss.backward()
         results[name] = loss.detach(), model.weight.grad
     queue = data(1, sum(QUEUE[world]), OUT)[1]
@@ -90,6 +107,15 @@ def test_over_ranks_as_in_one_process(world: int, tmp_path: Path) -> None:
             rank_loss, rank_grad = rank[name]
             torch.testing.assert_close({name: rank_loss}, {name: loss.detach()}, rtol=1e-10, atol=1e-12)
             torch.testing.assert_close({name: rank_grad}, {name: model.weight.grad}, rtol=1e-8, atol=1e-11)
+    for name, own_loss in OWN.items():
+        views, _, model = data(EQUAL * world, 0, OUT)
+        loss = own_loss(*(model(x) for x in views[:2]))
+        loss.backward()
+        of_ranks = torch.stack([rank[name][0] for rank in ranks])
+        assert len(of_ranks.unique()) == world
+        torch.testing.assert_close({name: of_ranks.mean()}, {name: loss.detach()}, rtol=1e-10, atol=1e-12)
+        for rank in ranks:
+            torch.testing.assert_close({name: rank[name][1]}, {name: model.weight.grad}, rtol=1e-10, atol=1e-12)
     queue = data(1, sum(QUEUE[world]), OUT)[1]
     codes = torch.cat([rank["codes"] for rank in ranks])
     torch.testing.assert_close(codes, sinkhorn_knopp(queue), rtol=1e-10, atol=1e-13)

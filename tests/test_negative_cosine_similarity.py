@@ -65,17 +65,6 @@ def test_a_detached_target_gets_no_gradient() -> None:
     assert torch.equal(of_second, both[1])
 
 
-def test_a_graph_that_is_kept_gives_its_gradient_again() -> None:
-    x0, x1 = torch.randn(2, 4, 3, requires_grad=True).unbind()
-    loss = negative_cosine_similarity(x0, x1)
-    first = torch.autograd.grad(loss, (x0, x1), retain_graph=True)
-    expected = [2.0 * grad for grad in first]
-    for grad in first:
-        grad.zero_()
-    for grad, twice in zip(torch.autograd.grad(2.0 * loss, (x0, x1)), expected, strict=True):
-        assert torch.equal(grad, twice)
-
-
 @pytest.mark.parametrize("needs", [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_operator_is_what_a_gpu_runs(needs: tuple[bool, bool], dtype: torch.dtype) -> None:
