@@ -1,11 +1,11 @@
 """The losses that torch's operators do well when asked for the right ones, beside lightly's: Barlow Twins, VICReg,
-SwAV, hypersphere; and uniformity beside its paper's code.
+SwAV, hypersphere; and alignment and uniformity beside their paper's code.
 
 Floors, N rows of D features or K prototypes: Barlow Twins 6 N D^2 FLOPs, the correlations and two products of their
 gradient, or where D > 4/3 N 8 N^2 D through N x N products; VICReg 8 N D^2 or 8 N^2 D likewise; uniformity 3 N^2 D,
-half of the distances and the whole product of their gradient; hypersphere 6 N^2 D, that for each view. SwAV is
-passes over memory: each number of the inputs read and each of the gradients written once, and 3 more reads of its 2
-large crops, for the potentials of the assignments, and one for the assignments.
+half of the distances and the whole product of their gradient; hypersphere 6 N^2 D, that for each view. Alignment and
+SwAV are passes over memory: each number of the inputs read and each of the gradients written once, and 3 more reads of
+SwAV's 2 large crops, for the potentials of the assignments, and one for the assignments.
 """
 
 from __future__ import annotations
@@ -103,29 +103,48 @@ def eager_vicreg(z_a: Tensor, z_b: Tensor) -> Tensor:
     return loss
 
 
-def eager_uniformity(x: Tensor) -> Tensor:
+def eager_alignment(x: Tensor, y: Tensor) -> Tensor:
+    """The paper's code."""
+    return (x - y).norm(p=2, dim=1).pow(2).mean()
+
+
+def eager_uniformity(x: Tensor, t: float = 2) -> Tensor:
     """The paper's code, of unit rows."""
-    return torch.pdist(torch.nn.functional.normalize(x, dim=1)).square().mul(-2).exp().mean().log()
+    return torch.pdist(x, p=2).pow(2).mul(-t).exp().mean().log()
 
 
-def uniformity(rows: int, width: int, **options: Any) -> Case:
+def eager_hypersphere(z_a: Tensor, z_b: Tensor) -> Tensor:
+    x, y = (torch.nn.functional.normalize(z, dim=1) for z in (z_a, z_b))
+    return eager_alignment(x, y) + (eager_uniformity(x, 1) + eager_uniformity(y, 1)) / 2
+
+
+def of_unit_rows(criterion: Criterion) -> Criterion:
+    return lambda *views: criterion(*(torch.nn.functional.normalize(z, dim=1) for z in views))
+
+
+def on_sphere(op: str, rows: int, width: int, **options: Any) -> Case:
+    """Alignment or uniformity, of rows that it normalises."""
+
     def find() -> Criterion:
         import sslfast.losses
 
-        return partial(sslfast.losses.uniformity_loss, normalize=True)
+        return partial(getattr(sslfast.losses, f"{op}_loss"), normalize=True)
 
+    views, eager = {"alignment": (2, eager_alignment), "uniformity": (1, eager_uniformity)}[op]
+    floor = {
+        "alignment": {"work": 4 * 4 * rows * width, "unit": "B", "formula": "2 N D read and written"},
+        "uniformity": {"work": 3 * rows**2 * width, "unit": "FLOP", "formula": "3 N^2 D"},
+    }[op]
     return Case(
-        op="uniformity",
+        op=op,
         size=f"{rows}x{width}",
         dtype="fp32",
         mode="forward+backward",
-        make_inputs=partial(make_rows, rows=rows, width=width, views=1),
-        providers={"sslfast": partial(call, find), "eager torch": partial(call, lambda: eager_uniformity)},
+        make_inputs=partial(make_rows, rows=rows, width=width, views=views),
+        providers={"sslfast": partial(call, find), "eager torch": partial(call, lambda: of_unit_rows(eager))},
         check=check,
-        work=3 * rows**2 * width,
-        unit="FLOP",
-        formula="3 N^2 D",
         devices=("cpu",),
+        **floor,
         **options,
     )
 
@@ -163,6 +182,12 @@ def vicreg(rows: int, width: int, **options: Any) -> Case:
     return case("vicreg", "VICRegLoss", rows, width, work, "8 N D min(N, D)", eager_vicreg, **options)
 
 
+def hypersphere(rows: int, width: int, **options: Any) -> Case:
+    # lightly's is made of the same operators: of many rows, which take it long, once is enough.
+    eager = eager_hypersphere if rows <= 1024 else None
+    return case("hypersphere", "HypersphereLoss", rows, width, 6 * rows**2 * width, "6 N^2 D", eager, **options)
+
+
 def swav(crops: int, rows: int, width: int, **options: Any) -> Case:
     return Case(
         op="swav",
@@ -197,9 +222,10 @@ def cases() -> list[Case]:
         swav(2, 256, 128, quick=True),
         swav(3, 64, 300, quick=True),
         swav(8, 512, 3000),
-        uniformity(256, 128, quick=True),
-        case("hypersphere", "HypersphereLoss", 256, 128, 6 * 256**2 * 128, "6 N^2 D", quick=True),
-        case("hypersphere", "HypersphereLoss", 4096, 128, 6 * 4096**2 * 128, "6 N^2 D", memory=True),
+        on_sphere("alignment", 256, 128, quick=True),
+        on_sphere("uniformity", 256, 128, quick=True),
+        hypersphere(256, 128, quick=True),
+        hypersphere(4096, 128, memory=True),
     ]
 
 

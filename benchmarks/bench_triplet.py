@@ -170,6 +170,7 @@ def cases() -> list[Case]:
         *(case(mining, rows, 128, 4, devices=("cpu",)) for mining in PROVIDERS for rows in (32, 64)),
         case("batch_hard", 128, 128, 4, devices=("cpu",)),
         case("batch_all", 256, 128, 4, quick=True),
+        case("semi_hard", 256, 128, 4, devices=("cpu",)),
         case("batch_all", 512, 128, 4, memory=True),
         case("batch_all", 4096, 128, 64, memory=True),
         case("batch_hard", 256, 128, 4, quick=True),

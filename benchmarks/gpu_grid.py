@@ -1,7 +1,7 @@
-"""The sizes at which the losses that compare all rows are measured on a GPU, and who takes part where.
+"""The sizes at which the losses that compare all pairs are measured on a GPU, and who takes part where.
 
 All of them together have to take minutes: torch.compile, which compiles at every size, takes part at every width with
-the fewest rows and at one width with more, 6 sizes a loss; at the largest size every provider is timed once, the
+the fewest pairs and at one width with more, 6 sizes a loss; at the largest size every provider is timed once, the
 others' kernels at narrow rows only; and who stores a matrix of all similarities is not started where that cannot be.
 """
 
@@ -12,10 +12,10 @@ from typing import Any
 
 from benchmarks.harness import OURS, Call, Case
 
-ROWS = (8192, 32768, 65536, 2**20)
+PAIRS = (8192, 32768, 65536, 2**20)  # as losses count them: those of NT-Xent are twice as many rows
 WIDTHS = (128, 512, 768, 1024)
 NARROW = 128  # width of most providers at the largest size, where one call takes seconds
-WIDE = 512  # width of the fastest of them there, and of torch.compile and of memory where rows are many
+WIDE = 512  # width of the fastest of them there, and of torch.compile and of memory where pairs are many
 LARGEST_MATRIX = 100e9  # bytes; more than the memory of most GPUs, and one matrix is the least that is stored
 
 Make = Callable[[Any], Call]
@@ -37,12 +37,12 @@ def not_tried(rows: int) -> Make:
 
 
 def takes_part(
-    provider: str, rows: int, width: int, storing: Collection[str], largest: Collection[str], slow: Collection[str]
+    provider: str, pairs: int, width: int, storing: Collection[str], largest: Collection[str], slow: Collection[str]
 ) -> bool:
     """Whether a provider has a row at a size; those that store the similarities always have, torch.compile apart."""
-    if provider == "torch.compile" and width != WIDE and rows > min(ROWS):
+    if provider == "torch.compile" and width != WIDE and pairs > min(PAIRS):
         return False
-    if rows < max(ROWS) or provider == OURS or provider in storing:
+    if pairs < max(PAIRS) or provider == OURS or provider in storing:
         return True
     return width in (NARROW, WIDE) if provider in largest else width == NARROW and provider not in slow
 
@@ -54,35 +54,32 @@ def grid(
     storing: Collection[str],
     largest: Collection[str] = (),
     slow: Collection[str] = (),
-    rows_per_size: int = 1,
-    without: Collection[tuple[int, int]] = (),
+    rows_per_pair: int = 1,
 ) -> Iterator[Case]:
     """The bf16 cases of a loss, for GPUs.
 
     Args:
-        case: makes one from a size (``rows / rows_per_size``), a width, a dtype and ``Case``'s options.
+        case: makes one from how many pairs there are, a width, a dtype and ``Case``'s options.
         providers: all of them, in the order of the table.
         storing: those that store a matrix of all similarities.
         largest: those that are measured at the largest size at both widths that others are measured at.
         slow: those that are not measured there at all.
-        rows_per_size: 2 where a size counts pairs and both views of a pair are rows.
-        without: (rows, width) that are listed elsewhere.
+        rows_per_pair: 2 where both views of a pair are rows, each against all others.
     """
-    for rows in ROWS:
+    for pairs in PAIRS:
+        rows = pairs * rows_per_pair
         for width in WIDTHS:
-            if (rows, width) in without:
-                continue
             chosen = {
                 name: not_tried(rows) if name in storing and matrix_bytes(rows) > LARGEST_MATRIX else make
                 for name, make in providers.items()
-                if takes_part(name, rows, width, storing, largest, slow)
+                if takes_part(name, pairs, width, storing, largest, slow)
             }
             yield case(
-                rows // rows_per_size,
+                pairs,
                 width,
                 "bf16",
                 providers=chosen,
                 devices=("cuda",),
-                memory=width == WIDE and rows >= 65536,
-                once=rows == max(ROWS),
+                memory=width == WIDE and pairs >= 65536,
+                once=pairs == max(PAIRS),
             )

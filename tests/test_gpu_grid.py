@@ -13,12 +13,13 @@ from benchmarks import __main__ as command
 from benchmarks import gpu_grid, thresholds
 from benchmarks.harness import Case, Plan, Row, measure
 
-# benchmark, op, rows per size, those that store the similarities
+# benchmark, op, rows of the largest size, what a matrix of their similarities takes, those that store it
 LOSSES = [
-    ("cross_softmax", "clip", 1, {"eager torch", "torch.compile", "open_clip ClipLoss"}),
-    ("one_way_softmax", "info_nce", 1, {"eager torch", "torch.compile"}),
-    ("sigmoid_pairs", "siglip", 1, {"eager torch", "torch.compile", "open_clip SigLipLoss"}),
-    ("similarity_softmax", "nt_xent", 2, {"eager torch", "torch.compile", "lightly NTXentLoss"}),
+    ("cross_softmax", "clip", 2**20, "2,199 GB", {"eager torch", "torch.compile", "open_clip ClipLoss"}),
+    ("one_way_softmax", "info_nce", 2**20, "2,199 GB", {"eager torch", "torch.compile"}),
+    ("sigmoid_pairs", "siglip", 2**20, "2,199 GB", {"eager torch", "torch.compile", "open_clip SigLipLoss"}),
+    # Both views of a pair are rows.
+    ("similarity_softmax", "nt_xent", 2**21, "8,796 GB", {"eager torch", "torch.compile", "lightly NTXentLoss"}),
 ]
 STEMS = [stem for stem, *_ in LOSSES]
 
@@ -28,23 +29,23 @@ def gpu_cases(stem: str) -> Iterator[Case]:
     return (case for case in module.cases() if "cuda" in case.devices)
 
 
-@pytest.mark.parametrize(("stem", "op", "rows_per_size", "storing"), LOSSES, ids=STEMS)
-def test_every_size_is_there_once(stem: str, op: str, rows_per_size: int, storing: set[str]) -> None:
-    cases = [case for case in gpu_cases(stem) if case.op == op and case.dtype == "bf16"]
-    sizes = [f"{rows // rows_per_size}x{width}" for rows in gpu_grid.ROWS for width in gpu_grid.WIDTHS]
+@pytest.mark.parametrize(("stem", "op", "most_rows", "most_bytes", "storing"), LOSSES, ids=STEMS)
+def test_every_size_is_there_once(stem: str, op: str, most_rows: int, most_bytes: str, storing: set[str]) -> None:
+    sizes = [f"{pairs}x{width}" for pairs in gpu_grid.PAIRS for width in gpu_grid.WIDTHS]
+    cases = [case for case in gpu_cases(stem) if case.op == op and case.dtype == "bf16" and case.size in sizes]
     assert sorted(case.size for case in cases) == sorted(sizes)
-    largest = f"{2**20 // rows_per_size}x"
     for case in cases:
         assert next(iter(case.providers)) == "sslfast"
         width = int(case.size.split("x")[1])
-        compiles = width == 512 or case.size.startswith(f"{8192 // rows_per_size}x")
+        compiles = width == 512 or case.size.startswith("8192x")
         expected = storing if compiles else storing - {"torch.compile"}
         assert storing & set(case.providers) == expected
-        assert case.once == case.size.startswith(largest)
+        assert case.once == case.size.startswith("1048576x")
         failed = {name for name, make in case.providers.items() if "not_tried" in getattr(make, "__qualname__", "")}
         assert failed == (expected if case.once else set())
         for name in failed:
-            with pytest.raises(MemoryError, match=r"^not tried: 1048576 x 1048576 similarities in bf16 are 2,199 GB"):
+            text = f"^not tried: {most_rows} x {most_rows} similarities in bf16 are {most_bytes}"
+            with pytest.raises(MemoryError, match=text):
                 case.providers[name](None)
         if case.once and width > 512:
             assert set(case.providers) == {"sslfast", *expected}
@@ -52,7 +53,7 @@ def test_every_size_is_there_once(stem: str, op: str, rows_per_size: int, storin
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_runs_at_tiny_sizes(stem: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_grid, "ROWS", (16, 64))
+    monkeypatch.setattr(gpu_grid, "PAIRS", (16, 64))
     monkeypatch.setattr(gpu_grid, "WIDTHS", (8,))
     plan = Plan(budget=0.0, least_rounds=1, most_rounds=1, least_sample=0.0)
     cases = [case for case in gpu_cases(stem) if case.devices == ("cuda",)]

@@ -12,7 +12,8 @@ from sslfast.losses._ring import check_width
 from sslfast.losses._strips import rows_at_once
 from sslfast.losses.memory_bank import MemoryBank
 
-_COLUMNS = 2**13  # entries of the bank in a block
+_COLUMNS = 2**11  # entries of the bank in a block: few, so that 256 rows are multiplied at once
+_COLUMNS_GPU = 2**13  # fewer blocks, fewer launches
 
 
 class NNMemoryBank(MemoryBank):
@@ -76,13 +77,14 @@ def _nearest(output: Tensor, bank: Tensor) -> Tensor:
     rows, columns = widened(output, bank)
     count = len(rows)
     inverse_norm = torch.linalg.vector_norm(columns, dim=1).clamp_min(1e-12).reciprocal()
-    step = rows_at_once(rows, min(len(columns), _COLUMNS))
+    width = _COLUMNS_GPU if rows.is_cuda else _COLUMNS
+    step = rows_at_once(rows, min(len(columns), width))
     best = rows.new_full((count,), -torch.inf)
     index = torch.zeros(count, dtype=torch.int64, device=rows.device)
     for start in range(0, count, step):
         part = slice(start, start + step)
-        for first in range(0, len(columns), _COLUMNS):
-            block = slice(first, first + _COLUMNS)
+        for first in range(0, len(columns), width):
+            block = slice(first, first + width)
             value, place = (rows[part] @ columns[block].T).mul_(inverse_norm[block]).max(dim=1)
             closer = ~(value <= best[part])  # in a tie the earlier one stays; NaN is taken
             best[part] = torch.where(closer, value, best[part])

@@ -1,0 +1,201 @@
+"""InfoNCE with further negatives, or with an option, forward and backward, beside the formula in plain torch.
+
+Floor, N queries of D numbers: 6 N^2 D FLOPs for the keys of the batch and as many for as many further keys, the product
+and two of its gradient; 3 N^2 D for queries or keys among themselves, half of whose product is enough; 6 N H D for
+H hard negatives of one query each. The rule: never slower than eager torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from benchmarks.bench_thin_losses import check
+from benchmarks.harness import Call, Case
+
+TEMPERATURE, MARGIN, TAU_PLUS, SMOOTHING = 0.1, 0.1, 0.1, 0.1
+HARD = 8  # negatives of one query each
+Inputs = dict[str, Tensor]  # arguments of info_nce_loss by name
+Loss = Callable[..., Tensor]
+
+
+class Option(NamedTuple):
+    """What goes with queries and keys: tensors, of N and D, and other arguments; the formula; and its floor."""
+
+    eager: Loss
+    products: float = 6  # FLOPs, in N^2 D
+    hard: int = 0
+    tensors: Callable[[int, int], Inputs] = lambda n, d: {}
+    arguments: Mapping[str, Any] = {}
+
+
+def make_inputs(device: torch.device, *, queries: int, width: int, option: Option) -> Inputs:
+    """So much noise that the margin leaves some keys out."""
+    query = torch.randn(queries, width)
+    keys = query + 4.0 * torch.randn(queries, width)
+    made = {"query": query, "positive_key": keys} | option.tensors(queries, width)
+    learning = ("query", "positive_key", "negative_keys")
+    return {name: z.to(device).requires_grad_(name in learning) for name, z in made.items()}
+
+
+def cosines(rows: Tensor, columns: Tensor) -> Tensor:
+    return normalize(rows, dim=1) @ normalize(columns, dim=1).T
+
+
+def one_way(similarities: Tensor, **options: Any) -> Tensor:
+    """The positive of a query has its number."""
+    labels = torch.arange(len(similarities), device=similarities.device)
+    return cross_entropy(similarities / TEMPERATURE, labels, **options)
+
+
+def among_others(z: Tensor) -> Tensor:
+    """The cosines of rows with the other rows."""
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    return cosines(z, z).masked_fill(itself, float("-inf"))
+
+
+def of_one_query(query: Tensor, negative_keys: Tensor) -> Tensor:
+    return torch.einsum("nd,nhd->nh", normalize(query, dim=1), normalize(negative_keys, dim=2))
+
+
+def without_false(similarities: Tensor) -> Tensor:
+    """Negatives more similar than the positive by the margin are left out."""
+    false = similarities.detach() > similarities.detach().diagonal()[:, None] + MARGIN
+    return similarities.masked_fill(false, float("-inf"))
+
+
+def eager_further(query: Tensor, positive_key: Tensor, negative_keys: Tensor) -> Tensor:
+    return one_way(cosines(query, torch.cat([positive_key, negative_keys])))
+
+
+def eager_hard(query: Tensor, positive_key: Tensor, negative_keys: Tensor) -> Tensor:
+    return one_way(torch.cat([cosines(query, positive_key), of_one_query(query, negative_keys)], dim=1))
+
+
+def eager_queries(query: Tensor, positive_key: Tensor) -> Tensor:
+    return one_way(torch.cat([cosines(query, positive_key), among_others(query)], dim=1))
+
+
+def eager_keys(query: Tensor, positive_key: Tensor) -> Tensor:
+    return one_way(torch.cat([cosines(query, positive_key), among_others(positive_key)], dim=1))
+
+
+def eager_all(query: Tensor, positive_key: Tensor, negative_keys: Tensor) -> Tensor:
+    parts = [cosines(query, positive_key), among_others(query), among_others(positive_key)]
+    return one_way(without_false(torch.cat([*parts, of_one_query(query, negative_keys)], dim=1)))
+
+
+def eager_margin(query: Tensor, positive_key: Tensor) -> Tensor:
+    return one_way(without_false(cosines(query, positive_key)))
+
+
+def eager_ids(query: Tensor, positive_key: Tensor, query_ids: Tensor, key_ids: Tensor) -> Tensor:
+    same = (query_ids[:, None] == key_ids).fill_diagonal_(False)
+    return one_way(cosines(query, positive_key).masked_fill(same, float("-inf")))
+
+
+def eager_weights(query: Tensor, positive_key: Tensor, weights: Tensor) -> Tensor:
+    return (one_way(cosines(query, positive_key), reduction="none") * weights).sum() / weights.sum()
+
+
+def eager_tau_plus(query: Tensor, positive_key: Tensor) -> Tensor:
+    """As the paper's code, in sums of exponentials."""
+    shares = (cosines(query, positive_key) / TEMPERATURE).exp()
+    positive, count = shares.diagonal(), len(shares) - 1
+    itself = torch.eye(len(shares), dtype=torch.bool, device=shares.device)
+    negative = shares.masked_fill(itself, 0.0).sum(dim=1)
+    least = count * torch.tensor(-1 / TEMPERATURE).exp()
+    debiased = ((negative - TAU_PLUS * count * positive) / (1 - TAU_PLUS)).clamp_min(least)
+    return -(positive / (positive + debiased)).log().mean()
+
+
+def eager_smoothing(query: Tensor, positive_key: Tensor) -> Tensor:
+    return one_way(cosines(query, positive_key), label_smoothing=SMOOTHING)
+
+
+def further(n: int, d: int) -> Inputs:
+    return {"negative_keys": torch.randn(n, d)}
+
+
+def hard(n: int, d: int) -> Inputs:
+    return {"negative_keys": torch.randn(n, HARD, d)}
+
+
+def ids(n: int, d: int) -> Inputs:
+    """Every key is there about twice."""
+    drawn = torch.randint(n // 2, (n,))
+    return {"query_ids": drawn, "key_ids": drawn.clone()}
+
+
+def weights(n: int, d: int) -> Inputs:
+    return {"weights": torch.rand(n)}
+
+
+BATCH = {"in_batch": True}
+QUERIES, KEYS = {"query_negatives": True}, {"key_negatives": True}
+OPTIONS = {
+    "negative_keys": Option(eager_further, 12, tensors=further, arguments=BATCH),
+    "hard negatives": Option(eager_hard, hard=HARD, tensors=hard, arguments=BATCH),
+    "query_negatives": Option(eager_queries, 9, arguments=QUERIES),
+    "key_negatives": Option(eager_keys, 9, arguments=KEYS),
+    "all negatives, margin": Option(
+        eager_all, 12, HARD, tensors=hard, arguments=BATCH | QUERIES | KEYS | {"margin": MARGIN}
+    ),
+    "margin": Option(eager_margin, arguments={"margin": MARGIN}),
+    "ids": Option(eager_ids, tensors=ids),
+    "weights": Option(eager_weights, tensors=weights),
+    "tau_plus": Option(eager_tau_plus, arguments={"tau_plus": TAU_PLUS}),
+    "label_smoothing": Option(eager_smoothing, arguments={"label_smoothing": SMOOTHING}),
+}
+
+
+def ours(option: Option) -> Loss:
+    from sslfast.losses import info_nce_loss
+
+    return partial(info_nce_loss, temperature=TEMPERATURE, **option.arguments)
+
+
+def call(find: Callable[[], Loss], inputs: Inputs) -> Call:
+    """The timed call: the loss and the gradients of what takes one."""
+    loss_function = find()
+    leaves = [z for z in inputs.values() if z.requires_grad]
+
+    def forward_and_backward() -> tuple[Tensor, ...]:
+        loss = loss_function(**inputs)
+        return loss.detach(), *torch.autograd.grad(loss, leaves)
+
+    return forward_and_backward
+
+
+def case(name: str, queries: int, width: int, **options: Any) -> Case:
+    option = OPTIONS[name]
+    return Case(
+        op=f"info_nce {name}",
+        size=f"{queries}x{width}",
+        dtype="fp32",
+        mode="forward+backward",
+        make_inputs=partial(make_inputs, queries=queries, width=width, option=option),
+        providers={
+            "sslfast": partial(call, partial(ours, option)),
+            "eager torch": partial(call, lambda: option.eager),
+        },
+        check=check,
+        work=(option.products * queries + 6 * option.hard) * queries * width,
+        unit="FLOP",
+        formula=f"{option.products:g} N^2 D" + f" + {6 * option.hard} N D" * (option.hard > 0),
+        devices=("cpu",),
+        **options,
+    )
+
+
+def cases() -> list[Case]:
+    return [case(name, 256, 128, quick=name in ("hard negatives", "label_smoothing")) for name in OPTIONS]
+
+
+def test_case(case: Case, guard: Any) -> None:
+    guard(case)
