@@ -11,6 +11,18 @@ from sslfast.losses import _few_pairs, _few_rows, _info_nce_plain
 HALF = (torch.bfloat16, torch.float16)
 
 
+def use_several_strips(patch: pytest.MonkeyPatch) -> None:
+    """Strips of weights of 32 rows, which otherwise have 1,024 and more in half types."""
+    from sslfast.kernels import _launch, _sigmoid_launch
+
+    weights, sigmoid_weights = _launch.weights, _sigmoid_launch.sigmoid_weights
+    blocks = {"BLOCK_M": 32, "BLOCK_N": 64}
+    patch.setattr(_launch, "weights_strip", lambda _: (32, 64))
+    patch.setattr(_launch, "one_way_rows", lambda *_: 32)
+    patch.setattr(_launch, "weights", lambda *shape, **two: weights(*shape, **two) | blocks)
+    patch.setattr(_sigmoid_launch, "sigmoid_weights", lambda *shape: sigmoid_weights(*shape) | blocks)
+
+
 def use_launchers(patch: pytest.MonkeyPatch) -> None:
     """Makes the operators the launchers, and has every half type multiplied as it is."""
     from sslfast.kernels import (

@@ -13,20 +13,20 @@ from sslfast.losses import info_nce_loss
 N, M, D, K = 37, 50, 12, 5
 
 
-def tensors(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+def tensors(dtype: torch.dtype = torch.float64, rows: int = N, dim: int = D) -> dict[str, Tensor]:
     """Inputs by name; ``keys`` are as many as queries, ``more`` are more."""
-    query = torch.randn(N, D, dtype=dtype)
+    query, more = torch.randn(rows, dim, dtype=dtype), rows + M - N
     return {
         "query": query,
-        "keys": query + torch.randn(N, D, dtype=dtype),
-        "more": torch.randn(M, D, dtype=dtype),
-        "shared": torch.randn(K, D, dtype=dtype),
-        "hard": query.unsqueeze(1) + torch.randn(N, K, D, dtype=dtype),
-        "queue": F.normalize(torch.randn(3 * K, D, dtype=dtype), dim=1),
-        "positives": torch.randint(0, M, (N,)),
-        "shuffled": torch.randperm(N),
-        "query_ids": torch.arange(N) % 20,
-        "key_ids": (torch.arange(N) + torch.arange(N) // 30) % 20,
+        "keys": query + torch.randn(rows, dim, dtype=dtype),
+        "more": torch.randn(more, dim, dtype=dtype),
+        "shared": torch.randn(K, dim, dtype=dtype),
+        "hard": query.unsqueeze(1) + torch.randn(rows, K, dim, dtype=dtype),
+        "queue": F.normalize(torch.randn(3 * K, dim, dtype=dtype), dim=1),
+        "positives": torch.randint(0, more, (rows,)),
+        "shuffled": torch.randperm(rows),
+        "query_ids": torch.arange(rows) % 20,
+        "key_ids": (torch.arange(rows) + torch.arange(rows) // 30) % 20,
     }
 
 
@@ -148,14 +148,25 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
 }
 
 
-def call(function, given: dict[str, Tensor], case: str, **more: Any) -> tuple[Tensor, list[Tensor]]:
-    """The losses (N,), and what they have a gradient in."""
+def call(
+    function,
+    given: dict[str, Tensor],
+    case: str,
+    number: float | None = None,
+    alone: int | None = None,
+    **more: Any,
+) -> tuple[Tensor, list[Tensor]]:
+    """The losses (N,), and what they have a gradient in: all of it, or the one of that place ``alone``.
+
+    ``number`` is the temperature, if not the case's own.
+    """
     key, negatives, options = CASES[case]
     options = {name: given[value] if isinstance(value, str) else value for name, value in options.items()}
     wide = torch.float64 if given["query"].dtype == torch.float64 else torch.float32
-    temperature = torch.tensor(options.pop("temperature", 0.1), dtype=wide, device=given["query"].device)
+    own = options.pop("temperature", 0.1)
+    temperature = torch.tensor(own if number is None else number, dtype=wide, device=given["query"].device)
     leaves = [given["query"], given[key], *([] if negatives is None else [given[negatives]]), temperature]
-    leaves = [z.detach().requires_grad_() for z in leaves]
+    leaves = [z.detach().requires_grad_(alone in (None, at)) for at, z in enumerate(leaves)]
     query, keys, *others, temperature = leaves
     losses = function(query, keys, *(others or [None]), temperature, **options, **more)
     return losses, leaves

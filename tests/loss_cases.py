@@ -182,7 +182,7 @@ def _labelled(
 CASES = {
     "nt_xent_loss": LossCase(losses.nt_xent_loss, nt_xent_reference),
     "dcl_loss": LossCase(losses.dcl_loss, dcl_reference, vanishes=False, least=2),
-    "dclw_loss": LossCase(lambda a, b, t: losses.DCLWLoss(t)(a, b), _dclw_reference, vanishes=False, least=2),
+    "dclw_loss": LossCase(losses.dclw_loss, _dclw_reference, vanishes=False, least=2),
     **_labelled("supcon_loss", losses.supcon_loss, supcon_reference, shares=True, infima=(math.log(2), math.log(3))),
     "supcon_loss, three references of a memory": LossCase(
         functools.partial(_of_references, losses.supcon_loss),

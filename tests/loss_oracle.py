@@ -50,10 +50,12 @@ def assert_half_is_like_reference(
     device: torch.device | str = "cpu",
     *,
     slack: float = 0.0,
+    floor: float = 0.0,
 ) -> None:
     """Of half-precision inputs the loss is float32 and nearly exact; the gradients are rounded once, at the end.
 
-    Where weights are rounded for a product, every element may be off by ``slack`` steps of the largest, too.
+    Where weights are rounded for a product, every element may be off by ``slack`` steps of the largest, too, and by
+    ``floor`` where the terms of a gradient cancel.
     """
     found = with_grads(ours, *(z.to(device) for z in inputs))
     truth = with_grads(reference, *(z.double() for z in inputs))
@@ -63,7 +65,7 @@ def assert_half_is_like_reference(
         assert f.dtype == z.dtype
         eps = torch.finfo(z.dtype).eps
         step = torch.finfo(z.dtype).smallest_normal * eps  # between subnormal numbers
-        allowed = (0.51 * eps * g.abs()).clamp_min(step) + (1e-5 + slack * eps) * g.abs().max()
+        allowed = (0.51 * eps * g.abs()).clamp_min(step) + (1e-5 + slack * eps) * g.abs().max() + floor
         assert ((f.cpu().double() - g).abs() <= allowed).all()
 
 

@@ -46,6 +46,7 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
         {"temperature": (0.5, 0.1), "tau_plus": (0.0, 0.1), "gather_distributed": WAYS},
     ),
     "dcl_loss": (gathered(losses.dcl_loss), {"temperature": (0.5, 0.1), "gather_distributed": WAYS}),
+    "dclw_loss": (gathered(losses.dclw_loss), {"sigma": (0.5, 0.2), "gather_distributed": WAYS}),
     "negative_mises_fisher_weights": (gathered(losses.negative_mises_fisher_weights), {"sigma": (0.5, 0.2)}),
     "clip_loss": (
         gathered(losses.clip_loss),

@@ -1,4 +1,4 @@
-"""alignment_loss, uniformity_loss and HypersphereLoss against the definition, lightly and analytic values."""
+"""Alignment, uniformity and both, functions and modules, against the definition, lightly and analytic values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ import torch.nn.functional as F
 from peer_oracle import peer
 from torch import Tensor
 
-from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss, hypersphere_loss, uniformity_loss
+from sslfast.losses.alignment_uniformity import (
+    AlignmentLoss,
+    HypersphereLoss,
+    UniformityLoss,
+    alignment_loss,
+    hypersphere_loss,
+    uniformity_loss,
+)
 from sslfast.reference import alignment_uniformity as reference
 
 # N, D: one pair; a circle; one block of rows exactly; one row more; several blocks.
@@ -166,11 +173,17 @@ def test_strides_dtypes_autocast_checkpointing_and_compilation() -> None:
     assert not uniformity_loss(x).requires_grad
 
 
-def test_module() -> None:
+def test_modules() -> None:
     z_a, z_b = views(10, 8)
     assert torch.equal(HypersphereLoss()(z_a, z_b), hypersphere_loss(z_a, z_b, 1, 1, 2))
     assert torch.equal(HypersphereLoss(2, 0.5, 3)(z_a, z_b), hypersphere_loss(z_a, z_b, 2, 0.5, 3))
     assert repr(HypersphereLoss(2)) == "HypersphereLoss(t=2.0, lam=1.0, alpha=2.0)"
+    assert torch.equal(AlignmentLoss()(z_a, z_b), alignment_loss(z_a, z_b, 2))
+    assert torch.equal(AlignmentLoss(3, normalize=True)(z_a, z_b), alignment_loss(z_a, z_b, 3, normalize=True))
+    assert repr(AlignmentLoss(3)) == "AlignmentLoss(alpha=3.0, normalize=False)"
+    assert torch.equal(UniformityLoss()(z_a), uniformity_loss(z_a, 2))
+    assert torch.equal(UniformityLoss(0.5, normalize=True)(z_a), uniformity_loss(z_a, 0.5, normalize=True))
+    assert repr(UniformityLoss(normalize=True)) == "UniformityLoss(t=2.0, normalize=True)"
 
 
 GOOD = torch.ones(4, 3)
@@ -207,13 +220,15 @@ def test_errors(function, args: list, kwargs: dict, error: type[Exception], text
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "error", "text"),
+    ("module", "kwargs", "error", "text"),
     [
-        ({"t": 0}, ValueError, "t must be positive, got 0"),
-        ({"lam": None}, TypeError, "lam must be a number, got NoneType"),
-        ({"alpha": math.inf}, ValueError, "alpha must be finite, got inf"),
+        (HypersphereLoss, {"t": 0}, ValueError, "t must be positive, got 0"),
+        (HypersphereLoss, {"lam": None}, TypeError, "lam must be a number, got NoneType"),
+        (HypersphereLoss, {"alpha": math.inf}, ValueError, "alpha must be finite, got inf"),
+        (AlignmentLoss, {"alpha": -1}, ValueError, "alpha must be positive, got -1"),
+        (UniformityLoss, {"t": "2"}, TypeError, "t must be a number, got str"),
     ],
 )
-def test_module_errors_name_the_module(kwargs: dict, error: type[Exception], text: str) -> None:
-    with pytest.raises(error, match="^" + re.escape(f"HypersphereLoss: {text}") + "$"):
-        HypersphereLoss(**kwargs)
+def test_module_errors_name_the_module(module, kwargs: dict, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match="^" + re.escape(f"{module.__name__}: {text}") + "$"):
+        module(**kwargs)

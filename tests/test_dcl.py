@@ -1,4 +1,4 @@
-"""DCLLoss, DCLWLoss and dcl_loss against the definition, lightly and analytic values."""
+"""DCLLoss, DCLWLoss and their functions against the definition, lightly and analytic values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loss_oracle import assert_has_signature_of, assert_has_values_of, assert_li
 from peer_oracle import peer
 from torch import Tensor
 
-from sslfast.losses import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
+from sslfast.losses import DCLLoss, DCLWLoss, dcl_loss, dclw_loss, negative_mises_fisher_weights
 from sslfast.reference.dcl import dcl_loss as reference
 
 
@@ -50,7 +50,15 @@ def test_weights() -> None:
     half = negative_mises_fisher_weights(*views.bfloat16(), sigma=0.3)
     assert torch.equal(half, negative_mises_fisher_weights(*views.bfloat16().float(), sigma=0.3))
     both = torch.cat([weights, weights])
-    torch.testing.assert_close(DCLWLoss(0.2, 0.3)(*views), reference(*views, 0.2, both))
+    for function in (DCLWLoss(0.2, 0.3), functools.partial(dclw_loss, temperature=0.2, sigma=0.3)):
+        torch.testing.assert_close(function(*views), reference(*views, 0.2, both))
+        assert_like_reference(function, functools.partial(weighted_reference, 0.2, 0.3), views, factor=128)
+    assert torch.equal(dclw_loss(*views), DCLWLoss()(*views))
+
+
+def weighted_reference(temperature: float, sigma: float, z0: Tensor, z1: Tensor) -> Tensor:
+    similarity = (F.normalize(z0) * F.normalize(z1)).sum(1).detach()
+    return reference(z0, z1, temperature, (2 - len(z0) * torch.softmax(similarity / sigma, dim=0)).repeat(2))
 
 
 def test_float64_weights_do_not_widen_the_loss() -> None:
@@ -78,10 +86,14 @@ def test_composes() -> None:
     assert_steady(dcl_loss, *inputs)
     compiled = torch.compile(dcl_loss, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(*inputs), dcl_loss(*inputs))
-    z0 = inputs[0].clone().requires_grad_()
-    (grad,) = torch.autograd.grad(dcl_loss(z0, inputs[1]), z0, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"^dcl_loss: second derivatives are not supported$"):
-        grad.sum().backward()
+    for function in (dclw_loss, DCLWLoss()):
+        compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(*inputs), dclw_loss(*inputs))
+    for name, function in (("dcl_loss", dcl_loss), ("dclw_loss", dclw_loss), ("dclw_loss", DCLWLoss())):
+        z0 = inputs[0].clone().requires_grad_()
+        (grad,) = torch.autograd.grad(function(z0, inputs[1]), z0, create_graph=True)
+        with pytest.raises(RuntimeError, match=rf"^{name}: second derivatives are not supported$"):
+            grad.sum().backward()
     assert "sigma=0.5" in repr(DCLWLoss())
 
 
@@ -133,6 +145,9 @@ BAD = [
 def test_errors(args: list[Tensor], kwargs, error, text: str) -> None:
     with pytest.raises(error, match="^" + re.escape(f"dcl_loss: {text}") + "$"):
         dcl_loss(*args, **kwargs)
+    if "weight_fn" not in kwargs:
+        with pytest.raises(error, match="^" + re.escape(f"dclw_loss: {text}") + "$"):
+            dclw_loss(*args, **kwargs)
 
 
 WEIGHTS_BAD = [
@@ -151,6 +166,9 @@ WEIGHTS_BAD = [
 def test_errors_of_the_weights(args: list[Tensor], kwargs, error, text: str) -> None:
     with pytest.raises(error, match="^" + re.escape(f"negative_mises_fisher_weights: {text}") + "$"):
         negative_mises_fisher_weights(*args, **kwargs)
+    if kwargs:
+        with pytest.raises(error, match="^" + re.escape(f"dclw_loss: {text}") + "$"):
+            dclw_loss(*args, **kwargs)
 
 
 def test_module_errors() -> None:

@@ -259,6 +259,7 @@ Z, LABELS = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "nt_xent_loss": lambda how: losses.nt_xent_loss(Z, Z, gather_distributed=how),
     "dcl_loss": lambda how: losses.dcl_loss(Z, Z, gather_distributed=how),
+    "dclw_loss": lambda how: losses.dclw_loss(Z, Z, gather_distributed=how),
     "supcon_loss": lambda how: losses.supcon_loss(Z, LABELS, gather_distributed=how),
     "clip_loss": lambda how: losses.clip_loss(Z, Z, 1.0, gather_distributed=how),
     "siglip_loss": lambda how: losses.siglip_loss(Z, Z, 1.0, gather_distributed=how),

@@ -29,6 +29,7 @@ def class_ids(z: Any) -> Tensor:
 LOSSES: dict[str, tuple[tuple[bool | str, ...], Callable[[Any, Any], Tensor]]] = {
     "nt_xent_loss": (STRATEGIES, lambda z, how: losses.nt_xent_loss(z, z, gather_distributed=how)),
     "dcl_loss": (STRATEGIES, lambda z, how: losses.dcl_loss(z, z, gather_distributed=how)),
+    "dclw_loss": (STRATEGIES, lambda z, how: losses.dclw_loss(z, z, gather_distributed=how)),
     "negative_mises_fisher_weights": (
         STRATEGIES[:1],
         lambda z, how: losses.negative_mises_fisher_weights(z, z, gather_distributed=how),

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from gpu_operators import HALF, use_launchers
+from gpu_operators import HALF, use_launchers, use_several_strips
+from loss_bounds import cast, differentiated
 from loss_cases import CASES, LossCase
 from loss_regimes import Regime, problem
-from test_loss_regimes import cast, differentiated
 from torch import Tensor
 
 from sslfast import _autograd
@@ -51,14 +51,15 @@ LOSSES = {
     )
 }
 
-# Temperatures from 1 to 0.005, early and late; norms that differ; D below and above what registers hold.
+# Temperatures from 1 to 0.005, early and late; norms that differ; D that registers hold, up to 512, and that goes in
+# strips.
 REGIMES = [
-    Regime(None, 1.0, 65, 512, 0.1, 10.0),
+    Regime(None, 1.0, 65, 520, 0.1, 10.0),
     Regime(None, 0.1, 65, 128, 0.1, 10.0),
     Regime(None, 0.01, 65, 512, 0.1, 10.0),
     Regime(None, 0.005, 65, 128, 0.1, 10.0),
-    Regime(1e-2, 0.07, 65, 512, 0.1, 10.0),
-    Regime(1e-1, 0.01, 65, 512, 0.1, 10.0),
+    Regime(1e-2, 0.07, 65, 520, 0.1, 10.0),
+    Regime(1e-1, 0.01, 65, 520, 0.1, 10.0),
     Regime(1e-6, 0.02, 65, 512, 0.1, 10.0),
     Regime(1e-6, 0.005, 129, 128, 0.1, 10.0),
 ]
@@ -72,6 +73,35 @@ def scaled(function: Callable[..., Tensor], factor: float) -> Callable[..., Tens
 @pytest.mark.parametrize("regime", REGIMES, ids=str)
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_within_their_bound(name: str, regime: Regime, dtype: torch.dtype, triton_device) -> None:
+    assert_within_bound(name, regime, dtype, triton_device)
+
+
+def test_the_regimes_take_registers_and_strips() -> None:
+    from sslfast.kernels import _cross_launch, _launch, _sigmoid_launch
+
+    ways = set()
+    for rows, dim in {(regime.rows, regime.dim) for regime in REGIMES}:
+        ways.add(
+            (
+                _launch.similarity_in_registers(2 * rows, dim, 2),
+                _cross_launch.cross_in_registers(rows, rows, dim, 2),
+                _cross_launch.one_way_in_registers(rows, rows, dim, 2, True, True),
+                _sigmoid_launch.sigmoid_in_registers(rows, rows, dim, 2, True, True),
+            )
+        )
+    assert ways == {(True,) * 4, (False,) * 4}
+
+
+@pytest.mark.parametrize("regime", [REGIMES[1], dataclasses.replace(REGIMES[6], dim=128)], ids=str)
+@pytest.mark.parametrize("name", LOSSES)
+def test_several_strips_are_within_it(name: str, regime: Regime, triton_device, monkeypatch) -> None:
+    """Also of rows that registers hold, as where there are many."""
+    monkeypatch.setattr("sslfast.kernels._launch.REGISTERS", False)
+    use_several_strips(monkeypatch)
+    assert_within_bound(name, regime, torch.bfloat16, triton_device)
+
+
+def assert_within_bound(name: str, regime: Regime, dtype: torch.dtype, triton_device: torch.device) -> None:
     case: LossCase = LOSSES[name]
     inputs = cast(case, problem(name.replace(", fused", ""), regime), dtype)
     factor = 1.0  # of the loss, for float16, whose range is small

@@ -28,6 +28,11 @@ IMAGES = torch.randn(B, 1, 12, 16, generator=torch.Generator().manual_seed(0))  
 Loss = Callable[..., Tensor]
 
 
+def on(z: Tensor, *tensors: Tensor) -> list[Tensor]:
+    """What is constant, on the device of ``z``."""
+    return [each.to(z.device) for each in tensors]
+
+
 def of_classes(x: Tensor, w: Tensor) -> Tensor:
     return F.cross_entropy(x[MASK] @ w.T, TARGETS[MASK])
 
@@ -58,32 +63,36 @@ def of_clusters(x: Tensor, w: Tensor, temperature: float) -> Tensor:
 
 # name -> the loss and its definition, of two tensors and a temperature, and the rows of the second: classes or frames.
 CASES: dict[str, tuple[Loss, Loss, tuple[int, ...]]] = {
-    "masked_item": (lambda x, w, _: masked_item_loss(x, w, LABELS), lambda x, w, _: of_classes(x, w), (V,)),
-    "masked_code": (lambda x, w, _: masked_code_loss(x, w, TARGETS, MASK), lambda x, w, _: of_classes(x, w), (V,)),
+    "masked_item": (lambda x, w, _: masked_item_loss(x, w, *on(x, LABELS)), lambda x, w, _: of_classes(x, w), (V,)),
+    "masked_code": (
+        lambda x, w, _: masked_code_loss(x, w, *on(x, TARGETS, MASK)),
+        lambda x, w, _: of_classes(x, w),
+        (V,),
+    ),
     "masked_patch": (
-        lambda x, y, _: masked_patch_loss(x, IMAGES.to(y.dtype), MASK, 4, norm_pix=True),
+        lambda x, y, _: masked_patch_loss(x, *on(x, IMAGES.to(y.dtype), MASK), 4, norm_pix=True),
         lambda x, y, _: of_patches(x, y),
         (B, T),
     ),
     "masked_feature": (
-        lambda x, y, _: masked_feature_loss(x, y.detach(), MASK, norm_targets="layer"),
+        lambda x, y, _: masked_feature_loss(x, y.detach(), *on(x, MASK), norm_targets="layer"),
         lambda x, y, _: of_features(x, y),
         (B, T),
     ),
     "wav2vec2": (
-        lambda x, y, t: wav2vec2_contrastive_loss(x, y, MASK, NEGATIVES, temperature=t),
+        lambda x, y, t: wav2vec2_contrastive_loss(x, y, *on(x, MASK, NEGATIVES), temperature=t),
         of_distractors,
         (B, T),
     ),
-    "hubert": (lambda x, w, t: hubert_loss(x, w, TARGETS, MASK, temperature=t), of_clusters, (V,)),
+    "hubert": (lambda x, w, t: hubert_loss(x, w, *on(x, TARGETS, MASK), temperature=t), of_clusters, (V,)),
 }
 
 
-def results(loss: Loss, inputs: list[Tensor], temperature: float) -> list[Tensor]:
-    leaves = [x.detach().clone().requires_grad_() for x in inputs]
+def results(loss: Loss, inputs: list[Tensor], temperature: float, device: torch.device | str = "cpu") -> list[Tensor]:
+    leaves = [x.detach().clone().to(device).requires_grad_() for x in inputs]
     value = loss(*leaves, temperature)
     grads = torch.autograd.grad(value, leaves, allow_unused=True)
-    return [value.detach(), *(g for g in grads if g is not None)]
+    return [value.detach().cpu(), *(g.cpu() for g in grads if g is not None)]
 
 
 def error(found: Tensor, true: Tensor) -> float:
@@ -91,11 +100,11 @@ def error(found: Tensor, true: Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_logits_of_ten_thousand(name: str) -> None:
+def test_logits_of_ten_thousand(name: str, device: torch.device) -> None:
     loss, definition, rows = CASES[name]
     # With norms that are divided out it is the temperature that makes logits large.
     inputs, temperature = [1e3 * torch.randn(B, T, D), torch.randn(*rows, D)], 1e-4
-    found, plain = (results(f, inputs, temperature) for f in (loss, definition))
+    found, plain = results(loss, inputs, temperature, device), results(definition, inputs, temperature)
     truth = results(definition, [x.double() for x in inputs], temperature)
     assert truth[0] > 500
     assert len(found) == len(truth)
@@ -106,11 +115,11 @@ def test_logits_of_ten_thousand(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast(name: str, dtype: torch.dtype) -> None:
+def test_autocast(name: str, dtype: torch.dtype, device: torch.device) -> None:
     loss, definition, rows = CASES[name]
     inputs = [torch.randn(B, T, D), torch.randn(*rows, D)]
-    with torch.autocast("cpu", dtype):
-        found = results(loss, inputs, 0.2)
+    with torch.autocast(device.type, dtype):
+        found = results(loss, inputs, 0.2, device)
     truth = results(definition, [x.double() for x in inputs], 0.2)
     assert all(x.dtype == torch.float32 for x in found)
     for ours, true in zip(found, truth, strict=True):

@@ -8,9 +8,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from loss_bounds import FLOAT32, cast, differentiated
 from loss_cases import CASES, Inputs, LossCase
 from loss_regimes import Regime, problem
-from test_loss_regimes import FLOAT32, cast, differentiated
 
 TEMPERATURES = [0.005, 0.02, 0.07, 0.1, 1.0]
 ROWS, DIM = 80, 96  # more dimensions than samples: negatives of one weight, whose rounding would not average out
@@ -59,12 +59,13 @@ ALONE = [name for name, case in CASES.items() if name.startswith("supcon") and c
     ("name", "excess"), [*((name, e) for name in NEAR for e in (1e-2, 1e-4, 1e-6)), *((name, 0.0) for name in ALONE)]
 )
 @pytest.mark.parametrize("temperature", TEMPERATURES)
-def test_gradient_of_half_types(name: str, temperature: float, excess: float, dtype: torch.dtype) -> None:
+def test_gradient_of_half_types(name: str, temperature: float, excess: float, dtype: torch.dtype, device) -> None:
     case = CASES[name]
     inputs = cast(case, late(name, temperature, excess), dtype)
     truth = differentiated(case.reference, case, tuple(z.double() for z in inputs), temperature)
     factor = 1 / max(g.abs().max().item() for g in truth[1:])  # float16's range is small
-    found = differentiated(lambda *z: factor * case.ours(*z), case, inputs, temperature)
+    there = tuple(z.to(device) for z in inputs)
+    found = [z.cpu() for z in differentiated(lambda *z: factor * case.ours(*z), case, there, temperature)]
     once = 2.5e-3 if dtype == torch.bfloat16 else 2.5e-3 / 4
     limit = max(once, similarity_floor(case, temperature, truth[0].item()))
     for f, g in zip(found[1:], truth[1:], strict=True):

@@ -157,6 +157,7 @@ NUMBERS = {
     "NTXentLoss": lambda a, b, t: losses.NTXentLoss(t),
     "dcl_loss": lambda a, b, t: losses.dcl_loss(a, b, t),
     "DCLLoss": lambda a, b, t: losses.DCLLoss(t),
+    "dclw_loss": lambda a, b, t: losses.dclw_loss(a, b, t),
     "DCLWLoss": lambda a, b, t: losses.DCLWLoss(t),
     "supcon_loss": lambda a, b, t: losses.supcon_loss(a, torch.zeros(N, dtype=torch.int64), t),
     "SupConLoss": lambda a, b, t: losses.SupConLoss(t),

@@ -5,13 +5,20 @@ The contrastive ones are exact in O(N D) memory: no N x N matrix of similarities
 
 from sslfast.losses._class_inputs import ClassificationOutput
 from sslfast.losses.adversarial import AdversarialPerturbation
-from sslfast.losses.alignment_uniformity import HypersphereLoss, alignment_loss, hypersphere_loss, uniformity_loss
+from sslfast.losses.alignment_uniformity import (
+    AlignmentLoss,
+    HypersphereLoss,
+    UniformityLoss,
+    alignment_loss,
+    hypersphere_loss,
+    uniformity_loss,
+)
 from sslfast.losses.barlow_twins import BarlowTwinsLoss, barlow_twins_loss
 from sslfast.losses.cached_backward import cached_backward
 from sslfast.losses.clip import CLIPLoss, clip_loss
 from sslfast.losses.contrastive import ContrastiveLoss, contrastive_loss
 from sslfast.losses.cross_batch_memory import CrossBatchMemory
-from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, negative_mises_fisher_weights
+from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, dclw_loss, negative_mises_fisher_weights
 from sslfast.losses.dino import DINOLoss, dino_loss
 from sslfast.losses.gan import (
     BiGANLoss,
@@ -55,6 +62,7 @@ from sslfast.losses.wav2vec2 import Wav2Vec2ContrastiveLoss, diversity_loss, wav
 
 __all__ = [
     "AdversarialPerturbation",
+    "AlignmentLoss",
     "BarlowTwinsLoss",
     "BiGANLoss",
     "CLIPLoss",
@@ -95,6 +103,7 @@ __all__ = [
     "SupConLoss",
     "SwAVLoss",
     "TripletLoss",
+    "UniformityLoss",
     "VICRegLoss",
     "VocabParallelCrossEntropyLoss",
     "Wav2Vec2ContrastiveLoss",
@@ -106,6 +115,7 @@ __all__ = [
     "contrastive_loss",
     "cosine_schedule",
     "dcl_loss",
+    "dclw_loss",
     "dino_loss",
     "diversity_loss",
     "feature_matching_loss",

@@ -15,6 +15,62 @@ from sslfast.losses._inputs import check_rows, check_two_rows, check_views, posi
 _BLOCK_ROWS = 128  # rows whose distances to the batch are held at once
 
 
+class AlignmentLoss(nn.Module):
+    """The alignment of two views as a module; see :func:`alignment_loss`.
+
+    Args:
+        alpha: power of the distances. Default: 2.
+        normalize: divide rows by their norms first, as F.normalize does. Default: False.
+
+    Raises:
+        TypeError: if ``alpha`` is not a number, or ``normalize`` not a bool.
+        ValueError: if ``alpha`` is not positive and finite.
+
+    Example:
+        >>> criterion = AlignmentLoss(normalize=True)
+        >>> loss = criterion(model(view0), model(view1))
+    """
+
+    def __init__(self, alpha: float = 2.0, *, normalize: bool = False) -> None:
+        super().__init__()
+        self.alpha = positive("AlignmentLoss", "alpha", alpha)
+        self.normalize = _check.boolean("AlignmentLoss", "normalize", normalize)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return alignment_loss(x, y, self.alpha, normalize=self.normalize)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}, normalize={self.normalize}"
+
+
+class UniformityLoss(nn.Module):
+    """The uniformity of a batch as a module; see :func:`uniformity_loss`.
+
+    Args:
+        t: sharpness of the potential. Default: 2.
+        normalize: divide rows by their norms first, as F.normalize does. Default: False.
+
+    Raises:
+        TypeError: if ``t`` is not a number, or ``normalize`` not a bool.
+        ValueError: if ``t`` is not positive and finite.
+
+    Example:
+        >>> criterion = UniformityLoss(normalize=True)
+        >>> loss = criterion(model(view))
+    """
+
+    def __init__(self, t: float = 2.0, *, normalize: bool = False) -> None:
+        super().__init__()
+        self.t = positive("UniformityLoss", "t", t)
+        self.normalize = _check.boolean("UniformityLoss", "normalize", normalize)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return uniformity_loss(x, self.t, normalize=self.normalize)
+
+    def extra_repr(self) -> str:
+        return f"t={self.t}, normalize={self.normalize}"
+
+
 class HypersphereLoss(nn.Module):
     """Alignment plus uniformity as a module; see :func:`hypersphere_loss`.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +42,8 @@ class DCLLoss(nn.Module):
         >>> loss = criterion(model(view0), model(view1))
     """
 
+    _function: ClassVar[str] = "dcl_loss"
+
     def __init__(
         self,
         temperature: float = 0.1,
@@ -57,21 +61,15 @@ class DCLLoss(nn.Module):
 
     def forward(self, out0: Tensor, out1: Tensor) -> Tensor:
         """The loss of two views of a batch, (N, D) each: ``z0`` and ``z1`` of :func:`dcl_loss`."""
-        return dcl_loss(
-            out0,
-            out1,
-            self.temperature,
-            self.weight_fn,
-            gather_distributed=self.gather_distributed,
-            memory_budget=self.memory_budget,
-        )
+        options = (self.weight_fn, self.gather_distributed, self.memory_budget)
+        return _loss(self._function, out0, out1, self.temperature, *options)
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
 
 
 class DCLWLoss(DCLLoss):
-    """:class:`DCLLoss` with the negative von Mises-Fisher weights of :func:`negative_mises_fisher_weights`.
+    """:class:`DCLLoss` with the weights of :func:`negative_mises_fisher_weights`; see :func:`dclw_loss`.
 
     Args:
         temperature: divides the cosine similarities. Default: 0.1.
@@ -86,6 +84,8 @@ class DCLWLoss(DCLLoss):
             of these, or ``memory_budget`` is negative.
     """
 
+    _function: ClassVar[str] = "dclw_loss"
+
     def __init__(
         self,
         temperature: float = 0.1,
@@ -95,10 +95,10 @@ class DCLWLoss(DCLLoss):
         memory_budget: int | None = None,
     ) -> None:
         self.sigma = _sigma("DCLWLoss", sigma)
-        super().__init__(temperature, self._weights, gather_distributed, memory_budget=memory_budget)
-
-    def _weights(self, z0: Tensor, z1: Tensor) -> Tensor:
-        return negative_mises_fisher_weights(z0, z1, self.sigma, gather_distributed=self.gather_distributed)
+        weight_fn = functools.partial(
+            _mises_fisher, self._function, sigma=self.sigma, gather_distributed=gather_distributed
+        )
+        super().__init__(temperature, weight_fn, gather_distributed, memory_budget=memory_budget)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, sigma={self.sigma}"
@@ -137,7 +137,11 @@ def negative_mises_fisher_weights(
         ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``sigma`` is 0 or not finite, or
             ``gather_distributed`` is not one that :func:`dcl_loss` takes.
     """
-    name = "negative_mises_fisher_weights"
+    return _mises_fisher("negative_mises_fisher_weights", z0, z1, sigma, gather_distributed)
+
+
+def _mises_fisher(name: str, z0: Tensor, z1: Tensor, sigma: float, gather_distributed: bool | str) -> Tensor:
+    """:func:`negative_mises_fisher_weights` of the function that errors name."""
     with JointChecks(name, gather_distributed, z0):
         strategy = strategy_of(name, gather_distributed)
         check_views(name, "z0", z0, "z1", z1)
@@ -203,7 +207,55 @@ def dcl_loss(
 
     Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.
     """
-    name = "dcl_loss"
+    return _loss("dcl_loss", z0, z1, temperature, weight_fn, gather_distributed, memory_budget)
+
+
+def dclw_loss(
+    z0: Tensor,
+    z1: Tensor,
+    temperature: float = 0.1,
+    sigma: float = 0.5,
+    *,
+    gather_distributed: bool | str = False,
+    memory_budget: int | None = None,
+) -> Tensor:
+    """:func:`dcl_loss` with weights that let pairs far apart count more, of :func:`negative_mises_fisher_weights`.
+
+    Value and gradients are those of lightly's ``DCLWLoss``, in O(N D) memory. The weights are constants.
+
+    Args:
+        z0: embeddings of the first views, (N, D) with N >= 2, floating point, any strides; need not be normalised.
+        z1: embeddings of the second views, same shape and device.
+        temperature: divides the similarities. Default: 0.1.
+        sigma: divides the similarities in the weights. Default: 0.5.
+        gather_distributed: see :func:`dcl_loss`; the weights are those of all ranks, too. Default: False.
+        memory_budget: bytes of similarities that may be kept for the gradient. Default: None, see :func:`dcl_loss`.
+
+    Returns:
+        Scalar loss, float32, or float64 if an input is.
+
+    Raises:
+        TypeError: as of :func:`dcl_loss`, or if ``sigma`` is not a number.
+        ValueError: as of :func:`dcl_loss`, or if ``sigma`` is 0 or not finite.
+        RuntimeError: at a second derivative, which is not supported.
+
+    Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.
+    """
+    name = "dclw_loss"
+    weight_fn = functools.partial(_mises_fisher, name, sigma=sigma, gather_distributed=gather_distributed)
+    return _loss(name, z0, z1, temperature, weight_fn, gather_distributed, memory_budget)
+
+
+def _loss(
+    name: str,
+    z0: Tensor,
+    z1: Tensor,
+    temperature: float,
+    weight_fn: WeightFunction | None,
+    gather_distributed: bool | str,
+    memory_budget: int | None,
+) -> Tensor:
+    """:func:`dcl_loss` of the function that errors name."""
     with JointChecks(name, gather_distributed, z0):
         strategy = strategy_of(name, gather_distributed)
         check_pair(name, "z0", z0, "z1", z1)
