@@ -31,8 +31,8 @@ inline __attribute__((always_inline)) float vector_log1p(float x) {
   return upper ? result + kLog2 : result;
 }
 
-// The same within 3 ulp for any finite x >= 0: 1 + x = 2^n (1 + f). Of a product of numbers 1 + e one logarithm is enough, and it
-// keeps the relative precision of small ones if x, the product less one, is made as x + e + x e.
+// The same within 3 ulp for any finite x >= 0: 1 + x = 2^n (1 + f). Of a product of numbers 1 + e one logarithm is
+// enough, and it keeps the relative precision of small ones if x, the product less one, is made as x + e + x e.
 inline __attribute__((always_inline)) float vector_log1p_of_product(float x) {
   constexpr int32_t kSqrtHalfBits = 0x3f3504f3;
   const float y = 1.0f + x;
