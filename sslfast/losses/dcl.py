@@ -95,10 +95,10 @@ class DCLWLoss(DCLLoss):
         memory_budget: int | None = None,
     ) -> None:
         self.sigma = _sigma("DCLWLoss", sigma)
-        weight_fn = functools.partial(
-            _mises_fisher, self._function, sigma=self.sigma, gather_distributed=gather_distributed
-        )
-        super().__init__(temperature, weight_fn, gather_distributed, memory_budget=memory_budget)
+        super().__init__(temperature, self._weights, gather_distributed, memory_budget=memory_budget)
+
+    def _weights(self, z0: Tensor, z1: Tensor) -> Tensor:
+        return _mises_fisher(self._function, z0, z1, self.sigma, self.gather_distributed)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, sigma={self.sigma}"
