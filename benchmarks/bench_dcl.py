@@ -21,7 +21,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 def one_product(z0: Tensor, z1: Tensor, weighted: bool = False) -> Tensor:
-    """Normalise, one product, itself and the other view excluded from the log-sum-exp; with DCLW's weights if so."""
+    """Normalise, one product, itself and the other view excluded from the log-sum-exp; if ``weighted``, of DCLW."""
     pairs = len(z0)
     z = torch.nn.functional.normalize(torch.cat([z0, z1]), dim=1)
     similarity = z @ z.T / TEMPERATURE

@@ -183,7 +183,7 @@ def vicreg(rows: int, width: int, **options: Any) -> Case:
 
 
 def hypersphere(rows: int, width: int, **options: Any) -> Case:
-    # lightly's is made of the same operators: of many rows, which take it long, once is enough.
+    # Eager torch only with few rows: lightly's is made of the same operators, and with many they take long.
     eager = eager_hypersphere if rows <= 1024 else None
     return case("hypersphere", "HypersphereLoss", rows, width, 6 * rows**2 * width, "6 N^2 D", eager, **options)
 

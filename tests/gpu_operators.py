@@ -11,16 +11,16 @@ from sslfast.losses import _few_pairs, _few_rows, _info_nce_plain
 HALF = (torch.bfloat16, torch.float16)
 
 
-def use_several_strips(patch: pytest.MonkeyPatch) -> None:
-    """Strips of weights of 32 rows, which otherwise have 1,024 and more in half types."""
+def use_several_strips(patch: pytest.MonkeyPatch, strip: tuple[int, int] = (32, 64)) -> None:
+    """Strips of weights of few rows and columns; they otherwise have 1,024 rows and more in half types."""
     from sslfast.kernels import _launch, _sigmoid_launch
 
     weights, sigmoid_weights = _launch.weights, _sigmoid_launch.sigmoid_weights
     blocks = {"BLOCK_M": 32, "BLOCK_N": 64}
-    patch.setattr(_launch, "weights_strip", lambda _: (32, 64))
-    patch.setattr(_launch, "one_way_rows", lambda *_: 32)
-    patch.setattr(_launch, "weights", lambda *shape, **two: weights(*shape, **two) | blocks)
-    patch.setattr(_sigmoid_launch, "sigmoid_weights", lambda *shape: sigmoid_weights(*shape) | blocks)
+    patch.setattr(_launch, "weights_strip", lambda _: strip)
+    patch.setattr(_launch, "one_way_rows", lambda *_: strip[0])
+    patch.setattr(_launch, "weights", lambda *shape, **ways: weights(*shape, **ways) | blocks)
+    patch.setattr(_sigmoid_launch, "sigmoid_weights", lambda *shape, **ways: sigmoid_weights(*shape, **ways) | blocks)
 
 
 def use_launchers(patch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,7 @@ def call(
     alone: int | None = None,
     **more: Any,
 ) -> tuple[Tensor, list[Tensor]]:
-    """The losses (N,), and what they have a gradient in: all of it, or the one of that place ``alone``.
+    """The losses (N,), and what they have a gradient in: all of them, or only the one at place ``alone``.
 
     ``number`` is the temperature, if not the case's own.
     """

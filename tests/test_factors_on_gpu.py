@@ -8,14 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from gpu_operators import HALF
+from gpu_operators import HALF, use_several_strips
 from torch import Tensor
 
 pytest.importorskip("triton")
 
 from sslfast.kernels import (
     _launch,
-    _sigmoid_launch,
     cross_softmax,
     cross_softmax_backward,
     one_way_softmax,
@@ -104,19 +103,6 @@ def on_triton_device(triton_device: torch.device) -> Iterator[None]:
         yield
 
 
-def use_small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than one strip of weights is otherwise used from 2,049 rows on."""
-    tables = {
-        (_launch, "weights"): _launch.weights,
-        (_sigmoid_launch, "sigmoid_weights"): _sigmoid_launch.sigmoid_weights,
-    }
-    monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
-    monkeypatch.setattr(_launch, "one_way_rows", lambda *_: 64)
-    for place, table in tables.items():
-        small = {"BLOCK_M": 32, "BLOCK_N": 64}
-        monkeypatch.setattr(*place, lambda *shape, table=table, small=small, **ways: table(*shape) | small)
-
-
 OPERATORS = [
     *((operator, True) for operator in (similarity, cross, cross_two_way, one_way, pairs)),
     *((operator, False) for operator in (similarity, cross, cross_two_way, one_way, pairs, queue)),
@@ -129,7 +115,7 @@ OPERATORS = [
 @pytest.mark.usefixtures("on_triton_device")
 def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, monkeypatch) -> None:
     monkeypatch.setattr(_launch, "REGISTERS", in_registers)
-    use_small_strips(monkeypatch)
+    use_several_strips(monkeypatch, (64, 128))
     rows, columns, *factors = sides(*size, dtype)
     units = [z.float() * f.unsqueeze(1) for z, f in zip((rows, columns), factors, strict=True)]
     expected = operator(*units)
@@ -185,7 +171,7 @@ def labelled_one_way(rows: Tensor, columns: Tensor, *factors: Tensor) -> list[Te
 def test_weights_with_labels_are_split(operator, in_registers, dtype, monkeypatch) -> None:
     """What is left of their rounding is that of the second part."""
     monkeypatch.setattr(_launch, "REGISTERS", in_registers)
-    use_small_strips(monkeypatch)
+    use_several_strips(monkeypatch, (64, 128))
     rows, columns, *factors = sides(134, 150, 24, dtype)
     units = [z.float() * f.unsqueeze(1) for z, f in zip((rows, columns), factors, strict=True)]
     for f, g in zip(operator(rows, columns, *factors), operator(*units), strict=True):

@@ -1,6 +1,6 @@
-"""A graph that is retained gives the same gradients again, and one that is not torch's own error.
+"""A retained graph gives the same gradients again; a second backward through one that is not raises torch's own error.
 
-Here are losses that test_loss_regimes.py has no case of, and those with labels of more rows than test_few_rows.py.
+Losses that test_loss_regimes.py has no case of, and those with labels, of more rows than test_few_rows.py takes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def of_references(loss: Loss) -> Case:
 
 
 def of_given(loss: Loss) -> Case:
-    """Of triplets that are listed: pairs of one label and of two, for the losses of pairs."""
+    """Of listed triplets, which the losses of pairs take as positive and negative pairs."""
     anchors = torch.arange(MANY)
     triplets = (anchors, (anchors + 1) % MANY, (anchors + 7) % MANY)
     return lambda z: loss(z, None, indices_tuple=triplets), (1, MANY, 5)

@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from gpu_operators import use_several_strips
 from loss_regimes import Regime, problem, rounding_of_weights
 from oracle import assert_no_worse
 
@@ -73,17 +74,12 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("dtype", "in_registers"), WAYS[:4])  # float16: late in training
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, triton_device, monkeypatch) -> None:
-    from sslfast.kernels import _launch, _sigmoid_launch
+    from sslfast.kernels import _launch
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
 
     monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     monkeypatch.setattr(_launch, "similarity_run", lambda programs, size, block: block)  # several runs
-    # More than one strip of weights is otherwise used from 2,049 rows on.
-    blocks = _sigmoid_launch.sigmoid_weights
-    monkeypatch.setattr(_launch, "weights_strip", lambda _: (64, 128))
-    monkeypatch.setattr(
-        _sigmoid_launch, "sigmoid_weights", lambda *shape, **_: blocks(*shape) | {"BLOCK_M": 32, "BLOCK_N": 64}
-    )
+    use_several_strips(monkeypatch, (64, 128))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy, of exp in lanes that are masked afterwards
         check(launcher, case, dtype, triton_device)

@@ -122,7 +122,7 @@ CASES = {
 
 
 CORRELATED = ("barlow_twins", "vicreg")  # whose definitions make D x D numbers
-# At the borders of the semi-hard ones rounding decides which of two equal gaps counts, or one of many thousands.
+# Semi-hard mining has borders, where rounding decides: with D = 1 gaps are equal, of many rows some lie next to one.
 PROBLEMS = [
     (name, n, d)
     for name in CASES

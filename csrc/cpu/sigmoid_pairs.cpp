@@ -15,8 +15,8 @@
 namespace sslfast::cpu {
 namespace {
 
-// n groups of kShare numbers, number k of group j at s[j + k n]: s <- sigmoid(z), and to the sums are added the losses,
-// and their derivatives by scale and by bias. `positive` counts 0.
+// n groups of kShare numbers, number k of group j at s[j + k n]: s <- sigmoid(z); adds the losses and their derivatives
+// by scale and by bias to the sums. `positive` counts 0.
 template <int kShare, typename T>
 inline __attribute__((always_inline)) void add_negatives(T* s, int32_t n, T scale, T bias, int32_t positive, T* sums) {
   T loss = 0, d_scale = 0, d_bias = 0;

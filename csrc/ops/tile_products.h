@@ -204,7 +204,7 @@ class TileProducts {
   // Lists of what rounding took off weights of one label. A word of a list is as long as an int64.
   struct Rest {
     Rest(bool labelled, int64_t rows, int64_t depth, const Tensor& like) {
-      ops::check(!labelled || depth <= 2 * cpu::kDepthAtOnce, "sslfast: a tile with labels is too large");
+      ops::check(!kRounds || !labelled || depth <= 2 * cpu::kDepthAtOnce, "sslfast: a tile with labels is too large");
       words = scratch(labelled ? rows * cpu::RoundedWeights::rest_words(depth) : 0, ScalarType::Long, like);
       counts = scratch(labelled ? rows : 0, ScalarType::Int, like);
     }

@@ -37,6 +37,7 @@ class AlignmentLoss(nn.Module):
         self.normalize = _check.boolean("AlignmentLoss", "normalize", normalize)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The alignment of two views, (N, D) each: ``x`` and ``y`` of :func:`alignment_loss`."""
         return alignment_loss(x, y, self.alpha, normalize=self.normalize)
 
     def extra_repr(self) -> str:
@@ -65,6 +66,7 @@ class UniformityLoss(nn.Module):
         self.normalize = _check.boolean("UniformityLoss", "normalize", normalize)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The uniformity of a batch, (N, D): ``x`` of :func:`uniformity_loss`."""
         return uniformity_loss(x, self.t, normalize=self.normalize)
 
     def extra_repr(self) -> str:

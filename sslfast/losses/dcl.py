@@ -219,7 +219,7 @@ def dclw_loss(
     gather_distributed: bool | str = False,
     memory_budget: int | None = None,
 ) -> Tensor:
-    """:func:`dcl_loss` with weights that let pairs far apart count more, of :func:`negative_mises_fisher_weights`.
+    """:func:`dcl_loss` with the weights of :func:`negative_mises_fisher_weights`: pairs far apart count more.
 
     Value and gradients are those of lightly's ``DCLWLoss``, in O(N D) memory. The weights are constants.
 
