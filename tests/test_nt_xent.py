@@ -12,7 +12,7 @@ from oracle import assert_no_worse
 from peer_oracle import peer
 from torch import Tensor
 
-from sslfast.losses import NTXentLoss, nt_xent_loss
+from sslfast.losses import NTXentLoss, _few_pairs, nt_xent_loss
 from sslfast.reference.nt_xent import nt_xent_loss as reference
 
 
@@ -216,7 +216,8 @@ def test_second_derivative_is_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compiles_in_one_graph(dtype: torch.dtype) -> None:
+def test_compiles_in_one_graph(monkeypatch, dtype: torch.dtype) -> None:
+    monkeypatch.setattr(_few_pairs, "_MOST", 0)  # a graph has tiles, which multiply bfloat16 as it is
     compiled = torch.compile(nt_xent_loss, fullgraph=True, backend="aot_eager")
     z0, z1 = torch.randn(2, 10, 8).to(dtype)
     for k, g in zip(with_grads(compiled, z0, z1, 0.1), with_grads(nt_xent_loss, z0, z1, 0.1), strict=True):

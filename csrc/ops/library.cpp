@@ -40,6 +40,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "kind, float share, bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias) -> "
       "Tensor[]");
   m.def(
+      "few_views(Tensor z0, Tensor z1, Tensor? weights, float scale, float? sigma, bool decoupled, bool need_z0, bool "
+      "need_z1, bool need_weights) -> Tensor[]");
+  m.def(
       "queue_pairs(Tensor query, Tensor keys, Tensor queue, Tensor? scale, float known_scale, float share, bool "
       "normalize, bool need_query, bool need_keys, bool need_scale) -> Tensor[]");
   m.def(
