@@ -170,6 +170,18 @@ def test_strides_mixed_dtypes_and_pruned_gradients() -> None:
     assert z1.grad.dtype == torch.float64
 
 
+@pytest.mark.parametrize("dtypes", [(torch.float32,) * 2, (torch.bfloat16,) * 2, (torch.float64, torch.float16)])
+def test_a_locked_view_changes_no_bit_of_the_other_gradient(dtypes: tuple[torch.dtype, torch.dtype]) -> None:
+    views = [torch.randn(300, 20).to(dtype) for dtype in dtypes]  # more than a small batch
+    both = [z.clone().requires_grad_() for z in views]
+    expected = torch.autograd.grad(nt_xent_loss(*both, 0.1), both)
+    for k in range(2):
+        leaves = [z.clone().requires_grad_(i == k) for i, z in enumerate(views)]
+        nt_xent_loss(*leaves, 0.1).backward()
+        assert torch.equal(leaves[k].grad, expected[k])
+        assert leaves[1 - k].grad is None
+
+
 def test_autocast_and_checkpointing_leave_the_loss_alone() -> None:
     z0, z1 = torch.randn(2, 10, 8)
     plain = with_grads(nt_xent_loss, z0, z1, 0.1)

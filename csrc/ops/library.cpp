@@ -16,7 +16,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor "
       "grad_positive, Tensor kept, float scale, float max_norm, Tensor? factors=None, Tensor? labels=None, Tensor? "
-      "label_weights=None) -> Tensor");
+      "label_weights=None, bool need_first=True, bool need_second=True) -> Tensor");
   m.def("nt_xent_forward(Tensor z0, Tensor z1, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "nt_xent_backward(Tensor z0, Tensor z1, Tensor unit, Tensor inverse_norm, Tensor lse, Tensor share, Tensor "

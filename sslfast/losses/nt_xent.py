@@ -227,14 +227,21 @@ class _NTXent(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         z0, z1, rows, norm, factors, positives, lse, margin, kept = ctx.saved_tensors
+        needs = ctx.needs_input_grad[:2]
         with torch.no_grad():
             share = torch.sigmoid(margin) * (grad / len(margin))
-            grad_z = ops.similarity_softmax_backward(rows, positives, lse, share, -share, kept, ctx.scale, 1.0, factors)
+            vectors = (positives, lse, share, -share, kept)
+            grad_z = ops.similarity_softmax_backward(rows, *vectors, ctx.scale, 1.0, factors, None, None, *needs)
             dtype = torch.promote_types(z0.dtype, z1.dtype)
-            grads = side_gradient(grad_z, rows, norm, factors, dtype).chunk(2)
+            if not all(needs):  # the rows of the other view have no gradient that could go through their norms
+                grad_z, rows, norm, factors = (
+                    None if t is None else t[: len(z0)] if needs[0] else t[len(z0) :]
+                    for t in (grad_z, rows, norm, factors)
+                )
+            grads = iter(side_gradient(grad_z, rows, norm, factors, dtype).split(len(z0)))
         grad_z0, grad_z1 = (
-            first_order_only("nt_xent_loss", part.to(z.dtype), z0, z1, grad) if needed else None
-            for part, z, needed in zip(grads, (z0, z1), ctx.needs_input_grad, strict=False)
+            first_order_only("nt_xent_loss", next(grads).to(z.dtype), z0, z1, grad) if needed else None
+            for z, needed in zip((z0, z1), needs, strict=True)
         )
         return grad_z0, grad_z1, None, None
 
