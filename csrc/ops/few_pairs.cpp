@@ -20,8 +20,7 @@
 namespace sslfast::ops {
 namespace {
 
-constexpr int64_t kTwoWays = 1, kSigmoid = 2;           // kinds; 0: a softmax of every row
-constexpr int64_t kLogitsPerThread = int64_t{1} << 15;  // a thread that has fewer to pass over costs more than it saves
+constexpr int64_t kTwoWays = 1, kSigmoid = 2;  // kinds; 0: a softmax of every row
 
 // scale and bias are what a tensor of T would hold. As members they are: g++ 12 at -O3 loses a conversion of both to
 // float and back to double.
@@ -91,7 +90,7 @@ template <typename T>
 __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns, const Request<T>& r) {
   const int64_t n = rows.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
-  const int team = static_cast<int>(std::clamp<int64_t>(n * n / kLogitsPerThread, 1, threads));
+  const int team = team_of(n * n, threads);
   const bool sigmoid = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
   Tensor memory = empty({n * n + Vectors<T>::size(n)}, kType<T>, rows);
   T* tile = memory.mutable_data_ptr<T>();
