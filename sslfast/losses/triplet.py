@@ -16,7 +16,7 @@ from sslfast.losses._inputs import check_choice, check_labels, check_rows, witho
 from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._triplet_blocks import triplets_in_blocks
 from sslfast.losses._triplets import drawn_triplets, given_triplets, hardest, triplets_in_strips
-from sslfast.random import Generator, seed_tensor
+from sslfast.random import Generator, check_generator, seed_tensor
 
 _MINING = ("batch_all", "batch_hard", "semi_hard")
 
@@ -235,6 +235,8 @@ def triplet_loss(
         per_anchor = _per_anchor(name, triplets_per_anchor, mining)
         terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
         options = metric_options(name, distance, normalize, reduction)
+        if indices_tuple is not None or not per_anchor:
+            check_generator(generator, function=name, device=embeddings.device)
         seed = None
         triplets = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=False)
         ref_emb, ref_labels = compared_rows(
