@@ -158,7 +158,8 @@ def triplet_loss(
     - ``"batch_hard"``: per anchor the farthest positive and the nearest negative, the first of equally far ones on the
       CPU. Its ``BatchHardMiner``. ``smooth_loss=True`` with ``margin=0`` is Hermans' soft margin.
     - ``"semi_hard"``: those with 0 < d[a, n] - d[a, p] < margin. Its
-      ``TripletMarginMiner(margin, type_of_triplets="semihard")``. FaceNet draws one of these for each pair.
+      ``TripletMarginMiner(margin, type_of_triplets="semihard")``, which also takes those at exactly the margin.
+      FaceNet draws one of these for each pair. Where rounding makes a gap 0 or the margin, or neither, it decides.
 
     Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for loss
     and gradients; up to 512 rows on the CPU are one strip, or as many pairs of a row and a reference. Over all triplets
