@@ -17,9 +17,12 @@ def prototype_run(blocks: int, width: int, block: int) -> int:
     return max(4 * block, triton.cdiv(triton.cdiv(width, runs), block) * block)
 
 
-def soft_cross_entropy(element_size: int) -> dict[str, int]:
-    """ROWS rows a program, one a warp; LANES x EACH prototypes of each at a time: 16 bytes a thread and view."""
-    return {"ROWS": 8, "LANES": 32, "EACH": 16 // element_size, "num_warps": 8}
+def soft_cross_entropy(element_size: int, aligned: bool) -> dict[str, int]:
+    """ROWS rows a program, one a warp; LANES x EACH prototypes of each at a time: 16 bytes a thread and view.
+
+    Rows that are not ``aligned`` are read number by number, each with an address and a mask: registers hold those of 2.
+    """
+    return {"ROWS": 8, "LANES": 32, "EACH": 16 // element_size if aligned else 2, "num_warps": 8}
 
 
 def soft_views() -> tuple[int, int]:

@@ -174,7 +174,8 @@ def soft_cross_entropy(
     grads = first.new_empty((views if need_grad else 0, size, width))
     if size == 0:
         return losses, grads, losses.new_zeros((width if need_sum else 0,))
-    config = _prototype_launch.soft_cross_entropy(min(first.element_size(), teachers[0].element_size()))
+    aligned = width % 16 == 0 and all(z.stride(0) % 16 == z.data_ptr() % 16 == 0 for z in (*students, *teachers))
+    config = _prototype_launch.soft_cross_entropy(min(first.element_size(), teachers[0].element_size()), aligned)
     most_teachers, most_views = _prototype_launch.soft_views()
     tile = config["LANES"] * config["EACH"]
     blocks = triton.cdiv(size, config["ROWS"])

@@ -113,10 +113,7 @@ def seed_tensor(
             generator or tensor is neither on the CPU nor on ``device``.
     """
     if isinstance(generator, (Tensor, torch.Generator)):
-        at = generator.device
-        if device is not None and at.type != "cpu" and at != device:
-            expected = "the CPU" if device.type == "cpu" else f"the CPU or on {device}"
-            raise ValueError(f"{function}: generator must be on {expected}, got {at}")
+        _check_device(generator, function, device)
     if generator is None:
         return torch.randint(_INT64[1], (), device="cpu")  # not random_(): torch.compile knows randint
     if isinstance(generator, Tensor):
@@ -133,6 +130,21 @@ def seed_tensor(
         raise TypeError(f"{function}: generator must be {expected}, got {type(generator).__name__}")
     seed = _check.integer(function, "generator", generator, *_INT64)
     return torch.tensor(seed, dtype=torch.int64, device="cpu")
+
+
+def check_generator(generator: Generator, *, function: str, device: torch.device) -> None:
+    """Raises what :func:`seed_tensor` raises, of a ``generator=`` that nothing is drawn from."""
+    if isinstance(generator, torch.Generator):
+        _check_device(generator, function, device)
+    elif generator is not None:
+        seed_tensor(generator, function=function, device=device)
+
+
+def _check_device(generator: torch.Generator | Tensor, function: str, device: torch.device | None) -> None:
+    at = generator.device
+    if device is not None and at.type != "cpu" and at != device:
+        expected = "the CPU" if device.type == "cpu" else f"the CPU or on {device}"
+        raise ValueError(f"{function}: generator must be on {expected}, got {at}")
 
 
 def philox_words(

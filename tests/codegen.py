@@ -40,8 +40,13 @@ def compile_case(case: Case, capability: int, disassemble: bool) -> dict[str, An
     plain = [argument for argument in kernel.arg_names if argument not in constexprs]
     types = dict(zip(plain, map(_type, case.signature.split()), strict=True))
     signature = {argument: types.get(argument, "constexpr") for argument in kernel.arg_names}
-    # As at a launch with aligned tensors and sizes that are multiples of 16.
-    attributes = {place: [["tt.divisibility", 16]] for place, kind in _places(signature) if kind[0] in "*i"}
+    # As at a launch with aligned tensors and sizes that are multiples of 16, but for those that are odd.
+    odd = {place for place, name in enumerate(signature) if name in case.odd}
+    attributes = {
+        place: [["tt.divisibility", 16]]
+        for place, kind in _places(signature)
+        if kind[0] in "*i" and place[0] not in odd
+    }
     source = ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=launch)
     with tempfile.TemporaryDirectory() as folder:

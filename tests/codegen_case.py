@@ -17,6 +17,7 @@ class Case(NamedTuple):
     signature: str  # types of the arguments that are not constexpr, in order
     options: dict[str, Any]  # constexprs, num_warps and num_stages, as the launcher passes them
     tensor_cores: bool = False  # whether a product must run on them
+    odd: tuple[str, ...] = ()  # integers that are no multiples of 16
 
     @property
     def id(self) -> str:
@@ -24,7 +25,7 @@ class Case(NamedTuple):
         types = self.signature.split()
         halves = [t for t in types if t in ("*bf16", "*fp16")]
         types = dict.fromkeys(t.strip("*") for t in (types[0], *halves))
-        return "-".join([self.kernel.split(".")[1], *types, *values])
+        return "-".join([self.kernel.split(".")[1], *types, *values, *(f"odd {name}" for name in self.odd)])
 
 
 def without(factors: bool, *names: str) -> dict[str, None]:

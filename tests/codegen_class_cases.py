@@ -45,10 +45,12 @@ def _prototype_rows(dtype: str, weights: bool) -> Case:
     )
 
 
-def _soft_cross_entropy(student: str, teacher: str, views: tuple[int, int], grad: bool) -> list[Case]:
+def _soft_cross_entropy(
+    student: str, teacher: str, views: tuple[int, int], grad: bool, *, aligned: bool = True
+) -> list[Case]:
     """Both launches for so many views of students and of teachers; ``grad`` stands for centers and weights, too."""
     size = min(4 if dtype == "fp32" else 2 for dtype in (student, teacher))
-    config, module = _prototype_launch.soft_cross_entropy(size), "soft_cross_entropy"
+    config, module = _prototype_launch.soft_cross_entropy(size, aligned), "soft_cross_entropy"
     pairs = {"PAIRS": sum(1 << (v * views[1] + g) for v in range(views[0]) for g in range(views[1]) if g != v)}
     kinds = [(f"*{student}", views[0]), (f"*{teacher}", views[1]), ("i32", views[0]), ("i32", views[1])]
     sides = " ".join(f"({','.join([kind] * count)})" for kind, count in kinds)
@@ -56,16 +58,19 @@ def _soft_cross_entropy(student: str, teacher: str, views: tuple[int, int], grad
     constants = f"{of(grad, 2)} *fp32"
     second = {"ROWS": config["ROWS"], "BLOCK": config["LANES"] * config["EACH"], "SPLITS": 64}
     second |= none | without(grad, "grad_ptr") | {"num_warps": config["num_warps"]}
+    odd = () if aligned else ("s_strides", "t_strides", "N", "K", "center_stride")
     return [
         Case(
             f"{module}_pass.soft_sums_kernel",
             f"{sides} {constants} {of(grad)} i32 i32 i32 i32 fp32 fp32",
             config | pairs | none | without(grad, "column_ptr") | {"FIRST": 0, "ALL": views[1]},
+            odd=odd,
         ),
         Case(
             f"{module}.soft_gradient_kernel",
             f"{sides} {constants} *fp32 {f'*{student}' if grad else ''} i32 i32 i32 i32 i32 fp32 fp32 fp32",
             second | pairs,
+            odd=odd,
         ),
     ]
 
@@ -124,6 +129,7 @@ def class_cases(arch: int) -> list[Case]:
         _prototype_rows("bf16", True),
         _prototype_rows("fp32", False),
         *_soft_cross_entropy("bf16", "bf16", _prototype_launch.soft_views()[::-1], True),
+        *_soft_cross_entropy("bf16", "bf16", _prototype_launch.soft_views()[::-1], True, aligned=False),
         *_soft_cross_entropy("fp32", "bf16", (2, 1), True),
         *_soft_cross_entropy("fp16", "fp32", (4, 2), False),
         *_msn(True),

@@ -59,6 +59,16 @@ def test_a_tie_is_outside(mining: str, margin: float, dtype: torch.dtype) -> Non
         torch.testing.assert_close(grad.double(), truth, rtol=1e-5, atol=1e-5 * float(truth.abs().max()))
 
 
+@pytest.mark.parametrize("options", [{"smooth_loss": True}, {"swap": True, "smooth_loss": True}], ids=str)
+def test_a_semi_hard_tie_has_no_soft_margin(options: dict[str, bool]) -> None:
+    line, y = torch.tensor([[0.0], [1.0], [3.0], [7.0]], dtype=torch.float64), torch.tensor([0, 0, 1, 1])
+    options = {"mining": "semi_hard", "normalize": False, "reduction": "sum", **options}
+    for margin in (1.0, 2.0, 3.0, 5.0):
+        ours, definition = margin_oracle.on(triplet_loss, reference, y, margin=margin, **options)
+        for found, expected in zip(with_grads(ours, line), with_grads(definition, line), strict=True):
+            torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("mining", ["batch_all", "semi_hard"])
 def test_the_most_rows_are_as_more(mining: str) -> None:
     z = torch.randn(512, 3, dtype=torch.float64)

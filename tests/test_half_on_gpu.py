@@ -73,7 +73,7 @@ def scaled(function: Callable[..., Tensor], factor: float) -> Callable[..., Tens
 @pytest.mark.parametrize("regime", REGIMES, ids=str)
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_within_their_bound(name: str, regime: Regime, dtype: torch.dtype, triton_device) -> None:
-    assert_within_bound(name, regime, dtype, triton_device)
+    assert_gradient_errors_in_norm(name, regime, dtype, triton_device)
 
 
 def test_the_regimes_take_registers_and_strips() -> None:
@@ -98,10 +98,11 @@ def test_several_strips_are_within_it(name: str, regime: Regime, triton_device, 
     """Also of rows that registers hold, as where there are many."""
     monkeypatch.setattr("sslfast.kernels._launch.REGISTERS", False)
     use_several_strips(monkeypatch)
-    assert_within_bound(name, regime, torch.bfloat16, triton_device)
+    assert_gradient_errors_in_norm(name, regime, torch.bfloat16, triton_device)
 
 
-def assert_within_bound(name: str, regime: Regime, dtype: torch.dtype, triton_device: torch.device) -> None:
+def assert_gradient_errors_in_norm(name: str, regime: Regime, dtype: torch.dtype, triton_device: torch.device) -> None:
+    """Errors as the L2 norm over a gradient; loss_bounds.assert_within_bounds looks at elements and the loss, too."""
     case: LossCase = LOSSES[name]
     inputs = cast(case, problem(name.replace(", fused", ""), regime), dtype)
     factor = 1.0  # of the loss, for float16, whose range is small

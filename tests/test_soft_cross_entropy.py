@@ -90,11 +90,38 @@ def test_triton_against_the_definition(case, dtypes, triton_device, monkeypatch)
     from sslfast.kernels.soft_cross_entropy import soft_cross_entropy as launcher
 
     monkeypatch.setattr(
-        _prototype_launch, "soft_cross_entropy", lambda _: {"ROWS": 4, "LANES": 8, "EACH": 8, "num_warps": 1}
+        _prototype_launch, "soft_cross_entropy", lambda *_: {"ROWS": 4, "LANES": 8, "EACH": 8, "num_warps": 1}
     )
     monkeypatch.setattr(_prototype_launch, "prototype_run", lambda *_: 128)  # several runs of several tiles
     monkeypatch.setattr(_prototype_launch, "soft_views", lambda: (2, 4))  # several groups of views
     check(launcher, case, dtypes, triton_device)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_triton_takes_smaller_tiles_of_rows_that_are_not_aligned(triton_device, monkeypatch) -> None:
+    from sslfast.kernels import _prototype_launch
+    from sslfast.kernels.soft_cross_entropy import soft_cross_entropy as launcher
+
+    config, tiles = _prototype_launch.soft_cross_entropy, []
+
+    def note(*args):
+        tiles.append(config(*args)["EACH"])
+        return config(*args)
+
+    monkeypatch.setattr(_prototype_launch, "soft_cross_entropy", note)
+    logits = torch.randn(4, 5, 320, device=triton_device).bfloat16()
+    wider = torch.randn(4, 5, 336, device=triton_device).bfloat16()
+    found = []
+    for first, width in ((0, 336), (0, 330), (1, 336)):  # at an address and a stride that are multiples of 16, or not
+        sides = wider.clone()[..., :width].contiguous()[..., first : first + 320]
+        sides.copy_(logits)
+        found.append(launcher([*sides[:3]], [sides[3]], None, None, 10.0, 25.0, 1.0, True, True, True))
+    assert tiles == [8, 2, 2]
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(a, b)
+    launcher([logits[0, :, :318]], [logits[1, :, :318]], None, None, 10.0, 25.0, 1.0, True, True, True)
+    assert tiles[3] == 2
 
 
 def test_logits_of_ten_thousand() -> None:

@@ -123,6 +123,7 @@ CASES = {
 
 CORRELATED = ("barlow_twins", "vicreg")  # whose definitions make D x D numbers
 # Semi-hard mining has borders, where rounding decides: with D = 1 gaps are equal, of many rows some lie next to one.
+# These are in test_semi_hard_borders.py.
 PROBLEMS = [
     (name, n, d)
     for name in CASES

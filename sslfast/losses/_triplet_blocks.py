@@ -134,7 +134,7 @@ def _terms(
     gap = between.unsqueeze(1) - between.gather(1, index).unsqueeze(2)  # how much farther the negative is
     taken = valid.unsqueeze(2) & negative.unsqueeze(1)
     if semi_hard:
-        taken &= (gap > 0) & (gap <= margin)
+        taken &= (gap > 0) & (gap < margin)
     swapped = apart = None
     if swap:
         apart = points.distances_of_columns(index.flatten())

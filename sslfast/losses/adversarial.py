@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast.losses._inputs import check_floating, not_negative, widened, without_autocast
 from sslfast.losses._samples import uniform_rows
-from sslfast.random import STREAMS, Generator, seed_tensor
+from sslfast.random import STREAMS, Generator, check_generator, seed_tensor
 
 _NAME = "AdversarialPerturbation"
 
@@ -131,6 +131,7 @@ class AdversarialPerturbation(nn.Module):
     def _start(self, x: Tensor, generator: Generator, row_offset: int) -> Tensor | None:
         """A point in the ball, or None for its centre."""
         if not self.random_start:
+            check_generator(generator, function=_NAME, device=x.device)
             return None
         seed = seed_tensor(generator, function=_NAME, device=x.device)
         stream, size = STREAMS["attack_start"], x[0].numel()

@@ -19,7 +19,7 @@ from sslfast.losses._inputs import (
     without_autocast,
 )
 from sslfast.losses._inputs import positive as check_positive
-from sslfast.random import Generator, seed_tensor
+from sslfast.random import Generator, check_generator, seed_tensor
 
 
 class QuantizerOutput(NamedTuple):
@@ -222,6 +222,8 @@ def gumbel_quantize(
         seed = seed_tensor(generator, function=name, device=logits.device)
         utterances = torch.arange(batch, device=logits.device) + row_offset if sample_ids is None else sample_ids
         numbers = ((utterances << 32)[:, None] + torch.arange(length * groups, device=logits.device)).flatten()
+    else:
+        check_generator(generator, function=name, device=logits.device)
     options = (temperature, torch.is_grad_enabled())
     quantized, codes, probs, counts = _Quantize.apply(
         name, *distinct(logits.flatten(0, 1), codebook, mask, seed, numbers), options

@@ -16,7 +16,7 @@ from sslfast.losses._inputs import check_device, check_integers
 from sslfast.losses._sampled import Sampled, sampled_loss
 from sslfast.losses.item_sampling import ItemSampling, given_sampling
 from sslfast.losses.masked_lm import labels_at
-from sslfast.random import Generator, seed_tensor
+from sslfast.random import Generator, check_generator, seed_tensor
 
 
 class MaskedItemLoss(nn.Module):
@@ -154,6 +154,7 @@ def masked_item_loss(
         return_metrics: give a :class:`ClassificationOutput` with accuracy and perplexity among all items, which cost
             nothing; not with ``num_negatives``, which see a few of them. Default: False.
         generator: None | torch.Generator | int seed | int64 seed tensor. Default: None, torch's global generator.
+            Unused without ``num_negatives``.
         row_offset: global number of sample 0 in the draws. Default: 0.
         sample_ids: int64 (N,), the number of each sample in the draws, in [0, 2^31). Default: None, ``row_offset`` and
             up.
@@ -163,7 +164,8 @@ def masked_item_loss(
         them. Where nothing is masked mean and sum are 0 with gradients of 0.
 
     Raises:
-        TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, or a number is none.
+        TypeError: if a tensor has another kind of dtype than above, float64 is on a GPU, a number is none, or
+            ``generator`` no generator.
         ValueError: if a shape, a device or a number is out of what is said above, a label or an index is out of
             range, an index comes twice (on the CPU; a GPU is not waited for: with such a label or index loss and
             gradients are NaN, an index that comes twice is undefined), metrics are wanted with ``num_negatives``, or a
@@ -196,6 +198,7 @@ def masked_item_loss(
     targets = check_targets(name, "labels", given, len(weight), ignore_index)
     drawn = given_sampling(name, sampling, num_negatives)
     if num_negatives is None:
+        check_generator(generator, function=name, device=hidden.device)
         rows = hidden.flatten(0, -2)
         found = class_loss(name, rows, weight, bias, targets, indices, None, options, num_items, return_metrics)
         return shaped_like(labels, found) if reduction == "none" and indices is None else found

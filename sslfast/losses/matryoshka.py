@@ -38,8 +38,8 @@ class MatryoshkaLoss(nn.Module):
 
     Raises:
         TypeError: if ``loss`` is not callable, ``dims`` or ``weights`` is not a sequence, a length is not an int or a
-            weight not a number; at the call, if the first argument is not a floating-point tensor or the loss returns
-            no tensor, as one with ``output_dict=True``.
+            weight not a number; at the call, if the first argument is not a floating-point tensor, an embedding is not
+            a dense one, or the loss returns no tensor, as one with ``output_dict=True``.
         ValueError: if ``dims`` is empty, a length is below 1, or there are not as many weights as lengths; at the
             call, if the embeddings are narrower than a prefix, positional ones differ in width, or a ``queue`` is
             given. Over several ranks on all of them, if one raises, or their ``dims`` or ``weights`` differ, where the
@@ -83,13 +83,16 @@ class MatryoshkaLoss(nn.Module):
                 raise ValueError(f"{name}: embeddings must be at least {max(self.dims)} wide, got {width}")
             cut = [_is_matrix(z) for z in args]
             for z in (z for z, is_embedding in zip(args, cut, strict=True) if is_embedding):
+                check_floating(name, "embeddings", z)
                 if z.shape[-1] != width:
                     raise ValueError(f"{name}: embeddings must have width {width}, like the first, got {z.shape[-1]}")
             if kwargs.get("queue") is not None:
                 raise ValueError(f"{name}: queue must be given as negative_keys, whose prefixes are normalised")
+            named = {key for key, z in kwargs.items() if _is_matrix(z) and z.shape[-1] == width}
+            for key in sorted(named):
+                check_floating(name, key, kwargs[key])
             if gathers and _asks_for_dict(self.loss, args, kwargs):  # found at the last call, none would hear of it
                 raise TypeError(f"{name}: loss must return a tensor, got dict")
-        named = {key for key, z in kwargs.items() if _is_matrix(z) and z.shape[-1] == width}
         terms: list[Tensor] = []
         with self._options_around(gathers):
             for dim, weight in zip(self.dims, self.weights, strict=True):

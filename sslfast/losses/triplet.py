@@ -16,7 +16,7 @@ from sslfast.losses._inputs import check_choice, check_labels, check_rows, witho
 from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._triplet_blocks import triplets_in_blocks
 from sslfast.losses._triplets import drawn_triplets, given_triplets, hardest, triplets_in_strips
-from sslfast.random import Generator, seed_tensor
+from sslfast.random import Generator, check_generator, seed_tensor
 
 _MINING = ("batch_all", "batch_hard", "semi_hard")
 
@@ -158,7 +158,8 @@ def triplet_loss(
     - ``"batch_hard"``: per anchor the farthest positive and the nearest negative, the first of equally far ones on the
       CPU. Its ``BatchHardMiner``. ``smooth_loss=True`` with ``margin=0`` is Hermans' soft margin.
     - ``"semi_hard"``: those with 0 < d[a, n] - d[a, p] < margin. Its
-      ``TripletMarginMiner(margin, type_of_triplets="semihard")``. FaceNet draws one of these for each pair.
+      ``TripletMarginMiner(margin, type_of_triplets="semihard")``, which also takes those at exactly the margin.
+      FaceNet draws one of these for each pair. Where rounding makes a gap 0 or the margin, or neither, it decides.
 
     Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for loss
     and gradients; up to 512 rows on the CPU are one strip, or as many pairs of a row and a reference. Over all triplets
@@ -235,6 +236,8 @@ def triplet_loss(
         per_anchor = _per_anchor(name, triplets_per_anchor, mining)
         terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
         options = metric_options(name, distance, normalize, reduction)
+        if indices_tuple is not None or not per_anchor:
+            check_generator(generator, function=name, device=embeddings.device)
         seed = None
         triplets = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=False)
         ref_emb, ref_labels = compared_rows(

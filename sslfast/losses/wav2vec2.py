@@ -11,7 +11,7 @@ from sslfast.losses._class_inputs import check_num_items
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_floating, check_integers, check_kernel_dtype, check_like, divisor
 from sslfast.losses._sampled import SAME_CODES, SAME_VALUES, Sampled, candidate_rows, sampled_loss
-from sslfast.random import Generator, seed_tensor
+from sslfast.random import Generator, check_generator, seed_tensor
 
 
 class Wav2Vec2ContrastiveLoss(nn.Module):
@@ -161,6 +161,7 @@ def wav2vec2_contrastive_loss(
         seed = seed_tensor(generator, function=name, device=context.device)
         negatives = ops.negative_indices(mask, seed, sample_ids, num_negatives, torch.int32, row_offset).flatten(0, 1)
     else:
+        check_generator(generator, function=name, device=context.device)
         of_rows = _check_negatives(name, context, negatives, indices)
         negatives = candidate_rows(name, "sampled_negative_indices", negatives, frames)
     if codes is not None:
