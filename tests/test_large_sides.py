@@ -3,7 +3,8 @@
 All numbers are 0 but those of a few rows, before and beyond 2^31. What is expected comes from a small problem: these
 rows, and one more for all the others, whose logits are 0. Pages that are only read are not filled, so a side takes
 address space, and memory only what an operator writes, which is what each test asks for. They are in one file: of
-several processes one has all of them.
+several processes one has all of them. Those in which it writes gigabytes, or that take more than some seconds, run with
+`pytest -m large` alone.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.large
 def test_unit_rows() -> None:
     takes(4)
     z = large(M, D)
@@ -103,6 +105,7 @@ def test_unit_rows() -> None:
     assert (inverse_norm == 1e12).sum() == OTHERS
 
 
+@pytest.mark.large
 def test_the_gradient_of_unit_rows() -> None:
     takes(4)
     z, grad, inverse_norm = large(M, D), large(M, D, torch.float32), torch.ones(M, 1)
@@ -146,6 +149,7 @@ def test_a_queue_in_float32() -> None:
     close(mean, logits.softmax(dim=1) @ few.double(), 1e-5)
 
 
+@pytest.mark.large
 def test_columns_one_way() -> None:
     takes(8)
     rows, side, few = problem()
@@ -160,6 +164,7 @@ def test_columns_one_way() -> None:
     assert_side_gradient(found[4], d_columns / SCALE)
 
 
+@pytest.mark.large
 def test_columns_two_ways() -> None:
     takes(8)
     rows, side, few = problem()
@@ -195,6 +200,7 @@ def test_sigmoids() -> None:
     close(d_rows, torch.autograd.grad(truth, wide)[0])
 
 
+@pytest.mark.large
 def test_rows_among_themselves() -> None:
     takes(0)
     rows = large(66, 2**25)
@@ -206,6 +212,7 @@ def test_rows_among_themselves() -> None:
         close(ours, expected, 1e-6)
 
 
+@pytest.mark.large
 def test_classes() -> None:
     takes(0)
     rows, side, few = problem()
