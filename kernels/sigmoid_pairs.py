@@ -1,9 +1,10 @@
 """Sigmoid losses of all pairs of rows with columns, and their gradients, in Triton.
 
 For rows Q (N, D), columns K (M, D), positives p, S = Q K^T and Z = scale * S + bias: the sum of log(1 + exp(Z_ij)) over
-all pairs but (i, p(i)), and of log(1 + exp(-Z_{i, p(i)})); with G its derivative in Z, the sums of G S and of G, and
-the products scale * G K and scale * G^T Q; all of it times a share, 1 / N for the mean of rows. Neither S nor G is ever
-stored whole; scale and bias are read where they lie, so learnable ones wait for nothing.
+all pairs but (i, p(i)), those of equal ids and those with S_ij above a limit of row i; and of log(1 + exp(-Z_{i,
+p(i)})); with G its derivative in Z, the sums of G S and of G, and the products scale * G K and scale * G^T Q; all of it
+times a share, 1 / N for the mean of rows. Neither S nor G is ever stored whole; scale and bias are read where they lie,
+so learnable ones wait for nothing.
 
 Two ways, of one pass each: small problems go through sigmoid_pairs_registers.py, others sigmoid_pairs_strips.py.
 
@@ -100,7 +101,7 @@ def sigmoid_positives_kernel(
     loss, weight = softplus_and_sigmoid(tl.where(has, -z, float("-inf")))
     slot = sums_ptr + 3 * tl.program_id(0)
     # Infinite logits of the right signs would count as perfect pairs.
-    tl.store(slot, tl.sum(loss) + 0.0 * scale + 0.0 * bias)
+    tl.store(slot, tl.sum(loss) + 0.0 * tl.sum(tl.where(has, z, 0.0)) + 0.0 * scale + 0.0 * bias)
     tl.store(slot + 1, -tl.sum(weight * product))
     tl.store(slot + 2, -tl.sum(weight))
     weight *= scale * share
@@ -135,6 +136,9 @@ def sigmoid_pairs(
     need_columns: bool,
     row_factors: Tensor | None = None,
     col_factors: Tensor | None = None,
+    row_ids: Tensor | None = None,
+    col_ids: Tensor | None = None,
+    row_limits: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("sigmoid_pairs: float64 runs on the CPU only, got float64 rows on a GPU")
@@ -143,7 +147,9 @@ def sigmoid_pairs(
     (size, dim), length = rows.shape, len(columns)
     inputs, needs = (rows, columns, row_factors, col_factors, positives, scale, bias), (need_rows, need_columns)
     shape, precision = (size, length, dim, rows.element_size()), _launch.input_precision(rows)
-    small = any(needs) and _sigmoid_launch.sigmoid_in_registers(*shape, *needs, precision)
+    excluded = (row_ids, col_ids, row_limits)
+    some = any(vector is not None for vector in excluded)
+    small = any(needs) and _sigmoid_launch.sigmoid_in_registers(*shape, *needs, precision, some)
     block = 64
     blocks = triton.cdiv(size, block)
     with _launch.on_device_of(rows):
@@ -154,7 +160,7 @@ def sigmoid_pairs(
                 *inputs[:4], scale, bias, mantissas, size, length, dim, **_sigmoid_launch.sigmoid_mantissas(dim)
             )
         way = in_registers if small else in_strips
-        d_rows, d_columns, sums = way(inputs, mantissas, _PEAK.get(rows.dtype, 1.0), share, needs, blocks)
+        d_rows, d_columns, sums = way(inputs, excluded, mantissas, _PEAK.get(rows.dtype, 1.0), share, needs, blocks)
         sigmoid_positives_kernel[(blocks,)](
             *inputs,
             d_rows,

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "isa.h"
+#include "logit_rows.h"
 #include "vector_exp.h"
 #include "vector_log1p.h"
 
@@ -16,64 +17,84 @@ namespace sslfast::cpu {
 namespace {
 
 // n groups of kShare numbers, number k of group j at s[j + k n]: s <- sigmoid(z); adds the losses and their derivatives
-// by scale and by bias to the sums. `positive` counts 0.
-template <int kShare, typename T>
+// by scale and by bias to the sums. `positive` counts 0, and where kSome so does what is -inf, for left out.
+template <int kShare, bool kSome, typename T>
 inline __attribute__((always_inline)) void add_negatives(T* s, int32_t n, T scale, T bias, int32_t positive, T* sums) {
   T loss = 0, d_scale = 0, d_bias = 0;
 #pragma omp simd reduction(+ : loss, d_scale, d_bias)
   for (int32_t j = 0; j < n; ++j) {
-    T product = 0;  // of the 1 + e, less 1
+    T joint = 0;  // product of the 1 + e, less 1
 #pragma GCC unroll 8
     for (int32_t k = 0; k < kShare; ++k) {
       const int32_t at = j + k * n;
-      const T z = at == positive ? -std::numeric_limits<T>::infinity() : s[at] * scale + bias;
+      constexpr T kNone = -std::numeric_limits<T>::infinity();
+      const bool none = at == positive || (kSome && s[at] == kNone);
+      const T product = kSome && none ? T(0) : s[at];  // times a weight of 0 an infinite one would be NaN
+      const T z = none ? kNone : product * scale + bias;
       const T e = vector_exp(-std::fabs(z));
       const T weight = (z > 0 ? T(1) : e) / (1 + e);
-      product += e + product * e;
+      joint += e + joint * e;
       loss += z > 0 ? z : T(0);
-      d_scale += weight * s[at];
+      d_scale += weight * product;
       d_bias += weight;
       s[at] = weight;
     }
-    loss += vector_log1p_of_product(product);
+    loss += vector_log1p_of_product(joint);
   }
   sums[0] += loss;
   sums[1] += d_scale;
   sums[2] += d_bias;
 }
 
-template <typename T>
+template <bool kSome, typename T>
 inline __attribute__((always_inline)) void negatives_body(T* s, int32_t n, T scale, T bias, int32_t positive, T* sums) {
   constexpr int kShare = 8, kLanes = 16;
   const int32_t groups = n / (kShare * kLanes) * kLanes, rest = groups * kShare;  // whole vectors of groups
   std::fill_n(sums, 3, T(0));
-  add_negatives<kShare>(s, groups, scale, bias, positive, sums);
-  add_negatives<1>(s + rest, n - rest, scale, bias, positive - rest, sums);
+  add_negatives<kShare, kSome>(s, groups, scale, bias, positive, sums);
+  add_negatives<1, kSome>(s + rest, n - rest, scale, bias, positive - rest, sums);
 }
 
 SSLFAST_ISA_CLONES void negatives(float* s, int32_t n, float scale, float bias, int32_t positive, float* sums) {
-  negatives_body(s, n, scale, bias, positive, sums);
+  negatives_body<false>(s, n, scale, bias, positive, sums);
 }
 void negatives(double* s, int32_t n, double scale, double bias, int32_t positive, double* sums) {
-  negatives_body(s, n, scale, bias, positive, sums);
+  negatives_body<false>(s, n, scale, bias, positive, sums);
+}
+SSLFAST_ISA_CLONES void some_negatives(float* s, int32_t n, float scale, float bias, int32_t positive, float* sums) {
+  negatives_body<true>(s, n, scale, bias, positive, sums);
+}
+void some_negatives(double* s, int32_t n, double scale, double bias, int32_t positive, double* sums) {
+  negatives_body<true>(s, n, scale, bias, positive, sums);
 }
 
 template <typename T>
+using Negatives = void(T*, int32_t, T, T, int32_t, T*);
+
+template <typename T>
 void tile(const PairTile<T>& t, PairSums& sums, int threads) {
+  const Excluded<T>& excluded = t.excluded;
+  const bool some = excluded.row_ids != nullptr || excluded.row_limits != nullptr;
 #pragma omp parallel for num_threads(threads) if (threads > 1 && t.rows > 1)
   for (int64_t i = 0; i < t.rows; ++i) {
     T* s = t.products + i * t.cols;
-    const int64_t positive = t.positives[t.row0 + i] - t.col0;
+    const int64_t positive = excluded.positives[t.row0 + i] - t.col0;
     const bool here = positive >= 0 && positive < t.cols;
     const T product = here ? s[positive] : T(0);
+    if (excluded.row_ids != nullptr) {
+      row_exclude_id(s, t.cols, excluded.col_ids + t.col0, excluded.row_ids[t.row0 + i]);
+    }
+    if (excluded.row_limits != nullptr) row_exclude_above(s, t.cols, excluded.row_limits[t.row0 + i]);
     T parts[3];
-    negatives(s, static_cast<int32_t>(t.cols), t.scale, t.bias, here ? static_cast<int32_t>(positive) : -1, parts);
+    const auto add = some ? static_cast<Negatives<T>*>(some_negatives) : static_cast<Negatives<T>*>(negatives);
+    add(s, static_cast<int32_t>(t.cols), t.scale, t.bias, here ? static_cast<int32_t>(positive) : -1, parts);
     double* row_sums = t.row_sums + 3 * i;
     std::copy_n(parts, 3, row_sums);
     if (!here) continue;
     const T z = product * t.scale + t.bias, e = std::exp(-std::fabs(z));
     const T weight = -(z < 0 ? T(1) : e) / (1 + e);
-    row_sums[0] += (z < 0 ? -z : T(0)) + std::log1p(e);
+    // What is infinite in a feature makes nothing infinite for certain but its own pair, which may look perfect.
+    row_sums[0] += (z < 0 ? -z : T(0)) + std::log1p(e) + 0 * z;
     row_sums[1] += weight * product;
     row_sums[2] += weight;
     t.positive_weights[t.row0 + i] = weight;
