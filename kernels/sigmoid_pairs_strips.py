@@ -41,6 +41,7 @@ def sigmoid_weights_kernel(
     M,
     D,
     peak,
+    spread,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -67,7 +68,11 @@ def sigmoid_weights_kernel(
         negative = negative & among_negatives(
             product, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N
         )
-    loss, weight = softplus_and_sigmoid(tl.where(negative, product * scale + bias, float("-inf")))
+    z = tl.where(negative, product * scale + bias, float("-inf"))
+    loss, weight = softplus_and_sigmoid(z)
+    if spread is not None:
+        loss = tl.where(negative, loss - spread * z, 0.0)
+        weight = tl.where(negative, weight - spread, 0.0)
     slot = sums_ptr + 3 * (row0 // BLOCK_M * tl.cdiv(M, BLOCK_N) + col0 // BLOCK_N)
     tl.store(slot, tl.sum(loss))
     tl.store(slot + 1, tl.sum(weight * product))
@@ -91,6 +96,7 @@ def in_strips(
     mantissas: Tensor | None,
     peak: float,
     share: float,
+    spread: float | None,
     needs: tuple[bool, bool],
     further: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,6 +146,7 @@ def in_strips(
                 length,
                 dim,
                 peak,
+                spread,
                 **config,
                 PRECISION=_launch.input_precision(rows),
             )

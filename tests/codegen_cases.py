@@ -15,31 +15,41 @@ from sslfast.kernels import _launch, _sigmoid_launch
 
 
 def _sigmoid_weights(
-    arch: int, dtype: str, dim: int, stored: bool, factors: bool = False, excluded: dict[str, str] | None = None
+    arch: int,
+    dtype: str,
+    dim: int,
+    stored: bool,
+    factors: bool = False,
+    excluded: dict[str, str] | None = None,
+    smooth: bool = False,
 ) -> Case:
     excluded = excluded or {}
     options: dict[str, Any] = _sigmoid_launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch)
     options |= {"PRECISION": "ieee"} | without(factors, *FACTORS)
     options |= dict.fromkeys(name for name in IDS_AND_LIMITS if name not in excluded)
-    summed = stored and dtype != "fp32"
+    options |= without(smooth, "spread")
+    summed, spread = stored and dtype != "fp32", "fp32" if smooth else ""
     options |= without(stored, "row_weights_ptr") | without(stored and factors, "col_weights_ptr")
     options |= without(summed, "mantissas_ptr", *SUMS)
     buffers = f"{f'*{dtype}' if stored else ''} {f'*{dtype}' if stored and factors else ''} {of(summed, 2)}"
     vectors = " ".join(["*i64 *fp32 *fp32", *excluded.values(), of(summed)])
-    rest = f"{of(factors, 2)} {vectors} {buffers} *fp32 i32 i32 i32 i32 i32 i32 fp32"
+    rest = f"{of(factors, 2)} {vectors} {buffers} *fp32 i32 i32 i32 i32 i32 i32 fp32 {spread}"
     return Case("sigmoid_pairs_strips.sigmoid_weights_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
 
 
-def _sigmoid_mantissas(dtype: str, dim: int, factors: bool) -> Case:
-    signature = f"*{dtype} *{dtype} {of(factors, 2)} *fp32 *fp32 *fp32 i32 i32 i32"
+def _sigmoid_mantissas(dtype: str, dim: int, factors: bool, smooth: bool = False) -> Case:
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *fp32 *fp32 *fp32 i32 i32 i32 {'fp32' if smooth else ''}"
     options: dict[str, Any] = _sigmoid_launch.sigmoid_mantissas(dim) | without(factors, *FACTORS)
+    options |= without(smooth, "spread")
     return Case("sigmoid_pairs.sigmoid_mantissas_kernel", signature, options)
 
 
-def _sigmoid_positives(arch: int, dtype: str, dim: int, factors: bool = False) -> Case:
+def _sigmoid_positives(arch: int, dtype: str, dim: int, factors: bool = False, smooth: bool = False) -> Case:
     block_d = _sigmoid_launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
-    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 fp32"
+    spread = "fp32" if smooth else ""
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 fp32 {spread}"
     options = {"BLOCK": 64, "BLOCK_D": block_d, "NEED_ROWS": True, "NEED_COLUMNS": True} | without(factors, *FACTORS)
+    options |= without(smooth, "spread")
     return Case("sigmoid_pairs.sigmoid_positives_kernel", signature, options)
 
 
@@ -115,6 +125,11 @@ def cases(capability: int) -> list[Case]:
         _sigmoid_registers(arch, "fp32", 128, left_out="d_columns_ptr"),
         _sigmoid_registers(arch, "fp32", 512, left_out="d_rows_ptr"),
         _sigmoid_registers(arch, "fp32", 512, left_out="d_rows_ptr", precision="tf32"),
+        _sigmoid_mantissas("bf16", 512, True, smooth=True),
+        _sigmoid_positives(arch, "bf16", 512, factors=True, smooth=True),
+        _sigmoid_weights(arch, "bf16", 512, True, smooth=True),
+        _sigmoid_weights(arch, "bf16", 512, True, factors=True, excluded=IDS_AND_LIMITS, smooth=True),
+        _sigmoid_weights(arch, "fp32", 512, True, excluded=IDS_AND_LIMITS, smooth=True),
         _sigmoid_weights(arch, "bf16", 512, True, excluded=IDS),
         _sigmoid_weights(arch, "bf16", 512, True, factors=True, excluded=IDS_AND_LIMITS),
         _sigmoid_weights(arch, "fp16", 128, False, factors=True, excluded=IDS_AND_LIMITS),

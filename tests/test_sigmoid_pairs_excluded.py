@@ -1,4 +1,4 @@
-"""sigmoid_pairs with ids and limits: C++ on the CPU and Triton (interpreted, or native with -m gpu)."""
+"""sigmoid_pairs with ids, limits and smoothing: C++ on the CPU and Triton (interpreted, or native with -m gpu)."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def clear_limits(similarities: Tensor) -> Tensor:
     return ((upper.gather(1, widest) + upper.gather(1, widest + 1)) / 2).squeeze(1)
 
 
+OPTIONS = ["ids", "limits", "ids and limits", "smoothing", "ids, limits, smoothing"]
+
+
 def check(function, case, excluded: str, dtype: torch.dtype, device: torch.device) -> None:
     size, length, dim, scale, bias = case
     wide = torch.float64 if dtype == torch.float64 else torch.float32
@@ -46,23 +49,24 @@ def check(function, case, excluded: str, dtype: torch.dtype, device: torch.devic
     limits: Tensor | None = clear_limits(rows.double() @ columns.double().T).to(wide)
     ids = ids if "ids" in excluded else [None, None]
     limits = limits if "limits" in excluded else None
+    smoothing = 0.2 if "smoothing" in excluded else 0.0
 
     def by_definition(to: torch.dtype) -> list[Tensor]:
         leaves = [rows.to(to), columns.to(to), torch.tensor(scale, dtype=to), torch.tensor(bias, dtype=to)]
         leaves = [leaf.detach().requires_grad_() for leaf in leaves]
         of_rows = None if limits is None else limits.to(to)
-        loss = sigmoid_pairs(leaves[0], leaves[1], positives, leaves[2], leaves[3], *ids, of_rows) / size
+        loss = sigmoid_pairs(leaves[0], leaves[1], positives, leaves[2], leaves[3], *ids, of_rows, smoothing) / size
         return [loss.detach(), *torch.autograd.grad(loss, leaves)]
 
     truth, same = by_definition(torch.float64), by_definition(wide)
     numbers = [torch.tensor([x], dtype=wide, device=device) for x in (scale, bias)]
     inputs = (rows.to(device), columns.to(device), positives.to(device), *numbers)
-    left_out = [None if x is None else x.to(device) for x in (None, None, *ids, limits)]
+    options = [None if x is None else x.to(device) for x in (None, None, *ids, limits)]
     eps = torch.finfo(wide).eps
     rounding = max(16 * eps * max(abs(scale), 1), torch.finfo(dtype).eps)  # half types round the weights
     reach = 16 * eps * max(abs(scale), 10) * truth[0].abs().item() + 1e-300
     for needs in ((True, True), (True, False), (False, True), (False, False)):
-        results = function(*inputs, 1 / size, *needs, *left_out)
+        results = function(*inputs, 1 / size, *needs, *options, smoothing)
         needed = (True, *needs, True, True)
         for found, s, t, need in zip(results, same, truth, needed, strict=True):
             assert found.shape == (t.shape if need else (0, dim))
@@ -70,7 +74,7 @@ def check(function, case, excluded: str, dtype: torch.dtype, device: torch.devic
                 assert_no_worse(found, s, t, rounding * t.abs().amax().item() if t.dim() else reach)
 
 
-@pytest.mark.parametrize("excluded", ["ids", "limits", "ids and limits"])
+@pytest.mark.parametrize("excluded", OPTIONS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES + CPU_CASES], ids=[p.id for p in CASES + CPU_CASES])
 def test_cpu_against_the_definition(case, dtype: torch.dtype, excluded: str) -> None:
@@ -78,7 +82,7 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype, excluded: str) -> 
 
 
 @pytest.mark.parametrize(("dtype", "in_registers"), WAYS)
-@pytest.mark.parametrize("excluded", ["ids", "limits", "ids and limits"])
+@pytest.mark.parametrize("excluded", OPTIONS)
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
 def test_triton_against_the_definition(case, excluded, dtype, in_registers, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch
@@ -131,7 +135,7 @@ def test_opcheck() -> None:
     numbers = torch.tensor([2.0]), torch.tensor(-1.0)
     left_out = (None, None, torch.arange(9) % 4, torch.arange(7) % 4, torch.randn(9))
     check_op = functools.partial(torch.library.opcheck, raise_exception=True)
-    check_op(ops.sigmoid_pairs, (rows, columns, positives, *numbers, 0.5, True, True, *left_out))
+    check_op(ops.sigmoid_pairs, (rows, columns, positives, *numbers, 0.5, True, True, *left_out, 0.1))
 
 
 def test_ids_and_limits_of_the_wrong_kind() -> None:

@@ -16,10 +16,13 @@
 namespace sslfast::cpu {
 namespace {
 
-// n groups of kShare numbers, number k of group j at s[j + k n]: s <- sigmoid(z); adds the losses and their derivatives
-// by scale and by bias to the sums. `positive` counts 0, and where kSome so does what is -inf, for left out.
-template <int kShare, bool kSome, typename T>
-inline __attribute__((always_inline)) void add_negatives(T* s, int32_t n, T scale, T bias, int32_t positive, T* sums) {
+// n groups of kShare numbers, number k of group j at s[j + k n]: s <- sigmoid(z) - spread; adds the losses and their
+// derivatives by scale and by bias to the sums. `positive` counts 0, and so does what is -inf, for left out; but where
+// kAll nothing is left out and spread is 0.
+template <int kShare, bool kAll, typename T>
+inline __attribute__((always_inline)) void add_negatives(T* s, int32_t n, T scale, T bias, T spread, int32_t positive,
+                                                         T* sums) {
+  constexpr T kNone = -std::numeric_limits<T>::infinity();
   T loss = 0, d_scale = 0, d_bias = 0;
 #pragma omp simd reduction(+ : loss, d_scale, d_bias)
   for (int32_t j = 0; j < n; ++j) {
@@ -27,14 +30,15 @@ inline __attribute__((always_inline)) void add_negatives(T* s, int32_t n, T scal
 #pragma GCC unroll 8
     for (int32_t k = 0; k < kShare; ++k) {
       const int32_t at = j + k * n;
-      constexpr T kNone = -std::numeric_limits<T>::infinity();
-      const bool none = at == positive || (kSome && s[at] == kNone);
-      const T product = kSome && none ? T(0) : s[at];  // times a weight of 0 an infinite one would be NaN
-      const T z = none ? kNone : product * scale + bias;
+      const T given = s[at];
+      const bool none = kAll ? at == positive : (at == positive) | (given == kNone);
+      const T product = kAll ? given : none ? T(0) : given;  // times a weight of 0 an infinite one would be NaN
+      const T logit = product * scale + bias, z = none ? kNone : logit;
       const T e = vector_exp(-std::fabs(z));
-      const T weight = (z > 0 ? T(1) : e) / (1 + e);
+      const T less = kAll || none ? T(0) : spread;
+      const T weight = (z > 0 ? T(1) : e) / (1 + e) - less;
       joint += e + joint * e;
-      loss += z > 0 ? z : T(0);
+      loss += (z > 0 ? z : T(0)) - (kAll ? T(0) : less * logit);
       d_scale += weight * product;
       d_bias += weight;
       s[at] = weight;
@@ -46,35 +50,34 @@ inline __attribute__((always_inline)) void add_negatives(T* s, int32_t n, T scal
   sums[2] += d_bias;
 }
 
-template <bool kSome, typename T>
-inline __attribute__((always_inline)) void negatives_body(T* s, int32_t n, T scale, T bias, int32_t positive, T* sums) {
+template <bool kAll, typename T>
+inline __attribute__((always_inline)) void negatives_body(T* s, int32_t n, T scale, T bias, T spread, int32_t positive,
+                                                          T* sums) {
   constexpr int kShare = 8, kLanes = 16;
   const int32_t groups = n / (kShare * kLanes) * kLanes, rest = groups * kShare;  // whole vectors of groups
   std::fill_n(sums, 3, T(0));
-  add_negatives<kShare, kSome>(s, groups, scale, bias, positive, sums);
-  add_negatives<1, kSome>(s + rest, n - rest, scale, bias, positive - rest, sums);
+  add_negatives<kShare, kAll>(s, groups, scale, bias, spread, positive, sums);
+  add_negatives<1, kAll>(s + rest, n - rest, scale, bias, spread, positive - rest, sums);
 }
 
 SSLFAST_ISA_CLONES void negatives(float* s, int32_t n, float scale, float bias, int32_t positive, float* sums) {
-  negatives_body<false>(s, n, scale, bias, positive, sums);
+  negatives_body<true>(s, n, scale, bias, 0.0f, positive, sums);
 }
 void negatives(double* s, int32_t n, double scale, double bias, int32_t positive, double* sums) {
-  negatives_body<false>(s, n, scale, bias, positive, sums);
+  negatives_body<true>(s, n, scale, bias, 0.0, positive, sums);
 }
-SSLFAST_ISA_CLONES void some_negatives(float* s, int32_t n, float scale, float bias, int32_t positive, float* sums) {
-  negatives_body<true>(s, n, scale, bias, positive, sums);
+SSLFAST_ISA_CLONES void some_negatives(float* s, int32_t n, float scale, float bias, float spread, int32_t positive,
+                                       float* sums) {
+  negatives_body<false>(s, n, scale, bias, spread, positive, sums);
 }
-void some_negatives(double* s, int32_t n, double scale, double bias, int32_t positive, double* sums) {
-  negatives_body<true>(s, n, scale, bias, positive, sums);
+void some_negatives(double* s, int32_t n, double scale, double bias, double spread, int32_t positive, double* sums) {
+  negatives_body<false>(s, n, scale, bias, spread, positive, sums);
 }
-
-template <typename T>
-using Negatives = void(T*, int32_t, T, T, int32_t, T*);
 
 template <typename T>
 void tile(const PairTile<T>& t, PairSums& sums, int threads) {
   const Excluded<T>& excluded = t.excluded;
-  const bool some = excluded.row_ids != nullptr || excluded.row_limits != nullptr;
+  const bool all = excluded.row_ids == nullptr && excluded.row_limits == nullptr && t.spread == 0;
 #pragma omp parallel for num_threads(threads) if (threads > 1 && t.rows > 1)
   for (int64_t i = 0; i < t.rows; ++i) {
     T* s = t.products + i * t.cols;
@@ -86,15 +89,20 @@ void tile(const PairTile<T>& t, PairSums& sums, int threads) {
     }
     if (excluded.row_limits != nullptr) row_exclude_above(s, t.cols, excluded.row_limits[t.row0 + i]);
     T parts[3];
-    const auto add = some ? static_cast<Negatives<T>*>(some_negatives) : static_cast<Negatives<T>*>(negatives);
-    add(s, static_cast<int32_t>(t.cols), t.scale, t.bias, here ? static_cast<int32_t>(positive) : -1, parts);
+    const auto cols = static_cast<int32_t>(t.cols), own = here ? static_cast<int32_t>(positive) : -1;
+    if (all) {
+      negatives(s, cols, t.scale, t.bias, own, parts);
+    } else {
+      some_negatives(s, cols, t.scale, t.bias, t.spread, own, parts);
+    }
     double* row_sums = t.row_sums + 3 * i;
     std::copy_n(parts, 3, row_sums);
     if (!here) continue;
     const T z = product * t.scale + t.bias, e = std::exp(-std::fabs(z));
-    const T weight = -(z < 0 ? T(1) : e) / (1 + e);
-    // What is infinite in a feature makes nothing infinite for certain but its own pair, which may look perfect.
-    row_sums[0] += (z < 0 ? -z : T(0)) + std::log1p(e) + 0 * z;
+    const T weight = t.spread - (z < 0 ? T(1) : e) / (1 + e);
+    // What is infinite in a feature makes nothing infinite for certain but its own pair, which may look perfect: times
+    // a spread of 0 it is NaN.
+    row_sums[0] += (z < 0 ? -z : T(0)) + std::log1p(e) + t.spread * z;
     row_sums[1] += weight * product;
     row_sums[2] += weight;
     t.positive_weights[t.row0 + i] = weight;

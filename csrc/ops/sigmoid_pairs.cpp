@@ -22,7 +22,8 @@ using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 template <typename Products>
 Results run(Products& products, const Tensor& rows, const Tensor& columns, const Exclusions& exclusions,
-            const Tensor& scale, const Tensor& bias, double share, bool need_rows, bool need_columns) {
+            const Tensor& scale, const Tensor& bias, double share, bool need_rows, bool need_columns,
+            double smoothing) {
   using T = typename Products::Number;
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
@@ -42,7 +43,7 @@ Results run(Products& products, const Tensor& rows, const Tensor& columns, const
       const TilePlace t{row0, std::min(kRows, n - row0), col0, std::min(kCols, m - col0)};
       products.logits(t, weights, 1, static_cast<double>(factor));
       cpu::sigmoid_pairs_tile({weights, t.rows, t.cols, row0, col0, excluded, positive_weights.mutable_data_ptr<T>(),
-                               factor, offset, row_sums.mutable_data_ptr<double>()},
+                               factor, offset, row_sums.mutable_data_ptr<double>(), static_cast<T>(smoothing / 2)},
                               sums, threads);
       products.weigh(t, weights, need_rows, need_columns);
       // The first product of a slab overwrites it: nothing to clear beforehand.
@@ -66,7 +67,7 @@ Results sigmoid_pairs(const Tensor& rows, const Tensor& columns, const Tensor& p
                       const Tensor& bias, double share, bool need_rows, bool need_columns,
                       const std::optional<Tensor>& row_factors, const std::optional<Tensor>& col_factors,
                       const std::optional<Tensor>& row_ids, const std::optional<Tensor>& col_ids,
-                      const std::optional<Tensor>& row_limits) {
+                      const std::optional<Tensor>& row_limits, double smoothing) {
   for (const Tensor* t : {&rows, &columns}) {
     check(t->is_cpu() && t->dim() == 2 && t->is_contiguous() && t->size(0) > 0,
           "sigmoid_pairs: rows and columns must be matrices with a row at least, contiguous");
@@ -82,10 +83,12 @@ Results sigmoid_pairs(const Tensor& rows, const Tensor& columns, const Tensor& p
   const std::optional<Tensor> own(positives);
   const Exclusions exclusions{own, row_ids, col_ids, row_limits};
   exclusions.check(rows.size(0), columns.size(0), sum_type(rows.scalar_type()));
+  check(smoothing >= 0 && smoothing <= 1, "sigmoid_pairs: smoothing must be in [0, 1]");
   const bool needs = need_rows || need_columns;
   return with_products(sides, needs ? std::min(kRows, rows.size(0)) : 0, needs ? std::min(kCols, columns.size(0)) : 0,
                        [&](auto& products) {
-                         return run(products, rows, columns, exclusions, scale, bias, share, need_rows, need_columns);
+                         return run(products, rows, columns, exclusions, scale, bias, share, need_rows, need_columns,
+                                    smoothing);
                        });
 }
 

@@ -36,6 +36,7 @@ def sigmoid_mean(
     options: Options | None,
     ids: tuple[Tensor, Tensor] | None = None,
     limits: Tensor | None = None,
+    smoothing: float = 0.0,
     dtype: torch.dtype | None = None,
     sides: _Parts = (None,) * 4,
 ) -> Tensor:
@@ -57,6 +58,7 @@ def sigmoid_mean(
             out. Default: None.
         limits: (N,) of the loss's dtype; pairs off the diagonal whose similarity is above that of their row are left
             out. Default: None.
+        smoothing: share e of the targets that is spread over both labels, which become 1 - e / 2 and e / 2. Default: 0.
         dtype: what the products are made in where the device has them in half types. Default: None, the inputs'.
         sides: without ``normalize``, what rows are made of and their factors, and the columns', as ``unit_side`` gives
             them, where they are multiplied without rounding. Default: None of them.
@@ -67,7 +69,7 @@ def sigmoid_mean(
     operands = distinct(rows, columns, scale, bias)
     further = distinct(*(ids or (None, None)), limits, *sides)
     loss: Tensor = _SigmoidMean.apply(
-        function, *operands, normalize, strategy, options, dtype, torch.is_grad_enabled(), *further
+        function, *operands, normalize, strategy, options, smoothing, dtype, torch.is_grad_enabled(), *further
     )
     return loss
 
@@ -75,7 +77,19 @@ def sigmoid_mean(
 class _SigmoidMean(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, rows, columns, scale, bias, normalize, strategy, options, dtype, grad_enabled, *further
+        ctx,
+        function,
+        rows,
+        columns,
+        scale,
+        bias,
+        normalize,
+        strategy,
+        options,
+        smoothing,
+        dtype,
+        grad_enabled,
+        *further,
     ):
         row_ids, col_ids, row_limits, row_side, row_factors, col_side, col_factors = further
         dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
@@ -93,11 +107,11 @@ class _SigmoidMean(torch.autograd.Function):
         excluded = (row_ids, col_ids, row_limits)
         if strategy == "local":
             loss, *products, d_scale, d_bias = ops.sigmoid_pairs(
-                *sides, positives, *numbers, 1 / len(rows), *needs, *factors, *excluded
+                *sides, positives, *numbers, 1 / len(rows), *needs, *factors, *excluded, smoothing
             )
         else:
             loss, *products, d_scale, d_bias = _over_ranks(
-                function, strategy, options, sides, factors, positives, numbers, needs, excluded
+                function, strategy, options, sides, factors, positives, numbers, needs, excluded, smoothing
             )
         units = sides if normalize else (None, None)  # of no other use in the backward pass
         ctx.save_for_backward(rows, columns, scale, bias, *units, *norms, *factors, *products, d_scale, d_bias)
@@ -126,7 +140,7 @@ class _SigmoidMean(torch.autograd.Function):
             for number, total, needed in zip(inputs[2:], numbers, needs[2:], strict=True):
                 found.append((total * grad).to(number.dtype).reshape(number.shape) if needed else None)
         grads = (None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found)
-        return None, *grads, *[None] * 12
+        return None, *grads, *[None] * 13
 
 
 def _over_ranks(
@@ -139,6 +153,7 @@ def _over_ranks(
     numbers: list[Tensor],
     needs: list[bool],
     excluded: _Parts,
+    smoothing: float,
 ) -> tuple[Tensor, ...]:
     """What the operator gives for this rank's rows and columns, of the batch of all ranks; the numbers are sums."""
     rows, columns = sides
@@ -154,7 +169,7 @@ def _over_ranks(
         picks = nobody if distance else positives
         left_out: tuple[Any, ...] = (row_ids, block_ids[0] if block_ids else None, row_limits)
         loss, d_rows, d_columns, d_scale, d_bias = ops.sigmoid_pairs(
-            rows, block, picks, *numbers, share, *needs, factors[0], block_factors, *left_out
+            rows, block, picks, *numbers, share, *needs, factors[0], block_factors, *left_out, smoothing
         )
         part = [torch.stack([loss, d_scale, d_bias]), d_rows]
         found = [a.add_(b) for a, b in zip(found, part, strict=True)] if found else part

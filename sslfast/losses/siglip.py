@@ -12,8 +12,8 @@ from sslfast.distributed import strategy_of, world_size
 from sslfast.losses._few_pairs import SIGMOID, few, few_pairs
 from sslfast.losses._ids import ids_of
 from sslfast.losses._inputs import check_pair, check_scalar
+from sslfast.losses._siglip_options import check_hard, check_margin, hard_mean, limits_of
 from sslfast.losses._sigmoid import sigmoid_mean
-from sslfast.losses._sigmoid_terms import Pairs, check_hard, check_margin, hard_mean, limits_of, smoothing_mean
 
 _DIST_IMPLS = (None, "bidir", "shift", "reduce", "gather")
 _NAMES = ("image_features", "text_features", "image_ids", "text_ids")
@@ -130,7 +130,7 @@ def siglip_loss(
 
     in O(N D) memory: the N x N logits are made in tiles, and the gradients in the same pass, from the same tiles:
     6 N^2 D FLOPs, or 2 N^2 D where nothing requires a gradient. Small losses keep their relative precision. Up to 256
-    pairs on the CPU, without ids or a margin, make all logits at once, half types widened.
+    pairs on the CPU, without ids, margin or smoothing, make all logits at once, half types widened.
 
     Args:
         image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
@@ -145,8 +145,7 @@ def siglip_loss(
             for a false negative of that image and left out; similarities are ``image_features @ text_features.T``,
             whatever the scale. Texts have no margin of their own: swap the features for it. Default: None, none is.
         label_smoothing: share e of the targets that is spread over both labels, which become 1 - e / 2 and e / 2: adds
-            e / 2 times the logit of every pair, and takes as much of all negatives that count. From sums, in O(N D)
-            work; with a margin from the similarities, made again: 8 N^2 D FLOPs more. Default: 0.
+            e / 2 times the logit of every pair, and takes as much of all negatives that count. Default: 0.
         negative_keys: (N, K, D), hard negatives of one image each, of any floating dtype: further negatives in its sum,
             unless the margin leaves them out; normalised, unless ``normalize``. They get a gradient if they require
             one. Default: None.
@@ -156,9 +155,8 @@ def siglip_loss(
             the texts' gradients are reduced in forward, so that backward sends nothing. True or ``"all_gather"``
             gathers the texts of all ranks; ``"ring"`` passes them round while the ranks compute, so that none ever
             holds them all. False or ``"local"``: this rank's samples alone. The ranks have to agree on what requires a
-            gradient. ``negative_keys`` are the rank's own; with them, and with ``label_smoothing`` beside ids or a
-            margin, backward communicates, too. Without a process group, or with one rank, it changes nothing. Default:
-            False.
+            gradient. ``negative_keys`` are the rank's own; with them backward communicates, too, if scale or bias
+            requires a gradient. Without a process group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if a feature is.
@@ -191,11 +189,11 @@ def siglip_loss(
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         if negative_keys is not None:
             check_hard(name, "negative_keys", negative_keys, "image_features", image_features)
-    all_count = ids is None and margin is None
-    plain = all_count and smoothing == 0.0 and negative_keys is None
-    are_few = strategy == "local" and all_count and few(image_features, text_features)
+    few_at_once = (
+        strategy == "local" and ids is margin is None and smoothing == 0.0 and few(image_features, text_features)
+    )
     share = 1.0 / len(image_features)
-    if plain and are_few:
+    if few_at_once and negative_keys is None:
         sides = (image_features, text_features)
         return few_pairs(name, SIGMOID, share, *sides, logit_scale, logit_bias, normalize=normalize)
     options = None
@@ -217,20 +215,21 @@ def siglip_loss(
         number if isinstance(number, Tensor) else image_features.new_full((1,), number, dtype=wide)
         for number in (logit_scale, logit_bias)
     )
-    if plain:
+    if margin is None and negative_keys is None:
         return sigmoid_mean(
             *(name, image_features, text_features, scale, bias),
             normalize=normalize,
             strategy=strategy,
             options=options,
+            ids=ids,
+            smoothing=smoothing,
         )
     # All that follows is made of the features in the dtype of accumulation: gradients in half types are rounded once.
     scale, bias = (number.to(wide).reshape(1) for number in (scale, bias))
     images, image_side = _accumulated(image_features, normalize, wide, dtype)
     texts, text_side = _accumulated(text_features, normalize, wide, dtype)
     limits = None if margin is None else limits_of((images.detach() * texts.detach()).sum(dim=1), margin)
-    pairs = Pairs(name, images, texts, scale, bias, ids, limits, strategy)
-    if are_few:
+    if few_at_once:
         loss = few_pairs(name, SIGMOID, share, images, texts, scale, bias, normalize=False)
     else:
         loss = sigmoid_mean(
@@ -240,14 +239,19 @@ def siglip_loss(
             options=options,
             ids=ids,
             limits=limits,
+            smoothing=smoothing,
             dtype=dtype,
             sides=(*image_side, *text_side),
         )
-    if smoothing > 0.0:
-        loss = loss + smoothing_mean(pairs, smoothing)
-    if negative_keys is not None:
-        loss = loss + hard_mean(pairs, negative_keys, smoothing, normalize)
-    return loss
+    if negative_keys is None:
+        return loss
+    return loss + hard_mean(
+        *(name, images, negative_keys, scale, bias),
+        limits=limits,
+        smoothing=smoothing,
+        normalize=normalize,
+        strategy=strategy,
+    )
 
 
 def _accumulated(

@@ -16,6 +16,7 @@ def sigmoid_pairs(
     row_ids: Tensor | None = None,
     col_ids: Tensor | None = None,
     row_limits: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Sum over all pairs of ``-log(sigmoid(label * (scale * <row, column> + bias)))``.
 
@@ -29,6 +30,7 @@ def sigmoid_pairs(
         row_ids: (N,) integers; pairs of the same id are left out, but positives.
         col_ids: (M,) integers.
         row_limits: (N,); pairs whose inner product is above that of their row are left out, but positives.
+        smoothing: share e of the targets 1 and 0 that is spread over both, so that they are 1 - e / 2 and e / 2.
 
     Returns:
         Scalar; SigLIP's loss is this divided by N, with ``positives = torch.arange(N)``.
@@ -42,4 +44,5 @@ def sigmoid_pairs(
         left_out |= row_ids.unsqueeze(1) == col_ids
     if row_limits is not None:
         left_out |= rows @ columns.T > row_limits.unsqueeze(1)
-    return -F.logsigmoid(labels * logits).masked_fill(left_out & (labels < 0), 0.0).sum()
+    losses = smoothing / 2 * labels * logits - F.logsigmoid(labels * logits)
+    return losses.masked_fill(left_out & (labels < 0), 0.0).sum()

@@ -1,6 +1,6 @@
 // Sigmoid losses of the pairs of rows (N, D) with columns (M, D): the epilogue of a tile of their inner products S.
-// With Z = scale * S + bias, the pair (i, p(i)) costs log(1 + exp(-Z)), every other one log(1 + exp(Z)), and what is
-// left out nothing.
+// With Z = scale * S + bias, the pair (i, p(i)) costs log(1 + exp(-Z)) + spread * Z, every other one log(1 + exp(Z)) -
+// spread * Z, the cross-entropies with targets 1 - spread and spread; and what is left out nothing.
 #pragma once
 
 #include "sslfast/excluded.h"
@@ -19,6 +19,7 @@ struct PairTile {
   T* positive_weights;   // (N)
   T scale, bias;
   double* row_sums;  // scratch (3 * rows)
+  T spread = 0;
 };
 
 // Sums over the tiles seen so far.
