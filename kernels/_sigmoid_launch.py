@@ -18,7 +18,14 @@ def sigmoid_weights(dim: int, element_size: int, arch: int) -> dict[str, int]:
 
 
 def sigmoid_in_registers(
-    size: int, length: int, dim: int, element_size: int, need_rows: bool, need_columns: bool, precision: str = "ieee"
+    size: int,
+    length: int,
+    dim: int,
+    element_size: int,
+    need_rows: bool,
+    need_columns: bool,
+    precision: str = "ieee",
+    excluded: bool = False,
 ) -> bool:
     """Whether sigmoid losses and their gradients are one launch, of 2 N M D multiply-adds a side, instead of strips.
 
@@ -35,8 +42,11 @@ def sigmoid_in_registers(
 
     Walks are cut into as many runs as the shorter side has room for: the longer one would be a long walk for both sides
     if it were far longer.
+
+    Where ids or limits leave out some pairs, columns alone of half types above D = 256 spill 8 bytes on Hopper and 32
+    on Ampere.
     """
-    if dim > 512:
+    if dim > 512 or (excluded and element_size == 2 and dim > 256 and not need_rows):
         return False
     if _launch.REGISTERS is not None:
         return _launch.REGISTERS
@@ -47,19 +57,26 @@ def sigmoid_in_registers(
     return size * length * max(dim, 64) <= 2 ** (30 if precision == "tf32" else 27)
 
 
-def sigmoid_registers(dim: int, element_size: int, arch: int, precision: str = "ieee") -> dict[str, int]:
+def sigmoid_registers(
+    dim: int, element_size: int, arch: int, precision: str = "ieee", excluded: bool = False
+) -> dict[str, int]:
     """side_registers of half types; in float32 as many columns, of 64 rows, or 32 on plain cores above D = 128.
 
     With tf32 at D = 512, 64 rows of 32 pairs spill 288 bytes on Ampere and 56 on Hopper, and one of them is halved, as
     in queue_softmax. On Blackwell's plain cores two stages spill 24 bytes at D = 128, and on Hopper's up to D = 64 the
-    compiler picks few registers for 8 warps, of which 32 bytes spill.
+    compiler picks few registers for 8 warps, of which 32 bytes spill. So it does where ids or limits leave out some
+    pairs, on Blackwell for half types up to D = 128, 24 bytes, and on Hopper for plain cores at D = 256, 8 bytes: there
+    16 columns spill none.
     """
+    few_columns = {"BLOCK_N": 16} if excluded else {}
     if element_size == 2:
-        return _launch.side_registers(dim, arch)
+        return _launch.side_registers(dim, arch) | (few_columns if arch == 10 and dim <= 128 else {})
     if dim > 128:
         config = _launch.wide_float32(dim, precision)
         if precision == "tf32" and dim > 256 and arch != 10:
             config |= {"BLOCK_N": 16} if arch == 9 else {"BLOCK_M": 32}
+        elif precision == "ieee" and arch == 9:
+            config |= few_columns
     else:
         config = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_D": 32, "BLOCK_OUT": 128}
         config |= {"num_warps": 4 if arch == 9 and dim <= 64 else 8, "num_stages": 1 if arch == 10 else 2}

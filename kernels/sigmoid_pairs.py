@@ -1,11 +1,14 @@
 """Sigmoid losses of all pairs of rows with columns, and their gradients, in Triton.
 
 For rows Q (N, D), columns K (M, D), positives p, S = Q K^T and Z = scale * S + bias: the sum of log(1 + exp(Z_ij)) over
-all pairs but (i, p(i)), and of log(1 + exp(-Z_{i, p(i)})); with G its derivative in Z, the sums of G S and of G, and
-the products scale * G K and scale * G^T Q; all of it times a share, 1 / N for the mean of rows. Neither S nor G is ever
-stored whole; scale and bias are read where they lie, so learnable ones wait for nothing.
+all pairs but (i, p(i)), those of equal ids and those with S_ij above a limit of row i; and of log(1 + exp(-Z_{i,
+p(i)})); with G its derivative in Z, the sums of G S and of G, and the products scale * G K and scale * G^T Q; all of it
+times a share, 1 / N for the mean of rows. Where targets are smoothed, by a spread of half of the smoothing, the first
+terms are less by spread * Z, and the second more. Neither S nor G is ever stored whole; scale and bias are read where
+they lie, so learnable ones wait for nothing.
 
-Two ways, of one pass each: small problems go through sigmoid_pairs_registers.py, others sigmoid_pairs_strips.py.
+Two ways, of one pass each: small problems go through sigmoid_pairs_registers.py, others, and smoothed targets, for
+which registers spill, through sigmoid_pairs_strips.py.
 
 Every program leaves its share of the three sums in a slot of its own, and the slots are added up in order: no atomics,
 the same bits in every run. The positives, which weigh the most, are a launch of their own, in float32 throughout: 2 N D
@@ -49,6 +52,7 @@ def sigmoid_mantissas_kernel(
     N,
     M,
     D,
+    spread,
     BLOCK: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
@@ -60,8 +64,13 @@ def sigmoid_mantissas_kernel(
     pair = tl.arange(0, BLOCK)
     row, col = pair % N, (pair + 1) % M
     product = pair_logits(q_ptr, k_ptr, row, col, pair >= 0, D, 1.0, row_factors_ptr, col_factors_ptr, BLOCK, BLOCK_D)
-    minus_log, _ = softplus_and_sigmoid(-(product * tl.load(scale_ptr) + tl.load(bias_ptr)))
-    to_row, to_column = -1.4426950408889634 * minus_log, -1.4426950408889634 * minus_log
+    z = product * tl.load(scale_ptr) + tl.load(bias_ptr)
+    if spread is None:
+        minus_log, _ = softplus_and_sigmoid(-z)
+        logarithm = -1.4426950408889634 * minus_log
+    else:
+        logarithm = tl.log2(tl.abs(1.0 / (1.0 + tl.exp(-z)) - spread))
+    to_row, to_column = logarithm, logarithm
     if col_factors_ptr is not None:
         to_row += tl.log2(tl.load(col_factors_ptr + col))
     if row_factors_ptr is not None:
@@ -85,6 +94,7 @@ def sigmoid_positives_kernel(
     N,
     D,
     share,
+    spread,
     BLOCK: tl.constexpr,
     BLOCK_D: tl.constexpr,
     NEED_ROWS: tl.constexpr,
@@ -98,9 +108,12 @@ def sigmoid_positives_kernel(
     scale, bias = tl.load(scale_ptr), tl.load(bias_ptr)
     z = product * scale + bias
     loss, weight = softplus_and_sigmoid(tl.where(has, -z, float("-inf")))
+    if spread is not None:
+        loss = tl.where(has, loss + spread * z, 0.0)
+        weight = tl.where(has, weight - spread, 0.0)
     slot = sums_ptr + 3 * tl.program_id(0)
     # Infinite logits of the right signs would count as perfect pairs.
-    tl.store(slot, tl.sum(loss) + 0.0 * scale + 0.0 * bias)
+    tl.store(slot, tl.sum(loss) + 0.0 * tl.sum(tl.where(has, z, 0.0)) + 0.0 * scale + 0.0 * bias)
     tl.store(slot + 1, -tl.sum(weight * product))
     tl.store(slot + 2, -tl.sum(weight))
     weight *= scale * share
@@ -135,6 +148,10 @@ def sigmoid_pairs(
     need_columns: bool,
     row_factors: Tensor | None = None,
     col_factors: Tensor | None = None,
+    row_ids: Tensor | None = None,
+    col_ids: Tensor | None = None,
+    row_limits: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     if rows.dtype == torch.float64:
         raise TypeError("sigmoid_pairs: float64 runs on the CPU only, got float64 rows on a GPU")
@@ -143,7 +160,10 @@ def sigmoid_pairs(
     (size, dim), length = rows.shape, len(columns)
     inputs, needs = (rows, columns, row_factors, col_factors, positives, scale, bias), (need_rows, need_columns)
     shape, precision = (size, length, dim, rows.element_size()), _launch.input_precision(rows)
-    small = any(needs) and _sigmoid_launch.sigmoid_in_registers(*shape, *needs, precision)
+    spread = smoothing / 2 if smoothing else None
+    excluded = (row_ids, col_ids, row_limits)
+    some = any(vector is not None for vector in excluded)
+    small = any(needs) and spread is None and _sigmoid_launch.sigmoid_in_registers(*shape, *needs, precision, some)
     block = 64
     blocks = triton.cdiv(size, block)
     with _launch.on_device_of(rows):
@@ -151,10 +171,13 @@ def sigmoid_pairs(
         if any(needs) and rows.dtype != torch.float32:
             mantissas = rows.new_empty((2,), dtype=torch.float32)
             sigmoid_mantissas_kernel[(1,)](
-                *inputs[:4], scale, bias, mantissas, size, length, dim, **_sigmoid_launch.sigmoid_mantissas(dim)
+                *inputs[:4], scale, bias, mantissas, size, length, dim, spread, **_sigmoid_launch.sigmoid_mantissas(dim)
             )
-        way = in_registers if small else in_strips
-        d_rows, d_columns, sums = way(inputs, mantissas, _PEAK.get(rows.dtype, 1.0), share, needs, blocks)
+        peak = _PEAK.get(rows.dtype, 1.0)
+        if small:
+            d_rows, d_columns, sums = in_registers(inputs, excluded, mantissas, peak, share, needs, blocks)
+        else:
+            d_rows, d_columns, sums = in_strips(inputs, excluded, mantissas, peak, share, spread, needs, blocks)
         sigmoid_positives_kernel[(blocks,)](
             *inputs,
             d_rows,
@@ -163,6 +186,7 @@ def sigmoid_pairs(
             size,
             dim,
             share,
+            spread,
             BLOCK=block,
             BLOCK_D=_sigmoid_launch.sigmoid_weights(dim, rows.element_size(), _launch.arch(rows))["BLOCK_D"],
             NEED_ROWS=need_rows,

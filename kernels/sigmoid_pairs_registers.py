@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch, _sigmoid_launch
-from sslfast.kernels.logit_tile import logit_tile, softplus_and_sigmoid
+from sslfast.kernels.logit_tile import among_negatives, logit_tile, softplus_and_sigmoid
 from sslfast.kernels.weight_tile import correction
 
 
@@ -33,6 +33,9 @@ def _one_side(
     positives_ptr,
     scale_ptr,
     bias_ptr,
+    own_ids_ptr,
+    other_ids_ptr,
+    row_limits_ptr,
     mantissas_ptr,
     grad_ptr,
     sums_ptr,
@@ -51,7 +54,7 @@ def _one_side(
     PRECISION: tl.constexpr,
 ):
     """A run's part of the gradient of a block of the own side, (size, D): pairs with the other, (length, D), but
-    positives.
+    positives and what ids and the limits of rows leave out.
 
     The own side are the columns where COLUMNS. Where SUMS, the program leaves its three sums. Half types alone have
     mantissas (sigmoid_pairs.py).
@@ -94,6 +97,20 @@ def _one_side(
         else:
             negative = col[None, :] != (positive - col0).to(tl.int32)[:, None]
         negative = negative & in_rows[:, None] & in_cols[None, :]
+        if own_ids_ptr is not None or row_limits_ptr is not None:
+            negative = negative & among_negatives(
+                product,
+                own_ids_ptr,
+                other_ids_ptr,
+                row_limits_ptr,
+                row0,
+                col0,
+                size,
+                length,
+                BLOCK_M,
+                BLOCK_N,
+                TURNED=COLUMNS,
+            )
         z = tl.where(negative, product * scale + bias, float("-inf"))
         if SUMS:
             loss, weight = softplus_and_sigmoid(z)
@@ -136,6 +153,9 @@ def sigmoid_registers_kernel(
     positives_ptr,
     scale_ptr,
     bias_ptr,
+    row_ids_ptr,
+    col_ids_ptr,
+    row_limits_ptr,
     mantissas_ptr,
     d_rows_ptr,
     d_columns_ptr,
@@ -164,6 +184,9 @@ def sigmoid_registers_kernel(
                 positives_ptr,
                 scale_ptr,
                 bias_ptr,
+                row_ids_ptr,
+                col_ids_ptr,
+                row_limits_ptr,
                 mantissas_ptr,
                 d_rows_ptr,
                 sums_ptr,
@@ -190,6 +213,9 @@ def sigmoid_registers_kernel(
             positives_ptr,
             scale_ptr,
             bias_ptr,
+            col_ids_ptr,
+            row_ids_ptr,
+            row_limits_ptr,
             mantissas_ptr,
             d_columns_ptr,
             sums_ptr,
@@ -211,6 +237,7 @@ def sigmoid_registers_kernel(
 
 def in_registers(
     inputs: tuple[Tensor | None, ...],
+    excluded: tuple[Tensor | None, ...],
     mantissas: Tensor | None,
     peak: float,
     share: float,
@@ -222,7 +249,8 @@ def in_registers(
     (size, dim), length = rows.shape, len(columns)
     need_rows, need_columns = needs
     precision = _launch.input_precision(rows)
-    config = _sigmoid_launch.sigmoid_registers(dim, rows.element_size(), _launch.arch(rows), precision)
+    some = any(vector is not None for vector in excluded)
+    config = _sigmoid_launch.sigmoid_registers(dim, rows.element_size(), _launch.arch(rows), precision, some)
     row_blocks, col_blocks = (
         triton.cdiv(n, config["BLOCK_M"]) if need else 0 for n, need in zip((size, length), needs, strict=True)
     )
@@ -234,6 +262,7 @@ def in_registers(
     d_columns = rows.new_empty((splits, length if need_columns else 0, dim), dtype=torch.float32)
     sigmoid_registers_kernel[blocks, splits](
         *inputs,
+        *excluded,
         mantissas,
         d_rows if need_rows else None,
         d_columns if need_columns else None,

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch, _sigmoid_launch
-from sslfast.kernels.logit_tile import logit_tile, softplus_and_sigmoid
+from sslfast.kernels.logit_tile import among_negatives, logit_tile, softplus_and_sigmoid
 from sslfast.kernels.weight_tile import add_product, add_sums, correct_, store_weights
 
 
@@ -25,6 +25,9 @@ def sigmoid_weights_kernel(
     positives_ptr,
     scale_ptr,
     bias_ptr,
+    row_ids_ptr,
+    col_ids_ptr,
+    row_limits_ptr,
     mantissas_ptr,
     row_weights_ptr,
     col_weights_ptr,
@@ -38,13 +41,14 @@ def sigmoid_weights_kernel(
     M,
     D,
     peak,
+    spread,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """G without the positives from (row_start, col_start) on, as far as the grid goes, times peak, into a buffer with
-    rows of that stride; and the three sums of each program.
+    rows of that stride; and the three sums of each program. What ids and limits leave out is 0.
 
     Its way to rows and its way to columns each have a buffer of their own where factors make two of it; None, where
     that way is not gone. What goes there is multiplied by mantissas, if given, too.
@@ -60,7 +64,15 @@ def sigmoid_weights_kernel(
     inside = in_rows[:, None] & in_cols[None, :]
     positive = (tl.load(positives_ptr + row0 + row, in_rows, -1) - col0).to(tl.int32)
     negative = inside & (col[None, :] != positive[:, None])
-    loss, weight = softplus_and_sigmoid(tl.where(negative, product * scale + bias, float("-inf")))
+    if row_ids_ptr is not None or row_limits_ptr is not None:
+        negative = negative & among_negatives(
+            product, row_ids_ptr, col_ids_ptr, row_limits_ptr, row0, col0, N, M, BLOCK_M, BLOCK_N
+        )
+    z = tl.where(negative, product * scale + bias, float("-inf"))
+    loss, weight = softplus_and_sigmoid(z)
+    if spread is not None:
+        loss = tl.where(negative, loss - spread * z, 0.0)
+        weight = tl.where(negative, weight - spread, 0.0)
     slot = sums_ptr + 3 * (row0 // BLOCK_M * tl.cdiv(M, BLOCK_N) + col0 // BLOCK_N)
     tl.store(slot, tl.sum(loss))
     tl.store(slot + 1, tl.sum(weight * product))
@@ -80,9 +92,11 @@ def sigmoid_weights_kernel(
 
 def in_strips(
     inputs: tuple[Tensor | None, ...],
+    excluded: tuple[Tensor | None, ...],
     mantissas: Tensor | None,
     peak: float,
     share: float,
+    spread: float | None,
     needs: tuple[bool, bool],
     further: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,6 +132,7 @@ def in_strips(
                 triton.cdiv(row1 - row0, config["BLOCK_M"]), triton.cdiv(col1 - col0, config["BLOCK_N"])
             ](
                 *inputs,
+                *excluded,
                 mantissas,
                 to_rows,
                 to_columns,
@@ -131,6 +146,7 @@ def in_strips(
                 length,
                 dim,
                 peak,
+                spread,
                 **config,
                 PRECISION=_launch.input_precision(rows),
             )

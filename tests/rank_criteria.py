@@ -33,6 +33,14 @@ def siglip(z0: Tensor, z1: Tensor, _: Tensor, scale: Tensor, bias: Tensor, strat
     return module(F.normalize(z0, dim=1), F.normalize(z1, dim=1), scale, bias)
 
 
+def siglip_options(z0: Tensor, z1: Tensor, y: Tensor, s: Tensor, t: Tensor, strategy: str, **options: Any) -> Tensor:
+    """With ``hard`` for negatives of every image's own, and ``ids`` for those of the labels."""
+    hard = torch.stack([z1 + 1, z1 - z0], dim=1) if options.pop("hard", False) else None
+    ids = {"image_ids": y, "text_ids": (y + 1) % 3} if options.pop("ids", False) else {}
+    options |= {"normalize": True, "gather_distributed": strategy}
+    return losses.siglip_loss(z0, z1, s, t, negative_keys=hard, **ids, **options)
+
+
 def info_nce(z0: Tensor, z1: Tensor, _: Tensor, scale: Tensor, bias: Tensor, strategy: str, **options: Any) -> Tensor:
     """With a temperature that learns; ``hard`` for negatives of every query's own, ``detach`` for locked keys."""
     hard = torch.stack([z1 + 1, z1 - z0], dim=1) if options.pop("hard", False) else None
@@ -128,6 +136,10 @@ CRITERIA: dict[str, Criterion] = {
     "siglip, normalize": lambda a, b, y, s, t, how: losses.siglip_loss(
         a, b, s, t, normalize=True, gather_distributed=how
     ),
+    "siglip, ids and margin": partial(siglip_options, ids=True, margin=-0.1),
+    "siglip, smooth, hard": partial(siglip_options, label_smoothing=0.2, hard=True),
+    "siglip, smooth, ids": partial(siglip_options, label_smoothing=0.2, ids=True),
+    "siglip, all options": partial(siglip_options, label_smoothing=0.2, ids=True, margin=-0.1, hard=True),
     "info_nce": info_nce,
     "info_nce, locked": partial(info_nce, detach=True),
     "info_nce, symmetric": partial(info_nce, symmetric=True, tau_plus=0.01),

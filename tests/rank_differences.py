@@ -60,7 +60,14 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
     ),
     "siglip_loss": (
         gathered(losses.siglip_loss),
-        {"normalize": (True, False), "logit_scale": (2.0, 3.0), "logit_bias": (1.0, 0.0), "gather_distributed": WAYS},
+        {
+            "normalize": (True, False),
+            "margin": (None, 0.1),
+            "label_smoothing": (0.0, 0.1),
+            "logit_scale": (2.0, 3.0),
+            "logit_bias": (1.0, 0.0),
+            "gather_distributed": WAYS,
+        },
     ),
     "supcon_loss": (
         gathered(losses.supcon_loss, LABELS, views=1),
@@ -145,6 +152,10 @@ def alike(name: str, first: object, second: object) -> str:
 
 def info_nce(z: Tensor, **options: Any) -> Tensor:
     return losses.info_nce_loss(z, z, gather_distributed=True, **options)
+
+
+def siglip(z: Tensor, **options: Any) -> Tensor:
+    return losses.siglip_loss(z, z, 2.0, gather_distributed=True, **options)
 
 
 def of_scales(z: Tensor, shaped: Callable[[Tensor], Tensor]) -> None:
@@ -253,6 +264,18 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
     "query_ids": (
         lambda z, odd: info_nce(z, **ids(odd)),
         alike("info_nce_loss: query_ids", None, "a 1-d tensor"),
+    ),
+    "image_ids": (
+        lambda z, odd: siglip(z, **dict.fromkeys(("image_ids", "text_ids"), IDS if odd else None)),
+        alike("siglip_loss: image_ids", None, "a 1-d tensor"),
+    ),
+    "hard negatives of SigLIP": (
+        lambda z, odd: siglip(z, negative_keys=z.unsqueeze(1) if odd else None),
+        alike("siglip_loss: negative_keys", None, "a 3-d tensor"),
+    ),
+    "hard negatives of SigLIP of other numbers": (
+        lambda z, odd: siglip(z, negative_keys=z.unsqueeze(1).repeat(1, 1 + odd, 1)),
+        "",
     ),
     "weights, 1 where not given": (lambda z, odd: weighted_on_one(z, odd), ""),
     "a temperature that is a tensor": (

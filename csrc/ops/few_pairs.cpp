@@ -116,8 +116,8 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
       if (sigmoid) {
         std::vector<double> row_sums(3 * n);
         products.logits(all, tile, 1, r.scale);
-        cpu::sigmoid_pairs_tile(
-            PairTile<T>{tile, n, n, 0, 0, positives.data(), v.weights, r.scale, r.bias, row_sums.data()}, sums, team);
+        cpu::sigmoid_pairs_tile(PairTile<T>{tile, n, n, 0, 0, excluded, v.weights, r.scale, r.bias, row_sums.data()},
+                                sums, team);
         // Infinite logits of the right signs would count as perfect pairs.
         sums.loss += 0 * static_cast<double>(r.scale) + 0 * static_cast<double>(r.bias);
         to_rows = to_columns = static_cast<double>(r.scale) * r.share;

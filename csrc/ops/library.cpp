@@ -33,8 +33,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "Tensor)");
   m.def(
       "sigmoid_pairs(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor bias, float share, bool "
-      "need_rows, bool need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor, "
-      "Tensor, Tensor, Tensor)");
+      "need_rows, bool need_columns, Tensor? row_factors=None, Tensor? col_factors=None, Tensor? row_ids=None, "
+      "Tensor? col_ids=None, Tensor? row_limits=None, float smoothing=0) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "few_pairs(Tensor rows, Tensor columns, Tensor? scale, Tensor? bias, float known_scale, float known_bias, int "
       "kind, float share, bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias) -> "

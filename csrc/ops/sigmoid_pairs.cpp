@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "exclusions.h"
 #include "tile_products.h"
 
 namespace sslfast::ops {
@@ -20,14 +21,16 @@ constexpr int64_t kRows = 512, kCols = 256;
 using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 template <typename Products>
-Results run(Products& products, const Tensor& rows, const Tensor& columns, const Tensor& positives, const Tensor& scale,
-            const Tensor& bias, double share, bool need_rows, bool need_columns) {
+Results run(Products& products, const Tensor& rows, const Tensor& columns, const Exclusions& exclusions,
+            const Tensor& scale, const Tensor& bias, double share, bool need_rows, bool need_columns,
+            double smoothing) {
   using T = typename Products::Number;
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int64_t tile_rows = std::min(kRows, n), tile_cols = std::min(kCols, m);
   const T factor = *scale.const_data_ptr<T>(), offset = *bias.const_data_ptr<T>();
   const double back = share * static_cast<double>(factor);
+  const auto excluded = exclusions.pointers<T>();
   Tensor d_rows = empty_in_large_pages<T>({need_rows ? n : 0, d}, rows),
          d_cols = empty_in_large_pages<T>({need_columns ? m : 0, d}, rows);
   Tensor row_sums = empty({3 * tile_rows}, ScalarType::Double, rows);
@@ -39,18 +42,17 @@ Results run(Products& products, const Tensor& rows, const Tensor& columns, const
     for (int64_t col0 = 0; col0 < m; col0 += kCols) {
       const TilePlace t{row0, std::min(kRows, n - row0), col0, std::min(kCols, m - col0)};
       products.logits(t, weights, 1, static_cast<double>(factor));
-      cpu::sigmoid_pairs_tile(
-          {weights, t.rows, t.cols, row0, col0, positives.const_data_ptr<int64_t>(),
-           positive_weights.mutable_data_ptr<T>(), factor, offset, row_sums.mutable_data_ptr<double>()},
-          sums, threads);
+      cpu::sigmoid_pairs_tile({weights, t.rows, t.cols, row0, col0, excluded, positive_weights.mutable_data_ptr<T>(),
+                               factor, offset, row_sums.mutable_data_ptr<double>(), static_cast<T>(smoothing / 2)},
+                              sums, threads);
       products.weigh(t, weights, need_rows, need_columns);
       // The first product of a slab overwrites it: nothing to clear beforehand.
       if (need_rows) products.to_rows(t, weights, dx, back, col0 > 0);
       if (need_columns) products.to_columns(t, weights, dy, back, row0 > 0);
     }
   }
-  products.add_pairs(positives.const_data_ptr<int64_t>(), positive_weights.const_data_ptr<T>(), back,
-                     need_rows ? dx : nullptr, need_columns ? dy : nullptr);
+  products.add_pairs(excluded.positives, positive_weights.const_data_ptr<T>(), back, need_rows ? dx : nullptr,
+                     need_columns ? dy : nullptr);
   const auto number = [&](double sum) {
     Tensor result = empty({}, kType<T>, rows);
     *result.mutable_data_ptr<T>() = static_cast<T>(share * sum);
@@ -63,7 +65,9 @@ Results run(Products& products, const Tensor& rows, const Tensor& columns, const
 
 Results sigmoid_pairs(const Tensor& rows, const Tensor& columns, const Tensor& positives, const Tensor& scale,
                       const Tensor& bias, double share, bool need_rows, bool need_columns,
-                      const std::optional<Tensor>& row_factors, const std::optional<Tensor>& col_factors) {
+                      const std::optional<Tensor>& row_factors, const std::optional<Tensor>& col_factors,
+                      const std::optional<Tensor>& row_ids, const std::optional<Tensor>& col_ids,
+                      const std::optional<Tensor>& row_limits, double smoothing) {
   for (const Tensor* t : {&rows, &columns}) {
     check(t->is_cpu() && t->dim() == 2 && t->is_contiguous() && t->size(0) > 0,
           "sigmoid_pairs: rows and columns must be matrices with a row at least, contiguous");
@@ -76,17 +80,15 @@ Results sigmoid_pairs(const Tensor& rows, const Tensor& columns, const Tensor& p
     check(t->is_cpu() && t->numel() == 1 && t->scalar_type() == sum_type(rows.scalar_type()),
           "sigmoid_pairs: scale and bias must be one number each, float64 for float64 rows, else float32");
   }
-  check(positives.scalar_type() == ScalarType::Long && positives.dim() == 1 && positives.is_contiguous() &&
-            positives.size(0) == rows.size(0),
-        "sigmoid_pairs: positives must be int64 of shape (N,)");
-  const auto* index = positives.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < rows.size(0); ++i) {
-    check(index[i] >= -1 && index[i] < columns.size(0), "sigmoid_pairs: positives must index a column or be -1");
-  }
+  const std::optional<Tensor> own(positives);
+  const Exclusions exclusions{own, row_ids, col_ids, row_limits};
+  exclusions.check(rows.size(0), columns.size(0), sum_type(rows.scalar_type()));
+  check(smoothing >= 0 && smoothing <= 1, "sigmoid_pairs: smoothing must be in [0, 1]");
   const bool needs = need_rows || need_columns;
   return with_products(sides, needs ? std::min(kRows, rows.size(0)) : 0, needs ? std::min(kCols, columns.size(0)) : 0,
                        [&](auto& products) {
-                         return run(products, rows, columns, positives, scale, bias, share, need_rows, need_columns);
+                         return run(products, rows, columns, exclusions, scale, bias, share, need_rows, need_columns,
+                                    smoothing);
                        });
 }
 

@@ -17,7 +17,6 @@ from sslfast.losses._inputs import (
     check_labels,
     check_rows,
     check_scalar,
-    kernel_integers,
     temperature_of,
 )
 from sslfast.losses._smoothing import Kinds
@@ -141,17 +140,3 @@ def check_others(
     for name, constant in (("queue", queue), ("weights", weights)):
         if constant is not None and constant.requires_grad:
             raise ValueError(f"{function}: {name} must not require a gradient: detach it")
-
-
-def ids_of(
-    function: str, query: Tensor, keys: Tensor, query_ids: Tensor | None, key_ids: Tensor | None
-) -> tuple[Tensor, Tensor] | None:
-    """Ids of queries and of keys as the kernels take them, or None."""
-    if query_ids is None and key_ids is None:
-        return None
-    if query_ids is None or key_ids is None:
-        given, missing = ("key_ids", "query_ids") if query_ids is None else ("query_ids", "key_ids")
-        raise ValueError(f"{function}: {missing} must be given with {given}, got None")
-    check_labels(function, "query_ids", query_ids, "query", query)
-    check_labels(function, "key_ids", key_ids, "positive_key", keys)
-    return kernel_integers(query_ids), kernel_integers(key_ids)

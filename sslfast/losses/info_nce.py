@@ -8,12 +8,15 @@ from sslfast import _check
 from sslfast._verdict import JointChecks, spelled, spelled_scales
 from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
 from sslfast.losses._debias import debiased_losses
-from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, ids_of, kinds_of, scale_of
+from sslfast.losses._ids import ids_of
+from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, kinds_of, scale_of
 from sslfast.losses._info_nce_plain import plain_info_nce, quick_info_nce
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._negatives import Negatives
 from sslfast.losses._smoothing import smoothed_part
+
+_NAMES = ("query", "positive_key", "query_ids", "key_ids")
 
 
 class InfoNCELoss(nn.Module):
@@ -244,7 +247,7 @@ def info_nce_loss(
         normalize = _check.boolean(name, "normalize", normalize)
         check_pairs(name, query, positive_key, positives, symmetric)
         check_others(name, query, negative_keys, queue, weights)
-        ids = ids_of(name, query, positive_key, query_ids, key_ids)
+        ids = ids_of(name, query, positive_key, query_ids, key_ids, _NAMES)
         margin, tau_plus = check_options(name, temperature, margin, tau_plus, normalize, reduction)
         if symmetric and not (kinds.in_batch and len(positive_key) == len(query)):
             got = len(positive_key)

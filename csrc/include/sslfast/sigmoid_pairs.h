@@ -1,7 +1,9 @@
 // Sigmoid losses of the pairs of rows (N, D) with columns (M, D): the epilogue of a tile of their inner products S.
-// With Z = scale * S + bias, the pair (i, p(i)) costs log(1 + exp(-Z)), every other one log(1 + exp(Z)).
+// With Z = scale * S + bias, the pair (i, p(i)) costs log(1 + exp(-Z)) + spread * Z, every other one log(1 + exp(Z)) -
+// spread * Z, the cross-entropies with targets 1 - spread and spread; and what is left out nothing.
 #pragma once
 
+#include "sslfast/excluded.h"
 #include "sslfast/launch.h"
 
 namespace sslfast {
@@ -13,10 +15,11 @@ struct PairTile {
   T* products;
   int64_t rows, cols;  // cols is at most 2^31 - 1
   int64_t row0, col0;
-  const int64_t* positives;  // (N), p(i), or -1 where a row has none
-  T* positive_weights;       // (N)
+  Excluded<T> excluded;  // by S; p(i), or -1 where a row has none, counts by itself, whatever its ids
+  T* positive_weights;   // (N)
   T scale, bias;
   double* row_sums;  // scratch (3 * rows)
+  T spread = 0;
 };
 
 // Sums over the tiles seen so far.

@@ -1,0 +1,79 @@
+"""What SigLIP leaves out by a margin, and what hard negatives of each image add to its loss."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sslfast import _check
+from sslfast.distributed import mean_gradient_over_ranks, mean_over_ranks
+from sslfast.losses._hard import own_similarities
+from sslfast.losses._inputs import check_device, check_floating, check_kernel_dtype
+
+
+def check_hard(function: str, name: str, keys: Tensor, rows_name: str, rows: Tensor) -> None:
+    """Negatives of one row each, (N, K, D) with K >= 1, of any floating dtype on the rows' device.
+
+    Raises:
+        TypeError: if they are not a floating-point tensor, or float64 on a GPU.
+        ValueError: if they have another shape or device.
+    """
+    check_floating(function, name, keys)
+    n, width = rows.shape
+    shape = tuple(keys.shape)
+    if len(shape) != 3 or shape[0] != n or shape[2] != width or 0 in shape:
+        raise ValueError(f"{function}: {name} must have shape ({n}, K, {width}) with K >= 1, got {shape}")
+    check_device(function, rows_name, rows, name, keys)
+    check_kernel_dtype(function, keys)
+
+
+def check_margin(function: str, margin: float | None) -> float | None:
+    """``margin`` as a float, or None; raises TypeError or ValueError where it is no finite number."""
+    return None if margin is None else _check.real(function, "margin", margin)
+
+
+def limits_of(similarities: Tensor, margin: float) -> Tensor:
+    """What similarities of a row's negatives may be, from those of its positive; no gradient."""
+    # They come from a product in another order: what equals the limit must not fall on either side by chance.
+    slack = 16 * torch.finfo(similarities.dtype).eps
+    return similarities.detach() + (margin + slack)
+
+
+def hard_mean(
+    function: str,
+    rows: Tensor,
+    keys: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    *,
+    limits: Tensor | None,
+    smoothing: float,
+    normalize: bool,
+    strategy: str,
+) -> Tensor:
+    """What hard negatives of each row add to a mean over rows, of all ranks where there are several.
+
+    Args:
+        function: the name that errors begin with.
+        rows: (N, D), in the dtype of accumulation, normalised if the keys are.
+        keys: (N, K, D), checked by the caller.
+        scale: factor of the similarities, a tensor of one number.
+        bias: added to them, a tensor of one number.
+        limits: (N,), keys whose similarity is above that of their row are left out; or None.
+        smoothing: share e of the targets that is spread over both labels: theirs is e / 2.
+        normalize: divide keys by their norms first.
+        strategy: ``"local"``, or how the ranks share the loss.
+    """
+    similarities = own_similarities(function, rows, keys, normalize)
+    if strategy != "local":  # a rank's own negatives are its part of what scale and bias do
+        scale, bias = mean_gradient_over_ranks(scale), mean_gradient_over_ranks(bias)
+    logits = scale * similarities + bias
+    losses = F.softplus(logits, threshold=50.0)
+    if smoothing > 0.0:
+        losses = losses - smoothing / 2 * logits
+    if limits is not None:
+        losses = losses.masked_fill(similarities > limits.unsqueeze(1), 0.0)
+    # An infinite similarity would count as a perfect negative, or be left out.
+    losses = torch.add(losses, logits.detach(), alpha=0.0).sum(dim=1)
+    return losses.mean() if strategy == "local" else mean_over_ranks(losses)
