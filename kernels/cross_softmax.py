@@ -151,6 +151,7 @@ def forward(
     keep: int,
     row_factors: Tensor | None = None,
     col_factors: Tensor | None = None,
+    packed: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     del max_similarity  # the CPU's: here the maximum is nearly free
     if rows.dtype == torch.float64:
@@ -199,4 +200,4 @@ def forward(
                 BLOCK_D=config["BLOCK_D"],
                 POSITIVES=side == 0,
             )
-    return row_lse, col_lse, positive_logits, row_lse.new_empty((keep,))
+    return row_lse, col_lse, positive_logits, row_lse.new_empty((keep,), dtype=torch.int16 if packed else row_lse.dtype)

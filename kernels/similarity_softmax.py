@@ -62,7 +62,13 @@ def similarity_finish_kernel(
 
 
 def forward(
-    rows: Tensor, positives: Tensor, scale: float, max_norm: float, keep: int, factors: Tensor | None = None
+    rows: Tensor,
+    positives: Tensor,
+    scale: float,
+    max_norm: float,
+    keep: int,
+    factors: Tensor | None = None,
+    packed: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     rows = supported_rows(rows)
     size, dim = rows.shape
@@ -93,7 +99,7 @@ def forward(
             BLOCK_D=config["BLOCK_D"],
             BOUNDED=bounded,
         )
-    return lse, positive_logits, lse.new_empty((keep,))
+    return lse, positive_logits, lse.new_empty((keep,), dtype=torch.int16 if packed else lse.dtype)
 
 
 def supported_rows(rows: Tensor) -> Tensor:

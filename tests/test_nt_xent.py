@@ -196,7 +196,7 @@ def test_autocast_and_checkpointing_leave_the_loss_alone() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_memory_budget_bounds_what_is_kept_and_changes_nothing(dtype: torch.dtype) -> None:
+def test_memory_budget_bounds_what_is_kept_and_changes_no_loss(dtype: torch.dtype) -> None:
     z0, z1 = torch.randn(2, 400, 16).to(dtype)
     kept, results = [], []
     for budget in (0, 3, 500_000, 1_500_000, 10**9, None):
@@ -213,11 +213,17 @@ def test_memory_budget_bounds_what_is_kept_and_changes_nothing(dtype: torch.dtyp
     inputs = 800 * 16 * dtype.itemsize
     assert kept[:2] == [inputs, inputs]  # the normalised rows, or the rows themselves
     assert 400_000 < kept[2] <= 500_000
-    assert 1_400_000 < kept[3] <= 1_500_000
+    if dtype == torch.float32:
+        assert 1_400_000 < kept[3] <= 1_500_000
+    else:  # all fit if they are packed
+        assert 2 * 800**2 / 2 <= kept[3] < 1.4 * 2 * 800**2 / 2
     assert kept[4] < 1.4 * 4 * 800**2 / 2  # half the similarities
     assert kept[5] <= 2 * 2**20
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    assert all(torch.equal(loss, results[0][0]) for loss, *_ in results)
+    for number, (_, *grads) in enumerate(results):
+        packed = dtype == torch.bfloat16 and number in (2, 3)  # which is off by less than a rounding to bfloat16
+        for grad, expected in zip(grads, results[0][1:], strict=True):
+            assert (grad - expected).norm() <= 2e-3 * expected.norm() if packed else torch.equal(grad, expected)
 
 
 def test_second_derivative_is_refused() -> None:

@@ -261,7 +261,7 @@ def test_analytic_values() -> None:
 def test_labels_and_numbers_of_kept_logits_are_checked() -> None:
     rows, positives, *grads = problem(4, 2, 1.0)
     for keep in (-1, 17):
-        with pytest.raises(RuntimeError, match=r"keep must be in \[0, M\^2\]"):
+        with pytest.raises(RuntimeError, match=r"keep must be in \[0, N M\]"):
             ops.similarity_softmax_forward(rows, positives, 1.0, INF, keep)
     lse, _, kept = ops.similarity_softmax_forward(rows, positives, 1.0, INF, 0)
     for labels, weights in ((torch.zeros(4, dtype=torch.int32), None), (torch.zeros(4, dtype=torch.int64), lse)):

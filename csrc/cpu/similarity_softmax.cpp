@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "logit_tile.h"
-#include "team.h"
 
 namespace sslfast::cpu {
 namespace {
@@ -47,16 +46,19 @@ void exclude(const SimilarityTile<T>& t, const SimilaritySums<T>& sums) {
   }
 }
 
-// Undoes that for backward, where the tile is kept; the diagonal is no logit.
+// Undoes that for backward, where the tile is kept; the diagonal is no logit. Nor is the positive of both of its rows,
+// which has no weight and would widen the tile's range.
 template <typename T>
 void restore_positives(const SimilarityTile<T>& t, const T* positive_logits) {
   for (int64_t i = 0; i < t.rows; ++i) {
     const int64_t j = t.positives[t.row0 + i] - t.col0;
-    if (j >= 0 && j < t.cols) t.logits[i * t.cols + j] = positive_logits[t.row0 + i];
+    if (j < 0 || j >= t.cols || t.positives[t.col0 + j] == t.row0 + i) continue;
+    t.logits[i * t.cols + j] = positive_logits[t.row0 + i];
   }
   for (int64_t j = 0; j < t.cols; ++j) {
     const int64_t i = t.positives[t.col0 + j] - t.row0;
-    if (i >= 0 && i < t.rows) t.logits[i * t.cols + j] = positive_logits[t.col0 + j];
+    if (i < 0 || i >= t.rows || t.positives[t.row0 + i] == t.col0 + j) continue;
+    t.logits[i * t.cols + j] = positive_logits[t.col0 + j];
   }
 }
 
@@ -125,19 +127,7 @@ void backward_tile(const SimilarityTile<T>& t, const SimilarityGrads<T>& g, int 
   }
 }
 
-template <typename T>
-void copy(const T* kept, int64_t count, T* logits, int threads) {
-  const int64_t parts = team(count, kNumbersPerThread, threads);
-  share_out(parts, threads, [&](int64_t part) {
-    const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
-    std::copy(kept + begin, kept + end, logits + begin);
-  });
-}
-
 }  // namespace
-
-void copy_logits(const float* kept, int64_t count, float* logits, int threads) { copy(kept, count, logits, threads); }
-void copy_logits(const double* kept, int64_t count, double* logits, int threads) { copy(kept, count, logits, threads); }
 
 int64_t similarity_scratch(int64_t rows, int64_t cols) { return rows + cols + logit_scratch(rows, cols); }
 

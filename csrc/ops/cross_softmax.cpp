@@ -3,8 +3,7 @@
 // kernels/cross_softmax.py. FLOPs for N rows and M columns: forward 2 N M D, backward 2 N M D and 2 N M D for each side
 // that needs a gradient. Memory: one tile and a few vectors beside inputs and outputs. Where the caller can spare some,
 // forward keeps as many of the first tiles of logits as fit, and backward does not make them again.
-// They are kept in the type of the sums, float32 for bf16 sides, too: in bf16, off by up to 2^-9 |S|, they would take
-// more of the gradient's exactness at low temperatures than a loss has left (docs/losses.md, Memory).
+// They are kept in the type of the sums, or, of bf16 sides, packed into 16 bits.
 #include "sslfast/cross_softmax.h"
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include <tuple>
 
 #include "exclusions.h"
+#include "kept_tiles.h"
 #include "labels.h"
 #include "tile_products.h"
 
@@ -23,13 +23,13 @@ namespace {
 // sums, which do not stay, are read.
 constexpr int64_t kRows = 512, kCols = 256;
 
-// Calls visit(tile, place) for every tile; place is where a kept tile begins: they lie in this order.
+// Calls visit(tile) for every tile.
 template <typename Visit>
 void for_each_tile(int64_t n, int64_t m, Visit visit) {
   for (int64_t row0 = 0; row0 < n; row0 += kRows) {
     const int64_t rows = std::min(kRows, n - row0);
     for (int64_t col0 = 0; col0 < m; col0 += kCols) {
-      visit(TilePlace{row0, rows, col0, std::min(kCols, m - col0)}, row0 * m + rows * col0);
+      visit(TilePlace{row0, rows, col0, std::min(kCols, m - col0)});
     }
   }
 }
@@ -42,7 +42,7 @@ double number(const Tensor& scalar) {
 template <typename Products>
 std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Tensor& rows, const Tensor& columns,
                                                    const Exclusions& exclusions, const Tensor& scale,
-                                                   double max_similarity, bool two_way, int64_t keep) {
+                                                   double max_similarity, bool two_way, int64_t keep, bool packed) {
   using T = typename Products::Number;
   const int64_t n = rows.size(0), m = columns.size(0), m_sums = two_way ? m : 0;
   const int threads = static_cast<int>(torch::stable::get_num_threads());
@@ -52,8 +52,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Ten
   Tensor row_lse = empty({n}, kType<T>, rows), col_lse = empty({m_sums}, kType<T>, rows);
   Tensor row_shift = empty({n}, kType<T>, rows), col_shift = empty({m_sums}, kType<T>, rows);
   Tensor positive_logits = empty({n}, kType<T>, rows);
-  Tensor kept = empty_in_large_pages<T>({keep}, rows);
-  Tensor tile = empty({keep < n * m ? tile_rows * tile_cols : 0}, kType<T>, rows);
+  Tensor kept = empty_kept<T>(keep, packed, rows);
+  Tensor tile = empty({packed || keep < n * m ? tile_rows * tile_cols : 0}, kType<T>, rows);
   Tensor scratch = empty({cpu::cross_scratch(tile_rows, tile_cols)}, kType<T>, rows);
   const CrossSums<T> sums{row_shift.mutable_data_ptr<T>(),
                           row_lse.mutable_data_ptr<T>(),
@@ -68,11 +68,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Ten
   std::fill_n(sums.col_sum, m_sums, T(0));
   const Excluded<T> excluded = exclusions.pointers<T>();
   products.pair_logits(excluded.positives, s, positive_logits.mutable_data_ptr<T>());
-  for_each_tile(n, m, [&](const TilePlace& t, int64_t place) {
-    const bool keeps = place + t.rows * t.cols <= keep;
-    T* logits = keeps ? kept.mutable_data_ptr<T>() + place : tile.mutable_data_ptr<T>();
+  KeptTiles<T> tiles(kept, threads);
+  for_each_tile(n, m, [&](const TilePlace& t) {
+    T* logits = tiles.room(t.rows * t.cols, tile.mutable_data_ptr<T>());
     products.logits(t, logits, s, s);
     cpu::cross_forward_tile({logits, t.rows, t.cols, t.row0, t.col0, excluded}, sums, threads);
+    tiles.keep(logits, t.rows * t.cols);
   });
   for (int64_t i = 0; i < n; ++i) sums.row_sum[i] = sums.row_shift[i] + std::log(sums.row_sum[i]);
   for (int64_t j = 0; j < m_sums; ++j) sums.col_sum[j] = sums.col_shift[j] + std::log(sums.col_sum[j]);
@@ -102,13 +103,14 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
                             labels.shares<T>(false)};
   const Excluded<T> excluded = exclusions.pointers<T>();
   T *dq = d_rows.mutable_data_ptr<T>(), *dk = d_cols.mutable_data_ptr<T>(), *logits = tile.mutable_data_ptr<T>();
-  for_each_tile(n, m, [&](const TilePlace& t, int64_t place) {
-    if (place + t.rows * t.cols <= kept.size(0)) {
-      cpu::copy_logits(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits, threads);
-    } else {
-      products.logits(t, logits, number<T>(scale), number<T>(scale));
-    }
-    cpu::cross_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, excluded}, grads, threads);
+  // In a tile that is kept these are left out already, by what its logits were before they were packed.
+  const Excluded<T> positives_alone{excluded.positives};
+  KeptTiles<T> tiles(kept, threads);
+  for_each_tile(n, m, [&](const TilePlace& t) {
+    const bool is_kept = tiles.bring_back(t.rows * t.cols, logits);
+    if (!is_kept) products.logits(t, logits, number<T>(scale), number<T>(scale));
+    cpu::cross_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, is_kept ? positives_alone : excluded}, grads,
+                             threads);
     products.weigh(t, logits, need_rows, need_columns, grads.shares.at(t.row0, t.col0));
     // The first product of a slab overwrites it: nothing to clear beforehand.
     if (need_rows) products.to_rows(t, logits, dq, 1, t.col0 > 0);
@@ -137,15 +139,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> cross_softmax_forward(
     const Tensor& rows, const Tensor& columns, const Tensor& positives, const Tensor& scale,
     const std::optional<Tensor>& row_ids, const std::optional<Tensor>& col_ids, const std::optional<Tensor>& row_limits,
     double max_similarity, bool two_way, int64_t keep, const std::optional<Tensor>& row_factors,
-    const std::optional<Tensor>& col_factors) {
+    const std::optional<Tensor>& col_factors, bool packed) {
   const std::optional<Tensor> own(positives);
   const Exclusions exclusions{own, row_ids, col_ids, row_limits};
   const Sides sides{rows, columns, row_factors, col_factors};
   check_inputs(sides, exclusions, scale);
   check(!two_way || !row_limits, "cross_softmax: row_limits go with one way");
-  check(keep >= 0 && keep <= rows.size(0) * columns.size(0), "cross_softmax: keep must be in [0, N M]");
+  check_keep(keep, packed, rows, columns);
   return with_products(sides, 0, 0, [&](auto& products) {
-    return forward(products, rows, columns, exclusions, scale, max_similarity, two_way, keep);
+    return forward(products, rows, columns, exclusions, scale, max_similarity, two_way, keep, packed);
   });
 }
 
@@ -171,7 +173,7 @@ std::tuple<Tensor, Tensor> cross_softmax_backward(
   for (const Tensor* t : {&row_lse, &grad_row, &grad_positive}) vector_of(*t, rows.size(0));
   check(col_lse.size(0) == 0 || col_lse.size(0) == columns.size(0), "cross_softmax: col_lse must be empty or (M,)");
   for (const Tensor* t : {&col_lse, &grad_col}) vector_of(*t, col_lse.size(0));
-  vector_of(kept, kept.size(0));
+  check_kept(kept, rows);
   const auto run = [&](auto& products) {
     return backward(products, rows, columns, exclusions, row_lse, col_lse, grad_row, grad_col, grad_positive, scale,
                     kept, need_rows, need_columns, labels);

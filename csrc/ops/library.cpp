@@ -12,7 +12,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def("unit_rows_gradient(Tensor grad, Tensor z, Tensor inverse_norm) -> Tensor");
   m.def(
       "similarity_softmax_forward(Tensor rows, Tensor positives, float scale, float max_norm, int keep, Tensor? "
-      "factors=None) -> (Tensor, Tensor, Tensor)");
+      "factors=None, bool packed=False) -> (Tensor, Tensor, Tensor)");
   m.def(
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor "
       "grad_positive, Tensor kept, float scale, float max_norm, Tensor? factors=None, Tensor? labels=None, Tensor? "
@@ -24,7 +24,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "cross_softmax_forward(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, Tensor? "
       "col_ids, Tensor? row_limits, float max_similarity, bool two_way, int keep, Tensor? row_factors=None, Tensor? "
-      "col_factors=None) -> (Tensor, Tensor, Tensor, Tensor)");
+      "col_factors=None, bool packed=False) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "cross_softmax_backward(Tensor rows, Tensor columns, Tensor positives, Tensor row_lse, Tensor col_lse, Tensor "
       "grad_row, Tensor grad_col, Tensor grad_positive, Tensor scale, Tensor? row_ids, Tensor? col_ids, Tensor? "

@@ -3,8 +3,8 @@
 // FLOPs for M rows, with half the tiles: forward M^2 D, backward M^2 D + 2 M^2 D (1 multiply-add = 2 FLOPs gives 2 and
 // 6). Memory: one tile and a few vectors beside inputs and outputs. Where the caller can spare some, forward keeps as
 // many of the first tiles of logits as fit, and backward does not make them again.
-// They are kept in the type of the sums, float32 for bf16 sides, too: in bf16, off by up to 2^-9 |S|, they would take
-// more of the gradient's exactness at low temperatures than a loss has left (docs/losses.md, Memory).
+// They are kept in the type of the sums, or, of bf16 rows, packed into 16 bits: not where labels come with the
+// gradient, whose shares leave of large weights the small rest that packing would be off by.
 #include "sslfast/similarity_softmax.h"
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include <limits>
 #include <tuple>
 
+#include "kept_tiles.h"
 #include "labels.h"
 #include "tile_products.h"
 
@@ -22,15 +23,12 @@ namespace {
 // sums, which do not stay, are read.
 constexpr int64_t kRows = 512, kCols = 256;
 
-// Calls visit(tile, place) for every tile on and above the diagonal; place is where a kept tile begins: they lie in
-// this order. Those that touch the diagonal are squares: half of one on it is made in vain.
+// Calls visit(tile) for every tile on and above the diagonal. Those that touch the diagonal are squares: half of one on
+// it is made in vain.
 template <typename Visit>
 void for_each_tile(int64_t size, Visit visit) {
-  int64_t place = 0;
   const auto tile = [&](int64_t row0, int64_t row_end, int64_t col0, int64_t col_end) {
-    const TilePlace t{row0, row_end - row0, col0, col_end - col0};
-    visit(t, place);
-    place += t.rows * t.cols;
+    visit(TilePlace{row0, row_end - row0, col0, col_end - col0});
   };
   for (int64_t row0 = 0, end = 0; row0 < size; row0 = end) {
     end = std::min(row0 + kRows, size);
@@ -58,13 +56,13 @@ int64_t tile_columns(int64_t size) { return std::min(kCols, std::max(size, int64
 
 template <typename Products>
 std::tuple<Tensor, Tensor, Tensor> forward(Products& products, const Tensor& rows, const Tensor& positives,
-                                           double scale, double max_norm, int64_t keep) {
+                                           double scale, double max_norm, int64_t keep, bool packed) {
   using T = typename Products::Number;
   const int64_t m = rows.size(0);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int64_t tile_cols = tile_columns(m);
   Tensor lse = empty({m}, kType<T>, rows), positive_logits = empty({m}, kType<T>, rows);
-  Tensor shifts = empty({m}, kType<T>, rows), kept = empty_in_large_pages<T>({keep}, rows);
+  Tensor shifts = empty({m}, kType<T>, rows), kept = empty_kept<T>(keep, packed, rows);
   Tensor tile = empty({std::min(kRows, m) * tile_cols}, kType<T>, rows);
   Tensor scratch = empty({cpu::similarity_scratch(kRows, tile_cols)}, kType<T>, rows);
   SimilaritySums<T> sums{shifts.mutable_data_ptr<T>(), lse.mutable_data_ptr<T>(), positive_logits.mutable_data_ptr<T>(),
@@ -72,12 +70,13 @@ std::tuple<Tensor, Tensor, Tensor> forward(Products& products, const Tensor& row
   std::fill_n(sums.shift, m, sums.bounded ? T(0) : -std::numeric_limits<T>::infinity());
   std::fill_n(sums.sum, m, T(0));
   std::fill_n(sums.positive_logits, m, -std::numeric_limits<T>::infinity());
-  for_each_tile(m, [&](const TilePlace& t, int64_t place) {
-    const bool keeps = place + t.rows * t.cols <= keep;
-    T* logits = keeps ? kept.mutable_data_ptr<T>() + place : tile.mutable_data_ptr<T>();
+  KeptTiles<T> tiles(kept, threads);
+  for_each_tile(m, [&](const TilePlace& t) {
+    T* logits = tiles.room(t.rows * t.cols, tile.mutable_data_ptr<T>());
     products.logits(t, logits, scale, scale);
     cpu::similarity_forward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, sums,
                                  threads);
+    tiles.keep(logits, t.rows * t.cols);
   });
   for (int64_t i = 0; i < m; ++i) sums.sum[i] = sums.shift[i] + std::log(sums.sum[i]);
   // Not before: a kept tile gets back what the product made of it, as backward makes one that is not kept.
@@ -101,14 +100,11 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
   T* dx = grad.mutable_data_ptr<T>();
   T* logits = tile.mutable_data_ptr<T>();
   std::fill_n(dx, m * d, T(0));
-  for_each_tile(m, [&](const TilePlace& t, int64_t place) {
+  KeptTiles<T> tiles(kept, threads);
+  for_each_tile(m, [&](const TilePlace& t) {
     const bool for_rows = halves.need(t.row0, t.rows), for_columns = t.row0 != t.col0 && halves.need(t.col0, t.cols);
-    if (!for_rows && !for_columns) return;
-    if (place + t.rows * t.cols <= kept.size(0)) {
-      cpu::copy_logits(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits, threads);
-    } else {
-      products.logits(t, logits, scale, scale);
-    }
+    if (!for_rows && !for_columns) return tiles.skip(t.rows * t.cols);
+    if (!tiles.bring_back(t.rows * t.cols, logits)) products.logits(t, logits, scale, scale);
     cpu::similarity_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, grads,
                                   threads);
     products.weigh(t, logits, for_rows, for_columns, grads.shares.at(t.row0, t.col0));
@@ -134,13 +130,13 @@ void check_rows(const Tensor& rows, const Tensor& positives) {
 
 std::tuple<Tensor, Tensor, Tensor> similarity_softmax_forward(const Tensor& rows, const Tensor& positives, double scale,
                                                               double max_norm, int64_t keep,
-                                                              const std::optional<Tensor>& factors) {
+                                                              const std::optional<Tensor>& factors, bool packed) {
   const Sides sides{rows, rows, factors, factors};
   check_rows(rows, positives);
   sides.check();
-  check(keep >= 0 && keep <= rows.size(0) * rows.size(0), "similarity_softmax: keep must be in [0, M^2]");
-  return with_products(sides, 0, 0,
-                       [&](auto& products) { return forward(products, rows, positives, scale, max_norm, keep); });
+  check_keep(keep, packed, rows, rows);
+  return with_products(
+      sides, 0, 0, [&](auto& products) { return forward(products, rows, positives, scale, max_norm, keep, packed); });
 }
 
 Tensor similarity_softmax_backward(const Tensor& rows, const Tensor& positives, const Tensor& lse,
@@ -155,10 +151,10 @@ Tensor similarity_softmax_backward(const Tensor& rows, const Tensor& positives, 
   classes.check(rows.size(0), rows.size(0), sum_type(rows.scalar_type()));
   const auto vector_of = [&](const Tensor& t, int64_t size) {
     check(t.scalar_type() == sum_type(rows.scalar_type()) && t.dim() == 1 && t.is_contiguous() && t.size(0) == size,
-          "similarity_softmax: lse, gradients and kept logits must be vectors, float64 for float64 rows, else float32");
+          "similarity_softmax: lse and gradients must be vectors, float64 for float64 rows, else float32");
   };
   for (const Tensor* vector : {&lse, &grad_lse, &grad_positive}) vector_of(*vector, rows.size(0));
-  vector_of(kept, kept.size(0));
+  check_kept(kept, rows);
   const int64_t m = rows.size(0);
   const auto run = [&](auto& products) {
     return backward(products, rows, positives, lse, grad_lse, grad_positive, kept, scale, classes,

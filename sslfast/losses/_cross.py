@@ -174,9 +174,9 @@ def _results(ctx, inputs, positives, two_way, normalize, max_similarity, dtype, 
     number = scale.detach().to(wide).reshape(1)
     bound = 1.0 if normalize else max_similarity
     needed = any(ctx.needs_input_grad)
-    keep = kept_logits(budget, len(rows) * len(columns), number.element_size(), *sides) if needed else 0
+    keep = kept_logits(budget if needed else 0, len(rows) * len(columns), row_side.dtype, *sides)
     row_lse, col_lse, positive_logits, kept = ops.cross_softmax_forward(
-        *sides, positives, number, *excluded, bound, two_way, keep, *factors
+        *sides, positives, number, *excluded, bound, two_way, keep.numbers, *factors, keep.packed
     )
     saved = (*inputs, *sides, *norms, *factors, positives, number, row_lse, col_lse, kept, *excluded)
     return (row_lse, col_lse, positive_logits), saved

@@ -256,7 +256,7 @@ class Negatives:
             normalize=False,
             max_similarity=1.0 if self.normalize else math.inf,
             dtype=self.dtype,
-            memory_budget=self._budget.share(half_of_logits(len(rows)), rows.element_size(), rows),
+            memory_budget=self._budget.share(half_of_logits(len(rows)), self.dtype, rows),
             side=side,
         )
         return lse
@@ -293,7 +293,7 @@ class Negatives:
         if strategy != "local":
             function = functools.partial(cross_softmax_over_ranks, strategy=strategy, options=self._options)
         else:
-            budget = self._budget.share(len(rows) * len(columns), rows.element_size(), rows, columns)
+            budget = self._budget.share(len(rows) * len(columns), self.dtype, rows, columns)
             function = functools.partial(cross_softmax, memory_budget=budget)
         return function(
             self.function,

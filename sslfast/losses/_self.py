@@ -59,10 +59,9 @@ class _SelfSoftmax(torch.autograd.Function):
             side, norm, factors = unit_side(rows, dtype)
         elif side is None:
             side = product_side(rows, dtype)
-        size = 8 if side.dtype == torch.float64 else 4
-        keep = kept_logits(budget, half_of_logits(len(side)), size, side) if ctx.needs_input_grad[1] else 0
+        keep = kept_logits(budget if ctx.needs_input_grad[1] else 0, half_of_logits(len(side)), side.dtype, side)
         lse, positive_logits, kept = ops.similarity_softmax_forward(
-            side, positives, scale, max_similarity, keep, factors
+            side, positives, scale, max_similarity, keep.numbers, factors, keep.packed
         )
         ctx.save_for_backward(rows, side, norm, factors, positives, lse, kept)
         ctx.function, ctx.scale, ctx.max_similarity = function, scale, max_similarity

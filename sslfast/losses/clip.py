@@ -159,9 +159,9 @@ def clip_loss(
             alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
             group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of logits may be kept for the gradient, instead of being made again; 0 keeps none,
-            4 N^2 (8 N^2 for float64) keep all. On a GPU, over several ranks and of up to 256 pairs on the CPU none are
-            kept, whatever it says.
-            Default: None, 2 MiB or two logits for every number of the features, which is O(N D).
+            4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16) keep all. On a GPU, over several ranks and of up to 256
+            pairs on the CPU none are kept, whatever it says. Default: None, 2 MiB or 8 bytes (16 for float64) for every
+            number of the features, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if a feature is.

@@ -196,9 +196,10 @@ def dcl_loss(
             alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
             group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
-            none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64). On a GPU
-            and over several ranks none are kept, whatever it says, and up to 256 samples on the CPU, whose gradient is
-            made with the loss, need none. Default: None, 2 MiB or two for every number of z0 and z1, which is O(N D).
+            none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64, 4 N^2 for
+            bfloat16). On a GPU and over several ranks none are kept, whatever it says, and up to 256 samples on the
+            CPU, whose gradient is made with the loss, need none. Default: None, 2 MiB or 8 bytes (16 for float64) for
+            every number of z0 and z1, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if an input is.

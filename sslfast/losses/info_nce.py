@@ -207,10 +207,11 @@ def info_nce_loss(
             changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again, by
             kinds of negatives in the order of the arguments ``in_batch``, ``query_negatives``, ``key_negatives``,
-            ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8 N M in float64). Those that
-            are read once need none: what takes no gradient, and the first kind of a mean or a sum one way. On a GPU and
-            over several ranks, and of up to 256 such pairs on the CPU, none are kept, whatever it says. Default: None,
-            for each kind 2 MiB or two for every number of both sides, which is O(N D).
+            ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8 N M in float64), in bfloat16
+            about 2 N M where more are not left. Those that are read once need none: what takes no gradient, and the
+            first kind of a mean or a sum one way. On a GPU and over several ranks, and of up to 256 such pairs on the
+            CPU, none are kept, whatever it says. Default: None, for each kind 2 MiB or 8 bytes (16 in float64) for
+            every number of both sides, which is O(N D).
 
     Returns:
         Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is. The loss

@@ -138,10 +138,10 @@ def multi_positive_nt_xent_loss(
             Every rank gathers all rows and computes the whole loss: the ranks share no work. Rows of all ranks have
             to have one D and one dtype. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
-            none, 4 N^2 (8 N^2 for float64) keep all, with N the rows of all ranks where these are gathered, or 4 N M
-            where ``ref_emb`` takes a gradient. On a GPU none are kept, and none are needed of a ``ref_emb`` that takes
-            none, or of the few rows on the CPU whose gradient is made with the loss. Default: None, 2 MiB or two for
-            every number of the embeddings, which is O(N D).
+            none, 4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16) keep all, with N the rows of all ranks where these
+            are gathered, or N M in place of N^2 where ``ref_emb`` takes a gradient. On a GPU none are kept, and none
+            are needed of a ``ref_emb`` that takes none, or of the few rows on the CPU whose gradient is made with the
+            loss. Default: None, 2 MiB or 8 bytes (16 for float64) for every number of the embeddings, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.

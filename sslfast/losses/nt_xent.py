@@ -153,9 +153,10 @@ def nt_xent_loss(
             alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
             group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
-            none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64). On a GPU
-            and over several ranks none are kept, whatever it says, and up to 256 samples on the CPU, whose gradient is
-            made with the loss, need none. Default: None, 2 MiB or two for every number of z0 and z1, which is O(N D).
+            none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64, 4 N^2 for
+            bfloat16). On a GPU and over several ranks none are kept, whatever it says, and up to 256 samples on the
+            CPU, whose gradient is made with the loss, need none. Default: None, 2 MiB or 8 bytes (16 for float64) for
+            every number of z0 and z1, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if an input is. With N = 1 there are no negatives and the loss is 0.
@@ -217,8 +218,10 @@ class _NTXent(torch.autograd.Function):
         rows, norm, factors = unit_side(z, z.dtype)
         positives = torch.arange(len(z), device=z.device).roll(len(z0))
         needed = any(ctx.needs_input_grad)
-        keep = kept_logits(budget, half_of_logits(len(z)), norm.element_size(), rows) if needed else 0
-        lse, positive_logits, kept = ops.similarity_softmax_forward(rows, positives, scale, 1.0, keep, factors)
+        keep = kept_logits(budget if needed else 0, half_of_logits(len(z)), rows.dtype, rows)
+        lse, positive_logits, kept = ops.similarity_softmax_forward(
+            rows, positives, scale, 1.0, keep.numbers, factors, keep.packed
+        )
         margin = lse - positive_logits
         ctx.save_for_backward(z0, z1, rows, norm, factors, positives, lse, margin, kept)
         ctx.scale = scale

@@ -154,7 +154,7 @@ def supcon_loss(
             none. All are kept, and a quarter of the FLOPs saved, from about 2 N^2 bytes (4 N^2 for float64). On a GPU,
             over several ranks, and with ``ref_emb``, whose similarities are made once, none are kept, whatever it says.
             Up to 256 rows on the CPU, whose gradient is made with the loss, need none.
-            Default: None, 2 MiB or two for every number of ``embeddings``, which is O(N D).
+            Default: None, 2 MiB or 8 bytes (16 for float64) for every number of ``embeddings``, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
@@ -231,8 +231,8 @@ class _SupCon(torch.autograd.Function):
     @staticmethod
     def forward(ctx, embeddings, labels, scale, budget):  # type: ignore[no-untyped-def]
         unit, side, norm, factors = unit_and_side(embeddings, embeddings.dtype)
-        needed = ctx.needs_input_grad[0]
-        keep = kept_logits(budget, half_of_logits(len(side)), norm.element_size(), side) if needed else 0
+        needed, logits = ctx.needs_input_grad[0], half_of_logits(len(side))
+        keep = kept_logits(budget if needed else 0, logits, side.dtype, side, packs=False).numbers
         mean, _, partners, classes, _, share, label_weights, poison = label_means(unit, unit, labels, None, None, scale)
         del unit
         lse, positive_logits, kept = ops.similarity_softmax_forward(side, partners, scale, 1.0, keep, factors)

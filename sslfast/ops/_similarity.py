@@ -117,12 +117,22 @@ similarity_softmax_forward = torch.ops.sslfast.similarity_softmax_forward.defaul
 similarity_softmax_backward = torch.ops.sslfast.similarity_softmax_backward.default
 
 
+def _kept(like: Tensor, keep: int, packed: bool) -> Tensor:
+    return like.new_empty((keep,), dtype=torch.int16 if packed else like.dtype)
+
+
 @torch.library.register_fake("sslfast::similarity_softmax_forward")
 def _(
-    rows: Tensor, positives: Tensor, scale: float, max_norm: float, keep: int, factors: Tensor | None = None
+    rows: Tensor,
+    positives: Tensor,
+    scale: float,
+    max_norm: float,
+    keep: int,
+    factors: Tensor | None = None,
+    packed: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     vector = rows.new_empty((rows.shape[0],), dtype=_accumulator(rows))
-    return vector, torch.empty_like(vector), vector.new_empty((keep,))
+    return vector, torch.empty_like(vector), _kept(vector, keep, packed)
 
 
 @torch.library.register_fake("sslfast::similarity_softmax_backward")
@@ -204,11 +214,13 @@ def _(
     max_similarity: float,
     two_way: bool,
     keep: int,
-    *factors: Tensor | None,
+    row_factors: Tensor | None = None,
+    col_factors: Tensor | None = None,
+    packed: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     row_lse = rows.new_empty((rows.shape[0],), dtype=_accumulator(rows))
     col_lse = row_lse.new_empty((columns.shape[0] if two_way else 0,))
-    return row_lse, col_lse, torch.empty_like(row_lse), row_lse.new_empty((keep,))
+    return row_lse, col_lse, torch.empty_like(row_lse), _kept(row_lse, keep, packed)
 
 
 @torch.library.register_fake("sslfast::cross_softmax_backward")

@@ -48,10 +48,6 @@ namespace cpu {
 
 int64_t similarity_scratch(int64_t rows, int64_t cols);
 
-// Brings back so many kept logits, shared out among the threads.
-void copy_logits(const float* kept, int64_t count, float* logits, int threads);
-void copy_logits(const double* kept, int64_t count, double* logits, int threads);
-
 // Adds a tile of logits to the sums of its rows and, above the diagonal, of its columns; reads positive logits off it.
 // What it leaves of the logits is what the backward tile wants.
 void similarity_forward_tile(const SimilarityTile<float>& tile, const SimilaritySums<float>& sums, int threads);
