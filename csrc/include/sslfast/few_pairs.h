@@ -1,5 +1,6 @@
-// Losses of N pairs (row i, column i) among N rows and N columns of width D where N^2 is so small that all logits are
-// held at once, and what a call costs beside its products is what a batch waits for: loss and gradients in one call.
+// Losses of N pairs (row i, column p(i)) among N rows and M columns of width D where N M is so small that all logits
+// are held at once, and what a call costs beside its products is what a batch waits for: loss and gradients in one
+// call.
 #pragma once
 
 #include "sslfast/dtype.h"
@@ -14,7 +15,16 @@ struct PairLosses {
   const T *lse, *positive;  // the log-sum-exp over the negatives, -inf where there is none, and the positive's logit
   int64_t n;
   T share;              // of a loss in the result
+  const T* factors;     // of every loss beside that, or null for 1
   T *shares, *weights;  // shares <- share * sigmoid(lse - positive), and weights, of the positives, <- weights - shares
+};
+
+// All pairs of rows and columns, (n, d) and (m, d), as label smoothing adds them up.
+template <typename T>
+struct AllPairs {
+  const T *rows, *columns;
+  const T* factors;  // (n) of the rows, or null for 1
+  int64_t n, m, d;
 };
 
 namespace cpu {
@@ -25,10 +35,17 @@ void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t 
 void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t row_stride, int64_t col_stride,
                double* wide, int threads);
 
-// Returns the sum of the losses. NaN where a positive's logit is infinite, which may be all that an infinite feature
-// makes so, and would count as a perfect pair.
+// Returns the sum of the losses, each times its factor. NaN where a positive's logit is infinite, which may be all that
+// an infinite feature makes so, and would count as a perfect pair.
 double pair_losses(const PairLosses<float>& losses);
 double pair_losses(const PairLosses<double>& losses);
+
+// Returns sum_ij factors_i <row i, column j>, from sums over both sides, and adds its gradients, times a weight each,
+// to those of rows and of columns, null where they are not needed.
+double add_all_pairs(const AllPairs<float>& pairs, double row_weight, double col_weight, float* row_grads,
+                     float* col_grads);
+double add_all_pairs(const AllPairs<double>& pairs, double row_weight, double col_weight, double* row_grads,
+                     double* col_grads);
 
 // Returns the sum of the products of grads and units, (rows, width) each, and multiplies grads by the factor.
 double sum_and_scale(float* grads, const float* units, int64_t rows, int64_t width, float factor);
