@@ -82,6 +82,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "label_distances(Tensor z, Tensor labels, int terms, int distance, int reduction, bool normalize, float margin, "
       "float neg_margin, bool squared, bool swap, bool smooth, bool need_grad, Tensor? ref_emb=None, Tensor? "
       "ref_labels=None, Tensor? copies=None, bool need_ref_grad=False) -> (Tensor, Tensor)");
+  m.def("nearest_rows(Tensor rows, Tensor columns) -> (Tensor, Tensor)");
   m.def("koleo(Tensor x, float eps, bool need_grad) -> (Tensor, Tensor, Tensor)");
   m.def(
       "negative_cosine_similarity(Tensor x0, Tensor x1, float eps, bool need_x0, bool need_x1) -> (Tensor, Tensor, "
