@@ -11,7 +11,7 @@ from sslfast import ops
 from sslfast._autograd import first_order_only, is_last_plain
 
 ROWS, TWO_WAYS, SIGMOID = 0, 1, 2  # kinds of losses
-_MOST = 256  # pairs: their logits, or as many of other rows and columns, 256 KiB in float32, stay in the L2 cache
+_MOST = 256  # rows: with as many columns their logits, 256 KiB in float32, stay in the L2 cache beside both sides
 
 
 class Options(NamedTuple):
@@ -43,8 +43,8 @@ def few(rows: Tensor, columns: Tensor, further: int = 0) -> bool:
 
     A compiled or traced graph takes the operators in tiles, which it may ask for other sizes, too.
     """
-    logits = rows.shape[0] * (columns.shape[0] + further)
-    return rows.is_cpu and columns.is_cpu and logits <= _MOST * _MOST and not _is_graph()
+    count, width = rows.shape[0], columns.shape[0] + further
+    return rows.is_cpu and columns.is_cpu and count <= _MOST and count * width <= 2 * _MOST**2 and not _is_graph()
 
 
 def beside_queue(query: Tensor) -> bool:

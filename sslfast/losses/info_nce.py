@@ -157,8 +157,8 @@ def info_nce_loss(
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
-    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened. A queue
-    alone is one call there, with the gradients.
+    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened, with most
+    options (docs/losses.md says which). A queue alone is one call there, with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
