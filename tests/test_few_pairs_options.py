@@ -1,5 +1,5 @@
-"""The options of few_pairs, label smoothing, a margin, weights, keys by index and ids: the operator against the
-definition, and info_nce_loss and clip_loss of small batches, which are made of it, against theirs.
+"""The options of few_pairs, label smoothing, a margin, debiasing, weights, keys by index and ids: the operator against
+the definition, and info_nce_loss and clip_loss of small batches, which are made of it, against theirs.
 """
 
 from __future__ import annotations
@@ -30,12 +30,16 @@ TOGETHER = [
     (ROWS, ("factors",)),
     (ROWS, ("positives",)),
     (ROWS, ("ids",)),
-    (ROWS, ("smoothing", "factors", "positives")),
+    (ROWS, ("tau_plus",)),
+    (ROWS, ("smoothing", "tau_plus", "factors", "positives")),
     (ROWS, ("margin", "factors", "positives", "ids")),
+    (ROWS, ("margin", "tau_plus", "ids")),
     (TWO_WAYS, ("smoothing",)),
     (TWO_WAYS, ("factors",)),
     (TWO_WAYS, ("ids",)),
+    (TWO_WAYS, ("tau_plus",)),
     (TWO_WAYS, ("smoothing", "factors")),
+    (TWO_WAYS, ("smoothing", "tau_plus")),
     (TWO_WAYS, ("factors", "ids")),
 ]
 
@@ -44,6 +48,7 @@ def given_options(names: tuple[str, ...], rows: int, columns: int, dtype: torch.
     every = {
         "smoothing": 0.3,
         "margin": 0.05,
+        "tau_plus": 0.03,
         "factors": torch.rand(rows, dtype=dtype).index_fill_(0, torch.tensor([0]), 0.0),
         "positives": torch.randint(0, columns, (rows,)),
         "row_ids": torch.arange(rows) % 5,
@@ -67,6 +72,8 @@ def test_against_the_definition(
     rows, columns = close_pairs(size, width, dtype)
     if "positives" in names:  # as many columns as there may be
         columns = torch.cat([columns, torch.randn(7, width).to(dtype)])
+    if "tau_plus" in names:  # of unit rows; the definition has exponentials
+        rows, columns, scale = F.normalize(rows, dim=1), F.normalize(columns, dim=1), min(scale, 10.0)
     sums = torch.float64 if dtype == torch.float64 else torch.float32
     options = given_options(names, size, len(columns), sums)
     share = 0.7 / size
@@ -120,6 +127,32 @@ def test_smoothing_late_in_training(smoothing: float, symmetric: bool, dtype: to
     assert ran.names == ["few_pairs"]
 
 
+@pytest.mark.parametrize("loss", [clip_loss, info_nce_loss])
+def test_debiased_pairs_that_are_not_finite(loss) -> None:
+    rows, columns = torch.eye(4), torch.full((4, 4), 0.5)
+    for bad in (torch.nan, torch.inf):
+        rows[1, 1] = bad
+        with Operators() as ran:
+            assert loss(rows, columns, **({"logit_scale": 5.0} if loss is clip_loss else {}), tau_plus=0.1).isnan()
+        assert ran.names == ["few_pairs"]
+
+
+def test_debiased_clip_is_the_same_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = [F.normalize(z, dim=1) for z in close_pairs(20, 6, torch.float64)]
+
+    def loss(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
+        return clip_loss(a, b, s, label_smoothing=0.1, tau_plus=0.04)
+
+    for scale in (3.0, -3.0, 80.0):
+        inputs = (*sides, torch.tensor(scale, dtype=torch.float64))
+        found = loss_with_grads(loss, *inputs)
+        with monkeypatch.context() as patch:
+            patch.setattr(_few_pairs, "_MOST", 0)
+            expected = loss_with_grads(loss, *inputs)
+        for f, g in zip(found, expected, strict=True):
+            torch.testing.assert_close(f, g, rtol=1e-9, atol=1e-12)
+
+
 def test_smoothing_among_one_is_none() -> None:
     row, column = torch.randn(2, 1, 7)
     for symmetric in (False, True):
@@ -164,6 +197,10 @@ ONE_CALL = [
     "a margin",
     "smooth",
     "smooth, keys by index",
+    "debiased, turned round",
+    "debiased both ways",
+    "debiased down to the least",
+    "smooth, debiased both ways",
 ]
 TILES = [
     "both ways by index",
@@ -278,6 +315,7 @@ def test_opcheck(kind: int, names: tuple[str, ...]) -> None:
     ("kind", "options"),
     [
         (ROWS, Options(smoothing=1.5)),
+        (ROWS, Options(tau_plus=1.0)),
         (ROWS, Options(smoothing=0.1, margin=0.1)),
         (ROWS, Options(smoothing=0.1, row_ids=torch.arange(3), col_ids=torch.arange(3))),
         (ROWS, Options(row_ids=torch.arange(3))),

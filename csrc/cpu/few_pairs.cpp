@@ -58,6 +58,21 @@ inline __attribute__((always_inline)) double losses_of(const PairLosses<T>& p) {
   return p.factors != nullptr ? losses_body<true>(p) : losses_body<false>(p);
 }
 
+// In logarithms, so that nothing overflows.
+template <typename T>
+void debias(const DebiasedPairs<T>& p) {
+  const double count = static_cast<double>(p.count), least = std::log(count) - std::fabs(p.scale);
+  const double own = std::log(p.tau_plus * count), rest = std::log1p(-p.tau_plus);
+  for (int64_t i = 0; i < p.n; ++i) {
+    const double lse = p.lse[i], part = p.positive[i] - lse + own;  // log of the share of the sum that is taken out
+    const double left = -std::expm1(part), value = lse + std::log(left) - rest;
+    // The least where more is taken out than there is; NaN goes on into the loss.
+    const bool above = part >= 0 ? false : !(value <= least);
+    p.debiased[i] = static_cast<T>(above ? value : least);
+    p.slopes[i] = above ? 1 / left : 0.0;
+  }
+}
+
 // to += factor * from
 template <typename Sum, typename T>
 inline __attribute__((always_inline)) void add_row_body(const T* from, int64_t n, Sum factor, Sum* to) {
@@ -129,6 +144,9 @@ void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t 
 
 SSLFAST_ISA_CLONES double pair_losses(const PairLosses<float>& losses) { return losses_of(losses); }
 double pair_losses(const PairLosses<double>& losses) { return losses_of(losses); }
+
+void debias_pairs(const DebiasedPairs<float>& pairs) { debias(pairs); }
+void debias_pairs(const DebiasedPairs<double>& pairs) { debias(pairs); }
 
 double add_all_pairs(const AllPairs<float>& pairs, double row_weight, double col_weight, float* row_grads,
                      float* col_grads) {

@@ -28,9 +28,10 @@ constexpr int64_t kLogitsPerThread = int64_t{1} << 15;  // a thread that has few
 struct Options {
   double smoothing;
   std::optional<double> margin;
+  double tau_plus;
   const std::optional<Tensor>&factors, &positives, &row_ids, &col_ids;
 
-  bool any() const { return smoothing > 0 || margin || factors || positives || row_ids || col_ids; }
+  bool any() const { return smoothing > 0 || tau_plus > 0 || margin || factors || positives || row_ids || col_ids; }
 
   void check(const Tensor& rows, const Tensor& columns, ScalarType wide, bool two_way) const {
     const int64_t n = rows.size(0), m = columns.size(0);
@@ -39,6 +40,7 @@ struct Options {
              (t->is_cpu() && t->is_contiguous() && t->scalar_type() == type && t->dim() == 1 && t->size(0) == size);
     };
     ops::check(smoothing >= 0 && smoothing <= 1, "few_pairs: smoothing must be in [0, 1]");
+    ops::check(tau_plus >= 0 && tau_plus < 1, "few_pairs: tau_plus must be in [0, 1)");
     ops::check(fits(factors, n, wide), "few_pairs: factors must be of the type of the sums, one a row");
     ops::check(fits(positives, n, ScalarType::Long) && fits(row_ids, n, ScalarType::Long) &&
                    fits(col_ids, m, ScalarType::Long) && row_ids.has_value() == col_ids.has_value(),
@@ -74,10 +76,10 @@ struct Request {
 // Vectors of a number for each of n rows or m columns, and scratch for the tile.
 template <typename T>
 struct Vectors {
-  T *row_norm, *row_shift, *row_lse, *row_shares, *positive, *weights, *limits, *col_norm, *col_shift, *col_lse,
-      *col_shares, *scratch;
+  T *row_norm, *row_shift, *row_lse, *row_shares, *positive, *weights, *limits, *debiased, *col_norm, *col_shift,
+      *col_lse, *col_shares, *scratch;
 
-  static int64_t size(int64_t n, int64_t m) { return 7 * n + 4 * m + cpu::cross_scratch(n, m); }
+  static int64_t size(int64_t n, int64_t m) { return 8 * n + 4 * m + cpu::cross_scratch(n, m); }
   Vectors(T* x, int64_t n, int64_t m)
       : row_norm(x),
         row_shift(x + n),
@@ -86,18 +88,39 @@ struct Vectors {
         positive(x + 4 * n),
         weights(x + 5 * n),
         limits(x + 6 * n),
-        col_norm(x + 7 * n),
+        debiased(x + 7 * n),
+        col_norm(x + 8 * n),
         col_shift(col_norm + m),
         col_lse(col_norm + 2 * m),
         col_shares(col_norm + 3 * m),
         scratch(col_norm + 4 * m) {}
 };
 
-// Turns products with the scale into weights, all of them times share but that of positives, and returns the sum of the
-// losses.
+// Losses of lse, each over `count` negatives, debiased first: adds the sum, and what the scale gets through the least
+// sums, and writes the shares and adds to the weights of positives.
+template <typename T>
+void debiased_losses(const Vectors<T>& v, const Request<T>& r, int64_t n, int64_t count, const T* lse, T* shares,
+                     PairSums& sums) {
+  std::vector<double> slopes(n);
+  const double scale = r.scale;
+  cpu::debias_pairs(DebiasedPairs<T>{lse, v.positive, n, count, r.options.tau_plus, scale, v.debiased, slopes.data()});
+  sums.loss += cpu::pair_losses(
+      PairLosses<T>{v.debiased, v.positive, n, static_cast<T>(r.share), r.factors(), shares, v.weights});
+  for (int64_t i = 0; i < n; ++i) {
+    const double share = shares[i];
+    if (slopes[i] == 0) {
+      sums.scale -= std::copysign(share, scale) / r.share;
+    } else {
+      v.weights[i] += static_cast<T>(share * (1 - slopes[i]));
+    }
+    shares[i] = static_cast<T>(share * slopes[i]);
+  }
+}
+
+// Turns products with the scale into weights, all of them times share but that of positives, and adds up the losses.
 template <typename Products, typename T>
-double softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request<T>& r,
-               bool need_weights, int threads) {
+void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request<T>& r,
+             bool need_weights, int threads, PairSums& sums) {
   const int64_t n = tile.rows, m = tile.cols;
   const bool two_way = r.two_way(), bounded = r.normalize && std::fabs(static_cast<double>(r.scale)) <= kLogitBound;
   const T start = bounded ? T(0) : -std::numeric_limits<T>::infinity();
@@ -120,16 +143,17 @@ double softmax(const Products& products, const CrossTile<T>& tile, const Vectors
                           threads);
   const auto losses = [&](const T* shift, T* lse, T* shares) {
     for (int64_t i = 0; i < n; ++i) lse[i] = shift[i] + std::log(lse[i]);
-    return cpu::pair_losses(PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), r.factors(), shares, v.weights});
+    if (r.options.tau_plus > 0 && m > 1) return debiased_losses(v, r, n, m - 1, lse, shares, sums);
+    sums.loss +=
+        cpu::pair_losses(PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), r.factors(), shares, v.weights});
   };
-  double loss = losses(v.row_shift, v.row_lse, v.row_shares);
-  if (two_way) loss += losses(v.col_shift, v.col_lse, v.col_shares);
+  losses(v.row_shift, v.row_lse, v.row_shares);
+  if (two_way) losses(v.col_shift, v.col_lse, v.col_shares);
   if (need_weights) {
     const CrossGrads<T> grads{
         v.row_lse, v.row_shares, two_way ? v.col_lse : nullptr, two_way ? v.col_shares : nullptr, v.scratch, {}};
     cpu::cross_backward_tile(tile, grads, threads);
   }
-  return loss;
 }
 
 // Label smoothing adds to the loss of a row e (S_ip - mean_j S_ij), and to that of a column as much over its rows. The
@@ -208,7 +232,7 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
         sums.loss += 0 * static_cast<double>(r.scale) + 0 * static_cast<double>(r.bias);
         to_rows = to_columns = static_cast<double>(r.scale) * r.share;
       } else {
-        sums.loss = softmax(products, CrossTile<T>{tile, n, m, 0, 0, excluded}, v, r, need_weights, team);
+        softmax(products, CrossTile<T>{tile, n, m, 0, 0, excluded}, v, r, need_weights, team, sums);
         if (smooths) sums.loss += smooth_positives(v, r, n);
         if (r.need_scale) to_rows = 1;
       }
@@ -224,7 +248,7 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
       if (smooths) sums.loss += smooth_means(q, k, r, to_rows, to_columns, dq, dk);
       if (!sigmoid && r.need_scale) {
         // d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
-        sums.scale = cpu::sum_and_scale(dq, q.const_data_ptr<T>(), n, d, r.scale) / r.share;
+        sums.scale += cpu::sum_and_scale(dq, q.const_data_ptr<T>(), n, d, r.scale) / r.share;
       }
     }
   });
@@ -244,7 +268,7 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
 Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional<Tensor>& scale,
                   const std::optional<Tensor>& bias, double known_scale, double known_bias, int64_t kind, double share,
                   bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias, double smoothing,
-                  std::optional<double> margin, const std::optional<Tensor>& factors,
+                  std::optional<double> margin, double tau_plus, const std::optional<Tensor>& factors,
                   const std::optional<Tensor>& positives, const std::optional<Tensor>& row_ids,
                   const std::optional<Tensor>& col_ids) {
   for (const Tensor* t : {&rows, &columns}) {
@@ -255,7 +279,7 @@ Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional
   check(kind >= 0 && kind <= kSigmoid, "few_pairs: kind must be 0, 1 or 2");
   check(!(share < 0), "few_pairs: share must not be negative");  // NaN of factors goes on into the loss
   const bool wide = rows.scalar_type() == ScalarType::Double || columns.scalar_type() == ScalarType::Double;
-  const Options options{smoothing, margin, factors, positives, row_ids, col_ids};
+  const Options options{smoothing, margin, tau_plus, factors, positives, row_ids, col_ids};
   check(kind != kSigmoid || !options.any(), "few_pairs: options go with softmax losses");
   options.check(rows, columns, wide ? ScalarType::Double : ScalarType::Float, kind == kTwoWays);
   const double s = number(scale, known_scale), b = number(bias, known_bias);

@@ -38,7 +38,8 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "few_pairs(Tensor rows, Tensor columns, Tensor? scale, Tensor? bias, float known_scale, float known_bias, int "
       "kind, float share, bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias, float "
-      "smoothing=0., float? margin=None, Tensor? factors=None, Tensor? positives=None, Tensor? row_ids=None, Tensor? "
+      "smoothing=0., float? margin=None, float tau_plus=0., Tensor? factors=None, Tensor? positives=None, Tensor? "
+      "row_ids=None, Tensor? "
       "col_ids=None) -> Tensor[]");
   m.def(
       "queue_pairs(Tensor query, Tensor keys, Tensor queue, Tensor? scale, float known_scale, float share, bool "

@@ -21,6 +21,7 @@ class Options(NamedTuple):
     Args:
         smoothing: share of the target that is spread over all columns, and of kind ``TWO_WAYS`` over all rows.
         margin: a column more similar to a row than its positive by this much is left out; or None.
+        tau_plus: share of positives among the negatives, taken out of their sums; of unit rows.
         factors: (N,), of the losses of every row and its positive, in the dtype of the loss; or None for 1.
         positives: (N,) int64, the column of every row, of M columns; None for N in order.
         row_ids: (N,) int64: rows and columns of the same id are no candidates of each other; or None.
@@ -29,6 +30,7 @@ class Options(NamedTuple):
 
     smoothing: float = 0.0
     margin: float | None = None
+    tau_plus: float = 0.0
     factors: Tensor | None = None
     positives: Tensor | None = None
     row_ids: Tensor | None = None

@@ -39,9 +39,13 @@ def quick_info_nce(
     """
     if not (type(temperature) is type(tau_plus) is type(label_smoothing) is float and type(reduction) is str):
         return None
-    if tau_plus != 0.0 or not 0.0 <= label_smoothing <= 1.0 or reduction == "none":
+    if not (0.0 <= tau_plus < 1.0 and 0.0 <= label_smoothing <= 1.0) or reduction == "none":
         return None
-    if not (type(symmetric) is type(normalize) is bool) or (symmetric and queue is not None):
+    if (
+        (tau_plus > 0.0 and not normalize)
+        or not (type(symmetric) is type(normalize) is bool)
+        or (symmetric and queue is not None)
+    ):
         return None
     check_pairs(function, query, keys, None, symmetric)
     if queue is not None:
@@ -49,21 +53,22 @@ def quick_info_nce(
     scale = 1.0 / temperature_of(function, temperature)
     check_reduction(function, reduction)
     kinds = _OTHER_KEYS if queue is None else Kinds(False, False, False, None, queue)
-    options = Options(label_smoothing) if label_smoothing > 0.0 else NO_OPTIONS
+    options = options_of(label_smoothing, None, tau_plus, None, None, None)
     return plain_info_nce(function, query, keys, kinds, scale, reduction, symmetric, normalize, options)
 
 
 def options_of(
     smoothing: float,
     margin: float | None,
+    tau_plus: float,
     weights: Tensor | None,
     positives: Tensor | None,
     ids: tuple[Tensor, Tensor] | None,
 ) -> Options:
     """The options of a loss, the weights for factors."""
-    if smoothing == 0.0 and margin is weights is positives is ids is None:
+    if smoothing == tau_plus == 0.0 and margin is weights is positives is ids is None:
         return NO_OPTIONS
-    return Options(smoothing, margin, weights, positives, *(ids or (None, None)))
+    return Options(smoothing, margin, tau_plus, weights, positives, *(ids or (None, None)))
 
 
 def plain_info_nce(

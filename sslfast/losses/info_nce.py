@@ -252,9 +252,9 @@ def info_nce_loss(
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
         at = None if positives is None else kernel_integers(positives)
-        if strategy == "local" and reduction != "none" and tau_plus == 0.0:
+        if strategy == "local" and reduction != "none":
             inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
-            chosen = options_of(smoothing, margin, weights, at, ids)
+            chosen = options_of(smoothing, margin, tau_plus, weights, at, ids)
             loss = plain_info_nce(name, query, positive_key, kinds, inverse, reduction, symmetric, normalize, chosen)
             if loss is not None:
                 return loss

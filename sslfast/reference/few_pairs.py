@@ -20,6 +20,7 @@ def few_pairs(
     normalize: bool,
     smoothing: float = 0.0,
     margin: float | None = None,
+    tau_plus: float = 0.0,
     factors: Tensor | None = None,
     positives: Tensor | None = None,
     row_ids: Tensor | None = None,
@@ -38,6 +39,7 @@ def few_pairs(
         normalize: divide rows and columns by their norms first.
         smoothing: share of the target that is spread over all columns, or rows.
         margin: a column with a larger inner product than the positive's plus this is left out.
+        tau_plus: share of positives among the negatives, taken out of their sums (Chuang et al., 2020, equation 8).
         factors: (N,), of the losses of every pair.
         positives: (N,) int64; by default the column of the row's number.
         row_ids: (N,); rows and columns of the same id are left out of each other's sums.
@@ -55,9 +57,17 @@ def few_pairs(
     positive = products.gather(1, own.unsqueeze(1))
     limits = None if margin is None else (scale * (positive + margin)).detach().flatten()
     row_lse, col_lse, positive = cross_softmax(rows, columns, own, scale, row_ids, col_ids, limits)
+    if tau_plus > 0.0:
+        row_lse = _debiased(row_lse, positive, len(columns) - 1, tau_plus, scale)
+        col_lse = _debiased(col_lse, positive, len(rows) - 1, tau_plus, scale) if kind == 1 else col_lse
     losses = -F.logsigmoid(positive - row_lse)  # exact where the loss is tiny, too
     means = scale * products.mean(dim=1)
     if kind == 1:
         losses, means = losses - F.logsigmoid(positive - col_lse), means + scale * products.mean(dim=0)
     losses = losses + smoothing * ((kind + 1) * positive - means)
     return share * (losses if factors is None else losses * factors).sum()
+
+
+def _debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:
+    left = (lse.exp() - tau_plus * count * positive.exp()) / (1 - tau_plus)
+    return torch.maximum(left, count * torch.exp(-torch.as_tensor(scale, dtype=lse.dtype).abs())).log()

@@ -19,6 +19,18 @@ struct PairLosses {
   T *shares, *weights;  // shares <- share * sigmoid(lse - positive), and weights, of the positives, <- weights - shares
 };
 
+// n log-sum-exps over `count` negatives each, of which a share tau_plus is expected to be of the positive's own class:
+// debiased_i = log(max((exp(lse_i) - tau_plus count exp(positive_i)) / (1 - tau_plus), count exp(-|scale|))).
+template <typename T>
+struct DebiasedPairs {
+  const T *lse, *positive;
+  int64_t n, count;
+  double tau_plus, scale;
+  T* debiased;     // (n)
+  double* slopes;  // (n): its derivative in lse, that in positive is 1 less this; or 0 where the second is larger, the
+                   // derivative of which is -1 in |scale|
+};
+
 // All pairs of rows and columns, (n, d) and (m, d), as label smoothing adds them up.
 template <typename T>
 struct AllPairs {
@@ -39,6 +51,9 @@ void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t 
 // an infinite feature makes so, and would count as a perfect pair.
 double pair_losses(const PairLosses<float>& losses);
 double pair_losses(const PairLosses<double>& losses);
+
+void debias_pairs(const DebiasedPairs<float>& pairs);
+void debias_pairs(const DebiasedPairs<double>& pairs);
 
 // Returns sum_ij factors_i <row i, column j>, from sums over both sides, and adds its gradients, times a weight each,
 // to those of rows and of columns, null where they are not needed.
