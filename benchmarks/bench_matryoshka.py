@@ -1,8 +1,7 @@
 """Losses over three prefixes of the embeddings, forward and backward, beside the sum of the same losses in plain torch.
 
 Floor, N pairs of D numbers: that of the loss, 16 N^2 D FLOPs for NT-Xent and 6 N^2 D for InfoNCE, with the sum of the
-prefixes' lengths for D. The rule, but for what thresholds.toml
-excepts: never slower than eager torch.
+prefixes' lengths for D. The rule: never slower than eager torch.
 """
 
 from __future__ import annotations

@@ -116,18 +116,23 @@ def cpu_seconds_with_children() -> float:
     return seconds
 
 
-def touch_memory() -> None:
-    """Uses free memory once, until half of the machine's is left, and gives it back.
+def touch_memory(most: int | None = None) -> None:
+    """Uses free memory once, ``most`` bytes of it or until half of the machine's is left, and gives it back.
 
     A virtual machine gets its memory from the host when it first touches it: 2 s a GiB where that was measured, against
     0.3 s from then on. Large results live in fresh pages, so that would be most of their time, and all of its noise.
+    Free memory may be the host's again after some seconds: 2 there.
     """
     meminfo, step, blocks = Path("/proc/meminfo"), 256 << 20, []
 
     def kilobytes(field: str) -> int:
         return int(re.search(rf"{field}:\s+(\d+) kB", meminfo.read_text()).group(1))
 
-    while meminfo.exists() and 2 * kilobytes("MemAvailable") > kilobytes("MemTotal"):
+    while (
+        (most is None or len(blocks) * step < most)
+        and meminfo.exists()
+        and 2 * kilobytes("MemAvailable") > kilobytes("MemTotal")
+    ):
         pages = mmap.mmap(-1, step, flags=mmap.MAP_PRIVATE)
         pages.madvise(mmap.MADV_HUGEPAGE)
         blocks.append(torch.frombuffer(pages, dtype=torch.uint8).zero_())

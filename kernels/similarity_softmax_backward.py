@@ -167,8 +167,10 @@ def backward(
     factors: Tensor | None = None,
     labels: Tensor | None = None,
     label_weights: Tensor | None = None,
+    need_first: bool = True,
+    need_second: bool = True,
 ) -> Tensor:
-    del kept  # the CPU's: here logits are made again
+    del kept, need_first, need_second  # the CPU's: here logits are made again, and the gradients of all rows
     width = rows.shape[1]
     rows = supported_rows(rows)
     bounded = _launch.is_bounded(scale, max_norm)

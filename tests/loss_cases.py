@@ -141,7 +141,10 @@ def _siglip_reference(
 
 
 def in_tiles(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The loss as it is of more pairs than few_pairs takes, whatever their number, and where queue_pairs is no way."""
+    """The loss as it is of more pairs than few_pairs and few_views take, whatever their number.
+
+    So it is where queue_pairs is no way.
+    """
 
     def tiled(*inputs: Any) -> Tensor:
         if torch.compiler.is_compiling():
@@ -183,6 +186,9 @@ CASES = {
     "nt_xent_loss": LossCase(losses.nt_xent_loss, nt_xent_reference),
     "dcl_loss": LossCase(losses.dcl_loss, dcl_reference, vanishes=False, least=2),
     "dclw_loss": LossCase(losses.dclw_loss, _dclw_reference, vanishes=False, least=2),
+    "nt_xent_loss, in tiles": LossCase(in_tiles(losses.nt_xent_loss), nt_xent_reference),
+    "dcl_loss, in tiles": LossCase(in_tiles(losses.dcl_loss), dcl_reference, vanishes=False, least=2),
+    "dclw_loss, in tiles": LossCase(in_tiles(losses.dclw_loss), _dclw_reference, vanishes=False, least=2),
     **_labelled("supcon_loss", losses.supcon_loss, supcon_reference, shares=True, infima=(math.log(2), math.log(3))),
     "supcon_loss, three references of a memory": LossCase(
         functools.partial(_of_references, losses.supcon_loss),

@@ -267,6 +267,7 @@ CUDA_STEMS, CPU_STEMS, TORCH_STEMS = stems("STEMS"), stems("CPU_ONLY_STEMS"), st
 SMALL_STEMS = stems("SMALL_STEMS")
 IN_TORCH = {  # what a GPU runs
     "few_pairs": "kernels/cross_softmax.py",  # and one_way_softmax and sigmoid_pairs: the losses in tiles
+    "few_views": "kernels/similarity_softmax.py",
     "image_augment_backward": "sslfast/augment/_gradient.py",
     "koleo": "sslfast/losses/koleo.py",
     "label_distances": "sslfast/losses/_triplets.py",

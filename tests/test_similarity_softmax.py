@@ -290,4 +290,26 @@ def test_opcheck(dtype: torch.dtype, keep: int) -> None:
     lse, _, kept = ops.similarity_softmax_forward(rows, positives, 2.0, 1.0, keep)
     check_op(ops.similarity_softmax_backward, (rows, positives, lse, *grads, kept, 2.0, 1.0))
     labels = torch.arange(9, dtype=torch.int32) % 2
-    check_op(ops.similarity_softmax_backward, (rows, positives, lse, *grads, kept, 2.0, 1.0, None, labels, lse))
+    backward = (rows, positives, lse, *grads, kept, 2.0, 1.0, None, labels, lse)
+    check_op(ops.similarity_softmax_backward, backward)
+    check_op(ops.similarity_softmax_backward, (*backward, True, True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [2, 7, 512, 1300])
+@pytest.mark.parametrize("kept_share", [0.0, 0.3])
+def test_half_of_the_rows_has_the_gradient_of_all(dtype: torch.dtype, size: int, kept_share: float) -> None:
+    """Tiles of 256 rows: the middle is within one, between two, and within the last of several."""
+    rows, positives, *grads = problem(size, 40, 1.0)
+    grads = [g.to(torch.float64 if dtype == torch.float64 else torch.float32) for g in grads]
+    rows, middle = rows.to(dtype), size // 2
+    lse, _, kept = ops.similarity_softmax_forward(rows, positives, 5.0, 1.0, int(kept_share * size**2))
+    arguments = (rows, positives, lse, *grads, kept, 5.0, 1.0, None, None, None)
+    whole = ops.similarity_softmax_backward(*arguments)
+    first = ops.similarity_softmax_backward(*arguments, True, False)
+    second = ops.similarity_softmax_backward(*arguments, False, True)
+    assert torch.equal(first[:middle], whole[:middle])
+    assert torch.equal(second[middle:], whole[middle:])
+    if size == 1300:  # of the tiles of the other half nothing is made
+        assert not torch.equal(first[middle:], whole[middle:])
+        assert not torch.equal(second[:middle], whole[:middle])

@@ -21,8 +21,7 @@
 namespace sslfast::ops {
 namespace {
 
-constexpr int64_t kTwoWays = 1, kSigmoid = 2;           // kinds; 0: a softmax of every row
-constexpr int64_t kLogitsPerThread = int64_t{1} << 15;  // a thread that has fewer to pass over costs more than it saves
+constexpr int64_t kTwoWays = 1, kSigmoid = 2;  // kinds; 0: a softmax of every row
 
 // What softmax losses may have beside sides and numbers, and sigmoids have not.
 struct Options {
@@ -105,7 +104,7 @@ void debiased_losses(const Vectors<T>& v, const Request<T>& r, int64_t n, int64_
   const double scale = r.scale;
   cpu::debias_pairs(DebiasedPairs<T>{lse, v.positive, n, count, r.options.tau_plus, scale, v.debiased, slopes.data()});
   sums.loss += cpu::pair_losses(
-      PairLosses<T>{v.debiased, v.positive, n, static_cast<T>(r.share), r.factors(), shares, v.weights});
+      PairLosses<T>{v.debiased, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors()});
   for (int64_t i = 0; i < n; ++i) {
     const double share = shares[i];
     if (slopes[i] == 0) {
@@ -145,7 +144,7 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
     for (int64_t i = 0; i < n; ++i) lse[i] = shift[i] + std::log(lse[i]);
     if (r.options.tau_plus > 0 && m > 1) return debiased_losses(v, r, n, m - 1, lse, shares, sums);
     sums.loss +=
-        cpu::pair_losses(PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), r.factors(), shares, v.weights});
+        cpu::pair_losses(PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors()});
   };
   losses(v.row_shift, v.row_lse, v.row_shares);
   if (two_way) losses(v.col_shift, v.col_lse, v.col_shares);
@@ -192,7 +191,7 @@ template <typename T>
 __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns, const Request<T>& r) {
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
-  const int team = static_cast<int>(std::clamp<int64_t>(n * m / kLogitsPerThread, 1, threads));
+  const int team = team_of(n * m, threads);
   const bool sigmoid = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
   const bool smooths = r.options.smoothing > 0 && m > 1;  // a single candidate is its own mean
   Tensor memory = empty({n * m + Vectors<T>::size(n, m)}, kType<T>, rows);

@@ -16,7 +16,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
   m.def(
       "similarity_softmax_backward(Tensor rows, Tensor positives, Tensor lse, Tensor grad_lse, Tensor "
       "grad_positive, Tensor kept, float scale, float max_norm, Tensor? factors=None, Tensor? labels=None, Tensor? "
-      "label_weights=None) -> Tensor");
+      "label_weights=None, bool need_first=True, bool need_second=True) -> Tensor");
   m.def("nt_xent_forward(Tensor z0, Tensor z1, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "nt_xent_backward(Tensor z0, Tensor z1, Tensor unit, Tensor inverse_norm, Tensor lse, Tensor share, Tensor "
@@ -41,6 +41,9 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "smoothing=0., float? margin=None, float tau_plus=0., Tensor? factors=None, Tensor? positives=None, Tensor? "
       "row_ids=None, Tensor? "
       "col_ids=None) -> Tensor[]");
+  m.def(
+      "few_views(Tensor z0, Tensor z1, Tensor? weights, float scale, float? sigma, bool decoupled, bool need_z0, bool "
+      "need_z1, bool need_weights) -> Tensor[]");
   m.def(
       "queue_pairs(Tensor query, Tensor keys, Tensor queue, Tensor? scale, float known_scale, float share, bool "
       "normalize, bool need_query, bool need_keys, bool need_scale) -> Tensor[]");

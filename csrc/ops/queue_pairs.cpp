@@ -77,8 +77,7 @@ __attribute__((noinline)) Results run(const Tensor& query, const Tensor& keys, c
       q.const_data_ptr<T>(), key.const_data_ptr<T>(), shares, query_grad, key_grad, r.scale, n, d};
   cpu::queue_pair_logits(pairs, positive, threads);
   std::fill_n(weights, n, T(0));
-  const double loss =
-      cpu::pair_losses(PairLosses<T>{lse, positive, n, static_cast<T>(r.share), nullptr, shares, weights});
+  const double loss = cpu::pair_losses(PairLosses<T>{lse, positive, n, static_cast<T>(r.share), shares, weights});
   *results.front().mutable_data_ptr<T>() = static_cast<T>(r.share * loss);
   const double along = cpu::queue_pair_gradients(pairs, threads);
   if (r.normalize && r.need_query) {

@@ -43,6 +43,17 @@ void for_each_tile(int64_t size, Visit visit) {
   }
 }
 
+// Which halves of the rows need a gradient: each the first view of N samples, or the second. Tiles that meet neither
+// are not made, and of the others what they give to rows without is not.
+struct Halves {
+  bool first, second;
+  int64_t middle;
+
+  bool need(int64_t begin, int64_t size) const {
+    return (first && begin < middle) || (second && begin + size > middle);
+  }
+};
+
 int64_t tile_columns(int64_t size) { return std::min(kCols, std::max(size, int64_t{1})); }
 
 template <typename Products>
@@ -77,7 +88,7 @@ std::tuple<Tensor, Tensor, Tensor> forward(Products& products, const Tensor& row
 template <typename Products>
 Tensor backward(Products& products, const Tensor& rows, const Tensor& positives, const Tensor& lse,
                 const Tensor& grad_lse, const Tensor& grad_positive, const Tensor& kept, double scale,
-                const Labels& labels) {
+                const Labels& labels, const Halves& halves) {
   using T = typename Products::Number;
   const int64_t m = rows.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
@@ -91,6 +102,8 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
   T* logits = tile.mutable_data_ptr<T>();
   std::fill_n(dx, m * d, T(0));
   for_each_tile(m, [&](const TilePlace& t, int64_t place) {
+    const bool for_rows = halves.need(t.row0, t.rows), for_columns = t.row0 != t.col0 && halves.need(t.col0, t.cols);
+    if (!for_rows && !for_columns) return;
     if (place + t.rows * t.cols <= kept.size(0)) {
       cpu::copy_logits(kept.const_data_ptr<T>() + place, t.rows * t.cols, logits, threads);
     } else {
@@ -98,9 +111,9 @@ Tensor backward(Products& products, const Tensor& rows, const Tensor& positives,
     }
     cpu::similarity_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, positives.const_data_ptr<int64_t>()}, grads,
                                   threads);
-    products.weigh(t, logits, true, t.row0 != t.col0, grads.shares.at(t.row0, t.col0));
-    products.to_rows(t, logits, dx, scale, true);
-    if (t.row0 != t.col0) products.to_columns(t, logits, dx, scale, true);
+    products.weigh(t, logits, for_rows, for_columns, grads.shares.at(t.row0, t.col0));
+    if (for_rows) products.to_rows(t, logits, dx, scale, true);
+    if (for_columns) products.to_columns(t, logits, dx, scale, true);
   });
   products.add_pairs(positives.const_data_ptr<int64_t>(), grad_positive.const_data_ptr<T>(), scale, dx, dx);
   return grad;
@@ -133,7 +146,8 @@ std::tuple<Tensor, Tensor, Tensor> similarity_softmax_forward(const Tensor& rows
 Tensor similarity_softmax_backward(const Tensor& rows, const Tensor& positives, const Tensor& lse,
                                    const Tensor& grad_lse, const Tensor& grad_positive, const Tensor& kept,
                                    double scale, double, const std::optional<Tensor>& factors,
-                                   const std::optional<Tensor>& labels, const std::optional<Tensor>& label_weights) {
+                                   const std::optional<Tensor>& labels, const std::optional<Tensor>& label_weights,
+                                   bool need_first, bool need_second) {
   const Sides sides{rows, rows, factors, factors};
   const Labels classes{labels, labels, label_weights};
   check_rows(rows, positives);
@@ -147,7 +161,8 @@ Tensor similarity_softmax_backward(const Tensor& rows, const Tensor& positives, 
   vector_of(kept, kept.size(0));
   const int64_t m = rows.size(0);
   const auto run = [&](auto& products) {
-    return backward(products, rows, positives, lse, grad_lse, grad_positive, kept, scale, classes);
+    return backward(products, rows, positives, lse, grad_lse, grad_positive, kept, scale, classes,
+                    Halves{need_first, need_second, m / 2});
   };
   return with_products(sides, std::min(kRows, m), tile_columns(m), run, labels.has_value());
 }

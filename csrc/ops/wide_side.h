@@ -2,6 +2,7 @@
 // are tensors or known. A tensor that nobody wants would cost a microsecond.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -31,20 +32,38 @@ Tensor scalar(double value, const Tensor& like) {
   return result;
 }
 
+// Threads for the epilogues of so many logits: one that has fewer to pass over costs more than it saves.
+inline int team_of(int64_t logits, int threads) {
+  constexpr int64_t kLogitsPerThread = int64_t{1} << 15;
+  return static_cast<int>(std::clamp<int64_t>(logits / kLogitsPerThread, 1, threads));
+}
+
+// Whether z is contiguous and of type T.
+template <typename T>
+bool is_ready(const Tensor& z) {
+  return z.scalar_type() == kType<T> && (z.stride(1) == 1 || z.size(1) == 1) &&
+         (z.stride(0) == z.size(1) || z.size(0) == 1);
+}
+
+// to (N, D), contiguous, <- z, divided by its norms where inverse_norm is not null.
+template <typename T>
+void widen_to(const Tensor& z, T* to, T* inverse_norm, int threads) {
+  const int64_t n = z.size(0), d = z.size(1);
+  const bool in_place = inverse_norm == nullptr || !is_ready<T>(z);
+  if (in_place) {
+    cpu::wide_rows(z.const_data_ptr(), read_dtype(z.scalar_type()), n, d, z.stride(0), z.stride(1), to, threads);
+  }
+  if (inverse_norm != nullptr) {
+    cpu::unit_rows(UnitRows<T, T, T>{in_place ? to : z.const_data_ptr<T>(), n, d, d, to, inverse_norm}, threads);
+  }
+}
+
 // z as the products take it: contiguous, of type T, and divided by its norms where inverse_norm is not null.
 template <typename T>
 Tensor wide_side(const Tensor& z, T* inverse_norm, int threads) {
-  const int64_t n = z.size(0), d = z.size(1), row_stride = z.stride(0), col_stride = z.stride(1);
-  const bool ready = z.scalar_type() == kType<T> && (col_stride == 1 || d == 1) && (row_stride == d || n == 1);
-  if (ready && inverse_norm == nullptr) return z;
-  Tensor wide = empty_in_large_pages<T>({n, d}, z);
-  T* to = wide.mutable_data_ptr<T>();
-  if (!ready) {
-    cpu::wide_rows(z.const_data_ptr(), read_dtype(z.scalar_type()), n, d, row_stride, col_stride, to, threads);
-  }
-  if (inverse_norm != nullptr) {
-    cpu::unit_rows(UnitRows<T, T, T>{ready ? z.const_data_ptr<T>() : to, n, d, d, to, inverse_norm}, threads);
-  }
+  if (inverse_norm == nullptr && is_ready<T>(z)) return z;
+  Tensor wide = empty_in_large_pages<T>({z.size(0), z.size(1)}, z);
+  widen_to(z, wide.mutable_data_ptr<T>(), inverse_norm, threads);
   return wide;
 }
 

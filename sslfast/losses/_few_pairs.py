@@ -12,6 +12,7 @@ from sslfast._autograd import first_order_only, is_last_plain
 
 ROWS, TWO_WAYS, SIGMOID = 0, 1, 2  # kinds of losses
 _MOST = 256  # rows: with as many columns their logits, 256 KiB in float32, stay in the L2 cache beside both sides
+_MOST_HALF = 2**15  # numbers of a view: more bfloat16 ones are multiplied sooner as they are than widened
 
 
 class Options(NamedTuple):
@@ -47,6 +48,12 @@ def few(rows: Tensor, columns: Tensor, further: int = 0) -> bool:
     """
     count, width = rows.shape[0], columns.shape[0] + further
     return rows.is_cpu and columns.is_cpu and count <= _MOST and count * width <= 2 * _MOST**2 and not _is_graph()
+
+
+def few_samples(z0: Tensor, z1: Tensor) -> bool:
+    """Whether :func:`few_views` is the fastest way of these samples, up to as many as pairs are :func:`few`."""
+    halves = z0.dtype is z1.dtype is torch.bfloat16
+    return few(z0, z1) and not (halves and z0.numel() > _MOST_HALF)
 
 
 def beside_queue(query: Tensor) -> bool:
@@ -91,6 +98,35 @@ def few_pairs(
     # Defaults that are passed cost about a microsecond.
     rest = () if options is NO_OPTIONS else options
     return _in_one_call(function, ops.few_pairs, rows, columns, constants, (scale, bias), rest)
+
+
+def few_views(
+    function: str,
+    z0: Tensor,
+    z1: Tensor,
+    scale: float,
+    *,
+    decoupled: bool = False,
+    weights: Tensor | None = None,
+    sigma: float | None = None,
+) -> Tensor:
+    """The mean of the losses of two views of N samples, each view of which has the other for a positive.
+
+    What :class:`NTXentLoss` and :class:`DCLLoss` make of tiles, as :func:`few_pairs` does.
+
+    Args:
+        function: the name that errors begin with.
+        z0: (N, D), on the CPU, checked by the caller.
+        z1: (N, D).
+        scale: factor of the cosine similarities.
+        decoupled: leave the positive out of the sum of its row. Default: NT-Xent.
+        weights: of ``decoupled`` losses, (2N,) floating-point numbers, of the positives' logits. Default: None, 1 each.
+        sigma: in the place of ``weights``, those of :func:`negative_mises_fisher_weights`, without a gradient.
+
+    Returns:
+        A scalar, float32, or float64 if a view is.
+    """
+    return _in_one_call(function, ops.few_views, z0, z1, (weights, scale, sigma, decoupled), (weights,))
 
 
 def queue_pairs(
@@ -141,7 +177,7 @@ def _in_one_call(
     rows: Tensor,
     columns: Tensor,
     constants: tuple[Any, ...],
-    numbers: tuple[float | Tensor, ...],
+    numbers: tuple[float | Tensor | None, ...],
     options: tuple[Any, ...] = (),
 ) -> Tensor:
     settings = (function, operator, constants, options, len(numbers) + 2, torch.is_grad_enabled())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows, mean_over_ranks, strategy_of
+from sslfast.losses._few_pairs import few_samples, few_views
 from sslfast.losses._inputs import check_pair, check_views, temperature_of, widened, without_autocast
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._self import self_softmax
@@ -97,6 +98,12 @@ class DCLWLoss(DCLLoss):
         self.sigma = _sigma("DCLWLoss", sigma)
         super().__init__(temperature, self._weights, gather_distributed, memory_budget=memory_budget)
 
+    def forward(self, out0: Tensor, out1: Tensor) -> Tensor:
+        """The loss of two views of a batch, (N, D) each: ``z0`` and ``z1`` of :func:`dclw_loss`."""
+        options = (self.weight_fn, self.gather_distributed, self.memory_budget)
+        sigma = self.sigma if self.weight_fn == self._weights else None  # an attribute, which may have been set
+        return _loss(self._function, out0, out1, self.temperature, *options, sigma)
+
     def _weights(self, z0: Tensor, z1: Tensor) -> Tensor:
         return _mises_fisher(self._function, z0, z1, self.sigma, self.gather_distributed)
 
@@ -170,7 +177,8 @@ def dcl_loss(
     ``-w_i S_{i, p(i)} + log sum_{j != i, p(i)} exp S_ij``
 
     where p(i) is the other view of the same sample: NT-Xent without the positive in its denominator, and with weights.
-    Value and gradients are those of lightly's ``DCLLoss``, in O(N D) memory.
+    Value and gradients are those of lightly's ``DCLLoss``, in O(N D) memory. (Up to 256 samples on the CPU are one tile
+    of similarities.)
 
     Args:
         z0: embeddings of the first views, (N, D) with N >= 2, floating point, any strides; need not be normalised.
@@ -189,8 +197,8 @@ def dcl_loss(
             group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
             none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64). On a GPU
-            and over several ranks none are kept, whatever it says. Default: None, 2 MiB or two for every number of z0
-            and z1, which is O(N D).
+            and over several ranks none are kept, whatever it says, and up to 256 samples on the CPU, whose gradient is
+            made with the loss, need none. Default: None, 2 MiB or two for every number of z0 and z1, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if an input is.
@@ -243,7 +251,7 @@ def dclw_loss(
     """
     name = "dclw_loss"
     weight_fn = functools.partial(_mises_fisher, name, sigma=sigma, gather_distributed=gather_distributed)
-    return _loss(name, z0, z1, temperature, weight_fn, gather_distributed, memory_budget)
+    return _loss(name, z0, z1, temperature, weight_fn, gather_distributed, memory_budget, sigma)
 
 
 def _loss(
@@ -254,8 +262,12 @@ def _loss(
     weight_fn: WeightFunction | None,
     gather_distributed: bool | str,
     memory_budget: int | None,
+    sigma: float | None = None,
 ) -> Tensor:
-    """:func:`dcl_loss` of the function that errors name."""
+    """:func:`dcl_loss` of the function that errors name.
+
+    ``sigma`` is that of ``weight_fn``, where it gives :func:`negative_mises_fisher_weights`.
+    """
     with JointChecks(name, gather_distributed, z0):
         strategy = strategy_of(name, gather_distributed)
         check_pair(name, "z0", z0, "z1", z1)
@@ -266,9 +278,14 @@ def _loss(
         if len(z0) < 2 and strategy == "local":
             raise ValueError(f"{name}: z0 must have at least 2 rows, got {len(z0)}")
     weights: Tensor | None = None
+    few = strategy == "local" and few_samples(z0, z1)
+    if few and sigma is not None:  # the operator makes the weights, too
+        return few_views(name, z0, z1, scale, decoupled=True, sigma=_sigma(name, sigma))
     if weight_fn is not None:
         with JointChecks(name, gather_distributed, z0):
             weights = _weights_of(name, weight_fn, z0, z1)
+    if few:
+        return few_views(name, z0, z1, scale, decoupled=True, weights=weights)
     count = len(z0)
     with without_autocast(z0):  # which would not let float16 be put together on a CPU
         z = torch.cat([z0, z1])
@@ -280,17 +297,17 @@ def _loss(
         options = spelled(gather_distributed=strategy, temperature=temperature, z0=z0, z1=z1) | {"weight_fn": weighted}
         lse, positive_logits = self_softmax_over_ranks(name, z, scale, positives, strategy, options)
     if weights is not None:
-        positive_logits = weights.to(positive_logits.dtype) * positive_logits
+        positive_logits = weights * positive_logits
     losses = lse - positive_logits
     return losses.mean() if strategy == "local" else mean_over_ranks(losses)
 
 
 def _weights_of(function: str, weight_fn: WeightFunction, z0: Tensor, z1: Tensor) -> Tensor:
-    """(2 N,), what the function makes of both sides."""
+    """(2 N,), what the function makes of both sides, in the loss's dtype."""
     z0, z1 = (F.normalize(side, dim=1) for side in widened(z0, z1))  # half types would round the weights
     weights = [weight_fn(z0, z1), weight_fn(z1, z0)]
     for w in weights:
         if not isinstance(w, Tensor) or w.shape != z0.shape[:1]:
             got = tuple(w.shape) if isinstance(w, Tensor) else type(w).__name__
             raise ValueError(f"{function}: weight_fn must return shape ({len(z0)},), got {got}")
-    return torch.cat(weights)
+    return torch.cat(weights).to(z0.dtype)

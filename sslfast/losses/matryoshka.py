@@ -94,14 +94,14 @@ class MatryoshkaLoss(nn.Module):
         with self._options_around(gathers):
             for dim, weight in zip(self.dims, self.weights, strict=True):
                 found = self.loss(
-                    *(z[..., :dim] if c else z for z, c in zip(args, cut, strict=True)),
-                    **{key: z[..., :dim] if key in named else z for key, z in kwargs.items()},
+                    *(_prefix(z, dim) if c else z for z, c in zip(args, cut, strict=True)),
+                    **{key: _prefix(z, dim) if key in named else z for key, z in kwargs.items()},
                 )
                 last = len(terms) == len(self.dims) - 1  # after which the others do not wait for this rank
                 with JointChecks(name, False if last else gathers, embeddings):
                     if not isinstance(found, Tensor):
                         raise TypeError(f"{name}: loss must return a tensor, got {type(found).__name__}")
-                terms.append(weight * found)
+                terms.append(found if weight == 1.0 else weight * found)
         return functools.reduce(torch.add, terms)
 
     def _options_around(self, gathers: object) -> OptionsAround:
@@ -143,6 +143,11 @@ def _gathers(loss: object, kwargs: Mapping[str, object]) -> object:
     if inspect.isfunction(loss):
         return kwargs.get("gather_distributed", False)
     return getattr(loss, "gather_distributed", getattr(loss, "world_size", 1) > 1)
+
+
+def _prefix(z: Tensor, dim: int) -> Tensor:
+    """The first ``dim`` numbers of every embedding; all of them are no view, whose gradient would be a copy."""
+    return z if z.shape[-1] == dim else z[..., :dim]
 
 
 def _is_matrix(z: object) -> bool:

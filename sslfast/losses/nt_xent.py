@@ -13,6 +13,7 @@ from sslfast._autograd import distinct, first_order_only, side_gradient, unit_si
 from sslfast._verdict import JointChecks, OptionsAround, spelled
 from sslfast.distributed import count_rows, mean_over_ranks, strategy_of
 from sslfast.losses._debias import check_tau_plus, debiased
+from sslfast.losses._few_pairs import few_samples, few_views
 from sslfast.losses._inputs import check_pair, temperature_of, without_autocast
 from sslfast.losses._kept import check_memory_budget, half_of_logits, kept_logits
 from sslfast.losses._self import self_softmax
@@ -131,10 +132,11 @@ def nt_xent_loss(
     ``loss = F.cross_entropy((z @ z.T / temperature).fill_diagonal_(-inf), [N, ..., 2N - 1, 0, ..., N - 1])``
 
     with the value and the gradients of lightly's ``NTXentLoss``, in O(N D) memory: the 2N x 2N similarities are made
-    in tiles, half of them because they are symmetric, and made again for the gradient unless they are kept. Accumulates
-    in float32 (float64 inputs in float64). bfloat16 inputs, and float16 ones on a GPU, are multiplied as such, and of
-    what is made of them only the weights of the gradient are rounded, over several ranks as on one. Small losses keep
-    their relative precision (log1p of the negatives' share).
+    in tiles, half of them because they are symmetric, and made again for the gradient unless they are kept. (Up to 256
+    samples on the CPU are one tile.) Accumulates in float32 (float64 inputs in float64). bfloat16 inputs, but few on
+    the CPU, and float16 ones on a GPU, are multiplied as such, and of what is made of them only the weights of the
+    gradient are rounded, over several ranks as on one. Small losses keep their relative precision (log1p of the
+    negatives' share).
 
     Args:
         z0: embeddings of the first views, shape (N, D), floating point, any strides; need not be normalised.
@@ -152,8 +154,8 @@ def nt_xent_loss(
             group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
             none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64). On a GPU
-            and over several ranks none are kept, whatever it says. Default: None, 2 MiB or two for every number of z0
-            and z1, which is O(N D).
+            and over several ranks none are kept, whatever it says, and up to 256 samples on the CPU, whose gradient is
+            made with the loss, need none. Default: None, 2 MiB or two for every number of z0 and z1, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if an input is. With N = 1 there are no negatives and the loss is 0.
@@ -178,6 +180,8 @@ def nt_xent_loss(
         scale = 1.0 / temperature
         tau_plus = check_tau_plus(name, tau_plus)
         budget = check_memory_budget(name, memory_budget)
+    if strategy == "local" and tau_plus == 0.0 and few_samples(z0, z1):
+        return few_views(name, z0, z1, scale)
     with without_autocast(z0):  # which would not let float16 be put together on a CPU
         z0, z1 = distinct(z0, z1)
         if strategy != "local" or tau_plus > 0.0:
@@ -223,14 +227,21 @@ class _NTXent(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         z0, z1, rows, norm, factors, positives, lse, margin, kept = ctx.saved_tensors
+        needs = ctx.needs_input_grad[:2]
         with torch.no_grad():
             share = torch.sigmoid(margin) * (grad / len(margin))
-            grad_z = ops.similarity_softmax_backward(rows, positives, lse, share, -share, kept, ctx.scale, 1.0, factors)
+            vectors = (positives, lse, share, -share, kept)
+            grad_z = ops.similarity_softmax_backward(rows, *vectors, ctx.scale, 1.0, factors, None, None, *needs)
             dtype = torch.promote_types(z0.dtype, z1.dtype)
-            grads = side_gradient(grad_z, rows, norm, factors, dtype).chunk(2)
+            if not all(needs):  # the rows of the other view have no gradient that could go through their norms
+                grad_z, rows, norm, factors = (
+                    None if t is None else t[: len(z0)] if needs[0] else t[len(z0) :]
+                    for t in (grad_z, rows, norm, factors)
+                )
+            grads = iter(side_gradient(grad_z, rows, norm, factors, dtype).split(len(z0)))
         grad_z0, grad_z1 = (
-            first_order_only("nt_xent_loss", part.to(z.dtype), z0, z1, grad) if needed else None
-            for part, z, needed in zip(grads, (z0, z1), ctx.needs_input_grad, strict=False)
+            first_order_only("nt_xent_loss", next(grads).to(z.dtype), z0, z1, grad) if needed else None
+            for z, needed in zip((z0, z1), needs, strict=True)
         )
         return grad_z0, grad_z1, None, None
 

@@ -1,19 +1,25 @@
-"""Small batches of pairs, and pairs beside a queue: C++ on the CPU; a GPU runs the operators in tiles."""
+"""Small batches of pairs or views, and pairs beside a queue: C++ on the CPU; a GPU runs the operators in tiles."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["few_pairs", "queue_pairs"]
+__all__ = ["few_pairs", "few_views", "queue_pairs"]
 
 few_pairs = torch.ops.sslfast.few_pairs.default
+few_views = torch.ops.sslfast.few_views.default
 queue_pairs = torch.ops.sslfast.queue_pairs.default
 
 
 @torch.library.register_fake("sslfast::few_pairs")
 def _(rows: Tensor, columns: Tensor, *args: object) -> list[Tensor]:
     return _needed(rows, columns, (rows.shape, columns.shape, (), ()), args[7:11])
+
+
+@torch.library.register_fake("sslfast::few_views")
+def _(z0: Tensor, z1: Tensor, *args: object) -> list[Tensor]:
+    return _needed(z0, z1, (z0.shape, z1.shape, (2 * z0.shape[0],)), args[4:])
 
 
 @torch.library.register_fake("sslfast::queue_pairs")

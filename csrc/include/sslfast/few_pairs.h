@@ -15,8 +15,8 @@ struct PairLosses {
   const T *lse, *positive;  // the log-sum-exp over the negatives, -inf where there is none, and the positive's logit
   int64_t n;
   T share;              // of a loss in the result
-  const T* factors;     // of every loss beside that, or null for 1
   T *shares, *weights;  // shares <- share * sigmoid(lse - positive), and weights, of the positives, <- weights - shares
+  const T* factors = nullptr;  // (n) of every loss beside share, or null for 1
 };
 
 // n log-sum-exps over `count` negatives each, of which a share tau_plus is expected to be of the positive's own class:
