@@ -2,8 +2,7 @@
 
 Floor, N queries of D numbers: 6 N^2 D FLOPs for the keys of the batch and as many for as many further keys, the product
 and two of its gradient; 3 N^2 D for queries or keys among themselves, half of whose product is enough; 6 N H D for
-H hard negatives of one query each. The rule, but for what thresholds.toml
-excepts: never slower than eager torch.
+H hard negatives of one query each. The rule: never slower than eager torch.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@ bank that takes the batch in after the search, beside lightly's; and losses with
 the batch in, forward and backward, beside pytorch-metric-learning's.
 
 Floors, N rows and K entries of D numbers: 2 N K D FLOPs for the neighbours, one product; 4 N K D for the losses, that
-and the product of its gradient with the entries. The rule, but for what thresholds.toml
-excepts: never slower than eager torch.
+and the product of its gradient with the entries. The rule: never slower than eager torch.
 """
 
 from __future__ import annotations

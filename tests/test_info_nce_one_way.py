@@ -47,6 +47,12 @@ class Operators(TorchDispatchMode):
         return [name for name, _ in self.calls]
 
 
+@pytest.fixture
+def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch is a small one, which few_pairs would make."""
+    monkeypatch.setattr(_few_pairs, "_MOST", 0)
+
+
 def reduced(reduction: str, weights: Tensor | None, ours: bool):
     def loss(*args: Any, **options: Any) -> Tensor:
         if ours:
@@ -59,6 +65,7 @@ def reduced(reduction: str, weights: Tensor | None, ours: bool):
     return loss
 
 
+@pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("case", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_against_the_reference(case: str, dtype: torch.dtype, device) -> None:
@@ -77,6 +84,7 @@ def test_against_the_reference(case: str, dtype: torch.dtype, device) -> None:
             assert_no_worse(f, s, t, 200 * eps * max(1.0, t.abs().max().item()))
 
 
+@pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("case", ["the other keys", "given negatives and the other keys", "a margin", "ids"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(case: str, dtype: torch.dtype, device) -> None:
@@ -91,6 +99,7 @@ def test_half_precision(case: str, dtype: torch.dtype, device) -> None:
         assert error <= 3 * torch.finfo(dtype).eps, (f.shape, error)
 
 
+@pytest.mark.usefixtures("tiles")
 def test_gradcheck() -> None:
     query, keys, hard = torch.randn(6, 5), torch.randn(6, 5), torch.randn(4, 5)
     leaves = [z.double().requires_grad_() for z in (query, keys, hard, torch.tensor(0.4))]
@@ -126,8 +135,8 @@ def test_logits_are_made_once() -> None:
     assert operators.names == ["queue_softmax"]
 
 
-def test_only_what_is_needed_is_computed(monkeypatch) -> None:
-    monkeypatch.setattr(_few_pairs, "_MOST", 0)
+@pytest.mark.usefixtures("tiles")
+def test_only_what_is_needed_is_computed() -> None:
     query, keys = torch.randn(2, 9, 4)
     temperature = torch.tensor(0.2)
     for leaves, needs in (

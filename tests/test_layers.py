@@ -273,15 +273,17 @@ IN_TORCH = {  # what a GPU runs
     "label_distances": "sslfast/losses/_triplets.py",
     "label_means": "sslfast/losses/_label_means.py",
     "label_softmax": "sslfast/losses/supcon.py",
+    "nearest_rows": "sslfast/losses/nn_memory_bank.py",
     "negative_cosine_similarity": "sslfast/losses/negative_cosine_similarity.py",
     "queue_pairs": "kernels/queue_softmax.py",
 }
 # philox_words shows what the header draws, spec_mean is what an argument of spec_augment is, label_means a step of
-# supcon_loss, label_softmax and label_distances losses of few rows.
+# supcon_loss, label_softmax and label_distances losses of few rows, nearest_rows the search of NNMemoryBank.
 TEST_OF = {
     "label_distances": "triplet",
     "label_means": "supcon",
     "label_softmax": "supcon",
+    "nearest_rows": "nn_memory_bank",
     "philox_words": "philox",
     "spec_mean": "spec_augment",
 }

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from loss_oracle import Largest
 from peer_oracle import peer
 
+from sslfast import ops
 from sslfast.losses import NNMemoryBank, NTXentLoss, info_nce_loss
+from sslfast.losses.nn_memory_bank import _searched
 from sslfast.reference.nn_memory_bank import nearest_neighbours
 
 
@@ -25,6 +27,60 @@ def test_against_the_reference(n: int, k: int, d: int, dtype: torch.dtype, devic
     found = bank(output)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.cpu(), nearest_neighbours(output.cpu().double(), bank.bank.cpu().double()).float())
+
+
+@pytest.mark.parametrize("search", [ops.nearest_rows, _searched])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("n", "k", "d"), [(0, 4, 3), (1, 1, 1), (7, 33, 5), (300, 9000, 12)])
+def test_the_search(search, dtype: torch.dtype, n: int, k: int, d: int) -> None:
+    """Several tiles of rows and of entries; the operator of the CPU, and what a GPU runs."""
+    rows, columns = torch.randn(n, d).to(dtype), torch.randn(k, d).to(dtype)
+    index, similarity = search(rows, columns)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    assert (index.dtype, similarity.dtype) == (torch.int64, wide)
+    exact = F.normalize(rows.double(), dim=1) @ F.normalize(columns.double(), dim=1).T
+    assert torch.equal(index, exact.argmax(dim=1))
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-6
+    torch.testing.assert_close(similarity.double(), exact.amax(dim=1), rtol=0, atol=tolerance)
+    assert torch.equal(search(rows.T.contiguous().T, columns)[0], index)
+
+
+@pytest.mark.parametrize("search", [ops.nearest_rows, _searched])
+def test_the_search_among_equals_and_nan(search) -> None:
+    columns = torch.eye(4)[torch.arange(5000) % 4].clone()
+    index, similarity = search(torch.cat([3 * torch.eye(4), torch.zeros(1, 4)]), columns)
+    assert index.tolist() == [0, 1, 2, 3, 0]
+    assert similarity.tolist() == [1.0, 1.0, 1.0, 1.0, 0.0]
+    columns[4500, 2] = torch.nan
+    columns[4700, 2] = torch.inf
+    index, similarity = search(torch.eye(4), columns)
+    assert index.tolist() == [4500] * 4
+    assert similarity.isnan().all()
+
+
+def test_opcheck_and_wrong_arguments() -> None:
+    torch.library.opcheck(ops.nearest_rows, (torch.randn(3, 4), torch.randn(5, 4, dtype=torch.bfloat16)))
+    for rows, columns in (
+        (torch.ones(2, 3), torch.ones(2, 4)),
+        (torch.ones(2, 3), torch.ones(0, 3)),
+        (torch.ones(2, 3), torch.ones(3, 2).T),
+        (torch.ones(3), torch.ones(2, 3)),
+        (torch.ones(2, 3), torch.ones(2, 3, dtype=torch.int64)),
+    ):
+        with pytest.raises(RuntimeError):
+            ops.nearest_rows(rows, columns)
+
+
+def test_a_batch_that_fits_and_one_that_goes_on_at_the_beginning() -> None:
+    bank, place = NNMemoryBank((10, 2)), 0
+    expected = bank.bank.clone()
+    for count in (4, 6, 3, 10, 9, 23):
+        batch = torch.randn(count, 2, dtype=torch.float64)
+        bank.enqueue(batch)
+        for row in batch:
+            expected[place], place = row, (place + 1) % 10
+        assert torch.equal(bank.bank, expected)
+        assert bank.bank_ptr.tolist() == [place]
 
 
 def test_is_lightlys() -> None:

@@ -1,9 +1,12 @@
-// What a small batch needs beside the tiles' epilogues: rows of any type and strides as the products take them, and the
-// losses of the pairs in lanes, where a logarithm each would cost as much as a product.
+// What a small batch needs beside the tiles' epilogues: rows of any type and strides as the products take them, the
+// losses of the pairs in lanes, where a logarithm each would cost as much as a product, and label smoothing, whose
+// weights are alike in all columns, so that sums over both sides stand for a product.
 #include "sslfast/few_pairs.h"
 
 #include <cmath>
+#include <numeric>
 #include <type_traits>
+#include <vector>
 
 #include "element_types.h"
 #include "isa.h"
@@ -34,19 +37,76 @@ void widen_all(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t 
   });
 }
 
-template <typename T>
+template <bool kFactors, typename T>
 inline __attribute__((always_inline)) double losses_body(const PairLosses<T>& p) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < p.n; ++i) {
     // Both branches keep the relative precision of a small loss and of its derivative.
-    const T z = p.lse[i] - p.positive[i], e = vector_exp(-std::fabs(z));
-    const T share = p.share * (z > 0 ? T(1) : e) / (1 + e);
-    sum += static_cast<double>((z > 0 ? z : T(0)) + vector_log1p(e) + T(0) * p.positive[i]);
+    const T z = p.lse[i] - p.positive[i], e = vector_exp(-std::fabs(z)), factor = kFactors ? p.factors[i] : T(1);
+    const T share = p.share * factor * (z > 0 ? T(1) : e) / (1 + e);
+    const double loss = static_cast<double>((z > 0 ? z : T(0)) + vector_log1p(e) + T(0) * p.positive[i]);
+    sum += kFactors ? static_cast<double>(factor) * loss : loss;
     p.shares[i] = share;
     p.weights[i] -= share;
   }
   return sum;
+}
+
+template <typename T>
+inline __attribute__((always_inline)) double losses_of(const PairLosses<T>& p) {
+  return p.factors != nullptr ? losses_body<true>(p) : losses_body<false>(p);
+}
+
+// In logarithms, so that nothing overflows.
+template <typename T>
+void debias(const DebiasedPairs<T>& p) {
+  const double count = static_cast<double>(p.count), least = std::log(count) - std::fabs(p.scale);
+  const double own = std::log(p.tau_plus * count), rest = std::log1p(-p.tau_plus);
+  for (int64_t i = 0; i < p.n; ++i) {
+    const double lse = p.lse[i], part = p.positive[i] - lse + own;  // log of the share of the sum that is taken out
+    const double left = -std::expm1(part), value = lse + std::log(left) - rest;
+    // The least where more is taken out than there is; NaN goes on into the loss.
+    const bool above = part >= 0 ? false : !(value <= least);
+    p.debiased[i] = static_cast<T>(above ? value : least);
+    p.slopes[i] = above ? 1 / left : 0.0;
+  }
+}
+
+// to += factor * from
+template <typename Sum, typename T>
+inline __attribute__((always_inline)) void add_row_body(const T* from, int64_t n, Sum factor, Sum* to) {
+#pragma omp simd
+  for (int64_t k = 0; k < n; ++k) to[k] += factor * static_cast<Sum>(from[k]);
+}
+
+SSLFAST_ISA_CLONES void add_times(const float* from, int64_t n, double factor, double* to) {
+  add_row_body(from, n, factor, to);
+}
+SSLFAST_ISA_CLONES void add_times(const float* from, int64_t n, float factor, float* to) {
+  add_row_body(from, n, factor, to);
+}
+void add_times(const double* from, int64_t n, double factor, double* to) { add_row_body(from, n, factor, to); }
+
+// grads += weight * factors_i * sums, in all rows; factors may be null.
+template <typename T>
+void add_to_all(const std::vector<double>& sums, const T* factors, int64_t rows, double weight, T* grads) {
+  std::vector<T> step(sums.size());
+  for (size_t k = 0; k < sums.size(); ++k) step[k] = static_cast<T>(weight * sums[k]);
+  const int64_t d = static_cast<int64_t>(sums.size());
+  for (int64_t i = 0; i < rows; ++i) add_times(step.data(), d, factors != nullptr ? factors[i] : T(1), grads + i * d);
+}
+
+template <typename T>
+double all_pairs(const AllPairs<T>& p, double row_weight, double col_weight, T* row_grads, T* col_grads) {
+  std::vector<double> rows(p.d), columns(p.d);
+  for (int64_t i = 0; i < p.n; ++i) {
+    add_times(p.rows + i * p.d, p.d, p.factors != nullptr ? static_cast<double>(p.factors[i]) : 1.0, rows.data());
+  }
+  for (int64_t j = 0; j < p.m; ++j) add_times(p.columns + j * p.d, p.d, 1.0, columns.data());
+  if (row_grads != nullptr) add_to_all(columns, p.factors, p.n, row_weight, row_grads);
+  if (col_grads != nullptr) add_to_all<T>(rows, nullptr, p.m, col_weight, col_grads);
+  return std::inner_product(rows.begin(), rows.end(), columns.begin(), 0.0);
 }
 
 template <typename T>
@@ -82,8 +142,20 @@ void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t 
   widen_all(z, dtype, rows, width, row_stride, col_stride, wide, threads);
 }
 
-SSLFAST_ISA_CLONES double pair_losses(const PairLosses<float>& losses) { return losses_body(losses); }
-double pair_losses(const PairLosses<double>& losses) { return losses_body(losses); }
+SSLFAST_ISA_CLONES double pair_losses(const PairLosses<float>& losses) { return losses_of(losses); }
+double pair_losses(const PairLosses<double>& losses) { return losses_of(losses); }
+
+void debias_pairs(const DebiasedPairs<float>& pairs) { debias(pairs); }
+void debias_pairs(const DebiasedPairs<double>& pairs) { debias(pairs); }
+
+double add_all_pairs(const AllPairs<float>& pairs, double row_weight, double col_weight, float* row_grads,
+                     float* col_grads) {
+  return all_pairs(pairs, row_weight, col_weight, row_grads, col_grads);
+}
+double add_all_pairs(const AllPairs<double>& pairs, double row_weight, double col_weight, double* row_grads,
+                     double* col_grads) {
+  return all_pairs(pairs, row_weight, col_weight, row_grads, col_grads);
+}
 
 double sum_and_scale(float* grads, const float* units, int64_t rows, int64_t width, float factor) {
   return all_sums_and_scale(grads, units, rows, width, factor);

@@ -1,8 +1,9 @@
-// Softmax or sigmoid losses of N pairs in batches that are small, with all gradients, in one call on the CPU: rows and
-// columns are normalised or widened, one product makes all logits, csrc/cpu turns them into losses and then into
-// weights, two more products take those back to both sides, and through the norms. FLOPs: 2 N^2 D, and 2 N^2 D for each
-// side that needs a gradient. Memory: the N^2 logits and both sides beside inputs and outputs. There is no GPU
-// implementation: there a batch waits for its launches, and those of the operators in tiles are as few.
+// Softmax or sigmoid losses of N pairs in batches that are small, with all gradients, in one call on the CPU: N rows
+// and M columns are normalised or widened, one product makes all logits, csrc/cpu turns them into losses and then into
+// weights, two more products take those back to both sides, and through the norms. Label smoothing takes sums over both
+// sides. FLOPs: 2 N M D, and 2 N M D for each side that needs a gradient. Memory: the N M logits and both sides beside
+// inputs and outputs. There is no GPU implementation: there a batch waits for its launches, and those of the operators
+// in tiles are as few.
 #include "sslfast/few_pairs.h"
 
 #include <algorithm>
@@ -22,6 +23,40 @@ namespace {
 
 constexpr int64_t kTwoWays = 1, kSigmoid = 2;  // kinds; 0: a softmax of every row
 
+// What softmax losses may have beside sides and numbers, and sigmoids have not.
+struct Options {
+  double smoothing;
+  std::optional<double> margin;
+  double tau_plus;
+  const std::optional<Tensor>&factors, &positives, &row_ids, &col_ids;
+
+  bool any() const { return smoothing > 0 || tau_plus > 0 || margin || factors || positives || row_ids || col_ids; }
+
+  void check(const Tensor& rows, const Tensor& columns, ScalarType wide, bool two_way) const {
+    const int64_t n = rows.size(0), m = columns.size(0);
+    const auto fits = [](const std::optional<Tensor>& t, int64_t size, ScalarType type) {
+      return !t ||
+             (t->is_cpu() && t->is_contiguous() && t->scalar_type() == type && t->dim() == 1 && t->size(0) == size);
+    };
+    ops::check(smoothing >= 0 && smoothing <= 1, "few_pairs: smoothing must be in [0, 1]");
+    ops::check(tau_plus >= 0 && tau_plus < 1, "few_pairs: tau_plus must be in [0, 1)");
+    ops::check(fits(factors, n, wide), "few_pairs: factors must be of the type of the sums, one a row");
+    ops::check(fits(positives, n, ScalarType::Long) && fits(row_ids, n, ScalarType::Long) &&
+                   fits(col_ids, m, ScalarType::Long) && row_ids.has_value() == col_ids.has_value(),
+               "few_pairs: positives and ids must be int64, one a row or column");
+    // A column's candidates are rows, of which each has another limit, and smoothing takes all of them.
+    ops::check(!two_way || !(positives || margin), "few_pairs: positives and a margin go with losses of rows alone");
+    ops::check(smoothing == 0 || !(margin || row_ids), "few_pairs: smoothing goes without ids and margin");
+    ops::check(positives ? are_columns(m) : n == m, "few_pairs: every row must have a column for its positive");
+  }
+
+ private:
+  bool are_columns(int64_t m) const {
+    const int64_t* p = positives->const_data_ptr<int64_t>();
+    return std::all_of(p, p + positives->size(0), [&](int64_t j) { return j >= 0 && j < m; });
+  }
+};
+
 // scale and bias are what a tensor of T would hold. As members they are: g++ 12 at -O3 loses a conversion of both to
 // float and back to double.
 template <typename T>
@@ -30,120 +65,196 @@ struct Request {
   int64_t kind;
   double share;
   bool normalize, need_rows, need_columns, need_scale, need_bias;
+  const Options& options;
 
+  bool two_way() const { return kind == kTwoWays; }
   bool need_products() const { return need_rows || (need_scale && kind != kSigmoid); }
+  const T* factors() const { return options.factors ? options.factors->const_data_ptr<T>() : nullptr; }
 };
 
-// Vectors of n numbers, and scratch for the tile.
+// Vectors of a number for each of n rows or m columns, and scratch for the tile.
 template <typename T>
 struct Vectors {
-  T *row_norm, *col_norm, *row_shift, *row_lse, *col_shift, *col_lse, *row_shares, *col_shares, *positive, *weights,
-      *scratch;
+  T *row_norm, *row_shift, *row_lse, *row_shares, *positive, *weights, *limits, *debiased, *col_norm, *col_shift,
+      *col_lse, *col_shares, *scratch;
 
-  static int64_t size(int64_t n) { return 10 * n + cpu::cross_scratch(n, n); }
-  Vectors(T* x, int64_t n)
+  static int64_t size(int64_t n, int64_t m) { return 8 * n + 4 * m + cpu::cross_scratch(n, m); }
+  Vectors(T* x, int64_t n, int64_t m)
       : row_norm(x),
-        col_norm(x + n),
-        row_shift(x + 2 * n),
-        row_lse(x + 3 * n),
-        col_shift(x + 4 * n),
-        col_lse(x + 5 * n),
-        row_shares(x + 6 * n),
-        col_shares(x + 7 * n),
-        positive(x + 8 * n),
-        weights(x + 9 * n),
-        scratch(x + 10 * n) {}
+        row_shift(x + n),
+        row_lse(x + 2 * n),
+        row_shares(x + 3 * n),
+        positive(x + 4 * n),
+        weights(x + 5 * n),
+        limits(x + 6 * n),
+        debiased(x + 7 * n),
+        col_norm(x + 8 * n),
+        col_shift(col_norm + m),
+        col_lse(col_norm + 2 * m),
+        col_shares(col_norm + 3 * m),
+        scratch(col_norm + 4 * m) {}
 };
 
-// Turns products with the scale into weights, all of them times share but that of positives, and returns the sum of the
-// losses.
+// Losses of lse, each over `count` negatives, debiased first: adds the sum, and what the scale gets through the least
+// sums, and writes the shares and adds to the weights of positives.
+template <typename T>
+void debiased_losses(const Vectors<T>& v, const Request<T>& r, int64_t n, int64_t count, const T* lse, T* shares,
+                     PairSums& sums) {
+  std::vector<double> slopes(n);
+  const double scale = r.scale;
+  cpu::debias_pairs(DebiasedPairs<T>{lse, v.positive, n, count, r.options.tau_plus, scale, v.debiased, slopes.data()});
+  sums.loss += cpu::pair_losses(
+      PairLosses<T>{v.debiased, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors()});
+  for (int64_t i = 0; i < n; ++i) {
+    const double share = shares[i];
+    if (slopes[i] == 0) {
+      sums.scale -= std::copysign(share, scale) / r.share;
+    } else {
+      v.weights[i] += static_cast<T>(share * (1 - slopes[i]));
+    }
+    shares[i] = static_cast<T>(share * slopes[i]);
+  }
+}
+
+// Turns products with the scale into weights, all of them times share but that of positives, and adds up the losses.
 template <typename Products, typename T>
-double softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request<T>& r,
-               bool need_weights, int threads) {
-  const int64_t n = tile.rows;
-  const bool two_way = r.kind == kTwoWays,
-             bounded = r.normalize && std::fabs(static_cast<double>(r.scale)) <= kLogitBound;
+void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request<T>& r,
+             bool need_weights, int threads, PairSums& sums) {
+  const int64_t n = tile.rows, m = tile.cols;
+  const bool two_way = r.two_way(), bounded = r.normalize && std::fabs(static_cast<double>(r.scale)) <= kLogitBound;
   const T start = bounded ? T(0) : -std::numeric_limits<T>::infinity();
-  products.logits({0, n, 0, n}, tile.logits, r.scale, r.scale);
+  products.logits({0, n, 0, m}, tile.logits, r.scale, r.scale);
   products.pair_logits(tile.excluded.positives, r.scale, v.positive);
-  for (T* shift : {v.row_shift, v.col_shift}) std::fill_n(shift, n, start);
-  for (T* sum : {v.row_lse, v.col_lse, v.weights}) std::fill_n(sum, n, T(0));
+  if (r.options.margin) {
+    // The tile's logits come from a product in another order: what equals the limit must not fall on either side by
+    // chance.
+    const T above = r.scale * static_cast<T>(*r.options.margin + 16 * std::numeric_limits<T>::epsilon());
+    for (int64_t i = 0; i < n; ++i) v.limits[i] = v.positive[i] + above;
+  }
+  std::fill_n(v.row_shift, n, start);
+  std::fill_n(v.col_shift, m, start);
+  std::fill_n(v.row_lse, n, T(0));
+  std::fill_n(v.col_lse, m, T(0));
+  std::fill_n(v.weights, n, T(0));
   cpu::cross_forward_tile(tile,
                           CrossSums<T>{v.row_shift, v.row_lse, two_way ? v.col_shift : nullptr,
                                        two_way ? v.col_lse : nullptr, v.scratch, bounded},
                           threads);
   const auto losses = [&](const T* shift, T* lse, T* shares) {
     for (int64_t i = 0; i < n; ++i) lse[i] = shift[i] + std::log(lse[i]);
-    return cpu::pair_losses(PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), shares, v.weights});
+    if (r.options.tau_plus > 0 && m > 1) return debiased_losses(v, r, n, m - 1, lse, shares, sums);
+    sums.loss +=
+        cpu::pair_losses(PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors()});
   };
-  double loss = losses(v.row_shift, v.row_lse, v.row_shares);
-  if (two_way) loss += losses(v.col_shift, v.col_lse, v.col_shares);
+  losses(v.row_shift, v.row_lse, v.row_shares);
+  if (two_way) losses(v.col_shift, v.col_lse, v.col_shares);
   if (need_weights) {
     const CrossGrads<T> grads{
         v.row_lse, v.row_shares, two_way ? v.col_lse : nullptr, two_way ? v.col_shares : nullptr, v.scratch, {}};
     cpu::cross_backward_tile(tile, grads, threads);
   }
-  return loss;
+}
+
+// Label smoothing adds to the loss of a row e (S_ip - mean_j S_ij), and to that of a column as much over its rows. The
+// first term of both: returns its sum, and adds its share to the weights of positives.
+template <typename T>
+double smooth_positives(const Vectors<T>& v, const Request<T>& r, int64_t n) {
+  const double times = r.two_way() ? 2 * r.options.smoothing : r.options.smoothing;
+  const T* factors = r.factors();
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double own = factors != nullptr ? times * static_cast<double>(factors[i]) : times;
+    sum += own * static_cast<double>(v.positive[i]);
+    v.weights[i] += static_cast<T>(own * r.share);
+  }
+  return sum;
+}
+
+// The second term: returns its sum, and adds its gradients, times factors of rows and columns, where these are needed.
+template <typename T>
+double smooth_means(const Tensor& q, const Tensor& k, const Request<T>& r, double to_rows, double to_columns, T* dq,
+                    T* dk) {
+  const int64_t n = q.size(0), m = k.size(0);
+  const T *rows = q.const_data_ptr<T>(), *columns = k.const_data_ptr<T>(), *factors = r.factors();
+  const bool alike = r.two_way() && factors == nullptr;  // both ways add up the same pairs
+  const double each = -r.options.smoothing * (alike ? 2 : 1) / static_cast<double>(m);
+  double sum = each * cpu::add_all_pairs(AllPairs<T>{rows, columns, factors, n, m, q.size(1)}, each * r.share * to_rows,
+                                         each * r.share * to_columns, dq, dk);
+  if (r.two_way() && !alike) {
+    sum += each * cpu::add_all_pairs(AllPairs<T>{columns, rows, factors, m, n, q.size(1)}, each * r.share * to_columns,
+                                     each * r.share * to_rows, dk, dq);
+  }
+  return static_cast<double>(r.scale) * sum;
 }
 
 template <typename T>
 __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns, const Request<T>& r) {
-  const int64_t n = rows.size(0), d = rows.size(1);
+  const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
-  const int team = team_of(n * n, threads);
+  const int team = team_of(n * m, threads);
   const bool sigmoid = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
-  Tensor memory = empty({n * n + Vectors<T>::size(n)}, kType<T>, rows);
+  const bool smooths = r.options.smoothing > 0 && m > 1;  // a single candidate is its own mean
+  Tensor memory = empty({n * m + Vectors<T>::size(n, m)}, kType<T>, rows);
   T* tile = memory.mutable_data_ptr<T>();
-  const Vectors<T> v(tile + n * n, n);
+  const Vectors<T> v(tile + n * m, n, m);
   const Tensor q = wide_side(rows, r.normalize ? v.row_norm : nullptr, threads);
   const Tensor k = wide_side(columns, r.normalize ? v.col_norm : nullptr, threads);
   std::vector<Tensor> grads;
-  const auto gradient = [&](bool needed) {
+  const auto gradient = [&](bool needed, int64_t size) {
     if (!needed) return static_cast<T*>(nullptr);
-    grads.push_back(empty({n, d}, kType<T>, rows));
+    grads.push_back(empty({size, d}, kType<T>, rows));
     return grads.back().mutable_data_ptr<T>();
   };
-  T *dq = gradient(r.need_products()), *dk = gradient(r.need_columns);
-  std::vector<int64_t> positives(n);
-  std::iota(positives.begin(), positives.end(), int64_t{0});
-  const Excluded<T> excluded{positives.data(), nullptr, nullptr, nullptr};
-  const TilePlace all{0, n, 0, n};
+  T *dq = gradient(r.need_products(), n), *dk = gradient(r.need_columns, m);
+  const auto numbers = [](const std::optional<Tensor>& t) { return t ? t->const_data_ptr<int64_t>() : nullptr; };
+  std::vector<int64_t> in_order;
+  const int64_t* positives = numbers(r.options.positives);
+  if (positives == nullptr) {
+    in_order.resize(n);
+    std::iota(in_order.begin(), in_order.end(), int64_t{0});
+    positives = in_order.data();
+  }
+  const Excluded<T> excluded{positives, numbers(r.options.row_ids), numbers(r.options.col_ids),
+                             r.options.margin ? v.limits : nullptr};
+  const TilePlace all{0, n, 0, m};
   const std::optional<Tensor> none;
   PairSums sums{};
-  with_products(Sides{q, k, none, none}, n, n, [&](auto& products) {
+  with_products(Sides{q, k, none, none}, n, m, [&](auto& products) {
     if constexpr (std::is_same_v<typename std::decay_t<decltype(products)>::Number, T>) {
       double to_rows = r.scale, to_columns = r.scale;
       if (sigmoid) {
         std::vector<double> row_sums(3 * n);
         products.logits(all, tile, 1, r.scale);
-        cpu::sigmoid_pairs_tile(PairTile<T>{tile, n, n, 0, 0, excluded, v.weights, r.scale, r.bias, row_sums.data()},
+        cpu::sigmoid_pairs_tile(PairTile<T>{tile, n, m, 0, 0, excluded, v.weights, r.scale, r.bias, row_sums.data()},
                                 sums, team);
         // Infinite logits of the right signs would count as perfect pairs.
         sums.loss += 0 * static_cast<double>(r.scale) + 0 * static_cast<double>(r.bias);
         to_rows = to_columns = static_cast<double>(r.scale) * r.share;
       } else {
-        sums.loss = softmax(products, CrossTile<T>{tile, n, n, 0, 0, excluded}, v, r, need_weights, team);
+        softmax(products, CrossTile<T>{tile, n, m, 0, 0, excluded}, v, r, need_weights, team, sums);
+        if (smooths) sums.loss += smooth_positives(v, r, n);
         if (r.need_scale) to_rows = 1;
       }
       products.weigh(all, tile, r.need_products(), r.need_columns);
       if (r.need_products()) {
         products.to_rows(all, tile, dq, to_rows, false);
-        products.add_pairs(positives.data(), v.weights, to_rows, dq, nullptr);
-        if (!sigmoid && r.need_scale) {
-          // d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
-          sums.scale = cpu::sum_and_scale(dq, q.const_data_ptr<T>(), n, d, r.scale) / r.share;
-        }
+        products.add_pairs(positives, v.weights, to_rows, dq, nullptr);
       }
       if (r.need_columns) {
         products.to_columns(all, tile, dk, to_columns, false);
-        products.add_pairs(positives.data(), v.weights, to_columns, nullptr, dk);
+        products.add_pairs(positives, v.weights, to_columns, nullptr, dk);
+      }
+      if (smooths) sums.loss += smooth_means(q, k, r, to_rows, to_columns, dq, dk);
+      if (!sigmoid && r.need_scale) {
+        // d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
+        sums.scale += cpu::sum_and_scale(dq, q.const_data_ptr<T>(), n, d, r.scale) / r.share;
       }
     }
   });
   if (r.normalize) {
     if (r.need_rows) cpu::unit_rows_backward(UnitRowsBackward<T, T>{dq, q.const_data_ptr<T>(), v.row_norm, n, d}, team);
     if (r.need_columns) {
-      cpu::unit_rows_backward(UnitRowsBackward<T, T>{dk, k.const_data_ptr<T>(), v.col_norm, n, d}, team);
+      cpu::unit_rows_backward(UnitRowsBackward<T, T>{dk, k.const_data_ptr<T>(), v.col_norm, m, d}, team);
     }
   }
   Results results{scalar<T>(r.share * sums.loss, rows)};
@@ -155,22 +266,27 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
 
 Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional<Tensor>& scale,
                   const std::optional<Tensor>& bias, double known_scale, double known_bias, int64_t kind, double share,
-                  bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias) {
+                  bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias, double smoothing,
+                  std::optional<double> margin, double tau_plus, const std::optional<Tensor>& factors,
+                  const std::optional<Tensor>& positives, const std::optional<Tensor>& row_ids,
+                  const std::optional<Tensor>& col_ids) {
   for (const Tensor* t : {&rows, &columns}) {
-    check(t->is_cpu() && t->dim() == 2 && t->size(0) > 0 && t->size(1) > 0 && t->size(0) == rows.size(0) &&
-              t->size(1) == rows.size(1),
-          "few_pairs: rows and columns must be matrices of one shape, with a row and a column at least");
+    check(t->is_cpu() && t->dim() == 2 && t->size(0) > 0 && t->size(1) > 0 && t->size(1) == rows.size(1),
+          "few_pairs: rows and columns must be matrices of one width, with a row and a column at least");
+    check(t->size(0) <= 1 << 15, "few_pairs: at most 2^15 rows are a small batch");
   }
-  check(rows.size(0) <= 1 << 15, "few_pairs: at most 2^15 rows are a small batch");
   check(kind >= 0 && kind <= kSigmoid, "few_pairs: kind must be 0, 1 or 2");
-  check(share > 0, "few_pairs: share must be positive");
+  check(!(share < 0), "few_pairs: share must not be negative");  // NaN of factors goes on into the loss
   const bool wide = rows.scalar_type() == ScalarType::Double || columns.scalar_type() == ScalarType::Double;
+  const Options options{smoothing, margin, tau_plus, factors, positives, row_ids, col_ids};
+  check(kind != kSigmoid || !options.any(), "few_pairs: options go with softmax losses");
+  options.check(rows, columns, wide ? ScalarType::Double : ScalarType::Float, kind == kTwoWays);
   const double s = number(scale, known_scale), b = number(bias, known_bias);
   const auto run_as = [&](auto zero) {
     using T = decltype(zero);
     return run<T>(rows, columns,
                   Request<T>{static_cast<T>(s), static_cast<T>(b), kind, share, normalize, need_rows, need_columns,
-                             need_scale, need_bias});
+                             need_scale, need_bias, options});
   };
   return wide ? run_as(double{}) : run_as(float{});
 }

@@ -37,8 +37,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "Tensor? col_ids=None, Tensor? row_limits=None, float smoothing=0) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "few_pairs(Tensor rows, Tensor columns, Tensor? scale, Tensor? bias, float known_scale, float known_bias, int "
-      "kind, float share, bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias) -> "
-      "Tensor[]");
+      "kind, float share, bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias, float "
+      "smoothing=0., float? margin=None, float tau_plus=0., Tensor? factors=None, Tensor? positives=None, Tensor? "
+      "row_ids=None, Tensor? "
+      "col_ids=None) -> Tensor[]");
   m.def(
       "few_views(Tensor z0, Tensor z1, Tensor? weights, float scale, float? sigma, bool decoupled, bool need_z0, bool "
       "need_z1, bool need_weights) -> Tensor[]");
@@ -84,6 +86,7 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "label_distances(Tensor z, Tensor labels, int terms, int distance, int reduction, bool normalize, float margin, "
       "float neg_margin, bool squared, bool swap, bool smooth, bool need_grad, Tensor? ref_emb=None, Tensor? "
       "ref_labels=None, Tensor? copies=None, bool need_ref_grad=False) -> (Tensor, Tensor)");
+  m.def("nearest_rows(Tensor rows, Tensor columns) -> (Tensor, Tensor)");
   m.def("koleo(Tensor x, float eps, bool need_grad) -> (Tensor, Tensor, Tensor)");
   m.def(
       "negative_cosine_similarity(Tensor x0, Tensor x1, float eps, bool need_x0, bool need_x1) -> (Tensor, Tensor, "

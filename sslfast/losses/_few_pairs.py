@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,16 +11,43 @@ from sslfast import ops
 from sslfast._autograd import first_order_only, is_last_plain
 
 ROWS, TWO_WAYS, SIGMOID = 0, 1, 2  # kinds of losses
-_MOST = 256  # pairs: their logits, 256 KiB in float32, stay in the L2 cache beside both sides
+_MOST = 256  # rows: with as many columns their logits, 256 KiB in float32, stay in the L2 cache beside both sides
 _MOST_HALF = 2**15  # numbers of a view: more bfloat16 ones are multiplied sooner as they are than widened
 
 
-def few(rows: Tensor, columns: Tensor) -> bool:
-    """Whether :func:`few_pairs` is the fastest way of these pairs, on the CPU alone.
+class Options(NamedTuple):
+    """What softmax losses may have, as the operator takes it: smoothing goes without ids and margin, and positives and
+    a margin with ``ROWS`` alone.
+
+    Args:
+        smoothing: share of the target that is spread over all columns, and of kind ``TWO_WAYS`` over all rows.
+        margin: a column more similar to a row than its positive by this much is left out; or None.
+        tau_plus: share of positives among the negatives, taken out of their sums; of unit rows.
+        factors: (N,), of the losses of every row and its positive, in the dtype of the loss; or None for 1.
+        positives: (N,) int64, the column of every row, of M columns; None for N in order.
+        row_ids: (N,) int64: rows and columns of the same id are no candidates of each other; or None.
+        col_ids: (M,) int64.
+    """
+
+    smoothing: float = 0.0
+    margin: float | None = None
+    tau_plus: float = 0.0
+    factors: Tensor | None = None
+    positives: Tensor | None = None
+    row_ids: Tensor | None = None
+    col_ids: Tensor | None = None
+
+
+NO_OPTIONS = Options()
+
+
+def few(rows: Tensor, columns: Tensor, further: int = 0) -> bool:
+    """Whether :func:`few_pairs` is the fastest way of these rows, columns and so many further ones, on the CPU alone.
 
     A compiled or traced graph takes the operators in tiles, which it may ask for other sizes, too.
     """
-    return rows.is_cpu and columns.is_cpu and rows.shape[0] <= _MOST and not _is_graph()
+    count, width = rows.shape[0], columns.shape[0] + further
+    return rows.is_cpu and columns.is_cpu and count <= _MOST and count * width <= 2 * _MOST**2 and not _is_graph()
 
 
 def few_samples(z0: Tensor, z1: Tensor) -> bool:
@@ -44,8 +71,9 @@ def few_pairs(
     bias: float | Tensor = 0.0,
     *,
     normalize: bool,
+    options: Options = NO_OPTIONS,
 ) -> Tensor:
-    """A share of the sum of the losses of N pairs, of which every row and column of the same number is one.
+    """A share of the sum of the losses of N pairs, each of a row and a column, by default that of its number.
 
     What :mod:`._cross`, :mod:`._one_way` and :class:`SigLIPLoss` make of tiles: all logits are held at once, and the
     gradients are made in forward, where one is wanted; backward multiplies them by its own.
@@ -55,10 +83,11 @@ def few_pairs(
         kind: ``ROWS``, softmax losses of the rows; ``TWO_WAYS``, of rows and columns; ``SIGMOID``, those of all pairs.
         share: what the sum is multiplied by, above 0.
         rows: (N, D), on the CPU, checked by the caller.
-        columns: (N, D).
+        columns: (N, D), or (M, D) with positives.
         scale: factor of the similarities, a number or a tensor of one.
         bias: of kind ``SIGMOID``, added to the logits, a number or a tensor of one. Default: 0.
         normalize: divide rows and columns by their norms first, as F.normalize does.
+        options: of the other kinds. Default: none.
 
     Returns:
         A scalar, float32, or float64 if a side is.
@@ -66,7 +95,9 @@ def few_pairs(
     given_scale, known_scale = _tensor_or_number(scale)
     given_bias, known_bias = _tensor_or_number(bias)
     constants = (given_scale, given_bias, known_scale, known_bias, kind, share, normalize)
-    return _in_one_call(function, ops.few_pairs, rows, columns, constants, (scale, bias))
+    # Defaults that are passed cost about a microsecond.
+    rest = () if options is NO_OPTIONS else options
+    return _in_one_call(function, ops.few_pairs, rows, columns, constants, (scale, bias), rest)
 
 
 def few_views(
@@ -147,8 +178,9 @@ def _in_one_call(
     columns: Tensor,
     constants: tuple[Any, ...],
     numbers: tuple[float | Tensor | None, ...],
+    options: tuple[Any, ...] = (),
 ) -> Tensor:
-    settings = (function, operator, constants, len(numbers) + 2, torch.is_grad_enabled())
+    settings = (function, operator, constants, options, len(numbers) + 2, torch.is_grad_enabled())
     # Every argument costs a call a fraction of a microsecond, of some thirty.
     learned = isinstance(numbers[0], Tensor) or isinstance(numbers[-1], Tensor)
     loss: Tensor = _InOneCall.apply(settings, rows, columns, *(numbers if learned else ()))
@@ -160,10 +192,10 @@ class _InOneCall(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, settings, rows, columns, *numbers):  # type: ignore[no-untyped-def]
-        ctx.function, operator, constants, inputs, grad_enabled = settings
+        ctx.function, operator, constants, options, inputs, grad_enabled = settings
         _, *needs = ctx.needs_input_grad if grad_enabled else (None,)
         needs += [False] * (inputs - len(needs))
-        loss, *made = operator(rows, columns, *constants, *needs)
+        loss, *made = operator(rows, columns, *constants, *needs, *options)
         # What takes no gradient may be changed before backward.
         needed = [z for z, need in zip((rows, columns, *numbers), needs, strict=False) if need]
         ctx.save_for_backward(*needed, *made)

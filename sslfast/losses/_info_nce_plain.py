@@ -1,12 +1,16 @@
-"""InfoNCE without options, as most batches have it: a mean or a sum of losses from one operator, on the CPU."""
+"""InfoNCE as most batches have it: a mean or a sum of losses from one operator, on the CPU."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from sslfast.losses._few_pairs import ROWS, TWO_WAYS, beside_queue, few, few_pairs, queue_pairs
+from sslfast.losses._few_pairs import NO_OPTIONS, ROWS, TWO_WAYS, Options, beside_queue, few, few_pairs, queue_pairs
 from sslfast.losses._info_nce_inputs import check_others, check_pairs, check_reduction
 from sslfast.losses._inputs import temperature_of
+from sslfast.losses._smoothing import Kinds
+
+_OTHER_KEYS = Kinds(True, False, False, None, None)
 
 
 def quick_info_nce(
@@ -35,35 +39,85 @@ def quick_info_nce(
     """
     if not (type(temperature) is type(tau_plus) is type(label_smoothing) is float and type(reduction) is str):
         return None
-    if tau_plus != 0.0 or label_smoothing != 0.0 or reduction == "none":
+    if not (0.0 <= tau_plus < 1.0 and 0.0 <= label_smoothing <= 1.0) or reduction == "none":
         return None
-    if not (type(symmetric) is type(normalize) is bool) or (symmetric and queue is not None):
+    if (
+        (tau_plus > 0.0 and not normalize)
+        or not (type(symmetric) is type(normalize) is bool)
+        or (symmetric and queue is not None)
+    ):
         return None
     check_pairs(function, query, keys, None, symmetric)
     if queue is not None:
         check_others(function, query, None, queue, None)
     scale = 1.0 / temperature_of(function, temperature)
     check_reduction(function, reduction)
-    return plain_info_nce(function, query, keys, queue, scale, reduction, symmetric, normalize)
+    kinds = _OTHER_KEYS if queue is None else Kinds(False, False, False, None, queue)
+    options = options_of(label_smoothing, None, tau_plus, None, None, None)
+    return plain_info_nce(function, query, keys, kinds, scale, reduction, symmetric, normalize, options)
+
+
+def options_of(
+    smoothing: float,
+    margin: float | None,
+    tau_plus: float,
+    weights: Tensor | None,
+    positives: Tensor | None,
+    ids: tuple[Tensor, Tensor] | None,
+) -> Options:
+    """The options of a loss, the weights for factors."""
+    if smoothing == tau_plus == 0.0 and margin is weights is positives is ids is None:
+        return NO_OPTIONS
+    return Options(smoothing, margin, tau_plus, weights, positives, *(ids or (None, None)))
 
 
 def plain_info_nce(
     function: str,
     query: Tensor,
     keys: Tensor,
-    queue: Tensor | None,
+    kinds: Kinds,
     scale: float | Tensor,
     reduction: str,
     symmetric: bool,
     normalize: bool,
+    options: Options,
 ) -> Tensor | None:
-    """The mean or the sum of the losses from one operator, among the keys or beside a queue; None where none is."""
-    share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
-    if queue is not None:
-        if not beside_queue(query):
-            return None
-        return queue_pairs(function, share, query, keys, queue, scale, normalize=normalize)
-    if not few(query, keys):
+    """The mean or the sum of the losses from one operator, beside a queue alone or among the keys; None where none is.
+
+    All is checked. The factors of ``options`` are the weights of the queries, of any type.
+    """
+    others = kinds.negative_keys
+    if kinds.query_negatives or kinds.key_negatives:
         return None
+    if kinds.queue is not None:
+        alone = not kinds.in_batch and others is None and options is NO_OPTIONS
+        if not (alone and beside_queue(query)):
+            return None
+        share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
+        return queue_pairs(function, share, query, keys, kinds.queue, scale, normalize=normalize)
+    if not kinds.in_batch or not few(query, keys, 0 if others is None else len(others)):
+        return None
+    if options is not NO_OPTIONS and not _is_taken(options, symmetric):
+        return None
+    if others is not None:
+        if symmetric or others.dim() != 2 or others.dtype != keys.dtype or options.row_ids is not None:
+            return None
+        if options.positives is None:
+            options = options._replace(positives=torch.arange(len(query)))
+        keys = torch.cat([keys, others])
+    share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
+    if options.factors is not None:
+        wide = torch.float64 if torch.float64 in (query.dtype, keys.dtype) else torch.float32
+        factors = options.factors.to(wide).contiguous()
+        options = options._replace(factors=factors)
+        if reduction == "mean":
+            share = factors.sum().reciprocal().item()
     kind, share = (TWO_WAYS, 0.5 * share) if symmetric else (ROWS, share)
-    return few_pairs(function, kind, share, query, keys, scale, normalize=normalize)
+    return few_pairs(function, kind, share, query, keys, scale, normalize=normalize, options=options)
+
+
+def _is_taken(options: Options, symmetric: bool) -> bool:
+    """Whether the operator takes these options together."""
+    if symmetric and (options.positives is not None or options.margin is not None):
+        return False
+    return options.smoothing == 0.0 or (options.margin is None and options.row_ids is None)

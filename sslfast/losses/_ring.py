@@ -32,6 +32,13 @@ def write_ring(pointer: Tensor, *rings: tuple[Tensor, Tensor]) -> Tensor:
         (N,) int64, where each row of the batch lies, or -1 where others of the batch have taken its place.
     """
     num, count = len(rings[0][0]), len(rings[0][1])
+    if pointer.is_cpu and type(pointer) is Tensor and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+        start = int(pointer)
+        if start + count <= num:  # in one piece
+            for ring, batch in rings:
+                ring[start : start + count].copy_(batch)
+            pointer.fill_((start + count) % num)
+            return torch.arange(start, start + count)
     place = (pointer + torch.arange(count, device=pointer.device)) % num
     newest = slice(max(0, count - num), count)
     for ring, batch in rings:

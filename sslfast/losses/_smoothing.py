@@ -32,12 +32,6 @@ class Kinds(NamedTuple):
         """Whether there are others than the batch's keys."""
         return self.query_negatives or self.key_negatives or self.negative_keys is not None or self.queue is not None
 
-    @property
-    def are_one(self) -> bool:
-        """Whether these are the batch's keys alone, or a queue alone."""
-        further = self.query_negatives or self.key_negatives or self.negative_keys is not None
-        return not further and self.in_batch != (self.queue is not None)
-
 
 class _Rows(NamedTuple):
     """Rows, the column that each leaves out or None, and their ids and limits or None."""

@@ -19,7 +19,7 @@ from sslfast.distributed import (
 from sslfast.losses._cross import cross_softmax, two_way_mean
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._debias import check_tau_plus, debiased
-from sslfast.losses._few_pairs import TWO_WAYS, few, few_pairs
+from sslfast.losses._few_pairs import NO_OPTIONS, TWO_WAYS, Options, few, few_pairs
 from sslfast.losses._inputs import check_pair, check_scalar
 from sslfast.losses._kept import check_memory_budget
 
@@ -201,17 +201,18 @@ def clip_loss(
             image_features=image_features,
             text_features=text_features,
         ) | spelled_scales(logit_scale=logit_scale)
-    plain = strategy == "local" and tau_plus == 0.0 and smoothing == 0.0
-    if plain and few(image_features, text_features):
-        share = 0.5 / len(image_features)
-        loss = few_pairs(name, TWO_WAYS, share, image_features, text_features, logit_scale, normalize=normalize)
+    plain = smoothing == tau_plus == 0.0
+    if strategy == "local" and few(image_features, text_features):
+        share, chosen = 0.5 / len(image_features), NO_OPTIONS if plain else Options(smoothing, tau_plus=tau_plus)
+        sides = (image_features, text_features)
+        loss = few_pairs(name, TWO_WAYS, share, *sides, logit_scale, normalize=normalize, options=chosen)
         return loss if not isinstance(logit_bias, Tensor) else _with_bias(loss, logit_bias)
     if isinstance(logit_scale, Tensor):  # one of a wider type would widen the loss
         wide = torch.float64 if torch.float64 in (image_features.dtype, text_features.dtype) else torch.float32
         logit_scale = logit_scale.to(wide).reshape(())
         if strategy != "local":
             logit_scale = mean_gradient_over_ranks(logit_scale)
-    if plain:
+    if plain and strategy == "local":
         loss = two_way_mean(name, image_features, text_features, logit_scale, normalize=normalize, memory_budget=budget)
         return loss if not isinstance(logit_bias, Tensor) else _with_bias(loss, logit_bias)
     positives = torch.arange(len(image_features), device=image_features.device)

@@ -10,7 +10,7 @@ from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, s
 from sslfast.losses._debias import debiased_losses
 from sslfast.losses._ids import ids_of
 from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, kinds_of, scale_of
-from sslfast.losses._info_nce_plain import plain_info_nce, quick_info_nce
+from sslfast.losses._info_nce_plain import options_of, plain_info_nce, quick_info_nce
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._negatives import Negatives
@@ -160,8 +160,8 @@ def info_nce_loss(
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
-    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened. A queue
-    alone is one call there, with the gradients.
+    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened, with most
+    options (docs/losses.md says which). A queue alone is one call there, with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -255,11 +255,11 @@ def info_nce_loss(
             raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {got}")
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
-        chosen = positives is not None or ids is not None or margin is not None or weights is not None
-        plain = kinds.are_one and not (chosen or reduction == "none" or tau_plus > 0.0 or smoothing > 0.0)
-        if plain and strategy == "local":
+        at = None if positives is None else kernel_integers(positives)
+        if strategy == "local" and reduction != "none":
             inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
-            loss = plain_info_nce(name, query, positive_key, queue, inverse, reduction, symmetric, normalize)
+            chosen = options_of(smoothing, margin, tau_plus, weights, at, ids)
+            loss = plain_info_nce(name, query, positive_key, kinds, inverse, reduction, symmetric, normalize, chosen)
             if loss is not None:
                 return loss
         scale = scale_of(name, query, temperature)
@@ -284,7 +284,6 @@ def info_nce_loss(
             exchange_shards(name, query, options)  # where no keys travel that would carry the verdict of other ranks
 
     number = None if isinstance(temperature, Tensor) else 1.0 / temperature
-    at = None if positives is None else kernel_integers(positives)
     summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
     negatives = Negatives(
         *(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy),

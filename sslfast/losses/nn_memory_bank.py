@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from sslfast import _check
+from sslfast import _check, ops
 from sslfast._verdict import JointChecks
 from sslfast.losses._inputs import check_device, widened, without_autocast
 from sslfast.losses._ring import check_width
 from sslfast.losses._strips import rows_at_once
 from sslfast.losses.memory_bank import MemoryBank
 
-_COLUMNS = 2**11  # entries of the bank in a block: few, so that 256 rows are multiplied at once
-_COLUMNS_GPU = 2**13  # fewer blocks, fewer launches
+_COLUMNS = 2**13  # entries of the bank in a block, on a GPU
 
 
 class NNMemoryBank(MemoryBank):
@@ -74,19 +74,27 @@ class NNMemoryBank(MemoryBank):
 
 
 def _nearest(output: Tensor, bank: Tensor) -> Tensor:
+    search = ops.nearest_rows if bank.is_cpu else _searched
+    index, similarity = search(output, bank)
+    # NaN where a row or an entry is: the similarities of such a row are none, and all others are finite.
+    return bank.index_select(0, index).add_((similarity * 0.0).unsqueeze(1))
+
+
+def _searched(output: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
+    """What the operator finds on the CPU: (N,), the nearest entries, and their similarities."""
     rows, columns = widened(output, bank)
+    rows = F.normalize(rows, dim=1)
     count = len(rows)
     inverse_norm = torch.linalg.vector_norm(columns, dim=1).clamp_min(1e-12).reciprocal()
-    width = _COLUMNS_GPU if rows.is_cuda else _COLUMNS
-    step = rows_at_once(rows, min(len(columns), width))
+    step = rows_at_once(rows, min(len(columns), _COLUMNS))
     best = rows.new_full((count,), -torch.inf)
     index = torch.zeros(count, dtype=torch.int64, device=rows.device)
     for start in range(0, count, step):
         part = slice(start, start + step)
-        for first in range(0, len(columns), width):
-            block = slice(first, first + width)
+        for first in range(0, len(columns), _COLUMNS):
+            block = slice(first, first + _COLUMNS)
             value, place = (rows[part] @ columns[block].T).mul_(inverse_norm[block]).max(dim=1)
             closer = ~(value <= best[part])  # in a tie the earlier one stays; NaN is taken
             best[part] = torch.where(closer, value, best[part])
             index[part] = torch.where(closer, place + first, index[part])
-    return bank[index] + (rows * 0.0).sum(dim=1, keepdim=True).to(bank.dtype)
+    return index, best

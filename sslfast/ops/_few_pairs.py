@@ -14,7 +14,7 @@ queue_pairs = torch.ops.sslfast.queue_pairs.default
 
 @torch.library.register_fake("sslfast::few_pairs")
 def _(rows: Tensor, columns: Tensor, *args: object) -> list[Tensor]:
-    return _needed(rows, columns, (rows.shape, columns.shape, (), ()), args[7:])
+    return _needed(rows, columns, (rows.shape, columns.shape, (), ()), args[7:11])
 
 
 @torch.library.register_fake("sslfast::few_views")

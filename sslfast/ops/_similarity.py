@@ -16,6 +16,7 @@ __all__ = [
     "label_distances",
     "label_means",
     "label_softmax",
+    "nearest_rows",
     "negative_cosine_similarity",
     "nt_xent_backward",
     "nt_xent_forward",
@@ -109,6 +110,17 @@ koleo = torch.ops.sslfast.koleo.default
 def _(x: Tensor, eps: float, need_grad: bool) -> tuple[Tensor, Tensor, Tensor]:
     neighbours = x.new_empty((x.shape[0],), dtype=torch.int64)
     return x.new_empty(()), neighbours, x.new_empty((x.shape[0] if need_grad else 0, x.shape[1]))
+
+
+# ---- nearest_rows: torch on the GPU, in losses/nn_memory_bank.py
+
+nearest_rows = torch.ops.sslfast.nearest_rows.default
+
+
+@torch.library.register_fake("sslfast::nearest_rows")
+def _(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    wide = torch.float64 if torch.float64 in (rows.dtype, columns.dtype) else torch.float32
+    return rows.new_empty((rows.shape[0],), dtype=torch.int64), rows.new_empty((rows.shape[0],), dtype=wide)
 
 
 # ---- similarity_softmax

@@ -11,28 +11,63 @@ from sslfast.reference.sigmoid_pairs import sigmoid_pairs
 
 
 def few_pairs(
-    rows: Tensor, columns: Tensor, scale: float | Tensor, bias: float | Tensor, kind: int, share: float, normalize: bool
+    rows: Tensor,
+    columns: Tensor,
+    scale: float | Tensor,
+    bias: float | Tensor,
+    kind: int,
+    share: float,
+    normalize: bool,
+    smoothing: float = 0.0,
+    margin: float | None = None,
+    tau_plus: float = 0.0,
+    factors: Tensor | None = None,
+    positives: Tensor | None = None,
+    row_ids: Tensor | None = None,
+    col_ids: Tensor | None = None,
 ) -> Tensor:
-    """``share`` times the sum of the losses of the pairs (row i, column i).
+    """``share`` times the sum of the losses of the pairs (row i, column ``positives[i]``).
 
     Args:
         rows: (N, D), any floating dtype.
-        columns: (N, D).
+        columns: (M, D).
         scale: factor of the inner products.
         bias: added to them, where ``kind`` is 2.
         kind: 0, the cross-entropy of every row picking its column; 1, of every column picking its row, too; 2, the
             logistic losses of all rows with all columns.
         share: of a loss in the result.
         normalize: divide rows and columns by their norms first.
+        smoothing: share of the target that is spread over all columns, or rows.
+        margin: a column with a larger inner product than the positive's plus this is left out.
+        tau_plus: share of positives among the negatives, taken out of their sums (Chuang et al., 2020, equation 8).
+        factors: (N,), of the losses of every pair.
+        positives: (N,) int64; by default the column of the row's number.
+        row_ids: (N,); rows and columns of the same id are left out of each other's sums.
+        col_ids: (M,).
 
     Returns:
         Scalar.
     """
     if normalize:
         rows, columns = F.normalize(rows, dim=1), F.normalize(columns, dim=1)
-    own = torch.arange(len(rows), device=rows.device)
+    own = torch.arange(len(rows), device=rows.device) if positives is None else positives
     if kind == 2:
         return share * sigmoid_pairs(rows, columns, own, scale, bias)
-    row_lse, col_lse, positive = cross_softmax(rows, columns, own, scale)
+    products = rows @ columns.T
+    positive = products.gather(1, own.unsqueeze(1))
+    limits = None if margin is None else (scale * (positive + margin)).detach().flatten()
+    row_lse, col_lse, positive = cross_softmax(rows, columns, own, scale, row_ids, col_ids, limits)
+    if tau_plus > 0.0:
+        row_lse = _debiased(row_lse, positive, len(columns) - 1, tau_plus, scale)
+        col_lse = _debiased(col_lse, positive, len(rows) - 1, tau_plus, scale) if kind == 1 else col_lse
     losses = -F.logsigmoid(positive - row_lse)  # exact where the loss is tiny, too
-    return share * (losses if kind == 0 else losses - F.logsigmoid(positive - col_lse)).sum()
+    means = scale * products.mean(dim=1)
+    if kind == 1:
+        losses, means = losses - F.logsigmoid(positive - col_lse), means + scale * products.mean(dim=0)
+    losses = losses + smoothing * ((kind + 1) * positive - means)
+    return share * (losses if factors is None else losses * factors).sum()
+
+
+def _debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:
+    left = (lse.exp() - tau_plus * count * positive.exp()) / (1 - tau_plus)
+    return torch.maximum(left, count * torch.exp(-torch.as_tensor(scale, dtype=lse.dtype).abs())).log()

@@ -1,5 +1,6 @@
-// Losses of N pairs (row i, column i) among N rows and N columns of width D where N^2 is so small that all logits are
-// held at once, and what a call costs beside its products is what a batch waits for: loss and gradients in one call.
+// Losses of N pairs (row i, column p(i)) among N rows and M columns of width D where N M is so small that all logits
+// are held at once, and what a call costs beside its products is what a batch waits for: loss and gradients in one
+// call.
 #pragma once
 
 #include "sslfast/dtype.h"
@@ -15,6 +16,27 @@ struct PairLosses {
   int64_t n;
   T share;              // of a loss in the result
   T *shares, *weights;  // shares <- share * sigmoid(lse - positive), and weights, of the positives, <- weights - shares
+  const T* factors = nullptr;  // (n) of every loss beside share, or null for 1
+};
+
+// n log-sum-exps over `count` negatives each, of which a share tau_plus is expected to be of the positive's own class:
+// debiased_i = log(max((exp(lse_i) - tau_plus count exp(positive_i)) / (1 - tau_plus), count exp(-|scale|))).
+template <typename T>
+struct DebiasedPairs {
+  const T *lse, *positive;
+  int64_t n, count;
+  double tau_plus, scale;
+  T* debiased;     // (n)
+  double* slopes;  // (n): its derivative in lse, that in positive is 1 less this; or 0 where the second is larger, the
+                   // derivative of which is -1 in |scale|
+};
+
+// All pairs of rows and columns, (n, d) and (m, d), as label smoothing adds them up.
+template <typename T>
+struct AllPairs {
+  const T *rows, *columns;
+  const T* factors;  // (n) of the rows, or null for 1
+  int64_t n, m, d;
 };
 
 namespace cpu {
@@ -25,10 +47,20 @@ void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t 
 void wide_rows(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t row_stride, int64_t col_stride,
                double* wide, int threads);
 
-// Returns the sum of the losses. NaN where a positive's logit is infinite, which may be all that an infinite feature
-// makes so, and would count as a perfect pair.
+// Returns the sum of the losses, each times its factor. NaN where a positive's logit is infinite, which may be all that
+// an infinite feature makes so, and would count as a perfect pair.
 double pair_losses(const PairLosses<float>& losses);
 double pair_losses(const PairLosses<double>& losses);
+
+void debias_pairs(const DebiasedPairs<float>& pairs);
+void debias_pairs(const DebiasedPairs<double>& pairs);
+
+// Returns sum_ij factors_i <row i, column j>, from sums over both sides, and adds its gradients, times a weight each,
+// to those of rows and of columns, null where they are not needed.
+double add_all_pairs(const AllPairs<float>& pairs, double row_weight, double col_weight, float* row_grads,
+                     float* col_grads);
+double add_all_pairs(const AllPairs<double>& pairs, double row_weight, double col_weight, double* row_grads,
+                     double* col_grads);
 
 // Returns the sum of the products of grads and units, (rows, width) each, and multiplies grads by the factor.
 double sum_and_scale(float* grads, const float* units, int64_t rows, int64_t width, float factor);
