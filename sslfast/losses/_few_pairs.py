@@ -56,10 +56,10 @@ def few_pairs(
     Returns:
         A scalar, float32, or float64 if a side is.
     """
-    given_scale, known_scale = _tensor_or_number(scale)
-    given_bias, known_bias = _tensor_or_number(bias)
+    given_scale, known_scale = tensor_or_number(scale)
+    given_bias, known_bias = tensor_or_number(bias)
     constants = (given_scale, given_bias, known_scale, known_bias, kind, share, normalize)
-    return _in_one_call(function, ops.few_pairs, rows, columns, constants, (scale, bias))
+    return in_one_call(function, ops.few_pairs, rows, columns, constants, (scale, bias))
 
 
 def queue_pairs(
@@ -89,10 +89,10 @@ def queue_pairs(
     Returns:
         A scalar, float32, or float64 if ``query`` or ``keys`` is.
     """
-    given, known = _tensor_or_number(scale)
+    given, known = tensor_or_number(scale)
     query = query if query.is_contiguous() else query.contiguous()
     constants = (queue if queue.is_contiguous() else queue.contiguous(), given, known, share, normalize)
-    return _in_one_call(function, ops.queue_pairs, query, keys, constants, (scale,))
+    return in_one_call(function, ops.queue_pairs, query, keys, constants, (scale,))
 
 
 def _is_graph() -> bool:
@@ -100,11 +100,11 @@ def _is_graph() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
-def _tensor_or_number(value: float | Tensor) -> tuple[Tensor | None, float]:
+def tensor_or_number(value: float | Tensor) -> tuple[Tensor | None, float]:
     return (value, 0.0) if isinstance(value, Tensor) else (None, value)
 
 
-def _in_one_call(
+def in_one_call(
     function: str,
     operator: Any,
     rows: Tensor,
