@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy, normalize
 from benchmarks.bench_thin_losses import check
 from benchmarks.harness import Call, Case
 
-TEMPERATURE, MARGIN, TAU_PLUS, SMOOTHING = 0.1, 0.1, 0.1, 0.1
+TEMPERATURE, MARGIN, TAU_PLUS, SMOOTHING, STRENGTH = 0.1, 0.1, 0.1, 0.1, 9.0
 HARD = 8  # negatives of one query each
 Inputs = dict[str, Tensor]  # arguments of info_nce_loss by name
 Loss = Callable[..., Tensor]
@@ -47,10 +47,13 @@ def cosines(rows: Tensor, columns: Tensor) -> Tensor:
     return normalize(rows, dim=1) @ normalize(columns, dim=1).T
 
 
-def one_way(similarities: Tensor, **options: Any) -> Tensor:
+def own(rows: Tensor) -> Tensor:
     """The positive of a query has its number."""
-    labels = torch.arange(len(similarities), device=similarities.device)
-    return cross_entropy(similarities / TEMPERATURE, labels, **options)
+    return torch.arange(len(rows), device=rows.device)
+
+
+def one_way(similarities: Tensor, **options: Any) -> Tensor:
+    return cross_entropy(similarities / TEMPERATURE, own(similarities), **options)
 
 
 def among_others(z: Tensor) -> Tensor:
@@ -118,6 +121,37 @@ def eager_smoothing(query: Tensor, positive_key: Tensor) -> Tensor:
     return one_way(cosines(query, positive_key), label_smoothing=SMOOTHING)
 
 
+def harder(logits: Tensor, similarities: Tensor, *, positives: bool) -> Tensor:
+    """A share of the similarities is added, as constants; not of the ``positives``, on the diagonal."""
+    added = STRENGTH * similarities.detach()
+    return logits + (added.fill_diagonal_(0.0) if positives else added)
+
+
+def eager_hardness(query: Tensor, positive_key: Tensor) -> Tensor:
+    similar = cosines(query, positive_key)
+    return cross_entropy(harder(similar / TEMPERATURE, similar, positives=True), own(query))
+
+
+def eager_hard_hardness(query: Tensor, positive_key: Tensor, negative_keys: Tensor) -> Tensor:
+    similar, hard = cosines(query, positive_key), of_one_query(query, negative_keys)
+    logits = [similar / TEMPERATURE, harder(hard / TEMPERATURE, hard, positives=False)]
+    return cross_entropy(torch.cat(logits, dim=1), own(query))
+
+
+def eager_key_to_query(query: Tensor, positive_key: Tensor) -> Tensor:
+    """Both from one product."""
+    similar = cosines(query, positive_key)
+    itself = torch.eye(len(similar), dtype=torch.bool, device=similar.device)
+    return one_way(torch.cat([similar, similar.T.masked_fill(itself, float("-inf"))], dim=1))
+
+
+def eager_all_directions(query: Tensor, positive_key: Tensor) -> Tensor:
+    similar = cosines(query, positive_key)
+    itself = torch.eye(len(similar), dtype=torch.bool, device=similar.device)
+    of_keys = similar.T.masked_fill(itself, float("-inf"))
+    return one_way(torch.cat([similar, of_keys, among_others(query), among_others(positive_key)], dim=1))
+
+
 def further(n: int, d: int) -> Inputs:
     return {"negative_keys": torch.randn(n, d)}
 
@@ -138,6 +172,7 @@ def weights(n: int, d: int) -> Inputs:
 
 BATCH = {"in_batch": True}
 QUERIES, KEYS = {"query_negatives": True}, {"key_negatives": True}
+KEYS_TO_QUERIES = {"key_to_query_negatives": True}
 OPTIONS = {
     "negative_keys": Option(eager_further, 12, tensors=further, arguments=BATCH),
     "hard negatives": Option(eager_hard, hard=HARD, tensors=hard, arguments=BATCH),
@@ -150,8 +185,20 @@ OPTIONS = {
     "ids": Option(eager_ids, tensors=ids),
     "weights": Option(eager_weights, tensors=weights),
     "tau_plus": Option(eager_tau_plus, arguments={"tau_plus": TAU_PLUS}),
+    "hardness": Option(
+        eager_hardness, arguments={"hardness_mode": "in_batch_negatives", "hardness_strength": STRENGTH}
+    ),
+    "hard negatives, hardness": Option(
+        eager_hard_hardness,
+        hard=HARD,
+        tensors=hard,
+        arguments=BATCH | {"hardness_mode": "hard_negatives", "hardness_strength": STRENGTH},
+    ),
+    "key_to_query_negatives": Option(eager_key_to_query, arguments=KEYS_TO_QUERIES),
+    "all directions": Option(eager_all_directions, 12, arguments=BATCH | QUERIES | KEYS | KEYS_TO_QUERIES),
     "label_smoothing": Option(eager_smoothing, arguments={"label_smoothing": SMOOTHING}),
 }
+HARDNESS = ("hardness", "hard negatives, hardness", "key_to_query_negatives", "all directions")
 
 
 def ours(option: Option) -> Loss:
@@ -194,7 +241,8 @@ def case(name: str, queries: int, width: int, **options: Any) -> Case:
 
 
 def cases() -> list[Case]:
-    return [case(name, 256, 128, quick=name in ("hard negatives", "label_smoothing")) for name in OPTIONS]
+    few = [case(name, 256, 128, quick=name in ("hard negatives", "label_smoothing")) for name in OPTIONS]
+    return few + [case(name, n, d) for name in HARDNESS for n, d in ((64, 128), (1024, 128))]
 
 
 def test_case(case: Case, guard: Any) -> None:

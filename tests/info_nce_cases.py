@@ -27,6 +27,7 @@ def tensors(dtype: torch.dtype = torch.float64, rows: int = N, dim: int = D) -> 
         "shuffled": torch.randperm(rows),
         "query_ids": torch.arange(rows) % 20,
         "key_ids": (torch.arange(rows) + torch.arange(rows) // 30) % 20,
+        "more_ids": torch.arange(more) % 20,
     }
 
 
@@ -144,8 +145,129 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
         None,
         {"symmetric": True, "tau_plus": 0.02, "temperature": 0.5, "label_smoothing": 0.3},
     ),
+    "queries of keys": ("keys", None, {"key_to_query_negatives": True}),
+    "queries of keys alone, by index": (
+        "more",
+        None,
+        {"in_batch": False, "key_to_query_negatives": True, "positives": "positives"},
+    ),
+    "queries of keys, both ways, smooth and debiased": (
+        "keys",
+        None,
+        {
+            "key_to_query_negatives": True,
+            "symmetric": True,
+            "positives": "shuffled",
+            "tau_plus": 0.02,
+            "temperature": 0.5,
+            "label_smoothing": 0.3,
+        },
+    ),
+    "queries of keys, ids and a margin": (
+        "more",
+        None,
+        {
+            "in_batch": True,
+            "key_to_query_negatives": True,
+            "positives": "positives",
+            "query_ids": "query_ids",
+            "key_ids": "more_ids",
+            "margin": 0.1,
+            "label_smoothing": 0.3,
+        },
+    ),
+    "all kinds, queries of keys, too": (
+        "keys",
+        "hard",
+        {
+            "in_batch": True,
+            "query_negatives": True,
+            "key_negatives": True,
+            "key_to_query_negatives": True,
+            "query_ids": "query_ids",
+            "key_ids": "key_ids",
+            "queue": "queue",
+        },
+    ),
+    "hard in batch": ("keys", None, {"hardness_mode": "in_batch_negatives", "hardness_strength": 9.0}),
+    "hard in batch, by index": (
+        "more",
+        None,
+        {"positives": "positives", "hardness_mode": "in_batch_negatives", "hardness_strength": 9.0},
+    ),
+    "hard in batch, queries of keys": (
+        "keys",
+        None,
+        {"key_to_query_negatives": True, "hardness_mode": "in_batch_negatives", "hardness_strength": 2.0},
+    ),
+    "hard hard negatives": (
+        "keys",
+        "hard",
+        {"in_batch": True, "hardness_mode": "hard_negatives", "hardness_strength": 5.0},
+    ),
+    "hard given negatives, a margin, not normalised": (
+        "keys",
+        "shared",
+        {
+            "hardness_mode": "hard_negatives",
+            "hardness_strength": 0.3,
+            "margin": 1.0,
+            "normalize": False,
+            "temperature": 5.0,
+        },
+    ),
+    "all hard": (
+        "keys",
+        "hard",
+        {
+            "in_batch": True,
+            "query_negatives": True,
+            "key_negatives": True,
+            "queue": "queue",
+            "hardness_mode": "all_negatives",
+            "hardness_strength": 3.0,
+        },
+    ),
+    "all hard, smooth, a margin": (
+        "keys",
+        "shared",
+        {
+            "in_batch": True,
+            "key_negatives": True,
+            "queue": "queue",
+            "hardness_mode": "all_negatives",
+            "hardness_strength": 3.0,
+            "margin": 0.1,
+            "label_smoothing": 0.3,
+        },
+    ),
+    "all hard both ways, smooth, ids": (
+        "keys",
+        "hard",
+        {
+            "in_batch": True,
+            "symmetric": True,
+            "positives": "shuffled",
+            "key_to_query_negatives": True,
+            "query_ids": "query_ids",
+            "key_ids": "key_ids",
+            "hardness_mode": "all_negatives",
+            "hardness_strength": 3.0,
+            "label_smoothing": 0.3,
+        },
+    ),
+    "hard both ways, a margin": (
+        "keys",
+        None,
+        {"symmetric": True, "margin": 0.1, "hardness_mode": "in_batch_negatives", "hardness_strength": 4.0},
+    ),
     "debiased down to the least": ("keys", None, {"tau_plus": 0.9, "temperature": 0.5}),
 }
+
+
+def by_name(options: dict[str, Any], given: dict[str, Tensor]) -> dict[str, Any]:
+    """The options of a case with tensors in the place of their names."""
+    return {name: given.get(value, value) if isinstance(value, str) else value for name, value in options.items()}
 
 
 def call(
@@ -161,7 +283,7 @@ def call(
     ``number`` is the temperature, if not the case's own.
     """
     key, negatives, options = CASES[case]
-    options = {name: given[value] if isinstance(value, str) else value for name, value in options.items()}
+    options = by_name(options, given)
     wide = torch.float64 if given["query"].dtype == torch.float64 else torch.float32
     own = options.pop("temperature", 0.1)
     temperature = torch.tensor(own if number is None else number, dtype=wide, device=given["query"].device)

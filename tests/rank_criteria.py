@@ -154,6 +154,21 @@ CRITERIA: dict[str, Criterion] = {
     "info_nce, smooth, margin": lambda a, b, y, s, t, how: info_nce(
         *(a, b, y, s, t, how), **SMOOTH, query_ids=y, key_ids=y, margin=-0.1
     ),
+    "info_nce, hard": lambda a, b, y, s, t, how: info_nce(
+        *(a, b, y, s, t, how), symmetric=True, hardness_mode="in_batch_negatives", hardness_strength=2.0
+    ),
+    "info_nce, hard, all kinds": partial(
+        info_nce,
+        hard=True,
+        **SMOOTH,
+        key_to_query_negatives=True,
+        hardness_mode="all_negatives",
+        hardness_strength=2.0,
+    ),
+    "info_nce, queries of keys": partial(info_nce, key_to_query_negatives=True, tau_plus=0.01),
+    "info_nce, queries of keys, margin": lambda a, b, y, s, t, how: info_nce(
+        *(a, b, y, s, t, how), key_to_query_negatives=True, query_ids=y, key_ids=(y + 1) % 3, margin=-0.1
+    ),
     "info_nce, all kinds": partial(
         info_nce, hard=True, in_batch=True, query_negatives=True, key_negatives=True, margin=0.2, symmetric=True
     ),

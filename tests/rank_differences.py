@@ -79,6 +79,7 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
             "reduction": ("mean", "none"),
             "query_negatives": (True, False),
             "key_negatives": (False, True),
+            "key_to_query_negatives": (False, True),
             "symmetric": (False, True),
             "normalize": (True, False),
             "margin": (None, 0.1),
@@ -87,6 +88,10 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
             "temperature": (0.1, 0.5),
             "gather_distributed": WAYS,
         },
+    ),
+    "info_nce_loss, hardness": (
+        lambda z, **options: info_nce(z, **{"hardness_mode": "all_negatives", "hardness_strength": 1.0, **options}),
+        {"hardness_mode": ("all_negatives", "in_batch_negatives"), "hardness_strength": (1.0, 2.0)},
     ),
     "multi_positive_nt_xent_loss": (
         gathered(losses.multi_positive_nt_xent_loss, LABELS, views=1),

@@ -26,6 +26,13 @@ NAMES = [
     "ids",
     "a margin",
     "a margin for all kinds",
+    "queries of keys",
+    "queries of keys, ids and a margin",
+    "hard in batch",
+    "hard in batch, by index",
+    "hard in batch, queries of keys",
+    "all hard",
+    "all hard, smooth, a margin",
 ]
 
 

@@ -29,6 +29,11 @@ NAMES = [
     "smooth, all kinds",
     "smooth, a margin and ids both ways",
     "smooth, debiased both ways",
+    "queries of keys",
+    "queries of keys, ids and a margin",
+    "hard in batch",
+    "all hard",
+    "all hard both ways, smooth, ids",
 ]
 REGIMES = [(5, 1, 0.5), (48, 3, 1.0), (48, 3, 0.02), (130, 128, 0.1), (48, 513, 0.02), (5, 4096, 0.005)]  # N, D, T
 

@@ -23,9 +23,13 @@ ROWS = [
     (
         "info_nce_loss",
         lambda **flag: losses.info_nce_loss(Z, Z, Z, **({"in_batch": True} | flag)),
-        ["in_batch", "symmetric", "query_negatives", "key_negatives", "normalize"],
+        ["in_batch", "symmetric", "query_negatives", "key_negatives", "key_to_query_negatives", "normalize"],
     ),
-    ("InfoNCELoss", losses.InfoNCELoss, ["symmetric", "query_negatives", "key_negatives", "normalize"]),
+    (
+        "InfoNCELoss",
+        losses.InfoNCELoss,
+        ["symmetric", "query_negatives", "key_negatives", "key_to_query_negatives", "normalize"],
+    ),
     (
         "triplet_loss",
         lambda **flag: losses.triplet_loss(Z, Y, mining="batch_hard", **flag),

@@ -61,12 +61,13 @@ def test_what_the_page_calls_takes_these_arguments() -> None:
 
 def test_what_the_page_says_of_multiple_negatives_ranking() -> None:
     """sentence-transformers' directions: whose similarities join the sum of an anchor, and the mean of two sums."""
-    row = next(line for line in PAGE.splitlines() if "MultipleNegativesRankingLoss" in line)
+    part = re.search(r"### sentence-transformers\n(.*?)\n### ", PAGE, flags=re.DOTALL)[1]
     a, p, n = torch.randn(3, 8, 5, dtype=torch.float64)
     scale, at, itself = 20.0, torch.arange(8), torch.eye(8, dtype=torch.bool)
     names = {"anchor": a, "positive": p, "negative": n, "scale": scale, "N": 8, "torch": torch}
     names["info_nce_loss"] = losses.info_nce_loss
-    ours, symmetric = (code for code in re.findall(r"`([^`]+)`", row) if code.startswith("info_nce_loss"))
+    codes = [code for code in re.findall(r"`([^`]+)`", part) if code.startswith("info_nce_loss")]
+    pairs, triplets, symmetric, hard = (code.removesuffix(")") for code in codes)
 
     def similar(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return scale * nn.functional.cosine_similarity(x.unsqueeze(1), y.unsqueeze(0), dim=2)
@@ -74,14 +75,35 @@ def test_what_the_page_says_of_multiple_negatives_ranking() -> None:
     def loss(*sums: torch.Tensor) -> torch.Tensor:
         return (torch.cat(sums, dim=1).logsumexp(dim=1) - similar(a, p)[at, at]).mean()
 
+    def without(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return similar(x, y).masked_fill(itself, -torch.inf)
+
+    def ours(code: str, options: str = "") -> torch.Tensor:
+        return eval(f"{code}{options})", names)
+
+    for option in ("query_negatives", "key_to_query_negatives", "key_negatives"):
+        assert f"`{option}=True`" in part
     to_docs = similar(a, torch.cat([p, n]))
-    assert "`query_negatives=True`" in row
-    torch.testing.assert_close(eval(ours, names), loss(to_docs))
-    found = eval(ours.removesuffix(")") + ", query_negatives=True)", names)
-    torch.testing.assert_close(found, loss(to_docs, similar(a, a).masked_fill(itself, -torch.inf)))
-    found = losses.info_nce_loss(a, p, temperature=1 / scale, key_negatives=True)
-    torch.testing.assert_close(found, loss(similar(a, p), similar(p, p).masked_fill(itself, -torch.inf)))
-    torch.testing.assert_close(eval(symmetric, names), (loss(to_docs) + loss(similar(p, a))) / 2)
+    torch.testing.assert_close(ours(pairs), loss(similar(a, p)))
+    torch.testing.assert_close(ours(triplets), loss(to_docs))
+    torch.testing.assert_close(ours(triplets, ", query_negatives=True"), loss(to_docs, without(a, a)))
+    torch.testing.assert_close(ours(triplets, ", key_to_query_negatives=True"), loss(to_docs, without(p, a)))
+    twice = ", key_to_query_negatives=True, in_batch=True, negative_keys=positive.unsqueeze(1)"
+    torch.testing.assert_close(ours(pairs, twice), loss(similar(a, p), similar(p, a)))
+    torch.testing.assert_close(ours(pairs, ", key_negatives=True"), loss(similar(a, p), without(p, p)))
+    torch.testing.assert_close(ours(symmetric), (loss(to_docs) + loss(similar(p, a))) / 2)
+
+    in_batch = torch.cat([~itself, ~itself], dim=1)
+    own = torch.cat([torch.zeros_like(itself), itself], dim=1)
+    modes = {"in_batch_negatives": in_batch, "hard_negatives": own, "all_negatives": in_batch | own}
+    for mode, where in modes.items():
+        code = hard.replace("hardness_mode=", f"hardness_mode={mode!r}").replace("strength=", "strength=9.0")
+        expected = loss(to_docs + 9.0 / scale * where * to_docs)
+        torch.testing.assert_close(ours(code), expected)
+        docs = torch.cat([p, n])
+        to_others = similar(p, docs).masked_fill(itself.repeat(1, 2), -torch.inf)
+        expected = loss(to_docs + 9.0 / scale * where * to_docs, to_others)
+        torch.testing.assert_close(ours(code, ", key_negatives=True"), expected)
 
 
 X = torch.randn(4, 3)

@@ -48,6 +48,17 @@ CASES = {
     "info_nce, all kinds, hard": info_nce(**ALL, hard=True, label_smoothing=0.2),
     "info_nce, all kinds, smooth": info_nce(**ALL, symmetric=True, label_smoothing=0.2, tau_plus=0.01),
     "info_nce, all kinds, margin": info_nce(**ALL, symmetric=True, margin=0.1),
+    "info_nce, hardness": info_nce(hardness_mode="in_batch_negatives", hardness_strength=3.0),
+    "info_nce, queries of keys": info_nce(key_to_query_negatives=True),
+    "info_nce, hardness, all kinds": info_nce(
+        **ALL,
+        key_to_query_negatives=True,
+        hard=True,
+        symmetric=True,
+        label_smoothing=0.2,
+        hardness_mode="all_negatives",
+        hardness_strength=3.0,
+    ),
     "info_nce, hard, margin": info_nce(hard=True, in_batch=True, label_smoothing=0.2, margin=0.1),
     "InfoNCELoss": Case(lambda a, b, t: losses.InfoNCELoss(t)(a, b), "temperature", "InfoNCELoss"),
     "clip": Case(lambda a, b, t: losses.clip_loss(a, b, t), "logit_scale", "clip_loss"),
@@ -61,7 +72,7 @@ CASES = {
     "SigLIPLoss": Case(lambda a, b, t: losses.SigLIPLoss()(a, b, t, -1.0), "logit_scale", "siglip_loss"),
 }
 DIVIDES = [name for name, case in CASES.items() if case.argument == "temperature"]
-TURNS = [name for name in CASES if "margin" not in name]  # takes a negative one
+TURNS = [name for name in CASES if "margin" not in name and "hardness" not in name]  # takes a negative one
 
 
 def views() -> list[Tensor]:

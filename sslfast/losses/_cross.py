@@ -39,6 +39,7 @@ def cross_softmax(
     dtype: torch.dtype | None = None,
     memory_budget: int | None = None,
     sides: tuple[Tensor | None, ...] = (None,) * 4,
+    strength: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-sum-exp over the negatives of every row and of every column, and the logit of every row's positive.
 
@@ -63,6 +64,8 @@ def cross_softmax(
         memory_budget: bytes of logits that may be kept for the gradient. Default: None, see :mod:`._kept`.
         sides: without ``normalize``, what rows are made of and their factors, and the columns', as :func:`unit_side`
             gives them, where they are multiplied without rounding. Default: None of them.
+        strength: times the similarity is added to the logit of every negative, as a constant for the gradient.
+            Default: 0.
 
     Returns:
         ``(row_lse, col_lse, positive_logits)``, (N,), (M,) or (0,), and (N,); float32, or float64 if an input is.
@@ -81,6 +84,7 @@ def cross_softmax(
         max_similarity,
         dtype,
         memory_budget,
+        strength,
         row_ids,
         col_ids,
         row_limits,
@@ -158,7 +162,7 @@ def split_saved(saved):  # type: ignore[no-untyped-def]
     return saved[:3], saved[3:5], saved[5:7], saved[7:9], saved[9:]
 
 
-def _results(ctx, inputs, positives, two_way, normalize, max_similarity, dtype, budget, excluded, exact):  # type: ignore[no-untyped-def]
+def _results(ctx, inputs, positives, two_way, normalize, max_similarity, dtype, budget, strength, excluded, exact):  # type: ignore[no-untyped-def]
     """Log-sum-exps of rows and columns and the positives' logits; and what :func:`_gradients` needs of them."""
     rows, columns, scale = inputs
     row_side, row_factors, col_side, col_factors = exact
@@ -175,17 +179,21 @@ def _results(ctx, inputs, positives, two_way, normalize, max_similarity, dtype, 
     bound = 1.0 if normalize else max_similarity
     needed = any(ctx.needs_input_grad)
     keep = kept_logits(budget if needed else 0, len(rows) * len(columns), row_side.dtype, *sides)
+    logit_scale = number if strength == 0.0 else number + strength
     row_lse, col_lse, positive_logits, kept = ops.cross_softmax_forward(
-        *sides, positives, number, *excluded, bound, two_way, keep.numbers, *factors, keep.packed
+        *sides, positives, logit_scale, *excluded, bound, two_way, keep.numbers, *factors, keep.packed
     )
-    saved = (*inputs, *sides, *norms, *factors, positives, number, row_lse, col_lse, kept, *excluded)
+    if strength != 0.0:
+        positive_logits = positive_logits * (number / logit_scale)
+    vectors = (positives, number, logit_scale, row_lse, col_lse, kept, *excluded)
+    saved = (*inputs, *sides, *norms, *factors, *vectors)
     return (row_lse, col_lse, positive_logits), saved
 
 
 def _gradients(ctx, saved, grads):  # type: ignore[no-untyped-def]
     """Gradients of rows, columns and scale from those of the results."""
     inputs, sides, norms, factors, rest = split_saved(saved)
-    positives, number, row_lse, col_lse, kept, *excluded = rest
+    positives, number, logit_scale, row_lse, col_lse, kept, *excluded = rest
     _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
     products = ops.cross_softmax_backward(
         *sides,
@@ -193,7 +201,7 @@ def _gradients(ctx, saved, grads):  # type: ignore[no-untyped-def]
         row_lse,
         col_lse,
         *grads,
-        number,
+        logit_scale,
         *excluded,
         kept,
         need_rows or need_scale,
@@ -210,11 +218,23 @@ def _gradients(ctx, saved, grads):  # type: ignore[no-untyped-def]
 class _CrossSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, rows, columns, scale, positives, two_way, normalize, max_similarity, dtype, budget, *others
+        ctx,
+        function,
+        rows,
+        columns,
+        scale,
+        positives,
+        two_way,
+        normalize,
+        max_similarity,
+        dtype,
+        budget,
+        strength,
+        *others,
     ):
         inputs, excluded, exact = (rows, columns, scale), others[:3], others[3:]
         results, saved = _results(
-            ctx, inputs, positives, two_way, normalize, max_similarity, dtype, budget, excluded, exact
+            ctx, inputs, positives, two_way, normalize, max_similarity, dtype, budget, strength, excluded, exact
         )
         ctx.save_for_backward(*saved)
         ctx.function = function
@@ -225,7 +245,7 @@ class _CrossSoftmax(torch.autograd.Function):
         saved = ctx.saved_tensors
         with torch.no_grad():
             found = _gradients(ctx, saved, [g.contiguous() for g in (grad_row, grad_col, grad_positive)])
-        return None, *once(ctx.function, found, saved[:3], grad_row, grad_col, grad_positive), *[None] * 13
+        return None, *once(ctx.function, found, saved[:3], grad_row, grad_col, grad_positive), *[None] * 14
 
 
 class _TwoWayMean(torch.autograd.Function):
@@ -238,7 +258,7 @@ class _TwoWayMean(torch.autograd.Function):
     def forward(ctx, function, rows, columns, scale, normalize, budget):  # type: ignore[no-untyped-def]
         positives = torch.arange(len(rows), device=rows.device)
         (row_lse, col_lse, positive), saved = _results(
-            ctx, (rows, columns, scale), positives, True, normalize, math.inf, None, budget, [None] * 3, [None] * 4
+            ctx, (rows, columns, scale), positives, True, normalize, math.inf, None, budget, 0.0, [None] * 3, [None] * 4
         )
         margins = torch.stack([row_lse, col_lse]).sub_(positive)
         ctx.save_for_backward(margins, *saved)

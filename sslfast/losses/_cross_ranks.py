@@ -31,6 +31,7 @@ def cross_softmax_over_ranks(
     row_limits: Tensor | None = None,
     dtype: torch.dtype | None = None,
     sides: tuple[Tensor | None, ...] = (None,) * 4,
+    strength: float = 0.0,
     options: Options,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What ``cross_softmax`` finds for the rows and columns of all ranks, for this rank's rows and columns.
@@ -49,8 +50,8 @@ def cross_softmax_over_ranks(
         two_way: whether the columns' log-sum-exps are wanted.
         normalize: divide rows and columns by their norms first, as F.normalize does.
         strategy: ``"all_gather"`` or ``"ring"``.
-        max_similarity, row_ids, col_ids, row_limits, dtype, sides: as in ``cross_softmax``, ids and sides of this
-            rank's columns; all ranks give them, or none.
+        max_similarity, row_ids, col_ids, row_limits, dtype, sides, strength: as in ``cross_softmax``, ids and sides of
+            this rank's columns; all ranks give them, or none.
         options: what has to be the same on every rank, as :func:`~sslfast._verdict.spelled` gives it.
 
     Returns:
@@ -73,6 +74,7 @@ def cross_softmax_over_ranks(
         options,
         max_similarity,
         dtype,
+        strength,
         row_ids,
         col_ids,
         row_limits,
@@ -96,6 +98,7 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
         options,
         max_similarity,
         dtype,
+        strength,
         row_ids,
         col_ids,
         row_limits,
@@ -114,6 +117,7 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
         col_side = product_side(columns, dtype) if col_side is None else col_side
         shards = exchange_shards(function, col_side, options)
         number = scale.detach().to(wide).reshape(1)
+        logit_scale = number if strength == 0.0 else number + strength
         bound = 1.0 if normalize else max_similarity
         ids = [] if col_ids is None else [col_ids]
         results = number.expand(len(columns)) if two_way else None
@@ -124,7 +128,7 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             picks = nobody if distance else positives
             excluded = (row_ids, block_ids[0] if block_ids else None, row_limits)
             found, block_lse, logits, _ = ops.cross_softmax_forward(
-                row_side, block, picks, number, *excluded, bound, two_way, 0, row_factors, block_factors
+                row_side, block, picks, logit_scale, *excluded, bound, two_way, 0, row_factors, block_factors
             )
             if distance == 0:
                 row_lse, positive_logits = found, logits
@@ -132,9 +136,11 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
                 row_lse = torch.logaddexp(row_lse, found)
             if two_way:
                 exchange.leave(block_lse)
+        if strength != 0.0:
+            positive_logits = positive_logits * (number / logit_scale)
         col_lse = exchange.collect() if two_way else row_lse[:0]
         sides, norms, factors = (row_side, col_side), (row_norm, col_norm), (row_factors, col_factors)
-        vectors = (positives, number, row_lse, col_lse, *exchange.held, row_ids, col_ids, row_limits)
+        vectors = (positives, number, logit_scale, row_lse, col_lse, *exchange.held, row_ids, col_ids, row_limits)
         ctx.save_for_backward(rows, columns, scale, *sides, *norms, *factors, *vectors)
         ctx.function, ctx.strategy, ctx.shards = function, strategy, shards
         return row_lse, col_lse, positive_logits
@@ -142,7 +148,7 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_row, grad_col, grad_positive):  # type: ignore[no-untyped-def]
         inputs, sides, norms, factors, vectors = split_saved(ctx.saved_tensors)
-        positives, number, row_lse, col_lse, *held, row_ids, col_ids, row_limits = vectors
+        positives, number, logit_scale, row_lse, col_lse, *held, row_ids, col_ids, row_limits = vectors
         _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
         with torch.no_grad():
             grads = [g.contiguous() for g in (grad_row, grad_col, grad_positive)]
@@ -167,7 +173,7 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
                     grads[0],
                     block_grad,
                     grads[2],
-                    number,
+                    logit_scale,
                     row_ids,
                     block_ids,
                     row_limits,
@@ -189,4 +195,4 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
             units = [None if n is None else unit_of(*side) for n, *side in zip(norms, sides, factors, strict=True)]
             needs = (need_rows, need_columns)
             found = (*input_gradients((d_rows, d_columns), number, units, norms, inputs[:2], needs), grad_scale)
-        return None, *once(ctx.function, found, inputs, grad_row, grad_col, grad_positive), *[None] * 14
+        return None, *once(ctx.function, found, inputs, grad_row, grad_col, grad_positive), *[None] * 15

@@ -43,6 +43,7 @@ def debiased_losses(negatives: Negatives, at: Tensor | None, tau_plus: float, sy
     losses = softplus_losses(debiased(lse, positive, of_query, tau_plus, negatives.scale), positive)
     if not symmetric:
         return losses
+    assert negatives.of_keys is not None
     of_keys = negatives.of_keys if at is None else negatives.of_keys.index_select(0, at)
     of_keys = debiased(of_keys, positive, of_key, tau_plus, negatives.scale)
     return (losses + softplus_losses(of_keys, positive)) / 2

@@ -92,12 +92,12 @@ def few_pairs(
     Returns:
         A scalar, float32, or float64 if a side is.
     """
-    given_scale, known_scale = _tensor_or_number(scale)
-    given_bias, known_bias = _tensor_or_number(bias)
+    given_scale, known_scale = tensor_or_number(scale)
+    given_bias, known_bias = tensor_or_number(bias)
     constants = (given_scale, given_bias, known_scale, known_bias, kind, share, normalize)
     # Defaults that are passed cost about a microsecond.
     rest = () if options is NO_OPTIONS else options
-    return _in_one_call(function, ops.few_pairs, rows, columns, constants, (scale, bias), rest)
+    return in_one_call(function, ops.few_pairs, rows, columns, constants, (scale, bias), rest)
 
 
 def few_views(
@@ -126,7 +126,7 @@ def few_views(
     Returns:
         A scalar, float32, or float64 if a view is.
     """
-    return _in_one_call(function, ops.few_views, z0, z1, (weights, scale, sigma, decoupled), (weights,))
+    return in_one_call(function, ops.few_views, z0, z1, (weights, scale, sigma, decoupled), (weights,))
 
 
 def queue_pairs(
@@ -156,10 +156,10 @@ def queue_pairs(
     Returns:
         A scalar, float32, or float64 if ``query`` or ``keys`` is.
     """
-    given, known = _tensor_or_number(scale)
+    given, known = tensor_or_number(scale)
     query = query if query.is_contiguous() else query.contiguous()
     constants = (queue if queue.is_contiguous() else queue.contiguous(), given, known, share, normalize)
-    return _in_one_call(function, ops.queue_pairs, query, keys, constants, (scale,))
+    return in_one_call(function, ops.queue_pairs, query, keys, constants, (scale,))
 
 
 def _is_graph() -> bool:
@@ -167,11 +167,11 @@ def _is_graph() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
-def _tensor_or_number(value: float | Tensor) -> tuple[Tensor | None, float]:
+def tensor_or_number(value: float | Tensor) -> tuple[Tensor | None, float]:
     return (value, 0.0) if isinstance(value, Tensor) else (None, value)
 
 
-def _in_one_call(
+def in_one_call(
     function: str,
     operator: Any,
     rows: Tensor,

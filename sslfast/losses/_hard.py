@@ -35,9 +35,8 @@ def own_similarities(function: str, query: Tensor, keys: Tensor, normalize: bool
 
 def logsumexp(logits: Tensor, dim: int) -> Tensor:
     """``torch.logsumexp``, whose gradient is 0, not NaN, where all that is summed is -inf."""
-    nothing = (logits == float("-inf")).all(dim=dim)
-    lse = torch.logsumexp(logits.masked_fill(nothing.unsqueeze(dim), 0.0), dim=dim)
-    return lse.masked_fill(nothing, float("-inf"))
+    lse: Tensor = _LogSumExp.apply(logits, dim)
+    return lse
 
 
 def _parts(keys: Tensor) -> Iterator[slice]:
@@ -45,6 +44,21 @@ def _parts(keys: Tensor) -> Iterator[slice]:
     numbers = _NUMBERS_GPU if keys.is_cuda else _NUMBERS
     step = max(1, numbers * count // keys.numel(), -(-count // _PARTS))
     return (slice(start, start + step) for start in range(0, count, step))
+
+
+class _LogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits, dim):  # type: ignore[no-untyped-def]
+        lse = torch.logsumexp(logits, dim=dim)
+        ctx.save_for_backward(logits, lse)
+        ctx.dim = dim
+        return lse
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        logits, lse = ctx.saved_tensors
+        shares = torch.exp(logits - lse.clamp_min(torch.finfo(lse.dtype).min).unsqueeze(ctx.dim))
+        return shares * grad.unsqueeze(ctx.dim), None
 
 
 class _OwnSimilarities(torch.autograd.Function):

@@ -19,7 +19,7 @@ from sslfast.losses._inputs import (
     check_scalar,
     temperature_of,
 )
-from sslfast.losses._smoothing import Kinds
+from sslfast.losses._negative_kinds import HARD_KINDS, Hardness, Kinds
 
 _REDUCTIONS = ("mean", "sum", "none")
 
@@ -29,11 +29,14 @@ def check_options(
     temperature: float | Tensor,
     margin: float | None,
     tau_plus: float,
+    hardness_mode: str | None,
+    hardness_strength: float,
     normalize: bool,
     reduction: str,
-) -> tuple[float | None, float]:
-    """Margin and tau_plus as floats; raises TypeError or ValueError where one of the options is out of range."""
+) -> tuple[float | None, float, float]:
+    """Margin, tau_plus and strength as floats; raises TypeError or ValueError where an option is out of range."""
     check_reduction(function, reduction)
+    strength = _hardness_strength(function, hardness_mode, hardness_strength)
     if isinstance(temperature, Tensor):
         check_scalar(function, "temperature", temperature, temperature)
         known = temperature.item() if temperature.is_cpu and not torch.compiler.is_compiling() else math.nan
@@ -41,10 +44,33 @@ def check_options(
             temperature_of(function, known)
     else:
         known = temperature_of(function, temperature)
-    if known < 0.0 and margin is not None:
-        raise ValueError(f"{function}: temperature must be positive with a margin, got {known}")
+    if known < 0.0 and (margin is not None or hardness_mode is not None):
+        option = "a margin" if margin is not None else "hardness_mode"
+        raise ValueError(f"{function}: temperature must be positive with {option}, got {known}")
     margin = None if margin is None else _check.real(function, "margin", margin)
-    return margin, check_tau_plus(function, tau_plus, normalize)
+    tau_plus = check_tau_plus(function, tau_plus, normalize)
+    if tau_plus > 0.0 and hardness_mode is not None:
+        raise ValueError(f"{function}: tau_plus must be 0 with hardness_mode, got {tau_plus}")
+    return margin, tau_plus, strength
+
+
+def _hardness_strength(function: str, mode: str | None, strength: float) -> float:
+    number = _check.real(function, "hardness_strength", strength)
+    if number < 0.0:
+        raise ValueError(f"{function}: hardness_strength must be at least 0, got {strength}")
+    if mode is not None:
+        _check.one_of(function, "hardness_mode", mode, [*HARD_KINDS])
+    elif number > 0.0:
+        raise ValueError(f"{function}: hardness_mode must be given with hardness_strength, got None")
+    return number
+
+
+def hardness_of(function: str, mode: str | None, strength: float, kinds: Kinds) -> Hardness:
+    """Of checked mode and strength; raises ValueError where there are no negatives that the mode is about."""
+    hardness = Hardness(mode, strength)
+    if mode is not None and not kinds.any_of(hardness.kinds):
+        raise ValueError(f"{function}: hardness_mode {mode!r} goes with {' or '.join(hardness.kinds)}, got none")
+    return hardness
 
 
 def check_reduction(function: str, reduction: str) -> None:
@@ -93,6 +119,7 @@ def kinds_of(
     in_batch: bool | None,
     query_negatives: bool,
     key_negatives: bool,
+    key_to_query_negatives: bool,
     negative_keys: Tensor | None,
     queue: Tensor | None,
 ) -> Kinds:
@@ -105,6 +132,7 @@ def kinds_of(
         _check.boolean(function, "key_negatives", key_negatives),
         negative_keys,
         queue,
+        _check.boolean(function, "key_to_query_negatives", key_to_query_negatives),
     )
     if not (kinds.in_batch or kinds.beside_keys):
         raise ValueError(f"{function}: in_batch must be True where there are no other negatives, got False")

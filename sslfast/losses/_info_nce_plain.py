@@ -8,7 +8,7 @@ from torch import Tensor
 from sslfast.losses._few_pairs import NO_OPTIONS, ROWS, TWO_WAYS, Options, beside_queue, few, few_pairs, queue_pairs
 from sslfast.losses._info_nce_inputs import check_others, check_pairs, check_reduction
 from sslfast.losses._inputs import temperature_of
-from sslfast.losses._smoothing import Kinds
+from sslfast.losses._negative_kinds import Kinds
 
 _OTHER_KEYS = Kinds(True, False, False, None, None)
 

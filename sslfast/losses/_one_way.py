@@ -38,6 +38,7 @@ def one_way_softmax(
     row_limits: Tensor | None = None,
     dtype: torch.dtype | None = None,
     sides: tuple[Tensor | None, ...] = (None,) * 4,
+    strength: float = 0.0,
 ) -> Tensor:
     """The weighted sum of the losses ``softplus(lse - positive)`` of all rows.
 
@@ -60,6 +61,8 @@ def one_way_softmax(
         dtype: what the products are made in where the device has them in half types. Default: None, that of the rows.
         sides: what rows are made of and their factors, and the columns', as :func:`unit_side` gives them, where they
             are multiplied without rounding. Default: None of them.
+        strength: times the similarity is added to the logit of every negative, as a constant for the gradient. Then
+            every row has a positive, or a known one. Default: 0.
 
     Returns:
         A scalar, float32, or float64 if ``rows`` is.
@@ -67,14 +70,16 @@ def one_way_softmax(
     rows, columns, row_ids, col_ids, *exact = distinct(rows, columns, row_ids, col_ids, *sides)
     excluded = (positives, row_ids, col_ids, row_limits)
     inputs = (rows, columns, scale, known_lse, known_positive)
-    total: Tensor = _OneWaySoftmax.apply(function, *inputs, weights, dtype, torch.is_grad_enabled(), *excluded, *exact)
+    total: Tensor = _OneWaySoftmax.apply(
+        function, *inputs, weights, dtype, strength, torch.is_grad_enabled(), *excluded, *exact
+    )
     return total
 
 
 class _OneWaySoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, rows, columns, scale, known_lse, known_positive, weights, dtype, grad_enabled, *rest
+        ctx, function, rows, columns, scale, known_lse, known_positive, weights, dtype, strength, grad_enabled, *rest
     ):
         positives, row_ids, col_ids, row_limits, row_side, row_factors, col_side, col_factors = rest
         dtype = dtype or rows.dtype
@@ -84,11 +89,15 @@ class _OneWaySoftmax(torch.autograd.Function):
         row_side = product_side(rows, dtype) if row_side is None else row_side
         col_side = product_side(columns, dtype) if col_side is None else col_side
         known = [None if z is None else z.detach().contiguous() for z in (known_lse, known_positive)]
+        chosen = None
+        if strength > 0.0 and known_positive is None:  # the logits of the positives have another scale
+            chosen = columns.index_select(0, positives)
+            known[1] = number * (rows * chosen).sum(dim=1)
         losses, lse, shares, d_rows, d_columns = ops.one_way_softmax(
             row_side,
             col_side,
             positives,
-            number,
+            number if strength == 0.0 else number + strength,
             row_ids,
             col_ids,
             row_limits,
@@ -99,6 +108,11 @@ class _OneWaySoftmax(torch.autograd.Function):
             row_factors,
             col_factors,
         )
+        if chosen is not None:
+            if need_rows or need_scale:
+                d_rows.addcmul_(chosen, shares.unsqueeze(1), value=-1)
+            if need_columns:
+                d_columns.index_add_(0, positives, rows * shares.unsqueeze(1), alpha=-1)
         # d total / d scale = sum_ij G_ij <q_i, k_j>: the product with the columns has been taken.
         d_scale = scale_gradient(d_rows, row_side, row_factors) if need_scale else None
         if not need_rows:
@@ -127,4 +141,4 @@ class _OneWaySoftmax(torch.autograd.Function):
             ]
         given = [z for z in inputs if z is not None]
         grads = (None if g is None else first_order_only(ctx.function, g, *given, grad) for g in found)
-        return None, *grads, *[None] * 11
+        return None, *grads, *[None] * 12

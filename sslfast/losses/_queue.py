@@ -21,6 +21,7 @@ def queue_softmax(
     row_limits: Tensor | None = None,
     dtype: torch.dtype | None = None,
     sides: tuple[Tensor | None, ...] = (None,) * 4,
+    strength: float = 0.0,
 ) -> Tensor:
     """Log-sum-exp over the negatives of every row among the queue.
 
@@ -39,20 +40,24 @@ def queue_softmax(
         dtype: what the products are made in where the device has them in half types. Default: None, that of the rows.
         sides: what rows are made of and their factors, and the queue's, as :func:`unit_side` gives them, where they
             are multiplied without rounding. Default: None of them.
+        strength: times the similarity is added to every logit, which then is (scale + strength) times it, as a constant
+            for the gradient. Default: 0.
 
     Returns:
         (N,), float32, or float64 if ``rows`` is; -inf where there is nothing to sum.
     """
     rows, queue, row_ids, col_ids, *exact = distinct(rows, queue, row_ids, col_ids, *sides)
     excluded = (positives, row_ids, col_ids, row_limits)
-    lse: Tensor = _QueueSoftmax.apply(function, rows, queue, scale, dtype, torch.is_grad_enabled(), *excluded, *exact)
+    lse: Tensor = _QueueSoftmax.apply(
+        function, rows, queue, scale, dtype, strength, torch.is_grad_enabled(), *excluded, *exact
+    )
     return lse
 
 
 class _QueueSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, rows, queue, scale, dtype, grad_enabled, *rest
+        ctx, function, rows, queue, scale, dtype, strength, grad_enabled, *rest
     ):
         *excluded, row_side, row_factors, col_side, col_factors = rest
         dtype = dtype or rows.dtype
@@ -61,7 +66,8 @@ class _QueueSoftmax(torch.autograd.Function):
         need_mean = grad_enabled and (ctx.needs_input_grad[1] or ctx.needs_input_grad[3])
         row_side = product_side(rows, dtype) if row_side is None else row_side
         col_side = product_side(queue.detach(), dtype) if col_side is None else col_side
-        lse, mean = ops.queue_softmax(row_side, col_side, number, *excluded, need_mean, row_factors, col_factors)
+        logit_scale = number if strength == 0.0 else number + strength
+        lse, mean = ops.queue_softmax(row_side, col_side, logit_scale, *excluded, need_mean, row_factors, col_factors)
         ctx.save_for_backward(rows, scale, number, mean)
         ctx.function = function
         return lse
@@ -80,4 +86,4 @@ class _QueueSoftmax(torch.autograd.Function):
         grad_rows, grad_scale = (
             None if g is None else first_order_only(ctx.function, g, rows, scale, grad) for g in (grad_rows, grad_scale)
         )
-        return None, grad_rows, None, grad_scale, *[None] * 10
+        return None, grad_rows, None, grad_scale, *[None] * 11

@@ -11,26 +11,8 @@ from torch import Tensor
 from sslfast._autograd import normalized, traced_once
 from sslfast.losses._counted import counted_sums
 from sslfast.losses._labels import LabelGroups
+from sslfast.losses._negative_kinds import Kinds
 from sslfast.losses._negatives import Negatives
-
-
-class Kinds(NamedTuple):
-    """Which negatives there are, as :func:`info_nce_loss` takes them."""
-
-    in_batch: bool
-    query_negatives: bool
-    key_negatives: bool
-    negative_keys: Tensor | None
-    queue: Tensor | None
-
-    @property
-    def among_batch(self) -> bool:
-        return self.in_batch or self.query_negatives or self.key_negatives
-
-    @property
-    def beside_keys(self) -> bool:
-        """Whether there are others than the batch's keys."""
-        return self.query_negatives or self.key_negatives or self.negative_keys is not None or self.queue is not None
 
 
 class _Rows(NamedTuple):
@@ -57,32 +39,36 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
     """(N,), what a share of the target that is spread over a query's candidates adds to its loss.
 
     ``positive - mean of the logits of the candidates``, which are the positive and all negatives that count: 0 where
-    there are none. If ``symmetric``, the mean with that of the query's key, whose candidates are the queries.
+    there are none. If ``symmetric``, the mean with that of the query's key, whose candidates are the queries. What is
+    added to the logits of hard negatives is a part of them, without a gradient.
     """
     n = negatives
     query_ids, key_ids = n.ids or (None, None)
     chosen = n.keys if n.in_order else n.keys.index_select(0, n.positives)
+    chosen_ids = None if key_ids is None else key_ids.index_select(0, n.positives)
     own = (n.query * chosen).sum(dim=1)
     keys, queries = _Columns(n.keys, key_ids, []), _Columns(n.query, query_ids, [])
     if kinds.in_batch:
         keys.asked.append(_Rows(n.query, n.positives, query_ids, n.limits))
     if kinds.key_negatives:
-        chosen_ids = None if key_ids is None else key_ids.index_select(0, n.positives)
         keys.asked.append(_Rows(chosen, n.positives, chosen_ids, n.limits))
     if kinds.query_negatives:
         queries.asked.append(_Rows(n.query, n.own, query_ids, n.limits))
+    if kinds.key_to_query_negatives:
+        queries.asked.append(_Rows(chosen, n.own, chosen_ids, n.limits))
     if symmetric:
         of_each = torch.empty_like(n.positives).index_copy_(0, n.positives, n.own)
         limits = None if n.limits is None else n.limits.index_select(0, of_each)
         queries.asked.append(_Rows(n.keys, of_each, key_ids, limits))
     found = _found(n, [keys, queries], n.strategy)
     of_keys = found.pop() if symmetric else None
-    further = [] if kinds.queue is None else [kinds.queue.to(n.query.dtype)]
-    if kinds.negative_keys is not None and kinds.negative_keys.dim() == 2:
-        others = kinds.negative_keys.to(n.query.dtype)
-        further.append(normalized(n.function, others) if n.normalize else others)
-    found += _found(n, [_Columns(z, None, [_Rows(n.query, None, None, n.limits)]) for z in further], "local")
+    hard = [(found[0], n.hardness.of("in_batch"))] if kinds.in_batch else []
+    for z, strength in _further(n, kinds):
+        found += _found(n, [_Columns(z, None, [_Rows(n.query, None, None, n.limits)])], "local")
+        hard.append((found[-1], strength))
     logits, count = n.scale * torch.stack([own, *(sums for sums, _ in found)]).sum(dim=0), _total(found)
+    for (sums, _), strength in hard:
+        logits = logits if strength == 0.0 else logits.add(sums.detach(), alpha=strength)
     if kinds.negative_keys is not None and kinds.negative_keys.dim() == 3:
         there = n.hard != float("-inf")
         logits = logits + torch.where(there, n.hard, 0.0).sum(dim=1)
@@ -92,6 +78,15 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
         return of_queries
     mean = (own + of_keys[0].index_select(0, n.positives)) / _total([of_keys], n.positives)
     return (of_queries + n.scale * (own - mean)) / 2
+
+
+def _further(n: Negatives, kinds: Kinds) -> list[tuple[Tensor, float]]:
+    """Columns for all queries that are not of the batch, and how hard they are."""
+    found = [] if kinds.queue is None else [(kinds.queue.to(n.query.dtype), n.hardness.of("queue"))]
+    if kinds.negative_keys is not None and kinds.negative_keys.dim() == 2:
+        others = kinds.negative_keys.to(n.query.dtype)
+        found.append((normalized(n.function, others) if n.normalize else others, n.hardness.of("negative_keys")))
+    return found
 
 
 def _total(found: list[_Found], at: Tensor | None = None) -> Tensor | int:

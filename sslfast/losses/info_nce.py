@@ -5,16 +5,16 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._verdict import JointChecks, spelled, spelled_scales
-from sslfast.distributed import exchange_shards, mean_over_ranks, strategy_of, sum_over_ranks
-from sslfast.losses._debias import debiased_losses
+from sslfast._verdict import JointChecks
+from sslfast.distributed import strategy_of
+from sslfast.losses._few_joint import joint_info_nce
+from sslfast.losses._few_pairs import NO_OPTIONS
 from sslfast.losses._ids import ids_of
-from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, kinds_of, scale_of
+from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, hardness_of, kinds_of, scale_of
 from sslfast.losses._info_nce_plain import options_of, plain_info_nce, quick_info_nce
+from sslfast.losses._info_nce_tiles import tiled_info_nce
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
-from sslfast.losses._negatives import Negatives
-from sslfast.losses._smoothing import smoothed_part
 
 _NAMES = ("query", "positive_key", "query_ids", "key_ids")
 
@@ -28,19 +28,19 @@ class InfoNCELoss(nn.Module):
         symmetric: average with the loss of the keys. Default: False.
         query_negatives: whether the other queries are negatives. Default: False.
         key_negatives: whether the other keys are negatives of the positive key, too. Default: False.
+        key_to_query_negatives: whether the other queries are negatives of the positive key, too. Default: False.
         margin: leave out negatives more similar than the positive by this much. Default: None, none.
         tau_plus: share of positives among the negatives. Default: 0.
         label_smoothing: share of the target that is spread over the candidates. Default: 0.
+        hardness_mode: which negatives' similarities are added to their logits, as constants. Default: None.
+        hardness_strength: times this. Default: 0.
         normalize: divide all but the queue by their norms. Default: True.
         gather_distributed: the loss over all ranks. Default: False.
         memory_budget: bytes of similarities that may be kept for the gradient. Default: None, see
             :func:`info_nce_loss`.
 
     Raises:
-        TypeError: if ``temperature``, ``margin``, ``tau_plus`` or ``label_smoothing`` is not a number, or
-            ``memory_budget`` neither None nor an int.
-        ValueError: if ``temperature``, ``margin``, ``tau_plus``, ``label_smoothing``, ``reduction``,
-            ``gather_distributed`` or ``memory_budget`` is none that :func:`info_nce_loss` takes.
+        TypeError, ValueError: if an argument is none that :func:`info_nce_loss` takes.
 
     Example:
         >>> criterion = InfoNCELoss(temperature=0.05)
@@ -56,16 +56,22 @@ class InfoNCELoss(nn.Module):
         symmetric: bool = False,
         query_negatives: bool = False,
         key_negatives: bool = False,
+        key_to_query_negatives: bool = False,
         margin: float | None = None,
         tau_plus: float = 0.0,
         label_smoothing: float = 0.0,
+        hardness_mode: str | None = None,
+        hardness_strength: float = 0.0,
         normalize: bool = True,
         gather_distributed: bool | str = False,
         memory_budget: int | None = None,
     ) -> None:
         super().__init__()
         name = "InfoNCELoss"
-        margin, tau_plus = check_options(name, temperature, margin, tau_plus, normalize, reduction)
+        self.margin, self.tau_plus, self.hardness_strength = check_options(
+            name, temperature, margin, tau_plus, hardness_mode, hardness_strength, normalize, reduction
+        )
+        self.hardness_mode = hardness_mode
         strategy_of(name, gather_distributed)
         if isinstance(temperature, Tensor) and not isinstance(temperature, nn.Parameter):
             self.register_buffer("temperature", temperature)
@@ -75,8 +81,7 @@ class InfoNCELoss(nn.Module):
         self.symmetric = _check.boolean(name, "symmetric", symmetric)
         self.query_negatives = _check.boolean(name, "query_negatives", query_negatives)
         self.key_negatives = _check.boolean(name, "key_negatives", key_negatives)
-        self.margin = margin
-        self.tau_plus = tau_plus
+        self.key_to_query_negatives = _check.boolean(name, "key_to_query_negatives", key_to_query_negatives)
         self.label_smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         self.normalize = _check.boolean(name, "normalize", normalize)
         self.gather_distributed = gather_distributed
@@ -106,11 +111,14 @@ class InfoNCELoss(nn.Module):
             in_batch=in_batch,
             query_negatives=self.query_negatives,
             key_negatives=self.key_negatives,
+            key_to_query_negatives=self.key_to_query_negatives,
             query_ids=query_ids,
             key_ids=key_ids,
             margin=self.margin,
             tau_plus=self.tau_plus,
             label_smoothing=self.label_smoothing,
+            hardness_mode=self.hardness_mode,
+            hardness_strength=self.hardness_strength,
             symmetric=self.symmetric,
             weights=weights,
             normalize=self.normalize,
@@ -134,11 +142,14 @@ def info_nce_loss(
     in_batch: bool | None = None,
     query_negatives: bool = False,
     key_negatives: bool = False,
+    key_to_query_negatives: bool = False,
     query_ids: Tensor | None = None,
     key_ids: Tensor | None = None,
     margin: float | None = None,
     tau_plus: float = 0.0,
     label_smoothing: float = 0.0,
+    hardness_mode: str | None = None,
+    hardness_strength: float = 0.0,
     symmetric: bool = False,
     weights: Tensor | None = None,
     normalize: bool = True,
@@ -160,8 +171,9 @@ def info_nce_loss(
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
-    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened, with most
-    options (docs/losses.md says which). A queue alone is one call there, with the gradients.
+    to 256 pairs on the CPU, with the other keys for negatives, hard or not, and perhaps the queries of keys, make all
+    logits at once, half types widened, with most options (docs/losses.md says which). A queue alone is one call there,
+    with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -180,6 +192,8 @@ def info_nce_loss(
             ``negative_keys`` nor ``queue``.
         query_negatives: whether the other queries are negatives. Default: False.
         key_negatives: whether the other keys, by their similarity with the positive key, are negatives. Default: False.
+        key_to_query_negatives: whether the other queries, by their similarity with the positive key, are negatives:
+            without ``positives`` and ``margin``, and none of ``in_batch`` hard, from the same products. Default: False.
         query_ids: (N,) integers, with ``key_ids``: rows of the batch with the same id (the same document twice, say)
             are no negatives of each other. Default: None.
         key_ids: (M,) integers. Default: None.
@@ -193,6 +207,12 @@ def info_nce_loss(
             key's candidates are queries. From sums, in O(N D) work; with a margin from the similarities, made again:
             8 N M D FLOPs more. Over several ranks one vector travels; with ids or margin the rows once more. Default:
             0.
+        hardness_mode: which negatives count by how hard they are: ``"in_batch_negatives"``, those of ``in_batch``;
+            ``"hard_negatives"``, ``negative_keys``; ``"all_negatives"``, both and the queue. To their logits
+            ``hardness_strength`` times the similarity is added, which is a constant for the gradient. Margin and the
+            sums of ``symmetric``'s keys are without it; not with ``tau_plus``, nor a negative temperature, which a
+            tensor on a GPU is not asked for. Default: None, none.
+        hardness_strength: 0 or more. Default: 0.
         symmetric: average with the loss of every key picking its query among all queries; ``positive_key`` has to be
             (N, D) and ``positives`` a permutation. Default: False.
         weights: (N,), weights of the queries, 0 or more; a mean is divided by their sum, and NaN where that is 0.
@@ -207,11 +227,11 @@ def info_nce_loss(
             changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again, by
             kinds of negatives in the order of the arguments ``in_batch``, ``query_negatives``, ``key_negatives``,
-            ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8 N M in float64), in bfloat16
-            about 2 N M where more are not left. Those that are read once need none: what takes no gradient, and the
-            first kind of a mean or a sum one way. On a GPU and over several ranks, and of up to 256 such pairs on the
-            CPU, none are kept, whatever it says. Default: None, for each kind 2 MiB or 8 bytes (16 in float64) for
-            every number of both sides, which is O(N D).
+            ``key_to_query_negatives``, ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8
+            N M in float64), in bfloat16 about 2 N M where more are not left. Those that are read once need none: what
+            takes no gradient, and the first kind of a mean or a sum one way. On a GPU and over several ranks, and of up
+            to 256 such pairs on the CPU, none are kept, whatever it says. Default: None, for each kind 2 MiB or 8 bytes
+            (16 in float64) for every number of both sides, which is O(N D).
 
     Returns:
         Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is. The loss
@@ -221,100 +241,75 @@ def info_nce_loss(
         TypeError: if a tensor is not floating point (integer, for ``positives`` and ids), or float64 on a GPU, or a
             number or a bool is none.
         ValueError: if a shape, a device or a number is out of what is said above, ``queue`` or ``weights`` requires a
-            gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for,
-            ``weights`` are negative (looked at on the CPU only, as a tensor's temperature is), ``positives`` index no
-            key (on the CPU; a GPU is not waited for, there the loss of such a row is infinite), or ``symmetric`` is
-            asked for where it does not go or ``gather_distributed`` is none of these. Where one of several ranks
-            raises, all do: the others a ValueError that names it; so do all whose options differ.
+            gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for, none that
+            ``hardness_mode`` is about, or ``hardness_strength`` without a mode, ``weights`` are negative (looked at on
+            the CPU only, as a tensor's temperature is), ``positives`` index no key (on the CPU; a GPU is not waited
+            for, there the loss of such a row is infinite), or ``symmetric`` is asked for where it does not go or
+            ``gather_distributed`` is none of these. Where one of several ranks raises, all do: the others a ValueError
+            that names it; so do all whose options differ.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018; He et al.,
     "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020; Chuang et al., "Debiased Contrastive
-    Learning", NeurIPS 2020; Zhang et al., "Qwen3 Embedding", 2025 (margin, hard negatives, query and key negatives).
+    Learning", NeurIPS 2020; Zhang et al., "Qwen3 Embedding", 2025 (margin, hard negatives, query and key negatives); Li
+    et al., "Towards General Text Embeddings with Multi-stage Contrastive Learning", 2023 (key-to-query negatives); Lan
+    et al., "LLaVE: Large Language and Vision Embedding Models with Hardness-Weighted Contrastive Learning", 2025,
+    equation 5, and Schechter Vera et al., "EmbeddingGemma", 2025 (hardness of in-batch and of hard negatives).
     """
     name = "info_nce_loss"
     absent = (
         negative_keys is positives is in_batch is query_ids is key_ids is margin is weights is memory_budget is None
     )
-    if absent and query_negatives is key_negatives is gather_distributed is False:
+    absent = absent and hardness_mode is None and not hardness_strength
+    if absent and query_negatives is key_negatives is key_to_query_negatives is gather_distributed is False:
         numbers = temperature, tau_plus, label_smoothing
         loss = quick_info_nce(name, query, positive_key, queue, *numbers, reduction, symmetric, normalize)
         if loss is not None:
             return loss
     with JointChecks(name, gather_distributed, query):
         strategy = strategy_of(name, gather_distributed)
-        kinds = kinds_of(name, in_batch, query_negatives, key_negatives, negative_keys, queue)
+        kinds = kinds_of(name, in_batch, query_negatives, key_negatives, key_to_query_negatives, negative_keys, queue)
         symmetric = _check.boolean(name, "symmetric", symmetric)
         normalize = _check.boolean(name, "normalize", normalize)
         check_pairs(name, query, positive_key, positives, symmetric)
         check_others(name, query, negative_keys, queue, weights)
         ids = ids_of(name, query, positive_key, query_ids, key_ids, _NAMES)
-        margin, tau_plus = check_options(name, temperature, margin, tau_plus, normalize, reduction)
+        margin, tau_plus, strength = check_options(
+            name, temperature, margin, tau_plus, hardness_mode, hardness_strength, normalize, reduction
+        )
+        hardness = hardness_of(name, hardness_mode, strength, kinds)
         if symmetric and not (kinds.in_batch and len(positive_key) == len(query)):
             got = len(positive_key)
             raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {got}")
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
         at = None if positives is None else kernel_integers(positives)
+        hard = strength > 0.0 or kinds.key_to_query_negatives
         if strategy == "local" and reduction != "none":
             inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
-            chosen = options_of(smoothing, margin, tau_plus, weights, at, ids)
-            loss = plain_info_nce(name, query, positive_key, kinds, inverse, reduction, symmetric, normalize, chosen)
+            chosen = options_of(smoothing, margin, tau_plus, weights, None if hard else at, ids)
+            loss = None
+            if not hard:
+                loss = plain_info_nce(
+                    name, query, positive_key, kinds, inverse, reduction, symmetric, normalize, chosen
+                )
+            elif chosen is NO_OPTIONS and not symmetric:
+                loss = joint_info_nce(name, query, positive_key, at, kinds, hardness, inverse, reduction, normalize)
             if loss is not None:
                 return loss
         scale = scale_of(name, query, temperature)
-    options = None
-    if strategy != "local":
-        options = spelled(
-            gather_distributed=strategy,
-            reduction=reduction,
-            # A rank's own keys may take a gradient where those of others do not.
-            **kinds._replace(negative_keys=None if negative_keys is None else negative_keys.detach())._asdict(),
-            positives=positives,
-            query_ids=query_ids,
-            symmetric=symmetric,
-            normalize=normalize,
-            margin=margin,
-            tau_plus=tau_plus,
-            label_smoothing=smoothing,
-            query=query,
-            positive_key=positive_key,
-        ) | spelled_scales(temperature=temperature if isinstance(temperature, Tensor) else float(temperature))
-        if not kinds.among_batch:
-            exchange_shards(name, query, options)  # where no keys travel that would carry the verdict of other ranks
-
-    number = None if isinstance(temperature, Tensor) else 1.0 / temperature
-    summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
-    negatives = Negatives(
-        *(name, query, positive_key, at, scale, number, margin, ids, normalize, strategy),
-        *(summed, negative_keys, budget, options),
+    return tiled_info_nce(
+        *(name, query, positive_key, kinds, temperature, scale),
+        positives=at,
+        ids=ids,
+        margin=margin,
+        tau_plus=tau_plus,
+        smoothing=smoothing,
+        hardness=hardness,
+        symmetric=symmetric,
+        weights=weights,
+        normalize=normalize,
+        reduction=reduction,
+        strategy=strategy,
+        budget=budget,
     )
-    if kinds.in_batch:
-        negatives.add_keys(two_way=symmetric)
-    if kinds.query_negatives:
-        negatives.add_queries()
-    if kinds.key_negatives:
-        negatives.add_keys_of_keys()
-    if negative_keys is not None:
-        negatives.add_others(negative_keys)
-    if queue is not None:
-        negatives.add_queue(queue)
-
-    weights = None if weights is None else weights.to(negatives.query.dtype).contiguous()
-    smoothed = None
-    if smoothing > 0.0:
-        smoothed = smoothing * smoothed_part(negatives, kinds, symmetric)
-    if summed:
-        total = negatives.total(weights)
-        if smoothed is not None:
-            total = total + (smoothed if weights is None else smoothed * weights).sum()
-    else:
-        losses = debiased_losses(negatives, at, tau_plus, symmetric)
-        losses = losses if smoothed is None else losses + smoothed
-        if strategy != "local" and reduction == "mean":
-            return mean_over_ranks(losses, weights)
-        losses = losses if weights is None else losses * weights
-        if reduction == "none":
-            return losses
-        total = losses.sum() if strategy == "local" else sum_over_ranks(losses.sum())
-    return total if reduction == "sum" else total / (len(query) if weights is None else weights.sum())

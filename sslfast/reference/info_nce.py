@@ -20,11 +20,14 @@ def info_nce_loss(
     in_batch: bool | None = None,
     query_negatives: bool = False,
     key_negatives: bool = False,
+    key_to_query_negatives: bool = False,
     query_ids: Tensor | None = None,
     key_ids: Tensor | None = None,
     margin: float | None = None,
     tau_plus: float = 0.0,
     label_smoothing: float = 0.0,
+    hardness_mode: str | None = None,
+    hardness_strength: float = 0.0,
     symmetric: bool = False,
     normalize: bool = True,
 ) -> Tensor:
@@ -40,11 +43,16 @@ def info_nce_loss(
         in_batch: whether the keys of the others are negatives; by default if there are no other negatives.
         query_negatives: whether the other queries are negatives.
         key_negatives: whether the other keys are negatives of the positive key, too.
+        key_to_query_negatives: whether the other queries are negatives of the positive key, too.
         query_ids: (N,) integers; a key or query of the same id is no negative.
         key_ids: (M,) integers.
         margin: a negative whose similarity is above that of the positive plus the margin is left out.
         tau_plus: share of positives among the negatives, taken out of their sum (Chuang et al., 2020, equation 8).
         label_smoothing: share of the target that is spread over the positive and the negatives that count.
+        hardness_mode: which negatives of the queries are hard: ``"in_batch_negatives"``, the keys of the others;
+            ``"hard_negatives"``, ``negative_keys``; ``"all_negatives"``, both and the queue.
+        hardness_strength: times the similarity, a constant for the gradient, is added to the logits of these
+            (Lan et al., 2025, equation 5).
         symmetric: average with the loss of picking the query of every key among all queries.
         normalize: divide all but the queue by their norms first.
 
@@ -65,10 +73,14 @@ def info_nce_loss(
     limits = None if margin is None else (scale * ((query * chosen).sum(dim=1) + margin)).detach()
     chosen_ids = None if key_ids is None else key_ids[at]
 
+    def hard(group: Tensor, similarities: Tensor, *modes: str) -> Tensor:
+        return group + hardness_strength * similarities.detach() if hardness_mode in modes else group
+
     groups = []
     count = 0
     if in_batch or (in_batch is None and negative_keys is None and queue is None):
-        groups.append(negatives(scale * query @ keys.T, at, query_ids, key_ids, limits))
+        group = negatives(scale * query @ keys.T, at, query_ids, key_ids, limits)
+        groups.append(hard(group, query @ keys.T, "in_batch_negatives", "all_negatives"))
         count += len(keys) - 1
     if query_negatives:
         groups.append(negatives(scale * query @ query.T, own, query_ids, query_ids, limits))
@@ -76,14 +88,19 @@ def info_nce_loss(
     if key_negatives:
         groups.append(negatives(scale * chosen @ keys.T, at, chosen_ids, key_ids, limits))
         count += len(keys) - 1
+    if key_to_query_negatives:
+        groups.append(negatives(scale * chosen @ query.T, own, chosen_ids, query_ids, limits))
+        count += n - 1
     if negative_keys is not None:
         others = unit(negative_keys)
-        logits = query @ others.T if others.dim() == 2 else (others @ query.unsqueeze(2)).squeeze(2)
-        groups.append(negatives(scale * logits, row_limits=limits))
+        similarities = query @ others.T if others.dim() == 2 else (others @ query.unsqueeze(2)).squeeze(2)
+        group = negatives(scale * similarities, row_limits=limits)
+        groups.append(hard(group, similarities, "hard_negatives", "all_negatives"))
         count += others.shape[-2]
     if queue is not None:
         joint = torch.promote_types(query.dtype, queue.dtype)
-        groups.append(negatives(scale * query.to(joint) @ queue.to(joint).T, row_limits=limits))
+        similarities = query.to(joint) @ queue.to(joint).T
+        groups.append(hard(negatives(scale * similarities, row_limits=limits), similarities, "all_negatives"))
         count += len(queue)
     logits = torch.cat(groups, dim=1)
     losses = _cross_entropy(torch.logsumexp(logits, dim=1), positive, count, tau_plus, scale)
