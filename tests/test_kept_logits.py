@@ -230,6 +230,14 @@ def test_opcheck() -> None:
         check(ops.cross_softmax_backward, (rows, rows, positives, *grads, kept, True, True))
 
 
+@pytest.mark.parametrize("size", [1e-16, 1e-18, 1e-19, 1e-21])  # of a number: ranges of 1e-32 and less
+def test_tiles_of_hardly_any_range(size: float) -> None:
+    rows, columns = (((1 + 0.05 * torch.randn(300, 64)) * size).bfloat16() for _ in range(2))
+    run = cross(rows, columns, torch.arange(300), 1.0)
+    for packed, exact in zip(run()[:-1], run(0)[:-1], strict=True):
+        torch.testing.assert_close(packed, exact, rtol=0, atol=2e-3 * exact.abs().max().item())
+
+
 def test_what_is_packed_and_kept_is_checked() -> None:
     rows, positives, scale = unit_rows(4, 9), torch.arange(4).roll(2), torch.tensor([1.0])
     others = (scale, None, None, None, 1.0, True)
@@ -248,6 +256,10 @@ def test_what_is_packed_and_kept_is_checked() -> None:
     for wrong, side in ((kept, rows), (kept.double(), half), (kept[None], half)):
         with pytest.raises(RuntimeError, match="kept logits must be a vector"):
             ops.similarity_softmax_backward(side, positives, lse, lse, own, wrong, 1.0, 1.0)
+    with pytest.raises(RuntimeError, match="without labels"):
+        ops.similarity_softmax_backward(
+            half, positives, lse, lse, own, kept, 1.0, 1.0, None, torch.zeros(4, dtype=torch.int32), torch.ones(4)
+        )
 
 
 def late_pairs(size: int, dim: int, excess: float, temperature: float) -> tuple[Tensor, Tensor]:

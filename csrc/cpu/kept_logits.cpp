@@ -22,6 +22,11 @@ static_assert(sizeof(Scale) == packed_size(0) * sizeof(uint16_t));
 
 constexpr float kSteps = 65534;  // between the lowest logit's code, 1, and the highest's
 
+// Up to this range weights are off by 2^-10 at most, half of what rounding them to bf16 may take.
+constexpr float kWidestRange = 128;
+// Logits closer together are one number: the inverse of the step would not be finite, and no weight shows it.
+constexpr float kLeastRange = 1e-30f;
+
 struct Range {
   float low = kInfinity, high = -kInfinity;  // of all logits but -inf
   int32_t kept = 1;                          // whether none of them is NaN or inf
@@ -86,7 +91,8 @@ Range range_of_tile(const float* logits, int64_t count, int threads) {
 
 void pack_logits(const float* logits, int64_t count, uint16_t* kept, int threads) {
   const Range range = range_of_tile(logits, count, threads);
-  const float width = std::max(range.high - range.low, 0.0f);  // of -inf alone 0
+  const float between = range.high - range.low;  // of -inf alone -inf
+  const float width = between < kLeastRange ? 0.0f : between;
   const bool keeps = range.kept && width <= kWidestRange;
   const float step = keeps ? width / kSteps : std::numeric_limits<float>::quiet_NaN();
   const Scale scale{range.low - step, step};

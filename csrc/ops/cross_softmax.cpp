@@ -35,7 +35,7 @@ void for_each_tile(int64_t n, int64_t m, Visit visit) {
 }
 
 template <typename T>
-double number(const Tensor& scalar) {
+double first_of(const Tensor& scalar) {
   return static_cast<double>(*scalar.const_data_ptr<T>());
 }
 
@@ -46,7 +46,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Ten
   using T = typename Products::Number;
   const int64_t n = rows.size(0), m = columns.size(0), m_sums = two_way ? m : 0;
   const int threads = static_cast<int>(torch::stable::get_num_threads());
-  const double s = number<T>(scale);
+  const double s = first_of<T>(scale);
   const bool bounded = std::fabs(s) * max_similarity <= kLogitBound;
   const int64_t tile_rows = std::min(kRows, n), tile_cols = std::min(kCols, m);
   Tensor row_lse = empty({n}, kType<T>, rows), col_lse = empty({m_sums}, kType<T>, rows);
@@ -108,7 +108,7 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
   KeptTiles<T> tiles(kept, threads);
   for_each_tile(n, m, [&](const TilePlace& t) {
     const bool is_kept = tiles.bring_back(t.rows * t.cols, logits);
-    if (!is_kept) products.logits(t, logits, number<T>(scale), number<T>(scale));
+    if (!is_kept) products.logits(t, logits, first_of<T>(scale), first_of<T>(scale));
     cpu::cross_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, is_kept ? positives_alone : excluded}, grads,
                              threads);
     products.weigh(t, logits, need_rows, need_columns, grads.shares.at(t.row0, t.col0));
@@ -173,7 +173,7 @@ std::tuple<Tensor, Tensor> cross_softmax_backward(
   for (const Tensor* t : {&row_lse, &grad_row, &grad_positive}) vector_of(*t, rows.size(0));
   check(col_lse.size(0) == 0 || col_lse.size(0) == columns.size(0), "cross_softmax: col_lse must be empty or (M,)");
   for (const Tensor* t : {&col_lse, &grad_col}) vector_of(*t, col_lse.size(0));
-  check_kept(kept, rows);
+  check_kept(kept, rows, row_labels.has_value());
   const auto run = [&](auto& products) {
     return backward(products, rows, columns, exclusions, row_lse, col_lse, grad_row, grad_col, grad_positive, scale,
                     kept, need_rows, need_columns, labels);

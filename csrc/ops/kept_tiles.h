@@ -12,15 +12,17 @@ namespace sslfast::ops {
 inline void check_keep(int64_t keep, bool packed, const Tensor& rows, const Tensor& columns) {
   check(!packed || rows.scalar_type() == ScalarType::BFloat16, "sslfast: packed logits go with bfloat16");
   const int64_t most = rows.size(0) * columns.size(0);
-  check(keep >= 0 && keep <= most * (packed ? cpu::packed_size(1) : 1), "sslfast: keep must be in [0, N M]");
+  check(keep >= 0 && keep <= most * (packed ? cpu::packed_size(1) : 1),
+        "sslfast: keep must be in [0, N M], or [0, 5 N M] of packed logits");
 }
 
-inline void check_kept(const Tensor& kept, const Tensor& rows) {
+inline void check_kept(const Tensor& kept, const Tensor& rows, bool labelled) {
   const ScalarType type = kept.scalar_type(), side = rows.scalar_type();
-  const bool packed = type == ScalarType::Short && side == ScalarType::BFloat16;
+  const bool packed = type == ScalarType::Short && side == ScalarType::BFloat16 && !labelled;
   check(kept.is_cpu() && kept.dim() == 1 && kept.is_contiguous() &&
             (packed || type == (side == ScalarType::Double ? ScalarType::Double : ScalarType::Float)),
-        "sslfast: kept logits must be a vector, float64 for float64 rows, else float32, or int16 for bfloat16 rows");
+        "sslfast: kept logits must be a vector, float64 for float64 rows, else float32, or int16 for bfloat16 rows "
+        "without labels");
 }
 
 // Room for `keep` numbers: logits of type T, or of 16 bits if they are packed.

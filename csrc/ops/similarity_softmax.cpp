@@ -42,7 +42,7 @@ void for_each_tile(int64_t size, Visit visit) {
 }
 
 // Which halves of the rows need a gradient: each the first view of N samples, or the second. Tiles that meet neither
-// are not made, and of the others what they give to rows without is not.
+// are not made; what the result has in rows of the other half is undefined.
 struct Halves {
   bool first, second;
   int64_t middle;
@@ -154,7 +154,7 @@ Tensor similarity_softmax_backward(const Tensor& rows, const Tensor& positives, 
           "similarity_softmax: lse and gradients must be vectors, float64 for float64 rows, else float32");
   };
   for (const Tensor* vector : {&lse, &grad_lse, &grad_positive}) vector_of(*vector, rows.size(0));
-  check_kept(kept, rows);
+  check_kept(kept, rows, labels.has_value());
   const int64_t m = rows.size(0);
   const auto run = [&](auto& products) {
     return backward(products, rows, positives, lse, grad_lse, grad_positive, kept, scale, classes,

@@ -49,12 +49,12 @@ bool is_ready(const Tensor& z) {
 template <typename T>
 void widen_to(const Tensor& z, T* to, T* inverse_norm, int threads) {
   const int64_t n = z.size(0), d = z.size(1);
-  const bool in_place = inverse_norm == nullptr || !is_ready<T>(z);
-  if (in_place) {
+  const bool widens = inverse_norm == nullptr || !is_ready<T>(z);
+  if (widens) {
     cpu::wide_rows(z.const_data_ptr(), read_dtype(z.scalar_type()), n, d, z.stride(0), z.stride(1), to, threads);
   }
   if (inverse_norm != nullptr) {
-    cpu::unit_rows(UnitRows<T, T, T>{in_place ? to : z.const_data_ptr<T>(), n, d, d, to, inverse_norm}, threads);
+    cpu::unit_rows(UnitRows<T, T, T>{widens ? to : z.const_data_ptr<T>(), n, d, d, to, inverse_norm}, threads);
   }
 }
 

@@ -298,7 +298,7 @@ def _(
     share: float,
     need_rows: bool,
     need_columns: bool,
-    *others: Tensor | None,
+    *others: object,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     d_rows, d_columns = (
         x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=_accumulator(rows))

@@ -1,4 +1,4 @@
-"""Losses of N pairs among N rows and N columns, by definition."""
+"""Losses of N pairs among N rows and M columns, by definition."""
 
 from __future__ import annotations
 

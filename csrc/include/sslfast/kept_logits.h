@@ -13,9 +13,6 @@ namespace sslfast::cpu {
 void copy_logits(const float* kept, int64_t count, float* logits, int threads);
 void copy_logits(const double* kept, int64_t count, double* logits, int threads);
 
-// Up to this range weights are off by 2^-10 at most, half of what rounding them to bf16 may take.
-constexpr float kWidestRange = 128;
-
 // How many 16-bit numbers so many logits of a tile are packed into: before the codes stand two floats.
 constexpr int64_t packed_size(int64_t count) { return count + 4; }
 
