@@ -1,8 +1,7 @@
 """SigLIP's loss with each of its options, forward and backward, beside the formula in plain torch.
 
 Floor, N pairs of D numbers: 6 N^2 D FLOPs, the product and two products of its gradient with the features; 6 N H D for
-H hard negatives of one image each. The rule, but for what thresholds.toml excepts: never slower
-than eager torch.
+H hard negatives of one image each. The rule: never slower than eager torch.
 """
 
 from __future__ import annotations

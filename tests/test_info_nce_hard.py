@@ -1,4 +1,4 @@
-"""Hard negatives of info_nce_loss, (N, K, D), which are taken in parts and never widened whole."""
+"""Hard negatives of info_nce_loss, (N, K, D), which are read in their own dtype, never widened whole."""
 
 from __future__ import annotations
 
@@ -28,21 +28,14 @@ def on(normalize: bool):
     )
 
 
-@pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three queries at once, the last part shorter."""
-    monkeypatch.setattr("sslfast.losses._hard._NUMBERS", 3 * K * D)
-    monkeypatch.setattr("sslfast.losses._hard._PARTS", N)
-
-
 @NORMALIZE
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_several_parts_are_the_definition(normalize: bool, dtype: torch.dtype, parts: None) -> None:
+def test_is_the_definition(normalize: bool, dtype: torch.dtype) -> None:
     assert_like_reference(*on(normalize), tensors(dtype), factor=64)
 
 
 @NORMALIZE
-def test_gradcheck(normalize: bool, parts: None) -> None:
+def test_gradcheck(normalize: bool) -> None:
     loss, _ = on(normalize)
     inputs = tensors()
     for needed in ([0, 1, 2], [0], [2]):
@@ -52,7 +45,7 @@ def test_gradcheck(normalize: bool, parts: None) -> None:
 
 
 @NORMALIZE
-def test_composes(normalize: bool, parts: None) -> None:
+def test_composes(normalize: bool) -> None:
     loss, _ = on(normalize)
     inputs = tensors(torch.float32)
     assert_compiles(loss, *inputs)

@@ -275,15 +275,18 @@ IN_TORCH = {  # what a GPU runs
     "label_softmax": "sslfast/losses/supcon.py",
     "nearest_rows": "sslfast/losses/nn_memory_bank.py",
     "negative_cosine_similarity": "sslfast/losses/negative_cosine_similarity.py",
+    "own_similarities": "sslfast/losses/_hard.py",
     "queue_pairs": "kernels/queue_softmax.py",
 }
 # philox_words shows what the header draws, spec_mean is what an argument of spec_augment is, label_means a step of
-# supcon_loss, label_softmax and label_distances losses of few rows, nearest_rows the search of NNMemoryBank.
+# supcon_loss, label_softmax and label_distances losses of few rows, nearest_rows the search of NNMemoryBank,
+# own_similarities a step of info_nce_loss and siglip_loss.
 TEST_OF = {
     "label_distances": "triplet",
     "label_means": "supcon",
     "label_softmax": "supcon",
     "nearest_rows": "nn_memory_bank",
+    "own_similarities": "info_nce",
     "philox_words": "philox",
     "spec_mean": "spec_augment",
 }

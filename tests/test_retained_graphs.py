@@ -51,6 +51,11 @@ def prefixes_of_classes(z: Tensor) -> Tensor:
     return losses.MatryoshkaLoss(losses.ContrastiveLoss(), (3, 8))(z, torch.arange(len(z)) % 4)
 
 
+def of_hard_negatives(loss: Loss) -> Case:
+    """Three of each row."""
+    return lambda a, b, *hard: loss(a, b, negative_keys=torch.stack(hard, dim=1)), (5, 12, 5)
+
+
 CASES: dict[str, Case] = {
     "barlow twins": (losses.BarlowTwinsLoss(0.1), (2, 12, 5)),
     "barlow twins, wide": (losses.BarlowTwinsLoss(0.1), (2, 6, 20)),
@@ -68,6 +73,8 @@ CASES: dict[str, Case] = {
     "swav": (partial(swav, large=2), (3, 12, 6)),
     "swav, one large crop": (partial(swav, large=1), (3, 12, 6)),
     "swav, queue": (partial(swav, large=2, queued=2), (5, 12, 6)),
+    "info_nce, hard negatives": of_hard_negatives(losses.info_nce_loss),
+    "siglip, hard negatives": of_hard_negatives(partial(losses.siglip_loss, logit_scale=2.0, margin=0.1)),
     "contrastive, few classes": of_classes(contrastive, 3),
     "contrastive, many classes": of_classes(contrastive, 190),
     "contrastive, references": of_references(contrastive),

@@ -15,6 +15,7 @@ from oracle import assert_no_worse
 from torch import Tensor
 
 from sslfast.losses import MatryoshkaLoss, SigLIPLoss, siglip_loss
+from sslfast.losses._siglip_options import hard_mean
 from sslfast.reference.siglip import siglip_loss as reference
 
 D, K = 16, 3
@@ -262,6 +263,17 @@ def test_composes() -> None:
         assert_compiles(function, *inputs)
     leaf = images.clone().requires_grad_()
     (grad,) = torch.autograd.grad(loss(leaf, texts, hard), leaf, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"^siglip_loss: second derivatives are not supported$"):
+        grad.sum().backward()
+
+
+def test_what_hard_negatives_add_has_no_second_derivative() -> None:
+    images, _, hard = features(5)
+    leaf, bias = torch.tensor([SCALE], dtype=torch.float64, requires_grad=True), torch.tensor([BIAS]).double()
+    options = {"limits": None, "smoothing": 0.0, "normalize": False, "strategy": "local"}
+    loss = hard_mean("siglip_loss", images, hard, leaf, bias, **options)
+    (grad,) = torch.autograd.grad(loss, leaf, create_graph=True)
+    assert grad != 0
     with pytest.raises(RuntimeError, match=r"^siglip_loss: second derivatives are not supported$"):
         grad.sum().backward()
 

@@ -86,6 +86,10 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "float neg_margin, bool squared, bool swap, bool smooth, bool need_grad, Tensor? ref_emb=None, Tensor? "
       "ref_labels=None, Tensor? copies=None, bool need_ref_grad=False) -> (Tensor, Tensor)");
   m.def("nearest_rows(Tensor rows, Tensor columns) -> (Tensor, Tensor)");
+  m.def("own_similarities(Tensor query, Tensor keys, bool normalize) -> (Tensor, Tensor)");
+  m.def(
+      "own_similarities_backward(Tensor grad, Tensor query, Tensor keys, Tensor? similarities, Tensor? inverse_norms, "
+      "bool need_query, bool need_keys) -> (Tensor, Tensor)");
   m.def("koleo(Tensor x, float eps, bool need_grad) -> (Tensor, Tensor, Tensor)");
   m.def(
       "negative_cosine_similarity(Tensor x0, Tensor x1, float eps, bool need_x0, bool need_x1) -> (Tensor, Tensor, "

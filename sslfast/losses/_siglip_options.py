@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._autograd import first_order_only
 from sslfast.distributed import mean_gradient_over_ranks, mean_over_ranks
 from sslfast.losses._hard import own_similarities
 from sslfast.losses._inputs import check_device, check_floating, check_kernel_dtype
@@ -68,12 +69,41 @@ def hard_mean(
     similarities = own_similarities(function, rows, keys, normalize)
     if strategy != "local":  # a rank's own negatives are its part of what scale and bias do
         scale, bias = mean_gradient_over_ranks(scale), mean_gradient_over_ranks(bias)
-    logits = scale * similarities + bias
-    losses = F.softplus(logits, threshold=50.0)
-    if smoothing > 0.0:
-        losses = losses - smoothing / 2 * logits
-    if limits is not None:
-        losses = losses.masked_fill(similarities > limits.unsqueeze(1), 0.0)
-    # An infinite similarity would count as a perfect negative, or be left out.
-    losses = torch.add(losses, logits.detach(), alpha=0.0).sum(dim=1)
+    losses = _NegativeLosses.apply(function, similarities, scale, bias, limits, smoothing)
     return losses.mean() if strategy == "local" else mean_over_ranks(losses)
+
+
+class _NegativeLosses(torch.autograd.Function):
+    """Sums over each row of the losses of negatives, made with their slopes: a few negatives wait for calls."""
+
+    @staticmethod
+    def forward(ctx, function, similarities, scale, bias, limits, smoothing):  # type: ignore[no-untyped-def]
+        logits = torch.addcmul(bias, similarities, scale)
+        losses = F.softplus(logits, threshold=50.0)
+        slopes = torch.sigmoid(logits)
+        if smoothing > 0.0:
+            losses -= smoothing / 2 * logits
+            slopes -= smoothing / 2
+        if limits is not None:
+            left_out = similarities > limits.unsqueeze(1)
+            losses.masked_fill_(left_out, 0.0)
+            slopes.masked_fill_(left_out, 0.0)
+        ctx.save_for_backward(similarities, scale, bias, slopes)
+        ctx.function = function
+        # An infinite similarity would count as a perfect negative, or be left out.
+        return losses.add_(logits, alpha=0.0).sum(dim=1)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        similarities, scale, bias, slopes = ctx.saved_tensors
+        _, need_similarities, need_scale, need_bias, _, _ = ctx.needs_input_grad
+        with torch.no_grad():
+            of_logits = slopes * grad.unsqueeze(1)
+            grads = (
+                of_logits * scale if need_similarities else None,
+                (of_logits * similarities).sum().reshape(1) if need_scale else None,
+                of_logits.sum().reshape(1) if need_bias else None,
+            )
+        inputs = (similarities, scale, bias, grad)
+        found = (None if g is None else first_order_only(ctx.function, g, *inputs) for g in grads)
+        return None, *found, None, None

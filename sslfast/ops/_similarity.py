@@ -21,6 +21,8 @@ __all__ = [
     "nt_xent_backward",
     "nt_xent_forward",
     "one_way_softmax",
+    "own_similarities",
+    "own_similarities_backward",
     "queue_softmax",
     "sigmoid_pairs",
     "similarity_softmax_backward",
@@ -121,6 +123,27 @@ nearest_rows = torch.ops.sslfast.nearest_rows.default
 def _(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     wide = torch.float64 if torch.float64 in (rows.dtype, columns.dtype) else torch.float32
     return rows.new_empty((rows.shape[0],), dtype=torch.int64), rows.new_empty((rows.shape[0],), dtype=wide)
+
+
+# ---- own_similarities: torch on the GPU, in losses/_hard.py
+
+own_similarities = torch.ops.sslfast.own_similarities.default
+own_similarities_backward = torch.ops.sslfast.own_similarities_backward.default
+
+
+@torch.library.register_fake("sslfast::own_similarities")
+def _(query: Tensor, keys: Tensor, normalize: bool) -> tuple[Tensor, Tensor]:
+    rows, count, _ = keys.shape
+    return query.new_empty((rows, count)), query.new_empty((rows if normalize else 0, count))
+
+
+@torch.library.register_fake("sslfast::own_similarities_backward")
+def _(grad: Tensor, query: Tensor, keys: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
+    *_, need_query, need_keys = args
+    grad_query, grad_keys = (
+        z.new_empty((z.shape[0] if need else 0, *z.shape[1:])) for z, need in ((query, need_query), (keys, need_keys))
+    )
+    return grad_query, grad_keys
 
 
 # ---- similarity_softmax
