@@ -41,11 +41,13 @@ def test_one_query_without_negatives_leaves_the_others_alone() -> None:
             torch.testing.assert_close(f, e.nan_to_num())
 
 
-def test_a_duplicate_of_the_positive_is_not_above_it() -> None:
-    query, keys = torch.randn(64, 96), torch.randn(64, 96)
+@pytest.mark.parametrize("n", [64, 300])  # in one call, and in tiles
+@pytest.mark.parametrize("options", [{}, {"normalize": False, "temperature": 1e4}], ids=str)
+def test_a_duplicate_of_the_positive_is_not_above_it(n: int, options: dict) -> None:
+    query, keys = 8 * torch.randn(n, 96), 8 * torch.randn(n, 96)
     keys[1::2] = keys[::2]
-    exact = ours(query.double(), keys.double(), margin=0.0)
-    torch.testing.assert_close(ours(query, keys, margin=0.0).double(), exact, rtol=1e-5, atol=1e-5)
+    exact = info_nce_loss(query.double(), keys.double(), margin=0.0, **options)
+    torch.testing.assert_close(info_nce_loss(query, keys, margin=0.0, **options).double(), exact, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"normalize": False}, {"tau_plus": 0.1}], ids=str)

@@ -216,11 +216,15 @@ def test_options_that_leave_nothing_out_change_nothing() -> None:
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
 
-def test_a_duplicate_of_the_text_is_not_above_it() -> None:
-    images, texts, _ = features(64, torch.float32, 96)
+@pytest.mark.parametrize("n", [64, 300])
+@pytest.mark.parametrize("size", [1.0, 10.0])  # of the features
+def test_a_duplicate_of_the_text_is_not_above_it(n: int, size: float) -> None:
+    images, texts, _ = features(n, torch.float32, 96)
+    images, texts, scale = size * images, size * texts, SCALE / size**2
     texts[1::2] = texts[::2]
-    exact = reference(images.double(), texts.double(), SCALE, BIAS, margin=1e-9)
-    torch.testing.assert_close(siglip_loss(images, texts, SCALE, BIAS, margin=0.0).double(), exact, rtol=1e-5, atol=0)
+    roundings = 16 * 2.0**-23 * size**2  # that others, too, may be above it
+    exact = reference(images.double(), texts.double(), scale, BIAS, margin=roundings)
+    torch.testing.assert_close(siglip_loss(images, texts, scale, BIAS, margin=0.0).double(), exact, rtol=1e-5, atol=0)
 
 
 def test_the_margin_is_of_similarities_whatever_the_scale() -> None:

@@ -13,6 +13,7 @@ from sslfast._verdict import Options
 from sslfast.distributed import count_rows, mean_gradient_over_ranks
 from sslfast.losses._hard import logsumexp, own_similarities
 from sslfast.losses._inputs import widened
+from sslfast.losses._limits import most_similar
 from sslfast.losses._negative_groups import Group, GroupSums, Ids, Side
 from sslfast.losses._negative_kinds import Hardness, Kinds
 from sslfast.losses._one_way import in_one_pass
@@ -88,7 +89,7 @@ class Negatives:
         self.own = torch.arange(len(query), device=query.device)
         self.in_order = positives is None
         self.positives = self.own if positives is None else positives
-        self._most = None if margin is None else self._most_similar(margin)
+        self._most = None if margin is None else most_similar(self.query, self._own_keys(), margin)
         self.limits = self._limits(self.scale)
         self.of_keys: Tensor | None = None
         self._groups: list[Tensor] = []
@@ -237,15 +238,11 @@ class Negatives:
         )
         return self.keys.index_select(0, self.positives), tuple(side), chosen_ids
 
-    def _similarities(self) -> Tensor:
-        chosen = self.keys if self.in_order else self.keys.index_select(0, self.positives)
-        return (self.query * chosen).sum(dim=1)
+    def _own_keys(self) -> Tensor:
+        return self.keys if self.in_order else self.keys.index_select(0, self.positives)
 
-    def _most_similar(self, margin: float) -> Tensor:
-        # The logits come from a product in another order: what equals the limit must not fall on either side by chance.
-        slack = 16 * torch.finfo(self.query.dtype).eps
-        with torch.no_grad():
-            return self._similarities() + margin + slack
+    def _similarities(self) -> Tensor:
+        return (self.query * self._own_keys()).sum(dim=1)
 
     def _limits(self, scale: Tensor) -> Tensor | None:
         return None if self._most is None else scale.detach() * self._most

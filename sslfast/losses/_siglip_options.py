@@ -34,13 +34,6 @@ def check_margin(function: str, margin: float | None) -> float | None:
     return None if margin is None else _check.real(function, "margin", margin)
 
 
-def limits_of(similarities: Tensor, margin: float) -> Tensor:
-    """What similarities of a row's negatives may be, from those of its positive; no gradient."""
-    # They come from a product in another order: what equals the limit must not fall on either side by chance.
-    slack = 16 * torch.finfo(similarities.dtype).eps
-    return similarities.detach() + (margin + slack)
-
-
 def hard_mean(
     function: str,
     rows: Tensor,

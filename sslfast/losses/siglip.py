@@ -12,7 +12,8 @@ from sslfast.distributed import strategy_of, world_size
 from sslfast.losses._few_pairs import SIGMOID, few, few_pairs
 from sslfast.losses._ids import ids_of
 from sslfast.losses._inputs import check_pair, check_scalar
-from sslfast.losses._siglip_options import check_hard, check_margin, hard_mean, limits_of
+from sslfast.losses._limits import most_similar
+from sslfast.losses._siglip_options import check_hard, check_margin, hard_mean
 from sslfast.losses._sigmoid import sigmoid_mean
 
 _DIST_IMPLS = (None, "bidir", "shift", "reduce", "gather")
@@ -228,7 +229,7 @@ def siglip_loss(
     scale, bias = (number.to(wide).reshape(1) for number in (scale, bias))
     images, image_side = _accumulated(image_features, normalize, wide, dtype)
     texts, text_side = _accumulated(text_features, normalize, wide, dtype)
-    limits = None if margin is None else limits_of((images.detach() * texts.detach()).sum(dim=1), margin)
+    limits = None if margin is None else most_similar(images, texts, margin)
     if few_at_once:
         loss = few_pairs(name, SIGMOID, share, images, texts, scale, bias, normalize=False)
     else:

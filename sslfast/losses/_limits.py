@@ -1,0 +1,28 @@
+"""How similar a negative may be: a margin more than the positive."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_ROUNDINGS = 16  # the operators of few pairs have the same, csrc/ops/few_pairs.cpp
+
+
+def most_similar(rows: Tensor, own: Tensor, margin: float) -> Tensor:
+    """What is left out above: similarities of rows with their own columns and ``margin``, and some roundings of these.
+
+    Similarities of negatives come from products in another order: one that equals the limit, as that of a copy of the
+    positive at a margin of 0, must not fall on either side by chance.
+
+    Args:
+        rows: (N, D), in the dtype of accumulation.
+        own: (N, D), the column of every row that is its positive.
+        margin: how much more similar a negative may be.
+
+    Returns:
+        (N,), without a gradient.
+    """
+    with torch.no_grad():
+        sizes = torch.linalg.vector_norm(rows, dim=1) * torch.linalg.vector_norm(own, dim=1)
+        slack = _ROUNDINGS * torch.finfo(rows.dtype).eps * sizes
+        return (rows * own).sum(dim=1) + margin + slack
