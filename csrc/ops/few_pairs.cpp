@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "few_pairs_options.h"
 #include "sslfast/cross_softmax.h"
 #include "sslfast/sigmoid_pairs.h"
 #include "tile_products.h"
@@ -20,42 +21,6 @@
 
 namespace sslfast::ops {
 namespace {
-
-constexpr int64_t kTwoWays = 1, kSigmoid = 2;  // kinds; 0: a softmax of every row
-
-// What softmax losses may have beside sides and numbers, and sigmoids have not.
-struct Options {
-  double smoothing;
-  std::optional<double> margin;
-  double tau_plus;
-  const std::optional<Tensor>&factors, &positives, &row_ids, &col_ids;
-
-  bool any() const { return smoothing > 0 || tau_plus > 0 || margin || factors || positives || row_ids || col_ids; }
-
-  void check(const Tensor& rows, const Tensor& columns, ScalarType wide, bool two_way) const {
-    const int64_t n = rows.size(0), m = columns.size(0);
-    const auto fits = [](const std::optional<Tensor>& t, int64_t size, ScalarType type) {
-      return !t ||
-             (t->is_cpu() && t->is_contiguous() && t->scalar_type() == type && t->dim() == 1 && t->size(0) == size);
-    };
-    ops::check(smoothing >= 0 && smoothing <= 1, "few_pairs: smoothing must be in [0, 1]");
-    ops::check(tau_plus >= 0 && tau_plus < 1, "few_pairs: tau_plus must be in [0, 1)");
-    ops::check(fits(factors, n, wide), "few_pairs: factors must be of the type of the sums, one a row");
-    ops::check(fits(positives, n, ScalarType::Long) && fits(row_ids, n, ScalarType::Long) &&
-                   fits(col_ids, m, ScalarType::Long) && row_ids.has_value() == col_ids.has_value(),
-               "few_pairs: positives and ids must be int64, one a row or column");
-    // A column's candidates are rows, of which each has another limit, and smoothing takes all of them.
-    ops::check(!two_way || !(positives || margin), "few_pairs: positives and a margin go with losses of rows alone");
-    ops::check(smoothing == 0 || !(margin || row_ids), "few_pairs: smoothing goes without ids and margin");
-    ops::check(positives ? are_columns(m) : n == m, "few_pairs: every row must have a column for its positive");
-  }
-
- private:
-  bool are_columns(int64_t m) const {
-    const int64_t* p = positives->const_data_ptr<int64_t>();
-    return std::all_of(p, p + positives->size(0), [&](int64_t j) { return j >= 0 && j < m; });
-  }
-};
 
 // scale and bias are what a tensor of T would hold. As members they are: g++ 12 at -O3 loses a conversion of both to
 // float and back to double.
@@ -65,10 +30,13 @@ struct Request {
   int64_t kind;
   double share;
   bool normalize, need_rows, need_columns, need_scale, need_bias;
-  const Options& options;
+  const PairOptions& options;
 
   bool two_way() const { return kind == kTwoWays; }
   bool need_products() const { return need_rows || (need_scale && kind != kSigmoid); }
+  // What the logit of a row's negative may be above its positive's, times a factor as both are: it comes from a product
+  // in another order, and what equals the limit must not fall on either side by chance.
+  T above(T factor) const { return factor * static_cast<T>(*options.margin + 16 * std::numeric_limits<T>::epsilon()); }
   const T* factors() const { return options.factors ? options.factors->const_data_ptr<T>() : nullptr; }
 };
 
@@ -126,10 +94,7 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
   products.logits({0, n, 0, m}, tile.logits, r.scale, r.scale);
   products.pair_logits(tile.excluded.positives, r.scale, v.positive);
   if (r.options.margin) {
-    // The tile's logits come from a product in another order: what equals the limit must not fall on either side by
-    // chance.
-    const T above = r.scale * static_cast<T>(*r.options.margin + 16 * std::numeric_limits<T>::epsilon());
-    for (int64_t i = 0; i < n; ++i) v.limits[i] = v.positive[i] + above;
+    for (int64_t i = 0; i < n; ++i) v.limits[i] = v.positive[i] + r.above(r.scale);
   }
   std::fill_n(v.row_shift, n, start);
   std::fill_n(v.col_shift, m, start);
@@ -153,6 +118,25 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
         v.row_lse, v.row_shares, two_way ? v.col_lse : nullptr, two_way ? v.col_shares : nullptr, v.scratch, {}};
     cpu::cross_backward_tile(tile, grads, threads);
   }
+}
+
+// Turns inner products into derivatives of the losses in the logits, and adds up the losses and what the numbers get.
+template <typename Products, typename T>
+void sigmoid(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request<T>& r, int threads,
+             PairSums& sums) {
+  const int64_t n = tile.rows, m = tile.cols;
+  std::vector<double> row_sums(3 * n);
+  products.logits({0, n, 0, m}, tile.logits, 1, r.scale);
+  if (r.options.margin) {
+    products.pair_logits(tile.excluded.positives, 1, v.limits);
+    for (int64_t i = 0; i < n; ++i) v.limits[i] += r.above(1);
+  }
+  const T spread = static_cast<T>(r.options.smoothing / 2);
+  cpu::sigmoid_pairs_tile(
+      PairTile<T>{tile.logits, n, m, 0, 0, tile.excluded, v.weights, r.scale, r.bias, row_sums.data(), spread}, sums,
+      threads);
+  // Infinite logits of the right signs would count as perfect pairs.
+  sums.loss += 0 * static_cast<double>(r.scale) + 0 * static_cast<double>(r.bias);
 }
 
 // Label smoothing adds to the loss of a row e (S_ip - mean_j S_ij), and to that of a column as much over its rows. The
@@ -192,8 +176,8 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int team = team_of(n * m, threads);
-  const bool sigmoid = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
-  const bool smooths = r.options.smoothing > 0 && m > 1;  // a single candidate is its own mean
+  const bool pairwise = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
+  const bool smooths = !pairwise && r.options.smoothing > 0 && m > 1;  // a single candidate is its own mean
   Tensor memory = empty({n * m + Vectors<T>::size(n, m)}, kType<T>, rows);
   T* tile = memory.mutable_data_ptr<T>();
   const Vectors<T> v(tile + n * m, n, m);
@@ -222,13 +206,8 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
   with_products(Sides{q, k, none, none}, n, m, [&](auto& products) {
     if constexpr (std::is_same_v<typename std::decay_t<decltype(products)>::Number, T>) {
       double to_rows = r.scale, to_columns = r.scale;
-      if (sigmoid) {
-        std::vector<double> row_sums(3 * n);
-        products.logits(all, tile, 1, r.scale);
-        cpu::sigmoid_pairs_tile(PairTile<T>{tile, n, m, 0, 0, excluded, v.weights, r.scale, r.bias, row_sums.data()},
-                                sums, team);
-        // Infinite logits of the right signs would count as perfect pairs.
-        sums.loss += 0 * static_cast<double>(r.scale) + 0 * static_cast<double>(r.bias);
+      if (pairwise) {
+        sigmoid(products, CrossTile<T>{tile, n, m, 0, 0, excluded}, v, r, team, sums);
         to_rows = to_columns = static_cast<double>(r.scale) * r.share;
       } else {
         softmax(products, CrossTile<T>{tile, n, m, 0, 0, excluded}, v, r, need_weights, team, sums);
@@ -245,7 +224,7 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
         products.add_pairs(positives, v.weights, to_columns, nullptr, dk);
       }
       if (smooths) sums.loss += smooth_means(q, k, r, to_rows, to_columns, dq, dk);
-      if (!sigmoid && r.need_scale) {
+      if (!pairwise && r.need_scale) {
         // d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
         sums.scale += cpu::sum_and_scale(dq, q.const_data_ptr<T>(), n, d, r.scale) / r.share;
       }
@@ -278,9 +257,8 @@ Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional
   check(kind >= 0 && kind <= kSigmoid, "few_pairs: kind must be 0, 1 or 2");
   check(!(share < 0), "few_pairs: share must not be negative");  // NaN of factors goes on into the loss
   const bool wide = rows.scalar_type() == ScalarType::Double || columns.scalar_type() == ScalarType::Double;
-  const Options options{smoothing, margin, tau_plus, factors, positives, row_ids, col_ids};
-  check(kind != kSigmoid || !options.any(), "few_pairs: options go with softmax losses");
-  options.check(rows, columns, wide ? ScalarType::Double : ScalarType::Float, kind == kTwoWays);
+  const PairOptions options{smoothing, margin, tau_plus, factors, positives, row_ids, col_ids};
+  options.check(rows, columns, wide ? ScalarType::Double : ScalarType::Float, kind);
   const double s = number(scale, known_scale), b = number(bias, known_bias);
   const auto run_as = [&](auto zero) {
     using T = decltype(zero);

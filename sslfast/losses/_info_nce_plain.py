@@ -5,7 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast.losses._few_pairs import NO_OPTIONS, ROWS, TWO_WAYS, Options, beside_queue, few, few_pairs, queue_pairs
+from sslfast.losses._few_pairs import (
+    NO_OPTIONS,
+    ROWS,
+    TWO_WAYS,
+    Options,
+    beside_queue,
+    few,
+    few_pairs,
+    options_of,
+    queue_pairs,
+)
 from sslfast.losses._info_nce_inputs import check_others, check_pairs, check_reduction
 from sslfast.losses._inputs import temperature_of
 from sslfast.losses._negative_kinds import Kinds
@@ -55,20 +65,6 @@ def quick_info_nce(
     kinds = _OTHER_KEYS if queue is None else Kinds(False, False, False, None, queue)
     options = options_of(label_smoothing, None, tau_plus, None, None, None)
     return plain_info_nce(function, query, keys, kinds, scale, reduction, symmetric, normalize, options)
-
-
-def options_of(
-    smoothing: float,
-    margin: float | None,
-    tau_plus: float,
-    weights: Tensor | None,
-    positives: Tensor | None,
-    ids: tuple[Tensor, Tensor] | None,
-) -> Options:
-    """The options of a loss, the weights for factors."""
-    if smoothing == tau_plus == 0.0 and margin is weights is positives is ids is None:
-        return NO_OPTIONS
-    return Options(smoothing, margin, tau_plus, weights, positives, *(ids or (None, None)))
 
 
 def plain_info_nce(

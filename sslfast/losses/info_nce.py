@@ -8,10 +8,10 @@ from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import strategy_of
 from sslfast.losses._few_joint import joint_info_nce
-from sslfast.losses._few_pairs import NO_OPTIONS
+from sslfast.losses._few_pairs import NO_OPTIONS, options_of
 from sslfast.losses._ids import ids_of
 from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, hardness_of, kinds_of, scale_of
-from sslfast.losses._info_nce_plain import options_of, plain_info_nce, quick_info_nce
+from sslfast.losses._info_nce_plain import plain_info_nce, quick_info_nce
 from sslfast.losses._info_nce_tiles import tiled_info_nce
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
