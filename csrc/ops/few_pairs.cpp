@@ -1,15 +1,16 @@
-// Softmax or sigmoid losses of N pairs in batches that are small, with all gradients, in one call on the CPU: N rows
-// and M columns are normalised or widened, one product makes all logits, csrc/cpu turns them into losses and then into
-// weights, two more products take those back to both sides, and through the norms. Label smoothing takes sums over both
-// sides. FLOPs: 2 N M D, and 2 N M D for each side that needs a gradient. Memory: the N M logits and both sides beside
-// inputs and outputs. There is no GPU implementation: there a batch waits for its launches, and those of the operators
-// in tiles are as few.
+// Softmax or sigmoid losses of N pairs in batches that are small, with all gradients, in one call on the CPU (softmax
+// losses one by one in two, as what multiplies each is known in backward): N rows and M columns are normalised or
+// widened, one product makes all logits, csrc/cpu turns them into losses and then into weights, two more products take
+// those back to both sides, and through the norms. Label smoothing takes sums over both sides. FLOPs: 2 N M D, and
+// 2 N M D for each side that needs a gradient. Memory: the N M logits and both sides beside inputs and outputs. There
+// is no GPU implementation: there a batch waits for its launches, and those of the operators in tiles are as few.
 #include "sslfast/few_pairs.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
@@ -29,7 +30,7 @@ struct Request {
   T scale, bias;
   int64_t kind;
   double share;
-  bool normalize, need_rows, need_columns, need_scale, need_bias;
+  bool normalize, need_rows, need_columns, need_scale, need_bias, each;
   const PairOptions& options;
 
   bool two_way() const { return kind == kTwoWays; }
@@ -40,14 +41,14 @@ struct Request {
   const T* factors() const { return options.factors ? options.factors->const_data_ptr<T>() : nullptr; }
 };
 
-// Vectors of a number for each of n rows or m columns, and scratch for the tile.
+// Vectors of a number for each of n rows or m columns, and scratch for the tile. losses (n) are a result, or null.
 template <typename T>
 struct Vectors {
   T *row_norm, *row_shift, *row_lse, *row_shares, *positive, *weights, *limits, *debiased, *col_norm, *col_shift,
-      *col_lse, *col_shares, *scratch;
+      *col_lse, *col_shares, *scratch, *losses;
 
   static int64_t size(int64_t n, int64_t m) { return 8 * n + 4 * m + cpu::cross_scratch(n, m); }
-  Vectors(T* x, int64_t n, int64_t m)
+  Vectors(T* x, int64_t n, int64_t m, T* losses)
       : row_norm(x),
         row_shift(x + n),
         row_lse(x + 2 * n),
@@ -60,7 +61,8 @@ struct Vectors {
         col_shift(col_norm + m),
         col_lse(col_norm + 2 * m),
         col_shares(col_norm + 3 * m),
-        scratch(col_norm + 4 * m) {}
+        scratch(col_norm + 4 * m),
+        losses(losses) {}
 };
 
 // Losses of lse, each over `count` negatives, debiased first: adds the sum, and what the scale gets through the least
@@ -72,11 +74,11 @@ void debiased_losses(const Vectors<T>& v, const Request<T>& r, int64_t n, int64_
   const double scale = r.scale;
   cpu::debias_pairs(DebiasedPairs<T>{lse, v.positive, n, count, r.options.tau_plus, scale, v.debiased, slopes.data()});
   sums.loss += cpu::pair_losses(
-      PairLosses<T>{v.debiased, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors()});
+      PairLosses<T>{v.debiased, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors(), v.losses});
   for (int64_t i = 0; i < n; ++i) {
     const double share = shares[i];
     if (slopes[i] == 0) {
-      sums.scale -= std::copysign(share, scale) / r.share;
+      sums.scale -= std::copysign(1.0, scale) * share / r.share;  // factors of gradients may be negative
     } else {
       v.weights[i] += static_cast<T>(share * (1 - slopes[i]));
     }
@@ -101,6 +103,7 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
   std::fill_n(v.row_lse, n, T(0));
   std::fill_n(v.col_lse, m, T(0));
   std::fill_n(v.weights, n, T(0));
+  if (v.losses != nullptr) std::fill_n(v.losses, n, T(0));
   cpu::cross_forward_tile(tile,
                           CrossSums<T>{v.row_shift, v.row_lse, two_way ? v.col_shift : nullptr,
                                        two_way ? v.col_lse : nullptr, v.scratch, bounded},
@@ -108,8 +111,8 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
   const auto losses = [&](const T* shift, T* lse, T* shares) {
     for (int64_t i = 0; i < n; ++i) lse[i] = shift[i] + std::log(lse[i]);
     if (r.options.tau_plus > 0 && m > 1) return debiased_losses(v, r, n, m - 1, lse, shares, sums);
-    sums.loss +=
-        cpu::pair_losses(PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors()});
+    sums.loss += cpu::pair_losses(
+        PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors(), v.losses});
   };
   losses(v.row_shift, v.row_lse, v.row_shares);
   if (two_way) losses(v.col_shift, v.col_lse, v.col_shares);
@@ -180,7 +183,8 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
   const bool smooths = !pairwise && r.options.smoothing > 0 && m > 1;  // a single candidate is its own mean
   Tensor memory = empty({n * m + Vectors<T>::size(n, m)}, kType<T>, rows);
   T* tile = memory.mutable_data_ptr<T>();
-  const Vectors<T> v(tile + n * m, n, m);
+  const Tensor losses = r.each ? empty({n}, kType<T>, rows) : Tensor();
+  const Vectors<T> v(tile + n * m, n, m, r.each ? losses.mutable_data_ptr<T>() : nullptr);
   const Tensor q = wide_side(rows, r.normalize ? v.row_norm : nullptr, threads);
   const Tensor k = wide_side(columns, r.normalize ? v.col_norm : nullptr, threads);
   std::vector<Tensor> grads;
@@ -236,7 +240,7 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
       cpu::unit_rows_backward(UnitRowsBackward<T, T>{dk, k.const_data_ptr<T>(), v.col_norm, m, d}, team);
     }
   }
-  Results results{scalar<T>(r.share * sums.loss, rows)};
+  Results results{r.each ? losses : scalar<T>(r.share * sums.loss, rows)};
   results.insert(results.end(), grads.begin() + (r.need_products() && !r.need_rows), grads.end());
   if (r.need_scale) results.push_back(scalar<T>(r.share * sums.scale, rows));
   if (r.need_bias) results.push_back(scalar<T>(r.share * sums.bias, rows));
@@ -248,7 +252,7 @@ Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional
                   bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias, double smoothing,
                   std::optional<double> margin, double tau_plus, const std::optional<Tensor>& factors,
                   const std::optional<Tensor>& positives, const std::optional<Tensor>& row_ids,
-                  const std::optional<Tensor>& col_ids) {
+                  const std::optional<Tensor>& col_ids, bool each) {
   for (const Tensor* t : {&rows, &columns}) {
     check(t->is_cpu() && t->dim() == 2 && t->size(0) > 0 && t->size(1) > 0 && t->size(1) == rows.size(1),
           "few_pairs: rows and columns must be matrices of one width, with a row and a column at least");
@@ -258,19 +262,39 @@ Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional
   check(!(share < 0), "few_pairs: share must not be negative");  // NaN of factors goes on into the loss
   const bool wide = rows.scalar_type() == ScalarType::Double || columns.scalar_type() == ScalarType::Double;
   const PairOptions options{smoothing, margin, tau_plus, factors, positives, row_ids, col_ids};
+  check(!each || (kind != kSigmoid && smoothing == 0), "few_pairs: each loss is of a softmax, without smoothing");
   options.check(rows, columns, wide ? ScalarType::Double : ScalarType::Float, kind);
   const double s = number(scale, known_scale), b = number(bias, known_bias);
   const auto run_as = [&](auto zero) {
     using T = decltype(zero);
     return run<T>(rows, columns,
                   Request<T>{static_cast<T>(s), static_cast<T>(b), kind, share, normalize, need_rows, need_columns,
-                             need_scale, need_bias, options});
+                             need_scale, need_bias, each, options});
   };
   return wide ? run_as(double{}) : run_as(float{});
 }
 
+// The gradients alone, empty where they are not needed. Several at once, as of a Jacobian, torch takes through
+// operators that give tensors, not through those that give lists.
+std::tuple<Tensor, Tensor, Tensor> few_pairs_backward(
+    const Tensor& rows, const Tensor& columns, const std::optional<Tensor>& scale, double known_scale, int64_t kind,
+    double share, bool normalize, bool need_rows, bool need_columns, bool need_scale, std::optional<double> margin,
+    double tau_plus, const std::optional<Tensor>& factors, const std::optional<Tensor>& positives,
+    const std::optional<Tensor>& row_ids, const std::optional<Tensor>& col_ids) {
+  const Results made =
+      few_pairs(rows, columns, scale, std::nullopt, known_scale, 0, kind, share, normalize, need_rows, need_columns,
+                need_scale, false, 0, margin, tau_plus, factors, positives, row_ids, col_ids, false);
+  auto next = made.begin() + 1;
+  const auto gradient = [&](bool needed) { return needed ? *next++ : empty({0}, rows.scalar_type(), rows); };
+  Tensor d_rows = gradient(need_rows), d_columns = gradient(need_columns), d_scale = gradient(need_scale);
+  return {d_rows, d_columns, d_scale};
+}
+
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(sslfast, CPU, m) { m.impl("few_pairs", TORCH_BOX(&few_pairs)); }
+STABLE_TORCH_LIBRARY_IMPL(sslfast, CPU, m) {
+  m.impl("few_pairs", TORCH_BOX(&few_pairs));
+  m.impl("few_pairs_backward", TORCH_BOX(&few_pairs_backward));
+}
 
 }  // namespace sslfast::ops

@@ -172,7 +172,8 @@ def info_nce_loss(
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
     to 256 pairs on the CPU, with the other keys for negatives, hard or not, and perhaps the queries of keys, make all
-    logits at once, half types widened, with most options (docs/losses.md says which). A queue alone is one call there,
+    logits at once, half types widened, with most options (docs/losses.md says which); ``"none"`` makes them again in
+    backward. A queue alone is one call there,
     with the gradients.
 
     Args:
@@ -285,7 +286,7 @@ def info_nce_loss(
         budget = check_memory_budget(name, memory_budget)
         at = None if positives is None else kernel_integers(positives)
         hard = strength > 0.0 or kinds.key_to_query_negatives
-        if strategy == "local" and reduction != "none":
+        if strategy == "local":
             inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
             chosen = options_of(smoothing, margin, tau_plus, weights, None if hard else at, ids)
             loss = None
@@ -293,7 +294,7 @@ def info_nce_loss(
                 loss = plain_info_nce(
                     name, query, positive_key, kinds, inverse, reduction, symmetric, normalize, chosen
                 )
-            elif chosen is NO_OPTIONS and not symmetric:
+            elif chosen is NO_OPTIONS and not symmetric and reduction != "none":
                 loss = joint_info_nce(name, query, positive_key, at, kinds, hardness, inverse, reduction, normalize)
             if loss is not None:
                 return loss

@@ -25,6 +25,7 @@ def few_pairs(
     positives: Tensor | None = None,
     row_ids: Tensor | None = None,
     col_ids: Tensor | None = None,
+    each: bool = False,
 ) -> Tensor:
     """``share`` times the sum of the losses of the pairs (row i, column ``positives[i]``).
 
@@ -45,9 +46,10 @@ def few_pairs(
         positives: (N,) int64; by default the column of the row's number.
         row_ids: (N,); rows and columns of the same id are left out of each other's sums.
         col_ids: (M,).
+        each: give ``share`` times every loss, and not their sum; not of kind 2, nor with smoothing.
 
     Returns:
-        Scalar.
+        Scalar, or (N,) with ``each``.
     """
     if normalize:
         rows, columns = F.normalize(rows, dim=1), F.normalize(columns, dim=1)
@@ -67,7 +69,8 @@ def few_pairs(
     if kind == 1:
         losses, means = losses - F.logsigmoid(positive - col_lse), means + scale * products.mean(dim=0)
     losses = losses + smoothing * ((kind + 1) * positive - means)
-    return share * (losses if factors is None else losses * factors).sum()
+    losses = share * (losses if factors is None else losses * factors)
+    return losses if each else losses.sum()
 
 
 def _debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:
