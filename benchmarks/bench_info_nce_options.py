@@ -106,6 +106,10 @@ def eager_weights(query: Tensor, positive_key: Tensor, weights: Tensor) -> Tenso
     return (one_way(cosines(query, positive_key), reduction="none") * weights).sum() / weights.sum()
 
 
+def eager_each(query: Tensor, positive_key: Tensor) -> Tensor:
+    return one_way(cosines(query, positive_key), reduction="none")
+
+
 def eager_tau_plus(query: Tensor, positive_key: Tensor) -> Tensor:
     """As the paper's code, in sums of exponentials."""
     shares = (cosines(query, positive_key) / TEMPERATURE).exp()
@@ -184,6 +188,7 @@ OPTIONS = {
     "margin": Option(eager_margin, arguments={"margin": MARGIN}),
     "ids": Option(eager_ids, tensors=ids),
     "weights": Option(eager_weights, tensors=weights),
+    "reduction none": Option(eager_each, arguments={"reduction": "none"}),
     "tau_plus": Option(eager_tau_plus, arguments={"tau_plus": TAU_PLUS}),
     "hardness": Option(
         eager_hardness, arguments={"hardness_mode": "in_batch_negatives", "hardness_strength": STRENGTH}
@@ -214,7 +219,7 @@ def call(find: Callable[[], Loss], inputs: Inputs) -> Call:
 
     def forward_and_backward() -> tuple[Tensor, ...]:
         loss = loss_function(**inputs)
-        return loss.detach(), *torch.autograd.grad(loss, leaves)
+        return loss.detach(), *torch.autograd.grad(loss.sum() if loss.dim() else loss, leaves)
 
     return forward_and_backward
 
@@ -242,7 +247,11 @@ def case(name: str, queries: int, width: int, **options: Any) -> Case:
 
 def cases() -> list[Case]:
     few = [case(name, 256, 128, quick=name in ("hard negatives", "label_smoothing")) for name in OPTIONS]
-    return few + [case(name, n, d) for name in HARDNESS for n, d in ((64, 128), (1024, 128))]
+    return [
+        *few,
+        case("reduction none", 64, 128),
+        *(case(name, n, d) for name in HARDNESS for n, d in ((64, 128), (1024, 128))),
+    ]
 
 
 def test_case(case: Case, guard: Any) -> None:

@@ -137,6 +137,7 @@ def case(name: str, pairs: int, width: int, **options: Any) -> Case:
 def cases() -> list[Case]:
     return [
         *(case(name, 256, 128, quick=name == "all options") for name in OPTIONS),
+        *(case(name, 64, 128) for name in ("ids", "margin", "label_smoothing")),
         *(case(name, 4096, 128) for name in ("ids", "margin")),
     ]
 

@@ -325,7 +325,9 @@ def test_opcheck(kind: int, names: tuple[str, ...]) -> None:
         (ROWS, Options(positives=torch.arange(3).int())),
         (TWO_WAYS, Options(margin=0.1)),
         (TWO_WAYS, Options(positives=torch.arange(3))),
-        (SIGMOID, Options(smoothing=0.1)),
+        (SIGMOID, Options(tau_plus=0.1)),
+        (SIGMOID, Options(factors=torch.ones(3))),
+        (SIGMOID, Options(positives=torch.arange(3))),
     ],
 )
 def test_wrong_options_are_refused(kind: int, options: Options) -> None:

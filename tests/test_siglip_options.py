@@ -99,7 +99,7 @@ def test_the_definition_is_torchs_binary_cross_entropy() -> None:
     torch.testing.assert_close(reference(images, texts, SCALE, BIAS, negative_keys=hard, **options), expected)
 
 
-# One pair; all logits at once where all count; several tiles.
+# One pair; all logits at once, on the CPU; several tiles.
 @pytest.mark.parametrize("n", [1, 40, 600])
 @pytest.mark.parametrize("name", CHOICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -37,7 +37,7 @@ void widen_all(const void* z, Dtype dtype, int64_t rows, int64_t width, int64_t 
   });
 }
 
-template <bool kFactors, typename T>
+template <bool kFactors, bool kEach, typename T>
 inline __attribute__((always_inline)) double losses_body(const PairLosses<T>& p) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -46,7 +46,9 @@ inline __attribute__((always_inline)) double losses_body(const PairLosses<T>& p)
     const T z = p.lse[i] - p.positive[i], e = vector_exp(-std::fabs(z)), factor = kFactors ? p.factors[i] : T(1);
     const T share = p.share * factor * (z > 0 ? T(1) : e) / (1 + e);
     const double loss = static_cast<double>((z > 0 ? z : T(0)) + vector_log1p(e) + T(0) * p.positive[i]);
-    sum += kFactors ? static_cast<double>(factor) * loss : loss;
+    const double own = kFactors ? static_cast<double>(factor) * loss : loss;
+    sum += own;
+    if (kEach) p.losses[i] += p.share * static_cast<T>(own);
     p.shares[i] = share;
     p.weights[i] -= share;
   }
@@ -55,7 +57,8 @@ inline __attribute__((always_inline)) double losses_body(const PairLosses<T>& p)
 
 template <typename T>
 inline __attribute__((always_inline)) double losses_of(const PairLosses<T>& p) {
-  return p.factors != nullptr ? losses_body<true>(p) : losses_body<false>(p);
+  if (p.losses != nullptr) return p.factors != nullptr ? losses_body<true, true>(p) : losses_body<false, true>(p);
+  return p.factors != nullptr ? losses_body<true, false>(p) : losses_body<false, false>(p);
 }
 
 // In logarithms, so that nothing overflows.

@@ -1,18 +1,20 @@
-// Softmax or sigmoid losses of N pairs in batches that are small, with all gradients, in one call on the CPU: N rows
-// and M columns are normalised or widened, one product makes all logits, csrc/cpu turns them into losses and then into
-// weights, two more products take those back to both sides, and through the norms. Label smoothing takes sums over both
-// sides. FLOPs: 2 N M D, and 2 N M D for each side that needs a gradient. Memory: the N M logits and both sides beside
-// inputs and outputs. There is no GPU implementation: there a batch waits for its launches, and those of the operators
-// in tiles are as few.
+// Softmax or sigmoid losses of N pairs in batches that are small, with all gradients, in one call on the CPU (softmax
+// losses one by one in two, as what multiplies each is known in backward): N rows and M columns are normalised or
+// widened, one product makes all logits, csrc/cpu turns them into losses and then into weights, two more products take
+// those back to both sides, and through the norms. Label smoothing takes sums over both sides. FLOPs: 2 N M D, and
+// 2 N M D for each side that needs a gradient. Memory: the N M logits and both sides beside inputs and outputs. There
+// is no GPU implementation: there a batch waits for its launches, and those of the operators in tiles are as few.
 #include "sslfast/few_pairs.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
+#include "few_pairs_options.h"
 #include "sslfast/cross_softmax.h"
 #include "sslfast/sigmoid_pairs.h"
 #include "tile_products.h"
@@ -21,42 +23,6 @@
 namespace sslfast::ops {
 namespace {
 
-constexpr int64_t kTwoWays = 1, kSigmoid = 2;  // kinds; 0: a softmax of every row
-
-// What softmax losses may have beside sides and numbers, and sigmoids have not.
-struct Options {
-  double smoothing;
-  std::optional<double> margin;
-  double tau_plus;
-  const std::optional<Tensor>&factors, &positives, &row_ids, &col_ids;
-
-  bool any() const { return smoothing > 0 || tau_plus > 0 || margin || factors || positives || row_ids || col_ids; }
-
-  void check(const Tensor& rows, const Tensor& columns, ScalarType wide, bool two_way) const {
-    const int64_t n = rows.size(0), m = columns.size(0);
-    const auto fits = [](const std::optional<Tensor>& t, int64_t size, ScalarType type) {
-      return !t ||
-             (t->is_cpu() && t->is_contiguous() && t->scalar_type() == type && t->dim() == 1 && t->size(0) == size);
-    };
-    ops::check(smoothing >= 0 && smoothing <= 1, "few_pairs: smoothing must be in [0, 1]");
-    ops::check(tau_plus >= 0 && tau_plus < 1, "few_pairs: tau_plus must be in [0, 1)");
-    ops::check(fits(factors, n, wide), "few_pairs: factors must be of the type of the sums, one a row");
-    ops::check(fits(positives, n, ScalarType::Long) && fits(row_ids, n, ScalarType::Long) &&
-                   fits(col_ids, m, ScalarType::Long) && row_ids.has_value() == col_ids.has_value(),
-               "few_pairs: positives and ids must be int64, one a row or column");
-    // A column's candidates are rows, of which each has another limit, and smoothing takes all of them.
-    ops::check(!two_way || !(positives || margin), "few_pairs: positives and a margin go with losses of rows alone");
-    ops::check(smoothing == 0 || !(margin || row_ids), "few_pairs: smoothing goes without ids and margin");
-    ops::check(positives ? are_columns(m) : n == m, "few_pairs: every row must have a column for its positive");
-  }
-
- private:
-  bool are_columns(int64_t m) const {
-    const int64_t* p = positives->const_data_ptr<int64_t>();
-    return std::all_of(p, p + positives->size(0), [&](int64_t j) { return j >= 0 && j < m; });
-  }
-};
-
 // scale and bias are what a tensor of T would hold. As members they are: g++ 12 at -O3 loses a conversion of both to
 // float and back to double.
 template <typename T>
@@ -64,22 +30,25 @@ struct Request {
   T scale, bias;
   int64_t kind;
   double share;
-  bool normalize, need_rows, need_columns, need_scale, need_bias;
-  const Options& options;
+  bool normalize, need_rows, need_columns, need_scale, need_bias, each;
+  const PairOptions& options;
 
   bool two_way() const { return kind == kTwoWays; }
   bool need_products() const { return need_rows || (need_scale && kind != kSigmoid); }
+  // What the logit of a row's negative may be above its positive's, times a factor as both are: it comes from a product
+  // in another order, and what equals the limit must not fall on either side by chance.
+  T above(T factor) const { return factor * static_cast<T>(*options.margin + 16 * std::numeric_limits<T>::epsilon()); }
   const T* factors() const { return options.factors ? options.factors->const_data_ptr<T>() : nullptr; }
 };
 
-// Vectors of a number for each of n rows or m columns, and scratch for the tile.
+// Vectors of a number for each of n rows or m columns, and scratch for the tile. losses (n) are a result, or null.
 template <typename T>
 struct Vectors {
   T *row_norm, *row_shift, *row_lse, *row_shares, *positive, *weights, *limits, *debiased, *col_norm, *col_shift,
-      *col_lse, *col_shares, *scratch;
+      *col_lse, *col_shares, *scratch, *losses;
 
   static int64_t size(int64_t n, int64_t m) { return 8 * n + 4 * m + cpu::cross_scratch(n, m); }
-  Vectors(T* x, int64_t n, int64_t m)
+  Vectors(T* x, int64_t n, int64_t m, T* losses)
       : row_norm(x),
         row_shift(x + n),
         row_lse(x + 2 * n),
@@ -92,7 +61,8 @@ struct Vectors {
         col_shift(col_norm + m),
         col_lse(col_norm + 2 * m),
         col_shares(col_norm + 3 * m),
-        scratch(col_norm + 4 * m) {}
+        scratch(col_norm + 4 * m),
+        losses(losses) {}
 };
 
 // Losses of lse, each over `count` negatives, debiased first: adds the sum, and what the scale gets through the least
@@ -104,11 +74,11 @@ void debiased_losses(const Vectors<T>& v, const Request<T>& r, int64_t n, int64_
   const double scale = r.scale;
   cpu::debias_pairs(DebiasedPairs<T>{lse, v.positive, n, count, r.options.tau_plus, scale, v.debiased, slopes.data()});
   sums.loss += cpu::pair_losses(
-      PairLosses<T>{v.debiased, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors()});
+      PairLosses<T>{v.debiased, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors(), v.losses});
   for (int64_t i = 0; i < n; ++i) {
     const double share = shares[i];
     if (slopes[i] == 0) {
-      sums.scale -= std::copysign(share, scale) / r.share;
+      sums.scale -= std::copysign(1.0, scale) * share / r.share;  // factors of gradients may be negative
     } else {
       v.weights[i] += static_cast<T>(share * (1 - slopes[i]));
     }
@@ -126,16 +96,14 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
   products.logits({0, n, 0, m}, tile.logits, r.scale, r.scale);
   products.pair_logits(tile.excluded.positives, r.scale, v.positive);
   if (r.options.margin) {
-    // The tile's logits come from a product in another order: what equals the limit must not fall on either side by
-    // chance.
-    const T above = r.scale * static_cast<T>(*r.options.margin + 16 * std::numeric_limits<T>::epsilon());
-    for (int64_t i = 0; i < n; ++i) v.limits[i] = v.positive[i] + above;
+    for (int64_t i = 0; i < n; ++i) v.limits[i] = v.positive[i] + r.above(r.scale);
   }
   std::fill_n(v.row_shift, n, start);
   std::fill_n(v.col_shift, m, start);
   std::fill_n(v.row_lse, n, T(0));
   std::fill_n(v.col_lse, m, T(0));
   std::fill_n(v.weights, n, T(0));
+  if (v.losses != nullptr) std::fill_n(v.losses, n, T(0));
   cpu::cross_forward_tile(tile,
                           CrossSums<T>{v.row_shift, v.row_lse, two_way ? v.col_shift : nullptr,
                                        two_way ? v.col_lse : nullptr, v.scratch, bounded},
@@ -143,8 +111,8 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
   const auto losses = [&](const T* shift, T* lse, T* shares) {
     for (int64_t i = 0; i < n; ++i) lse[i] = shift[i] + std::log(lse[i]);
     if (r.options.tau_plus > 0 && m > 1) return debiased_losses(v, r, n, m - 1, lse, shares, sums);
-    sums.loss +=
-        cpu::pair_losses(PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors()});
+    sums.loss += cpu::pair_losses(
+        PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors(), v.losses});
   };
   losses(v.row_shift, v.row_lse, v.row_shares);
   if (two_way) losses(v.col_shift, v.col_lse, v.col_shares);
@@ -153,6 +121,25 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
         v.row_lse, v.row_shares, two_way ? v.col_lse : nullptr, two_way ? v.col_shares : nullptr, v.scratch, {}};
     cpu::cross_backward_tile(tile, grads, threads);
   }
+}
+
+// Turns inner products into derivatives of the losses in the logits, and adds up the losses and what the numbers get.
+template <typename Products, typename T>
+void sigmoid(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request<T>& r, int threads,
+             PairSums& sums) {
+  const int64_t n = tile.rows, m = tile.cols;
+  std::vector<double> row_sums(3 * n);
+  products.logits({0, n, 0, m}, tile.logits, 1, r.scale);
+  if (r.options.margin) {
+    products.pair_logits(tile.excluded.positives, 1, v.limits);
+    for (int64_t i = 0; i < n; ++i) v.limits[i] += r.above(1);
+  }
+  const T spread = static_cast<T>(r.options.smoothing / 2);
+  cpu::sigmoid_pairs_tile(
+      PairTile<T>{tile.logits, n, m, 0, 0, tile.excluded, v.weights, r.scale, r.bias, row_sums.data(), spread}, sums,
+      threads);
+  // Infinite logits of the right signs would count as perfect pairs.
+  sums.loss += 0 * static_cast<double>(r.scale) + 0 * static_cast<double>(r.bias);
 }
 
 // Label smoothing adds to the loss of a row e (S_ip - mean_j S_ij), and to that of a column as much over its rows. The
@@ -192,11 +179,12 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int team = team_of(n * m, threads);
-  const bool sigmoid = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
-  const bool smooths = r.options.smoothing > 0 && m > 1;  // a single candidate is its own mean
+  const bool pairwise = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
+  const bool smooths = !pairwise && r.options.smoothing > 0 && m > 1;  // a single candidate is its own mean
   Tensor memory = empty({n * m + Vectors<T>::size(n, m)}, kType<T>, rows);
   T* tile = memory.mutable_data_ptr<T>();
-  const Vectors<T> v(tile + n * m, n, m);
+  const Tensor losses = r.each ? empty({n}, kType<T>, rows) : Tensor();
+  const Vectors<T> v(tile + n * m, n, m, r.each ? losses.mutable_data_ptr<T>() : nullptr);
   const Tensor q = wide_side(rows, r.normalize ? v.row_norm : nullptr, threads);
   const Tensor k = wide_side(columns, r.normalize ? v.col_norm : nullptr, threads);
   std::vector<Tensor> grads;
@@ -222,13 +210,8 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
   with_products(Sides{q, k, none, none}, n, m, [&](auto& products) {
     if constexpr (std::is_same_v<typename std::decay_t<decltype(products)>::Number, T>) {
       double to_rows = r.scale, to_columns = r.scale;
-      if (sigmoid) {
-        std::vector<double> row_sums(3 * n);
-        products.logits(all, tile, 1, r.scale);
-        cpu::sigmoid_pairs_tile(PairTile<T>{tile, n, m, 0, 0, excluded, v.weights, r.scale, r.bias, row_sums.data()},
-                                sums, team);
-        // Infinite logits of the right signs would count as perfect pairs.
-        sums.loss += 0 * static_cast<double>(r.scale) + 0 * static_cast<double>(r.bias);
+      if (pairwise) {
+        sigmoid(products, CrossTile<T>{tile, n, m, 0, 0, excluded}, v, r, team, sums);
         to_rows = to_columns = static_cast<double>(r.scale) * r.share;
       } else {
         softmax(products, CrossTile<T>{tile, n, m, 0, 0, excluded}, v, r, need_weights, team, sums);
@@ -245,7 +228,7 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
         products.add_pairs(positives, v.weights, to_columns, nullptr, dk);
       }
       if (smooths) sums.loss += smooth_means(q, k, r, to_rows, to_columns, dq, dk);
-      if (!sigmoid && r.need_scale) {
+      if (!pairwise && r.need_scale) {
         // d loss / d scale = sum_ij G_ij <q_i, k_j>, where the product with the columns has been taken.
         sums.scale += cpu::sum_and_scale(dq, q.const_data_ptr<T>(), n, d, r.scale) / r.share;
       }
@@ -257,7 +240,7 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
       cpu::unit_rows_backward(UnitRowsBackward<T, T>{dk, k.const_data_ptr<T>(), v.col_norm, m, d}, team);
     }
   }
-  Results results{scalar<T>(r.share * sums.loss, rows)};
+  Results results{r.each ? losses : scalar<T>(r.share * sums.loss, rows)};
   results.insert(results.end(), grads.begin() + (r.need_products() && !r.need_rows), grads.end());
   if (r.need_scale) results.push_back(scalar<T>(r.share * sums.scale, rows));
   if (r.need_bias) results.push_back(scalar<T>(r.share * sums.bias, rows));
@@ -269,7 +252,7 @@ Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional
                   bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias, double smoothing,
                   std::optional<double> margin, double tau_plus, const std::optional<Tensor>& factors,
                   const std::optional<Tensor>& positives, const std::optional<Tensor>& row_ids,
-                  const std::optional<Tensor>& col_ids) {
+                  const std::optional<Tensor>& col_ids, bool each) {
   for (const Tensor* t : {&rows, &columns}) {
     check(t->is_cpu() && t->dim() == 2 && t->size(0) > 0 && t->size(1) > 0 && t->size(1) == rows.size(1),
           "few_pairs: rows and columns must be matrices of one width, with a row and a column at least");
@@ -278,21 +261,40 @@ Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional
   check(kind >= 0 && kind <= kSigmoid, "few_pairs: kind must be 0, 1 or 2");
   check(!(share < 0), "few_pairs: share must not be negative");  // NaN of factors goes on into the loss
   const bool wide = rows.scalar_type() == ScalarType::Double || columns.scalar_type() == ScalarType::Double;
-  const Options options{smoothing, margin, tau_plus, factors, positives, row_ids, col_ids};
-  check(kind != kSigmoid || !options.any(), "few_pairs: options go with softmax losses");
-  options.check(rows, columns, wide ? ScalarType::Double : ScalarType::Float, kind == kTwoWays);
+  const PairOptions options{smoothing, margin, tau_plus, factors, positives, row_ids, col_ids};
+  check(!each || (kind != kSigmoid && smoothing == 0), "few_pairs: each loss is of a softmax, without smoothing");
+  options.check(rows, columns, wide ? ScalarType::Double : ScalarType::Float, kind);
   const double s = number(scale, known_scale), b = number(bias, known_bias);
   const auto run_as = [&](auto zero) {
     using T = decltype(zero);
     return run<T>(rows, columns,
                   Request<T>{static_cast<T>(s), static_cast<T>(b), kind, share, normalize, need_rows, need_columns,
-                             need_scale, need_bias, options});
+                             need_scale, need_bias, each, options});
   };
   return wide ? run_as(double{}) : run_as(float{});
 }
 
+// The gradients alone, empty where they are not needed. Several at once, as of a Jacobian, torch takes through
+// operators that give tensors, not through those that give lists.
+std::tuple<Tensor, Tensor, Tensor> few_pairs_backward(
+    const Tensor& rows, const Tensor& columns, const std::optional<Tensor>& scale, double known_scale, int64_t kind,
+    double share, bool normalize, bool need_rows, bool need_columns, bool need_scale, std::optional<double> margin,
+    double tau_plus, const std::optional<Tensor>& factors, const std::optional<Tensor>& positives,
+    const std::optional<Tensor>& row_ids, const std::optional<Tensor>& col_ids) {
+  const Results made =
+      few_pairs(rows, columns, scale, std::nullopt, known_scale, 0, kind, share, normalize, need_rows, need_columns,
+                need_scale, false, 0, margin, tau_plus, factors, positives, row_ids, col_ids, false);
+  auto next = made.begin() + 1;
+  const auto gradient = [&](bool needed) { return needed ? *next++ : empty({0}, rows.scalar_type(), rows); };
+  Tensor d_rows = gradient(need_rows), d_columns = gradient(need_columns), d_scale = gradient(need_scale);
+  return {d_rows, d_columns, d_scale};
+}
+
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(sslfast, CPU, m) { m.impl("few_pairs", TORCH_BOX(&few_pairs)); }
+STABLE_TORCH_LIBRARY_IMPL(sslfast, CPU, m) {
+  m.impl("few_pairs", TORCH_BOX(&few_pairs));
+  m.impl("few_pairs_backward", TORCH_BOX(&few_pairs_backward));
+}
 
 }  // namespace sslfast::ops

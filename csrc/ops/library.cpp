@@ -39,7 +39,11 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "few_pairs(Tensor rows, Tensor columns, Tensor? scale, Tensor? bias, float known_scale, float known_bias, int "
       "kind, float share, bool normalize, bool need_rows, bool need_columns, bool need_scale, bool need_bias, float "
       "smoothing=0., float? margin=None, float tau_plus=0., Tensor? factors=None, Tensor? positives=None, Tensor? "
-      "row_ids=None, Tensor? col_ids=None) -> Tensor[]");
+      "row_ids=None, Tensor? col_ids=None, bool each=False) -> Tensor[]");
+  m.def(
+      "few_pairs_backward(Tensor rows, Tensor columns, Tensor? scale, float known_scale, int kind, float share, bool "
+      "normalize, bool need_rows, bool need_columns, bool need_scale, float? margin, float tau_plus, Tensor? factors, "
+      "Tensor? positives, Tensor? row_ids, Tensor? col_ids) -> (Tensor, Tensor, Tensor)");
   m.def(
       "few_views(Tensor z0, Tensor z1, Tensor? weights, float scale, float? sigma, bool decoupled, bool need_z0, bool "
       "need_z1, bool need_weights) -> Tensor[]");

@@ -16,11 +16,12 @@ _MOST_HALF = 2**15  # numbers of a view: more bfloat16 ones are multiplied soone
 
 
 class Options(NamedTuple):
-    """What softmax losses may have, as the operator takes it: smoothing goes without ids and margin, and positives and
-    a margin with ``ROWS`` alone.
+    """What losses may have, as the operator takes it. Of softmax losses smoothing goes without ids and margin, and
+    positives and a margin with ``ROWS`` alone; ``SIGMOID`` has smoothing, margin and ids.
 
     Args:
-        smoothing: share of the target that is spread over all columns, and of kind ``TWO_WAYS`` over all rows.
+        smoothing: share of the target that is spread over all columns, and of kind ``TWO_WAYS`` over all rows; of kind
+            ``SIGMOID`` over both labels of a pair.
         margin: a column more similar to a row than its positive by this much is left out; or None.
         tau_plus: share of positives among the negatives, taken out of their sums; of unit rows.
         factors: (N,), of the losses of every row and its positive, in the dtype of the loss; or None for 1.
@@ -39,6 +40,20 @@ class Options(NamedTuple):
 
 
 NO_OPTIONS = Options()
+
+
+def options_of(
+    smoothing: float,
+    margin: float | None,
+    tau_plus: float = 0.0,
+    weights: Tensor | None = None,
+    positives: Tensor | None = None,
+    ids: tuple[Tensor, Tensor] | None = None,
+) -> Options:
+    """The options of a loss, the weights for factors."""
+    if smoothing == tau_plus == 0.0 and margin is weights is positives is ids is None:
+        return NO_OPTIONS
+    return Options(smoothing, margin, tau_plus, weights, positives, *(ids or (None, None)))
 
 
 def few(rows: Tensor, columns: Tensor, further: int = 0) -> bool:
@@ -87,7 +102,7 @@ def few_pairs(
         scale: factor of the similarities, a number or a tensor of one.
         bias: of kind ``SIGMOID``, added to the logits, a number or a tensor of one. Default: 0.
         normalize: divide rows and columns by their norms first, as F.normalize does.
-        options: of the other kinds. Default: none.
+        options: what the losses have. Default: none.
 
     Returns:
         A scalar, float32, or float64 if a side is.

@@ -1,11 +1,22 @@
-"""InfoNCE as most batches have it: a mean or a sum of losses from one operator, on the CPU."""
+"""InfoNCE as most batches have it: losses, their mean or their sum from one operator, on the CPU."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from sslfast.losses._few_pairs import NO_OPTIONS, ROWS, TWO_WAYS, Options, beside_queue, few, few_pairs, queue_pairs
+from sslfast.losses._few_losses import each_of_few_pairs
+from sslfast.losses._few_pairs import (
+    NO_OPTIONS,
+    ROWS,
+    TWO_WAYS,
+    Options,
+    beside_queue,
+    few,
+    few_pairs,
+    options_of,
+    queue_pairs,
+)
 from sslfast.losses._info_nce_inputs import check_others, check_pairs, check_reduction
 from sslfast.losses._inputs import temperature_of
 from sslfast.losses._negative_kinds import Kinds
@@ -39,7 +50,7 @@ def quick_info_nce(
     """
     if not (type(temperature) is type(tau_plus) is type(label_smoothing) is float and type(reduction) is str):
         return None
-    if not (0.0 <= tau_plus < 1.0 and 0.0 <= label_smoothing <= 1.0) or reduction == "none":
+    if not (0.0 <= tau_plus < 1.0 and 0.0 <= label_smoothing <= 1.0):
         return None
     if (
         (tau_plus > 0.0 and not normalize)
@@ -57,20 +68,6 @@ def quick_info_nce(
     return plain_info_nce(function, query, keys, kinds, scale, reduction, symmetric, normalize, options)
 
 
-def options_of(
-    smoothing: float,
-    margin: float | None,
-    tau_plus: float,
-    weights: Tensor | None,
-    positives: Tensor | None,
-    ids: tuple[Tensor, Tensor] | None,
-) -> Options:
-    """The options of a loss, the weights for factors."""
-    if smoothing == tau_plus == 0.0 and margin is weights is positives is ids is None:
-        return NO_OPTIONS
-    return Options(smoothing, margin, tau_plus, weights, positives, *(ids or (None, None)))
-
-
 def plain_info_nce(
     function: str,
     query: Tensor,
@@ -82,7 +79,7 @@ def plain_info_nce(
     normalize: bool,
     options: Options,
 ) -> Tensor | None:
-    """The mean or the sum of the losses from one operator, beside a queue alone or among the keys; None where none is.
+    """The losses from one operator, beside a queue alone, if reduced, or among the keys; None where there is none.
 
     All is checked. The factors of ``options`` are the weights of the queries, of any type.
     """
@@ -91,13 +88,13 @@ def plain_info_nce(
         return None
     if kinds.queue is not None:
         alone = not kinds.in_batch and others is None and options is NO_OPTIONS
-        if not (alone and beside_queue(query)):
+        if not (alone and reduction != "none" and beside_queue(query)):
             return None
         share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
         return queue_pairs(function, share, query, keys, kinds.queue, scale, normalize=normalize)
     if not kinds.in_batch or not few(query, keys, 0 if others is None else len(others)):
         return None
-    if options is not NO_OPTIONS and not _is_taken(options, symmetric):
+    if options is not NO_OPTIONS and not _is_taken(options, symmetric, reduction):
         return None
     if others is not None:
         if symmetric or others.dim() != 2 or others.dtype != keys.dtype or options.row_ids is not None:
@@ -113,11 +110,12 @@ def plain_info_nce(
         if reduction == "mean":
             share = factors.sum().reciprocal().item()
     kind, share = (TWO_WAYS, 0.5 * share) if symmetric else (ROWS, share)
-    return few_pairs(function, kind, share, query, keys, scale, normalize=normalize, options=options)
+    of_pairs = each_of_few_pairs if reduction == "none" else few_pairs
+    return of_pairs(function, kind, share, query, keys, scale, normalize=normalize, options=options)
 
 
-def _is_taken(options: Options, symmetric: bool) -> bool:
+def _is_taken(options: Options, symmetric: bool, reduction: str) -> bool:
     """Whether the operator takes these options together."""
     if symmetric and (options.positives is not None or options.margin is not None):
         return False
-    return options.smoothing == 0.0 or (options.margin is None and options.row_ids is None)
+    return options.smoothing == 0.0 or (reduction != "none" and options.margin is options.row_ids is None)

@@ -8,10 +8,10 @@ from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import strategy_of
 from sslfast.losses._few_joint import joint_info_nce
-from sslfast.losses._few_pairs import NO_OPTIONS
+from sslfast.losses._few_pairs import NO_OPTIONS, options_of
 from sslfast.losses._ids import ids_of
 from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, hardness_of, kinds_of, scale_of
-from sslfast.losses._info_nce_plain import options_of, plain_info_nce, quick_info_nce
+from sslfast.losses._info_nce_plain import plain_info_nce, quick_info_nce
 from sslfast.losses._info_nce_tiles import tiled_info_nce
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
@@ -172,7 +172,8 @@ def info_nce_loss(
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
     to 256 pairs on the CPU, with the other keys for negatives, hard or not, and perhaps the queries of keys, make all
-    logits at once, half types widened, with most options (docs/losses.md says which). A queue alone is one call there,
+    logits at once, half types widened, with most options (docs/losses.md says which); ``"none"`` makes them again in
+    backward. A queue alone is one call there,
     with the gradients.
 
     Args:
@@ -285,7 +286,7 @@ def info_nce_loss(
         budget = check_memory_budget(name, memory_budget)
         at = None if positives is None else kernel_integers(positives)
         hard = strength > 0.0 or kinds.key_to_query_negatives
-        if strategy == "local" and reduction != "none":
+        if strategy == "local":
             inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
             chosen = options_of(smoothing, margin, tau_plus, weights, None if hard else at, ids)
             loss = None
@@ -293,7 +294,7 @@ def info_nce_loss(
                 loss = plain_info_nce(
                     name, query, positive_key, kinds, inverse, reduction, symmetric, normalize, chosen
                 )
-            elif chosen is NO_OPTIONS and not symmetric:
+            elif chosen is NO_OPTIONS and not symmetric and reduction != "none":
                 loss = joint_info_nce(name, query, positive_key, at, kinds, hardness, inverse, reduction, normalize)
             if loss is not None:
                 return loss

@@ -9,7 +9,7 @@ from sslfast import _check
 from sslfast._autograd import normalized_side
 from sslfast._verdict import JointChecks, spelled, spelled_scales
 from sslfast.distributed import strategy_of, world_size
-from sslfast.losses._few_pairs import SIGMOID, few, few_pairs
+from sslfast.losses._few_pairs import SIGMOID, few, few_pairs, options_of
 from sslfast.losses._ids import ids_of
 from sslfast.losses._inputs import check_pair, check_scalar
 from sslfast.losses._limits import most_similar
@@ -131,7 +131,7 @@ def siglip_loss(
 
     in O(N D) memory: the N x N logits are made in tiles, and the gradients in the same pass, from the same tiles:
     6 N^2 D FLOPs, or 2 N^2 D where nothing requires a gradient. Small losses keep their relative precision. Up to 256
-    pairs on the CPU, without ids, margin or smoothing, make all logits at once, half types widened.
+    pairs on the CPU make all logits at once, half types widened.
 
     Args:
         image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
@@ -190,13 +190,11 @@ def siglip_loss(
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         if negative_keys is not None:
             check_hard(name, "negative_keys", negative_keys, "image_features", image_features)
-    few_at_once = (
-        strategy == "local" and ids is margin is None and smoothing == 0.0 and few(image_features, text_features)
-    )
-    share = 1.0 / len(image_features)
+    few_at_once = strategy == "local" and few(image_features, text_features)
+    share, chosen = 1.0 / len(image_features), options_of(smoothing, margin, ids=ids)
     if few_at_once and negative_keys is None:
         sides = (image_features, text_features)
-        return few_pairs(name, SIGMOID, share, *sides, logit_scale, logit_bias, normalize=normalize)
+        return few_pairs(name, SIGMOID, share, *sides, logit_scale, logit_bias, normalize=normalize, options=chosen)
     options = None
     if strategy != "local":
         options = spelled(
@@ -231,7 +229,7 @@ def siglip_loss(
     texts, text_side = _accumulated(text_features, normalize, wide, dtype)
     limits = None if margin is None else most_similar(images, texts, margin)
     if few_at_once:
-        loss = few_pairs(name, SIGMOID, share, images, texts, scale, bias, normalize=False)
+        loss = few_pairs(name, SIGMOID, share, images, texts, scale, bias, normalize=False, options=chosen)
     else:
         loss = sigmoid_mean(
             *(name, images, texts, scale, bias),

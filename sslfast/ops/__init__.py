@@ -38,7 +38,7 @@ from sslfast.ops._classes import (
     replaced_token_backward,
     sampled_softmax,
 )
-from sslfast.ops._few_pairs import few_pairs, few_views, queue_pairs
+from sslfast.ops._few_pairs import few_pairs, few_pairs_backward, few_views, queue_pairs
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import (
     mask_indices,
@@ -128,6 +128,7 @@ __all__ = [
     "feature_noise",
     "feature_targets",
     "few_pairs",
+    "few_pairs_backward",
     "few_views",
     "frame_indices",
     "gumbel_quantize",

@@ -5,16 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["few_pairs", "few_views", "queue_pairs"]
+__all__ = ["few_pairs", "few_pairs_backward", "few_views", "queue_pairs"]
 
 few_pairs = torch.ops.sslfast.few_pairs.default
+few_pairs_backward = torch.ops.sslfast.few_pairs_backward.default
 few_views = torch.ops.sslfast.few_views.default
 queue_pairs = torch.ops.sslfast.queue_pairs.default
 
 
 @torch.library.register_fake("sslfast::few_pairs")
 def _(rows: Tensor, columns: Tensor, *args: object) -> list[Tensor]:
-    return _needed(rows, columns, (rows.shape, columns.shape, (), ()), args[7:11])
+    loss, *grads = _needed(rows, columns, (rows.shape, columns.shape, (), ()), args[7:11])
+    return [loss.new_empty(rows.shape[:1]) if args[18:] == (True,) else loss, *grads]
+
+
+@torch.library.register_fake("sslfast::few_pairs_backward")
+def _(rows: Tensor, columns: Tensor, *args: object) -> tuple[Tensor, ...]:
+    made = iter(_needed(rows, columns, (rows.shape, columns.shape, ()), args[5:8])[1:])
+    return tuple(next(made) if need else rows.new_empty(0) for need in args[5:8])
 
 
 @torch.library.register_fake("sslfast::few_views")

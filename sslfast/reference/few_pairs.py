@@ -25,6 +25,7 @@ def few_pairs(
     positives: Tensor | None = None,
     row_ids: Tensor | None = None,
     col_ids: Tensor | None = None,
+    each: bool = False,
 ) -> Tensor:
     """``share`` times the sum of the losses of the pairs (row i, column ``positives[i]``).
 
@@ -37,25 +38,28 @@ def few_pairs(
             logistic losses of all rows with all columns.
         share: of a loss in the result.
         normalize: divide rows and columns by their norms first.
-        smoothing: share of the target that is spread over all columns, or rows.
+        smoothing: share of the target that is spread over all columns, or rows; of kind 2 over both labels.
         margin: a column with a larger inner product than the positive's plus this is left out.
-        tau_plus: share of positives among the negatives, taken out of their sums (Chuang et al., 2020, equation 8).
-        factors: (N,), of the losses of every pair.
+        tau_plus: share of positives among the negatives, taken out of their sums (Chuang et al., 2020, equation 8); not
+            of kind 2.
+        factors: (N,), of the losses of every pair; not of kind 2.
         positives: (N,) int64; by default the column of the row's number.
         row_ids: (N,); rows and columns of the same id are left out of each other's sums.
         col_ids: (M,).
+        each: give ``share`` times every loss, and not their sum; not of kind 2, nor with smoothing.
 
     Returns:
-        Scalar.
+        Scalar, or (N,) with ``each``.
     """
     if normalize:
         rows, columns = F.normalize(rows, dim=1), F.normalize(columns, dim=1)
     own = torch.arange(len(rows), device=rows.device) if positives is None else positives
-    if kind == 2:
-        return share * sigmoid_pairs(rows, columns, own, scale, bias)
     products = rows @ columns.T
     positive = products.gather(1, own.unsqueeze(1))
-    limits = None if margin is None else (scale * (positive + margin)).detach().flatten()
+    limits = None if margin is None else (positive + margin).detach().flatten()
+    if kind == 2:
+        return share * sigmoid_pairs(rows, columns, own, scale, bias, row_ids, col_ids, limits, smoothing)
+    limits = None if limits is None else scale * limits
     row_lse, col_lse, positive = cross_softmax(rows, columns, own, scale, row_ids, col_ids, limits)
     if tau_plus > 0.0:
         row_lse = _debiased(row_lse, positive, len(columns) - 1, tau_plus, scale)
@@ -65,7 +69,8 @@ def few_pairs(
     if kind == 1:
         losses, means = losses - F.logsigmoid(positive - col_lse), means + scale * products.mean(dim=0)
     losses = losses + smoothing * ((kind + 1) * positive - means)
-    return share * (losses if factors is None else losses * factors).sum()
+    losses = share * (losses if factors is None else losses * factors)
+    return losses if each else losses.sum()
 
 
 def _debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:

@@ -17,6 +17,7 @@ struct PairLosses {
   T share;              // of a loss in the result
   T *shares, *weights;  // shares <- share * sigmoid(lse - positive), and weights, of the positives, <- weights - shares
   const T* factors = nullptr;  // (n) of every loss beside share, or null for 1
+  T* losses = nullptr;         // (n): every loss, times its factor and share, is added; or null
 };
 
 // n log-sum-exps over `count` negatives each, of which a share tau_plus is expected to be of the positive's own class:

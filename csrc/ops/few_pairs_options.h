@@ -1,0 +1,48 @@
+// What the losses of few_pairs may have beside sides and numbers, and which of it goes together.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+
+#include "tensor.h"
+
+namespace sslfast::ops {
+
+constexpr int64_t kTwoWays = 1, kSigmoid = 2;  // kinds of losses; 0: a softmax of every row
+
+struct PairOptions {
+  double smoothing;
+  std::optional<double> margin;
+  double tau_plus;
+  const std::optional<Tensor>&factors, &positives, &row_ids, &col_ids;
+
+  void check(const Tensor& rows, const Tensor& columns, ScalarType wide, int64_t kind) const {
+    const int64_t n = rows.size(0), m = columns.size(0);
+    const auto fits = [](const std::optional<Tensor>& t, int64_t size, ScalarType type) {
+      return !t ||
+             (t->is_cpu() && t->is_contiguous() && t->scalar_type() == type && t->dim() == 1 && t->size(0) == size);
+    };
+    ops::check(smoothing >= 0 && smoothing <= 1, "few_pairs: smoothing must be in [0, 1]");
+    ops::check(tau_plus >= 0 && tau_plus < 1, "few_pairs: tau_plus must be in [0, 1)");
+    ops::check(fits(factors, n, wide), "few_pairs: factors must be of the type of the sums, one a row");
+    ops::check(fits(positives, n, ScalarType::Long) && fits(row_ids, n, ScalarType::Long) &&
+                   fits(col_ids, m, ScalarType::Long) && row_ids.has_value() == col_ids.has_value(),
+               "few_pairs: positives and ids must be int64, one a row or column");
+    ops::check(kind != kSigmoid || !(tau_plus > 0 || factors || positives),
+               "few_pairs: tau_plus, factors and positives go with softmax losses");
+    // A column's candidates are rows, of which each has another limit, and smoothing takes all of them.
+    ops::check(kind != kTwoWays || !(positives || margin),
+               "few_pairs: positives and a margin go with losses of rows alone");
+    ops::check(kind == kSigmoid || smoothing == 0 || !(margin || row_ids),
+               "few_pairs: smoothing of softmax losses goes without ids and margin");
+    ops::check(positives ? are_columns(m) : n == m, "few_pairs: every row must have a column for its positive");
+  }
+
+ private:
+  bool are_columns(int64_t m) const {
+    const int64_t* p = positives->const_data_ptr<int64_t>();
+    return std::all_of(p, p + positives->size(0), [&](int64_t j) { return j >= 0 && j < m; });
+  }
+};
+
+}  // namespace sslfast::ops
