@@ -35,13 +35,11 @@ struct Request {
 
   bool two_way() const { return kind == kTwoWays; }
   bool need_products() const { return need_rows || (need_scale && kind != kSigmoid); }
-  // What the logit of a row's negative may be above its positive's, times a factor as both are: it comes from a product
-  // in another order, and what equals the limit must not fall on either side by chance.
-  T above(T factor) const { return factor * static_cast<T>(*options.margin + 16 * std::numeric_limits<T>::epsilon()); }
   const T* factors() const { return options.factors ? options.factors->const_data_ptr<T>() : nullptr; }
 };
 
-// Vectors of a number for each of n rows or m columns, and scratch for the tile. losses (n) are a result, or null.
+// Vectors of a number for each of n rows or m columns, and scratch for the tile. limits are allowances above the
+// similarities of positives, and then logits; losses (n) are a result, or null.
 template <typename T>
 struct Vectors {
   T *row_norm, *row_shift, *row_lse, *row_shares, *positive, *weights, *limits, *debiased, *col_norm, *col_shift,
@@ -96,7 +94,7 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
   products.logits({0, n, 0, m}, tile.logits, r.scale, r.scale);
   products.pair_logits(tile.excluded.positives, r.scale, v.positive);
   if (r.options.margin) {
-    for (int64_t i = 0; i < n; ++i) v.limits[i] = v.positive[i] + r.above(r.scale);
+    for (int64_t i = 0; i < n; ++i) v.limits[i] = v.positive[i] + r.scale * v.limits[i];
   }
   std::fill_n(v.row_shift, n, start);
   std::fill_n(v.col_shift, m, start);
@@ -131,8 +129,8 @@ void sigmoid(const Products& products, const CrossTile<T>& tile, const Vectors<T
   std::vector<double> row_sums(3 * n);
   products.logits({0, n, 0, m}, tile.logits, 1, r.scale);
   if (r.options.margin) {
-    products.pair_logits(tile.excluded.positives, 1, v.limits);
-    for (int64_t i = 0; i < n; ++i) v.limits[i] += r.above(1);
+    products.pair_logits(tile.excluded.positives, 1, v.positive);
+    for (int64_t i = 0; i < n; ++i) v.limits[i] += v.positive[i];
   }
   const T spread = static_cast<T>(r.options.smoothing / 2);
   cpu::sigmoid_pairs_tile(
@@ -204,6 +202,10 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
   }
   const Excluded<T> excluded{positives, numbers(r.options.row_ids), numbers(r.options.col_ids),
                              r.options.margin ? v.limits : nullptr};
+  if (r.options.margin) {
+    const std::vector<T> above = allowances<T>(q, k, positives, r.normalize, *r.options.margin);
+    std::copy(above.begin(), above.end(), v.limits);
+  }
   const TilePlace all{0, n, 0, m};
   const std::optional<Tensor> none;
   PairSums sums{};

@@ -2,8 +2,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
 #include <optional>
+#include <vector>
 
+#include "sslfast/positive_pairs.h"
 #include "tensor.h"
 
 namespace sslfast::ops {
@@ -44,5 +49,32 @@ struct PairOptions {
     return std::all_of(p, p + positives->size(0), [&](int64_t j) { return j >= 0 && j < m; });
   }
 };
+
+// What similarities of a row's negatives may be above its positive's: the margin and, of q (N, D) and k (M, D), some
+// roundings of the row's size times that of its positive. They come from products in another order, and what equals
+// the limit, as a copy of the positive at a margin of 0, must not fall on either side by chance.
+template <typename T>
+std::vector<T> allowances(const Tensor& q, const Tensor& k, const int64_t* positives, bool normalized, double margin) {
+  constexpr double kRoundings = 16 * static_cast<double>(std::numeric_limits<T>::epsilon());
+  const int64_t n = q.size(0), d = q.size(1);
+  std::vector<T> above(n, static_cast<T>(margin + kRoundings));
+  if (normalized) return above;
+  const auto squares = [&](const Tensor& side) {
+    std::vector<int64_t> itself(side.size(0));
+    std::iota(itself.begin(), itself.end(), int64_t{0});
+    std::vector<T> sums(side.size(0));
+    const T* z = side.const_data_ptr<T>();
+    cpu::pair_logits(PositivePairs<T, T>{z, z, nullptr, nullptr, itself.data(), nullptr, side.size(0), d}, 1,
+                     sums.data(), 1);
+    return sums;
+  };
+  const std::vector<T> of_rows = squares(q), of_columns = squares(k);
+  for (int64_t i = 0; i < n; ++i) {
+    const double size =
+        std::sqrt(static_cast<double>(of_rows[i])) * std::sqrt(static_cast<double>(of_columns[positives[i]]));
+    above[i] = static_cast<T>(margin + kRoundings * size);
+  }
+  return above;
+}
 
 }  // namespace sslfast::ops

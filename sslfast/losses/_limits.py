@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_ROUNDINGS = 16  # the operators of few pairs have the same, csrc/ops/few_pairs.cpp
+_ROUNDINGS = 16  # the operators of few pairs have the same, csrc/ops/few_pairs_options.h
 
 
 def most_similar(rows: Tensor, own: Tensor, margin: float) -> Tensor:
