@@ -37,6 +37,12 @@ def clear_limits(similarities: Tensor) -> Tensor:
 
 
 OPTIONS = ["ids", "limits", "ids and limits", "smoothing", "ids, limits, smoothing"]
+# The interpreter is slow: options one by one in one case alone.
+INTERPRETED = [
+    pytest.param(tuple(case.values), option, id=f"{case.id}-{option}")
+    for case in CASES
+    for option in (OPTIONS if case is CASES[1] else OPTIONS[2::2])
+]
 
 
 def check(function, case, excluded: str, dtype: torch.dtype, device: torch.device) -> None:
@@ -82,8 +88,7 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype, excluded: str) -> 
 
 
 @pytest.mark.parametrize(("dtype", "in_registers"), WAYS)
-@pytest.mark.parametrize("excluded", OPTIONS)
-@pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
+@pytest.mark.parametrize(("case", "excluded"), INTERPRETED)
 def test_triton_against_the_definition(case, excluded, dtype, in_registers, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch
     from sslfast.kernels.sigmoid_pairs import sigmoid_pairs as launcher
