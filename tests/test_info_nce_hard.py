@@ -81,3 +81,18 @@ def test_second_derivatives_are_refused() -> None:
     (grad,) = torch.autograd.grad(info_nce_loss(query, keys, hard), hard, create_graph=True)
     with pytest.raises(RuntimeError, match=r"^info_nce_loss: second derivatives are not supported$"):
         grad.sum().backward()
+
+
+def test_second_derivatives_of_the_temperature_are_right_or_refused() -> None:
+    inputs = tensors()
+    temperature = torch.tensor(0.5, requires_grad=True)
+    found = []
+    for function in (reference, info_nce_loss):
+        loss = function(*inputs, temperature=temperature).mean()
+        (grad,) = torch.autograd.grad(loss, temperature, create_graph=True)
+        found.append(torch.autograd.grad(grad, temperature)[0])
+    torch.testing.assert_close(*found)
+    compiled = torch.compile(lambda t: info_nce_loss(*inputs, temperature=t), backend="eager", fullgraph=True)
+    (grad,) = torch.autograd.grad(compiled(temperature), temperature, create_graph=True)
+    with pytest.raises(RuntimeError, match="second derivatives are not supported"):
+        torch.autograd.grad(grad, temperature)

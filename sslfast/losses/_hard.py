@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import first_order_only
+from sslfast._autograd import first_order_only, traced_once
 
 _EPS = 1e-12  # of F.normalize
 _NUMBERS = 2**24  # of the keys that a GPU widens at once
@@ -54,6 +54,7 @@ class _LogSumExp(torch.autograd.Function):
         return lse
 
     @staticmethod
+    @traced_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         logits, lse = ctx.saved_tensors
         shares = torch.exp(logits - lse.clamp_min(torch.finfo(lse.dtype).min).unsqueeze(ctx.dim))
