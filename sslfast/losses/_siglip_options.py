@@ -52,8 +52,8 @@ def hard_mean(
         function: the name that errors begin with.
         rows: (N, D), in the dtype of accumulation, normalised if the keys are.
         keys: (N, K, D), checked by the caller.
-        scale: factor of the similarities, a tensor of one number.
-        bias: added to them, a tensor of one number.
+        scale: factor of the similarities, a tensor of one number, of the rows' dtype.
+        bias: added to them, another.
         limits: (N,), keys whose similarity is above that of their row are left out; or None.
         smoothing: share e of the targets that is spread over both labels: theirs is e / 2.
         normalize: divide keys by their norms first.
@@ -62,15 +62,18 @@ def hard_mean(
     similarities = own_similarities(function, rows, keys, normalize)
     if strategy != "local":  # a rank's own negatives are its part of what scale and bias do
         scale, bias = mean_gradient_over_ranks(scale), mean_gradient_over_ranks(bias)
-    losses = _NegativeLosses.apply(function, similarities, scale, bias, limits, smoothing)
-    return losses.mean() if strategy == "local" else mean_over_ranks(losses)
+        return mean_over_ranks(_NegativeLosses.apply(function, similarities, scale, bias, limits, smoothing, None))
+    mean: Tensor = _NegativeLosses.apply(function, similarities, scale, bias, limits, smoothing, 1.0 / len(rows))
+    return mean
 
 
 class _NegativeLosses(torch.autograd.Function):
-    """Sums over each row of the losses of negatives, made with their slopes: a few negatives wait for calls."""
+    """A share of the sum of the losses of negatives, or their sums over each row; made with their slopes, as a few
+    negatives wait for calls.
+    """
 
     @staticmethod
-    def forward(ctx, function, similarities, scale, bias, limits, smoothing):  # type: ignore[no-untyped-def]
+    def forward(ctx, function, similarities, scale, bias, limits, smoothing, share):  # type: ignore[no-untyped-def]
         logits = torch.addcmul(bias, similarities, scale)
         losses = F.softplus(logits, threshold=50.0)
         slopes = torch.sigmoid(logits)
@@ -82,21 +85,21 @@ class _NegativeLosses(torch.autograd.Function):
             losses.masked_fill_(left_out, 0.0)
             slopes.masked_fill_(left_out, 0.0)
         ctx.save_for_backward(similarities, scale, bias, slopes)
-        ctx.function = function
-        # An infinite similarity would count as a perfect negative, or be left out.
-        return losses.add_(logits, alpha=0.0).sum(dim=1)
+        ctx.function, ctx.share = function, share
+        losses.add_(logits, alpha=0.0)  # an infinite similarity would count as a perfect negative, or be left out
+        return losses.sum(dim=1) if share is None else losses.sum().mul_(share)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         similarities, scale, bias, slopes = ctx.saved_tensors
-        _, need_similarities, need_scale, need_bias, _, _ = ctx.needs_input_grad
+        _, need_similarities, need_scale, need_bias, *_ = ctx.needs_input_grad
         with torch.no_grad():
-            of_logits = slopes * grad.unsqueeze(1)
+            of_logits = slopes * (grad.unsqueeze(1) if ctx.share is None else grad * ctx.share)
             grads = (
                 of_logits * scale if need_similarities else None,
-                (of_logits * similarities).sum().reshape(1) if need_scale else None,
-                of_logits.sum().reshape(1) if need_bias else None,
+                (of_logits * similarities).sum().reshape(scale.shape) if need_scale else None,
+                of_logits.sum().reshape(bias.shape) if need_bias else None,
             )
         inputs = (similarities, scale, bias, grad)
         found = (None if g is None else first_order_only(ctx.function, g, *inputs) for g in grads)
-        return None, *found, None, None
+        return None, *found, None, None, None

@@ -224,7 +224,7 @@ def siglip_loss(
             smoothing=smoothing,
         )
     # All that follows is made of the features in the dtype of accumulation: gradients in half types are rounded once.
-    scale, bias = (number.to(wide).reshape(1) for number in (scale, bias))
+    scale, bias = scale.to(wide), bias.to(wide)
     images, image_side = _accumulated(image_features, normalize, wide, dtype)
     texts, text_side = _accumulated(text_features, normalize, wide, dtype)
     limits = None if margin is None else most_similar(images, texts, margin)
@@ -232,7 +232,7 @@ def siglip_loss(
         loss = few_pairs(name, SIGMOID, share, images, texts, scale, bias, normalize=False, options=chosen)
     else:
         loss = sigmoid_mean(
-            *(name, images, texts, scale, bias),
+            *(name, images, texts, scale.reshape(1), bias.reshape(1)),
             normalize=False,
             strategy=strategy,
             options=options,
