@@ -50,6 +50,18 @@ def test_errors_of_the_module(options, error, text: str) -> None:
         InfoNCELoss(**options)
 
 
+NO_NUMBERS = [None, "", [], False, torch.tensor(0.0), torch.ones(2)]
+
+
+@pytest.mark.parametrize("strength", NO_NUMBERS, ids=repr)
+def test_a_strength_is_a_number(strength) -> None:
+    text = f"hardness_strength must be a number, got {type(strength).__name__}"
+    with pytest.raises(TypeError, match=f"^info_nce_loss: {text}$"):
+        info_nce_loss(GOOD, GOOD, hardness_strength=strength)
+    with pytest.raises(TypeError, match=f"^InfoNCELoss: {text}$"):
+        InfoNCELoss(hardness_strength=strength)
+
+
 GOOD, MORE, IDS = torch.ones(4, 3), torch.ones(6, 3), torch.arange(4)
 BAD = [
     ([GOOD, MORE], {}, ValueError, "positive_key must have shape (4, 3), like query, got (6, 3)"),
@@ -105,6 +117,12 @@ BAD = [
         {"hardness_mode": "in_batch_negatives", "hardness_strength": -1.0},
         ValueError,
         "hardness_strength must be at least 0, got -1.0",
+    ),
+    (
+        [GOOD, GOOD],
+        {"hardness_mode": "in_batch_negatives", "hardness_strength": 1e39},
+        ValueError,
+        "hardness_strength must be finite in float32, got 1e+39",
     ),
     (
         [GOOD, GOOD],

@@ -223,8 +223,15 @@ def test_what_is_no_number_reaches_the_loss(path) -> None:
         for options in ({"key_to_query_negatives": True}, {"hardness_mode": "all_negatives", "hardness_strength": 2.0}):
             assert not info_nce_loss(query, keys, **options).isfinite()
             assert not info_nce_loss(query, keys, normalize=False, **options).isfinite()
-    for temperature in (torch.tensor(torch.nan), torch.tensor(torch.inf)):
-        assert info_nce_loss(torch.eye(3), torch.eye(3), temperature=temperature, key_to_query_negatives=True).isnan()
+    for temperature in (torch.tensor(torch.nan), torch.tensor(torch.inf), torch.tensor(-torch.inf)):
+        for options in ({"key_to_query_negatives": True}, {"hardness_mode": "in_batch_negatives"}, {"margin": 0.1}):
+            assert info_nce_loss(torch.eye(3), torch.eye(3), temperature=temperature, **options).isnan()
+
+
+def test_a_strength_that_float64_alone_holds() -> None:
+    query, keys = torch.randn(2, 4, 3, dtype=torch.float64)
+    options: dict[str, Any] = {"hardness_mode": "in_batch_negatives", "hardness_strength": 1e39}
+    torch.testing.assert_close(info_nce_loss(query, keys, **options), reference(query, keys, **options).mean())
 
 
 def test_autocast_changes_nothing(path) -> None:

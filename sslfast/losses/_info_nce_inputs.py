@@ -44,7 +44,7 @@ def check_options(
             temperature_of(function, known)
     else:
         known = temperature_of(function, temperature)
-    if known < 0.0 and (margin is not None or hardness_mode is not None):
+    if -math.inf < known < 0.0 and (margin is not None or hardness_mode is not None):
         option = "a margin" if margin is not None else "hardness_mode"
         raise ValueError(f"{function}: temperature must be positive with {option}, got {known}")
     margin = None if margin is None else _check.real(function, "margin", margin)
@@ -65,8 +65,13 @@ def _hardness_strength(function: str, mode: str | None, strength: float) -> floa
     return number
 
 
-def hardness_of(function: str, mode: str | None, strength: float, kinds: Kinds) -> Hardness:
-    """Of checked mode and strength; raises ValueError where there are no negatives that the mode is about."""
+def hardness_of(
+    function: str, mode: str | None, strength: float, kinds: Kinds, query: Tensor, keys: Tensor
+) -> Hardness:
+    """Of checked mode and strength; raises ValueError where there are no negatives that the mode is about, or the loss
+    cannot hold the strength.
+    """
+    check_scalar(function, "hardness_strength", strength, query, keys)
     hardness = Hardness(mode, strength)
     if mode is not None and not kinds.any_of(hardness.kinds):
         raise ValueError(f"{function}: hardness_mode {mode!r} goes with {' or '.join(hardness.kinds)}, got none")

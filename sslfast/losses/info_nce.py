@@ -260,7 +260,7 @@ def info_nce_loss(
     absent = (
         negative_keys is positives is in_batch is query_ids is key_ids is margin is weights is memory_budget is None
     )
-    absent = absent and hardness_mode is None and not hardness_strength
+    absent = absent and hardness_mode is None and type(hardness_strength) is float and hardness_strength == 0.0
     if absent and query_negatives is key_negatives is key_to_query_negatives is gather_distributed is False:
         numbers = temperature, tau_plus, label_smoothing
         loss = quick_info_nce(name, query, positive_key, queue, *numbers, reduction, symmetric, normalize)
@@ -277,7 +277,7 @@ def info_nce_loss(
         margin, tau_plus, strength = check_options(
             name, temperature, margin, tau_plus, hardness_mode, hardness_strength, normalize, reduction
         )
-        hardness = hardness_of(name, hardness_mode, strength, kinds)
+        hardness = hardness_of(name, hardness_mode, strength, kinds, query, positive_key)
         if symmetric and not (kinds.in_batch and len(positive_key) == len(query)):
             got = len(positive_key)
             raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {got}")
