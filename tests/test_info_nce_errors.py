@@ -25,14 +25,14 @@ MADE = [
         "hardness_mode must be 'in_batch_negatives', 'hard_negatives' or 'all_negatives', got 'hard'",
     ),
     (
-        {"hardness_mode": "all_negatives", "temperature": -1.0},
+        {"hardness_mode": "all_negatives", "temperature": -1.0, "hardness_strength": 1.0},
         ValueError,
-        "temperature must be positive with hardness_mode, got -1.0",
+        "temperature must be positive with hardness_strength, got -1.0",
     ),
     (
-        {"hardness_mode": "all_negatives", "tau_plus": 0.1},
+        {"hardness_mode": "all_negatives", "tau_plus": 0.1, "hardness_strength": 1.0},
         ValueError,
-        "tau_plus must be 0 with hardness_mode, got 0.1",
+        "tau_plus must be 0 with hardness_strength, got 0.1",
     ),
     ({"key_to_query_negatives": 1}, TypeError, "key_to_query_negatives must be a bool, got 1"),
     ({"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
@@ -150,15 +150,15 @@ BAD = [
     ),
     (
         [GOOD, GOOD],
-        {"hardness_mode": "all_negatives", "tau_plus": 0.1},
+        {"hardness_mode": "all_negatives", "tau_plus": 0.1, "hardness_strength": 1.0},
         ValueError,
-        "tau_plus must be 0 with hardness_mode, got 0.1",
+        "tau_plus must be 0 with hardness_strength, got 0.1",
     ),
     (
         [GOOD, GOOD],
-        {"temperature": torch.tensor(-0.5), "hardness_mode": "all_negatives"},
+        {"temperature": torch.tensor(-0.5), "hardness_mode": "all_negatives", "hardness_strength": 1.0},
         ValueError,
-        "temperature must be positive with hardness_mode, got -0.5",
+        "temperature must be positive with hardness_strength, got -0.5",
     ),
     (
         [GOOD, GOOD],

@@ -156,6 +156,9 @@ def test_no_strength_is_no_hardness() -> None:
     for mode in MODES[1:]:
         found = info_nce_loss(query, keys, hard, in_batch=True, hardness_mode=mode, hardness_strength=0)
         assert torch.equal(found, plain)
+    for options in ({"temperature": -0.5}, {"tau_plus": 0.1}):  # which are refused with a strength
+        found = info_nce_loss(query, keys, hardness_mode="all_negatives", **options)
+        torch.testing.assert_close(found, info_nce_loss(query, keys, **options))
 
 
 def test_weights_and_reductions(path) -> None:

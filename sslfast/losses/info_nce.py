@@ -171,9 +171,9 @@ def info_nce_loss(
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
-    to 256 pairs on the CPU, with the other keys for negatives, hard or not, and perhaps the queries of keys, make all
-    logits at once, half types widened, with most options (docs/losses.md says which). A queue alone is one call there,
-    with the gradients.
+    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened, with most
+    options (docs/losses.md says which); so do hard keys and the queries of keys, alone or with ``positives``. A queue
+    alone is one call there, with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -209,10 +209,10 @@ def info_nce_loss(
             0.
         hardness_mode: which negatives count by how hard they are: ``"in_batch_negatives"``, those of ``in_batch``;
             ``"hard_negatives"``, ``negative_keys``; ``"all_negatives"``, both and the queue. To their logits
-            ``hardness_strength`` times the similarity is added, which is a constant for the gradient. Margin and the
-            sums of ``symmetric``'s keys are without it; not with ``tau_plus``, nor a negative temperature, which a
-            tensor on a GPU is not asked for. Default: None, none.
-        hardness_strength: 0 or more. Default: 0.
+            ``hardness_strength`` times the similarity is added, which is a constant for the gradient; label smoothing
+            counts it. Margin and the sums of ``symmetric``'s keys are without it. Default: None, none.
+        hardness_strength: 0 or more, finite in the dtype of the loss; above 0 not with ``tau_plus``, nor a negative
+            temperature, which a tensor on a GPU is not asked for. Default: 0.
         symmetric: average with the loss of every key picking its query among all queries; ``positive_key`` has to be
             (N, D) and ``positives`` a permutation. Default: False.
         weights: (N,), weights of the queries, 0 or more; a mean is divided by their sum, and NaN where that is 0.
