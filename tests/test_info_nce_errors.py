@@ -68,6 +68,12 @@ BAD = [
     ([GOOD, MORE[:, :2]], {"positives": IDS}, ValueError, "positive_key must have shape (M, 3), got (6, 2)"),
     ([GOOD, MORE], {"positives": IDS[:3]}, ValueError, "positives must have shape (4,), got (3,)"),
     ([GOOD, MORE], {"positives": IDS.float()}, TypeError, "positives must be an integer tensor, got torch.float32"),
+    (
+        [GOOD, MORE],
+        {"positives": IDS.to_sparse()},
+        TypeError,
+        "positives must be a dense tensor, got torch.sparse_coo",
+    ),
     ([GOOD, MORE], {"positives": IDS + 3}, ValueError, "positives must be in [0, 5], rows of positive_key, got 6"),
     ([GOOD, MORE], {"positives": IDS - 1}, ValueError, "positives must be in [0, 5], rows of positive_key, got -1"),
     (

@@ -15,6 +15,7 @@ from sslfast.losses._info_nce_plain import options_of, plain_info_nce, quick_inf
 from sslfast.losses._info_nce_tiles import tiled_info_nce
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
+from sslfast.losses._shown import shown_options
 
 _NAMES = ("query", "positive_key", "query_ids", "key_ids")
 
@@ -127,7 +128,7 @@ class InfoNCELoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, reduction={self.reduction!r}, symmetric={self.symmetric}"
+        return shown_options(self, InfoNCELoss, "temperature", "reduction", "symmetric")
 
 
 def info_nce_loss(
@@ -244,9 +245,9 @@ def info_nce_loss(
             gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for, none that
             ``hardness_mode`` is about, or ``hardness_strength`` without a mode, ``weights`` are negative (looked at on
             the CPU only, as a tensor's temperature is), ``positives`` index no key (on the CPU; a GPU is not waited
-            for, there the loss of such a row is infinite), or ``symmetric`` is asked for where it does not go or
-            ``gather_distributed`` is none of these. Where one of several ranks raises, all do: the others a ValueError
-            that names it; so do all whose options differ.
+            for: there the loss of such a row is infinite, or, where its key is looked up, CUDA's own assertion fails),
+            or ``symmetric`` is asked for where it does not go or ``gather_distributed`` is none of these. Where one of
+            several ranks raises, all do: the others a ValueError that names it; so do all whose options differ.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018; He et al.,
