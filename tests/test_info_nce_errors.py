@@ -25,14 +25,14 @@ MADE = [
         "hardness_mode must be 'in_batch_negatives', 'hard_negatives' or 'all_negatives', got 'hard'",
     ),
     (
-        {"hardness_mode": "all_negatives", "temperature": -1.0},
+        {"hardness_mode": "all_negatives", "temperature": -1.0, "hardness_strength": 1.0},
         ValueError,
-        "temperature must be positive with hardness_mode, got -1.0",
+        "temperature must be positive with hardness_strength, got -1.0",
     ),
     (
-        {"hardness_mode": "all_negatives", "tau_plus": 0.1},
+        {"hardness_mode": "all_negatives", "tau_plus": 0.1, "hardness_strength": 1.0},
         ValueError,
-        "tau_plus must be 0 with hardness_mode, got 0.1",
+        "tau_plus must be 0 with hardness_strength, got 0.1",
     ),
     ({"key_to_query_negatives": 1}, TypeError, "key_to_query_negatives must be a bool, got 1"),
     ({"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
@@ -50,12 +50,30 @@ def test_errors_of_the_module(options, error, text: str) -> None:
         InfoNCELoss(**options)
 
 
+NO_NUMBERS = [None, "", [], False, torch.tensor(0.0), torch.ones(2)]
+
+
+@pytest.mark.parametrize("strength", NO_NUMBERS, ids=repr)
+def test_a_strength_is_a_number(strength) -> None:
+    text = f"hardness_strength must be a number, got {type(strength).__name__}"
+    with pytest.raises(TypeError, match=f"^info_nce_loss: {text}$"):
+        info_nce_loss(GOOD, GOOD, hardness_strength=strength)
+    with pytest.raises(TypeError, match=f"^InfoNCELoss: {text}$"):
+        InfoNCELoss(hardness_strength=strength)
+
+
 GOOD, MORE, IDS = torch.ones(4, 3), torch.ones(6, 3), torch.arange(4)
 BAD = [
     ([GOOD, MORE], {}, ValueError, "positive_key must have shape (4, 3), like query, got (6, 3)"),
     ([GOOD, MORE[:, :2]], {"positives": IDS}, ValueError, "positive_key must have shape (M, 3), got (6, 2)"),
     ([GOOD, MORE], {"positives": IDS[:3]}, ValueError, "positives must have shape (4,), got (3,)"),
     ([GOOD, MORE], {"positives": IDS.float()}, TypeError, "positives must be an integer tensor, got torch.float32"),
+    (
+        [GOOD, MORE],
+        {"positives": IDS.to_sparse()},
+        TypeError,
+        "positives must be a dense tensor, got torch.sparse_coo",
+    ),
     ([GOOD, MORE], {"positives": IDS + 3}, ValueError, "positives must be in [0, 5], rows of positive_key, got 6"),
     ([GOOD, MORE], {"positives": IDS - 1}, ValueError, "positives must be in [0, 5], rows of positive_key, got -1"),
     (
@@ -108,6 +126,12 @@ BAD = [
     ),
     (
         [GOOD, GOOD],
+        {"hardness_mode": "in_batch_negatives", "hardness_strength": 1e39},
+        ValueError,
+        "hardness_strength must be finite in float32, got 1e+39",
+    ),
+    (
+        [GOOD, GOOD],
         {"hardness_mode": 3},
         ValueError,
         "hardness_mode must be 'in_batch_negatives', 'hard_negatives' or 'all_negatives', got 3",
@@ -132,15 +156,15 @@ BAD = [
     ),
     (
         [GOOD, GOOD],
-        {"hardness_mode": "all_negatives", "tau_plus": 0.1},
+        {"hardness_mode": "all_negatives", "tau_plus": 0.1, "hardness_strength": 1.0},
         ValueError,
-        "tau_plus must be 0 with hardness_mode, got 0.1",
+        "tau_plus must be 0 with hardness_strength, got 0.1",
     ),
     (
         [GOOD, GOOD],
-        {"temperature": torch.tensor(-0.5), "hardness_mode": "all_negatives"},
+        {"temperature": torch.tensor(-0.5), "hardness_mode": "all_negatives", "hardness_strength": 1.0},
         ValueError,
-        "temperature must be positive with hardness_mode, got -0.5",
+        "temperature must be positive with hardness_strength, got -0.5",
     ),
     (
         [GOOD, GOOD],

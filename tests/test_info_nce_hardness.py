@@ -4,6 +4,7 @@ test_info_nce_negatives.py has with the definition.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from info_nce_cases import N, tensors
 from loss_oracle import assert_compiles, assert_steady, assert_takes_strides_and_mixed_dtypes, largest_tensor
+from test_few_pairs import Operators
 from torch import Tensor
 
 from sslfast.losses import InfoNCELoss, _few_pairs, info_nce_loss
@@ -56,13 +58,26 @@ def path(request, monkeypatch) -> None:
         monkeypatch.setattr(_few_pairs, "_MOST", 0)
 
 
-@pytest.mark.parametrize("directions", [(), *((each,) for each in DIRECTIONS), DIRECTIONS], ids=str)
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("pairs", [True, False], ids=["pairs", "triplets"])
-def test_is_multiple_negatives_ranking(pairs: bool, mode: str | None, directions: tuple[str, ...], path) -> None:
+RANKINGS = [
+    (pairs, mode, directions)
+    for pairs, mode in itertools.product((True, False), MODES)
+    for directions in ((), *((each,) for each in DIRECTIONS), DIRECTIONS)
+    if not (pairs and mode == "hard_negatives")  # there are none, which is an error
+]
+AT_ONCE = [(pairs, mode, names) for pairs, mode, names in RANKINGS if pairs and {*names} <= {"doc_to_query"}]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "mode", "directions", "tiles"),
+    [*((*r, True) for r in RANKINGS), *((*r, False) for r in AT_ONCE)],
+    ids=str,
+)
+def test_is_multiple_negatives_ranking(
+    pairs: bool, mode: str | None, directions: tuple[str, ...], tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An anchor's own hard negatives are ``negative_keys``; ids take them out of those of all others."""
-    if pairs and mode == "hard_negatives":
-        return  # there are none, which is an error
+    if tiles:
+        monkeypatch.setattr(_few_pairs, "_MOST", 0)
     n = 13
     anchor, noise, negative = torch.randn(3, n, 8, dtype=torch.float64)
     docs = [anchor + noise] if pairs else [anchor + noise, anchor - noise, negative]
@@ -103,6 +118,7 @@ def test_few_pairs_and_more_are_the_definition(
         keys = torch.cat([keys, torch.randn(5, 6).to(dtype)])
         options["positives"] = torch.randint(n + 5, (n,), dtype=torch.int32)
     number = torch.tensor(temperature, dtype=wide)
+    largest = 1.0 if options.get("normalize", True) else (query.double() @ keys.double().T).abs().max().item()
     for more in (
         {"hardness_mode": "in_batch_negatives", "hardness_strength": 2.5},
         {"key_to_query_negatives": True},
@@ -120,8 +136,28 @@ def test_few_pairs_and_more_are_the_definition(
         grads = torch.autograd.grad(3 * expected, truth)
         for f, e in zip(results, (expected, *grads), strict=True):
             assert f.dtype in (dtype, wide)
-            close = {torch.float64: 1e-11, torch.float32: 6e-6 / temperature, torch.bfloat16: 1e-2}[f.dtype]
-            torch.testing.assert_close(f.double(), e, rtol=close, atol=close * max(1.0, e.abs().max().item()))
+            # Of float32 that of logits, which similarities make large; of bfloat16 once more when 3 is multiplied by.
+            rounding = max(1e-6, 6e-8 * largest / temperature)
+            close = {torch.float64: 1e-13, torch.float32: rounding, torch.bfloat16: 4e-3}[f.dtype]
+            assert (f.double() - e).norm() <= close * max(0.1, e.norm().item())
+
+
+def test_up_to_256_queries_are_made_at_once() -> None:
+    hard = {"hardness_mode": "in_batch_negatives", "hardness_strength": 2.0}
+    query, keys = torch.randn(257, 3, requires_grad=True), torch.randn(257, 3, requires_grad=True)
+    at = torch.randint(128, (256,))
+    for options in (hard, {"key_to_query_negatives": True}, {**hard, "key_to_query_negatives": True}):
+        for rows, columns, more, at_once in (
+            (256, 256, {}, True),
+            (257, 257, {}, False),
+            (256, 128, {"positives": at}, True),
+            (256, 257, {"positives": at}, False),
+            (256, 256, {"label_smoothing": 0.1}, False),
+            (256, 256, {"weights": torch.rand(256)}, False),
+        ):
+            with Operators() as operators:
+                info_nce_loss(query[:rows], keys[:columns], **options, **more).backward()
+            assert ("softmax" in "".join(operators.names)) is not at_once, (options, more)
 
 
 def test_analytic_values() -> None:
@@ -156,6 +192,9 @@ def test_no_strength_is_no_hardness() -> None:
     for mode in MODES[1:]:
         found = info_nce_loss(query, keys, hard, in_batch=True, hardness_mode=mode, hardness_strength=0)
         assert torch.equal(found, plain)
+    for options in ({"temperature": -0.5}, {"tau_plus": 0.1}):  # which are refused with a strength
+        found = info_nce_loss(query, keys, hardness_mode="all_negatives", **options)
+        torch.testing.assert_close(found, info_nce_loss(query, keys, **options))
 
 
 def test_weights_and_reductions(path) -> None:
@@ -171,7 +210,10 @@ def test_weights_and_reductions(path) -> None:
 def test_module_is_the_function() -> None:
     given = tensors()
     options = {"key_to_query_negatives": True, "hardness_mode": "all_negatives", "hardness_strength": 3.0}
-    found = InfoNCELoss(0.2, **options)(given["query"], given["keys"], given["hard"], in_batch=True)
+    criterion = InfoNCELoss(0.2, **options)
+    hard = "hardness_mode='all_negatives', hardness_strength=3.0"
+    assert repr(criterion).endswith(f"symmetric=False, key_to_query_negatives=True, {hard})")
+    found = criterion(given["query"], given["keys"], given["hard"], in_batch=True)
     assert torch.equal(
         found, info_nce_loss(given["query"], given["keys"], given["hard"], 0.2, in_batch=True, **options)
     )
@@ -223,8 +265,15 @@ def test_what_is_no_number_reaches_the_loss(path) -> None:
         for options in ({"key_to_query_negatives": True}, {"hardness_mode": "all_negatives", "hardness_strength": 2.0}):
             assert not info_nce_loss(query, keys, **options).isfinite()
             assert not info_nce_loss(query, keys, normalize=False, **options).isfinite()
-    for temperature in (torch.tensor(torch.nan), torch.tensor(torch.inf)):
-        assert info_nce_loss(torch.eye(3), torch.eye(3), temperature=temperature, key_to_query_negatives=True).isnan()
+    for temperature in (torch.tensor(torch.nan), torch.tensor(torch.inf), torch.tensor(-torch.inf)):
+        for options in ({"key_to_query_negatives": True}, {"hardness_mode": "in_batch_negatives"}, {"margin": 0.1}):
+            assert info_nce_loss(torch.eye(3), torch.eye(3), temperature=temperature, **options).isnan()
+
+
+def test_a_strength_that_float64_alone_holds() -> None:
+    query, keys = torch.randn(2, 4, 3, dtype=torch.float64)
+    options: dict[str, Any] = {"hardness_mode": "in_batch_negatives", "hardness_strength": 1e39}
+    torch.testing.assert_close(info_nce_loss(query, keys, **options), reference(query, keys, **options).mean())
 
 
 def test_autocast_changes_nothing(path) -> None:

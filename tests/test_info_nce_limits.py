@@ -72,3 +72,43 @@ def test_zero_and_tiny_hard_negatives() -> None:
     torch.testing.assert_close(ours(query, keys, leaf), reference(query, keys, hard))
     (grad,) = torch.autograd.grad(info_nce_loss(query, keys, leaf), leaf)
     assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("excluded", [(), ("ids",), ("margin",), ("ids", "margin")], ids=str)
+def test_query_and_keys_may_be_one_tensor(excluded: tuple[str, ...], reduction: str) -> None:
+    """With a scale that is not read, the query's own row, which is no negative, is not its positive."""
+    rows, ids = torch.randn(10, 8, dtype=torch.float64), torch.arange(10) % 7
+    options = {"normalize": False, "positives": torch.arange(10).roll(1), "query_negatives": True}
+    options |= {"query_ids": ids, "key_ids": ids} if "ids" in excluded else {}
+    options |= {"margin": 0.5} if "margin" in excluded else {}
+    for in_batch in (False, True):
+        results = []
+        for f, more in ((info_nce_loss, {"reduction": reduction}), (reference, {})):
+            z, temperature = rows.clone().requires_grad_(), torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+            loss = f(z, z, temperature=temperature, in_batch=in_batch, **options, **more)
+            if f is reference and reduction != "none":
+                loss = loss.mean() if reduction == "mean" else loss.sum()
+            results.append([loss, *torch.autograd.grad(loss.sum(), (z, temperature))])
+        for found, expected in zip(*results, strict=True):
+            torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("weight", [1e-40, 3e38])
+def test_weights_whose_sum_or_its_inverse_is_out_of_range(weight: float) -> None:
+    query, keys, temperature = torch.randn(10, 4), torch.randn(10, 4), torch.tensor(0.1)
+    results = []
+    for weights in (torch.full((10,), weight), None):
+        leaves = [z.clone().requires_grad_() for z in (query, keys, temperature)]
+        loss = info_nce_loss(*leaves[:2], temperature=leaves[2], weights=weights, tau_plus=0.01)
+        results.append([loss, *torch.autograd.grad(loss, leaves)])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert info_nce_loss(query, keys, weights=torch.zeros(10)).isnan()
+
+
+def test_half_negatives_under_autocast() -> None:
+    query, keys, others = (torch.randn(m, 16).half() for m in (8, 8, 5))
+    expected = info_nce_loss(query, keys, others, in_batch=True)
+    with torch.autocast("cpu"):
+        assert torch.equal(info_nce_loss(query, keys, others, in_batch=True), expected)

@@ -194,7 +194,8 @@ def test_module_is_the_function() -> None:
     found = criterion(given["query"], given["keys"], given["hard"], in_batch=True, **ids)
     expected = info_nce_loss(given["query"], given["keys"], given["hard"], 0.2, "sum", in_batch=True, **ids, **options)
     assert torch.equal(found, expected)
-    assert "temperature=0.2" in repr(criterion)
+    shown = "temperature=0.2, reduction='sum', symmetric=True, query_negatives=True, key_negatives=True, margin=0.3"
+    assert repr(criterion) == f"InfoNCELoss({shown}, tau_plus=0.01)"
     a, b = inspect.signature(InfoNCELoss.forward).parameters, inspect.signature(InfoNCELoss).parameters
     arguments = inspect.signature(info_nce_loss).parameters
     for parameters in (a, b):
@@ -207,6 +208,7 @@ def test_module_is_the_function() -> None:
 def test_a_learnable_temperature() -> None:
     temperature = torch.nn.Parameter(torch.tensor(0.3))
     criterion = InfoNCELoss(temperature)
+    assert repr(criterion) == f"InfoNCELoss(temperature={temperature.tolist()}, reduction='mean', symmetric=False)"
     assert dict(criterion.named_parameters()).keys() == {"temperature"}
     criterion(torch.randn(4, 3), torch.randn(4, 3)).backward()
     assert temperature.grad is not None

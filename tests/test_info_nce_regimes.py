@@ -75,7 +75,7 @@ def test_oracle(name: str, n: int, d: int, temperature: float, dtype: torch.dtyp
         of = range(1, len(truth)) if alone is None else [alone + 1]
         for f, at in zip(found[1:], of, strict=True):
             s, t = same[at], truth[at]
-            floor = rounding * max(0.1 if t.dim() else 1 / temperature, t.abs().max().item())
+            floor = rounding * max(0.2 if t.dim() else 1 / temperature, t.abs().max().item())
             if dtype == wide:
                 assert_no_worse(f, s, t, floor)
             else:

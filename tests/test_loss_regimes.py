@@ -12,6 +12,9 @@ from loss_cases import CASES, Inputs, LossCase
 from loss_oracle import assert_compiles, assert_steady
 from loss_regimes import REGIMES, Regime, problem
 
+from sslfast.losses import info_nce_loss
+from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
+
 EARLY = Regime(None, 0.1, 5, 7)
 LATE = Regime(1e-4, 0.04, 3, 7)
 
@@ -28,12 +31,30 @@ def test_oracle(name: str, regime: Regime, dtype: torch.dtype) -> None:
     assert_within_bounds(name, regime, dtype)
 
 
+def further_negatives(**options) -> LossCase:
+    return LossCase(
+        lambda q, k, t: info_nce_loss(q, k, temperature=t, **options),
+        lambda q, k, t: info_nce_reference(q, k, None, t, **options).mean(),
+    )
+
+
+HARD = {"hardness_mode": "in_batch_negatives", "hardness_strength": 2.0}
+ROW_DOTS = {
+    **{name: CASES[name] for name in ("nt_xent_loss", "nt_xent_loss, in tiles", "clip_loss", "info_nce_loss, keys")},
+    "info_nce_loss, hard": further_negatives(**HARD),
+    "info_nce_loss, queries of keys": further_negatives(key_to_query_negatives=True),
+    "info_nce_loss, hard by index": further_negatives(positives=torch.arange(64), key_to_query_negatives=True, **HARD),
+}
+
+
 @pytest.mark.parametrize("loss", [1e-2, 2e-4])
-@pytest.mark.parametrize("name", ["nt_xent_loss", "nt_xent_loss, in tiles", "clip_loss", "info_nce_loss, keys"])
+@pytest.mark.parametrize("name", ROW_DOTS)
 def test_positive_logits_are_finer_than_a_product(name: str, loss: float) -> None:
     """At CLIP's temperature a float32 matrix product alone puts the gradient off by 1.3e-6 to 2.6e-6."""
-    case = CASES[name]
-    inputs = cast(case, problem(name, Regime(loss, 0.07, 64, 128)), torch.float32)
+    case = ROW_DOTS[name]
+    inputs = cast(
+        case, problem(name if name in CASES else "info_nce_loss, keys", Regime(loss, 0.07, 64, 128)), torch.float32
+    )
     ours = differentiated(case.ours, case, inputs, 0.07)
     truth = differentiated(case.reference, case, tuple(z.double() for z in inputs), 0.07)
     for f, g in zip(ours[1:3], truth[1:3], strict=True):

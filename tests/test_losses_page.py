@@ -62,12 +62,12 @@ def test_what_the_page_calls_takes_these_arguments() -> None:
 def test_what_the_page_says_of_multiple_negatives_ranking() -> None:
     """sentence-transformers' directions: whose similarities join the sum of an anchor, and the mean of two sums."""
     part = re.search(r"### sentence-transformers\n(.*?)\n### ", PAGE, flags=re.DOTALL)[1]
-    a, p, n = torch.randn(3, 8, 5, dtype=torch.float64)
+    a, p, *hard = torch.randn(4, 8, 5, dtype=torch.float64)
     scale, at, itself = 20.0, torch.arange(8), torch.eye(8, dtype=torch.bool)
-    names = {"anchor": a, "positive": p, "negative": n, "scale": scale, "N": 8, "torch": torch}
+    names = {"anchor": a, "positive": p, "negatives": hard, "n": 2, "scale": scale, "N": 8, "torch": torch}
     names["info_nce_loss"] = losses.info_nce_loss
     codes = [code for code in re.findall(r"`([^`]+)`", part) if code.startswith("info_nce_loss")]
-    pairs, triplets, symmetric, hard = (code.removesuffix(")") for code in codes)
+    pairs, triplets, pairs_twice, pairs_both_ways, triplets_both_ways, own_hard = codes
 
     def similar(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return scale * nn.functional.cosine_similarity(x.unsqueeze(1), y.unsqueeze(0), dim=2)
@@ -76,34 +76,55 @@ def test_what_the_page_says_of_multiple_negatives_ranking() -> None:
         return (torch.cat(sums, dim=1).logsumexp(dim=1) - similar(a, p)[at, at]).mean()
 
     def without(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return similar(x, y).masked_fill(itself, -torch.inf)
+        logits = similar(x, y)
+        return logits.masked_fill(itself.repeat(1, len(y) // 8), -torch.inf)
 
-    def ours(code: str, options: str = "") -> torch.Tensor:
-        return eval(f"{code}{options})", names)
+    def is_page(code: str, expected: torch.Tensor, options: str = "", mode: str | None = None) -> None:
+        found = eval(f"{code.removesuffix(')')}{options})", names | {"mode": mode, "a": 9.0 if mode else 0.0})
+        torch.testing.assert_close(found, expected)
 
     for option in ("query_negatives", "key_to_query_negatives", "key_negatives"):
         assert f"`{option}=True`" in part
-    to_docs = similar(a, torch.cat([p, n]))
-    torch.testing.assert_close(ours(pairs), loss(similar(a, p)))
-    torch.testing.assert_close(ours(triplets), loss(to_docs))
-    torch.testing.assert_close(ours(triplets, ", query_negatives=True"), loss(to_docs, without(a, a)))
-    torch.testing.assert_close(ours(triplets, ", key_to_query_negatives=True"), loss(to_docs, without(p, a)))
-    twice = ", key_to_query_negatives=True, in_batch=True, negative_keys=positive.unsqueeze(1)"
-    torch.testing.assert_close(ours(pairs, twice), loss(similar(a, p), similar(p, a)))
-    torch.testing.assert_close(ours(pairs, ", key_negatives=True"), loss(similar(a, p), without(p, p)))
-    torch.testing.assert_close(ours(symmetric), (loss(to_docs) + loss(similar(p, a))) / 2)
+    docs = torch.cat([p, *hard])
+    to_pos, to_docs = similar(a, p), similar(a, docs)
+    is_page(pairs, loss(to_pos))
+    is_page(triplets, loss(to_docs))
+    for code, logits in ((pairs, to_pos), (triplets, to_docs)):
+        is_page(code, loss(logits, without(a, a)), ", query_negatives=True")
+        is_page(code, loss(logits, without(p, a)), ", key_to_query_negatives=True")
+    is_page(pairs, loss(to_pos, without(p, p)), ", key_negatives=True")
+    is_page(pairs_twice, loss(to_pos, similar(p, a)))
+    replaced = "torch.stack([*negatives, positive], 1)"
+    assert f"`{replaced}`" in part
+    own_twice = own_hard.replace("torch.stack(negatives, 1)", replaced)
+    is_page(own_twice, loss(to_docs, similar(p, a)), ", key_to_query_negatives=True")
+    is_page(pairs_both_ways, (loss(to_pos) + loss(similar(p, a))) / 2)
+    is_page(triplets_both_ways, (loss(to_docs) + loss(similar(p, a))) / 2)
 
-    in_batch = torch.cat([~itself, ~itself], dim=1)
-    own = torch.cat([torch.zeros_like(itself), itself], dim=1)
-    modes = {"in_batch_negatives": in_batch, "hard_negatives": own, "all_negatives": in_batch | own}
+    def harder(logits: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        return logits + 9.0 / scale * where * logits
+
+    for mode in ("in_batch_negatives", "all_negatives"):
+        options = f", hardness_mode={mode!r}, hardness_strength=9.0"
+        is_page(pairs, loss(harder(to_pos, ~itself)), options)
+        is_page(pairs_both_ways, (loss(harder(to_pos, ~itself)) + loss(similar(p, a))) / 2, options)
+    options = ", hardness_mode='in_batch_negatives', hardness_strength=9.0"
+    is_page(pairs_twice, loss(harder(to_pos, ~itself), similar(p, a)), options)
+    of_others = ~itself.repeat(1, 3)
+    is_page(
+        own_twice,
+        loss(harder(to_docs, of_others), similar(p, a)),
+        ", key_to_query_negatives=True",
+        "in_batch_negatives",
+    )
+    own = torch.cat([torch.zeros_like(itself), itself, itself], dim=1)
+    modes = {"in_batch_negatives": of_others, "hard_negatives": own, "all_negatives": of_others | own}
     for mode, where in modes.items():
-        code = hard.replace("hardness_mode=", f"hardness_mode={mode!r}").replace("strength=", "strength=9.0")
-        expected = loss(to_docs + 9.0 / scale * where * to_docs)
-        torch.testing.assert_close(ours(code), expected)
-        docs = torch.cat([p, n])
-        to_others = similar(p, docs).masked_fill(itself.repeat(1, 2), -torch.inf)
-        expected = loss(to_docs + 9.0 / scale * where * to_docs, to_others)
-        torch.testing.assert_close(ours(code, ", key_negatives=True"), expected)
+        is_page(own_hard, loss(harder(to_docs, where)), mode=mode)
+        is_page(own_hard, loss(harder(to_docs, where), without(p, docs)), ", key_negatives=True", mode)
+    is_page(own_hard, loss(to_docs, without(p, docs)), ", key_negatives=True")
+    options = ", hardness_mode='all_negatives', hardness_strength=9.0"
+    is_page(triplets_both_ways, (loss(harder(to_docs, of_others | own)) + loss(similar(p, a))) / 2, options)
 
 
 X = torch.randn(4, 3)

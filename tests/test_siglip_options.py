@@ -115,7 +115,7 @@ def test_against_the_reference(n: int, name: str, dtype: torch.dtype, device: to
     truth = with_grads(reference, *(None if z is None else z.double() for z in inputs), **options)
     eps = torch.finfo(dtype).eps
     for k, r, g in zip(ours, same, truth, strict=True):
-        assert_no_worse(k, r, g, 32 * eps * max(1.0, g.abs().max().item()) * SCALE)
+        assert_no_worse(k, r, g, 32 * eps * SCALE * g.abs().max().item())
 
 
 @pytest.mark.parametrize("name", ["ids and margin", "smoothing, hard", "all"])
@@ -144,9 +144,7 @@ def test_half_precision(dtype: torch.dtype, name: str, normalize: bool, n: int, 
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss.cpu().double(), truth, rtol=1e-5, atol=0)
     for k, g in zip(grads, true_grads, strict=True):
-        # Smoothing pulls against what it is added to, and leaves less of a gradient than was rounded.
-        bound = 4e-3 if options["label_smoothing"] else 2.5e-3
-        assert (k.cpu().double() - g).norm() <= bound * g.norm()
+        assert (k.cpu().double() - g).norm() <= 2.6e-3 * g.norm()
 
 
 def test_one_sided_gradients() -> None:
@@ -299,6 +297,8 @@ def test_module() -> None:
     assert criterion(images, texts, SCALE, BIAS, **called) == expected
     assert criterion(images, texts, SCALE, BIAS, output_dict=True, **called) == {"contrastive_loss": expected}
     assert not criterion.state_dict()
+    shown = f"world_size=1, normalize=True, margin={options['margin']}, label_smoothing=0.2"
+    assert repr(criterion) == f"SigLIPLoss({shown})"
     cut = siglip_loss(images[:, :8], texts[:, :8], SCALE, BIAS, normalize=True, **options, negative_keys=hard[:, :, :8])
     nested = MatryoshkaLoss(criterion, (8, D))(images, texts, SCALE, BIAS, negative_keys=hard)
     whole = criterion(images, texts, SCALE, BIAS, negative_keys=hard)
@@ -311,6 +311,11 @@ BAD = [
     ({"image_ids": IDS}, ValueError, "text_ids must be given with image_ids, got None"),
     ({"text_ids": IDS}, ValueError, "image_ids must be given with text_ids, got None"),
     ({"image_ids": IDS.float(), "text_ids": IDS}, TypeError, "image_ids must be an integer tensor, got torch.float32"),
+    (
+        {"image_ids": IDS.to_sparse(), "text_ids": IDS},
+        TypeError,
+        "image_ids must be a dense tensor, got torch.sparse_coo",
+    ),
     ({"image_ids": IDS, "text_ids": IDS[:2]}, ValueError, "text_ids must have shape (4,), got (2,)"),
     (
         {"image_ids": IDS, "text_ids": IDS.to("meta")},

@@ -121,7 +121,7 @@ def test_siglip_through_the_launchers(dtype: torch.dtype, monkeypatch) -> None:
     expected = loss_reference(*wide, 8.0, -4.0, negative_keys=hard.double(), **options)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
     for k, g in zip(torch.autograd.grad(found, leaves), torch.autograd.grad(expected, wide), strict=True):
-        assert (k.double() - g).norm() <= 4e-3 * g.norm()
+        assert (k.double() - g).norm() <= 2.6e-3 * g.norm()
 
 
 def test_columns_alone_of_wide_half_types_take_strips_where_some_are_left_out() -> None:

@@ -74,14 +74,15 @@ def _joint(
         sides, norms = zip(*map(unit_rows, given), strict=True) if normalize else (widened(query, keys), ())
         similar = sides[0] @ sides[1].T
         logits = similar * (scale + strength)
+        # A small loss hangs on the positives' logits: row dots, finer than entries of the product.
+        own = sides[1] if positives is None else sides[1].index_select(0, positives)
+        positive = (sides[0].double() * own).sum(dim=1).mul_(scale).to(wide)
         if positives is None:
-            positive = similar.diagonal() * scale
             of_keys = logits.fill_diagonal_(-torch.inf)
             if key_to_query and strength != 0.0:
                 of_keys = (similar * scale).fill_diagonal_(-torch.inf)
         else:
             of_keys, at = similar, positives.unsqueeze(1)
-            positive = similar.gather(1, at).squeeze(1) * scale
             if key_to_query:
                 of_keys = (similar.index_select(1, positives) * scale).fill_diagonal_(-torch.inf)
             logits.scatter_(1, at, -torch.inf)

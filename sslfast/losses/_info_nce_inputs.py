@@ -44,13 +44,13 @@ def check_options(
             temperature_of(function, known)
     else:
         known = temperature_of(function, temperature)
-    if known < 0.0 and (margin is not None or hardness_mode is not None):
-        option = "a margin" if margin is not None else "hardness_mode"
+    if -math.inf < known < 0.0 and (margin is not None or strength > 0.0):
+        option = "a margin" if margin is not None else "hardness_strength"
         raise ValueError(f"{function}: temperature must be positive with {option}, got {known}")
     margin = None if margin is None else _check.real(function, "margin", margin)
     tau_plus = check_tau_plus(function, tau_plus, normalize)
-    if tau_plus > 0.0 and hardness_mode is not None:
-        raise ValueError(f"{function}: tau_plus must be 0 with hardness_mode, got {tau_plus}")
+    if tau_plus > 0.0 and strength > 0.0:
+        raise ValueError(f"{function}: tau_plus must be 0 with hardness_strength, got {tau_plus}")
     return margin, tau_plus, strength
 
 
@@ -65,8 +65,13 @@ def _hardness_strength(function: str, mode: str | None, strength: float) -> floa
     return number
 
 
-def hardness_of(function: str, mode: str | None, strength: float, kinds: Kinds) -> Hardness:
-    """Of checked mode and strength; raises ValueError where there are no negatives that the mode is about."""
+def hardness_of(
+    function: str, mode: str | None, strength: float, kinds: Kinds, query: Tensor, keys: Tensor
+) -> Hardness:
+    """Of checked mode and strength; raises ValueError where there are no negatives that the mode is about, or the loss
+    cannot hold the strength.
+    """
+    check_scalar(function, "hardness_strength", strength, query, keys)
     hardness = Hardness(mode, strength)
     if mode is not None and not kinds.any_of(hardness.kinds):
         raise ValueError(f"{function}: hardness_mode {mode!r} goes with {' or '.join(hardness.kinds)}, got none")

@@ -114,7 +114,7 @@ def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str
     """``labels``, one integer for each row, on the rows' device.
 
     Raises:
-        TypeError: if it is not an integer tensor.
+        TypeError: if it is not a dense integer tensor.
         ValueError: if its shape is not (N,), or it is on another device.
     """
     check_integers(function, name, labels)
@@ -126,7 +126,7 @@ def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str
 
 
 def check_integers(function: str, name: str, numbers: object) -> None:
-    """A tensor of integers.
+    """A dense tensor of integers.
 
     Raises:
         TypeError: if it is not one.
@@ -135,6 +135,8 @@ def check_integers(function: str, name: str, numbers: object) -> None:
         got = numbers.dtype if isinstance(numbers, Tensor) else type(numbers).__name__
         expected = "a signed integer or uint8" if str(got).startswith("torch.uint") else "an integer"
         raise TypeError(f"{function}: {name} must be {expected} tensor, got {got}")
+    if numbers.layout != torch.strided:
+        raise TypeError(f"{function}: {name} must be a dense tensor, got {numbers.layout}")
 
 
 def kernel_integers(numbers: Tensor) -> Tensor:

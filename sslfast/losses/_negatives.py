@@ -280,7 +280,8 @@ class Negatives:
             self._positive = positive
 
     def _has_positives(self, group: Group) -> bool:
-        return group.rows is self.query and group.columns is self.keys
+        """Whether its positives are the queries' keys: query and keys may be one tensor, and so any group's sides."""
+        return group.rows is self.query and group.columns is self.keys and group.positives is self.positives
 
 
 def softplus_losses(lse: Tensor, positive: Tensor) -> Tensor:

@@ -112,7 +112,8 @@ class _OneWaySoftmax(torch.autograd.Function):
             if need_rows or need_scale:
                 d_rows.addcmul_(chosen, shares.unsqueeze(1), value=-1)
             if need_columns:
-                d_columns.index_add_(0, positives, rows * shares.unsqueeze(1), alpha=-1)
+                # A column may be the positive of many rows: sorted on a GPU, where index_add_ would take atomics.
+                d_columns.index_put_((positives,), rows * shares.neg().unsqueeze(1), accumulate=True)
         # d total / d scale = sum_ij G_ij <q_i, k_j>: the product with the columns has been taken.
         d_scale = scale_gradient(d_rows, row_side, row_factors) if need_scale else None
         if not need_rows:

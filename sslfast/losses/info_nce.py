@@ -15,6 +15,7 @@ from sslfast.losses._info_nce_plain import plain_info_nce, quick_info_nce
 from sslfast.losses._info_nce_tiles import tiled_info_nce
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
+from sslfast.losses._shown import shown_options
 
 _NAMES = ("query", "positive_key", "query_ids", "key_ids")
 
@@ -127,7 +128,7 @@ class InfoNCELoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, reduction={self.reduction!r}, symmetric={self.symmetric}"
+        return shown_options(self, InfoNCELoss, "temperature", "reduction", "symmetric")
 
 
 def info_nce_loss(
@@ -171,10 +172,9 @@ def info_nce_loss(
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
-    to 256 pairs on the CPU, with the other keys for negatives, hard or not, and perhaps the queries of keys, make all
-    logits at once, half types widened, with most options (docs/losses.md says which); ``"none"`` makes them again in
-    backward. A queue alone is one call there,
-    with the gradients.
+    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened, with most
+    options (docs/losses.md says which), and again in backward with ``"none"``; so do hard keys and the queries of keys,
+    alone or with ``positives``. A queue alone is one call there, with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -210,10 +210,10 @@ def info_nce_loss(
             0.
         hardness_mode: which negatives count by how hard they are: ``"in_batch_negatives"``, those of ``in_batch``;
             ``"hard_negatives"``, ``negative_keys``; ``"all_negatives"``, both and the queue. To their logits
-            ``hardness_strength`` times the similarity is added, which is a constant for the gradient. Margin and the
-            sums of ``symmetric``'s keys are without it; not with ``tau_plus``, nor a negative temperature, which a
-            tensor on a GPU is not asked for. Default: None, none.
-        hardness_strength: 0 or more. Default: 0.
+            ``hardness_strength`` times the similarity is added, which is a constant for the gradient; label smoothing
+            counts it. Margin and the sums of ``symmetric``'s keys are without it. Default: None, none.
+        hardness_strength: 0 or more, finite in the dtype of the loss; above 0 not with ``tau_plus``, nor a negative
+            temperature, which a tensor on a GPU is not asked for. Default: 0.
         symmetric: average with the loss of every key picking its query among all queries; ``positive_key`` has to be
             (N, D) and ``positives`` a permutation. Default: False.
         weights: (N,), weights of the queries, 0 or more; a mean is divided by their sum, and NaN where that is 0.
@@ -245,9 +245,9 @@ def info_nce_loss(
             gradient, one of ``query_ids`` and ``key_ids`` is given alone, no kind of negatives is asked for, none that
             ``hardness_mode`` is about, or ``hardness_strength`` without a mode, ``weights`` are negative (looked at on
             the CPU only, as a tensor's temperature is), ``positives`` index no key (on the CPU; a GPU is not waited
-            for, there the loss of such a row is infinite), or ``symmetric`` is asked for where it does not go or
-            ``gather_distributed`` is none of these. Where one of several ranks raises, all do: the others a ValueError
-            that names it; so do all whose options differ.
+            for: there the loss of such a row is infinite, or, where its key is looked up, CUDA's own assertion fails),
+            or ``symmetric`` is asked for where it does not go or ``gather_distributed`` is none of these. Where one of
+            several ranks raises, all do: the others a ValueError that names it; so do all whose options differ.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018; He et al.,
@@ -261,7 +261,7 @@ def info_nce_loss(
     absent = (
         negative_keys is positives is in_batch is query_ids is key_ids is margin is weights is memory_budget is None
     )
-    absent = absent and hardness_mode is None and not hardness_strength
+    absent = absent and hardness_mode is None and type(hardness_strength) is float and hardness_strength == 0.0
     if absent and query_negatives is key_negatives is key_to_query_negatives is gather_distributed is False:
         numbers = temperature, tau_plus, label_smoothing
         loss = quick_info_nce(name, query, positive_key, queue, *numbers, reduction, symmetric, normalize)
@@ -278,7 +278,7 @@ def info_nce_loss(
         margin, tau_plus, strength = check_options(
             name, temperature, margin, tau_plus, hardness_mode, hardness_strength, normalize, reduction
         )
-        hardness = hardness_of(name, hardness_mode, strength, kinds)
+        hardness = hardness_of(name, hardness_mode, strength, kinds, query, positive_key)
         if symmetric and not (kinds.in_batch and len(positive_key) == len(query)):
             got = len(positive_key)
             raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {got}")

@@ -13,6 +13,7 @@ from sslfast.losses._few_pairs import SIGMOID, few, few_pairs, options_of
 from sslfast.losses._ids import ids_of
 from sslfast.losses._inputs import check_pair, check_scalar
 from sslfast.losses._limits import most_similar
+from sslfast.losses._shown import shown_options
 from sslfast.losses._siglip_options import check_hard, check_margin, hard_mean
 from sslfast.losses._sigmoid import sigmoid_mean
 
@@ -107,7 +108,7 @@ class SigLIPLoss(nn.Module):
         return {"contrastive_loss": loss} if output_dict else loss
 
     def extra_repr(self) -> str:
-        return f"world_size={self.world_size}"
+        return shown_options(self, SigLIPLoss, "world_size")
 
 
 def siglip_loss(
@@ -146,7 +147,7 @@ def siglip_loss(
             for a false negative of that image and left out; similarities are ``image_features @ text_features.T``,
             whatever the scale. Texts have no margin of their own: swap the features for it. Default: None, none is.
         label_smoothing: share e of the targets that is spread over both labels, which become 1 - e / 2 and e / 2: adds
-            e / 2 times the logit of every pair, and takes as much of all negatives that count. Default: 0.
+            (e / 2) y logit for every pair that counts, y = 1 or -1. Default: 0.
         negative_keys: (N, K, D), hard negatives of one image each, of any floating dtype: further negatives in its sum,
             unless the margin leaves them out; normalised, unless ``normalize``. They get a gradient if they require
             one. Default: None.

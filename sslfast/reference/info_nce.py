@@ -127,4 +127,4 @@ def _cross_entropy(lse: Tensor, positive: Tensor, count: int, tau_plus: float, s
         debiased = (lse.exp() - tau_plus * count * positive.exp()) / (1 - tau_plus)
         least = count * torch.exp(-torch.as_tensor(scale, dtype=lse.dtype).abs())
         lse = torch.maximum(debiased, least).log()
-    return torch.logaddexp(lse, positive) - positive
+    return -F.logsigmoid(positive - lse)  # log(exp(lse) + exp(positive)) - positive, where a small one is left
