@@ -22,7 +22,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/sslfast demo --out runs/demo
 
 test: $(VENV)/installed
-	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/lint
 	$(RUN) -m ruff check .

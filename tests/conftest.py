@@ -70,6 +70,11 @@ if TRITON and not CUDA:
     InterpreterBuilder.cast_impl = nearest_bf16_cast(InterpreterBuilder.cast_impl)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes come first: begun last, they would keep one process busy while the others wait."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not CUDA:
         pytest.skip("needs a CUDA device")

@@ -122,7 +122,7 @@ def test_r1_of_logits_that_are_made_outside(backend: str) -> None:
 ATTACKS = {
     "fgsm": lambda: AdversarialPerturbation(0.1)(lambda x: NET(x).sum(), REAL),
     "pgd": lambda: AdversarialPerturbation(0.1, steps=3, random_start=True, clamp=(-1, 1))(
-        lambda x: nt_xent_loss(NET(x), NET(REAL)), REAL, generator=1
+        lambda x: nt_xent_loss(NET[0](x), NET[0](REAL)), REAL, generator=1
     ),
     "l2": lambda: AdversarialPerturbation(0.1, steps=2, norm="l2", targeted=True)(
         lambda x: dino_loss([FAKE], [x, x]) + linear_cross_entropy(x, NET[0].weight, GOALS), REAL

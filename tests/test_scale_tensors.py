@@ -114,10 +114,6 @@ def test_is_the_number(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_not_finite_is_seen_in_the_loss(name: str, value: float) -> None:
     case, rows = CASES[name], views()
-    if value == -math.inf and name not in TURNS:
-        with pytest.raises(ValueError, match=r"got -inf$"):
-            case.loss(*rows, torch.tensor(value))
-        return
     assert not case.loss(*rows, torch.tensor(value)).isfinite().any()
     with pytest.raises(ValueError, match=f"^{case.function}: {case.argument} must be finite, got {value}$"):
         case.loss(*rows, value)

@@ -64,21 +64,23 @@ from sslfast.ops._prototypes import (
     sinkhorn_potentials,
     soft_cross_entropy,
 )
-from sslfast.ops._sequences import feature_noise, token_augment
-from sslfast.ops._similarity import (
-    cross_softmax_backward,
-    cross_softmax_forward,
+from sslfast.ops._rows import (
     koleo,
     label_distances,
     label_means,
     label_softmax,
     nearest_rows,
     negative_cosine_similarity,
+    own_similarities,
+    own_similarities_backward,
+)
+from sslfast.ops._sequences import feature_noise, token_augment
+from sslfast.ops._similarity import (
+    cross_softmax_backward,
+    cross_softmax_forward,
     nt_xent_backward,
     nt_xent_forward,
     one_way_softmax,
-    own_similarities,
-    own_similarities_backward,
     queue_softmax,
     sigmoid_pairs,
     similarity_softmax_backward,
