@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -73,6 +73,28 @@ def unit_side(z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | N
         return product_side(_within_range(z, inverse_norm), dtype), inverse_norm, inverse_norm.flatten()
     factors, exponents = torch.frexp(inverse_norm)
     return product_side(torch.ldexp(z.float(), exponents), dtype), inverse_norm, factors.flatten()
+
+
+def pair_sides(
+    rows: Tensor, columns: Tensor, dtype: torch.dtype, normalize: bool, exact: Sequence[Tensor | None]
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor | None, Tensor | None], tuple[Tensor | None, Tensor | None]]:
+    """What rows and columns are multiplied as, their inverse norms and factors, each of both.
+
+    Args:
+        rows: in any dtype.
+        columns: likewise.
+        dtype: of the inputs that they come from.
+        normalize: divide them by their norms, as :func:`unit_side` does.
+        exact: without ``normalize``, the side of the rows and its factors, and the columns', where they are known.
+    """
+    if normalize:
+        row_side, row_norm, row_factors = unit_side(rows, dtype)
+        col_side, col_norm, col_factors = unit_side(columns, dtype)
+        return (row_side, col_side), (row_norm, col_norm), (row_factors, col_factors)
+    known_row, row_factors, known_col, col_factors = exact
+    row_side = product_side(rows, dtype) if known_row is None else known_row
+    col_side = product_side(columns, dtype) if known_col is None else known_col
+    return (row_side, col_side), (None, None), (row_factors, col_factors)
 
 
 def _within_range(z: Tensor, inverse_norm: Tensor) -> Tensor:

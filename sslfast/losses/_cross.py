@@ -13,12 +13,11 @@ from sslfast import ops
 from sslfast._autograd import (
     distinct,
     first_order_only,
-    product_side,
+    pair_sides,
     scale_gradient,
     scaled_,
     unit_of,
     unit_rows_backward,
-    unit_side,
 )
 from sslfast.losses._kept import kept_logits
 
@@ -165,20 +164,13 @@ def split_saved(saved):  # type: ignore[no-untyped-def]
 def _results(ctx, inputs, positives, two_way, normalize, max_similarity, dtype, budget, strength, excluded, exact):  # type: ignore[no-untyped-def]
     """Log-sum-exps of rows and columns and the positives' logits; and what :func:`_gradients` needs of them."""
     rows, columns, scale = inputs
-    row_side, row_factors, col_side, col_factors = exact
     dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    row_norm = col_norm = None
-    if normalize:
-        row_side, row_norm, row_factors = unit_side(rows, dtype)
-        col_side, col_norm, col_factors = unit_side(columns, dtype)
-    row_side = product_side(rows, dtype) if row_side is None else row_side
-    col_side = product_side(columns, dtype) if col_side is None else col_side
-    sides, norms, factors = (row_side, col_side), (row_norm, col_norm), (row_factors, col_factors)
+    sides, norms, factors = pair_sides(rows, columns, dtype, normalize, exact)
     number = scale.detach().to(wide).reshape(1)
     bound = 1.0 if normalize else max_similarity
     needed = any(ctx.needs_input_grad)
-    keep = kept_logits(budget if needed else 0, len(rows) * len(columns), row_side.dtype, *sides)
+    keep = kept_logits(budget if needed else 0, len(rows) * len(columns), sides[0].dtype, *sides)
     logit_scale = number if strength == 0.0 else number + strength
     row_lse, col_lse, positive_logits, kept = ops.cross_softmax_forward(
         *sides, positives, logit_scale, *excluded, bound, two_way, keep.numbers, *factors, keep.packed

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import ops
-from sslfast._autograd import product_side, scale_gradient, unit_of, unit_side
+from sslfast._autograd import pair_sides, scale_gradient, unit_of
 from sslfast._verdict import Options
 from sslfast.distributed import exchange_shards
 from sslfast.losses._blocks import blocks_over_ranks
@@ -102,19 +102,12 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
         row_ids,
         col_ids,
         row_limits,
-        row_side,
-        row_factors,
-        col_side,
-        col_factors,
+        *exact,
     ):
         dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        row_norm = col_norm = None
-        if normalize:
-            row_side, row_norm, row_factors = unit_side(rows, dtype)
-            col_side, col_norm, col_factors = unit_side(columns, dtype)
-        row_side = product_side(rows, dtype) if row_side is None else row_side
-        col_side = product_side(columns, dtype) if col_side is None else col_side
+        sides, norms, factors = pair_sides(rows, columns, dtype, normalize, exact)
+        (row_side, col_side), (row_factors, col_factors) = sides, factors
         shards = exchange_shards(function, col_side, options)
         number = scale.detach().to(wide).reshape(1)
         logit_scale = number if strength == 0.0 else number + strength
@@ -139,7 +132,6 @@ class _CrossSoftmaxRanks(torch.autograd.Function):
         if strength != 0.0:
             positive_logits = positive_logits * (number / logit_scale)
         col_lse = exchange.collect() if two_way else row_lse[:0]
-        sides, norms, factors = (row_side, col_side), (row_norm, col_norm), (row_factors, col_factors)
         vectors = (positives, number, logit_scale, row_lse, col_lse, *exchange.held, row_ids, col_ids, row_limits)
         ctx.save_for_backward(rows, columns, scale, *sides, *norms, *factors, *vectors)
         ctx.function, ctx.strategy, ctx.shards = function, strategy, shards

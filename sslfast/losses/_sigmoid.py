@@ -12,10 +12,9 @@ from sslfast import ops
 from sslfast._autograd import (
     distinct,
     first_order_only,
-    product_side,
+    pair_sides,
     unit_of,
     unit_rows_backward,
-    unit_side,
 )
 from sslfast._verdict import Options
 from sslfast.distributed import exchange_shards, world_size
@@ -91,16 +90,10 @@ class _SigmoidMean(torch.autograd.Function):
         grad_enabled,
         *further,
     ):
-        row_ids, col_ids, row_limits, row_side, row_factors, col_side, col_factors = further
+        row_ids, col_ids, row_limits, *exact = further
         dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        row_norm = col_norm = None
-        if normalize:
-            row_side, row_norm, row_factors = unit_side(rows, dtype)
-            col_side, col_norm, col_factors = unit_side(columns, dtype)
-        row_side = product_side(rows, dtype) if row_side is None else row_side
-        col_side = product_side(columns, dtype) if col_side is None else col_side
-        sides, norms, factors = (row_side, col_side), (row_norm, col_norm), (row_factors, col_factors)
+        sides, norms, factors = pair_sides(rows, columns, dtype, normalize, exact)
         numbers = [number.to(wide) for number in (scale, bias)]
         needs = [grad_enabled and needed for needed in ctx.needs_input_grad[1:3]]
         positives = torch.arange(len(rows), device=rows.device)
