@@ -31,7 +31,9 @@ TOGETHER = [
     (ROWS, ("positives",)),
     (ROWS, ("ids",)),
     (ROWS, ("tau_plus",)),
+    (ROWS, ("smoothing", "ids")),
     (ROWS, ("smoothing", "tau_plus", "factors", "positives")),
+    (ROWS, ("smoothing", "margin", "factors", "positives", "ids")),
     (ROWS, ("margin", "factors", "positives", "ids")),
     (ROWS, ("margin", "tau_plus", "ids")),
     (TWO_WAYS, ("smoothing",)),
@@ -41,6 +43,10 @@ TOGETHER = [
     (TWO_WAYS, ("smoothing", "factors")),
     (TWO_WAYS, ("smoothing", "tau_plus")),
     (TWO_WAYS, ("factors", "ids")),
+    (TWO_WAYS, ("margin",)),
+    (TWO_WAYS, ("margin", "tau_plus", "ids")),
+    (TWO_WAYS, ("smoothing", "ids")),
+    (TWO_WAYS, ("smoothing", "margin", "factors", "ids")),
 ]
 
 
@@ -195,6 +201,8 @@ ONE_CALL = [
     "given negatives and the other keys",
     "ids both ways",
     "a margin",
+    "a margin and ids both ways",
+    "smooth, given negatives and a margin",
     "smooth",
     "smooth, keys by index",
     "debiased, turned round",
@@ -206,8 +214,6 @@ TILES = [
     "both ways by index",
     "given negatives",
     "ids",
-    "a margin and ids both ways",
-    "smooth, given negatives and a margin",
     "smooth, a margin both ways",
     "debiased",
 ]
@@ -316,14 +322,11 @@ def test_opcheck(kind: int, names: tuple[str, ...]) -> None:
     [
         (ROWS, Options(smoothing=1.5)),
         (ROWS, Options(tau_plus=1.0)),
-        (ROWS, Options(smoothing=0.1, margin=0.1)),
-        (ROWS, Options(smoothing=0.1, row_ids=torch.arange(3), col_ids=torch.arange(3))),
         (ROWS, Options(row_ids=torch.arange(3))),
         (ROWS, Options(factors=torch.ones(2))),
         (ROWS, Options(factors=torch.ones(3, dtype=torch.float64))),
         (ROWS, Options(positives=torch.tensor([0, 1, 3]))),
         (ROWS, Options(positives=torch.arange(3).int())),
-        (TWO_WAYS, Options(margin=0.1)),
         (TWO_WAYS, Options(positives=torch.arange(3))),
         (SIGMOID, Options(tau_plus=0.1)),
         (SIGMOID, Options(factors=torch.ones(3))),

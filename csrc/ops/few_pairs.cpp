@@ -39,14 +39,17 @@ struct Request {
 };
 
 // Vectors of a number for each of n rows or m columns, and scratch for the tile. limits are allowances above the
-// similarities of positives, and then logits; losses (n) are a result, or null.
+// similarities of positives, and then logits; across, of both ways apart, is the tile's transpose, or null; losses (n)
+// are a result, or null.
 template <typename T>
 struct Vectors {
   T *row_norm, *row_shift, *row_lse, *row_shares, *positive, *weights, *limits, *debiased, *col_norm, *col_shift,
-      *col_lse, *col_shares, *scratch, *losses;
+      *col_lse, *col_shares, *scratch, *across, *losses;
 
-  static int64_t size(int64_t n, int64_t m) { return 8 * n + 4 * m + cpu::cross_scratch(n, m); }
-  Vectors(T* x, int64_t n, int64_t m, T* losses)
+  static int64_t size(int64_t n, int64_t m, bool apart) {
+    return 8 * n + 4 * m + cpu::cross_scratch(n, m) + (apart ? n * m : 0);
+  }
+  Vectors(T* x, int64_t n, int64_t m, bool apart, T* losses)
       : row_norm(x),
         row_shift(x + n),
         row_lse(x + 2 * n),
@@ -60,6 +63,7 @@ struct Vectors {
         col_lse(col_norm + 2 * m),
         col_shares(col_norm + 3 * m),
         scratch(col_norm + 4 * m),
+        across(apart ? scratch + cpu::cross_scratch(n, m) : nullptr),
         losses(losses) {}
 };
 
@@ -102,10 +106,20 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
   std::fill_n(v.col_lse, m, T(0));
   std::fill_n(v.weights, n, T(0));
   if (v.losses != nullptr) std::fill_n(v.losses, n, T(0));
+  // Rows and columns that leave out others of each other take a tile each, the columns' as rows.
+  const bool joint = two_way && v.across == nullptr;
+  const Excluded<T>& out = tile.excluded;
+  const Excluded<T> out_across{out.positives, out.col_ids, out.row_ids, out.row_limits};
+  const CrossTile<T> across{v.across, m, n, 0, 0, out_across};
+  if (v.across != nullptr) cpu::transpose(tile.logits, v.across, n, false);
   cpu::cross_forward_tile(tile,
-                          CrossSums<T>{v.row_shift, v.row_lse, two_way ? v.col_shift : nullptr,
-                                       two_way ? v.col_lse : nullptr, v.scratch, bounded},
+                          CrossSums<T>{v.row_shift, v.row_lse, joint ? v.col_shift : nullptr,
+                                       joint ? v.col_lse : nullptr, v.scratch, bounded},
                           threads);
+  if (v.across != nullptr) {
+    cpu::cross_forward_tile(across, CrossSums<T>{v.col_shift, v.col_lse, nullptr, nullptr, v.scratch, bounded},
+                            threads);
+  }
   const auto losses = [&](const T* shift, T* lse, T* shares) {
     for (int64_t i = 0; i < n; ++i) lse[i] = shift[i] + std::log(lse[i]);
     if (r.options.tau_plus > 0 && m > 1) return debiased_losses(v, r, n, m - 1, lse, shares, sums);
@@ -114,11 +128,34 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
   };
   losses(v.row_shift, v.row_lse, v.row_shares);
   if (two_way) losses(v.col_shift, v.col_lse, v.col_shares);
-  if (need_weights) {
-    const CrossGrads<T> grads{
-        v.row_lse, v.row_shares, two_way ? v.col_lse : nullptr, two_way ? v.col_shares : nullptr, v.scratch, {}};
-    cpu::cross_backward_tile(tile, grads, threads);
+  const int64_t ways = r.options.smooths_counted() ? (two_way ? 2 : 1) : 0;
+  std::vector<uint8_t> counts(ways * n * m);
+  std::vector<T> spread(ways * n);
+  const auto smoothing = [&](int64_t way) {
+    return CountedSmoothing<T>{v.positive,
+                               r.factors(),
+                               n,
+                               m,
+                               r.options.smoothing,
+                               r.share,
+                               counts.data() + way * n * m,
+                               spread.data() + way * n,
+                               v.weights};
+  };
+  for (int64_t way = 0; way < ways; ++way) {
+    sums.loss += cpu::smooth_counted(way == 0 ? tile.logits : v.across, smoothing(way));
   }
+  if (!need_weights) return;
+  cpu::cross_backward_tile(
+      tile,
+      CrossGrads<T>{
+          v.row_lse, v.row_shares, joint ? v.col_lse : nullptr, joint ? v.col_shares : nullptr, v.scratch, {}},
+      threads);
+  if (v.across != nullptr) {
+    cpu::cross_backward_tile(across, CrossGrads<T>{v.col_lse, v.col_shares, nullptr, nullptr, v.scratch, {}}, threads);
+  }
+  for (int64_t way = 0; way < ways; ++way) cpu::spread_counted(smoothing(way), way == 0 ? tile.logits : v.across);
+  if (v.across != nullptr) cpu::transpose(v.across, tile.logits, n, true);
 }
 
 // Turns inner products into derivatives of the losses in the logits, and adds up the losses and what the numbers get.
@@ -178,11 +215,13 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int team = team_of(n * m, threads);
   const bool pairwise = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
-  const bool smooths = !pairwise && r.options.smoothing > 0 && m > 1;  // a single candidate is its own mean
-  Tensor memory = empty({n * m + Vectors<T>::size(n, m)}, kType<T>, rows);
+  const bool smooths =
+      !pairwise && r.options.smoothing > 0 && !r.options.smooths_counted() && m > 1;  // a single one is its own mean
+  const bool apart = r.options.apart(r.kind);
+  Tensor memory = empty({n * m + Vectors<T>::size(n, m, apart)}, kType<T>, rows);
   T* tile = memory.mutable_data_ptr<T>();
   const Tensor losses = r.each ? empty({n}, kType<T>, rows) : Tensor();
-  const Vectors<T> v(tile + n * m, n, m, r.each ? losses.mutable_data_ptr<T>() : nullptr);
+  const Vectors<T> v(tile + n * m, n, m, apart, r.each ? losses.mutable_data_ptr<T>() : nullptr);
   const Tensor q = wide_side(rows, r.normalize ? v.row_norm : nullptr, threads);
   const Tensor k = wide_side(columns, r.normalize ? v.col_norm : nullptr, threads);
   std::vector<Tensor> grads;

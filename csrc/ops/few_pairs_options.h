@@ -21,6 +21,11 @@ struct PairOptions {
   double tau_plus;
   const std::optional<Tensor>&factors, &positives, &row_ids, &col_ids;
 
+  // Whether smoothing is over what ids and a margin leave, and not over all columns.
+  bool smooths_counted() const { return smoothing > 0 && (margin || row_ids); }
+  // Whether the pairs' columns have other candidates, or other numbers of them, than one tile serves.
+  bool apart(int64_t kind) const { return kind == kTwoWays && (margin || smooths_counted()); }
+
   void check(const Tensor& rows, const Tensor& columns, ScalarType wide, int64_t kind) const {
     const int64_t n = rows.size(0), m = columns.size(0);
     const auto fits = [](const std::optional<Tensor>& t, int64_t size, ScalarType type) {
@@ -35,11 +40,7 @@ struct PairOptions {
                "few_pairs: positives and ids must be int64, one a row or column");
     ops::check(kind != kSigmoid || !(tau_plus > 0 || factors || positives),
                "few_pairs: tau_plus, factors and positives go with softmax losses");
-    // A column's candidates are rows, of which each has another limit, and smoothing takes all of them.
-    ops::check(kind != kTwoWays || !(positives || margin),
-               "few_pairs: positives and a margin go with losses of rows alone");
-    ops::check(kind == kSigmoid || smoothing == 0 || !(margin || row_ids),
-               "few_pairs: smoothing of softmax losses goes without ids and margin");
+    ops::check(kind != kTwoWays || !positives, "few_pairs: positives go with losses of rows alone");
     ops::check(positives ? are_columns(m) : n == m, "few_pairs: every row must have a column for its positive");
   }
 

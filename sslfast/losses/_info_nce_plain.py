@@ -117,6 +117,4 @@ def plain_info_nce(
 
 def _is_taken(options: Options, symmetric: bool, reduction: str) -> bool:
     """Whether the operator takes these options together."""
-    if symmetric and (options.positives is not None or options.margin is not None):
-        return False
-    return options.smoothing == 0.0 or (reduction != "none" and options.margin is options.row_ids is None)
+    return not (symmetric and options.positives is not None) and (options.smoothing == 0.0 or reduction != "none")
