@@ -37,7 +37,7 @@ def test_the_definition_is_the_symmetric_info_nce(name: str) -> None:
         assert same.fill_diagonal_(False).any()
 
 
-# One pair; all logits at once, on the CPU, but for hard negatives; several tiles.
+# One pair; all logits at once, on the CPU, but for hard negatives of each; several tiles.
 @pytest.mark.parametrize("n", [1, 40, 600])
 @pytest.mark.parametrize("name", CHOICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -1,6 +1,6 @@
 // What a small batch needs beside the tiles' epilogues: rows of any type and strides as the products take them, the
 // losses of the pairs in lanes, where a logarithm each would cost as much as a product, and label smoothing, whose
-// weights are alike in all columns, so that sums over both sides stand for a product.
+// weights are alike in all columns, so that sums over both sides stand for a product, or in those that count.
 #include "sslfast/few_pairs.h"
 
 #include <algorithm>
@@ -115,13 +115,14 @@ double all_pairs(const AllPairs<T>& p, double row_weight, double col_weight, T* 
 }
 
 template <typename T>
-void transpose_all(const T* from, T* to, int64_t n, bool add) {
+void transpose_all(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t n, bool add) {
   constexpr int64_t kBlock = 16;  // rows and columns, which stay in L1
   for (int64_t i0 = 0; i0 < n; i0 += kBlock) {
     for (int64_t j0 = 0; j0 < n; j0 += kBlock) {
       for (int64_t i = i0; i < std::min(i0 + kBlock, n); ++i) {
         for (int64_t j = j0; j < std::min(j0 + kBlock, n); ++j) {
-          to[i * n + j] = add ? to[i * n + j] + from[j * n + i] : from[j * n + i];
+          T& there = to[i * to_stride + j];
+          there = add ? there + from[j * from_stride + i] : from[j * from_stride + i];
         }
       }
     }
@@ -235,8 +236,12 @@ double add_all_pairs(const AllPairs<double>& pairs, double row_weight, double co
   return all_pairs(pairs, row_weight, col_weight, row_grads, col_grads);
 }
 
-void transpose(const float* from, float* to, int64_t n, bool add) { transpose_all(from, to, n, add); }
-void transpose(const double* from, double* to, int64_t n, bool add) { transpose_all(from, to, n, add); }
+void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t n, bool add) {
+  transpose_all(from, from_stride, to, to_stride, n, add);
+}
+void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride, int64_t n, bool add) {
+  transpose_all(from, from_stride, to, to_stride, n, add);
+}
 
 double smooth_counted(const float* logits, const CountedSmoothing<float>& smoothing) {
   return smooth_all(logits, smoothing);

@@ -99,7 +99,7 @@ def few_pairs(
         kind: ``ROWS``, softmax losses of the rows; ``TWO_WAYS``, of rows and columns; ``SIGMOID``, those of all pairs.
         share: what the sum is multiplied by, above 0.
         rows: (N, D), on the CPU, checked by the caller.
-        columns: (N, D), or (M, D) with positives.
+        columns: (N, D), or (M, D) with positives, or of kind ``TWO_WAYS``, for M - N further negatives of the rows.
         scale: factor of the similarities, a number or a tensor of one.
         bias: of kind ``SIGMOID``, added to the logits, a number or a tensor of one. Default: 0.
         normalize: divide rows and columns by their norms first, as F.normalize does.

@@ -97,10 +97,12 @@ def plain_info_nce(
     if options is not NO_OPTIONS and not _is_taken(options, symmetric, reduction):
         return None
     if others is not None:
-        if symmetric or others.dim() != 2 or others.dtype != keys.dtype or options.row_ids is not None:
+        if others.dim() != 2 or others.dtype != keys.dtype:
             return None
-        if options.positives is None:
+        if not symmetric and options.positives is None:
             options = options._replace(positives=torch.arange(len(query)))
+        if options.row_ids is not None and options.col_ids is not None:
+            options = options._replace(col_ids=_and_of_nobody(options.col_ids, options.row_ids, len(others)))
         with without_autocast(query):
             keys = torch.cat([keys, others])
     share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
@@ -113,6 +115,13 @@ def plain_info_nce(
     kind, share = (TWO_WAYS, 0.5 * share) if symmetric else (ROWS, share)
     of_pairs = each_of_few_pairs if reduction == "none" else few_pairs
     return of_pairs(function, kind, share, query, keys, scale, normalize=normalize, options=options)
+
+
+def _and_of_nobody(ids: Tensor, taken: Tensor, count: int) -> Tensor:
+    """Ids, and as many more that none of those that are taken equals."""
+    low, high = taken.aminmax()
+    unused = low - 1 if int(low) > torch.iinfo(torch.int64).min else high + 1
+    return torch.cat([ids, unused.expand(count)])
 
 
 def _is_taken(options: Options, symmetric: bool, reduction: str) -> bool:

@@ -151,7 +151,8 @@ def clip_loss(
     in O(N D) memory: the N x N logits are made in tiles, one pass for images and texts together, and made again for the
     gradients unless they are kept: 8 N^2 D FLOPs, or 6 where all are. The products of open_clip's loss cost 12.
     bfloat16 features are multiplied as such, with float32 sums. Small losses keep their relative precision. Up to 256
-    pairs on the CPU without ``negative_keys`` make all logits at once and the gradients in forward, half types widened.
+    pairs on the CPU make all logits at once and the gradients in forward, half types widened, but for hard negatives of
+    one image each.
 
     Args:
         image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
@@ -185,8 +186,8 @@ def clip_loss(
         memory_budget: how many bytes of logits may be kept for the gradient, instead of being made again; 0 keeps none,
             4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16) keep all, or twice that with a margin, and those of
             ``negative_keys`` (K, D) as many a logit. On a GPU, over several ranks, and of up to 256 pairs on the CPU
-            without ``negative_keys``, none are kept, whatever it says. Default: None, 2 MiB or 8 bytes (16 for float64)
-            for every number of the features, which is O(N D).
+            without hard negatives of one image each, none are kept, whatever it says. Default: None, 2 MiB or 8 bytes
+            (16 for float64) for every number of the features, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if a feature is.

@@ -31,7 +31,7 @@ def few_pairs(
 
     Args:
         rows: (N, D), any floating dtype.
-        columns: (M, D).
+        columns: (M, D); of kind 1 those beyond N are negatives of the rows alone.
         scale: factor of the inner products.
         bias: added to them, where ``kind`` is 2.
         kind: 0, the cross-entropy of every row picking its column; 1, of every column picking its row, too; 2, the
@@ -73,7 +73,8 @@ def few_pairs(
 
     losses = picking(scale * products, row_ids, col_ids)
     if kind == 1:
-        losses = losses + picking(scale * products.T, col_ids, row_ids)
+        n = len(rows)
+        losses = losses + picking(scale * products[:, :n].T, None if col_ids is None else col_ids[:n], row_ids)
     losses = share * (losses if factors is None else losses * factors)
     return losses if each else losses.sum()
 

@@ -75,9 +75,9 @@ double add_all_pairs(const AllPairs<float>& pairs, double row_weight, double col
 double add_all_pairs(const AllPairs<double>& pairs, double row_weight, double col_weight, double* row_grads,
                      double* col_grads);
 
-// to (n, n) <- from^T; or with `add` to <- to + from^T.
-void transpose(const float* from, float* to, int64_t n, bool add);
-void transpose(const double* from, double* to, int64_t n, bool add);
+// to <- from^T, n x n of rows of those strides; or with `add` to <- to + from^T.
+void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t n, bool add);
+void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride, int64_t n, bool add);
 
 // Returns the sum over the rows of logits (n, m), each times its factor, and fills in the rest.
 double smooth_counted(const float* logits, const CountedSmoothing<float>& smoothing);
