@@ -64,6 +64,13 @@ def test_a_bias_changes_nothing_and_gets_its_gradient(name: str) -> None:
     assert bias.grad == 0
 
 
+@pytest.mark.parametrize("ids", [[0, 1, 2, 0], [-(2**63), 2**63 - 1, 0, -1]])
+def test_further_negatives_have_no_id_of_an_image(ids: list[int]) -> None:
+    images, texts, hard = features(4)
+    options = {"image_ids": torch.tensor(ids), "text_ids": torch.tensor(ids), "negative_keys": hard[0]}
+    torch.testing.assert_close(clip_loss(images, texts, SCALE, **options), reference(images, texts, SCALE, **options))
+
+
 @pytest.mark.parametrize("name", ["everything", "everything, hard of all"])
 def test_hard_negatives_of_another_dtype_are_not_rounded(name: str) -> None:
     (images, texts, hard), options = chosen(name, 40, torch.bfloat16)

@@ -119,8 +119,8 @@ def plain_info_nce(
 
 def _and_of_nobody(ids: Tensor, taken: Tensor, count: int) -> Tensor:
     """Ids, and as many more that none of those that are taken equals."""
-    low, high = taken.aminmax()
-    unused = low - 1 if int(low) > torch.iinfo(torch.int64).min else high + 1
+    some = torch.arange(len(taken) + 1)
+    unused = some[~torch.isin(some, taken)][:1]
     return torch.cat([ids, unused.expand(count)])
 
 
