@@ -86,6 +86,19 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
         "shared",
         {"in_batch": True, "label_smoothing": 0.3, "margin": 0.1},
     ),
+    "given negatives both ways": ("keys", "shared", {"in_batch": True, "symmetric": True}),
+    "smooth, given negatives, ids and a margin both ways": (
+        "keys",
+        "shared",
+        {
+            "in_batch": True,
+            "symmetric": True,
+            "query_ids": "query_ids",
+            "key_ids": "key_ids",
+            "label_smoothing": 0.3,
+            "margin": 0.1,
+        },
+    ),
     "smooth, a margin for all kinds": (
         "more",
         "hard",

@@ -249,12 +249,12 @@ def videos() -> dict[str, Any]:
     return {"video": torch.rand(2, 80, 3, 4, 4), "num_frames": torch.tensor([80, 30])}
 
 
-def siglip_features() -> dict[str, Any]:
-    model_out = clip_features()["model_out"] | {"logit_bias": torch.tensor(-10.0)}
-    return {"model_out": model_out, "image_numbers": torch.arange(8) // 2, "hard_captions": torch.randn(8, 3, 16)}
-
-
 def clip_features() -> dict[str, Any]:
     names = ("image_features", "text_features")
     features = {name: nn.functional.normalize(torch.randn(8, 16), dim=1).requires_grad_() for name in names}
-    return {"model_out": features | {"logit_scale": torch.tensor(10.0)}, "hard_text_features": torch.randn(4, 16)}
+    return {"model_out": features | {"logit_scale": torch.tensor(10.0)}, "older_text_features": torch.randn(4, 16)}
+
+
+def captions() -> dict[str, Any]:
+    hard = {"image_numbers": torch.arange(8) // 2, "hard_captions": torch.randn(8, 3, 16)}
+    return {"model_out": clip_features()["model_out"]} | hard

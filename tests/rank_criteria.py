@@ -27,6 +27,14 @@ def clip(z0: Tensor, z1: Tensor, _: Tensor, scale: Tensor, bias: Tensor, strateg
     return module(F.normalize(z0, dim=1), F.normalize(z1, dim=1), scale, bias)
 
 
+def clip_options(z0: Tensor, z1: Tensor, y: Tensor, s: Tensor, t: Tensor, strategy: str, **options: Any) -> Tensor:
+    """With ``hard`` for negatives of every image's own or of all, and ``ids`` for those of the labels."""
+    kinds = {"": None, "each": torch.stack([z1 + 1, z1 - z0], dim=1), "all": torch.ones(2, OUT, dtype=z0.dtype)}
+    ids = {"image_ids": y, "text_ids": (y + 1) % 3} if options.pop("ids", False) else {}
+    options |= {"normalize": True, "negative_keys": kinds[options.pop("hard", "")], "gather_distributed": strategy}
+    return losses.clip_loss(z0, z1, s, t, **ids, **options)
+
+
 def siglip(z0: Tensor, z1: Tensor, _: Tensor, scale: Tensor, bias: Tensor, strategy: str) -> Tensor:
     world = 1 if strategy == "local" else world_size()
     module = losses.SigLIPLoss(world_size=world, dist_impl="bidir" if strategy == "ring" else None)
@@ -132,6 +140,10 @@ CRITERIA: dict[str, Criterion] = {
     "clip, smooth": lambda a, b, y, s, t, how: losses.clip_loss(
         a, b, s, t, normalize=True, label_smoothing=0.2, tau_plus=0.3, gather_distributed=how
     ),  # the bound of some rows depends on the scale
+    "clip, ids": partial(clip_options, ids=True),
+    "clip, margin, hard of all": partial(clip_options, margin=-0.1, hard="all"),
+    "clip, smooth, ids": partial(clip_options, label_smoothing=0.2, ids=True),
+    "clip, everything": partial(clip_options, label_smoothing=0.2, tau_plus=0.01, ids=True, margin=-0.1, hard="each"),
     "siglip": siglip,
     "siglip, normalize": lambda a, b, y, s, t, how: losses.siglip_loss(
         a, b, s, t, normalize=True, gather_distributed=how

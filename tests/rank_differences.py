@@ -52,6 +52,7 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
         gathered(losses.clip_loss),
         {
             "normalize": (True, False),
+            "margin": (None, 0.1),
             "label_smoothing": (0.1, 0.0),
             "tau_plus": (0.1, 0.0),
             "logit_scale": (2.0, 3.0),
@@ -157,6 +158,10 @@ def alike(name: str, first: object, second: object) -> str:
 
 def info_nce(z: Tensor, **options: Any) -> Tensor:
     return losses.info_nce_loss(z, z, gather_distributed=True, **options)
+
+
+def clip(z: Tensor, **options: Any) -> Tensor:
+    return losses.clip_loss(z, z, 2.0, gather_distributed=True, **options)
 
 
 def siglip(z: Tensor, **options: Any) -> Tensor:
@@ -274,6 +279,19 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
         lambda z, odd: siglip(z, **dict.fromkeys(("image_ids", "text_ids"), IDS if odd else None)),
         alike("siglip_loss: image_ids", None, "a 1-d tensor"),
     ),
+    "ids of CLIP": (
+        lambda z, odd: clip(z, **dict.fromkeys(("image_ids", "text_ids"), IDS if odd else None)),
+        alike("clip_loss: image_ids", None, "a 1-d tensor"),
+    ),
+    "negatives of CLIP": (
+        lambda z, odd: clip(z, negative_keys=z.unsqueeze(1) if odd else z),
+        alike("clip_loss: negative_keys", TENSOR, "a 3-d tensor"),
+    ),
+    "hard negatives of CLIP on one rank": (
+        lambda z, odd: clip(z, negative_keys=z.unsqueeze(1) if odd else None),
+        alike("clip_loss: negative_keys", None, "a 3-d tensor"),
+    ),
+    "hard negatives of CLIP of other numbers": (lambda z, odd: clip(z, negative_keys=z[: 1 + odd]), ""),
     "hard negatives of SigLIP": (
         lambda z, odd: siglip(z, negative_keys=z.unsqueeze(1) if odd else None),
         alike("siglip_loss: negative_keys", None, "a 3-d tensor"),

@@ -293,7 +293,7 @@ def test_errors_on_a_gpu() -> None:
 
 
 def test_symmetric_info_nce_is_the_same_for_a_model_that_normalises() -> None:
-    """The way from here to margins, ids and hard negatives."""
+    """The way from here to a queue and further kinds of negatives."""
     image, text = torch.randn(9, 16), torch.randn(9, 16)
 
     def clip(x: Tensor, y: Tensor, s: Tensor) -> Tensor:

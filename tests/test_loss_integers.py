@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -33,6 +34,8 @@ CASES = {
     "info_nce_loss, positives": (losses.info_nce_loss, {"positives": ORDER}),
     "info_nce_loss, positives among more": (losses.info_nce_loss, {"positives": ORDER + 5}),
     "info_nce_loss, ids": (losses.info_nce_loss, {"query_ids": LABELS, "key_ids": LABELS}),
+    "clip_loss, ids": (partial(losses.clip_loss, logit_scale=8.0), {"image_ids": LABELS, "text_ids": LABELS}),
+    "siglip_loss, ids": (partial(losses.siglip_loss, logit_scale=8.0), {"image_ids": LABELS, "text_ids": LABELS}),
     "info_nce_loss, all": (
         lambda z, r, **integers: losses.info_nce_loss(z, r, query_negatives=True, key_negatives=True, **integers),
         {"positives": ORDER, "query_ids": LABELS, "key_ids": REF_LABELS},

@@ -74,6 +74,7 @@ CASES: dict[str, Case] = {
     "swav, one large crop": (partial(swav, large=1), (3, 12, 6)),
     "swav, queue": (partial(swav, large=2, queued=2), (5, 12, 6)),
     "info_nce, hard negatives": of_hard_negatives(losses.info_nce_loss),
+    "clip, hard negatives": of_hard_negatives(partial(losses.clip_loss, logit_scale=2.0, margin=0.1)),
     "siglip, hard negatives": of_hard_negatives(partial(losses.siglip_loss, logit_scale=2.0, margin=0.1)),
     "contrastive, few classes": of_classes(contrastive, 3),
     "contrastive, many classes": of_classes(contrastive, 190),

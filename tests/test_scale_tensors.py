@@ -36,6 +36,10 @@ def info_nce(**options) -> Case:
     return Case(loss, "temperature", "info_nce_loss")
 
 
+def halves(z: Tensor) -> Tensor:
+    return torch.arange(len(z), device=z.device) // 2
+
+
 ALL = dict.fromkeys(("queue", "in_batch", "query_negatives", "key_negatives"), True)
 CASES = {
     "info_nce": info_nce(),
@@ -64,6 +68,17 @@ CASES = {
     "clip": Case(lambda a, b, t: losses.clip_loss(a, b, t), "logit_scale", "clip_loss"),
     "clip, smooth": Case(
         lambda a, b, t: losses.clip_loss(a, b, t, label_smoothing=0.2, tau_plus=0.01), "logit_scale", "clip_loss"
+    ),
+    "clip, ids": Case(
+        lambda a, b, t: losses.clip_loss(a, b, t, **dict.fromkeys(("image_ids", "text_ids"), halves(a))),
+        *("logit_scale", "clip_loss"),
+    ),
+    "clip, hard": Case(
+        lambda a, b, t: losses.clip_loss(a, b, t, label_smoothing=0.2, negative_keys=torch.stack([b + a, b - a], 1)),
+        *("logit_scale", "clip_loss"),
+    ),
+    "clip, margin": Case(
+        lambda a, b, t: losses.clip_loss(a, b, t, margin=0.1, negative_keys=b - a), "logit_scale", "clip_loss"
     ),
     "CLIPLoss": Case(lambda a, b, t: losses.CLIPLoss()(a, b, t), "logit_scale", "clip_loss"),
     "clip, bias": Case(lambda a, b, t: losses.clip_loss(a, b, 3.0, t), "logit_bias", "clip_loss"),
@@ -129,6 +144,11 @@ def test_zero(name: str) -> None:
             for number in (value, torch.tensor(value, dtype=torch.float64)):
                 with pytest.raises(ValueError, match=f"^{text}$"):
                     case.loss(*rows, number)
+        return
+    if "margin" in name:  # nor are they in the order of the similarities
+        for number in (0.0, torch.zeros(())):
+            with pytest.raises(ValueError, match=r"^clip_loss: logit_scale must be positive with a margin, got 0.0$"):
+                case.loss(*rows, number)
         return
     loss, grad = value_and_gradient(case, rows, torch.zeros(()))
     torch.testing.assert_close(loss, case.loss(*rows, 0.0))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from image_text_cases import D, clear_margin, features, some_ids
 from loss_oracle import assert_compiles, assert_steady, largest_tensor
 from oracle import assert_no_worse
 from torch import Tensor
@@ -17,38 +18,8 @@ from sslfast.losses import MatryoshkaLoss, SigLIPLoss, siglip_loss
 from sslfast.losses._siglip_options import hard_mean
 from sslfast.reference.siglip import siglip_loss as reference
 
-D, K = 16, 3
 SCALE, BIAS = 8.0, -3.0
 NOBODY = torch.zeros(5).long()
-
-
-def features(n: int, dtype: torch.dtype = torch.float64, d: int = D) -> tuple[Tensor, Tensor, Tensor]:
-    """Images, texts and hard negatives of each image, all about as near to each other as texts are to images."""
-    images = F.normalize(torch.randn(n, d, dtype=torch.float64), dim=1)
-    texts = F.normalize(images + torch.randn(n, d, dtype=torch.float64) / d**0.5, dim=1)
-    hard = F.normalize(images.unsqueeze(1) + torch.randn(n, K, d, dtype=torch.float64) / d**0.5, dim=2)
-    return images.to(dtype), texts.to(dtype), hard.to(dtype)
-
-
-def clear_margin(images: Tensor, texts: Tensor, hard: Tensor) -> float:
-    """A margin near -0.2 that no similarity is near: rounding must not decide what is left out."""
-    similarities = torch.cat([images @ texts.T, (hard @ images.unsqueeze(2)).squeeze(2)], dim=1)
-    over = (similarities - (images * texts).sum(1, keepdim=True)).flatten().sort().values
-    some = over[(over > -0.3) & (over < -0.1)]
-    widest = some.diff().argmax()
-    return float(some[widest : widest + 2].mean())
-
-
-def some_ids(n: int) -> dict[str, Tensor]:
-    """An image in three has the text of another pair for its own, too, and some have none of that pair's id."""
-    ids = torch.arange(n, dtype=torch.int32) % (2 * n // 3 + 1)
-    return {"image_ids": ids, "text_ids": torch.where(torch.arange(n) % 5 == 0, 10 * n, ids.long())}
-
-
-def features_of(inputs: list[Any]) -> list[Tensor]:
-    """Images, texts and hard negatives, which are the texts where there are none."""
-    images, texts, hard = inputs
-    return [images, texts, texts.unsqueeze(1) if hard is None else hard]
 
 
 def with_grads(function, images: Tensor, texts: Tensor, hard: Tensor | None, **options: Any) -> list[Tensor]:
@@ -136,7 +107,7 @@ def test_half_precision(dtype: torch.dtype, name: str, normalize: bool, n: int, 
     inputs, options = chosen(name, n, dtype)
     options["normalize"] = normalize
     if normalize and "margin" in options:  # rounding has changed the norms
-        options["margin"] = clear_margin(*(F.normalize(z.double(), dim=-1) for z in features_of(inputs)))
+        options["margin"] = clear_margin(*(z if z is None else F.normalize(z.double(), dim=-1) for z in inputs))
     there = {key: x.to(device) if isinstance(x, Tensor) else x for key, x in options.items()}
     loss, *grads = with_grads(siglip_loss, *(None if z is None else z.to(device) for z in inputs), **there)
     truth, *true_grads = with_grads(reference, *(None if z is None else z.double() for z in inputs), **options)

@@ -1,9 +1,11 @@
 // What a small batch needs beside the tiles' epilogues: rows of any type and strides as the products take them, the
 // losses of the pairs in lanes, where a logarithm each would cost as much as a product, and label smoothing, whose
-// weights are alike in all columns, so that sums over both sides stand for a product.
+// weights are alike in all columns, so that sums over both sides stand for a product, or in those that count.
 #include "sslfast/few_pairs.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <type_traits>
 #include <vector>
@@ -113,6 +115,80 @@ double all_pairs(const AllPairs<T>& p, double row_weight, double col_weight, T* 
 }
 
 template <typename T>
+void transpose_all(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t n, bool add) {
+  constexpr int64_t kBlock = 16;  // rows and columns, which stay in L1
+  for (int64_t i0 = 0; i0 < n; i0 += kBlock) {
+    for (int64_t j0 = 0; j0 < n; j0 += kBlock) {
+      for (int64_t i = i0; i < std::min(i0 + kBlock, n); ++i) {
+        for (int64_t j = j0; j < std::min(j0 + kBlock, n); ++j) {
+          T& there = to[i * to_stride + j];
+          there = add ? there + from[j * from_stride + i] : from[j * from_stride + i];
+        }
+      }
+    }
+  }
+}
+
+template <typename T>
+inline __attribute__((always_inline)) int64_t mark_body(const T* logits, int64_t m, uint8_t* counts) {
+  constexpr T kNone = -std::numeric_limits<T>::infinity();
+  int64_t number = 0;
+#pragma omp simd reduction(+ : number)
+  for (int64_t j = 0; j < m; ++j) {
+    counts[j] = logits[j] != kNone;
+    number += counts[j];
+  }
+  return number;
+}
+
+SSLFAST_ISA_CLONES int64_t mark(const float* logits, int64_t m, uint8_t* counts) {
+  return mark_body(logits, m, counts);
+}
+int64_t mark(const double* logits, int64_t m, uint8_t* counts) { return mark_body(logits, m, counts); }
+
+template <typename T>
+inline __attribute__((always_inline)) double counted_sum_body(const T* logits, int64_t m, const uint8_t* counts) {
+  return static_cast<double>(sum_of<T>(m, [&](int64_t j) { return counts[j] != 0 ? logits[j] : T(0); }));
+}
+
+SSLFAST_ISA_CLONES double counted_sum(const float* logits, int64_t m, const uint8_t* counts) {
+  return counted_sum_body(logits, m, counts);
+}
+double counted_sum(const double* logits, int64_t m, const uint8_t* counts) {
+  return counted_sum_body(logits, m, counts);
+}
+
+SSLFAST_ISA_CLONES void take_off(float spread, const uint8_t* counts, int64_t m, float* row) {
+#pragma omp simd
+  for (int64_t j = 0; j < m; ++j) row[j] -= counts[j] != 0 ? spread : 0.0F;
+}
+void take_off(double spread, const uint8_t* counts, int64_t m, double* row) {
+  for (int64_t j = 0; j < m; ++j) row[j] -= counts[j] != 0 ? spread : 0.0;
+}
+
+template <typename T>
+double smooth_all(const T* logits, const CountedSmoothing<T>& s) {
+  double sum = 0;
+  for (int64_t i = 0; i < s.n; ++i) {
+    const T* row = logits + i * s.m;
+    uint8_t* counts = s.counts + i * s.m;
+    const int64_t others = mark(row, s.m, counts);
+    const double own = s.positive[i],
+                 times = s.smoothing * (s.factors != nullptr ? static_cast<double>(s.factors[i]) : 1.0);
+    const double each = times / static_cast<double>(others + 1);
+    sum += each * (static_cast<double>(others) * own - counted_sum(row, s.m, counts));
+    s.spread[i] = static_cast<T>(each * s.share);
+    s.weights[i] += static_cast<T>(each * static_cast<double>(others) * s.share);
+  }
+  return sum;
+}
+
+template <typename T>
+void spread_all(const CountedSmoothing<T>& s, T* derivatives) {
+  for (int64_t i = 0; i < s.n; ++i) take_off(s.spread[i], s.counts + i * s.m, s.m, derivatives + i * s.m);
+}
+
+template <typename T>
 inline __attribute__((always_inline)) double sum_and_scale_body(T* grads, const T* units, int64_t n, T factor) {
   const T sum = sum_of<T>(n, [&](int64_t k) { return grads[k] * units[k]; });
 #pragma omp simd
@@ -158,6 +234,27 @@ double add_all_pairs(const AllPairs<float>& pairs, double row_weight, double col
 double add_all_pairs(const AllPairs<double>& pairs, double row_weight, double col_weight, double* row_grads,
                      double* col_grads) {
   return all_pairs(pairs, row_weight, col_weight, row_grads, col_grads);
+}
+
+void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t n, bool add) {
+  transpose_all(from, from_stride, to, to_stride, n, add);
+}
+void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride, int64_t n, bool add) {
+  transpose_all(from, from_stride, to, to_stride, n, add);
+}
+
+double smooth_counted(const float* logits, const CountedSmoothing<float>& smoothing) {
+  return smooth_all(logits, smoothing);
+}
+double smooth_counted(const double* logits, const CountedSmoothing<double>& smoothing) {
+  return smooth_all(logits, smoothing);
+}
+
+void spread_counted(const CountedSmoothing<float>& smoothing, float* derivatives) {
+  spread_all(smoothing, derivatives);
+}
+void spread_counted(const CountedSmoothing<double>& smoothing, double* derivatives) {
+  spread_all(smoothing, derivatives);
 }
 
 double sum_and_scale(float* grads, const float* units, int64_t rows, int64_t width, float factor) {

@@ -1,9 +1,10 @@
 // Softmax or sigmoid losses of N pairs in batches that are small, with all gradients, in one call on the CPU (softmax
 // losses one by one in two, as what multiplies each is known in backward): N rows and M columns are normalised or
 // widened, one product makes all logits, csrc/cpu turns them into losses and then into weights, two more products take
-// those back to both sides, and through the norms. Label smoothing takes sums over both sides. FLOPs: 2 N M D, and
-// 2 N M D for each side that needs a gradient. Memory: the N M logits and both sides beside inputs and outputs. There
-// is no GPU implementation: there a batch waits for its launches, and those of the operators in tiles are as few.
+// those back to both sides, and through the norms. Label smoothing takes sums over both sides, unless some are left
+// out. FLOPs: 2 N M D, and 2 N M D for each side that needs a gradient. Memory: the N M logits and both sides beside
+// inputs and outputs. There is no GPU implementation: there a batch waits for its launches, and those of the operators
+// in tiles are as few.
 #include "sslfast/few_pairs.h"
 
 #include <algorithm>
@@ -39,14 +40,17 @@ struct Request {
 };
 
 // Vectors of a number for each of n rows or m columns, and scratch for the tile. limits are allowances above the
-// similarities of positives, and then logits; losses (n) are a result, or null.
+// similarities of positives, and then logits; across (n, n) is for the columns' logits where these are apart from the
+// rows', or null; losses (n) are a result, or null.
 template <typename T>
 struct Vectors {
   T *row_norm, *row_shift, *row_lse, *row_shares, *positive, *weights, *limits, *debiased, *col_norm, *col_shift,
-      *col_lse, *col_shares, *scratch, *losses;
+      *col_lse, *col_shares, *scratch, *across, *losses;
 
-  static int64_t size(int64_t n, int64_t m) { return 8 * n + 4 * m + cpu::cross_scratch(n, m); }
-  Vectors(T* x, int64_t n, int64_t m, T* losses)
+  static int64_t size(int64_t n, int64_t m, bool apart) {
+    return 8 * n + 4 * m + cpu::cross_scratch(n, m) + (apart ? n * n : 0);
+  }
+  Vectors(T* x, int64_t n, int64_t m, bool apart, T* losses)
       : row_norm(x),
         row_shift(x + n),
         row_lse(x + 2 * n),
@@ -60,6 +64,7 @@ struct Vectors {
         col_lse(col_norm + 2 * m),
         col_shares(col_norm + 3 * m),
         scratch(col_norm + 4 * m),
+        across(apart ? scratch + cpu::cross_scratch(n, m) : nullptr),
         losses(losses) {}
 };
 
@@ -84,6 +89,30 @@ void debiased_losses(const Vectors<T>& v, const Request<T>& r, int64_t n, int64_
   }
 }
 
+// Rows that pick their positives among the columns of a tile, and what is found of them.
+template <typename T>
+struct Way {
+  CrossTile<T> tile;
+  T *shift, *lse, *shares;
+  std::vector<uint8_t> counts{};
+  std::vector<T> spread_by{};
+
+  // Label smoothing over what the tile has not left out: returns what it adds, and adds to the weights of positives.
+  double smooth(const Vectors<T>& v, const Request<T>& r) {
+    counts.resize(tile.rows * tile.cols);
+    spread_by.resize(tile.rows);
+    return cpu::smooth_counted(tile.logits, smoothing(v, r));
+  }
+  // The same, of the weights that the logits have been turned into.
+  void spread(const Vectors<T>& v, const Request<T>& r) { cpu::spread_counted(smoothing(v, r), tile.logits); }
+
+ private:
+  CountedSmoothing<T> smoothing(const Vectors<T>& v, const Request<T>& r) {
+    const double e = r.options.smoothing;
+    return {v.positive, r.factors(), tile.rows, tile.cols, e, r.share, counts.data(), spread_by.data(), v.weights};
+  }
+};
+
 // Turns products with the scale into weights, all of them times share but that of positives, and adds up the losses.
 template <typename Products, typename T>
 void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request<T>& r,
@@ -102,23 +131,38 @@ void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T
   std::fill_n(v.col_lse, m, T(0));
   std::fill_n(v.weights, n, T(0));
   if (v.losses != nullptr) std::fill_n(v.losses, n, T(0));
-  cpu::cross_forward_tile(tile,
-                          CrossSums<T>{v.row_shift, v.row_lse, two_way ? v.col_shift : nullptr,
-                                       two_way ? v.col_lse : nullptr, v.scratch, bounded},
-                          threads);
-  const auto losses = [&](const T* shift, T* lse, T* shares) {
+  // Columns that leave out others of the rows than these of them take a tile of their own, as rows.
+  const bool joint = two_way && v.across == nullptr;
+  const Excluded<T>& out = tile.excluded;
+  const Excluded<T> out_across{out.positives, out.col_ids, out.row_ids, out.row_limits};
+  Way<T> ways[] = {{tile, v.row_shift, v.row_lse, v.row_shares},
+                   {CrossTile<T>{v.across, n, n, 0, 0, out_across}, v.col_shift, v.col_lse, v.col_shares}};
+  const int tiles = v.across != nullptr ? 2 : 1;
+  if (tiles == 2) cpu::transpose(tile.logits, m, v.across, n, n, false);
+  for (int i = 0; i < tiles; ++i) {
+    const CrossSums<T> found{ways[i].shift, ways[i].lse, joint ? v.col_shift : nullptr, joint ? v.col_lse : nullptr,
+                             v.scratch,     bounded};
+    cpu::cross_forward_tile(ways[i].tile, found, threads);
+  }
+  const auto losses = [&](const T* shift, T* lse, T* shares, int64_t others) {
     for (int64_t i = 0; i < n; ++i) lse[i] = shift[i] + std::log(lse[i]);
-    if (r.options.tau_plus > 0 && m > 1) return debiased_losses(v, r, n, m - 1, lse, shares, sums);
+    if (r.options.tau_plus > 0 && others > 0) return debiased_losses(v, r, n, others, lse, shares, sums);
     sums.loss += cpu::pair_losses(
         PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors(), v.losses});
   };
-  losses(v.row_shift, v.row_lse, v.row_shares);
-  if (two_way) losses(v.col_shift, v.col_lse, v.col_shares);
-  if (need_weights) {
-    const CrossGrads<T> grads{
-        v.row_lse, v.row_shares, two_way ? v.col_lse : nullptr, two_way ? v.col_shares : nullptr, v.scratch, {}};
-    cpu::cross_backward_tile(tile, grads, threads);
+  losses(v.row_shift, v.row_lse, v.row_shares, m - 1);
+  if (two_way) losses(v.col_shift, v.col_lse, v.col_shares, n - 1);
+  const bool counted = r.options.smooths_counted(r.kind, n, m);
+  for (int i = 0; i < tiles; ++i) {
+    Way<T>& way = ways[i];
+    if (counted) sums.loss += way.smooth(v, r);
+    if (!need_weights) continue;
+    const CrossGrads<T> grads{way.lse,   way.shares, joint ? v.col_lse : nullptr, joint ? v.col_shares : nullptr,
+                              v.scratch, {}};
+    cpu::cross_backward_tile(way.tile, grads, threads);
+    if (counted) way.spread(v, r);
   }
+  if (need_weights && tiles == 2) cpu::transpose(v.across, n, tile.logits, m, n, true);
 }
 
 // Turns inner products into derivatives of the losses in the logits, and adds up the losses and what the numbers get.
@@ -178,11 +222,12 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int team = team_of(n * m, threads);
   const bool pairwise = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
-  const bool smooths = !pairwise && r.options.smoothing > 0 && m > 1;  // a single candidate is its own mean
-  Tensor memory = empty({n * m + Vectors<T>::size(n, m)}, kType<T>, rows);
+  const bool apart = r.options.apart(r.kind, n, m), counted = r.options.smooths_counted(r.kind, n, m);
+  const bool smooths = !pairwise && r.options.smoothing > 0 && !counted && m > 1;  // a single candidate is its own mean
+  Tensor memory = empty({n * m + Vectors<T>::size(n, m, apart)}, kType<T>, rows);
   T* tile = memory.mutable_data_ptr<T>();
   const Tensor losses = r.each ? empty({n}, kType<T>, rows) : Tensor();
-  const Vectors<T> v(tile + n * m, n, m, r.each ? losses.mutable_data_ptr<T>() : nullptr);
+  const Vectors<T> v(tile + n * m, n, m, apart, r.each ? losses.mutable_data_ptr<T>() : nullptr);
   const Tensor q = wide_side(rows, r.normalize ? v.row_norm : nullptr, threads);
   const Tensor k = wide_side(columns, r.normalize ? v.col_norm : nullptr, threads);
   std::vector<Tensor> grads;

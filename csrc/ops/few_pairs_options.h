@@ -21,6 +21,15 @@ struct PairOptions {
   double tau_plus;
   const std::optional<Tensor>&factors, &positives, &row_ids, &col_ids;
 
+  // Whether smoothing is over what ids and a margin leave, or the columns' is over fewer than the rows'.
+  bool smooths_counted(int64_t kind, int64_t n, int64_t m) const {
+    return kind != kSigmoid && smoothing > 0 && (margin || row_ids || (kind == kTwoWays && m > n));
+  }
+  // Whether rows and columns have other candidates than each other's, or smoothing has to count them.
+  bool apart(int64_t kind, int64_t n, int64_t m) const {
+    return kind == kTwoWays && (margin || m > n || smooths_counted(kind, n, m));
+  }
+
   void check(const Tensor& rows, const Tensor& columns, ScalarType wide, int64_t kind) const {
     const int64_t n = rows.size(0), m = columns.size(0);
     const auto fits = [](const std::optional<Tensor>& t, int64_t size, ScalarType type) {
@@ -35,12 +44,10 @@ struct PairOptions {
                "few_pairs: positives and ids must be int64, one a row or column");
     ops::check(kind != kSigmoid || !(tau_plus > 0 || factors || positives),
                "few_pairs: tau_plus, factors and positives go with softmax losses");
-    // A column's candidates are rows, of which each has another limit, and smoothing takes all of them.
-    ops::check(kind != kTwoWays || !(positives || margin),
-               "few_pairs: positives and a margin go with losses of rows alone");
-    ops::check(kind == kSigmoid || smoothing == 0 || !(margin || row_ids),
-               "few_pairs: smoothing of softmax losses goes without ids and margin");
-    ops::check(positives ? are_columns(m) : n == m, "few_pairs: every row must have a column for its positive");
+    ops::check(kind != kTwoWays || !positives, "few_pairs: positives go with losses of rows alone");
+    // Of both ways columns beyond the rows' number are negatives of the rows alone.
+    ops::check(positives ? are_columns(m) : n == m || (kind == kTwoWays && n < m),
+               "few_pairs: every row must have a column for its positive");
   }
 
  private:

@@ -31,7 +31,7 @@ def each_of_few_pairs(
         kind: ``ROWS`` or ``TWO_WAYS``, of which a loss is the sum of its row's and its column's.
         share: what every loss is multiplied by, above 0.
         rows: (N, D), on the CPU, checked by the caller.
-        columns: (N, D), or (M, D) with positives.
+        columns: (N, D), or (M, D) as there.
         scale: factor of the similarities, a number or a tensor of one.
         normalize: divide rows and columns by their norms first, as F.normalize does.
         options: of the losses, without smoothing. Default: none.

@@ -16,13 +16,14 @@ _MOST_HALF = 2**15  # numbers of a view: more bfloat16 ones are multiplied soone
 
 
 class Options(NamedTuple):
-    """What losses may have, as the operator takes it. Of softmax losses smoothing goes without ids and margin, and
-    positives and a margin with ``ROWS`` alone; ``SIGMOID`` has smoothing, margin and ids.
+    """What losses may have, as the operator takes it. Positives go with ``ROWS`` alone; ``SIGMOID`` has smoothing, a
+    margin and ids.
 
     Args:
-        smoothing: share of the target that is spread over all columns, and of kind ``TWO_WAYS`` over all rows; of kind
-            ``SIGMOID`` over both labels of a pair.
-        margin: a column more similar to a row than its positive by this much is left out; or None.
+        smoothing: share of the target that is spread over all columns that ids and margin leave a row, and of kind
+            ``TWO_WAYS`` over all rows that they leave a column; of kind ``SIGMOID`` over both labels of a pair.
+        margin: what is more similar to a row, or of kind ``TWO_WAYS`` to a column, than its positive by this much is
+            left out; or None.
         tau_plus: share of positives among the negatives, taken out of their sums; of unit rows.
         factors: (N,), of the losses of every row and its positive, in the dtype of the loss; or None for 1.
         positives: (N,) int64, the column of every row, of M columns; None for N in order.
@@ -98,7 +99,7 @@ def few_pairs(
         kind: ``ROWS``, softmax losses of the rows; ``TWO_WAYS``, of rows and columns; ``SIGMOID``, those of all pairs.
         share: what the sum is multiplied by, above 0.
         rows: (N, D), on the CPU, checked by the caller.
-        columns: (N, D), or (M, D) with positives.
+        columns: (N, D), or (M, D) with positives, or of kind ``TWO_WAYS``, for M - N further negatives of the rows.
         scale: factor of the similarities, a number or a tensor of one.
         bias: of kind ``SIGMOID``, added to the logits, a number or a tensor of one. Default: 0.
         normalize: divide rows and columns by their norms first, as F.normalize does.

@@ -1,4 +1,4 @@
-"""Similarities of every query with keys of its own, hard negatives, and sums of what may all be left out."""
+"""Hard negatives: similarities of every query with keys of its own, and sums of what may all be left out."""
 
 from __future__ import annotations
 
@@ -9,10 +9,30 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._autograd import first_order_only, traced_once
+from sslfast.losses._inputs import check_device, check_floating, check_kernel_dtype
 
 _EPS = 1e-12  # of F.normalize
 _NUMBERS = 2**24  # of the keys that a GPU widens at once
 _PARTS = 32  # and at most so many parts, which a graph unrolls
+
+
+def check_negative_keys(function: str, keys: Tensor, rows_name: str, rows: Tensor, *, of_all: bool) -> None:
+    """Negatives of any floating dtype on the rows' device, with K >= 1: (N, K, D), of one row each, or if ``of_all``
+    also (K, D), of all rows.
+
+    Raises:
+        TypeError: if they are not a floating-point tensor, or float64 on a GPU.
+        ValueError: if they have another shape or device.
+    """
+    check_floating(function, "negative_keys", keys)
+    n, width = rows.shape
+    shape = tuple(keys.shape)
+    fits = (len(shape) == 3 and shape[0] == n) or (of_all and len(shape) == 2)
+    if not fits or shape[-1] != width or 0 in shape:
+        expected = f"(K, {width}) or " * of_all + f"({n}, K, {width})"
+        raise ValueError(f"{function}: negative_keys must have shape {expected} with K >= 1, got {shape}")
+    check_device(function, rows_name, rows, "negative_keys", keys)
+    check_kernel_dtype(function, keys)
 
 
 def own_similarities(function: str, query: Tensor, keys: Tensor, normalize: bool) -> Tensor:

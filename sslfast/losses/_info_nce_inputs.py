@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast.losses._debias import check_tau_plus
+from sslfast.losses._hard import check_negative_keys
 from sslfast.losses._inputs import (
     are_pairs_on_cpu,
     check_device,
@@ -19,6 +20,7 @@ from sslfast.losses._inputs import (
     check_scalar,
     temperature_of,
 )
+from sslfast.losses._limits import check_margin
 from sslfast.losses._negative_kinds import HARD_KINDS, Hardness, Kinds
 
 _REDUCTIONS = ("mean", "sum", "none")
@@ -47,7 +49,7 @@ def check_options(
     if -math.inf < known < 0.0 and (margin is not None or strength > 0.0):
         option = "a margin" if margin is not None else "hardness_strength"
         raise ValueError(f"{function}: temperature must be positive with {option}, got {known}")
-    margin = None if margin is None else _check.real(function, "margin", margin)
+    margin = check_margin(function, margin)
     tau_plus = check_tau_plus(function, tau_plus, normalize)
     if tau_plus > 0.0 and strength > 0.0:
         raise ValueError(f"{function}: tau_plus must be 0 with hardness_strength, got {tau_plus}")
@@ -83,13 +85,13 @@ def check_reduction(function: str, reduction: str) -> None:
     _check.one_of(function, "reduction", reduction, _REDUCTIONS)
 
 
-def scale_of(function: str, query: Tensor, temperature: float | Tensor) -> Tensor:
-    """(1,) 1 / temperature, float64, on the device of the query; NaN of one that is not finite."""
-    if isinstance(temperature, Tensor):
-        check_scalar(function, "temperature", temperature, query)
-        wide = temperature.double().reshape(1)
-        return torch.add(wide.reciprocal(), wide.detach(), alpha=0.0)  # the inverse of inf would be a plausible number
-    return torch.full((1,), 1.0 / temperature, dtype=torch.float64, device=query.device)
+def scale_of(function: str, query: Tensor, temperature: float | Tensor) -> float | Tensor:
+    """1 / temperature, as a number or as (1,), float64, on the device of the query; NaN of a tensor not finite."""
+    if not isinstance(temperature, Tensor):
+        return 1.0 / temperature
+    check_scalar(function, "temperature", temperature, query)
+    wide = temperature.double().reshape(1)
+    return torch.add(wide.reciprocal(), wide.detach(), alpha=0.0)  # the inverse of inf would be a plausible number
 
 
 def check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor | None, symmetric: bool) -> None:
@@ -150,14 +152,7 @@ def check_others(
     """Raises TypeError or ValueError where further negatives or weights do not go with the queries."""
     n, width = query.shape
     if negative_keys is not None:
-        check_floating(function, "negative_keys", negative_keys)
-        shape = tuple(negative_keys.shape)
-        fits = len(shape) == 2 or (len(shape) == 3 and shape[0] == n)
-        if not fits or shape[-1] != width or 0 in shape:
-            expected = f"(K, {width}) or ({n}, K, {width}) with K >= 1"
-            raise ValueError(f"{function}: negative_keys must have shape {expected}, got {shape}")
-        check_device(function, "query", query, "negative_keys", negative_keys)
-        check_kernel_dtype(function, negative_keys)
+        check_negative_keys(function, negative_keys, "query", query, of_all=True)
     if queue is not None:
         check_floating(function, "queue", queue)
         if queue.dim() != 2 or queue.shape[1] != width or len(queue) < 1:

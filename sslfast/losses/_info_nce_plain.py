@@ -97,10 +97,12 @@ def plain_info_nce(
     if options is not NO_OPTIONS and not _is_taken(options, symmetric, reduction):
         return None
     if others is not None:
-        if symmetric or others.dim() != 2 or others.dtype != keys.dtype or options.row_ids is not None:
+        if others.dim() != 2 or others.dtype != keys.dtype:
             return None
-        if options.positives is None:
+        if not symmetric and options.positives is None:
             options = options._replace(positives=torch.arange(len(query)))
+        if options.row_ids is not None and options.col_ids is not None:
+            options = options._replace(col_ids=_and_of_nobody(options.col_ids, options.row_ids, len(others)))
         with without_autocast(query):
             keys = torch.cat([keys, others])
     share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
@@ -115,8 +117,13 @@ def plain_info_nce(
     return of_pairs(function, kind, share, query, keys, scale, normalize=normalize, options=options)
 
 
+def _and_of_nobody(ids: Tensor, taken: Tensor, count: int) -> Tensor:
+    """Ids, and as many more that none of those that are taken equals."""
+    some = torch.arange(len(taken) + 1)
+    unused = some[~torch.isin(some, taken)][:1]
+    return torch.cat([ids, unused.expand(count)])
+
+
 def _is_taken(options: Options, symmetric: bool, reduction: str) -> bool:
     """Whether the operator takes these options together."""
-    if symmetric and (options.positives is not None or options.margin is not None):
-        return False
-    return options.smoothing == 0.0 or (reduction != "none" and options.margin is options.row_ids is None)
+    return not (symmetric and options.positives is not None) and (options.smoothing == 0.0 or reduction != "none")

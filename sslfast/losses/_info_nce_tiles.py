@@ -17,8 +17,7 @@ def tiled_info_nce(
     query: Tensor,
     keys: Tensor,
     kinds: Kinds,
-    temperature: float | Tensor,
-    scale: Tensor,
+    scale: float | Tensor,
     *,
     positives: Tensor | None,
     ids: tuple[Tensor, Tensor] | None,
@@ -32,41 +31,20 @@ def tiled_info_nce(
     reduction: str,
     strategy: str,
     budget: int | None,
+    options: Options | None,
 ) -> Tensor:
     """What :func:`info_nce_loss` returns, of arguments that it has checked.
 
     Args:
-        scale: 1 / temperature, as a tensor of one number.
+        scale: 1 / temperature, a number or a tensor of one.
+        options: over ranks, what has to be the same on every one, as :func:`alike_on_ranks` gives it.
     """
-    options: Options | None = None
-    if strategy != "local":
-        # A rank's own keys may take a gradient where those of others do not.
-        others = None if kinds.negative_keys is None else kinds.negative_keys.detach()
-        options = spelled(
-            gather_distributed=strategy,
-            reduction=reduction,
-            **kinds._replace(negative_keys=others)._asdict(),
-            positives=positives,
-            query_ids=None if ids is None else ids[0],
-            symmetric=symmetric,
-            normalize=normalize,
-            margin=margin,
-            tau_plus=tau_plus,
-            label_smoothing=smoothing,
-            hardness_mode=hardness.mode,
-            hardness_strength=hardness.strength,
-            query=query,
-            positive_key=keys,
-        ) | spelled_scales(temperature=temperature if isinstance(temperature, Tensor) else float(temperature))
-        if not kinds.among_batch:
-            exchange_shards(
-                function, query, options
-            )  # where no keys travel that would carry the verdict of other ranks
+    if strategy != "local" and not kinds.among_batch:
+        exchange_shards(function, query, options)  # where no keys travel that would carry the verdict of other ranks
 
-    number = None if isinstance(temperature, Tensor) else 1.0 / temperature
     summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
     negatives = Negatives(
-        *(function, query, keys, positives, scale, number, margin, hardness, ids, normalize, strategy),
+        *(function, query, keys, positives, scale, margin, hardness, ids, normalize, strategy),
         *(summed, kinds.negative_keys, budget, options),
     )
     negatives.add(kinds, symmetric)
@@ -89,3 +67,40 @@ def tiled_info_nce(
             return losses
         total = losses.sum() if strategy == "local" else sum_over_ranks(losses.sum())
     return total if reduction == "sum" else total / (len(query) if weights is None else weights.sum())
+
+
+def alike_on_ranks(
+    strategy: str,
+    query: Tensor,
+    keys: Tensor,
+    kinds: Kinds,
+    temperature: float | Tensor,
+    positives: Tensor | None,
+    ids: tuple[Tensor, Tensor] | None,
+    margin: float | None,
+    tau_plus: float,
+    smoothing: float,
+    hardness: Hardness,
+    symmetric: bool,
+    normalize: bool,
+    reduction: str,
+) -> Options:
+    """What :func:`info_nce_loss` takes that has to be the same on every rank, by its names."""
+    # A rank's own keys may take a gradient where those of others do not.
+    others = None if kinds.negative_keys is None else kinds.negative_keys.detach()
+    return spelled(
+        gather_distributed=strategy,
+        reduction=reduction,
+        **kinds._replace(negative_keys=others)._asdict(),
+        positives=positives,
+        query_ids=None if ids is None else ids[0],
+        symmetric=symmetric,
+        normalize=normalize,
+        margin=margin,
+        tau_plus=tau_plus,
+        label_smoothing=smoothing,
+        hardness_mode=hardness.mode,
+        hardness_strength=hardness.strength,
+        query=query,
+        positive_key=keys,
+    ) | spelled_scales(temperature=temperature if isinstance(temperature, Tensor) else float(temperature))

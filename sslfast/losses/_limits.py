@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sslfast import _check
+
 _ROUNDINGS = 16  # the operators of few pairs have the same, csrc/ops/few_pairs_options.h
+
+
+def check_margin(function: str, margin: float | None) -> float | None:
+    """``margin`` as a float, or None; raises TypeError or ValueError where it is no finite number."""
+    return None if margin is None else _check.real(function, "margin", margin)
 
 
 def most_similar(rows: Tensor, own: Tensor, margin: float) -> Tensor:

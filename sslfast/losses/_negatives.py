@@ -30,8 +30,7 @@ class Negatives:
         query: (N, D), checked by the caller, as all that follows.
         keys: (M, D).
         positives: (N,) int64, a key for every query, or None for the one of the same number.
-        scale: factor of the similarities, a tensor of one number.
-        number: the same as a number, or None where it is not known without waiting for it, or requires a gradient.
+        scale: factor of the similarities, a number or a tensor of one, which is not waited for.
         margin: how far above the positive's similarity a negative counts as false, or None.
         hardness: what is added to the logits of some kinds.
         ids: of queries (N,) and of keys (M,), int64, or None.
@@ -55,8 +54,7 @@ class Negatives:
         query: Tensor,
         keys: Tensor,
         positives: Tensor | None,
-        scale: Tensor,
-        number: float | None,
+        scale: float | Tensor,
         margin: float | None,
         hardness: Hardness,
         ids: Ids | None,
@@ -80,10 +78,13 @@ class Negatives:
         else:
             self.query, self.keys = widened(query, keys)
             self._query_side = self._key_side = (None, None)
-        self.scale = scale.to(self.query.dtype)
+        self.number = None if isinstance(scale, Tensor) else scale
+        if not isinstance(scale, Tensor):
+            scale = query.new_full((1,), scale, dtype=torch.float64)
+        self.scale = scale.to(self.query.dtype).reshape(1)
         if strategy != "local":
             self.scale = mean_gradient_over_ranks(self.scale)
-        self.number, self.hardness, self.ids, self.normalize = number, hardness, ids, normalize
+        self.hardness, self.ids, self.normalize = hardness, ids, normalize
         bound = 1.0 if normalize else math.inf
         self._sums = GroupSums(function, self.scale, strategy, self.dtype, bound, memory_budget, options)
         self.own = torch.arange(len(query), device=query.device)

@@ -6,32 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslfast import _check
 from sslfast._autograd import first_order_only
 from sslfast.distributed import mean_gradient_over_ranks, mean_over_ranks
 from sslfast.losses._hard import own_similarities
-from sslfast.losses._inputs import check_device, check_floating, check_kernel_dtype
-
-
-def check_hard(function: str, name: str, keys: Tensor, rows_name: str, rows: Tensor) -> None:
-    """Negatives of one row each, (N, K, D) with K >= 1, of any floating dtype on the rows' device.
-
-    Raises:
-        TypeError: if they are not a floating-point tensor, or float64 on a GPU.
-        ValueError: if they have another shape or device.
-    """
-    check_floating(function, name, keys)
-    n, width = rows.shape
-    shape = tuple(keys.shape)
-    if len(shape) != 3 or shape[0] != n or shape[2] != width or 0 in shape:
-        raise ValueError(f"{function}: {name} must have shape ({n}, K, {width}) with K >= 1, got {shape}")
-    check_device(function, rows_name, rows, name, keys)
-    check_kernel_dtype(function, keys)
-
-
-def check_margin(function: str, margin: float | None) -> float | None:
-    """``margin`` as a float, or None; raises TypeError or ValueError where it is no finite number."""
-    return None if margin is None else _check.real(function, "margin", margin)
 
 
 def hard_mean(

@@ -12,7 +12,7 @@ from sslfast.losses._few_pairs import NO_OPTIONS, options_of
 from sslfast.losses._ids import ids_of
 from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, hardness_of, kinds_of, scale_of
 from sslfast.losses._info_nce_plain import plain_info_nce, quick_info_nce
-from sslfast.losses._info_nce_tiles import tiled_info_nce
+from sslfast.losses._info_nce_tiles import alike_on_ranks, tiled_info_nce
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._shown import shown_options
@@ -286,21 +286,24 @@ def info_nce_loss(
         budget = check_memory_budget(name, memory_budget)
         at = None if positives is None else kernel_integers(positives)
         hard = strength > 0.0 or kinds.key_to_query_negatives
+        scale = scale_of(name, query, temperature)
         if strategy == "local":
-            inverse = scale_of(name, query, temperature) if isinstance(temperature, Tensor) else 1.0 / temperature
             chosen = options_of(smoothing, margin, tau_plus, weights, None if hard else at, ids)
             loss = None
             if not hard:
-                loss = plain_info_nce(
-                    name, query, positive_key, kinds, inverse, reduction, symmetric, normalize, chosen
-                )
+                loss = plain_info_nce(name, query, positive_key, kinds, scale, reduction, symmetric, normalize, chosen)
             elif chosen is NO_OPTIONS and not symmetric and reduction != "none":
-                loss = joint_info_nce(name, query, positive_key, at, kinds, hardness, inverse, reduction, normalize)
+                loss = joint_info_nce(name, query, positive_key, at, kinds, hardness, scale, reduction, normalize)
             if loss is not None:
                 return loss
-        scale = scale_of(name, query, temperature)
+    options = None
+    if strategy != "local":
+        options = alike_on_ranks(
+            *(strategy, query, positive_key, kinds, temperature, at, ids),
+            *(margin, tau_plus, smoothing, hardness, symmetric, normalize, reduction),
+        )
     return tiled_info_nce(
-        *(name, query, positive_key, kinds, temperature, scale),
+        *(name, query, positive_key, kinds, scale),
         positives=at,
         ids=ids,
         margin=margin,
@@ -313,4 +316,5 @@ def info_nce_loss(
         reduction=reduction,
         strategy=strategy,
         budget=budget,
+        options=options,
     )

@@ -10,11 +10,12 @@ from sslfast._autograd import normalized_side
 from sslfast._verdict import JointChecks, spelled, spelled_scales
 from sslfast.distributed import strategy_of, world_size
 from sslfast.losses._few_pairs import SIGMOID, few, few_pairs, options_of
+from sslfast.losses._hard import check_negative_keys
 from sslfast.losses._ids import ids_of
 from sslfast.losses._inputs import check_pair, check_scalar
-from sslfast.losses._limits import most_similar
+from sslfast.losses._limits import check_margin, most_similar
 from sslfast.losses._shown import shown_options
-from sslfast.losses._siglip_options import check_hard, check_margin, hard_mean
+from sslfast.losses._siglip_options import hard_mean
 from sslfast.losses._sigmoid import sigmoid_mean
 
 _DIST_IMPLS = (None, "bidir", "shift", "reduce", "gather")
@@ -190,7 +191,7 @@ def siglip_loss(
         margin = check_margin(name, margin)
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         if negative_keys is not None:
-            check_hard(name, "negative_keys", negative_keys, "image_features", image_features)
+            check_negative_keys(name, negative_keys, "image_features", image_features, of_all=False)
     few_at_once = strategy == "local" and few(image_features, text_features)
     share, chosen = 1.0 / len(image_features), options_of(smoothing, margin, ids=ids)
     if few_at_once and negative_keys is None:

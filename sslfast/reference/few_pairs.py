@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslfast.reference.cross_softmax import cross_softmax
+from sslfast.reference.cross_softmax import negatives
 from sslfast.reference.sigmoid_pairs import sigmoid_pairs
 
 
@@ -31,15 +31,15 @@ def few_pairs(
 
     Args:
         rows: (N, D), any floating dtype.
-        columns: (M, D).
+        columns: (M, D); of kind 1 those beyond N are negatives of the rows alone.
         scale: factor of the inner products.
         bias: added to them, where ``kind`` is 2.
         kind: 0, the cross-entropy of every row picking its column; 1, of every column picking its row, too; 2, the
             logistic losses of all rows with all columns.
         share: of a loss in the result.
         normalize: divide rows and columns by their norms first.
-        smoothing: share of the target that is spread over all columns, or rows; of kind 2 over both labels.
-        margin: a column with a larger inner product than the positive's plus this is left out.
+        smoothing: share of the target that is spread over what is not left out; of kind 2 over both labels.
+        margin: a column, or of kind 1 a row, with a larger inner product than the positive's plus this is left out.
         tau_plus: share of positives among the negatives, taken out of their sums (Chuang et al., 2020, equation 8); not
             of kind 2.
         factors: (N,), of the losses of every pair; not of kind 2.
@@ -59,16 +59,22 @@ def few_pairs(
     limits = None if margin is None else (positive + margin).detach().flatten()
     if kind == 2:
         return share * sigmoid_pairs(rows, columns, own, scale, bias, row_ids, col_ids, limits, smoothing)
+    positive = scale * positive.flatten()
     limits = None if limits is None else scale * limits
-    row_lse, col_lse, positive = cross_softmax(rows, columns, own, scale, row_ids, col_ids, limits)
-    if tau_plus > 0.0:
-        row_lse = _debiased(row_lse, positive, len(columns) - 1, tau_plus, scale)
-        col_lse = _debiased(col_lse, positive, len(rows) - 1, tau_plus, scale) if kind == 1 else col_lse
-    losses = -F.logsigmoid(positive - row_lse)  # exact where the loss is tiny, too
-    means = scale * products.mean(dim=1)
+
+    def picking(logits: Tensor, row_ids: Tensor | None, col_ids: Tensor | None) -> Tensor:
+        """Of every row its positive, which is left to it."""
+        others = negatives(logits, own, row_ids, col_ids, limits)
+        lse, count = torch.logsumexp(others, dim=1), logits.shape[1] - 1
+        lse = _debiased(lse, positive, count, tau_plus, scale) if tau_plus > 0.0 else lse
+        there = others != -torch.inf
+        mean = (positive + torch.where(there, others, 0.0).sum(dim=1)) / (1 + there.sum(dim=1))
+        return -F.logsigmoid(positive - lse) + smoothing * (positive - mean)  # exact where the loss is tiny, too
+
+    losses = picking(scale * products, row_ids, col_ids)
     if kind == 1:
-        losses, means = losses - F.logsigmoid(positive - col_lse), means + scale * products.mean(dim=0)
-    losses = losses + smoothing * ((kind + 1) * positive - means)
+        n = len(rows)
+        losses = losses + picking(scale * products[:, :n].T, None if col_ids is None else col_ids[:n], row_ids)
     losses = share * (losses if factors is None else losses * factors)
     return losses if each else losses.sum()
 

@@ -40,6 +40,18 @@ struct AllPairs {
   int64_t n, m, d;
 };
 
+// Label smoothing of n rows whose candidates are their positive and those of m columns whose logits are not -inf: adds
+// e (S_ip - mean of the candidates' S_ij) to a loss.
+template <typename T>
+struct CountedSmoothing {
+  const T *positive, *factors;  // (n): the positive's logit, and of every loss beside share, or null for 1
+  int64_t n, m;
+  double smoothing, share;
+  uint8_t* counts;  // (n, m): which columns are candidates
+  T* spread;        // (n): what their logits' derivatives are less by
+  T* weights;       // (n): derivatives in positives, to which theirs are added
+};
+
 namespace cpu {
 
 // wide (rows, width), contiguous, <- z of that dtype, element (i, k) at i * row_stride + k * col_stride.
@@ -62,6 +74,18 @@ double add_all_pairs(const AllPairs<float>& pairs, double row_weight, double col
                      float* col_grads);
 double add_all_pairs(const AllPairs<double>& pairs, double row_weight, double col_weight, double* row_grads,
                      double* col_grads);
+
+// to <- from^T, n x n of rows of those strides; or with `add` to <- to + from^T.
+void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t n, bool add);
+void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride, int64_t n, bool add);
+
+// Returns the sum over the rows of logits (n, m), each times its factor, and fills in the rest.
+double smooth_counted(const float* logits, const CountedSmoothing<float>& smoothing);
+double smooth_counted(const double* logits, const CountedSmoothing<double>& smoothing);
+
+// Takes the spread off the derivatives (n, m) of the logits that count.
+void spread_counted(const CountedSmoothing<float>& smoothing, float* derivatives);
+void spread_counted(const CountedSmoothing<double>& smoothing, double* derivatives);
 
 // Returns the sum of the products of grads and units, (rows, width) each, and multiplies grads by the factor.
 double sum_and_scale(float* grads, const float* units, int64_t rows, int64_t width, float factor);
