@@ -102,7 +102,10 @@ def cases() -> list[Case]:
         case(1024, 65536, 128, memory=True),
         case(4096, 4096, 512, "bf16", devices=("cpu",)),
         case(4096, 65536, 128, "bf16", devices=("cuda",), memory=True),
-        case(4096, 65536, 512, "bf16", devices=("cuda",)),
+        *(
+            case(queries, length, width, "bf16", devices=("cuda",))
+            for queries, length, width in ((256, 65536, 128), (4096, 65536, 512), (4096, 2**20, 128))
+        ),
     ]
 
 

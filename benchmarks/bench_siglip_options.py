@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
-from benchmarks.bench_thin_losses import check
-from benchmarks.harness import Call, Case
+from benchmarks import bench_thin_losses
+from benchmarks.bench_info_nce_options import check_norms
+from benchmarks.bench_similarity_softmax import DTYPES
+from benchmarks.harness import Call, Case, compiled
 
 HARD, MARGIN, SMOOTHING = 8, 0.0, 0.1
 Inputs = dict[str, Tensor]  # arguments of siglip_loss by name
@@ -50,17 +52,19 @@ OPTIONS = {
 }
 
 
-def make_inputs(device: torch.device, *, pairs: int, width: int, option: Option) -> Inputs:
-    """Texts so far from their images that the margin leaves some out."""
+def make_inputs(
+    device: torch.device, *, pairs: int, width: int, option: Option, dtype: torch.dtype = torch.float32
+) -> Inputs:
+    """Texts so far from their images that the margin leaves some out: wide rows drawn at random hardly resemble."""
     images = normalize(torch.randn(pairs, width), dim=1)
-    made = {
+    noise = (4.0 if width < 512 else 6.0) / width**0.5
+    features = {
         "image_features": images,
-        "text_features": normalize(images + 4.0 * torch.randn(pairs, width) / width**0.5, dim=1),
-        "logit_scale": torch.tensor(10.0),
-        "logit_bias": torch.tensor(-10.0),
-    }
-    made |= option.tensors(pairs, width)
-    return {name: z.to(device).requires_grad_(z.is_floating_point()) for name, z in made.items()}
+        "text_features": normalize(images + noise * torch.randn(pairs, width), dim=1),
+    } | option.tensors(pairs, width)
+    made = {name: z.to(device, dtype if z.is_floating_point() else z.dtype) for name, z in features.items()}
+    made |= {name: torch.tensor(x, device=device) for name, x in (("logit_scale", 10.0), ("logit_bias", -10.0))}
+    return {name: z.requires_grad_(z.is_floating_point()) for name, z in made.items()}
 
 
 def eager(
@@ -116,20 +120,33 @@ def call(find: Callable[[], Callable[..., Tensor]], option: Option, inputs: Inpu
     return forward_and_backward
 
 
-def case(name: str, pairs: int, width: int, **options: Any) -> Case:
+def check(inputs: Inputs, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> None:
+    """The same loss and the same gradients, to the rounding of the inputs; of bf16 those of the features alone, for
+    those of scale and bias are sums of N^2 roundings."""
+    if inputs["image_features"].dtype == torch.bfloat16:
+        theirs, ours = ((found[0], *(z for z in found[1:] if z.dim())) for found in (theirs, ours))
+        check_norms(theirs, ours)
+    else:
+        bench_thin_losses.check(inputs, theirs, ours)
+
+
+def case(name: str, pairs: int, width: int, dtype: str = "fp32", *, on_gpu: bool = False, **options: Any) -> Case:
     option = OPTIONS[name]
+    providers = {"sslfast": partial(call, ours, option), "eager torch": partial(call, lambda: eager, option)}
+    if on_gpu:
+        providers["torch.compile"] = partial(call, lambda: compiled(eager), option)
     return Case(
         op=f"siglip {name}",
         size=f"{pairs}x{width}",
-        dtype="fp32",
+        dtype=dtype,
         mode="forward+backward",
-        make_inputs=partial(make_inputs, pairs=pairs, width=width, option=option),
-        providers={"sslfast": partial(call, ours, option), "eager torch": partial(call, lambda: eager, option)},
+        make_inputs=partial(make_inputs, pairs=pairs, width=width, option=option, dtype=DTYPES[dtype]),
+        providers=providers,
         check=check,
         work=(6 * pairs + 6 * option.hard) * pairs * width,
         unit="FLOP",
         formula="6 N^2 D" + f" + {6 * option.hard} N D" * (option.hard > 0),
-        devices=("cpu",),
+        devices=("cuda",) if on_gpu else ("cpu",),
         **options,
     )
 
@@ -139,6 +156,8 @@ def cases() -> list[Case]:
         *(case(name, 256, 128, quick=name == "all options") for name in OPTIONS),
         *(case(name, 64, 128) for name in ("ids", "margin", "label_smoothing")),
         *(case(name, 4096, 128) for name in ("ids", "margin")),
+        *(case(name, 8192, 512, "bf16", on_gpu=True) for name in OPTIONS),
+        case("all options", 65536, 512, "bf16", on_gpu=True, memory=True),
     ]
 
 

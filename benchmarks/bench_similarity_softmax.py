@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import peers
-from benchmarks.gpu_grid import grid
+from benchmarks.gpu_grid import FEW_SIZES, grid
 from benchmarks.harness import Call, Case, compiled
 
 TEMPERATURE = 0.5
@@ -159,6 +159,7 @@ OF_FEW, SUPCON_OF_FEW = (
 )
 BOTH_WAYS = registers_and_strips(partial(call, ours))
 STORING = ("eager torch", "torch.compile", "lightly NTXentLoss")
+SUPCON_STORING = ("eager torch", "torch.compile", "pytorch-metric-learning SupConLoss")
 
 
 def case(pairs: int, width: int, dtype: str = "fp32", op: str = "nt_xent", **options: Any) -> Case:
@@ -197,7 +198,12 @@ def cases() -> list[Case]:
         case(4096, 128, "bf16", op="supcon", devices=("cuda",)),
         case(4096, 512, "bf16", op="supcon", providers=SUPCON_IN_BF16, devices=("cpu",)),
         case(4096, 512, "bf16", op="supcon", devices=("cuda",)),
-        case(32768, 128, "bf16", op="supcon", devices=("cuda",), memory=True),
+        *grid(
+            *(partial(case, op="supcon"), SUPCON_PROVIDERS),
+            storing=SUPCON_STORING,
+            rows_per_pair=2,
+            sizes=FEW_SIZES,
+        ),
     ]
 
 

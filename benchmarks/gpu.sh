@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What `make gpu` runs once sslfast is built on a machine with a CUDA torch: the GPU tests natively, the memory checker
-# over the CUDA C++ kernels, and the GPU benchmarks, which write benchmarks/results/<gpu>.csv. Needs no network.
+# over the CUDA C++ kernels, and the GPU benchmarks, which write benchmarks/results/<gpu>.csv. Needs no network. Where
+# the GPU is there for minutes only, run parts of it by hand: docs/benchmarks.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}

@@ -71,8 +71,12 @@ class Case:
     devices: tuple[str, ...] = ("cpu", "cuda")
 
     @property
+    def key(self) -> tuple[str, ...]:
+        return (self.op, self.size, self.dtype, self.mode)
+
+    @property
     def name(self) -> str:
-        return "/".join((self.op, self.size, self.dtype, self.mode)).replace(" ", "-")
+        return "/".join(self.key).replace(" ", "-")
 
 
 @dataclass
@@ -81,7 +85,7 @@ class Row:
 
     ``status`` is ``ok``; ``failed``, with the reason; ``wrong`` where the result is not ours; or ``disturbed`` where
     others used the machine during a measurement of wall time, or our own times differ by more than SPREAD. ``launches``
-    and ``waits`` of the host for the device are counted on a GPU.
+    and ``waits`` of the host for the device are counted on a GPU, but for cases that are timed once.
     """
 
     op: str
@@ -222,10 +226,12 @@ def measure(
         try:
             call = make(inputs)
             result = call()
-            if device.type == "cuda":
+            if device.type == "cuda" and not case.once:
                 row.launches, row.waits = gpu_calls.counts(call)
         except Exception as error:
             row.status, row.note = "failed", one_line(error)
+        if row.status == "failed":
+            gc.collect()  # what a provider held when memory ran out must not be missing to the next
             continue
         if name == OURS:
             expected = result

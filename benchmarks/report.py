@@ -25,7 +25,7 @@ def case_key(row: Row) -> tuple[str, ...]:
 
 def print_table(rows: list[Row], cases: Iterable[Case]) -> None:
     """Prints a block per case: a line per provider, its one-thread figures and those with all threads."""
-    floors = {(case.op, case.size, case.dtype, case.mode): case for case in cases}
+    floors = {case.key: case for case in cases}
     for key, block in groupby(sorted(rows, key=lambda row: list(floors).index(case_key(row))), key=case_key):
         case, lines, measured = floors[key], {}, list(block)
         for row in measured:
@@ -72,11 +72,20 @@ def _amount(work: float, unit: str) -> str:
     return f"{work:.3g} {unit}"
 
 
-def save(rows: list[tuple[str, Row]], device: torch.device) -> Path:
-    """Writes (stem, row) pairs to this machine's file. Earlier rows of the same stems are replaced, others stay."""
+def save(rows: list[tuple[str, Row]], device: torch.device, *, complete: bool = True) -> Path:
+    """Writes (stem, row) pairs to this machine's file.
+
+    Earlier rows of the same stems are replaced, others stay; where the rows are not ``complete``, which is not all
+    cases of their stems or not all providers of their cases, only earlier rows of the same cases and providers are.
+    """
     path = RESULTS / f"{machine.name(device)}.csv"
-    measured = {stem for stem, _ in rows}
-    kept = [line for line in load(path) if line["stem"] not in measured] if path.exists() else []
+    stems, measured = {stem for stem, _ in rows}, {(stem, *case_key(row), row.provider) for stem, row in rows}
+
+    def replaced(line: dict[str, str]) -> bool:
+        names = ("stem", "op", "size", "dtype", "mode", "provider")
+        return line["stem"] in stems if complete else tuple(line[name] for name in names) in measured
+
+    kept = [line for line in load(path) if not replaced(line)] if path.exists() else []
     facts = machine.facts()
     for stem, row in rows:
         figures = {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in asdict(row).items()}

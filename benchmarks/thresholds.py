@@ -27,6 +27,13 @@ class Verdict:
         return self.state == "failed"
 
 
+def judged_on_gpu() -> set[tuple[str, ...]]:
+    """(op, size, dtype, mode) of the cases that a threshold or a limit is for on a GPU."""
+    tables = tomllib.loads(FILE.read_text())
+    entries = [entry for entry in tables["threshold"] if entry.get("device") == "cuda"] + tables["limit"]
+    return {(entry["op"], entry["size"], entry["dtype"], entry["mode"]) for entry in entries}
+
+
 def judge(rows: Sequence[Row], *, complete: bool, machine: str = "") -> list[Verdict]:
     """Applies every threshold to its case, for those cases that were measured with one thread; and every limit.
 

@@ -207,6 +207,22 @@ def test_a_resumed_run_goes_on() -> None:
     assert memory.stored == int(memory.memory_ptr) == memory.embedding_memory.abs().sum() == 0
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("make", OURS)
+def test_on_a_gpu_it_is_that_of_the_cpu(make) -> None:
+    memories = [CrossBatchMemory(make(), 4, 20).to(device) for device in ("cpu", "cuda")]
+    for _ in range(5):
+        z, y = torch.randn(6, 4), torch.randint(0, 3, (6,))
+        expected, found = (
+            with_grads(lambda x: memory(x, y.to(x.device)), z.to(memory.embedding_memory.device))  # noqa: B023
+            for memory in memories
+        )
+        for f, e in zip(found, expected, strict=True):
+            torch.testing.assert_close(f.cpu(), e, rtol=1e-4, atol=1e-5)
+    for (name, ours), theirs in zip(memories[1].named_buffers(), memories[0].buffers(), strict=True):
+        assert torch.equal(ours.cpu(), theirs), name
+
+
 def test_nothing_to_compare_gives_zero() -> None:
     memory = CrossBatchMemory(SupConLoss(), 4, 9)
     z, y = torch.randn(4, 4, requires_grad=True), torch.arange(4)

@@ -1,4 +1,5 @@
-"""Losses that are given positions wait for no GPU: what they run on one, as torch.compile traces it without one."""
+"""Losses that are given positions, and those that compare all pairs, wait for no GPU: what they run on one, as
+torch.compile traces it without one."""
 
 from __future__ import annotations
 
@@ -6,11 +7,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from contrastive_calls import CALLS
 from torch import Tensor
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 
 from sslfast.losses import (
+    _few_pairs,
     hubert_loss,
     masked_code_loss,
     masked_feature_loss,
@@ -42,7 +45,7 @@ LOSSES = {
 }
 
 
-def traced(call: Callable[[Tensor, Tensor, Tensor], Tensor]) -> list[torch.fx.Node]:
+def traced(call: Callable[..., Tensor], *inputs: Tensor) -> list[torch.fx.Node]:
     """The operators of a loss and of its backward pass."""
     nodes: list[torch.fx.Node] = []
 
@@ -52,16 +55,24 @@ def traced(call: Callable[[Tensor, Tensor, Tensor], Tensor]) -> list[torch.fx.No
 
     torch._dynamo.reset()
     compiled = torch.compile(call, fullgraph=True, backend=aot_autograd(fw_compiler=keep))
-    hidden, weight = torch.randn(2, 5, 4, requires_grad=True), torch.randn(6, 4, requires_grad=True)
-    compiled(hidden, weight, AT).sum().backward()
+    compiled(*inputs).sum().backward()
     return nodes
+
+
+def names_in(nodes: list[torch.fx.Node]) -> set[str]:
+    packets = {getattr(node.target, "_overloadpacket", node.target) for node in nodes}
+    return {getattr(packet, "__name__", str(packet)) for packet in packets}
+
+
+def of_positions(call: Callable[[Tensor, Tensor, Tensor], Tensor]) -> list[torch.fx.Node]:
+    hidden, weight = torch.randn(2, 5, 4, requires_grad=True), torch.randn(6, 4, requires_grad=True)
+    return traced(call, hidden, weight, AT)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_positions_are_not_counted(name: str) -> None:
-    nodes = traced(LOSSES[name])
-    packets = {getattr(node.target, "_overloadpacket", node.target) for node in nodes}
-    names = {getattr(packet, "__name__", str(packet)) for packet in packets}
+    nodes = of_positions(LOSSES[name])
+    names = names_in(nodes)
     assert not names & WAITS, names
     for node in nodes:
         if node.target is torch.ops.sslfast.linear_cross_entropy.default:
@@ -71,7 +82,17 @@ def test_positions_are_not_counted(name: str) -> None:
 
 def test_the_trace_knows_a_loss_that_counts() -> None:
     """Without positions the operator gets no index, which is what a GPU is waited for."""
-    nodes = traced(lambda h, w, at: masked_lm_loss(h, w, LABELS))
+    nodes = of_positions(lambda h, w, at: masked_lm_loss(h, w, LABELS))
     calls = [node for node in nodes if node.target is torch.ops.sslfast.linear_cross_entropy.default]
     assert calls
     assert all(node.args[3] is None for node in calls)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_contrastive_losses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tiles, as on a GPU."""
+    monkeypatch.setattr(_few_pairs, "_MOST", 0)
+    nodes = traced(CALLS[name], *(torch.randn(40, 8, requires_grad=True) for _ in range(2)))
+    names = names_in(nodes)
+    assert not names & WAITS, names
+    assert any(str(node.target).startswith("sslfast.") for node in nodes), names

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
-#include <numeric>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "cuda_runtime.h"
 
@@ -11,10 +13,9 @@ namespace cub {
 template <typename Key, int kThreads, int kItems, typename Value>
 class BlockRadixSort {
  public:
-  struct TempStorage {
+  struct TempStorage {  // no less than CUB's, which has keys and values in one place, one after the other
     Key keys[kThreads * kItems];
     Value values[kThreads * kItems];
-    int order[kThreads * kItems];
   };
 
   explicit BlockRadixSort(TempStorage& storage) : storage_(storage) {}
@@ -28,15 +29,15 @@ class BlockRadixSort {
     }
     __syncthreads(at);
     if (cuda_on_cpu::thread() == 0) {
-      int* const order = storage_.order;
-      std::iota(order, order + kThreads * kItems, 0);
-      std::stable_sort(order, order + kThreads * kItems,
-                       [&](int a, int b) { return storage_.keys[a] < storage_.keys[b]; });
+      std::vector<std::pair<Key, Value>> pairs(kThreads * kItems);
+      for (int i = 0; i < kThreads * kItems; ++i) pairs[i] = {storage_.keys[i], storage_.values[i]};
+      std::stable_sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+      for (int i = 0; i < kThreads * kItems; ++i) std::tie(storage_.keys[i], storage_.values[i]) = pairs[i];
     }
     __syncthreads(at);
     for (int i = 0; i < kItems; ++i) {
-      keys[i] = storage_.keys[storage_.order[first + i]];
-      values[i] = storage_.values[storage_.order[first + i]];
+      keys[i] = storage_.keys[first + i];
+      values[i] = storage_.values[first + i];
     }
   }
 
