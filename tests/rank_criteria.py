@@ -56,11 +56,11 @@ def own_weights(z0: Tensor, z1: Tensor) -> Tensor:
     return 2 - (z0 * z1).sum(dim=1)  # with a gradient
 
 
-def with_labels(make: Callable[[bool], nn.Module], *, widths: bool = False) -> Criterion:
-    """A loss with labels that every rank computes whole; of one view, and of both, with integers of several widths."""
+def with_labels(make: Callable[[str], nn.Module], *, widths: bool = False) -> Criterion:
+    """A loss with labels of both views, one after the other, with integers of several widths."""
 
     def loss(z0: Tensor, z1: Tensor, labels: Tensor, _: Tensor, __: Tensor, strategy: str) -> Tensor:
-        criterion = make(strategy != "local")
+        criterion = make(strategy)
         narrow = widths and strategy != "local" and dist.get_rank() % 2 == 1
         return criterion(z0, labels) + criterion(z1, (labels + 1).to(torch.uint8 if narrow else torch.int64))
 
@@ -103,25 +103,36 @@ CRITERIA: dict[str, Criterion] = {
     "supcon": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(torch.cat([a, b]), y.repeat(2)),
     "supcon, rows": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, y.int()),
     "supcon, nothing": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, (1e6 * a[:, 0]).long()),
-    "multi-positive": with_labels(lambda gather: losses.MultiPositiveNTXentLoss(0.3, gather), widths=True),
-    "triplet": with_labels(lambda gather: losses.TripletLoss(0.3, gather_distributed=gather), widths=True),
+    "multi-positive": with_labels(lambda how: losses.MultiPositiveNTXentLoss(0.3, how), widths=True),
+    # A third of the rows are alone.
+    "multi-positive, few": lambda a, b, y, s, t, how: losses.multi_positive_nt_xent_loss(
+        torch.cat([a, b, a + b]), torch.cat([y, y, (1e6 * a[:, 0]).long()]), -0.4, gather_distributed=how
+    ),
+    "multi-positive, nothing": lambda a, b, y, s, t, how: losses.multi_positive_nt_xent_loss(
+        a, (1e6 * a[:, 0]).long(), gather_distributed=how
+    ),
+    "multi-positive, no negative": lambda a, b, y, s, t, how: losses.multi_positive_nt_xent_loss(
+        a, torch.zeros_like(y), gather_distributed=how
+    ),
+    "triplet": with_labels(lambda how: losses.TripletLoss(0.3, gather_distributed=how != "local"), widths=True),
     "triplet, hardest": with_labels(
-        lambda gather: losses.TripletLoss(0.3, mining="batch_hard", gather_distributed=gather)
+        lambda how: losses.TripletLoss(0.3, mining="batch_hard", gather_distributed=how != "local")
     ),
     "triplet, semi-hard": with_labels(
-        lambda gather: losses.TripletLoss(0.6, mining="semi_hard", reduction="sum", gather_distributed=gather)
+        lambda how: losses.TripletLoss(0.6, mining="semi_hard", reduction="sum", gather_distributed=how != "local")
     ),
     "triplet, drawn": lambda a, b, y, s, t, how: losses.TripletLoss(
         0.6, triplets_per_anchor=3, gather_distributed=how != "local"
     )(a + b, y, generator=5),
     "contrastive": with_labels(
-        lambda gather: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=gather), widths=True
+        lambda how: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=how != "local"), widths=True
     ),
     "memory": with_labels(
-        lambda gather: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=gather), widths=True
+        lambda how: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=how != "local"),
+        widths=True,
     ),
     "memory of triplets": with_labels(
-        lambda gather: losses.CrossBatchMemory(losses.TripletLoss(0.6), OUT, 20, gather_distributed=gather)
+        lambda how: losses.CrossBatchMemory(losses.TripletLoss(0.6), OUT, 20, gather_distributed=how != "local")
     ),
     "memory, some enter": memory_of_some,
     "matryoshka": lambda a, b, y, s, t, how: losses.MatryoshkaLoss(

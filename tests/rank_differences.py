@@ -95,7 +95,7 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
     ),
     "multi_positive_nt_xent_loss": (
         gathered(losses.multi_positive_nt_xent_loss, LABELS, views=1),
-        {"temperature": (0.1, 0.2)},
+        {"temperature": (0.1, 0.2), "gather_distributed": WAYS},
     ),
     "triplet_loss": (
         gathered(losses.triplet_loss, LABELS, views=1),
@@ -224,6 +224,10 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
     "no_grad on one rank": (
         lambda z, odd: torch.set_grad_enabled(not odd)(gathered(losses.clip_loss, 2.0))(z.clone().requires_grad_()),
         alike("clip_loss: image_features", GRADED, TENSOR),
+    ),
+    "a gradient on one rank, made in forward": (
+        lambda z, odd: gathered(losses.multi_positive_nt_xent_loss, LABELS, views=1)(z.clone().requires_grad_(odd)),
+        alike("multi_positive_nt_xent_loss: embeddings", TENSOR, GRADED),
     ),
     "a scale that is learned": (
         lambda z, odd: losses.clip_loss(

@@ -43,7 +43,7 @@ LOSSES: dict[str, tuple[tuple[bool | str, ...], Callable[[Any, Any], Tensor]]] =
         lambda z, how: losses.info_nce_loss(z, z, queue=torch.ones(5, 4), gather_distributed=how),
     ),
     "multi_positive_nt_xent_loss": (
-        WHOLE,
+        STRATEGIES,
         lambda z, how: losses.multi_positive_nt_xent_loss(z, class_ids(z), gather_distributed=how),
     ),
     "triplet_loss": (WHOLE, lambda z, how: losses.triplet_loss(z, class_ids(z), gather_distributed=how)),

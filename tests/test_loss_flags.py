@@ -42,12 +42,6 @@ ROWS = [
         ["squared", "normalize", "gather_distributed"],
     ),
     ("ContrastiveLoss", losses.ContrastiveLoss, ["squared", "normalize", "gather_distributed"]),
-    (
-        "multi_positive_nt_xent_loss",
-        lambda **flag: losses.multi_positive_nt_xent_loss(Z, Y, **flag),
-        ["gather_distributed"],
-    ),
-    ("MultiPositiveNTXentLoss", losses.MultiPositiveNTXentLoss, ["gather_distributed"]),
     ("MemoryBank", lambda **flag: losses.MemoryBank((4, 2), **flag), ["gather_distributed"]),
     ("NNMemoryBank", lambda **flag: BANK(Z, **flag), ["update"]),
     (
