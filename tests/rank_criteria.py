@@ -124,8 +124,26 @@ CRITERIA: dict[str, Criterion] = {
     "triplet, drawn": lambda a, b, y, s, t, how: losses.TripletLoss(
         0.6, triplets_per_anchor=3, gather_distributed=how != "local"
     )(a + b, y, generator=5),
-    "contrastive": with_labels(
-        lambda how: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=how != "local"), widths=True
+    "contrastive": with_labels(lambda how: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=how), widths=True),
+    "contrastive, sum": lambda a, b, y, s, t, how: losses.contrastive_loss(
+        torch.cat([a, b, a + b]),
+        torch.cat([y, y, (1e6 * a[:, 0]).long()]),  # a third of the rows are alone
+        pos_margin=0.2,
+        squared=True,
+        normalize=False,
+        reduction="sum",
+        gather_distributed=how,
+    ),
+    "contrastive, mean": lambda a, b, y, s, t, how: losses.contrastive_loss(
+        *(torch.cat([a, b]), y.repeat(2)),
+        pos_margin=1.0,
+        neg_margin=0.1,
+        distance="cosine",
+        reduction="mean",
+        gather_distributed=how,
+    ),
+    "contrastive, no positive": lambda a, b, y, s, t, how: losses.contrastive_loss(
+        a, (1e6 * a[:, 0]).long(), distance="squared_euclidean", gather_distributed=how
     ),
     "memory": with_labels(
         lambda how: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=how != "local"),

@@ -112,7 +112,13 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
     ),
     "contrastive_loss": (
         gathered(losses.contrastive_loss, LABELS, views=1),
-        {"pos_margin": (0.0, 0.1), "neg_margin": (1.0, 2.0), "squared": (False, True), "reduction": ("mean", "sum")},
+        {
+            "pos_margin": (0.0, 0.1),
+            "neg_margin": (1.0, 2.0),
+            "squared": (False, True),
+            "reduction": ("mean", "sum"),
+            "gather_distributed": WAYS,
+        },
     ),
     "barlow_twins_loss": (gathered(losses.barlow_twins_loss), {"lambda_param": (0.1, 0.2)}),
     "vicreg_loss": (
@@ -228,6 +234,12 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
     "a gradient on one rank, made in forward": (
         lambda z, odd: gathered(losses.multi_positive_nt_xent_loss, LABELS, views=1)(z.clone().requires_grad_(odd)),
         alike("multi_positive_nt_xent_loss: embeddings", TENSOR, GRADED),
+    ),
+    "no_grad on one rank, a gradient made in forward": (
+        lambda z, odd: torch.set_grad_enabled(not odd)(gathered(losses.contrastive_loss, LABELS, views=1))(
+            z.clone().requires_grad_()
+        ),
+        alike("contrastive_loss: embeddings", GRADED, TENSOR),
     ),
     "a scale that is learned": (
         lambda z, odd: losses.clip_loss(

@@ -48,7 +48,7 @@ LOSSES: dict[str, tuple[tuple[bool | str, ...], Callable[[Any, Any], Tensor]]] =
     ),
     "triplet_loss": (WHOLE, lambda z, how: losses.triplet_loss(z, class_ids(z), gather_distributed=how)),
     "contrastive_loss": (
-        WHOLE,
+        STRATEGIES,
         lambda z, how: losses.contrastive_loss(z, class_ids(z), gather_distributed=how),
     ),
     "barlow_twins_loss": (WHOLE, lambda z, how: losses.barlow_twins_loss(z, z, gather_distributed=how)),

@@ -39,9 +39,9 @@ ROWS = [
     (
         "contrastive_loss",
         lambda **flag: losses.contrastive_loss(Z, Y, **flag),
-        ["squared", "normalize", "gather_distributed"],
+        ["squared", "normalize"],
     ),
-    ("ContrastiveLoss", losses.ContrastiveLoss, ["squared", "normalize", "gather_distributed"]),
+    ("ContrastiveLoss", losses.ContrastiveLoss, ["squared", "normalize"]),
     ("MemoryBank", lambda **flag: losses.MemoryBank((4, 2), **flag), ["gather_distributed"]),
     ("NNMemoryBank", lambda **flag: BANK(Z, **flag), ["update"]),
     (

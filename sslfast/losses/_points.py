@@ -69,6 +69,12 @@ class Points:
         return [torch.zeros_like(z) for z in self.units]
 
 
+def units_of(z: Tensor, normalize: bool) -> Tensor:
+    """Rows in the dtype of accumulation, normalised where asked."""
+    (wide,) = widened(z)
+    return unit_rows(wide)[0] if normalize else wide
+
+
 def add_gradients(
     points: Points,
     start: int,
