@@ -110,6 +110,10 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
             "reduction": ("mean", "sum"),
         },
     ),
+    "triplet_loss, hardest": (
+        functools.partial(gathered(losses.triplet_loss, LABELS, views=1), mining="batch_hard"),
+        {"gather_distributed": WAYS, "swap": (True, False)},
+    ),
     "contrastive_loss": (
         gathered(losses.contrastive_loss, LABELS, views=1),
         {
@@ -240,6 +244,12 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
             z.clone().requires_grad_()
         ),
         alike("contrastive_loss: embeddings", GRADED, TENSOR),
+    ),
+    "a gradient on one rank, sent home": (
+        lambda z, odd: losses.triplet_loss(
+            z.clone().requires_grad_(odd), LABELS, mining="batch_hard", gather_distributed="ring"
+        ),
+        alike("triplet_loss: embeddings", TENSOR, GRADED),
     ),
     "a scale that is learned": (
         lambda z, odd: losses.clip_loss(

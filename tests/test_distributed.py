@@ -126,6 +126,8 @@ def near_positives(strategy: str) -> list[Tensor]:
 SECOND = {kind: f"{kind}_loss" for kind in ("nt_xent", "supcon", "clip")} | {
     "multi-positive": "multi_positive_nt_xent_loss",
     "contrastive": "contrastive_loss",
+    "triplet, swap": "triplet_loss",
+    "triplet, hardest": "triplet_loss",
 }
 
 
@@ -280,6 +282,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "DCLWLoss": lambda how: losses.DCLWLoss(gather_distributed=how),
     "SupConLoss": lambda how: losses.SupConLoss(gather_distributed=how),
     "multi_positive_nt_xent_loss": lambda how: losses.multi_positive_nt_xent_loss(Z, LABELS, gather_distributed=how),
+    "triplet_loss": lambda how: losses.triplet_loss(Z, LABELS, gather_distributed=how),
+    "TripletLoss": lambda how: losses.TripletLoss(gather_distributed=how),
     "contrastive_loss": lambda how: losses.contrastive_loss(Z, LABELS, gather_distributed=how),
     "ContrastiveLoss": lambda how: losses.ContrastiveLoss(gather_distributed=how),
     "MultiPositiveNTXentLoss": lambda how: losses.MultiPositiveNTXentLoss(gather_distributed=how),

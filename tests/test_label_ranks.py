@@ -28,14 +28,26 @@ LABELS: dict[str, Callable[[Tensor], Tensor]] = {
     "many labels": lambda at: (at * 7 + 3) % 150,
     "a shard alone": lambda at: torch.where(at < 60, at, 60 + at % 5),
 }
-TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5, torch.bfloat16: 2**-7}
+# Gradients in bfloat16 are rounded twice on either side: when they are made, and times the loss's own.
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5, torch.bfloat16: 2**-6}
 
+ALL_GATHER = STRATEGIES[:1]
 LOSSES: dict[str, tuple[tuple[str, ...], Callable[..., Tensor]]] = {
     "multi-positive": (STRATEGIES, partial(losses.multi_positive_nt_xent_loss, temperature=0.2)),
     "contrastive": (STRATEGIES, partial(losses.contrastive_loss, neg_margin=1.3)),
     "contrastive, squared": (
         STRATEGIES,
         partial(losses.contrastive_loss, squared=True, pos_margin=0.1, normalize=False, reduction="mean"),
+    ),
+    "triplet": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4)),
+    "triplet, mean": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4, distance="cosine", reduction="mean")),
+    "triplet, semi-hard": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4, mining="semi_hard")),
+    "triplet, swap": (ALL_GATHER, partial(losses.triplet_loss, swap=True, smooth_loss=True)),
+    "triplet, drawn": (ALL_GATHER, partial(losses.triplet_loss, triplets_per_anchor=5, generator=2)),
+    "triplet, hardest": (STRATEGIES, partial(losses.triplet_loss, margin=0.4, mining="batch_hard")),
+    "triplet, hardest, swap": (
+        STRATEGIES,
+        partial(losses.triplet_loss, margin=0.4, mining="batch_hard", swap=True, normalize=False, reduction="sum"),
     ),
 }
 
@@ -69,6 +81,18 @@ class Recorder(Largest):
         return super().__torch_dispatch__(func, types, args, kwargs)
 
 
+def equally_far(rank: int, world: int, how: str) -> Tensor:
+    """The gradient in rows of which every one comes again on another rank; whole numbers, about 0: all is exact."""
+    half = torch.randint(-2, 3, (21, DIM), generator=torch.Generator().manual_seed(1))
+    rows = torch.cat([half, -half]).repeat(2, 1).double()
+    own = slice(len(rows) * rank // world, len(rows) * (rank + 1) // world)
+    z, labels = rows[own].requires_grad_(), (torch.arange(len(rows)) % 42 % 5)[own]
+    options: dict[str, Any] = {"distance": "squared_euclidean", "normalize": False, "reduction": "sum"}
+    losses.triplet_loss(z, labels, 9.0, mining="batch_hard", **options, gather_distributed=how).backward()
+    assert z.grad is not None
+    return z.grad
+
+
 EVEN, WIDE = 16, 64  # rows of each rank and their width, where work and memory are counted
 
 
@@ -76,7 +100,7 @@ def footprint(name: str, how: str, rank: int, world: int) -> tuple[int, int]:
     world = 1 if how == "local" else world
     generator = torch.Generator().manual_seed(rank)
     z = torch.randn(EVEN * (4 // world), WIDE, generator=generator, requires_grad=True)
-    labels = torch.arange(len(z)) % 5
+    labels = torch.arange(len(z)) % EVEN % 5
     with Recorder() as recorder:
         LOSSES[name][1](z, labels, gather_distributed=how).backward()
     return recorder.numel, recorder.products
@@ -88,6 +112,7 @@ def rank_main(rank: int, world: int) -> Any:
         for name, (strategies, _) in LOSSES.items():
             results |= {(name, how): footprint(name, how, rank, world) for how in strategies}
         return results
+    results["equally far"] = {how: equally_far(rank, world, how) for how in STRATEGIES}
     shards = SHARDS[world]
     own = slice(sum(shards[:rank]), sum(shards[: rank + 1]))
     for (name, (strategies, loss)), labels, dtype in itertools.product(LOSSES.items(), LABELS, TOLERANCE):
@@ -104,12 +129,17 @@ def rank_main(rank: int, world: int) -> Any:
 @pytest.mark.parametrize("world", SHARDS)
 def test_shards_of_many_rows(world: int, tmp_path: Path) -> None:
     ranks = found_by_ranks(rank_main, world, tmp_path)
+    for how in STRATEGIES:  # the first of several hardest rows gets the gradient, on whichever rank it lies
+        found = torch.cat([rank["equally far"][how] for rank in ranks]) / world
+        torch.testing.assert_close(found, equally_far(0, 1, "local"), rtol=1e-14, atol=0)
     total = sum(SHARDS[world])
     for (name, (strategies, _)), labels, dtype in itertools.product(LOSSES.items(), LABELS, TOLERANCE):
         loss, grad = outcome(name, labels, dtype, slice(0, total), total, "local")
         for how in strategies:
             found = [rank[name, labels, dtype, how] for rank in ranks]
             where, tolerance = f"{name}, {labels}, {dtype}, {how}", TOLERANCE[dtype]
+            if name.startswith("triplet") and dtype == torch.float32:
+                tolerance *= 25  # a triplet at a margin, which rounding takes or leaves
             for value, part in found:
                 assert value.dtype == loss.dtype, where
                 assert part.dtype == dtype, where
@@ -131,5 +161,6 @@ def test_the_ranks_share_work_and_memory(tmp_path: Path, monkeypatch: pytest.Mon
         products = footprint(name, "local", 0, 1)[1]
         for rank, how in itertools.product(ranks, strategies):
             largest, own_products = rank[name, how]
-            assert 0 < own_products <= products / 4, (name, how)
+            assert own_products <= products / 4, (name, how)
+            assert own_products > 0 or name == "triplet, drawn"
             assert largest >= whole if how == "all_gather" else largest <= whole // 2, (name, how)

@@ -33,9 +33,9 @@ ROWS = [
     (
         "triplet_loss",
         lambda **flag: losses.triplet_loss(Z, Y, mining="batch_hard", **flag),
-        ["swap", "smooth_loss", "normalize", "gather_distributed"],
+        ["swap", "smooth_loss", "normalize"],
     ),
-    ("TripletLoss", losses.TripletLoss, ["swap", "smooth_loss", "normalize", "gather_distributed"]),
+    ("TripletLoss", losses.TripletLoss, ["swap", "smooth_loss", "normalize"]),
     (
         "contrastive_loss",
         lambda **flag: losses.contrastive_loss(Z, Y, **flag),

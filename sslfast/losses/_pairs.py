@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast.losses._labels import LabelGroups
-from sslfast.losses._points import Points, add_gradients, add_symmetric_gradients, apart_of, pull, scaled
+from sslfast.losses._points import Points, add_gradients, add_symmetric_gradients, apart_of, keep, pull, scaled
 
 _PAIRS = 4096  # pairs whose embeddings are held at once
 _FEW = 64  # one pair in so many, or fewer, is faster from the difference of its embeddings than from a product of all
@@ -169,11 +169,11 @@ def both_sides(
     return positives, negatives
 
 
-def _finished(ctx, points: Points, sides: tuple[Side, Side]) -> Tensor:  # type: ignore[no-untyped-def]
+def _finished(ctx, function: str, points: Points, sides: tuple[Side, Side]) -> Tensor:  # type: ignore[no-untyped-def]
     """The loss; its gradients are saved."""
     (near, near_grads), (far, far_grads) = (side.reduced() for side in sides)
     grads = points.gradients([a.add_(b) for a, b in zip(near_grads, far_grads, strict=True)])
-    ctx.save_for_backward(*points.inputs, *([None] * (2 - len(points.inputs))), *grads)
+    keep(ctx, function, points, grads)
     return (near + far).to(points.rows.dtype) + points.poison
 
 
@@ -186,9 +186,7 @@ class _AllPairs(torch.autograd.Function):
             points = Points(embeddings, ref_emb, distance, normalize)
             needed = any(ctx.needs_input_grad[1:3])
             sides = both_sides(points, labels, ref_labels, copies, terms, reduction, needed)
-            loss = _finished(ctx, points, sides)
-        ctx.function = function
-        return loss
+            return _finished(ctx, function, points, sides)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
@@ -204,9 +202,7 @@ class _GivenPairs(torch.autograd.Function):
             positives, negatives = (Side(points, positive, terms, reduction, needed) for positive in (True, False))
             positives.add_pairs(*pairs[:2])
             negatives.add_pairs(*pairs[2:])
-            loss = _finished(ctx, points, (positives, negatives))
-        ctx.function = function
-        return loss
+            return _finished(ctx, function, points, (positives, negatives))
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]

@@ -10,7 +10,7 @@ from sslfast.distributed import exchange_shards, sum_over_ranks
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._pairs import both_sides
-from sslfast.losses._points import Points, scaled, units_of
+from sslfast.losses._points import Points, keep, scaled, units_of
 
 
 def pairs_over_ranks(
@@ -81,8 +81,7 @@ class _PairsRanks(torch.autograd.Function):
             near, far = (shares * shards.world).to(unit.dtype)
             found = exchange.collect(grad)
             grads = own.gradients([(found[:, 0] * near).addcmul_(found[:, 1], far)])
-        ctx.save_for_backward(embeddings, None, *grads)
-        ctx.function = function
+        keep(ctx, function, own, grads)
         return (totals * shares).sum().to(unit.dtype)
 
     @staticmethod
