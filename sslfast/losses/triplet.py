@@ -45,7 +45,8 @@ class TripletLoss(nn.Module):
         TypeError: if ``margin`` is not a number, ``triplets_per_anchor`` neither ``"all"`` nor an int, or ``swap``,
             ``smooth_loss`` or ``normalize`` not a bool.
         ValueError: if ``margin`` is not finite, or not positive with ``"semi_hard"``, ``triplets_per_anchor`` is below
-            1 or goes with another mining than ``"batch_all"``, or an option is none of its values.
+            1 or goes with another mining than ``"batch_all"``, ``"ring"`` with another than ``"batch_hard"``, or an
+            option is none of its values.
 
     Example:
         >>> criterion = TripletLoss(margin=0.2, mining="batch_hard")
@@ -214,12 +215,11 @@ def triplet_loss(
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             A rank takes its own rows as anchors against those of all ranks, a W-th of the work. True or
-            ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"``, for ``"batch_hard"`` alone, passes them
-            round while the ranks compute, so that none ever holds all of them at once: of the others an anchor needs
-            the distances to all rows at the same time. False or ``"local"``: this rank's samples alone. Gradients are
-            made and sent in forward, and backward sends nothing. The ranks have to agree on what requires a gradient,
-            and to have one D and one dtype. Without a process group, or with one rank, it changes nothing. Default:
-            False.
+            ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks compute,
+            so that none ever holds all of them at once: with ``"batch_hard"`` alone, as the terms of the other minings
+            need all distances of an anchor at once. False or ``"local"``: this rank's samples alone. Gradients are made
+            and sent in forward, and backward sends nothing. The ranks have to agree on what requires a gradient, and to
+            have one D and one dtype. Without a process group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
