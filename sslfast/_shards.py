@@ -109,6 +109,34 @@ def reduce_scatter_shards(parts: Tensor, shards: Shards) -> Tensor:
     return own[: shards.sizes[shards.rank]]
 
 
+def gathered_rows(rows: Tensor, shards: Shards) -> Tensor:
+    """The rows of all ranks, in order of rank; without a gradient.
+
+    Args:
+        rows: (N_rank, ...), of the same dtype and shape on every rank but for N_rank.
+    """
+    gathered = all_gather_shards(rows, shards)()
+    places = [shards.place(rank) for rank in range(shards.world)]
+    return torch.cat([gathered[p : p + size] for p, size in zip(places, shards.sizes, strict=True)])
+
+
+def summed_rows(rows: Tensor, shards: Shards) -> Tensor:
+    """This rank's rows of the sum over all ranks.
+
+    Args:
+        rows: (sum of N_rank, ...), as :func:`gathered_rows` gives them.
+
+    Returns:
+        Tensor (N_rank, ...).
+    """
+    if len(set(shards.sizes)) == 1:
+        return reduce_scatter_shards(rows, shards)
+    padded = rows.new_empty((shards.world, max(shards.sizes), *rows.shape[1:]))
+    for part, own in zip(padded, rows.split(shards.sizes), strict=True):
+        part[: len(own)] = own
+    return reduce_scatter_shards(padded.flatten(0, 1), shards)
+
+
 def _padded(rows: Tensor, shards: Shards) -> Tensor:
     most = max(shards.sizes)
     if len(rows) == most:

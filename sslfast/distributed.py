@@ -2,7 +2,8 @@
 
 A loss that every rank computes whole takes :func:`gather_rows`. One of which every rank computes a part ends in
 :func:`sum_over_ranks` or :func:`mean_over_ranks`. Between its ranks travel padded shards (:func:`all_gather_shards`,
-:func:`reduce_scatter_shards`), or blocks from one rank to another while both compute (:class:`Exchange`).
+:func:`reduce_scatter_shards`; :func:`gathered_rows`, :func:`summed_rows` without the padding), or blocks from one rank
+to another while both compute (:class:`Exchange`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from torch import Tensor
 
 from sslfast import _check
 from sslfast._autograd import traced_once
-from sslfast._shards import Exchange, Shards, all_gather_shards, exchange_shards, reduce_scatter_shards
+from sslfast._shards import (
+    Exchange,
+    Shards,
+    all_gather_shards,
+    exchange_shards,
+    gathered_rows,
+    reduce_scatter_shards,
+    summed_rows,
+)
 from sslfast._verdict import Options, world_size
 
 __all__ = [
@@ -23,11 +32,14 @@ __all__ = [
     "count_rows",
     "exchange_shards",
     "gather_rows",
+    "gathered_rows",
     "mean_gradient_over_ranks",
     "mean_over_ranks",
     "reduce_scatter_shards",
     "strategy_of",
     "sum_over_ranks",
+    "summed_rows",
+    "those_of_first_rank",
     "world_size",
 ]
 
@@ -53,6 +65,13 @@ def count_rows(rows: Tensor, strategy: str) -> int:
     if strategy == "local":
         return len(rows)
     return int(sum_over_ranks(torch.tensor(len(rows), device=rows.device)))
+
+
+def those_of_first_rank(values: Tensor) -> Tensor:
+    """The values of rank 0, on every rank; of the same shape and dtype on each."""
+    same = values.clone()
+    dist.broadcast(same, 0)
+    return same
 
 
 # ---- every rank computes the whole
@@ -87,9 +106,7 @@ class _GatherRows(torch.autograd.Function):
     def forward(ctx, rows, function, options):  # type: ignore[no-untyped-def]
         shards = exchange_shards(function, rows, options)
         ctx.own = slice(shards.start, shards.start + len(rows))
-        gathered = all_gather_shards(rows, shards)()
-        places = [shards.place(rank) for rank in range(shards.world)]
-        return torch.cat([gathered[p : p + size] for p, size in zip(places, shards.sizes, strict=True)])
+        return gathered_rows(rows, shards)
 
     @staticmethod
     @traced_once

@@ -64,15 +64,20 @@ def own_weights(z0: Tensor, z1: Tensor) -> Tensor:
     return 2 - (z0 * z1).sum(dim=1)  # with a gradient
 
 
-def with_labels(make: Callable[[bool], nn.Module], *, widths: bool = False) -> Criterion:
-    """A loss with labels that every rank computes whole; of one view, and of both, with integers of several widths."""
+def with_labels(make: Callable[[str], nn.Module], *, widths: bool = False) -> Criterion:
+    """A loss with labels of both views, one after the other, with integers of several widths."""
 
     def loss(z0: Tensor, z1: Tensor, labels: Tensor, _: Tensor, __: Tensor, strategy: str) -> Tensor:
-        criterion = make(strategy != "local")
+        criterion = make(strategy)
         narrow = widths and strategy != "local" and dist.get_rank() % 2 == 1
         return criterion(z0, labels) + criterion(z1, (labels + 1).to(torch.uint8 if narrow else torch.int64))
 
     return loss
+
+
+def gathered(strategy: str) -> str:
+    """The strategy of a loss that takes no ring."""
+    return "all_gather" if strategy == "ring" else strategy
 
 
 def memory_of_some(z0: Tensor, z1: Tensor, labels: Tensor, _: Tensor, __: Tensor, strategy: str) -> Tensor:
@@ -111,25 +116,84 @@ CRITERIA: dict[str, Criterion] = {
     "supcon": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(torch.cat([a, b]), y.repeat(2)),
     "supcon, rows": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, y.int()),
     "supcon, nothing": lambda a, b, y, s, t, how: losses.SupConLoss(0.3, how)(a, (1e6 * a[:, 0]).long()),
-    "multi-positive": with_labels(lambda gather: losses.MultiPositiveNTXentLoss(0.3, gather), widths=True),
-    "triplet": with_labels(lambda gather: losses.TripletLoss(0.3, gather_distributed=gather), widths=True),
+    "multi-positive": with_labels(lambda how: losses.MultiPositiveNTXentLoss(0.3, how), widths=True),
+    # A third of the rows are alone.
+    "multi-positive, few": lambda a, b, y, s, t, how: losses.multi_positive_nt_xent_loss(
+        torch.cat([a, b, a + b]), torch.cat([y, y, (1e6 * a[:, 0]).long()]), -0.4, gather_distributed=how
+    ),
+    "multi-positive, nothing": lambda a, b, y, s, t, how: losses.multi_positive_nt_xent_loss(
+        a, (1e6 * a[:, 0]).long(), gather_distributed=how
+    ),
+    "multi-positive, no negative": lambda a, b, y, s, t, how: losses.multi_positive_nt_xent_loss(
+        a, torch.zeros_like(y), gather_distributed=how
+    ),
+    "triplet": with_labels(lambda how: losses.TripletLoss(0.3, gather_distributed=gathered(how)), widths=True),
+    "triplet, mean": with_labels(
+        lambda how: losses.TripletLoss(
+            0.3, distance="squared_euclidean", reduction="mean", gather_distributed=gathered(how)
+        )
+    ),
     "triplet, hardest": with_labels(
-        lambda gather: losses.TripletLoss(0.3, mining="batch_hard", gather_distributed=gather)
+        lambda how: losses.TripletLoss(0.3, mining="batch_hard", gather_distributed=how), widths=True
+    ),
+    "triplet, hardest, all options": with_labels(
+        lambda how: losses.TripletLoss(
+            *(0.3, True, True),
+            mining="batch_hard",
+            distance="squared_euclidean",
+            normalize=False,
+            reduction="sum",
+            gather_distributed=how,
+        )
+    ),
+    "triplet, hardest, cosine": with_labels(
+        lambda how: losses.TripletLoss(
+            0.3, mining="batch_hard", distance="cosine", reduction="mean", gather_distributed=how
+        )
     ),
     "triplet, semi-hard": with_labels(
-        lambda gather: losses.TripletLoss(0.6, mining="semi_hard", reduction="sum", gather_distributed=gather)
+        lambda how: losses.TripletLoss(0.6, mining="semi_hard", reduction="sum", gather_distributed=gathered(how))
     ),
+    "triplet, swap": with_labels(
+        lambda how: losses.TripletLoss(0.3, swap=True, normalize=False, gather_distributed=gathered(how))
+    ),
+    "triplet, smooth": with_labels(
+        lambda how: losses.TripletLoss(0.3, smooth_loss=True, distance="cosine", gather_distributed=gathered(how))
+    ),
+    # Of the first rank's seed.
     "triplet, drawn": lambda a, b, y, s, t, how: losses.TripletLoss(
-        0.6, triplets_per_anchor=3, gather_distributed=how != "local"
-    )(a + b, y, generator=5),
-    "contrastive": with_labels(
-        lambda gather: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=gather), widths=True
+        0.6, triplets_per_anchor=3, gather_distributed=gathered(how)
+    )(a + b, y, generator=5 if how == "local" else 5 + dist.get_rank()),
+    "triplet, no positive": lambda a, b, y, s, t, how: losses.triplet_loss(
+        a, (1e6 * a[:, 0]).long(), mining="batch_hard", gather_distributed=how
+    ),
+    "contrastive": with_labels(lambda how: losses.ContrastiveLoss(neg_margin=1.2, gather_distributed=how), widths=True),
+    "contrastive, sum": lambda a, b, y, s, t, how: losses.contrastive_loss(
+        torch.cat([a, b, a + b]),
+        torch.cat([y, y, (1e6 * a[:, 0]).long()]),  # a third of the rows are alone
+        pos_margin=0.2,
+        squared=True,
+        normalize=False,
+        reduction="sum",
+        gather_distributed=how,
+    ),
+    "contrastive, mean": lambda a, b, y, s, t, how: losses.contrastive_loss(
+        *(torch.cat([a, b]), y.repeat(2)),
+        pos_margin=1.0,
+        neg_margin=0.1,
+        distance="cosine",
+        reduction="mean",
+        gather_distributed=how,
+    ),
+    "contrastive, no positive": lambda a, b, y, s, t, how: losses.contrastive_loss(
+        a, (1e6 * a[:, 0]).long(), distance="squared_euclidean", gather_distributed=how
     ),
     "memory": with_labels(
-        lambda gather: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=gather), widths=True
+        lambda how: losses.CrossBatchMemory(losses.SupConLoss(0.3), OUT, 7, gather_distributed=how != "local"),
+        widths=True,
     ),
     "memory of triplets": with_labels(
-        lambda gather: losses.CrossBatchMemory(losses.TripletLoss(0.6), OUT, 20, gather_distributed=gather)
+        lambda how: losses.CrossBatchMemory(losses.TripletLoss(0.6), OUT, 20, gather_distributed=how != "local")
     ),
     "memory, some enter": memory_of_some,
     "matryoshka": lambda a, b, y, s, t, how: losses.MatryoshkaLoss(

@@ -96,7 +96,7 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
     ),
     "multi_positive_nt_xent_loss": (
         gathered(losses.multi_positive_nt_xent_loss, LABELS, views=1),
-        {"temperature": (0.1, 0.2)},
+        {"temperature": (0.1, 0.2), "gather_distributed": WAYS},
     ),
     "triplet_loss": (
         gathered(losses.triplet_loss, LABELS, views=1),
@@ -111,9 +111,19 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
             "reduction": ("mean", "sum"),
         },
     ),
+    "triplet_loss, hardest": (
+        functools.partial(gathered(losses.triplet_loss, LABELS, views=1), mining="batch_hard"),
+        {"gather_distributed": WAYS, "swap": (True, False)},
+    ),
     "contrastive_loss": (
         gathered(losses.contrastive_loss, LABELS, views=1),
-        {"pos_margin": (0.0, 0.1), "neg_margin": (1.0, 2.0), "squared": (False, True), "reduction": ("mean", "sum")},
+        {
+            "pos_margin": (0.0, 0.1),
+            "neg_margin": (1.0, 2.0),
+            "squared": (False, True),
+            "reduction": ("mean", "sum"),
+            "gather_distributed": WAYS,
+        },
     ),
     "barlow_twins_loss": (gathered(losses.barlow_twins_loss), {"lambda_param": (0.1, 0.2)}),
     "vicreg_loss": (
@@ -229,6 +239,22 @@ DIFFERENT: dict[str, tuple[Callable[[Tensor, bool], Any], str]] = {
     "no_grad on one rank": (
         lambda z, odd: torch.set_grad_enabled(not odd)(gathered(losses.clip_loss, 2.0))(z.clone().requires_grad_()),
         alike("clip_loss: image_features", GRADED, TENSOR),
+    ),
+    "a gradient on one rank, made in forward": (
+        lambda z, odd: gathered(losses.multi_positive_nt_xent_loss, LABELS, views=1)(z.clone().requires_grad_(odd)),
+        alike("multi_positive_nt_xent_loss: embeddings", TENSOR, GRADED),
+    ),
+    "no_grad on one rank, a gradient made in forward": (
+        lambda z, odd: torch.set_grad_enabled(not odd)(gathered(losses.contrastive_loss, LABELS, views=1))(
+            z.clone().requires_grad_()
+        ),
+        alike("contrastive_loss: embeddings", GRADED, TENSOR),
+    ),
+    "a gradient on one rank, sent home": (
+        lambda z, odd: losses.triplet_loss(
+            z.clone().requires_grad_(odd), LABELS, mining="batch_hard", gather_distributed="ring"
+        ),
+        alike("triplet_loss: embeddings", TENSOR, GRADED),
     ),
     "a scale that is learned": (
         lambda z, odd: losses.clip_loss(

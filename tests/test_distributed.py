@@ -123,6 +123,14 @@ def near_positives(strategy: str) -> list[Tensor]:
     return [found / world, plain[own], truth[own]]
 
 
+SECOND = {kind: f"{kind}_loss" for kind in ("nt_xent", "supcon", "clip")} | {
+    "multi-positive": "multi_positive_nt_xent_loss",
+    "contrastive": "contrastive_loss",
+    "triplet, swap": "triplet_loss",
+    "triplet, hardest": "triplet_loss",
+}
+
+
 def second_derivative(kind: str, strategy: str) -> str:
     z = torch.randn(2, 3, OUT, requires_grad=True)
     loss = CRITERIA[kind](*z, torch.tensor([0, 1, 0]), torch.tensor(2.0), torch.tensor(0.0), strategy)
@@ -167,7 +175,7 @@ def rank_main(rank: int, world: int) -> Any:
             results["nan", how] = {kind: nan_on_one_rank(kind, how) for kind in CRITERIA if kind not in UNMOVED}
             results["small", how] = small_loss(how)
             results["near", how] = near_positives(how)
-            results["second", how] = {kind: second_derivative(kind, how) for kind in ("nt_xent", "supcon", "clip")}
+            results["second", how] = {kind: second_derivative(kind, how) for kind in SECOND}
             results["mixed", how] = mixed_dtypes(how)
             ragged = torch.ones(2, 3, 4 + rank)
             results["ragged", how] = message(lambda z=ragged, how=how: losses.dcl_loss(*z, gather_distributed=how))
@@ -178,7 +186,7 @@ def rank_main(rank: int, world: int) -> Any:
     if world == 4:
         for how in STRATEGIES:
             results["footprint", how] = {kind: footprint(kind, how) for kind in ("nt_xent", "dcl", "supcon", "clip")}
-            for kind in ("siglip", "info_nce, smooth, ids"):
+            for kind in ("siglip", "multi-positive", "info_nce, smooth, ids"):
                 results["footprint", how][kind] = footprint(kind, how)
     return results
 
@@ -215,7 +223,7 @@ def check_conduct(ranks: list[dict[Any, Any]]) -> None:
             found, plain, true = rank["near", how]
             assert (found - true).norm() <= 2 * (plain - true).norm() + 5e-6 * true.norm()
             for kind, text in rank["second", how].items():
-                assert text == f"{kind}_loss: second derivatives are not supported"
+                assert text == f"{SECOND[kind]}: second derivatives are not supported"
             dtypes = [torch.float32] + [torch.bfloat16] * (len(ranks) - 1)
             for kind, text in rank["mixed", how].items():
                 assert text == f"{kind}_loss: rows must have the same dtype on every rank, got {dtypes}"
@@ -238,9 +246,14 @@ def check_footprints(ranks: list[dict[Any, Any]]) -> None:
             assert rank["footprint", "all_gather"][kind][0] >= whole
             # At most two shards in one: SupCon's sums per label of its own and of another's rows.
             assert rank["footprint", "ring"][kind][0] <= whole // 2
-        kind, whole = "info_nce, smooth, ids", world * ROWS * 16
-        assert rank["footprint", "all_gather"][kind][0] >= whole
-        assert rank["footprint", "ring"][kind][0] <= whole // 2  # queries and keys against one block of keys
+        # Of two losses, each its own block whole and half of the others.
+        shares = dict.fromkeys(("forward", "backward"), (world + 1) * ROWS**2)
+        assert all(rank["footprint", how]["multi-positive"][1] == shares for how in STRATEGIES)
+        whole = world * ROWS * 16
+        for kind in ("multi-positive", "info_nce, smooth, ids"):
+            assert rank["footprint", "all_gather"][kind][0] >= whole
+            # A block of similarities; queries and keys against one block of keys.
+            assert rank["footprint", "ring"][kind][0] <= whole // 2
 
 
 def test_without_a_process_group_nothing_happens() -> None:
@@ -268,6 +281,12 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "DCLLoss": lambda how: losses.DCLLoss(gather_distributed=how),
     "DCLWLoss": lambda how: losses.DCLWLoss(gather_distributed=how),
     "SupConLoss": lambda how: losses.SupConLoss(gather_distributed=how),
+    "multi_positive_nt_xent_loss": lambda how: losses.multi_positive_nt_xent_loss(Z, LABELS, gather_distributed=how),
+    "triplet_loss": lambda how: losses.triplet_loss(Z, LABELS, gather_distributed=how),
+    "TripletLoss": lambda how: losses.TripletLoss(gather_distributed=how),
+    "contrastive_loss": lambda how: losses.contrastive_loss(Z, LABELS, gather_distributed=how),
+    "ContrastiveLoss": lambda how: losses.ContrastiveLoss(gather_distributed=how),
+    "MultiPositiveNTXentLoss": lambda how: losses.MultiPositiveNTXentLoss(gather_distributed=how),
 }
 
 

@@ -1,4 +1,4 @@
-"""Losses over several ranks in one graph of torch.compile (gloo, CPU)."""
+"""Losses over several ranks in one graph of torch.compile, or in parts (gloo, CPU)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from sslfast.losses import (
     MatryoshkaLoss,
     MSNLoss,
     barlow_twins_loss,
+    contrastive_loss,
     dino_loss,
     ibot_patch_loss,
     msn_loss,
     nt_xent_loss,
     swav_loss,
+    triplet_loss,
 )
 from sslfast.losses._smoothing import _SumOfAll
 
@@ -34,6 +36,13 @@ WHOLE: dict[str, Callable[[Tensor], Tensor]] = {
     "ibot": lambda z: ibot_patch_loss(
         z, z * 2, MASK, masks_weight=torch.ones(3), centering="sinkhorn_knopp", gather_distributed=True
     ),
+}
+
+LABELS = torch.tensor([0, 1, 0])
+# Losses whose graphs break where the ranks hear from each other.
+IN_PARTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contrastive": lambda z: contrastive_loss(z, LABELS, gather_distributed="ring"),
+    "triplet": lambda z: triplet_loss(z, LABELS, 0.9, triplets_per_anchor=2, generator=1, gather_distributed=True),
 }
 
 # Functions of what ranks share whose gradients, in plain torch, have gradients themselves.
@@ -118,6 +127,10 @@ def rank_main(rank: int, world: int) -> Any:
             value = each(rows)
             found.append([value.detach(), *torch.autograd.grad(value, rows)])
         results[name] = found
+    for name, loss in IN_PARTS.items():
+        torch._dynamo.reset()
+        values = [each(rows) for each in (loss, torch.compile(loss, backend="eager"))]
+        results[name] = [[value.detach(), *torch.autograd.grad(value, rows)] for value in values]
     torch._dynamo.reset()
     results["nt_xent"] = broken(lambda z: nt_xent_loss(z, z * 2, gather_distributed=True), rows)
     results |= {f"{name}, twice": refused(loss, rows) for name, loss in TWICE.items()}
@@ -129,7 +142,7 @@ def rank_main(rank: int, world: int) -> Any:
 def test_over_ranks_in_one_graph(tmp_path: Path) -> None:
     ranks = found_by_ranks(rank_main, 2, tmp_path)
     for results in ranks:
-        for name in WHOLE:
+        for name in (*WHOLE, *IN_PARTS):
             torch.testing.assert_close(results[name][1], results[name][0])
             assert results[name][0][1].any(), name
         assert results["nt_xent"]

@@ -25,13 +25,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sslfast import losses
 from sslfast.reference.dcl import dcl_loss as dcl_reference
 from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
+from sslfast.reference.multi_positive_nt_xent import multi_positive_nt_xent_loss as multi_positive_reference
 from sslfast.reference.nt_xent import nt_xent_loss as nt_xent_reference
 from sslfast.reference.supcon import supcon_loss as supcon_reference
 
 SHARDS = {2: [25, 40], 3: [30, 4, 31]}
 STRATEGIES = ("all_gather", "ring")
 TEMPERATURES = {0.01: None, 0.07: 1e-2, 0.5: None}  # and NT-Xent's loss, or None as training begins
-INTERPRETED = ("nt_xent", "supcon, pairs over ranks", "clip, normalize", "siglip, normalize", "info_nce")
+INTERPRETED = (
+    "nt_xent",
+    "multi-positive",
+    "supcon, pairs over ranks",
+    "clip, normalize",
+    "siglip, normalize",
+    "info_nce",
+)
 SENT = 8  # rows of each rank, where bytes are counted
 TRAFFIC = ("nt_xent", "supcon", "clip, normalize", "siglip, normalize")
 DIM = 80
@@ -70,6 +78,12 @@ LOSSES: dict[str, tuple[Loss, Loss]] = {
     "supcon, pairs over ranks": (
         lambda a, b, y, t, how: losses.supcon_loss(a, y, t, gather_distributed=how),
         lambda a, b, y, t: supcon_reference(a, y, t),
+    ),
+    "multi-positive": (
+        lambda a, b, y, t, how: losses.multi_positive_nt_xent_loss(
+            torch.cat([a, b]), y.repeat(2), t, gather_distributed=how
+        ),
+        lambda a, b, y, t: multi_positive_reference(torch.cat([a, b]), y.repeat(2), t),
     ),
     "clip": (partial(clip, False), from_case("clip_loss")),
     "clip, normalize": (partial(clip, True), from_case("clip_loss, normalize")),

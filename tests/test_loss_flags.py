@@ -33,21 +33,15 @@ ROWS = [
     (
         "triplet_loss",
         lambda **flag: losses.triplet_loss(Z, Y, mining="batch_hard", **flag),
-        ["swap", "smooth_loss", "normalize", "gather_distributed"],
+        ["swap", "smooth_loss", "normalize"],
     ),
-    ("TripletLoss", losses.TripletLoss, ["swap", "smooth_loss", "normalize", "gather_distributed"]),
+    ("TripletLoss", losses.TripletLoss, ["swap", "smooth_loss", "normalize"]),
     (
         "contrastive_loss",
         lambda **flag: losses.contrastive_loss(Z, Y, **flag),
-        ["squared", "normalize", "gather_distributed"],
+        ["squared", "normalize"],
     ),
-    ("ContrastiveLoss", losses.ContrastiveLoss, ["squared", "normalize", "gather_distributed"]),
-    (
-        "multi_positive_nt_xent_loss",
-        lambda **flag: losses.multi_positive_nt_xent_loss(Z, Y, **flag),
-        ["gather_distributed"],
-    ),
-    ("MultiPositiveNTXentLoss", losses.MultiPositiveNTXentLoss, ["gather_distributed"]),
+    ("ContrastiveLoss", losses.ContrastiveLoss, ["squared", "normalize"]),
     ("MemoryBank", lambda **flag: losses.MemoryBank((4, 2), **flag), ["gather_distributed"]),
     ("NNMemoryBank", lambda **flag: BANK(Z, **flag), ["update"]),
     (

@@ -114,7 +114,6 @@ ONE = torch.tensor([1])
 FLOATING = "must be a floating-point tensor"
 REFERENCES = {"ref_emb": Z, "ref_labels": Y}
 BAD = [
-    ([Z, Y], {"gather_distributed": "ring"}, TypeError, "gather_distributed must be a bool, got 'ring'"),
     ([Z.long(), Y], {}, TypeError, f"embeddings {FLOATING}, got torch.int64"),
     ([Z[:0], Y[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
     ([Z, None], {}, TypeError, "labels must be an integer tensor, got NoneType"),

@@ -210,7 +210,12 @@ Z, Y = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 BAD = [
     ([Z, Y], {"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
     ([Z, Y], {"memory_budget": "all"}, TypeError, "memory_budget must be an int, got str"),
-    ([Z, Y], {"gather_distributed": "ring"}, TypeError, "gather_distributed must be a bool, got 'ring'"),
+    (
+        [Z, Y],
+        {"gather_distributed": "rings"},
+        ValueError,
+        "gather_distributed must be False, True, 'local', 'all_gather' or 'ring', got 'rings'",
+    ),
     ([Z.long(), Y], {}, TypeError, "embeddings must be a floating-point tensor, got torch.int64"),
     ([Z[:0], Y[:0]], {}, ValueError, "embeddings must have shape (N, D) with N, D >= 1, got (0, 3)"),
     ([Z, Y[:3]], {}, ValueError, "labels must have shape (4,), got (3,)"),

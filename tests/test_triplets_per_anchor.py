@@ -112,6 +112,17 @@ def test_signature_of_the_peer() -> None:
     assert [(p.name, p.default) for p in ours.values() if p.kind is p.POSITIONAL_OR_KEYWORD] == named
 
 
+def test_of_part_of_the_anchors_they_are_those_of_all() -> None:
+    (a, p, n), valid = drawn_triplets(LABELS, None, None, 5, SEED)
+    found = []
+    for rows in (slice(0, 4), slice(4, 9)):
+        own = torch.arange(9)[rows]
+        (anchors, *others), some = drawn_triplets(LABELS[rows], LABELS, own, 5, SEED, rows.start)
+        found.append((anchors + rows.start, *others, some))
+    for part, whole in zip(map(torch.cat, zip(*found, strict=True)), (a, p, n, valid), strict=True):
+        assert torch.equal(part[valid], whole[valid])
+
+
 BAD = [
     ({"triplets_per_anchor": 0}, ValueError, "triplets_per_anchor must be at least 1, got 0"),
     ({"triplets_per_anchor": 1.5}, TypeError, "triplets_per_anchor must be an int, got float"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast.losses._labels import LabelGroups
-from sslfast.losses._points import Points, add_gradients, add_symmetric_gradients, apart_of, pull, scaled
+from sslfast.losses._points import Points, add_gradients, add_symmetric_gradients, apart_of, keep, pull, scaled
 
 _PAIRS = 4096  # pairs whose embeddings are held at once
 _FEW = 64  # one pair in so many, or fewer, is faster from the difference of its embeddings than from a product of all
@@ -51,11 +51,11 @@ def given_pairs(
     return loss
 
 
-class _Side:
+class Side:
     """The terms of the positive pairs, or of the negative ones: their sum, their number, and their gradients.
 
     A term is ``max(0, sign * (d - margin))``, or its square; the gradients wait for the number to divide them by.
-    Each term stands for ``times`` pairs where they are summed.
+    Each term stands for ``times`` pairs.
     """
 
     def __init__(
@@ -123,56 +123,70 @@ class _Side:
         return self.total * share, [grad.mul_(share) for grad in self.grads]
 
 
-def _finished(ctx, points: Points, sides: tuple[_Side, _Side]) -> Tensor:  # type: ignore[no-untyped-def]
+def both_sides(
+    points: Points,
+    labels: Tensor,
+    ref_labels: Tensor | None,
+    copies: Tensor | None,
+    terms: tuple[float, float, bool],
+    reduction: str,
+    needed: bool,
+    *,
+    times: float = 1.0,
+) -> tuple[Side, Side]:
+    """The positive pairs and the negative ones, counted; a pair of a row and a reference stands for so many.
+
+    Without references a pair and its reverse are one: rows meet the columns after them. Rows that all fit into one
+    strip meet all: that is one product less than from half of the square.
+    """
+    groups = LabelGroups(labels, ref_labels, copies)
+    itself = ref_labels is None
+    column_labels = labels if ref_labels is None else ref_labels
+    number = groups.number()
+    listed = 0 if number is None or number * _FEW > len(labels) * len(column_labels) else number
+    strips = points.strips()
+    square = itself and len(strips) == 1
+    half = 2.0 if itself else times
+    positives = Side(points, True, terms, reduction, needed, 1.0 if square and not listed else half)
+    negatives = Side(points, False, terms, reduction, needed, 1.0 if square else half)
+    for start in range(0, listed, _PAIRS):
+        rows, columns = groups.pairs(start, min(start + _PAIRS, listed))
+        if itself:
+            rows, columns = rows[rows < columns], columns[rows < columns]
+        positives.add_pairs(rows, columns)
+    for start, stop in strips:
+        first = start if itself else 0
+        between = points.distances(start, stop, first=first)
+        same = torch.eq(labels[start:stop, None], column_labels[first:], out=torch.empty_like(between))
+        for side, taken in ((positives, same), (negatives, 1.0 - same)):
+            if side is positives and listed:
+                continue
+            if square:
+                side.add_square(between, taken.fill_diagonal_(0.0))
+            else:
+                taken = taken.triu_(1) if itself else groups.without_own(taken, start)
+                side.add_strip(start, stop, first, between, taken)
+    return positives, negatives
+
+
+def _finished(ctx, function: str, points: Points, sides: tuple[Side, Side]) -> Tensor:  # type: ignore[no-untyped-def]
     """The loss; its gradients are saved."""
     (near, near_grads), (far, far_grads) = (side.reduced() for side in sides)
     grads = points.gradients([a.add_(b) for a, b in zip(near_grads, far_grads, strict=True)])
-    ctx.save_for_backward(*points.inputs, *([None] * (2 - len(points.inputs))), *grads)
+    keep(ctx, function, points, grads)
     return (near + far).to(points.rows.dtype) + points.poison
 
 
 class _AllPairs(torch.autograd.Function):
-    """Without references a pair and its reverse are one: rows meet the columns after them. Rows that all fit into one
-    strip meet all: that is one product less than from half of the square.
-    """
-
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
         ctx, function, embeddings, ref_emb, labels, ref_labels, copies, terms, distance, normalize, reduction
     ):
         with torch.no_grad():
             points = Points(embeddings, ref_emb, distance, normalize)
-            groups = LabelGroups(labels, ref_labels, copies)
-            itself = ref_emb is None
-            column_labels = labels if ref_labels is None else ref_labels
             needed = any(ctx.needs_input_grad[1:3])
-            number = groups.number()
-            listed = 0 if number is None or number * _FEW > len(labels) * len(column_labels) else number
-            strips = points.strips()
-            square = itself and len(strips) == 1
-            half = 2.0 if itself else 1.0
-            positives = _Side(points, True, terms, reduction, needed, 1.0 if square and not listed else half)
-            negatives = _Side(points, False, terms, reduction, needed, 1.0 if square else half)
-            for start in range(0, listed, _PAIRS):
-                rows, columns = groups.pairs(start, min(start + _PAIRS, listed))
-                if itself:
-                    rows, columns = rows[rows < columns], columns[rows < columns]
-                positives.add_pairs(rows, columns)
-            for start, stop in strips:
-                first = start if itself else 0
-                between = points.distances(start, stop, first=first)
-                same = torch.eq(labels[start:stop, None], column_labels[first:], out=torch.empty_like(between))
-                for side, taken in ((positives, same), (negatives, 1.0 - same)):
-                    if side is positives and listed:
-                        continue
-                    if square:
-                        side.add_square(between, taken.fill_diagonal_(0.0))
-                    else:
-                        taken = taken.triu_(1) if itself else groups.without_own(taken, start)
-                        side.add_strip(start, stop, first, between, taken)
-            loss = _finished(ctx, points, (positives, negatives))
-        ctx.function = function
-        return loss
+            sides = both_sides(points, labels, ref_labels, copies, terms, reduction, needed)
+            return _finished(ctx, function, points, sides)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
@@ -185,12 +199,10 @@ class _GivenPairs(torch.autograd.Function):
         with torch.no_grad():
             points = Points(embeddings, ref_emb, distance, normalize)
             needed = any(ctx.needs_input_grad[1:3])
-            positives, negatives = (_Side(points, positive, terms, reduction, needed) for positive in (True, False))
+            positives, negatives = (Side(points, positive, terms, reduction, needed) for positive in (True, False))
             positives.add_pairs(*pairs[:2])
             negatives.add_pairs(*pairs[2:])
-            loss = _finished(ctx, points, (positives, negatives))
-        ctx.function = function
-        return loss
+            return _finished(ctx, function, points, (positives, negatives))
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]

@@ -18,7 +18,14 @@ class Points:
     count: the square of a distance is then not the difference of far larger numbers.
     """
 
-    def __init__(self, embeddings: Tensor, ref_emb: Tensor | None, distance: str, normalize: bool) -> None:
+    def __init__(
+        self,
+        embeddings: Tensor,
+        ref_emb: Tensor | None,
+        distance: str,
+        normalize: bool,
+        center: Tensor | None = None,  # about which they are taken; None, the mean of the columns
+    ) -> None:
         self.distance, self.normalize = distance, normalize
         self.inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
         sides = widened(*self.inputs)
@@ -28,7 +35,7 @@ class Points:
             sides, self.factors = [unit for unit, _ in pairs], [factor for _, factor in pairs]
         self.units = sides
         if distance != "cosine":
-            center = sides[-1].mean(dim=0)
+            center = sides[-1].mean(dim=0) if center is None else center
             sides = [z - center for z in sides]
         self.rows, self.columns = sides[0], sides[-1]
         self.squares = [z.square().sum(dim=1) for z in (self.rows, self.columns)]
@@ -65,8 +72,18 @@ class Points:
             grads = [unit_rows_backward(grad, unit, factor) for grad, unit, factor in found]
         return [grad.to(z.dtype) for grad, z in zip(grads, self.inputs, strict=False)]
 
+    def over_ranks(self, *sums: Tensor) -> tuple[Tensor, ...]:
+        """Sums over all anchors: these, where there is one rank."""
+        return sums
+
     def zeros(self) -> list[Tensor]:
         return [torch.zeros_like(z) for z in self.units]
+
+
+def units_of(z: Tensor, normalize: bool) -> Tensor:
+    """Rows in the dtype of accumulation, normalised where asked."""
+    (wide,) = widened(z)
+    return unit_rows(wide)[0] if normalize else wide
 
 
 def add_gradients(
@@ -115,6 +132,12 @@ def _per_difference(points: Points, between: Tensor, weights: Tensor) -> Tensor:
     if points.distance == "euclidean":
         return (weights / between).nan_to_num_(0.0, 0.0, 0.0)
     return weights.mul_(2.0)
+
+
+def keep(ctx, function: str, points: Points, grads: list[Tensor]) -> None:  # type: ignore[no-untyped-def]
+    """Saves what :func:`scaled` needs."""
+    ctx.save_for_backward(*points.inputs, *([None] * (2 - len(points.inputs))), *grads)
+    ctx.function = function
 
 
 def scaled(ctx, grad):  # type: ignore[no-untyped-def]

@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sslfast.distributed import Shards
 from sslfast.losses._labels import LabelGroups
-from sslfast.losses._points import Points, add_column_gradients, add_gradients, scaled
+from sslfast.losses._points import Points, add_column_gradients, add_gradients, keep, scaled
+from sslfast.losses._points_ranks import points_of
 from sslfast.losses._strips import rows_at_once
 
 
@@ -27,6 +29,7 @@ def triplets_in_blocks(
     distance: str,
     normalize: bool,
     reduction: str,
+    shards: Shards | None = None,
 ) -> Tensor:
     """The loss of all triplets, or of the semi-hard ones; arguments as checked by :func:`triplet_loss`.
 
@@ -39,7 +42,18 @@ def triplets_in_blocks(
         torch._dynamo.graph_break(msg="the number of blocks depends on the size of the largest group of labels")
         apply = torch.compiler.disable(apply)
     loss: Tensor = apply(
-        function, embeddings, ref_emb, labels, ref_labels, copies, terms, semi_hard, distance, normalize, reduction
+        function,
+        embeddings,
+        ref_emb,
+        labels,
+        ref_labels,
+        copies,
+        terms,
+        semi_hard,
+        distance,
+        normalize,
+        reduction,
+        shards,
     )
     return loss
 
@@ -61,9 +75,10 @@ class _Blocks(torch.autograd.Function):
         distance,
         normalize,
         reduction,
+        shards,
     ):
         with torch.no_grad():
-            points = Points(embeddings, ref_emb, distance, normalize)
+            points = points_of(embeddings, ref_emb, distance, normalize, shards)
             groups = LabelGroups(labels, ref_labels, copies)
             column_labels = labels if ref_labels is None else ref_labels
             needed = any(ctx.needs_input_grad[1:3])
@@ -84,16 +99,16 @@ class _Blocks(torch.autograd.Function):
                     count += (taken if reduction == "mean" else losses > 0).sum()
                 if weights is not None:
                     add_gradients(points, start, stop, between, weights, grads)
+            total, count = points.over_ranks(total, count)
             share = 1.0 if reduction == "sum" else count.clamp_min(1).double().reciprocal()
             loss = (total * share).to(points.rows.dtype) + points.poison
             grads = points.gradients([grad.mul_(share) for grad in grads])
-        ctx.save_for_backward(embeddings, ref_emb, *grads)
-        ctx.function = function
+            keep(ctx, function, points, grads)
         return loss
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return (None, *scaled(ctx, grad), *[None] * 8)
+        return (None, *scaled(ctx, grad), *[None] * 9)
 
 
 def _blocks(

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import ops
+from sslfast.distributed import Shards
 from sslfast.losses._labels import LabelGroups
-from sslfast.losses._points import Points, add_gradients, apart_of, pull, scaled
+from sslfast.losses._points import Points, add_gradients, apart_of, keep, pull, scaled
+from sslfast.losses._points_ranks import points_of
 from sslfast.random import STREAMS
 
 _TRIPLETS = 4096  # mined or given triplets whose embeddings are held at once
@@ -29,11 +31,14 @@ def triplets_in_strips(
     distance: str,
     normalize: bool,
     reduction: str,
+    shards: Shards | None = None,
 ) -> Tensor:
-    """The loss of all triplets, or of the semi-hard ones; arguments as checked by :func:`triplet_loss`."""
-    loss: Tensor = _AllTriplets.apply(
-        function, embeddings, ref_emb, labels, ref_labels, copies, margin, semi_hard, distance, normalize, reduction
-    )
+    """The loss of all triplets, or of the semi-hard ones; arguments as checked by :func:`triplet_loss`.
+
+    With ``shards`` the references are the rows of all ranks, and the loss is that of all.
+    """
+    sides = (embeddings, ref_emb, labels, ref_labels, copies)
+    loss: Tensor = _AllTriplets.apply(function, *sides, margin, semi_hard, distance, normalize, reduction, shards)
     return loss
 
 
@@ -47,13 +52,15 @@ def given_triplets(
     distance: str,
     normalize: bool,
     reduction: str,
+    shards: Shards | None = None,
 ) -> Tensor:
     """The loss of the triplets with these rows, (T,) anchors, positives and negatives, but for those not ``valid``.
 
-    ``terms`` are the margin, whether to swap, and whether the margin is soft.
+    ``terms`` are the margin, whether to swap, and whether the margin is soft; ``shards`` as of
+    :func:`triplets_in_strips`.
     """
     loss: Tensor = _GivenTriplets.apply(
-        function, embeddings, ref_emb, triplets, valid, terms, distance, normalize, reduction
+        function, embeddings, ref_emb, triplets, valid, terms, distance, normalize, reduction, shards
     )
     return loss
 
@@ -69,8 +76,18 @@ def hardest(
     normalize: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Per anchor the row of its farthest positive and of its nearest negative, and whether it has both."""
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
     points = Points(embeddings, ref_emb, distance, normalize)
+    farthest, positives, nearest, negatives = extremes(points, labels, ref_labels, copies)
+    return positives, negatives, (farthest != -torch.inf) & (nearest != torch.inf)
+
+
+def extremes(
+    points: Points, labels: Tensor, ref_labels: Tensor | None, copies: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """How far each row's farthest positive is, squared if distances are roots, which column it is, and the same of its
+    nearest negative; -inf and inf of none.
+    """
+    found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     groups = LabelGroups(labels, ref_labels, copies)
     column_labels = labels if ref_labels is None else ref_labels
     for start, stop in points.strips():
@@ -79,17 +96,22 @@ def hardest(
         no_negative = same if copies is None else ~groups.without_own(~same, start)
         nearest, negative = between.masked_fill(no_negative, torch.inf).min(dim=1)
         farthest, positive = between.masked_fill_(~groups.without_own(same, start), -torch.inf).max(dim=1)
-        found.append((positive, negative, (farthest != -torch.inf) & (nearest != torch.inf)))
-    positives, negatives, both = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return positives, negatives, both
+        found.append((farthest, positive, nearest, negative))
+    farthest, positives, nearest, negatives = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return farthest, positives, nearest, negatives
 
 
 @torch.no_grad()
 def drawn_triplets(
-    labels: Tensor, ref_labels: Tensor | None, copies: Tensor | None, per_anchor: int, seed: Tensor
+    labels: Tensor,
+    ref_labels: Tensor | None,
+    copies: Tensor | None,
+    per_anchor: int,
+    seed: Tensor,
+    row_offset: int = 0,
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """So many triplets of every row, and which of them are some."""
-    words = ops.philox_words(labels, seed, STREAMS["triplet"], len(labels), -(-2 * per_anchor // 4), 0)
+    """So many triplets of every row, and which of them are some; draws are those of the row plus the offset."""
+    words = ops.philox_words(labels, seed, STREAMS["triplet"], len(labels), -(-2 * per_anchor // 4), row_offset)
     words = words.flatten(1)[:, : 2 * per_anchor].long() & 0xFFFFFFFF
     groups = LabelGroups(labels, ref_labels, copies)
     positives, negatives, valid = groups.drawn(words.view(len(labels), per_anchor, 2).permute(2, 0, 1))
@@ -117,9 +139,10 @@ class _AllTriplets(torch.autograd.Function):
         distance,
         normalize,
         reduction,
+        shards,
     ):
         with torch.no_grad():
-            points = Points(embeddings, ref_emb, distance, normalize)
+            points = points_of(embeddings, ref_emb, distance, normalize, shards)
             groups = LabelGroups(labels, ref_labels, copies)
             column_labels = labels if ref_labels is None else ref_labels
             needed = any(ctx.needs_input_grad[1:3])
@@ -140,17 +163,17 @@ class _AllTriplets(torch.autograd.Function):
                     taken += (valid.sum(dim=1) * negative.sum(dim=1)).sum()
                 if needed:
                     add_gradients(points, start, stop, between, weights, grads)
+            total, count, taken = points.over_ranks(total, count, taken)
             terms = taken if reduction == "mean" and not semi_hard else count
             share = 1.0 if reduction == "sum" else terms.clamp_min(1).double().reciprocal()
             loss = ((total + margin * count.double()) * share).to(points.rows.dtype) + points.poison
             grads = points.gradients([grad.mul_(share) for grad in grads])
-        ctx.save_for_backward(embeddings, ref_emb, *grads)
-        ctx.function = function
+            keep(ctx, function, points, grads)
         return loss
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return (None, *scaled(ctx, grad), *[None] * 8)
+        return (None, *scaled(ctx, grad), *[None] * 9)
 
 
 def _weights(
@@ -187,53 +210,67 @@ def _reach(between: Tensor, thresholds: Tensor, negative: Tensor, *, inclusive: 
     return places, counts[:, :width]
 
 
-class _GivenTriplets(torch.autograd.Function):
-    """Triplets one by one, some thousands at once, from the differences of their embeddings."""
+def sum_of_triplets(
+    points: Points,
+    triplets: tuple[Tensor, Tensor, Tensor],
+    valid: Tensor | None,
+    terms: tuple[float, bool, bool],
+    reduction: str,
+    grads: list[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """The sum of the terms and the number to divide it by; adds its gradients to those given, if there are any.
 
+    Triplets one by one, some thousands at once, from the differences of their embeddings.
+    """
+    margin, swap, smooth = terms
+    distance = points.distance
+    total = points.poison.clone()
+    count = torch.zeros((), dtype=torch.int64, device=total.device)
+    for start in range(0, len(triplets[0]), _TRIPLETS):
+        chosen = slice(start, start + _TRIPLETS)
+        rows = [part[chosen] for part in triplets]
+        sides = (points.units[0], points.units[-1], points.units[-1])
+        a, p, n = (side.index_select(0, i) for side, i in zip(sides, rows, strict=True))
+        d_ap, d_an = apart_of(a, p, distance), apart_of(a, n, distance)
+        excess = d_ap - d_an + margin
+        if swap:
+            d_pn = apart_of(p, n, distance)
+            swapped = d_pn < d_an
+            excess = torch.where(swapped, d_ap - d_pn + margin, excess)
+        taken = torch.ones_like(excess, dtype=torch.bool) if valid is None else valid[chosen]
+        losses = F.softplus(excess, threshold=50.0) if smooth else excess.clamp_min(0.0)
+        losses = torch.where(taken, losses, 0.0)
+        total += losses.sum()
+        count += (taken if reduction == "mean" else losses > 0).sum()
+        if not grads:
+            continue
+        slope = torch.where(taken, torch.sigmoid(excess) if smooth else (excess > 0).to(excess.dtype), 0.0)
+        kept = torch.where(swapped, 0.0, slope) if swap else slope
+        grad_a, grad_p = pull(a, p, d_ap, slope, distance)
+        more_a, grad_n = pull(a, n, d_an, -kept, distance)
+        if swap:
+            more_p, more_n = pull(p, n, d_pn, kept - slope, distance)
+            grad_p, grad_n = grad_p + more_p, grad_n + more_n
+        grads[0].index_add_(0, rows[0], grad_a + more_a)
+        grads[-1].index_add_(0, rows[1], grad_p).index_add_(0, rows[2], grad_n)
+    return total, count
+
+
+class _GivenTriplets(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, function, embeddings, ref_emb, triplets, valid, terms, distance, normalize, reduction
+        ctx, function, embeddings, ref_emb, triplets, valid, terms, distance, normalize, reduction, shards
     ):
-        margin, swap, smooth = terms
         with torch.no_grad():
-            points = Points(embeddings, ref_emb, distance, normalize)
-            needed = any(ctx.needs_input_grad[1:3])
-            grads = points.zeros() if needed else []
-            total = points.poison.clone()
-            count = torch.zeros((), dtype=torch.int64, device=embeddings.device)
-            for start in range(0, len(triplets[0]), _TRIPLETS):
-                chosen = slice(start, start + _TRIPLETS)
-                rows = [part[chosen] for part in triplets]
-                sides = (points.units[0], points.units[-1], points.units[-1])
-                a, p, n = (side.index_select(0, i) for side, i in zip(sides, rows, strict=True))
-                d_ap, d_an = apart_of(a, p, distance), apart_of(a, n, distance)
-                excess = d_ap - d_an + margin
-                if swap:
-                    d_pn = apart_of(p, n, distance)
-                    swapped = d_pn < d_an
-                    excess = torch.where(swapped, d_ap - d_pn + margin, excess)
-                taken = torch.ones_like(excess, dtype=torch.bool) if valid is None else valid[chosen]
-                losses = F.softplus(excess, threshold=50.0) if smooth else excess.clamp_min(0.0)
-                losses = torch.where(taken, losses, 0.0)
-                total += losses.sum()
-                count += (taken if reduction == "mean" else losses > 0).sum()
-                if not needed:
-                    continue
-                slope = torch.where(taken, torch.sigmoid(excess) if smooth else (excess > 0).to(excess.dtype), 0.0)
-                kept = torch.where(swapped, 0.0, slope) if swap else slope
-                grad_a, grad_p = pull(a, p, d_ap, slope, distance)
-                more_a, grad_n = pull(a, n, d_an, -kept, distance)
-                if swap:
-                    more_p, more_n = pull(p, n, d_pn, kept - slope, distance)
-                    grad_p, grad_n = grad_p + more_p, grad_n + more_n
-                grads[0].index_add_(0, rows[0], grad_a + more_a)
-                grads[-1].index_add_(0, rows[1], grad_p).index_add_(0, rows[2], grad_n)
+            points = points_of(embeddings, ref_emb, distance, normalize, shards)
+            grads = points.zeros() if any(ctx.needs_input_grad[1:3]) else []
+            sums = sum_of_triplets(points, triplets, valid, terms, reduction, grads)
+            total, count = points.over_ranks(*sums)
             share = 1.0 if reduction == "sum" else count.clamp_min(1).to(total.dtype).reciprocal()
             grads = points.gradients([grad.mul_(share) for grad in grads])
-        ctx.save_for_backward(embeddings, ref_emb, *grads)
-        ctx.function = function
+            keep(ctx, function, points, grads)
         return total * share
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return (None, *scaled(ctx, grad), *[None] * 6)
+        return (None, *scaled(ctx, grad), *[None] * 7)

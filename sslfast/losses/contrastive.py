@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._verdict import JointChecks, spelled
-from sslfast.distributed import gather_rows
+from sslfast.distributed import strategy_of
 from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._pairs import given_pairs, pairs_in_strips
+from sslfast.losses._pairs_ranks import pairs_over_ranks
 
 
 class ContrastiveLoss(nn.Module):
@@ -25,10 +26,12 @@ class ContrastiveLoss(nn.Module):
         pos_margin: how far apart a pair of one label may be. Default: 0.
         neg_margin: how far apart a pair of two labels has to be. Default: 1.
         squared: square the terms. Default: False.
-        distance, normalize, reduction, gather_distributed: as of :class:`TripletLoss`.
+        distance, normalize, reduction: as of :class:`TripletLoss`.
+        gather_distributed: take the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or ``"ring"``, see
+            :func:`contrastive_loss`. Default: False.
 
     Raises:
-        TypeError: if a margin is not a number, or ``squared``, ``normalize`` or ``gather_distributed`` not a bool.
+        TypeError: if a margin is not a number, or ``squared`` or ``normalize`` not a bool.
         ValueError: if a margin is not finite, or an option is none of its values.
 
     Example:
@@ -46,7 +49,7 @@ class ContrastiveLoss(nn.Module):
         distance: str = "euclidean",
         normalize: bool = True,
         reduction: str = "mean_nonzero",
-        gather_distributed: bool = False,
+        gather_distributed: bool | str = False,
     ) -> None:
         super().__init__()
         name = "ContrastiveLoss"
@@ -54,7 +57,8 @@ class ContrastiveLoss(nn.Module):
         self.neg_margin = _check.real(name, "neg_margin", neg_margin)
         self.squared = _check.boolean(name, "squared", squared)
         self.distance, self.normalize, self.reduction = metric_options(name, distance, normalize, reduction)
-        self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
+        strategy_of(name, gather_distributed)
+        self.gather_distributed = gather_distributed
 
     def forward(
         self,
@@ -102,7 +106,7 @@ def contrastive_loss(
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
     copies: Tensor | None = None,
-    gather_distributed: bool = False,
+    gather_distributed: bool | str = False,
 ) -> Tensor:
     """Pairs of one label are to be no farther apart than a margin, pairs of two labels no nearer than another.
 
@@ -124,7 +128,7 @@ def contrastive_loss(
     Where no positive term is left, their mean is 0, and so for the negatives.
 
     Args:
-        embeddings, labels, normalize, ref_emb, ref_labels, copies, gather_distributed: as of :func:`triplet_loss`.
+        embeddings, labels, normalize, ref_emb, ref_labels, copies: as of :func:`triplet_loss`.
         pos_margin: how far apart a pair of one label may be. Default: 0.
         neg_margin: how far apart a pair of two labels has to be. Default: 1.
         squared: square the terms. Default: False.
@@ -136,6 +140,13 @@ def contrastive_loss(
         indices_tuple: pairs in the place of all: four int64 vectors, rows of anchors and of their positives in
             ``ref_emb``, (P,) each, rows of anchors and of their negatives, (Q,) each; or the three of triplets, rows of
             anchors, positives and negatives; what a miner of pytorch-metric-learning returns. Default: None.
+        gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
+            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
+            Every rank takes an equal share of the pairs. True or ``"all_gather"`` gathers the embeddings of all ranks;
+            ``"ring"`` passes them round while the ranks compute, so that none ever holds all of them at once. False or
+            ``"local"``: this rank's samples alone. Gradients are made and sent in forward, and backward sends nothing.
+            The ranks have to agree on what requires a gradient, and to have one D and one dtype. Without a process
+            group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
@@ -151,14 +162,15 @@ def contrastive_loss(
     """
     name = "contrastive_loss"
     with JointChecks(name, gather_distributed, embeddings):
-        gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
+        strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
         margins = (_check.real(name, "pos_margin", pos_margin), _check.real(name, "neg_margin", neg_margin))
         terms = (*margins, _check.boolean(name, "squared", squared))
         options = metric_options(name, distance, normalize, reduction)
+        gathers = gather_distributed not in (False, "local")
         pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
         ref_emb, ref_labels = compared_rows(
-            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gather_distributed
+            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gathers
         )
         if pairs is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
@@ -166,16 +178,18 @@ def contrastive_loss(
         if pairs is not None:
             return given_pairs(name, embeddings, ref_emb, pairs, terms, *options)
         assert labels is not None
-        if gather_distributed:
+        if strategy != "local":
             same = spelled(
+                gather_distributed=strategy,
                 pos_margin=margins[0],
                 neg_margin=margins[1],
                 squared=terms[2],
                 distance=distance,
                 normalize=options[1],
                 reduction=reduction,
+                embeddings=embeddings,
             )
-            embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
+            return pairs_over_ranks(name, embeddings, labels, terms, *options, strategy, same)
         rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
         if are_few(embeddings, ref_emb):
             near, far, squares = terms

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslfast import _check
-from sslfast._autograd import exact_side, first_order_only, normalized
+from sslfast._autograd import exact_side, normalized
 from sslfast._verdict import JointChecks, spelled
-from sslfast.distributed import gather_rows
+from sslfast.distributed import strategy_of
 from sslfast.losses._few_rows import are_few, softmax_of_few
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import (
@@ -23,11 +21,11 @@ from sslfast.losses._inputs import (
     without_autocast,
 )
 from sslfast.losses._kept import check_memory_budget
-from sslfast.losses._labels import LabelGroups
 from sslfast.losses._listed import nt_xent_of_pairs
 from sslfast.losses._margins import compared_rows
+from sslfast.losses._positive_pairs import positive_pairs_mean
+from sslfast.losses._positive_pairs_ranks import nt_xent_over_ranks
 from sslfast.losses._references import reference_lse
-from sslfast.losses._strips import in_strips, parts_of_pairs, rows_at_once
 
 
 class MultiPositiveNTXentLoss(nn.Module):
@@ -39,14 +37,15 @@ class MultiPositiveNTXentLoss(nn.Module):
 
     Args:
         temperature: divides the cosine similarities. Default: 0.07.
-        gather_distributed: contrast with the samples of all ranks. Default: False.
+        gather_distributed: contrast with the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or
+            ``"ring"``, see :func:`multi_positive_nt_xent_loss`. Default: False.
         memory_budget: bytes of similarities that may be kept for the gradient. Default: None, see
             :func:`multi_positive_nt_xent_loss`.
 
     Raises:
-        TypeError: if ``temperature`` is not a number, ``gather_distributed`` not a bool, or ``memory_budget`` neither
-            None nor an int.
-        ValueError: if ``abs(temperature)`` is below 1e-8, or ``memory_budget`` is negative.
+        TypeError: if ``temperature`` is not a number, or ``memory_budget`` is neither None nor an int.
+        ValueError: if ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or ``memory_budget``
+            is negative.
 
     Example:
         >>> criterion = MultiPositiveNTXentLoss(temperature=0.1)
@@ -55,11 +54,12 @@ class MultiPositiveNTXentLoss(nn.Module):
     """
 
     def __init__(
-        self, temperature: float = 0.07, gather_distributed: bool = False, *, memory_budget: int | None = None
+        self, temperature: float = 0.07, gather_distributed: bool | str = False, *, memory_budget: int | None = None
     ) -> None:
         super().__init__()
         self.temperature = temperature_of("MultiPositiveNTXentLoss", temperature)
-        self.gather_distributed = _check.boolean("MultiPositiveNTXentLoss", "gather_distributed", gather_distributed)
+        strategy_of("MultiPositiveNTXentLoss", gather_distributed)
+        self.gather_distributed = gather_distributed
         self.memory_budget = check_memory_budget("MultiPositiveNTXentLoss", memory_budget)
 
     def forward(
@@ -97,7 +97,7 @@ def multi_positive_nt_xent_loss(
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
     copies: Tensor | None = None,
-    gather_distributed: bool = False,
+    gather_distributed: bool | str = False,
     memory_budget: int | None = None,
 ) -> Tensor:
     """Every row has to pick each of its positives, one at a time, among it and all rows of other labels.
@@ -135,13 +135,17 @@ def multi_positive_nt_xent_loss(
             -1 where there is none; unused with ``indices_tuple``. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank gathers all rows and computes the whole loss: the ranks share no work. Rows of all ranks have
-            to have one D and one dtype. Default: False.
+            Every rank computes an equal share of half the similarities, and those of its own rows with their positives;
+            for these the embeddings travel a second time. True or ``"all_gather"`` gathers the embeddings of all
+            ranks; ``"ring"`` passes them round while the ranks compute, so that none ever holds all of them at once.
+            False or ``"local"``: this rank's samples alone. Gradients are made and sent in forward, and backward sends
+            nothing. The ranks have to agree on what requires a gradient. Without a process group, or with one rank, it
+            changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
-            none, 4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16) keep all, with N the rows of all ranks where these
-            are gathered, or N M in place of N^2 where ``ref_emb`` takes a gradient. On a GPU none are kept, and none
-            are needed of a ``ref_emb`` that takes none, or of the few rows on the CPU whose gradient is made with the
-            loss. Default: None, 2 MiB or 8 bytes (16 for float64) for every number of the embeddings, which is O(N D).
+            none, 4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16) keep all, or N M in place of N^2 where ``ref_emb``
+            takes a gradient. On a GPU and over several ranks none are kept, and none are needed of a ``ref_emb`` that
+            takes none, or of the few rows on the CPU whose gradient is made with the loss. Default: None, 2 MiB or 8
+            bytes (16 for float64) for every number of the embeddings, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
@@ -149,14 +153,14 @@ def multi_positive_nt_xent_loss(
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
             or ``ref_labels`` is not an integer tensor, ``copies`` not an int64 one, ``temperature`` is not a number,
-            ``gather_distributed`` is not a bool, ``memory_budget`` neither None nor an int, or ``indices_tuple`` not
-            int64 vectors, four in pairs of one length or three of one length.
+            ``memory_budget`` is neither None nor an int, or ``indices_tuple`` not int64 vectors, four in pairs of one
+            length or three of one length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other,
-            ``gather_distributed`` is with ``ref_emb`` or ``indices_tuple``, ``abs(temperature)`` is below 1e-8, or
-            ``memory_budget`` is negative. Where one of several ranks raises, all do: the others a ValueError that names
-            it; so do all whose options differ.
+            ``abs(temperature)`` is below 1e-8, ``gather_distributed`` is none of these, or is more than ``"local"``
+            with ``ref_emb`` or ``indices_tuple``, ``memory_budget`` is negative, or D, a dtype or an option is not the
+            same on every rank. Where one of several ranks raises, all do: the others a ValueError that names it.
         IndexError: if a listed pair names a row that does not exist, on the CPU (a GPU and a compiled graph assert).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -165,11 +169,12 @@ def multi_positive_nt_xent_loss(
     """
     name = "multi_positive_nt_xent_loss"
     with JointChecks(name, gather_distributed, embeddings):
-        gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
+        strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
+        gathers = gather_distributed not in (False, "local")
         pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
         ref_emb, ref_labels = compared_rows(
-            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gather_distributed
+            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gathers
         )
         if pairs is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
@@ -179,9 +184,10 @@ def multi_positive_nt_xent_loss(
     if pairs is not None:
         return nt_xent_of_pairs(name, embeddings, ref_emb, pairs, scale)
     assert labels is not None
-    if gather_distributed:
-        same = spelled(temperature=temperature)
-        embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
+    if strategy != "local":
+        options = spelled(gather_distributed=strategy, temperature=temperature, embeddings=embeddings)
+        with without_autocast(embeddings):
+            return nt_xent_over_ranks(name, embeddings, labels, scale, strategy, options)
     if are_few(embeddings, ref_emb):
         references = {"ref_emb": ref_emb, "ref_labels": ref_labels, "copies": copies}
         return softmax_of_few(name, embeddings, labels, scale, True, **references)
@@ -200,92 +206,5 @@ def multi_positive_nt_xent_loss(
         negatives = reference_lse(
             name, units[0], others, scale, left_out, row_ids, col_ids.view_as(col_ids), dtype, sides, budget
         )
-        columns = (None, None) if ref_emb is None else (units[1], col_ids.view_as(col_ids))
-        loss: Tensor = _PositivePairs.apply(name, units[0], columns[0], negatives, row_ids, columns[1], copies, scale)
-        return loss
-
-
-class _PositivePairs(torch.autograd.Function):
-    """The mean of softplus(n_i - S_ip) over the positive pairs, n the log-sum-exp over the negatives.
-
-    Its derivatives are a = sigmoid(n_i - S_ip) in n_i and -a in S_ip, exact however small the loss is; made together
-    with the loss.
-    """
-
-    @staticmethod
-    def forward(  # type: ignore[no-untyped-def]
-        ctx, function, embeddings, ref_emb, negatives, row_ids, col_ids, copies, scale
-    ):
-        units = [embeddings] if ref_emb is None else [embeddings, ref_emb]
-        needed = any(ctx.needs_input_grad[1:4])
-        grads = [torch.zeros_like(unit) for unit in units] if needed else []
-        grad_negatives = torch.zeros_like(negatives)
-        total, count = _pairs(units, negatives, row_ids, col_ids, copies, scale, grads, grad_negatives)
-        share = count.clamp_min(1).to(total.dtype).reciprocal()
-        # A NaN reaches the loss from rows without a pair, too.
-        loss = (total * share).to(negatives.dtype) + 0.0 * sum(unit.sum() for unit in units)
-        grads = [grad.mul_(share) for grad in grads]
-        ctx.save_for_backward(embeddings, ref_emb, negatives, grad_negatives.mul_(share), *grads)
-        ctx.function = function
-        return loss
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        embeddings, ref_emb, negatives, grad_negatives, *grads = ctx.saved_tensors
-        inputs = [z for z in (embeddings, ref_emb, negatives) if z is not None]
-        products = (grads[0], None if ref_emb is None else grads[1], grad_negatives)
-        found: list[Tensor | None] = []
-        for product, needed in zip(products, ctx.needs_input_grad[1:4], strict=True):
-            if not needed:
-                found.append(None)
-                continue
-            with torch.no_grad():
-                scaled = product * grad
-            found.append(first_order_only(ctx.function, scaled, *inputs, grad))
-        return None, *found, *[None] * 4
-
-
-def _pairs(
-    units: list[Tensor],
-    negatives: Tensor,
-    row_ids: Tensor,
-    col_ids: Tensor | None,
-    copies: Tensor | None,
-    scale: float,
-    grads: list[Tensor],
-    grad_negatives: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """The sum of the terms and their number; adds the gradients to those given, if there are any."""
-    rows, columns = units[0], units[-1]
-    total = torch.zeros((), dtype=torch.float64, device=rows.device)
-    count = torch.zeros((), dtype=torch.int64, device=rows.device)
-    groups = LabelGroups(row_ids, col_ids, copies)
-    size = groups.number()
-    if size is None or in_strips(size, len(rows), len(columns)):
-        step = rows_at_once(rows, len(columns))
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            positive = row_ids[part, None] == (row_ids if col_ids is None else col_ids)
-            positive = groups.without_own(positive, start)
-            margin = negatives[part, None].addmm(rows[part], columns.T, alpha=-scale)
-            total += torch.where(positive, F.softplus(margin, threshold=50.0), 0.0).sum()
-            count += positive.sum()
-            if grads:
-                slope = torch.where(positive, margin.sigmoid_(), 0.0)
-                grad_negatives[part] += slope.sum(dim=1)
-                grads[0][part].addmm_(slope, columns, alpha=-scale)
-                grads[-1].addmm_(slope.T, rows[part], alpha=-scale)
-        return total, count
-    for some in parts_of_pairs(size):
-        anchors, others = groups.pairs(some.start, some.stop)
-        a, p = rows.index_select(0, anchors), columns.index_select(0, others)
-        margin = negatives.index_select(0, anchors) - scale * (a * p).sum(dim=1)
-        total += F.softplus(margin, threshold=50.0).sum()
-        count += len(anchors)
-        if grads:
-            slope = margin.sigmoid_()
-            grad_negatives.index_add_(0, anchors, slope)
-            slope = (-scale * slope).unsqueeze(1)
-            grads[0].index_add_(0, anchors, p.mul_(slope))
-            grads[-1].index_add_(0, others, a.mul_(slope))
-    return total, count
+        ref_ids = None if ref_labels is None else col_ids.view_as(col_ids)
+        return positive_pairs_mean(name, units, negatives, row_ids, ref_ids, copies, scale)

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._verdict import JointChecks, spelled
-from sslfast.distributed import gather_rows
+from sslfast.distributed import Shards, exchange_shards, gathered_rows, strategy_of, those_of_first_rank
 from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._triplet_blocks import triplets_in_blocks
 from sslfast.losses._triplets import drawn_triplets, given_triplets, hardest, triplets_in_strips
+from sslfast.losses._triplets_ring import hardest_in_ring
 from sslfast.random import Generator, check_generator, seed_tensor
 
 _MINING = ("batch_all", "batch_hard", "semi_hard")
@@ -37,13 +38,15 @@ class TripletLoss(nn.Module):
         distance: ``"euclidean"``, ``"squared_euclidean"`` or ``"cosine"``. Default: ``"euclidean"``.
         normalize: divide embeddings by their norms first. Default: True.
         reduction: ``"mean_nonzero"``, ``"mean"`` or ``"sum"``. Default: ``"mean_nonzero"``.
-        gather_distributed: take the samples of all ranks. Default: False.
+        gather_distributed: take the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or, with
+            ``"batch_hard"``, ``"ring"``, see :func:`triplet_loss`. Default: False.
 
     Raises:
         TypeError: if ``margin`` is not a number, ``triplets_per_anchor`` neither ``"all"`` nor an int, or ``swap``,
-            ``smooth_loss``, ``normalize`` or ``gather_distributed`` not a bool.
+            ``smooth_loss`` or ``normalize`` not a bool.
         ValueError: if ``margin`` is not finite, or not positive with ``"semi_hard"``, ``triplets_per_anchor`` is below
-            1 or goes with another mining than ``"batch_all"``, or an option is none of its values.
+            1 or goes with another mining than ``"batch_all"``, ``"ring"`` with another than ``"batch_hard"``, or an
+            option is none of its values.
 
     Example:
         >>> criterion = TripletLoss(margin=0.2, mining="batch_hard")
@@ -62,7 +65,7 @@ class TripletLoss(nn.Module):
         distance: str = "euclidean",
         normalize: bool = True,
         reduction: str = "mean_nonzero",
-        gather_distributed: bool = False,
+        gather_distributed: bool | str = False,
     ) -> None:
         super().__init__()
         name = "TripletLoss"
@@ -73,7 +76,9 @@ class TripletLoss(nn.Module):
         _per_anchor(name, triplets_per_anchor, mining)
         self.triplets_per_anchor = triplets_per_anchor
         self.distance, self.normalize, self.reduction = metric_options(name, distance, normalize, reduction)
-        self.gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
+        strategy_of(name, gather_distributed)
+        _check_ring(name, gather_distributed, mining)
+        self.gather_distributed = gather_distributed
 
     def forward(
         self,
@@ -119,6 +124,12 @@ def _margin(function: str, margin: float, mining: str) -> float:
     return margin
 
 
+def _check_ring(function: str, gather_distributed: bool | str, mining: str) -> None:
+    """A ring is for minings in which an anchor needs no more than two of its distances at once; on one rank, too."""
+    if gather_distributed == "ring" and mining != "batch_hard":
+        raise ValueError(f"{function}: gather_distributed='ring' goes with mining='batch_hard', got mining={mining!r}")
+
+
 def _per_anchor(function: str, number: int | str, mining: str) -> int:
     """How many triplets to draw for each anchor; 0 for none."""
     if isinstance(number, str) and number == "all":
@@ -147,7 +158,7 @@ def triplet_loss(
     ref_labels: Tensor | None = None,
     copies: Tensor | None = None,
     generator: Generator = None,
-    gather_distributed: bool = False,
+    gather_distributed: bool | str = False,
 ) -> Tensor:
     """Every anchor's negatives are to be farther away than its positives, by a margin.
 
@@ -203,8 +214,12 @@ def triplet_loss(
             ranks that of the first. Default: None, drawn from torch's global CPU generator.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank gathers all rows and computes the whole loss: the ranks share no work. Rows of all ranks have
-            to have one D and one dtype. Default: False.
+            A rank takes its own rows as anchors against those of all ranks, a W-th of the work. True or
+            ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks compute,
+            so that none ever holds all of them at once: with ``"batch_hard"`` alone, as the terms of the other minings
+            need all distances of an anchor at once. False or ``"local"``: this rank's samples alone. Gradients are made
+            and sent in forward, and backward sends nothing. The ranks have to agree on what requires a gradient, and to
+            have one D and one dtype. Without a process group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
@@ -212,16 +227,17 @@ def triplet_loss(
     Raises:
         TypeError: if ``embeddings`` or ``ref_emb`` is not a floating-point tensor, or is float64 on a GPU, ``labels``
             or ``ref_labels`` not an integer tensor, ``copies`` not an int64 one, ``margin`` not a number, ``swap``,
-            ``smooth_loss``, ``normalize`` or ``gather_distributed`` not a bool, ``triplets_per_anchor`` neither
-            ``"all"`` nor an int, ``generator`` no generator, or ``indices_tuple`` not int64
-            vectors, four in pairs of one length or three of one length.
+            ``smooth_loss`` or ``normalize`` not a bool, ``triplets_per_anchor`` neither ``"all"`` nor an int,
+            ``generator`` no generator, or ``indices_tuple`` not int64 vectors, four in pairs of one length or three of
+            one length.
         ValueError: if ``embeddings`` is not (N, D) with N, D >= 1, ``labels`` is not (N,), ``ref_emb`` is not (M, D)
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other, ``margin``
             is not finite, or not positive with ``"semi_hard"``, an option is none of its values,
-            ``triplets_per_anchor`` is below 1 or goes with another mining, or ``gather_distributed`` is with
-            ``indices_tuple`` or ``ref_emb``. Where one of several ranks raises, all do: the others a ValueError that
-            names it; so do all whose options differ.
+            ``triplets_per_anchor`` is below 1 or goes with another mining, ``gather_distributed`` is none of these, is
+            more than ``"local"`` with ``indices_tuple`` or ``ref_emb``, or is ``"ring"`` with another mining than
+            ``"batch_hard"``, or D, the dtype or an option is not the same on every rank. Where one of several ranks
+            raises, all do: the others a ValueError that names it.
         IndexError: if a given triplet names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -230,7 +246,7 @@ def triplet_loss(
     """
     name = "triplet_loss"
     with JointChecks(name, gather_distributed, embeddings):
-        gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
+        strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
         margin = _margin(name, margin, check_choice(name, "mining", mining, _MINING))
         per_anchor = _per_anchor(name, triplets_per_anchor, mining)
@@ -239,19 +255,23 @@ def triplet_loss(
         if indices_tuple is not None or not per_anchor:
             check_generator(generator, function=name, device=embeddings.device)
         seed = None
+        gathers = gather_distributed not in (False, "local")
         triplets = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=False)
         ref_emb, ref_labels = compared_rows(
-            name, embeddings, labels, ref_emb, ref_labels, copies, given=triplets, gather_distributed=gather_distributed
+            name, embeddings, labels, ref_emb, ref_labels, copies, given=triplets, gather_distributed=gathers
         )
         if triplets is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
+            _check_ring(name, gather_distributed, mining)
             seed = seed_tensor(generator, function=name, device=labels.device) if per_anchor else None
     if triplets is not None:
         anchors, positives, negatives = triplets
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
     assert labels is not None
-    if gather_distributed:
+    shards: Shards | None = None
+    if strategy != "local":
         same = spelled(
+            gather_distributed=strategy,
             margin=margin,
             swap=terms[1],
             smooth_loss=terms[2],
@@ -260,22 +280,30 @@ def triplet_loss(
             distance=distance,
             normalize=options[1],
             reduction=reduction,
+            embeddings=embeddings,
         )
-        embeddings, labels = gather_rows(embeddings, name, same), gather_rows(labels.long(), name)
-        seed = None if seed is None else gather_rows(seed.to(labels.device).view(1), name)[:1]
+        shards = exchange_shards(name, embeddings, same)
+        if not torch.is_grad_enabled():
+            embeddings = embeddings.detach()  # else one that requires a gradient would have it made, and sent
+        if strategy == "ring":
+            return hardest_in_ring(name, embeddings, labels, terms, *options, shards)
+        ref_emb, ref_labels = (gathered_rows(t, shards) for t in (embeddings.detach(), labels.long()))
+        copies = torch.arange(shards.start, shards.start + len(labels), device=labels.device)
+        seed = None if seed is None else those_of_first_rank(seed.to(labels.device))
     with without_autocast(embeddings):
-        if seed is not None:
-            drawn, valid = drawn_triplets(labels, ref_labels, copies, per_anchor, seed)
-            return given_triplets(name, embeddings, ref_emb, drawn, valid, terms, *options)
-        counted = not (swap or smooth_loss)
         rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
+        if seed is not None:
+            first = 0 if shards is None else shards.start
+            drawn, valid = drawn_triplets(labels, ref_labels, copies, per_anchor, seed, first)
+            return given_triplets(name, embeddings, ref_emb, drawn, valid, terms, *options, shards)
+        counted = not (swap or smooth_loss)
         hard = mining == "batch_hard"
-        if (counted or hard) and are_few(embeddings, ref_emb):
+        if (counted or hard) and shards is None and are_few(embeddings, ref_emb):
             return distances_of_few(*rows, mining, *options, margin=margin, swap=terms[1], smooth=terms[2])
         if not hard:
             if not counted:
-                return triplets_in_blocks(*rows, terms, mining == "semi_hard", *options)
-            return triplets_in_strips(*rows, margin, mining == "semi_hard", *options)
+                return triplets_in_blocks(*rows, terms, mining == "semi_hard", *options, shards)
+            return triplets_in_strips(*rows, margin, mining == "semi_hard", *options, shards)
         positives, negatives, both = hardest(embeddings, ref_emb, labels, ref_labels, copies, distance, normalize)
         anchors = torch.arange(len(embeddings), device=embeddings.device)
-        return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), both, terms, *options)
+        return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), both, terms, *options, shards)

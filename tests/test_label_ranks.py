@@ -1,0 +1,167 @@
+"""Losses with labels whose ranks share the pairs: larger shards, dtypes, and what a rank does and holds (gloo, CPU).
+
+test_distributed.py has them with few rows, among all other losses.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from loss_oracle import Largest
+from ranks import found_by_ranks
+from torch import Tensor
+
+from sslfast import losses
+
+SHARDS = {2: [70, 130], 3: [60, 150, 90]}
+DIM = 8
+STRATEGIES = ("all_gather", "ring")
+# Pairs in strips, and one by one where few are positive; the first shard has labels that no other row has.
+LABELS: dict[str, Callable[[Tensor], Tensor]] = {
+    "few labels": lambda at: at % 4,
+    "many labels": lambda at: (at * 7 + 3) % 150,
+    "a shard alone": lambda at: torch.where(at < 60, at, 60 + at % 5),
+}
+# Gradients in bfloat16 are rounded twice on either side: when they are made, and times the loss's own.
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5, torch.bfloat16: 2**-6}
+CASES = [(labels, torch.float64) for labels in LABELS] + [("few labels", dtype) for dtype in [*TOLERANCE][1:]]
+
+ALL_GATHER = STRATEGIES[:1]
+LOSSES: dict[str, tuple[tuple[str, ...], Callable[..., Tensor]]] = {
+    "multi-positive": (STRATEGIES, partial(losses.multi_positive_nt_xent_loss, temperature=0.2)),
+    "contrastive": (STRATEGIES, partial(losses.contrastive_loss, neg_margin=1.3)),
+    "contrastive, squared": (
+        STRATEGIES,
+        partial(losses.contrastive_loss, squared=True, pos_margin=0.1, normalize=False, reduction="mean"),
+    ),
+    "triplet": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4)),
+    "triplet, mean": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4, distance="cosine", reduction="mean")),
+    "triplet, semi-hard": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4, mining="semi_hard")),
+    "triplet, swap": (ALL_GATHER, partial(losses.triplet_loss, swap=True, smooth_loss=True)),
+    "triplet, drawn": (ALL_GATHER, partial(losses.triplet_loss, triplets_per_anchor=5, generator=2)),
+    "triplet, hardest": (STRATEGIES, partial(losses.triplet_loss, margin=0.4, mining="batch_hard")),
+    "triplet, hardest, swap": (
+        STRATEGIES,
+        partial(losses.triplet_loss, margin=0.4, mining="batch_hard", swap=True, normalize=False, reduction="sum"),
+    ),
+}
+
+
+def rows_of(total: int) -> Tensor:
+    """Rows about a point that is far from 0."""
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(total, DIM, generator=generator, dtype=torch.float64) + 2.0
+
+
+def outcome(name: str, labels: str, dtype: torch.dtype, rows: slice, total: int, how: str) -> tuple[Tensor, Tensor]:
+    """The loss of a part of the batch, and its gradient in the rows."""
+    z = rows_of(total).to(dtype)[rows].requires_grad_()
+    loss = LOSSES[name][1](z, LABELS[labels](torch.arange(total))[rows], gather_distributed=how)
+    (3.0 * loss).backward()
+    assert z.grad is not None
+    return loss.detach(), z.grad
+
+
+class Recorder(Largest):
+    """The largest tensor, and the multiplications of torch's matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.__name__.split(".")[0] in ("mm", "addmm", "addmm_"):
+            a, b = args[-2:]
+            self.products += a.shape[0] * a.shape[1] * b.shape[1]
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+def equally_far(rank: int, world: int, how: str) -> Tensor:
+    """The gradient in rows of which every one comes again on another rank; whole numbers, about 0: all is exact."""
+    half = torch.randint(-2, 3, (21, DIM), generator=torch.Generator().manual_seed(1))
+    rows = torch.cat([half, -half]).repeat(2, 1).double()
+    own = slice(len(rows) * rank // world, len(rows) * (rank + 1) // world)
+    z, labels = rows[own].requires_grad_(), (torch.arange(len(rows)) % 42 % 5)[own]
+    options: dict[str, Any] = {"distance": "squared_euclidean", "normalize": False, "reduction": "sum"}
+    losses.triplet_loss(z, labels, 9.0, mining="batch_hard", **options, gather_distributed=how).backward()
+    assert z.grad is not None
+    return z.grad
+
+
+EVEN, WIDE = 16, 64  # rows of each rank and their width, where work and memory are counted
+
+
+def footprint(name: str, how: str, rank: int, world: int) -> tuple[int, int]:
+    world = 1 if how == "local" else world
+    generator = torch.Generator().manual_seed(rank)
+    z = torch.randn(EVEN * (4 // world), WIDE, generator=generator, requires_grad=True)
+    labels = torch.arange(len(z)) % EVEN % 5
+    with Recorder() as recorder:
+        LOSSES[name][1](z, labels, gather_distributed=how).backward()
+    return recorder.numel, recorder.products
+
+
+def rank_main(rank: int, world: int) -> Any:
+    results: dict[Any, Any] = {}
+    if world == 4:
+        for name, (strategies, _) in LOSSES.items():
+            results |= {(name, how): footprint(name, how, rank, world) for how in strategies}
+        return results
+    results["equally far"] = {how: equally_far(rank, world, how) for how in STRATEGIES}
+    shards = SHARDS[world]
+    own = slice(sum(shards[:rank]), sum(shards[: rank + 1]))
+    for (name, (strategies, loss)), (labels, dtype) in itertools.product(LOSSES.items(), CASES):
+        for how in strategies:
+            results[name, labels, dtype, how] = outcome(name, labels, dtype, own, sum(shards), how)
+            if dtype == torch.float64:
+                with torch.no_grad():
+                    z = rows_of(sum(shards))[own].requires_grad_()
+                    value = loss(z, LABELS[labels](torch.arange(sum(shards)))[own], gather_distributed=how)
+                results[name, labels, how, "no_grad"] = value
+    return results
+
+
+@pytest.mark.parametrize("world", SHARDS)
+def test_shards_of_many_rows(world: int, tmp_path: Path) -> None:
+    ranks = found_by_ranks(rank_main, world, tmp_path)
+    for how in STRATEGIES:  # the first of several hardest rows gets the gradient, on whichever rank it lies
+        found = torch.cat([rank["equally far"][how] for rank in ranks]) / world
+        torch.testing.assert_close(found, equally_far(0, 1, "local"), rtol=1e-14, atol=0)
+    total = sum(SHARDS[world])
+    for (name, (strategies, _)), (labels, dtype) in itertools.product(LOSSES.items(), CASES):
+        loss, grad = outcome(name, labels, dtype, slice(0, total), total, "local")
+        for how in strategies:
+            found = [rank[name, labels, dtype, how] for rank in ranks]
+            where, tolerance = f"{name}, {labels}, {dtype}, {how}", TOLERANCE[dtype]
+            if name.startswith("triplet") and dtype == torch.float32:
+                tolerance *= 25  # a triplet at a margin, which rounding takes or leaves
+            for value, part in found:
+                assert value.dtype == loss.dtype, where
+                assert part.dtype == dtype, where
+                torch.testing.assert_close(value, loss, rtol=min(tolerance, 1e-4), atol=0, msg=where)
+            # DistributedDataParallel averages.
+            parts = torch.cat([part for _, part in found]).double() / world
+            scale = float(grad.abs().max())
+            assert (parts - grad.double()).abs().max() <= tolerance * scale, where
+            if dtype == torch.float64:
+                for rank in ranks:
+                    torch.testing.assert_close(rank[name, labels, how, "no_grad"], loss, rtol=1e-11, atol=0)
+
+
+def test_the_ranks_share_work_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = found_by_ranks(rank_main, 4, tmp_path)
+    monkeypatch.setattr("sslfast.losses._few_rows.MOST_ROWS", 0)
+    whole = 4 * EVEN * WIDE
+    for name, (strategies, _) in LOSSES.items():
+        products = footprint(name, "local", 0, 1)[1]
+        for rank, how in itertools.product(ranks, strategies):
+            largest, own_products = rank[name, how]
+            assert own_products <= products / 4, (name, how)
+            assert own_products > 0 or name == "triplet, drawn"
+            assert largest >= whole if how == "all_gather" else largest <= whole // 2, (name, how)
