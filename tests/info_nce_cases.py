@@ -206,6 +206,22 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
         "hard",
         {"in_batch": True, "hardness_mode": "hard_negatives", "hardness_strength": 5.0},
     ),
+    "hard hard negatives, a queue": (
+        "keys",
+        "hard",
+        {"in_batch": True, "queue": "queue", "hardness_mode": "hard_negatives", "hardness_strength": 5.0},
+    ),
+    "hard given negatives, a queue, by index": (
+        "more",
+        "shared",
+        {
+            "in_batch": True,
+            "queue": "queue",
+            "positives": "positives",
+            "hardness_mode": "hard_negatives",
+            "hardness_strength": 5.0,
+        },
+    ),
     "hard given negatives, a margin, not normalised": (
         "keys",
         "shared",
@@ -302,6 +318,7 @@ def with_grads(function, given: dict[str, Tensor], case: str, weights: Tensor, *
 
 
 def ours(*args: Any, **options: Any) -> Tensor:
-    """The losses from tiles, as of more pairs than few_pairs takes; tests/test_few_pairs_each.py has those of fewer."""
+    """The losses from tiles, as of more pairs than few_pairs takes; tests/test_few_pairs_each.py and
+    tests/test_info_nce_few.py have those of fewer."""
     with patch.object(_few_pairs, "_MOST", 0):
         return info_nce_loss(*args, reduction="none", **options)

@@ -21,7 +21,8 @@ struct PairOptions {
   double tau_plus;
   const std::optional<Tensor>&factors, &positives, &row_ids, &col_ids;
 
-  void check(const Tensor& rows, const Tensor& columns, ScalarType wide, int64_t kind) const {
+  // What holds for any losses of rows, each with a column for its positive.
+  void check_tensors(const Tensor& rows, const Tensor& columns, ScalarType wide) const {
     const int64_t n = rows.size(0), m = columns.size(0);
     const auto fits = [](const std::optional<Tensor>& t, int64_t size, ScalarType type) {
       return !t ||
@@ -33,6 +34,11 @@ struct PairOptions {
     ops::check(fits(positives, n, ScalarType::Long) && fits(row_ids, n, ScalarType::Long) &&
                    fits(col_ids, m, ScalarType::Long) && row_ids.has_value() == col_ids.has_value(),
                "few_pairs: positives and ids must be int64, one a row or column");
+    ops::check(positives ? are_columns(m) : n == m, "few_pairs: every row must have a column for its positive");
+  }
+
+  void check(const Tensor& rows, const Tensor& columns, ScalarType wide, int64_t kind) const {
+    check_tensors(rows, columns, wide);
     ops::check(kind != kSigmoid || !(tau_plus > 0 || factors || positives),
                "few_pairs: tau_plus, factors and positives go with softmax losses");
     // A column's candidates are rows, of which each has another limit, and smoothing takes all of them.
@@ -40,7 +46,6 @@ struct PairOptions {
                "few_pairs: positives and a margin go with losses of rows alone");
     ops::check(kind == kSigmoid || smoothing == 0 || !(margin || row_ids),
                "few_pairs: smoothing of softmax losses goes without ids and margin");
-    ops::check(positives ? are_columns(m) : n == m, "few_pairs: every row must have a column for its positive");
   }
 
  private:
