@@ -318,7 +318,6 @@ def with_grads(function, given: dict[str, Tensor], case: str, weights: Tensor, *
 
 
 def ours(*args: Any, **options: Any) -> Tensor:
-    """The losses from tiles, as of more pairs than few_pairs takes; tests/test_few_pairs_each.py and
-    tests/test_info_nce_few.py have those of fewer."""
+    """The losses from tiles, as of many pairs; tests/test_few_pairs_each.py and test_info_nce_few.py have few ones."""
     with patch.object(_few_pairs, "_MOST", 0):
         return info_nce_loss(*args, reduction="none", **options)
