@@ -100,6 +100,32 @@ def test_is_multiple_negatives_ranking(
         torch.testing.assert_close(f, e)
 
 
+@pytest.mark.parametrize("mode", ["in_batch_negatives", "hard_negatives"])
+def test_is_multiple_negatives_ranking_per_direction(mode: str) -> None:
+    """Each direction has its softmax, and the positive in it: with hard negatives a call each, as no mode is about the
+    anchors that a document is told apart by.
+    """
+    n, scale = 13, 20.0
+    anchor, noise, negative = torch.randn(3, n, 8, dtype=torch.float64)
+    found, expected = [], []
+    for results in (found, expected):
+        leaves = [z.clone().requires_grad_() for z in (anchor, anchor + noise, anchor - noise, negative)]
+        query, positive, *negatives = leaves
+        at = torch.arange(n)
+        if results is expected:
+            back = scale * F.normalize(positive, dim=1) @ F.normalize(query, dim=1).T
+            of_docs = (back.logsumexp(dim=1) - back.diagonal()).mean()
+            loss = (ranking(query, leaves[1:], torch.tensor(scale), mode, 9.0, ()) + of_docs) / 2
+        else:
+            options = {"query_ids": at, "key_ids": at.repeat(3), "hardness_mode": mode, "hardness_strength": 9.0}
+            docs, own = torch.cat(leaves[1:]), torch.stack(negatives, dim=1)
+            of_queries = info_nce_loss(query, docs, own, 1 / scale, positives=at, in_batch=True, **options)
+            loss = (of_queries + info_nce_loss(positive, query, temperature=1 / scale)) / 2
+        results += [loss, *torch.autograd.grad(loss, leaves)]
+    for f, e in zip(found, expected, strict=True):
+        torch.testing.assert_close(f, e)
+
+
 @pytest.mark.parametrize("n", [1, 2, 200, 257])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("temperature", [0.3, 0.01])
