@@ -305,6 +305,7 @@ def cases() -> list[Case]:
     return [
         *few,
         case("reduction none", 64, 128),
+        *(case(name, 16, 128) for name in ("all negatives, margin", *HARDNESS)),
         *(case(name, n, d) for name in HARDNESS for n, d in ((64, 128), (1024, 128))),
         *(case(name, 8192, 512, "bf16", on_gpu=True) for name in ON_GPU),
         *(case(name, 65536, 512, "bf16", on_gpu=True, memory=True) for name in LARGE),

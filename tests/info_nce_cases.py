@@ -219,6 +219,22 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
         "hard",
         {"in_batch": True, "hardness_mode": "hard_negatives", "hardness_strength": 5.0},
     ),
+    "hard hard negatives, a queue": (
+        "keys",
+        "hard",
+        {"in_batch": True, "queue": "queue", "hardness_mode": "hard_negatives", "hardness_strength": 5.0},
+    ),
+    "hard given negatives, a queue, by index": (
+        "more",
+        "shared",
+        {
+            "in_batch": True,
+            "queue": "queue",
+            "positives": "positives",
+            "hardness_mode": "hard_negatives",
+            "hardness_strength": 5.0,
+        },
+    ),
     "hard given negatives, a margin, not normalised": (
         "keys",
         "shared",
@@ -315,6 +331,6 @@ def with_grads(function, given: dict[str, Tensor], case: str, weights: Tensor, *
 
 
 def ours(*args: Any, **options: Any) -> Tensor:
-    """The losses from tiles, as of more pairs than few_pairs takes; tests/test_few_pairs_each.py has those of fewer."""
+    """The losses from tiles, as of many pairs; tests/test_few_pairs_each.py and test_info_nce_few.py have few ones."""
     with patch.object(_few_pairs, "_MOST", 0):
         return info_nce_loss(*args, reduction="none", **options)

@@ -65,15 +65,17 @@ def rounding_floor(case: LossCase, regime: Regime, z: Tensor, loss: float, eps: 
     return 4 * eps * scale_of(case, regime.temperature) * weight / regime.rows / norms
 
 
-def one_rounding(case: LossCase, rows: Tensor, z: Tensor) -> float:
+def one_rounding(case: LossCase, regime: Regime, rows: Tensor, z: Tensor) -> float:
     """What rounding a gradient's weights to bfloat16 for the products of the CPU may add to an element.
 
     One rounding, 2^-8, of a row's largest element: the weights' errors spread over the row. In the norm over 64 rows
-    and more it averages out, and with that of the result stays under 2.5e-3. With 2 or 3 rows a tensor has only that
-    many independent weights, and they may all be off the same way. A scale has the sum of a product with the weights;
-    that of pairs, and every bias, come of the weights before they are rounded.
+    and more it averages out, and with that of the result stays under 2.5e-3. Fewer have few weights, whose errors may
+    all be off the same way: they are not rounded. A scale has the sum of a product with the weights; that of pairs, and
+    every bias, come of the weights before they are rounded.
     """
-    return 2.0**-8 if rows.dtype == torch.bfloat16 and (z.dim() or not case.pairwise) else 0.0
+    if rows.dtype != torch.bfloat16 or regime.rows < 64:
+        return 0.0
+    return 2.0**-8 if z.dim() or not case.pairwise else 0.0
 
 
 def assert_within_bounds(name: str, regime: Regime, dtype: torch.dtype, device: torch.device | str = "cpu") -> None:
@@ -107,7 +109,7 @@ def assert_within_bounds(name: str, regime: Regime, dtype: torch.dtype, device: 
         assert f.dtype == z.dtype
         floor = rounding_floor(case, regime, z, loss, eps)
         largest = g.abs().amax(dim=1, keepdim=True) if g.dim() else g.abs()
-        weights = one_rounding(case, inputs[0], z)
+        weights = one_rounding(case, regime, inputs[0], z)
         # Views across from each other pull a row to both sides, and cancel.
         if case.infimum:
             norms = z.double().norm(dim=1, keepdim=True)
@@ -118,9 +120,7 @@ def assert_within_bounds(name: str, regime: Regime, dtype: torch.dtype, device: 
             rounding, step = 0.505 * own.eps, own.smallest_normal * own.eps
         assert_no_worse(f, r, g, (4 * bound + weights) * largest + floor + step + rounding * g.abs())
         # The roundings of many elements come to half of the largest or a bit more: bfloat16's 2.0e-3.
-        once = rounding if g.numel() < 64 else 0.51 * rounding
-        if weights and not 1 < g.numel() < 64:
-            once = 2.5e-3 + (weights if regime.rows < 64 else 0.0)
+        once = 2.5e-3 if weights else rounding if g.numel() < 64 else 0.51 * rounding
         rest = floor.expand_as(g).norm()
         if case.infimum and wide == torch.float32:  # a small difference of the softmax and the positives' share
             rest = min(rest, (2 if regime.rows > 3 else 4) * (p.double() - g).norm())

@@ -108,16 +108,6 @@ def test_half_types_are_rounded_once(dtype: torch.dtype) -> None:
         torch.testing.assert_close(g.double(), t, rtol=torch.finfo(dtype).eps, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"queue": torch.eye(4)}, {"query_negatives": True}])
-def test_what_stays_in_tiles(options: dict[str, object]) -> None:
-    query, keys = close_pairs(6, 4, torch.float32)
-    with Operators() as ran:
-        losses = each(query, keys, **options)
-    assert ran.names
-    assert not {"few_pairs", "queue_pairs"} & {*ran.names}
-    torch.testing.assert_close(losses.mean(), info_nce_loss(query, keys, **options))
-
-
 def test_by_hand() -> None:
     """Logits of 10 for the pairs, of 0 for all else; the ids of the first query leave it none of these."""
     eye, ids = torch.eye(4), torch.tensor([9, 1, 2, 3])

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from info_nce_cases import N, tensors
 from loss_oracle import assert_compiles, assert_steady, assert_takes_strides_and_mixed_dtypes, largest_tensor
-from test_few_pairs import Operators
 from torch import Tensor
 
 from sslfast.losses import InfoNCELoss, _few_pairs, info_nce_loss
@@ -64,14 +63,10 @@ RANKINGS = [
     for directions in ((), *((each,) for each in DIRECTIONS), DIRECTIONS)
     if not (pairs and mode == "hard_negatives")  # there are none, which is an error
 ]
-AT_ONCE = [(pairs, mode, names) for pairs, mode, names in RANKINGS if pairs and {*names} <= {"doc_to_query"}]
 
 
-@pytest.mark.parametrize(
-    ("pairs", "mode", "directions", "tiles"),
-    [*((*r, True) for r in RANKINGS), *((*r, False) for r in AT_ONCE)],
-    ids=str,
-)
+@pytest.mark.parametrize("tiles", [True, False])
+@pytest.mark.parametrize(("pairs", "mode", "directions"), RANKINGS, ids=str)
 def test_is_multiple_negatives_ranking(
     pairs: bool, mode: str | None, directions: tuple[str, ...], tiles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +96,32 @@ def test_is_multiple_negatives_ranking(
             own = None if pairs else torch.stack(leaves[2:], dim=1)
             loss = info_nce_loss(leaves[0], torch.cat(leaves[1:]), own, 1 / scale, **options)
         results += [loss, *torch.autograd.grad(loss, [*leaves, scale])]
+    for f, e in zip(found, expected, strict=True):
+        torch.testing.assert_close(f, e)
+
+
+@pytest.mark.parametrize("mode", ["in_batch_negatives", "hard_negatives"])
+def test_is_multiple_negatives_ranking_per_direction(mode: str) -> None:
+    """Each direction has its softmax, and the positive in it: with hard negatives a call each, as no mode is about the
+    anchors that a document is told apart by.
+    """
+    n, scale = 13, 20.0
+    anchor, noise, negative = torch.randn(3, n, 8, dtype=torch.float64)
+    found, expected = [], []
+    for results in (found, expected):
+        leaves = [z.clone().requires_grad_() for z in (anchor, anchor + noise, anchor - noise, negative)]
+        query, positive, *negatives = leaves
+        at = torch.arange(n)
+        if results is expected:
+            back = scale * F.normalize(positive, dim=1) @ F.normalize(query, dim=1).T
+            of_docs = (back.logsumexp(dim=1) - back.diagonal()).mean()
+            loss = (ranking(query, leaves[1:], torch.tensor(scale), mode, 9.0, ()) + of_docs) / 2
+        else:
+            options = {"query_ids": at, "key_ids": at.repeat(3), "hardness_mode": mode, "hardness_strength": 9.0}
+            docs, own = torch.cat(leaves[1:]), torch.stack(negatives, dim=1)
+            of_queries = info_nce_loss(query, docs, own, 1 / scale, positives=at, in_batch=True, **options)
+            loss = (of_queries + info_nce_loss(positive, query, temperature=1 / scale)) / 2
+        results += [loss, *torch.autograd.grad(loss, leaves)]
     for f, e in zip(found, expected, strict=True):
         torch.testing.assert_close(f, e)
 
@@ -140,24 +161,6 @@ def test_few_pairs_and_more_are_the_definition(
             rounding = max(1e-6, 6e-8 * largest / temperature)
             close = {torch.float64: 1e-13, torch.float32: rounding, torch.bfloat16: 4e-3}[f.dtype]
             assert (f.double() - e).norm() <= close * max(0.1, e.norm().item())
-
-
-def test_up_to_256_queries_are_made_at_once() -> None:
-    hard = {"hardness_mode": "in_batch_negatives", "hardness_strength": 2.0}
-    query, keys = torch.randn(257, 3, requires_grad=True), torch.randn(257, 3, requires_grad=True)
-    at = torch.randint(128, (256,))
-    for options in (hard, {"key_to_query_negatives": True}, {**hard, "key_to_query_negatives": True}):
-        for rows, columns, more, at_once in (
-            (256, 256, {}, True),
-            (257, 257, {}, False),
-            (256, 128, {"positives": at}, True),
-            (256, 257, {"positives": at}, False),
-            (256, 256, {"label_smoothing": 0.1}, False),
-            (256, 256, {"weights": torch.rand(256)}, False),
-        ):
-            with Operators() as operators:
-                info_nce_loss(query[:rows], keys[:columns], **options, **more).backward()
-            assert ("softmax" in "".join(operators.names)) is not at_once, (options, more)
 
 
 def test_analytic_values() -> None:

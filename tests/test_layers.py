@@ -269,6 +269,7 @@ IN_TORCH = {  # what a GPU runs
     "few_pairs": "kernels/cross_softmax.py",  # and one_way_softmax and sigmoid_pairs: the losses in tiles
     "few_views": "kernels/similarity_softmax.py",
     "image_augment_backward": "sslfast/augment/_gradient.py",
+    "joint_softmax": "sslfast/losses/_negatives.py",
     "koleo": "sslfast/losses/koleo.py",
     "label_distances": "sslfast/losses/_triplets.py",
     "label_means": "sslfast/losses/_label_means.py",
@@ -280,8 +281,9 @@ IN_TORCH = {  # what a GPU runs
 }
 # philox_words shows what the header draws, spec_mean is what an argument of spec_augment is, label_means a step of
 # supcon_loss, label_softmax and label_distances losses of few rows, nearest_rows the search of NNMemoryBank,
-# own_similarities a step of info_nce_loss and siglip_loss.
+# own_similarities a step of info_nce_loss and siglip_loss, joint_softmax one of info_nce_loss.
 TEST_OF = {
+    "joint_softmax": "info_nce",
     "label_distances": "triplet",
     "label_means": "supcon",
     "label_softmax": "supcon",

@@ -30,7 +30,8 @@ struct PairOptions {
     return kind == kTwoWays && (margin || m > n || smooths_counted(kind, n, m));
   }
 
-  void check(const Tensor& rows, const Tensor& columns, ScalarType wide, int64_t kind) const {
+  // What holds for any losses of rows, each with a column for its positive, and maybe columns further to those.
+  void check_tensors(const Tensor& rows, const Tensor& columns, ScalarType wide, bool further = false) const {
     const int64_t n = rows.size(0), m = columns.size(0);
     const auto fits = [](const std::optional<Tensor>& t, int64_t size, ScalarType type) {
       return !t ||
@@ -42,12 +43,16 @@ struct PairOptions {
     ops::check(fits(positives, n, ScalarType::Long) && fits(row_ids, n, ScalarType::Long) &&
                    fits(col_ids, m, ScalarType::Long) && row_ids.has_value() == col_ids.has_value(),
                "few_pairs: positives and ids must be int64, one a row or column");
+    ops::check(positives ? are_columns(m) : n == m || (further && n < m),
+               "few_pairs: every row must have a column for its positive");
+  }
+
+  void check(const Tensor& rows, const Tensor& columns, ScalarType wide, int64_t kind) const {
+    // Of both ways columns beyond the rows' number are negatives of the rows alone.
+    check_tensors(rows, columns, wide, kind == kTwoWays);
     ops::check(kind != kSigmoid || !(tau_plus > 0 || factors || positives),
                "few_pairs: tau_plus, factors and positives go with softmax losses");
     ops::check(kind != kTwoWays || !positives, "few_pairs: positives go with losses of rows alone");
-    // Of both ways columns beyond the rows' number are negatives of the rows alone.
-    ops::check(positives ? are_columns(m) : n == m || (kind == kTwoWays && n < m),
-               "few_pairs: every row must have a column for its positive");
   }
 
  private:

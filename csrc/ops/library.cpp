@@ -48,6 +48,12 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "few_views(Tensor z0, Tensor z1, Tensor? weights, float scale, float? sigma, bool decoupled, bool need_z0, bool "
       "need_z1, bool need_weights) -> Tensor[]");
   m.def(
+      "joint_softmax(Tensor similar, Tensor query, Tensor keys, Tensor? scale, float known_scale, float share, bool "
+      "key_to_query, bool symmetric, bool key_negatives, bool query_negatives, bool in_batch, int hard_begin, int "
+      "hard_end, float strength, bool normalized, bool each, bool weigh, float smoothing=0., float? margin=None, float "
+      "tau_plus=0., Tensor? factors=None, Tensor? positives=None, Tensor? query_ids=None, Tensor? key_ids=None) -> "
+      "(Tensor, Tensor, Tensor, Tensor)");
+  m.def(
       "queue_pairs(Tensor query, Tensor keys, Tensor queue, Tensor? scale, float known_scale, float share, bool "
       "normalize, bool need_query, bool need_keys, bool need_scale) -> Tensor[]");
   m.def(

@@ -256,6 +256,14 @@ inline ScalarType sum_type(ScalarType side) {
 // to nothing, and the rounding of weights shows more in gradients of few numbers.
 constexpr int64_t kLeastDepth = 8;
 
+// So are fewer than 64 bf16 rows or columns beside so few that they cost little, or 128 with one another, as two views
+// have, where weights come: few weights are few roundings, which may all be off the same way.
+inline bool are_few(const Sides& sides) {
+  constexpr int64_t kFew = 64, kFewTogether = 4 * kFew;
+  const int64_t n = sides.rows.size(0), m = sides.columns.size(0);
+  return n + m < kFewTogether && (sides.same() || std::min(n, m) < kFew);
+}
+
 // Returns run(products), with the products for the sides' type and width and for this CPU. Tiles have at most
 // tile_rows x tile_cols numbers; 0 where no weights come. labelled: whether weights come with labels.
 template <typename Run>
@@ -266,7 +274,7 @@ auto with_products(const Sides& sides, int64_t tile_rows, int64_t tile_cols, Run
   }
   const bool narrow = sides.rows.size(1) < kLeastDepth;
   if (sides.rows.scalar_type() == ScalarType::BFloat16) {
-    if (cpu::has_bf16_product() && !narrow) {
+    if (cpu::has_bf16_product() && !narrow && !(tile_rows > 0 && are_few(sides))) {
       TileProducts<uint16_t> products(sides, tile_rows, tile_cols, labelled);
       return run(products);
     }

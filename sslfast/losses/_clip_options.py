@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast._verdict import Options
+from sslfast.losses._few_joint import joint_info_nce
 from sslfast.losses._few_pairs import options_of
 from sslfast.losses._info_nce_plain import plain_info_nce
 from sslfast.losses._info_nce_tiles import tiled_info_nce
@@ -53,21 +54,24 @@ def clip_with_options(
     Args:
         options: over ranks, what has to be the same on every one.
     """
-    kinds = Kinds(True, False, False, negative_keys, None)
-    sides = (function, image_features, text_features, kinds, logit_scale)
+    kinds, hardness = Kinds(True, False, False, negative_keys, None), Hardness(None, 0.0)
+    sides = (function, image_features, text_features, kinds)
     if strategy == "local":
         chosen = options_of(smoothing, margin, tau_plus, ids=ids)
-        loss = plain_info_nce(*sides, "mean", True, normalize, chosen)
+        loss = plain_info_nce(*sides, logit_scale, "mean", True, normalize, chosen)
+        if loss is None:
+            loss = joint_info_nce(*sides, hardness, logit_scale, "mean", True, normalize, chosen)
         if loss is not None:
             return loss
     return tiled_info_nce(
         *sides,
+        logit_scale,
         positives=None,
         ids=ids,
         margin=margin,
         tau_plus=tau_plus,
         smoothing=smoothing,
-        hardness=Hardness(None, 0.0),
+        hardness=hardness,
         symmetric=True,
         weights=None,
         normalize=normalize,

@@ -57,6 +57,23 @@ def options_of(
     return Options(smoothing, margin, tau_plus, weights, positives, *(ids or (None, None)))
 
 
+def reduced(options: Options, count: int, reduction: str, wide: torch.dtype) -> tuple[Options, float]:
+    """The options with factors, from weights of any type, that make the reduction's sum; and the share of a loss in it.
+
+    Args:
+        options: with the weights of the losses for factors.
+        count: of the losses.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        wide: dtype of the sums.
+    """
+    factors = options.factors
+    if factors is None:
+        return options, 1.0 / count if reduction == "mean" else 1.0
+    if reduction == "mean":  # float64, for sums that float32 cannot hold, or whose inverse it cannot
+        factors = factors.double() / factors.double().sum()
+    return options._replace(factors=factors.to(wide).contiguous()), 1.0
+
+
 def few(rows: Tensor, columns: Tensor, further: int = 0) -> bool:
     """Whether :func:`few_pairs` is the fastest way of these rows, columns and so many further ones, on the CPU alone.
 

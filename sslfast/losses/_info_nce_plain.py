@@ -16,6 +16,7 @@ from sslfast.losses._few_pairs import (
     few_pairs,
     options_of,
     queue_pairs,
+    reduced,
 )
 from sslfast.losses._info_nce_inputs import check_others, check_pairs, check_reduction
 from sslfast.losses._inputs import temperature_of, without_autocast
@@ -105,13 +106,8 @@ def plain_info_nce(
             options = options._replace(col_ids=_and_of_nobody(options.col_ids, options.row_ids, len(others)))
         with without_autocast(query):
             keys = torch.cat([keys, others])
-    share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
-    if options.factors is not None:
-        wide = torch.float64 if torch.float64 in (query.dtype, keys.dtype) else torch.float32
-        factors = options.factors
-        if reduction == "mean":  # float64, for sums that float32 cannot hold, or whose inverse it cannot
-            factors, share = factors.double() / factors.double().sum(), 1.0
-        options = options._replace(factors=factors.to(wide).contiguous())
+    wide = torch.float64 if torch.float64 in (query.dtype, keys.dtype) else torch.float32
+    options, share = reduced(options, query.shape[0], reduction, wide)
     kind, share = (TWO_WAYS, 0.5 * share) if symmetric else (ROWS, share)
     of_pairs = each_of_few_pairs if reduction == "none" else few_pairs
     return of_pairs(function, kind, share, query, keys, scale, normalize=normalize, options=options)

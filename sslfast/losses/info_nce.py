@@ -8,7 +8,7 @@ from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import strategy_of
 from sslfast.losses._few_joint import joint_info_nce
-from sslfast.losses._few_pairs import NO_OPTIONS, options_of
+from sslfast.losses._few_pairs import options_of
 from sslfast.losses._ids import ids_of
 from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, hardness_of, kinds_of, scale_of
 from sslfast.losses._info_nce_plain import plain_info_nce, quick_info_nce
@@ -172,9 +172,8 @@ def info_nce_loss(
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
-    to 256 pairs on the CPU, with the other keys for negatives, make all logits at once, half types widened, with most
-    options (docs/losses.md says which), and again in backward with ``"none"``; so do hard keys and the queries of keys,
-    alone or with ``positives``. A queue alone is one call there, with the gradients.
+    to 256 queries on the CPU, and 65,536 logits, or 131,072 among the other keys with most options (docs/losses.md says
+    which), make all of them at once, half types widened. A queue alone is one call there, with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -230,9 +229,9 @@ def info_nce_loss(
             kinds of negatives in the order of the arguments ``in_batch``, ``query_negatives``, ``key_negatives``,
             ``key_to_query_negatives``, ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8
             N M in float64), in bfloat16 about 2 N M where more are not left. Those that are read once need none: what
-            takes no gradient, and the first kind of a mean or a sum one way. On a GPU and over several ranks, and of up
-            to 256 such pairs on the CPU, none are kept, whatever it says. Default: None, for each kind 2 MiB or 8 bytes
-            (16 in float64) for every number of both sides, which is O(N D).
+            takes no gradient, and the first kind of a mean or a sum one way. On a GPU and over several ranks none are
+            kept, and what the CPU makes at once does not ask for it. Default: None, for each kind 2 MiB or 8 bytes (16
+            in float64) for every number of both sides, which is O(N D).
 
     Returns:
         Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is. The loss
@@ -285,15 +284,15 @@ def info_nce_loss(
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
         at = None if positives is None else kernel_integers(positives)
-        hard = strength > 0.0 or kinds.key_to_query_negatives
         scale = scale_of(name, query, temperature)
         if strategy == "local":
-            chosen = options_of(smoothing, margin, tau_plus, weights, None if hard else at, ids)
+            chosen = options_of(smoothing, margin, tau_plus, weights, at, ids)
+            given = scale, reduction, symmetric, normalize, chosen
             loss = None
-            if not hard:
-                loss = plain_info_nce(name, query, positive_key, kinds, scale, reduction, symmetric, normalize, chosen)
-            elif chosen is NO_OPTIONS and not symmetric and reduction != "none":
-                loss = joint_info_nce(name, query, positive_key, at, kinds, hardness, scale, reduction, normalize)
+            if strength == 0.0 and not kinds.key_to_query_negatives:
+                loss = plain_info_nce(name, query, positive_key, kinds, *given)
+            if loss is None:
+                loss = joint_info_nce(name, query, positive_key, kinds, hardness, *given)
             if loss is not None:
                 return loss
     options = None

@@ -38,7 +38,7 @@ from sslfast.ops._classes import (
     replaced_token_backward,
     sampled_softmax,
 )
-from sslfast.ops._few_pairs import few_pairs, few_pairs_backward, few_views, queue_pairs
+from sslfast.ops._few_pairs import few_pairs, few_pairs_backward, few_views, joint_softmax, queue_pairs
 from sslfast.ops._library import triton_library
 from sslfast.ops._masking import (
     mask_indices,
@@ -144,6 +144,7 @@ __all__ = [
     "inverse_block_mask",
     "item_mask",
     "item_negatives",
+    "joint_softmax",
     "koleo",
     "label_distances",
     "label_means",

@@ -1,15 +1,16 @@
-"""Small batches of pairs or views, and pairs beside a queue: C++ on the CPU; a GPU runs the operators in tiles."""
+"""Small batches of pairs, of views, or of queries among all kinds of negatives: C++ on the CPU; a GPU takes tiles."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["few_pairs", "few_pairs_backward", "few_views", "queue_pairs"]
+__all__ = ["few_pairs", "few_pairs_backward", "few_views", "joint_softmax", "queue_pairs"]
 
 few_pairs = torch.ops.sslfast.few_pairs.default
 few_pairs_backward = torch.ops.sslfast.few_pairs_backward.default
 few_views = torch.ops.sslfast.few_views.default
+joint_softmax = torch.ops.sslfast.joint_softmax.default
 queue_pairs = torch.ops.sslfast.queue_pairs.default
 
 
@@ -28,6 +29,15 @@ def _(rows: Tensor, columns: Tensor, *args: object) -> tuple[Tensor, ...]:
 @torch.library.register_fake("sslfast::few_views")
 def _(z0: Tensor, z1: Tensor, *args: object) -> list[Tensor]:
     return _needed(z0, z1, (z0.shape, z1.shape, (2 * z0.shape[0],)), args[4:])
+
+
+@torch.library.register_fake("sslfast::joint_softmax")
+def _(similar: Tensor, query: Tensor, keys: Tensor, *args: object) -> tuple[Tensor, ...]:
+    each, weigh = args[12:14]
+    reduced = similar.shape[:1] if each else ()
+    slopes = similar.new_empty(similar.shape[:1] if weigh else (0,))
+    of_scale = slopes.new_empty(slopes.shape if each else ())
+    return similar.new_empty(reduced), similar.new_empty(similar.shape if weigh else (0, 0)), slopes, of_scale
 
 
 @torch.library.register_fake("sslfast::queue_pairs")
