@@ -61,17 +61,20 @@ def info_nce_hard_hardness(z0: Tensor, z1: Tensor) -> Tensor:
     return losses.info_nce_loss(z0, z1, hard(z0, z1), in_batch=True, **options)
 
 
-def siglip_all(z0: Tensor, z1: Tensor) -> Tensor:
-    ids = {"image_ids": numbers(z0, 11), "text_ids": numbers(z1, 11)}
-    return losses.siglip_loss(
-        z0, z1, 10.0, -5.0, normalize=True, margin=0.2, label_smoothing=0.1, negative_keys=hard(z0, z1), **ids
-    )
+def all_options(loss: Callable[..., Tensor], *scales: float) -> Call:
+    def call(z0: Tensor, z1: Tensor) -> Tensor:
+        ids = {"image_ids": numbers(z0, 11), "text_ids": numbers(z1, 11)}
+        options = {"margin": 0.2, "label_smoothing": 0.1, "negative_keys": hard(z0, z1)}
+        return loss(z0, z1, *scales, normalize=True, **ids, **options)
+
+    return call
 
 
 CALLS: dict[str, Call] = {
     "nt_xent": lambda z0, z1: losses.nt_xent_loss(z0, z1, 0.1),
     "dcl": losses.dcl_loss,
     "clip": lambda z0, z1: losses.clip_loss(z0, z1, 10.0, normalize=True),
+    "clip, all options": all_options(losses.clip_loss, 10.0),
     "supcon": of_labels(losses.supcon_loss),
     "supcon, references": of_references(losses.supcon_loss),
     "multi-positive": of_labels(losses.multi_positive_nt_xent_loss),
@@ -92,6 +95,6 @@ CALLS: dict[str, Call] = {
     "info_nce, all kinds": info_nce_all,
     "siglip": siglip(),
     "siglip, smooth": siglip(label_smoothing=0.1),
-    "siglip, all options": siglip_all,
+    "siglip, all options": all_options(losses.siglip_loss, 10.0, -5.0),
     "matryoshka": losses.MatryoshkaLoss(losses.NTXentLoss(0.1), dims=(4, 8)),
 }

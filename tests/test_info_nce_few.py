@@ -141,7 +141,8 @@ def test_what_is_made_at_once() -> None:
         ({"label_smoothing": 0.1, "reduction": "none"}, 256, 256, True),
         ({"key_to_query_negatives": True}, 181, 181, True),
         ({"key_to_query_negatives": True}, 182, 182, False),
-        ({"margin": 0.1, "symmetric": True, "query_negatives": True}, 64, 64, True),
+        ({"margin": 0.1, "symmetric": True, "query_negatives": True}, 256, 256, True),
+        ({"symmetric": True, "query_negatives": True}, 256, 256, False),
         ({"queue": torch.randn(256, 3), "reduction": "none"}, 256, 256, True),
         ({"queue": torch.randn(257, 3), "reduction": "none"}, 256, 256, False),
     ):

@@ -12,6 +12,7 @@ from sslfast.losses._joint_products import Columns, Kept, Request, gradients_of,
 from sslfast.losses._negative_kinds import Hardness, Kinds
 
 _MOST = 2**16  # similarities, 256 KiB in float32, which stay in the L2 cache with their weights
+_MOST_TWICE = 2**18  # where tiles would make them for each direction, and again for what a margin or smoothing reads
 
 
 def joint_info_nce(
@@ -58,7 +59,8 @@ def joint_info_nce(
         0 if queue is None else len(queue),
         further if own else 0,
     )
-    if not few(query, keys) or n * sum(columns) > _MOST:
+    twice = symmetric and (options.margin is not None or options.smoothing > 0.0)
+    if not few(query, keys) or n * sum(columns) > (_MOST_TWICE if twice else _MOST):
         return None
     wide = torch.float64 if torch.float64 in (query.dtype, keys.dtype) else torch.float32
     options, share = reduced(options, n, reduction, wide)

@@ -185,9 +185,9 @@ def clip_loss(
             waits for ever. Without a process group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of logits may be kept for the gradient, instead of being made again; 0 keeps none,
             4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16) keep all, or twice that with a margin, and those of
-            ``negative_keys`` (K, D) as many a logit. On a GPU, over several ranks, and of up to 256 pairs on the CPU
-            without hard negatives of one image each, none are kept, whatever it says. Default: None, 2 MiB or 8 bytes
-            (16 for float64) for every number of the features, which is O(N D).
+            ``negative_keys`` (K, D) as many a logit. On a GPU and over several ranks none are kept, and what the CPU
+            makes at once does not ask for it. Default: None, 2 MiB or 8 bytes (16 for float64) for every number of the
+            features, which is O(N D).
 
     Returns:
         Scalar loss, float32, or float64 if a feature is.
