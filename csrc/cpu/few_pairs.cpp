@@ -129,22 +129,35 @@ void transpose_all(const T* from, int64_t from_stride, T* to, int64_t to_stride,
   }
 }
 
+// counts <- whether a column has not the id, where ids are not null, nor a logit above the limit, which a NaN is not.
 template <typename T>
-inline __attribute__((always_inline)) int64_t mark_body(const T* logits, int64_t m, uint8_t* counts) {
-  constexpr T kNone = -std::numeric_limits<T>::infinity();
-  int64_t number = 0;
-#pragma omp simd reduction(+ : number)
-  for (int64_t j = 0; j < m; ++j) {
-    counts[j] = logits[j] != kNone;
-    number += counts[j];
-  }
-  return number;
+inline __attribute__((always_inline)) void mark_body(const T* logits, int64_t m, T limit, const int64_t* ids,
+                                                     int64_t id, uint8_t* counts) {
+#pragma omp simd
+  for (int64_t j = 0; j < m; ++j) counts[j] = !(logits[j] > limit);
+  if (ids == nullptr) return;
+#pragma omp simd
+  for (int64_t j = 0; j < m; ++j) counts[j] &= ids[j] != id;
 }
 
-SSLFAST_ISA_CLONES int64_t mark(const float* logits, int64_t m, uint8_t* counts) {
-  return mark_body(logits, m, counts);
+SSLFAST_ISA_CLONES void mark(const float* logits, int64_t m, float limit, const int64_t* ids, int64_t id,
+                             uint8_t* counts) {
+  mark_body(logits, m, limit, ids, id, counts);
 }
-int64_t mark(const double* logits, int64_t m, uint8_t* counts) { return mark_body(logits, m, counts); }
+void mark(const double* logits, int64_t m, double limit, const int64_t* ids, int64_t id, uint8_t* counts) {
+  mark_body(logits, m, limit, ids, id, counts);
+}
+
+template <typename T>
+void count_all(const T* logits, const Excluded<T>& out, const CountedSmoothing<T>& s) {
+  for (int64_t i = 0; i < s.n; ++i) {
+    uint8_t* counts = s.counts + i * s.m;
+    const T limit = out.row_limits != nullptr ? out.row_limits[i] : std::numeric_limits<T>::infinity();
+    mark(logits + i * s.m, s.m, limit, out.col_ids, out.row_ids != nullptr ? out.row_ids[i] : 0, counts);
+    counts[out.positives[i]] = 0;
+    s.others[i] = std::accumulate(counts, counts + s.m, int64_t{0});
+  }
+}
 
 template <typename T>
 inline __attribute__((always_inline)) double counted_sum_body(const T* logits, int64_t m, const uint8_t* counts) {
@@ -171,8 +184,8 @@ double smooth_all(const T* logits, const CountedSmoothing<T>& s) {
   double sum = 0;
   for (int64_t i = 0; i < s.n; ++i) {
     const T* row = logits + i * s.m;
-    uint8_t* counts = s.counts + i * s.m;
-    const int64_t others = mark(row, s.m, counts);
+    const uint8_t* counts = s.counts + i * s.m;
+    const int64_t others = s.others[i];
     const double own = s.positive[i],
                  times = s.smoothing * (s.factors != nullptr ? static_cast<double>(s.factors[i]) : 1.0);
     const double each = times / static_cast<double>(others + 1);
@@ -241,6 +254,14 @@ void transpose(const float* from, int64_t from_stride, float* to, int64_t to_str
 }
 void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride, int64_t n, bool add) {
   transpose_all(from, from_stride, to, to_stride, n, add);
+}
+
+void count_candidates(const float* logits, const Excluded<float>& excluded, const CountedSmoothing<float>& smoothing) {
+  count_all(logits, excluded, smoothing);
+}
+void count_candidates(const double* logits, const Excluded<double>& excluded,
+                      const CountedSmoothing<double>& smoothing) {
+  count_all(logits, excluded, smoothing);
 }
 
 double smooth_counted(const float* logits, const CountedSmoothing<float>& smoothing) {

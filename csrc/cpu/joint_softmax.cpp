@@ -1,5 +1,6 @@
-// A row at a time, which stays in L1: its logits with those that are left out at -inf, their exponentials and sums in
-// lanes, the loss of these in double, and the derivatives.
+// A row at a time, which stays in L1: its logits with those that are left out at -inf, and which these are where label
+// smoothing asks, as a logit may be -inf itself; exponentials and sums in lanes, the loss of these in double, and the
+// derivatives.
 #include "sslfast/joint_softmax.h"
 
 #include <algorithm>
@@ -22,10 +23,10 @@ struct Part {
   double loss, of_shares, of_each, of_positive, of_size;
 };
 
-// From logits of n columns, of which exponentials <- exp(logit - most).
+// From logits of n columns, of which exponentials <- exp(logit - most); counts are 1 or 0, of label smoothing.
 template <typename T>
-inline __attribute__((always_inline)) Part part_of(const JointRows<T>& p, int64_t i, const T* logits, int64_t n,
-                                                   int64_t negatives, T* exponentials) {
+inline __attribute__((always_inline)) Part part_of(const JointRows<T>& p, int64_t i, const T* logits, const T* counts,
+                                                   int64_t n, int64_t negatives, T* exponentials) {
   constexpr T kNone = -std::numeric_limits<T>::infinity();
   const double positive = p.positive[i];
   T most = std::numeric_limits<T>::lowest();  // of no column
@@ -49,8 +50,8 @@ inline __attribute__((always_inline)) Part part_of(const JointRows<T>& p, int64_
     double sum = positive, count = 1;
 #pragma omp simd reduction(+ : sum, count)
     for (int64_t c = 0; c < n; ++c) {
-      sum += logits[c] == kNone ? 0.0 : static_cast<double>(logits[c]);
-      count += logits[c] == kNone ? 0.0 : 1.0;
+      sum += counts[c] == T(0) ? 0.0 : static_cast<double>(logits[c]);
+      count += static_cast<double>(counts[c]);
     }
     found.loss += p.smoothing * (positive - sum / count);
     found.of_each = -p.smoothing / count;
@@ -62,17 +63,19 @@ inline __attribute__((always_inline)) Part part_of(const JointRows<T>& p, int64_
 
 // weights, of n columns, += the derivatives of part in logits, times factor.
 template <typename T>
-inline __attribute__((always_inline)) void weigh(const Part& part, double factor, const T* logits,
+inline __attribute__((always_inline)) void weigh(const Part& part, double factor, const T* counts,
                                                  const T* exponentials, int64_t n, T* weights) {
   const T of_shares = static_cast<T>(factor * part.of_shares), of_each = static_cast<T>(factor * part.of_each);
 #pragma omp simd
-  for (int64_t c = 0; c < n; ++c) {
-    weights[c] += of_shares * exponentials[c] + (logits[c] == -std::numeric_limits<T>::infinity() ? T(0) : of_each);
-  }
+  for (int64_t c = 0; c < n; ++c) weights[c] += of_shares * exponentials[c];
+  if (counts == nullptr) return;
+#pragma omp simd
+  for (int64_t c = 0; c < n; ++c) weights[c] += of_each * counts[c];
 }
 
+// counts: of every column, or null.
 template <typename T>
-inline __attribute__((always_inline)) void row_logits(const JointRows<T>& p, int64_t i, T* logits) {
+inline __attribute__((always_inline)) void row_logits(const JointRows<T>& p, int64_t i, T* logits, T* counts) {
   constexpr T kNone = -std::numeric_limits<T>::infinity();
   const T* similar = p.similar + i * p.columns;
   const T scale = static_cast<T>(p.scale), hard = static_cast<T>(p.scale + p.strength);
@@ -81,6 +84,10 @@ inline __attribute__((always_inline)) void row_logits(const JointRows<T>& p, int
   for (int64_t c = 0; c < p.columns; ++c) {
     const T z = scale * similar[c];
     logits[c] = z > limit ? kNone : z;
+  }
+  if (counts != nullptr) {
+#pragma omp simd
+    for (int64_t c = 0; c < p.columns; ++c) counts[c] = scale * similar[c] > limit ? T(0) : T(1);
   }
 #pragma omp simd
   for (int64_t c = p.hard_begin; c < p.hard_end; ++c) logits[c] = logits[c] == kNone ? kNone : hard * similar[c];
@@ -91,6 +98,12 @@ inline __attribute__((always_inline)) void row_logits(const JointRows<T>& p, int
     }
     logits[own] = kNone;
     logits += size;
+    if (counts == nullptr) return;
+    if (ids != nullptr) {
+      for (int64_t c = 0; c < size; ++c) counts[c] = ids[c] == id ? T(0) : counts[c];
+    }
+    counts[own] = T(0);
+    counts += size;
   };
   const int64_t at = p.positives[i];
   const int64_t query_id = p.query_ids != nullptr ? p.query_ids[i] : 0,
@@ -101,24 +114,27 @@ inline __attribute__((always_inline)) void row_logits(const JointRows<T>& p, int
   leave_out(p.kinds.in_batch, p.m, at, query_id, p.key_ids);
 }
 
-// scratch: 2 columns + n numbers.
+// scratch: 3 columns + n numbers.
 template <typename T>
 inline __attribute__((always_inline)) void row_body(const JointRows<T>& p, int64_t i, T* scratch) {
   const JointKinds& kinds = p.kinds;
   T *logits = scratch, *exponentials = logits + p.columns, *of_keys = exponentials + p.columns;
-  row_logits(p, i, logits);
+  T* counts = p.smoothing > 0 ? of_keys + p.n : nullptr;
+  row_logits(p, i, logits, counts);
   const int64_t from = kinds.queries_of_keys() && !kinds.key_to_query ? p.n : 0;
   const int64_t own = kinds.key_to_query + kinds.key_negatives + kinds.query_negatives + kinds.in_batch;
   const double factor =
       (p.factors != nullptr ? p.share * static_cast<double>(p.factors[i]) : p.share) * (kinds.symmetric ? 0.5 : 1.0);
-  const Part of_query = part_of(p, i, logits + from, p.columns - from, p.columns - from - own, exponentials + from);
-  const Part of_key = kinds.symmetric ? part_of(p, i, logits, p.n, p.n - 1, of_keys) : Part{};
+  const T* counts_from = counts != nullptr ? counts + from : nullptr;
+  const Part of_query =
+      part_of(p, i, logits + from, counts_from, p.columns - from, p.columns - from - own, exponentials + from);
+  const Part of_key = kinds.symmetric ? part_of(p, i, logits, counts, p.n, p.n - 1, of_keys) : Part{};
   p.losses[i] = factor * (of_query.loss + of_key.loss);
   if (p.weights == nullptr) return;
   T* weights = p.weights + i * p.columns;
   std::fill_n(weights, p.columns, T(0));
-  weigh(of_query, factor, logits + from, exponentials + from, p.columns - from, weights + from);
-  if (kinds.symmetric) weigh(of_key, factor, logits, of_keys, p.n, weights);
+  weigh(of_query, factor, counts_from, exponentials + from, p.columns - from, weights + from);
+  if (kinds.symmetric) weigh(of_key, factor, counts, of_keys, p.n, weights);
   const T* similar = p.similar + i * p.columns;
   const T scale = static_cast<T>(p.scale);
   const T along = sum_of<T>(p.columns, [&](int64_t c) { return weights[c] * similar[c]; });
@@ -140,7 +156,7 @@ template <typename T>
 void rows(const JointRows<T>& p, int threads) {
   const int parts = team(p.n * p.columns, kNumbersPerThread, threads);
   share_out(parts, parts, [&](int64_t part) {
-    std::vector<T> scratch(2 * p.columns + p.n);
+    std::vector<T> scratch(3 * p.columns + p.n);
     for (int64_t i = p.n * part / parts; i < p.n * (part + 1) / parts; ++i) joint_row(p, i, scratch.data());
   });
 }

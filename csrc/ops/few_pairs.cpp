@@ -8,167 +8,22 @@
 #include "sslfast/few_pairs.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <numeric>
 #include <tuple>
 #include <type_traits>
 #include <vector>
 
-#include "few_pairs_options.h"
-#include "sslfast/cross_softmax.h"
+#include "few_pairs_softmax.h"
 #include "sslfast/sigmoid_pairs.h"
-#include "tile_products.h"
 #include "wide_side.h"
 
 namespace sslfast::ops {
 namespace {
 
-// scale and bias are what a tensor of T would hold. As members they are: g++ 12 at -O3 loses a conversion of both to
-// float and back to double.
-template <typename T>
-struct Request {
-  T scale, bias;
-  int64_t kind;
-  double share;
-  bool normalize, need_rows, need_columns, need_scale, need_bias, each;
-  const PairOptions& options;
-
-  bool two_way() const { return kind == kTwoWays; }
-  bool need_products() const { return need_rows || (need_scale && kind != kSigmoid); }
-  const T* factors() const { return options.factors ? options.factors->const_data_ptr<T>() : nullptr; }
-};
-
-// Vectors of a number for each of n rows or m columns, and scratch for the tile. limits are allowances above the
-// similarities of positives, and then logits; across (n, n) is for the columns' logits where these are apart from the
-// rows', or null; losses (n) are a result, or null.
-template <typename T>
-struct Vectors {
-  T *row_norm, *row_shift, *row_lse, *row_shares, *positive, *weights, *limits, *debiased, *col_norm, *col_shift,
-      *col_lse, *col_shares, *scratch, *across, *losses;
-
-  static int64_t size(int64_t n, int64_t m, bool apart) {
-    return 8 * n + 4 * m + cpu::cross_scratch(n, m) + (apart ? n * n : 0);
-  }
-  Vectors(T* x, int64_t n, int64_t m, bool apart, T* losses)
-      : row_norm(x),
-        row_shift(x + n),
-        row_lse(x + 2 * n),
-        row_shares(x + 3 * n),
-        positive(x + 4 * n),
-        weights(x + 5 * n),
-        limits(x + 6 * n),
-        debiased(x + 7 * n),
-        col_norm(x + 8 * n),
-        col_shift(col_norm + m),
-        col_lse(col_norm + 2 * m),
-        col_shares(col_norm + 3 * m),
-        scratch(col_norm + 4 * m),
-        across(apart ? scratch + cpu::cross_scratch(n, m) : nullptr),
-        losses(losses) {}
-};
-
-// Losses of lse, each over `count` negatives, debiased first: adds the sum, and what the scale gets through the least
-// sums, and writes the shares and adds to the weights of positives.
-template <typename T>
-void debiased_losses(const Vectors<T>& v, const Request<T>& r, int64_t n, int64_t count, const T* lse, T* shares,
-                     PairSums& sums) {
-  std::vector<double> slopes(n);
-  const double scale = r.scale;
-  cpu::debias_pairs(DebiasedPairs<T>{lse, v.positive, n, count, r.options.tau_plus, scale, v.debiased, slopes.data()});
-  sums.loss += cpu::pair_losses(
-      PairLosses<T>{v.debiased, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors(), v.losses});
-  for (int64_t i = 0; i < n; ++i) {
-    const double share = shares[i];
-    if (slopes[i] == 0) {
-      sums.scale -= std::copysign(1.0, scale) * share / r.share;  // factors of gradients may be negative
-    } else {
-      v.weights[i] += static_cast<T>(share * (1 - slopes[i]));
-    }
-    shares[i] = static_cast<T>(share * slopes[i]);
-  }
-}
-
-// Rows that pick their positives among the columns of a tile, and what is found of them.
-template <typename T>
-struct Way {
-  CrossTile<T> tile;
-  T *shift, *lse, *shares;
-  std::vector<uint8_t> counts{};
-  std::vector<T> spread_by{};
-
-  // Label smoothing over what the tile has not left out: returns what it adds, and adds to the weights of positives.
-  double smooth(const Vectors<T>& v, const Request<T>& r) {
-    counts.resize(tile.rows * tile.cols);
-    spread_by.resize(tile.rows);
-    return cpu::smooth_counted(tile.logits, smoothing(v, r));
-  }
-  // The same, of the weights that the logits have been turned into.
-  void spread(const Vectors<T>& v, const Request<T>& r) { cpu::spread_counted(smoothing(v, r), tile.logits); }
-
- private:
-  CountedSmoothing<T> smoothing(const Vectors<T>& v, const Request<T>& r) {
-    const double e = r.options.smoothing;
-    return {v.positive, r.factors(), tile.rows, tile.cols, e, r.share, counts.data(), spread_by.data(), v.weights};
-  }
-};
-
-// Turns products with the scale into weights, all of them times share but that of positives, and adds up the losses.
-template <typename Products, typename T>
-void softmax(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request<T>& r,
-             bool need_weights, int threads, PairSums& sums) {
-  const int64_t n = tile.rows, m = tile.cols;
-  const bool two_way = r.two_way(), bounded = r.normalize && std::fabs(static_cast<double>(r.scale)) <= kLogitBound;
-  const T start = bounded ? T(0) : -std::numeric_limits<T>::infinity();
-  products.logits({0, n, 0, m}, tile.logits, r.scale, r.scale);
-  products.pair_logits(tile.excluded.positives, r.scale, v.positive);
-  if (r.options.margin) {
-    for (int64_t i = 0; i < n; ++i) v.limits[i] = v.positive[i] + r.scale * v.limits[i];
-  }
-  std::fill_n(v.row_shift, n, start);
-  std::fill_n(v.col_shift, m, start);
-  std::fill_n(v.row_lse, n, T(0));
-  std::fill_n(v.col_lse, m, T(0));
-  std::fill_n(v.weights, n, T(0));
-  if (v.losses != nullptr) std::fill_n(v.losses, n, T(0));
-  // Columns that leave out others of the rows than these of them take a tile of their own, as rows.
-  const bool joint = two_way && v.across == nullptr;
-  const Excluded<T>& out = tile.excluded;
-  const Excluded<T> out_across{out.positives, out.col_ids, out.row_ids, out.row_limits};
-  Way<T> ways[] = {{tile, v.row_shift, v.row_lse, v.row_shares},
-                   {CrossTile<T>{v.across, n, n, 0, 0, out_across}, v.col_shift, v.col_lse, v.col_shares}};
-  const int tiles = v.across != nullptr ? 2 : 1;
-  if (tiles == 2) cpu::transpose(tile.logits, m, v.across, n, n, false);
-  for (int i = 0; i < tiles; ++i) {
-    const CrossSums<T> found{ways[i].shift, ways[i].lse, joint ? v.col_shift : nullptr, joint ? v.col_lse : nullptr,
-                             v.scratch,     bounded};
-    cpu::cross_forward_tile(ways[i].tile, found, threads);
-  }
-  const auto losses = [&](const T* shift, T* lse, T* shares, int64_t others) {
-    for (int64_t i = 0; i < n; ++i) lse[i] = shift[i] + std::log(lse[i]);
-    if (r.options.tau_plus > 0 && others > 0) return debiased_losses(v, r, n, others, lse, shares, sums);
-    sums.loss += cpu::pair_losses(
-        PairLosses<T>{lse, v.positive, n, static_cast<T>(r.share), shares, v.weights, r.factors(), v.losses});
-  };
-  losses(v.row_shift, v.row_lse, v.row_shares, m - 1);
-  if (two_way) losses(v.col_shift, v.col_lse, v.col_shares, n - 1);
-  const bool counted = r.options.smooths_counted(r.kind, n, m);
-  for (int i = 0; i < tiles; ++i) {
-    Way<T>& way = ways[i];
-    if (counted) sums.loss += way.smooth(v, r);
-    if (!need_weights) continue;
-    const CrossGrads<T> grads{way.lse,   way.shares, joint ? v.col_lse : nullptr, joint ? v.col_shares : nullptr,
-                              v.scratch, {}};
-    cpu::cross_backward_tile(way.tile, grads, threads);
-    if (counted) way.spread(v, r);
-  }
-  if (need_weights && tiles == 2) cpu::transpose(v.across, n, tile.logits, m, n, true);
-}
-
 // Turns inner products into derivatives of the losses in the logits, and adds up the losses and what the numbers get.
 template <typename Products, typename T>
-void sigmoid(const Products& products, const CrossTile<T>& tile, const Vectors<T>& v, const Request<T>& r, int threads,
-             PairSums& sums) {
+void sigmoid(const Products& products, const CrossTile<T>& tile, const PairVectors<T>& v, const PairRequest<T>& r,
+             int threads, PairSums& sums) {
   const int64_t n = tile.rows, m = tile.cols;
   std::vector<double> row_sums(3 * n);
   products.logits({0, n, 0, m}, tile.logits, 1, r.scale);
@@ -187,7 +42,7 @@ void sigmoid(const Products& products, const CrossTile<T>& tile, const Vectors<T
 // Label smoothing adds to the loss of a row e (S_ip - mean_j S_ij), and to that of a column as much over its rows. The
 // first term of both: returns its sum, and adds its share to the weights of positives.
 template <typename T>
-double smooth_positives(const Vectors<T>& v, const Request<T>& r, int64_t n) {
+double smooth_positives(const PairVectors<T>& v, const PairRequest<T>& r, int64_t n) {
   const double times = r.two_way() ? 2 * r.options.smoothing : r.options.smoothing;
   const T* factors = r.factors();
   double sum = 0;
@@ -201,7 +56,7 @@ double smooth_positives(const Vectors<T>& v, const Request<T>& r, int64_t n) {
 
 // The second term: returns its sum, and adds its gradients, times factors of rows and columns, where these are needed.
 template <typename T>
-double smooth_means(const Tensor& q, const Tensor& k, const Request<T>& r, double to_rows, double to_columns, T* dq,
+double smooth_means(const Tensor& q, const Tensor& k, const PairRequest<T>& r, double to_rows, double to_columns, T* dq,
                     T* dk) {
   const int64_t n = q.size(0), m = k.size(0);
   const T *rows = q.const_data_ptr<T>(), *columns = k.const_data_ptr<T>(), *factors = r.factors();
@@ -217,17 +72,17 @@ double smooth_means(const Tensor& q, const Tensor& k, const Request<T>& r, doubl
 }
 
 template <typename T>
-__attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns, const Request<T>& r) {
+__attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns, const PairRequest<T>& r) {
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int team = team_of(n * m, threads);
   const bool pairwise = r.kind == kSigmoid, need_weights = r.need_products() || r.need_columns;
   const bool apart = r.options.apart(r.kind, n, m), counted = r.options.smooths_counted(r.kind, n, m);
   const bool smooths = !pairwise && r.options.smoothing > 0 && !counted && m > 1;  // a single candidate is its own mean
-  Tensor memory = empty({n * m + Vectors<T>::size(n, m, apart)}, kType<T>, rows);
+  Tensor memory = empty({n * m + PairVectors<T>::size(n, m, apart)}, kType<T>, rows);
   T* tile = memory.mutable_data_ptr<T>();
   const Tensor losses = r.each ? empty({n}, kType<T>, rows) : Tensor();
-  const Vectors<T> v(tile + n * m, n, m, apart, r.each ? losses.mutable_data_ptr<T>() : nullptr);
+  const PairVectors<T> v(tile + n * m, n, m, apart, r.each ? losses.mutable_data_ptr<T>() : nullptr);
   const Tensor q = wide_side(rows, r.normalize ? v.row_norm : nullptr, threads);
   const Tensor k = wide_side(columns, r.normalize ? v.col_norm : nullptr, threads);
   std::vector<Tensor> grads;
@@ -261,7 +116,7 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
         sigmoid(products, CrossTile<T>{tile, n, m, 0, 0, excluded}, v, r, team, sums);
         to_rows = to_columns = static_cast<double>(r.scale) * r.share;
       } else {
-        softmax(products, CrossTile<T>{tile, n, m, 0, 0, excluded}, v, r, need_weights, team, sums);
+        few_pairs_softmax(products, CrossTile<T>{tile, n, m, 0, 0, excluded}, v, r, need_weights, team, sums);
         if (smooths) sums.loss += smooth_positives(v, r, n);
         if (r.need_scale) to_rows = 1;
       }
@@ -315,8 +170,8 @@ Results few_pairs(const Tensor& rows, const Tensor& columns, const std::optional
   const auto run_as = [&](auto zero) {
     using T = decltype(zero);
     return run<T>(rows, columns,
-                  Request<T>{static_cast<T>(s), static_cast<T>(b), kind, share, normalize, need_rows, need_columns,
-                             need_scale, need_bias, each, options});
+                  PairRequest<T>{static_cast<T>(s), static_cast<T>(b), kind, share, normalize, need_rows, need_columns,
+                                 need_scale, need_bias, each, options});
   };
   return wide ? run_as(double{}) : run_as(float{});
 }

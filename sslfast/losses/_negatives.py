@@ -43,10 +43,12 @@ class Negatives:
 
     Attributes:
         hard: (N, K) logits with keys of one query each, once they are added; -inf where one is left out.
+        hard_left_out: which of these are left out; None without a margin.
         of_keys: (M,) log-sum-exps of the keys over the queries that are not their own, where they have been made.
     """
 
     hard: Tensor
+    hard_left_out: Tensor | None = None
 
     def __init__(
         self,
@@ -209,7 +211,8 @@ class Negatives:
         similarities = own_similarities(self.function, self.query, keys, self.normalize)
         logits = self.scale * similarities
         if self.limits is not None:
-            logits = logits.masked_fill(logits > self.limits.unsqueeze(1), float("-inf"))
+            self.hard_left_out = logits > self.limits.unsqueeze(1)
+            logits = logits.masked_fill(self.hard_left_out, float("-inf"))
         self.hard = logits if strength == 0.0 else logits.add(similarities.detach(), alpha=strength)
         self._groups.append(logsumexp(self.hard, dim=1))
 

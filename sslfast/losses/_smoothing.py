@@ -70,9 +70,11 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
     for (sums, _), strength in hard:
         logits = logits if strength == 0.0 else logits.add(sums.detach(), alpha=strength)
     if kinds.negative_keys is not None and kinds.negative_keys.dim() == 3:
-        there = n.hard != float("-inf")
-        logits = logits + torch.where(there, n.hard, 0.0).sum(dim=1)
-        count = count + there.sum(dim=1)
+        if n.hard_left_out is None:
+            logits, count = logits + n.hard.sum(dim=1), count + n.hard.shape[1]
+        else:
+            logits = logits + n.hard.masked_fill(n.hard_left_out, 0.0).sum(dim=1)
+            count = count + (~n.hard_left_out).sum(dim=1)
     of_queries: Tensor = n.scale * own - logits / count
     if of_keys is None:
         return of_queries

@@ -49,8 +49,10 @@ def clip_loss(
         own = torch.eye(*similarities.shape, dtype=torch.bool, device=similarities.device)
         left_out = ~own & (same | (similarities > limits))
         logits = (logit_scale * similarities).masked_fill(left_out, -torch.inf)
-        mean = logits.masked_fill(left_out, 0.0).sum(dim=1) / (~left_out).sum(dim=1)
-        losses = F.cross_entropy(logits, pairs, reduction="none") + label_smoothing * (logits.diagonal() - mean)
+        losses = F.cross_entropy(logits, pairs, reduction="none")
+        if label_smoothing > 0.0:
+            mean = logits.masked_fill(left_out, 0.0).sum(dim=1) / (~left_out).sum(dim=1)
+            losses = losses + label_smoothing * (logits.diagonal() - mean)
         return losses.mean()
 
     by_text = cross_entropy(similarities.T, same.T)

@@ -67,6 +67,17 @@ def negatives(
     row_limits: Tensor | None = None,
 ) -> Tensor:
     """(N, M) logits with -inf at the positives, where ids are equal, and above the row's limit."""
+    return logits.masked_fill(left_out(logits, positives, row_ids, col_ids, row_limits), float("-inf"))
+
+
+def left_out(
+    logits: Tensor,
+    positives: Tensor | None = None,
+    row_ids: Tensor | None = None,
+    col_ids: Tensor | None = None,
+    row_limits: Tensor | None = None,
+) -> Tensor:
+    """Where :func:`negatives` has its -inf: a logit may be -inf itself."""
     excluded = torch.zeros_like(logits, dtype=torch.bool)
     if positives is not None:
         index = torch.arange(len(logits), device=logits.device)[positives >= 0]
@@ -75,4 +86,4 @@ def negatives(
         excluded |= row_ids.unsqueeze(1) == col_ids
     if row_limits is not None:
         excluded |= logits > row_limits.unsqueeze(1)
-    return logits.masked_fill(excluded, float("-inf"))
+    return excluded

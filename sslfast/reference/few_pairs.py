@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslfast.reference.cross_softmax import negatives
+from sslfast.reference.cross_softmax import left_out
 from sslfast.reference.sigmoid_pairs import sigmoid_pairs
 
 
@@ -64,12 +64,15 @@ def few_pairs(
 
     def picking(logits: Tensor, row_ids: Tensor | None, col_ids: Tensor | None) -> Tensor:
         """Of every row its positive, which is left to it."""
-        others = negatives(logits, own, row_ids, col_ids, limits)
+        excluded = left_out(logits, own, row_ids, col_ids, limits)
+        others = logits.masked_fill(excluded, -torch.inf)
         lse, count = torch.logsumexp(others, dim=1), logits.shape[1] - 1
         lse = _debiased(lse, positive, count, tau_plus, scale) if tau_plus > 0.0 else lse
-        there = others != -torch.inf
-        mean = (positive + torch.where(there, others, 0.0).sum(dim=1)) / (1 + there.sum(dim=1))
-        return -F.logsigmoid(positive - lse) + smoothing * (positive - mean)  # exact where the loss is tiny, too
+        losses = -F.logsigmoid(positive - lse)  # exact where the loss is tiny, too
+        if smoothing == 0.0:
+            return losses
+        mean = (positive + logits.masked_fill(excluded, 0.0).sum(dim=1)) / (1 + (~excluded).sum(dim=1))
+        return losses + smoothing * (positive - mean)
 
     losses = picking(scale * products, row_ids, col_ids)
     if kind == 1:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslfast.reference.cross_softmax import negatives
+from sslfast.reference.cross_softmax import left_out
 
 
 def info_nce_loss(
@@ -76,50 +76,54 @@ def info_nce_loss(
     def hard(group: Tensor, similarities: Tensor, *modes: str) -> Tensor:
         return group + hardness_strength * similarities.detach() if hardness_mode in modes else group
 
-    groups = []
+    groups, excluded = [], []
     count = 0
     if in_batch or (in_batch is None and negative_keys is None and queue is None):
-        group = negatives(scale * query @ keys.T, at, query_ids, key_ids, limits)
+        group = scale * query @ keys.T
+        excluded.append(left_out(group, at, query_ids, key_ids, limits))
         groups.append(hard(group, query @ keys.T, "in_batch_negatives", "all_negatives"))
         count += len(keys) - 1
     if query_negatives:
-        groups.append(negatives(scale * query @ query.T, own, query_ids, query_ids, limits))
+        groups.append(scale * query @ query.T)
+        excluded.append(left_out(groups[-1], own, query_ids, query_ids, limits))
         count += n - 1
     if key_negatives:
-        groups.append(negatives(scale * chosen @ keys.T, at, chosen_ids, key_ids, limits))
+        groups.append(scale * chosen @ keys.T)
+        excluded.append(left_out(groups[-1], at, chosen_ids, key_ids, limits))
         count += len(keys) - 1
     if key_to_query_negatives:
-        groups.append(negatives(scale * chosen @ query.T, own, chosen_ids, query_ids, limits))
+        groups.append(scale * chosen @ query.T)
+        excluded.append(left_out(groups[-1], own, chosen_ids, query_ids, limits))
         count += n - 1
     if negative_keys is not None:
         others = unit(negative_keys)
         similarities = query @ others.T if others.dim() == 2 else (others @ query.unsqueeze(2)).squeeze(2)
-        group = negatives(scale * similarities, row_limits=limits)
-        groups.append(hard(group, similarities, "hard_negatives", "all_negatives"))
+        excluded.append(left_out(scale * similarities, row_limits=limits))
+        groups.append(hard(scale * similarities, similarities, "hard_negatives", "all_negatives"))
         count += others.shape[-2]
     if queue is not None:
         joint = torch.promote_types(query.dtype, queue.dtype)
         similarities = query.to(joint) @ queue.to(joint).T
-        groups.append(hard(negatives(scale * similarities, row_limits=limits), similarities, "all_negatives"))
+        excluded.append(left_out(scale * similarities, row_limits=limits))
+        groups.append(hard(scale * similarities, similarities, "all_negatives"))
         count += len(queue)
-    logits = torch.cat(groups, dim=1)
-    losses = _cross_entropy(torch.logsumexp(logits, dim=1), positive, count, tau_plus, scale)
-    losses = losses + label_smoothing * _spread(logits, positive)
+
+    def picking(logits: Tensor, excluded: Tensor, count: int) -> Tensor:
+        lse = torch.logsumexp(logits.masked_fill(excluded, -torch.inf), dim=1)
+        losses = _cross_entropy(lse, positive, count, tau_plus, scale)
+        if label_smoothing == 0.0:
+            return losses
+        # What a target of all candidates, positive and negatives that count, adds to one of the positive alone.
+        mean = (positive + logits.masked_fill(excluded, 0.0).sum(dim=1)) / (1 + (~excluded).sum(dim=1))
+        return losses + label_smoothing * (positive - mean)
+
+    losses = picking(torch.cat(groups, dim=1), torch.cat(excluded, dim=1), count)
     if not symmetric:
         return losses
-    of_keys = negatives(scale * keys @ query.T, torch.argsort(at), key_ids, query_ids)
-    if limits is not None:
-        of_keys = negatives(scale * keys @ query.T, torch.argsort(at), key_ids, query_ids, limits[torch.argsort(at)])
-    of_keys = of_keys[at]
-    losses_of_keys = _cross_entropy(torch.logsumexp(of_keys, dim=1), positive, n - 1, tau_plus, scale)
-    return (losses + losses_of_keys + label_smoothing * _spread(of_keys, positive)) / 2
-
-
-def _spread(logits: Tensor, positive: Tensor) -> Tensor:
-    """What a target of all candidates, positive and negatives that count, adds to one of the positive alone."""
-    counted = logits != -torch.inf
-    total = positive + torch.where(counted, logits, 0.0).sum(dim=1)
-    return positive - total / (1 + counted.sum(dim=1))
+    of_each = torch.argsort(at)
+    of_keys = scale * keys @ query.T
+    out = left_out(of_keys, of_each, key_ids, query_ids, None if limits is None else limits[of_each])
+    return (losses + picking(of_keys[at], out[at], n - 1)) / 2
 
 
 def _cross_entropy(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "sslfast/dtype.h"
+#include "sslfast/excluded.h"
 #include "sslfast/launch.h"
 
 namespace sslfast {
@@ -40,14 +41,15 @@ struct AllPairs {
   int64_t n, m, d;
 };
 
-// Label smoothing of n rows whose candidates are their positive and those of m columns whose logits are not -inf: adds
+// Label smoothing of n rows whose candidates are their positive and those of m columns that nothing leaves out: adds
 // e (S_ip - mean of the candidates' S_ij) to a loss.
 template <typename T>
 struct CountedSmoothing {
   const T *positive, *factors;  // (n): the positive's logit, and of every loss beside share, or null for 1
   int64_t n, m;
   double smoothing, share;
-  uint8_t* counts;  // (n, m): which columns are candidates
+  uint8_t* counts;  // (n, m): which columns are candidates beside the positive
+  int64_t* others;  // (n): how many these are
   T* spread;        // (n): what their logits' derivatives are less by
   T* weights;       // (n): derivatives in positives, to which theirs are added
 };
@@ -79,7 +81,12 @@ double add_all_pairs(const AllPairs<double>& pairs, double row_weight, double co
 void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t n, bool add);
 void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride, int64_t n, bool add);
 
-// Returns the sum over the rows of logits (n, m), each times its factor, and fills in the rest.
+// Fills in the counts, of logits (n, m) that are not excluded yet: one that is -inf itself is a candidate.
+void count_candidates(const float* logits, const Excluded<float>& excluded, const CountedSmoothing<float>& smoothing);
+void count_candidates(const double* logits, const Excluded<double>& excluded,
+                      const CountedSmoothing<double>& smoothing);
+
+// Returns the sum over the rows of logits (n, m), counted before, each times its factor, and fills in the rest.
 double smooth_counted(const float* logits, const CountedSmoothing<float>& smoothing);
 double smooth_counted(const double* logits, const CountedSmoothing<double>& smoothing);
 
