@@ -101,6 +101,49 @@ def test_no_matrix_of_similarities() -> None:
     assert largest_tensor(loss, images, texts) <= 1500**2 / 4
 
 
+@pytest.mark.parametrize(("name", "passes"), [("ids", 1), ("margin", 2), ("everything, hard of all", 2)])
+def test_memory_budget_bounds_what_is_kept(name: str, passes: int) -> None:
+    """An explicit one of all passes together; the default holds each of them here."""
+    (images, texts, hard), options = chosen(name, 600, torch.float32)
+    all_logits = 4 * 600**2
+    for budget, expected in (
+        (0, []),
+        (300_000, [300_000]),
+        (10**8, [all_logits] * passes),
+        (None, [all_logits] * passes),
+    ):
+        sizes: list[int] = []
+
+        def pack(t: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(t.numel() * t.element_size())
+            return t
+
+        leaves = images.clone().requires_grad_(), texts.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            clip_loss(*leaves, SCALE, negative_keys=hard, memory_budget=budget, **options)
+        assert [size for size in sizes if size > 4 * images.numel()] == expected
+
+
+@pytest.mark.parametrize("name", ["margin", "everything", "everything, hard of all"])
+def test_a_scale_that_is_not_asked_for(name: str, device: torch.device) -> None:
+    """Of a graph, or on a GPU, which neither breaks nor waits: one that orders no similarities makes the loss NaN."""
+    inputs, options = chosen(name, 30, torch.float32)
+    images, texts, hard = (None if z is None else z.to(device) for z in inputs)
+    options = {key: x.to(device) if isinstance(x, Tensor) else x for key, x in options.items()}
+
+    def loss(scale: Tensor) -> Tensor:
+        return clip_loss(images, texts, scale, negative_keys=hard, **options)
+
+    scale = torch.tensor(SCALE, device=device, requires_grad=True)
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    found, expected = compiled(scale), loss(scale)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(each, scale)[0] for each in (found, expected)))
+    for function in [compiled] + [loss] * (device.type == "cuda"):
+        for bad in (0.0, -SCALE):
+            assert function(torch.tensor(bad, device=device, requires_grad=True)).isnan()
+
+
 def test_module() -> None:
     (images, texts, hard), options = chosen("everything", 20, torch.float32)
     called = {name: options.pop(name) for name in ("image_ids", "text_ids")} | {"negative_keys": hard}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from test_info_nce_negatives import ours
+from torch import Tensor
 
 from sslfast.losses import info_nce_loss
 from sslfast.reference.info_nce import info_nce_loss as reference
@@ -112,3 +115,19 @@ def test_half_negatives_under_autocast() -> None:
     expected = info_nce_loss(query, keys, others, in_batch=True)
     with torch.autocast("cpu"):
         assert torch.equal(info_nce_loss(query, keys, others, in_batch=True), expected)
+
+
+@pytest.mark.parametrize("options", [{"margin": 0.1}, {"hardness_mode": "all_negatives", "hardness_strength": 0.5}])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_temperature_that_is_not_asked_for(symmetric: bool, options: dict[str, Any], device: torch.device) -> None:
+    """Of a graph, or on a GPU, which neither breaks nor waits: a negative one makes the loss NaN."""
+    query, keys = torch.randn(2, 10, 4, device=device)
+
+    def loss(temperature: Tensor) -> Tensor:
+        return info_nce_loss(query, keys, temperature=temperature, symmetric=symmetric, **options)
+
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    good = torch.tensor(0.5, device=device, requires_grad=True)
+    torch.testing.assert_close(compiled(good), loss(good))
+    for function in [compiled] + [loss] * (device.type == "cuda"):
+        assert function(torch.tensor(-0.5, device=device, requires_grad=True)).isnan()

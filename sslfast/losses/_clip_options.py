@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from sslfast._verdict import Options
@@ -12,7 +11,7 @@ from sslfast.losses._few_joint import joint_info_nce
 from sslfast.losses._few_pairs import options_of
 from sslfast.losses._info_nce_plain import plain_info_nce
 from sslfast.losses._info_nce_tiles import tiled_info_nce
-from sslfast.losses._limits import check_margin
+from sslfast.losses._limits import check_margin, is_readable, positive_or_nan
 from sslfast.losses._negative_kinds import Hardness, Kinds
 
 
@@ -26,8 +25,7 @@ def margin_of_logits(function: str, margin: float | None, logit_scale: float | T
     """
     margin = check_margin(function, margin)
     if isinstance(logit_scale, Tensor):
-        readable = logit_scale.is_cpu and not torch.compiler.is_compiling()
-        logit_scale = logit_scale.item() if margin is not None and readable else math.nan
+        logit_scale = logit_scale.item() if margin is not None and is_readable(logit_scale) else math.nan
     if margin is not None and -math.inf < logit_scale <= 0.0:  # what is not finite goes on into the loss
         raise ValueError(f"{function}: logit_scale must be positive with a margin, got {logit_scale}")
     return margin
@@ -54,6 +52,8 @@ def clip_with_options(
     Args:
         options: over ranks, what has to be the same on every one.
     """
+    if margin is not None:
+        logit_scale = positive_or_nan(logit_scale)
     kinds, hardness = Kinds(True, False, False, negative_keys, None), Hardness(None, 0.0)
     sides = (function, image_features, text_features, kinds)
     if strategy == "local":

@@ -20,7 +20,7 @@ from sslfast.losses._inputs import (
     check_scalar,
     temperature_of,
 )
-from sslfast.losses._limits import check_margin
+from sslfast.losses._limits import check_margin, is_readable, positive_or_nan
 from sslfast.losses._negative_kinds import HARD_KINDS, Hardness, Kinds
 
 _REDUCTIONS = ("mean", "sum", "none")
@@ -41,7 +41,7 @@ def check_options(
     strength = _hardness_strength(function, hardness_mode, hardness_strength)
     if isinstance(temperature, Tensor):
         check_scalar(function, "temperature", temperature, temperature)
-        known = temperature.item() if temperature.is_cpu and not torch.compiler.is_compiling() else math.nan
+        known = temperature.item() if is_readable(temperature) else math.nan
         if math.isfinite(known):  # what is not goes on into the loss
             temperature_of(function, known)
     else:
@@ -85,13 +85,18 @@ def check_reduction(function: str, reduction: str) -> None:
     _check.one_of(function, "reduction", reduction, _REDUCTIONS)
 
 
-def scale_of(function: str, query: Tensor, temperature: float | Tensor) -> float | Tensor:
-    """1 / temperature, as a number or as (1,), float64, on the device of the query; NaN of a tensor not finite."""
+def scale_of(function: str, query: Tensor, temperature: float | Tensor, ordered: bool) -> float | Tensor:
+    """1 / temperature, as a number or as (1,), float64, on the device of the query; NaN of a tensor not finite.
+
+    Where logits have to be ``ordered`` as similarities are, also of a negative one that :func:`check_options` has not
+    seen.
+    """
     if not isinstance(temperature, Tensor):
         return 1.0 / temperature
     check_scalar(function, "temperature", temperature, query)
     wide = temperature.double().reshape(1)
-    return torch.add(wide.reciprocal(), wide.detach(), alpha=0.0)  # the inverse of inf would be a plausible number
+    scale = torch.add(wide.reciprocal(), wide.detach(), alpha=0.0)  # the inverse of inf would be a plausible number
+    return positive_or_nan(scale) if ordered else scale
 
 
 def check_pairs(function: str, query: Tensor, keys: Tensor, positives: Tensor | None, symmetric: bool) -> None:

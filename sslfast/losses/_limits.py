@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,23 @@ _ROUNDINGS = 16  # the operators of few pairs have the same, csrc/ops/few_pairs_
 def check_margin(function: str, margin: float | None) -> float | None:
     """``margin`` as a float, or None; raises TypeError or ValueError where it is no finite number."""
     return None if margin is None else _check.real(function, "margin", margin)
+
+
+def is_readable(z: Tensor) -> bool:
+    """Whether a number may be asked for: one on a GPU would be waited for, and one in a compiled graph is not there."""
+    return z.is_cpu and not torch.compiler.is_compiling()
+
+
+def positive_or_nan(scale: float | Tensor) -> float | Tensor:
+    """A scale of logits that are compared as similarities, which only a positive one orders alike.
+
+    Returns:
+        ``scale``, which the caller has checked if it is a number or :func:`is_readable`; else NaN where it is 0 or
+        less, so that the loss is.
+    """
+    if not isinstance(scale, Tensor) or is_readable(scale):
+        return scale
+    return torch.where(scale > 0.0, scale, math.nan)
 
 
 def most_similar(rows: Tensor, own: Tensor, margin: float) -> Tensor:

@@ -166,7 +166,8 @@ def clip_loss(
         text_ids: (N,) integers. Default: None.
         margin: a text, or an image of that text, whose similarity is above that of the pair by more than this is taken
             for a false negative and left out; similarities are ``image_features @ text_features.T``. With a positive
-            ``logit_scale``, which a tensor on a GPU is not asked for. Default: None, none is.
+            ``logit_scale``, which a tensor on a GPU or in a compiled graph is not asked for: the loss is NaN then.
+            Default: None, none is.
         label_smoothing: share of the target that is spread over all N texts or images, as in F.cross_entropy, or with
             these options over the candidates: the own one and the negatives that ids and margin leave. Default: 0.
         tau_plus: debiased: the probability that a negative is of the pair's own class, whose part is taken out of the

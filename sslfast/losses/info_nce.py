@@ -198,7 +198,8 @@ def info_nce_loss(
             are no negatives of each other. Default: None.
         key_ids: (M,) integers. Default: None.
         margin: a negative whose similarity is above that of the positive by more than this is taken for a false one and
-            left out; with a positive temperature, which a tensor on a GPU is not asked for. Default: None, none is.
+            left out; with a positive temperature, which a tensor on a GPU or in a compiled graph is not asked for: the
+            loss is NaN then. Default: None, none is.
         tau_plus: debiased InfoNCE: the probability that a negative is of the query's own class, whose part is taken out
             of the sum over the negatives; it counts them before ids and margin. Default: 0.
         label_smoothing: share e of the target that is spread over the query's candidates, its positive and the
@@ -212,7 +213,7 @@ def info_nce_loss(
             ``hardness_strength`` times the similarity is added, which is a constant for the gradient; label smoothing
             counts it. Margin and the sums of ``symmetric``'s keys are without it. Default: None, none.
         hardness_strength: 0 or more, finite in the dtype of the loss; above 0 not with ``tau_plus``, nor a negative
-            temperature, which a tensor on a GPU is not asked for. Default: 0.
+            temperature, as with ``margin``. Default: 0.
         symmetric: average with the loss of every key picking its query among all queries; ``positive_key`` has to be
             (N, D) and ``positives`` a permutation. Default: False.
         weights: (N,), weights of the queries, 0 or more; a mean is divided by their sum, and NaN where that is 0.
@@ -284,7 +285,7 @@ def info_nce_loss(
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
         at = None if positives is None else kernel_integers(positives)
-        scale = scale_of(name, query, temperature)
+        scale = scale_of(name, query, temperature, ordered=margin is not None or strength > 0.0)
         if strategy == "local":
             chosen = options_of(smoothing, margin, tau_plus, weights, at, ids)
             given = scale, reduction, symmetric, normalize, chosen
