@@ -7,9 +7,8 @@ import math
 from torch import Tensor
 
 from sslfast._verdict import Options
-from sslfast.losses._few_joint import joint_info_nce
 from sslfast.losses._few_pairs import options_of
-from sslfast.losses._info_nce_plain import plain_info_nce
+from sslfast.losses._info_nce_few import info_nce_of_few
 from sslfast.losses._info_nce_tiles import tiled_info_nce
 from sslfast.losses._limits import check_margin, is_readable, positive_or_nan
 from sslfast.losses._negative_kinds import Hardness, Kinds
@@ -58,9 +57,7 @@ def clip_with_options(
     sides = (function, image_features, text_features, kinds)
     if strategy == "local":
         chosen = options_of(smoothing, margin, tau_plus, ids=ids)
-        loss = plain_info_nce(*sides, logit_scale, "mean", True, normalize, chosen)
-        if loss is None:
-            loss = joint_info_nce(*sides, hardness, logit_scale, "mean", True, normalize, chosen)
+        loss = info_nce_of_few(*sides, hardness, logit_scale, "mean", True, normalize, chosen)
         if loss is not None:
             return loss
     return tiled_info_nce(

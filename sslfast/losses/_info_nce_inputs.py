@@ -151,6 +151,12 @@ def kinds_of(
     return kinds
 
 
+def check_symmetric(function: str, symmetric: bool, kinds: Kinds, query: Tensor, keys: Tensor) -> None:
+    """Raises ValueError where keys are asked to pick queries that are not theirs alone."""
+    if symmetric and not (kinds.in_batch and len(keys) == len(query)):
+        raise ValueError(f"{function}: symmetric goes with in_batch and as many keys as queries, got {len(keys)}")
+
+
 def check_others(
     function: str, query: Tensor, negative_keys: Tensor | None, queue: Tensor | None, weights: Tensor | None
 ) -> None:

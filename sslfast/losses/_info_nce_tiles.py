@@ -70,11 +70,11 @@ def tiled_info_nce(
 
 
 def alike_on_ranks(
-    strategy: str,
     query: Tensor,
     keys: Tensor,
     kinds: Kinds,
     temperature: float | Tensor,
+    *,
     positives: Tensor | None,
     ids: tuple[Tensor, Tensor] | None,
     margin: float | None,
@@ -84,6 +84,7 @@ def alike_on_ranks(
     symmetric: bool,
     normalize: bool,
     reduction: str,
+    strategy: str,
 ) -> Options:
     """What :func:`info_nce_loss` takes that has to be the same on every rank, by its names."""
     # A rank's own keys may take a gradient where those of others do not.

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._verdict import JointChecks
 from sslfast.distributed import strategy_of
-from sslfast.losses._few_joint import joint_info_nce
 from sslfast.losses._few_pairs import options_of
 from sslfast.losses._ids import ids_of
-from sslfast.losses._info_nce_inputs import check_options, check_others, check_pairs, hardness_of, kinds_of, scale_of
-from sslfast.losses._info_nce_plain import plain_info_nce, quick_info_nce
+from sslfast.losses._info_nce_few import info_nce_of_few
+from sslfast.losses._info_nce_inputs import (
+    check_options,
+    check_others,
+    check_pairs,
+    check_symmetric,
+    hardness_of,
+    kinds_of,
+    scale_of,
+)
+from sslfast.losses._info_nce_plain import quick_info_nce
 from sslfast.losses._info_nce_tiles import alike_on_ranks, tiled_info_nce
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._kept import check_memory_budget
@@ -206,8 +216,8 @@ def info_nce_loss(
             negatives that ids and margin leave: adds e times the positive's logit less the candidates' mean logit,
             which with no id, margin or tau_plus is ``F.cross_entropy(..., label_smoothing=e)``. With ``symmetric`` a
             key's candidates are queries. From sums, in O(N D) work; with a margin from the similarities, made again:
-            8 N M D FLOPs more. Over several ranks one vector travels; with ids or margin the rows once more. Default:
-            0.
+            8 N M D FLOPs more for each kind of negatives, and for the keys' own of ``symmetric``. Over several ranks
+            one vector travels; with ids or margin the rows once more. Default: 0.
         hardness_mode: which negatives count by how hard they are: ``"in_batch_negatives"``, those of ``in_batch``;
             ``"hard_negatives"``, ``negative_keys``; ``"all_negatives"``, both and the queue. To their logits
             ``hardness_strength`` times the similarity is added, which is a constant for the gradient; label smoothing
@@ -279,9 +289,7 @@ def info_nce_loss(
             name, temperature, margin, tau_plus, hardness_mode, hardness_strength, normalize, reduction
         )
         hardness = hardness_of(name, hardness_mode, strength, kinds, query, positive_key)
-        if symmetric and not (kinds.in_batch and len(positive_key) == len(query)):
-            got = len(positive_key)
-            raise ValueError(f"{name}: symmetric goes with in_batch and as many keys as queries, got {got}")
+        check_symmetric(name, symmetric, kinds, query, positive_key)
         smoothing = _check.probability(name, "label_smoothing", label_smoothing)
         budget = check_memory_budget(name, memory_budget)
         at = None if positives is None else kernel_integers(positives)
@@ -289,32 +297,12 @@ def info_nce_loss(
         if strategy == "local":
             chosen = options_of(smoothing, margin, tau_plus, weights, at, ids)
             given = scale, reduction, symmetric, normalize, chosen
-            loss = None
-            if strength == 0.0 and not kinds.key_to_query_negatives:
-                loss = plain_info_nce(name, query, positive_key, kinds, *given)
-            if loss is None:
-                loss = joint_info_nce(name, query, positive_key, kinds, hardness, *given)
+            loss = info_nce_of_few(name, query, positive_key, kinds, hardness, *given)
             if loss is not None:
                 return loss
-    options = None
-    if strategy != "local":
-        options = alike_on_ranks(
-            *(strategy, query, positive_key, kinds, temperature, at, ids),
-            *(margin, tau_plus, smoothing, hardness, symmetric, normalize, reduction),
-        )
-    return tiled_info_nce(
-        *(name, query, positive_key, kinds, scale),
-        positives=at,
-        ids=ids,
-        margin=margin,
-        tau_plus=tau_plus,
-        smoothing=smoothing,
-        hardness=hardness,
-        symmetric=symmetric,
-        weights=weights,
-        normalize=normalize,
-        reduction=reduction,
-        strategy=strategy,
-        budget=budget,
-        options=options,
-    )
+    asked: dict[str, Any] = {"positives": at, "ids": ids, "margin": margin, "tau_plus": tau_plus}
+    asked |= {"smoothing": smoothing, "hardness": hardness, "symmetric": symmetric, "normalize": normalize}
+    asked |= {"reduction": reduction, "strategy": strategy}
+    options = None if strategy == "local" else alike_on_ranks(query, positive_key, kinds, temperature, **asked)
+    sides = name, query, positive_key, kinds
+    return tiled_info_nce(*sides, scale, **asked, weights=weights, budget=budget, options=options)
