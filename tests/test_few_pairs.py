@@ -126,12 +126,34 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_small_batch_is_one_operator_up_to_256_pairs(name: str) -> None:
-    sides = [z.requires_grad_() for z in close_pairs(257, 3, torch.float32)]
-    for size in (256, 257):
+def test_a_small_batch_is_one_operator_up_to_512_pairs(name: str) -> None:
+    sides = [z.requires_grad_() for z in close_pairs(513, 3, torch.float32)]
+    for size in (512, 513):
         with Operators() as operators:
             LOSSES[name](sides[0][:size], sides[1][:size]).backward()
-        assert (operators.names == ["few_pairs"]) == (size == 256)
+        assert (operators.names == ["few_pairs"]) == (size == 512)
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "at_once"), [({}, 256, True), ({}, 257, False), ({"margin": 0.1}, 257, True)]
+)
+def test_bfloat16_is_widened_where_tiles_would_not_be_faster(options: dict, size: int, at_once: bool) -> None:
+    sides = close_pairs(size, 3, torch.bfloat16)
+    with Operators() as operators:
+        clip_loss(*sides, 14.0, **options)
+    assert (operators.names == ["few_pairs"]) == at_once
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_more_columns_than_the_operator_takes(n: int) -> None:
+    images, texts = torch.randn(2, n, 2, dtype=torch.float64)
+    further = torch.randn(2**15, 2, dtype=torch.float64)
+    for count in (2**15 - n, 2**15):
+        with Operators() as operators:
+            found = info_nce_loss(images, texts, further[:count], in_batch=True)
+        assert ("few_pairs" in operators.names) == (n + count <= 2**15)
+        u, v, w = (F.normalize(z, dim=1) for z in (images, texts, further[:count]))
+        torch.testing.assert_close(found, F.cross_entropy(u @ torch.cat([v, w]).T / 0.1, torch.arange(n)))
 
 
 @pytest.mark.parametrize("name", LOSSES)

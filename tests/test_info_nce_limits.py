@@ -44,7 +44,7 @@ def test_one_query_without_negatives_leaves_the_others_alone() -> None:
             torch.testing.assert_close(f, e.nan_to_num())
 
 
-@pytest.mark.parametrize("n", [64, 300])  # in one call, and in tiles
+@pytest.mark.parametrize("n", [64, 600])  # in one call, and in tiles
 @pytest.mark.parametrize("options", [{}, {"normalize": False, "temperature": 1e4}], ids=str)
 def test_a_duplicate_of_the_positive_is_not_above_it(n: int, options: dict) -> None:
     query, keys = 8 * torch.randn(n, 96), 8 * torch.randn(n, 96)

@@ -84,9 +84,9 @@ def test_one_pass_is_one_operator() -> None:
             self.names.append(func.__name__.split(".")[0])
             return func(*args, **(kwargs or {}))
 
-    query = torch.randn(300, 4, requires_grad=True)  # of fewer, few_pairs makes the whole loss
+    query = torch.randn(600, 4, requires_grad=True)  # of fewer, few_pairs makes the whole loss
     with Operators() as operators:
-        info_nce_loss(query, torch.randn(300, 4)).backward()
+        info_nce_loss(query, torch.randn(600, 4)).backward()
     assert [name for name in operators.names if "softmax" in name] == ["queue_softmax"]
 
 

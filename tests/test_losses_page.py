@@ -67,7 +67,7 @@ def test_what_the_page_says_of_multiple_negatives_ranking() -> None:
     names = {"anchor": a, "positive": p, "negatives": hard, "n": 2, "scale": scale, "N": 8, "torch": torch}
     names["info_nce_loss"] = losses.info_nce_loss
     codes = [code for code in re.findall(r"`([^`]+)`", part) if code.startswith("info_nce_loss")]
-    pairs, triplets, pairs_twice, pairs_both_ways, triplets_both_ways, own_hard = codes
+    pairs, triplets, pairs_twice, pairs_both_ways, triplets_both_ways, own_hard, back = codes
 
     def similar(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return scale * nn.functional.cosine_similarity(x.unsqueeze(1), y.unsqueeze(0), dim=2)
@@ -123,6 +123,7 @@ def test_what_the_page_says_of_multiple_negatives_ranking() -> None:
         is_page(own_hard, loss(harder(to_docs, where)), mode=mode)
         is_page(own_hard, loss(harder(to_docs, where), without(p, docs)), ", key_negatives=True", mode)
     is_page(own_hard, loss(to_docs, without(p, docs)), ", key_negatives=True")
+    is_page(back, loss(similar(p, a)))  # which makes means with those of own_hard
     options = ", hardness_mode='all_negatives', hardness_strength=9.0"
     is_page(triplets_both_ways, (loss(harder(to_docs, of_others | own)) + loss(similar(p, a))) / 2, options)
 

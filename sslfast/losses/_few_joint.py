@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from sslfast._autograd import first_order_only
-from sslfast.losses._few_pairs import NO_OPTIONS, Options, few, reduced, tensor_or_number
+from sslfast.losses._few_pairs import NO_OPTIONS, Options, few, reduced, takes_passes, tensor_or_number
 from sslfast.losses._inputs import without_autocast
 from sslfast.losses._joint_products import Columns, Kept, Request, gradients_of, losses_of
 from sslfast.losses._negative_kinds import Hardness, Kinds
 
 _MOST = 2**16  # similarities, 256 KiB in float32, which stay in the L2 cache with their weights
-_MOST_TWICE = 2**18  # where tiles would make them for each direction, and again for what a margin or smoothing reads
+_MOST_IN_PASSES = 2**20  # where tiles would make them several times
 
 
 def joint_info_nce(
@@ -59,8 +59,9 @@ def joint_info_nce(
         0 if queue is None else len(queue),
         further if own else 0,
     )
-    twice = symmetric and (options.margin is not None or options.smoothing > 0.0)
-    if not few(query, keys) or n * sum(columns) > (_MOST_TWICE if twice else _MOST):
+    in_passes = takes_passes(options, symmetric)
+    most = _MOST_IN_PASSES if in_passes else _MOST
+    if n * sum(columns) > most or not few(query, keys, in_passes=in_passes):
         return None
     wide = torch.float64 if torch.float64 in (query.dtype, keys.dtype) else torch.float32
     options, share = reduced(options, n, reduction, wide)

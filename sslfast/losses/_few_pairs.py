@@ -11,7 +11,10 @@ from sslfast import ops
 from sslfast._autograd import first_order_only, is_last_plain
 
 ROWS, TWO_WAYS, SIGMOID = 0, 1, 2  # kinds of losses
-_MOST = 256  # rows: with as many columns their logits, 256 KiB in float32, stay in the L2 cache beside both sides
+_MOST = 512  # rows, and 2 * 512 * 512 logits: 2 MiB in float32, which tiles may keep, too
+_MOST_WIDENED = 256  # rows of bfloat16, of which more are multiplied sooner as they are
+_MOST_COLUMNS = 2**15  # of the operator
+_MOST_SAMPLES = 256  # whose views are four times as many logits as their pairs
 _MOST_HALF = 2**15  # numbers of a view: more bfloat16 ones are multiplied sooner as they are than widened
 
 
@@ -74,19 +77,36 @@ def reduced(options: Options, count: int, reduction: str, wide: torch.dtype) -> 
     return options._replace(factors=factors.to(wide).contiguous()), 1.0
 
 
-def few(rows: Tensor, columns: Tensor, further: int = 0) -> bool:
+def few(rows: Tensor, columns: Tensor, further: int = 0, *, in_passes: bool = False) -> bool:
     """Whether :func:`few_pairs` is the fastest way of these rows, columns and so many further ones, on the CPU alone.
 
     A compiled or traced graph takes the operators in tiles, which it may ask for other sizes, too.
+
+    Args:
+        in_passes: whether tiles would make the logits in several passes, as :func:`takes_passes` has it.
     """
     count, width = rows.shape[0], columns.shape[0] + further
-    return rows.is_cpu and columns.is_cpu and count <= _MOST and count * width <= 2 * _MOST**2 and not _is_graph()
+    halves = rows.dtype is columns.dtype is torch.bfloat16 and not in_passes
+    most = min(_MOST, _MOST_WIDENED) if halves else _MOST
+    return (
+        rows.is_cpu
+        and columns.is_cpu
+        and count <= most
+        and width <= _MOST_COLUMNS
+        and count * width <= 2 * most**2
+        and not _is_graph()
+    )
+
+
+def takes_passes(options: Options, symmetric: bool) -> bool:
+    """Whether tiles make the logits for each direction, and again for what a margin or smoothing reads of them."""
+    return symmetric and (options.margin is not None or options.smoothing > 0.0)
 
 
 def few_samples(z0: Tensor, z1: Tensor) -> bool:
     """Whether :func:`few_views` is the fastest way of these samples, up to as many as pairs are :func:`few`."""
     halves = z0.dtype is z1.dtype is torch.bfloat16
-    return few(z0, z1) and not (halves and z0.numel() > _MOST_HALF)
+    return z0.shape[0] <= _MOST_SAMPLES and few(z0, z1) and not (halves and z0.numel() > _MOST_HALF)
 
 
 def beside_queue(query: Tensor) -> bool:

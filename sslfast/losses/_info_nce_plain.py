@@ -17,6 +17,7 @@ from sslfast.losses._few_pairs import (
     options_of,
     queue_pairs,
     reduced,
+    takes_passes,
 )
 from sslfast.losses._info_nce_inputs import check_others, check_pairs, check_reduction
 from sslfast.losses._inputs import temperature_of, without_autocast
@@ -93,7 +94,9 @@ def plain_info_nce(
             return None
         share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
         return queue_pairs(function, share, query, keys, kinds.queue, scale, normalize=normalize)
-    if not kinds.in_batch or not few(query, keys, 0 if others is None else len(others)):
+    further = 0 if others is None else len(others)
+    in_passes = takes_passes(options, symmetric) and not (options.margin is options.row_ids is others is None)
+    if not kinds.in_batch or not few(query, keys, further, in_passes=in_passes):
         return None
     if options is not NO_OPTIONS and not _is_taken(options, symmetric, reduction):
         return None

@@ -182,8 +182,9 @@ def info_nce_loss(
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
-    to 256 queries on the CPU, and 65,536 logits, or 131,072 among the other keys with most options (docs/losses.md says
-    which), make all of them at once, half types widened. A queue alone is one call there, with the gradients.
+    to 512 queries on the CPU (256 of bfloat16 with most options), and 65,536 logits, or 524,288 among the other keys
+    with most options (docs/losses.md says which), make all of them at once, half types widened. A queue alone is one
+    call there, with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.

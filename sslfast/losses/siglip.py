@@ -132,8 +132,8 @@ def siglip_loss(
     ``loss = -F.logsigmoid(labels * logits).sum() / N``
 
     in O(N D) memory: the N x N logits are made in tiles, and the gradients in the same pass, from the same tiles:
-    6 N^2 D FLOPs, or 2 N^2 D where nothing requires a gradient. Small losses keep their relative precision. Up to 256
-    pairs on the CPU make all logits at once, half types widened.
+    6 N^2 D FLOPs, or 2 N^2 D where nothing requires a gradient. Small losses keep their relative precision. Up to 512
+    pairs on the CPU (256 of bfloat16) make all logits at once, half types widened.
 
     Args:
         image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
