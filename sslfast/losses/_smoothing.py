@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sslfast._autograd import normalized, traced_once
 from sslfast.losses._counted import counted_sums
+from sslfast.losses._counted_both_ways import counted_both_ways
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._negative_kinds import Kinds
 from sslfast.losses._negatives import Negatives
@@ -48,7 +49,8 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
     chosen_ids = None if key_ids is None else key_ids.index_select(0, n.positives)
     own = (n.query * chosen).sum(dim=1)
     keys, queries = _Columns(n.keys, key_ids, []), _Columns(n.query, query_ids, [])
-    if kinds.in_batch:
+    both_ways = n.limits if symmetric and n.strategy == "local" else None
+    if kinds.in_batch and both_ways is None:
         keys.asked.append(_Rows(n.query, n.positives, query_ids, n.limits))
     if kinds.key_negatives:
         keys.asked.append(_Rows(chosen, n.positives, chosen_ids, n.limits))
@@ -56,11 +58,15 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
         queries.asked.append(_Rows(n.query, n.own, query_ids, n.limits))
     if kinds.key_to_query_negatives:
         queries.asked.append(_Rows(chosen, n.own, chosen_ids, n.limits))
-    if symmetric:
+    if symmetric and both_ways is None:
         of_each = torch.empty_like(n.positives).index_copy_(0, n.positives, n.own)
         limits = None if n.limits is None else n.limits.index_select(0, of_each)
         queries.asked.append(_Rows(n.keys, of_each, key_ids, limits))
     found = _found(n, [keys, queries], n.strategy)
+    if both_ways is not None:
+        sides = n.query, n.keys, n.positives, query_ids, key_ids
+        of_query, of_key = counted_both_ways(n.function, *sides, both_ways, n.scale)
+        found = [of_query, *found, of_key]
     of_keys = found.pop() if symmetric else None
     hard = [(found[0], n.hardness.of("in_batch"))] if kinds.in_batch else []
     for z, strength in _further(n, kinds):

@@ -217,8 +217,8 @@ def info_nce_loss(
             negatives that ids and margin leave: adds e times the positive's logit less the candidates' mean logit,
             which with no id, margin or tau_plus is ``F.cross_entropy(..., label_smoothing=e)``. With ``symmetric`` a
             key's candidates are queries. From sums, in O(N D) work; with a margin from the similarities, made again:
-            8 N M D FLOPs more for each kind of negatives, and for the keys' own of ``symmetric``. Over several ranks
-            one vector travels; with ids or margin the rows once more. Default: 0.
+            8 N M D FLOPs more for each kind of negatives; ``symmetric`` adds none, but as many over several ranks,
+            where one vector travels, and with ids or margin the rows once more. Default: 0.
         hardness_mode: which negatives count by how hard they are: ``"in_batch_negatives"``, those of ``in_batch``;
             ``"hard_negatives"``, ``negative_keys``; ``"all_negatives"``, both and the queue. To their logits
             ``hardness_strength`` times the similarity is added, which is a constant for the gradient; label smoothing
