@@ -94,14 +94,34 @@ def equally_far(rank: int, world: int, how: str) -> Tensor:
     return z.grad
 
 
+NEAR = list(itertools.product((32, 64), (False, True)))  # rows of a shard, whether a row and its other view are apart
+
+
+def near_positives(
+    rows: int, apart: bool, dtype: torch.dtype, rank: int, world: int, how: str
+) -> tuple[Tensor, Tensor]:
+    """The contrastive loss, and its gradient, of two views at about 1e-4 on one rank or on two; ``rows`` of all."""
+    generator = torch.Generator().manual_seed(4)
+    first = torch.nn.functional.normalize(torch.randn(rows // 2, DIM, generator=generator), dim=1)
+    views = [first, first + 3e-5 * torch.randn(first.shape, generator=generator)]
+    z = torch.stack(views, dim=0 if apart else 1).view(rows, DIM)
+    labels = torch.arange(rows // 2).repeat(2) if apart else torch.arange(rows // 2).repeat_interleave(2)
+    own = slice(rows * rank // world, rows * (rank + 1) // world)
+    leaf = z.to(dtype)[own].requires_grad_()
+    loss = losses.contrastive_loss(leaf, labels[own], neg_margin=0.01, gather_distributed=how)
+    loss.backward()
+    assert leaf.grad is not None
+    return loss.detach().double(), leaf.grad.double()
+
+
 EVEN, WIDE = 16, 64  # rows of each rank and their width, where work and memory are counted
 
 
-def footprint(name: str, how: str, rank: int, world: int) -> tuple[int, int]:
+def footprint(name: str, how: str, rank: int, world: int, *, own_labels: bool = False) -> tuple[int, int]:
     world = 1 if how == "local" else world
     generator = torch.Generator().manual_seed(rank)
     z = torch.randn(EVEN * (4 // world), WIDE, generator=generator, requires_grad=True)
-    labels = torch.arange(len(z)) % EVEN % 5
+    labels = rank * EVEN + torch.arange(len(z)) if own_labels else torch.arange(len(z)) % EVEN % 5
     with Recorder() as recorder:
         LOSSES[name][1](z, labels, gather_distributed=how).backward()
     return recorder.numel, recorder.products
@@ -112,6 +132,10 @@ def rank_main(rank: int, world: int) -> Any:
     if world == 4:
         for name, (strategies, _) in LOSSES.items():
             results |= {(name, how): footprint(name, how, rank, world) for how in strategies}
+        for how in STRATEGIES:
+            results["own labels", how] = footprint("contrastive", how, rank, world, own_labels=True)
+            for rows, apart in NEAR:
+                results["near", rows, apart, how] = near_positives(4 * rows, apart, torch.float32, rank, world, how)
         return results
     results["equally far"] = {how: equally_far(rank, world, how) for how in STRATEGIES}
     shards = SHARDS[world]
@@ -156,6 +180,13 @@ def test_shards_of_many_rows(world: int, tmp_path: Path) -> None:
 
 def test_the_ranks_share_work_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ranks = found_by_ranks(rank_main, 4, tmp_path)
+    for (rows, apart), how in itertools.product(NEAR, STRATEGIES):  # as precise as by one process
+        loss, grad = near_positives(4 * rows, apart, torch.float64, 0, 1, "local")
+        found = [rank["near", rows, apart, how] for rank in ranks]
+        for value, _ in found:
+            torch.testing.assert_close(value, loss, rtol=1e-3, atol=0)
+        parts = torch.cat([part for _, part in found]) / 4
+        assert (parts - grad).norm() <= 1e-3 * grad.norm(), (rows, apart, how)
     monkeypatch.setattr("sslfast.losses._few_rows.MOST_ROWS", 0)
     whole = 4 * EVEN * WIDE
     for name, (strategies, _) in LOSSES.items():
@@ -165,3 +196,7 @@ def test_the_ranks_share_work_and_memory(tmp_path: Path, monkeypatch: pytest.Mon
             assert own_products <= products / 4, (name, how)
             assert own_products > 0 or name == "triplet, drawn"
             assert largest >= whole if how == "all_gather" else largest <= whole // 2, (name, how)
+    # Positives are taken one by one, and where there are none nothing is multiplied for them.
+    products = footprint("contrastive", "local", 0, 1, own_labels=True)[1]
+    for rank, how in itertools.product(ranks, STRATEGIES):
+        assert rank["own labels", how][1] <= products / 4, how

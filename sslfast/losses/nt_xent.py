@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sslfast import ops
 from sslfast._autograd import distinct, first_order_only, side_gradient, unit_side
 from sslfast._verdict import JointChecks, OptionsAround, spelled
-from sslfast.distributed import count_rows, mean_over_ranks, strategy_of
+from sslfast.distributed import count_rows, mean_over_ranks, strategy_of, takes_other_ranks
 from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._few_pairs import few_samples, few_views
 from sslfast.losses._inputs import check_pair, temperature_of, without_autocast
@@ -72,7 +72,7 @@ class NTXentLoss(nn.Module):
         self.gather_distributed = gather_distributed
         self.tau_plus = check_tau_plus("NTXentLoss", tau_plus)
         self.memory_budget = check_memory_budget("NTXentLoss", memory_budget)
-        whole = gather_distributed not in (False, "local")
+        whole = takes_other_ranks(gather_distributed)
         self.memory_bank = None
         if isinstance(memory_bank_size, int) and not isinstance(memory_bank_size, bool):
             if memory_bank_size != 0:

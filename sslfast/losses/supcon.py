@@ -181,10 +181,9 @@ def supcon_loss(
         strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
         check_kernel_dtype(name, embeddings)
-        gathers = gather_distributed not in (False, "local")
         pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
         ref_emb, ref_labels = compared_rows(
-            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gathers
+            name, embeddings, labels, ref_emb, ref_labels, copies, pairs, gather_distributed
         )
         if pairs is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)

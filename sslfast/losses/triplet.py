@@ -255,10 +255,9 @@ def triplet_loss(
         if indices_tuple is not None or not per_anchor:
             check_generator(generator, function=name, device=embeddings.device)
         seed = None
-        gathers = gather_distributed not in (False, "local")
         triplets = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=False)
         ref_emb, ref_labels = compared_rows(
-            name, embeddings, labels, ref_emb, ref_labels, copies, given=triplets, gather_distributed=gathers
+            name, embeddings, labels, ref_emb, ref_labels, copies, triplets, gather_distributed
         )
         if triplets is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
