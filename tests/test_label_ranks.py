@@ -40,6 +40,10 @@ LOSSES: dict[str, tuple[tuple[str, ...], Callable[..., Tensor]]] = {
         STRATEGIES,
         partial(losses.contrastive_loss, squared=True, pos_margin=0.1, normalize=False, reduction="mean"),
     ),
+    "contrastive, sum": (
+        STRATEGIES,
+        partial(losses.contrastive_loss, pos_margin=0.9, distance="cosine", reduction="sum"),
+    ),
     "triplet": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4)),
     "triplet, mean": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4, distance="cosine", reduction="mean")),
     "triplet, semi-hard": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4, mining="semi_hard")),
@@ -69,13 +73,17 @@ def outcome(name: str, labels: str, dtype: torch.dtype, rows: slice, total: int,
 
 
 class Recorder(Largest):
-    """The largest tensor, and the multiplications of torch's matrix products."""
+    """The largest tensor, the multiplications of torch's matrix products, and the numbers that go to another rank or
+    come from one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.products = 0
+        self.products = self.traffic = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "c10d":
+            self.traffic += sum(t.numel() for t in torch.utils._pytree.tree_leaves(args[0]) if isinstance(t, Tensor))
         if func.__name__.split(".")[0] in ("mm", "addmm", "addmm_"):
             a, b = args[-2:]
             self.products += a.shape[0] * a.shape[1] * b.shape[1]
@@ -132,21 +140,38 @@ def scaled_gradients(name: str, how: str, rank: int) -> list[Tensor]:
 EVEN, WIDE = 16, 64  # rows of each rank and their width, where work and memory are counted
 
 
-def footprint(name: str, how: str, rank: int, world: int, *, own_labels: bool = False) -> tuple[int, int]:
+def footprint(
+    name: str, how: str, rank: int, world: int, *, own_labels: bool = False, needed: bool = True
+) -> tuple[int, int, int]:
     world = 1 if how == "local" else world
     generator = torch.Generator().manual_seed(rank)
     z = torch.randn(EVEN * (4 // world), WIDE, generator=generator, requires_grad=True)
     labels = rank * EVEN + torch.arange(len(z)) if own_labels else torch.arange(len(z)) % EVEN % 5
-    with Recorder() as recorder:
-        LOSSES[name][1](z, labels, gather_distributed=how).backward()
-    return recorder.numel, recorder.products
+    with Recorder() as recorder, torch.set_grad_enabled(needed):
+        loss = LOSSES[name][1](z, labels, gather_distributed=how)
+        if needed:
+            loss.backward()
+    return recorder.numel, recorder.products, recorder.traffic
+
+
+def poisoned(name: str, rank: int) -> list[Tensor]:
+    """The loss in a ring, and its gradient, where the first rank has a NaN."""
+    z = torch.randn(6, DIM, generator=torch.Generator().manual_seed(rank))
+    if rank == 0:
+        z[2, 1] = torch.nan
+    loss = LOSSES[name][1](z.requires_grad_(), torch.arange(6) % 3, gather_distributed="ring")
+    loss.backward()
+    assert z.grad is not None
+    return [loss.detach(), z.grad]
 
 
 def rank_main(rank: int, world: int) -> Any:
     results: dict[Any, Any] = {}
     if world == 4:
         for name, (strategies, _) in LOSSES.items():
-            results |= {(name, how): footprint(name, how, rank, world) for how in strategies}
+            for how in strategies:
+                results[name, how] = footprint(name, how, rank, world)
+                results[name, how, "no_grad"] = footprint(name, how, rank, world, needed=False)
         results["scaled"] = [scaled_gradients(name, how, rank) for name in SCALED for how in LOSSES[name][0]]
         for how in STRATEGIES:
             results["own labels", how] = footprint("contrastive", how, rank, world, own_labels=True)
@@ -156,6 +181,11 @@ def rank_main(rank: int, world: int) -> Any:
     results["equally far"] = {how: equally_far(rank, world, how) for how in STRATEGIES}
     shards = SHARDS[world]
     own = slice(sum(shards[:rank]), sum(shards[: rank + 1]))
+    seed = torch.tensor([8]) if rank else 2  # the first rank's is everybody's
+    drawn = partial(losses.triplet_loss, triplets_per_anchor=5, generator=seed, gather_distributed=True)
+    results["seed"] = drawn(rows_of(sum(shards))[own], torch.arange(sum(shards))[own] % 4)
+    ring = [name for name, (strategies, _) in LOSSES.items() if "ring" in strategies]
+    results["poisoned"] = {name: poisoned(name, rank) for name in ring}
     for (name, (strategies, loss)), (labels, dtype) in itertools.product(LOSSES.items(), CASES):
         for how in strategies:
             results[name, labels, dtype, how] = outcome(name, labels, dtype, own, sum(shards), how)
@@ -173,7 +203,12 @@ def test_shards_of_many_rows(world: int, tmp_path: Path) -> None:
     for how in STRATEGIES:  # the first of several hardest rows gets the gradient, on whichever rank it lies
         found = torch.cat([rank["equally far"][how] for rank in ranks]) / world
         torch.testing.assert_close(found, equally_far(0, 1, "local"), rtol=1e-14, atol=0)
+    for values in itertools.chain(*(rank["poisoned"].values() for rank in ranks)):
+        assert all(value.isnan().all() for value in values)
     total = sum(SHARDS[world])
+    drawn = outcome("triplet, drawn", "few labels", torch.float64, slice(0, total), total, "local")[0]
+    for rank in ranks:
+        torch.testing.assert_close(rank["seed"], drawn, rtol=1e-11, atol=0)
     for (name, (strategies, _)), (labels, dtype) in itertools.product(LOSSES.items(), CASES):
         loss, grad = outcome(name, labels, dtype, slice(0, total), total, "local")
         for how in strategies:
@@ -213,10 +248,16 @@ def test_the_ranks_share_work_and_memory(tmp_path: Path, monkeypatch: pytest.Mon
     for name, (strategies, _) in LOSSES.items():
         products = footprint(name, "local", 0, 1)[1]
         for rank, how in itertools.product(ranks, strategies):
-            largest, own_products = rank[name, how]
+            largest, own_products, traffic = rank[name, how]
+            # Without a gradient none is sent.
+            assert 0 < rank[name, how, "no_grad"][2] <= traffic - EVEN * WIDE
             assert own_products <= products / 4, (name, how)
             assert own_products > 0 or name == "triplet, drawn"
             assert largest >= whole if how == "all_gather" else largest <= whole // 2, (name, how)
+    for rank, how in itertools.product(ranks, STRATEGIES):  # a sum's positives and negatives have one gradient
+        assert rank["contrastive, sum", how][2] <= rank["contrastive", how][2] - EVEN * WIDE
+    for rank in ranks:  # rows are gathered once for all passes
+        assert rank["multi-positive", "all_gather", "no_grad"][2] < 2 * whole
     # Positives are taken one by one, and where there are none nothing is multiplied for them.
     products = footprint("contrastive", "local", 0, 1, own_labels=True)[1]
     for rank, how in itertools.product(ranks, STRATEGIES):

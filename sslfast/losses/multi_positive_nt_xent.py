@@ -136,11 +136,11 @@ def multi_positive_nt_xent_loss(
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
             Every rank computes a share of half the similarities, an equal one where shards are equal, and those of its
-            own rows with their positives; for these the embeddings travel a second time. True or ``"all_gather"``
-            gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks compute, so that none ever
-            holds all of them at once. False or ``"local"``: this rank's samples alone. Gradients are made and sent in
-            forward, and backward sends nothing. The ranks have to agree on what requires a gradient. Without a process
-            group, or with one rank, it changes nothing. Default: False.
+            own rows with their positives. True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"``
+            passes them round while the ranks compute, three times, so that none ever holds all of them at once. False
+            or ``"local"``: this rank's samples alone. Gradients are made and sent in forward, and backward sends
+            nothing. The ranks have to agree on what requires a gradient. Without a process group, or with one rank, it
+            changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
             none, 4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16) keep all, or N M in place of N^2 where ``ref_emb``
             takes a gradient. On a GPU and over several ranks none are kept, and none are needed of a ``ref_emb`` that
