@@ -154,12 +154,12 @@ def footprint(
     return recorder.numel, recorder.products, recorder.traffic
 
 
-def poisoned(name: str, rank: int) -> list[Tensor]:
-    """The loss in a ring, and its gradient, where the first rank has a NaN."""
+def poisoned(name: str, how: str, rank: int) -> list[Tensor]:
+    """The loss, and its gradient, where the first rank has a NaN."""
     z = torch.randn(6, DIM, generator=torch.Generator().manual_seed(rank))
     if rank == 0:
         z[2, 1] = torch.nan
-    loss = LOSSES[name][1](z.requires_grad_(), torch.arange(6) % 3, gather_distributed="ring")
+    loss = LOSSES[name][1](z.requires_grad_(), torch.arange(6) % 3, gather_distributed=how)
     loss.backward()
     assert z.grad is not None
     return [loss.detach(), z.grad]
@@ -184,8 +184,7 @@ def rank_main(rank: int, world: int) -> Any:
     seed = torch.tensor([8]) if rank else 2  # the first rank's is everybody's
     drawn = partial(losses.triplet_loss, triplets_per_anchor=5, generator=seed, gather_distributed=True)
     results["seed"] = drawn(rows_of(sum(shards))[own], torch.arange(sum(shards))[own] % 4)
-    ring = [name for name, (strategies, _) in LOSSES.items() if "ring" in strategies]
-    results["poisoned"] = {name: poisoned(name, rank) for name in ring}
+    results["poisoned"] = [poisoned(name, how, rank) for name, (each, _) in LOSSES.items() for how in each]
     for (name, (strategies, loss)), (labels, dtype) in itertools.product(LOSSES.items(), CASES):
         for how in strategies:
             results[name, labels, dtype, how] = outcome(name, labels, dtype, own, sum(shards), how)
@@ -203,7 +202,7 @@ def test_shards_of_many_rows(world: int, tmp_path: Path) -> None:
     for how in STRATEGIES:  # the first of several hardest rows gets the gradient, on whichever rank it lies
         found = torch.cat([rank["equally far"][how] for rank in ranks]) / world
         torch.testing.assert_close(found, equally_far(0, 1, "local"), rtol=1e-14, atol=0)
-    for values in itertools.chain(*(rank["poisoned"].values() for rank in ranks)):
+    for values in itertools.chain(*(rank["poisoned"] for rank in ranks)):
         assert all(value.isnan().all() for value in values)
     total = sum(SHARDS[world])
     drawn = outcome("triplet, drawn", "few labels", torch.float64, slice(0, total), total, "local")[0]

@@ -33,11 +33,11 @@ class SharedPoints(Points):
     def gradients(self, grads: list[Tensor]) -> list[Tensor]:
         """From the gradients of rows and columns to that of the rank's embeddings, in place; none of none.
 
-        It is, as that of :func:`~sslfast.distributed.sum_over_ranks`, times the world size.
+        It is, as that of :func:`~sslfast.distributed.sum_over_ranks`, times the world size; NaN where the loss is.
         """
         if not grads:
             return []
-        grad = grads[0].add_(summed_rows(grads[1], self._shards)).mul_(self._shards.world)
+        grad = grads[0].add_(summed_rows(grads[1], self._shards)).mul_(self._shards.world + self.poison)
         return [unit_rows_backward(grad, self.units[0], self.factors[0]) if self.normalize else grad]
 
 
