@@ -34,11 +34,13 @@ __all__ = [
     "gather_rows",
     "gathered_rows",
     "mean_gradient_over_ranks",
+    "mean_of_terms",
     "mean_over_ranks",
     "reduce_scatter_shards",
     "strategy_of",
     "sum_over_ranks",
     "summed_rows",
+    "takes_other_ranks",
     "those_of_first_rank",
     "world_size",
 ]
@@ -58,6 +60,11 @@ def strategy_of(function: str, gather_distributed: bool | str) -> str:
         expected = "False, True, 'local', 'all_gather' or 'ring'"
         raise ValueError(f"{function}: gather_distributed must be {expected}, got {_check.shown(gather_distributed)}")
     return names[gather_distributed] if world_size() > 1 else "local"
+
+
+def takes_other_ranks(gather_distributed: bool | str) -> bool:
+    """Whether samples of other ranks are asked for, also where there is one rank; of a right argument."""
+    return gather_distributed not in (False, "local")
 
 
 def count_rows(rows: Tensor, strategy: str) -> int:
@@ -159,6 +166,23 @@ def mean_over_ranks(values: Tensor, weights: Tensor | None = None, *, count: int
         sums = torch.stack([own, own.new_full((), number)])
     total, items = sum_over_ranks(sums)
     return total / items
+
+
+def mean_of_terms(totals: Tensor, counts: Tensor, reduction: str = "mean") -> tuple[Tensor, Tensor]:
+    """The mean of terms that all ranks have, for a loss whose gradient is made in forward.
+
+    Args:
+        totals: the sum of this rank's terms, a number or several, each by itself.
+        counts: of the same shape, how many terms are counted.
+        reduction: ``"sum"`` for the sum. Default: ``"mean"``.
+
+    Returns:
+        The mean, 0 of none, float64; and what the gradient of this rank's total is multiplied by: as that of
+        :func:`sum_over_ranks`, with the world size. It is NaN where a total is.
+    """
+    totals, counts = sum_over_ranks(torch.stack([totals.double(), counts.double()]))
+    shares = torch.ones_like(totals) if reduction == "sum" else counts.clamp_min(1.0).reciprocal()
+    return totals * shares, (shares * world_size()).masked_fill_(totals.isnan(), torch.nan)
 
 
 def mean_gradient_over_ranks(value: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from sslfast.losses import (
     dino_loss,
     ibot_patch_loss,
     msn_loss,
+    multi_positive_nt_xent_loss,
     nt_xent_loss,
     swav_loss,
     triplet_loss,
@@ -42,7 +43,12 @@ LABELS = torch.tensor([0, 1, 0])
 # Losses whose graphs break where the ranks hear from each other.
 IN_PARTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contrastive": lambda z: contrastive_loss(z, LABELS, gather_distributed="ring"),
-    "triplet": lambda z: triplet_loss(z, LABELS, 0.9, triplets_per_anchor=2, generator=1, gather_distributed=True),
+    "triplet, drawn": lambda z: triplet_loss(
+        z, LABELS, 0.9, triplets_per_anchor=2, generator=1, gather_distributed=True
+    ),
+    "triplet": lambda z: triplet_loss(z, LABELS, 0.9, gather_distributed=True),
+    "triplet, hardest": lambda z: triplet_loss(z, LABELS, 0.9, mining="batch_hard", gather_distributed="ring"),
+    "multi-positive": lambda z: multi_positive_nt_xent_loss(z, LABELS, gather_distributed=True),
 }
 
 # Functions of what ranks share whose gradients, in plain torch, have gradients themselves.

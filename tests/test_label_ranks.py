@@ -28,8 +28,8 @@ LABELS: dict[str, Callable[[Tensor], Tensor]] = {
     "many labels": lambda at: (at * 7 + 3) % 150,
     "a shard alone": lambda at: torch.where(at < 60, at, 60 + at % 5),
 }
-# Gradients in bfloat16 are rounded twice on either side: when they are made, and times the loss's own.
-TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5, torch.bfloat16: 2**-6}
+# Gradients in bfloat16 are rounded on either side.
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5, torch.bfloat16: 2**-7}
 CASES = [(labels, torch.float64) for labels in LABELS] + [("few labels", dtype) for dtype in [*TOLERANCE][1:]]
 
 ALL_GATHER = STRATEGIES[:1]
@@ -39,6 +39,10 @@ LOSSES: dict[str, tuple[tuple[str, ...], Callable[..., Tensor]]] = {
     "contrastive, squared": (
         STRATEGIES,
         partial(losses.contrastive_loss, squared=True, pos_margin=0.1, normalize=False, reduction="mean"),
+    ),
+    "contrastive, sum": (
+        STRATEGIES,
+        partial(losses.contrastive_loss, pos_margin=0.9, distance="cosine", reduction="sum"),
     ),
     "triplet": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4)),
     "triplet, mean": (ALL_GATHER, partial(losses.triplet_loss, margin=0.4, distance="cosine", reduction="mean")),
@@ -69,13 +73,17 @@ def outcome(name: str, labels: str, dtype: torch.dtype, rows: slice, total: int,
 
 
 class Recorder(Largest):
-    """The largest tensor, and the multiplications of torch's matrix products."""
+    """The largest tensor, the multiplications of torch's matrix products, and the numbers that go to another rank or
+    come from one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.products = 0
+        self.products = self.traffic = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "c10d":
+            self.traffic += sum(t.numel() for t in torch.utils._pytree.tree_leaves(args[0]) if isinstance(t, Tensor))
         if func.__name__.split(".")[0] in ("mm", "addmm", "addmm_"):
             a, b = args[-2:]
             self.products += a.shape[0] * a.shape[1] * b.shape[1]
@@ -94,28 +102,89 @@ def equally_far(rank: int, world: int, how: str) -> Tensor:
     return z.grad
 
 
+NEAR = list(itertools.product((32, 64), (False, True)))  # rows of a shard, whether a row and its other view are apart
+
+
+def near_positives(
+    rows: int, apart: bool, dtype: torch.dtype, rank: int, world: int, how: str
+) -> tuple[Tensor, Tensor]:
+    """The contrastive loss, and its gradient, of two views at about 1e-4 on one rank or on two; ``rows`` of all."""
+    generator = torch.Generator().manual_seed(4)
+    first = torch.nn.functional.normalize(torch.randn(rows // 2, DIM, generator=generator), dim=1)
+    views = [first, first + 3e-5 * torch.randn(first.shape, generator=generator)]
+    z = torch.stack(views, dim=0 if apart else 1).view(rows, DIM)
+    labels = torch.arange(rows // 2).repeat(2) if apart else torch.arange(rows // 2).repeat_interleave(2)
+    own = slice(rows * rank // world, rows * (rank + 1) // world)
+    leaf = z.to(dtype)[own].requires_grad_()
+    loss = losses.contrastive_loss(leaf, labels[own], neg_margin=0.01, gather_distributed=how)
+    loss.backward()
+    assert leaf.grad is not None
+    return loss.detach().double(), leaf.grad.double()
+
+
+SCALED = ("multi-positive", "contrastive", "triplet", "triplet, swap", "triplet, drawn", "triplet, hardest")
+
+
+def scaled_gradients(name: str, how: str, rank: int) -> list[Tensor]:
+    """The gradient in float16 rows, which a loss scale brings into float16's range, and in the same rows in float32."""
+    generator = torch.Generator().manual_seed(rank)
+    rows = (2e4 * torch.randn(24, DIM, generator=generator)).clamp_(-6e4, 6e4).half()
+    found = []
+    for z in (rows.requires_grad_(), rows.detach().float().requires_grad_()):
+        (2.0**15 * LOSSES[name][1](z, torch.arange(24) % 5, gather_distributed=how)).backward()
+        assert z.grad is not None
+        found.append(z.grad)
+    return found
+
+
 EVEN, WIDE = 16, 64  # rows of each rank and their width, where work and memory are counted
 
 
-def footprint(name: str, how: str, rank: int, world: int) -> tuple[int, int]:
+def footprint(
+    name: str, how: str, rank: int, world: int, *, own_labels: bool = False, needed: bool = True
+) -> tuple[int, int, int]:
     world = 1 if how == "local" else world
     generator = torch.Generator().manual_seed(rank)
     z = torch.randn(EVEN * (4 // world), WIDE, generator=generator, requires_grad=True)
-    labels = torch.arange(len(z)) % EVEN % 5
-    with Recorder() as recorder:
-        LOSSES[name][1](z, labels, gather_distributed=how).backward()
-    return recorder.numel, recorder.products
+    labels = rank * EVEN + torch.arange(len(z)) if own_labels else torch.arange(len(z)) % EVEN % 5
+    with Recorder() as recorder, torch.set_grad_enabled(needed):
+        loss = LOSSES[name][1](z, labels, gather_distributed=how)
+        if needed:
+            loss.backward()
+    return recorder.numel, recorder.products, recorder.traffic
+
+
+def poisoned(name: str, how: str, rank: int) -> list[Tensor]:
+    """The loss, and its gradient, where the first rank has a NaN."""
+    z = torch.randn(6, DIM, generator=torch.Generator().manual_seed(rank))
+    if rank == 0:
+        z[2, 1] = torch.nan
+    loss = LOSSES[name][1](z.requires_grad_(), torch.arange(6) % 3, gather_distributed=how)
+    loss.backward()
+    assert z.grad is not None
+    return [loss.detach(), z.grad]
 
 
 def rank_main(rank: int, world: int) -> Any:
     results: dict[Any, Any] = {}
     if world == 4:
         for name, (strategies, _) in LOSSES.items():
-            results |= {(name, how): footprint(name, how, rank, world) for how in strategies}
+            for how in strategies:
+                results[name, how] = footprint(name, how, rank, world)
+                results[name, how, "no_grad"] = footprint(name, how, rank, world, needed=False)
+        results["scaled"] = [scaled_gradients(name, how, rank) for name in SCALED for how in LOSSES[name][0]]
+        for how in STRATEGIES:
+            results["own labels", how] = footprint("contrastive", how, rank, world, own_labels=True)
+            for rows, apart in NEAR:
+                results["near", rows, apart, how] = near_positives(4 * rows, apart, torch.float32, rank, world, how)
         return results
     results["equally far"] = {how: equally_far(rank, world, how) for how in STRATEGIES}
     shards = SHARDS[world]
     own = slice(sum(shards[:rank]), sum(shards[: rank + 1]))
+    seed = torch.tensor([8]) if rank else 2  # the first rank's is everybody's
+    drawn = partial(losses.triplet_loss, triplets_per_anchor=5, generator=seed, gather_distributed=True)
+    results["seed"] = drawn(rows_of(sum(shards))[own], torch.arange(sum(shards))[own] % 4)
+    results["poisoned"] = [poisoned(name, how, rank) for name, (each, _) in LOSSES.items() for how in each]
     for (name, (strategies, loss)), (labels, dtype) in itertools.product(LOSSES.items(), CASES):
         for how in strategies:
             results[name, labels, dtype, how] = outcome(name, labels, dtype, own, sum(shards), how)
@@ -133,7 +202,12 @@ def test_shards_of_many_rows(world: int, tmp_path: Path) -> None:
     for how in STRATEGIES:  # the first of several hardest rows gets the gradient, on whichever rank it lies
         found = torch.cat([rank["equally far"][how] for rank in ranks]) / world
         torch.testing.assert_close(found, equally_far(0, 1, "local"), rtol=1e-14, atol=0)
+    for values in itertools.chain(*(rank["poisoned"] for rank in ranks)):
+        assert all(value.isnan().all() for value in values)
     total = sum(SHARDS[world])
+    drawn = outcome("triplet, drawn", "few labels", torch.float64, slice(0, total), total, "local")[0]
+    for rank in ranks:
+        torch.testing.assert_close(rank["seed"], drawn, rtol=1e-11, atol=0)
     for (name, (strategies, _)), (labels, dtype) in itertools.product(LOSSES.items(), CASES):
         loss, grad = outcome(name, labels, dtype, slice(0, total), total, "local")
         for how in strategies:
@@ -156,12 +230,34 @@ def test_shards_of_many_rows(world: int, tmp_path: Path) -> None:
 
 def test_the_ranks_share_work_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ranks = found_by_ranks(rank_main, 4, tmp_path)
+    for (rows, apart), how in itertools.product(NEAR, STRATEGIES):  # as precise as by one process
+        loss, grad = near_positives(4 * rows, apart, torch.float64, 0, 1, "local")
+        found = [rank["near", rows, apart, how] for rank in ranks]
+        for value, _ in found:
+            torch.testing.assert_close(value, loss, rtol=1e-3, atol=0)
+        parts = torch.cat([part for _, part in found]) / 4
+        assert (parts - grad).norm() <= 1e-3 * grad.norm(), (rows, apart, how)
     monkeypatch.setattr("sslfast.losses._few_rows.MOST_ROWS", 0)
+    scaled = [scaled_gradients(name, "local", 0) for name in SCALED]
+    for half, exact in itertools.chain(scaled, *(rank["scaled"] for rank in ranks)):
+        assert (exact != 0).sum() > exact.numel() / 2
+        assert (exact.abs() / 2**15).max() < 2**-14  # where float16 has not all of its bits
+        torch.testing.assert_close(half.float(), exact, rtol=2**-11, atol=2**-25)
     whole = 4 * EVEN * WIDE
     for name, (strategies, _) in LOSSES.items():
         products = footprint(name, "local", 0, 1)[1]
         for rank, how in itertools.product(ranks, strategies):
-            largest, own_products = rank[name, how]
+            largest, own_products, traffic = rank[name, how]
+            # Without a gradient none is sent.
+            assert 0 < rank[name, how, "no_grad"][2] <= traffic - EVEN * WIDE
             assert own_products <= products / 4, (name, how)
             assert own_products > 0 or name == "triplet, drawn"
             assert largest >= whole if how == "all_gather" else largest <= whole // 2, (name, how)
+    for rank, how in itertools.product(ranks, STRATEGIES):  # a sum's positives and negatives have one gradient
+        assert rank["contrastive, sum", how][2] <= rank["contrastive", how][2] - EVEN * WIDE
+    for rank in ranks:  # rows are gathered once for all passes
+        assert rank["multi-positive", "all_gather", "no_grad"][2] < 2 * whole
+    # Positives are taken one by one, and where there are none nothing is multiplied for them.
+    products = footprint("contrastive", "local", 0, 1, own_labels=True)[1]
+    for rank, how in itertools.product(ranks, STRATEGIES):
+        assert rank["own labels", how][1] <= products / 4, how

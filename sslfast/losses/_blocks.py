@@ -23,7 +23,13 @@ Held = tuple[Tensor | None, Tensor | None]
 
 
 def blocks_over_ranks(
-    strategy: str, shards: Shards, results: Tensor | None = None, *, lse: bool = False, symmetric: bool = False
+    strategy: str,
+    shards: Shards,
+    results: Tensor | None = None,
+    *,
+    lse: bool = False,
+    symmetric: bool = False,
+    hold_all: bool = False,
 ) -> GatheredBlocks | RingBlocks:
     """The exchange of one pass.
 
@@ -45,8 +51,11 @@ def blocks_over_ranks(
         results: a tensor of the shape and dtype of what a pass finds for this rank's columns, or None for nothing.
         lse: whether that is log-sum-exps; else it is added up.
         symmetric: whether rows and columns are one.
+        hold_all: whether a later pass takes the columns of more ranks than this one.
     """
-    return (RingBlocks if strategy == "ring" else GatheredBlocks)(shards, results, lse, symmetric)
+    if strategy == "ring":
+        return RingBlocks(shards, results, lse, symmetric)
+    return GatheredBlocks(shards, results, lse, symmetric, hold_all)
 
 
 def _part(shards: Shards, distance: int, symmetric: bool) -> tuple[slice, slice]:
@@ -82,9 +91,12 @@ class GatheredBlocks:
             for a later pass.
     """
 
-    def __init__(self, shards: Shards, results: Tensor | None, lse: bool, symmetric: bool) -> None:
+    def __init__(
+        self, shards: Shards, results: Tensor | None, lse: bool, symmetric: bool, hold_all: bool = False
+    ) -> None:
         self._shards, self._results, self._lse, self._symmetric = shards, results, lse, symmetric
-        self._ranks = [shards.ahead(distance) for distance in range(_reach(shards, symmetric) + 1)]
+        reach = _reach(shards, symmetric and not hold_all)
+        self._ranks = [shards.ahead(distance) for distance in range(reach + 1)]
         self._left: list[tuple[slice, Tensor]] = []
         self.held: Held = (None, None)
 
@@ -113,9 +125,9 @@ class GatheredBlocks:
             work = [(0, everything, slice(0, ends[-1]))]
         else:
             yield 0, everything, []  # needs nothing of what is still under way
-            middle = shards.world // 2 if shards.world % 2 == 0 else len(self._ranks)
+            middle = (shards.world + 1) // 2
             work = [(1, everything, slice(ends[1], ends[middle]))]
-            if middle < len(self._ranks):
+            if shards.world % 2 == 0:
                 rows, part = _part(shards, middle, True)
                 work.append((middle, rows, slice(ends[middle] + part.start, ends[middle] + part.stop)))
         gathered = (wait().index_select(0, self._order) for wait in self._pending)

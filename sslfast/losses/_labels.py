@@ -92,14 +92,6 @@ class LabelGroups:
             valid &= index != self.own[start:stop, None]
         return index, valid
 
-    def without_own(self, same: Tensor, start: int) -> Tensor:
-        """Clears, in a strip (rows, M) of who has whose label, bool or 1 and 0, the places of the rows' own columns."""
-        if self.own is not None:
-            own = self.own[start : start + len(same), None]
-            place = own.clamp_min(0)
-            same.scatter_(1, place, same.gather(1, place) * (own < 0).to(same.dtype))
-        return same
-
     def drawn(self, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """For every row K positives and K negatives, drawn uniformly and with replacement, and which rows have both.
 
@@ -144,5 +136,25 @@ class LabelGroups:
         return rows[others], columns[others]
 
     def readable(self) -> bool:
-        """Whether a number may be read: a GPU would have to be waited for, and a graph has none yet."""
-        return not (self.counts.is_cuda or torch.compiler.is_compiling())
+        """Whether a number may be read."""
+        return readable(self.counts)
+
+
+def readable(labels: Tensor) -> bool:
+    """Whether a number may be read: a GPU would have to be waited for, and a graph has none yet."""
+    return not (labels.is_cuda or torch.compiler.is_compiling())
+
+
+def without_own(same: Tensor, own: Tensor | None, start: int) -> Tensor:
+    """Clears, in a strip (rows, M) of who has whose label, bool or 1 and 0, the places of the rows' own columns.
+
+    Args:
+        same: the strip, of the rows from ``start`` on.
+        own: (N,) int64, the column that is the row itself, or -1; None of none.
+        start: the first row.
+    """
+    if own is not None:
+        own = own[start : start + len(same), None]
+        place = own.clamp_min(0)
+        same.scatter_(1, place, same.gather(1, place) * (own < 0).to(same.dtype))
+    return same

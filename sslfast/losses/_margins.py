@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from sslfast import _check
+from sslfast.distributed import takes_other_ranks
 from sslfast.losses._indices import check_rows_exist
 from sslfast.losses._inputs import check_choice, check_kernel_dtype, check_references
 
@@ -33,29 +34,22 @@ def compared_rows(
     ref_emb: Tensor | None,
     ref_labels: Tensor | None,
     copies: Tensor | None,
-    *,
     given: Sequence[Tensor] | None,
-    gather_distributed: bool,
+    gather_distributed: bool | str,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Returns references and their labels, checked, as tensors of their own.
 
     Raises:
         TypeError: if a tensor has the wrong type, or is float64 on a GPU.
         ValueError: if a shape, a device or a row of ``copies`` does not fit, one of references and labels is given
-            without the other, or ``gather_distributed`` is with what is ``given`` or with references.
+            without the other, or ``gather_distributed`` takes other ranks with what is ``given`` or with references.
         IndexError: on the CPU, if what is ``given``, by :func:`given_rows`, names a row that does not exist.
     """
-    check_references(
-        function,
-        embeddings,
-        ref_emb,
-        ref_labels,
-        copies,
-        labels_needed=given is None,
-        gather_distributed=gather_distributed,
-    )
+    gathers = takes_other_ranks(gather_distributed)
+    checked = (embeddings, ref_emb, ref_labels, copies)
+    check_references(function, *checked, labels_needed=given is None, gather_distributed=gathers)
     check_kernel_dtype(function, embeddings, *([] if ref_emb is None else [ref_emb]))
-    if gather_distributed and given is not None:
+    if gathers and given is not None:
         raise ValueError(f"{function}: gather_distributed goes without indices_tuple")
     for at, rows in enumerate(given or ()):
         anchors = at in (0, 2) if len(given or ()) == 4 else at == 0

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sslfast.losses._labels import LabelGroups
+from sslfast.losses._few_rows import MOST_ROWS
+from sslfast.losses._labels import LabelGroups, readable, without_own
 from sslfast.losses._points import Points, add_gradients, add_symmetric_gradients, apart_of, keep, pull, scaled
+from sslfast.losses._strips import in_strips
 
 _PAIRS = 4096  # pairs whose embeddings are held at once
 _FEW = 64  # one pair in so many, or fewer, is faster from the difference of its embeddings than from a product of all
@@ -133,40 +135,62 @@ def both_sides(
     needed: bool,
     *,
     times: float = 1.0,
+    few: bool = False,
 ) -> tuple[Side, Side]:
     """The positive pairs and the negative ones, counted; a pair of a row and a reference stands for so many.
 
     Without references a pair and its reverse are one: rows meet the columns after them. Rows that all fit into one
-    strip meet all: that is one product less than from half of the square.
+    strip meet all: that is one product less than from half of the square. Positives are taken one by one, from the
+    differences of their embeddings, where they are few of these pairs, or of others that the caller knows of; not where
+    their number cannot be read.
     """
-    groups = LabelGroups(labels, ref_labels, copies)
     itself = ref_labels is None
     column_labels = labels if ref_labels is None else ref_labels
-    number = groups.number()
-    listed = 0 if number is None or number * _FEW > len(labels) * len(column_labels) else number
+    groups = listed = None
+    if readable(labels):
+        groups = LabelGroups(labels, ref_labels, copies)
+        listed = groups.number()
+        if listed is not None and not (few or _are_few(listed, len(labels), len(column_labels))):
+            listed = None
     strips = points.strips()
     square = itself and len(strips) == 1
     half = 2.0 if itself else times
-    positives = Side(points, True, terms, reduction, needed, 1.0 if square and not listed else half)
+    positives = Side(points, True, terms, reduction, needed, 1.0 if square and listed is None else half)
     negatives = Side(points, False, terms, reduction, needed, 1.0 if square else half)
-    for start in range(0, listed, _PAIRS):
-        rows, columns = groups.pairs(start, min(start + _PAIRS, listed))
-        if itself:
-            rows, columns = rows[rows < columns], columns[rows < columns]
-        positives.add_pairs(rows, columns)
+    if groups is not None and listed is not None:
+        for start in range(0, listed, _PAIRS):
+            rows, columns = groups.pairs(start, min(start + _PAIRS, listed))
+            if itself:
+                rows, columns = rows[rows < columns], columns[rows < columns]
+            positives.add_pairs(rows, columns)
     for start, stop in strips:
         first = start if itself else 0
         between = points.distances(start, stop, first=first)
         same = torch.eq(labels[start:stop, None], column_labels[first:], out=torch.empty_like(between))
         for side, taken in ((positives, same), (negatives, 1.0 - same)):
-            if side is positives and listed:
+            if side is positives and listed is not None:
                 continue
             if square:
                 side.add_square(between, taken.fill_diagonal_(0.0))
             else:
-                taken = taken.triu_(1) if itself else groups.without_own(taken, start)
+                taken = taken.triu_(1) if itself else without_own(taken, copies, start)
                 side.add_strip(start, stop, first, between, taken)
     return positives, negatives
+
+
+def _are_few(positives: int, rows: int, columns: int) -> bool:
+    return positives * _FEW <= rows * columns
+
+
+def few_positives(labels: Tensor) -> bool:
+    """Whether one process takes the positives of rows with these labels one by one, as its operator of few rows does,
+    too; a GPU does not.
+    """
+    number = LabelGroups(labels, None).number() if readable(labels) else None
+    if number is None:
+        return False
+    rows = len(labels)
+    return _are_few(number, rows, rows) or (rows <= MOST_ROWS and not in_strips(number - rows, rows, rows))
 
 
 def _finished(ctx, function: str, points: Points, sides: tuple[Side, Side]) -> Tensor:  # type: ignore[no-untyped-def]

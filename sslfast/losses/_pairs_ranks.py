@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from sslfast._verdict import Options
-from sslfast.distributed import exchange_shards, sum_over_ranks
+from sslfast.distributed import exchange_shards, gathered_rows, mean_of_terms
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import kernel_integers
-from sslfast.losses._pairs import both_sides
+from sslfast.losses._pairs import both_sides, few_positives
 from sslfast.losses._points import Points, keep, scaled, units_of
 
 
@@ -53,36 +53,37 @@ class _PairsRanks(torch.autograd.Function):
         shards = exchange_shards(function, embeddings, options)
         own, ids = Points(embeddings, None, distance, normalize), kernel_integers(labels)
         unit = own.units[0]
-        # Of positives and of negatives: what each is divided by is known when all blocks are through.
+        # A block alone does not tell: the one of a rank's own rows has most of the positives.
+        few = ids.is_cpu and few_positives(gathered_rows(ids, shards))
+        # Of positives and of negatives: what each is divided by is known when all blocks are through. A sum is divided
+        # by nothing, and one gradient of both is sent.
         sums = torch.zeros(2, 2, dtype=torch.float64, device=unit.device)
-        grad = unit.new_zeros((len(unit), 2, unit.shape[1])) if needed else None
+        planes = 1 if reduction == "sum" else 2
+        grad = unit.new_zeros((len(unit), planes, unit.shape[1])) if needed else None
         exchange = blocks_over_ranks(strategy, shards, grad, symmetric=True)
         exchange.post(embeddings, None, ids)
         for ahead, some, columns in exchange.blocks():
             if ahead == 0:
-                sides = both_sides(own, ids, None, None, terms, reduction, needed)
+                sides = both_sides(own, ids, None, None, terms, reduction, needed, few=few)
             else:
                 block, _, block_ids = columns
                 points = Points(unit[some], units_of(block, normalize), distance, normalize=False)
                 # The reverse of a pair is taken nowhere else.
-                sides = both_sides(points, ids[some], block_ids, None, terms, reduction, needed, times=2.0)
+                sides = both_sides(points, ids[some], block_ids, None, terms, reduction, needed, times=2.0, few=few)
             for at, side in enumerate(sides):
-                sums[at] += torch.stack([side.total, side.number]) * side.times
+                sums[:, at] += torch.stack([side.total, side.number]) * side.times
                 if grad is not None:
-                    grad[some, at].add_(side.grads[0], alpha=side.times)
+                    grad[some, at % planes].add_(side.grads[0], alpha=side.times)
             if grad is not None and ahead > 0:
-                exchange.leave(torch.stack([side.grads[-1].mul_(side.times) for side in sides], dim=1))
-        sums[0, 0] += own.poison
-        totals, numbers = sum_over_ranks(sums).T
-        shares = torch.ones_like(totals) if reduction == "sum" else numbers.clamp_min(1.0).reciprocal()
+                found = torch.stack([side.grads[-1].mul_(side.times) for side in sides], dim=1)
+                exchange.leave(found if planes == 2 else found.sum(dim=1, keepdim=True))
+        means, factors = mean_of_terms(sums[0] + own.poison, sums[1], reduction)
         grads: list[Tensor] = []
         if grad is not None:
-            # As sum_over_ranks has it: times the world size, for DistributedDataParallel's averaging.
-            near, far = (shares * shards.world).to(unit.dtype)
-            found = exchange.collect(grad)
-            grads = own.gradients([(found[:, 0] * near).addcmul_(found[:, 1], far)])
+            found = exchange.collect(grad).mul_(factors[:planes, None].to(unit.dtype))
+            grads = own.gradients([found.sum(dim=1)])
         keep(ctx, function, own, grads)
-        return (totals * shares).sum().to(unit.dtype)
+        return means.sum().to(unit.dtype)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]

@@ -66,11 +66,13 @@ class Points:
         return between.sqrt_() if root and self.distance == "euclidean" else between
 
     def gradients(self, grads: list[Tensor]) -> list[Tensor]:
-        """From the gradients of the points to those of the inputs, in place; none of none."""
-        if self.normalize and grads:
-            found = zip(grads, self.units, self.factors, strict=True)
-            grads = [unit_rows_backward(grad, unit, factor) for grad, unit, factor in found]
-        return [grad.to(z.dtype) for grad, z in zip(grads, self.inputs, strict=False)]
+        """From the gradients of the points to those of the inputs, in place, in the dtype of accumulation: half types
+        wait for the loss's own gradient, a scale of which rescues what would be rounded to 0. None of none.
+        """
+        if not self.normalize or not grads:
+            return grads
+        found = zip(grads, self.units, self.factors, strict=True)
+        return [unit_rows_backward(grad, unit, factor) for grad, unit, factor in found]
 
     def over_ranks(self, *sums: Tensor) -> tuple[Tensor, ...]:
         """Sums over all anchors: these, where there is one rank."""
@@ -141,14 +143,14 @@ def keep(ctx, function: str, points: Points, grads: list[Tensor]) -> None:  # ty
 
 
 def scaled(ctx, grad):  # type: ignore[no-untyped-def]
-    """The saved gradients of embeddings and references, times the incoming one."""
+    """The saved gradients of embeddings and references, times the incoming one, in the dtypes of these."""
     embeddings, ref_emb, *grads = ctx.saved_tensors
     inputs = [embeddings] if ref_emb is None else [embeddings, ref_emb]
     found: list[Tensor | None] = [None, None]
     for i, needed in enumerate(ctx.needs_input_grad[1:3]):
         if needed:
             with torch.no_grad():
-                product = (grads[i] * grad).to(grads[i].dtype)
+                product = (grads[i] * grad).to(inputs[i].dtype)
             found[i] = first_order_only(ctx.function, product, *inputs, grad)
     return found
 

@@ -33,20 +33,19 @@ class SharedPoints(Points):
     def gradients(self, grads: list[Tensor]) -> list[Tensor]:
         """From the gradients of rows and columns to that of the rank's embeddings, in place; none of none.
 
-        It is, as that of :func:`~sslfast.distributed.sum_over_ranks`, times the world size.
+        It is, as that of :func:`~sslfast.distributed.sum_over_ranks`, times the world size; NaN where the loss is.
         """
         if not grads:
             return []
-        grad = grads[0].add_(summed_rows(grads[1], self._shards)).mul_(self._shards.world)
-        if self.normalize:
-            grad = unit_rows_backward(grad, self.units[0], self.factors[0])
-        return [grad.to(self.inputs[0].dtype)]
+        grad = grads[0].add_(summed_rows(grads[1], self._shards)).mul_(self._shards.world + self.poison)
+        return [unit_rows_backward(grad, self.units[0], self.factors[0]) if self.normalize else grad]
 
 
 def points_of(
     embeddings: Tensor, ref_emb: Tensor | None, distance: str, normalize: bool, shards: Shards | None
 ) -> Points:
-    """Points of one process; or, with ``shards``, a rank's rows against ``ref_emb``, those of all ranks."""
-    if shards is None or ref_emb is None:
+    """Points of one process; or, with ``shards``, a rank's rows against ``ref_emb``, which are those of all ranks."""
+    if shards is None:
         return Points(embeddings, ref_emb, distance, normalize)
+    assert ref_emb is not None
     return SharedPoints(embeddings, ref_emb, distance, normalize, shards)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast._autograd import first_order_only
-from sslfast.losses._labels import LabelGroups
+from sslfast.losses._labels import LabelGroups, readable, without_own
 from sslfast.losses._strips import in_strips, parts_of_pairs, rows_at_once
 
 
@@ -81,12 +81,12 @@ class PositivePairs:
                 a pair then adds to the gradient of its row here, and a column needs none.
             grad_columns: what the gradient of the columns is added to. Default: None, they need none.
         """
-        groups = LabelGroups(self._ids, col_ids, own)
-        size = groups.number()
-        if size is None or in_strips(size, len(self._rows), len(columns)):
+        groups = LabelGroups(self._ids, col_ids, own) if readable(col_ids) else None
+        size = None if groups is None else groups.number()
+        if groups is None or size is None or in_strips(size, len(self._rows), len(columns)):
             step = rows_at_once(self._rows, len(columns))
             for start in range(0, len(self._rows), step):
-                positive = groups.without_own(self._ids[start : start + step, None] == col_ids, start)
+                positive = without_own(self._ids[start : start + step, None] == col_ids, own, start)
                 self._add_strip(start, positive, columns, col_negatives, grad_columns)
             return
         for some in parts_of_pairs(size):

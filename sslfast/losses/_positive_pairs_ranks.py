@@ -13,7 +13,7 @@ from torch import Tensor
 from sslfast import ops
 from sslfast._autograd import first_order_only, unit_of, unit_rows_backward, unit_side
 from sslfast._verdict import Options
-from sslfast.distributed import Shards, exchange_shards, sum_over_ranks
+from sslfast.distributed import Shards, exchange_shards, mean_of_terms
 from sslfast.losses._blocks import Held, blocks_over_ranks
 from sslfast.losses._inputs import kernel_integers
 from sslfast.losses._positive_pairs import PositivePairs
@@ -51,23 +51,20 @@ class _NTXentRanks(torch.autograd.Function):
         unit = unit_of(side, factors).to(norm.dtype)
         pairs = PositivePairs(unit, ids, negatives, scale, needed)
         exchange = blocks_over_ranks(strategy, shards)
-        exchange.post(side, factors, ids, negatives)
+        exchange.post(side, factors, ids, negatives, held=blocks.held)
         own = torch.arange(len(side), device=side.device)
         for distance, _, (block, block_factors, block_ids, block_negatives) in exchange.blocks():
             columns = unit_of(block, block_factors).to(norm.dtype)
             pairs.add(columns, block_ids, None if distance else own, col_negatives=block_negatives)
         # A NaN reaches the loss from rows without a pair, too.
-        sums = torch.stack([pairs.total + 0.0 * unit.sum(), pairs.count.to(torch.float64)])
-        total, count = sum_over_ranks(sums)
-        share = count.clamp_min(1.0).reciprocal()
+        mean, factor = mean_of_terms(pairs.total + 0.0 * unit.sum(), pairs.count)
         grad = None
         if needed:
-            grad = pairs.grad_rows.add_(blocks.gradient(negatives, pairs.grad_negatives, exchange.held), alpha=scale)
-            # As sum_over_ranks has it: times the world size, for DistributedDataParallel's averaging.
-            grad = unit_rows_backward(grad.mul_(share * shards.world), unit, norm)
+            grad = pairs.grad_rows.add_(blocks.gradient(negatives, pairs.grad_negatives), alpha=scale)
+            grad = unit_rows_backward(grad.mul_(factor), unit, norm)
         ctx.save_for_backward(embeddings, grad)
         ctx.function = function
-        return (total * share).to(norm.dtype)
+        return mean.to(norm.dtype)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
@@ -78,7 +75,11 @@ class _NTXentRanks(torch.autograd.Function):
 
 
 class _Blocks:
-    """The rows of all ranks against themselves, but for those of one label."""
+    """The rows of all ranks against themselves, but for those of one label.
+
+    Attributes:
+        held: the columns and factors of all ranks that :meth:`negatives` has gathered, for later passes.
+    """
 
     def __init__(
         self, strategy: str, shards: Shards, side: Tensor, factors: Tensor | None, ids: Tensor, number: Tensor
@@ -86,6 +87,7 @@ class _Blocks:
         self._strategy, self._shards, self._number = strategy, shards, number
         self._side, self._factors, self._ids = side, factors, ids
         self._nobody = torch.full_like(ids, -1)
+        self.held: Held = (None, None)
 
     def _of(self, some: slice) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         factors = None if self._factors is None else self._factors[some]
@@ -94,7 +96,7 @@ class _Blocks:
     def negatives(self) -> Tensor:
         """The log-sum-exp of every row over the rows of other labels, (N_rank,); -inf of none."""
         results = self._number.expand(len(self._side))
-        exchange = blocks_over_ranks(self._strategy, self._shards, results, lse=True, symmetric=True)
+        exchange = blocks_over_ranks(self._strategy, self._shards, results, lse=True, symmetric=True, hold_all=True)
         exchange.post(self._side, self._factors, self._ids)
         for distance, some, columns in exchange.blocks():
             rows, factors, ids, nobody = self._of(some)
@@ -108,19 +110,19 @@ class _Blocks:
             else:
                 lse[some] = torch.logaddexp(lse[some], found)
                 exchange.leave(block_lse)
+        self.held = exchange.held
         return exchange.collect(lse)
 
-    def gradient(self, lse: Tensor, weights: Tensor, held: Held) -> Tensor:
+    def gradient(self, lse: Tensor, weights: Tensor) -> Tensor:
         """The gradient of all ranks' weighted log-sum-exps in this rank's rows, without the scale.
 
         Args:
             lse: what :meth:`negatives` gives.
             weights: (N_rank,), of this rank's.
-            held: the columns and factors that a former pass has held.
         """
         number, results = self._number, self._number.expand(self._side.shape)
         exchange = blocks_over_ranks(self._strategy, self._shards, results, symmetric=True)
-        exchange.post(self._side, self._factors, self._ids, torch.stack([lse, weights], dim=1), held=held)
+        exchange.post(self._side, self._factors, self._ids, torch.stack([lse, weights], dim=1), held=self.held)
         for distance, some, columns in exchange.blocks():
             rows, factors, ids, nobody = self._of(some)
             own = (lse[some], weights[some])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast.distributed import Shards
-from sslfast.losses._labels import LabelGroups
+from sslfast.losses._labels import LabelGroups, without_own
 from sslfast.losses._points import Points, add_column_gradients, add_gradients, keep, scaled
 from sslfast.losses._points_ranks import points_of
 from sslfast.losses._strips import rows_at_once
@@ -90,7 +90,7 @@ class _Blocks(torch.autograd.Function):
                 between = points.distances(start, stop)
                 negative = labels[start:stop, None] != column_labels
                 if copies is not None:
-                    negative = groups.without_own(negative, start)
+                    negative = without_own(negative, copies, start)
                 weights = torch.zeros_like(between) if needed else None
                 for rows, index, valid in _blocks(*groups.positives(start, stop, width), between, groups.readable()):
                     parts = (between, negative) if rows is None else (between[rows], negative[rows])

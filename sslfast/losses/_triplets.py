@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast.distributed import Shards
-from sslfast.losses._labels import LabelGroups
+from sslfast.losses._labels import LabelGroups, without_own
 from sslfast.losses._points import Points, add_gradients, apart_of, keep, pull, scaled
 from sslfast.losses._points_ranks import points_of
 from sslfast.random import STREAMS
@@ -88,14 +88,14 @@ def extremes(
     nearest negative; -inf and inf of none.
     """
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    groups = LabelGroups(labels, ref_labels, copies)
     column_labels = labels if ref_labels is None else ref_labels
+    own = torch.arange(len(labels), device=labels.device) if ref_labels is None else copies
     for start, stop in points.strips():
         between = points.distances(start, stop, root=False)
         same = labels[start:stop, None] == column_labels
-        no_negative = same if copies is None else ~groups.without_own(~same, start)
+        no_negative = same if copies is None else ~without_own(~same, copies, start)
         nearest, negative = between.masked_fill(no_negative, torch.inf).min(dim=1)
-        farthest, positive = between.masked_fill_(~groups.without_own(same, start), -torch.inf).max(dim=1)
+        farthest, positive = between.masked_fill_(~without_own(same, own, start), -torch.inf).max(dim=1)
         found.append((farthest, positive, nearest, negative))
     farthest, positives, nearest, negatives = (torch.cat(parts) for parts in zip(*found, strict=True))
     return farthest, positives, nearest, negatives
@@ -154,7 +154,7 @@ class _AllTriplets(torch.autograd.Function):
                 between = points.distances(start, stop)
                 negative = labels[start:stop, None] != column_labels
                 if copies is not None:
-                    negative = groups.without_own(negative, start)
+                    negative = without_own(negative, copies, start)
                 index, valid = groups.positives(start, stop)
                 weights, active = _weights(between, negative, index, valid, margin, semi_hard)
                 count += active

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslfast.distributed import Shards, sum_over_ranks
+from sslfast.distributed import Shards, mean_of_terms, sum_over_ranks
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import kernel_integers, without_autocast
 from sslfast.losses._points import Points, keep, scaled, units_of
@@ -24,9 +24,10 @@ def hardest_in_ring(
 ) -> Tensor:
     """The loss of the hardest triplets of all ranks, whose backward pass communicates nothing.
 
-    A rank keeps the farthest positive and the nearest negative of each of its rows while the blocks go round, and their
-    gradients follow a second round home. Arguments as checked by :func:`triplet_loss`; all ranks have to agree on
-    whether a gradient is needed. ``terms`` are the margin, whether to swap, and whether the margin is soft.
+    A rank keeps the farthest positive and the nearest negative of each of its rows while the blocks go round, the first
+    of equally far ones as far as rounding goes, and their gradients follow a second round home. Arguments as checked by
+    :func:`triplet_loss`; all ranks have to agree on whether a gradient is needed. ``terms`` are the margin, whether to
+    swap, and whether the margin is soft.
     """
     options = (terms, distance, normalize, reduction, shards)
     with without_autocast(embeddings):
@@ -58,7 +59,8 @@ class _HardestInRing(torch.autograd.Function):
     ):
         own = Points(embeddings, None, distance, normalize)
         unit, firsts = own.units[0], _firsts(shards)
-        # One centre for all blocks, that equal rows are equally far wherever they lie.
+        # One centre for all blocks, that equal rows are equally far wherever they lie, as far as rounding goes: it may
+        # differ between products of blocks of several sizes.
         center = None if distance == "cosine" else sum_over_ranks(unit.sum(dim=0)) / sum(shards.sizes)
         positives, negatives = _Hardest(unit), _Hardest(unit)
         exchange = blocks_over_ranks("ring", shards)
@@ -74,15 +76,13 @@ class _HardestInRing(torch.autograd.Function):
         at = torch.arange(len(unit), device=unit.device)
         grads = points.zeros() if ctx.needs_input_grad[1] else []
         total, count = sum_of_triplets(points, (at, at, at + len(unit)), both, terms, reduction, grads)
-        total, count = sum_over_ranks(torch.stack([total.double() + own.poison, count.double()]))
-        share = torch.ones_like(total) if reduction == "sum" else count.clamp_min(1.0).reciprocal()
+        mean, factor = mean_of_terms(total + own.poison, count, reduction)
         if grads:
             numbers = torch.where(both, torch.stack([positives.number, negatives.number]), -1).flatten()
             grad = _sent_home(shards, ids, numbers, *grads)
-            # As sum_over_ranks has it: times the world size, for DistributedDataParallel's averaging.
-            grads = own.gradients([grad.mul_(share * shards.world)])
+            grads = own.gradients([grad.mul_(factor)])
         keep(ctx, function, own, grads)
-        return (total * share).to(unit.dtype)
+        return mean.to(unit.dtype)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]

@@ -118,12 +118,14 @@ def contrastive_loss(
     and ``neg_margin=0`` are where to begin.
 
     No matrix of distances is stored: they are made in strips of rows, half of them where there are no references, once
-    for loss and gradients, O(N^2 D) work altogether; up to 512 rows on the CPU are one strip, or as many pairs of a row
-    and a reference.
-    Where one pair in 64 or fewer is positive (one in 8 of so few rows; on the CPU, outside of a compiled graph)
+    for loss and gradients, O(N^2 D) work altogether; by one process up to 512 rows on the CPU are one strip, or as many
+    pairs of a row and a reference.
+    Where one pair in 64 or fewer is positive (one in 8 of up to 512 rows; on the CPU, outside of a compiled graph)
     positives are computed from differences of embeddings, which keep the relative precision of small distances, as
     given pairs are; all other distances have the rounding of a product with centred embeddings, and what is below it
-    counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32 (float64 inputs in float64).
+    counts as 0. Over several ranks the share is that among the rows of all of them; where it is larger, two blocks of
+    rows of which one pair in 64 or fewer is positive do so, too. The gradient of a root at 0 is taken to be 0.
+    Accumulates in float32 (float64 inputs in float64).
 
     Where no positive term is left, their mean is 0, and so for the negatives.
 
@@ -142,11 +144,12 @@ def contrastive_loss(
             anchors, positives and negatives; what a miner of pytorch-metric-learning returns. Default: None.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank takes an equal share of the pairs. True or ``"all_gather"`` gathers the embeddings of all ranks;
-            ``"ring"`` passes them round while the ranks compute, so that none ever holds all of them at once. False or
-            ``"local"``: this rank's samples alone. Gradients are made and sent in forward, and backward sends nothing.
-            The ranks have to agree on what requires a gradient, and to have one D and one dtype. Without a process
-            group, or with one rank, it changes nothing. Default: False.
+            Every rank takes a share of the pairs, an equal one where shards are equal. True or ``"all_gather"`` gathers
+            the embeddings of all ranks; ``"ring"`` passes them round while the ranks compute, so that none ever holds
+            all of them at once; on the CPU each holds the labels of all. False or ``"local"``: this rank's samples
+            alone. Gradients are made and sent in forward, and backward sends nothing. The ranks have to agree on what
+            requires a gradient, and to have one D and one dtype. Without a process group, or with one rank, it changes
+            nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
@@ -167,10 +170,9 @@ def contrastive_loss(
         margins = (_check.real(name, "pos_margin", pos_margin), _check.real(name, "neg_margin", neg_margin))
         terms = (*margins, _check.boolean(name, "squared", squared))
         options = metric_options(name, distance, normalize, reduction)
-        gathers = gather_distributed not in (False, "local")
         pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
         ref_emb, ref_labels = compared_rows(
-            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gathers
+            name, embeddings, labels, ref_emb, ref_labels, copies, pairs, gather_distributed
         )
         if pairs is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)

@@ -190,11 +190,11 @@ def dcl_loss(
             :func:`negative_mises_fisher_weights` can. Default: None, weights of 1.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes an equal share of half the similarities.
-            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
-            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
-            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
-            group, or with one rank, it changes nothing. Default: False.
+            Every rank computes a share of half the similarities, an equal one where shards are equal. True or
+            ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks compute,
+            so that none ever holds all of them at once. False or ``"local"``: this rank's samples alone. Forward and
+            backward communicate: one that only some ranks call waits for ever. Without a process group, or with one
+            rank, it changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
             none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64, 4 N^2 for
             bfloat16). On a GPU and over several ranks none are kept, whatever it says, and up to 256 samples on the

@@ -135,10 +135,10 @@ def multi_positive_nt_xent_loss(
             -1 where there is none; unused with ``indices_tuple``. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes an equal share of half the similarities, and those of its own rows with their positives;
-            for these the embeddings travel a second time. True or ``"all_gather"`` gathers the embeddings of all
-            ranks; ``"ring"`` passes them round while the ranks compute, so that none ever holds all of them at once.
-            False or ``"local"``: this rank's samples alone. Gradients are made and sent in forward, and backward sends
+            Every rank computes a share of half the similarities, an equal one where shards are equal, and those of its
+            own rows with their positives. True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"``
+            passes them round while the ranks compute, three times, so that none ever holds all of them at once. False
+            or ``"local"``: this rank's samples alone. Gradients are made and sent in forward, and backward sends
             nothing. The ranks have to agree on what requires a gradient. Without a process group, or with one rank, it
             changes nothing. Default: False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
@@ -171,10 +171,9 @@ def multi_positive_nt_xent_loss(
     with JointChecks(name, gather_distributed, embeddings):
         strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
-        gathers = gather_distributed not in (False, "local")
         pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
         ref_emb, ref_labels = compared_rows(
-            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gathers
+            name, embeddings, labels, ref_emb, ref_labels, copies, pairs, gather_distributed
         )
         if pairs is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)

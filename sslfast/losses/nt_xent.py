@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sslfast import ops
 from sslfast._autograd import distinct, first_order_only, side_gradient, unit_side
 from sslfast._verdict import JointChecks, OptionsAround, spelled
-from sslfast.distributed import count_rows, mean_over_ranks, strategy_of
+from sslfast.distributed import count_rows, mean_over_ranks, strategy_of, takes_other_ranks
 from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._few_pairs import few_samples, few_views
 from sslfast.losses._inputs import check_pair, temperature_of, without_autocast
@@ -72,7 +72,7 @@ class NTXentLoss(nn.Module):
         self.gather_distributed = gather_distributed
         self.tau_plus = check_tau_plus("NTXentLoss", tau_plus)
         self.memory_budget = check_memory_budget("NTXentLoss", memory_budget)
-        whole = gather_distributed not in (False, "local")
+        whole = takes_other_ranks(gather_distributed)
         self.memory_bank = None
         if isinstance(memory_bank_size, int) and not isinstance(memory_bank_size, bool):
             if memory_bank_size != 0:
@@ -146,12 +146,12 @@ def nt_xent_loss(
             of the sum over the 2N - 2 negatives. Default: 0.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes an equal share of half the similarities. (lightly returns the rank's share of the loss,
-            whose mean over ranks this is.)
-            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
-            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
-            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
-            group, or with one rank, it changes nothing. Default: False.
+            Every rank computes a share of half the similarities, an equal one where shards are equal. (lightly returns
+            the rank's share of the loss, whose mean over ranks this is.) True or ``"all_gather"`` gathers the
+            embeddings of all ranks; ``"ring"`` passes them round while the ranks compute, so that none ever holds all
+            of them at once. False or ``"local"``: this rank's samples alone. Forward and backward communicate: one that
+            only some ranks call waits for ever. Without a process group, or with one rank, it changes nothing. Default:
+            False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
             none. All are kept, and a quarter of the FLOPs saved, from about 8 N^2 bytes (16 N^2 for float64, 4 N^2 for
             bfloat16). On a GPU and over several ranks none are kept, whatever it says, and up to 256 samples on the

@@ -144,12 +144,12 @@ def supcon_loss(
             -1 where there is none; unused with ``indices_tuple``. Default: None, no copies.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            Every rank computes an equal share of half the similarities; the embeddings travel a second time, with
-            their labels, for the sums per label.
-            True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks
-            compute, so that none ever holds all of them at once. False or ``"local"``: this rank's samples
-            alone. Forward and backward communicate: one that only some ranks call waits for ever. Without a process
-            group, or with one rank, it changes nothing. Default: False.
+            Every rank computes a share of half the similarities, an equal one where shards are equal; the embeddings
+            travel a second time, with their labels, for the sums per label. True or ``"all_gather"`` gathers the
+            embeddings of all ranks; ``"ring"`` passes them round while the ranks compute, so that none ever holds all
+            of them at once. False or ``"local"``: this rank's samples alone. Forward and backward communicate: one that
+            only some ranks call waits for ever. Without a process group, or with one rank, it changes nothing. Default:
+            False.
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again; 0 keeps
             none. All are kept, and a quarter of the FLOPs saved, from about 2 N^2 bytes (4 N^2 for float64). On a GPU,
             over several ranks, and with ``ref_emb``, whose similarities are made once, none are kept, whatever it says.
@@ -181,10 +181,9 @@ def supcon_loss(
         strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
         check_kernel_dtype(name, embeddings)
-        gathers = gather_distributed not in (False, "local")
         pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
         ref_emb, ref_labels = compared_rows(
-            name, embeddings, labels, ref_emb, ref_labels, copies, given=pairs, gather_distributed=gathers
+            name, embeddings, labels, ref_emb, ref_labels, copies, pairs, gather_distributed
         )
         if pairs is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)

@@ -125,7 +125,7 @@ def _margin(function: str, margin: float, mining: str) -> float:
 
 
 def _check_ring(function: str, gather_distributed: bool | str, mining: str) -> None:
-    """A ring is for minings in which an anchor needs no more than two of its distances at once; on one rank, too."""
+    """A ring is made for the hardest triplets alone, on one rank, too."""
     if gather_distributed == "ring" and mining != "batch_hard":
         raise ValueError(f"{function}: gather_distributed='ring' goes with mining='batch_hard', got mining={mining!r}")
 
@@ -167,7 +167,8 @@ def triplet_loss(
 
     - ``"batch_all"``: all of them. pytorch-metric-learning's ``TripletMarginLoss`` without a miner.
     - ``"batch_hard"``: per anchor the farthest positive and the nearest negative, the first of equally far ones on the
-      CPU. Its ``BatchHardMiner``. ``smooth_loss=True`` with ``margin=0`` is Hermans' soft margin.
+      CPU, over several ranks as far as rounding goes. Its ``BatchHardMiner``. ``smooth_loss=True`` with ``margin=0`` is
+      Hermans' soft margin.
     - ``"semi_hard"``: those with 0 < d[a, n] - d[a, p] < margin. Its
       ``TripletMarginMiner(margin, type_of_triplets="semihard")``, which also takes those at exactly the margin.
       FaceNet draws one of these for each pair. Where rounding makes a gap 0 or the margin, or neither, it decides.
@@ -213,13 +214,13 @@ def triplet_loss(
         generator: seed of the draws of ``triplets_per_anchor``, see :func:`~sslfast.random.seed_tensor`; over several
             ranks that of the first. Default: None, drawn from torch's global CPU generator.
         gather_distributed: with torch.distributed initialised, the loss of the batch of all ranks, the same on every
-            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size.
-            A rank takes its own rows as anchors against those of all ranks, a W-th of the work. True or
-            ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the ranks compute,
-            so that none ever holds all of them at once: with ``"batch_hard"`` alone, as the terms of the other minings
-            need all distances of an anchor at once. False or ``"local"``: this rank's samples alone. Gradients are made
-            and sent in forward, and backward sends nothing. The ranks have to agree on what requires a gradient, and to
-            have one D and one dtype. Without a process group, or with one rank, it changes nothing. Default: False.
+            rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size. A
+            rank takes its own rows as anchors against those of all ranks, an equal share of the work where shards are
+            equal. True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the
+            ranks compute, so that none ever holds all of them at once: it is made for ``"batch_hard"`` alone, of which
+            an anchor needs two distances. False or ``"local"``: this rank's samples alone. Gradients are made and sent
+            in forward, and backward sends nothing. The ranks have to agree on what requires a gradient, and to have one
+            D and one dtype. Without a process group, or with one rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
@@ -255,15 +256,15 @@ def triplet_loss(
         if indices_tuple is not None or not per_anchor:
             check_generator(generator, function=name, device=embeddings.device)
         seed = None
-        gathers = gather_distributed not in (False, "local")
         triplets = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=False)
         ref_emb, ref_labels = compared_rows(
-            name, embeddings, labels, ref_emb, ref_labels, copies, given=triplets, gather_distributed=gathers
+            name, embeddings, labels, ref_emb, ref_labels, copies, triplets, gather_distributed
         )
         if triplets is None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
             _check_ring(name, gather_distributed, mining)
-            seed = seed_tensor(generator, function=name, device=labels.device) if per_anchor else None
+            if per_anchor:
+                seed = seed_tensor(generator, function=name, device=labels.device).reshape(1)
     if triplets is not None:
         anchors, positives, negatives = triplets
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
