@@ -8,7 +8,6 @@
 #include "sslfast/few_pairs.h"
 
 #include <algorithm>
-#include <numeric>
 #include <tuple>
 #include <type_traits>
 #include <vector>
@@ -94,12 +93,7 @@ __attribute__((noinline)) Results run(const Tensor& rows, const Tensor& columns,
   T *dq = gradient(r.need_products(), n), *dk = gradient(r.need_columns, m);
   const auto numbers = [](const std::optional<Tensor>& t) { return t ? t->const_data_ptr<int64_t>() : nullptr; };
   std::vector<int64_t> in_order;
-  const int64_t* positives = numbers(r.options.positives);
-  if (positives == nullptr) {
-    in_order.resize(n);
-    std::iota(in_order.begin(), in_order.end(), int64_t{0});
-    positives = in_order.data();
-  }
+  const int64_t* positives = r.options.columns_of_positives(n, in_order);
   const Excluded<T> excluded{positives, numbers(r.options.row_ids), numbers(r.options.col_ids),
                              r.options.margin ? v.limits : nullptr};
   if (r.options.margin) {

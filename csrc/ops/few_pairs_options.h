@@ -55,6 +55,14 @@ struct PairOptions {
     ops::check(kind != kTwoWays || !positives, "few_pairs: positives go with losses of rows alone");
   }
 
+  // The column of every row's positive: those given, or all in order, which the vector holds then.
+  const int64_t* columns_of_positives(int64_t n, std::vector<int64_t>& in_order) const {
+    if (positives) return positives->const_data_ptr<int64_t>();
+    in_order.resize(n);
+    std::iota(in_order.begin(), in_order.end(), int64_t{0});
+    return in_order.data();
+  }
+
  private:
   bool are_columns(int64_t m) const {
     const int64_t* p = positives->const_data_ptr<int64_t>();

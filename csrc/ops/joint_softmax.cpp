@@ -30,12 +30,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run(const Tensor& similar, const Tens
   const double scale = static_cast<T>(given_scale);
   const auto numbers = [](const std::optional<Tensor>& t) { return t ? t->const_data_ptr<int64_t>() : nullptr; };
   std::vector<int64_t> in_order;
-  const int64_t* positives = numbers(r.options.positives);
-  if (positives == nullptr) {
-    in_order.resize(n);
-    std::iota(in_order.begin(), in_order.end(), int64_t{0});
-    positives = in_order.data();
-  }
+  const int64_t* positives = r.options.columns_of_positives(n, in_order);
   const PositivePairs<T, T> pairs{
       query.const_data_ptr<T>(), keys.const_data_ptr<T>(), nullptr, nullptr, positives, nullptr, n, d};
   std::vector<T> positive(n), own(n), limits;
