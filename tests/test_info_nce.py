@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from oracle import assert_no_worse
 from torch import Tensor
 
-from sslfast.losses import MemoryBank, info_nce_loss
+from sslfast.losses import MemoryBank, _few_pairs, info_nce_loss
 from sslfast.reference.info_nce import info_nce_loss as reference
 
 
@@ -90,6 +90,30 @@ def test_only_what_is_needed_is_computed() -> None:
     (grad,) = torch.autograd.grad(loss, key)
     expected = torch.autograd.grad(reference(query, key, queue=queue).mean(), key)[0]
     torch.testing.assert_close(grad, expected)
+
+
+@pytest.mark.parametrize("d", [4, 16])
+def test_a_queue_that_is_the_query_itself_is_not_normalised(monkeypatch, d: int, device) -> None:
+    query, keys, others = (torch.randn(n, d, device=device).bfloat16() for n in (20, 20, 40))
+    query.requires_grad_()
+
+    def made(queue: Tensor) -> list[Tensor]:
+        loss = info_nce_loss(query, keys, others, 1.0, queue=queue)
+        return [loss.detach(), *torch.autograd.grad(loss, query)]
+
+    for most in (0, 512):  # tiles, and all at once
+        monkeypatch.setattr(_few_pairs, "_MOST", most)
+        for found, expected in zip(made(query.detach()), made(query.detach().clone()), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_another_default_device() -> None:
+    query, keys, others = torch.randn(3, 4, 8)
+    ids = {"query_ids": torch.arange(4), "key_ids": torch.arange(4)}
+    for options in ({}, ids):
+        expected = info_nce_loss(query, keys, others, in_batch=True, **options)
+        with torch.device("meta"):
+            assert torch.equal(info_nce_loss(query, keys, others, in_batch=True, **options), expected)
 
 
 def test_the_queue_may_change_before_backward() -> None:

@@ -23,7 +23,11 @@ struct Sides {
   const Tensor &rows, &columns;
   const std::optional<Tensor>&row_factors, &col_factors;
 
-  bool same() const { return rows.const_data_ptr() == columns.const_data_ptr() && rows.size(0) == columns.size(0); }
+  bool same_numbers() const {
+    return rows.const_data_ptr() == columns.const_data_ptr() && rows.size(0) == columns.size(0);
+  }
+  // Also as wide numbers: rows may be made unit where columns, a queue say, are taken as they are.
+  bool same() const { return same_numbers() && numbers(row_factors) == numbers(col_factors); }
   static const float* numbers(const std::optional<Tensor>& t) { return t ? t->const_data_ptr<float>() : nullptr; }
 
   void check() const {
@@ -261,7 +265,7 @@ constexpr int64_t kLeastDepth = 8;
 inline bool are_few(const Sides& sides) {
   constexpr int64_t kFew = 64, kFewTogether = 4 * kFew;
   const int64_t n = sides.rows.size(0), m = sides.columns.size(0);
-  return n + m < kFewTogether && (sides.same() || std::min(n, m) < kFew);
+  return n + m < kFewTogether && (sides.same_numbers() || std::min(n, m) < kFew);
 }
 
 // Returns run(products), with the products for the sides' type and width and for this CPU. Tiles have at most

@@ -104,7 +104,7 @@ def plain_info_nce(
         if others.dim() != 2 or others.dtype != keys.dtype:
             return None
         if not symmetric and options.positives is None:
-            options = options._replace(positives=torch.arange(len(query)))
+            options = options._replace(positives=torch.arange(len(query), device=query.device))
         if options.row_ids is not None and options.col_ids is not None:
             options = options._replace(col_ids=_and_of_nobody(options.col_ids, options.row_ids, len(others)))
         with without_autocast(query):
@@ -118,7 +118,7 @@ def plain_info_nce(
 
 def _and_of_nobody(ids: Tensor, taken: Tensor, count: int) -> Tensor:
     """Ids, and as many more that none of those that are taken equals."""
-    some = torch.arange(len(taken) + 1)
+    some = torch.arange(len(taken) + 1, device=taken.device)
     unused = some[~torch.isin(some, taken)][:1]
     return torch.cat([ids, unused.expand(count)])
 
