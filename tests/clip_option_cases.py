@@ -68,7 +68,3 @@ def symmetric(
     ids = {} if image_ids is None else {"query_ids": image_ids, "key_ids": text_ids}
     options |= {"in_batch": True, "symmetric": True}
     return function(images, texts, negative_keys, 1 / scale, **ids, **options).mean()
-
-
-def wide(inputs: list[Any]) -> list[Any]:
-    return [z if z is None else z.double() for z in inputs]

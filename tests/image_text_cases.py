@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from oracle import assert_no_worse
 from torch import Tensor
 
 D, K = 16, 3
@@ -44,3 +48,24 @@ def some_ids(n: int) -> dict[str, Tensor]:
     """An image in three has the text of another pair for its own, too, and some have none of that pair's id."""
     ids = torch.arange(n, dtype=torch.int32) % (2 * n // 3 + 1)
     return {"image_ids": ids, "text_ids": torch.where(torch.arange(n) % 5 == 0, 10 * n, ids.long())}
+
+
+def wide(inputs: list[Any]) -> list[Any]:
+    return [z if z is None else z.double() for z in inputs]
+
+
+def assert_no_worse_than(
+    reference: Callable[..., list[Tensor]],
+    ours: Callable[..., list[Tensor]],
+    inputs: list[Any],
+    options: dict[str, Any],
+    device: torch.device,
+    scale: float,
+) -> None:
+    """Loss and gradients on the device against the reference's, of these inputs and in float64."""
+    there = {key: x.to(device) if isinstance(x, Tensor) else x for key, x in options.items()}
+    found = ours(*(None if z is None else z.to(device) for z in inputs), **there)
+    same, truth = (reference(*given, **options) for given in (inputs, wide(inputs)))
+    eps = torch.finfo(inputs[0].dtype).eps
+    for k, r, g in zip(found, same, truth, strict=True):
+        assert_no_worse(k, r, g, 32 * eps * scale * g.abs().max().item())

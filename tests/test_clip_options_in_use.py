@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from clip_option_cases import SCALE, chosen, wide, with_grads
-from image_text_cases import D, features, some_ids
+from clip_option_cases import SCALE, chosen, with_grads
+from image_text_cases import D, features, some_ids, wide
 from loss_oracle import assert_compiles, assert_steady, assert_takes_strides_and_mixed_dtypes, largest_tensor
 from torch import Tensor
 
