@@ -7,11 +7,11 @@
 namespace sslfast::host {
 
 using Flags = std::optional<py::array_t<bool>>;
-using Numbers = std::optional<Array<int64_t>>;
+using Integers = std::optional<Array<int64_t>>;
 
 template <typename Id>
-static py::tuple token_augment(py::array_t<Id> ids, Flags present, Numbers lengths, Flags special,
-                               Numbers table_offsets, Numbers table_ids, uint64_t seed, Numbers sample_ids,
+static py::tuple token_augment(py::array_t<Id> ids, Flags present, Integers lengths, Flags special,
+                               Integers table_offsets, Integers table_ids, uint64_t seed, Integers sample_ids,
                                const std::vector<int64_t>& special_ids, const std::vector<int64_t>& numbers,
                                const std::vector<double>& rates, int64_t choice, int64_t views, int64_t out_length,
                                int64_t pad_id, int64_t mask_id, bool left, bool positions, int64_t row_offset,

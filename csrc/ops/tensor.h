@@ -73,7 +73,7 @@ inline Tensor empty_strided(std::initializer_list<int64_t> sizes, const int64_t*
 
 // The same, contiguous.
 inline Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype, const Tensor& like) {
-  int64_t strides[8];
+  int64_t strides[8] = {};
   check(sizes.size() <= 8, "sslfast: at most 8 dimensions");
   int64_t stride = 1;
   for (int64_t d = static_cast<int64_t>(sizes.size()) - 1; d >= 0; --d) {

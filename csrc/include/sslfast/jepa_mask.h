@@ -26,10 +26,10 @@ struct JepaLists {
   bool truncate;  // to the shortest; else as long as the longest
   int64_t most;   // of the first list, or 0: no limit
   int64_t capacity;
-  int64_t* indices;  // (lists, rows, capacity)
-  int64_t* sizes;    // (lists)
-  uint64_t* bits;    // (2, lists, rows, lines * words): working memory; the patches, then those that stay
-  int64_t* counts;   // (lists, rows): working memory
+  int64_t* indices = nullptr;  // (lists, rows, capacity)
+  int64_t* sizes = nullptr;    // (lists)
+  uint64_t* bits = nullptr;    // (2, lists, rows, lines * words): working memory; the patches, then those that stay
+  int64_t* counts = nullptr;   // (lists, rows): working memory
 };
 
 // I-JEPA: of each row `predictors` target blocks, and contexts, which are one block each without the targets. Sizes of
