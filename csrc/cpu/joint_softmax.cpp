@@ -1,6 +1,6 @@
 // A row at a time, which stays in L1: its logits with those that are left out at -inf, and which these are where label
-// smoothing asks, as a logit may be -inf itself; exponentials and sums in lanes, the loss of these in double, and the
-// derivatives.
+// smoothing asks, as a logit may be -inf itself; exponentials and sums in lanes, and of these in double the
+// log-sum-exp, whose rounding would be one of all weights of a row, the loss and the derivatives.
 #include "sslfast/joint_softmax.h"
 
 #include <algorithm>
@@ -27,7 +27,6 @@ struct Part {
 template <typename T>
 inline __attribute__((always_inline)) Part part_of(const JointRows<T>& p, int64_t i, const T* logits, const T* counts,
                                                    int64_t n, int64_t negatives, T* exponentials) {
-  constexpr T kNone = -std::numeric_limits<T>::infinity();
   const double positive = p.positive[i];
   T most = std::numeric_limits<T>::lowest();  // of no column
 #pragma omp simd reduction(max : most)
@@ -35,13 +34,14 @@ inline __attribute__((always_inline)) Part part_of(const JointRows<T>& p, int64_
 #pragma omp simd
   for (int64_t c = 0; c < n; ++c) exponentials[c] = vector_exp(logits[c] - most);
   const T total = sum_in_lanes<false>(exponentials, n, T{0});
-  T lse = total == T(0) ? kNone : static_cast<T>(most + std::log(static_cast<double>(total)));
+  double lse = total == T(0) ? -std::numeric_limits<double>::infinity()
+                             : static_cast<double>(most) + std::log(static_cast<double>(total));
   double slope = 1;
   if (p.tau_plus > 0 && negatives > 0) {
-    const T of_row = lse;
-    debias_pairs(DebiasedPairs<T>{&of_row, &p.positive[i], 1, negatives, p.tau_plus, p.scale, &lse, &slope});
+    const double of_row = lse;
+    debias_pairs(DebiasedPairs<double>{&of_row, &positive, 1, negatives, p.tau_plus, p.scale, &lse, &slope});
   }
-  const double z = static_cast<double>(lse) - positive, e = std::exp(-std::fabs(z));
+  const double z = lse - positive, e = std::exp(-std::fabs(z));
   const double share = (z > 0 ? 1.0 : e) / (1 + e);
   // Infinite logits of positives would count as perfect pairs.
   Part found{(z > 0 ? z : 0.0) + std::log1p(e) + 0 * positive, share * slope, 0, slope == 0 ? -share : -share * slope,
@@ -143,10 +143,6 @@ inline __attribute__((always_inline)) void row_body(const JointRows<T>& p, int64
   p.slopes[i] = factor * (of_query.of_positive + of_key.of_positive);
   p.of_scale[i] =
       static_cast<double>(along) + factor * std::copysign(1.0, p.scale) * (of_query.of_size + of_key.of_size);
-  if (kinds.in_batch) {
-    const int64_t keys = kinds.columns(p.n, p.m) - p.m;
-    weights[keys + p.positives[i]] = static_cast<T>(p.scale * p.slopes[i]);
-  }
 }
 
 SSLFAST_ISA_CLONES void joint_row(const JointRows<float>& p, int64_t i, float* scratch) { row_body(p, i, scratch); }

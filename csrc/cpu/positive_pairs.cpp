@@ -105,6 +105,9 @@ void pair_logits(const PositivePairs<float, float>& pairs, double factor, float*
 void pair_logits(const PositivePairs<uint16_t, float>& pairs, double factor, float* logits, int threads) {
   multiply(pairs, factor, logits, threads);
 }
+void pair_logits(const PositivePairs<float, double>& pairs, double factor, double* logits, int threads) {
+  multiply(pairs, factor, logits, threads);
+}
 void pair_logits(const PositivePairs<double, double>& pairs, double factor, double* logits, int threads) {
   multiply(pairs, factor, logits, threads);
 }

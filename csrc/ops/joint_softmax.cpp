@@ -31,13 +31,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run(const Tensor& similar, const Tens
   const auto numbers = [](const std::optional<Tensor>& t) { return t ? t->const_data_ptr<int64_t>() : nullptr; };
   std::vector<int64_t> in_order;
   const int64_t* positives = r.options.columns_of_positives(n, in_order);
-  const PositivePairs<T, T> pairs{
+  const PositivePairs<T, double> pairs{
       query.const_data_ptr<T>(), keys.const_data_ptr<T>(), nullptr, nullptr, positives, nullptr, n, d};
-  std::vector<T> positive(n), own(n), limits;
-  cpu::pair_logits(pairs, scale, positive.data(), 1);
+  std::vector<double> own(n), positive(n);
+  cpu::pair_logits(pairs, 1, own.data(), 1);
+  for (int64_t i = 0; i < n; ++i) positive[i] = scale * own[i];
+  std::vector<T> limits;
   if (r.options.margin) {
     limits = allowances<T>(query, keys, positives, r.normalized, *r.options.margin);
-    for (int64_t i = 0; i < n; ++i) limits[i] = positive[i] + static_cast<T>(scale) * limits[i];
+    for (int64_t i = 0; i < n; ++i) limits[i] = static_cast<T>(positive[i] + scale * static_cast<double>(limits[i]));
   }
   std::vector<double> losses(n), slopes(r.weigh ? n : 0), of_scale(r.weigh ? n : 0);
   Tensor weights = r.weigh ? empty({n, columns}, kType<T>, query) : empty({0, 0}, kType<T>, query);
@@ -64,20 +66,21 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run(const Tensor& similar, const Tens
                                   slopes.data(),
                                   of_scale.data()},
                      threads);
-  const auto vector = [&](const std::vector<double>& values, double factor) {
-    Tensor result = empty({static_cast<int64_t>(values.size())}, kType<T>, query);
+  const auto filled = [](Tensor result, const std::vector<double>& values, double factor) {
     T* to = result.mutable_data_ptr<T>();
     for (const double value : values) *to++ = static_cast<T>(factor * value);
     return result;
   };
   const auto reduced = [&](const std::vector<double>& values) {
-    return r.each ? vector(values, 1) : scalar<T>(std::accumulate(values.begin(), values.end(), 0.0), query);
+    return r.each ? filled(empty({static_cast<int64_t>(values.size())}, kType<T>, query), values, 1)
+                  : scalar<T>(std::accumulate(values.begin(), values.end(), 0.0), query);
   };
   if (r.weigh) {
-    cpu::pair_logits(pairs, 1, own.data(), 1);
-    for (int64_t i = 0; i < n; ++i) of_scale[i] += slopes[i] * static_cast<double>(own[i]);
+    for (int64_t i = 0; i < n; ++i) of_scale[i] += slopes[i] * own[i];
   }
-  return {reduced(losses), weights, vector(slopes, scale), reduced(of_scale)};
+  // As a column, which rows are multiplied by.
+  const Tensor of_positives = filled(empty({static_cast<int64_t>(slopes.size()), 1}, kType<T>, query), slopes, scale);
+  return {reduced(losses), weights, of_positives, reduced(of_scale)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> joint_softmax(

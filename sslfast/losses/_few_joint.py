@@ -93,7 +93,8 @@ class _Joint(torch.autograd.Function):
         if any(needs):
             given = (z if need else None for z, need in zip((query, keys, others, scale), needs, strict=True))
             ctx.save_for_backward(*given, *kept[4:])
-            ctx.request = r._replace(queue=None, options=NO_OPTIONS)
+            kept_all = r.queue is None and r.options is NO_OPTIONS
+            ctx.request = r if kept_all else r._replace(queue=None, options=NO_OPTIONS)
         return losses
 
     @staticmethod

@@ -80,7 +80,7 @@ class Kept(NamedTuple):
     scale: Tensor | None
     q: Tensor
     k: Tensor
-    p: Tensor  # the positive of every query, where it is needed
+    p: Tensor  # the positive of every query, where it is needed; its weight is in slopes, not in weights
     q_norm: Tensor | None
     k_norm: Tensor | None
     o_norm: Tensor | None
@@ -104,6 +104,7 @@ def losses_of(
 ) -> tuple[Tensor, Kept]:
     """The losses, and what backward needs, with all inputs."""
     columns, positives, weigh = r.columns, r.options.positives, any(needs)
+    at_queries, at_hard = columns.at_queries, columns.at_hard
     q, q_norm = _side(r, query, weigh and not needs[0])
     k, k_norm = _side(r, keys, weigh and not needs[1])
     o, o_norm, hard, similar_hard = None, None, None, None
@@ -116,15 +117,18 @@ def losses_of(
         with_queries = with_queries.clone()  # it may change before backward
     with_keys = _joined(q if columns.makes_queries_of_keys else None, k if columns.keys_of_keys else None)
     p = k
-    if positives is not None and (with_keys is not None or columns.keys == 0):
+    if positives is not None and (with_keys is not None or needs[0]):
         p = k.index_select(0, positives)
 
-    similar = q.new_empty((q.shape[0], sum(columns)))
-    if with_queries is not None:
-        torch.mm(q, with_queries.T, out=_part(similar, columns.at_queries, columns.at_hard))
+    width = sum(columns)
+    if with_queries is not None and with_queries.shape[0] == width:
+        similar = q @ with_queries.T
+    else:
+        similar = q.new_empty((q.shape[0], width))
+        if with_queries is not None:
+            torch.mm(q, with_queries.T, out=_part(similar, at_queries, at_hard))
     if with_keys is not None:
-        begin = columns.at_queries - with_keys.shape[0]
-        torch.mm(p, with_keys.T, out=_part(similar, begin, columns.at_queries))
+        torch.mm(p, with_keys.T, out=_part(similar, at_queries - with_keys.shape[0], at_queries))
     if columns.queries_of_keys and not columns.makes_queries_of_keys:
         again = _part(similar, columns.at_keys, columns.at_keys + columns.keys).T
         similar[:, : columns.queries_of_keys] = again if positives is None else again.index_select(0, positives)
@@ -132,7 +136,7 @@ def losses_of(
         assert others is not None
         hard = _exact(others, r.wide)
         similar_hard, o_norm = ops.own_similarities(q, hard, r.normalize)
-        _part(similar, columns.at_hard, sum(columns)).copy_(similar_hard)
+        _part(similar, at_hard, width).copy_(similar_hard)
     losses, weights, slopes, of_scale = ops.joint_softmax(
         similar, q, k, scale, r.scale, r.share, *r.kinds, *r.hard, r.normalize, r.each, weigh, *r.options
     )
@@ -145,12 +149,13 @@ def losses_of(
 def gradients_of(r: Request, kept: Kept, grad: Tensor) -> list[Tensor | None]:
     """The gradients of query, keys, further keys and scale, where they are needed."""
     columns, weights, slopes = r.columns, kept.weights, kept.slopes
+    at_queries, at_hard = columns.at_queries, columns.at_hard
     if r.each or not is_last_plain(grad):
         factor = grad.unsqueeze(1) if r.each else grad
         weights = weights * factor
         if r.each:
             _fold(columns, weights, kept.positives)
-        slopes = slopes if columns.keys else slopes * grad
+        slopes = slopes * factor
     # Gradients of the sides, to be added up: of queries, keys, the keys of the queries, and further keys.
     of_q: list[Tensor] = []
     of_k: list[Tensor] = []
@@ -159,29 +164,33 @@ def gradients_of(r: Request, kept: Kept, grad: Tensor) -> list[Tensor | None]:
     need_q, need_k, need_o = (z is not None for z in kept[:3])
     if kept.with_queries is not None:
         if need_q:
-            of_q.append(_part(weights, columns.at_queries, columns.at_hard) @ kept.with_queries)
+            of_q.append(_part(weights, at_queries, at_hard) @ kept.with_queries)
         if (need_q and columns.queries) or (need_k and columns.keys) or (need_o and columns.others):
-            own = _part(weights, columns.at_queries, columns.at_hard - columns.queue)
+            own = _part(weights, at_queries, at_hard - columns.queue)
             _deal(own.T @ kept.q, (of_q, of_k, of_o), columns[2:5])
     if kept.with_keys is not None:
         sizes = (kept.with_keys.shape[0] - columns.keys_of_keys, columns.keys_of_keys)
-        own = _part(weights, columns.at_queries - sum(sizes), columns.at_queries)
+        own = _part(weights, at_queries - sum(sizes), at_queries)
         if need_k:
             of_p.append(own @ kept.with_keys)
         if (need_q and sizes[0]) or (need_k and sizes[1]):
             _deal(own.T @ kept.p, (of_q, of_k), sizes)
-    if columns.keys == 0:  # among which the weights of the positives would be
-        of_q.append(slopes.unsqueeze(1) * kept.p)
-        of_p.append(slopes.unsqueeze(1) * kept.q)
     if kept.hard is not None:
-        own = _part(weights, columns.at_hard, sum(columns)).contiguous()
+        own = _part(weights, at_hard, weights.shape[1]).contiguous()
         norms = (kept.similar_hard, kept.o_norm) if r.normalize else (None, None)
         of_query, of_hard = ops.own_similarities_backward(own, kept.q, kept.hard, *norms, need_q, need_o)
         of_q.append(of_query)
         of_o.append(of_hard)
-    if need_k and of_p:
-        own = _sum(of_p)
-        of_k.append(own if kept.positives is None else torch.zeros_like(kept.k).index_add(0, kept.positives, own))
+    # A positive's weight is as large as all others of its row together: in a product with these, whose sums would be of
+    # its size from there on, it would cost larger roundings at every column.
+    if need_q:
+        _add_pairs(of_q, slopes, kept.p)
+    if need_k:
+        positives = kept.positives
+        _add_pairs(of_k if positives is None and of_k else of_p, slopes, kept.q)
+        if of_p:
+            own = _sum(of_p)
+            of_k.append(own if positives is None else torch.zeros_like(kept.k).index_add(0, positives, own))
     found: list[Tensor | None] = [
         None if z is None else _to_input(r, _sum(parts), z, norm)
         for z, parts, norm in zip(kept[:3], (of_q, of_k, of_o), (kept.q_norm, kept.k_norm, kept.o_norm), strict=True)
@@ -195,6 +204,14 @@ def gradients_of(r: Request, kept: Kept, grad: Tensor) -> list[Tensor | None]:
 def _part(matrix: Tensor, begin: int, end: int) -> Tensor:
     """These columns."""
     return matrix if end - begin == matrix.shape[1] else matrix[:, begin:end]
+
+
+def _add_pairs(parts: list[Tensor], weights: Tensor, rows: Tensor) -> None:
+    """Adds ``weights * rows`` to the first of the parts, which this may change."""
+    if parts:
+        parts[0].addcmul_(weights, rows)
+    else:
+        parts.append(weights * rows)
 
 
 def _deal(rows: Tensor, hands: Sequence[list[Tensor]], sizes: tuple[int, ...]) -> None:

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from sslfast import _check
 
-_ROUNDINGS = 16  # the operators of few pairs have the same, csrc/ops/few_pairs_options.h
-
 
 def check_margin(function: str, margin: float | None) -> float | None:
     """``margin`` as a float, or None; raises TypeError or ValueError where it is no finite number."""
@@ -35,7 +33,7 @@ def positive_or_nan(scale: float | Tensor) -> float | Tensor:
 
 
 def most_similar(rows: Tensor, own: Tensor, margin: float) -> Tensor:
-    """What is left out above: similarities of rows with their own columns and ``margin``, and some roundings of these.
+    """What is left out above: similarities of rows with their own columns and ``margin``, and the roundings of these.
 
     Similarities of negatives come from products in another order: one that equals the limit, as that of a copy of the
     positive at a margin of 0, must not fall on either side by chance.
@@ -50,5 +48,10 @@ def most_similar(rows: Tensor, own: Tensor, margin: float) -> Tensor:
     """
     with torch.no_grad():
         sizes = torch.linalg.vector_norm(rows, dim=1) * torch.linalg.vector_norm(own, dim=1)
-        slack = _ROUNDINGS * torch.finfo(rows.dtype).eps * sizes
+        slack = _sum_roundings(rows.shape[1]) * torch.finfo(rows.dtype).eps * sizes
         return (rows * own).sum(dim=1) + margin + slack
+
+
+def _sum_roundings(width: int) -> float:
+    """How many epsilons a sum of so many products may be off by: csrc/ops/few_pairs_options.h has the same, and why."""
+    return max(16.0, width**0.5)

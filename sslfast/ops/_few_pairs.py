@@ -35,8 +35,8 @@ def _(z0: Tensor, z1: Tensor, *args: object) -> list[Tensor]:
 def _(similar: Tensor, query: Tensor, keys: Tensor, *args: object) -> tuple[Tensor, ...]:
     each, weigh = args[12:14]
     reduced = similar.shape[:1] if each else ()
-    slopes = similar.new_empty(similar.shape[:1] if weigh else (0,))
-    of_scale = slopes.new_empty(slopes.shape if each else ())
+    slopes = similar.new_empty((similar.shape[0] if weigh else 0, 1))
+    of_scale = slopes.new_empty(slopes.shape[:1] if each else ())
     return similar.new_empty(reduced), similar.new_empty(similar.shape if weigh else (0, 0)), slopes, of_scale
 
 

@@ -29,15 +29,16 @@ struct JointRows {
   const T* similar;  // (n, columns)
   int64_t n, m, columns;
   JointKinds kinds;
-  const int64_t* positives;              // (n), p(i) < m
-  const int64_t *query_ids, *key_ids;    // (n), (m): what has the same id is left out; or null
-  int64_t hard_begin, hard_end;          // columns that a share, strength, of their similarity is added to, a constant
-  const T *positive, *limits, *factors;  // (n): logits of the positives; logits above which what is not hard yet is
-                                         // left out, or null; factors of the losses beside share, or null for 1
+  const int64_t* positives;            // (n), p(i) < m
+  const int64_t *query_ids, *key_ids;  // (n), (m): what has the same id is left out; or null
+  int64_t hard_begin, hard_end;        // columns that a share, strength, of their similarity is added to, a constant
+  const double* positive;              // (n): logits of the positives
+  const T *limits, *factors;           // (n): logits above which what is not hard yet is left out, or null; factors of
+                                       // the losses beside share, or null for 1
   double scale, strength, smoothing, tau_plus, share;
 
   double* losses;    // (n), times share and factor
-  T* weights;        // (n, columns): their derivatives in similarities, with those of positives among the keys; or null
+  T* weights;        // (n, columns): their derivatives in similarities, but for the positives; or null
   double* slopes;    // (n): those in the logits of the positives
   double* of_scale;  // (n): those in scale, but for the positives; both null where weights is
 };

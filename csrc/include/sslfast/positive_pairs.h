@@ -8,7 +8,7 @@
 
 namespace sslfast {
 
-// E is the type of rows and columns, uint16_t for bf16, T that of the sums.
+// E is the type of rows and columns, uint16_t for bf16, T that of logits, weights and sums.
 template <typename E, typename T>
 struct PositivePairs {
   const E *rows, *columns;
@@ -23,6 +23,7 @@ namespace cpu {
 // logits_i = factor <row i, column p(i)>, -inf where a row has no positive. The products are summed in double.
 void pair_logits(const PositivePairs<float, float>& pairs, double factor, float* logits, int threads);
 void pair_logits(const PositivePairs<uint16_t, float>& pairs, double factor, float* logits, int threads);
+void pair_logits(const PositivePairs<float, double>& pairs, double factor, double* logits, int threads);
 void pair_logits(const PositivePairs<double, double>& pairs, double factor, double* logits, int threads);
 
 // row_sums_i += factor * weight_i * column p(i), and col_sums_p(i) += factor * weight_i * row i. Either may be null,
