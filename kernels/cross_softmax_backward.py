@@ -27,8 +27,9 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _cross_launch, _launch
-from sslfast.kernels.aligned_rows import aligned, first_columns
+from sslfast.kernels.aligned_rows import first_columns
 from sslfast.kernels.cross_softmax_registers import in_registers
+from sslfast.kernels.few_rows import weighed_sides
 from sslfast.kernels.logit_tile import among_negatives, label_shares, logit_tile
 from sslfast.kernels.weight_tile import add_pairs, add_products, add_sums, correct_, parts_of, store_weights
 
@@ -136,7 +137,8 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     del kept  # the CPU's: here logits are made again
     width = rows.shape[1]
-    rows, columns = aligned(rows), aligned(columns)
+    precision = _launch.input_precision(rows)
+    rows, columns, row_factors, col_factors = weighed_sides(rows, columns, row_factors, col_factors)
     (size, dim), length = rows.shape, len(columns)
     two_way = len(col_lse) > 0
     grads = [grad_row, grad_col, grad_positive]
@@ -154,13 +156,13 @@ def backward(
     apart = None if rounded else grad_positive
     shape, labelled = (size, length, dim, rows.element_size()), row_labels is not None
     with _launch.on_device_of(rows):
-        if count and _cross_launch.cross_in_registers(*shape, count, labelled, _launch.input_precision(rows)):
+        if count and _cross_launch.cross_in_registers(*shape, count, labelled, precision):
             columns_too = (col_lse, grads[1]) if two_way else (None, None)
             vectors = (row_lse, columns_too[0], grads[0], columns_too[1], apart)
-            d_rows, d_columns = in_registers(*sides, excluded, classes, vectors, *needs)
+            d_rows, d_columns = in_registers(*sides, excluded, classes, vectors, *needs, precision)
         else:
             vectors = (row_lse, col_lse, *grads, apart)
-            d_rows, d_columns = _in_strips(*sides, excluded, vectors, classes, two_way, *needs)
+            d_rows, d_columns = _in_strips(*sides, excluded, vectors, classes, two_way, *needs, precision)
         if rounded:
             grads_of_sides = (d_rows if need_rows else None, d_columns if need_columns else None)
             add_pairs(*grads_of_sides, rows, columns, row_factors, col_factors, positives, grad_positive)
@@ -183,6 +185,7 @@ def _in_strips(
     two_way: bool,
     need_rows: bool,
     need_columns: bool,
+    precision: str,
 ) -> tuple[Tensor, Tensor]:
     """Both gradients; of half types, without the positives."""
     (size, dim), length = rows.shape, len(columns)
@@ -230,7 +233,7 @@ def _in_strips(
                 dim,
                 **config,
                 TWO_WAY=two_way,
-                PRECISION=_launch.input_precision(rows),
+                PRECISION=precision,
             )
             weights = buffers[:, : row1 - row0, :, : col1 - col0]
             if need_rows:

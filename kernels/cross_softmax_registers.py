@@ -234,15 +234,14 @@ def in_registers(
     vectors: tuple[Tensor | None, ...],
     need_rows: bool,
     need_columns: bool,
+    precision: str,
 ) -> tuple[Tensor, Tensor]:
     """Both gradients over the scale, of half types without the positives. The vectors are log-sum-exps of rows and of
     columns, their gradients and those of the positives' logits, which may be None but for the first and the third.
     """
     (size, dim), length = rows.shape, len(columns)
-    precision, sides = _launch.input_precision(rows), need_rows + need_columns
-    config = _cross_launch.cross_registers(
-        dim, rows.element_size(), _launch.arch(rows), classes[0] is not None, precision
-    )
+    labelled, sides = classes[0] is not None, need_rows + need_columns
+    config = _cross_launch.cross_registers(dim, rows.element_size(), _launch.arch(rows), labelled, precision)
     row_blocks, col_blocks = (triton.cdiv(n, config["BLOCK_M"]) for n in (size, length))
     row_runs = _cross_launch.walk(row_blocks * sides, length, config["BLOCK_N"]) if need_rows else 0
     col_runs = _cross_launch.walk(col_blocks * sides, size, config["BLOCK_N"]) if need_columns else 0

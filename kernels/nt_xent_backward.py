@@ -4,7 +4,8 @@ In the notation of nt_xent.py the gradient of the unit rows is scale / 2N * W X,
 a_j exp(S_ij - n_j), W_{i, p(i)} = -(a_i + a_p(i)) and W_ii = 0. That of a view's row z, of norm r, with u = z / r, is
 (g - u <u, g>) / r; where the loss is small most of g lies along u, so u is made of z again: x is rounded. W is never
 stored whole; it is rounded to the dtype of X for the product with X. Half types have factors (nt_xent.py), by which a
-weight is multiplied before it is rounded, and positives take no place in W there: their part is added in float32.
+weight is multiplied before it is rounded, and positives take no place in W there: their part is added in float32. For
+few rows W goes in two parts (weight_tile.py).
 
 In one kernel, 1 launch and 8 N^2 D multiply-adds, up to D = 128 where the problem is small: a program keeps BLOCK_M
 rows and walks over all of X, of which each block is read once and serves both products; the projection, the incoming
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from sslfast.kernels import _launch, _nt_xent_launch, similarity_softmax_backward
 from sslfast.kernels.aligned_rows import first_columns, padded
+from sslfast.kernels.few_rows import are_few
 from sslfast.kernels.nt_xent import mantissa, rows_of_views
 from sslfast.kernels.weight_tile import correction
 
@@ -67,10 +69,12 @@ def nt_xent_backward_kernel(
     BLOCK_OUT: tl.constexpr,
     BOUNDED: tl.constexpr,
     HAS_FACTORS: tl.constexpr,
+    SPLIT: tl.constexpr,
     NEED_FIRST: tl.constexpr,
     NEED_SECOND: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
+    """BLOCK_M rows of the gradient; where SPLIT, from weights in two parts of the half type, with a product each."""
     M = 2 * N
     row0 = first_row + tl.program_id(0) * BLOCK_M
     row, col, lane = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_OUT)
@@ -114,9 +118,15 @@ def nt_xent_backward_kernel(
             weight = tl.where((step == 0) | (col >= M - col0)[None, :], 0.0, weight)
         rounded = weight
         if HAS_FACTORS:
-            rounded = (weight * col_factor).to(x_col.dtype)
+            factored = weight * col_factor
+            rounded = factored.to(x_col.dtype)
+            kept = rounded.to(tl.float32)
+            if SPLIT:
+                rest = (factored - kept).to(x_col.dtype)
+                kept += rest.to(tl.float32)
+                grad = tl.dot(rest, x_col, grad)
             total += tl.sum(weight, 1)
-            left += tl.sum(rounded.to(tl.float32) * (1.0 / col_factor), 1)
+            left += tl.sum(kept * (1.0 / col_factor), 1)
         grad = tl.dot(rounded, x_col, grad, input_precision=PRECISION)
     at = tl.cast(row0, tl.int64) + row
     if HAS_FACTORS:
@@ -200,7 +210,8 @@ def backward(
     )
     with _launch.on_device_of(unit):
         if dim <= 128 and _launch.similarity_in_registers(2 * pairs, dim, unit.element_size()):
-            config = _nt_xent_launch.nt_xent_backward(dim, unit.element_size())
+            split = are_few(2 * pairs, 2 * pairs, unit.element_size(), same=True)
+            config = _nt_xent_launch.nt_xent_backward(dim, unit.element_size(), split)
             first, last = 0 if need_z0 else pairs, 2 * pairs if need_z1 else pairs
             nt_xent_backward_kernel[(triton.cdiv(last - first, config["BLOCK_M"]),)](
                 unit,
@@ -221,6 +232,7 @@ def backward(
                 **config,
                 BOUNDED=_launch.is_bounded(scale, 1.0),
                 HAS_FACTORS=unit.dtype != torch.float32,
+                SPLIT=split,
                 **needs,
                 PRECISION=_launch.input_precision(unit),
             )

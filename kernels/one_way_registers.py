@@ -63,11 +63,12 @@ def in_registers(
     labels: tuple[Tensor | None, Tensor | None, Tensor | None],
     need_rows: bool,
     need_columns: bool,
+    precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Losses, log-sum-exps and shares; and both gradients, of all pairs but the positives."""
     (size, dim), length = rows.shape, len(columns)
     *classes, label_weights = labels
-    precision, in_pass = _launch.input_precision(rows), need_rows and label_weights is None
+    in_pass = need_rows and label_weights is None
     config = _launch.queue_softmax(dim, rows.element_size(), _launch.arch(rows), precision, in_pass)
     blocks = triton.cdiv(size, config["BLOCK_M"])
     slices = triton.cdiv(dim, config["BLOCK_OUT"]) if in_pass else 1
@@ -131,7 +132,8 @@ def in_registers(
             parts = shares / peak
             label_weights = None if label_weights is None else label_weights / peak
         vectors = (lse, None, parts, None, None)
-        found = cross_softmax_registers.in_registers(*sides, excluded, (*classes, label_weights), vectors, *walks)
+        labels = (*classes, label_weights)
+        found = cross_softmax_registers.in_registers(*sides, excluded, labels, vectors, *walks, precision)
         grads = found if peak is None else tuple(grad.mul_(peak) for grad in found)
         d_rows, d_columns = d_rows if in_pass else grads[0], grads[1]
     return losses, lse, shares, d_rows, d_columns

@@ -29,7 +29,8 @@ import triton
 from torch import Tensor
 
 from sslfast.kernels import _cross_launch, _launch
-from sslfast.kernels.aligned_rows import aligned, first_columns
+from sslfast.kernels.aligned_rows import first_columns
+from sslfast.kernels.few_rows import weighed_sides
 from sslfast.kernels.one_way_registers import in_registers
 from sslfast.kernels.one_way_strip import one_way_logits_kernel, one_way_rows_kernel, one_way_weights_kernel
 from sslfast.kernels.weight_tile import add_pairs, add_products, correct_, parts_of
@@ -57,17 +58,18 @@ def one_way_softmax(
     if rows.dtype == torch.float64:
         raise TypeError("one_way_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
     width = rows.shape[1]
-    rows, columns = aligned(rows), aligned(columns)
+    precision = _launch.input_precision(rows)
+    rows, columns, row_factors, col_factors = weighed_sides(rows, columns, row_factors, col_factors)
     sides = (rows, columns, row_factors, col_factors, positives, scale)
     excluded, known = (row_ids, col_ids, row_limits), (known_lse, known_positive, weights)
     labels = (row_labels, col_labels, label_weights)
     needs = (need_rows, need_columns)
     shape = (len(rows), len(columns), rows.shape[1], rows.element_size())
     with _launch.on_device_of(rows):
-        if _cross_launch.one_way_in_registers(*shape, *needs, row_labels is not None, _launch.input_precision(rows)):
-            found = in_registers(*sides, excluded, known, labels, *needs)
+        if _cross_launch.one_way_in_registers(*shape, *needs, row_labels is not None, precision):
+            found = in_registers(*sides, excluded, known, labels, *needs, precision)
         else:
-            found = _in_strips(*sides, excluded, known, labels, *needs)
+            found = _in_strips(*sides, excluded, known, labels, *needs, precision)
         losses, lse, shares, d_rows, d_columns = found
         if known_positive is None:
             grads = (d_rows if need_rows else None, d_columns if need_columns else None)
@@ -88,6 +90,7 @@ def _in_strips(
     labels: tuple[Tensor | None, Tensor | None, Tensor | None],
     need_rows: bool,
     need_columns: bool,
+    precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Losses, log-sum-exps and shares; and both gradients, without the positives."""
     (size, dim), length = rows.shape, len(columns)
@@ -130,7 +133,7 @@ def _in_strips(
             length,
             dim,
             **config,
-            PRECISION=_launch.input_precision(rows),
+            PRECISION=precision,
         )
         one_way_rows_kernel[(triton.cdiv(row1 - row0, 16),)](
             shifts,

@@ -20,7 +20,8 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch
-from sslfast.kernels.aligned_rows import aligned, first_columns
+from sslfast.kernels.aligned_rows import first_columns
+from sslfast.kernels.few_rows import weighed_sides
 from sslfast.kernels.logit_tile import among_negatives, logit_tile
 from sslfast.kernels.weight_tile import correction
 
@@ -171,9 +172,9 @@ def queue_softmax(
     if rows.dtype == torch.float64:
         raise TypeError("queue_softmax: float64 runs on the CPU only, got float64 rows on a GPU")
     width = rows.shape[1]
-    rows, queue = aligned(rows), aligned(queue)
-    (size, dim), length = rows.shape, len(queue)
     precision = _launch.input_precision(rows)
+    rows, queue, row_factors, col_factors = weighed_sides(rows, queue, row_factors, col_factors)
+    (size, dim), length = rows.shape, len(queue)
     config = _launch.queue_softmax(dim, rows.element_size(), _launch.arch(rows), precision, need_mean)
     blocks = triton.cdiv(size, config["BLOCK_M"])
     slices = triton.cdiv(dim, config["BLOCK_OUT"]) if need_mean else 1

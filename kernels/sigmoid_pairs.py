@@ -25,7 +25,8 @@ import triton.language as tl
 from torch import Tensor
 
 from sslfast.kernels import _launch, _sigmoid_launch
-from sslfast.kernels.aligned_rows import aligned, first_columns
+from sslfast.kernels.aligned_rows import first_columns
+from sslfast.kernels.few_rows import weighed_sides
 from sslfast.kernels.logit_tile import pair_logits, softplus_and_sigmoid
 from sslfast.kernels.sigmoid_pairs_registers import in_registers
 from sslfast.kernels.sigmoid_pairs_strips import in_strips
@@ -156,10 +157,11 @@ def sigmoid_pairs(
     if rows.dtype == torch.float64:
         raise TypeError("sigmoid_pairs: float64 runs on the CPU only, got float64 rows on a GPU")
     width = rows.shape[1]
-    rows, columns = aligned(rows), aligned(columns)
+    precision = _launch.input_precision(rows)
+    rows, columns, row_factors, col_factors = weighed_sides(rows, columns, row_factors, col_factors)
     (size, dim), length = rows.shape, len(columns)
     inputs, needs = (rows, columns, row_factors, col_factors, positives, scale, bias), (need_rows, need_columns)
-    shape, precision = (size, length, dim, rows.element_size()), _launch.input_precision(rows)
+    shape = (size, length, dim, rows.element_size())
     spread = smoothing / 2 if smoothing else None
     excluded = (row_ids, col_ids, row_limits)
     some = any(vector is not None for vector in excluded)
@@ -174,10 +176,11 @@ def sigmoid_pairs(
                 *inputs[:4], scale, bias, mantissas, size, length, dim, spread, **_sigmoid_launch.sigmoid_mantissas(dim)
             )
         peak = _PEAK.get(rows.dtype, 1.0)
+        rest = (needs, blocks, precision)
         if small:
-            d_rows, d_columns, sums = in_registers(inputs, excluded, mantissas, peak, share, needs, blocks)
+            d_rows, d_columns, sums = in_registers(inputs, excluded, mantissas, peak, share, *rest)
         else:
-            d_rows, d_columns, sums = in_strips(inputs, excluded, mantissas, peak, share, spread, needs, blocks)
+            d_rows, d_columns, sums = in_strips(inputs, excluded, mantissas, peak, share, spread, *rest)
         sigmoid_positives_kernel[(blocks,)](
             *inputs,
             d_rows,

@@ -243,12 +243,12 @@ def in_registers(
     share: float,
     needs: tuple[bool, bool],
     further: int,
+    precision: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Both gradients and the slots of sums, of all pairs but the positives; and as many further slots, to be filled."""
     rows, columns, *_ = inputs
     (size, dim), length = rows.shape, len(columns)
     need_rows, need_columns = needs
-    precision = _launch.input_precision(rows)
     some = any(vector is not None for vector in excluded)
     config = _sigmoid_launch.sigmoid_registers(dim, rows.element_size(), _launch.arch(rows), precision, some)
     row_blocks, col_blocks = (

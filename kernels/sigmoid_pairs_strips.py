@@ -99,6 +99,7 @@ def in_strips(
     spread: float | None,
     needs: tuple[bool, bool],
     further: int,
+    precision: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Both gradients and the slots of sums, of all pairs but the positives; and as many further slots, to be filled."""
     rows, columns, row_factors, col_factors, _, scale, _ = inputs
@@ -148,7 +149,7 @@ def in_strips(
                 peak,
                 spread,
                 **config,
-                PRECISION=_launch.input_precision(rows),
+                PRECISION=precision,
             )
             tile = (slice(row1 - row0), slice(col1 - col0))
             if need_rows:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from sslfast.kernels import _launch
 from sslfast.kernels.aligned_rows import first_columns
+from sslfast.kernels.few_rows import weighed_rows
 from sslfast.kernels.logit_tile import label_shares, logit_tile, pair_logits
 from sslfast.kernels.similarity_softmax import supported_rows
 from sslfast.kernels.similarity_softmax_registers import in_registers, one_sided
@@ -172,7 +173,8 @@ def backward(
 ) -> Tensor:
     del kept, need_first, need_second  # the CPU's: here logits are made again, and the gradients of all rows
     width = rows.shape[1]
-    rows = supported_rows(rows)
+    precision = _launch.input_precision(rows)
+    rows, factors = weighed_rows(supported_rows(rows), factors)
     bounded = _launch.is_bounded(scale, max_norm)
     peak = None
     if rows.dtype == torch.float16:
@@ -187,10 +189,9 @@ def backward(
     rounded = rows.dtype != torch.float32
     vectors = (positives, lse, grad_lse.contiguous(), None if rounded else grad_positive)
     classes = (labels, None if label_weights is None else label_weights.contiguous())
-    precision = _launch.input_precision(rows)
     small = _launch.similarity_in_registers(*rows.shape, rows.element_size(), labels is not None, precision)
     with _launch.on_device_of(rows):
-        grad = (in_registers if small else _in_strips)(rows, factors, vectors, classes, scale, bounded)
+        grad = (in_registers if small else _in_strips)(rows, factors, vectors, classes, scale, bounded, precision)
         if rounded:
             add_pairs(grad, grad, rows, rows, factors, factors, positives, grad_positive, scale)
     return first_columns(grad if peak is None else grad.mul_(peak), width)
@@ -203,13 +204,13 @@ def _in_strips(
     classes: tuple[Tensor | None, ...],
     scale: float,
     bounded: bool,
+    precision: str,
 ) -> Tensor:
     size, dim = rows.shape
     ways = 1 if factors is None else 2
     parts = parts_of(rows.dtype, classes[0])
     height, width = _launch.weights_strip(rows.element_size() * ways * parts)
     config = _launch.weights(dim, rows.element_size(), _launch.arch(rows), two=ways * parts > 1)
-    precision = _launch.input_precision(rows)
     *vectors_of_negatives, _ = vectors
     positive_weights = rows.new_empty((size,), dtype=torch.float32)
     similarity_positives_kernel[(triton.cdiv(size, 64),)](

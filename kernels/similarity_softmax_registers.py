@@ -110,10 +110,11 @@ def in_registers(
     classes: tuple[Tensor | None, ...],
     scale: float,
     bounded: bool,
+    precision: str,
 ) -> Tensor:
     size, dim = rows.shape
-    precision, arch = _launch.input_precision(rows), _launch.arch(rows)
-    config = _launch.similarity_backward(dim, rows.element_size(), arch, classes[0] is not None, precision)
+    labelled = classes[0] is not None
+    config = _launch.similarity_backward(dim, rows.element_size(), _launch.arch(rows), labelled, precision)
     blocks, slices = triton.cdiv(size, config["BLOCK_M"]), triton.cdiv(dim, config["BLOCK_OUT"])
     run = _launch.similarity_run(blocks * slices, size, config["BLOCK_N"])
     splits = triton.cdiv(size, run)

@@ -8,7 +8,8 @@ those of all negatives, is never rounded: it takes no place in a tile of half ty
 
 Where labels give a row several positives they do take places in the tile, a few large weights among many small ones,
 whose rounding errors do not average out. The weights of half types are then split: the rounded ones and what rounding
-took off, rounded in turn, side by side, with a product each. Losses without labels do not pay for it.
+took off, rounded in turn, side by side, with a product each. Losses without labels do not pay for it. Nor do the errors
+of few rows average out, whose weights are not rounded (few_rows.py).
 """
 
 import torch

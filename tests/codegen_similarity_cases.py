@@ -79,13 +79,14 @@ def _nt_xent_finish(dtype: str, dim: int, bounded: bool) -> Case:
     return Case("nt_xent.nt_xent_finish_kernel", signature, options)
 
 
-def _nt_xent_backward(dtype: str, dim: int, bounded: bool) -> Case:
-    options = _nt_xent_launch.nt_xent_backward(dim, 4 if dtype == "fp32" else 2)
-    options |= {"BOUNDED": bounded, "HAS_FACTORS": dtype != "fp32", "NEED_FIRST": True, "NEED_SECOND": True}
+def _nt_xent_backward(dtype: str, dim: int, bounded: bool, split: bool = False) -> Case:
+    half = dtype != "fp32"
+    options = _nt_xent_launch.nt_xent_backward(dim, 2 if half else 4, split)
+    options |= {"BOUNDED": bounded, "HAS_FACTORS": half, "SPLIT": split, "NEED_FIRST": True, "NEED_SECOND": True}
     options["PRECISION"] = "ieee"
     views = " ".join([f"*{dtype}"] * 4)
     signature = f"*{dtype} *fp32 *fp32 *fp32 *fp32 *fp32 {views} i32 i32 i32 i32 i32 i32 i32 fp32"
-    return Case("nt_xent_backward.nt_xent_backward_kernel", signature, options, dtype != "fp32")
+    return Case("nt_xent_backward.nt_xent_backward_kernel", signature, options, half)
 
 
 def _nt_xent_project(dtype: str, dim: int) -> Case:
@@ -153,6 +154,10 @@ def similarity_cases(arch: int) -> list[Case]:
         _nt_xent_backward("bf16", 128, True),
         _nt_xent_backward("bf16", 128, False),
         _nt_xent_backward("fp16", 128, True),
+        _nt_xent_backward("bf16", 128, True, split=True),
+        _nt_xent_backward("fp16", 128, False, split=True),
+        _nt_xent_backward("bf16", 64, False, split=True),
+        _nt_xent_backward("fp16", 32, True, split=True),
         _nt_xent_backward("fp32", 128, True),
         _nt_xent_backward("fp32", 128, False),
         _nt_xent_project("bf16", 768),

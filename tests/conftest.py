@@ -98,3 +98,10 @@ def triton_device(request: pytest.FixtureRequest) -> torch.device:
     if request.param == "cpu" and CUDA:
         pytest.skip("Triton runs natively here: select the tests marked gpu")
     return torch.device(request.param)
+
+
+@pytest.fixture
+def rounded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The launchers take half types as they are, however few the rows: small problems show how weights are rounded."""
+    pytest.importorskip("triton")
+    monkeypatch.setattr("sslfast.kernels.few_rows._FEW", 0)

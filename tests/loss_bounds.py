@@ -66,7 +66,7 @@ def rounding_floor(case: LossCase, regime: Regime, z: Tensor, loss: float, eps: 
 
 
 def one_rounding(case: LossCase, regime: Regime, rows: Tensor, z: Tensor) -> float:
-    """What rounding a gradient's weights to bfloat16 for the products of the CPU may add to an element.
+    """What rounding a gradient's weights to bfloat16 for a product may add to an element.
 
     One rounding, 2^-8, of a row's largest element: the weights' errors spread over the row. In the norm over 64 rows
     and more it averages out, and with that of the result stays under 2.5e-3. Fewer have few weights, whose errors may

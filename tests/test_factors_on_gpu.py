@@ -113,6 +113,7 @@ OPERATORS = [
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.usefixtures("on_triton_device")
+@pytest.mark.usefixtures("rounded_weights")
 def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, monkeypatch) -> None:
     monkeypatch.setattr(_launch, "REGISTERS", in_registers)
     use_several_strips(monkeypatch, (64, 128))
@@ -130,6 +131,24 @@ def test_factors_are_those_of_unit_rows(operator, size, dtype, in_registers, mon
             scale = max(finite.abs().max().item() if finite.numel() else 1.0, 1e-3)
             close = torch.finfo(dtype).eps / 2 if f.dim() == 2 else 4e-6  # weights are rounded, and nothing else
             torch.testing.assert_close(f, g, rtol=0 if f.dim() == 2 else 4e-6, atol=close * scale)
+
+
+@pytest.mark.parametrize(("operator", "in_registers"), OPERATORS)
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.usefixtures("on_triton_device")
+def test_few_rows_are_those_of_float32(operator, dtype, in_registers, monkeypatch) -> None:
+    """At the precision of half types, which know no tf32; and the fewest that are many are rounded."""
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
+    for n, m, few in ((63, 70, True), (64, 70, operator is similarity), (20, 236, operator is similarity)):
+        rows, columns, *factors = sides(n, m, 24, dtype)
+        units = [z.float() * f.unsqueeze(1) for z, f in zip((rows, columns), factors, strict=True)]
+        expected = operator(*units)[-2:]
+        with monkeypatch.context() as patch:
+            patch.setattr(_launch, "input_precision", lambda rows: dict.fromkeys(HALF, "ieee")[rows.dtype])
+            found = operator(rows, columns, *factors)[-2:]
+        for f, g in zip(found, expected, strict=True):
+            if f.dim() == 2:
+                assert ((f - g).norm() <= 1e-6 * g.norm()) == few
 
 
 def with_labels(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -181,6 +200,7 @@ def test_weights_with_labels_are_split(operator, in_registers, dtype, monkeypatc
 
 @pytest.mark.parametrize("operator", [cross, cross_two_way])
 @pytest.mark.usefixtures("on_triton_device")
+@pytest.mark.usefixtures("rounded_weights")
 def test_positives_are_not_rounded(operator) -> None:
     """Where all else is far below them; a column's are added up in order."""
     n, d = 12, 64

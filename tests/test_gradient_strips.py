@@ -23,7 +23,7 @@ N, M = 40, 70  # two strips
 
 
 @pytest.fixture(autouse=True)
-def several_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+def several_strips(rounded_weights, monkeypatch: pytest.MonkeyPatch) -> None:
     use_several_strips(monkeypatch)
 
 

@@ -96,6 +96,7 @@ def test_against_the_reference(n, d, temperature, in_registers, triton_device, m
 )
 @pytest.mark.parametrize("in_registers", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.usefixtures("rounded_weights")
 def test_half_precision_inputs(n, d, temperature, dtype, in_registers, triton_device, monkeypatch) -> None:
     monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
     z = torch.randn(2, n, d).to(dtype)
@@ -106,6 +107,19 @@ def test_half_precision_inputs(n, d, temperature, dtype, in_registers, triton_de
     for k, g in zip(grads, true_grads, strict=True):  # the weights are rounded for the product, and the gradient itself
         assert k.dtype == dtype
         assert (k.cpu().double() - g).abs().max() <= 2 * torch.finfo(dtype).eps * g.abs().max()
+
+
+@pytest.mark.parametrize("d", [24, 100, 200])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_few_rows_are_rounded_once(d, dtype, triton_device) -> None:
+    z0 = torch.randn(63, d)
+    for n, temperature, noise in ((2, 0.5, 1.0), (40, 0.1, 0.3), (63, 0.02, 1.0)):
+        z = torch.stack([z0[:n], z0[:n] + noise * torch.randn(n, d)]).to(dtype)
+        factor = n / of_margins(temperature)(*z.double()).item()  # for the range of float16
+        _, *grads = with_grads(scaled(fused(temperature), factor), *z.to(triton_device))
+        _, *truth = with_grads(scaled(of_margins(temperature), factor), *z.double())
+        for k, g in zip(grads, truth, strict=True):
+            assert (k.cpu().double() - g).norm() <= 0.26 * torch.finfo(dtype).eps * g.norm()
 
 
 def test_wide_rows_and_groups_of_tiles(triton_device, monkeypatch) -> None:
@@ -120,6 +134,7 @@ def test_wide_rows_and_groups_of_tiles(triton_device, monkeypatch) -> None:
 
 @pytest.mark.parametrize("in_registers", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.usefixtures("rounded_weights")
 def test_half_precision_of_any_norm(dtype, in_registers, triton_device, monkeypatch) -> None:
     monkeypatch.setattr(_launch, "similarity_in_registers", lambda *shape: in_registers)
     norms = torch.logspace(-4, 4, 40).unsqueeze(1)
@@ -137,6 +152,7 @@ def test_half_precision_of_any_norm(dtype, in_registers, triton_device, monkeypa
         assert ((k.cpu().double() - g).abs() <= own.eps * largest + step).all()
 
 
+@pytest.mark.usefixtures("rounded_weights")
 def test_small_losses_keep_their_precision(triton_device) -> None:
     z0 = torch.eye(16) + 0.01 * torch.randn(16, 16)
     z1 = z0 + 0.01 * torch.randn(16, 16)

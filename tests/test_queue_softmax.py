@@ -66,6 +66,7 @@ def test_cpu_against_the_definition(case, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
+@pytest.mark.usefixtures("rounded_weights")
 def test_triton_against_the_definition(case, dtype: torch.dtype, triton_device) -> None:
     from sslfast.kernels.queue_softmax import queue_softmax as launcher
 

@@ -116,6 +116,7 @@ def test_a_row_without_negatives_alone() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("group", "in_registers"), [(1, True), (2, False)])
 @pytest.mark.parametrize("case", [tuple(p.values) for p in CASES], ids=[p.id for p in CASES])
+@pytest.mark.usefixtures("rounded_weights")
 def test_triton_against_the_definition(case, group, in_registers, dtype, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch
     from sslfast.kernels.similarity_softmax import forward
@@ -145,6 +146,7 @@ def test_triton_against_the_definition(case, group, in_registers, dtype, triton_
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
+@pytest.mark.usefixtures("rounded_weights")
 def test_triton_wide_rows_in_registers(case, dtype, arch, precision, triton_device, monkeypatch) -> None:
     from sslfast.kernels import _launch, similarity_softmax_backward
     from sslfast.kernels.similarity_softmax import forward
