@@ -21,7 +21,7 @@ from sslfast.losses._negative_kinds import Hardness, Kinds
 
 _MOST = 2**16  # similarities, 256 KiB in float32, which stay in the L2 cache with their weights
 _MOST_IN_PASSES = 2**20  # where tiles would make them several times
-_MOST_IN_MANY_PASSES = 2**22  # and twice over, of more queries, too
+_MOST_IN_MANY_PASSES = 5 * 2**20  # and twice over, of more queries, too: both directions of 1536, and hard negatives
 
 
 def joint_info_nce(
