@@ -115,9 +115,10 @@ double all_pairs(const AllPairs<T>& p, double row_weight, double col_weight, T* 
 }
 
 template <typename T>
-void transpose_all(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t n, bool add) {
+void transpose_all(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t n, bool add, int threads) {
   constexpr int64_t kBlock = 16;  // rows and columns, which stay in L1
-  for (int64_t i0 = 0; i0 < n; i0 += kBlock) {
+  share_out((n + kBlock - 1) / kBlock, threads, [&](int64_t block) {
+    const int64_t i0 = block * kBlock;
     for (int64_t j0 = 0; j0 < n; j0 += kBlock) {
       for (int64_t i = i0; i < std::min(i0 + kBlock, n); ++i) {
         for (int64_t j = j0; j < std::min(j0 + kBlock, n); ++j) {
@@ -126,7 +127,7 @@ void transpose_all(const T* from, int64_t from_stride, T* to, int64_t to_stride,
         }
       }
     }
-  }
+  });
 }
 
 // counts <- whether a column has not the id, where ids are not null, nor a logit above the limit, which a NaN is not.
@@ -149,14 +150,14 @@ void mark(const double* logits, int64_t m, double limit, const int64_t* ids, int
 }
 
 template <typename T>
-void count_all(const T* logits, const Excluded<T>& out, const CountedSmoothing<T>& s) {
-  for (int64_t i = 0; i < s.n; ++i) {
+void count_all(const T* logits, const Excluded<T>& out, const CountedSmoothing<T>& s, int threads) {
+  share_out(s.n, threads, [&](int64_t i) {
     uint8_t* counts = s.counts + i * s.m;
     const T limit = out.row_limits != nullptr ? out.row_limits[i] : std::numeric_limits<T>::infinity();
     mark(logits + i * s.m, s.m, limit, out.col_ids, out.row_ids != nullptr ? out.row_ids[i] : 0, counts);
     counts[out.positives[i]] = 0;
     s.others[i] = std::accumulate(counts, counts + s.m, int64_t{0});
-  }
+  });
 }
 
 template <typename T>
@@ -180,25 +181,25 @@ void take_off(double spread, const uint8_t* counts, int64_t m, double* row) {
 }
 
 template <typename T>
-double smooth_all(const T* logits, const CountedSmoothing<T>& s) {
-  double sum = 0;
-  for (int64_t i = 0; i < s.n; ++i) {
+double smooth_all(const T* logits, const CountedSmoothing<T>& s, int threads) {
+  std::vector<double> sums(s.n);  // added up in order, however many threads there are
+  share_out(s.n, threads, [&](int64_t i) {
     const T* row = logits + i * s.m;
     const uint8_t* counts = s.counts + i * s.m;
     const int64_t others = s.others[i];
     const double own = s.positive[i],
                  times = s.smoothing * (s.factors != nullptr ? static_cast<double>(s.factors[i]) : 1.0);
     const double each = times / static_cast<double>(others + 1);
-    sum += each * (static_cast<double>(others) * own - counted_sum(row, s.m, counts));
+    sums[i] = each * (static_cast<double>(others) * own - counted_sum(row, s.m, counts));
     s.spread[i] = static_cast<T>(each * s.share);
     s.weights[i] += static_cast<T>(each * static_cast<double>(others) * s.share);
-  }
-  return sum;
+  });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 template <typename T>
-void spread_all(const CountedSmoothing<T>& s, T* derivatives) {
-  for (int64_t i = 0; i < s.n; ++i) take_off(s.spread[i], s.counts + i * s.m, s.m, derivatives + i * s.m);
+void spread_all(const CountedSmoothing<T>& s, T* derivatives, int threads) {
+  share_out(s.n, threads, [&](int64_t i) { take_off(s.spread[i], s.counts + i * s.m, s.m, derivatives + i * s.m); });
 }
 
 template <typename T>
@@ -249,33 +250,35 @@ double add_all_pairs(const AllPairs<double>& pairs, double row_weight, double co
   return all_pairs(pairs, row_weight, col_weight, row_grads, col_grads);
 }
 
-void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t n, bool add) {
-  transpose_all(from, from_stride, to, to_stride, n, add);
+void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t n, bool add, int threads) {
+  transpose_all(from, from_stride, to, to_stride, n, add, threads);
 }
-void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride, int64_t n, bool add) {
-  transpose_all(from, from_stride, to, to_stride, n, add);
-}
-
-void count_candidates(const float* logits, const Excluded<float>& excluded, const CountedSmoothing<float>& smoothing) {
-  count_all(logits, excluded, smoothing);
-}
-void count_candidates(const double* logits, const Excluded<double>& excluded,
-                      const CountedSmoothing<double>& smoothing) {
-  count_all(logits, excluded, smoothing);
+void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride, int64_t n, bool add,
+               int threads) {
+  transpose_all(from, from_stride, to, to_stride, n, add, threads);
 }
 
-double smooth_counted(const float* logits, const CountedSmoothing<float>& smoothing) {
-  return smooth_all(logits, smoothing);
+void count_candidates(const float* logits, const Excluded<float>& excluded, const CountedSmoothing<float>& smoothing,
+                      int threads) {
+  count_all(logits, excluded, smoothing, threads);
 }
-double smooth_counted(const double* logits, const CountedSmoothing<double>& smoothing) {
-  return smooth_all(logits, smoothing);
+void count_candidates(const double* logits, const Excluded<double>& excluded, const CountedSmoothing<double>& smoothing,
+                      int threads) {
+  count_all(logits, excluded, smoothing, threads);
 }
 
-void spread_counted(const CountedSmoothing<float>& smoothing, float* derivatives) {
-  spread_all(smoothing, derivatives);
+double smooth_counted(const float* logits, const CountedSmoothing<float>& smoothing, int threads) {
+  return smooth_all(logits, smoothing, threads);
 }
-void spread_counted(const CountedSmoothing<double>& smoothing, double* derivatives) {
-  spread_all(smoothing, derivatives);
+double smooth_counted(const double* logits, const CountedSmoothing<double>& smoothing, int threads) {
+  return smooth_all(logits, smoothing, threads);
+}
+
+void spread_counted(const CountedSmoothing<float>& smoothing, float* derivatives, int threads) {
+  spread_all(smoothing, derivatives, threads);
+}
+void spread_counted(const CountedSmoothing<double>& smoothing, double* derivatives, int threads) {
+  spread_all(smoothing, derivatives, threads);
 }
 
 double sum_and_scale(float* grads, const float* units, int64_t rows, int64_t width, float factor) {

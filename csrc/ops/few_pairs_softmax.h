@@ -89,18 +89,20 @@ struct PairWay {
   std::vector<T> spread_by{};
 
   // Which negatives label smoothing is over, before those that the tile leaves out look like logits of -inf.
-  void count(const PairVectors<T>& v, const PairRequest<T>& r) {
+  void count(const PairVectors<T>& v, const PairRequest<T>& r, int threads) {
     counts.resize(tile.rows * tile.cols);
     others.resize(tile.rows);
     spread_by.resize(tile.rows);
-    cpu::count_candidates(tile.logits, tile.excluded, smoothing(v, r));
+    cpu::count_candidates(tile.logits, tile.excluded, smoothing(v, r), threads);
   }
   // Label smoothing over what counts: returns what it adds, and adds to the weights of positives.
-  double smooth(const PairVectors<T>& v, const PairRequest<T>& r) {
-    return cpu::smooth_counted(tile.logits, smoothing(v, r));
+  double smooth(const PairVectors<T>& v, const PairRequest<T>& r, int threads) {
+    return cpu::smooth_counted(tile.logits, smoothing(v, r), threads);
   }
   // The same, of the weights that the logits have been turned into.
-  void spread(const PairVectors<T>& v, const PairRequest<T>& r) { cpu::spread_counted(smoothing(v, r), tile.logits); }
+  void spread(const PairVectors<T>& v, const PairRequest<T>& r, int threads) {
+    cpu::spread_counted(smoothing(v, r), tile.logits, threads);
+  }
 
  private:
   CountedSmoothing<T> smoothing(const PairVectors<T>& v, const PairRequest<T>& r) {
@@ -136,11 +138,11 @@ void few_pairs_softmax(const Products& products, const CrossTile<T>& tile, const
                        {CrossTile<T>{v.across, n, n, 0, 0, out_across}, v.col_shift, v.col_lse, v.col_shares}};
   const int tiles = v.across != nullptr ? 2 : 1;
   const bool counted = r.options.smooths_counted(r.kind, n, m);
-  if (tiles == 2) cpu::transpose(tile.logits, m, v.across, n, n, false);
+  if (tiles == 2) cpu::transpose(tile.logits, m, v.across, n, n, false, threads);
   for (int i = 0; i < tiles; ++i) {
     const CrossSums<T> found{ways[i].shift, ways[i].lse, joint ? v.col_shift : nullptr, joint ? v.col_lse : nullptr,
                              v.scratch,     bounded};
-    if (counted) ways[i].count(v, r);
+    if (counted) ways[i].count(v, r, threads);
     cpu::cross_forward_tile(ways[i].tile, found, threads);
   }
   const auto losses = [&](const T* shift, T* lse, T* shares, int64_t others) {
@@ -153,14 +155,14 @@ void few_pairs_softmax(const Products& products, const CrossTile<T>& tile, const
   if (two_way) losses(v.col_shift, v.col_lse, v.col_shares, n - 1);
   for (int i = 0; i < tiles; ++i) {
     PairWay<T>& way = ways[i];
-    if (counted) sums.loss += way.smooth(v, r);
+    if (counted) sums.loss += way.smooth(v, r, threads);
     if (!need_weights) continue;
     const CrossGrads<T> grads{way.lse,   way.shares, joint ? v.col_lse : nullptr, joint ? v.col_shares : nullptr,
                               v.scratch, {}};
     cpu::cross_backward_tile(way.tile, grads, threads);
-    if (counted) way.spread(v, r);
+    if (counted) way.spread(v, r, threads);
   }
-  if (need_weights && tiles == 2) cpu::transpose(v.across, n, tile.logits, m, n, true);
+  if (need_weights && tiles == 2) cpu::transpose(v.across, n, tile.logits, m, n, true, threads);
 }
 
 }  // namespace sslfast::ops

@@ -6,13 +6,22 @@ import torch
 from torch import Tensor
 
 from sslfast._autograd import first_order_only
-from sslfast.losses._few_pairs import NO_OPTIONS, Options, few, reduced, takes_passes, tensor_or_number
+from sslfast.losses._few_pairs import (
+    NO_OPTIONS,
+    Options,
+    few,
+    reduced,
+    takes_many_passes,
+    takes_passes,
+    tensor_or_number,
+)
 from sslfast.losses._inputs import without_autocast
 from sslfast.losses._joint_products import Columns, Kept, Request, gradients_of, losses_of
 from sslfast.losses._negative_kinds import Hardness, Kinds
 
 _MOST = 2**16  # similarities, 256 KiB in float32, which stay in the L2 cache with their weights
 _MOST_IN_PASSES = 2**20  # where tiles would make them several times
+_MOST_IN_MANY_PASSES = 5 * 2**20  # and twice over, of more queries, too: both directions of 1536, and hard negatives
 
 
 def joint_info_nce(
@@ -26,6 +35,7 @@ def joint_info_nce(
     symmetric: bool,
     normalize: bool,
     options: Options,
+    budget: int | None,
 ) -> Tensor | None:
     """The losses, one by one or reduced, of few queries among all their negatives; None where there are more.
 
@@ -44,6 +54,7 @@ def joint_info_nce(
         symmetric: average with the losses of the keys.
         normalize: divide all but the queue by their norms.
         options: of the losses, the weights of the queries, of any type, for factors.
+        budget: the ``memory_budget``, checked.
 
     Returns:
         Scalar or (N,), float32, or float64 if ``query`` or ``keys`` is.
@@ -60,8 +71,9 @@ def joint_info_nce(
         further if own else 0,
     )
     in_passes = takes_passes(options, symmetric)
-    most = _MOST_IN_PASSES if in_passes else _MOST
-    if n * sum(columns) > most or not few(query, keys, in_passes=in_passes):
+    in_many_passes = takes_many_passes(query, keys, options, symmetric, budget)
+    most = _MOST_IN_MANY_PASSES if in_many_passes else _MOST_IN_PASSES if in_passes else _MOST
+    if n * sum(columns) > most or not few(query, keys, in_passes=in_passes, in_many_passes=in_many_passes):
         return None
     wide = torch.float64 if torch.float64 in (query.dtype, keys.dtype) else torch.float32
     options, share = reduced(options, n, reduction, wide)

@@ -12,6 +12,7 @@ from sslfast._autograd import first_order_only, is_last_plain
 
 ROWS, TWO_WAYS, SIGMOID = 0, 1, 2  # kinds of losses
 _MOST = 512  # rows, and 2 * 512 * 512 logits: 2 MiB in float32, which tiles may keep, too
+_TIMES_IN_MANY_PASSES = 3  # as many rows, and 1536 * 1536 logits: 9 MiB in float32; more leave the cache
 _MOST_WIDENED = 256  # rows of bfloat16, of which more are multiplied sooner as they are
 _MOST_COLUMNS = 2**15  # of the operator
 _MOST_SAMPLES = 256  # whose views are four times as many logits as their pairs
@@ -77,23 +78,30 @@ def reduced(options: Options, count: int, reduction: str, wide: torch.dtype) -> 
     return options._replace(factors=factors.to(wide).contiguous()), 1.0
 
 
-def few(rows: Tensor, columns: Tensor, further: int = 0, *, in_passes: bool = False) -> bool:
+def few(
+    rows: Tensor, columns: Tensor, further: int = 0, *, in_passes: bool = False, in_many_passes: bool = False
+) -> bool:
     """Whether :func:`few_pairs` is the fastest way of these rows, columns and so many further ones, on the CPU alone.
 
     A compiled or traced graph takes the operators in tiles, which it may ask for other sizes, too.
 
     Args:
         in_passes: whether tiles would make the logits in several passes, as :func:`takes_passes` has it.
+        in_many_passes: whether in so many that all at once are faster of more rows, too, as
+            :func:`takes_many_passes` has it.
     """
     count, width = rows.shape[0], columns.shape[0] + further
-    halves = rows.dtype is columns.dtype is torch.bfloat16 and not in_passes
-    most = min(_MOST, _MOST_WIDENED) if halves else _MOST
+    if in_many_passes:
+        most, most_logits = _TIMES_IN_MANY_PASSES * _MOST, (_TIMES_IN_MANY_PASSES * _MOST) ** 2
+    else:
+        most = min(_MOST, _MOST_WIDENED) if _are_halves(rows, columns) and not in_passes else _MOST
+        most_logits = 2 * most**2
     return (
         rows.is_cpu
         and columns.is_cpu
         and count <= most
         and width <= _MOST_COLUMNS
-        and count * width <= 2 * most**2
+        and count * width <= most_logits
         and not _is_graph()
     )
 
@@ -103,9 +111,20 @@ def takes_passes(options: Options, symmetric: bool) -> bool:
     return symmetric and (options.margin is not None or options.smoothing > 0.0)
 
 
+def takes_many_passes(rows: Tensor, columns: Tensor, options: Options, symmetric: bool, budget: int | None) -> bool:
+    """Whether tiles make all logits twice over, with a margin, whose limits are other ones in each direction, and no
+    ``budget`` of bytes, the ``memory_budget``, asks for tiles.
+
+    Those of bfloat16, which tiles multiply as it is, take about half as long: not these but with smoothing, which reads
+    them once more, in float32.
+    """
+    twice = symmetric and options.margin is not None and budget is None
+    return twice and (options.smoothing > 0.0 or not _are_halves(rows, columns))
+
+
 def few_samples(z0: Tensor, z1: Tensor) -> bool:
     """Whether :func:`few_views` is the fastest way of these samples, up to as many as pairs are :func:`few`."""
-    halves = z0.dtype is z1.dtype is torch.bfloat16
+    halves = _are_halves(z0, z1)
     return z0.shape[0] <= _MOST_SAMPLES and few(z0, z1) and not (halves and z0.numel() > _MOST_HALF)
 
 
@@ -213,6 +232,10 @@ def queue_pairs(
     query = query if query.is_contiguous() else query.contiguous()
     constants = (queue if queue.is_contiguous() else queue.contiguous(), given, known, share, normalize)
     return in_one_call(function, ops.queue_pairs, query, keys, constants, (scale,))
+
+
+def _are_halves(rows: Tensor, columns: Tensor) -> bool:
+    return rows.dtype is columns.dtype is torch.bfloat16
 
 
 def _is_graph() -> bool:

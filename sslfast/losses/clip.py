@@ -151,8 +151,9 @@ def clip_loss(
     in O(N D) memory: the N x N logits are made in tiles, one pass for images and texts together, and made again for the
     gradients unless they are kept: 8 N^2 D FLOPs, or 6 where all are. The products of open_clip's loss cost 12.
     bfloat16 features are multiplied as such, with float32 sums. Small losses keep their relative precision. Up to 512
-    pairs on the CPU (256 of bfloat16 with most options; docs/losses.md says with which) make all logits at once, half
-    types widened, and the gradients in forward but for hard negatives of one image each.
+    pairs on the CPU (256 of bfloat16 with most options; with a margin 1,536, unless ``memory_budget`` is given;
+    docs/losses.md says when) make all logits at once, half types widened, and the gradients in forward but for hard
+    negatives of one image each.
 
     Args:
         image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.

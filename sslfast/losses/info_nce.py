@@ -183,8 +183,8 @@ def info_nce_loss(
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
     to 512 queries on the CPU (256 of bfloat16 with most options), and 65,536 logits, or 524,288 among the other keys
-    with most options (docs/losses.md says which), make all of them at once, half types widened. A queue alone is one
-    call there, with the gradients.
+    with most options, make all of them at once, half types widened; so do 1,536 queries and 5,242,880 logits both ways
+    with a margin (docs/losses.md says when). A queue alone is one call there, with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -297,7 +297,7 @@ def info_nce_loss(
         scale = scale_of(name, query, temperature, ordered=margin is not None or strength > 0.0)
         if strategy == "local":
             chosen = options_of(smoothing, margin, tau_plus, weights, at, ids)
-            given = scale, reduction, symmetric, normalize, chosen
+            given = scale, reduction, symmetric, normalize, chosen, budget
             loss = info_nce_of_few(name, query, positive_key, kinds, hardness, *given)
             if loss is not None:
                 return loss

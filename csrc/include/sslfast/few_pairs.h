@@ -78,21 +78,23 @@ double add_all_pairs(const AllPairs<double>& pairs, double row_weight, double co
                      double* col_grads);
 
 // to <- from^T, n x n of rows of those strides; or with `add` to <- to + from^T.
-void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t n, bool add);
-void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride, int64_t n, bool add);
+void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t n, bool add, int threads);
+void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride, int64_t n, bool add,
+               int threads);
 
 // Fills in the counts, of logits (n, m) that are not excluded yet: one that is -inf itself is a candidate.
-void count_candidates(const float* logits, const Excluded<float>& excluded, const CountedSmoothing<float>& smoothing);
-void count_candidates(const double* logits, const Excluded<double>& excluded,
-                      const CountedSmoothing<double>& smoothing);
+void count_candidates(const float* logits, const Excluded<float>& excluded, const CountedSmoothing<float>& smoothing,
+                      int threads);
+void count_candidates(const double* logits, const Excluded<double>& excluded, const CountedSmoothing<double>& smoothing,
+                      int threads);
 
 // Returns the sum over the rows of logits (n, m), counted before, each times its factor, and fills in the rest.
-double smooth_counted(const float* logits, const CountedSmoothing<float>& smoothing);
-double smooth_counted(const double* logits, const CountedSmoothing<double>& smoothing);
+double smooth_counted(const float* logits, const CountedSmoothing<float>& smoothing, int threads);
+double smooth_counted(const double* logits, const CountedSmoothing<double>& smoothing, int threads);
 
 // Takes the spread off the derivatives (n, m) of the logits that count.
-void spread_counted(const CountedSmoothing<float>& smoothing, float* derivatives);
-void spread_counted(const CountedSmoothing<double>& smoothing, double* derivatives);
+void spread_counted(const CountedSmoothing<float>& smoothing, float* derivatives, int threads);
+void spread_counted(const CountedSmoothing<double>& smoothing, double* derivatives, int threads);
 
 // Returns the sum of the products of grads and units, (rows, width) each, and multiplies grads by the factor.
 double sum_and_scale(float* grads, const float* units, int64_t rows, int64_t width, float factor);
