@@ -28,15 +28,6 @@ void weights_of(T* x, int64_t samples) {
   std::copy_n(x, samples, x + samples);
 }
 
-template <typename T>
-void put(T* square, int64_t samples, const T* pulls) {
-  const int64_t rows = 2 * samples;
-  for (int64_t i = 0; i < samples; ++i) {
-    const int64_t other = i + samples;
-    square[i * rows + other] = square[other * rows + i] = pulls[i] + pulls[other];
-  }
-}
-
 }  // namespace
 
 SSLFAST_ISA_CLONES double decoupled_losses(const DecoupledLosses<float>& losses) { return losses_body(losses); }
@@ -44,8 +35,5 @@ double decoupled_losses(const DecoupledLosses<double>& losses) { return losses_b
 
 void mises_fisher_weights(float* x, int64_t samples) { weights_of(x, samples); }
 void mises_fisher_weights(double* x, int64_t samples) { weights_of(x, samples); }
-
-void put_pulls(float* square, int64_t samples, const float* pulls) { put(square, samples, pulls); }
-void put_pulls(double* square, int64_t samples, const double* pulls) { put(square, samples, pulls); }
 
 }  // namespace sslfast::cpu

@@ -101,13 +101,18 @@ __attribute__((noinline)) Results run(const Tensor& z0, const Tensor& z1, const 
       *results.front().mutable_data_ptr<T>() = static_cast<T>(loss / static_cast<double>(n));
       if (!r.need_weighing()) return;
       cpu::similarity_backward_tile(square, SimilarityGrads<T>{v.lse, v.shares, v.scratch, {}}, team);
-      cpu::put_pulls(tile, samples, v.pulls);
+      // The square is symmetric, but for the positives, which the tile leaves at none: a row gets those of both views.
+      // Their weights are as large as all others of a row together, which as one sum would be rounded more.
+      for (int64_t i = 0; i < samples; ++i) v.pulls[i] = v.pulls[i + samples] += v.pulls[i];
       for (const int64_t first : {int64_t{0}, samples}) {
         if (!(first == 0 ? r.need_z0 : r.need_z1)) continue;
         results.push_back(empty({samples, d}, kType<T>, z0));
         T* grad = results.back().mutable_data_ptr<T>();
         // The rows of the square that are the view's, with all columns: a matrix of their own.
         products.to_rows(view, tile + first * n, grad, r.scale, false);
+        cpu::add_pairs(PositivePairs<T, T>{units + first * d, units, nullptr, nullptr, positives.data() + first,
+                                           v.pulls + first, samples, d},
+                       r.scale, grad, nullptr, team);
         cpu::unit_rows_backward(UnitRowsBackward<T, T>{grad, units + first * d, v.norm + first, samples, d}, team);
       }
     }

@@ -27,10 +27,5 @@ double decoupled_losses(const DecoupledLosses<double>& losses);
 void mises_fisher_weights(float* x, int64_t samples);
 void mises_fisher_weights(double* x, int64_t samples);
 
-// Puts the derivatives in the positives' logits where similarity_backward_tile leaves none for pairs that are positives
-// of each other: square (2 samples, 2 samples), symmetric, gets at every positive those of both.
-void put_pulls(float* square, int64_t samples, const float* pulls);
-void put_pulls(double* square, int64_t samples, const double* pulls);
-
 }  // namespace cpu
 }  // namespace sslfast
