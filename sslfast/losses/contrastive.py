@@ -174,7 +174,7 @@ def contrastive_loss(
         ref_emb, ref_labels = compared_rows(
             name, embeddings, labels, ref_emb, ref_labels, copies, pairs, gather_distributed
         )
-        if pairs is None:
+        if pairs is None or labels is not None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
     with without_autocast(embeddings):
         if pairs is not None:

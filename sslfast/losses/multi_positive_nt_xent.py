@@ -175,7 +175,7 @@ def multi_positive_nt_xent_loss(
         ref_emb, ref_labels = compared_rows(
             name, embeddings, labels, ref_emb, ref_labels, copies, pairs, gather_distributed
         )
-        if pairs is None:
+        if pairs is None or labels is not None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
         temperature = temperature_of(name, temperature)
         scale = 1.0 / temperature

@@ -260,11 +260,12 @@ def triplet_loss(
         ref_emb, ref_labels = compared_rows(
             name, embeddings, labels, ref_emb, ref_labels, copies, triplets, gather_distributed
         )
-        if triplets is None:
+        if triplets is None or labels is not None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
+        if triplets is None:
             _check_ring(name, gather_distributed, mining)
             if per_anchor:
-                seed = seed_tensor(generator, function=name, device=labels.device).reshape(1)
+                seed = seed_tensor(generator, function=name, device=embeddings.device).reshape(1)
     if triplets is not None:
         anchors, positives, negatives = triplets
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
