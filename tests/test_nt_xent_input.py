@@ -22,7 +22,7 @@ BAD = [
     ([GOOD, GOOD], {"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
     ([GOOD, GOOD], {"memory_budget": 1e6}, TypeError, "memory_budget must be an int, got float"),
     ([GOOD.long(), GOOD], {}, TypeError, "z0 must be a floating-point tensor, got torch.int64"),
-    ([GOOD.to_sparse(), GOOD], {}, TypeError, "z0 must be a dense tensor, got torch.sparse_coo"),
+    ([GOOD.to_sparse(), GOOD], {}, TypeError, "z0 must be a plain strided tensor, got one of torch.sparse_coo"),
     ([GOOD, GOOD], {"memory_budget": GOOD}, TypeError, "memory_budget must be an int, got Tensor"),
     ([GOOD, [1.0]], {}, TypeError, "z1 must be a floating-point tensor, got list"),
     (

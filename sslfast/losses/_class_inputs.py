@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast._arguments import strided
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_floating, check_kernel_dtype, not_negative, positive
 
@@ -155,6 +156,7 @@ def check_num_items(function: str, num_items: float | Tensor | None, reduction: 
     if not isinstance(num_items, Tensor):
         positive(function, "num_items", num_items)
         return
+    strided(function, "num_items", num_items)
     if num_items.is_complex() or num_items.dtype == torch.bool:
         raise TypeError(f"{function}: num_items must be a number, got {num_items.dtype}")
     if num_items.numel() != 1:

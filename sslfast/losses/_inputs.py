@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._arguments import strided
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _FLOAT32_MAX = torch.finfo(torch.float32).max
@@ -15,19 +16,17 @@ _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 def check_floating(function: str, name: str, z: Tensor) -> None:
-    """A dense floating-point tensor, of 16 bits at least: 8 are not for embeddings.
+    """A strided floating-point tensor, of 16 bits at least: 8 are not for embeddings.
 
     Raises:
         TypeError: if it is not.
     """
-    if isinstance(z, Tensor) and z.dtype in _FLOATS and z.layout is torch.strided:
-        return
     if not isinstance(z, Tensor) or not z.is_floating_point():
         got = z.dtype if isinstance(z, Tensor) else type(z).__name__
         raise TypeError(f"{function}: {name} must be a floating-point tensor, got {got}")
-    if z.layout != torch.strided:
-        raise TypeError(f"{function}: {name} must be a dense tensor, got {z.layout}")
-    raise TypeError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {z.dtype}")
+    if z.dtype not in _FLOATS:
+        raise TypeError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {z.dtype}")
+    strided(function, name, z)
 
 
 def check_rows(function: str, name: str, z: Tensor) -> None:
@@ -52,6 +51,7 @@ def are_pairs_on_cpu(z0: object, z1: object) -> bool:
         and z0.dtype in _FLOATS
         and z1.dtype in _FLOATS
         and z0.layout is z1.layout is torch.strided
+        and not (z0.is_nested or z1.is_nested)  # whose layout may be torch.strided, too
         and (shape := z0.shape) == z1.shape
         and len(shape) == 2
         and 0 not in shape
@@ -114,7 +114,7 @@ def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str
     """``labels``, one integer for each row, on the rows' device.
 
     Raises:
-        TypeError: if it is not a dense integer tensor.
+        TypeError: if it is not a strided integer tensor.
         ValueError: if its shape is not (N,), or it is on another device.
     """
     check_integers(function, name, labels)
@@ -126,7 +126,7 @@ def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str
 
 
 def check_integers(function: str, name: str, numbers: object) -> None:
-    """A dense tensor of integers.
+    """A strided tensor of integers.
 
     Raises:
         TypeError: if it is not one.
@@ -135,8 +135,7 @@ def check_integers(function: str, name: str, numbers: object) -> None:
         got = numbers.dtype if isinstance(numbers, Tensor) else type(numbers).__name__
         expected = "a signed integer or uint8" if str(got).startswith("torch.uint") else "an integer"
         raise TypeError(f"{function}: {name} must be {expected} tensor, got {got}")
-    if numbers.layout != torch.strided:
-        raise TypeError(f"{function}: {name} must be a dense tensor, got {numbers.layout}")
+    strided(function, name, numbers)
 
 
 def kernel_integers(numbers: Tensor) -> Tensor:
@@ -295,8 +294,13 @@ def widened(*tensors: Tensor) -> list[Tensor]:
     return [t.to(wide) for t in tensors]
 
 
+def autocast_is_on(kind: str) -> bool:
+    """Whether autocast is on for a kind of device; there are some, as "meta", that have none, which torch refuses."""
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
 def without_autocast(z: Tensor) -> AbstractContextManager[object]:
     """A context in which autocast, if it is on for the device of ``z``, changes nothing."""
     kind = z.device.type
     # Where it is off the context would cost more than the question.
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+    return torch.autocast(kind, enabled=False) if autocast_is_on(kind) else nullcontext()

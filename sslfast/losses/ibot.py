@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast._arguments import of_dtype
 from sslfast._verdict import JointChecks
 from sslfast.distributed import mean_over_ranks
 from sslfast.losses._center import Centered
@@ -239,9 +240,7 @@ def _ibot(
 
 def _weights(function: str, mask: Tensor, masks_weight: Tensor | None, rows: Tensor) -> Tensor:
     """(M,), what the rows weigh."""
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"{function}: mask must be a bool tensor, got {got}")
+    of_dtype(function, "mask", mask, torch.bool)
     if mask.dim() < 2 or 0 in mask.shape:
         raise ValueError(f"{function}: mask must have shape (B, ...) with B >= 1 and patches, got {tuple(mask.shape)}")
     given = mask if masks_weight is None else masks_weight

@@ -20,7 +20,7 @@ from sslfast.losses._class_inputs import (
 )
 from sslfast.losses._class_shards import added_up, agreed_place, is_distributed, rank_in, said_place, told_by_all
 from sslfast.losses._classes import class_loss, mean_of, shaped_like
-from sslfast.losses._inputs import check_device, check_integers
+from sslfast.losses._inputs import autocast_is_on, check_device, check_integers
 
 
 class VocabParallelCrossEntropyLoss(ClassLoss):
@@ -209,7 +209,7 @@ def vocab_parallel_cross_entropy(
     # What is no class of any rank is beyond those of the others, too.
     local = local.masked_fill(targets < 0, -1).masked_fill_(targets >= classes, len(linear_weight) + 1)
     dtype = torch.promote_types(input.dtype, linear_weight.dtype)
-    if torch.is_autocast_enabled(input.device.type) and dtype != torch.float64:
+    if autocast_is_on(input.device.type) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(input.device.type)
     losses, nll, lse, correct = _ShardLosses.apply(
         name, rows, linear_weight, linear_bias, local, classes, options, dtype, return_metrics, group
