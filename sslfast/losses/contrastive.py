@@ -89,7 +89,7 @@ class ContrastiveLoss(nn.Module):
     def extra_repr(self) -> str:
         margins = f"pos_margin={self.pos_margin}, neg_margin={self.neg_margin}, squared={self.squared}"
         how = f"distance={self.distance!r}, normalize={self.normalize}, reduction={self.reduction!r}"
-        return f"{margins}, {how}, gather_distributed={self.gather_distributed}"
+        return f"{margins}, {how}, gather_distributed={self.gather_distributed!r}"
 
 
 def contrastive_loss(

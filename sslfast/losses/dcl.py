@@ -18,6 +18,7 @@ from sslfast.losses._inputs import check_pair, check_views, temperature_of, wide
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._self import self_softmax
 from sslfast.losses._self_ranks import self_softmax_over_ranks
+from sslfast.losses._shown import shown_options
 
 WeightFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -66,7 +67,7 @@ class DCLLoss(nn.Module):
         return _loss(self._function, out0, out1, self.temperature, *options)
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
+        return shown_options(self, DCLLoss, "temperature", "gather_distributed")
 
 
 class DCLWLoss(DCLLoss):
@@ -108,7 +109,7 @@ class DCLWLoss(DCLLoss):
         return _mises_fisher(self._function, z0, z1, self.sigma, self.gather_distributed)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, sigma={self.sigma}"
+        return shown_options(self, DCLWLoss, "temperature", "sigma", "gather_distributed")
 
 
 def _check_weight_fn(function: str, weight_fn: WeightFunction | None) -> WeightFunction | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast.losses._inputs import check_floating, check_like, not_negative, positive, widened, without_autocast
 from sslfast.losses._samples import Samples, flat_rows, sample_parts, uniform_rows
+from sslfast.losses._shown import shown_options
 from sslfast.random import STREAMS, Generator, seed_tensor
 
 
@@ -58,7 +59,7 @@ class GradientPenalty(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"weight={self.weight}, center={self.center}"
+        return shown_options(self, GradientPenalty, "weight", "center")
 
 
 class R1Penalty(nn.Module):
@@ -87,7 +88,7 @@ class R1Penalty(nn.Module):
         return r1_penalty(real_logits, real, self.weight, grad_scale=self.grad_scale)
 
     def extra_repr(self) -> str:
-        return f"weight={self.weight}"
+        return shown_options(self, R1Penalty, "weight")
 
 
 def gradient_penalty(

@@ -21,6 +21,7 @@ from sslfast.losses._inputs import (
     not_negative,
     without_autocast,
 )
+from sslfast.losses._shown import shown_options
 
 Several = Tensor | Sequence[Tensor]  # one for each set of labels, or for all
 
@@ -88,8 +89,7 @@ class HubertLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        weights = f"{self.pred_masked_weight}, pred_nomask_weight={self.pred_nomask_weight}"
-        return f"temperature={self.temperature}, pred_masked_weight={weights}, reduction={self.reduction!r}"
+        return shown_options(self, HubertLoss, "temperature", "pred_masked_weight", "pred_nomask_weight", "reduction")
 
 
 def hubert_loss(

@@ -15,6 +15,7 @@ from sslfast.losses._inputs import check_floating, not_negative, positive
 from sslfast.losses._patch_inputs import PatchOptions
 from sslfast.losses._patch_places import Places, Targets, check_places, flat_ids, with_rows
 from sslfast.losses._patches import patch_losses
+from sslfast.losses._shown import shown_options
 
 KINDS = ("mse", "l1", "smooth_l1")
 NORMS = ("instance", "layer")
@@ -89,8 +90,7 @@ class MaskedFeatureLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        norms = f"norm_layers={self.norm_layers!r}, norm_targets={self.norm_targets!r}"
-        return f"kind={self.kind!r}, beta={self.beta}, {norms}, scale={self.scale}"
+        return shown_options(self, MaskedFeatureLoss, "kind", "beta", "norm_layers", "norm_targets", "scale")
 
 
 def masked_feature_loss(

@@ -18,6 +18,7 @@ from sslfast.losses._inputs import check_pair, temperature_of, without_autocast
 from sslfast.losses._kept import check_memory_budget, half_of_logits, kept_logits
 from sslfast.losses._self import self_softmax
 from sslfast.losses._self_ranks import self_softmax_over_ranks
+from sslfast.losses._shown import shown_options
 from sslfast.losses.info_nce import info_nce_loss
 from sslfast.losses.memory_bank import MemoryBank
 
@@ -112,7 +113,7 @@ class NTXentLoss(nn.Module):
         return loss
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
+        return shown_options(self, NTXentLoss, "temperature", "gather_distributed")
 
 
 def nt_xent_loss(

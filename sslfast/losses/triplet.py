@@ -114,7 +114,7 @@ class TripletLoss(nn.Module):
         options = f"margin={self.margin}, swap={self.swap}, smooth_loss={self.smooth_loss}, mining={self.mining!r}"
         how = f"distance={self.distance!r}, normalize={self.normalize}, reduction={self.reduction!r}"
         how = f"triplets_per_anchor={self.triplets_per_anchor!r}, {how}"
-        return f"{options}, {how}, gather_distributed={self.gather_distributed}"
+        return f"{options}, {how}, gather_distributed={self.gather_distributed!r}"
 
 
 def _margin(function: str, margin: float, mining: str) -> float:
