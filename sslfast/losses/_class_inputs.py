@@ -76,14 +76,16 @@ class ClassLoss(nn.Module):
         return f"{how}, softcap={self.softcap}, z_loss={self.z_loss}"
 
 
-def options_of(function: str, reduction: str, label_smoothing: float, softcap: float | None, z_loss: float) -> Options:
-    """Raises TypeError or ValueError where one of them is none."""
+def options_of(
+    function: str, reduction: str, label_smoothing: float, softcap: float | None, z_loss: float, *like: Tensor
+) -> Options:
+    """Raises TypeError or ValueError where one of them is none, or a number not finite as :func:`finite` says."""
     check_reduction(function, reduction)
     return Options(
         reduction,
         _check.probability(function, "label_smoothing", label_smoothing),
-        0.0 if softcap is None else positive(function, "softcap", softcap),
-        not_negative(function, "z_loss", z_loss),
+        0.0 if softcap is None else positive(function, "softcap", softcap, *like),
+        not_negative(function, "z_loss", z_loss, *like),
     )
 
 

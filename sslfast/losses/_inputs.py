@@ -224,10 +224,7 @@ def check_scalar(function: str, name: str, value: float | Tensor, like: Tensor, 
             than one element or is not on the device of ``like``.
     """
     if not isinstance(value, Tensor):
-        number = _check.real(function, name, value)
-        if abs(number) > _FLOAT32_MAX and all(z.dtype != torch.float64 for z in (like, *others)):
-            raise ValueError(f"{function}: {name} must be finite in float32, got {value}")
-        return number
+        return finite(function, name, value, like, *others)
     check_floating(function, name, value)
     if value.numel() != 1:
         raise ValueError(f"{function}: {name} must have one element, got shape {tuple(value.shape)}")
@@ -236,53 +233,66 @@ def check_scalar(function: str, name: str, value: float | Tensor, like: Tensor, 
     return value
 
 
-def temperature_of(function: str, temperature: float) -> float:
+def finite(function: str, name: str, value: float, *like: Tensor) -> float:
+    """``value`` as a float, finite in the dtype of accumulation of the tensors ``like``, where there are any.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not finite.
+    """
+    number = _check.real(function, name, value)
+    if like and abs(number) > _FLOAT32_MAX and all(z.dtype != torch.float64 for z in like):
+        raise ValueError(f"{function}: {name} must be finite in float32, got {value}")
+    return number
+
+
+def temperature_of(function: str, temperature: float, name: str = "temperature") -> float:
     """``temperature`` as a float.
 
     Raises:
         TypeError: if it is not a number.
         ValueError: if it is not finite, or below 1e-8 in absolute value.
     """
-    number = _check.real(function, "temperature", temperature)
+    number = _check.real(function, name, temperature)
     if abs(number) < 1e-8:
-        raise ValueError(f"{function}: temperature must be at least 1e-8 in absolute value, got {temperature}")
+        raise ValueError(f"{function}: {name} must be at least 1e-8 in absolute value, got {temperature}")
     return number
 
 
-def positive(function: str, name: str, value: float) -> float:
-    """``value`` as a finite float above 0.
+def positive(function: str, name: str, value: float, *like: Tensor) -> float:
+    """``value`` as a float above 0 that is finite as :func:`finite` says.
 
     Raises:
         TypeError: if it is not a number.
         ValueError: if it is not finite, or 0 or less.
     """
-    number = _check.real(function, name, value)
+    number = finite(function, name, value, *like)
     if number <= 0.0:
         raise ValueError(f"{function}: {name} must be positive, got {value}")
     return number
 
 
-def divisor(function: str, name: str, value: float) -> float:
-    """``value`` as a finite float above 0 that scores may be divided by.
+def divisor(function: str, name: str, value: float, *like: Tensor) -> float:
+    """``value`` as a float above 0, finite as :func:`finite` says, that scores may be divided by.
 
     Raises:
         TypeError: if it is not a number.
         ValueError: if it is not finite, 0 or less, or below 1e-8: quotients in float32 must stay finite.
     """
-    number = positive(function, name, value)
+    number = positive(function, name, value, *like)
     if number < 1e-8:
         raise ValueError(f"{function}: {name} must be at least 1e-8, got {value}")
     return number
 
 
-def not_negative(function: str, name: str, value: float) -> float:
-    """``value`` as a finite float of at least 0.
+def not_negative(function: str, name: str, value: float, *like: Tensor) -> float:
+    """``value`` as a float of at least 0 that is finite as :func:`finite` says.
 
     Raises:
         TypeError: if it is not a number.
         ValueError: if it is not finite, or below 0.
     """
-    number = _check.real(function, name, value)
+    number = finite(function, name, value, *like)
     if number < 0.0:
         raise ValueError(f"{function}: {name} must be at least 0, got {value}")
     return number

@@ -129,7 +129,7 @@ def masked_lm_loss(
     if indices is None and labels.shape != tokens:
         raise ValueError(f"{name}: labels must have shape {tuple(tokens)}, like hidden, got {tuple(labels.shape)}")
     check_device(name, "hidden", hidden, "labels", labels)
-    options = options_of(name, reduction, label_smoothing, softcap, z_loss)
+    options = options_of(name, reduction, label_smoothing, softcap, z_loss, hidden, weight)
     return_metrics = _check.boolean(name, "return_metrics", return_metrics)
     ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
     check_num_items(name, num_items, reduction, hidden)

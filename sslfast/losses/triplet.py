@@ -12,7 +12,7 @@ from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import Shards, exchange_shards, gathered_rows, strategy_of, those_of_first_rank
 from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
-from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
+from sslfast.losses._inputs import check_choice, check_labels, check_rows, finite, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._triplet_blocks import triplets_in_blocks
 from sslfast.losses._triplets import drawn_triplets, given_triplets, hardest, triplets_in_strips
@@ -117,8 +117,8 @@ class TripletLoss(nn.Module):
         return f"{options}, {how}, gather_distributed={self.gather_distributed!r}"
 
 
-def _margin(function: str, margin: float, mining: str) -> float:
-    margin = _check.real(function, "margin", margin)
+def _margin(function: str, margin: float, mining: str, *like: Tensor) -> float:
+    margin = finite(function, "margin", margin, *like)
     if mining == "semi_hard" and margin <= 0.0:  # which no triplet is within
         raise ValueError(f"{function}: margin must be positive with mining='semi_hard', got {margin:g}")
     return margin
@@ -249,7 +249,7 @@ def triplet_loss(
     with JointChecks(name, gather_distributed, embeddings):
         strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
-        margin = _margin(name, margin, check_choice(name, "mining", mining, _MINING))
+        margin = _margin(name, margin, check_choice(name, "mining", mining, _MINING), embeddings)
         per_anchor = _per_anchor(name, triplets_per_anchor, mining)
         terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
         options = metric_options(name, distance, normalize, reduction)

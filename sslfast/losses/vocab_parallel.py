@@ -167,7 +167,7 @@ def vocab_parallel_cross_entropy(
         if target.shape != input.shape[:-1]:
             raise ValueError(f"{name}: target must have shape {tuple(input.shape[:-1])}, got {tuple(target.shape)}")
         check_device(name, "input", input, "target", target)
-        options = options_of(name, reduction, label_smoothing, softcap, z_loss)
+        options = options_of(name, reduction, label_smoothing, softcap, z_loss, input, linear_weight)
         return_metrics = _check.boolean(name, "return_metrics", return_metrics)
         ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
         check_num_items(name, num_items, reduction, input)
