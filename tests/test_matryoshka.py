@@ -85,7 +85,7 @@ def test_in_a_cross_batch_memory() -> None:
 LOSS = NTXentLoss()
 MADE = [
     ([None, [4]], TypeError, "loss must be callable, got NoneType"),
-    ([LOSS, []], ValueError, "dims must have a length at least, got []"),
+    ([LOSS, []], ValueError, "dims must hold at least one length, got []"),
     ([LOSS, 5], TypeError, "dims must be a sequence of ints, got int"),
     ([LOSS, [5], 1.0], TypeError, "weights must be a sequence of numbers, got float"),
     ([LOSS, [0]], ValueError, "dims must be at least 1, got 0"),

@@ -80,6 +80,15 @@ def test_module_errors(kwargs, error, text: str) -> None:
         NTXentLoss(**kwargs)
 
 
+def test_the_bank_is_as_wide_as_the_rows() -> None:
+    criterion, z = NTXentLoss(memory_bank_size=(32, 17)), torch.randn(4, 16)
+    text = "NTXentLoss: memory_bank_size must be (num, 16), as out0 is wide, got (32, 17)"
+    with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
+        criterion(z, z)
+    with pytest.raises(ValueError, match=r"^NTXentLoss: out0 must have shape \(N, D\) with N, D >= 1, got \(16,\)$"):
+        criterion(z[0], z[0])
+
+
 @pytest.mark.gpu
 def test_float64_is_refused_on_a_gpu() -> None:
     z = torch.randn(4, 3, dtype=torch.float64, device="cuda")

@@ -274,7 +274,7 @@ def _codes_of(function: str, context: Tensor, codes: Tensor) -> Tensor:
     check_integers(function, "codes", codes)
     check_device(function, "context", context, "codes", codes)
     batch, length, _ = context.shape
-    if codes.dim() not in (2, 3) or codes.shape[:2] != (batch, length):
-        expected = f"({batch}, {length}) or ({batch}, {length}, G)"
+    if codes.dim() not in (2, 3) or codes.shape[:2] != (batch, length) or 0 in codes.shape[2:]:
+        expected = f"({batch}, {length}) or ({batch}, {length}, G) with G >= 1"
         raise ValueError(f"{function}: codes must have shape {expected}, got {tuple(codes.shape)}")
     return codes.reshape(batch * length, -1).long().contiguous()
