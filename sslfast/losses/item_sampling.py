@@ -48,6 +48,8 @@ def item_sampling(
             finite, or all are 0 (read on the CPU only).
     """
     name = "item_sampling"
+    if not isinstance(device, (str, int, torch.device, type(None))):
+        raise TypeError(f"{name}: device must be a torch.device, a str or None, got {type(device).__name__}")
     if isinstance(distribution, Tensor):
         strided(name, "distribution", distribution)
         if distribution.dtype == torch.bool or distribution.is_complex():

@@ -18,7 +18,15 @@ from sslfast.losses._class_inputs import (
     check_targets,
     options_of,
 )
-from sslfast.losses._class_shards import added_up, agreed_place, is_distributed, rank_in, said_place, told_by_all
+from sslfast.losses._class_shards import (
+    added_up,
+    agreed_place,
+    check_group,
+    is_distributed,
+    rank_in,
+    said_place,
+    told_by_all,
+)
 from sslfast.losses._classes import class_loss, mean_of, shaped_like
 from sslfast.losses._inputs import autocast_is_on, check_device, check_integers
 
@@ -65,6 +73,7 @@ class VocabParallelCrossEntropyLoss(ClassLoss):
             num_classes = _check.integer(name, "num_classes", num_classes, 1)
         if first_class is not None:
             first_class = _check.integer(name, "first_class", first_class, 0)
+        check_group(name, group)
         self.num_classes, self.first_class, self.group = num_classes, first_class, group
 
     def extra_repr(self) -> str:
@@ -144,8 +153,8 @@ def vocab_parallel_cross_entropy(
         rank has the whole gradient of ``input``, and that of its own classes.
 
     Raises:
-        TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, or a number is
-            none.
+        TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, a number is none,
+            or ``group`` is no process group.
         ValueError: if a shape, a device or a number is out of what is said above, a target is no class (on the CPU; a
             GPU is not waited for, there loss and gradients are NaN), a rank has no class, or its classes are not those
             of ``num_classes`` and ``first_class``. Before anything else the ranks tell each other whether they will
@@ -158,6 +167,7 @@ def vocab_parallel_cross_entropy(
     2019, section 3.
     """
     name = "vocab_parallel_cross_entropy"
+    check_group(name, group)  # whom an error would be told
     wrong: Exception | None = None
     said: tuple[int, int] | None = None
     same: dict[str, object] = {}
