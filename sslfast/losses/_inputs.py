@@ -21,6 +21,8 @@ def check_floating(function: str, name: str, z: Tensor) -> None:
     Raises:
         TypeError: if it is not.
     """
+    if isinstance(z, Tensor) and z.dtype in _FLOATS and z.layout is torch.strided and not z.is_nested:
+        return  # as nearly always
     if not isinstance(z, Tensor) or not z.is_floating_point():
         got = z.dtype if isinstance(z, Tensor) else type(z).__name__
         raise TypeError(f"{function}: {name} must be a floating-point tensor, got {got}")
@@ -305,8 +307,9 @@ def widened(*tensors: Tensor) -> list[Tensor]:
 
 
 def autocast_is_on(kind: str) -> bool:
-    """Whether autocast is on for a kind of device; there are some, as "meta", that have none, which torch refuses."""
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    """Whether autocast is on for a kind of device; of those that have none, as "meta", torch refuses the question."""
+    has = kind == "cpu" or torch.amp.is_autocast_available(kind)  # on the CPU the call would cost
+    return has and torch.is_autocast_enabled(kind)
 
 
 def without_autocast(z: Tensor) -> AbstractContextManager[object]:
