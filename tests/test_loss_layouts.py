@@ -135,3 +135,12 @@ def test_meta(loss: str, given: dict[str, Any]) -> None:
     for a, b in zip(*([z] if isinstance(z, Tensor) else z for z in (here, there)), strict=True):
         if isinstance(a, Tensor):
             assert (b.device.type, b.shape, b.dtype) == ("meta", a.shape, a.dtype)
+
+
+@pytest.mark.parametrize(
+    "loss", ["nt_xent_loss", "barlow_twins_loss", "gan_discriminator_loss", "supcon_loss", "triplet_loss"]
+)
+def test_gradients_on_meta(loss: str) -> None:
+    z = on_meta(X).requires_grad_()
+    getattr(losses, loss)(z, on_meta(LABELS if loss in ("supcon_loss", "triplet_loss") else Y)).backward()
+    assert (z.grad.device.type, z.grad.shape) == ("meta", X.shape)

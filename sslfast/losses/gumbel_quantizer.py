@@ -128,6 +128,7 @@ class GumbelVectorQuantizer(nn.Module):
     ) -> QuantizerOutput:
         """(B, T, dim) features, and the frames that count in the perplexities, bool (B, T); the rest goes to
         :func:`gumbel_quantize`."""
+        check_floating(type(self).__name__, "hidden_states", hidden_states)
         logits = self.weight_proj(hidden_states).unflatten(-1, (self.groups, self.num_vars))
         return gumbel_quantize(
             logits,

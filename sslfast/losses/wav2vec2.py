@@ -110,8 +110,8 @@ def wav2vec2_contrastive_loss(
             draws of :func:`sslfast.masking.sample_negatives` with the same generator.
         indices: int64 (R,), flat positions of masked frames, each once, and -1 where there is none, instead of the
             mask. Default: None.
-        codes: (B, T) or (B, T, G) integers, the codes of the targets. A distractor with the codes of its target is left
-            out. Default: None, one with the same numbers in ``targets``, as in transformers and fairseq.
+        codes: (B, T) or (B, T, G >= 1) integers, the codes of the targets. A distractor with the codes of its target is
+            left out. Default: None, one with the same numbers in ``targets``, as in transformers and fairseq.
         num_negatives: K, where distractors are drawn. Default: 100.
         temperature: at least 1e-8. Default: 0.1.
         reduction: ``"sum"``, ``"mean"`` over masked frames, or ``"none"``. Default: ``"sum"``, as the peers have it.
