@@ -27,6 +27,19 @@ def strided(function: str, name: str, value: Tensor) -> Tensor:
     return value
 
 
+def of_dtype(function: str, name: str, value: object, dtype: torch.dtype) -> Tensor:
+    """Returns a strided tensor of ``dtype``, which is bool or int64.
+
+    Raises:
+        TypeError: if it is something else.
+    """
+    if not isinstance(value, Tensor) or value.dtype != dtype:
+        got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        expected = "a bool" if dtype == torch.bool else "an int64"
+        raise TypeError(f"{function}: {name} must be {expected} tensor, got {got}")
+    return strided(function, name, value)
+
+
 def numbered_rows(
     function: str, sample_ids: Tensor | None, row_offset: int, rows: int, device: torch.device
 ) -> tuple[Tensor | None, int]:
@@ -41,9 +54,7 @@ def numbered_rows(
     row_offset = _check.integer(function, "row_offset", row_offset, 0)
     if sample_ids is None:
         return None, row_offset
-    if not isinstance(sample_ids, Tensor) or sample_ids.dtype != torch.int64:
-        got = sample_ids.dtype if isinstance(sample_ids, Tensor) else type(sample_ids).__name__
-        raise TypeError(f"{function}: sample_ids must be an int64 tensor, got {got}")
+    of_dtype(function, "sample_ids", sample_ids, torch.int64)
     if sample_ids.shape != (rows,):
         raise ValueError(f"{function}: sample_ids must have shape ({rows},), one a row, got {tuple(sample_ids.shape)}")
     if sample_ids.device != device:
@@ -66,6 +77,7 @@ def row_lengths(function: str, lengths: Tensor | None, rows: int, device: torch.
     if not isinstance(lengths, Tensor) or lengths.dtype not in _INTEGERS:
         got = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
         raise TypeError(f"{function}: lengths must be an integer tensor, got {got}")
+    strided(function, "lengths", lengths)
     if lengths.shape != (rows,):
         raise ValueError(f"{function}: lengths must have shape ({rows},), one a row, got {tuple(lengths.shape)}")
     if lengths.device != device:

@@ -200,6 +200,12 @@ BAD: list[tuple[tuple[Any, Any, Any], dict[str, Any], type[Exception], str]] = [
     ((loss_of, TOWER, [X]), {"chunk_size": 2.0}, TypeError, "chunk_size must be an int, got float"),
     ((3, TOWER, [X]), {}, TypeError, "loss_fn must be callable, got int"),
     ((loss_of, TOWER, [X]), {"no_sync": True}, TypeError, "no_sync must be callable, got bool"),
+    (
+        (loss_of, TOWER, [X]),
+        {"no_sync": lambda: None, "chunk_size": 1},
+        TypeError,
+        "no_sync must give a context manager, got NoneType",
+    ),
     ((loss_of, TOWER, [X]), {"scaler": 2.0}, TypeError, "scaler must have a method scale, got float"),
     ((loss_of, "model", [X]), {}, TypeError, "encoders must be callable, got str"),
     ((loss_of, [TOWER, None], [X, X]), {}, TypeError, "encoders[1] must be callable, got NoneType"),

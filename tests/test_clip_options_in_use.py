@@ -171,7 +171,7 @@ BAD = [
     (
         {"image_ids": IDS, "text_ids": IDS.to_sparse()},
         TypeError,
-        "text_ids must be a dense tensor, got torch.sparse_coo",
+        "text_ids must be a plain strided tensor, got one of torch.sparse_coo",
     ),
     ({"image_ids": IDS[:2], "text_ids": IDS}, ValueError, "image_ids must have shape (4,), got (2,)"),
     (

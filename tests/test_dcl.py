@@ -159,7 +159,8 @@ WEIGHTS_BAD = [
     ([GOOD[:, :0], GOOD], {}, ValueError, "z0 must have shape (N, D) with N, D >= 1, got (4, 0)"),
     ([GOOD, GOOD[:1]], {}, ValueError, "z1 must have shape (4, 3), like z0, got (1, 3)"),
     ([GOOD, GOOD.to("meta")], {}, ValueError, "z1 must be on cpu, like z0, got meta"),
-    ([GOOD, GOOD], {"sigma": 0}, ValueError, "sigma must not be 0, got 0"),
+    ([GOOD, GOOD], {"sigma": 0}, ValueError, "sigma must be at least 1e-8 in absolute value, got 0"),
+    ([GOOD, GOOD], {"sigma": 1e-45}, ValueError, "sigma must be at least 1e-8 in absolute value, got 1e-45"),
     ([GOOD, GOOD], {"sigma": math.nan}, ValueError, "sigma must be finite, got nan"),
     ([GOOD, GOOD], {"sigma": "1"}, TypeError, "sigma must be a number, got str"),
 ]
@@ -177,7 +178,7 @@ def test_errors_of_the_weights(args: list[Tensor], kwargs, error, text: str) -> 
 def test_module_errors() -> None:
     with pytest.raises(ValueError, match=r"^DCLWLoss: temperature must be at least 1e-8 in absolute value, got 0$"):
         DCLWLoss(0)
-    with pytest.raises(ValueError, match=r"^DCLWLoss: sigma must not be 0, got 0.0$"):
+    with pytest.raises(ValueError, match=r"^DCLWLoss: sigma must be at least 1e-8 in absolute value, got 0.0$"):
         DCLWLoss(sigma=0.0)
     with pytest.raises(ValueError, match=r"^DCLWLoss: memory_budget must be at least 0, got -1$"):
         DCLWLoss(memory_budget=-1)

@@ -239,7 +239,7 @@ def test_what_most_batches_are_skips_checks_alone(options) -> None:
         ({"positive_key": columns[:5]}, "positive_key must have shape"),
         ({"query": rows.to("meta")}, "positive_key must be on meta"),
         ({"query": rows.int()}, "query must be a floating-point tensor"),
-        ({"query": rows.to_sparse()}, "query must be a dense tensor"),
+        ({"query": rows.to_sparse()}, "query must be a plain strided tensor, got one of torch.sparse_coo"),
     ):
         with pytest.raises((TypeError, ValueError), match=f"^info_nce_loss: {text}"):
             info_nce_loss(**({"query": rows, "positive_key": columns} | options | wrong))

@@ -47,3 +47,10 @@ def test_bad_module(options, error, text) -> None:
     with pytest.raises(error) as caught:
         GumbelVectorQuantizer(8, **options)
     assert str(caught.value) == f"GumbelVectorQuantizer: {text}"
+
+
+def test_the_module_takes_strided_rows() -> None:
+    with pytest.raises(TypeError) as caught:
+        GumbelVectorQuantizer(8)(torch.ones(2, 3, 8).to_sparse())
+    expected = "hidden_states must be a plain strided tensor, got one of torch.sparse_coo"
+    assert str(caught.value) == f"GumbelVectorQuantizer: {expected}"

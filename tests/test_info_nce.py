@@ -164,6 +164,8 @@ def test_the_bank_is_saved_and_begins_with_unit_vectors() -> None:
     assert "size=(5, 3)" in repr(bank)
     with pytest.raises(ValueError, match=re.escape("MemoryBank: embeddings must have shape (N, 3), got (2, 4)")):
         bank.enqueue(torch.randn(2, 4))
+    with pytest.raises(ValueError, match=r"^MemoryBank: embeddings must be on cpu, like the bank, got meta$"):
+        bank.enqueue(torch.empty(2, 3, device="meta"))
     with pytest.raises(TypeError, match=re.escape("MemoryBank: gather_distributed must be a bool, got 'x'")):
         MemoryBank((5, 3), "x")
 

@@ -72,7 +72,7 @@ BAD = [
         [GOOD, MORE],
         {"positives": IDS.to_sparse()},
         TypeError,
-        "positives must be a dense tensor, got torch.sparse_coo",
+        "positives must be a plain strided tensor, got one of torch.sparse_coo",
     ),
     ([GOOD, MORE], {"positives": IDS + 3}, ValueError, "positives must be in [0, 5], rows of positive_key, got 6"),
     ([GOOD, MORE], {"positives": IDS - 1}, ValueError, "positives must be in [0, 5], rows of positive_key, got -1"),

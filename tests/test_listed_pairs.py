@@ -24,6 +24,7 @@ from sslfast.losses import (
     MultiPositiveNTXentLoss,
     SupConLoss,
     TripletLoss,
+    contrastive_loss,
     multi_positive_nt_xent_loss,
     supcon_loss,
     triplet_loss,
@@ -223,6 +224,16 @@ BAD = [
 def test_errors(name: str, options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match="^" + re.escape(f"{name}: {text}") + "$"):
         LOSSES[name][0](torch.ones(4, 3), None, **options)
+
+
+@pytest.mark.parametrize("loss", [supcon_loss, multi_positive_nt_xent_loss, triplet_loss, contrastive_loss])
+def test_labels_that_are_given_are_looked_at(loss: Callable[..., Tensor]) -> None:
+    listed, z = {"indices_tuple": (ONE, ONE + 1, ONE + 2)}, torch.ones(4, 3)
+    torch.testing.assert_close(loss(z, Y, **listed), loss(z, None, **listed))
+    with pytest.raises(TypeError, match=f"^{loss.__name__}: labels must be an integer tensor, got str$"):
+        loss(z, "abc", **listed)
+    with pytest.raises(ValueError, match=rf"^{loss.__name__}: labels must have shape \(4,\), got \(3,\)$"):
+        loss(z, Y[:3], **listed)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -67,3 +67,6 @@ def test_bad_input(args, options, error, text) -> None:
 def test_the_module_wants_negatives_for_its_sampling() -> None:
     with pytest.raises(ValueError, match=r"^MaskedItemLoss: sampling goes with num_negatives, got an ItemSampling wit"):
         MaskedItemLoss(sampling=item_sampling("log_uniform", 9))
+    for distribution in ("log_uniform", torch.ones(9)):
+        with pytest.raises(TypeError, match=r"^item_sampling: device must be a torch.device, a str or None, got list$"):
+            item_sampling(distribution, device=[])

@@ -85,7 +85,7 @@ def test_in_a_cross_batch_memory() -> None:
 LOSS = NTXentLoss()
 MADE = [
     ([None, [4]], TypeError, "loss must be callable, got NoneType"),
-    ([LOSS, []], ValueError, "dims must have a length at least, got []"),
+    ([LOSS, []], ValueError, "dims must hold at least one length, got []"),
     ([LOSS, 5], TypeError, "dims must be a sequence of ints, got int"),
     ([LOSS, [5], 1.0], TypeError, "weights must be a sequence of numbers, got float"),
     ([LOSS, [0]], ValueError, "dims must be at least 1, got 0"),
@@ -97,8 +97,8 @@ Z = torch.ones(3, 8)
 CALLED = [
     ([None, Z], TypeError, "the first argument must be a floating-point tensor, got NoneType"),
     ([Z.long(), Z], TypeError, "the first argument must be a floating-point tensor, got torch.int64"),
-    ([Z.to_sparse(), Z], TypeError, "the first argument must be a dense tensor, got torch.sparse_coo"),
-    ([Z, Z.to_sparse()], TypeError, "embeddings must be a dense tensor, got torch.sparse_coo"),
+    ([Z.to_sparse(), Z], TypeError, "the first argument must be a plain strided tensor, got one of torch.sparse_coo"),
+    ([Z, Z.to_sparse()], TypeError, "embeddings must be a plain strided tensor, got one of torch.sparse_coo"),
     ([Z, Z[:, :5]], ValueError, "embeddings must have width 8, like the first, got 5"),
     ([Z[:, :3], Z[:, :3]], ValueError, "embeddings must be at least 4 wide, got 3"),
 ]
@@ -110,7 +110,7 @@ def test_a_queue_is_refused() -> None:
 
 
 def test_a_sparse_tensor_by_keyword() -> None:
-    text = "MatryoshkaLoss: negative_keys must be a dense tensor, got torch.sparse_coo"
+    text = "MatryoshkaLoss: negative_keys must be a plain strided tensor, got one of torch.sparse_coo"
     with pytest.raises(TypeError, match=f"^{re.escape(text)}$"):
         MatryoshkaLoss(InfoNCELoss(), [2, 4])(Z, Z, negative_keys=Z.to_sparse())
 

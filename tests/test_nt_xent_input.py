@@ -22,7 +22,7 @@ BAD = [
     ([GOOD, GOOD], {"memory_budget": -1}, ValueError, "memory_budget must be at least 0, got -1"),
     ([GOOD, GOOD], {"memory_budget": 1e6}, TypeError, "memory_budget must be an int, got float"),
     ([GOOD.long(), GOOD], {}, TypeError, "z0 must be a floating-point tensor, got torch.int64"),
-    ([GOOD.to_sparse(), GOOD], {}, TypeError, "z0 must be a dense tensor, got torch.sparse_coo"),
+    ([GOOD.to_sparse(), GOOD], {}, TypeError, "z0 must be a plain strided tensor, got one of torch.sparse_coo"),
     ([GOOD, GOOD], {"memory_budget": GOOD}, TypeError, "memory_budget must be an int, got Tensor"),
     ([GOOD, [1.0]], {}, TypeError, "z1 must be a floating-point tensor, got list"),
     (
@@ -78,6 +78,15 @@ def test_errors(args, kwargs, error, text: str) -> None:
 def test_module_errors(kwargs, error, text: str) -> None:
     with pytest.raises(error, match="^" + re.escape(text) + "$"):
         NTXentLoss(**kwargs)
+
+
+def test_the_bank_is_as_wide_as_the_rows() -> None:
+    criterion, z = NTXentLoss(memory_bank_size=(32, 17)), torch.randn(4, 16)
+    text = "NTXentLoss: memory_bank_size must be (num, 16), as out0 is wide, got (32, 17)"
+    with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
+        criterion(z, z)
+    with pytest.raises(ValueError, match=r"^NTXentLoss: out0 must have shape \(N, D\) with N, D >= 1, got \(16,\)$"):
+        criterion(z[0], z[0])
 
 
 @pytest.mark.gpu

@@ -210,5 +210,12 @@ def test_module_errors() -> None:
         SigLIPLoss(dist_impl="ring")
     with pytest.raises(TypeError, match=r"^SigLIPLoss: world_size must be an int, got NoneType$"):
         SigLIPLoss(world_size=None)
+    for rank in ("3", None):
+        with pytest.raises(TypeError, match=rf"^SigLIPLoss: rank must be an int, got {type(rank).__name__}$"):
+            SigLIPLoss(rank=rank)
+    for rank in (-1, 2):
+        with pytest.raises(ValueError, match=rf"^SigLIPLoss: rank must be in \[0, 1\], got {rank}$"):
+            SigLIPLoss(rank=rank, world_size=2)
+    assert SigLIPLoss(rank=1, world_size=2).rank == 1
     with pytest.raises(ValueError, match=r"^SigLIPLoss: world_size must be that of torch.distributed, 1, got 2$"):
         SigLIPLoss(world_size=2)(GOOD, GOOD, 1.0, 0.0)

@@ -20,7 +20,7 @@ BAD = [
     (
         {"image_ids": IDS.to_sparse(), "text_ids": IDS},
         TypeError,
-        "image_ids must be a dense tensor, got torch.sparse_coo",
+        "image_ids must be a plain strided tensor, got one of torch.sparse_coo",
     ),
     ({"image_ids": IDS, "text_ids": IDS[:2]}, ValueError, "text_ids must have shape (4,), got (2,)"),
     (

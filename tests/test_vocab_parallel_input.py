@@ -39,6 +39,7 @@ BAD = [
         ValueError,
         "num_classes must be 9 without a process group, got 10",
     ),
+    ((X, W, TARGET), {"group": "abc"}, TypeError, "group must be a process group or None, got str"),
     ((X, W, TARGET), {"label_smoothing": 2}, ValueError, "label_smoothing must be a probability in [0, 1], got 2"),
     (
         (X, W, TARGET),

@@ -9,6 +9,7 @@ from sslfast.losses import wav2vec2_contrastive_loss
 
 C, MASK = torch.randn(2, 5, 4), torch.ones(2, 5, dtype=torch.bool)
 NEGATIVES, AT = torch.zeros(2, 5, 3, dtype=torch.int32), torch.tensor([1, -1, 7])
+CODES = "codes must have shape (2, 5) or (2, 5, G) with G >= 1"
 BAD = [
     ((C[0], C[0], MASK), {}, ValueError, "context must have shape (B, T, D) with T, D >= 1, got (5, 4)"),
     ((C.int(), C, MASK), {}, TypeError, "context must be a floating-point tensor, got torch.int32"),
@@ -36,7 +37,8 @@ BAD = [
         "sampled_negative_indices must have shape (2, 5, K) or (3, K), got (5, 3)",
     ),
     ((C, C, MASK), {"codes": C}, TypeError, "codes must be an integer tensor, got torch.float32"),
-    ((C, C, MASK), {"codes": AT}, ValueError, "codes must have shape (2, 5) or (2, 5, G), got (3,)"),
+    ((C, C, MASK), {"codes": AT}, ValueError, f"{CODES}, got (3,)"),
+    ((C, C, MASK), {"codes": torch.zeros(2, 5, 0, dtype=torch.int64)}, ValueError, f"{CODES}, got (2, 5, 0)"),
     ((C, C, MASK), {"num_negatives": 0}, ValueError, "num_negatives must be in [1, 2147483647], got 0"),
     ((C, C, MASK), {"temperature": 0.0}, ValueError, "temperature must be positive, got 0.0"),
     ((C, C, MASK), {"temperature": 1e-40}, ValueError, "temperature must be at least 1e-8, got 1e-40"),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast._arguments import strided
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_floating, check_kernel_dtype, not_negative, positive
 
@@ -75,14 +76,16 @@ class ClassLoss(nn.Module):
         return f"{how}, softcap={self.softcap}, z_loss={self.z_loss}"
 
 
-def options_of(function: str, reduction: str, label_smoothing: float, softcap: float | None, z_loss: float) -> Options:
-    """Raises TypeError or ValueError where one of them is none."""
+def options_of(
+    function: str, reduction: str, label_smoothing: float, softcap: float | None, z_loss: float, *like: Tensor
+) -> Options:
+    """Raises TypeError or ValueError where one of them is none, or a number not finite as :func:`finite` says."""
     check_reduction(function, reduction)
     return Options(
         reduction,
         _check.probability(function, "label_smoothing", label_smoothing),
-        0.0 if softcap is None else positive(function, "softcap", softcap),
-        not_negative(function, "z_loss", z_loss),
+        0.0 if softcap is None else positive(function, "softcap", softcap, *like),
+        not_negative(function, "z_loss", z_loss, *like),
     )
 
 
@@ -155,6 +158,7 @@ def check_num_items(function: str, num_items: float | Tensor | None, reduction: 
     if not isinstance(num_items, Tensor):
         positive(function, "num_items", num_items)
         return
+    strided(function, "num_items", num_items)
     if num_items.is_complex() or num_items.dtype == torch.bool:
         raise TypeError(f"{function}: num_items must be a number, got {num_items.dtype}")
     if num_items.numel() != 1:

@@ -100,6 +100,18 @@ def agreed_place(
     return sum(every[:rank]), sum(every)
 
 
+def check_group(function: str, group: object) -> None:
+    """A process group, or None.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if group is None or torch.compiler.is_compiling():
+        return
+    if not (dist.is_available() and isinstance(group, dist.ProcessGroup)):
+        raise TypeError(f"{function}: group must be a process group or None, got {type(group).__name__}")
+
+
 def rank_in(group: dist.ProcessGroup | None) -> int:
     return dist.get_rank(group) if is_distributed() else 0
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from sslfast import ops
 from sslfast._autograd import distinct, first_order_only, is_last, is_last_plain, product_side
 from sslfast.losses._class_inputs import ClassificationOutput, Options
+from sslfast.losses._inputs import autocast_is_on
 
 
 def mean_of(total: Tensor, items: Tensor | float) -> Tensor:
@@ -66,7 +67,7 @@ def class_results(
     """
     dtype = torch.promote_types(hidden.dtype, weight.dtype)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    if torch.is_autocast_enabled(hidden.device.type) and dtype != torch.float64:
+    if autocast_is_on(hidden.device.type) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(hidden.device.type)
     has = targets >= 0 if index is None else (targets >= 0) & (index >= 0)
     own = None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sslfast._arguments import strided
 from sslfast.losses._inputs import check_device
 
 
@@ -26,7 +27,7 @@ def listed_rows(function: str, rows: Sequence[Tensor], embeddings: Tensor) -> li
     expected = "int64 vectors, four in pairs of one length or three of one length"
     if not isinstance(rows, (list, tuple)) or not all(isinstance(t, Tensor) for t in rows):
         raise TypeError(f"{function}: indices_tuple must be {expected}, got {type(rows).__name__}")
-    found = list(rows)
+    found = [strided(function, "indices_tuple", t) for t in rows]
     groups = [found[:2], found[2:]] if len(found) == 4 else [found]
     right = len(found) in (3, 4) and all(t.dim() == 1 and t.dtype == torch.int64 for t in found)
     if not right or any(t.shape != group[0].shape for group in groups for t in group):

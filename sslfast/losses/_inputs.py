@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._arguments import strided
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _FLOAT32_MAX = torch.finfo(torch.float32).max
@@ -15,19 +16,19 @@ _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 def check_floating(function: str, name: str, z: Tensor) -> None:
-    """A dense floating-point tensor, of 16 bits at least: 8 are not for embeddings.
+    """A strided floating-point tensor, of 16 bits at least: 8 are not for embeddings.
 
     Raises:
         TypeError: if it is not.
     """
-    if isinstance(z, Tensor) and z.dtype in _FLOATS and z.layout is torch.strided:
-        return
+    if isinstance(z, Tensor) and z.dtype in _FLOATS and z.layout is torch.strided and not z.is_nested:
+        return  # as nearly always
     if not isinstance(z, Tensor) or not z.is_floating_point():
         got = z.dtype if isinstance(z, Tensor) else type(z).__name__
         raise TypeError(f"{function}: {name} must be a floating-point tensor, got {got}")
-    if z.layout != torch.strided:
-        raise TypeError(f"{function}: {name} must be a dense tensor, got {z.layout}")
-    raise TypeError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {z.dtype}")
+    if z.dtype not in _FLOATS:
+        raise TypeError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {z.dtype}")
+    strided(function, name, z)
 
 
 def check_rows(function: str, name: str, z: Tensor) -> None:
@@ -52,6 +53,7 @@ def are_pairs_on_cpu(z0: object, z1: object) -> bool:
         and z0.dtype in _FLOATS
         and z1.dtype in _FLOATS
         and z0.layout is z1.layout is torch.strided
+        and not (z0.is_nested or z1.is_nested)  # whose layout may be torch.strided, too
         and (shape := z0.shape) == z1.shape
         and len(shape) == 2
         and 0 not in shape
@@ -114,7 +116,7 @@ def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str
     """``labels``, one integer for each row, on the rows' device.
 
     Raises:
-        TypeError: if it is not a dense integer tensor.
+        TypeError: if it is not a strided integer tensor.
         ValueError: if its shape is not (N,), or it is on another device.
     """
     check_integers(function, name, labels)
@@ -126,7 +128,7 @@ def check_labels(function: str, name: str, labels: Tensor | None, rows_name: str
 
 
 def check_integers(function: str, name: str, numbers: object) -> None:
-    """A dense tensor of integers.
+    """A strided tensor of integers.
 
     Raises:
         TypeError: if it is not one.
@@ -135,8 +137,7 @@ def check_integers(function: str, name: str, numbers: object) -> None:
         got = numbers.dtype if isinstance(numbers, Tensor) else type(numbers).__name__
         expected = "a signed integer or uint8" if str(got).startswith("torch.uint") else "an integer"
         raise TypeError(f"{function}: {name} must be {expected} tensor, got {got}")
-    if numbers.layout != torch.strided:
-        raise TypeError(f"{function}: {name} must be a dense tensor, got {numbers.layout}")
+    strided(function, name, numbers)
 
 
 def kernel_integers(numbers: Tensor) -> Tensor:
@@ -225,10 +226,7 @@ def check_scalar(function: str, name: str, value: float | Tensor, like: Tensor, 
             than one element or is not on the device of ``like``.
     """
     if not isinstance(value, Tensor):
-        number = _check.real(function, name, value)
-        if abs(number) > _FLOAT32_MAX and all(z.dtype != torch.float64 for z in (like, *others)):
-            raise ValueError(f"{function}: {name} must be finite in float32, got {value}")
-        return number
+        return finite(function, name, value, like, *others)
     check_floating(function, name, value)
     if value.numel() != 1:
         raise ValueError(f"{function}: {name} must have one element, got shape {tuple(value.shape)}")
@@ -237,53 +235,66 @@ def check_scalar(function: str, name: str, value: float | Tensor, like: Tensor, 
     return value
 
 
-def temperature_of(function: str, temperature: float) -> float:
+def finite(function: str, name: str, value: float, *like: Tensor) -> float:
+    """``value`` as a float, finite in the dtype of accumulation of the tensors ``like``, where there are any.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not finite.
+    """
+    number = _check.real(function, name, value)
+    if like and abs(number) > _FLOAT32_MAX and all(z.dtype != torch.float64 for z in like):
+        raise ValueError(f"{function}: {name} must be finite in float32, got {value}")
+    return number
+
+
+def temperature_of(function: str, temperature: float, name: str = "temperature") -> float:
     """``temperature`` as a float.
 
     Raises:
         TypeError: if it is not a number.
         ValueError: if it is not finite, or below 1e-8 in absolute value.
     """
-    number = _check.real(function, "temperature", temperature)
+    number = _check.real(function, name, temperature)
     if abs(number) < 1e-8:
-        raise ValueError(f"{function}: temperature must be at least 1e-8 in absolute value, got {temperature}")
+        raise ValueError(f"{function}: {name} must be at least 1e-8 in absolute value, got {temperature}")
     return number
 
 
-def positive(function: str, name: str, value: float) -> float:
-    """``value`` as a finite float above 0.
+def positive(function: str, name: str, value: float, *like: Tensor) -> float:
+    """``value`` as a float above 0 that is finite as :func:`finite` says.
 
     Raises:
         TypeError: if it is not a number.
         ValueError: if it is not finite, or 0 or less.
     """
-    number = _check.real(function, name, value)
+    number = finite(function, name, value, *like)
     if number <= 0.0:
         raise ValueError(f"{function}: {name} must be positive, got {value}")
     return number
 
 
-def divisor(function: str, name: str, value: float) -> float:
-    """``value`` as a finite float above 0 that scores may be divided by.
+def divisor(function: str, name: str, value: float, *like: Tensor) -> float:
+    """``value`` as a float above 0, finite as :func:`finite` says, that scores may be divided by.
 
     Raises:
         TypeError: if it is not a number.
         ValueError: if it is not finite, 0 or less, or below 1e-8: quotients in float32 must stay finite.
     """
-    number = positive(function, name, value)
+    number = positive(function, name, value, *like)
     if number < 1e-8:
         raise ValueError(f"{function}: {name} must be at least 1e-8, got {value}")
     return number
 
 
-def not_negative(function: str, name: str, value: float) -> float:
-    """``value`` as a finite float of at least 0.
+def not_negative(function: str, name: str, value: float, *like: Tensor) -> float:
+    """``value`` as a float of at least 0 that is finite as :func:`finite` says.
 
     Raises:
         TypeError: if it is not a number.
         ValueError: if it is not finite, or below 0.
     """
-    number = _check.real(function, name, value)
+    number = finite(function, name, value, *like)
     if number < 0.0:
         raise ValueError(f"{function}: {name} must be at least 0, got {value}")
     return number
@@ -295,8 +306,14 @@ def widened(*tensors: Tensor) -> list[Tensor]:
     return [t.to(wide) for t in tensors]
 
 
+def autocast_is_on(kind: str) -> bool:
+    """Whether autocast is on for a kind of device; of those that have none, as "meta", torch refuses the question."""
+    has = kind == "cpu" or torch.amp.is_autocast_available(kind)  # on the CPU the call would cost
+    return has and torch.is_autocast_enabled(kind)
+
+
 def without_autocast(z: Tensor) -> AbstractContextManager[object]:
     """A context in which autocast, if it is on for the device of ``z``, changes nothing."""
     kind = z.device.type
     # Where it is off the context would cost more than the question.
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+    return torch.autocast(kind, enabled=False) if autocast_is_on(kind) else nullcontext()

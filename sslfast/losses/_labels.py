@@ -141,8 +141,8 @@ class LabelGroups:
 
 
 def readable(labels: Tensor) -> bool:
-    """Whether a number may be read: a GPU would have to be waited for, and a graph has none yet."""
-    return not (labels.is_cuda or torch.compiler.is_compiling())
+    """Whether a number may be read: a GPU would have to be waited for, and a graph and "meta" have none."""
+    return labels.is_cpu and not torch.compiler.is_compiling()
 
 
 def without_own(same: Tensor, own: Tensor | None, start: int) -> Tensor:

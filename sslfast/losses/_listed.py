@@ -68,11 +68,11 @@ def _assert_exist(function: str, embeddings: Tensor, ref_emb: Tensor | None, pai
 
 
 def _once(rows: Tensor, columns: Tensor, row_count: int, count: int) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-    """The pairs of so many rows and columns, in order and without repetition; in a graph, whose shapes are not for
-    values to tell, all of them, and which are not that before once more.
+    """The pairs of so many rows and columns, in order and without repetition; in a graph and on "meta", where
+    values do not tell shapes, all of them, and which are not that before once more.
     """
     numbers, first = rows * count + columns, None
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or numbers.is_meta:
         numbers = torch.sort(numbers).values
         first = torch.cat([torch.ones_like(numbers[:1], dtype=torch.bool), numbers[1:] != numbers[:-1]])
     elif numbers.nbytes > row_count * count:  # then a byte for each pair is no more than the list

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._arguments import strided
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import not_negative, positive
 
@@ -85,6 +86,7 @@ def as_videos(function: str, images: Tensor) -> Tensor:
     if not isinstance(images, Tensor) or images.dtype not in _TYPES:
         got = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise TypeError(f"{function}: images must be a floating-point or uint8 tensor, got {got}")
+    strided(function, "images", images)
     if images.dim() not in (4, 5) or images.shape[1] < 1:
         expected = "(N, C, H, W) or (N, C, T, H, W)"
         raise ValueError(f"{function}: images must have shape {expected}, got {tuple(images.shape)}")

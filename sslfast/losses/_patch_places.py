@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sslfast._arguments import each_once
+from sslfast._arguments import each_once, of_dtype
 
 
 class Targets(NamedTuple):
@@ -103,9 +103,7 @@ def with_rows(pred: Tensor) -> Tensor:
 
 
 def _check_mask(function: str, mask: Tensor, targets: Targets) -> Tensor:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"{function}: mask must be a bool tensor, got {got}")
+    of_dtype(function, "mask", mask, torch.bool)
     flat, gridded = (targets.rows, targets.places), (targets.rows, *targets.grid)
     if mask.shape not in (flat, gridded):
         expected = f"{flat}" if flat == gridded else f"{flat} or {gridded}"
@@ -116,9 +114,7 @@ def _check_mask(function: str, mask: Tensor, targets: Targets) -> Tensor:
 
 
 def _check_ids(function: str, ids: Tensor, targets: Targets) -> None:
-    if not isinstance(ids, Tensor) or ids.dtype != torch.int64:
-        got = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
-        raise TypeError(f"{function}: ids must be an int64 tensor, got {got}")
+    of_dtype(function, "ids", ids, torch.int64)
     rows = targets.rows
     if ids.dim() not in (1, 2) or (ids.dim() == 2 and ids.shape[0] != rows):
         raise ValueError(f"{function}: ids must have shape ({rows}, R) or (R,), got {tuple(ids.shape)}")

@@ -11,13 +11,17 @@ def shown_options(module: nn.Module, made: type[nn.Module], *always: str) -> str
     """``name=value`` of the options that are ``always`` shown, and of the others of ``made`` that are not the default.
 
     Args:
-        module: has every argument of the constructor for an attribute.
+        module: has the arguments of the constructor for attributes, but those that are not to be shown.
         made: the class whose constructor it is.
         always: names of arguments.
     """
-    options = inspect.signature(made).parameters.values()
-    values = {
-        p.name: getattr(module, p.name) for p in options if p.name in always or getattr(module, p.name) != p.default
-    }
-    numbers = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in values.items()}
-    return ", ".join(f"{name}={value!r}" for name, value in numbers.items())
+    options = [p for p in inspect.signature(made).parameters.values() if hasattr(module, p.name)]
+    values = {p.name: (getattr(module, p.name), p.default) for p in options}
+    shown = {name: value for name, (value, default) in values.items() if name in always or value != default}
+    return ", ".join(f"{name}={_text(value)}" for name, value in shown.items())
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    return "meta" if value.is_meta else repr(value.tolist())  # which has no numbers there

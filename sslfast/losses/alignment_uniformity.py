@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslfast import _check
 from sslfast._autograd import first_order_only, normalized
-from sslfast.losses._inputs import check_rows, check_two_rows, check_views, positive, widened, without_autocast
+from sslfast.losses._inputs import check_rows, check_two_rows, check_views, finite, positive, widened, without_autocast
 
 _BLOCK_ROWS = 128  # rows whose distances to the batch are held at once
 
@@ -136,8 +136,8 @@ def hypersphere_loss(z_a: Tensor, z_b: Tensor, t: float = 1.0, lam: float = 1.0,
     name = "hypersphere_loss"
     check_views(name, "z_a", z_a, "z_b", z_b)
     check_two_rows(name, "z_a", z_a)
-    t, lam = positive(name, "t", t), _check.real(name, "lam", lam)
-    alpha = positive(name, "alpha", alpha)
+    t, lam = positive(name, "t", t, z_a, z_b), finite(name, "lam", lam, z_a, z_b)
+    alpha = positive(name, "alpha", alpha, z_a, z_b)
     with without_autocast(z_a):
         x, y = (F.normalize(z, dim=1) for z in widened(z_a, z_b))
         return _alignment(x, y, alpha) + 0.5 * lam * (_uniformity(x, t, name) + _uniformity(y, t, name))
@@ -170,7 +170,7 @@ def alignment_loss(x: Tensor, y: Tensor, alpha: float = 2, *, normalize: bool = 
     """
     name = "alignment_loss"
     check_views(name, "x", x, "y", y)
-    alpha = positive(name, "alpha", alpha)
+    alpha = positive(name, "alpha", alpha, x, y)
     normalize = _check.boolean(name, "normalize", normalize)
     with without_autocast(x):
         x, y = widened(x, y)
@@ -208,7 +208,7 @@ def uniformity_loss(x: Tensor, t: float = 2, *, normalize: bool = False) -> Tens
     name = "uniformity_loss"
     check_rows(name, "x", x)
     check_two_rows(name, "x", x)
-    t = positive(name, "t", t)
+    t = positive(name, "t", t, x)
     normalize = _check.boolean(name, "normalize", normalize)
     with without_autocast(x):
         (wide,) = widened(x)

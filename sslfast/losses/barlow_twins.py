@@ -10,7 +10,7 @@ from sslfast import _check
 from sslfast._autograd import traced_once
 from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_two_rows, check_views, widened, without_autocast
+from sslfast.losses._inputs import check_two_rows, check_views, finite, widened, without_autocast
 from sslfast.losses._moments import second_moments
 
 
@@ -80,7 +80,7 @@ def barlow_twins_loss(
     with JointChecks(name, gather_distributed, z_a):
         gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         check_views(name, "z_a", z_a, "z_b", z_b)
-        lambda_param = _check.real(name, "lambda_param", lambda_param)
+        lambda_param = finite(name, "lambda_param", lambda_param, z_a, z_b)
     if gather_distributed:
         z_a, z_b = gather_rows(z_a, name, spelled(lambda_param=lambda_param)), gather_rows(z_b, name)
     check_two_rows(name, "z_a", z_a)

@@ -71,7 +71,7 @@ def cached_backward(
     Raises:
         TypeError: if ``chunk_size`` is not an int, an encoder, ``loss_fn`` or ``no_sync`` is not callable, ``scaler``
             has no method ``scale``, ``inputs`` is not a list or a tuple of tensors, tuples and mappings of tensors, or
-            an encoder does not return floating-point tensors, or ``loss_fn`` a tensor.
+            an encoder does not return floating-point tensors, ``loss_fn`` a tensor or ``no_sync`` a context manager.
         ValueError: if ``chunk_size`` is below 1, ``inputs`` is empty or not as long as ``encoders``, the tensors of an
             entry have no rows or different numbers of them, an encoder returns another number of rows than it got, or
             ``loss_fn`` more than one number, or one that does not require a gradient.
@@ -197,7 +197,11 @@ class _Batch:
         """Embeds all chunks again and takes the gradients back, all in ``quiet`` but the last one if it ``reduces``."""
         for chunk, draws in zip(self.chunks, self.draws, strict=True):
             last = chunk is self.chunks[-1]
-            with nullcontext() if last and reduces else quiet():
+            context = nullcontext() if last and reduces else quiet()
+            if not isinstance(context, AbstractContextManager):
+                got = type(context).__name__
+                raise TypeError(f"{_NAME}: no_sync must give a context manager, got {got}")
+            with context:
                 with draws.again():
                     outputs = self._call(chunk)
                 if not any(output.requires_grad for output in outputs):

@@ -32,7 +32,7 @@ class CLIPLoss(nn.Module):
         local_loss: taken for compatibility. Default: False.
         gather_with_grad: taken for compatibility. Default: False.
         cache_labels: taken for compatibility; there are no labels to cache. Default: False.
-        rank: taken for compatibility; torch.distributed knows. Default: 0.
+        rank: below ``world_size``; taken for compatibility, as torch.distributed knows. Default: 0.
         world_size: contrast with the pairs of all ranks if above 1. Default: 1.
         use_horovod: not supported. Default: False.
         normalize: divide the features by their norms first. Default: False.
@@ -80,8 +80,8 @@ class CLIPLoss(nn.Module):
         self.local_loss = _check.boolean("CLIPLoss", "local_loss", local_loss)
         self.gather_with_grad = _check.boolean("CLIPLoss", "gather_with_grad", gather_with_grad)
         self.cache_labels = _check.boolean("CLIPLoss", "cache_labels", cache_labels)
-        self.rank = rank
         self.world_size = _check.integer("CLIPLoss", "world_size", world_size, 1)
+        self.rank = _check.integer("CLIPLoss", "rank", rank, 0, self.world_size - 1)
         self.normalize = _check.boolean("CLIPLoss", "normalize", normalize)
         self.margin = check_margin("CLIPLoss", margin)
         self.label_smoothing = _check.probability("CLIPLoss", "label_smoothing", label_smoothing)

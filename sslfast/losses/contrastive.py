@@ -11,7 +11,7 @@ from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import strategy_of
 from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
-from sslfast.losses._inputs import check_labels, check_rows, without_autocast
+from sslfast.losses._inputs import check_labels, check_rows, finite, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._pairs import given_pairs, pairs_in_strips
 from sslfast.losses._pairs_ranks import pairs_over_ranks
@@ -89,7 +89,7 @@ class ContrastiveLoss(nn.Module):
     def extra_repr(self) -> str:
         margins = f"pos_margin={self.pos_margin}, neg_margin={self.neg_margin}, squared={self.squared}"
         how = f"distance={self.distance!r}, normalize={self.normalize}, reduction={self.reduction!r}"
-        return f"{margins}, {how}, gather_distributed={self.gather_distributed}"
+        return f"{margins}, {how}, gather_distributed={self.gather_distributed!r}"
 
 
 def contrastive_loss(
@@ -167,14 +167,15 @@ def contrastive_loss(
     with JointChecks(name, gather_distributed, embeddings):
         strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
-        margins = (_check.real(name, "pos_margin", pos_margin), _check.real(name, "neg_margin", neg_margin))
-        terms = (*margins, _check.boolean(name, "squared", squared))
+        pos_margin = finite(name, "pos_margin", pos_margin, embeddings)
+        neg_margin = finite(name, "neg_margin", neg_margin, embeddings)
+        terms = (pos_margin, neg_margin, _check.boolean(name, "squared", squared))
         options = metric_options(name, distance, normalize, reduction)
         pairs = None if indices_tuple is None else given_rows(name, indices_tuple, embeddings, pairs=True)
         ref_emb, ref_labels = compared_rows(
             name, embeddings, labels, ref_emb, ref_labels, copies, pairs, gather_distributed
         )
-        if pairs is None:
+        if pairs is None or labels is not None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
     with without_autocast(embeddings):
         if pairs is not None:
@@ -183,8 +184,8 @@ def contrastive_loss(
         if strategy != "local":
             same = spelled(
                 gather_distributed=strategy,
-                pos_margin=margins[0],
-                neg_margin=margins[1],
+                pos_margin=pos_margin,
+                neg_margin=neg_margin,
                 squared=terms[2],
                 distance=distance,
                 normalize=options[1],

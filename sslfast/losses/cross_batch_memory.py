@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast._arguments import of_dtype
 from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
 from sslfast.losses._indices import as_pairs, as_triplets, listed_rows
@@ -233,9 +234,7 @@ def _takes_references(loss: Callable[..., Tensor]) -> bool:
 
 
 def _check_mask(function: str, mask: Tensor, embeddings: Tensor) -> None:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"{function}: enqueue_mask must be a bool tensor, got {got}")
+    of_dtype(function, "enqueue_mask", mask, torch.bool)
     if mask.shape != embeddings.shape[:1]:
         raise ValueError(f"{function}: enqueue_mask must have shape ({len(embeddings)},), got {tuple(mask.shape)}")
     check_device(function, "embeddings", embeddings, "enqueue_mask", mask)

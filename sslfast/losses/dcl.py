@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslfast import _check
 from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows, mean_over_ranks, strategy_of
 from sslfast.losses._few_pairs import few_samples, few_views
@@ -18,6 +17,7 @@ from sslfast.losses._inputs import check_pair, check_views, temperature_of, wide
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._self import self_softmax
 from sslfast.losses._self_ranks import self_softmax_over_ranks
+from sslfast.losses._shown import shown_options
 
 WeightFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -66,7 +66,7 @@ class DCLLoss(nn.Module):
         return _loss(self._function, out0, out1, self.temperature, *options)
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
+        return shown_options(self, DCLLoss, "temperature", "gather_distributed")
 
 
 class DCLWLoss(DCLLoss):
@@ -81,8 +81,8 @@ class DCLWLoss(DCLLoss):
 
     Raises:
         TypeError: if ``temperature`` or ``sigma`` is not a number, or ``memory_budget`` is neither None nor an int.
-        ValueError: if ``abs(temperature)`` is below 1e-8, ``sigma`` is 0 or not finite, ``gather_distributed`` is none
-            of these, or ``memory_budget`` is negative.
+        ValueError: if ``abs(temperature)`` or ``abs(sigma)`` is below 1e-8, ``sigma`` is not finite,
+            ``gather_distributed`` is none of these, or ``memory_budget`` is negative.
     """
 
     _function: ClassVar[str] = "dclw_loss"
@@ -95,7 +95,7 @@ class DCLWLoss(DCLLoss):
         *,
         memory_budget: int | None = None,
     ) -> None:
-        self.sigma = _sigma("DCLWLoss", sigma)
+        self.sigma = temperature_of("DCLWLoss", sigma, "sigma")
         super().__init__(temperature, self._weights, gather_distributed, memory_budget=memory_budget)
 
     def forward(self, out0: Tensor, out1: Tensor) -> Tensor:
@@ -108,20 +108,13 @@ class DCLWLoss(DCLLoss):
         return _mises_fisher(self._function, z0, z1, self.sigma, self.gather_distributed)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, sigma={self.sigma}"
+        return shown_options(self, DCLWLoss, "temperature", "sigma", "gather_distributed")
 
 
 def _check_weight_fn(function: str, weight_fn: WeightFunction | None) -> WeightFunction | None:
     if weight_fn is not None and not callable(weight_fn):
         raise TypeError(f"{function}: weight_fn must be callable or None, got {type(weight_fn).__name__}")
     return weight_fn
-
-
-def _sigma(function: str, sigma: float) -> float:
-    number = _check.real(function, "sigma", sigma)
-    if number == 0.0:
-        raise ValueError(f"{function}: sigma must not be 0, got {sigma}")
-    return number
 
 
 def negative_mises_fisher_weights(
@@ -141,8 +134,8 @@ def negative_mises_fisher_weights(
 
     Raises:
         TypeError: if z0 or z1 is not a floating-point tensor, or ``sigma`` is not a number.
-        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``sigma`` is 0 or not finite, or
-            ``gather_distributed`` is not one that :func:`dcl_loss` takes.
+        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(sigma)`` is below 1e-8 or
+            not finite, or ``gather_distributed`` is not one that :func:`dcl_loss` takes.
     """
     return _mises_fisher("negative_mises_fisher_weights", z0, z1, sigma, gather_distributed)
 
@@ -152,7 +145,7 @@ def _mises_fisher(name: str, z0: Tensor, z1: Tensor, sigma: float, gather_distri
     with JointChecks(name, gather_distributed, z0):
         strategy = strategy_of(name, gather_distributed)
         check_views(name, "z0", z0, "z1", z1)
-        sigma = _sigma(name, sigma)
+        sigma = temperature_of(name, sigma, "sigma")
     sides = widened(z0.detach(), z1.detach())
     similarity = (sides[0] * sides[1]).sum(dim=1) / sigma
     if strategy == "local":
@@ -245,7 +238,7 @@ def dclw_loss(
 
     Raises:
         TypeError: as of :func:`dcl_loss`, or if ``sigma`` is not a number.
-        ValueError: as of :func:`dcl_loss`, or if ``sigma`` is 0 or not finite.
+        ValueError: as of :func:`dcl_loss`, or if ``abs(sigma)`` is below 1e-8 or not finite.
         RuntimeError: at a second derivative, which is not supported.
 
     Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.
@@ -281,7 +274,7 @@ def _loss(
     weights: Tensor | None = None
     few = strategy == "local" and few_samples(z0, z1)
     if few and sigma is not None:  # the operator makes the weights, too
-        return few_views(name, z0, z1, scale, decoupled=True, sigma=_sigma(name, sigma))
+        return few_views(name, z0, z1, scale, decoupled=True, sigma=temperature_of(name, sigma, "sigma"))
     if weight_fn is not None:
         with JointChecks(name, gather_distributed, z0):
             weights = _weights_of(name, weight_fn, z0, z1)

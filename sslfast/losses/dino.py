@@ -12,6 +12,7 @@ from sslfast._verdict import JointChecks
 from sslfast.distributed import mean_over_ranks
 from sslfast.losses._center import Centered
 from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
+from sslfast.losses._shown import shown_options
 from sslfast.losses._sinkhorn import first_view, sharing
 from sslfast.losses._soft_targets import SoftTargets, soft_cross_entropy
 from sslfast.losses._teacher_options import CENTERINGS, agree_on_views, balanced_center, check_center, checked_options
@@ -150,8 +151,8 @@ class DINOLoss(Centered):
         return _dino(name, teacher_out, student_out, center, self.centering, *options, center is not None)
 
     def extra_repr(self) -> str:
-        temperatures = f"teacher_temp={self.teacher_temp}, student_temp={self.student_temp}"
-        return f"{self.center.numel()}, {temperatures}, centering={self.centering!r}"
+        options = shown_options(self, DINOLoss, "teacher_temp", "student_temp", "centering")
+        return f"{self.center.numel()}, {options}"
 
 
 def dino_loss(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast.losses._inputs import check_floating, check_like, not_negative, positive, widened, without_autocast
 from sslfast.losses._samples import Samples, flat_rows, sample_parts, uniform_rows
+from sslfast.losses._shown import shown_options
 from sslfast.random import STREAMS, Generator, seed_tensor
 
 
@@ -58,7 +59,7 @@ class GradientPenalty(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"weight={self.weight}, center={self.center}"
+        return shown_options(self, GradientPenalty, "weight", "center")
 
 
 class R1Penalty(nn.Module):
@@ -87,7 +88,7 @@ class R1Penalty(nn.Module):
         return r1_penalty(real_logits, real, self.weight, grad_scale=self.grad_scale)
 
     def extra_repr(self) -> str:
-        return f"weight={self.weight}"
+        return shown_options(self, R1Penalty, "weight")
 
 
 def gradient_penalty(
@@ -153,10 +154,11 @@ def gradient_penalty(
         raise ValueError(f"{name}: fake must have {len(parts)} tensors, like real, got {len(made)}")
     for (real_name, r), (fake_name, f) in zip(parts, made, strict=True):
         check_like(name, real_name, r, fake_name, f)
-    weight = not_negative(name, "weight", weight)
-    center = not_negative(name, "center", center)
+    given = [r for _, r in parts]
+    weight = not_negative(name, "weight", weight, *given)
+    center = not_negative(name, "center", center, *given)
     row_offset = _check.integer(name, "row_offset", row_offset, 0)
-    grad_scale = positive(name, "grad_scale", grad_scale)
+    grad_scale = positive(name, "grad_scale", grad_scale, *given)
     # Inference mode records no graph at all; a compiler cannot ask for it.
     if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
         with torch.inference_mode(False), torch.no_grad():
@@ -220,8 +222,8 @@ def r1_penalty(real_logits: Tensor, real: Samples, weight: float = 10.0, *, grad
     name = "r1_penalty"
     check_floating(name, "real_logits", real_logits)
     parts = sample_parts(name, "real", real)
-    weight = not_negative(name, "weight", weight)
-    grad_scale = positive(name, "grad_scale", grad_scale)
+    weight = not_negative(name, "weight", weight, *(x for _, x in parts))
+    grad_scale = positive(name, "grad_scale", grad_scale, *(x for _, x in parts))
     for part, x in parts:
         if not x.requires_grad:
             raise ValueError(f"{name}: {part} must require a gradient before the discriminator takes it")

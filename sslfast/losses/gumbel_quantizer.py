@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast._arguments import numbered_rows
+from sslfast._arguments import numbered_rows, of_dtype
 from sslfast._autograd import distinct, first_order_only
 from sslfast.losses._inputs import (
     check_device,
@@ -128,6 +128,7 @@ class GumbelVectorQuantizer(nn.Module):
     ) -> QuantizerOutput:
         """(B, T, dim) features, and the frames that count in the perplexities, bool (B, T); the rest goes to
         :func:`gumbel_quantize`."""
+        check_floating(type(self).__name__, "hidden_states", hidden_states)
         logits = self.weight_proj(hidden_states).unflatten(-1, (self.groups, self.num_vars))
         return gumbel_quantize(
             logits,
@@ -204,9 +205,7 @@ def gumbel_quantize(
     check_kernel_dtype(name, logits, codebook)
     mask = mask_time_indices
     if mask is not None:
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            got = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(f"{name}: mask_time_indices must be a bool tensor, got {got}")
+        of_dtype(name, "mask_time_indices", mask, torch.bool)
         if mask.shape != (batch, length):
             raise ValueError(
                 f"{name}: mask_time_indices must have shape ({batch}, {length}), like logits, got {tuple(mask.shape)}"

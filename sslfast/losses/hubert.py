@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
-from sslfast._arguments import each_once, in_range
+from sslfast._arguments import each_once, in_range, of_dtype
 from sslfast.losses._class_inputs import check_num_items, check_targets
 from sslfast.losses._classes import mean_of
 from sslfast.losses._cosines import cosine_loss, is_full
@@ -21,6 +21,7 @@ from sslfast.losses._inputs import (
     not_negative,
     without_autocast,
 )
+from sslfast.losses._shown import shown_options
 
 Several = Tensor | Sequence[Tensor]  # one for each set of labels, or for all
 
@@ -88,8 +89,7 @@ class HubertLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        weights = f"{self.pred_masked_weight}, pred_nomask_weight={self.pred_nomask_weight}"
-        return f"temperature={self.temperature}, pred_masked_weight={weights}, reduction={self.reduction!r}"
+        return shown_options(self, HubertLoss, "temperature", "pred_masked_weight", "pred_nomask_weight", "reduction")
 
 
 def hubert_loss(
@@ -268,9 +268,7 @@ def _frames_of(
         if padding is not None or nomask:
             what = "padding_mask" if padding is not None else "pred_nomask_weight"
             raise ValueError(f"{function}: {what} goes with mask_time_indices, got indices")
-        if not isinstance(indices, Tensor) or indices.dtype != torch.int64:
-            got = str(indices.dtype) if isinstance(indices, Tensor) else type(indices).__name__
-            raise TypeError(f"{function}: indices must be an int64 tensor, got {got}")
+        indices = of_dtype(function, "indices", indices, torch.int64)
         if indices.dim() != 1:
             raise ValueError(f"{function}: indices must have shape (R,), got {tuple(indices.shape)}")
         check_device(function, "hidden", hidden, "indices", indices)
@@ -280,9 +278,7 @@ def _frames_of(
     for what, given in (("mask_time_indices", mask), ("padding_mask", padding)):
         if given is None:
             continue
-        if not isinstance(given, Tensor) or given.dtype != torch.bool:
-            got = str(given.dtype) if isinstance(given, Tensor) else type(given).__name__
-            raise TypeError(f"{function}: {what} must be a bool tensor, got {got}")
+        of_dtype(function, what, given, torch.bool)
         if given.shape != (batch, length):
             expected = f"({batch}, {length}), like hidden"
             raise ValueError(f"{function}: {what} must have shape {expected}, got {tuple(given.shape)}")

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check
+from sslfast._arguments import of_dtype
 from sslfast._verdict import JointChecks
 from sslfast.distributed import mean_over_ranks
 from sslfast.losses._center import Centered
 from sslfast.losses._inputs import check_choice, check_floating, check_kernel_dtype, check_like, divisor
+from sslfast.losses._shown import shown_options
 from sslfast.losses._sinkhorn import sharing
 from sslfast.losses._soft_targets import SoftTargets, soft_cross_entropy
 from sslfast.losses._teacher_options import CENTERINGS, agree_on_views, balanced_center, check_center, checked_options
@@ -133,8 +135,8 @@ class IBOTPatchLoss(Centered):
         return loss
 
     def extra_repr(self) -> str:
-        temperatures = f"teacher_temp={self.teacher_temp}, student_temp={self.student_temp}"
-        return f"{self.center_buffer().numel()}, {temperatures}, centering={self.centering!r}"
+        options = shown_options(self, IBOTPatchLoss, "teacher_temp", "student_temp", "centering")
+        return f"{self.center_buffer().numel()}, {options}"
 
 
 def ibot_patch_loss(
@@ -239,9 +241,7 @@ def _ibot(
 
 def _weights(function: str, mask: Tensor, masks_weight: Tensor | None, rows: Tensor) -> Tensor:
     """(M,), what the rows weigh."""
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"{function}: mask must be a bool tensor, got {got}")
+    of_dtype(function, "mask", mask, torch.bool)
     if mask.dim() < 2 or 0 in mask.shape:
         raise ValueError(f"{function}: mask must have shape (B, ...) with B >= 1 and patches, got {tuple(mask.shape)}")
     given = mask if masks_weight is None else masks_weight

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
+from sslfast._arguments import of_dtype, strided
 from sslfast.losses._inputs import check_floating
 
 _DRAWS = 2**62  # csrc/shared/item_draw.h
@@ -47,7 +48,10 @@ def item_sampling(
             finite, or all are 0 (read on the CPU only).
     """
     name = "item_sampling"
+    if not isinstance(device, (str, int, torch.device, type(None))):
+        raise TypeError(f"{name}: device must be a torch.device, a str or None, got {type(device).__name__}")
     if isinstance(distribution, Tensor):
+        strided(name, "distribution", distribution)
         if distribution.dtype == torch.bool or distribution.is_complex():
             raise TypeError(f"{name}: distribution must be of numbers, got {distribution.dtype}")
         if distribution.dim() != 1 or len(distribution) < 1:
@@ -90,9 +94,7 @@ def given_sampling(function: str, sampling: str | ItemSampling, num_negatives: i
     if num_negatives is None:
         raise ValueError(f"{function}: sampling goes with num_negatives, got an ItemSampling without")
     thresholds, logarithms = sampling
-    if not isinstance(thresholds, Tensor) or thresholds.dtype != torch.int64:
-        got = str(thresholds.dtype) if isinstance(thresholds, Tensor) else type(thresholds).__name__
-        raise TypeError(f"{function}: sampling.thresholds must be an int64 tensor, got {got}")
+    of_dtype(function, "sampling.thresholds", thresholds, torch.int64)
     check_floating(function, "sampling.log_probability", logarithms)
     if thresholds.dim() != 1 or logarithms.shape != thresholds.shape:
         got = f"{tuple(thresholds.shape)} and {tuple(logarithms.shape)}"

@@ -72,8 +72,8 @@ def koleo_loss(x: Tensor, p: float = 2, eps: float = 1e-8) -> Tensor:
     name = "koleo_loss"
     check_rows(name, "x", x)
     check_two_rows(name, "x", x)
-    p = positive(name, "p", p)
-    eps = not_negative(name, "eps", eps)
+    p = positive(name, "p", p, x)
+    eps = not_negative(name, "eps", eps, x)
     (wide,) = widened(x)
     rows = wide if wide.stride(1) == 1 else wide.contiguous()
     if p == 2.0:

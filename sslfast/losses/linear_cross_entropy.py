@@ -153,7 +153,7 @@ def linear_cross_entropy(
     if target.shape != input.shape[:-1]:
         raise ValueError(f"{name}: target must have shape {tuple(input.shape[:-1])}, got {tuple(target.shape)}")
     check_device(name, "input", input, "target", target)
-    held = options_of(name, reduction, label_smoothing, softcap, z_loss)
+    held = options_of(name, reduction, label_smoothing, softcap, z_loss, input, linear_weight)
     return_metrics = _check.boolean(name, "return_metrics", return_metrics)
     ignore_index = _check.integer(name, "ignore_index", -100 if ignore_index is None else ignore_index, -(2**63))
     check_num_items(name, num_items, reduction, input)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast import _check
-from sslfast._arguments import each_once
+from sslfast._arguments import each_once, of_dtype
 from sslfast.losses._class_inputs import (
     ClassificationOutput,
     ClassLoss,
@@ -169,9 +169,7 @@ def masked_code_loss(
 
 def _counts(function: str, codes: Tensor, mask: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     """The mask as (N, L)."""
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"{function}: mask must be a bool tensor, got {got}")
+    mask = of_dtype(function, "mask", mask, torch.bool)
     if mask.shape not in (shape, codes.shape):
         raise ValueError(f"{function}: mask must have shape {shape}, got {tuple(mask.shape)}")
     check_device(function, "codes", codes, "mask", mask)
@@ -180,9 +178,7 @@ def _counts(function: str, codes: Tensor, mask: Tensor | None, shape: tuple[int,
 
 def _positions(function: str, hidden: Tensor, indices: Tensor, size: int) -> Tensor:
     """The indices, contiguous."""
-    if not isinstance(indices, Tensor) or indices.dtype != torch.int64:
-        got = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
-        raise TypeError(f"{function}: indices must be an int64 tensor, got {got}")
+    indices = of_dtype(function, "indices", indices, torch.int64)
     if indices.dim() != 1:
         raise ValueError(f"{function}: indices must have shape (R,), got {tuple(indices.shape)}")
     check_device(function, "hidden", hidden, "indices", indices)

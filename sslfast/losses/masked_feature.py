@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check, ops
+from sslfast._arguments import of_dtype
 from sslfast.losses._class_inputs import check_num_items
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_floating, not_negative, positive
 from sslfast.losses._patch_inputs import PatchOptions
 from sslfast.losses._patch_places import Places, Targets, check_places, flat_ids, with_rows
 from sslfast.losses._patches import patch_losses
+from sslfast.losses._shown import shown_options
 
 KINDS = ("mse", "l1", "smooth_l1")
 NORMS = ("instance", "layer")
@@ -88,8 +90,7 @@ class MaskedFeatureLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        norms = f"norm_layers={self.norm_layers!r}, norm_targets={self.norm_targets!r}"
-        return f"kind={self.kind!r}, beta={self.beta}, {norms}, scale={self.scale}"
+        return shown_options(self, MaskedFeatureLoss, "kind", "beta", "norm_layers", "norm_targets", "scale")
 
 
 def masked_feature_loss(
@@ -259,9 +260,7 @@ def _blocks(function: str, pred: Tensor, ids: Sequence[Tensor], rows: int, lengt
     if not ids:
         raise ValueError(f"{function}: ids must have at least 1 block, got 0")
     for k, block in enumerate(ids):
-        if not isinstance(block, Tensor) or block.dtype != torch.int64:
-            got = block.dtype if isinstance(block, Tensor) else type(block).__name__
-            raise TypeError(f"{function}: ids[{k}] must be an int64 tensor, got {got}")
+        of_dtype(function, f"ids[{k}]", block, torch.int64)
         if block.dim() != 2 or block.shape != (rows, ids[0].shape[-1]):
             expected = f"({rows}, R), R the same in every block"
             raise ValueError(f"{function}: ids[{k}] must have shape {expected}, got {tuple(block.shape)}")

@@ -14,6 +14,7 @@ from sslfast.losses._classes import class_loss, shaped_like
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_integers
 from sslfast.losses._sampled import Sampled, sampled_loss
+from sslfast.losses._shown import shown_options
 from sslfast.losses.item_sampling import ItemSampling, given_sampling
 from sslfast.losses.masked_lm import labels_at
 from sslfast.random import Generator, check_generator, seed_tensor
@@ -101,7 +102,7 @@ class MaskedItemLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"num_negatives={self.num_negatives}, reduction={self.reduction!r}, ignore_index={self.ignore_index}"
+        return shown_options(self, MaskedItemLoss, "num_negatives", "reduction", "ignore_index")
 
 
 def masked_item_loss(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
-from sslfast._arguments import each_once
+from sslfast._arguments import each_once, of_dtype
 from sslfast.losses._class_inputs import (
     ClassificationOutput,
     ClassLoss,
@@ -129,7 +129,7 @@ def masked_lm_loss(
     if indices is None and labels.shape != tokens:
         raise ValueError(f"{name}: labels must have shape {tuple(tokens)}, like hidden, got {tuple(labels.shape)}")
     check_device(name, "hidden", hidden, "labels", labels)
-    options = options_of(name, reduction, label_smoothing, softcap, z_loss)
+    options = options_of(name, reduction, label_smoothing, softcap, z_loss, hidden, weight)
     return_metrics = _check.boolean(name, "return_metrics", return_metrics)
     ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
     check_num_items(name, num_items, reduction, hidden)
@@ -145,9 +145,7 @@ def masked_lm_loss(
 
 def labels_at(function: str, hidden: Tensor, labels: Tensor, indices: Tensor, ignore_index: int) -> Tensor:
     """(R,) labels of the tokens at ``indices``."""
-    if not isinstance(indices, Tensor) or indices.dtype != torch.int64:
-        got = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
-        raise TypeError(f"{function}: indices must be an int64 tensor, got {got}")
+    of_dtype(function, "indices", indices, torch.int64)
     if indices.dim() != 1:
         raise ValueError(f"{function}: indices must have shape (R,), got {tuple(indices.shape)}")
     check_device(function, "hidden", hidden, "indices", indices)

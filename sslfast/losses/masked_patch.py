@@ -19,6 +19,7 @@ from sslfast.losses._patch_inputs import (
 )
 from sslfast.losses._patch_places import check_places, patches_as_targets
 from sslfast.losses._patches import patch_losses
+from sslfast.losses._shown import shown_options
 
 
 class MaskedPatchLoss(nn.Module):
@@ -96,8 +97,7 @@ class MaskedPatchLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        beta = f", beta={self.beta}" if self.kind == "smooth_l1" else ""
-        return f"patch_size={self.patch_size}, norm_pix={self.norm_pix!r}, kind={self.kind!r}{beta}"
+        return shown_options(self, MaskedPatchLoss, "patch_size", "norm_pix", "kind")
 
 
 def masked_patch_loss(

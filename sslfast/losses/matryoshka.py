@@ -64,7 +64,7 @@ class MatryoshkaLoss(nn.Module):
             if not optional and (isinstance(given, str) or not isinstance(given, Sequence)):
                 raise TypeError(f"{name}: {argument} must be a sequence of {expected}, got {type(given).__name__}")
         if len(dims) == 0:
-            raise ValueError(f"{name}: dims must have a length at least, got {dims}")
+            raise ValueError(f"{name}: dims must hold at least one length, got {dims}")
         self.loss = loss
         self.dims = tuple(_check.integer(name, "dims", d, 1) for d in dims)
         weights = [1.0] * len(self.dims) if weights is None else weights

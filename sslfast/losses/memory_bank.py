@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
+from sslfast.losses._inputs import check_device
 from sslfast.losses._ring import check_width, write_ring
 
 
@@ -68,11 +69,12 @@ class MemoryBank(nn.Module):
 
         Raises:
             TypeError: if it is not a floating-point tensor.
-            ValueError: if the shape is another.
+            ValueError: if the shape is another, or the device is not that of the bank.
         """
         name = type(self).__name__
         with JointChecks(name, self.gather_distributed, embeddings, takes_none=True):
             check_width(name, "embeddings", embeddings, self.size[1])
+            check_device(name, "the bank", self.bank, "embeddings", embeddings)
         if self.gather_distributed:
             embeddings = gather_rows(embeddings, name, spelled(size=self.size))
         write_ring(self.bank_ptr, (self.bank, embeddings))

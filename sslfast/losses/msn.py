@@ -150,7 +150,7 @@ def msn_loss(
         sharpen = divisor(name, "target_sharpen_temperature", target_sharpen_temperature)
         temperature = divisor(name, "temperature", temperature)
         iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 0)
-        weight = not_negative(name, "regularization_weight", regularization_weight)
+        weight = not_negative(name, "regularization_weight", regularization_weight, anchors, targets, prototypes)
         _check.boolean(name, "gather_distributed", gather_distributed)
     dtype = torch.float64 if torch.float64 in (anchors.dtype, targets.dtype, prototypes.dtype) else torch.float32
     same = {

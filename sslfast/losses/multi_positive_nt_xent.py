@@ -26,6 +26,7 @@ from sslfast.losses._margins import compared_rows
 from sslfast.losses._positive_pairs import positive_pairs_mean
 from sslfast.losses._positive_pairs_ranks import nt_xent_over_ranks
 from sslfast.losses._references import reference_lse
+from sslfast.losses._shown import shown_options
 
 
 class MultiPositiveNTXentLoss(nn.Module):
@@ -85,7 +86,7 @@ class MultiPositiveNTXentLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
+        return shown_options(self, MultiPositiveNTXentLoss, "temperature", "gather_distributed")
 
 
 def multi_positive_nt_xent_loss(
@@ -175,7 +176,7 @@ def multi_positive_nt_xent_loss(
         ref_emb, ref_labels = compared_rows(
             name, embeddings, labels, ref_emb, ref_labels, copies, pairs, gather_distributed
         )
-        if pairs is None:
+        if pairs is None or labels is not None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
         temperature = temperature_of(name, temperature)
         scale = 1.0 / temperature

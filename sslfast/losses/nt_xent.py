@@ -14,10 +14,11 @@ from sslfast._verdict import JointChecks, OptionsAround, spelled
 from sslfast.distributed import count_rows, mean_over_ranks, strategy_of, takes_other_ranks
 from sslfast.losses._debias import check_tau_plus, debiased
 from sslfast.losses._few_pairs import few_samples, few_views
-from sslfast.losses._inputs import check_pair, temperature_of, without_autocast
+from sslfast.losses._inputs import check_pair, check_rows, temperature_of, without_autocast
 from sslfast.losses._kept import check_memory_budget, half_of_logits, kept_logits
 from sslfast.losses._self import self_softmax
 from sslfast.losses._self_ranks import self_softmax_over_ranks
+from sslfast.losses._shown import shown_options
 from sslfast.losses.info_nce import info_nce_loss
 from sslfast.losses.memory_bank import MemoryBank
 
@@ -98,6 +99,12 @@ class NTXentLoss(nn.Module):
                 gather_distributed=self.gather_distributed,
                 memory_budget=self.memory_budget,
             )
+        with JointChecks("NTXentLoss", self.memory_bank.gather_distributed, out0):
+            check_rows("NTXentLoss", "out0", out0)
+            num, dim = self.memory_bank.size
+            if out0.shape[1] != dim:
+                expected = f"(num, {out0.shape[1]}), as out0 is wide"
+                raise ValueError(f"NTXentLoss: memory_bank_size must be {expected}, got {(num, dim)}")
         with OptionsAround(memory_bank_size=self.memory_bank.size):
             loss = info_nce_loss(
                 out0,
@@ -112,7 +119,7 @@ class NTXentLoss(nn.Module):
         return loss
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
+        return shown_options(self, NTXentLoss, "temperature", "gather_distributed")
 
 
 def nt_xent_loss(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import ops
+from sslfast._arguments import strided
 from sslfast._autograd import is_last, is_last_plain, traced_once
 from sslfast.losses._class_inputs import check_num_items
 from sslfast.losses._info_nce_inputs import check_reduction
@@ -190,8 +191,7 @@ def _check_labels(function: str, replaced: Tensor, attention_mask: Tensor | None
 
 def _check_like(function: str, name: str, given: Tensor, logits: Tensor) -> None:
     """A tensor of the shape and on the device of ``logits``."""
-    if not isinstance(given, Tensor):
-        raise TypeError(f"{function}: {name} must be a tensor, got {type(given).__name__}")
+    strided(function, name, given)
     if given.shape != logits.shape:
         expected = f"{tuple(logits.shape)}, like logits"
         raise ValueError(f"{function}: {name} must have shape {expected}, got {tuple(given.shape)}")

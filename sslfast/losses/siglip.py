@@ -30,7 +30,7 @@ class SigLIPLoss(nn.Module):
 
     Args:
         cache_labels: taken for compatibility; there are no labels to cache. Default: False.
-        rank: taken for compatibility; torch.distributed knows. Default: 0.
+        rank: below ``world_size``; taken for compatibility, as torch.distributed knows. Default: 0.
         world_size: contrast with the texts of all ranks if above 1. Default: 1.
         dist_impl: how the ranks share the work: ``"bidir"`` and ``"shift"`` pass the texts round, as
             ``gather_distributed="ring"`` of :func:`siglip_loss` does; None, ``"reduce"`` and ``"gather"`` gather them.
@@ -67,8 +67,8 @@ class SigLIPLoss(nn.Module):
             expected = "None, 'bidir', 'shift', 'reduce' or 'gather'"
             raise ValueError(f"SigLIPLoss: dist_impl must be {expected}, got {_check.shown(dist_impl)}")
         self.cache_labels = _check.boolean("SigLIPLoss", "cache_labels", cache_labels)
-        self.rank = rank
         self.world_size = _check.integer("SigLIPLoss", "world_size", world_size, 1)
+        self.rank = _check.integer("SigLIPLoss", "rank", rank, 0, self.world_size - 1)
         self.dist_impl = dist_impl
         self.normalize = _check.boolean("SigLIPLoss", "normalize", normalize)
         self.margin = check_margin("SigLIPLoss", margin)

@@ -30,6 +30,7 @@ from sslfast.losses._labels import LabelGroups
 from sslfast.losses._listed import supcon_of_pairs
 from sslfast.losses._margins import compared_rows
 from sslfast.losses._self_ranks import labelled_softmax_over_ranks
+from sslfast.losses._shown import shown_options
 from sslfast.losses._supcon_references import supcon_against_references
 
 
@@ -91,7 +92,7 @@ class SupConLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, gather_distributed={self.gather_distributed}"
+        return shown_options(self, SupConLoss, "temperature", "gather_distributed")
 
 
 def supcon_loss(
@@ -185,7 +186,7 @@ def supcon_loss(
         ref_emb, ref_labels = compared_rows(
             name, embeddings, labels, ref_emb, ref_labels, copies, pairs, gather_distributed
         )
-        if pairs is None:
+        if pairs is None or labels is not None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
         temperature = temperature_of(name, temperature)
         scale = 1.0 / temperature

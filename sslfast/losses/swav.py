@@ -138,7 +138,7 @@ def swav_loss(
         check_kernel_dtype(name, *high_resolution_outputs, *low_resolution_outputs, *(queue_outputs or ()))
         temperature = divisor(name, "temperature", temperature)
         iterations = _check.integer(name, "sinkhorn_iterations", sinkhorn_iterations, 1)
-        epsilon = divisor(name, "sinkhorn_epsilon", sinkhorn_epsilon)
+        epsilon = divisor(name, "sinkhorn_epsilon", sinkhorn_epsilon, *high_resolution_outputs)
         gather = _check.boolean(name, "sinkhorn_gather_distributed", sinkhorn_gather_distributed)
     outputs = [*high_resolution_outputs, *low_resolution_outputs]
     dtype = common_dtype(outputs)
@@ -215,7 +215,7 @@ def sinkhorn_knopp(
         if scores.dim() != 2 or 0 in scores.shape:
             raise ValueError(f"{name}: scores must have shape (N, K) with N, K >= 1, got {tuple(scores.shape)}")
         iterations = _check.integer(name, "iterations", iterations, 1)
-        epsilon = divisor(name, "epsilon", epsilon)
+        epsilon = divisor(name, "epsilon", epsilon, scores)
         gather_distributed = _check.boolean(name, "gather_distributed", gather_distributed)
         check_kernel_dtype(name, scores)
     same = {"iterations": iterations, "epsilon": epsilon}

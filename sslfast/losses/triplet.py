@@ -12,7 +12,7 @@ from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import Shards, exchange_shards, gathered_rows, strategy_of, those_of_first_rank
 from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
-from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
+from sslfast.losses._inputs import check_choice, check_labels, check_rows, finite, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._triplet_blocks import triplets_in_blocks
 from sslfast.losses._triplets import drawn_triplets, given_triplets, hardest, triplets_in_strips
@@ -114,11 +114,11 @@ class TripletLoss(nn.Module):
         options = f"margin={self.margin}, swap={self.swap}, smooth_loss={self.smooth_loss}, mining={self.mining!r}"
         how = f"distance={self.distance!r}, normalize={self.normalize}, reduction={self.reduction!r}"
         how = f"triplets_per_anchor={self.triplets_per_anchor!r}, {how}"
-        return f"{options}, {how}, gather_distributed={self.gather_distributed}"
+        return f"{options}, {how}, gather_distributed={self.gather_distributed!r}"
 
 
-def _margin(function: str, margin: float, mining: str) -> float:
-    margin = _check.real(function, "margin", margin)
+def _margin(function: str, margin: float, mining: str, *like: Tensor) -> float:
+    margin = finite(function, "margin", margin, *like)
     if mining == "semi_hard" and margin <= 0.0:  # which no triplet is within
         raise ValueError(f"{function}: margin must be positive with mining='semi_hard', got {margin:g}")
     return margin
@@ -249,7 +249,7 @@ def triplet_loss(
     with JointChecks(name, gather_distributed, embeddings):
         strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
-        margin = _margin(name, margin, check_choice(name, "mining", mining, _MINING))
+        margin = _margin(name, margin, check_choice(name, "mining", mining, _MINING), embeddings)
         per_anchor = _per_anchor(name, triplets_per_anchor, mining)
         terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
         options = metric_options(name, distance, normalize, reduction)
@@ -260,11 +260,12 @@ def triplet_loss(
         ref_emb, ref_labels = compared_rows(
             name, embeddings, labels, ref_emb, ref_labels, copies, triplets, gather_distributed
         )
-        if triplets is None:
+        if triplets is None or labels is not None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
+        if triplets is None:
             _check_ring(name, gather_distributed, mining)
             if per_anchor:
-                seed = seed_tensor(generator, function=name, device=labels.device).reshape(1)
+                seed = seed_tensor(generator, function=name, device=embeddings.device).reshape(1)
     if triplets is not None:
         anchors, positives, negatives = triplets
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from sslfast import _check
 from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import gather_rows
-from sslfast.losses._inputs import check_floating, check_like, check_two_rows, not_negative, widened, without_autocast
+from sslfast.losses._inputs import (
+    check_floating,
+    check_like,
+    check_two_rows,
+    finite,
+    not_negative,
+    widened,
+    without_autocast,
+)
 from sslfast.losses._moments import centered, second_moments
 
 
@@ -119,10 +127,10 @@ def vicreg_loss(
         if z_a.dim() < 2 or 0 in z_a.shape:
             raise ValueError(f"{name}: z_a must have shape (N, ..., D) with all sizes >= 1, got {tuple(z_a.shape)}")
         check_like(name, "z_a", z_a, "z_b", z_b)
-        lambda_param = _check.real(name, "lambda_param", lambda_param)
-        mu_param = _check.real(name, "mu_param", mu_param)
-        nu_param = _check.real(name, "nu_param", nu_param)
-        eps = not_negative(name, "eps", eps)
+        lambda_param = finite(name, "lambda_param", lambda_param, z_a, z_b)
+        mu_param = finite(name, "mu_param", mu_param, z_a, z_b)
+        nu_param = finite(name, "nu_param", nu_param, z_a, z_b)
+        eps = not_negative(name, "eps", eps, z_a, z_b)
     if gather_distributed:
         same = spelled(lambda_param=lambda_param, mu_param=mu_param, nu_param=nu_param, eps=eps)
         z_a, z_b = gather_rows(z_a, name, same), gather_rows(z_b, name)

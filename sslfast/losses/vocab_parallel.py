@@ -18,9 +18,17 @@ from sslfast.losses._class_inputs import (
     check_targets,
     options_of,
 )
-from sslfast.losses._class_shards import added_up, agreed_place, is_distributed, rank_in, said_place, told_by_all
+from sslfast.losses._class_shards import (
+    added_up,
+    agreed_place,
+    check_group,
+    is_distributed,
+    rank_in,
+    said_place,
+    told_by_all,
+)
 from sslfast.losses._classes import class_loss, mean_of, shaped_like
-from sslfast.losses._inputs import check_device, check_integers
+from sslfast.losses._inputs import autocast_is_on, check_device, check_integers
 
 
 class VocabParallelCrossEntropyLoss(ClassLoss):
@@ -65,6 +73,7 @@ class VocabParallelCrossEntropyLoss(ClassLoss):
             num_classes = _check.integer(name, "num_classes", num_classes, 1)
         if first_class is not None:
             first_class = _check.integer(name, "first_class", first_class, 0)
+        check_group(name, group)
         self.num_classes, self.first_class, self.group = num_classes, first_class, group
 
     def extra_repr(self) -> str:
@@ -144,8 +153,8 @@ def vocab_parallel_cross_entropy(
         rank has the whole gradient of ``input``, and that of its own classes.
 
     Raises:
-        TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, or a number is
-            none.
+        TypeError: if a tensor is not floating point (integer, for ``target``), float64 is on a GPU, a number is none,
+            or ``group`` is no process group.
         ValueError: if a shape, a device or a number is out of what is said above, a target is no class (on the CPU; a
             GPU is not waited for, there loss and gradients are NaN), a rank has no class, or its classes are not those
             of ``num_classes`` and ``first_class``. Before anything else the ranks tell each other whether they will
@@ -158,6 +167,7 @@ def vocab_parallel_cross_entropy(
     2019, section 3.
     """
     name = "vocab_parallel_cross_entropy"
+    check_group(name, group)  # whom an error would be told
     wrong: Exception | None = None
     said: tuple[int, int] | None = None
     same: dict[str, object] = {}
@@ -167,7 +177,7 @@ def vocab_parallel_cross_entropy(
         if target.shape != input.shape[:-1]:
             raise ValueError(f"{name}: target must have shape {tuple(input.shape[:-1])}, got {tuple(target.shape)}")
         check_device(name, "input", input, "target", target)
-        options = options_of(name, reduction, label_smoothing, softcap, z_loss)
+        options = options_of(name, reduction, label_smoothing, softcap, z_loss, input, linear_weight)
         return_metrics = _check.boolean(name, "return_metrics", return_metrics)
         ignore_index = _check.integer(name, "ignore_index", ignore_index, -(2**63))
         check_num_items(name, num_items, reduction, input)
@@ -209,7 +219,7 @@ def vocab_parallel_cross_entropy(
     # What is no class of any rank is beyond those of the others, too.
     local = local.masked_fill(targets < 0, -1).masked_fill_(targets >= classes, len(linear_weight) + 1)
     dtype = torch.promote_types(input.dtype, linear_weight.dtype)
-    if torch.is_autocast_enabled(input.device.type) and dtype != torch.float64:
+    if autocast_is_on(input.device.type) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(input.device.type)
     losses, nll, lse, correct = _ShardLosses.apply(
         name, rows, linear_weight, linear_bias, local, classes, options, dtype, return_metrics, group

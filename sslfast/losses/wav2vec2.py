@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sslfast import _check, ops
-from sslfast._arguments import each_once, in_range, numbered_rows
+from sslfast._arguments import each_once, in_range, numbered_rows, of_dtype, strided
 from sslfast.losses._class_inputs import check_num_items
 from sslfast.losses._info_nce_inputs import check_reduction
 from sslfast.losses._inputs import check_device, check_floating, check_integers, check_kernel_dtype, check_like, divisor
@@ -110,8 +110,8 @@ def wav2vec2_contrastive_loss(
             draws of :func:`sslfast.masking.sample_negatives` with the same generator.
         indices: int64 (R,), flat positions of masked frames, each once, and -1 where there is none, instead of the
             mask. Default: None.
-        codes: (B, T) or (B, T, G) integers, the codes of the targets. A distractor with the codes of its target is left
-            out. Default: None, one with the same numbers in ``targets``, as in transformers and fairseq.
+        codes: (B, T) or (B, T, G >= 1) integers, the codes of the targets. A distractor with the codes of its target is
+            left out. Default: None, one with the same numbers in ``targets``, as in transformers and fairseq.
         num_negatives: K, where distractors are drawn. Default: 100.
         temperature: at least 1e-8. Default: 0.1.
         reduction: ``"sum"``, ``"mean"`` over masked frames, or ``"none"``. Default: ``"sum"``, as the peers have it.
@@ -214,6 +214,7 @@ def diversity_loss(perplexity: Tensor, num_codevectors: int, num_masked: Tensor 
         if number < 0:
             raise ValueError(f"{name}: num_masked must be at least 0, got {num_masked}")
         return loss * number
+    strided(name, "num_masked", num_masked)
     check_device(name, "perplexity", perplexity, "num_masked", num_masked)
     if num_masked.dtype == torch.bool:
         # What counts is faster where it need not compare first.
@@ -231,17 +232,13 @@ def _index_of(function: str, context: Tensor, mask: Tensor | None, indices: Tens
         raise ValueError(f"{function}: either mask_time_indices or indices must be given, got {got}")
     batch, length, _ = context.shape
     if mask is not None:
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            got = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(f"{function}: mask_time_indices must be a bool tensor, got {got}")
+        of_dtype(function, "mask_time_indices", mask, torch.bool)
         if mask.shape != (batch, length):
             expected = f"({batch}, {length}), like context"
             raise ValueError(f"{function}: mask_time_indices must have shape {expected}, got {tuple(mask.shape)}")
         check_device(function, "context", context, "mask_time_indices", mask)
         return torch.where(mask.flatten(), torch.arange(batch * length, device=mask.device), -1)
-    if not isinstance(indices, Tensor) or indices.dtype != torch.int64:
-        got = str(indices.dtype) if isinstance(indices, Tensor) else type(indices).__name__
-        raise TypeError(f"{function}: indices must be an int64 tensor, got {got}")
+    indices = of_dtype(function, "indices", indices, torch.int64)
     if indices.dim() != 1:
         raise ValueError(f"{function}: indices must have shape (R,), got {tuple(indices.shape)}")
     check_device(function, "context", context, "indices", indices)
@@ -277,7 +274,7 @@ def _codes_of(function: str, context: Tensor, codes: Tensor) -> Tensor:
     check_integers(function, "codes", codes)
     check_device(function, "context", context, "codes", codes)
     batch, length, _ = context.shape
-    if codes.dim() not in (2, 3) or codes.shape[:2] != (batch, length):
-        expected = f"({batch}, {length}) or ({batch}, {length}, G)"
+    if codes.dim() not in (2, 3) or codes.shape[:2] != (batch, length) or 0 in codes.shape[2:]:
+        expected = f"({batch}, {length}) or ({batch}, {length}, G) with G >= 1"
         raise ValueError(f"{function}: codes must have shape {expected}, got {tuple(codes.shape)}")
     return codes.reshape(batch * length, -1).long().contiguous()
