@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from sslfast import _check
 from sslfast.distributed import takes_other_ranks
 from sslfast.losses._indices import check_rows_exist
-from sslfast.losses._inputs import check_choice, check_kernel_dtype, check_references
+from sslfast.losses._inputs import check_choice, check_device, check_kernel_dtype, check_labels, check_rows
 
 _DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 _REDUCTIONS = ("mean_nonzero", "mean", "sum")
@@ -47,7 +48,7 @@ def compared_rows(
     """
     gathers = takes_other_ranks(gather_distributed)
     checked = (embeddings, ref_emb, ref_labels, copies)
-    check_references(function, *checked, labels_needed=given is None, gather_distributed=gathers)
+    _check_references(function, *checked, labels_needed=given is None, gather_distributed=gathers)
     check_kernel_dtype(function, embeddings, *([] if ref_emb is None else [ref_emb]))
     if gathers and given is not None:
         raise ValueError(f"{function}: gather_distributed goes without indices_tuple")
@@ -60,3 +61,56 @@ def compared_rows(
     if ref_labels is not None and ref_labels is labels:
         ref_labels = ref_labels.view_as(ref_labels)
     return ref_emb, ref_labels
+
+
+def _check_references(
+    function: str,
+    embeddings: Tensor,
+    ref_emb: Tensor | None,
+    ref_labels: Tensor | None,
+    copies: Tensor | None = None,
+    *,
+    labels_needed: bool = True,
+    gather_distributed: bool = False,
+) -> None:
+    """Other rows to compare with and their labels: both or neither, of the width and on the device of the embeddings.
+
+    They are one rank's own, so that they do not go with embeddings of all ranks. ``copies`` is one int64 for each row,
+    a row of ``ref_emb`` or -1; what it names is read on the CPU only, and not where a graph is made.
+
+    Raises:
+        TypeError: if ``ref_emb`` is not a floating-point tensor, ``ref_labels`` not an integer tensor, or ``copies``
+            not an int64 one.
+        ValueError: if one is given without the other (labels only where they are needed), has another shape or
+            device, ``copies`` names no row, or ``gather_distributed`` is set.
+    """
+    if ref_emb is None:
+        for name, given in (("ref_labels", ref_labels), ("copies", copies)):
+            if given is not None:
+                raise ValueError(f"{function}: ref_emb must be given with {name}, got None")
+        return
+    check_rows(function, "ref_emb", ref_emb)
+    if ref_emb.shape[1] != embeddings.shape[1]:
+        expected = f"(M, {embeddings.shape[1]})"
+        raise ValueError(f"{function}: ref_emb must have shape {expected}, like embeddings, got {tuple(ref_emb.shape)}")
+    check_device(function, "embeddings", embeddings, "ref_emb", ref_emb)
+    if ref_labels is not None:
+        check_labels(function, "ref_labels", ref_labels, "ref_emb", ref_emb)
+    elif labels_needed:
+        raise ValueError(f"{function}: ref_labels must be given with ref_emb, got None")
+    if copies is not None:
+        check_labels(function, "copies", copies, "embeddings", embeddings)
+        if copies.dtype != torch.int64:
+            raise TypeError(f"{function}: copies must be an int64 tensor, got {copies.dtype}")
+        _check_copies(function, copies, ref_emb)
+    if gather_distributed:
+        raise ValueError(f"{function}: gather_distributed goes without ref_emb")
+
+
+def _check_copies(function: str, copies: Tensor, ref_emb: Tensor) -> None:
+    if not copies.is_cpu or torch.compiler.is_compiling():
+        return
+    low, high = (int(end) for end in copies.aminmax())
+    if low < -1 or high >= len(ref_emb):
+        got = low if low < -1 else high
+        raise ValueError(f"{function}: copies must be in [-1, {len(ref_emb) - 1}], rows of ref_emb, got {got}")
