@@ -17,7 +17,7 @@ from sslfast.reference.clip import clip_loss as reference
 from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
 
 WITH_MARGIN = [name for name, (_, margin, *_) in CHOICES.items() if margin]
-OF_EACH = torch.randn(12, 2, 3)
+OF_EACH, OF_ALL = torch.randn(12, 2, 3), torch.randn(97, 3)
 
 
 @pytest.mark.parametrize("name", WITH_MARGIN)
@@ -70,6 +70,10 @@ def test_threads_change_nothing(name: str) -> None:
         ({"margin": 0.1}, 12, True),
         ({"margin": 0.1}, 13, False),
         ({"margin": 0.1, "negative_keys": OF_EACH}, 12, True),
+        ({"margin": 0.1, "negative_keys": OF_ALL[:12]}, 12, True),
+        ({"margin": 0.1, "negative_keys": OF_ALL[:13]}, 12, False),
+        ({"margin": 0.1, "negative_keys": OF_ALL[:96], "label_smoothing": 0.1}, 12, True),
+        ({"margin": 0.1, "negative_keys": OF_ALL[:97], "label_smoothing": 0.1}, 12, False),
         ({"margin": 0.1, "memory_budget": 10**6}, 12, False),
         ({"margin": 0.1, "memory_budget": 10**6}, 4, True),
         ({"label_smoothing": 0.1, "image_ids": torch.arange(12), "text_ids": torch.arange(12)}, 12, False),
@@ -103,3 +107,26 @@ def test_all_kinds_together_are_fewer(monkeypatch, most: int, at_once: bool) -> 
     with Operators() as ran:
         info_nce_loss(query, keys, query_negatives=True, symmetric=True, margin=0.1)
     assert ("joint_softmax" in ran.names) is at_once
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(12, True), (13, False)])
+def test_a_queue_is_longer_than_the_queries(monkeypatch, size: int, at_once: bool) -> None:
+    """Tiles read it once; at once it would be copied, and all its weights kept."""
+    monkeypatch.setattr(_few_pairs, "_MOST", 4)
+    query, keys = torch.randn(2, 12, 3)
+    with Operators() as ran:
+        info_nce_loss(query, keys, queue=torch.randn(size, 3), in_batch=True, symmetric=True, margin=0.1)
+    assert ("joint_softmax" in ran.names) is at_once
+
+
+@pytest.mark.parametrize(("most", "at_once"), [(12 * 15, True), (12 * 15 - 1, False)])
+def test_what_tiles_read_once_is_little(monkeypatch, most: int, at_once: bool) -> None:
+    for module in (_few_pairs, _few_joint):
+        monkeypatch.setattr(module, "MOST_READ_ONCE", most)
+    monkeypatch.setattr(_few_joint, "_MOST", 0)
+    images, texts = torch.randn(2, 12, 3)
+    with Operators() as ran:
+        clip_loss(images, texts, SCALE, negative_keys=OF_ALL[:15])
+        info_nce_loss(images, texts, queue=OF_ALL[:15], in_batch=True, symmetric=True, label_smoothing=0.1)
+    one_operator = {"few_pairs", "joint_softmax"}
+    assert one_operator.intersection(ran.names) == (one_operator if at_once else set())

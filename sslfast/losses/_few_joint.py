@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sslfast._autograd import first_order_only
 from sslfast.losses._few_pairs import (
+    MOST_READ_ONCE,
     NO_OPTIONS,
     Options,
     few,
@@ -70,8 +71,9 @@ def joint_info_nce(
         0 if queue is None else len(queue),
         further if own else 0,
     )
-    in_passes = takes_passes(options, symmetric)
-    in_many_passes = takes_many_passes(query, keys, options, symmetric, budget)
+    of_all = columns.others + columns.queue
+    in_passes = takes_passes(options, symmetric) and n * of_all <= MOST_READ_ONCE
+    in_many_passes = takes_many_passes(query, keys, of_all, options, symmetric, budget)
     most = _MOST_IN_MANY_PASSES if in_many_passes else _MOST_IN_PASSES if in_passes else _MOST
     if n * sum(columns) > most or not few(query, keys, in_passes=in_passes, in_many_passes=in_many_passes):
         return None

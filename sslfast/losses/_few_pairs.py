@@ -13,6 +13,7 @@ from sslfast._autograd import first_order_only, is_last_plain
 ROWS, TWO_WAYS, SIGMOID = 0, 1, 2  # kinds of losses
 _MOST = 512  # rows, and 2 * 512 * 512 logits: 2 MiB in float32, which tiles may keep, too
 _TIMES_IN_MANY_PASSES = 3  # as many rows, and 1536 * 1536 logits: 9 MiB in float32; more leave the cache
+MOST_READ_ONCE = 2**18  # logits with a queue or further columns of all rows, which tiles read once
 _MOST_WIDENED = 256  # rows of bfloat16, of which more are multiplied sooner as they are
 _MOST_COLUMNS = 2**15  # of the operator
 _MOST_SAMPLES = 256  # whose views are four times as many logits as their pairs
@@ -101,6 +102,7 @@ def few(
         and columns.is_cpu
         and count <= most
         and width <= _MOST_COLUMNS
+        and (in_many_passes or count * further <= MOST_READ_ONCE)
         and count * width <= most_logits
         and not _is_graph()
     )
@@ -111,15 +113,20 @@ def takes_passes(options: Options, symmetric: bool) -> bool:
     return symmetric and (options.margin is not None or options.smoothing > 0.0)
 
 
-def takes_many_passes(rows: Tensor, columns: Tensor, options: Options, symmetric: bool, budget: int | None) -> bool:
-    """Whether tiles make all logits twice over, with a margin, whose limits are other ones in each direction, and no
+def takes_many_passes(
+    rows: Tensor, columns: Tensor, further: int, options: Options, symmetric: bool, budget: int | None
+) -> bool:
+    """Whether tiles make most logits twice over, with a margin, whose limits are other ones in each direction, and no
     ``budget`` of bytes, the ``memory_budget``, asks for tiles.
 
-    Those of bfloat16, which tiles multiply as it is, take about half as long: not these but with smoothing, which reads
-    them once more, in float32.
+    Those of ``further`` columns of all rows they make once, and twice with smoothing. Those of bfloat16, which tiles
+    multiply as it is, take about half as long: not these but with smoothing, which reads them once more, in float32.
     """
-    twice = symmetric and options.margin is not None and budget is None
-    return twice and (options.smoothing > 0.0 or not _are_halves(rows, columns))
+    if not symmetric or options.margin is None or budget is not None:
+        return False
+    if options.smoothing > 0.0:
+        return further <= 8 * rows.shape[0]
+    return further <= rows.shape[0] and not _are_halves(rows, columns)
 
 
 def few_samples(z0: Tensor, z1: Tensor) -> bool:

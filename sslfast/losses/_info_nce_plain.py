@@ -99,7 +99,7 @@ def plain_info_nce(
         return queue_pairs(function, share, query, keys, kinds.queue, scale, normalize=normalize)
     further = 0 if others is None else len(others)
     in_passes = takes_passes(options, symmetric) and not (options.margin is options.row_ids is others is None)
-    in_many_passes = takes_many_passes(query, keys, options, symmetric, budget)
+    in_many_passes = takes_many_passes(query, keys, further, options, symmetric, budget)
     if not kinds.in_batch or not few(query, keys, further, in_passes=in_passes, in_many_passes=in_many_passes):
         return None
     if options is not NO_OPTIONS and not _is_taken(options, symmetric, reduction):

@@ -188,7 +188,8 @@ def clip_loss(
         memory_budget: how many bytes of logits may be kept for the gradient, instead of being made again, by all passes
             together; 0 keeps none, 4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16) keep all, or twice that with a
             margin, and those of ``negative_keys`` (K, D) as many a logit. On a GPU and over several ranks none are
-            kept, and what the CPU makes at once does not ask for it. Default: None, 2 MiB or 8 bytes (16 for float64)
+            kept, and what the CPU makes at once does not ask for it, but that with a margin more than 512 pairs are
+            made at once only where none is given. Default: None, 2 MiB or 8 bytes (16 for float64)
             for every number of both sides, which is O(N D), for each pass: one, or with a margin one a direction, and
             one with ``negative_keys`` (K, D).
 

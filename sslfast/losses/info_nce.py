@@ -242,7 +242,8 @@ def info_nce_loss(
             ``key_to_query_negatives``, ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8
             N M in float64), in bfloat16 about 2 N M where more are not left. Those that are read once need none: what
             takes no gradient, and the first kind of a mean or a sum one way. On a GPU and over several ranks none are
-            kept, and what the CPU makes at once does not ask for it. Default: None, for each kind 2 MiB or 8 bytes (16
+            kept, and what the CPU makes at once does not ask for it, but that both ways with a margin more than 512
+            queries are made at once only where none is given. Default: None, for each kind 2 MiB or 8 bytes (16
             in float64) for every number of both sides, which is O(N D).
 
     Returns:
