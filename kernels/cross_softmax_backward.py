@@ -138,6 +138,8 @@ def backward(
     width = rows.shape[1]
     rows, columns = aligned(rows), aligned(columns)
     (size, dim), length = rows.shape, len(columns)
+    # A positive that is no column has no place in a tile, and no row to be read: its weight is left out.
+    positives = positives.masked_fill(positives >= length, -1)
     two_way = len(col_lse) > 0
     grads = [grad_row, grad_col, grad_positive]
     peak = None
