@@ -33,7 +33,7 @@ def _sigmoid_weights(
     options |= without(summed, "mantissas_ptr", *SUMS)
     buffers = f"{f'*{dtype}' if stored else ''} {f'*{dtype}' if stored and factors else ''} {of(summed, 2)}"
     vectors = " ".join(["*i64 *fp32 *fp32", *excluded.values(), of(summed)])
-    rest = f"{of(factors, 2)} {vectors} {buffers} *fp32 i32 i32 i32 i32 i32 i32 fp32 {spread}"
+    rest = f"{of(factors, 2)} {vectors} {buffers} *fp64 i32 i32 i32 i32 i32 i32 fp32 {spread}"
     return Case("sigmoid_pairs_strips.sigmoid_weights_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
 
 
@@ -47,7 +47,7 @@ def _sigmoid_mantissas(dtype: str, dim: int, factors: bool, smooth: bool = False
 def _sigmoid_positives(arch: int, dtype: str, dim: int, factors: bool = False, smooth: bool = False) -> Case:
     block_d = _sigmoid_launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
     spread = "fp32" if smooth else ""
-    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 fp32 {spread}"
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp64 i32 i32 fp32 {spread}"
     options = {"BLOCK": 64, "BLOCK_D": block_d, "NEED_ROWS": True, "NEED_COLUMNS": True} | without(factors, *FACTORS)
     options |= without(smooth, "spread")
     return Case("sigmoid_pairs.sigmoid_positives_kernel", signature, options)
@@ -70,7 +70,7 @@ def _sigmoid_registers(
     options |= {} if left_out is None else {left_out: None}
     grads = of(True, 2 if left_out is None else 1)
     vectors = " ".join(["*i64 *fp32 *fp32", *excluded.values(), of(half)])
-    rest = f"{of(factors, 2)} {vectors} {grads} *fp32 i32 i32 i32 fp32 fp32"
+    rest = f"{of(factors, 2)} {vectors} {grads} *fp64 i32 i32 i32 fp32 fp32"
     signature = f"*{dtype} *{dtype} {rest}"
     return Case("sigmoid_pairs_registers.sigmoid_registers_kernel", signature, options, half or precision == "tf32")
 

@@ -85,6 +85,26 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, t
         check(launcher, case, dtype, triton_device)
 
 
+@pytest.mark.parametrize("needs", [(False, False), (True, True)])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_triton_sums_take_the_place_of_one_strip(needs, triton_device, monkeypatch) -> None:
+    """And not of all pairs, of which 2^40 would be 3 GiB of sums; those of all strips are there."""
+    from sslfast.kernels.sigmoid_pairs_strips import in_strips
+
+    use_several_strips(monkeypatch, (64, 128))
+    found = {}
+    for size, length in ((64, 128), (192, 384)):
+        sides = (torch.zeros(n, 16, device=triton_device) for n in (size, length))
+        nobody = torch.full((size,), -1, device=triton_device)
+        numbers = (torch.tensor([x], device=triton_device) for x in (1.0, 0.0))
+        inputs = (*sides, None, None, nobody, *numbers)
+        *_, sums = in_strips(inputs, (None,) * 3, None, 1.0, 1.0, None, needs, 5)
+        found[size, length] = len(sums)
+        expected = torch.tensor([math.log(2), 0.0, 0.5], dtype=torch.float64) * size * length
+        torch.testing.assert_close(sums[:-5].sum(0).cpu(), expected, rtol=1e-6, atol=0)
+    assert set(found.values()) == {4 + 5}  # blocks of 32 x 64, and the further ones
+
+
 @pytest.mark.parametrize("case", WIDE_CASES, ids=str)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 def test_triton_wide_rows_in_registers(case, triton_device) -> None:
