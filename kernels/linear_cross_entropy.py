@@ -143,7 +143,7 @@ def _of_rows(
         for row0 in range(0, size, height):
             row1 = min(row0 + height, size)
             here = slice(row0, row1)
-            class_logits_kernel[triton.cdiv(row1 - row0, config["BLOCK_M"]), slots](
+            class_logits_kernel[(triton.cdiv(row1 - row0, config["BLOCK_M"]) * slots,)](
                 rows,
                 weight,
                 bias,
@@ -210,7 +210,7 @@ def _of_rows(
             if rounded and need_weight and (half or row0 == 0):
                 col_sums = torch.zeros((lines, 2, length), **number)
             strip_bias = torch.zeros_like(bias_sums) if half and bias_sums is not None else bias_sums
-            class_gradients_kernel[triton.cdiv(row1 - row0, blocks["BLOCK_M"]), slots](
+            class_gradients_kernel[(triton.cdiv(row1 - row0, blocks["BLOCK_M"]) * slots,)](
                 strip,
                 out,
                 targets,
