@@ -89,20 +89,27 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, t
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_triton_sums_take_the_place_of_one_strip(needs, triton_device, monkeypatch) -> None:
     """And not of all pairs, of which 2^40 would be 3 GiB of sums; those of all strips are there."""
-    from sslfast.kernels.sigmoid_pairs_strips import in_strips
+    from sslfast.kernels import _launch
+    from sslfast.kernels import sigmoid_pairs as module
+
+    in_strips, slots, blocks = module.in_strips, [], {(64, 128): 1, (192, 384): 3}  # of 64 positives, with slots, too
+
+    def spy(*args):
+        results = in_strips(*args)
+        slots.append(len(results[2]))
+        return results
 
     use_several_strips(monkeypatch, (64, 128))
-    found = {}
-    for size, length in ((64, 128), (192, 384)):
+    monkeypatch.setattr(_launch, "REGISTERS", False)
+    monkeypatch.setattr(module, "in_strips", spy)
+    for size, length in blocks:
         sides = (torch.zeros(n, 16, device=triton_device) for n in (size, length))
         nobody = torch.full((size,), -1, device=triton_device)
         numbers = (torch.tensor([x], device=triton_device) for x in (1.0, 0.0))
-        inputs = (*sides, None, None, nobody, *numbers)
-        *_, sums = in_strips(inputs, (None,) * 3, None, 1.0, 1.0, None, needs, 5)
-        found[size, length] = len(sums)
-        expected = torch.tensor([math.log(2), 0.0, 0.5], dtype=torch.float64) * size * length
-        torch.testing.assert_close(sums[:-5].sum(0).cpu(), expected, rtol=1e-6, atol=0)
-    assert set(found.values()) == {4 + 5}  # blocks of 32 x 64, and the further ones
+        loss, *_, d_scale, d_bias = module.sigmoid_pairs(*sides, nobody, *numbers, 1.0, *needs)
+        found = torch.stack([loss, d_scale, d_bias]).cpu()
+        torch.testing.assert_close(found, size * length * torch.tensor([math.log(2), 0.0, 0.5]), rtol=1e-6, atol=0)
+    assert slots == [4 + count for count in blocks.values()]  # 4 programs of 32 x 64 pairs a strip
 
 
 @pytest.mark.parametrize("case", WIDE_CASES, ids=str)
