@@ -5,7 +5,7 @@ what the slots of all tiles of a row come to; and the gradients in the logits. l
 import triton
 import triton.language as tl
 
-from sslfast.kernels.logit_tile import logit_tile, merge_sums, softplus_and_sigmoid
+from sslfast.kernels.logit_tile import logit_tile, merge_sums, softplus_and_sigmoid, tile_of_strip
 from sslfast.kernels.weight_tile import add_sums, store_weights
 
 
@@ -55,7 +55,8 @@ def class_logits_kernel(
     PRECISION: tl.constexpr,
 ):
     """s of a tile, -inf for a row's target; maxima, sums and, unless its slots are None, weighted sums of its rows."""
-    tile_row, tile_col = tl.program_id(0).to(tl.int64) * BLOCK_M, tl.program_id(1).to(tl.int64) * BLOCK_N
+    row_block, col_block = tile_of_strip(N - row_start, BLOCK_M)
+    tile_row, tile_col = row_block * BLOCK_M, col_block * BLOCK_N
     row0 = row_start + tile_row
     s = logit_tile(q_ptr, k_ptr, row0, tile_col, N, M, D, 1.0, None, None, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION)
     row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
@@ -64,7 +65,7 @@ def class_logits_kernel(
         s += tl.load(bias_ptr + tile_col + col, in_cols, 0.0)[None, :]
     if CAPPED:
         s = cap * tanh(s / cap)
-    slot = tl.program_id(1).to(tl.int64) * height + tile_row + row
+    slot = col_block * height + tile_row + row
     if weighted_ptr is not None:
         if class_weights_ptr is not None:
             weighted = s * tl.load(class_weights_ptr + tile_col + col, in_cols, 0.0)[None, :]
@@ -215,7 +216,8 @@ def class_gradients_kernel(
     without one. Scales and flats are the strip's alone. Sums may be None: those of what is rounded, and those over
     the rows, which are added to.
     """
-    tile_row, tile_col = tl.program_id(0).to(tl.int64) * BLOCK_M, tl.program_id(1).to(tl.int64) * BLOCK_N
+    row_block, col_block = tile_of_strip(N - row_start, BLOCK_M)
+    tile_row, tile_col = row_block * BLOCK_M, col_block * BLOCK_N
     row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
     row0 = row_start + tile_row
     in_rows, in_cols = row < N - row0, col < M - tile_col
@@ -235,9 +237,9 @@ def class_gradients_kernel(
     g = tl.where(mask & (target >= 0)[:, None] & (col[None, :] != (target - tile_col)[:, None]), g, 0.0)
     left = store_weights(out_ptr + place, g, None, tile_col, M, stride, mask, 1)
     if row_sums_ptr is not None:
-        add_sums(row_sums_ptr, tl.program_id(1), g, left, tile_row, height, mask, 1)
+        add_sums(row_sums_ptr, col_block, g, left, tile_row, height, mask, 1)
     if col_sums_ptr is not None:
-        add_sums(col_sums_ptr, tl.program_id(0), g, left, tile_col, M, mask, 0)
+        add_sums(col_sums_ptr, row_block, g, left, tile_col, M, mask, 0)
     if bias_sums_ptr is not None:
-        at = bias_sums_ptr + tl.program_id(0).to(tl.int64) * M + tile_col + col
+        at = bias_sums_ptr + row_block * M + tile_col + col
         tl.store(at, tl.load(at, in_cols, 0.0) + tl.sum(g, 0), in_cols)

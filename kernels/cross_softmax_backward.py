@@ -140,6 +140,8 @@ def backward(
     precision = _launch.input_precision(rows)
     rows, columns, row_factors, col_factors = weighed_sides(rows, columns, row_factors, col_factors)
     (size, dim), length = rows.shape, len(columns)
+    # A positive that is no column has no place in a tile, and no row to be read: its weight is left out.
+    positives = positives.masked_fill(positives >= length, -1)
     two_way = len(col_lse) > 0
     grads = [grad_row, grad_col, grad_positive]
     peak = None

@@ -8,7 +8,7 @@ G K and G^T Q and its sums over the rows. Only rows with a target are gathered a
 3 N V D multiply-adds: no logit is made twice. A strip of rows with all classes is held in float32, so that its softmax
 is complete. A tile of the first launch leaves s, its maxima and its sums in slots of its own; the second launch adds up
 the slots of each row in order; the third makes G of the rows' type, which torch's matrix product takes to both sides:
-no atomics, the same bits in every run (where no row has two indices). 14 to 18 bytes a logit go through memory.
+no atomics, the same bits in every run. 14 to 18 bytes a logit go through memory.
 
 Rounding is that of one_way_softmax: G is rounded once, each row's and each class's sum of products is brought back to
 the sum that its weights had, and those of the targets, which may weigh as much as all the rest, are added in float32.
@@ -95,7 +95,13 @@ def linear_cross_entropy(
     d_rows, d_weight, d_bias = gradients
     d_hidden = d_rows.new_zeros((len(hidden) if need_hidden else 0, width))
     if need_hidden and len(hidden):
-        d_hidden.index_add_(0, at, d_rows[:, :width])
+        if index is None:
+            d_hidden.index_copy_(0, at, d_rows[:, :width])
+        else:
+            # A row may have several, added one by one: sorted on a GPU, where index_add_ would take atomics. So those
+            # without a target, whose gradient is 0, are spread over all rows.
+            anywhere = torch.arange(len(at), device=at.device) % len(hidden)
+            d_hidden.index_put_((torch.where(goals < 0, anywhere, at),), d_rows[:, :width], accumulate=True)
     return *results, d_hidden, first_columns(d_weight, width), d_bias
 
 
@@ -143,7 +149,7 @@ def _of_rows(
         for row0 in range(0, size, height):
             row1 = min(row0 + height, size)
             here = slice(row0, row1)
-            class_logits_kernel[triton.cdiv(row1 - row0, config["BLOCK_M"]), slots](
+            class_logits_kernel[(triton.cdiv(row1 - row0, config["BLOCK_M"]) * slots,)](
                 rows,
                 weight,
                 bias,
@@ -210,7 +216,7 @@ def _of_rows(
             if rounded and need_weight and (half or row0 == 0):
                 col_sums = torch.zeros((lines, 2, length), **number)
             strip_bias = torch.zeros_like(bias_sums) if half and bias_sums is not None else bias_sums
-            class_gradients_kernel[triton.cdiv(row1 - row0, blocks["BLOCK_M"]), slots](
+            class_gradients_kernel[(triton.cdiv(row1 - row0, blocks["BLOCK_M"]) * slots,)](
                 strip,
                 out,
                 targets,

@@ -49,6 +49,17 @@ def logit_tile(
 
 
 @triton.jit
+def tile_of_strip(rows, BLOCK_M: tl.constexpr):
+    """Blocks of rows and of columns, int64, of a program's tile in a strip of so many rows with all columns.
+
+    The tiles of the same columns are neighbours, which read these once. They are on one grid dimension, as the others
+    end at 65,535: 4 million columns in blocks of 64.
+    """
+    program, blocks = tl.program_id(0), tl.cdiv(rows, BLOCK_M)
+    return (program % blocks).to(tl.int64), (program // blocks).to(tl.int64)
+
+
+@triton.jit
 def pair_logits(
     q_ptr,
     k_ptr,

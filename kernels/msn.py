@@ -50,8 +50,9 @@ def msn_rows_kernel(s_ptr, q_ptr, loss_ptr, stat_ptr, N, samples, K, scale, ROWS
 def msn_shares_kernel(
     s_ptr, stat_ptr, partial_ptr, N, K, scale, CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    chunk = tl.program_id(0).to(tl.int64)
-    k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    chunks = tl.cdiv(N, CHUNK)  # one grid dimension: the others end at 65,535
+    chunk = (tl.program_id(0) % chunks).to(tl.int64)
+    k = tl.program_id(0) // chunks * BLOCK + tl.arange(0, BLOCK)
     shares = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, CHUNK, ROWS):
         row = chunk * CHUNK + start + tl.arange(0, ROWS)
@@ -111,7 +112,7 @@ def rows(logits: Tensor, targets: Tensor, scale: float, need_shares: bool) -> tu
         config = _prototype_launch.msn_shares(anchors, width)
         chunks = triton.cdiv(anchors, config["CHUNK"])
         partial = logits.new_empty((chunks, width))
-        msn_shares_kernel[(chunks, triton.cdiv(width, config["BLOCK"]))](
+        msn_shares_kernel[(chunks * triton.cdiv(width, config["BLOCK"]),)](
             logits, stats, partial, anchors, width, scale, **config
         )
     return losses, stats, partial.sum(0)

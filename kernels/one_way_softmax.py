@@ -120,7 +120,7 @@ def _in_strips(
     product, col_sums = (rows, columns, row_factors, col_factors, positives, scale), None
     for row0 in range(0, size, height):
         row1 = min(row0 + height, size)
-        one_way_logits_kernel[triton.cdiv(row1 - row0, config["BLOCK_M"]), slots](
+        one_way_logits_kernel[(triton.cdiv(row1 - row0, config["BLOCK_M"]) * slots,)](
             *product,
             *excluded,
             strip,
@@ -164,7 +164,7 @@ def _in_strips(
         row_sums = d_rows.new_zeros((slots, 2, height)) if rounded and need_rows else None
         if rounded and need_columns and (half or row0 == 0):
             col_sums = d_columns.new_zeros((triton.cdiv(height, blocks["BLOCK_M"]), 2, length))
-        one_way_weights_kernel[triton.cdiv(row1 - row0, blocks["BLOCK_M"]), slots](
+        one_way_weights_kernel[(triton.cdiv(row1 - row0, blocks["BLOCK_M"]) * slots,)](
             strip,
             shifts,
             lse[row0:row1],

@@ -15,6 +15,7 @@ from sslfast.kernels.logit_tile import (
     pair_logits,
     positive_pairs,
     softplus_and_sigmoid,
+    tile_of_strip,
 )
 from sslfast.kernels.weight_tile import add_sums, store_weights
 
@@ -45,7 +46,8 @@ def one_way_logits_kernel(
     PRECISION: tl.constexpr,
 ):
     """Exponentials below the maximum of each row of a tile, and these maxima and sums; the strip may be None."""
-    tile_row, tile_col = tl.program_id(0).to(tl.int64) * BLOCK_M, tl.program_id(1).to(tl.int64) * BLOCK_N
+    row_block, col_block = tile_of_strip(N - row_start, BLOCK_M)
+    tile_row, tile_col = row_block * BLOCK_M, col_block * BLOCK_N
     row0 = row_start + tile_row
     scale = tl.load(scale_ptr)
     logits = logit_tile(
@@ -74,7 +76,7 @@ def one_way_logits_kernel(
     logits = tl.where(negative, logits, float("-inf"))
     shift = tl.max(logits, 1)
     logits = tl.exp(logits - tl.where(shift == float("-inf"), 0.0, shift)[:, None])
-    slot = tl.program_id(1).to(tl.int64) * height + tile_row + row
+    slot = col_block * height + tile_row + row
     tl.store(shift_ptr + slot, shift, in_rows)
     tl.store(sum_ptr + slot, tl.sum(logits, 1), in_rows)
     if strip_ptr is not None:
@@ -174,7 +176,8 @@ def one_way_weights_kernel(
     rows may be the strip itself. BLOCK_N is that of the tiles. Log-sum-exps and shares are the strip's alone. Weights
     in PARTS have rows of that many strides.
     """
-    tile_row, tile_col = tl.program_id(0).to(tl.int64) * BLOCK_M, tl.program_id(1).to(tl.int64) * BLOCK_N
+    row_block, col_block = tile_of_strip(N - row_start, BLOCK_M)
+    tile_row, tile_col = row_block * BLOCK_M, col_block * BLOCK_N
     row, col = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
     row0 = row_start + tile_row
     in_rows, in_cols = row < N - row0, col < M - tile_col
@@ -182,7 +185,7 @@ def one_way_weights_kernel(
     place = tile_row * stride + tile_col
     weights = tl.load(strip_ptr + place + row[:, None] * stride + col[None, :], mask, 0.0)
     tl.debug_barrier()  # every thread has loaded before one stores to the strip
-    shift = tl.load(shift_ptr + tl.program_id(1).to(tl.int64) * height + tile_row + row, in_rows, float("-inf"))
+    shift = tl.load(shift_ptr + col_block * height + tile_row + row, in_rows, float("-inf"))
     lse = tl.load(lse_ptr + tile_row + row, in_rows, 0.0)
     share = tl.load(shares_ptr + tile_row + row, in_rows, 0.0)
     # Where a tile has nothing to sum its numbers are 0; a NaN among them is one in the log-sum-exp, and the share, too.
@@ -200,8 +203,8 @@ def one_way_weights_kernel(
     if row_weights_ptr is not None:
         left = store_weights(row_weights_ptr + place, weights, col_factors_ptr, tile_col, M, width, mask, 1, split)
         if row_sums_ptr is not None:
-            add_sums(row_sums_ptr, tl.program_id(1), weights, left, tile_row, height, mask, 1)
+            add_sums(row_sums_ptr, col_block, weights, left, tile_row, height, mask, 1)
     if col_weights_ptr is not None:
         left = store_weights(col_weights_ptr + place, weights, row_factors_ptr, row0, N, width, mask, 0, split)
     if col_sums_ptr is not None:
-        add_sums(col_sums_ptr, tl.program_id(0), weights, left, tile_col, M, mask, 0)
+        add_sums(col_sums_ptr, row_block, weights, left, tile_col, M, mask, 0)

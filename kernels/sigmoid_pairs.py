@@ -10,9 +10,9 @@ they lie, so learnable ones wait for nothing.
 Two ways, of one pass each: small problems go through sigmoid_pairs_registers.py, others, and smoothed targets, for
 which registers spill, through sigmoid_pairs_strips.py.
 
-Every program leaves its share of the three sums in a slot of its own, and the slots are added up in order: no atomics,
-the same bits in every run. The positives, which weigh the most, are a launch of their own, in float32 throughout: 2 N D
-reads, and as many reads and writes of the gradients.
+Every program leaves its share of the three sums in a slot of its own, float64, and the slots are added up in order: no
+atomics, the same bits in every run. The positives, which weigh the most, are a launch of their own, in float32
+throughout: 2 N D reads, and as many reads and writes of the gradients.
 
 Early in training all of G are nearly one number, and so are the errors of rounding it to a half type, where a short
 mantissa has twice those of a long one. So a launch of 16 pairs comes first, 32 D reads, from which G is multiplied by
@@ -195,6 +195,6 @@ def sigmoid_pairs(
             NEED_ROWS=need_rows,
             NEED_COLUMNS=need_columns,
         )
-    totals = (sums.sum(dim=0, dtype=torch.float64) * share).float()
+    totals = (sums.sum(dim=0) * share).float()
     loss, d_scale, d_bias = (total.clone() for total in totals.unbind())
     return loss, first_columns(d_rows, width), first_columns(d_columns, width), d_scale, d_bias

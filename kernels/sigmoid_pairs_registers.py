@@ -257,7 +257,7 @@ def in_registers(
     blocks = row_blocks + col_blocks
     shortest = min(n for n, need in ((length, need_rows), (size, need_columns)) if need)
     splits = triton.cdiv(shortest, _launch.similarity_run(blocks, shortest, config["BLOCK_N"]))
-    sums = rows.new_empty(((row_blocks or col_blocks) * splits + further, 3), dtype=torch.float32)
+    sums = rows.new_empty(((row_blocks or col_blocks) * splits + further, 3), dtype=torch.float64)
     d_rows = rows.new_empty((splits, size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_empty((splits, length if need_columns else 0, dim), dtype=torch.float32)
     sigmoid_registers_kernel[blocks, splits](

@@ -3,7 +3,8 @@
 N M D multiply-adds and as many again for each side that needs a gradient. One tile of G after the other goes through a
 buffer of 32 MiB, which stays in the L2 cache of an H100, and torch's matrix product takes it back to rows and columns.
 Where rows or columns come with factors, Q and K are the products of both, and G, times the factors of K on its way to
-rows and of Q on its way to columns, takes two buffers.
+rows and of Q on its way to columns, takes two buffers. Without gradients strips are larger, and nothing is stored but
+sums: three float64 numbers for each program of a launch, to which the programs of the next launches add theirs.
 """
 
 import torch
@@ -48,7 +49,7 @@ def sigmoid_weights_kernel(
     PRECISION: tl.constexpr,
 ):
     """G without the positives from (row_start, col_start) on, as far as the grid goes, times peak, into a buffer with
-    rows of that stride; and the three sums of each program. What ids and limits leave out is 0.
+    rows of that stride; and adds three sums, float64, to each program's slot. What ids and limits leave out is 0.
 
     Its way to rows and its way to columns each have a buffer of their own where factors make two of it; None, where
     that way is not gone. What goes there is multiplied by mantissas, if given, too.
@@ -73,10 +74,10 @@ def sigmoid_weights_kernel(
     if spread is not None:
         loss = tl.where(negative, loss - spread * z, 0.0)
         weight = tl.where(negative, weight - spread, 0.0)
-    slot = sums_ptr + 3 * (row0 // BLOCK_M * tl.cdiv(M, BLOCK_N) + col0 // BLOCK_N)
-    tl.store(slot, tl.sum(loss))
-    tl.store(slot + 1, tl.sum(weight * product))
-    tl.store(slot + 2, tl.sum(weight))
+    slot = sums_ptr + 3 * (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1))
+    tl.store(slot, tl.load(slot) + tl.sum(loss))
+    tl.store(slot + 1, tl.load(slot + 1) + tl.sum(weight * product))
+    tl.store(slot + 2, tl.load(slot + 2) + tl.sum(weight))
     place, weight = tile_row * stride + tile_col, weight * peak
     if row_weights_ptr is not None:
         long = weight if mantissas_ptr is None else weight * tl.load(mantissas_ptr)
@@ -101,18 +102,19 @@ def in_strips(
     further: int,
     precision: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Both gradients and the slots of sums, of all pairs but the positives; and as many further slots, to be filled."""
+    """Both gradients and the slots of sums, of all pairs but the positives; and as many further slots, to be filled.
+
+    The slots of sums are those of one launch, however many there are.
+    """
     rows, columns, row_factors, col_factors, _, scale, _ = inputs
     (size, dim), length = rows.shape, len(columns)
     need_rows, need_columns = needs
     config = _sigmoid_launch.sigmoid_weights(dim, rows.element_size(), _launch.arch(rows))
-    tiles = triton.cdiv(size, config["BLOCK_M"]) * triton.cdiv(length, config["BLOCK_N"])
-    sums = rows.new_empty((tiles + further, 3), dtype=torch.float32)
     d_rows = rows.new_zeros((size if need_rows else 0, dim), dtype=torch.float32)
     d_columns = rows.new_zeros((length if need_columns else 0, dim), dtype=torch.float32)
     apart = row_factors is not None or col_factors is not None
     to_rows = to_columns = row_sums = col_sums = None
-    height, width, stride = size, length, 0  # without a gradient it is one launch, which stores sums only
+    (height, width), stride = _sigmoid_launch.sums_strip(), 0
     if need_rows or need_columns:
         ways = 2 if apart and need_rows and need_columns else 1
         height, width = _launch.weights_strip(rows.element_size() * ways)
@@ -125,6 +127,8 @@ def in_strips(
             row_slots, col_slots = triton.cdiv(width, config["BLOCK_N"]), triton.cdiv(height, config["BLOCK_M"])
             row_sums = d_rows.new_zeros((row_slots, 2, size)) if need_rows else None
             col_sums = d_columns.new_zeros((col_slots, 2, length)) if need_columns else None
+    tiles = triton.cdiv(min(height, size), config["BLOCK_M"]) * triton.cdiv(min(width, length), config["BLOCK_N"])
+    sums = rows.new_zeros((tiles + further, 3), dtype=torch.float64)
     for row0 in range(0, size, height):
         row1 = min(row0 + height, size)
         for col0 in range(0, length, width):

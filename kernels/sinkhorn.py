@@ -83,8 +83,9 @@ def sinkhorn_masses_kernel(
 def sinkhorn_assign_kernel(
     s_ptr, center_ptr, row_top_ptr, inverse_ptr, out_ptr, K, row_stride, scale, BLOCK: tl.constexpr
 ):
-    row = tl.program_id(0).to(tl.int64)
-    k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    blocks = tl.cdiv(K, BLOCK)  # one grid dimension: the others end at 65,535
+    row = (tl.program_id(0) // blocks).to(tl.int64)
+    k = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     s = tl.load(s_ptr + row * row_stride + k, k < K, 0.0).to(tl.float32) - tl.load(center_ptr + k, k < K, 0.0)
     q = tl.exp((s - tl.load(row_top_ptr + row)) * scale) * tl.load(inverse_ptr + row)
     tl.store(out_ptr + row * K + k, q, k < K)
@@ -162,7 +163,7 @@ def assign(scores: Tensor, potentials: Tensor, scale: float, rows: int) -> Tenso
     center, row_tops, inverse = _row_totals(first, potentials, None, scale)
     config = _prototype_launch.sinkhorn_assign(width)
     with _launch.on_device_of(scores):
-        sinkhorn_assign_kernel[(rows, triton.cdiv(width, config["BLOCK"]))](
+        sinkhorn_assign_kernel[(rows * triton.cdiv(width, config["BLOCK"]),)](
             first, center, row_tops, inverse, out, width, scores.stride(0), scale, **config
         )
     return out

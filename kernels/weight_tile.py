@@ -198,10 +198,14 @@ def correct_(out: Tensor, sums: Tensor | None) -> None:
 
 
 def add_product(out: Tensor, a: Tensor, b: Tensor, alpha: float = 1.0) -> None:
-    """out += alpha * a b, in float32 whatever the dtype of a and b."""
-    if a.is_cuda and a.dtype != torch.float32:
+    """out += alpha * a b, in float32 whatever the dtype of a and b.
+
+    Where torch may accumulate products of float16 in float16 it has none that end in float32: float32 copies are taken.
+    """
+    narrow = a.dtype == torch.float16 and getattr(torch.backends.cuda.matmul, "allow_fp16_accumulation", False)
+    if a.is_cuda and a.dtype != torch.float32 and not narrow:
         torch.addmm(out, a, b, out_dtype=torch.float32, alpha=alpha, out=out)
-    else:  # the interpreter's half types are widened: torch has out_dtype on CUDA only
+    else:  # the interpreter's half types are widened, too: torch has out_dtype on CUDA only
         out.addmm_(a.float(), b.float(), alpha=alpha)
 
 

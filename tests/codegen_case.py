@@ -28,6 +28,11 @@ class Case(NamedTuple):
         return "-".join([self.kernel.split(".")[1], *types, *values, *(f"odd {name}" for name in self.odd)])
 
 
+def on_tensor_cores(dtype: str, precision: str) -> bool:
+    """Whether products of that type are made there; float32 with torch's switch for tf32 alone."""
+    return dtype != "fp32" or precision == "tf32"
+
+
 def without(factors: bool, *names: str) -> dict[str, None]:
     """The arguments that a kernel gets no factors in."""
     return {} if factors else dict.fromkeys(names or ("factors_ptr",))

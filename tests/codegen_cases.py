@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from codegen_case import FACTORS, IDS, IDS_AND_LIMITS, SUMS, Case, of, without
+from codegen_case import FACTORS, IDS, IDS_AND_LIMITS, SUMS, Case, of, on_tensor_cores, without
 from codegen_class_cases import class_cases
 from codegen_cross_cases import cross_cases
 from codegen_similarity_cases import similarity_cases
@@ -22,10 +22,11 @@ def _sigmoid_weights(
     factors: bool = False,
     excluded: dict[str, str] | None = None,
     smooth: bool = False,
+    precision: str = "ieee",
 ) -> Case:
     excluded = excluded or {}
     options: dict[str, Any] = _sigmoid_launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch)
-    options |= {"PRECISION": "ieee"} | without(factors, *FACTORS)
+    options |= {"PRECISION": precision} | without(factors, *FACTORS)
     options |= dict.fromkeys(name for name in IDS_AND_LIMITS if name not in excluded)
     options |= without(smooth, "spread")
     summed, spread = stored and dtype != "fp32", "fp32" if smooth else ""
@@ -33,8 +34,9 @@ def _sigmoid_weights(
     options |= without(summed, "mantissas_ptr", *SUMS)
     buffers = f"{f'*{dtype}' if stored else ''} {f'*{dtype}' if stored and factors else ''} {of(summed, 2)}"
     vectors = " ".join(["*i64 *fp32 *fp32", *excluded.values(), of(summed)])
-    rest = f"{of(factors, 2)} {vectors} {buffers} *fp32 i32 i32 i32 i32 i32 i32 fp32 {spread}"
-    return Case("sigmoid_pairs_strips.sigmoid_weights_kernel", f"*{dtype} *{dtype} {rest}", options, dtype != "fp32")
+    rest = f"{of(factors, 2)} {vectors} {buffers} *fp64 i32 i32 i32 i32 i32 i32 fp32 {spread}"
+    signature, cores = f"*{dtype} *{dtype} {rest}", on_tensor_cores(dtype, precision)
+    return Case("sigmoid_pairs_strips.sigmoid_weights_kernel", signature, options, cores)
 
 
 def _sigmoid_mantissas(dtype: str, dim: int, factors: bool, smooth: bool = False) -> Case:
@@ -47,7 +49,7 @@ def _sigmoid_mantissas(dtype: str, dim: int, factors: bool, smooth: bool = False
 def _sigmoid_positives(arch: int, dtype: str, dim: int, factors: bool = False, smooth: bool = False) -> Case:
     block_d = _sigmoid_launch.sigmoid_weights(dim, 4 if dtype == "fp32" else 2, arch)["BLOCK_D"]
     spread = "fp32" if smooth else ""
-    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp32 i32 i32 fp32 {spread}"
+    signature = f"*{dtype} *{dtype} {of(factors, 2)} *i64 *fp32 *fp32 *fp32 *fp32 *fp64 i32 i32 fp32 {spread}"
     options = {"BLOCK": 64, "BLOCK_D": block_d, "NEED_ROWS": True, "NEED_COLUMNS": True} | without(factors, *FACTORS)
     options |= without(smooth, "spread")
     return Case("sigmoid_pairs.sigmoid_positives_kernel", signature, options)
@@ -70,9 +72,10 @@ def _sigmoid_registers(
     options |= {} if left_out is None else {left_out: None}
     grads = of(True, 2 if left_out is None else 1)
     vectors = " ".join(["*i64 *fp32 *fp32", *excluded.values(), of(half)])
-    rest = f"{of(factors, 2)} {vectors} {grads} *fp32 i32 i32 i32 fp32 fp32"
+    rest = f"{of(factors, 2)} {vectors} {grads} *fp64 i32 i32 i32 fp32 fp32"
     signature = f"*{dtype} *{dtype} {rest}"
-    return Case("sigmoid_pairs_registers.sigmoid_registers_kernel", signature, options, half or precision == "tf32")
+    cores = on_tensor_cores(dtype, precision)
+    return Case("sigmoid_pairs_registers.sigmoid_registers_kernel", signature, options, cores)
 
 
 def _unit_rows(dtype: str, out: str, dim: int) -> Case:
@@ -104,6 +107,7 @@ def cases(capability: int) -> list[Case]:
         _sigmoid_positives(arch, "fp16", 512, factors=True),
         _sigmoid_weights(arch, "fp32", 512, True),
         _sigmoid_weights(arch, "fp32", 512, False),
+        _sigmoid_weights(arch, "fp32", 32, True, precision="tf32"),
         _sigmoid_positives(arch, "bf16", 512),
         _sigmoid_positives(arch, "fp32", 512),
         _sigmoid_registers(arch, "bf16", 64),

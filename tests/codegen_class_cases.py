@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from codegen_case import SUMS, Case, of, without
+from codegen_case import SUMS, Case, of, on_tensor_cores, without
 
 from sslfast.kernels import _launch, _prototype_launch
 
 
-def _classes(arch: int, dtype: str, dim: int, terms: bool) -> list[Case]:
+def _classes(arch: int, dtype: str, dim: int, terms: bool, precision: str = "ieee") -> list[Case]:
     """The three kernels of linear_cross_entropy: ``terms`` stands for bias, class weights, cap and smoothing."""
     sized = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch)
     module, capped = "class_softmax", {"CAPPED": terms}
     none = without(terms, "class_weights_ptr")
-    logits = sized | capped | none | without(terms, "bias_ptr", "weighted_ptr") | {"PRECISION": "ieee"}
+    logits = sized | capped | none | without(terms, "bias_ptr", "weighted_ptr") | {"PRECISION": precision}
     rows = {"BLOCK": 16, "SLOTS": 64} | capped | none | without(terms, "weighted_ptr", "weights_ptr", "others_ptr")
     rows |= without(terms, "elsewhere_ptr", "elsewhere_own_ptr")
     gradients = _launch.one_way_weights(sized["BLOCK_N"]) | capped | none | without(terms, "bias_sums_ptr")
@@ -25,7 +25,7 @@ def _classes(arch: int, dtype: str, dim: int, terms: bool) -> list[Case]:
             f"{module}.class_logits_kernel",
             f"*{dtype} *{dtype} {sums} fp32 i32 i32 i32 i32 i32 i32",
             logits,
-            dtype != "fp32",
+            on_tensor_cores(dtype, precision),
         ),
         Case(
             f"{module}.class_rows_kernel",
@@ -141,4 +141,5 @@ def class_cases(arch: int) -> list[Case]:
         *_classes(arch, "bf16", 256, True),
         *_classes(arch, "fp16", 768, True),
         *_classes(arch, "fp32", 768, True),
+        _classes(arch, "fp32", 768, True, precision="tf32")[0],
     ]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from codegen_case import Case, apart, labels_of, of, without
+from codegen_case import Case, apart, labels_of, of, on_tensor_cores, without
 
 from sslfast.kernels import _launch, _nt_xent_launch
 
 
-def _forward(dtype: str, size: int, dim: int, bounded: bool, factors: bool = False) -> Case:
+def _forward(dtype: str, size: int, dim: int, bounded: bool, factors: bool = False, precision: str = "ieee") -> Case:
     options = _launch.similarity_forward(size, dim, 4 if dtype == "fp32" else 2)
-    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors)
+    options |= {"BOUNDED": bounded, "PRECISION": precision} | without(factors)
     signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 i32 i32 fp32"
-    return Case("logit_tile.similarity_forward_kernel", signature, options, dtype != "fp32")
+    return Case("logit_tile.similarity_forward_kernel", signature, options, on_tensor_cores(dtype, precision))
 
 
 def _finish(dtype: str, dim: int, bounded: bool, factors: bool = False) -> Case:
@@ -37,19 +37,28 @@ def _backward(
     options: dict[str, Any] = _launch.similarity_backward(dim, 4 if dtype == "fp32" else 2, arch, labels, precision)
     options |= {"BOUNDED": bounded, "PRECISION": precision} | without(factors) | none | no_labels
     signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 {grad_positive} {classes} *fp32 i32 i32 i32 fp32"
-    tensor_cores = dtype != "fp32" or precision == "tf32"
+    tensor_cores = on_tensor_cores(dtype, precision)
     return Case("similarity_softmax_registers.similarity_backward_kernel", signature, options, tensor_cores)
 
 
-def _weights(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False, labels: bool = False) -> Case:
+def _weights(
+    arch: int,
+    dtype: str,
+    dim: int,
+    bounded: bool,
+    factors: bool = False,
+    labels: bool = False,
+    precision: str = "ieee",
+) -> Case:
     no_labels, classes = labels_of(labels, "labels_ptr")
     two = factors or (labels and dtype != "fp32")
     options = _launch.weights(dim, 4 if dtype == "fp32" else 2, arch, two=two)
-    options |= {"BOUNDED": bounded, "PRECISION": "ieee"} | without(factors, "factors_ptr", "col_weights_ptr")
+    options |= {"BOUNDED": bounded, "PRECISION": precision} | without(factors, "factors_ptr", "col_weights_ptr")
     options |= without(dtype != "fp32", "sums_ptr") | no_labels
     buffers = f"*{dtype} {f'*{dtype}' if factors else ''} {of(dtype != 'fp32')}"
     signature = f"*{dtype} {of(factors)} *i64 *fp32 *fp32 *fp32 {classes} {buffers} i32 i32 i32 i32 i32 fp32"
-    return Case("similarity_softmax_backward.similarity_weights_kernel", signature, options, dtype != "fp32")
+    cores = on_tensor_cores(dtype, precision)
+    return Case("similarity_softmax_backward.similarity_weights_kernel", signature, options, cores)
 
 
 def _positives(arch: int, dtype: str, dim: int, bounded: bool, factors: bool = False) -> Case:
@@ -79,14 +88,15 @@ def _nt_xent_finish(dtype: str, dim: int, bounded: bool) -> Case:
     return Case("nt_xent.nt_xent_finish_kernel", signature, options)
 
 
-def _nt_xent_backward(dtype: str, dim: int, bounded: bool, split: bool = False) -> Case:
+def _nt_xent_backward(dtype: str, dim: int, bounded: bool, split: bool = False, precision: str = "ieee") -> Case:
     half = dtype != "fp32"
     options = _nt_xent_launch.nt_xent_backward(dim, 2 if half else 4, split)
     options |= {"BOUNDED": bounded, "HAS_FACTORS": half, "SPLIT": split, "NEED_FIRST": True, "NEED_SECOND": True}
-    options["PRECISION"] = "ieee"
+    options["PRECISION"] = precision
     views = " ".join([f"*{dtype}"] * 4)
     signature = f"*{dtype} *fp32 *fp32 *fp32 *fp32 *fp32 {views} i32 i32 i32 i32 i32 i32 i32 fp32"
-    return Case("nt_xent_backward.nt_xent_backward_kernel", signature, options, half)
+    cores = on_tensor_cores(dtype, precision)
+    return Case("nt_xent_backward.nt_xent_backward_kernel", signature, options, cores)
 
 
 def _nt_xent_project(dtype: str, dim: int) -> Case:
@@ -103,6 +113,7 @@ def similarity_cases(arch: int) -> list[Case]:
         _forward("bf16", 4096, 128, True, factors=True),
         _forward("bf16", 32768, 512, False, factors=True),
         _forward("fp16", 4096, 128, True, factors=True),
+        _forward("fp32", 4096, 128, False, precision="tf32"),
         _finish("bf16", 128, False),
         _finish("fp16", 512, True, factors=True),
         _backward(arch, "bf16", 128, True),
@@ -140,6 +151,7 @@ def similarity_cases(arch: int) -> list[Case]:
         _weights(arch, "fp32", 512, False, labels=True),
         _weights(arch, "bf16", 512, False, factors=True, labels=True),
         _weights(arch, "fp16", 512, True, factors=True, labels=True),
+        _weights(arch, "fp32", 512, False, precision="tf32"),
         _positives(arch, "bf16", 512, False),
         _positives(arch, "fp32", 128, True),
         _positives(arch, "fp16", 512, True, factors=True),
@@ -160,6 +172,8 @@ def similarity_cases(arch: int) -> list[Case]:
         _nt_xent_backward("fp16", 32, True, split=True),
         _nt_xent_backward("fp32", 128, True),
         _nt_xent_backward("fp32", 128, False),
+        _nt_xent_backward("fp32", 128, False, precision="tf32"),
+        _nt_xent_backward("bf16", 32, True),
         _nt_xent_project("bf16", 768),
         _nt_xent_project("fp32", 128),
         _nt_xent_project("fp32", 1),

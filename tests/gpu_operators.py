@@ -18,6 +18,7 @@ def use_several_strips(patch: pytest.MonkeyPatch, strip: tuple[int, int] = (32, 
     weights, sigmoid_weights = _launch.weights, _sigmoid_launch.sigmoid_weights
     blocks = {"BLOCK_M": 32, "BLOCK_N": 64}
     patch.setattr(_launch, "weights_strip", lambda _: strip)
+    patch.setattr(_sigmoid_launch, "sums_strip", lambda: strip)
     patch.setattr(_launch, "one_way_rows", lambda *_: strip[0])
     patch.setattr(_launch, "weights", lambda *shape, **ways: weights(*shape, **ways) | blocks)
     patch.setattr(_sigmoid_launch, "sigmoid_weights", lambda *shape, **ways: sigmoid_weights(*shape, **ways) | blocks)

@@ -14,6 +14,7 @@ from loss_bounds import cast, differentiated
 from loss_cases import CASES, LossCase
 from loss_regimes import Regime, problem
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sslfast import _autograd
 from sslfast.losses.nt_xent import _FusedNTXent
@@ -159,3 +160,35 @@ def test_sides_of_float16_stay_in_its_range(triton_device) -> None:
     torch.testing.assert_close(unit.cpu().double(), expected, rtol=1e-6, atol=1e-7)
     norms = z.double().norm(dim=1).clamp_min(1e-12)
     torch.testing.assert_close(inverse_norm.cpu().flatten().double(), 1 / norms, rtol=1e-6, atol=0)
+
+
+@pytest.fixture
+def accumulation_in_float16() -> Iterator[None]:
+    switch = torch.backends.cuda.matmul
+    before = switch.allow_fp16_accumulation
+    switch.allow_fp16_accumulation = True
+    yield
+    switch.allow_fp16_accumulation = before
+
+
+@pytest.mark.parametrize(("dtype", "launched"), [(torch.float16, 0), (torch.bfloat16, 1)])
+def test_products_where_torch_may_accumulate_in_float16(dtype, launched, accumulation_in_float16, monkeypatch) -> None:
+    """No product of float16 that ends in float32, which cuBLAS then refuses."""
+    from sslfast.kernels.weight_tile import add_product
+
+    calls: list[object] = []
+    monkeypatch.setattr(torch, "addmm", lambda *args, **options: calls.append(options["out_dtype"]))
+    with FakeTensorMode():
+        out, a, b = (torch.empty(n, m, device="cuda") for n, m in ((4, 5), (4, 8), (8, 5)))
+        add_product(out, a.to(dtype), b.to(dtype))
+    assert calls == [torch.float32] * launched
+
+
+@pytest.mark.gpu
+def test_products_of_float16_beside_that_switch(accumulation_in_float16) -> None:
+    from sslfast.kernels.weight_tile import add_product
+
+    a, b = (torch.randn(n, m, device="cuda", dtype=torch.float16) for n, m in ((64, 4096), (4096, 32)))
+    out = torch.zeros(64, 32, device="cuda")
+    add_product(out, a, b)
+    torch.testing.assert_close(out.double(), a.double() @ b.double(), rtol=1e-4, atol=1e-3)

@@ -86,6 +86,33 @@ def test_triton_against_the_definition(case, dtype: torch.dtype, in_registers, t
         check(launcher, case, dtype, triton_device)
 
 
+@pytest.mark.parametrize("needs", [(False, False), (True, True)])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_triton_sums_take_the_place_of_one_strip(needs, triton_device, monkeypatch) -> None:
+    """And not of all pairs, of which 2^40 would be 3 GiB of sums; those of all strips are there."""
+    from sslfast.kernels import _launch
+    from sslfast.kernels import sigmoid_pairs as module
+
+    in_strips, slots, blocks = module.in_strips, [], {(64, 128): 1, (192, 384): 3}  # of 64 positives, with slots, too
+
+    def spy(*args):
+        results = in_strips(*args)
+        slots.append(len(results[2]))
+        return results
+
+    use_several_strips(monkeypatch, (64, 128))
+    monkeypatch.setattr(_launch, "REGISTERS", False)
+    monkeypatch.setattr(module, "in_strips", spy)
+    for size, length in blocks:
+        sides = (torch.zeros(n, 16, device=triton_device) for n in (size, length))
+        nobody = torch.full((size,), -1, device=triton_device)
+        numbers = (torch.tensor([x], device=triton_device) for x in (1.0, 0.0))
+        loss, *_, d_scale, d_bias = module.sigmoid_pairs(*sides, nobody, *numbers, 1.0, *needs)
+        found = torch.stack([loss, d_scale, d_bias]).cpu()
+        torch.testing.assert_close(found, size * length * torch.tensor([math.log(2), 0.0, 0.5]), rtol=1e-6, atol=0)
+    assert slots == [4 + count for count in blocks.values()]  # 4 programs of 32 x 64 pairs a strip
+
+
 @pytest.mark.parametrize("case", WIDE_CASES, ids=str)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy, of exp in lanes that are masked afterwards
 @pytest.mark.usefixtures("rounded_weights")

@@ -207,6 +207,38 @@ def test_a_dense_loss_without_a_gradient_spoils_none(launched: torch.device) -> 
     assert all(z.isfinite().all() for z in with_grads(loss, torch.randn(N, L, D, device=launched)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("in_registers", [False, True])
+@pytest.mark.parametrize(
+    "bad", [150, 165, 190, 2**32 + 3]
+)  # in the last tile of columns, or another column's by 32 bits
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_positives_that_are_no_column_on_a_gpu(
+    dtype: torch.dtype, in_registers: bool, bad: int, triton_device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a row has the gradients of one without a positive, and so have all others."""
+    from sslfast.kernels import _launch
+    from sslfast.kernels.cross_softmax import forward
+    from sslfast.kernels.cross_softmax_backward import backward
+
+    monkeypatch.setattr(_launch, "REGISTERS", in_registers)
+    rows, beyond = (torch.randn(n, 16, device=triton_device).to(dtype) for n in (70, 300))
+    columns = beyond[:150]
+    scale, excluded = torch.tensor([0.5], device=triton_device), (None, None, None)
+    positives = torch.arange(70, device=triton_device)
+    positives[:2] = -1
+    *lse, _, kept = forward(rows, columns, positives, scale, *excluded, 1.0, True, 0)
+    grads = [torch.randn(n, device=triton_device) for n in (70, 150, 70)]
+
+    def found(places: Tensor) -> tuple[Tensor, Tensor]:
+        return backward(rows, columns, places, *lse, *grads, scale, *excluded, kept, True, True)
+
+    stray = positives.clone()
+    stray[:2] = bad
+    for ours, expected in zip(found(stray), found(positives), strict=True):
+        assert torch.equal(ours, expected)
+
+
 @pytest.mark.parametrize("name", SAMPLED)
 @pytest.mark.parametrize("bad", [-7, N * L, 10**12])
 def test_sampled_losses(name: str, bad: int, nobody_looks: None, device) -> None:
