@@ -3,8 +3,8 @@
 // widened, one product makes all logits, csrc/cpu turns them into losses and then into weights, two more products take
 // those back to both sides, and through the norms. Label smoothing takes sums over both sides, unless some are left
 // out. FLOPs: 2 N M D, and 2 N M D for each side that needs a gradient. Memory: the N M logits, with a margin the
-// N^2 of the other direction, and both sides beside inputs and outputs. There is no GPU implementation: there a batch waits for its launches, and those of the operators
-// in tiles are as few.
+// N^2 of the other direction, and both sides beside inputs and outputs. There is no GPU implementation: there a batch
+// waits for its launches, and those of the operators in tiles are as few.
 #include "sslfast/few_pairs.h"
 
 #include <algorithm>
