@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from oracle import assert_no_worse
@@ -69,3 +70,14 @@ def assert_no_worse_than(
     eps = torch.finfo(inputs[0].dtype).eps
     for k, r, g in zip(found, same, truth, strict=True):
         assert_no_worse(k, r, g, 32 * eps * scale * g.abs().max().item())
+
+
+def assert_rank_is_checked(module: type[torch.nn.Module]) -> None:
+    name = module.__name__
+    for rank in ("3", None):
+        with pytest.raises(TypeError, match=rf"^{name}: rank must be an int, got {type(rank).__name__}$"):
+            module(rank=rank)
+    for rank in (-1, 2):
+        with pytest.raises(ValueError, match=rf"^{name}: rank must be in \[0, 1\], got {rank}$"):
+            module(rank=rank, world_size=2)
+    assert module(rank=1, world_size=2).rank == 1

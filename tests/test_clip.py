@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from image_text_cases import assert_rank_is_checked
 from loss_oracle import assert_has_signature_of
 from loss_oracle import with_grads as gradients
 from oracle import assert_no_worse
@@ -277,13 +278,7 @@ def test_module_errors() -> None:
         CLIPLoss(use_horovod=True)
     with pytest.raises(TypeError, match=r"^CLIPLoss: world_size must be an int, got NoneType$"):
         CLIPLoss(world_size=None)
-    for rank in ("3", None):
-        with pytest.raises(TypeError, match=rf"^CLIPLoss: rank must be an int, got {type(rank).__name__}$"):
-            CLIPLoss(rank=rank)
-    for rank in (-1, 2):
-        with pytest.raises(ValueError, match=rf"^CLIPLoss: rank must be in \[0, 1\], got {rank}$"):
-            CLIPLoss(rank=rank, world_size=2)
-    assert CLIPLoss(rank=1, world_size=2).rank == 1
+    assert_rank_is_checked(CLIPLoss)
     with pytest.raises(ValueError, match=r"^CLIPLoss: memory_budget must be at least 0, got -1$"):
         CLIPLoss(memory_budget=-1)
     with pytest.raises(ValueError, match=r"^CLIPLoss: strategy must be 'all_gather' or 'ring', got 'local'$"):

@@ -9,6 +9,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from image_text_cases import assert_rank_is_checked
 from loss_oracle import assert_has_signature_of
 from oracle import assert_no_worse
 from peer_oracle import peer
@@ -210,12 +211,6 @@ def test_module_errors() -> None:
         SigLIPLoss(dist_impl="ring")
     with pytest.raises(TypeError, match=r"^SigLIPLoss: world_size must be an int, got NoneType$"):
         SigLIPLoss(world_size=None)
-    for rank in ("3", None):
-        with pytest.raises(TypeError, match=rf"^SigLIPLoss: rank must be an int, got {type(rank).__name__}$"):
-            SigLIPLoss(rank=rank)
-    for rank in (-1, 2):
-        with pytest.raises(ValueError, match=rf"^SigLIPLoss: rank must be in \[0, 1\], got {rank}$"):
-            SigLIPLoss(rank=rank, world_size=2)
-    assert SigLIPLoss(rank=1, world_size=2).rank == 1
+    assert_rank_is_checked(SigLIPLoss)
     with pytest.raises(ValueError, match=r"^SigLIPLoss: world_size must be that of torch.distributed, 1, got 2$"):
         SigLIPLoss(world_size=2)(GOOD, GOOD, 1.0, 0.0)
