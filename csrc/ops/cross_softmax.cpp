@@ -11,33 +11,12 @@
 #include <limits>
 #include <tuple>
 
-#include "exclusions.h"
+#include "cross_tiles.h"
 #include "kept_tiles.h"
 #include "labels.h"
-#include "tile_products.h"
 
 namespace sslfast::ops {
 namespace {
-
-// A float tile is 512 KiB and stays in L2. It is higher than wide: the more rows, the fewer times the columns and their
-// sums, which do not stay, are read.
-constexpr int64_t kRows = 512, kCols = 256;
-
-// Calls visit(tile) for every tile.
-template <typename Visit>
-void for_each_tile(int64_t n, int64_t m, Visit visit) {
-  for (int64_t row0 = 0; row0 < n; row0 += kRows) {
-    const int64_t rows = std::min(kRows, n - row0);
-    for (int64_t col0 = 0; col0 < m; col0 += kCols) {
-      visit(TilePlace{row0, rows, col0, std::min(kCols, m - col0)});
-    }
-  }
-}
-
-template <typename T>
-double first_of(const Tensor& scalar) {
-  return static_cast<double>(*scalar.const_data_ptr<T>());
-}
 
 template <typename Products>
 std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Tensor& rows, const Tensor& columns,
@@ -48,7 +27,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Ten
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const double s = first_of<T>(scale);
   const bool bounded = std::fabs(s) * max_similarity <= kLogitBound;
-  const int64_t tile_rows = std::min(kRows, n), tile_cols = std::min(kCols, m);
+  const int64_t tile_rows = std::min(kCrossRows, n), tile_cols = std::min(kCrossCols, m);
   Tensor row_lse = empty({n}, kType<T>, rows), col_lse = empty({m_sums}, kType<T>, rows);
   Tensor row_shift = empty({n}, kType<T>, rows), col_shift = empty({m_sums}, kType<T>, rows);
   Tensor positive_logits = empty({n}, kType<T>, rows);
@@ -69,7 +48,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Products& products, const Ten
   const Excluded<T> excluded = exclusions.pointers<T>();
   products.pair_logits(excluded.positives, s, positive_logits.mutable_data_ptr<T>());
   KeptTiles<T> tiles(kept, threads);
-  for_each_tile(n, m, [&](const TilePlace& t) {
+  for_each_cross_tile(n, m, [&](const TilePlace& t) {
     T* logits = tiles.room(t.rows * t.cols, tile.mutable_data_ptr<T>());
     products.logits(t, logits, s, s);
     cpu::cross_forward_tile({logits, t.rows, t.cols, t.row0, t.col0, excluded}, sums, threads);
@@ -89,7 +68,7 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
   using T = typename Products::Number;
   const int64_t n = rows.size(0), m = columns.size(0), d = rows.size(1);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
-  const int64_t tile_rows = std::min(kRows, n), tile_cols = std::min(kCols, m);
+  const int64_t tile_rows = std::min(kCrossRows, n), tile_cols = std::min(kCrossCols, m);
   Tensor d_rows = empty_in_large_pages<T>({need_rows ? n : 0, d}, rows),
          d_cols = empty_in_large_pages<T>({need_columns ? m : 0, d}, rows);
   Tensor tile = empty({tile_rows * tile_cols}, kType<T>, rows);
@@ -106,7 +85,7 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
   // In a tile that is kept these are left out already, by what its logits were before they were packed.
   const Excluded<T> positives_alone{excluded.positives};
   KeptTiles<T> tiles(kept, threads);
-  for_each_tile(n, m, [&](const TilePlace& t) {
+  for_each_cross_tile(n, m, [&](const TilePlace& t) {
     const bool is_kept = tiles.bring_back(t.rows * t.cols, logits);
     if (!is_kept) products.logits(t, logits, first_of<T>(scale), first_of<T>(scale));
     cpu::cross_backward_tile({logits, t.rows, t.cols, t.row0, t.col0, is_kept ? positives_alone : excluded}, grads,
@@ -121,20 +100,6 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Tensor& rows, cons
   return {d_rows, d_cols};
 }
 
-void check_inputs(const Sides& sides, const Exclusions& exclusions, const Tensor& scale) {
-  const auto& [rows, columns, row_factors, col_factors] = sides;
-  for (const Tensor* t : {&rows, &columns}) {
-    check(t->is_cpu() && t->dim() == 2 && t->is_contiguous() && t->size(0) > 0,
-          "cross_softmax: rows and columns must be matrices with a row at least, contiguous");
-  }
-  sides.check();
-  check(columns.scalar_type() == rows.scalar_type() && columns.size(1) == rows.size(1),
-        "cross_softmax: columns must have the dtype and the width of rows");
-  check(scale.is_cpu() && scale.numel() == 1 && scale.scalar_type() == sum_type(rows.scalar_type()),
-        "cross_softmax: scale must be one number, float64 for float64 rows, else float32");
-  exclusions.check(rows.size(0), columns.size(0), sum_type(rows.scalar_type()));
-}
-
 std::tuple<Tensor, Tensor, Tensor, Tensor> cross_softmax_forward(
     const Tensor& rows, const Tensor& columns, const Tensor& positives, const Tensor& scale,
     const std::optional<Tensor>& row_ids, const std::optional<Tensor>& col_ids, const std::optional<Tensor>& row_limits,
@@ -143,7 +108,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> cross_softmax_forward(
   const std::optional<Tensor> own(positives);
   const Exclusions exclusions{own, row_ids, col_ids, row_limits};
   const Sides sides{rows, columns, row_factors, col_factors};
-  check_inputs(sides, exclusions, scale);
+  check_cross(sides, exclusions, scale);
   check(!two_way || !row_limits, "cross_softmax: row_limits go with one way");
   check_keep(keep, packed, rows, columns);
   return with_products(sides, 0, 0, [&](auto& products) {
@@ -162,23 +127,18 @@ std::tuple<Tensor, Tensor> cross_softmax_backward(
   const Exclusions exclusions{own, row_ids, col_ids, row_limits};
   const Sides sides{rows, columns, row_factors, col_factors};
   const Labels labels{row_labels, col_labels, label_weights};
-  check_inputs(sides, exclusions, scale);
+  check_cross(sides, exclusions, scale);
   labels.check(rows.size(0), columns.size(0), sum_type(rows.scalar_type()));
   check(!row_labels || (!row_ids && !row_limits), "cross_softmax: labels go without row_ids and row_limits");
-  const auto vector_of = [&](const Tensor& t, int64_t size) {
-    check(t.scalar_type() == sum_type(rows.scalar_type()) && t.dim() == 1 && t.is_contiguous() && t.size(0) == size,
-          "cross_softmax: log-sum-exps and gradients must be vectors, one number a row or column, float64 for float64 "
-          "rows, else float32");
-  };
-  for (const Tensor* t : {&row_lse, &grad_row, &grad_positive}) vector_of(*t, rows.size(0));
+  for (const Tensor* t : {&row_lse, &grad_row, &grad_positive}) check_cross_vector(*t, rows.size(0), rows);
   check(col_lse.size(0) == 0 || col_lse.size(0) == columns.size(0), "cross_softmax: col_lse must be empty or (M,)");
-  for (const Tensor* t : {&col_lse, &grad_col}) vector_of(*t, col_lse.size(0));
+  for (const Tensor* t : {&col_lse, &grad_col}) check_cross_vector(*t, col_lse.size(0), rows);
   check_kept(kept, rows, row_labels.has_value());
   const auto run = [&](auto& products) {
     return backward(products, rows, columns, exclusions, row_lse, col_lse, grad_row, grad_col, grad_positive, scale,
                     kept, need_rows, need_columns, labels);
   };
-  return with_products(sides, std::min(kRows, rows.size(0)), std::min(kCols, columns.size(0)), run,
+  return with_products(sides, std::min(kCrossRows, rows.size(0)), std::min(kCrossCols, columns.size(0)), run,
                        row_labels.has_value());
 }
 

@@ -77,10 +77,10 @@ class Budget:
     def __init__(self, budget: int | None) -> None:
         self._left = budget
 
-    def share(self, logits: int, dtype: torch.dtype, *sides: Tensor) -> int | None:
+    def share(self, logits: int, dtype: torch.dtype, *sides: Tensor, packs: bool = True) -> int | None:
         """What is left for a group of logits, which take of it what they need; arguments as of :func:`kept_logits`."""
         left = self._left
         if left is not None:
-            kept = kept_logits(left, logits, dtype, *sides)
+            kept = kept_logits(left, logits, dtype, *sides, packs=packs)
             self._left = left - kept.numbers * (2 if kept.packed else _size(dtype))
         return left

@@ -12,6 +12,7 @@ from sslfast._verdict import Options
 from sslfast.losses._cross import cross_softmax
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._kept import Budget, half_of_logits
+from sslfast.losses._limited import Limited, limited_softmax
 from sslfast.losses._one_way import one_way_softmax
 from sslfast.losses._queue import queue_softmax
 from sslfast.losses._self import self_softmax
@@ -82,6 +83,27 @@ class GroupSums:
     def both_ways(self, group: Group) -> tuple[Tensor, Tensor, Tensor]:
         """Log-sum-exps of rows over columns and of columns over rows, and the logits of the positives."""
         return self._cross(group, self._strategy, two_way=True)
+
+    def limited(self, group: Group, col_limits: Tensor) -> Limited:
+        """What counts for rows and for columns, which have limits of their own; of this rank."""
+        rows, columns = group.rows, group.columns
+        assert group.positives is not None
+        assert group.limits is not None
+        row_ids, col_ids = group.ids or (None, None)
+        return limited_softmax(
+            self._function,
+            rows,
+            columns,
+            self._scale,
+            group.positives,
+            group.limits,
+            col_limits,
+            row_ids=row_ids,
+            col_ids=col_ids,
+            dtype=self._dtype,
+            memory_budget=self._budget.share(len(rows) * len(columns), self._dtype, rows, columns, packs=False),
+            sides=group.sides,
+        )
 
     def queue(self, group: Group, dtype: torch.dtype) -> Tensor:
         """Log-sum-exps of rows over columns that take no gradient, from products in ``dtype``."""

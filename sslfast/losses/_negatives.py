@@ -13,6 +13,7 @@ from sslfast._verdict import Options
 from sslfast.distributed import count_rows, mean_gradient_over_ranks
 from sslfast.losses._hard import logsumexp, own_similarities
 from sslfast.losses._inputs import widened
+from sslfast.losses._limited import Limited, takes_one_pass
 from sslfast.losses._limits import most_similar
 from sslfast.losses._negative_groups import Group, GroupSums, Ids, Side
 from sslfast.losses._negative_kinds import Hardness, Kinds
@@ -44,11 +45,13 @@ class Negatives:
     Attributes:
         hard: (N, K) logits with keys of one query each, once they are added; -inf where one is left out.
         hard_left_out: which of these are left out; None without a margin.
+        limited: of queries with keys and keys with queries, where a margin was made one pass of; or None.
         of_keys: (M,) log-sum-exps of the keys over the queries that are not their own, where they have been made.
     """
 
     hard: Tensor
     hard_left_out: Tensor | None = None
+    limited: Limited | None = None
 
     def __init__(
         self,
@@ -156,6 +159,12 @@ class Negatives:
             row_lse, self.of_keys, self._positive = self._sums.both_ways(group)
             self._groups.append(row_lse)
             return
+        if symmetric and self.limits is not None and strength == 0.0 and self._in_one_pass():
+            col_limits = torch.empty_like(self.limits).index_copy_(0, self.positives, self.limits)
+            self.limited = self._sums.limited(group, col_limits)
+            self.of_keys, self._positive = self.limited.col_lse, self.limited.positives
+            self._groups.append(self.limited.row_lse)
+            return
         self._add(self._harder(group, strength))
         if symmetric:
             queries = torch.empty_like(self.positives).index_copy_(0, self.positives, self.own)
@@ -164,6 +173,9 @@ class Negatives:
             sides = (*self._key_side, *self._query_side)
             group = self._group(self.keys, self.query, queries, ids, sides)._replace(limits=limits)
             self.of_keys, _ = self._sums.rows(group)
+
+    def _in_one_pass(self) -> bool:
+        return self.strategy == "local" and takes_one_pass(self.query)
 
     def _add_queries(self) -> None:
         """The other queries."""

@@ -64,8 +64,7 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
         queries.asked.append(_Rows(n.keys, of_each, key_ids, limits))
     found = _found(n, [keys, queries], n.strategy)
     if both_ways is not None:
-        sides = n.query, n.keys, n.positives, query_ids, key_ids
-        of_query, of_key = counted_both_ways(n.function, *sides, both_ways, n.scale)
+        of_query, of_key = _of_both(n, both_ways)
         found = [of_query, *found, of_key]
     of_keys = found.pop() if symmetric else None
     hard = [(found[0], n.hardness.of("in_batch"))] if kinds.in_batch else []
@@ -86,6 +85,15 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
         return of_queries
     mean = (own + of_keys[0].index_select(0, n.positives)) / _total([of_keys], n.positives)
     return (of_queries + n.scale * (own - mean)) / 2
+
+
+def _of_both(n: Negatives, limits: Tensor) -> tuple[_Found, _Found]:
+    """What queries find among the keys up to their limits, and keys among the queries."""
+    if n.limited is None:
+        query_ids, key_ids = n.ids or (None, None)
+        return counted_both_ways(n.function, n.query, n.keys, n.positives, query_ids, key_ids, limits, n.scale)
+    of_queries = n.limited.row_totals / n.scale, n.limited.row_counts
+    return of_queries, (n.limited.col_totals / n.scale, n.limited.col_counts)
 
 
 def _further(n: Negatives, kinds: Kinds) -> list[tuple[Tensor, float]]:

@@ -78,6 +78,8 @@ from sslfast.ops._sequences import feature_noise, token_augment
 from sslfast.ops._similarity import (
     cross_softmax_backward,
     cross_softmax_forward,
+    limited_softmax_backward,
+    limited_softmax_forward,
     nt_xent_backward,
     nt_xent_forward,
     one_way_softmax,
@@ -149,6 +151,8 @@ __all__ = [
     "label_distances",
     "label_means",
     "label_softmax",
+    "limited_softmax_backward",
+    "limited_softmax_forward",
     "linear_cross_entropy",
     "mask_indices",
     "mask_token_apply",

@@ -10,6 +10,8 @@ from sslfast.ops._library import triton_library
 __all__ = [
     "cross_softmax_backward",
     "cross_softmax_forward",
+    "limited_softmax_backward",
+    "limited_softmax_forward",
     "nt_xent_backward",
     "nt_xent_forward",
     "one_way_softmax",
@@ -22,6 +24,15 @@ __all__ = [
 
 def accumulator(rows: Tensor) -> torch.dtype:
     return torch.float64 if rows.dtype == torch.float64 else torch.float32
+
+
+def _pair_gradients(rows: Tensor, columns: Tensor, need_rows: object, need_columns: object) -> tuple[Tensor, Tensor]:
+    """Of rows and columns, without rows where none is needed."""
+    d_rows, d_columns = (
+        x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=accumulator(rows))
+        for x, need in ((rows, need_rows), (columns, need_columns))
+    )
+    return d_rows, d_columns
 
 
 # ---- similarity_softmax
@@ -138,12 +149,7 @@ def _(
 
 @torch.library.register_fake("sslfast::cross_softmax_backward")
 def _(rows: Tensor, columns: Tensor, *args: object) -> tuple[Tensor, Tensor]:
-    need_rows, need_columns = args[11:13]
-    d_rows, d_columns = (
-        x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=accumulator(rows))
-        for x, need in ((rows, need_rows), (columns, need_columns))
-    )
-    return d_rows, d_columns
+    return _pair_gradients(rows, columns, *args[11:13])
 
 
 def _cross_softmax_forward_triton(*args):  # type: ignore[no-untyped-def]
@@ -201,10 +207,7 @@ def _(
     need_columns: bool,
     *others: object,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    d_rows, d_columns = (
-        x.new_empty((x.shape[0] if need else 0, x.shape[1]), dtype=accumulator(rows))
-        for x, need in ((rows, need_rows), (columns, need_columns))
-    )
+    d_rows, d_columns = _pair_gradients(rows, columns, need_rows, need_columns)
     loss, d_scale, d_bias = (d_rows.new_empty(()) for _ in range(3))
     return loss, d_rows, d_columns, d_scale, d_bias
 
@@ -216,6 +219,37 @@ def _sigmoid_pairs_triton(*args):  # type: ignore[no-untyped-def]
 
 
 triton_library.impl("sigmoid_pairs", _sigmoid_pairs_triton)
+
+
+# ---- limited_softmax: the CPU's alone; a GPU takes cross_softmax twice
+
+limited_softmax_forward = torch.ops.sslfast.limited_softmax_forward.default
+limited_softmax_backward = torch.ops.sslfast.limited_softmax_backward.default
+
+
+@torch.library.register_fake("sslfast::limited_softmax_forward")
+def _(
+    rows: Tensor,
+    columns: Tensor,
+    positives: Tensor,
+    scale: Tensor,
+    row_ids: Tensor | None,
+    col_ids: Tensor | None,
+    row_limits: Tensor,
+    col_limits: Tensor,
+    keep: int,
+    row_factors: Tensor | None = None,
+    col_factors: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    of_rows, of_columns = (x.new_empty((x.shape[0],), dtype=accumulator(rows)) for x in (rows, columns))
+    totals = torch.empty_like(of_rows), torch.empty_like(of_columns)
+    counts = (torch.empty_like(x, dtype=torch.int64) for x in totals)
+    return of_rows, of_columns, torch.empty_like(of_rows), _kept(of_rows, keep, False), *totals, *counts
+
+
+@torch.library.register_fake("sslfast::limited_softmax_backward")
+def _(rows: Tensor, columns: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+    return _pair_gradients(rows, columns, *args[14:16])
 
 
 # ---- one_way_softmax: C++ on the CPU, Triton on the GPU
