@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sslfast import _autograd, ops
-from sslfast.losses import _few_pairs, _few_rows, _info_nce_plain
+from sslfast.losses import _few_pairs, _few_rows, _info_nce_plain, _query_sums
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -50,5 +50,6 @@ def use_launchers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_autograd, "multiplies_half", lambda dtype, side: dtype in HALF)
     patch.setattr(_few_pairs, "_MOST", 0)  # a GPU has no operators of its own for few pairs and few rows
     patch.setattr(_info_nce_plain, "beside_queue", lambda query: False)
+    patch.setattr(_query_sums, "takes_one_pass", lambda query: False)
     patch.setattr(_few_rows, "MOST_ROWS", 0)
     patch.setattr(_few_rows, "MOST_ROWS_SUPCON", 0)

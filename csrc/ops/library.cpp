@@ -33,12 +33,13 @@ STABLE_TORCH_LIBRARY(sslfast, m) {
       "Tensor)");
   m.def(
       "limited_softmax_forward(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor? row_ids, Tensor? "
-      "col_ids, Tensor row_limits, Tensor col_limits, int keep, Tensor? row_factors=None, Tensor? col_factors=None) -> "
+      "col_ids, Tensor row_limits, Tensor? col_limits, int keep, Tensor? row_factors=None, Tensor? col_factors=None) "
+      "-> "
       "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "limited_softmax_backward(Tensor rows, Tensor columns, Tensor positives, Tensor row_lse, Tensor col_lse, Tensor "
       "grad_row_lse, Tensor grad_col_lse, Tensor grad_positive, Tensor grad_row_total, Tensor grad_col_total, Tensor "
-      "scale, Tensor? row_ids, Tensor? col_ids, Tensor row_limits, Tensor col_limits, Tensor kept, bool need_rows, "
+      "scale, Tensor? row_ids, Tensor? col_ids, Tensor row_limits, Tensor? col_limits, Tensor kept, bool need_rows, "
       "bool need_columns, Tensor? row_factors=None, Tensor? col_factors=None) -> (Tensor, Tensor)");
   m.def(
       "sigmoid_pairs(Tensor rows, Tensor columns, Tensor positives, Tensor scale, Tensor bias, float share, bool "

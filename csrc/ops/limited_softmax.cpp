@@ -1,6 +1,6 @@
 // The tile loop of rows against columns whose limits leave out other logits of a row and of a column: a product makes a
 // tile of logits, csrc/cpu turns it into both sides' sums, or into gradient weights that serve both. FLOPs and memory
-// are those of cross_softmax with both ways. A GPU takes that twice, one way each.
+// are those of cross_softmax. A GPU takes that, one way for each direction.
 #include "sslfast/limited_softmax.h"
 
 #include <cmath>
@@ -28,8 +28,8 @@ struct SideSums {
     std::fill_n(count.mutable_data_ptr<int64_t>(), size, 0);
   }
 
-  LimitedSums<T> pointers(const Tensor& limits) const {
-    return {limits.const_data_ptr<T>(), shift.mutable_data_ptr<T>(), lse.mutable_data_ptr<T>(),
+  LimitedSums<T> pointers(const std::optional<Tensor>& limits) const {
+    return {limits ? limits->const_data_ptr<T>() : nullptr, shift.mutable_data_ptr<T>(), lse.mutable_data_ptr<T>(),
             total.mutable_data_ptr<T>(), count.mutable_data_ptr<int64_t>()};
   }
 
@@ -40,11 +40,12 @@ struct SideSums {
 };
 
 struct Limits {
-  const Tensor &rows, &columns;
+  std::optional<Tensor> rows;
+  const std::optional<Tensor>& columns;  // or none, where the rows alone are wanted
 
   void check(const Sides& sides) const {
-    check_cross_vector(rows, sides.rows.size(0), sides.rows);
-    check_cross_vector(columns, sides.columns.size(0), sides.rows);
+    check_cross_vector(*rows, sides.rows.size(0), sides.rows);
+    if (columns) check_cross_vector(*columns, sides.columns.size(0), sides.rows);
   }
 };
 
@@ -59,7 +60,7 @@ Forward forward(Products& products, const Sides& sides, const Exclusions& exclus
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const int64_t tile_rows = std::min(kCrossRows, n), tile_cols = std::min(kCrossCols, m);
   const double s = first_of<T>(scale);
-  const SideSums<T> of_rows(n, rows), of_columns(m, rows);
+  const SideSums<T> of_rows(n, rows), of_columns(limits.columns ? m : 0, rows);
   Tensor positive_logits = empty({n}, kType<T>, rows);
   Tensor kept = empty_kept<T>(keep, false, rows);
   Tensor tile = empty({keep < n * m ? tile_rows * tile_cols : 0}, kType<T>, rows);
@@ -85,8 +86,8 @@ struct SideGrads {
   const Tensor &lse, &grad_lse, &grad_total;
 
   template <typename T>
-  LimitedGrads<T> pointers(const Tensor& limits) const {
-    return {limits.const_data_ptr<T>(), lse.const_data_ptr<T>(), grad_lse.const_data_ptr<T>(),
+  LimitedGrads<T> pointers(const std::optional<Tensor>& limits) const {
+    return {limits ? limits->const_data_ptr<T>() : nullptr, lse.const_data_ptr<T>(), grad_lse.const_data_ptr<T>(),
             grad_total.const_data_ptr<T>()};
   }
 
@@ -128,7 +129,7 @@ std::tuple<Tensor, Tensor> backward(Products& products, const Sides& sides, cons
 
 Forward limited_softmax_forward(const Tensor& rows, const Tensor& columns, const Tensor& positives, const Tensor& scale,
                                 const std::optional<Tensor>& row_ids, const std::optional<Tensor>& col_ids,
-                                const Tensor& row_limits, const Tensor& col_limits, int64_t keep,
+                                const Tensor& row_limits, const std::optional<Tensor>& col_limits, int64_t keep,
                                 const std::optional<Tensor>& row_factors, const std::optional<Tensor>& col_factors) {
   const std::optional<Tensor> own(positives), none;
   const Exclusions exclusions{own, row_ids, col_ids, none};
@@ -145,8 +146,8 @@ std::tuple<Tensor, Tensor> limited_softmax_backward(
     const Tensor& rows, const Tensor& columns, const Tensor& positives, const Tensor& row_lse, const Tensor& col_lse,
     const Tensor& grad_row_lse, const Tensor& grad_col_lse, const Tensor& grad_positive, const Tensor& grad_row_total,
     const Tensor& grad_col_total, const Tensor& scale, const std::optional<Tensor>& row_ids,
-    const std::optional<Tensor>& col_ids, const Tensor& row_limits, const Tensor& col_limits, const Tensor& kept,
-    bool need_rows, bool need_columns, const std::optional<Tensor>& row_factors,
+    const std::optional<Tensor>& col_ids, const Tensor& row_limits, const std::optional<Tensor>& col_limits,
+    const Tensor& kept, bool need_rows, bool need_columns, const std::optional<Tensor>& row_factors,
     const std::optional<Tensor>& col_factors) {
   const std::optional<Tensor> own(positives), none;
   const Exclusions exclusions{own, row_ids, col_ids, none};
@@ -156,7 +157,7 @@ std::tuple<Tensor, Tensor> limited_softmax_backward(
   check_cross(sides, exclusions, scale);
   limits.check(sides);
   of_rows.check(rows.size(0), rows);
-  of_columns.check(columns.size(0), rows);
+  of_columns.check(col_limits ? columns.size(0) : 0, rows);
   check_cross_vector(grad_positive, rows.size(0), rows);
   check_kept(kept, rows, true);
   return with_products(sides, std::min(kCrossRows, rows.size(0)), std::min(kCrossCols, columns.size(0)),

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sslfast import _check
-from sslfast.losses._negatives import Negatives, softplus_losses
+from sslfast.losses._negatives import Negatives
+from sslfast.losses._query_sums import softplus_losses
 
 
 def debiased(lse: Tensor, positive: Tensor, count: int, tau_plus: float, scale: float | Tensor) -> Tensor:

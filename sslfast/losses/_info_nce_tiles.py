@@ -45,7 +45,7 @@ def tiled_info_nce(
     summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
     negatives = Negatives(
         *(function, query, keys, positives, scale, margin, hardness, ids, normalize, strategy),
-        *(summed, kinds.negative_keys, budget, options),
+        *(summed, kinds.negative_keys, budget, smoothing > 0.0, options),
     )
     negatives.add(kinds, symmetric)
 

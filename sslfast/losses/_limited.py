@@ -1,4 +1,4 @@
-"""Rows against columns both ways, where a margin gives each of them a limit of its own, from one pass over both."""
+"""Rows against columns that have limits, as a margin gives them: all that a loss asks of the logits, in one pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Limited(NamedTuple):
 
     Attributes:
         row_lse: (N,), of every row.
-        col_lse: (M,), of every column.
+        col_lse: (M,), of every column, or (0,), as all that is of columns.
         positives: (N,) logits of the positives.
         row_totals: (N,), the sums of the logits.
         col_totals: (M,).
@@ -36,7 +36,10 @@ class Limited(NamedTuple):
 
 
 def takes_one_pass(z: Tensor) -> bool:
-    """Whether the device of rows and columns has :func:`limited_softmax`: a GPU makes the logits once a direction."""
+    """Whether the device of rows and columns has :func:`limited_softmax`.
+
+    A GPU makes the logits once for each direction, and again for what smoothing asks.
+    """
     return z.is_cpu
 
 
@@ -47,34 +50,37 @@ def limited_softmax(
     scale: Tensor,
     positives: Tensor,
     row_limits: Tensor,
-    col_limits: Tensor,
+    col_limits: Tensor | None,
     *,
     row_ids: Tensor | None = None,
     col_ids: Tensor | None = None,
     dtype: torch.dtype | None = None,
     memory_budget: int | None = None,
     sides: tuple[Tensor | None, ...] = (None,) * 4,
+    strength: float = 0.0,
 ) -> Limited:
     """Log-sum-exps over the negatives up to the limit of every row and of every column, and what smoothing asks for.
 
-    What :func:`~sslfast.losses._cross.cross_softmax` with ``row_limits`` makes of the logits one way each, and
-    :func:`~sslfast.losses._counted_both_ways.counted_both_ways` once more. The gradients of all that is no count are
-    exact in rows, columns and scale; the limits are constants.
+    What :func:`~sslfast.losses._cross.cross_softmax` with ``row_limits`` makes of the logits one way, and
+    :func:`~sslfast.losses._counted.counted_sums` of as many more. The gradients of all that is no count are exact in
+    rows, columns and scale; the limits are constants.
 
     Args:
         function: the name that errors begin with.
         rows: (N, D), on the CPU, checked by the caller.
         columns: (M, D).
         scale: factor of the similarities, a tensor of one number.
-        positives: (N,) int64, a column or -1, without repetition.
+        positives: (N,) int64, a column or -1, without repetition if there are ``col_limits``.
         row_limits: (N,) in the dtype of the results; logits above that of their row do not count for it.
-        col_limits: (M,), for columns.
+        col_limits: (M,), for columns; None where the rows alone are wanted.
         row_ids: (N,) int64; entries whose row and column have the same id count for neither. Default: None.
         col_ids: (M,) int64, given if ``row_ids`` is.
         dtype: what the products are made in. Default: None, the inputs'.
         memory_budget: bytes of logits that may be kept for the gradient. Default: None, see :mod:`._kept`.
         sides: what rows are made of and their factors, and the columns', as :func:`unit_side` gives them, where they
             are multiplied without rounding. Default: None of them.
+        strength: times the similarity is added to the logit of every negative, as a constant for the gradient.
+            Default: 0.
 
     Returns:
         float32, or float64 if an input is.
@@ -83,14 +89,16 @@ def limited_softmax(
         rows, columns, row_ids, col_ids, row_limits, col_limits, *sides
     )
     excluded = (row_ids, col_ids, row_limits, col_limits)
-    results = _LimitedSoftmax.apply(function, rows, columns, scale, positives, dtype, memory_budget, *excluded, *exact)
+    settings = (dtype, memory_budget, strength)
+    results = _LimitedSoftmax.apply(function, rows, columns, scale, positives, settings, *excluded, *exact)
     return Limited(*results)
 
 
 class _LimitedSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, rows, columns, scale, positives, dtype, budget, *others):  # type: ignore[no-untyped-def]
+    def forward(ctx, function, rows, columns, scale, positives, settings, *others):  # type: ignore[no-untyped-def]
         excluded, exact = others[:4], others[4:]
+        dtype, budget, strength = settings
         dtype = dtype or torch.promote_types(rows.dtype, columns.dtype)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         sides, _, factors = pair_sides(rows, columns, dtype, False, exact)
@@ -98,12 +106,14 @@ class _LimitedSoftmax(torch.autograd.Function):
         needed = any(ctx.needs_input_grad)
         # Packed logits could fall on the other side of a limit.
         keep = kept_logits(budget if needed else 0, len(rows) * len(columns), sides[0].dtype, *sides, packs=False)
+        logit_scale = number if strength == 0.0 else number + strength
         row_lse, col_lse, positive_logits, kept, *rest = ops.limited_softmax_forward(
-            *sides, positives, number, *excluded, keep.numbers, *factors
+            *sides, positives, logit_scale, *excluded, keep.numbers, *factors
         )
-        ctx.save_for_backward(
-            rows, columns, scale, *sides, *factors, *excluded, positives, number, row_lse, col_lse, kept
-        )
+        if strength != 0.0:
+            positive_logits = positive_logits * (number / logit_scale)
+        vectors = (positives, number, logit_scale, row_lse, col_lse, kept)
+        ctx.save_for_backward(rows, columns, scale, *sides, *factors, *excluded, *vectors)
         ctx.function = function
         ctx.mark_non_differentiable(*rest[2:])
         return row_lse, col_lse, positive_logits, *rest
@@ -111,7 +121,7 @@ class _LimitedSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *grads):  # type: ignore[no-untyped-def]
         *inputs, row_side, col_side, row_factors, col_factors = ctx.saved_tensors[:7]
-        *excluded, positives, number, row_lse, col_lse, kept = ctx.saved_tensors[7:]
+        *excluded, positives, number, logit_scale, row_lse, col_lse, kept = ctx.saved_tensors[7:]
         _, need_rows, need_columns, need_scale, *_ = ctx.needs_input_grad
         with torch.no_grad():
             d_rows, d_columns = ops.limited_softmax_backward(
@@ -121,7 +131,7 @@ class _LimitedSoftmax(torch.autograd.Function):
                 row_lse,
                 col_lse,
                 *(grad.contiguous() for grad in grads[:5]),
-                number,
+                logit_scale,
                 *excluded,
                 kept,
                 need_rows or need_scale,
@@ -136,4 +146,4 @@ class _LimitedSoftmax(torch.autograd.Function):
                 scaled_(d_columns, number, inputs[1].dtype) if need_columns else None,
                 d_scale,
             ]
-        return None, *once(ctx.function, found, inputs, *grads[:5]), *[None] * 11
+        return None, *once(ctx.function, found, inputs, *grads[:5]), *[None] * 10

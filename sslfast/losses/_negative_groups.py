@@ -84,10 +84,9 @@ class GroupSums:
         """Log-sum-exps of rows over columns and of columns over rows, and the logits of the positives."""
         return self._cross(group, self._strategy, two_way=True)
 
-    def limited(self, group: Group, col_limits: Tensor) -> Limited:
-        """What counts for rows and for columns, which have limits of their own; of this rank."""
-        rows, columns = group.rows, group.columns
-        assert group.positives is not None
+    def limited(self, group: Group, col_limits: Tensor | None = None, dtype: torch.dtype | None = None) -> Limited:
+        """What counts for rows, and with limits for columns, too; of this rank, from products in ``dtype``."""
+        rows, columns, positives, dtype = group.rows, group.columns, group.positives, dtype or self._dtype
         assert group.limits is not None
         row_ids, col_ids = group.ids or (None, None)
         return limited_softmax(
@@ -95,14 +94,15 @@ class GroupSums:
             rows,
             columns,
             self._scale,
-            group.positives,
+            rows.new_full((len(rows),), -1, dtype=torch.int64) if positives is None else positives,
             group.limits,
             col_limits,
             row_ids=row_ids,
             col_ids=col_ids,
-            dtype=self._dtype,
-            memory_budget=self._budget.share(len(rows) * len(columns), self._dtype, rows, columns, packs=False),
+            dtype=dtype,
+            memory_budget=self._budget.share(len(rows) * len(columns), dtype, rows, columns, packs=False),
             sides=group.sides,
+            strength=group.strength,
         )
 
     def queue(self, group: Group, dtype: torch.dtype) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -48,6 +49,8 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
     chosen = n.keys if n.in_order else n.keys.index_select(0, n.positives)
     chosen_ids = None if key_ids is None else key_ids.index_select(0, n.positives)
     own = (n.query * chosen).sum(dim=1)
+    if n.totals is not None:
+        return _of_totals(n, n.totals, own, symmetric)
     keys, queries = _Columns(n.keys, key_ids, []), _Columns(n.query, query_ids, [])
     both_ways = n.limits if symmetric and n.strategy == "local" else None
     if kinds.in_batch and both_ways is None:
@@ -64,7 +67,9 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
         queries.asked.append(_Rows(n.keys, of_each, key_ids, limits))
     found = _found(n, [keys, queries], n.strategy)
     if both_ways is not None:
-        of_query, of_key = _of_both(n, both_ways)
+        of_query, of_key = counted_both_ways(
+            n.function, n.query, n.keys, n.positives, query_ids, key_ids, both_ways, n.scale
+        )
         found = [of_query, *found, of_key]
     of_keys = found.pop() if symmetric else None
     hard = [(found[0], n.hardness.of("in_batch"))] if kinds.in_batch else []
@@ -74,12 +79,7 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
     logits, count = n.scale * torch.stack([own, *(sums for sums, _ in found)]).sum(dim=0), _total(found)
     for (sums, _), strength in hard:
         logits = logits if strength == 0.0 else logits.add(sums.detach(), alpha=strength)
-    if kinds.negative_keys is not None and kinds.negative_keys.dim() == 3:
-        if n.hard_left_out is None:
-            logits, count = logits + n.hard.sum(dim=1), count + n.hard.shape[1]
-        else:
-            logits = logits + n.hard.masked_fill(n.hard_left_out, 0.0).sum(dim=1)
-            count = count + (~n.hard_left_out).sum(dim=1)
+    logits, count = _with_hard(n, logits, count)
     of_queries: Tensor = n.scale * own - logits / count
     if of_keys is None:
         return of_queries
@@ -87,13 +87,25 @@ def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor
     return (of_queries + n.scale * (own - mean)) / 2
 
 
-def _of_both(n: Negatives, limits: Tensor) -> tuple[_Found, _Found]:
-    """What queries find among the keys up to their limits, and keys among the queries."""
-    if n.limited is None:
-        query_ids, key_ids = n.ids or (None, None)
-        return counted_both_ways(n.function, n.query, n.keys, n.positives, query_ids, key_ids, limits, n.scale)
-    of_queries = n.limited.row_totals / n.scale, n.limited.row_counts
-    return of_queries, (n.limited.col_totals / n.scale, n.limited.col_counts)
+def _of_totals(n: Negatives, totals: Sequence[_Found], own: Tensor, symmetric: bool) -> Tensor:
+    """What :func:`smoothed_part` returns, of sums of logits that came with the log-sum-exps."""
+    positive = n.scale * own
+    logits, count = _with_hard(n, torch.stack([positive, *(total for total, _ in totals)]).sum(dim=0), _total(totals))
+    of_queries: Tensor = positive - logits / count
+    if not symmetric:
+        return of_queries
+    total, counts = (each.index_select(0, n.positives) for each in n.totals_of_keys)
+    return (of_queries + positive - (positive + total) / (1 + counts)) / 2
+
+
+def _with_hard(n: Negatives, logits: Tensor, count: Tensor | int) -> tuple[Tensor, Tensor | int]:
+    """Sums of logits and their numbers, with those of the keys of one query each."""
+    if n.hard is None:
+        return logits, count
+    if n.hard_left_out is None:
+        return logits + n.hard.sum(dim=1), count + n.hard.shape[1]
+    counted = ~n.hard_left_out
+    return logits + n.hard.masked_fill(n.hard_left_out, 0.0).sum(dim=1), count + counted.sum(dim=1)
 
 
 def _further(n: Negatives, kinds: Kinds) -> list[tuple[Tensor, float]]:
@@ -105,7 +117,7 @@ def _further(n: Negatives, kinds: Kinds) -> list[tuple[Tensor, float]]:
     return found
 
 
-def _total(found: list[_Found], at: Tensor | None = None) -> Tensor | int:
+def _total(found: Sequence[_Found], at: Tensor | None = None) -> Tensor | int:
     """How many candidates there are, with the positive; of the rows ``at`` those numbers."""
     total: Tensor | int = 1
     for _, count in found:

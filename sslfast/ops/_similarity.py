@@ -236,12 +236,13 @@ def _(
     row_ids: Tensor | None,
     col_ids: Tensor | None,
     row_limits: Tensor,
-    col_limits: Tensor,
+    col_limits: Tensor | None,
     keep: int,
     row_factors: Tensor | None = None,
     col_factors: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    of_rows, of_columns = (x.new_empty((x.shape[0],), dtype=accumulator(rows)) for x in (rows, columns))
+    sizes = rows.shape[0], 0 if col_limits is None else columns.shape[0]
+    of_rows, of_columns = (rows.new_empty((size,), dtype=accumulator(rows)) for size in sizes)
     totals = torch.empty_like(of_rows), torch.empty_like(of_columns)
     counts = (torch.empty_like(x, dtype=torch.int64) for x in totals)
     return of_rows, of_columns, torch.empty_like(of_rows), _kept(of_rows, keep, False), *totals, *counts

@@ -1,7 +1,7 @@
 // Softmax over the similarities of rows (N, D) with columns (M, D) both ways, where a row leaves out the logits above
-// its limit, and a column those above its own: tile by tile, from logits S = scale * Q K^T that are made once for both.
-// With the log-sum-exps come the sums of the logits that count, and their numbers, which label smoothing takes the mean
-// of. Positives and entries of equal ids count for neither side.
+// its limit, and a column those above its own, or of rows alone: tile by tile, from logits S = scale * Q K^T that are
+// made once for both. With the log-sum-exps come the sums of the logits that count, and their numbers, which label
+// smoothing takes the mean of. Positives and entries of equal ids count for neither side.
 #pragma once
 
 #include "sslfast/cross_softmax.h"
@@ -11,15 +11,15 @@ namespace sslfast {
 // What the logits of a side's rows or columns, those up to the limits, come to.
 template <typename T>
 struct LimitedSums {
-  const T* limits;
-  T *shift, *sum;  // of exp(S): exp(shift) * sum
-  T* total;        // of S
+  const T* limits;  // of columns null, where these are not wanted
+  T *shift, *sum;   // of exp(S): exp(shift) * sum
+  T* total;         // of S
   int64_t* count;
 };
 
 template <typename T>
 struct LimitedGrads {
-  const T* limits;
+  const T* limits;  // as there
   const T *lse, *grad_lse;
   const T* grad_total;
 };
