@@ -13,15 +13,9 @@ from clip_option_cases import CHOICES, SCALE, chosen, symmetric, with_grads
 from image_text_cases import assert_no_worse_than, clear_margin, features, over_own, wide
 from torch import Tensor
 
-from sslfast.losses import _few_pairs, clip_loss, info_nce_loss
+from sslfast.losses import clip_loss, info_nce_loss
 from sslfast.reference.clip import clip_loss as reference
 from sslfast.reference.info_nce import info_nce_loss as info_nce_reference
-
-
-@pytest.fixture(autouse=True)
-def _many_pairs_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those with a margin, too; tests/test_clip_options_at_once.py has what is made of them otherwise."""
-    monkeypatch.setattr(_few_pairs, "_TIMES_IN_MANY_PASSES", 1)
 
 
 @pytest.mark.parametrize("name", CHOICES)

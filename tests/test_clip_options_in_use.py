@@ -13,7 +13,7 @@ from image_text_cases import D, features, some_ids, wide
 from loss_oracle import assert_compiles, assert_steady, assert_takes_strides_and_mixed_dtypes, largest_tensor
 from torch import Tensor
 
-from sslfast.losses import CLIPLoss, MatryoshkaLoss, _few_pairs, clip_loss
+from sslfast.losses import CLIPLoss, MatryoshkaLoss, clip_loss
 from sslfast.reference.clip import clip_loss as reference
 
 
@@ -84,8 +84,7 @@ def test_hard_negatives_of_another_dtype_are_not_rounded(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["everything", "everything, hard of all"])
-def test_memory_budget_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_few_pairs, "_TIMES_IN_MANY_PASSES", 1)  # tiles, where none is given, too
+def test_memory_budget_changes_nothing(name: str) -> None:
     (images, texts, hard), options = chosen(name, 600, torch.float32)
     kept = [with_grads(clip_loss, images, texts, hard, memory_budget=most, **options) for most in (0, 300_000, None)]
     for other in kept[1:]:
@@ -102,17 +101,18 @@ def test_no_matrix_of_similarities() -> None:
     assert largest_tensor(loss, images, texts) <= 1500**2 / 4
 
 
-@pytest.mark.parametrize(("name", "passes"), [("ids", 1), ("margin", 2), ("everything, hard of all", 2)])
-def test_memory_budget_bounds_what_is_kept(name: str, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "columns"), [("ids", [600]), ("margin", [600]), ("everything, hard of all", [600, 300])]
+)
+def test_memory_budget_bounds_what_is_kept(name: str, columns: list[int]) -> None:
     """An explicit one of all passes together; the default holds each of them here."""
-    monkeypatch.setattr(_few_pairs, "_TIMES_IN_MANY_PASSES", 1)  # tiles, where none is given, too
     (images, texts, hard), options = chosen(name, 600, torch.float32)
-    all_logits = 4 * 600**2
+    all_logits = [4 * 600 * count for count in columns]
     for budget, expected in (
         (0, []),
         (300_000, [300_000]),
-        (10**8, [all_logits] * passes),
-        (None, [all_logits] * passes),
+        (10**8, all_logits),
+        (None, all_logits),
     ):
         sizes: list[int] = []
 

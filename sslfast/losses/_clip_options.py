@@ -57,7 +57,7 @@ def clip_with_options(
     sides = (function, image_features, text_features, kinds)
     if strategy == "local":
         chosen = options_of(smoothing, margin, tau_plus, ids=ids)
-        loss = info_nce_of_few(*sides, hardness, logit_scale, "mean", True, normalize, chosen, budget)
+        loss = info_nce_of_few(*sides, hardness, logit_scale, "mean", True, normalize, chosen)
         if loss is not None:
             return loss
     return tiled_info_nce(

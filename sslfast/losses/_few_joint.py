@@ -12,7 +12,6 @@ from sslfast.losses._few_pairs import (
     Options,
     few,
     reduced,
-    takes_many_passes,
     takes_passes,
     tensor_or_number,
 )
@@ -21,8 +20,7 @@ from sslfast.losses._joint_products import Columns, Kept, Request, gradients_of,
 from sslfast.losses._negative_kinds import Hardness, Kinds
 
 _MOST = 2**16  # similarities, 256 KiB in float32, which stay in the L2 cache with their weights
-_MOST_IN_PASSES = 2**20  # where tiles would make them several times
-_MOST_IN_MANY_PASSES = 5 * 2**20  # and twice over, of more queries, too: both directions of 1536, and hard negatives
+_MOST_BOTH_WAYS = 2**19  # where a margin or smoothing costs tiles more calls
 
 
 def joint_info_nce(
@@ -36,7 +34,6 @@ def joint_info_nce(
     symmetric: bool,
     normalize: bool,
     options: Options,
-    budget: int | None,
 ) -> Tensor | None:
     """The losses, one by one or reduced, of few queries among all their negatives; None where there are more.
 
@@ -55,7 +52,6 @@ def joint_info_nce(
         symmetric: average with the losses of the keys.
         normalize: divide all but the queue by their norms.
         options: of the losses, the weights of the queries, of any type, for factors.
-        budget: the ``memory_budget``, checked.
 
     Returns:
         Scalar or (N,), float32, or float64 if ``query`` or ``keys`` is.
@@ -72,10 +68,10 @@ def joint_info_nce(
         further if own else 0,
     )
     of_all = columns.others + columns.queue
-    in_passes = takes_passes(options, symmetric) and n * of_all <= MOST_READ_ONCE
-    in_many_passes = takes_many_passes(query, keys, of_all, options, symmetric, budget)
-    most = _MOST_IN_MANY_PASSES if in_many_passes else _MOST_IN_PASSES if in_passes else _MOST
-    if n * sum(columns) > most or not few(query, keys, in_passes=in_passes, in_many_passes=in_many_passes):
+    of_little = n * of_all <= MOST_READ_ONCE
+    in_passes = takes_passes(options, symmetric) and of_little
+    both_ways = in_passes or (symmetric and options.margin is not None and of_little)
+    if n * sum(columns) > (_MOST_BOTH_WAYS if both_ways else _MOST) or not few(query, keys, in_passes=in_passes):
         return None
     wide = torch.float64 if torch.float64 in (query.dtype, keys.dtype) else torch.float32
     options, share = reduced(options, n, reduction, wide)

@@ -12,7 +12,6 @@ from sslfast._autograd import first_order_only, is_last_plain
 
 ROWS, TWO_WAYS, SIGMOID = 0, 1, 2  # kinds of losses
 _MOST = 512  # rows, and 2 * 512 * 512 logits: 2 MiB in float32, which tiles may keep, too
-_TIMES_IN_MANY_PASSES = 3  # as many rows, and 1536 * 1536 logits: 9 MiB in float32; more leave the cache
 MOST_READ_ONCE = 2**18  # logits with a queue or further columns of all rows, which tiles read once
 _MOST_WIDENED = 256  # rows of bfloat16, of which more are multiplied sooner as they are
 _MOST_COLUMNS = 2**15  # of the operator
@@ -79,54 +78,33 @@ def reduced(options: Options, count: int, reduction: str, wide: torch.dtype) -> 
     return options._replace(factors=factors.to(wide).contiguous()), 1.0
 
 
-def few(
-    rows: Tensor, columns: Tensor, further: int = 0, *, in_passes: bool = False, in_many_passes: bool = False
-) -> bool:
+def few(rows: Tensor, columns: Tensor, further: int = 0, *, in_passes: bool = False) -> bool:
     """Whether :func:`few_pairs` is the fastest way of these rows, columns and so many further ones, on the CPU alone.
 
     A compiled or traced graph takes the operators in tiles, which it may ask for other sizes, too.
 
     Args:
-        in_passes: whether tiles would make the logits in several passes, as :func:`takes_passes` has it.
-        in_many_passes: whether in so many that all at once are faster of more rows, too, as
-            :func:`takes_many_passes` has it.
+        in_passes: whether what tiles would make is several passes, as :func:`takes_passes` has it.
     """
-    count, width = rows.shape[0], columns.shape[0] + further
-    if in_many_passes:
-        most, most_logits = _TIMES_IN_MANY_PASSES * _MOST, (_TIMES_IN_MANY_PASSES * _MOST) ** 2
-    else:
-        most = min(_MOST, _MOST_WIDENED) if _are_halves(rows, columns) and not in_passes else _MOST
-        most_logits = 2 * most**2
+    count = rows.shape[0]
+    width = columns.shape[0] + further
+    most = min(_MOST, _MOST_WIDENED) if _are_halves(rows, columns) and not in_passes else _MOST
     return (
         rows.is_cpu
         and columns.is_cpu
         and count <= most
         and width <= _MOST_COLUMNS
-        and (in_many_passes or count * further <= MOST_READ_ONCE)
-        and count * width <= most_logits
+        and count * further <= MOST_READ_ONCE
+        and count * width <= 2 * most**2
         and not _is_graph()
     )
 
 
 def takes_passes(options: Options, symmetric: bool) -> bool:
-    """Whether tiles make the logits for each direction, and again for what a margin or smoothing reads of them."""
-    return symmetric and (options.margin is not None or options.smoothing > 0.0)
-
-
-def takes_many_passes(
-    rows: Tensor, columns: Tensor, further: int, options: Options, symmetric: bool, budget: int | None
-) -> bool:
-    """Whether tiles make most logits twice over, with a margin, whose limits are other ones in each direction, and no
-    ``budget`` of bytes, the ``memory_budget``, asks for tiles.
-
-    Those of ``further`` columns of all rows they make once, and twice with smoothing. Those of bfloat16, which tiles
-    multiply as it is, take about half as long: not these but with smoothing, which reads them once more, in float32.
+    """Whether what smoothing reads of both directions takes tiles passes of its own: without a margin, whose one pass
+    makes it, too.
     """
-    if not symmetric or options.margin is None or budget is not None:
-        return False
-    if options.smoothing > 0.0:
-        return further <= 8 * rows.shape[0]
-    return further <= rows.shape[0] and not _are_halves(rows, columns)
+    return symmetric and options.smoothing > 0.0 and options.margin is None
 
 
 def few_samples(z0: Tensor, z1: Tensor) -> bool:

@@ -21,10 +21,9 @@ def info_nce_of_few(
     symmetric: bool,
     normalize: bool,
     options: Options,
-    budget: int | None,
 ) -> Tensor | None:
     """The losses of :func:`plain_info_nce`, or else of :func:`joint_info_nce`; None where tiles are to make them."""
-    asked = scale, reduction, symmetric, normalize, options, budget
+    asked = scale, reduction, symmetric, normalize, options
     if hardness.strength == 0.0 and not kinds.key_to_query_negatives:
         loss = plain_info_nce(function, query, keys, kinds, *asked)
         if loss is not None:

@@ -17,7 +17,6 @@ from sslfast.losses._few_pairs import (
     options_of,
     queue_pairs,
     reduced,
-    takes_many_passes,
     takes_passes,
 )
 from sslfast.losses._info_nce_inputs import check_others, check_pairs, check_reduction
@@ -68,7 +67,7 @@ def quick_info_nce(
     check_reduction(function, reduction)
     kinds = _OTHER_KEYS if queue is None else Kinds(False, False, False, None, queue)
     options = options_of(label_smoothing, None, tau_plus, None, None, None)
-    return plain_info_nce(function, query, keys, kinds, scale, reduction, symmetric, normalize, options, None)
+    return plain_info_nce(function, query, keys, kinds, scale, reduction, symmetric, normalize, options)
 
 
 def plain_info_nce(
@@ -81,12 +80,10 @@ def plain_info_nce(
     symmetric: bool,
     normalize: bool,
     options: Options,
-    budget: int | None,
 ) -> Tensor | None:
     """The losses from one operator, beside a queue alone, if reduced, or among the keys; None where there is none.
 
-    All is checked. The factors of ``options`` are the weights of the queries, of any type; ``budget`` is the
-    ``memory_budget``.
+    All is checked. The factors of ``options`` are the weights of the queries, of any type.
     """
     others = kinds.negative_keys
     if kinds.query_negatives or kinds.key_negatives:
@@ -98,9 +95,8 @@ def plain_info_nce(
         share = 1.0 / query.shape[0] if reduction == "mean" else 1.0
         return queue_pairs(function, share, query, keys, kinds.queue, scale, normalize=normalize)
     further = 0 if others is None else len(others)
-    in_passes = takes_passes(options, symmetric) and not (options.margin is options.row_ids is others is None)
-    in_many_passes = takes_many_passes(query, keys, further, options, symmetric, budget)
-    if not kinds.in_batch or not few(query, keys, further, in_passes=in_passes, in_many_passes=in_many_passes):
+    in_passes = takes_passes(options, symmetric) and not (options.row_ids is others is None)
+    if not kinds.in_batch or not few(query, keys, further, in_passes=in_passes):
         return None
     if options is not NO_OPTIONS and not _is_taken(options, symmetric, reduction):
         return None

@@ -298,7 +298,7 @@ def info_nce_loss(
         scale = scale_of(name, query, temperature, ordered=margin is not None or strength > 0.0)
         if strategy == "local":
             chosen = options_of(smoothing, margin, tau_plus, weights, at, ids)
-            given = scale, reduction, symmetric, normalize, chosen, budget
+            given = scale, reduction, symmetric, normalize, chosen
             loss = info_nce_of_few(name, query, positive_key, kinds, hardness, *given)
             if loss is not None:
                 return loss
