@@ -42,6 +42,13 @@ class Group(NamedTuple):
         return {**excluded, "sides": self.sides, "strength": self.strength}
 
 
+def _with_own_columns(group: Group) -> Group:
+    """Of constants, a queue say, which may change before backward reads them again."""
+    if group.sides[2] is None:
+        return group._replace(columns=group.columns.clone())
+    return group._replace(sides=(*group.sides[:2], group.sides[2].clone(), group.sides[3]))
+
+
 class GroupSums:
     """Log-sum-exps of groups, in the ways that what needs a gradient and the ranks leave.
 
@@ -86,6 +93,8 @@ class GroupSums:
 
     def limited(self, group: Group, col_limits: Tensor | None = None, dtype: torch.dtype | None = None) -> Limited:
         """What counts for rows, and with limits for columns, too; of this rank, from products in ``dtype``."""
+        if col_limits is None and not group.columns.requires_grad:
+            group = _with_own_columns(group)
         rows, columns, positives, dtype = group.rows, group.columns, group.positives, dtype or self._dtype
         assert group.limits is not None
         row_ids, col_ids = group.ids or (None, None)

@@ -151,9 +151,8 @@ def clip_loss(
     in O(N D) memory: the N x N logits are made in tiles, one pass for images and texts together, and made again for the
     gradients unless they are kept: 8 N^2 D FLOPs, or 6 where all are. The products of open_clip's loss cost 12.
     bfloat16 features are multiplied as such, with float32 sums. Small losses keep their relative precision. Up to 512
-    pairs on the CPU (256 of bfloat16 with most options; with a margin 1,536, unless ``memory_budget`` is given;
-    docs/losses.md says when) make all logits at once, half types widened, and the gradients in forward but for hard
-    negatives of one image each.
+    pairs on the CPU (256 of bfloat16 with most options; docs/losses.md says when) make all logits at once, half types
+    widened, and the gradients in forward but for hard negatives of one image each.
 
     Args:
         image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
@@ -186,12 +185,10 @@ def clip_loss(
             ``"local"``: this rank's samples alone. Forward and backward communicate: one that only some ranks call
             waits for ever. Without a process group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of logits may be kept for the gradient, instead of being made again, by all passes
-            together; 0 keeps none, 4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16) keep all, or twice that with a
-            margin, and those of ``negative_keys`` (K, D) as many a logit. On a GPU and over several ranks none are
-            kept, and what the CPU makes at once does not ask for it, but that with a margin more than 512 pairs are
-            made at once only where none is given. Default: None, 2 MiB or 8 bytes (16 for float64)
-            for every number of both sides, which is O(N D), for each pass: one, or with a margin one a direction, and
-            one with ``negative_keys`` (K, D).
+            together; 0 keeps none, 4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16 without a margin) keep all, and
+            those of ``negative_keys`` (K, D) as many a logit. On a GPU and over several ranks none are kept, and what
+            the CPU makes at once does not ask for it. Default: None, 2 MiB or 8 bytes (16 for float64) for every number
+            of both sides, which is O(N D), for each pass: one, and one with ``negative_keys`` (K, D).
 
     Returns:
         Scalar loss, float32, or float64 if a feature is.

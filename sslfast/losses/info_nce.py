@@ -183,8 +183,8 @@ def info_nce_loss(
     altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
     to 512 queries on the CPU (256 of bfloat16 with most options), and 65,536 logits, or 524,288 among the other keys
-    with most options, make all of them at once, half types widened; so do 1,536 queries and 5,242,880 logits both ways
-    with a margin (docs/losses.md says when). A queue alone is one call there, with the gradients.
+    with most options or both ways (docs/losses.md says when), make all of them at once, half types widened. A queue
+    alone is one call there, with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
@@ -241,10 +241,10 @@ def info_nce_loss(
             kinds of negatives in the order of the arguments ``in_batch``, ``query_negatives``, ``key_negatives``,
             ``key_to_query_negatives``, ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8
             N M in float64), in bfloat16 about 2 N M where more are not left. Those that are read once need none: what
-            takes no gradient, and the first kind of a mean or a sum one way. On a GPU and over several ranks none are
-            kept, and what the CPU makes at once does not ask for it, but that both ways with a margin more than 512
-            queries are made at once only where none is given. Default: None, for each kind 2 MiB or 8 bytes (16
-            in float64) for every number of both sides, which is O(N D).
+            takes no gradient, and the first kind of a mean or a sum one way, but for both with ``margin`` and
+            ``label_smoothing`` together. On a GPU and over several ranks none are kept, and what the CPU makes at once
+            does not ask for it. Default: None, for each kind 2 MiB or 8 bytes (16 in float64) for every number of both
+            sides, which is O(N D).
 
     Returns:
         Scalar loss, or (N,) for ``reduction="none"``; float32, or float64 if ``query`` or ``positive_key`` is. The loss
