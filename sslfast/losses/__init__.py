@@ -20,13 +20,12 @@ from sslfast.losses.contrastive import ContrastiveLoss, contrastive_loss
 from sslfast.losses.cross_batch_memory import CrossBatchMemory
 from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, dclw_loss
 from sslfast.losses.dino import DINOLoss, dino_loss
+from sslfast.losses.feature_matching import FeatureMatchingLoss, feature_matching_loss
 from sslfast.losses.gan import (
     BiGANLoss,
-    FeatureMatchingLoss,
     GANDiscriminatorLoss,
     GANGeneratorLoss,
     bigan_loss,
-    feature_matching_loss,
     gan_discriminator_loss,
     gan_generator_loss,
 )
