@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
 
 from benchmarks import bench_thin_losses, peers
+from benchmarks import info_nce_formulas as formulas
 from benchmarks.bench_similarity_softmax import DTYPES, TOLERANCES
 from benchmarks.harness import Call, Case, compiled
+from benchmarks.info_nce_formulas import MARGIN, SMOOTHING, STRENGTH, TAU_PLUS, TEMPERATURE
 
-TEMPERATURE, MARGIN, TAU_PLUS, SMOOTHING, STRENGTH = 0.1, 0.1, 0.1, 0.1, 9.0
 HARD = 8  # negatives of one query each
 Inputs = dict[str, Tensor]  # arguments of info_nce_loss by name
 Loss = Callable[..., Tensor]
@@ -55,119 +55,6 @@ def make_inputs(
     }
 
 
-def cosines(rows: Tensor, columns: Tensor) -> Tensor:
-    return normalize(rows, dim=1) @ normalize(columns, dim=1).T
-
-
-def own(rows: Tensor) -> Tensor:
-    """The positive of a query has its number."""
-    return torch.arange(len(rows), device=rows.device)
-
-
-def one_way(similarities: Tensor, **options: Any) -> Tensor:
-    return cross_entropy(similarities / TEMPERATURE, own(similarities), **options)
-
-
-def among_others(z: Tensor) -> Tensor:
-    """The cosines of rows with the other rows."""
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    return cosines(z, z).masked_fill(itself, float("-inf"))
-
-
-def of_one_query(query: Tensor, negative_keys: Tensor) -> Tensor:
-    return torch.einsum("nd,nhd->nh", normalize(query, dim=1), normalize(negative_keys, dim=2))
-
-
-def without_false(similarities: Tensor) -> Tensor:
-    """Negatives more similar than the positive by the margin are left out."""
-    false = similarities.detach() > similarities.detach().diagonal()[:, None] + MARGIN
-    return similarities.masked_fill(false, float("-inf"))
-
-
-def eager_further(query: Tensor, positive_key: Tensor, negative_keys: Tensor) -> Tensor:
-    return one_way(cosines(query, torch.cat([positive_key, negative_keys])))
-
-
-def eager_hard(query: Tensor, positive_key: Tensor, negative_keys: Tensor) -> Tensor:
-    return one_way(torch.cat([cosines(query, positive_key), of_one_query(query, negative_keys)], dim=1))
-
-
-def eager_queries(query: Tensor, positive_key: Tensor) -> Tensor:
-    return one_way(torch.cat([cosines(query, positive_key), among_others(query)], dim=1))
-
-
-def eager_keys(query: Tensor, positive_key: Tensor) -> Tensor:
-    return one_way(torch.cat([cosines(query, positive_key), among_others(positive_key)], dim=1))
-
-
-def eager_all(query: Tensor, positive_key: Tensor, negative_keys: Tensor) -> Tensor:
-    parts = [cosines(query, positive_key), among_others(query), among_others(positive_key)]
-    return one_way(without_false(torch.cat([*parts, of_one_query(query, negative_keys)], dim=1)))
-
-
-def eager_margin(query: Tensor, positive_key: Tensor) -> Tensor:
-    return one_way(without_false(cosines(query, positive_key)))
-
-
-def eager_ids(query: Tensor, positive_key: Tensor, query_ids: Tensor, key_ids: Tensor) -> Tensor:
-    same = (query_ids[:, None] == key_ids).fill_diagonal_(False)
-    return one_way(cosines(query, positive_key).masked_fill(same, float("-inf")))
-
-
-def eager_weights(query: Tensor, positive_key: Tensor, weights: Tensor) -> Tensor:
-    return (one_way(cosines(query, positive_key), reduction="none") * weights).sum() / weights.sum()
-
-
-def eager_each(query: Tensor, positive_key: Tensor) -> Tensor:
-    return one_way(cosines(query, positive_key), reduction="none")
-
-
-def eager_tau_plus(query: Tensor, positive_key: Tensor) -> Tensor:
-    """As the paper's code, in sums of exponentials."""
-    shares = (cosines(query, positive_key) / TEMPERATURE).exp()
-    positive, count = shares.diagonal(), len(shares) - 1
-    itself = torch.eye(len(shares), dtype=torch.bool, device=shares.device)
-    negative = shares.masked_fill(itself, 0.0).sum(dim=1)
-    least = count * torch.tensor(-1 / TEMPERATURE).exp()
-    debiased = ((negative - TAU_PLUS * count * positive) / (1 - TAU_PLUS)).clamp_min(least)
-    return -(positive / (positive + debiased)).log().mean()
-
-
-def eager_smoothing(query: Tensor, positive_key: Tensor) -> Tensor:
-    return one_way(cosines(query, positive_key), label_smoothing=SMOOTHING)
-
-
-def harder(logits: Tensor, similarities: Tensor, *, positives: bool) -> Tensor:
-    """A share of the similarities is added, as constants; not of the ``positives``, on the diagonal."""
-    added = STRENGTH * similarities.detach()
-    return logits + (added.fill_diagonal_(0.0) if positives else added)
-
-
-def eager_hardness(query: Tensor, positive_key: Tensor) -> Tensor:
-    similar = cosines(query, positive_key)
-    return cross_entropy(harder(similar / TEMPERATURE, similar, positives=True), own(query))
-
-
-def eager_hard_hardness(query: Tensor, positive_key: Tensor, negative_keys: Tensor) -> Tensor:
-    similar, hard = cosines(query, positive_key), of_one_query(query, negative_keys)
-    logits = [similar / TEMPERATURE, harder(hard / TEMPERATURE, hard, positives=False)]
-    return cross_entropy(torch.cat(logits, dim=1), own(query))
-
-
-def eager_key_to_query(query: Tensor, positive_key: Tensor) -> Tensor:
-    """Both from one product."""
-    similar = cosines(query, positive_key)
-    itself = torch.eye(len(similar), dtype=torch.bool, device=similar.device)
-    return one_way(torch.cat([similar, similar.T.masked_fill(itself, float("-inf"))], dim=1))
-
-
-def eager_all_directions(query: Tensor, positive_key: Tensor) -> Tensor:
-    similar = cosines(query, positive_key)
-    itself = torch.eye(len(similar), dtype=torch.bool, device=similar.device)
-    of_keys = similar.T.masked_fill(itself, float("-inf"))
-    return one_way(torch.cat([similar, of_keys, among_others(query), among_others(positive_key)], dim=1))
-
-
 def further(n: int, d: int) -> Inputs:
     return {"negative_keys": torch.randn(n, d)}
 
@@ -190,34 +77,34 @@ BATCH = {"in_batch": True}
 QUERIES, KEYS = {"query_negatives": True}, {"key_negatives": True}
 KEYS_TO_QUERIES = {"key_to_query_negatives": True}
 OPTIONS = {
-    "negative_keys": Option(eager_further, 12, tensors=further, arguments=BATCH),
-    "hard negatives": Option(eager_hard, hard=HARD, tensors=hard, arguments=BATCH, memeff={"margin": 2.0}),
-    "query_negatives": Option(eager_queries, 9, arguments=QUERIES),
-    "key_negatives": Option(eager_keys, 9, arguments=KEYS),
+    "negative_keys": Option(formulas.further, 12, tensors=further, arguments=BATCH),
+    "hard negatives": Option(formulas.hard, hard=HARD, tensors=hard, arguments=BATCH, memeff={"margin": 2.0}),
+    "query_negatives": Option(formulas.queries, 9, arguments=QUERIES),
+    "key_negatives": Option(formulas.keys, 9, arguments=KEYS),
     "all negatives, margin": Option(
-        *(eager_all, 12, HARD),
+        *(formulas.all_kinds, 12, HARD),
         tensors=hard,
         arguments=BATCH | QUERIES | KEYS | {"margin": MARGIN},
         memeff={"margin": MARGIN, "use_qq_negatives": True, "use_dd_negatives": True},
     ),
-    "margin": Option(eager_margin, arguments={"margin": MARGIN}, memeff={"margin": MARGIN}),
-    "ids": Option(eager_ids, tensors=ids),
-    "weights": Option(eager_weights, tensors=weights),
-    "reduction none": Option(eager_each, arguments={"reduction": "none"}),
-    "tau_plus": Option(eager_tau_plus, arguments={"tau_plus": TAU_PLUS}),
+    "margin": Option(formulas.margin, arguments={"margin": MARGIN}, memeff={"margin": MARGIN}),
+    "ids": Option(formulas.ids, tensors=ids),
+    "weights": Option(formulas.weighted, tensors=weights),
+    "reduction none": Option(formulas.each, arguments={"reduction": "none"}),
+    "tau_plus": Option(formulas.tau_plus, arguments={"tau_plus": TAU_PLUS}),
     "hardness": Option(
-        eager_hardness, arguments={"hardness_mode": "in_batch_negatives", "hardness_strength": STRENGTH}
+        formulas.hardness, arguments={"hardness_mode": "in_batch_negatives", "hardness_strength": STRENGTH}
     ),
     "hard negatives, hardness": Option(
-        eager_hard_hardness,
+        formulas.hard_hardness,
         hard=HARD,
         tensors=hard,
         arguments=BATCH | {"hardness_mode": "hard_negatives", "hardness_strength": STRENGTH},
     ),
-    "key_to_query_negatives": Option(eager_key_to_query, arguments=KEYS_TO_QUERIES),
-    "all directions": Option(eager_all_directions, 12, arguments=BATCH | QUERIES | KEYS | KEYS_TO_QUERIES),
+    "key_to_query_negatives": Option(formulas.key_to_query, arguments=KEYS_TO_QUERIES),
+    "all directions": Option(formulas.all_directions, 12, arguments=BATCH | QUERIES | KEYS | KEYS_TO_QUERIES),
     "label_smoothing": Option(
-        eager_smoothing,
+        formulas.smoothing,
         arguments={"label_smoothing": SMOOTHING},
         memeff={"margin": 2.0, "label_smoothing": SMOOTHING},
     ),

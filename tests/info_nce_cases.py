@@ -32,6 +32,14 @@ def tensors(dtype: torch.dtype = torch.float64, rows: int = N, dim: int = D) -> 
     }
 
 
+ALL_KINDS = {"in_batch": True, "query_negatives": True, "key_negatives": True, "queue": "queue"}
+IDS = {"query_ids": "query_ids", "key_ids": "key_ids"}
+
+
+def hardened(mode: str, strength: float) -> dict[str, Any]:
+    return {"hardness_mode": mode, "hardness_strength": strength}
+
+
 # Each case: which tensor is positive_key, which is negative_keys, and options; a string names a tensor.
 CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "the other keys": ("keys", None, {}),
@@ -42,45 +50,22 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "given negatives and the other keys": ("keys", "shared", {"in_batch": True}),
     "hard negatives": ("keys", "hard", {}),
     "hard negatives, not normalised": ("keys", "hard", {"in_batch": True, "normalize": False, "temperature": 5.0}),
-    "all kinds": ("keys", "hard", {"in_batch": True, "query_negatives": True, "key_negatives": True, "queue": "queue"}),
+    "all kinds": ("keys", "hard", ALL_KINDS),
     "queries only": ("keys", None, {"in_batch": False, "query_negatives": True}),
     "keys of keys by index": ("more", None, {"in_batch": False, "key_negatives": True, "positives": "positives"}),
     "a queue": ("keys", None, {"queue": "queue"}),
-    "ids": ("keys", None, {"query_ids": "query_ids", "key_ids": "key_ids", "query_negatives": True}),
-    "ids both ways": ("keys", None, {"query_ids": "query_ids", "key_ids": "key_ids", "symmetric": True}),
+    "ids": ("keys", None, IDS | {"query_negatives": True}),
+    "ids both ways": ("keys", None, IDS | {"symmetric": True}),
     "a margin": ("keys", None, {"margin": 0.05}),
-    "a margin for all kinds": (
-        "keys",
-        "hard",
-        {"in_batch": True, "query_negatives": True, "key_negatives": True, "queue": "queue", "margin": -0.2},
-    ),
-    "a margin and ids both ways": (
-        "keys",
-        None,
-        {"margin": 0.0, "symmetric": True, "query_ids": "query_ids", "key_ids": "key_ids"},
-    ),
+    "a margin for all kinds": ("keys", "hard", ALL_KINDS | {"margin": -0.2}),
+    "a margin and ids both ways": ("keys", None, IDS | {"margin": 0.0, "symmetric": True}),
     "debiased": ("keys", "hard", {"in_batch": True, "tau_plus": 0.1, "temperature": 0.5}),
-    "debiased, all kinds": (
-        "keys",
-        "shared",
-        {
-            "in_batch": True,
-            "query_negatives": True,
-            "key_negatives": True,
-            "queue": "queue",
-            "tau_plus": 0.05,
-            "temperature": 0.5,
-        },
-    ),
+    "debiased, all kinds": ("keys", "shared", ALL_KINDS | {"tau_plus": 0.05, "temperature": 0.5}),
     "debiased, turned round": ("keys", None, {"tau_plus": 0.9, "temperature": -0.5}),
     "debiased both ways": ("keys", None, {"symmetric": True, "tau_plus": 0.02, "temperature": 0.5}),
     "smooth": ("keys", None, {"label_smoothing": 0.1}),
     "smooth, keys by index": ("more", None, {"label_smoothing": 1.0, "positives": "positives"}),
-    "smooth, all kinds": (
-        "keys",
-        "hard",
-        {"in_batch": True, "query_negatives": True, "key_negatives": True, "queue": "queue", "label_smoothing": 0.3},
-    ),
+    "smooth, all kinds": ("keys", "hard", ALL_KINDS | {"label_smoothing": 0.3}),
     "smooth, given negatives and a margin": (
         "keys",
         "shared",
@@ -90,64 +75,28 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "smooth, given negatives, ids and a margin both ways": (
         "keys",
         "shared",
-        {
-            "in_batch": True,
-            "symmetric": True,
-            "query_ids": "query_ids",
-            "key_ids": "key_ids",
-            "label_smoothing": 0.3,
-            "margin": 0.1,
-        },
+        IDS | {"in_batch": True, "symmetric": True, "label_smoothing": 0.3, "margin": 0.1},
     ),
     "smooth, a margin for all kinds": (
         "more",
         "hard",
-        {
-            "in_batch": True,
-            "query_negatives": True,
-            "key_negatives": True,
-            "queue": "queue",
-            "margin": -0.2,
-            "positives": "positives",
-            "label_smoothing": 0.3,
-        },
+        ALL_KINDS | {"margin": -0.2, "positives": "positives", "label_smoothing": 0.3},
     ),
     "smooth, ids": (
         "keys",
         None,
-        {
-            "query_ids": "query_ids",
-            "key_ids": "key_ids",
-            "query_negatives": True,
-            "key_negatives": True,
-            "in_batch": True,
-            "label_smoothing": 0.3,
-        },
+        IDS | {"query_negatives": True, "key_negatives": True, "in_batch": True, "label_smoothing": 0.3},
     ),
     "smooth, ids both ways, not normalised": (
         "keys",
         None,
-        {
-            "query_ids": "query_ids",
-            "key_ids": "key_ids",
-            "symmetric": True,
-            "positives": "shuffled",
-            "label_smoothing": 0.3,
-            "normalize": False,
-            "temperature": 5.0,
-        },
+        IDS
+        | {"symmetric": True, "positives": "shuffled", "label_smoothing": 0.3, "normalize": False, "temperature": 5.0},
     ),
     "smooth, a margin and ids both ways": (
         "keys",
         None,
-        {
-            "margin": 0.0,
-            "symmetric": True,
-            "query_ids": "query_ids",
-            "key_ids": "key_ids",
-            "positives": "shuffled",
-            "label_smoothing": 0.3,
-        },
+        IDS | {"margin": 0.0, "symmetric": True, "positives": "shuffled", "label_smoothing": 0.3},
     ),
     "smooth, a margin both ways": (
         "keys",
@@ -190,106 +139,54 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
             "label_smoothing": 0.3,
         },
     ),
-    "all kinds, queries of keys, too": (
-        "keys",
-        "hard",
-        {
-            "in_batch": True,
-            "query_negatives": True,
-            "key_negatives": True,
-            "key_to_query_negatives": True,
-            "query_ids": "query_ids",
-            "key_ids": "key_ids",
-            "queue": "queue",
-        },
-    ),
-    "hard in batch": ("keys", None, {"hardness_mode": "in_batch_negatives", "hardness_strength": 9.0}),
-    "hard in batch, by index": (
-        "more",
-        None,
-        {"positives": "positives", "hardness_mode": "in_batch_negatives", "hardness_strength": 9.0},
-    ),
+    "all kinds, queries of keys, too": ("keys", "hard", ALL_KINDS | IDS | {"key_to_query_negatives": True}),
+    "hard in batch": ("keys", None, hardened("in_batch_negatives", 9.0)),
+    "hard in batch, by index": ("more", None, hardened("in_batch_negatives", 9.0) | {"positives": "positives"}),
     "hard in batch, queries of keys": (
         "keys",
         None,
-        {"key_to_query_negatives": True, "hardness_mode": "in_batch_negatives", "hardness_strength": 2.0},
+        hardened("in_batch_negatives", 2.0) | {"key_to_query_negatives": True},
     ),
-    "hard hard negatives": (
-        "keys",
-        "hard",
-        {"in_batch": True, "hardness_mode": "hard_negatives", "hardness_strength": 5.0},
-    ),
+    "hard hard negatives": ("keys", "hard", hardened("hard_negatives", 5.0) | {"in_batch": True}),
     "hard hard negatives, a queue": (
         "keys",
         "hard",
-        {"in_batch": True, "queue": "queue", "hardness_mode": "hard_negatives", "hardness_strength": 5.0},
+        hardened("hard_negatives", 5.0) | {"in_batch": True, "queue": "queue"},
     ),
     "hard given negatives, a queue, by index": (
         "more",
         "shared",
-        {
-            "in_batch": True,
-            "queue": "queue",
-            "positives": "positives",
-            "hardness_mode": "hard_negatives",
-            "hardness_strength": 5.0,
-        },
+        hardened("hard_negatives", 5.0) | {"in_batch": True, "queue": "queue", "positives": "positives"},
     ),
     "hard given negatives, a margin, not normalised": (
         "keys",
         "shared",
-        {
-            "hardness_mode": "hard_negatives",
-            "hardness_strength": 0.3,
-            "margin": 1.0,
-            "normalize": False,
-            "temperature": 5.0,
-        },
+        hardened("hard_negatives", 0.3) | {"margin": 1.0, "normalize": False, "temperature": 5.0},
     ),
-    "all hard": (
-        "keys",
-        "hard",
-        {
-            "in_batch": True,
-            "query_negatives": True,
-            "key_negatives": True,
-            "queue": "queue",
-            "hardness_mode": "all_negatives",
-            "hardness_strength": 3.0,
-        },
-    ),
+    "all hard": ("keys", "hard", ALL_KINDS | hardened("all_negatives", 3.0)),
     "all hard, smooth, a margin": (
         "keys",
         "shared",
-        {
-            "in_batch": True,
-            "key_negatives": True,
-            "queue": "queue",
-            "hardness_mode": "all_negatives",
-            "hardness_strength": 3.0,
-            "margin": 0.1,
-            "label_smoothing": 0.3,
-        },
+        hardened("all_negatives", 3.0)
+        | {"in_batch": True, "key_negatives": True, "queue": "queue", "margin": 0.1, "label_smoothing": 0.3},
     ),
     "all hard both ways, smooth, ids": (
         "keys",
         "hard",
-        {
+        IDS
+        | hardened("all_negatives", 3.0)
+        | {
             "in_batch": True,
             "symmetric": True,
             "positives": "shuffled",
             "key_to_query_negatives": True,
-            "query_ids": "query_ids",
-            "key_ids": "key_ids",
-            "hardness_mode": "all_negatives",
-            "hardness_strength": 3.0,
             "label_smoothing": 0.3,
         },
     ),
     "hard both ways, a margin": (
         "keys",
         None,
-        {"symmetric": True, "margin": 0.1, "hardness_mode": "in_batch_negatives", "hardness_strength": 4.0},
+        hardened("in_batch_negatives", 4.0) | {"symmetric": True, "margin": 0.1},
     ),
     "debiased down to the least": ("keys", None, {"tau_plus": 0.9, "temperature": 0.5}),
 }

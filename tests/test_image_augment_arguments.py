@@ -31,11 +31,7 @@ ARGUMENTS = [
         "RandomResizedCrop: ratio must be (low, high) with 0 < low <= high, got (2.0, 1.0)",
     ),
     (lambda: A.RandomResizedCrop(8, 0.5), TypeError, "RandomResizedCrop: scale must be a tuple of numbers, got float"),
-    (
-        lambda: A.RandomResizedCrop(8, (0.1, math.nan)),
-        ValueError,
-        "RandomResizedCrop: scale must be finite, got nan",
-    ),
+    (lambda: A.RandomResizedCrop(8, (0.1, math.nan)), ValueError, "RandomResizedCrop: scale must be finite, got nan"),
     (
         lambda: A.RandomResizedCrop(8, interpolation="lanczos"),
         ValueError,
@@ -64,11 +60,7 @@ ARGUMENTS = [
         ValueError,
         "RandomCrop: images must be at least (9, 4) with their padding unless pad_if_needed, got (8, 8)",
     ),
-    (
-        lambda: A.ToDtype(torch.uint8, scale=False),
-        ValueError,
-        "ToDtype: scale must be True for torch.uint8, got False",
-    ),
+    (lambda: A.ToDtype(torch.uint8, scale=False), ValueError, "ToDtype: scale must be True for torch.uint8, got False"),
     (
         lambda: A.RandomRotation(9, expand=True),
         ValueError,
@@ -188,11 +180,7 @@ ARGUMENTS = [
     ),
     (lambda: A.RandomSolarize(128), ValueError, "RandomSolarize: threshold must be in [0, 1], got 128"),
     (lambda: A.RandomPosterize(9), ValueError, "RandomPosterize: bits must be in [0, 8], got 9"),
-    (
-        lambda: A.Normalize((0.5,), (0.0,)),
-        ValueError,
-        "Normalize: std must be positive, got (0.0,)",
-    ),
+    (lambda: A.Normalize((0.5,), (0.0,)), ValueError, "Normalize: std must be positive, got (0.0,)"),
     (
         lambda: A.Normalize((0.5,), (1.0, 1.0)),
         ValueError,
@@ -232,11 +220,7 @@ ARGUMENTS = [
         ValueError,
         "SimCLRAugment: jitter's brightness must be at least 0, or (low, high), got -1",
     ),
-    (
-        lambda: A.ImageNetAugment(8, magnitude=31),
-        ValueError,
-        "ImageNetAugment: magnitude must be in [0, 30], got 31",
-    ),
+    (lambda: A.ImageNetAugment(8, magnitude=31), ValueError, "ImageNetAugment: magnitude must be in [0, 30], got 31"),
     (lambda: A.SimCLRAugment(8, 0), ValueError, "SimCLRAugment: views must be in [1, 1024], got 0"),
     (
         lambda: A.DINOAugment(blur_prob=(1.0, 0.1)),
@@ -259,11 +243,7 @@ ARGUMENTS = [
         ValueError,
         "SimCLRAugment: jitter must hold brightness, contrast, saturation and hue, got 0.8",
     ),
-    (
-        lambda: A.MAEAugment("8"),
-        TypeError,
-        "MAEAugment: size must be an int, got str",
-    ),
+    (lambda: A.MAEAugment("8"), TypeError, "MAEAugment: size must be an int, got str"),
     (
         lambda: A.BYOLAugment(blur_prob=1.0),
         ValueError,

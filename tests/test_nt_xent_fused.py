@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 import torch.nn.functional as F
+from counted_launches import Counted, Launches
 from loss_oracle import assert_compiles, with_grads
 from oracle import assert_no_worse
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from sslfast import ops
 from sslfast.losses.nt_xent import _FusedNTXent
@@ -261,39 +261,6 @@ def test_sizes_of_a_gpu(n, d, dtype, temperature) -> None:
         assert (k.float().cpu() - g).norm() <= rtol * g.norm()
     for first, again in zip(ours, with_grads(fused(temperature), z0, z1), strict=True):
         assert torch.equal(first, again)
-
-
-# ---- launches
-
-_NO_LAUNCH = {"empty", "new_empty", "empty_like", "empty_strided", "detach", "view", "alias"}
-
-
-class Launches(TorchDispatchMode):
-    """Counts torch operators that launch a kernel, and our own kernels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.namespace != "sslfast" and func.overloadpacket.__name__ not in _NO_LAUNCH:
-            self.names.append(str(func))
-        return func(*args, **(kwargs or {}))
-
-
-class Counted:
-    """A kernel that says when it is launched."""
-
-    def __init__(self, kernel, names: list[str]) -> None:
-        self.kernel, self.names = kernel, names
-
-    def __getitem__(self, grid):
-        def launch(*args, **kwargs):
-            self.names.append(self.kernel.__name__)
-            with _disable_current_modes():  # the interpreter copies its arguments with torch
-                self.kernel[grid](*args, **kwargs)
-
-        return launch
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -38,6 +38,35 @@ def test_ways_agree_in_similarity_softmax(dim: int, dtype: torch.dtype, labelled
         assert (found[0] - found[2]).norm() <= close * found[2].norm()
 
 
+def test_where_registers_end_in_similarity_softmax(monkeypatch) -> None:
+    pytest.importorskip("triton")
+    from sslfast.kernels import _launch
+
+    assert [_launch.similarity_in_registers(4096, dim, 2) for dim in (128, 192, 512, 513)] == [True] * 3 + [False]
+    assert [_launch.similarity_in_registers(8192, dim, 2) for dim in (128, 192)] == [True, False]
+    assert [_launch.similarity_in_registers(size, 512, 2, True) for size in (2896, 2897)] == [True, False]
+    # float32: by the arithmetic above D = 128, on plain cores and on tensor cores; by rows up to there.
+    for size, dim, precision in ((512, 512, "ieee"), (724, 256, "ieee"), (1448, 512, "tf32"), (2048, 128, "ieee")):
+        for more in (0, 1):
+            assert _launch.similarity_in_registers(size + more, dim, 4, False, precision) == (not more)
+    assert not _launch.similarity_in_registers(64, 513, 4)
+    for chosen in (True, False):
+        monkeypatch.setattr(_launch, "REGISTERS", chosen)
+        assert _launch.similarity_in_registers(2**20, 512, 2) == chosen
+        assert not _launch.similarity_in_registers(64, 513, 2)
+
+
+def test_runs_of_a_walk() -> None:
+    pytest.importorskip("triton")
+    from sslfast.kernels import _launch
+
+    # So many that programs of 64 rows are up to 128, none shorter than 4 blocks; one where the programs are enough.
+    for size, runs in ((100, 1), (512, 4), (2048, 4), (2176, 3), (8192, 1), (16384, 1)):
+        run = _launch.similarity_run(-(-size // 64), size, 32)
+        assert (run % 32, -(-size // run)) == (0, runs)
+        assert runs == 1 or runs * -(-size // 64) <= 128  # the parts of a gradient that they leave
+
+
 def labels_of(size: int, length: int, labelled: bool) -> tuple[Tensor, ...]:
     """Labels of rows and of columns, and weights as large as the softmax's; or none of them."""
     if not labelled:

@@ -22,7 +22,6 @@ from sslfast.reference.triplet import triplet_loss as reference
 MINING = ("batch_all", "batch_hard", "semi_hard")
 TERMS = {"swap": True}, {"smooth_loss": True}, {"swap": True, "smooth_loss": True}
 
-
 on = partial(margin_oracle.on, triplet_loss, reference)
 on_references = partial(margin_oracle.on_references, triplet_loss, reference)
 

@@ -6,7 +6,7 @@ csrc/shared/image_augment_*.h has the formulae of the views, csrc/cpu/image_augm
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from math import nan
 from typing import Any
@@ -17,20 +17,10 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._autograd import first_order_only
-from sslfast._image_steps import (
-    CODES,
-    COLUMNS,
-    FLAT_RANGE,
-    INTERPOLATIONS,
-    LISTED,
-    MAX_SIDE,
-    NO_FILL,
-    PADDINGS,
-    SOLARIZE_SLACK,
-    Segment,
-)
+from sslfast._image_steps import CODES, COLUMNS, FLAT_RANGE, INTERPOLATIONS, NO_FILL, SOLARIZE_SLACK, Segment
 from sslfast.augment._pixels_at import pixels_at
 from sslfast.augment._replay import affine_matrices
+from sslfast.augment._resample import clipped, filled, resample
 
 _GRAY = (0.2989, 0.587, 0.114)
 _NAMES = {code: name for name, code in CODES.items()}
@@ -76,108 +66,12 @@ def _view(x: Tensor, params: Tensor, codes: list[int], settings: list[float], si
     columns, *steps = params.split([len(COLUMNS[name]) for name in names], dim=-1)
     interpolation, antialias, fill = settings[:3]
     lists = settings[3 * len(codes) :]
-    x = _resample(x, columns, size, INTERPOLATIONS[int(interpolation)], bool(antialias), fill, lists)
+    x = resample(x, columns, size, INTERPOLATIONS[int(interpolation)], bool(antialias), fill, lists)
     for number, (name, values) in enumerate(zip(names[1:], steps, strict=True), 1):
         applied = values[:, 0] != 0
         done = _STEPS[name](x, values, (*settings[3 * number : 3 * number + 3], *lists))
         x = torch.where(applied[:, None, None, None], done, x)
     return x
-
-
-def _clip(value: Tensor, low: float, high: float) -> Tensor:
-    """What lies outside goes to the nearer end; what is no number, to ``low``: parameters by hand may be anything."""
-    return value.nan_to_num(low, high, low).clamp(low, high)
-
-
-def _fill(x: Tensor, setting: float, lists: Sequence[float]) -> Tensor:
-    """What ``setting`` says lies outside, (C or 1, 1, 1). Written number by number: a copy would wait for a GPU."""
-    first, channels = int(setting - LISTED) * x.shape[1], x.shape[1]
-    numbers = lists[first : first + channels] if setting >= LISTED else [setting]
-    return torch.stack([x.new_full((1, 1), number) for number in numbers])
-
-
-def _resample(
-    x: Tensor,
-    columns: Tensor,
-    size: tuple[int, int],
-    how: str,
-    antialias: bool,
-    fill: float,
-    lists: Sequence[float],
-) -> Tensor:
-    (tall, wide), (hflip, vflip) = x.shape[2:], columns[:, 8:].unbind(-1)
-    most = (tall - 1, wide - 1, tall, wide, *4 * (MAX_SIDE,))
-    least = (0, 0, 1, 1, 1, 1, -MAX_SIDE, -MAX_SIDE)
-    ends = zip(columns[:, :8].unbind(-1), least, most, strict=True)
-    top, left, height, width, target_height, target_width, offset_top, offset_left = (
-        _clip(value, low, high).trunc() for value, low, high in ends
-    )
-    height, width = torch.minimum(height, tall - top), torch.minimum(width, wide - left)
-    padding = PADDINGS[int(-fill)] if fill < 0 else "constant"
-    form = how, antialias, padding
-    down, inside_y = _weights(tall, size[0], top, height, target_height, offset_top, vflip, *form)
-    across, inside_x = _weights(wide, size[1], left, width, target_width, offset_left, hflip, *form)
-    x = down[:, None] @ x @ across[:, None].mT
-    if how == "bicubic":
-        x = x.clamp(0, 1)
-    inside = (inside_y[:, :, None] & inside_x[:, None])[:, None]
-    return torch.where(inside, x, _fill(x, fill, lists))
-
-
-def _weights(
-    side: int,
-    view: int,
-    first: Tensor,
-    source: Tensor,
-    target: Tensor,
-    offset: Tensor,
-    flip: Tensor,
-    how: str,
-    antialias: bool,
-    padding: str,
-) -> tuple[Tensor, Tensor]:
-    """(N, view, side) weights along one axis, and bool (N, view): is the output inside what is resized?"""
-    first, source, target, offset = (value.double()[:, None] for value in (first, source, target, offset))
-    place = torch.arange(view, device=flip.device).double()[None]
-    place = torch.where(flip[:, None] != 0, view - 1 - place, place) + offset
-    if padding not in ("constant", "edge"):  # the edge is what the nearest inside is
-        place = _reflected(place, target, padding)
-    inside = ((place >= 0) & (place < target)) | (padding != "constant")
-    place = torch.minimum(place.clamp(min=0), target - 1)
-    pixel = torch.arange(side, device=flip.device).double()[None] - first  # within the box
-    in_box = ((pixel >= 0) & (pixel < source))[:, None]
-    step = source / target
-    if how == "nearest":
-        nearest = torch.minimum((place.float() * (source.float() / target.float())).floor().double(), source - 1)
-        weight = (pixel[:, None] == nearest[:, :, None]).double()
-        return (weight * in_box * inside[:, :, None]).float(), inside
-    wide = step.clamp(min=1) if antialias else torch.ones_like(step)
-    centre = (place + 0.5) * step
-
-    def height(at: Tensor) -> Tensor:
-        t = ((at + 0.5)[:, None] - centre[:, :, None]).abs() / wide[:, :, None]
-        if how == "bilinear":
-            return (1 - t).clamp(min=0)
-        a = -0.5 if antialias else -0.75
-        near = ((a + 2) * t - (a + 3)) * t * t + 1
-        far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
-        return torch.where(t < 1, near, torch.where(t < 2, far, torch.zeros_like(t)))
-
-    weight = height(pixel)
-    if how == "bicubic" and not antialias:  # what lies outside counts as the edge
-        for k in range(1, 4):
-            weight = weight + torch.where((pixel == 0)[:, None], height(pixel - k), torch.zeros_like(weight))
-            weight = weight + torch.where((pixel == source - 1)[:, None], height(pixel + k), torch.zeros_like(weight))
-    weight = weight * in_box
-    return (weight / weight.sum(-1, keepdim=True) * inside[:, :, None]).float(), inside
-
-
-def _reflected(place: Tensor, n: Tensor, padding: str) -> Tensor:
-    """Which of n places stand at ``place``, as often as it takes."""
-    twice = int(padding == "symmetric")
-    period = (2 * n - 2 + 2 * twice).clamp(min=1)
-    place = torch.remainder(place, period)
-    return torch.where(place < n, place, period - twice - place)
 
 
 def _gray(x: Tensor) -> Tensor:
@@ -227,8 +121,9 @@ def _jitter(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
     if settings[0]:  # contrast is never drawn: a row that has it anyway is NaN
         refused = (values[:, 0] != 0) & (values[:, 3] != 1)  # not where it does not act: 0 * NaN would come back
         x = x * torch.where(refused, nan, 1.0).to(x.dtype)[:, None, None, None]
-    order = _orders(x.device)[_clip(values[:, 1], 0, 23).long()]
-    strengths = torch.cat([_clip(values[:, 2:5], 0, _MOST), _clip(values[:, 5:], -0.5, 0.5)], 1)[..., None, None, None]
+    order = _orders(x.device)[clipped(values[:, 1], 0, 23).long()]
+    factors, shift = clipped(values[:, 2:5], 0, _MOST), clipped(values[:, 5:], -0.5, 0.5)
+    strengths = torch.cat([factors, shift], 1)[..., None, None, None]
     for place in range(4):
         done = x
         for k, operation in enumerate(_JITTER):
@@ -255,12 +150,12 @@ def _sharpness(x: Tensor, values: Tensor, _: object) -> Tensor:
     kernel = torch.full((1, 1, 3, 3), 1 / 13, dtype=x.dtype, device=x.device)
     kernel[0, 0, 1, 1] = 5 / 13
     mean = F.conv2d(x.flatten(0, 1)[:, None], kernel).unflatten(0, x.shape[:2])[:, :, 0]
-    factor, middle = _clip(values[:, 1, None, None, None], 0, _MOST), x[:, :, 1:-1, 1:-1]
+    factor, middle = clipped(values[:, 1, None, None, None], 0, _MOST), x[:, :, 1:-1, 1:-1]
     return F.pad((middle * factor + (1 - factor) * mean).clamp(0, 1) - middle, (1, 1, 1, 1)) + x
 
 
 def _blur(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
-    sigma = _clip(values[:, 1, None], 1e-6, float("inf"))
+    sigma = clipped(values[:, 1, None], 1e-6, float("inf"))
 
     def along(n: int, kernel: float) -> Tensor:
         half = int(kernel) // 2
@@ -278,7 +173,7 @@ def _blur(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
 
 def _inverse(values: Tensor, view: tuple[int, int]) -> Tensor:
     """(N, 2, 3) from points of a view to where they come from. In full: ``torch.linalg.inv`` waits for the GPU."""
-    values = torch.cat([values[:, :4], _clip(values[:, 4:5], 1e-6, float("inf")), values[:, 5:]], 1)
+    values = torch.cat([values[:, :4], clipped(values[:, 4:5], 1e-6, float("inf")), values[:, 5:]], 1)
     (a, b, x), (c, d, y) = (row.unbind(-1) for row in affine_matrices(values, view)[:, :2].unbind(1))
     rows = [d, -b, b * y - d * x, -c, a, c * x - a * y]
     return (torch.stack(rows, -1) / (a * d - b * c)[:, None]).unflatten(-1, (2, 3))
@@ -294,7 +189,7 @@ def _affine(x: Tensor, values: Tensor, settings: tuple[float, ...]) -> Tensor:
     found, inside = (one.unflatten(2, (height, width)) for one in pixels_at(x, column, row, bilinear))
     if settings[1] == NO_FILL:
         return found
-    fill = _fill(x, settings[1], settings[3:])
+    fill = filled(x, settings[1], settings[3:])
     return (found - fill) * inside + fill
 
 

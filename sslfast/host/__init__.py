@@ -8,7 +8,7 @@ they run. Nothing here imports torch.
 from sslfast.host.audio_augment import AUDIO_PARAMS, apply_audio_params, sample_audio_params
 from sslfast.host.batch_mix import mix_images, sample_mix
 from sslfast.host.block_mask import block_mask, inverse_block_mask
-from sslfast.host.cell_mask import frame_mask, grid_patch_mask, tube_mask
+from sslfast.host.cell_mask import grid_patch_mask
 from sslfast.host.dino_mask import DinoMasks, dino_masks
 from sslfast.host.feature_corruption import CountedFeatures, corrupt_features
 from sslfast.host.feature_noise import add_feature_noise
@@ -46,6 +46,7 @@ from sslfast.host.token_rules import (
     ShuffleTokens,
     SwapTokens,
 )
+from sslfast.host.tube_mask import frame_mask, tube_mask
 from sslfast.host.video_views import VideoViews
 from sslfast.host.whole_word_mask import mask_words
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, get_args
 
 from sslfast import _check
 
@@ -279,18 +279,7 @@ TokenRule: TypeAlias = (
     | ReorderTokens
     | MaskTokens
 )
-RULES = (
-    DropTokens,
-    SwapTokens,
-    RepeatTokens,
-    ReplaceTokens,
-    InsertTokens,
-    ShuffleSpans,
-    ShuffleTokens,
-    CropTokens,
-    ReorderTokens,
-    MaskTokens,
-)
+RULES = get_args(TokenRule)
 
 
 def _check_count(function: str, count: int | None) -> None:

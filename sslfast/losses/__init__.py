@@ -18,15 +18,14 @@ from sslfast.losses.cached_backward import cached_backward
 from sslfast.losses.clip import CLIPLoss, clip_loss
 from sslfast.losses.contrastive import ContrastiveLoss, contrastive_loss
 from sslfast.losses.cross_batch_memory import CrossBatchMemory
-from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, dclw_loss, negative_mises_fisher_weights
+from sslfast.losses.dcl import DCLLoss, DCLWLoss, dcl_loss, dclw_loss
 from sslfast.losses.dino import DINOLoss, dino_loss
+from sslfast.losses.feature_matching import FeatureMatchingLoss, feature_matching_loss
 from sslfast.losses.gan import (
     BiGANLoss,
-    FeatureMatchingLoss,
     GANDiscriminatorLoss,
     GANGeneratorLoss,
     bigan_loss,
-    feature_matching_loss,
     gan_discriminator_loss,
     gan_generator_loss,
 )
@@ -45,6 +44,7 @@ from sslfast.losses.masked_lm import MaskedLMLoss, masked_lm_loss
 from sslfast.losses.masked_patch import MaskedPatchLoss, masked_patch_loss
 from sslfast.losses.matryoshka import MatryoshkaLoss
 from sslfast.losses.memory_bank import MemoryBank
+from sslfast.losses.mises_fisher_weights import negative_mises_fisher_weights
 from sslfast.losses.msn import MSNLoss, msn_loss
 from sslfast.losses.multi_positive_nt_xent import MultiPositiveNTXentLoss, multi_positive_nt_xent_loss
 from sslfast.losses.negative_cosine_similarity import NegativeCosineSimilarity, negative_cosine_similarity

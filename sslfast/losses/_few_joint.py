@@ -13,8 +13,8 @@ from sslfast.losses._few_pairs import (
     few,
     reduced,
     takes_passes,
-    tensor_or_number,
 )
+from sslfast.losses._in_one_call import tensor_or_number
 from sslfast.losses._inputs import without_autocast
 from sslfast.losses._joint_products import Columns, Kept, Request, gradients_of, losses_of
 from sslfast.losses._negative_kinds import Hardness, Kinds

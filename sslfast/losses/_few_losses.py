@@ -7,7 +7,8 @@ from torch import Tensor
 
 from sslfast import ops
 from sslfast._autograd import first_order_only
-from sslfast.losses._few_pairs import NO_OPTIONS, Options, tensor_or_number
+from sslfast.losses._few_pairs import NO_OPTIONS, Options
+from sslfast.losses._in_one_call import tensor_or_number
 
 
 def each_of_few_pairs(

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslfast._verdict import JointChecks, spelled
-from sslfast.distributed import gather_rows, mean_over_ranks, strategy_of
+from sslfast.distributed import mean_over_ranks, strategy_of
 from sslfast.losses._few_pairs import few_samples, few_views
-from sslfast.losses._inputs import check_pair, check_views, temperature_of, widened, without_autocast
+from sslfast.losses._inputs import check_pair, temperature_of, widened, without_autocast
 from sslfast.losses._kept import check_memory_budget
 from sslfast.losses._self import self_softmax
 from sslfast.losses._self_ranks import self_softmax_over_ranks
 from sslfast.losses._shown import shown_options
+from sslfast.losses.mises_fisher_weights import mises_fisher_weights
 
 WeightFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -105,7 +106,7 @@ class DCLWLoss(DCLLoss):
         return _loss(self._function, out0, out1, self.temperature, *options, sigma)
 
     def _weights(self, z0: Tensor, z1: Tensor) -> Tensor:
-        return _mises_fisher(self._function, z0, z1, self.sigma, self.gather_distributed)
+        return mises_fisher_weights(self._function, z0, z1, self.sigma, self.gather_distributed)
 
     def extra_repr(self) -> str:
         return shown_options(self, DCLWLoss, "temperature", "sigma", "gather_distributed")
@@ -115,43 +116,6 @@ def _check_weight_fn(function: str, weight_fn: WeightFunction | None) -> WeightF
     if weight_fn is not None and not callable(weight_fn):
         raise TypeError(f"{function}: weight_fn must be callable or None, got {type(weight_fn).__name__}")
     return weight_fn
-
-
-def negative_mises_fisher_weights(
-    z0: Tensor, z1: Tensor, sigma: float = 0.5, *, gather_distributed: bool | str = False
-) -> Tensor:
-    """Weights that let pairs far apart count more: ``2 - N * softmax(<z0_i, z1_i> / sigma)``, without a gradient.
-
-    Args:
-        z0: (N, D), normalised.
-        z1: (N, D), normalised.
-        sigma: divides the similarities. Default: 0.5.
-        gather_distributed: softmax and N are those of all ranks, as in :func:`dcl_loss`; what travels are the
-            similarities. Default: False.
-
-    Returns:
-        Tensor (N,), float32, or float64 if an input is.
-
-    Raises:
-        TypeError: if z0 or z1 is not a floating-point tensor, or ``sigma`` is not a number.
-        ValueError: if z0 is not (N, D) with N, D >= 1, z1 differs in shape or device, ``abs(sigma)`` is below 1e-8 or
-            not finite, or ``gather_distributed`` is not one that :func:`dcl_loss` takes.
-    """
-    return _mises_fisher("negative_mises_fisher_weights", z0, z1, sigma, gather_distributed)
-
-
-def _mises_fisher(name: str, z0: Tensor, z1: Tensor, sigma: float, gather_distributed: bool | str) -> Tensor:
-    """:func:`negative_mises_fisher_weights` of the function that errors name."""
-    with JointChecks(name, gather_distributed, z0):
-        strategy = strategy_of(name, gather_distributed)
-        check_views(name, "z0", z0, "z1", z1)
-        sigma = temperature_of(name, sigma, "sigma")
-    sides = widened(z0.detach(), z1.detach())
-    similarity = (sides[0] * sides[1]).sum(dim=1) / sigma
-    if strategy == "local":
-        return 2.0 - len(z0) * torch.softmax(similarity, dim=0)
-    everyone = gather_rows(similarity, name, spelled(sigma=sigma))
-    return 2.0 - len(everyone) * (similarity - everyone.logsumexp(dim=0)).exp()
 
 
 def dcl_loss(
@@ -244,7 +208,7 @@ def dclw_loss(
     Reference: Yeh et al., "Decoupled Contrastive Learning", ECCV 2022.
     """
     name = "dclw_loss"
-    weight_fn = functools.partial(_mises_fisher, name, sigma=sigma, gather_distributed=gather_distributed)
+    weight_fn = functools.partial(mises_fisher_weights, name, sigma=sigma, gather_distributed=gather_distributed)
     return _loss(name, z0, z1, temperature, weight_fn, gather_distributed, memory_budget, sigma)
 
 

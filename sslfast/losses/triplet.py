@@ -12,14 +12,13 @@ from sslfast._verdict import JointChecks, spelled
 from sslfast.distributed import Shards, exchange_shards, gathered_rows, strategy_of, those_of_first_rank
 from sslfast.losses._few_rows import are_few, distances_of_few
 from sslfast.losses._indices import given_rows
-from sslfast.losses._inputs import check_choice, check_labels, check_rows, finite, without_autocast
+from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._triplet_blocks import triplets_in_blocks
+from sslfast.losses._triplet_inputs import MINING, check_margin, check_per_anchor, check_ring
 from sslfast.losses._triplets import drawn_triplets, given_triplets, hardest, triplets_in_strips
 from sslfast.losses._triplets_ring import hardest_in_ring
 from sslfast.random import Generator, check_generator, seed_tensor
-
-_MINING = ("batch_all", "batch_hard", "semi_hard")
 
 
 class TripletLoss(nn.Module):
@@ -69,15 +68,15 @@ class TripletLoss(nn.Module):
     ) -> None:
         super().__init__()
         name = "TripletLoss"
-        self.mining = check_choice(name, "mining", mining, _MINING)
-        self.margin = _margin(name, margin, self.mining)
+        self.mining = check_choice(name, "mining", mining, MINING)
+        self.margin = check_margin(name, margin, self.mining)
         self.swap = _check.boolean(name, "swap", swap)
         self.smooth_loss = _check.boolean(name, "smooth_loss", smooth_loss)
-        _per_anchor(name, triplets_per_anchor, mining)
+        check_per_anchor(name, triplets_per_anchor, mining)
         self.triplets_per_anchor = triplets_per_anchor
         self.distance, self.normalize, self.reduction = metric_options(name, distance, normalize, reduction)
         strategy_of(name, gather_distributed)
-        _check_ring(name, gather_distributed, mining)
+        check_ring(name, gather_distributed, mining)
         self.gather_distributed = gather_distributed
 
     def forward(
@@ -115,30 +114,6 @@ class TripletLoss(nn.Module):
         how = f"distance={self.distance!r}, normalize={self.normalize}, reduction={self.reduction!r}"
         how = f"triplets_per_anchor={self.triplets_per_anchor!r}, {how}"
         return f"{options}, {how}, gather_distributed={self.gather_distributed!r}"
-
-
-def _margin(function: str, margin: float, mining: str, *like: Tensor) -> float:
-    margin = finite(function, "margin", margin, *like)
-    if mining == "semi_hard" and margin <= 0.0:  # which no triplet is within
-        raise ValueError(f"{function}: margin must be positive with mining='semi_hard', got {margin:g}")
-    return margin
-
-
-def _check_ring(function: str, gather_distributed: bool | str, mining: str) -> None:
-    """A ring is made for the hardest triplets alone, on one rank, too."""
-    if gather_distributed == "ring" and mining != "batch_hard":
-        raise ValueError(f"{function}: gather_distributed='ring' goes with mining='batch_hard', got mining={mining!r}")
-
-
-def _per_anchor(function: str, number: int | str, mining: str) -> int:
-    """How many triplets to draw for each anchor; 0 for none."""
-    if isinstance(number, str) and number == "all":
-        return 0
-    if isinstance(number, str):
-        raise TypeError(f"{function}: triplets_per_anchor must be an int or 'all', got {number!r}")
-    if mining != "batch_all":
-        raise ValueError(f"{function}: triplets_per_anchor goes with mining='batch_all', got mining={mining!r}")
-    return _check.integer(function, "triplets_per_anchor", number, 1)
 
 
 def triplet_loss(
@@ -249,8 +224,8 @@ def triplet_loss(
     with JointChecks(name, gather_distributed, embeddings):
         strategy = strategy_of(name, gather_distributed)
         check_rows(name, "embeddings", embeddings)
-        margin = _margin(name, margin, check_choice(name, "mining", mining, _MINING), embeddings)
-        per_anchor = _per_anchor(name, triplets_per_anchor, mining)
+        margin = check_margin(name, margin, check_choice(name, "mining", mining, MINING), embeddings)
+        per_anchor = check_per_anchor(name, triplets_per_anchor, mining)
         terms = (margin, _check.boolean(name, "swap", swap), _check.boolean(name, "smooth_loss", smooth_loss))
         options = metric_options(name, distance, normalize, reduction)
         if indices_tuple is not None or not per_anchor:
@@ -263,7 +238,7 @@ def triplet_loss(
         if triplets is None or labels is not None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
         if triplets is None:
-            _check_ring(name, gather_distributed, mining)
+            check_ring(name, gather_distributed, mining)
             if per_anchor:
                 seed = seed_tensor(generator, function=name, device=embeddings.device).reshape(1)
     if triplets is not None:

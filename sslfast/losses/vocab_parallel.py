@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 
-from sslfast import _check, ops
-from sslfast._autograd import distinct, first_order_only, product_side
+from sslfast import _check
+from sslfast._autograd import distinct
 from sslfast.losses._class_inputs import (
     ClassificationOutput,
     ClassLoss,
-    Options,
     check_layer,
     check_num_items,
     check_targets,
     options_of,
 )
-from sslfast.losses._class_shards import (
-    added_up,
-    agreed_place,
-    check_group,
-    is_distributed,
-    rank_in,
-    said_place,
-    told_by_all,
-)
+from sslfast.losses._class_shards import agreed_place, check_group, is_distributed, said_place
 from sslfast.losses._classes import class_loss, mean_of, shaped_like
 from sslfast.losses._inputs import autocast_is_on, check_device, check_integers
+from sslfast.losses._shard_losses import shard_losses
 
 
 class VocabParallelCrossEntropyLoss(ClassLoss):
@@ -221,7 +212,7 @@ def vocab_parallel_cross_entropy(
     dtype = torch.promote_types(input.dtype, linear_weight.dtype)
     if autocast_is_on(input.device.type) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(input.device.type)
-    losses, nll, lse, correct = _ShardLosses.apply(
+    losses, nll, lse, correct = shard_losses(
         name, rows, linear_weight, linear_bias, local, classes, options, dtype, return_metrics, group
     )
     items: Tensor | float | None = None
@@ -241,86 +232,3 @@ def vocab_parallel_cross_entropy(
         z_part = lse.new_zeros(()) if reduction == "none" else options.z_loss * lse.square().sum()
         z_part = z_part if items is None else mean_of(z_part, items)
         return ClassificationOutput(loss, correct.sum() / some, (nll.sum() / some).exp(), z_part, seen)
-
-
-class _ShardLosses(torch.autograd.Function):
-    """Losses of rows, whose targets are classes of this rank, its number of classes for one of another's, or -1; a
-    number above is no class of any rank.
-    """
-
-    @staticmethod
-    def forward(  # type: ignore[no-untyped-def]
-        ctx, function, rows, weight, bias, targets, classes, options, dtype, metrics, group
-    ):
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
-        # Nobody else's classes, at first.
-        alone = rows.new_full((2, len(rows)), -torch.inf, dtype=wide)
-        nll, lse, sums, own, top, *_ = _run(
-            rows, weight, bias, targets, None, options, dtype, (False, False, False), alone, classes
-        )
-        here = (targets >= 0) & (targets < len(weight))
-        # The others' log-sum-exp beside a target here: of a small loss nothing is lost.
-        rest = torch.where(here, lse + (-torch.expm1(-nll)).log(), lse)
-        numbers = [rest, torch.where(here, own, -torch.inf)]
-        numbers += [sums] if options.label_smoothing else []
-        numbers += [top] if metrics else []
-        rests, owns, *more = told_by_all(torch.stack(numbers), group).unbind(1)
-        mine = torch.arange(len(rests), device=rests.device) == rank_in(group)
-        others = rests.masked_fill(mine.unsqueeze(1), -torch.inf).logsumexp(0)
-        rest, own = rests.logsumexp(0), owns.amax(0).masked_fill_(targets > len(weight), torch.nan)
-        has = targets >= 0
-        nll, lse = (
-            torch.where(has, z, 0.0) for z in (F.softplus(rest - own, threshold=50.0), torch.logaddexp(rest, own))
-        )
-        losses = nll.clone()
-        if options.label_smoothing:
-            mean = more[0].sum(0) / classes
-            losses = (1.0 - options.label_smoothing) * nll + options.label_smoothing * (lse - mean)
-        if options.z_loss:
-            losses = losses + options.z_loss * lse.square()
-        correct = has & (own > more[-1].amax(0)) if metrics else has
-        ctx.save_for_backward(rows, weight, bias, targets, torch.stack([others, own]))
-        ctx.function, ctx.classes, ctx.options, ctx.dtype, ctx.group = function, classes, options, dtype, group
-        ctx.mark_non_differentiable(nll, lse, correct)
-        return losses, nll, lse, correct
-
-    @staticmethod
-    def backward(ctx, grad, *_):  # type: ignore[no-untyped-def]
-        rows, weight, bias, targets, elsewhere = ctx.saved_tensors
-        needs = tuple(ctx.needs_input_grad[1:4])
-        inputs = [z for z in (rows, weight, bias) if z is not None]
-        with torch.no_grad():
-            made = _run(
-                *(rows, weight, bias, targets, grad.contiguous()),
-                *(ctx.options, ctx.dtype, needs, elsewhere, ctx.classes),
-            )
-            d_rows, d_weight, d_bias = made[5:]
-            if needs[0]:
-                added_up(d_rows, ctx.group)  # each rank has its classes' part of it
-            sides = zip((d_rows, d_weight, d_bias), (rows, weight, bias), needs, strict=True)
-            found = [g.to(z.dtype) if need else None for g, z, need in sides]
-        kept = (None if g is None else first_order_only(ctx.function, g, *inputs, grad) for g in found)
-        return None, *kept, *[None] * 6
-
-
-def _run(
-    rows: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    grad: Tensor | None,
-    options: Options,
-    dtype: torch.dtype,
-    needs: tuple[bool, ...],
-    elsewhere: Tensor,
-    classes: int,
-) -> tuple[Tensor, ...]:
-    sides = product_side(rows.detach(), dtype), product_side(weight.detach(), dtype)
-    bias = None if bias is None else bias.detach().to(elsewhere.dtype).contiguous()
-    # A GPU would be waited for to count the rows with a target: it takes all.
-    index = torch.arange(len(rows), device=rows.device) if rows.is_cuda else None
-    numbers = (options.label_smoothing, options.softcap, options.z_loss)
-    results: tuple[Tensor, ...] = ops.linear_cross_entropy(
-        *sides, targets, index, bias, grad, grad, None, *numbers, *needs, elsewhere, classes
-    )
-    return results

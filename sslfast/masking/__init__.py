@@ -1,7 +1,7 @@
 """Masking rules: token and patch masks from counter-based draws, equal on every device."""
 
 from sslfast.masking.block_mask import block_mask, inverse_block_mask
-from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
+from sslfast.masking.cell_mask import grid_patch_mask
 from sslfast.masking.dino_mask import DinoMasks, dino_masks
 from sslfast.masking.feature_corruption import CountedFeatures, corrupt_features
 from sslfast.masking.graph_mask import CountedNodes, NodeMask, drop_edges, mask_nodes
@@ -27,6 +27,7 @@ from sslfast.masking.t5_collator import T5Collator
 from sslfast.masking.text_span_mask import CountedSpans, MaskedSpans, mask_spans
 from sslfast.masking.time_span_mask import time_mask
 from sslfast.masking.token_mask import mask_tokens
+from sslfast.masking.tube_mask import frame_mask, tube_mask
 from sslfast.masking.whole_word_collator import WholeWordCollator
 from sslfast.masking.whole_word_mask import mask_words
 

@@ -15,11 +15,12 @@ from sslfast.masking._arguments import errors_of
 from sslfast.masking._draws import CollatorDraws
 from sslfast.masking._examples import check_examples, collated
 from sslfast.masking.block_mask import block_mask, inverse_block_mask
-from sslfast.masking.cell_mask import frame_mask, grid_patch_mask, tube_mask
+from sslfast.masking.cell_mask import grid_patch_mask
 from sslfast.masking.dino_mask import dino_masks
 from sslfast.masking.mask_indices import mask_indices, short_form
 from sslfast.masking.patch_mask import random_patch_mask
 from sslfast.masking.square_mask import square_mask
+from sslfast.masking.tube_mask import frame_mask, tube_mask
 
 # (batch size, grid, generator=, sample_ids=, options) -> a mask, or tensors by name
 Rule: TypeAlias = Callable[..., "Tensor | Mapping[str, Any]"]
