@@ -135,7 +135,13 @@ def test_a_small_batch_is_one_operator_up_to_512_pairs(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "size", "at_once"), [({}, 256, True), ({}, 257, False), ({"margin": 0.1}, 257, True)]
+    ("options", "size", "at_once"),
+    [
+        ({}, 256, True),
+        ({}, 257, False),
+        ({"margin": 0.1, "label_smoothing": 0.1}, 257, False),
+        ({"label_smoothing": 0.1, "image_ids": torch.arange(257), "text_ids": torch.arange(257)}, 257, True),
+    ],
 )
 def test_bfloat16_is_widened_where_tiles_would_not_be_faster(options: dict, size: int, at_once: bool) -> None:
     sides = close_pairs(size, 3, torch.bfloat16)

@@ -27,6 +27,7 @@ IN_TORCH = {  # what a GPU runs
     "label_distances": "sslfast/losses/_triplets.py",
     "label_means": "sslfast/losses/_label_means.py",
     "label_softmax": "sslfast/losses/supcon.py",
+    "limited_softmax": "kernels/cross_softmax.py",
     "nearest_rows": "sslfast/losses/nn_memory_bank.py",
     "negative_cosine_similarity": "sslfast/losses/negative_cosine_similarity.py",
     "own_similarities": "sslfast/losses/_hard.py",
@@ -46,6 +47,8 @@ TEST_OF = {
     "spec_mean": "spec_augment",
 }
 
+BENCHMARK_OF = {"limited_softmax": "clip_options"}
+
 
 @pytest.mark.parametrize("stem", [*CUDA_STEMS, *CPU_STEMS, *TORCH_STEMS, *SMALL_STEMS])
 def test_a_stem_runs_through_every_layer(stem):
@@ -55,5 +58,5 @@ def test_a_stem_runs_through_every_layer(stem):
     layers = [f"csrc/include/sslfast/{stem}.h", f"csrc/cpu/{stem}.cpp", f"csrc/ops/{stem}.cpp", gpu]
     layers += [f"sslfast/reference/{short}.py", f"tests/test_{short}.py"]
     if stem not in TEST_OF:
-        layers.append(f"benchmarks/bench_{stem}.py")
+        layers.append(f"benchmarks/bench_{BENCHMARK_OF.get(stem, stem)}.py")
     assert [name for name in layers if not (ROOT / name).exists()] == []
