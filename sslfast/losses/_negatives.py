@@ -38,17 +38,20 @@ class Negatives:
         strategy: ``"local"``, or how the batches of all ranks come together.
         summed: whether :meth:`total` is all that is wanted; with the strategy ``"local"``.
         others: the further keys that :meth:`add` will add, so that no product is made in a narrower dtype than theirs.
+        exact: whether the CPU widens half types, so that the weights of products are not rounded.
         memory_budget: bytes of logits that may be kept for the gradient, of all groups; or None.
         options: what has to be the same on every rank, as :func:`~sslfast._verdict.spelled` gives it; or None.
 
     Attributes:
         hard: (N, K) logits with keys of one query each, once they are added; -inf where one is left out.
         hard_left_out: which of these are left out; None without a margin.
+        others: (K, D), further keys of all queries as they are compared, once they are added.
         of_keys: (M,) log-sum-exps of the keys over the queries that are not their own, where they have been made.
     """
 
     hard: Tensor
     hard_left_out: Tensor | None = None
+    others: Tensor
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Negatives:
         strategy: str,
         summed: bool = False,
         others: Tensor | None = None,
+        exact: bool = False,
         memory_budget: int | None = None,
         options: Options | None = None,
     ) -> None:
@@ -72,6 +76,8 @@ class Negatives:
         wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         if others is not None:
             self.dtype = self._joint(others, wide)
+        if exact and query.is_cpu:
+            self.dtype = wide
         self._query_side: Side
         self._key_side: Side
         if normalize:
@@ -203,9 +209,9 @@ class Negatives:
         strength = self.hardness.of("negative_keys")
         if keys.dim() == 2:
             others = keys.to(self.query.dtype)
-            others = normalized(self.function, others) if self.normalize else others
+            self.others = normalized(self.function, others) if self.normalize else others
             sides = (*self._query_side, *self._side(keys))
-            group = self._group(self.query, others, torch.full_like(self.own, -1), None, sides)
+            group = self._group(self.query, self.others, torch.full_like(self.own, -1), None, sides)
             self._add(self._harder(group, strength), "local")
             return
         similarities = own_similarities(self.function, self.query, keys, self.normalize)
