@@ -150,7 +150,7 @@ def mixed_dtypes(strategy: str) -> dict[str, str]:
 
 # How many times vectors are added up over the ranks in a step: in forward and in backward for the loss and its scale
 # (no number of rows is sent back), for the columns' largest logits, for the number of rows, and twice for smoothing.
-SUMS = {"info_nce": 2, "info_nce, smooth": 4, "info_nce, smooth, all kinds": 6, "clip, smooth": 5}
+SUMS = {"info_nce": 2, "info_nce, smooth": 4, "info_nce, smooth, all kinds": 6, "clip, smooth": 6}
 
 
 def message(function: Callable[[], Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from info_nce_cases import N, tensors
 from loss_oracle import assert_compiles, assert_steady, largest_tensor
 
 from sslfast.losses import InfoNCELoss, clip_loss, info_nce_loss
+from sslfast.reference.info_nce import info_nce_loss as reference
 
 
 @pytest.mark.parametrize("smoothing", [0.1, 1.0])
@@ -136,3 +139,34 @@ def test_autocast_leaves_the_margin_alone() -> None:
     expected = loss()
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(loss(), expected)
+
+
+@pytest.mark.parametrize("negatives", [(), (600, 1), (96,)], ids=str)
+@pytest.mark.parametrize("smoothing", [0.1, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_shares_cancel_no_rounded_weights(negatives: tuple[int, ...], smoothing: float, symmetric: bool) -> None:
+    """In tiles bfloat16's weights are rounded: all of what is left of them once the shares are taken off would be."""
+    inputs = [torch.randn(*shape, 64).bfloat16() for shape in ((600,), (600,), negatives)[: 3 if negatives else 2]]
+    options = {"temperature": 1.0, "label_smoothing": smoothing, "symmetric": symmetric, "in_batch": True}
+
+    def gradients(loss: Callable[..., torch.Tensor], dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+        leaves = [z.to(dtype).requires_grad_() for z in inputs]
+        return torch.autograd.grad(loss(*leaves, **options).mean(), leaves)
+
+    expected = gradients(reference, torch.float64)
+    for found, truth in zip(gradients(info_nce_loss, torch.bfloat16), expected, strict=True):
+        assert (found.double() - truth).norm() <= 2.5e-3 * truth.norm()
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_the_gradient_of_clip_is_rounded_once(normalize: bool, smoothing: float) -> None:
+    """Rows near one another: the shares' gradient nearly cancels the softmax's, which may not be rounded before."""
+    rows = 0.3 * torch.randn(2, 600, 64) + torch.randn(64)
+    images, texts = (z.bfloat16() for z in (rows if normalize else F.normalize(rows, dim=2)))
+    leaves, exact = ([z.to(d).requires_grad_() for z in (images, texts)] for d in (torch.bfloat16, torch.float64))
+    options = {"normalize": normalize, "label_smoothing": smoothing}
+    found = torch.autograd.grad(clip_loss(*leaves, 1 / 0.07, **options), leaves)
+    expected = torch.autograd.grad(reference(*exact, None, 0.07, symmetric=True, **options).mean(), exact)
+    for f, g in zip(found, expected, strict=True):
+        assert (f.double() - g).norm() <= 2.5e-3 * g.norm()

@@ -1,4 +1,4 @@
-"""CLIP with ids, a margin or hard negatives: InfoNCE both ways, of features as they are."""
+"""CLIP with ids, a margin, hard negatives or, of many pairs, smoothing: InfoNCE both ways, of features as they are."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def clip_with_options(
         logit_scale = positive_or_nan(logit_scale)
     kinds, hardness = Kinds(True, False, False, negative_keys, None), Hardness(None, 0.0)
     sides = (function, image_features, text_features, kinds)
-    if strategy == "local":
+    if strategy == "local" and not (ids is margin is negative_keys is None):  # with smoothing alone it is many pairs
         chosen = options_of(smoothing, margin, tau_plus, ids=ids)
         loss = info_nce_of_few(*sides, hardness, logit_scale, "mean", True, normalize, chosen)
         if loss is not None:

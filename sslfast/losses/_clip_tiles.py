@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslfast._verdict import Options
-from sslfast.distributed import count_rows, mean_gradient_over_ranks, mean_over_ranks, sum_over_ranks
+from sslfast.distributed import count_rows, mean_gradient_over_ranks, mean_over_ranks
 from sslfast.losses._cross import cross_softmax, two_way_mean
 from sslfast.losses._cross_ranks import cross_softmax_over_ranks
 from sslfast.losses._debias import debiased
@@ -18,7 +18,6 @@ def clip_in_tiles(
     image_features: Tensor,
     text_features: Tensor,
     logit_scale: float | Tensor,
-    smoothing: float,
     tau_plus: float,
     normalize: bool,
     strategy: str,
@@ -32,7 +31,7 @@ def clip_in_tiles(
         if strategy != "local":
             logit_scale = mean_gradient_over_ranks(logit_scale)
     sides = (function, image_features, text_features, logit_scale)
-    if smoothing == tau_plus == 0.0 and strategy == "local":
+    if tau_plus == 0.0 and strategy == "local":
         return two_way_mean(*sides, normalize=normalize, memory_budget=budget)
     operands = (*sides, torch.arange(len(image_features), device=image_features.device))
     if strategy == "local":
@@ -47,20 +46,4 @@ def clip_in_tiles(
     by_image, by_text = (F.softplus(lse - positive, threshold=50.0) for lse in (row_lse, col_lse))
     # An infinite feature may make nothing infinite but its own pair's logit, which would then count as a perfect pair.
     losses = torch.add(by_image + by_text, positive.detach(), alpha=0.0)
-    if smoothing > 0.0:
-        losses = torch.add(losses, positive, alpha=2 * smoothing)
-    loss = (losses.mean() if strategy == "local" else mean_over_ranks(losses)) / 2
-    if smoothing == 0.0:
-        return loss
-    # Its share of the target moves from the positive to the mean over a row of logits, in both directions alike.
-    # Products are sums, which autocast leaves alone.
-    images, texts = (z.to(loss.dtype) for z in (image_features, text_features))
-    if normalize:
-        images, texts = F.normalize(images, dim=1), F.normalize(texts, dim=1)
-    if strategy == "local":
-        image, text = images.mean(dim=0), texts.mean(dim=0)
-    else:
-        sums = (images.sum(dim=0), texts.sum(dim=0), loss.new_full((1,), len(images)))
-        means, count = sum_over_ranks(torch.cat(sums)).tensor_split([-1])
-        image, text = (means / count).chunk(2)
-    return loss - smoothing * logit_scale * (image * text).sum()
+    return (losses.mean() if strategy == "local" else mean_over_ranks(losses)) / 2

@@ -9,7 +9,7 @@ from sslfast.distributed import exchange_shards, mean_over_ranks, sum_over_ranks
 from sslfast.losses._debias import debiased_losses
 from sslfast.losses._negative_kinds import Hardness, Kinds
 from sslfast.losses._negatives import Negatives
-from sslfast.losses._smoothing import smoothed_part
+from sslfast.losses._smoothing import needs_exact_weights, smoothed_part
 
 
 def tiled_info_nce(
@@ -45,7 +45,7 @@ def tiled_info_nce(
     summed = strategy == "local" and reduction != "none" and tau_plus == 0.0 and not symmetric
     negatives = Negatives(
         *(function, query, keys, positives, scale, margin, hardness, ids, normalize, strategy),
-        *(summed, kinds.negative_keys, budget, smoothing > 0.0, options),
+        *(summed, kinds.negative_keys, smoothing > 0.0, needs_exact_weights(smoothing, kinds), budget, options),
     )
     negatives.add(kinds, symmetric)
 

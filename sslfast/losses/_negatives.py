@@ -102,9 +102,9 @@ class Negatives(QuerySums):
         strength = self.hardness.of("negative_keys")
         if keys.dim() == 2:
             others = keys.to(self.query.dtype)
-            others = normalized(self.function, others) if self.normalize else others
+            self.others = normalized(self.function, others) if self.normalize else others
             sides = (*self._query_side, *self._side(keys))
-            group = self._group(self.query, others, torch.full_like(self.own, -1), None, sides)
+            group = self._group(self.query, self.others, torch.full_like(self.own, -1), None, sides)
             self._add(self._harder(group, strength), "local")
             return
         similarities = own_similarities(self.function, self.query, keys, self.normalize)

@@ -39,13 +39,16 @@ class QuerySums:
         strategy: ``"local"``, or how the batches of all ranks come together.
         summed: whether :meth:`total` is all that is wanted; with the strategy ``"local"``.
         others: the further keys that will be added, so that no product is made in a narrower dtype than theirs.
-        memory_budget: bytes of logits that may be kept for the gradient, of all groups; or None.
         smooths: whether :func:`~sslfast.losses._smoothing.smoothed_part` will ask for what counts.
+        exact: whether the CPU widens half types, so that the weights of products are not rounded before those of
+            smoothing are taken off; with ``totals`` these are off already.
+        memory_budget: bytes of logits that may be kept for the gradient, of all groups; or None.
         options: what has to be the same on every rank, as :func:`~sslfast._verdict.spelled` gives it; or None.
 
     Attributes:
         hard: (N, K) logits with keys of one query each, -inf where one is left out; or None.
         hard_left_out: which of these are left out; None without a margin.
+        others: (K, D), further keys of all queries as they are compared, once they are added.
         totals: with a margin where one pass of a group makes all, the sums of the logits of every query that count, and
             how many these are, group by group but for ``hard``; else None.
         totals_of_keys: with ``totals``, those of the keys over the queries, where ``of_keys`` has been made.
@@ -54,6 +57,7 @@ class QuerySums:
 
     hard: Tensor | None = None
     hard_left_out: Tensor | None = None
+    others: Tensor
     totals_of_keys: tuple[Tensor, Tensor]
 
     def __init__(
@@ -70,8 +74,9 @@ class QuerySums:
         strategy: str,
         summed: bool = False,
         others: Tensor | None = None,
-        memory_budget: int | None = None,
         smooths: bool = False,
+        exact: bool = False,
+        memory_budget: int | None = None,
         options: Options | None = None,
     ) -> None:
         self.function, self.strategy, self.summed = function, strategy, summed
@@ -79,6 +84,10 @@ class QuerySums:
         wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         if others is not None:
             self.dtype = self._joint(others, wide)
+        self._one_pass = margin is not None and strategy == "local" and takes_one_pass(query)
+        self.totals: list[tuple[Tensor, Tensor]] | None = [] if self._one_pass and smooths else None
+        if exact and query.is_cpu and self.totals is None:
+            self.dtype = wide
         self._query_side: Side
         self._key_side: Side
         if normalize:
@@ -101,8 +110,6 @@ class QuerySums:
         self.positives = self.own if positives is None else positives
         self._most = None if margin is None else most_similar(self.query, self._own_keys(), margin)
         self.limits = self._limits(self.scale)
-        self._one_pass = margin is not None and strategy == "local" and takes_one_pass(query)
-        self.totals: list[tuple[Tensor, Tensor]] | None = [] if self._one_pass and smooths else None
         self.of_keys: Tensor | None = None
         self._groups: list[Tensor] = []
         self._last: Group | None = None  # a group that waits for the others

@@ -9,12 +9,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sslfast._autograd import normalized, traced_once
+from sslfast._autograd import traced_once
 from sslfast.losses._counted import counted_sums
 from sslfast.losses._counted_both_ways import counted_both_ways
 from sslfast.losses._labels import LabelGroups
 from sslfast.losses._negative_kinds import Kinds
 from sslfast.losses._negatives import Negatives
+
+_MOST_ROUNDED = 0.2  # smoothing beside weights that are rounded
 
 
 class _Rows(NamedTuple):
@@ -35,6 +37,17 @@ class _Columns(NamedTuple):
 
 
 _Found = tuple[Tensor, Tensor | int]  # for every row the sum of its similarities with columns, and how many these are
+
+
+def needs_exact_weights(smoothing: float, kinds: Kinds) -> bool:
+    """Whether smoothing cancels so much of the softmax's weights that their rounding to bfloat16 would show.
+
+    Without smoothing it puts a gradient off by up to 1.4e-3, that of negatives of all queries, which no positive pulls,
+    by up to 1.7e-3, and the gradient's own rounding by as much again. Smoothing e leaves 1 - e of a gradient or less
+    (early in training, at temperature 1, a twentieth at e = 1), but all of the weights that are rounded.
+    """
+    of_all = kinds.negative_keys is not None and kinds.negative_keys.dim() == 2
+    return smoothing > (0.0 if of_all else _MOST_ROUNDED)
 
 
 def smoothed_part(negatives: Negatives, kinds: Kinds, symmetric: bool) -> Tensor:
@@ -112,8 +125,7 @@ def _further(n: Negatives, kinds: Kinds) -> list[tuple[Tensor, float]]:
     """Columns for all queries that are not of the batch, and how hard they are."""
     found = [] if kinds.queue is None else [(kinds.queue.to(n.query.dtype), n.hardness.of("queue"))]
     if kinds.negative_keys is not None and kinds.negative_keys.dim() == 2:
-        others = kinds.negative_keys.to(n.query.dtype)
-        found.append((normalized(n.function, others) if n.normalize else others, n.hardness.of("negative_keys")))
+        found.append((n.others, n.hardness.of("negative_keys")))
     return found
 
 

@@ -150,9 +150,10 @@ def clip_loss(
 
     in O(N D) memory: the N x N logits are made in tiles, one pass for images and texts together, and made again for the
     gradients unless they are kept: 8 N^2 D FLOPs, or 6 where all are. The products of open_clip's loss cost 12.
-    bfloat16 features are multiplied as such, with float32 sums. Small losses keep their relative precision. Up to 512
-    pairs on the CPU (256 of bfloat16 with most options; docs/losses.md says when) make all logits at once, half types
-    widened, and the gradients in forward but for hard negatives of one image each.
+    bfloat16 features are multiplied as such, with float32 sums, but on the CPU widened beside much smoothing. Small
+    losses keep their relative precision. Up to 512 pairs on the CPU (256 of bfloat16 with most options) make all logits
+    at once, half types widened, and the gradients in forward but for hard negatives of one image each; docs/losses.md
+    says when.
 
     Args:
         image_features: (N, D), floating point, any strides; normalised, unless ``normalize``.
@@ -242,7 +243,10 @@ def clip_loss(
             text_features=text_features,
         ) | spelled_scales(logit_scale=logit_scale)
     sides = (image_features, text_features)
-    if has_options:
+    if not has_options and strategy == "local" and few(image_features, text_features):
+        share, chosen = 0.5 / len(image_features), options_of(smoothing, None, tau_plus)
+        loss = few_pairs(name, TWO_WAYS, share, *sides, logit_scale, normalize=normalize, options=chosen)
+    elif has_options or smoothing > 0.0:
         loss = clip_with_options(
             *(name, *sides, logit_scale),
             ids=ids,
@@ -255,10 +259,7 @@ def clip_loss(
             budget=budget,
             options=options,
         )
-    elif strategy == "local" and few(image_features, text_features):
-        share, chosen = 0.5 / len(image_features), options_of(smoothing, None, tau_plus)
-        loss = few_pairs(name, TWO_WAYS, share, *sides, logit_scale, normalize=normalize, options=chosen)
     else:
-        loss = clip_in_tiles(name, *sides, logit_scale, smoothing, tau_plus, normalize, strategy, budget, options)
+        loss = clip_in_tiles(name, *sides, logit_scale, tau_plus, normalize, strategy, budget, options)
     # The bias does not change the loss, and gets a gradient of 0.
     return loss if not isinstance(logit_bias, Tensor) else loss + 0.0 * logit_bias.sum().to(loss.dtype)
