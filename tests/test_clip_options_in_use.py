@@ -102,11 +102,18 @@ def test_no_matrix_of_similarities() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "columns"), [("ids", [600]), ("margin", [600]), ("everything, hard of all", [600, 300])]
+    ("name", "learned", "columns"),
+    [
+        ("ids", False, [600]),
+        ("margin", False, [600]),
+        ("everything, hard of all", False, [600]),
+        ("everything, hard of all", True, [600, 300]),
+    ],
 )
-def test_memory_budget_bounds_what_is_kept(name: str, columns: list[int]) -> None:
-    """An explicit one of all passes together; the default holds each of them here."""
+def test_memory_budget_bounds_what_is_kept(name: str, learned: bool, columns: list[int]) -> None:
+    """An explicit one of all passes together; the default holds each of them here. None of constants is kept."""
     (images, texts, hard), options = chosen(name, 600, torch.float32)
+    hard = hard.requires_grad_() if learned else hard
     all_logits = [4 * 600 * count for count in columns]
     for budget, expected in (
         (0, []),

@@ -141,6 +141,19 @@ def test_nan_is_seen() -> None:
     assert col_lse.isnan().all()
 
 
+@pytest.mark.parametrize("value", [-INF, INF])
+def test_an_infinite_logit_counts(value: float) -> None:
+    """One of a queue, say; positives and equal ids do not, whatever their logits."""
+    rows, columns = torch.ones(2, 1), torch.tensor([[0.5], [value], [1.0], [2.0]])
+    ids = torch.tensor([5, 6]), torch.tensor([1, 2, 6, 5])
+    limits = torch.tensor([9.0, 1.5]), torch.full((4,), 9.0)
+    given = (rows, columns, torch.tensor([0, -1]), torch.ones(1), *ids)
+    row_lse, col_lse, _, _, *found = ops.limited_softmax_forward(*given, *limits, 0)
+    expected = reference(*given, *limits)
+    for f, e in zip((row_lse, col_lse, *found), (*expected[:2], *expected[3:]), strict=True):
+        torch.testing.assert_close(f, e)
+
+
 def test_threads_change_nothing() -> None:
     rows, columns, positives, ids, limits = problem(600, 700, 16, 10.0, True, torch.float32)
     threads = torch.get_num_threads()

@@ -13,14 +13,14 @@
 namespace sslfast::cpu {
 namespace {
 
-constexpr int64_t kGroup = 32;  // rows; the sums of a group's columns (4 KiB) stay in L1
+constexpr int64_t kGroup = 32;  // rows; the three sums of a group's columns (3 KiB of floats) stay in L1
 
 int64_t groups(int64_t rows) { return (rows + kGroup - 1) / kGroup; }
 
-// A NaN is above no limit, and the sums must show it.
+// A NaN is above no limit, and the sums must show it. What counts for neither side is +inf.
 template <typename T>
 inline __attribute__((always_inline)) bool counts(T logit, T limit) {
-  return !(logit > limit) && logit != -kInf<T>;
+  return !(logit > limit);
 }
 
 // The largest logit of a row that counts for it, -inf if there is none; and, with limits, so for the columns.
@@ -124,7 +124,7 @@ void add_to(const LimitedSums<T>& sums, int64_t place, T shift, T sum, T total, 
 template <typename T>
 void forward_tile(const CrossTile<T>& t, const LimitedSums<T>& rows, const LimitedSums<T>& columns, T* scratch,
                   int threads) {
-  exclude(t.logits, t.rows, t.cols, t.row0, t.col0, t.excluded, threads);
+  exclude_above(t.logits, t.rows, t.cols, t.row0, t.col0, t.excluded, threads);
   const bool both = columns.limits != nullptr;
   const int64_t count = groups(t.rows), size = count * t.cols;
   T *row_shift = scratch, *col_shift = row_shift + t.rows, *by_group = col_shift + t.cols;  // (3, count, cols)
@@ -168,7 +168,7 @@ void forward_tile(const CrossTile<T>& t, const LimitedSums<T>& rows, const Limit
 
 template <typename T>
 void backward_tile(const CrossTile<T>& t, const LimitedGrads<T>& rows, const LimitedGrads<T>& columns, int threads) {
-  exclude(t.logits, t.rows, t.cols, t.row0, t.col0, t.excluded, threads);
+  exclude_above(t.logits, t.rows, t.cols, t.row0, t.col0, t.excluded, threads);
   const bool both = columns.limits != nullptr;
   const LimitedGrads<T> own = both ? LimitedGrads<T>{columns.limits + t.col0, columns.lse + t.col0,
                                                      columns.grad_lse + t.col0, columns.grad_total + t.col0}

@@ -138,9 +138,9 @@ inline __attribute__((always_inline)) void scale_body(T* s, int64_t n, T factor)
 }
 
 template <typename T>
-inline __attribute__((always_inline)) void exclude_id_body(T* s, int64_t n, const int64_t* ids, int64_t id) {
+inline __attribute__((always_inline)) void exclude_id_body(T* s, int64_t n, const int64_t* ids, int64_t id, T mark) {
 #pragma omp simd
-  for (int64_t j = 0; j < n; ++j) s[j] = ids[j] == id ? -std::numeric_limits<T>::infinity() : s[j];
+  for (int64_t j = 0; j < n; ++j) s[j] = ids[j] == id ? mark : s[j];
 }
 
 template <typename T>
@@ -208,10 +208,12 @@ void row_add(double* to, const double* from, int64_t n) { add_body(to, from, n);
 SSLFAST_ISA_CLONES void row_scale(float* s, int64_t n, float factor) { scale_body(s, n, factor); }
 void row_scale(double* s, int64_t n, double factor) { scale_body(s, n, factor); }
 
-SSLFAST_ISA_CLONES void row_exclude_id(float* s, int64_t n, const int64_t* ids, int64_t id) {
-  exclude_id_body(s, n, ids, id);
+SSLFAST_ISA_CLONES void row_exclude_id(float* s, int64_t n, const int64_t* ids, int64_t id, float mark) {
+  exclude_id_body(s, n, ids, id, mark);
 }
-void row_exclude_id(double* s, int64_t n, const int64_t* ids, int64_t id) { exclude_id_body(s, n, ids, id); }
+void row_exclude_id(double* s, int64_t n, const int64_t* ids, int64_t id, double mark) {
+  exclude_id_body(s, n, ids, id, mark);
+}
 
 SSLFAST_ISA_CLONES void row_exclude_above(float* s, int64_t n, float limit) { exclude_above_body(s, n, limit); }
 void row_exclude_above(double* s, int64_t n, double limit) { exclude_above_body(s, n, limit); }

@@ -47,9 +47,11 @@ void row_add(double* to, const double* from, int64_t n);
 void row_scale(float* s, int64_t n, float factor);
 void row_scale(double* s, int64_t n, double factor);
 
-// s_j <- -inf where ids_j is id, or where s_j is above the limit, which a NaN is not
-void row_exclude_id(float* s, int64_t n, const int64_t* ids, int64_t id);
-void row_exclude_id(double* s, int64_t n, const int64_t* ids, int64_t id);
+// s_j <- mark where ids_j is id
+void row_exclude_id(float* s, int64_t n, const int64_t* ids, int64_t id, float mark);
+void row_exclude_id(double* s, int64_t n, const int64_t* ids, int64_t id, double mark);
+
+// s_j <- -inf where s_j is above the limit, which a NaN is not
 void row_exclude_above(float* s, int64_t n, float limit);
 void row_exclude_above(double* s, int64_t n, double limit);
 

@@ -85,7 +85,8 @@ void tile(const PairTile<T>& t, PairSums& sums, int threads) {
     const bool here = positive >= 0 && positive < t.cols;
     const T product = here ? s[positive] : T(0);
     if (excluded.row_ids != nullptr) {
-      row_exclude_id(s, t.cols, excluded.col_ids + t.col0, excluded.row_ids[t.row0 + i]);
+      row_exclude_id(s, t.cols, excluded.col_ids + t.col0, excluded.row_ids[t.row0 + i],
+                     -std::numeric_limits<T>::infinity());
     }
     if (excluded.row_limits != nullptr) row_exclude_above(s, t.cols, excluded.row_limits[t.row0 + i]);
     T parts[3];

@@ -1,4 +1,7 @@
-"""Sums of the similarities that count, of rows with columns and of columns with rows, from one pass for both."""
+"""Sums of the similarities that count, of rows with columns and of columns with rows, from one pass for both.
+
+For a GPU: on the CPU they come with the log-sum-exps, see :mod:`._limited`.
+"""
 
 from __future__ import annotations
 

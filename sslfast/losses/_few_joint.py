@@ -69,7 +69,8 @@ def joint_info_nce(
     )
     of_all = columns.others + columns.queue
     of_little = n * of_all <= MOST_READ_ONCE
-    in_passes = takes_passes(options, symmetric) and of_little
+    further_kinds = options.row_ids is not None or sum(columns) > n + m
+    in_passes = takes_passes(options, symmetric) and further_kinds and of_little
     both_ways = in_passes or (symmetric and options.margin is not None and of_little)
     if n * sum(columns) > (_MOST_BOTH_WAYS if both_ways else _MOST) or not few(query, keys, in_passes=in_passes):
         return None

@@ -85,6 +85,9 @@ def limited_softmax(
     Returns:
         float32, or float64 if an input is.
     """
+    # +inf marks what counts for neither side: a margin that is infinite times the scale leaves out no more.
+    row_limits, *rest = (z.clamp_max(torch.finfo(z.dtype).max) for z in (row_limits, col_limits) if z is not None)
+    col_limits = rest[0] if rest else None
     rows, columns, row_ids, col_ids, row_limits, col_limits, *exact = distinct(
         rows, columns, row_ids, col_ids, row_limits, col_limits, *sides
     )

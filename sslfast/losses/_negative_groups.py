@@ -43,7 +43,7 @@ class Group(NamedTuple):
 
 
 def _with_own_columns(group: Group) -> Group:
-    """Of constants, a queue say, which may change before backward reads them again."""
+    """With a copy of columns, a queue say, which may change before backward reads them again."""
     if group.sides[2] is None:
         return group._replace(columns=group.columns.clone())
     return group._replace(sides=(*group.sides[:2], group.sides[2].clone(), group.sides[3]))
@@ -92,24 +92,31 @@ class GroupSums:
         return self._cross(group, self._strategy, two_way=True)
 
     def limited(self, group: Group, col_limits: Tensor | None = None, dtype: torch.dtype | None = None) -> Limited:
-        """What counts for rows, and with limits for columns, too; of this rank, from products in ``dtype``."""
-        if col_limits is None and not group.columns.requires_grad:
+        """What counts for rows, and with limits for columns, too; of this rank, from products in ``dtype``.
+
+        Of constants for rows alone, a long queue say, no logits are kept.
+        """
+        rows, columns, positives, limits = group.rows, group.columns, group.positives, group.limits
+        assert limits is not None
+        dtype = dtype or self._dtype
+        budget: int | None = 0
+        if columns.requires_grad or col_limits is not None:
+            budget = self._budget.share(len(rows) * len(columns), dtype, rows, columns, packs=False)
+        elif torch.is_grad_enabled() and (rows.requires_grad or self._scale.requires_grad):
             group = _with_own_columns(group)
-        rows, columns, positives, dtype = group.rows, group.columns, group.positives, dtype or self._dtype
-        assert group.limits is not None
         row_ids, col_ids = group.ids or (None, None)
         return limited_softmax(
             self._function,
             rows,
-            columns,
+            group.columns,
             self._scale,
             rows.new_full((len(rows),), -1, dtype=torch.int64) if positives is None else positives,
-            group.limits,
+            limits,
             col_limits,
             row_ids=row_ids,
             col_ids=col_ids,
             dtype=dtype,
-            memory_budget=self._budget.share(len(rows) * len(columns), dtype, rows, columns, packs=False),
+            memory_budget=budget,
             sides=group.sides,
             strength=group.strength,
         )

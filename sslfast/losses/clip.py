@@ -186,10 +186,11 @@ def clip_loss(
             ``"local"``: this rank's samples alone. Forward and backward communicate: one that only some ranks call
             waits for ever. Without a process group, or with one rank, it changes nothing. Default: False.
         memory_budget: how many bytes of logits may be kept for the gradient, instead of being made again, by all passes
-            together; 0 keeps none, 4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16 without a margin) keep all, and
-            those of ``negative_keys`` (K, D) as many a logit. On a GPU and over several ranks none are kept, and what
-            the CPU makes at once does not ask for it. Default: None, 2 MiB or 8 bytes (16 for float64) for every number
-            of both sides, which is O(N D), for each pass: one, and one with ``negative_keys`` (K, D).
+            together; 0 keeps none, 4 N^2 (8 N^2 for float64, about 2 N^2 for bfloat16 but with a margin or much
+            smoothing) keep all, and those of ``negative_keys`` (K, D) that take a gradient as many a logit. On a GPU
+            and over several ranks none are kept, and what the CPU makes at once does not ask for it. Default: None, 2
+            MiB or 8 bytes (16 for float64) for every number of both sides, which is O(N D), for each pass: one, and one
+            with such ``negative_keys``.
 
     Returns:
         Scalar loss, float32, or float64 if a feature is.

@@ -180,7 +180,8 @@ def info_nce_loss(
 
     Further kinds of negatives join the same sum. N x M logits are never stored where that would be large. Keys that
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
-    altogether; they may be changed before ``backward()``. One way, the mean or the sum of the losses makes the
+    altogether; they may be changed before ``backward()``. (With ``margin`` and ``label_smoothing`` together the CPU
+    reads them again, a copy: 6 N M D.) One way, the mean or the sum of the losses makes the
     gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
     to 512 queries on the CPU (256 of bfloat16 with most options), and 65,536 logits, or 524,288 among the other keys
     with most options or both ways (docs/losses.md says when), make all of them at once, half types widened. A queue
@@ -204,7 +205,8 @@ def info_nce_loss(
         query_negatives: whether the other queries are negatives. Default: False.
         key_negatives: whether the other keys, by their similarity with the positive key, are negatives. Default: False.
         key_to_query_negatives: whether the other queries, by their similarity with the positive key, are negatives:
-            without ``positives`` and ``margin``, and none of ``in_batch`` hard, from the same products. Default: False.
+            without ``positives`` (and ``margin``, but on the CPU), and none of ``in_batch`` hard, from the same
+            products. Default: False.
         query_ids: (N,) integers, with ``key_ids``: rows of the batch with the same id (the same document twice, say)
             are no negatives of each other. Default: None.
         key_ids: (M,) integers. Default: None.
@@ -216,9 +218,10 @@ def info_nce_loss(
         label_smoothing: share e of the target that is spread over the query's candidates, its positive and the
             negatives that ids and margin leave: adds e times the positive's logit less the candidates' mean logit,
             which with no id, margin or tau_plus is ``F.cross_entropy(..., label_smoothing=e)``. With ``symmetric`` a
-            key's candidates are queries. From sums, in O(N D) work; with a margin from the similarities, made again:
-            8 N M D FLOPs more for each kind of negatives; ``symmetric`` adds none, but as many over several ranks,
-            where one vector travels, and with ids or margin the rows once more. Default: 0.
+            key's candidates are queries. From sums, in O(N D) work; with a margin from the similarities, on the CPU in
+            the same pass, and on a GPU or over several ranks made again: 8 N M D FLOPs more for each kind of negatives;
+            ``symmetric`` adds none, but as many over several ranks, where one vector travels, and with ids or margin
+            the rows once more. Default: 0.
         hardness_mode: which negatives count by how hard they are: ``"in_batch_negatives"``, those of ``in_batch``;
             ``"hard_negatives"``, ``negative_keys``; ``"all_negatives"``, both and the queue. To their logits
             ``hardness_strength`` times the similarity is added, which is a constant for the gradient; label smoothing
@@ -240,10 +243,10 @@ def info_nce_loss(
         memory_budget: how many bytes of similarities may be kept for the gradient, instead of being made again, by
             kinds of negatives in the order of the arguments ``in_batch``, ``query_negatives``, ``key_negatives``,
             ``key_to_query_negatives``, ``negative_keys``; 0 keeps none. A kind with M negatives takes 4 N M at most (8
-            N M in float64), in bfloat16 about 2 N M where more are not left. Those that are read once need none: what
-            takes no gradient, and the first kind of a mean or a sum one way, but for both with ``margin`` and
-            ``label_smoothing`` together. On a GPU and over several ranks none are kept, and what the CPU makes at once
-            does not ask for it. Default: None, for each kind 2 MiB or 8 bytes (16 in float64) for every number of both
+            N M in float64), in bfloat16 about 2 N M where more are not left, but with a margin or much smoothing. None
+            are kept of what takes no gradient, nor of the first kind of a mean or a sum one way, but with ``margin``
+            and ``label_smoothing`` together, nor on a GPU or over several ranks, and what the CPU makes at once does
+            not ask for it. Default: None, for each kind 2 MiB or 8 bytes (16 in float64) for every number of both
             sides, which is O(N D).
 
     Returns:

@@ -20,5 +20,11 @@ void exclude(float* logits, int64_t rows, int64_t cols, int64_t row0, int64_t co
 void exclude(double* logits, int64_t rows, int64_t cols, int64_t row0, int64_t col0, const Excluded<double>& excluded,
              int threads);
 
+// The same to +inf, which is above every limit that comes later, where a logit of -inf counts.
+void exclude_above(float* logits, int64_t rows, int64_t cols, int64_t row0, int64_t col0,
+                   const Excluded<float>& excluded, int threads);
+void exclude_above(double* logits, int64_t rows, int64_t cols, int64_t row0, int64_t col0,
+                   const Excluded<double>& excluded, int threads);
+
 }  // namespace cpu
 }  // namespace sslfast

@@ -11,7 +11,7 @@ namespace sslfast {
 // What the logits of a side's rows or columns, those up to the limits, come to.
 template <typename T>
 struct LimitedSums {
-  const T* limits;  // of columns null, where these are not wanted
+  const T* limits;  // below +inf, which marks positives and equal ids; of columns null, where these are not wanted
   T *shift, *sum;   // of exp(S): exp(shift) * sum
   T* total;         // of S
   int64_t* count;
@@ -29,7 +29,7 @@ namespace cpu {
 // Elements of scratch of the functions below, for a tile.
 int64_t limited_scratch(int64_t rows, int64_t cols);
 
-// Adds a tile of logits to the sums of rows (N) and of columns (M). What counts for neither side is left -inf.
+// Adds a tile of logits to the sums of rows (N) and of columns (M). Positives and entries of equal ids are left +inf.
 void limited_forward_tile(const CrossTile<float>& tile, const LimitedSums<float>& rows,
                           const LimitedSums<float>& columns, float* scratch, int threads);
 void limited_forward_tile(const CrossTile<double>& tile, const LimitedSums<double>& rows,
