@@ -86,8 +86,8 @@ def limited_softmax(
         float32, or float64 if an input is.
     """
     # +inf marks what counts for neither side: a margin that is infinite times the scale leaves out no more.
-    row_limits, *rest = (z.clamp_max(torch.finfo(z.dtype).max) for z in (row_limits, col_limits) if z is not None)
-    col_limits = rest[0] if rest else None
+    most = torch.finfo(row_limits.dtype).max
+    row_limits, col_limits = row_limits.clamp_max(most), None if col_limits is None else col_limits.clamp_max(most)
     rows, columns, row_ids, col_ids, row_limits, col_limits, *exact = distinct(
         rows, columns, row_ids, col_ids, row_limits, col_limits, *sides
     )

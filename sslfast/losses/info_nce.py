@@ -181,11 +181,11 @@ def info_nce_loss(
     Further kinds of negatives join the same sum. N x M logits are never stored where that would be large. Keys that
     take no gradient (a queue, a locked tower) are read once, in forward, which makes what backward needs: 4 N M D FLOPs
     altogether; they may be changed before ``backward()``. (With ``margin`` and ``label_smoothing`` together the CPU
-    reads them again, a copy: 6 N M D.) One way, the mean or the sum of the losses makes the
-    gradients of queries and keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up
-    to 512 queries on the CPU (256 of bfloat16 with most options), and 65,536 logits, or 524,288 among the other keys
-    with most options or both ways (docs/losses.md says when), make all of them at once, half types widened. A queue
-    alone is one call there, with the gradients.
+    reads them again, a copy: 6 N M D.) One way, the mean or the sum of the losses makes the gradients of queries and
+    keys in forward, too: 6 N M D FLOPs. Accumulates in float32 (float64 inputs in float64). Up to 512 queries on the
+    CPU (256 of bfloat16 with most options), and 65,536 logits, or 524,288 among the other keys with most options or
+    both ways (docs/losses.md says when), make all of them at once, half types widened. A queue alone is one call there,
+    with the gradients.
 
     Args:
         query: (N, D), floating point, any strides; need not be normalised.
