@@ -75,11 +75,6 @@ def with_labels(make: Callable[[str], nn.Module], *, widths: bool = False) -> Cr
     return loss
 
 
-def gathered(strategy: str) -> str:
-    """The strategy of a loss that takes no ring."""
-    return "all_gather" if strategy == "ring" else strategy
-
-
 def memory_of_some(z0: Tensor, z1: Tensor, labels: Tensor, _: Tensor, __: Tensor, strategy: str) -> Tensor:
     """Some rows enter, which ones a rank knows of its own alone, and the others are compared with them."""
     loss = losses.ContrastiveLoss(neg_margin=1.2)
@@ -127,11 +122,9 @@ CRITERIA: dict[str, Criterion] = {
     "multi-positive, no negative": lambda a, b, y, s, t, how: losses.multi_positive_nt_xent_loss(
         a, torch.zeros_like(y), gather_distributed=how
     ),
-    "triplet": with_labels(lambda how: losses.TripletLoss(0.3, gather_distributed=gathered(how)), widths=True),
+    "triplet": with_labels(lambda how: losses.TripletLoss(0.3, gather_distributed=how), widths=True),
     "triplet, mean": with_labels(
-        lambda how: losses.TripletLoss(
-            0.3, distance="squared_euclidean", reduction="mean", gather_distributed=gathered(how)
-        )
+        lambda how: losses.TripletLoss(0.3, distance="squared_euclidean", reduction="mean", gather_distributed=how)
     ),
     "triplet, hardest": with_labels(
         lambda how: losses.TripletLoss(0.3, mining="batch_hard", gather_distributed=how), widths=True
@@ -152,18 +145,18 @@ CRITERIA: dict[str, Criterion] = {
         )
     ),
     "triplet, semi-hard": with_labels(
-        lambda how: losses.TripletLoss(0.6, mining="semi_hard", reduction="sum", gather_distributed=gathered(how))
+        lambda how: losses.TripletLoss(0.6, mining="semi_hard", reduction="sum", gather_distributed=how)
     ),
     "triplet, swap": with_labels(
-        lambda how: losses.TripletLoss(0.3, swap=True, normalize=False, gather_distributed=gathered(how))
+        lambda how: losses.TripletLoss(0.3, swap=True, normalize=False, gather_distributed=how)
     ),
     "triplet, smooth": with_labels(
-        lambda how: losses.TripletLoss(0.3, smooth_loss=True, distance="cosine", gather_distributed=gathered(how))
+        lambda how: losses.TripletLoss(0.3, smooth_loss=True, distance="cosine", gather_distributed=how)
     ),
     # Of the first rank's seed.
-    "triplet, drawn": lambda a, b, y, s, t, how: losses.TripletLoss(
-        0.6, triplets_per_anchor=3, gather_distributed=gathered(how)
-    )(a + b, y, generator=5 if how == "local" else 5 + dist.get_rank()),
+    "triplet, drawn": lambda a, b, y, s, t, how: losses.TripletLoss(0.6, triplets_per_anchor=3, gather_distributed=how)(
+        a + b, y, generator=5 if how == "local" else 5 + dist.get_rank()
+    ),
     "triplet, no positive": lambda a, b, y, s, t, how: losses.triplet_loss(
         a, (1e6 * a[:, 0]).long(), mining="batch_hard", gather_distributed=how
     ),

@@ -113,6 +113,7 @@ OPTIONS: dict[str, tuple[Call, dict[str, tuple[Any, Any]]]] = {
             "distance": ("euclidean", "cosine"),
             "normalize": (True, False),
             "reduction": ("mean", "sum"),
+            "gather_distributed": WAYS,
         },
     ),
     "triplet_loss, hardest": (

@@ -48,6 +48,11 @@ IN_PARTS: dict[str, Callable[[Tensor], Tensor]] = {
     ),
     "triplet": lambda z: triplet_loss(z, LABELS, 0.9, gather_distributed=True),
     "triplet, hardest": lambda z: triplet_loss(z, LABELS, 0.9, mining="batch_hard", gather_distributed="ring"),
+    "triplet, ring": lambda z: triplet_loss(z, LABELS, 0.9, gather_distributed="ring"),
+    "triplet, swap, ring": lambda z: triplet_loss(z, LABELS, 0.9, swap=True, gather_distributed="ring"),
+    "triplet, drawn, ring": lambda z: triplet_loss(
+        z, LABELS, 0.9, triplets_per_anchor=2, generator=1, gather_distributed="ring"
+    ),
     "multi-positive": lambda z: multi_positive_nt_xent_loss(z, LABELS, gather_distributed=True),
 }
 

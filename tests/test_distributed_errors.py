@@ -46,7 +46,7 @@ LOSSES: dict[str, tuple[tuple[bool | str, ...], Callable[[Any, Any], Tensor]]] =
         STRATEGIES,
         lambda z, how: losses.multi_positive_nt_xent_loss(z, class_ids(z), gather_distributed=how),
     ),
-    "triplet_loss": (STRATEGIES[:1], lambda z, how: losses.triplet_loss(z, class_ids(z), gather_distributed=how)),
+    "triplet_loss": (STRATEGIES, lambda z, how: losses.triplet_loss(z, class_ids(z), gather_distributed=how)),
     "triplet_loss, hardest": (
         STRATEGIES,
         lambda z, how: losses.triplet_loss(z, class_ids(z), mining="batch_hard", gather_distributed=how),
@@ -102,13 +102,6 @@ ALONE: dict[str, tuple[Callable[[Tensor, bool], Any], str, str]] = {
         ),
         ELSEWHERE.format("negative_mises_fisher_weights"),
         "ValueError: negative_mises_fisher_weights: z1 must have shape (3, 4), like z0, got (2, 4)",
-    ),
-    "a ring of other triplets": (
-        lambda z, odd: losses.triplet_loss(
-            z, class_ids(z), mining="semi_hard" if odd else "batch_hard", gather_distributed="ring"
-        ),
-        ELSEWHERE.format("triplet_loss"),
-        "ValueError: triplet_loss: gather_distributed='ring' goes with mining='batch_hard', got mining='semi_hard'",
     ),
     "NNMemoryBank": (
         lambda z, odd: losses.NNMemoryBank((8, 4), True)(z.repeat(1, 2) if odd else z, update=True),

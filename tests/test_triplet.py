@@ -247,22 +247,11 @@ Z, Y = torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)
 ONE = torch.tensor([1])
 FIVE = ", ".join(["torch.int64 (1,)"] * 5)
 EXPECTED = "int64 vectors, four in pairs of one length or three of one length"
-RING = "gather_distributed='ring' goes with mining='batch_hard'"
 BAD = [
     ([Z, Y, math.nan], {}, ValueError, "margin must be finite, got nan"),
     ([Z, Y, "1"], {}, TypeError, "margin must be a number, got str"),
     ([Z, Y, 0], {"mining": "semi_hard"}, ValueError, "margin must be positive with mining='semi_hard', got 0"),
     ([Z, Y], {"mining": "hard"}, ValueError, "mining must be 'batch_all', 'batch_hard' or 'semi_hard', got 'hard'"),
-    *(
-        ([Z, Y], {"gather_distributed": "ring"} | mining, ValueError, f"{RING}, got mining={name!r}")
-        for name, mining in {"batch_all": {}, "semi_hard": {"mining": "semi_hard", "margin": 1.0}}.items()
-    ),
-    (
-        [Z, Y],
-        {"gather_distributed": "ring", "triplets_per_anchor": 2},
-        ValueError,
-        f"{RING}, got mining='batch_all'",
-    ),
     ([Z, Y], {"indices_tuple": ONE}, TypeError, f"indices_tuple must be {EXPECTED}, got Tensor"),
     (
         [Z, Y],
@@ -294,7 +283,5 @@ def test_errors(args, kwargs, error, text: str) -> None:
 def test_module_errors_name_the_module() -> None:
     with pytest.raises(TypeError, match=r"^TripletLoss: margin must be a number, got NoneType$"):
         TripletLoss(None)
-    with pytest.raises(ValueError, match=f"^TripletLoss: {RING}, got mining='batch_all'$"):
-        TripletLoss(gather_distributed="ring")
     with pytest.raises(ValueError, match=r"^TripletLoss: mining must be 'batch_all', .* got 'all'$"):
         TripletLoss(mining="all")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from loss_oracle import with_grads
@@ -21,14 +23,14 @@ def test_as_many_blocks_as_the_largest_group_has_rows(
 ) -> None:
     """Also where numbers are not read strip by strip, as on a GPU: the size of the largest group is."""
     count = 0
-    original = _triplet_blocks._terms
+    original = _triplet_blocks.BlockTerms
 
-    def counted(*args: object) -> tuple[Tensor, Tensor]:
+    def counted(*args: Any) -> _triplet_blocks.BlockTerms:
         nonlocal count
         count += 1
         return original(*args)
 
-    monkeypatch.setattr(_triplet_blocks, "_terms", counted)
+    monkeypatch.setattr(_triplet_blocks, "BlockTerms", counted)
     monkeypatch.setattr("sslfast.losses._strips._HELD", 20 * 60)  # three strips of 20 rows, blocks of one positive
     monkeypatch.setattr("sslfast.losses._strips._HELD_GPU", 20 * 60)
     z, y = torch.randn(60, 5, device=device), torch.arange(60, device=device) % (60 // GROUP)

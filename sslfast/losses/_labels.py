@@ -84,7 +84,9 @@ class LabelGroups:
         W is the size of their largest group; where that cannot be read the ``width`` given, or else M.
         """
         columns = len(self._order)
-        width = max(1, int(self.counts[start:stop].max())) if self.readable() else width or columns
+        if self.readable() and start < stop:
+            width = max(1, int(self.counts[start:stop].max()))
+        width = width or columns
         place = self._first[start:stop, None] + torch.arange(width, device=self._order.device)
         index = self._order[place.clamp_max(columns - 1)]
         valid = place < self._end[start:stop, None]

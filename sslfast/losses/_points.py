@@ -5,12 +5,17 @@ What the losses with margins share.
 
 from __future__ import annotations
 
+from copy import copy
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
 from sslfast.losses._inputs import widened
-from sslfast.losses._strips import rows_at_once
+from sslfast.losses._strips import parts_of_pairs, rows_at_once
+
+_MANY = 16  # one pair in so many, or more, is faster from products of whole rows than from the difference of its own
 
 
 class Points:
@@ -51,9 +56,58 @@ class Points:
         part = slice(start, stop)
         return self._between(self.rows[part], self.squares[0][part], first, root)
 
-    def distances_of_columns(self, index: Tensor) -> Tensor:
-        """Distances of those columns from all columns."""
-        return self._between(self.columns.index_select(0, index), self.squares[1].index_select(0, index), 0, True)
+    def distances_of(self, index: Tensor) -> Tensor:
+        """Distances of those rows from all columns."""
+        return self._between(self.rows.index_select(0, index), self.squares[0].index_select(0, index), 0, True)
+
+    def distances_of_pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Distances of pairs of a row and a column, (T,), in ascending order of rows; from products where they are
+        many of all, or else from the differences, which keep the relative precision of small ones.
+        """
+        found = self.rows.new_empty(len(rows))
+        if self._are_many(rows):
+            for start, stop, some in self._pairs_in_strips(rows):
+                found[some] = self.distances(start, stop)[rows[some] - start, columns[some]]
+            return found
+        for some in parts_of_pairs(len(rows)):
+            x, y = self.units[0].index_select(0, rows[some]), self.units[-1].index_select(0, columns[some])
+            found[some] = apart_of(x, y, self.distance)
+        return found
+
+    def add_gradients_of_pairs(
+        self, rows: Tensor, columns: Tensor, apart: Tensor, weights: Tensor, grads: list[Tensor]
+    ) -> None:
+        """Adds the gradients of ``weights`` times the distances of such pairs, no two of them alike."""
+        if self._are_many(rows):
+            for start, stop, some in self._pairs_in_strips(rows):
+                at = (rows[some] - start, columns[some])
+                between, of_pairs = self.rows.new_zeros((2, stop - start, len(self.columns)))
+                between[at], of_pairs[at] = apart[some], weights[some]
+                add_gradients(self, start, stop, between, of_pairs, grads)
+            return
+        for some in parts_of_pairs(len(rows)):
+            i, j = rows[some], columns[some]
+            x, y = self.units[0].index_select(0, i), self.units[-1].index_select(0, j)
+            grad_x, grad_y = pull(x, y, apart[some], weights[some], self.distance)
+            grads[0].index_add_(0, i, grad_x)
+            grads[-1].index_add_(0, j, grad_y)
+
+    def _are_many(self, pairs: Tensor) -> bool:
+        return len(pairs) * _MANY > len(self.rows) * len(self.columns)
+
+    def _pairs_in_strips(self, rows: Tensor) -> list[tuple[int, int, slice]]:
+        """The strips, and which of the pairs of those rows, in ascending order, are in each."""
+        strips = self.strips()
+        ends = [0, len(rows)]
+        if len(strips) > 1:  # else a GPU need not be waited for
+            ends = torch.searchsorted(rows, torch.tensor([0, *(stop for _, stop in strips)]).to(rows)).tolist()
+        return [(*strip, slice(*some)) for strip, some in zip(strips, pairwise(ends), strict=True)]
+
+    def of_columns(self) -> Points:
+        """The columns against themselves."""
+        points = copy(self)
+        points.rows, points.squares, points.units = self.columns, [self.squares[1]] * 2, self.units[-1:]
+        return points
 
     def _between(self, rows: Tensor, row_squares: Tensor, first: int, root: bool) -> Tensor:
         columns = self.columns[first:]
@@ -109,16 +163,16 @@ def add_gradients(
     grad_columns.addmm_(weights.T, rows, alpha=-1.0)
 
 
-def add_column_gradients(points: Points, index: Tensor, between: Tensor, weights: Tensor, grad: Tensor) -> None:
-    """Adds the gradients of the distances of the columns ``index`` from all columns to those of the columns."""
-    rows = points.columns.index_select(0, index)
+def add_gradients_of(points: Points, index: Tensor, between: Tensor, weights: Tensor, grads: list[Tensor]) -> None:
+    """Adds the gradients of the distances of the rows ``index`` from all columns to those of the points."""
+    rows = points.rows.index_select(0, index)
     of_rows = torch.zeros_like(rows)
     if points.distance != "cosine":
         weights = _per_difference(points, between, weights)
         of_rows.addcmul_(rows, weights.sum(dim=1, keepdim=True))
-        grad.addcmul_(points.columns, weights.sum(dim=0).unsqueeze(1))
-    grad.index_add_(0, index, of_rows.addmm_(weights, points.columns, alpha=-1.0))
-    grad.addmm_(weights.T, rows, alpha=-1.0)
+        grads[-1].addcmul_(points.columns, weights.sum(dim=0).unsqueeze(1))
+    grads[0].index_add_(0, index, of_rows.addmm_(weights, points.columns, alpha=-1.0))
+    grads[-1].addmm_(weights.T, rows, alpha=-1.0)
 
 
 def add_symmetric_gradients(points: Points, between: Tensor, weights: Tensor, grad: Tensor) -> None:

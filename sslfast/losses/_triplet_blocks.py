@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sslfast.distributed import Shards
 from sslfast.losses._labels import LabelGroups, without_own
-from sslfast.losses._points import Points, add_column_gradients, add_gradients, keep, scaled
+from sslfast.losses._points import Points, add_gradients, add_gradients_of, keep, scaled
 from sslfast.losses._points_ranks import points_of
 from sslfast.losses._strips import rows_at_once
 
@@ -85,19 +85,24 @@ class _Blocks(torch.autograd.Function):
             grads = points.zeros() if needed else []
             total = torch.zeros((), dtype=torch.float64, device=embeddings.device)
             count = torch.zeros((), dtype=torch.int64, device=embeddings.device)
-            width = groups.largest()
+            width, swaps = groups.largest(), points.of_columns() if terms[1] else None
             for start, stop in points.strips():
                 between = points.distances(start, stop)
                 negative = labels[start:stop, None] != column_labels
                 if copies is not None:
                     negative = without_own(negative, copies, start)
-                weights = torch.zeros_like(between) if needed else None
-                for rows, index, valid in _blocks(*groups.positives(start, stop, width), between, groups.readable()):
-                    parts = (between, negative) if rows is None else (between[rows], negative[rows])
-                    losses, taken = _terms(points, *parts, index, valid, terms, semi_hard, weights, rows, grads)
-                    total += losses.sum()
-                    count += (taken if reduction == "mean" else losses > 0).sum()
-                if weights is not None:
+                weights = torch.zeros_like(between)
+                positives = groups.positives(start, stop, width)
+                for rows, index, valid in blocks_of_positives(*positives, between, groups.readable()):
+                    some = slice(None) if rows is None else rows
+                    nearest = between[some].gather(1, index)
+                    block = BlockTerms(between[some], negative[some], nearest, valid, swaps, index, terms, semi_hard)
+                    total += block.losses.sum()
+                    count += (block.taken if reduction == "mean" else block.losses > 0).sum()
+                    if needed:
+                        of_positives, of_negatives = block.slopes(grads[-1:])
+                        weights[some] += of_negatives.scatter_add_(1, index, of_positives)
+                if needed:
                     add_gradients(points, start, stop, between, weights, grads)
             total, count = points.over_ranks(total, count)
             share = 1.0 if reduction == "sum" else count.clamp_min(1).double().reciprocal()
@@ -111,10 +116,10 @@ class _Blocks(torch.autograd.Function):
         return (None, *scaled(ctx, grad), *[None] * 9)
 
 
-def _blocks(
+def blocks_of_positives(
     index: Tensor, valid: Tensor, between: Tensor, readable: bool
 ) -> Iterator[tuple[Tensor | None, Tensor, Tensor]]:
-    """Some positives of a strip at once: the rows that have any of them, or None for all, their columns, which count.
+    """Some positives of a strip at once: the rows that have any of them, or None for all, their index, which count.
 
     Where it is ``readable``, rows that have no more are left out: one large group costs the others nothing.
     """
@@ -128,48 +133,59 @@ def _blocks(
             yield rows, columns[rows], there[rows]
 
 
-def _terms(
-    points: Points,
-    between: Tensor,
-    negative: Tensor,
-    index: Tensor,
-    valid: Tensor,
-    terms: tuple[float, bool, bool],
-    semi_hard: bool,
-    weights: Tensor | None,
-    rows: Tensor | None,
-    grads: list[Tensor],
-) -> tuple[Tensor, Tensor]:
-    """The terms of a block (rows, positives, columns), 0 where none is, and which are some; their gradients are added.
+class BlockTerms:
+    """The terms of some rows, each with some positives, and of all columns that are negatives.
 
-    Those of the rows' distances go into ``weights``, of a strip whose ``rows`` these are; those of the distances of
-    positives from negatives go to ``grads``.
+    Args:
+        between: (rows, columns), distances.
+        negative: (rows, columns), which columns are negatives of a row.
+        nearest: (rows, P), the distances of the positives.
+        valid: (rows, P), which of these count.
+        swaps: the positives, as rows, against the columns, for a swap; None without.
+        index: (rows, P), which of those rows they are.
+        terms: the margin, whether to swap, and whether the margin is soft.
+        semi_hard: whether only semi-hard triplets are taken.
+
+    Attributes:
+        losses: (rows, P, columns), 0 where no triplet is taken.
+        taken: (rows, P, columns), where one is.
     """
-    margin, swap, smooth = terms
-    gap = between.unsqueeze(1) - between.gather(1, index).unsqueeze(2)  # how much farther the negative is
-    taken = valid.unsqueeze(2) & negative.unsqueeze(1)
-    if semi_hard:
-        taken &= (gap > 0) & (gap < margin)
-    swapped = apart = None
-    if swap:
-        apart = points.distances_of_columns(index.flatten())
-        other = apart.view(gap.shape) - between.gather(1, index).unsqueeze(2)
-        swapped = other < gap
-        gap = torch.minimum(gap, other)
-    excess = margin - gap
-    losses = F.softplus(excess, threshold=50.0) if smooth else excess.clamp_min(0.0)
-    losses = torch.where(taken, losses, 0.0)
-    if weights is None:
-        return losses, taken
-    slope = torch.where(taken, torch.sigmoid(excess) if smooth else (excess > 0).to(excess.dtype), 0.0)
-    of_positives = slope.sum(dim=2)
-    if swapped is not None and apart is not None:
-        crossed = slope * swapped
-        add_column_gradients(points, index.flatten(), apart, -crossed.flatten(0, 1), grads[-1])
-        slope = slope - crossed
-    of_negatives = -slope.sum(dim=1)
-    if rows is None:
-        weights.add_(of_negatives).scatter_add_(1, index, of_positives)
-    else:
-        weights.index_add_(0, rows, of_negatives.scatter_add_(1, index, of_positives))
-    return losses, taken
+
+    def __init__(
+        self,
+        between: Tensor,
+        negative: Tensor,
+        nearest: Tensor,
+        valid: Tensor,
+        swaps: Points | None,
+        index: Tensor,
+        terms: tuple[float, bool, bool],
+        semi_hard: bool,
+    ) -> None:
+        margin, _, self._smooth = terms
+        gap = between.unsqueeze(1) - nearest.unsqueeze(2)  # how much farther the negative is
+        self.taken = valid.unsqueeze(2) & negative.unsqueeze(1)
+        if semi_hard:
+            self.taken &= (gap > 0) & (gap < margin)
+        self._swaps, self._index = swaps, index.flatten()
+        if swaps is not None:
+            self._apart = swaps.distances_of(self._index)
+            other = self._apart.view(gap.shape) - nearest.unsqueeze(2)
+            self._swapped = other < gap
+            gap = torch.minimum(gap, other)
+        self._excess = margin - gap
+        losses = F.softplus(self._excess, threshold=50.0) if self._smooth else self._excess.clamp_min(0.0)
+        self.losses = torch.where(self.taken, losses, 0.0)
+
+    def slopes(self, grads: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The derivatives of the sum of terms in ``nearest`` and in ``between``. Those of a swap's distances are added
+        to the gradients of its points.
+        """
+        slope = torch.sigmoid(self._excess) if self._smooth else (self._excess > 0).to(self._excess.dtype)
+        slope = torch.where(self.taken, slope, 0.0)
+        of_positives = slope.sum(dim=2)
+        if self._swaps is not None:
+            crossed = slope * self._swapped
+            add_gradients_of(self._swaps, self._index, self._apart, -crossed.flatten(0, 1), grads)
+            slope = slope - crossed
+        return of_positives, -slope.sum(dim=1)

@@ -17,12 +17,6 @@ def check_margin(function: str, margin: float, mining: str, *like: Tensor) -> fl
     return margin
 
 
-def check_ring(function: str, gather_distributed: bool | str, mining: str) -> None:
-    """A ring is made for the hardest triplets alone, on one rank, too."""
-    if gather_distributed == "ring" and mining != "batch_hard":
-        raise ValueError(f"{function}: gather_distributed='ring' goes with mining='batch_hard', got mining={mining!r}")
-
-
 def check_per_anchor(function: str, number: int | str, mining: str) -> int:
     """How many triplets to draw for each anchor; 0 for none."""
     if isinstance(number, str) and number == "all":

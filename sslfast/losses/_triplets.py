@@ -181,15 +181,25 @@ def _weights(
 ) -> tuple[Tensor, Tensor]:
     """G of a strip, and how many terms are above 0; ``index`` (rows, W) are the columns of the valid positives."""
     nearest, order = between.gather(1, index).masked_fill_(~valid, -torch.inf).sort(dim=1)
+    weights, counts = counted(between, negative, nearest, margin, semi_hard)
+    weights.scatter_add_(1, index.gather(1, order), counts.to(between.dtype))
+    return weights, counts.sum()
+
+
+def counted(
+    between: Tensor, negative: Tensor, nearest: Tensor, margin: float, semi_hard: bool
+) -> tuple[Tensor, Tensor]:
+    """G of a strip's negatives, 0 elsewhere, and that of its positives, (rows, W) int64.
+
+    ``nearest`` are the distances of the positives, sorted, -inf in the place of none.
+    """
     places, counts = _reach(between, nearest + margin, negative, inclusive=False)
     if semi_hard:
         others, too_near = _reach(between, nearest, negative, inclusive=True)
         places, counts = places - others, counts - too_near
     else:
         places = places - nearest.shape[1]
-    weights = places.to(between.dtype).mul_(negative)
-    weights.scatter_add_(1, index.gather(1, order), counts.to(between.dtype))
-    return weights, counts.sum()
+    return places.to(between.dtype).mul_(negative), counts
 
 
 def _reach(between: Tensor, thresholds: Tensor, negative: Tensor, *, inclusive: bool) -> tuple[Tensor, Tensor]:

@@ -1,15 +1,16 @@
-"""The hardest triplet of every anchor over several ranks, whose blocks of rows go round."""
+"""The hardest triplet of every anchor, or drawn ones, over several ranks, whose blocks of rows go round."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from sslfast.distributed import Shards, mean_of_terms, sum_over_ranks
+from sslfast.distributed import Shards, gathered_rows, mean_of_terms
 from sslfast.losses._blocks import blocks_over_ranks
 from sslfast.losses._inputs import kernel_integers, without_autocast
 from sslfast.losses._points import Points, keep, scaled, units_of
-from sslfast.losses._triplets import extremes, sum_of_triplets
+from sslfast.losses._ring_rows import RowsByBlock, center_of_all, fetched, first_rows, in_parts, sent_home
+from sslfast.losses._triplets import drawn_triplets, extremes, sum_of_triplets
 
 
 def hardest_in_ring(
@@ -32,6 +33,31 @@ def hardest_in_ring(
     options = (terms, distance, normalize, reduction, shards)
     with without_autocast(embeddings):
         loss: Tensor = _HardestInRing.apply(function, embeddings, kernel_integers(labels), *options)
+    return loss
+
+
+def drawn_in_ring(
+    function: str,
+    embeddings: Tensor,
+    labels: Tensor,
+    per_anchor: int,
+    seed: Tensor,
+    terms: tuple[float, bool, bool],
+    distance: str,
+    normalize: bool,
+    reduction: str,
+    shards: Shards,
+) -> Tensor:
+    """The loss of so many triplets of every anchor, those that one process draws; as :func:`hardest_in_ring` else.
+
+    The labels of all ranks are gathered; rows are fetched from the ring, those of some anchors' triplets at once.
+    """
+    ids = kernel_integers(labels)
+    itself = torch.arange(shards.start, shards.start + len(ids), device=ids.device)
+    drawn, valid = drawn_triplets(ids, gathered_rows(ids, shards), itself, per_anchor, seed, shards.start)
+    options = (terms, distance, normalize, reduction, shards)
+    with without_autocast(embeddings):
+        loss: Tensor = _DrawnInRing.apply(function, embeddings, drawn, valid, per_anchor, *options)
     return loss
 
 
@@ -58,10 +84,8 @@ class _HardestInRing(torch.autograd.Function):
         ctx, function, embeddings, ids, terms, distance, normalize, reduction, shards
     ):
         own = Points(embeddings, None, distance, normalize)
-        unit, firsts = own.units[0], _firsts(shards)
-        # One centre for all blocks, that equal rows are equally far wherever they lie, as far as rounding goes: it may
-        # differ between products of blocks of several sizes.
-        center = None if distance == "cosine" else sum_over_ranks(unit.sum(dim=0)) / sum(shards.sizes)
+        unit, firsts = own.units[0], first_rows(shards)
+        center = center_of_all(unit, distance, shards)
         positives, negatives = _Hardest(unit), _Hardest(unit)
         exchange = blocks_over_ranks("ring", shards)
         exchange.post(embeddings, None, ids)
@@ -78,8 +102,9 @@ class _HardestInRing(torch.autograd.Function):
         total, count = sum_of_triplets(points, (at, at, at + len(unit)), both, terms, reduction, grads)
         mean, factor = mean_of_terms(total + own.poison, count, reduction)
         if grads:
-            numbers = torch.where(both, torch.stack([positives.number, negatives.number]), -1).flatten()
-            grad = _sent_home(shards, ids, numbers, *grads)
+            places = both.repeat(2).nonzero().squeeze(1)
+            numbers = torch.cat([positives.number, negatives.number])[places]
+            grad = sent_home(RowsByBlock(places, numbers, shards), grads[1], grads[0], shards)
             grads = own.gradients([grad.mul_(factor)])
         keep(ctx, function, own, grads)
         return mean.to(unit.dtype)
@@ -89,28 +114,34 @@ class _HardestInRing(torch.autograd.Function):
         return (None, scaled(ctx, grad)[0], *[None] * 6)
 
 
-def _firsts(shards: Shards) -> list[int]:
-    """The number of the first row of the rank at every distance."""
-    return [sum(shards.sizes[: shards.ahead(ahead)]) for ahead in range(shards.world)]
+class _DrawnInRing(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, function, embeddings, drawn, valid, per_anchor, terms, distance, normalize, reduction, shards
+    ):
+        own = Points(embeddings, None, distance, normalize)
+        unit = own.units[0]
+        grad = torch.zeros_like(unit) if ctx.needs_input_grad[1] else None
+        total = torch.zeros((), dtype=torch.float64, device=unit.device)
+        count = torch.zeros((), dtype=torch.int64, device=unit.device)
+        for rows in in_parts(len(unit), 2 * per_anchor * unit.shape[1], unit, shards):
+            some = slice(rows.start * per_anchor, rows.stop * per_anchor)
+            anchors, positives, negatives = (numbers[some] for numbers in drawn)
+            places = valid[some].repeat(2).nonzero().squeeze(1)
+            wanted = RowsByBlock(places, torch.cat([positives, negatives])[places], shards)
+            others = fetched(wanted, 2 * len(anchors), embeddings, normalize, shards)
+            points = Points(unit, others, distance, normalize=False, center=unit.mean(dim=0))
+            at = torch.arange(len(anchors), device=unit.device)
+            grads = [] if grad is None else [grad, torch.zeros_like(others)]
+            triplets = (anchors, at, at + len(anchors))
+            sums = sum_of_triplets(points, triplets, valid[some], terms, reduction, grads)
+            total, count = total + sums[0], count + sums[1]
+            if grad is not None:
+                grad = sent_home(wanted, grads[1], grad, shards)
+        mean, factor = mean_of_terms(total + own.poison, count, reduction)
+        keep(ctx, function, own, [] if grad is None else own.gradients([grad.mul_(factor)]))
+        return mean.to(unit.dtype)
 
-
-def _sent_home(shards: Shards, ids: Tensor, numbers: Tensor, own: Tensor, grads: Tensor) -> Tensor:
-    """``own``, and what all ranks have found for the rows of this one.
-
-    Args:
-        shards: of the rows.
-        ids: (N_rank,), what goes round, for the sums to follow it.
-        numbers: (T,) int64, rows of all ranks, or -1 for none.
-        own: (N_rank, D).
-        grads: (T, D), of those rows.
-    """
-    exchange = blocks_over_ranks("ring", shards, own)
-    exchange.post(ids, None)
-    firsts = _firsts(shards)
-    for ahead, _, (block, _) in exchange.blocks():
-        places = numbers - firsts[ahead]
-        inside = (places >= 0) & (places < len(block))
-        # One more, for those of other blocks: to pick these out a GPU would have to be waited for.
-        found = own.new_zeros((len(block) + 1, own.shape[1]))
-        exchange.leave(found.index_add_(0, torch.where(inside, places, len(block)), grads)[:-1])
-    return exchange.collect(own)
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return (None, scaled(ctx, grad)[0], *[None] * 8)

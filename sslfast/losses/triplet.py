@@ -15,9 +15,10 @@ from sslfast.losses._indices import given_rows
 from sslfast.losses._inputs import check_choice, check_labels, check_rows, without_autocast
 from sslfast.losses._margins import compared_rows, metric_options
 from sslfast.losses._triplet_blocks import triplets_in_blocks
-from sslfast.losses._triplet_inputs import MINING, check_margin, check_per_anchor, check_ring
+from sslfast.losses._triplet_inputs import MINING, check_margin, check_per_anchor
+from sslfast.losses._triplet_rounds import triplets_in_ring
 from sslfast.losses._triplets import drawn_triplets, given_triplets, hardest, triplets_in_strips
-from sslfast.losses._triplets_ring import hardest_in_ring
+from sslfast.losses._triplets_ring import drawn_in_ring, hardest_in_ring
 from sslfast.random import Generator, check_generator, seed_tensor
 
 
@@ -37,15 +38,14 @@ class TripletLoss(nn.Module):
         distance: ``"euclidean"``, ``"squared_euclidean"`` or ``"cosine"``. Default: ``"euclidean"``.
         normalize: divide embeddings by their norms first. Default: True.
         reduction: ``"mean_nonzero"``, ``"mean"`` or ``"sum"``. Default: ``"mean_nonzero"``.
-        gather_distributed: take the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or, with
-            ``"batch_hard"``, ``"ring"``, see :func:`triplet_loss`. Default: False.
+        gather_distributed: take the samples of all ranks: False, True, ``"local"``, ``"all_gather"`` or ``"ring"``, see
+            :func:`triplet_loss`. Default: False.
 
     Raises:
         TypeError: if ``margin`` is not a number, ``triplets_per_anchor`` neither ``"all"`` nor an int, or ``swap``,
             ``smooth_loss`` or ``normalize`` not a bool.
         ValueError: if ``margin`` is not finite, or not positive with ``"semi_hard"``, ``triplets_per_anchor`` is below
-            1 or goes with another mining than ``"batch_all"``, ``"ring"`` with another than ``"batch_hard"``, or an
-            option is none of its values.
+            1 or goes with another mining than ``"batch_all"``, or an option is none of its values.
 
     Example:
         >>> criterion = TripletLoss(margin=0.2, mining="batch_hard")
@@ -76,7 +76,6 @@ class TripletLoss(nn.Module):
         self.triplets_per_anchor = triplets_per_anchor
         self.distance, self.normalize, self.reduction = metric_options(name, distance, normalize, reduction)
         strategy_of(name, gather_distributed)
-        check_ring(name, gather_distributed, mining)
         self.gather_distributed = gather_distributed
 
     def forward(
@@ -192,10 +191,11 @@ def triplet_loss(
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size. A
             rank takes its own rows as anchors against those of all ranks, an equal share of the work where shards are
             equal. True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the
-            ranks compute, so that none ever holds all of them at once: it is made for ``"batch_hard"`` alone, of which
-            an anchor needs two distances. False or ``"local"``: this rank's samples alone. Gradients are made and sent
-            in forward, and backward sends nothing. The ranks have to agree on what requires a gradient, and to have one
-            D and one dtype. Without a process group, or with one rank, it changes nothing. Default: False.
+            ranks compute, once for the hardest and else three times, so that none ever holds all of them at once, but
+            their labels; positives are multiplied again there, and a GPU is waited for. False or ``"local"``: this
+            rank's samples alone. Gradients are made and sent in forward, and backward sends nothing. The ranks have to
+            agree on what requires a gradient, and to have one D and one dtype. Without a process group, or with one
+            rank, it changes nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
@@ -210,10 +210,9 @@ def triplet_loss(
             with M >= 1, ``ref_labels`` is not (M,), ``copies`` is not (N,) or, on the CPU, names a row that ``ref_emb``
             does not have, devices differ, one of ``ref_emb`` and ``ref_labels`` is given without the other, ``margin``
             is not finite, or not positive with ``"semi_hard"``, an option is none of its values,
-            ``triplets_per_anchor`` is below 1 or goes with another mining, ``gather_distributed`` is none of these, is
-            more than ``"local"`` with ``indices_tuple`` or ``ref_emb``, or is ``"ring"`` with another mining than
-            ``"batch_hard"``, or D, the dtype or an option is not the same on every rank. Where one of several ranks
-            raises, all do: the others a ValueError that names it.
+            ``triplets_per_anchor`` is below 1 or goes with another mining, ``gather_distributed`` is none of these, or
+            is more than ``"local"`` with ``indices_tuple`` or ``ref_emb``, or D, the dtype or an option is not the same
+            on every rank. Where one of several ranks raises, all do: the others a ValueError that names it.
         IndexError: if a given triplet names a row that does not exist, on the CPU (a GPU asserts).
         RuntimeError: at a second derivative, which is not supported.
 
@@ -237,10 +236,8 @@ def triplet_loss(
         )
         if triplets is None or labels is not None:
             labels = check_labels(name, "labels", labels, "embeddings", embeddings)
-        if triplets is None:
-            check_ring(name, gather_distributed, mining)
-            if per_anchor:
-                seed = seed_tensor(generator, function=name, device=embeddings.device).reshape(1)
+        if triplets is None and per_anchor:
+            seed = seed_tensor(generator, function=name, device=embeddings.device).reshape(1)
     if triplets is not None:
         anchors, positives, negatives = triplets
         return given_triplets(name, embeddings, ref_emb, (anchors, positives, negatives), None, terms, *options)
@@ -262,11 +259,15 @@ def triplet_loss(
         shards = exchange_shards(name, embeddings, same)
         if not torch.is_grad_enabled():
             embeddings = embeddings.detach()  # else one that requires a gradient would have it made, and sent
+        seed = None if seed is None else those_of_first_rank(seed.to(labels.device))
         if strategy == "ring":
-            return hardest_in_ring(name, embeddings, labels, terms, *options, shards)
+            if seed is not None:
+                return drawn_in_ring(name, embeddings, labels, per_anchor, seed, terms, *options, shards)
+            if mining == "batch_hard":
+                return hardest_in_ring(name, embeddings, labels, terms, *options, shards)
+            return triplets_in_ring(name, embeddings, labels, terms, mining == "semi_hard", *options, shards)
         ref_emb, ref_labels = (gathered_rows(t, shards) for t in (embeddings.detach(), labels.long()))
         copies = torch.arange(shards.start, shards.start + len(labels), device=labels.device)
-        seed = None if seed is None else those_of_first_rank(seed.to(labels.device))
     with without_autocast(embeddings):
         rows = (name, embeddings, ref_emb, labels, ref_labels, copies)
         if seed is not None:
