@@ -18,7 +18,7 @@ from ranks import found_by_ranks
 from torch import Tensor
 
 from sslfast import losses
-from sslfast.losses import _strips
+from sslfast.losses import _ring_rows, _strips
 
 SHARDS = {2: [70, 130], 3: [60, 150, 90]}
 DIM = 8
@@ -42,7 +42,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "contrastive, sum": partial(losses.contrastive_loss, pos_margin=0.9, distance="cosine", reduction="sum"),
     "triplet": partial(losses.triplet_loss, margin=0.4),
     "triplet, mean": partial(losses.triplet_loss, margin=0.4, distance="cosine", reduction="mean"),
-    "triplet, semi-hard": partial(losses.triplet_loss, margin=0.4, mining="semi_hard"),
+    "triplet, semi-hard": partial(losses.triplet_loss, margin=0.4, mining="semi_hard", reduction="mean"),
     "triplet, swap": partial(losses.triplet_loss, swap=True, smooth_loss=True),
     "triplet, soft": partial(losses.triplet_loss, smooth_loss=True, reduction="sum"),
     "triplet, semi-hard, swap": partial(
@@ -164,13 +164,22 @@ def poisoned(name: str, how: str, rank: int) -> list[Tensor]:
     return [loss.detach(), z.grad]
 
 
-IN_PARTS = [name for name in LOSSES if name.startswith("triplet") and "hardest" not in name]
+# How often the rows, or gradients of as many, go round in a ring that takes all triplets at once: with a gradient, and
+# without. Drawn rows and those of a swap are fetched, and their gradients follow next to nothing.
+ROUNDS = {
+    **dict.fromkeys(("triplet", "triplet, mean", "triplet, semi-hard", "triplet, soft"), (5, 2)),
+    **dict.fromkeys(("triplet, swap", "triplet, semi-hard, swap"), (4, 2)),
+    **dict.fromkeys(("triplet, drawn", "triplet, hardest", "triplet, hardest, swap"), (2, 1)),
+}
 
 
 def rank_main(rank: int, world: int) -> Any:
     results: dict[Any, Any] = {}
     if world == 4:
-        _strips._HELD = EVEN * WIDE  # no more than there are in the rows of a rank
+        _strips._HELD = EVEN * WIDE
+        for name in ROUNDS:
+            results[name, "traffic"] = [footprint(name, "ring", rank, world, needed=each)[2] for each in (True, False)]
+        _ring_rows._KEPT = 0  # only what a shard has
         for name, how in itertools.product(LOSSES, STRATEGIES):
             results[name, how] = footprint(name, how, rank, world)
             results[name, how, "no_grad"] = footprint(name, how, rank, world, needed=False)
@@ -194,9 +203,6 @@ def rank_main(rank: int, world: int) -> Any:
                 z = rows_of(sum(shards))[own].requires_grad_()
                 value = LOSSES[name](z, LABELS[labels](torch.arange(sum(shards)))[own], gather_distributed=how)
             results[name, labels, how, "no_grad"] = value
-    _strips._HELD = 400  # more parts than the first of three ranks has rows
-    for name in IN_PARTS:
-        results[name, *CASES[0], "in parts"] = outcome(name, *CASES[0], own, sum(shards), "ring")
     return results
 
 
@@ -214,7 +220,7 @@ def test_shards_of_many_rows(world: int, tmp_path: Path) -> None:
         torch.testing.assert_close(rank["seed"], drawn, rtol=1e-11, atol=0)
     for name, (labels, dtype) in itertools.product(LOSSES, CASES):
         loss, grad = outcome(name, labels, dtype, slice(0, total), total, "local")
-        for how in STRATEGIES + ("in parts",) * (name in IN_PARTS and (labels, dtype) == CASES[0]):
+        for how in STRATEGIES:
             found = [rank[name, labels, dtype, how] for rank in ranks]
             where, tolerance = f"{name}, {labels}, {dtype}, {how}", TOLERANCE[dtype]
             if name.startswith("triplet") and dtype == torch.float32:
@@ -228,7 +234,7 @@ def test_shards_of_many_rows(world: int, tmp_path: Path) -> None:
             scale = float(grad.abs().max())
             assert (parts - grad.double()).abs().max() <= tolerance * scale, where
             if dtype == torch.float64:
-                for rank in ranks if how in STRATEGIES else ():
+                for rank in ranks:
                     torch.testing.assert_close(rank[name, labels, how, "no_grad"], loss, rtol=1e-11, atol=0)
 
 
@@ -254,11 +260,14 @@ def test_the_ranks_share_work_and_memory(tmp_path: Path, monkeypatch: pytest.Mon
             largest, own_products, traffic = rank[name, how]
             # Without a gradient none is sent.
             assert 0 < rank[name, how, "no_grad"][2] <= traffic - EVEN * WIDE
-            # In a ring, anchors meet their positives twice more than in one process: for distances, and for gradients.
-            times = 2 if how == "ring" and name in IN_PARTS else 1
+            # In a ring all triplets take the products with positives once more, for distances and for gradients.
+            times = 2 if how == "ring" and ROUNDS.get(name) == (5, 2) else 1
             assert own_products <= times * products / 4, (name, how)
             assert own_products > 0 or name == "triplet, drawn"
             assert largest >= whole if how == "all_gather" else largest <= whole // 2, (name, how)
+    for rank, (name, rounds) in itertools.product(ranks, ROUNDS.items()):
+        found = [traffic / (2 * 3 * EVEN * WIDE) for traffic in rank[name, "traffic"]]
+        assert all(n <= x < n + 0.5 for x, n in zip(found, rounds, strict=True)), (name, found)
     for rank, how in itertools.product(ranks, STRATEGIES):  # a sum's positives and negatives have one gradient
         assert rank["contrastive, sum", how][2] <= rank["contrastive", how][2] - EVEN * WIDE
     for rank in ranks:  # rows are gathered once for all passes

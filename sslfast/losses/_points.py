@@ -13,9 +13,10 @@ from torch import Tensor
 
 from sslfast._autograd import first_order_only, unit_rows, unit_rows_backward
 from sslfast.losses._inputs import widened
-from sslfast.losses._strips import parts_of_pairs, rows_at_once
+from sslfast.losses._strips import rows_at_once
 
-_MANY = 16  # one pair in so many, or more, is faster from products of whole rows than from the difference of its own
+# One pair in so many, or more, is faster from products of whole rows than from the difference of its own, on a CPU.
+_MANY = 16
 
 
 class Points:
@@ -44,7 +45,12 @@ class Points:
             sides = [z - center for z in sides]
         self.rows, self.columns = sides[0], sides[-1]
         self.squares = [z.square().sum(dim=1) for z in (self.rows, self.columns)]
-        self.poison = torch.stack([(z * 0.0).sum() for z in sides]).sum()  # NaN if a number is NaN or infinite, else 0
+
+    @property
+    def poison(self) -> Tensor:
+        """NaN if a number is NaN or infinite, else 0."""
+        sides = [self.rows] if self.columns is self.rows else [self.rows, self.columns]
+        return torch.stack([(z * 0.0).sum() for z in sides]).sum()
 
     def strips(self) -> list[tuple[int, int]]:
         count, width = len(self.rows), len(self.columns)
@@ -69,7 +75,9 @@ class Points:
             for start, stop, some in self._pairs_in_strips(rows):
                 found[some] = self.distances(start, stop)[rows[some] - start, columns[some]]
             return found
-        for some in parts_of_pairs(len(rows)):
+        step = rows_at_once(self.rows, self.rows.shape[1])
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
             x, y = self.units[0].index_select(0, rows[some]), self.units[-1].index_select(0, columns[some])
             found[some] = apart_of(x, y, self.distance)
         return found
@@ -85,7 +93,9 @@ class Points:
                 between[at], of_pairs[at] = apart[some], weights[some]
                 add_gradients(self, start, stop, between, of_pairs, grads)
             return
-        for some in parts_of_pairs(len(rows)):
+        step = rows_at_once(self.rows, self.rows.shape[1])
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
             i, j = rows[some], columns[some]
             x, y = self.units[0].index_select(0, i), self.units[-1].index_select(0, j)
             grad_x, grad_y = pull(x, y, apart[some], weights[some], self.distance)

@@ -7,14 +7,16 @@ from torch import Tensor
 
 from sslfast.distributed import Shards, sum_over_ranks
 from sslfast.losses._blocks import blocks_over_ranks
-from sslfast.losses._points import units_of
-from sslfast.losses._strips import rows_at_once
+from sslfast.losses._points import Points, units_of
+
+_KEPT = 2**23  # numbers that are kept while blocks go round, or those of so many shards
+_SHARDS = 4
 
 
 class RowsByBlock:
     """Places that each have to do with a row of all ranks, in the order in which the blocks of these come.
 
-    A GPU is waited for, for how many each block has.
+    A GPU is waited for.
 
     Args:
         places: (T,) int64, in ascending order.
@@ -38,17 +40,20 @@ class RowsByBlock:
         return self._places[some], self._rows[some]
 
 
-def fetched(wanted: RowsByBlock, count: int, embeddings: Tensor, normalize: bool, shards: Shards) -> Tensor:
-    """The rows of so many places, (count, D) as :func:`units_of` gives them; 0 in other places."""
-    found = units_of(embeddings[:1], normalize).new_zeros((count, embeddings.shape[1]))
+def fetched(wanted: RowsByBlock, count: int, own: Points, shards: Shards) -> Tensor:
+    """The rows of so many places, (count, D), normalised where asked; 0 in other places. ``own`` are this rank's."""
+    unit = own.units[0]
+    found = unit.new_zeros((count, unit.shape[1]))
     exchange = blocks_over_ranks("ring", shards)
-    exchange.post(embeddings, None)
+    exchange.post(own.inputs[0], None)
     for ahead, _, (block, *_) in exchange.blocks():
         places, rows = wanted.of(ahead)
-        if len(rows) < len(block):
-            some = units_of(block.index_select(0, rows), normalize)
+        if ahead == 0:
+            some = unit.index_select(0, rows)
+        elif len(rows) < len(block):
+            some = units_of(block.index_select(0, rows), own.normalize)
         else:
-            some = units_of(block, normalize).index_select(0, rows)
+            some = units_of(block, own.normalize).index_select(0, rows)
         found.index_copy_(0, places, some)
     return found
 
@@ -76,11 +81,12 @@ def center_of_all(unit: Tensor, distance: str, shards: Shards) -> Tensor | None:
     return None if distance == "cosine" else sum_over_ranks(unit.sum(dim=0)) / sum(shards.sizes)
 
 
-def in_parts(rows: int, each: int, like: Tensor, shards: Shards) -> list[slice]:
-    """The parts in which to take this rank's rows, if so many numbers are kept for each of them meanwhile: no more than
-    there are in the rows of a rank, or in a strip. As many parts on every rank, of which some may be empty.
+def in_parts(rows: int, slots: int, each: int, width: int, shards: Shards) -> list[tuple[slice, slice]]:
+    """The parts in which to take this rank's rows and the slots of each, if so many numbers are kept for a slot while
+    blocks go round: four times those of the largest shard, or 2^23. As many parts on every rank; some may be empty.
     """
     most = max(shards.sizes)
-    step = max(rows_at_once(like, each), most * like.shape[1] // each, 1)
-    count = -(-most // step)
-    return [slice(rows * i // count, rows * (i + 1) // count) for i in range(count)]
+    places = max(1, max(_KEPT, _SHARDS * most * width) // each)
+    count = -(-most // max(1, places // slots))
+    parts = [slice(rows * i // count, rows * (i + 1) // count) for i in range(count)]
+    return [(part, slice(first, first + places)) for part in parts for first in range(0, slots, places)]

@@ -95,8 +95,10 @@ class _Blocks(torch.autograd.Function):
                 positives = groups.positives(start, stop, width)
                 for rows, index, valid in blocks_of_positives(*positives, between, groups.readable()):
                     some = slice(None) if rows is None else rows
-                    nearest = between[some].gather(1, index)
-                    block = BlockTerms(between[some], negative[some], nearest, valid, swaps, index, terms, semi_hard)
+                    to_positives = between[some].gather(1, index)
+                    block = BlockTerms(
+                        between[some], negative[some], to_positives, valid, swaps, index, terms, semi_hard
+                    )
                     total += block.losses.sum()
                     count += (block.taken if reduction == "mean" else block.losses > 0).sum()
                     if needed:
@@ -139,7 +141,7 @@ class BlockTerms:
     Args:
         between: (rows, columns), distances.
         negative: (rows, columns), which columns are negatives of a row.
-        nearest: (rows, P), the distances of the positives.
+        to_positives: (rows, P), the distances of the positives.
         valid: (rows, P), which of these count.
         swaps: the positives, as rows, against the columns, for a swap; None without.
         index: (rows, P), which of those rows they are.
@@ -155,7 +157,7 @@ class BlockTerms:
         self,
         between: Tensor,
         negative: Tensor,
-        nearest: Tensor,
+        to_positives: Tensor,
         valid: Tensor,
         swaps: Points | None,
         index: Tensor,
@@ -163,14 +165,14 @@ class BlockTerms:
         semi_hard: bool,
     ) -> None:
         margin, _, self._smooth = terms
-        gap = between.unsqueeze(1) - nearest.unsqueeze(2)  # how much farther the negative is
+        gap = between.unsqueeze(1) - to_positives.unsqueeze(2)  # how much farther the negative is
         self.taken = valid.unsqueeze(2) & negative.unsqueeze(1)
         if semi_hard:
             self.taken &= (gap > 0) & (gap < margin)
         self._swaps, self._index = swaps, index.flatten()
         if swaps is not None:
             self._apart = swaps.distances_of(self._index)
-            other = self._apart.view(gap.shape) - nearest.unsqueeze(2)
+            other = self._apart.view(gap.shape) - to_positives.unsqueeze(2)
             self._swapped = other < gap
             gap = torch.minimum(gap, other)
         self._excess = margin - gap
@@ -178,8 +180,8 @@ class BlockTerms:
         self.losses = torch.where(self.taken, losses, 0.0)
 
     def slopes(self, grads: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The derivatives of the sum of terms in ``nearest`` and in ``between``. Those of a swap's distances are added
-        to the gradients of its points.
+        """The derivatives of the sum of terms in ``to_positives`` and in ``between``. Those of a swap's distances are
+        added to the gradients of its points.
         """
         slope = torch.sigmoid(self._excess) if self._smooth else (self._excess > 0).to(self._excess.dtype)
         slope = torch.where(self.taken, slope, 0.0)

@@ -1,9 +1,9 @@
 """All triplets or the semi-hard ones over several ranks, whose blocks of rows go round.
 
-A rank takes its rows as anchors, all at once or in parts, each in three rounds. The first brings the positives, whose
-distances are kept: how far negatives reach depends on all of them. In the second the anchors meet the negatives of
-every block. The weights of the positives are known when all negatives are through, and the third brings the positives
-once more, for the gradients.
+A rank takes its rows as anchors, and the positives of each, all at once or in parts, every part in three rounds. The
+first brings the positives, whose distances are kept. In the second the anchors meet the negatives of every block. The
+weights of the positives are known when all negatives are through, and the third brings the positives once more, for the
+gradients. With a swap the positives themselves are kept, and in the third only gradients travel.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from sslfast.losses._points import Points, add_gradients, keep, scaled, units_of
 from sslfast.losses._ring_rows import RowsByBlock, center_of_all, fetched, first_rows, in_parts, sent_home
 from sslfast.losses._triplet_blocks import BlockTerms, blocks_of_positives
 from sslfast.losses._triplets import counted
+
+_NUMBERS = 16  # what is kept for a positive, its distance and its places above all, in numbers of 4 bytes
 
 
 def triplets_in_ring(
@@ -60,9 +62,10 @@ class _InRounds(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float64, device=ids.device)
         count = torch.zeros((), dtype=torch.int64, device=ids.device)
         kind = _Swapped if terms[1] else _Summed if terms[2] else _Counted
-        for rows in in_parts(len(ids), width * (unit.shape[1] if terms[1] else 1), unit, shards):
-            positives = groups.positives(rows.start, rows.stop, width)
-            anchors = kind(ring, rows, ids[rows], *positives, terms, semi_hard)
+        each = _NUMBERS + (4 * unit.shape[1] if terms[1] else 0)
+        for rows, some in in_parts(len(ids), width, each, unit.shape[1], shards):
+            numbers, valid = groups.positives(rows.start, rows.stop, width)
+            anchors = kind(ring, rows, ids[rows], numbers[:, some], valid[:, some], terms, semi_hard)
             anchors.measure_positives()
             anchors.meet_negatives(grad)
             if grad is not None:
@@ -147,8 +150,8 @@ class _Anchors(ABC):
         self._terms, self._semi_hard = terms, semi_hard
         self._places = valid.flatten().nonzero().squeeze(1)  # of the positives among all A * P
         self._by_block = RowsByBlock(self._places, numbers.flatten()[self._places], ring.shards)
-        self._nearest = ring.own.rows.new_full(valid.shape, -torch.inf)  # how far the positives are
-        self._slopes = torch.zeros_like(self._nearest)  # the derivatives of the sum in that
+        self._to_positives = ring.own.rows.new_full(valid.shape, -torch.inf)  # how far the positives are
+        self._slopes = torch.zeros_like(self._to_positives)  # the derivatives of the sum in that
         self.total = torch.zeros((), dtype=torch.float64, device=ids.device)
         self.taken = torch.zeros((), dtype=torch.int64, device=ids.device)
         self.above = torch.zeros_like(self.taken)
@@ -157,7 +160,7 @@ class _Anchors(ABC):
         """The first round."""
         for ahead, points, _, _ in self._ring.blocks(self._rows, None):
             places, columns = self._by_block.of(ahead)
-            self._nearest.view(-1)[places] = points.distances_of_pairs(self._anchors_of(places), columns)
+            self._to_positives.view(-1)[places] = points.distances_of_pairs(self._anchors_of(places), columns)
 
     @abstractmethod
     def meet_negatives(self, grad: Tensor | None) -> None:
@@ -174,21 +177,21 @@ class _Anchors(ABC):
 
     def _at(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """How far some positives are, and the derivatives in that."""
-        return self._nearest.view(-1)[places], self._slopes.view(-1)[places]
+        return self._to_positives.view(-1)[places], self._slopes.view(-1)[places]
 
 
 class _Counted(_Anchors):
     """Terms without a swap or a soft margin, which add up by counting; see :mod:`sslfast.losses._triplets`."""
 
     def meet_negatives(self, grad: Tensor | None) -> None:
-        nearest, order = self._nearest.sort(dim=1)
+        to_positives, order = self._to_positives.sort(dim=1)
         reached = torch.zeros_like(order)
         positives = self._valid.sum(dim=1)
         for _, points, block_ids, grads in self._ring.blocks(self._rows, grad):
             for start, stop in points.strips():
                 between = points.distances(start, stop)
                 negative = self._ids[start:stop, None] != block_ids
-                weights, counts = counted(between, negative, nearest[start:stop], self._terms[0], self._semi_hard)
+                weights, counts = counted(between, negative, to_positives[start:stop], self._terms[0], self._semi_hard)
                 reached[start:stop] += counts
                 self.total += (weights.double() * between).sum()  # terms near 0 are what large ones leave
                 self.taken += (positives[start:stop] * negative.sum(dim=1)).sum()
@@ -214,10 +217,10 @@ class _Summed(_Anchors):
                 negative = self._ids[start:stop, None] != block_ids
                 weights = torch.zeros_like(between)
                 positives = (slots[start:stop], self._valid[start:stop])
-                for rows, places, valid in blocks_of_positives(*positives, between, readable(between)):
+                for rows, places, valid in blocks_of_positives(*positives, between, readable(self._ids)):
                     parts = (between, negative) if rows is None else (between[rows], negative[rows])
-                    nearest = self._nearest.view(-1)[places]
-                    block = BlockTerms(*parts, nearest, valid, swaps, places, self._terms, self._semi_hard)
+                    to_positives = self._to_positives.view(-1)[places]
+                    block = BlockTerms(*parts, to_positives, valid, swaps, places, self._terms, self._semi_hard)
                     self.total += block.losses.sum()
                     self.taken += block.taken.sum()
                     self.above += (block.losses > 0).sum()
@@ -237,11 +240,10 @@ class _Swapped(_Summed):
     """Terms with a swap, for which the positives themselves are kept."""
 
     def measure_positives(self) -> None:
-        own, shards = self._ring.own, self._ring.shards
-        self._positives = fetched(self._by_block, self._valid.numel(), own.inputs[0], own.normalize, shards)
+        self._positives = fetched(self._by_block, self._valid.numel(), self._ring.own, self._ring.shards)
         self._grads = torch.zeros_like(self._positives)
         anchors = self._anchors_of(self._places)
-        self._nearest.view(-1)[self._places] = self._among().distances_of_pairs(anchors, self._places)
+        self._to_positives.view(-1)[self._places] = self._among().distances_of_pairs(anchors, self._places)
 
     def meet_positives(self, grad: Tensor) -> None:
         pairs = (self._anchors_of(self._places), self._places, *self._at(self._places))

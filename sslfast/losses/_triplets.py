@@ -180,25 +180,25 @@ def _weights(
     between: Tensor, negative: Tensor, index: Tensor, valid: Tensor, margin: float, semi_hard: bool
 ) -> tuple[Tensor, Tensor]:
     """G of a strip, and how many terms are above 0; ``index`` (rows, W) are the columns of the valid positives."""
-    nearest, order = between.gather(1, index).masked_fill_(~valid, -torch.inf).sort(dim=1)
-    weights, counts = counted(between, negative, nearest, margin, semi_hard)
+    to_positives, order = between.gather(1, index).masked_fill_(~valid, -torch.inf).sort(dim=1)
+    weights, counts = counted(between, negative, to_positives, margin, semi_hard)
     weights.scatter_add_(1, index.gather(1, order), counts.to(between.dtype))
     return weights, counts.sum()
 
 
 def counted(
-    between: Tensor, negative: Tensor, nearest: Tensor, margin: float, semi_hard: bool
+    between: Tensor, negative: Tensor, to_positives: Tensor, margin: float, semi_hard: bool
 ) -> tuple[Tensor, Tensor]:
     """G of a strip's negatives, 0 elsewhere, and that of its positives, (rows, W) int64.
 
-    ``nearest`` are the distances of the positives, sorted, -inf in the place of none.
+    ``to_positives`` are the distances of the positives, sorted, -inf in the place of none.
     """
-    places, counts = _reach(between, nearest + margin, negative, inclusive=False)
+    places, counts = _reach(between, to_positives + margin, negative, inclusive=False)
     if semi_hard:
-        others, too_near = _reach(between, nearest, negative, inclusive=True)
+        others, too_near = _reach(between, to_positives, negative, inclusive=True)
         places, counts = places - others, counts - too_near
     else:
-        places = places - nearest.shape[1]
+        places = places - to_positives.shape[1]
     return places.to(between.dtype).mul_(negative), counts
 
 
@@ -221,7 +221,8 @@ def _reach(between: Tensor, thresholds: Tensor, negative: Tensor, *, inclusive: 
 
 
 def sum_of_triplets(
-    points: Points,
+    units: list[Tensor],
+    distance: str,
     triplets: tuple[Tensor, Tensor, Tensor],
     valid: Tensor | None,
     terms: tuple[float, bool, bool],
@@ -230,16 +231,16 @@ def sum_of_triplets(
 ) -> tuple[Tensor, Tensor]:
     """The sum of the terms and the number to divide it by; adds its gradients to those given, if there are any.
 
-    Triplets one by one, some thousands at once, from the differences of their embeddings.
+    Triplets one by one, some thousands at once, from the differences of their embeddings: ``units`` are those of the
+    anchors and, if they are others, of positives and negatives.
     """
     margin, swap, smooth = terms
-    distance = points.distance
-    total = points.poison.clone()
+    total = units[0].new_zeros(())
     count = torch.zeros((), dtype=torch.int64, device=total.device)
     for start in range(0, len(triplets[0]), _TRIPLETS):
         chosen = slice(start, start + _TRIPLETS)
         rows = [part[chosen] for part in triplets]
-        sides = (points.units[0], points.units[-1], points.units[-1])
+        sides = (units[0], units[-1], units[-1])
         a, p, n = (side.index_select(0, i) for side, i in zip(sides, rows, strict=True))
         d_ap, d_an = apart_of(a, p, distance), apart_of(a, n, distance)
         excess = d_ap - d_an + margin
@@ -274,8 +275,8 @@ class _GivenTriplets(torch.autograd.Function):
         with torch.no_grad():
             points = points_of(embeddings, ref_emb, distance, normalize, shards)
             grads = points.zeros() if any(ctx.needs_input_grad[1:3]) else []
-            sums = sum_of_triplets(points, triplets, valid, terms, reduction, grads)
-            total, count = points.over_ranks(*sums)
+            total, count = sum_of_triplets(points.units, distance, triplets, valid, terms, reduction, grads)
+            total, count = points.over_ranks(total + points.poison, count)
             share = 1.0 if reduction == "sum" else count.clamp_min(1).to(total.dtype).reciprocal()
             grads = points.gradients([grad.mul_(share) for grad in grads])
             keep(ctx, function, points, grads)

@@ -50,7 +50,8 @@ def drawn_in_ring(
 ) -> Tensor:
     """The loss of so many triplets of every anchor, those that one process draws; as :func:`hardest_in_ring` else.
 
-    The labels of all ranks are gathered; rows are fetched from the ring, those of some anchors' triplets at once.
+    The labels of all ranks are gathered; rows are fetched from the ring, those of some triplets at once. A GPU is
+    waited for.
     """
     ids = kernel_integers(labels)
     itself = torch.arange(shards.start, shards.start + len(ids), device=ids.device)
@@ -96,10 +97,10 @@ class _HardestInRing(torch.autograd.Function):
             positives.meet(farthest, positive, columns, firsts[ahead])
             negatives.meet(-nearest, negative, columns, firsts[ahead])
         both = (positives.value != -torch.inf) & (negatives.value != -torch.inf)
-        points = Points(unit, torch.cat([positives.columns, negatives.columns]), distance, normalize=False)
+        units = [unit, torch.cat([positives.columns, negatives.columns])]
         at = torch.arange(len(unit), device=unit.device)
-        grads = points.zeros() if ctx.needs_input_grad[1] else []
-        total, count = sum_of_triplets(points, (at, at, at + len(unit)), both, terms, reduction, grads)
+        grads = [torch.zeros_like(z) for z in units] if ctx.needs_input_grad[1] else []
+        total, count = sum_of_triplets(units, distance, (at, at, at + len(unit)), both, terms, reduction, grads)
         mean, factor = mean_of_terms(total + own.poison, count, reduction)
         if grads:
             places = both.repeat(2).nonzero().squeeze(1)
@@ -124,17 +125,15 @@ class _DrawnInRing(torch.autograd.Function):
         grad = torch.zeros_like(unit) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), dtype=torch.float64, device=unit.device)
         count = torch.zeros((), dtype=torch.int64, device=unit.device)
-        for rows in in_parts(len(unit), 2 * per_anchor * unit.shape[1], unit, shards):
-            some = slice(rows.start * per_anchor, rows.stop * per_anchor)
-            anchors, positives, negatives = (numbers[some] for numbers in drawn)
-            places = valid[some].repeat(2).nonzero().squeeze(1)
+        for part in in_parts(len(unit), per_anchor, 8 * unit.shape[1], unit.shape[1], shards):
+            anchors, positives, negatives, some = (t.view(-1, per_anchor)[part].flatten() for t in (*drawn, valid))
+            places = some.repeat(2).nonzero().squeeze(1)
             wanted = RowsByBlock(places, torch.cat([positives, negatives])[places], shards)
-            others = fetched(wanted, 2 * len(anchors), embeddings, normalize, shards)
-            points = Points(unit, others, distance, normalize=False, center=unit.mean(dim=0))
+            others = fetched(wanted, 2 * len(anchors), own, shards)
             at = torch.arange(len(anchors), device=unit.device)
             grads = [] if grad is None else [grad, torch.zeros_like(others)]
             triplets = (anchors, at, at + len(anchors))
-            sums = sum_of_triplets(points, triplets, valid[some], terms, reduction, grads)
+            sums = sum_of_triplets([unit, others], distance, triplets, some, terms, reduction, grads)
             total, count = total + sums[0], count + sums[1]
             if grad is not None:
                 grad = sent_home(wanted, grads[1], grad, shards)

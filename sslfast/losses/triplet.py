@@ -148,15 +148,16 @@ def triplet_loss(
       FaceNet draws one of these for each pair. Where rounding makes a gap 0 or the margin, or neither, it decides.
 
     Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for loss
-    and gradients; up to 512 rows on the CPU are one strip, or as many pairs of a row and a reference. Over all triplets
-    a strip takes the products and one search among the positives' distances, O(N^2 (D + log N)) work altogether where
-    the triplets are O(N^3): a negative's weight is how many positives lie within its reach, and the other way round.
-    With ``swap`` or ``smooth_loss`` every triplet is looked at, in blocks that take no more memory: O(1) work each,
-    with a swap O(D). How many blocks there are depends on the size of the largest group of labels: a GPU is waited for
-    once (a CUDA graph's capture takes all rows for a group), and torch.compile breaks its graph. Triplets of the
-    hardest and given ones cost D each, from differences that keep the relative precision of small distances; otherwise
-    distances have the rounding of a product with centred embeddings, and what is below it counts as 0. The gradient of
-    a root at 0 is taken to be 0. Accumulates in float32 (float64 inputs in float64).
+    and gradients (in a ring, those of positives are kept); up to 512 rows on the CPU are one strip, or as many pairs of
+    a row and a reference. Over all triplets a strip takes the products and one search among the positives' distances,
+    O(N^2 (D + log N)) work altogether where the triplets are O(N^3): a negative's weight is how many positives lie
+    within its reach, and the other way round. With ``swap`` or ``smooth_loss`` every triplet is looked at, in blocks
+    that take no more memory: O(1) work each, with a swap O(D). How many blocks there are depends on the size of the
+    largest group of labels: a GPU is waited for once (a CUDA graph's capture takes all rows for a group), and
+    torch.compile breaks its graph. Triplets of the hardest and given ones cost D each, from differences that keep the
+    relative precision of small distances; otherwise distances have the rounding of a product with centred embeddings,
+    and what is below it counts as 0. The gradient of a root at 0 is taken to be 0. Accumulates in float32 (float64
+    inputs in float64).
 
     An anchor without a positive or without a negative adds no term. Where no term is left, the loss is 0.
 
@@ -191,11 +192,12 @@ def triplet_loss(
             rank, with gradients that are right under DistributedDataParallel's averaging; shards may differ in size. A
             rank takes its own rows as anchors against those of all ranks, an equal share of the work where shards are
             equal. True or ``"all_gather"`` gathers the embeddings of all ranks; ``"ring"`` passes them round while the
-            ranks compute, once for the hardest and else three times, so that none ever holds all of them at once, but
-            their labels; positives are multiplied again there, and a GPU is waited for. False or ``"local"``: this
-            rank's samples alone. Gradients are made and sent in forward, and backward sends nothing. The ranks have to
-            agree on what requires a gradient, and to have one D and one dtype. Without a process group, or with one
-            rank, it changes nothing. Default: False.
+            ranks compute, so that none ever holds all of them at once, but their labels: once for the hardest and for
+            drawn ones, else three times, or more often for very many positives or draws (docs/losses.md), and keeps
+            distances of positives meanwhile. A GPU is waited for there. False or ``"local"``: this rank's samples
+            alone. Gradients are made and sent in forward, and backward sends nothing. The ranks have to agree on what
+            requires a gradient, and to have one D and one dtype. Without a process group, or with one rank, it changes
+            nothing. Default: False.
 
     Returns:
         Scalar loss, float32, or float64 if ``embeddings`` or ``ref_emb`` is.
