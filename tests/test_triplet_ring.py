@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sslfast.distributed import Shards
 from sslfast.losses import _ring_rows, triplet_loss
+from sslfast.losses._triplet_inputs import MINING
 
 SHARDS = (3, 20, 9)
 DIM = 4
@@ -67,23 +68,12 @@ def rank_main(rank: int, world: int) -> Any:
         for name, labels in CASES:
             results[name, labels, kept] = outcome(name, labels, own, "ring")
     _ring_rows._SHARDS, _ring_rows._KEPT = 4, 0
+    z = 1e19 * torch.randn(6, DIM, generator=torch.Generator().manual_seed(rank))  # whose squares overflow
+    for mining in MINING:
+        options = {"mining": mining, "normalize": False, "gather_distributed": "ring"}
+        results["overflow", mining] = triplet_loss(z, torch.arange(6) % 2, 0.1, **options)
     results["largest"] = [largest(rank, swap=True), largest(rank, triplets_per_anchor=20)]
     return results
-
-
-def test_parts_come_to_the_whole(tmp_path: Path) -> None:
-    ranks = found_by_ranks(rank_main, len(SHARDS), tmp_path)
-    for name, labels in CASES:
-        loss, grad = outcome(name, labels, slice(None), "local")
-        for kept in KEPT:
-            where = f"{name}, {labels}, {kept}"
-            found = [rank[name, labels, kept] for rank in ranks]
-            for value, _ in found:
-                torch.testing.assert_close(value, loss, rtol=1e-11, atol=1e-14, msg=where)
-            parts = torch.cat([part for _, part in found]) / len(SHARDS)  # DistributedDataParallel averages
-            assert (parts - grad).abs().max() <= 1e-11 * grad.abs().max(), where
-    for rank in ranks:  # one anchor's positives, or draws, alone would be more
-        assert max(rank["largest"]) <= EVEN * WIDE
 
 
 @pytest.mark.parametrize("kept", [0, 70, 400, 2**23])
@@ -105,3 +95,19 @@ def test_parts_hold_every_slot_once_and_no_more_than_is_kept(
     assert len(counts) == 1  # every rank takes part in every round
     if kept == 0:
         assert counts == {{1: 1, 6: 7, 200: 200}[slots]}
+
+
+def test_parts_come_to_the_whole(tmp_path: Path) -> None:
+    ranks = found_by_ranks(rank_main, len(SHARDS), tmp_path)
+    for name, labels in CASES:
+        loss, grad = outcome(name, labels, slice(None), "local")
+        for kept in KEPT:
+            where = f"{name}, {labels}, {kept}"
+            found = [rank[name, labels, kept] for rank in ranks]
+            for value, _ in found:
+                torch.testing.assert_close(value, loss, rtol=1e-11, atol=1e-14, msg=where)
+            parts = torch.cat([part for _, part in found]) / len(SHARDS)  # DistributedDataParallel averages
+            assert (parts - grad).abs().max() <= 1e-11 * grad.abs().max(), where
+    assert all(rank["overflow", mining].isnan() for rank in ranks for mining in MINING)
+    for rank in ranks:  # one anchor's positives, or draws, alone would be more
+        assert max(rank["largest"]) <= EVEN * WIDE

@@ -66,12 +66,13 @@ class Points:
         """Distances of those rows from all columns."""
         return self._between(self.rows.index_select(0, index), self.squares[0].index_select(0, index), 0, True)
 
-    def distances_of_pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def distances_of_pairs(self, rows: Tensor, columns: Tensor, *, products: bool = False) -> Tensor:
         """Distances of pairs of a row and a column, (T,), in ascending order of rows; from products where they are
-        many of all, or else from the differences, which keep the relative precision of small ones.
+        many of all, or have to have the rounding of :meth:`distances`, or else from the differences, which keep the
+        relative precision of small ones.
         """
         found = self.rows.new_empty(len(rows))
-        if self._are_many(rows):
+        if products or self._are_many(rows):
             for start, stop, some in self._pairs_in_strips(rows):
                 found[some] = self.distances(start, stop)[rows[some] - start, columns[some]]
             return found
@@ -108,7 +109,7 @@ class Points:
     def _pairs_in_strips(self, rows: Tensor) -> list[tuple[int, int, slice]]:
         """The strips, and which of the pairs of those rows, in ascending order, are in each."""
         strips = self.strips()
-        ends = [0, len(rows)]
+        ends = [0, *[len(rows)] * len(strips)]
         if len(strips) > 1:  # else a GPU need not be waited for
             ends = torch.searchsorted(rows, torch.tensor([0, *(stop for _, stop in strips)]).to(rows)).tolist()
         return [(*strip, slice(*some)) for strip, some in zip(strips, pairwise(ends), strict=True)]

@@ -157,10 +157,13 @@ class _Anchors(ABC):
         self.above = torch.zeros_like(self.taken)
 
     def measure_positives(self) -> None:
-        """The first round."""
+        """The first round. Whether a triplet is semi-hard is asked of distances of one kind: a negative that equals a
+        positive is no farther.
+        """
         for ahead, points, _, _ in self._ring.blocks(self._rows, None):
             places, columns = self._by_block.of(ahead)
-            self._to_positives.view(-1)[places] = points.distances_of_pairs(self._anchors_of(places), columns)
+            apart = points.distances_of_pairs(self._anchors_of(places), columns, products=self._semi_hard)
+            self._to_positives.view(-1)[places] = apart
 
     @abstractmethod
     def meet_negatives(self, grad: Tensor | None) -> None:
@@ -242,8 +245,11 @@ class _Swapped(_Summed):
     def measure_positives(self) -> None:
         self._positives = fetched(self._by_block, self._valid.numel(), self._ring.own, self._ring.shards)
         self._grads = torch.zeros_like(self._positives)
-        anchors = self._anchors_of(self._places)
-        self._to_positives.view(-1)[self._places] = self._among().distances_of_pairs(anchors, self._places)
+        if self._semi_hard:
+            super().measure_positives()
+        else:
+            anchors = self._anchors_of(self._places)
+            self._to_positives.view(-1)[self._places] = self._among().distances_of_pairs(anchors, self._places)
 
     def meet_positives(self, grad: Tensor) -> None:
         pairs = (self._anchors_of(self._places), self._places, *self._at(self._places))

@@ -63,7 +63,9 @@ def drawn_in_ring(
 
 
 class _Hardest:
-    """The column of the largest value that every row has met, the first of equal ones in the order of all ranks."""
+    """The column of the largest value that every row has met, the first of equal ones in the order of all ranks; of NaN
+    where there is one.
+    """
 
     def __init__(self, rows: Tensor) -> None:
         self.columns = torch.zeros_like(rows)
@@ -73,7 +75,7 @@ class _Hardest:
     def meet(self, value: Tensor, index: Tensor, columns: Tensor, first: int) -> None:
         """A value of every row, of the column of that index; the block's first column has that number."""
         number = index + first
-        better = (value > self.value) | ((value == self.value) & (number < self.number))
+        better = (value > self.value) | ((value == self.value) & (number < self.number)) | value.isnan()
         self.value = torch.where(better, value, self.value)
         self.number = torch.where(better, number, self.number)
         self.columns = torch.where(better.unsqueeze(1), columns.index_select(0, index), self.columns)

@@ -145,7 +145,8 @@ def triplet_loss(
       Hermans' soft margin.
     - ``"semi_hard"``: those with 0 < d[a, n] - d[a, p] < margin. Its
       ``TripletMarginMiner(margin, type_of_triplets="semihard")``, which also takes those at exactly the margin.
-      FaceNet draws one of these for each pair. Where rounding makes a gap 0 or the margin, or neither, it decides.
+      FaceNet draws one of these for each pair. Where rounding makes a gap 0 or the margin, or neither, it decides,
+      in a ring that of products of its blocks.
 
     Neither triplets nor distances are stored: distances are made in strips of rows, O(N) memory each, and once for loss
     and gradients (in a ring, those of positives are kept); up to 512 rows on the CPU are one strip, or as many pairs of
