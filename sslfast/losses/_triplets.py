@@ -87,17 +87,20 @@ def extremes(
     """How far each row's farthest positive is, squared if distances are roots, which column it is, and the same of its
     nearest negative; -inf and inf of none.
     """
-    found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    # Strip by strip into vectors that are there before: parts that outlived their strip would lie where the next one is
+    # to be, and every strip would take memory of its own.
+    count = len(labels)
+    farthest, nearest = points.rows.new_empty((2, count))
+    positives, negatives = torch.empty((2, count), dtype=torch.int64, device=labels.device)
     column_labels = labels if ref_labels is None else ref_labels
-    own = torch.arange(len(labels), device=labels.device) if ref_labels is None else copies
+    own = torch.arange(count, device=labels.device) if ref_labels is None else copies
     for start, stop in points.strips():
         between = points.distances(start, stop, root=False)
         same = labels[start:stop, None] == column_labels
         no_negative = same if copies is None else ~without_own(~same, copies, start)
-        nearest, negative = between.masked_fill(no_negative, torch.inf).min(dim=1)
-        farthest, positive = between.masked_fill_(~without_own(same, own, start), -torch.inf).max(dim=1)
-        found.append((farthest, positive, nearest, negative))
-    farthest, positives, nearest, negatives = (torch.cat(parts) for parts in zip(*found, strict=True))
+        nearest[start:stop], negatives[start:stop] = between.masked_fill(no_negative, torch.inf).min(dim=1)
+        between.masked_fill_(~without_own(same, own, start), -torch.inf)
+        farthest[start:stop], positives[start:stop] = between.max(dim=1)
     return farthest, positives, nearest, negatives
 
 
